@@ -1,0 +1,16 @@
+"""The names that twistd knows.  The modules are named, not imported: ``twistd --help`` stays fast."""
+
+from twisted.application.service import ServiceMaker
+
+zkserve = ServiceMaker(
+    "zkserve",
+    "zkservice.service.serve",
+    "Serve a WSGI application and keep its address in ZooKeeper.",
+    "zkserve",
+)
+zkembedded = ServiceMaker(
+    "zkembedded",
+    "zkservice.service.embedded",
+    "Run the embedded ZooKeeper server by itself.",
+    "zkembedded",
+)

@@ -1,0 +1,338 @@
+"""Every exception of the package, in one leaf module that imports nothing of it.
+
+An error carries what its catcher must decide: the path it is about, the server's
+code, whether a lost request can have been carried out.  The order of the sections
+is the order of the layers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+# -- ZooKeeper -----------------------------------------------------------------
+
+
+class ZooKeeperError(Exception):
+    """Something that was asked of ZooKeeper failed."""
+
+    #: What the class says when the raiser has nothing to add.
+    summary: ClassVar[str] = "the ZooKeeper operation failed"
+
+    def __init__(self, path: str | None = None, detail: str | None = None) -> None:
+        super().__init__(path, detail)
+        self.path = path
+        self.detail = detail
+
+    def __str__(self) -> str:
+        what = self.detail or self.summary
+        return what if self.path is None else f"{self.path}: {what}"
+
+
+class ProtocolError(ZooKeeperError):
+    """Bytes that are no ZooKeeper packet, or not the one that was due."""
+
+    summary = "the bytes are not what the ZooKeeper protocol allows here"
+
+
+class FrameSizeError(ProtocolError):
+    """A frame announces a length that is negative or over the limit."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(None, f"a frame of {size} bytes; the limit is {limit}")
+        self.size, self.limit = size, limit
+
+
+class ImpossibleEventError(ZooKeeperError):
+    """A session was told something that cannot happen in its state: a bug of the caller."""
+
+
+class InvalidPathError(ZooKeeperError, ValueError):
+    """The string is no znode path."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(None, f"{path!r} is no znode path: {reason}")
+
+
+class InvalidHostsError(ZooKeeperError, ValueError):
+    """The connection string is not ``host:port,host:port/chroot``."""
+
+
+class ServerError(ZooKeeperError):
+    """The server answered with an error code (``KeeperException.Code``)."""
+
+    code: ClassVar[int] = 0
+    _by_code: ClassVar[dict[int, type[ServerError]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if cls._by_code.setdefault(cls.code, cls) is not cls:
+            raise TypeError(f"error code {cls.code} is already taken")
+
+    @staticmethod
+    def from_code(code: int, path: str | None = None) -> ServerError:
+        """The error for a reply header's ``err``; an unknown code is an error too, never a crash."""
+        known = ServerError._by_code.get(code)
+        return UnknownCodeError(code, path) if known is None else known(path)
+
+
+class UnknownCodeError(ServerError):
+    """The server answered with a code that this version has no name for."""
+
+    code = -10_000  # never sent; the instance carries the real one
+
+    def __init__(self, code: int, path: str | None = None) -> None:
+        super().__init__(path, f"the server answered with the unknown error code {code}")
+        self.code = code  # type: ignore[misc]
+
+
+class SystemServerError(ServerError):
+    """The server failed inside."""
+
+    code = -1
+    summary = "the server failed inside (SYSTEMERROR)"
+
+
+class RuntimeInconsistencyError(ServerError):
+    """In a transaction: not attempted, because an earlier operation failed."""
+
+    code = -2
+    summary = "not attempted: an earlier operation of the transaction failed"
+
+
+class DataInconsistencyError(ServerError):
+    """The server found its data inconsistent."""
+
+    code = -3
+    summary = "the server found its data inconsistent"
+
+
+class ConnectionLossError(ServerError):
+    """The connection was lost while the request was outstanding.
+
+    ``maybe_applied`` is False when the request certainly never reached the server:
+    then it is safe to repeat.
+    """
+
+    code = -4
+    summary = "the connection to ZooKeeper was lost"
+
+    def __init__(
+        self, path: str | None = None, detail: str | None = None, *, maybe_applied: bool = True
+    ) -> None:
+        super().__init__(path, detail)
+        self.maybe_applied = maybe_applied
+
+    def __str__(self) -> str:
+        fate = "may have been carried out" if self.maybe_applied else "was not carried out"
+        return f"{super().__str__()}; the request {fate}"
+
+
+class MarshallingError(ServerError):
+    """The server could not read the request."""
+
+    code = -5
+    summary = "the server could not read the request"
+
+
+class UnimplementedError(ServerError):
+    """The server is too old for the operation, or it is switched off there."""
+
+    code = -6
+    summary = "the server does not offer this operation"
+
+
+class OperationTimeoutError(ServerError):
+    """No answer within the call's time-out; the request may still be carried out."""
+
+    code = -7
+    summary = "no answer within the time-out; the request may still be carried out"
+
+
+class BadArgumentsError(ServerError):
+    """The server refuses the arguments: a bad path, flag or value."""
+
+    code = -8
+    summary = "the server refuses the arguments"
+
+
+class NewConfigNoQuorumError(ServerError):
+    """No quorum of the new configuration is up to date."""
+
+    code = -13
+    summary = "no quorum of the new configuration is connected and up to date"
+
+
+class ReconfigInProgressError(ServerError):
+    """Another reconfiguration is going on."""
+
+    code = -14
+    summary = "another reconfiguration is in progress"
+
+
+class NoNodeError(ServerError):
+    """The znode does not exist."""
+
+    code = -101
+    summary = "the znode does not exist"
+
+
+class NoAuthError(ServerError):
+    """The znode's ACL does not allow it to this session."""
+
+    code = -102
+    summary = "the znode's ACL does not allow this"
+
+
+class BadVersionError(ServerError):
+    """The znode has another version than the one that was named."""
+
+    code = -103
+    summary = "the znode has another version"
+
+
+class NoChildrenForEphemeralsError(ServerError):
+    """An ephemeral znode cannot have children."""
+
+    code = -108
+    summary = "an ephemeral znode cannot have children"
+
+
+class NodeExistsError(ServerError):
+    """The znode exists already."""
+
+    code = -110
+    summary = "the znode exists already"
+
+
+class NotEmptyError(ServerError):
+    """The znode has children."""
+
+    code = -111
+    summary = "the znode has children"
+
+
+class SessionExpiredError(ServerError):
+    """The session is over: its ephemerals and watches are gone."""
+
+    code = -112
+    summary = "the session has expired: its ephemeral znodes and watches are gone"
+
+
+class InvalidACLError(ServerError):
+    """The ACL is empty, or names a scheme or id that the server does not know."""
+
+    code = -114
+    summary = "the ACL is not valid"
+
+
+class AuthFailedError(ServerError):
+    """The server refused the credentials, and closes the connection."""
+
+    code = -115
+    summary = "the server refused the credentials"
+
+
+class SessionMovedError(ServerError):
+    """The session has moved to another server."""
+
+    code = -118
+    summary = "the session has moved to another server"
+
+
+class NotReadOnlyError(ServerError):
+    """The server is read-only at the moment."""
+
+    code = -119
+    summary = "the server is read-only at the moment"
+
+
+class EphemeralOnLocalSessionError(ServerError):
+    """A local session cannot own an ephemeral znode."""
+
+    code = -120
+    summary = "a local session cannot own an ephemeral znode"
+
+
+class NoWatcherError(ServerError):
+    """There is no such watch."""
+
+    code = -121
+    summary = "there is no such watch"
+
+
+class RequestTimeoutError(ServerError):
+    """The server did not answer the request in time."""
+
+    code = -122
+    summary = "the server did not answer in time"
+
+
+class ReconfigDisabledError(ServerError):
+    """Reconfiguration is switched off on the server."""
+
+    code = -123
+    summary = "reconfiguration is switched off on the server"
+
+
+class SessionClosedRequireSaslAuthError(ServerError):
+    """The server takes only SASL-authenticated sessions."""
+
+    code = -124
+    summary = "the server takes only authenticated sessions"
+
+
+class QuotaExceededError(ServerError):
+    """The write would exceed an enforced quota."""
+
+    code = -125
+    summary = "the write would exceed the quota"
+
+
+class ThrottledOpError(ServerError):
+    """The server is overloaded and did not carry the request out: safe to repeat later."""
+
+    code = -127
+    summary = "the server is overloaded and did not carry the request out"
+
+
+class ClientClosedError(ZooKeeperError):
+    """The client was closed by its owner, or never connected."""
+
+    summary = "the ZooKeeper client is closed"
+
+
+class ConnectTimeoutError(ZooKeeperError):
+    """No server could be reached within the time-out of ``connect``."""
+
+    summary = "no ZooKeeper server could be reached in time"
+
+
+class ForkedError(ZooKeeperError):
+    """A client was used in another process than the one that made it."""
+
+    summary = (
+        "this client was made in another process; after a fork, make a new one "
+        "(in startService, not in makeService)"
+    )
+
+
+class RequestTooLargeError(ZooKeeperError, ValueError):
+    """The request is over the server's size limit, and was not sent."""
+
+    def __init__(self, path: str | None, size: int, limit: int) -> None:
+        super().__init__(path, f"a request of {size} bytes; the server takes at most {limit}")
+        self.size, self.limit = size, limit
+
+
+# -- HTTP ----------------------------------------------------------------------
+
+# -- The tree language ---------------------------------------------------------
+
+# -- The service ---------------------------------------------------------------
+
+
+class ConfigurationError(Exception):
+    """What the user asked for cannot be done; the message says what to do about it."""
+
+
+class ApplicationLoadError(ConfigurationError):
+    """The WSGI application could not be loaded."""
