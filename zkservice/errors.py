@@ -69,7 +69,7 @@ class ServerError(ZooKeeperError):
 
     @staticmethod
     def from_code(code: int, path: str | None = None) -> ServerError:
-        """The error for a reply header's ``err``; an unknown code is an error too, never a crash."""
+        """The error for a reply header's ``err``; an unknown code is an error too, no crash."""
         known = ServerError._by_code.get(code)
         return UnknownCodeError(code, path) if known is None else known(path)
 

@@ -1,4 +1,4 @@
-"""The names that twistd knows.  The modules are named, not imported: ``twistd --help`` stays fast."""
+"""The names that twistd knows; modules are named, not imported, so ``twistd --help`` is fast."""
 
 from twisted.application.service import ServiceMaker
 
