@@ -1,0 +1,66 @@
+"""Access control lists: permissions, identities, and the lists that everybody uses.
+
+Source of the formats: ZooDefs.java, DigestAuthenticationProvider.java.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from enum import IntFlag
+from hashlib import sha1
+from typing import Final
+
+from zkservice.wire.jute import Int, UString, record
+
+
+class Permission(IntFlag):
+    """What an ACL entry allows (ZooDefs.Perms)."""
+
+    READ = 1  # data, children, existence, events
+    WRITE = 2  # set the data
+    CREATE = 4  # create children
+    DELETE = 8  # delete children
+    ADMIN = 16  # set the ACL
+    ALL = 31
+
+
+@record
+class Id:
+    """Whom an ACL entry is for: ``Id("world", "anyone")``, ``Id("ip", "10.0.0.0/8")``."""
+
+    scheme: UString
+    id: UString
+
+
+@record
+class ACL:
+    """One entry of an access control list: permission bits and whom they are for."""
+
+    perms: Int
+    id: Id
+
+
+ANYONE: Final = Id("world", "anyone")
+
+#: Everything for everybody: ZooKeeper's default.
+OPEN_ACL_UNSAFE: Final = (ACL(int(Permission.ALL), ANYONE),)
+#: Reading for everybody, nothing else for anybody.
+READ_ACL_UNSAFE: Final = (ACL(int(Permission.READ), ANYONE),)
+#: Everything for whoever the connection is authenticated as; the server expands it.
+CREATOR_ALL_ACL: Final = (ACL(int(Permission.ALL), Id("auth", "")),)
+
+
+def digest_id(user: str, password: str) -> str:
+    """The id of scheme ``digest``: ``user:base64(sha1("user:password"))``.
+
+    Source: DigestAuthenticationProvider.generateDigest.
+    """
+    if not user or ":" in user:
+        raise ValueError(f"a digest user is not empty and has no colon: {user!r}")
+    hashed = sha1(f"{user}:{password}".encode()).digest()
+    return f"{user}:{b64encode(hashed).decode('ascii')}"
+
+
+def digest_acl(user: str, password: str, permissions: int = Permission.ALL) -> ACL:
+    """An ACL entry for one user of scheme ``digest``."""
+    return ACL(int(permissions), Id("digest", digest_id(user, password)))

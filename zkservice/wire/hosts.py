@@ -1,0 +1,70 @@
+"""Connection strings: ``h1:2181,h2:2181/chroot`` (ConnectStringParser.java)."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from zkservice.errors import InvalidHostsError
+from zkservice.wire.paths import validate
+
+DEFAULT_PORT: Final = 2181
+
+
+class Address(NamedTuple):
+    """A server: a name or an IP address without brackets, and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Ensemble(NamedTuple):
+    """What a connection string says: the servers, and the chroot ("/" for none)."""
+
+    addresses: tuple[Address, ...]
+    chroot: str
+
+
+def parse_hosts(text: str) -> Ensemble:
+    """Read a connection string.
+
+    IPv6 addresses stand in brackets; the port is 2181 unless it is given.
+
+    Raises:
+        InvalidHostsError: it names no server, or one that is no ``host:port``.
+        InvalidPathError: the chroot is no path.
+    """
+    servers, slash, rest = text.strip().partition("/")
+    chroot = validate("/" + rest) if slash else "/"
+    addresses = tuple(_parse_address(part.strip()) for part in servers.split(",") if part.strip())
+    if not addresses:
+        raise InvalidHostsError(
+            None, f"{text!r} names no server; it is like 'host1:2181,host2:2181'"
+        )
+    return Ensemble(addresses, chroot)
+
+
+def _parse_address(text: str) -> Address:
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise InvalidHostsError(None, f"{text!r} is no server; IPv6 is like '[::1]:2181'")
+        port = port[1:]
+    elif text.count(":") > 1:
+        raise InvalidHostsError(None, f"{text!r} is no server; write IPv6 like '[::1]:2181'")
+    else:
+        host, _, port = text.partition(":")
+    if not host:
+        raise InvalidHostsError(None, f"{text!r} has no host; a server is like 'host:2181'")
+    return Address(host, _parse_port(text, port))
+
+
+def _parse_port(server: str, text: str) -> int:
+    if not text:
+        return DEFAULT_PORT
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
+        raise InvalidHostsError(None, f"the port of {server!r} is not a number from 1 to 65535")
+    return int(text)

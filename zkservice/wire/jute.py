@@ -1,0 +1,261 @@
+"""Jute, ZooKeeper's serialization: primitive types, and what makes a class a record.
+
+A record is a class whose annotations are its codec, so that it reads like the
+``.jute`` file it came from and mypy sees plain ``int`` and ``str``::
+
+    @record
+    class DeleteRequest:
+        path: UString
+        version: Int
+
+All integers are big-endian; a string or buffer is its length and its bytes, and a
+length of -1 is null (BinaryOutputArchive.java).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from struct import Struct
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from typing_extensions import dataclass_transform
+
+from zkservice.errors import ProtocolError
+
+T = TypeVar("T")
+
+NULL: Final = -1
+
+
+@dataclass(frozen=True)
+class Codec(Generic[T]):
+    """How a value becomes bytes and back.
+
+    ``put`` appends to the bytes; ``get`` reads at an offset and answers the value and
+    the offset behind it, or raises `ProtocolError`.
+    """
+
+    put: Callable[[bytearray, T], None]
+    get: Callable[[bytes, int], tuple[T, int]]
+
+
+def fixed(form: str) -> Codec[Any]:
+    """The codec of a number: one `struct` format character, big-endian."""
+    packing = Struct(">" + form)
+    pack, unpack_from, size = packing.pack, packing.unpack_from, packing.size
+
+    def put(out: bytearray, value: int) -> None:
+        out += pack(value)
+
+    def get(data: bytes, offset: int) -> tuple[int, int]:
+        end = offset + size
+        if end > len(data):
+            raise ProtocolError(None, f"{size} bytes are due at {offset} of {len(data)}")
+        return unpack_from(data, offset)[0], end
+
+    return Codec(put, get)
+
+
+INT: Final[Codec[int]] = fixed("i")
+LONG: Final[Codec[int]] = fixed("q")
+BOOL: Final[Codec[bool]] = fixed("?")
+
+_LENGTH: Final = Struct(">i")
+
+
+def _get_length(data: bytes, offset: int) -> tuple[int, int]:
+    """A length: -1 is null, and what it announces must be there."""
+    start = offset + 4
+    if start > len(data):
+        raise ProtocolError(None, f"a length is due at {offset} of {len(data)} bytes")
+    (size,) = _LENGTH.unpack_from(data, offset)
+    if size < NULL or size > len(data) - start:
+        raise ProtocolError(None, f"a length of {size} with {len(data) - start} bytes left")
+    return size, start
+
+
+def _put_buffer(out: bytearray, value: bytes | None) -> None:
+    if value is None:
+        out += b"\xff\xff\xff\xff"
+    else:
+        out += _LENGTH.pack(len(value))
+        out += value
+
+
+def _get_buffer(data: bytes, offset: int) -> tuple[bytes | None, int]:
+    size, start = _get_length(data, offset)
+    if size == NULL:
+        return None, start
+    return data[start : start + size], start + size
+
+
+def _put_nullable_ustring(out: bytearray, value: str | None) -> None:
+    _put_buffer(out, None if value is None else value.encode())
+
+
+def _get_nullable_ustring(data: bytes, offset: int) -> tuple[str | None, int]:
+    raw, end = _get_buffer(data, offset)
+    return None if raw is None else _text(raw), end
+
+
+def _text(raw: bytes) -> str:
+    """UTF-8, or Java's spelling of it.
+
+    BinaryOutputArchive.stringToByteBuffer writes the two halves of a character
+    outside the Basic Multilingual Plane one by one.
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        pass
+    try:
+        return (
+            raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16")
+        )
+    except UnicodeDecodeError as error:
+        raise ProtocolError(None, f"a string that is no UTF-8: {error.reason}") from None
+
+
+def _put_ustring(out: bytearray, value: str) -> None:
+    raw = value.encode()
+    out += _LENGTH.pack(len(raw))
+    out += raw
+
+
+def _get_ustring(data: bytes, offset: int) -> tuple[str, int]:
+    text, end = _get_nullable_ustring(data, offset)
+    if text is None:
+        raise ProtocolError(None, f"a null string at {offset}")
+    return text, end
+
+
+def _put_trailing_bool(out: bytearray, value: bool | None) -> None:
+    if value is not None:
+        BOOL.put(out, value)
+
+
+def _get_trailing_bool(data: bytes, offset: int) -> tuple[bool | None, int]:
+    return (None, offset) if offset == len(data) else BOOL.get(data, offset)
+
+
+Int = Annotated[int, INT]
+Long = Annotated[int, LONG]
+Bool = Annotated[bool, BOOL]
+#: Bytes, or None: no data is not the same as empty data.
+Buffer = Annotated[bytes | None, Codec(_put_buffer, _get_buffer)]
+#: Text; null is refused.
+UString = Annotated[str, Codec(_put_ustring, _get_ustring)]
+NullableUString = Annotated[str | None, Codec(_put_nullable_ustring, _get_nullable_ustring)]
+#: A last byte that old programs leave out (None): ``readOnly`` of the handshake.
+TrailingBool = Annotated[bool | None, Codec(_put_trailing_bool, _get_trailing_bool)]
+
+
+def vector(element: Codec[T]) -> Codec[list[T] | None]:
+    """The codec of a count and as many elements; a count of -1 is null."""
+    put_one, get_one = element.put, element.get
+
+    def put(out: bytearray, value: list[T] | None) -> None:
+        if value is None:
+            out += b"\xff\xff\xff\xff"
+            return
+        out += _LENGTH.pack(len(value))
+        for one in value:
+            put_one(out, one)
+
+    def get(data: bytes, offset: int) -> tuple[list[T] | None, int]:
+        # No element is shorter than a byte, so a count over what is left is a lie;
+        # _get_length refuses it before any memory is spent on it.
+        size, offset = _get_length(data, offset)
+        if size == NULL:
+            return None, offset
+        values = []
+        for _ in range(size):
+            value, offset = get_one(data, offset)
+            values.append(value)
+        return values, offset
+
+    return Codec(put, get)
+
+
+def not_null(codec: Codec[T | None]) -> Codec[T]:
+    """The same codec, but a null is refused."""
+
+    def get(data: bytes, offset: int) -> tuple[T, int]:
+        value, end = codec.get(data, offset)
+        if value is None:
+            raise ProtocolError(None, f"a null vector at {offset}")
+        return value, end
+
+    return Codec(codec.put, get)
+
+
+def codec_of(annotation: Any) -> Codec[Any]:
+    """The codec that an annotation stands for: a primitive, a list of one, or a record."""
+    if get_origin(annotation) is Annotated:
+        return next(note for note in get_args(annotation)[1:] if isinstance(note, Codec))
+    if get_origin(annotation) is list:
+        return not_null(vector(codec_of(get_args(annotation)[0])))
+    nullable = [part for part in get_args(annotation) if part is not type(None)]
+    if len(nullable) == 1 and get_origin(nullable[0]) is list:
+        return vector(codec_of(get_args(nullable[0])[0]))
+    codec = annotation.__dict__.get("__jute__")
+    if not isinstance(codec, Codec):
+        raise TypeError(f"{annotation!r} is not a jute type")
+    return codec
+
+
+R = TypeVar("R")
+
+
+@dataclass_transform(frozen_default=True)
+def record(cls: type[R]) -> type[R]:
+    """Make a class a jute record: a frozen dataclass that `encode` and `decode` know."""
+    made: Any = dataclass(frozen=True, slots=True)(cls)
+    hints = get_type_hints(made, include_extras=True)
+    parts = [(field.name, codec_of(hints[field.name])) for field in fields(made)]
+    puts = [(name, codec.put) for name, codec in parts]
+    gets = [codec.get for _, codec in parts]
+
+    def put(out: bytearray, value: R) -> None:
+        for name, put_field in puts:
+            put_field(out, getattr(value, name))
+
+    def get(data: bytes, offset: int) -> tuple[R, int]:
+        values = []
+        for get_field in gets:
+            value, offset = get_field(data, offset)
+            values.append(value)
+        return made(*values), offset
+
+    made.__jute__ = Codec(put, get)
+    answer: type[R] = made
+    return answer
+
+
+def encode(value: object) -> bytes:
+    """The bytes of a record, without a frame or header."""
+    out = bytearray()
+    append(out, value)
+    return bytes(out)
+
+
+def append(out: bytearray, value: object) -> None:
+    """Append the bytes of a record."""
+    codec: Codec[Any] = type(value).__jute__  # type: ignore[attr-defined]
+    codec.put(out, value)
+
+
+def decode(cls: type[R], data: bytes, offset: int = 0) -> R:
+    """Read a record that begins at the offset; what follows it is ignored, as servers do.
+
+    Raises:
+        ProtocolError: the bytes end too early, or are no such record.
+    """
+    return decode_at(cls, data, offset)[0]
+
+
+def decode_at(cls: type[R], data: bytes, offset: int) -> tuple[R, int]:
+    """Read a record at the offset; answers it and the offset behind it."""
+    codec: Codec[R] = cls.__jute__  # type: ignore[attr-defined]
+    return codec.get(data, offset)

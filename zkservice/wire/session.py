@@ -1,0 +1,68 @@
+"""The life of a client's session, as one table.
+
+A session that has expired stays dead: the client makes a *new* session, whose life
+begins at `State.CONNECTING` again, so nothing is ever reset.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from zkservice.errors import ImpossibleEventError
+
+
+class State(Enum):
+    """What a session is, as its client knows it."""
+
+    CONNECTING = auto()  # no server has accepted the session yet
+    CONNECTED = auto()
+    READ_ONLY = auto()  # connected to a server that has lost its quorum
+    SUSPENDED = auto()  # no connection; the server may still hold our ephemerals
+    EXPIRED = auto()  # over: ephemerals and watches are gone
+    AUTH_FAILED = auto()  # over: the server refuses the credentials
+    CLOSED = auto()  # over: we said so
+
+
+class Event(Enum):
+    """What can happen to a session."""
+
+    ACCEPTED = auto()  # ConnectResponse with our session, and authentication done
+    ACCEPTED_READ_ONLY = auto()  # the same from a read-only server
+    LOST = auto()  # the connection, or the attempt to make one
+    REFUSED = auto()  # ConnectResponse with time-out 0, another id, or our own clock
+    AUTH_REFUSED = auto()  # an auth packet answered with AUTHFAILED
+    CLOSE = auto()  # we want no more of it
+
+
+_ENDS: Final = {
+    Event.REFUSED: State.EXPIRED,
+    Event.AUTH_REFUSED: State.AUTH_FAILED,
+    Event.CLOSE: State.CLOSED,
+}
+_STARTS: Final = {
+    Event.ACCEPTED: State.CONNECTED,
+    Event.ACCEPTED_READ_ONLY: State.READ_ONLY,
+}
+
+TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
+    State.CONNECTING: {Event.LOST: State.CONNECTING, **_STARTS, **_ENDS},
+    State.CONNECTED: {Event.LOST: State.SUSPENDED, **_ENDS},
+    State.READ_ONLY: {Event.LOST: State.SUSPENDED, **_ENDS},
+    State.SUSPENDED: {Event.LOST: State.SUSPENDED, **_STARTS, **_ENDS},
+    State.EXPIRED: {Event.CLOSE: State.CLOSED},
+    State.AUTH_FAILED: {Event.CLOSE: State.CLOSED},
+    State.CLOSED: {Event.CLOSE: State.CLOSED},
+}
+
+
+def after(state: State, event: Event) -> State:
+    """The only way a session changes state.
+
+    Raises:
+        ImpossibleEventError: the table has no such transition.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise ImpossibleEventError(None, f"{event.name} while {state.name}") from None
