@@ -327,6 +327,47 @@ class RequestTooLargeError(ZooKeeperError, ValueError):
 
 # -- The tree language ---------------------------------------------------------
 
+
+class TreeSyntaxError(ValueError):
+    """A tree's text cannot be read; ``line`` and ``column`` count from 1."""
+
+    def __init__(self, line: int, column: int, problem: str, text: str = "") -> None:
+        super().__init__(line, column, problem, text)
+        self.line, self.column, self.problem, self.text = line, column, problem, text
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        quoted = f": {shown!r}" if shown else ""
+        return f"line {self.line}, column {self.column}: {self.problem}{quoted}"
+
+
+class TreeValueError(ValueError):
+    """A value is none that a node can store, or text is no literal.
+
+    ``offset`` counts the characters of the text before the culprit.
+    """
+
+    def __init__(self, problem: str, offset: int = 0) -> None:
+        super().__init__(problem)
+        self.problem, self.offset = problem, offset
+
+
+class LinkLoopError(ZooKeeperError):
+    """Symbolic links lead back to where they started; ``paths`` are those on the way."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__(paths[0], "the symbolic links form a loop: " + " -> ".join(paths))
+        self.paths = paths
+
+
+class BadPropertyLinkError(ZooKeeperError):
+    """A property link leads nowhere, or back to itself."""
+
+    def __init__(self, path: str, name: str, target: object, cause: str) -> None:
+        super().__init__(path, f"{cause} (in {name!r}: {target!r})")
+        self.name, self.target, self.cause = name, target, cause
+
+
 # -- The service ---------------------------------------------------------------
 
 
