@@ -325,6 +325,30 @@ class RequestTooLargeError(ZooKeeperError, ValueError):
 
 # -- HTTP ----------------------------------------------------------------------
 
+
+class HTTPError(Exception):
+    """Something went wrong between an HTTP client and the application."""
+
+
+class RequestRefusedError(HTTPError):
+    """The client's bytes break a rule or a limit; nothing more of them is read.
+
+    ``status`` is the status code to answer with, ``rule`` the sentence for the client.
+    """
+
+    def __init__(self, status: int, rule: str) -> None:
+        super().__init__(f"{status}: {rule}")
+        self.status, self.rule = status, rule
+
+
+class BadResponseError(HTTPError, ValueError):
+    """The application's status, header or block is not what PEP 3333 allows."""
+
+
+class ClientGoneError(HTTPError):
+    """The client has left; nobody waits for the rest of this response."""
+
+
 # -- The tree language ---------------------------------------------------------
 
 
@@ -353,19 +377,36 @@ class TreeValueError(ValueError):
 
 
 class LinkLoopError(ZooKeeperError):
-    """Symbolic links lead back to where they started; ``paths`` are those on the way."""
+    """Links lead back to where they started; ``paths`` are those on the way."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
-        super().__init__(paths[0], "the symbolic links form a loop: " + " -> ".join(paths))
+        super().__init__(paths[0], "the links form a loop: " + " -> ".join(paths))
         self.paths = paths
+
+
+class NoPropertyError(ZooKeeperError):
+    """A node lacks the property that a link names."""
 
 
 class BadPropertyLinkError(ZooKeeperError):
     """A property link leads nowhere, or back to itself."""
 
-    def __init__(self, path: str, name: str, target: object, cause: str) -> None:
+    def __init__(self, path: str, name: str, target: object, cause: Exception) -> None:
         super().__init__(path, f"{cause} (in {name!r}: {target!r})")
         self.name, self.target, self.cause = name, target, cause
+
+
+# -- Registration --------------------------------------------------------------
+
+
+class AddressError(ValueError):
+    """The text is no ``host:port``."""
+
+
+class UnregisteredError(ZooKeeperError):
+    """The registration was withdrawn while somebody waited for it."""
+
+    summary = "the registration was withdrawn"
 
 
 # -- The service ---------------------------------------------------------------

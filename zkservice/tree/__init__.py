@@ -1,1 +1,25 @@
-"""The tree language without a server: text to model, two models to a plan."""
+"""The tree language: its grammar, its model, plans, links and graphs, without a server."""
+
+from __future__ import annotations
+
+from zkservice.tree.encoding import decode, encode
+from zkservice.tree.grammar import parse_tree
+from zkservice.tree.links import Resolution, answer, follow, resolve
+from zkservice.tree.model import Node
+from zkservice.tree.text import format_lines, format_tree, format_value
+from zkservice.tree.values import parse_value
+
+__all__ = [
+    "Node",
+    "Resolution",
+    "answer",
+    "decode",
+    "encode",
+    "follow",
+    "format_lines",
+    "format_tree",
+    "format_value",
+    "parse_tree",
+    "parse_value",
+    "resolve",
+]

@@ -1,0 +1,118 @@
+"""Tests of ``zkservice.tree.text`` and ``zkservice.tree.grammar`` together."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import assume, given, settings
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tree.strategies import trees
+from zkservice.tree.encoding import decode, encode
+from zkservice.tree.grammar import parse_tree
+from zkservice.tree.links import loops
+from zkservice.tree.model import Node
+from zkservice.tree.text import format_tree
+
+
+class RoundTripTests(SynchronousTestCase):
+    """What is written can be read."""
+
+    @given(trees)
+    @settings(deadline=None, max_examples=400)
+    def test_parse_undoes_format(self, tree: Node) -> None:
+        """Every tree can be written and read back, whatever its names and values."""
+        assume(not any(loops(tree)))
+        self.assertEqual(parse_tree(format_tree(tree)), tree)
+
+    @given(trees)
+    @settings(deadline=None, max_examples=200)
+    def test_stored_and_exported(self, tree: Node) -> None:
+        """What nodes store is what their exported text stores when it is imported."""
+        assume(not any(loops(tree)))
+        for path, node in parse_tree(format_tree(tree)).walk():
+            original = tree.get(path)
+            assert original is not None
+            self.assertEqual(encode(node.properties), encode(original.properties))
+
+    def test_deep_and_wide(self) -> None:
+        """500 levels and 20,000 nodes need no recursion and no patience."""
+        root = deepest = Node()
+        for level in range(500):
+            deepest.children["d"] = deepest = Node({"level": level})
+        root.children.update({f"n{i}": Node({"i": i, "s": "x"}) for i in range(20_000)})
+        start = time.perf_counter()
+        again = parse_tree(format_tree(root))
+        self.assertEqual(again, root)
+        self.assertLess(time.perf_counter() - start, 10)  # 0.3 s on an idle machine
+
+
+class FormatTests(SynchronousTestCase):
+    """What the text looks like."""
+
+    def test_order(self) -> None:
+        """Properties come first, then links, then nodes, each sorted by name."""
+        root = Node(
+            {},
+            {
+                "b": Node(),
+                "a": Node(
+                    {"z": 1, "l ->": "/t", "y": "text", "k ->": "../u", "p =>": "../src v"},
+                    {"d": Node(), "c": Node({"type": "t y"})},
+                ),
+            },
+        )
+        self.assertEqual(
+            format_tree(root),
+            "/a\n"
+            "  y = 'text'\n"
+            "  z = 1\n"
+            "  p => ../src v\n"
+            "  k -> ../u\n"
+            "  l -> /t\n"
+            "  /c : t y\n"
+            "  /d\n"
+            "/b\n",
+        )
+
+    def test_empty(self) -> None:
+        """A tree of nothing is one end of a line."""
+        self.assertEqual(format_tree(Node()), "\n")
+
+    def test_root_has_properties(self) -> None:
+        """The root's own properties stand below a line of their own."""
+        root = Node({"type": "t", "a": 1}, {"n": Node()})
+        self.assertEqual(format_tree(root), "/ : t\n  a = 1\n/n\n")
+
+    def test_type_that_is_no_line(self) -> None:
+        """A type that cannot follow a colon is written as a property."""
+        for type_ in (3, "", " x", "a\nb", None, ["t"]):
+            text = format_tree(Node({}, {"n": Node({"type": type_})}))
+            self.assertEqual(text, f"/n\n  type = {type_!r}\n")
+
+    def test_quotes_only_where_needed(self) -> None:
+        """Ordinary names stay as they are; misleading ones are quoted."""
+        root = Node(
+            {},
+            {
+                "1.2.3.4:80": Node(),
+                "a b": Node({"x=y": 1, "#": 2, "/p": 3, "ok-1": 4, "a b ->": "/c d"}),
+            },
+        )
+        self.assertEqual(
+            format_tree(root),
+            "/1.2.3.4:80\n"
+            "/'a b'\n"
+            "  '#' = 2\n"
+            "  '/p' = 3\n"
+            "  ok-1 = 4\n"
+            "  'x=y' = 1\n"
+            "  'a b' -> '/c d'\n",
+        )
+
+    def test_binary_data(self) -> None:
+        """Data that are no text survive, as escapes in a plain ASCII text."""
+        data = b"\x00\xff\xfe{\x80"
+        text = format_tree(Node({}, {"n": Node(decode(data))}))
+        self.assertTrue(text.isascii())
+        self.assertEqual(encode(parse_tree(text).children["n"].properties), data)

@@ -1,0 +1,237 @@
+"""The text of a tree, read: lines to nodes, properties and links.
+
+::
+
+    /service : a type              # what follows the colon is the property "type"
+      threads = 4                  # a property: a Python literal
+      database -> /databases/main  # a symbolic link to a node
+      color => /defaults color     # a link to another node's property
+      /providers                   # a node below
+
+Indentation says what belongs to what.  A name with blanks or other characters that
+would be misread stands in quotes, as a Python string does: ``/"two words"``.  A line
+``/`` stands for the place where the tree goes; only its properties matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from zkservice.errors import TreeSyntaxError, TreeValueError
+from zkservice.tree.encoding import encode
+from zkservice.tree.links import loops
+from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node
+from zkservice.tree.paths import name_problem
+from zkservice.tree.values import Value, parse_value
+
+#: Bytes of data that a node can have: a server refuses requests over
+#: ``jute.maxbuffer``, 1 MiB less one byte, and the path and ACL are in there too.
+MAX_DATA: Final = 0xFFFFF - 4096
+
+_QUOTED: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_TYPE: Final = r"(?:\s*:\s*(?P<type>\S.*))?$"
+_ROOT: Final = re.compile(r"/(?:\s+:\s*(?P<type>\S.*))?$")
+_NODE: Final = re.compile(rf"/(?:(?P<quoted>{_QUOTED})|(?P<name>\S+)){_TYPE}")
+# The first operator counts: what follows a "=" may hold "=>" and "->" as it likes.
+_MEMBER: Final = re.compile(
+    rf"(?:(?P<quoted>{_QUOTED})|(?P<name>\S+?))\s*(?P<operator>=>|->|=)\s*(?P<rest>.*)$"
+)
+_TARGET: Final = re.compile(rf"(?:(?P<quoted>{_QUOTED})|(?P<word>\S+))$")
+_LINKED: Final = re.compile(rf"({_QUOTED}|\S+)(?:\s+({_QUOTED}|\S+))?(?:\s+/\S*)?$")
+_MOST_BYTES_A_CHARACTER: Final = 12  # JSON writes an astral character as two \uXXXX
+
+
+def parse_tree(text: str, at: str = "/") -> Node:
+    """The tree that a text describes.
+
+    Args:
+        text: lines as above; tabs or spaces indent, but not in a mixture that could be
+            read in two ways.
+        at: the path where the tree will be, for the absolute links in it.
+
+    Returns:
+        A node without a name, whose children are the nodes at the top of the text.
+
+    Raises:
+        TreeSyntaxError: with line and column.  Also for what could be written, but is
+            never meant: a node twice, links in a circle, data over ZooKeeper's limit.
+    """
+    parser = _Parser()
+    for line in _lines(text):
+        parser.feed(line)
+    parser.check(at)
+    return parser.root
+
+
+class _Line(NamedTuple):
+    number: int
+    indent: str
+    text: str
+
+    def error(self, problem: str, offset: int = 0) -> TreeSyntaxError:
+        """An error at an offset of the text."""
+        column = len(self.indent) + offset + 1
+        return TreeSyntaxError(self.number, column, problem, self.text)
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """The lines that say something."""
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        line = raw.rstrip()
+        stripped = line.lstrip()
+        if stripped and not stripped.startswith("#"):
+            yield _Line(number, line[: len(line) - len(stripped)], stripped)
+
+
+@dataclass
+class _Block:
+    """Lines of one indentation: the members of one node."""
+
+    indent: str
+    owner: Node
+    last: Node | None = None  # of the last line, where that was a node
+
+
+@dataclass
+class _Source:
+    """Where a node was written, and roughly how much of it there is."""
+
+    line: _Line
+    length: int = 0
+    members: dict[str, _Line] = field(default_factory=dict)
+
+
+class _Parser:
+    """Fed line by line; remembers the nodes whose indentation is still open."""
+
+    def __init__(self) -> None:
+        self.root = Node()
+        self._blocks: list[_Block] = []
+        self._sources: dict[int, tuple[Node, _Source]] = {}  # by id: nodes are no keys
+
+    def feed(self, line: _Line) -> None:
+        """Take one line that is neither blank nor a comment."""
+        block = self._block(line)
+        if line.text.startswith("/"):
+            block.last = self._add_node(block, line)
+        else:
+            self._add_member(block, line)
+            block.last = None
+
+    def check(self, at: str) -> None:
+        """Refuse what only shows when the tree is whole."""
+        for node, source in self._sources.values():
+            if source.length * _MOST_BYTES_A_CHARACTER > MAX_DATA:
+                size = len(encode(node.properties))
+                if size > MAX_DATA:
+                    problem = f"the node's data are {size} bytes; ZooKeeper takes {MAX_DATA}"
+                    raise source.line.error(problem)
+        for node, name, problem in loops(self.root, at):
+            raise self._sources[id(node)][1].members[name].error(problem)
+
+    def _block(self, line: _Line) -> _Block:
+        """The block that the line's indentation puts it in."""
+        blocks, indent = self._blocks, line.indent
+        if not blocks:
+            blocks.append(_Block(indent, self.root))
+        elif len(indent) > len(blocks[-1].indent):
+            top = blocks[-1]
+            if not indent.startswith(top.indent):
+                raise line.error("Invalid indentation, tabs and spaces are mixed")
+            if top.last is None:
+                raise line.error("Can't indent under properties")
+            blocks.append(_Block(indent, top.last))
+        while len(blocks) > 1 and len(blocks[-1].indent) > len(indent):
+            blocks.pop()
+        if len(blocks[-1].indent) != len(indent):
+            raise line.error("Invalid indentation")
+        if blocks[-1].indent != indent:
+            raise line.error("Invalid indentation, tabs and spaces are mixed")
+        return blocks[-1]
+
+    def _add_node(self, block: _Block, line: _Line) -> Node:
+        match = _ROOT.match(line.text)
+        if match is not None:
+            return self._add_root(block, line, match["type"])
+        match = _NODE.match(line.text)
+        if match is None:
+            offset = re.match(r"\S+\s*", line.text).end()  # type: ignore[union-attr]
+            raise line.error("Unrecognized data", offset)
+        name = _name(line, match, 1)
+        problem = name_problem(name)
+        if problem is not None:
+            raise line.error(problem, 1)
+        if name in block.owner.children:
+            raise line.error("duplicate node", 1)
+        node = block.owner.children[name] = Node()
+        self._describe(node, line, match["type"])
+        return node
+
+    def _add_root(self, block: _Block, line: _Line, type_: str | None) -> Node:
+        if len(self._blocks) > 1:
+            raise line.error("a node needs a name after the slash", 1)
+        if id(block.owner) in self._sources:
+            raise line.error("duplicate node")
+        self._describe(block.owner, line, type_)
+        return block.owner
+
+    def _describe(self, node: Node, line: _Line, type_: str | None) -> None:
+        source = _Source(line, len(line.text))
+        self._sources[id(node)] = node, source
+        if type_ is not None:
+            node.properties["type"] = type_
+            source.members["type"] = line
+
+    def _add_member(self, block: _Block, line: _Line) -> None:
+        match = _MEMBER.match(line.text)
+        if match is None:
+            raise line.error("Bad link format" if "->" in line.text else "Unrecognized data")
+        if block is self._blocks[0]:
+            raise line.error("Can't import properties above imported nodes.")
+        name, value = _member(line, match)
+        if name in block.owner.properties:
+            raise line.error("duplicate property")
+        block.owner.properties[name] = value
+        _, source = self._sources[id(block.owner)]
+        source.length += len(line.text)
+        source.members[name] = line
+
+
+def _member(line: _Line, match: re.Match[str]) -> tuple[str, Value]:
+    """The stored name and the value of a property or link."""
+    name, rest, offset = _name(line, match, 0), match["rest"], match.start("rest")
+    if match["operator"] == "->":
+        return name + SYMLINK, _symlink_target(line, rest, offset)
+    if match["operator"] == "=>":
+        linked = _LINKED.match(rest)
+        if linked is None:
+            raise line.error("Bad link format", offset)
+        return name + PROPERTY_LINK, " ".join(word for word in linked.groups() if word)
+    return name, _literal(line, rest, offset)
+
+
+def _symlink_target(line: _Line, text: str, offset: int) -> str:
+    target = _TARGET.match(text)
+    if target is None:
+        raise line.error("Bad link format", offset)
+    if target["quoted"] is None:
+        return target["word"]
+    return str(_literal(line, text, offset))
+
+
+def _name(line: _Line, match: re.Match[str], offset: int) -> str:
+    if match["quoted"] is None:
+        return match["name"]
+    return str(_literal(line, match["quoted"], offset))
+
+
+def _literal(line: _Line, text: str, offset: int) -> Value:
+    if not text:
+        raise line.error("a value is missing", offset)
+    try:
+        return parse_value(text)
+    except TreeValueError as error:
+        raise line.error(error.problem, offset + error.offset) from None

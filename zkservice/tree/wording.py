@@ -1,0 +1,64 @@
+"""A plan in words, one line for each thing that a user should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from zkservice.tree.model import SYMLINK
+from zkservice.tree.paths import split
+from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Why
+from zkservice.tree.values import Value, canonical
+
+_KEPT: Final = {
+    Why.ABOVE_EPHEMERAL: "{path} not deleted due to ephemeral descendent.",
+    Why.NOT_ASKED: "extra path not trimmed: {path}",
+}
+
+
+def describe_dry_run(plan: Plan) -> Iterator[str]:
+    """What carrying out the plan would do; a new node stands for all below it."""
+    created: set[str] = set()
+    for change in plan.changes:
+        if isinstance(change, Create):
+            created.add(change.path)
+            if split(change.path)[0] not in created:
+                yield f"add {change.path}"
+        elif isinstance(change, SetData):
+            yield from _differences(change)
+        elif isinstance(change, SetACL):
+            yield f"{change.path} ACL change from {change.old} to {change.acl}"
+        elif isinstance(change, Delete):
+            yield f"would delete {change.path}."
+        elif change.why is Why.EPHEMERAL:
+            yield f"wouldn't delete {change.path} because it's ephemeral."
+        else:
+            yield _KEPT[change.why].format(path=change.path)
+
+
+def describe_kept(plan: Plan) -> Iterator[str]:
+    """What carrying out the plan leaves alone."""
+    for change in plan.changes:
+        if isinstance(change, Keep):
+            if change.why is Why.EPHEMERAL:
+                yield f"Not deleting {change.path} because it's ephemeral."
+            else:
+                yield _KEPT[change.why].format(path=change.path)
+
+
+def _differences(change: SetData) -> Iterator[str]:
+    """What becomes of the old properties, then those that are new."""
+    path, old, new = change.path, change.old, change.new
+    for name, value in sorted(old.items()):
+        if name not in new:
+            yield f"{path} remove {_member(name, value)}"
+        elif canonical(new[name]) != canonical(value):
+            shown = f"{name[: -len(SYMLINK)]} link" if name.endswith(SYMLINK) else name
+            yield f"{path} {shown} change from {value} to {new[name]}"
+    for name, value in sorted(new.items()):
+        if name not in old:
+            yield f"{path} add {_member(name, value)}"
+
+
+def _member(name: str, value: Value) -> str:
+    return f"link {name} {value}" if name.endswith(SYMLINK) else f"property {name} = {value}"
