@@ -42,6 +42,17 @@ class FrameSizeError(ProtocolError):
         self.size, self.limit = size, limit
 
 
+class UnwritableError(ZooKeeperError, ValueError):
+    """A field of a request holds what it cannot carry: text for bytes, a number too large.
+
+    The value is not shown: it can be a credential.
+    """
+
+    def __init__(self, record: str, field: str, found: str, problem: str) -> None:
+        super().__init__(None, f"{field} of {record} cannot be this {found}: {problem}")
+        self.record, self.field = record, field
+
+
 class ImpossibleEventError(ZooKeeperError):
     """A session was told something that cannot happen in its state: a bug of the caller."""
 

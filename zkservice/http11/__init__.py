@@ -1,1 +1,33 @@
-"""HTTP/1.1 without a socket: bytes in, events out; responses to bytes."""
+"""HTTP/1.1 without a socket: a connection's bytes in, requests out; responses to bytes."""
+
+from __future__ import annotations
+
+from zkservice.http11.heads import HeadReader, Request
+from zkservice.http11.limits import Limit, Limits, limits_table
+from zkservice.http11.requests import Expecting, RequestParser
+from zkservice.http11.responses import (
+    LAST_CHUNK,
+    Draft,
+    Framing,
+    Head,
+    HeadWriter,
+    chunk,
+    error_page,
+)
+
+__all__ = [
+    "LAST_CHUNK",
+    "Draft",
+    "Expecting",
+    "Framing",
+    "Head",
+    "HeadReader",
+    "HeadWriter",
+    "Limit",
+    "Limits",
+    "Request",
+    "RequestParser",
+    "chunk",
+    "error_page",
+    "limits_table",
+]

@@ -1,0 +1,61 @@
+"""The applications that every server of the benchmark runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+__all__ = ["APPLICATIONS"]
+
+_HELLO = b"Hello, world!\n"
+_DOCUMENT = json.dumps([{"id": n, "name": f"item {n}", "ok": True} for n in range(240)]).encode()
+_PIECE = b"x" * 16384
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with 14 bytes of text."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "14")])
+    return [_HELLO]
+
+
+def document(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with about 10 KB of JSON."""
+    length = str(len(_DOCUMENT))
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", length)])
+    return [_DOCUMENT]
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with the request's body."""
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    headers = [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))]
+    start_response("200 OK", headers)
+    return [body]
+
+
+def stream(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with 1 MiB in 64 pieces, without saying its length."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return _pieces()
+
+
+def _pieces() -> Iterator[bytes]:
+    for _ in range(64):
+        yield _PIECE
+
+
+def sleep(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer after 10 ms, as if a database had been asked."""
+    time.sleep(0.01)
+    return hello(environ, start_response)
+
+
+APPLICATIONS: dict[str, Callable[..., Iterable[bytes]]] = {
+    "hello": hello,
+    "document": document,
+    "echo": echo,
+    "stream": stream,
+    "sleep": sleep,
+}

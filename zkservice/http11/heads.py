@@ -1,0 +1,265 @@
+"""A complete request head in, a ``Request`` out: llhttp's rules and those it leaves to us.
+
+llhttp (inside httptools) reads the header fields and refuses malformed ones.  The request
+line is read here, because llhttp takes more protocols and versions than HTTP/1.x has; so
+are the fields that decide where the body ends.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import IO, Final
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from zkservice.errors import RequestRefusedError
+from zkservice.http11.limits import Limits
+from zkservice.http11.names import EnvironNames
+
+__all__ = ["HeadReader", "Request"]
+
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)", re.IGNORECASE)
+
+#: RFC 9110 5.3: the only fields that make sense once; repeated, two readers may each
+#: believe another one.
+_SINGULAR: Final = frozenset(
+    {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
+)
+_VERSIONS: Final = {b"HTTP/1.1": "HTTP/1.1", b"HTTP/1.0": "HTTP/1.0"}
+
+
+class Request:
+    """One request: its head, and its body once that is complete."""
+
+    __slots__ = (
+        "body",
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "keep_alive",
+        "method",
+        "path",
+        "protocol",
+        "query",
+        "target",
+    )
+
+    def __init__(self, method: str, target: bytes, protocol: str, fields: dict[str, str]) -> None:
+        self.method = method
+        #: The target as it was sent.
+        self.target = target
+        #: The target's path, still percent-encoded; empty for ``*``.
+        self.path = target
+        self.query = b""
+        #: "HTTP/1.1" or "HTTP/1.0"
+        self.protocol = protocol
+        #: The header fields under their names in a WSGI environ.
+        self.fields = fields
+        #: Bytes of the body; None for a chunked one until it is complete.
+        self.content_length: int | None = 0
+        self.chunked = False
+        self.keep_alive = True
+        self.expects_continue = False
+        #: The complete body, at its start; its reader closes it.
+        self.body: IO[bytes] = BytesIO()
+
+
+class HeadReader:
+    """Reads heads, one after the other, of any number of connections.
+
+    The llhttp parser inside is used again as long as it ended a head in a state that
+    cannot colour the next: no body, no upgrade, no close, no error.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._names = EnvironNames()
+        self._sent: list[tuple[bytes, bytes]] = []
+        self._complete = False
+        self._reusable = False
+        self._parser = HttpRequestParser(self)
+
+    # What httptools calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header field."""
+        self._sent.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Note that llhttp sees the end of the head where it was found."""
+        self._complete = True
+        self._reusable = self._parser.should_keep_alive()
+
+    # What the connection calls
+
+    def read(self, head: bytes) -> Request:
+        """Read a head, from its method to the empty line that ends it.
+
+        Raises:
+            RequestRefusedError: the head breaks a rule.
+        """
+        method, target, protocol = self._request_line(head[: head.index(b"\r\n")])
+        self._reusable = False
+        self._sent = []
+        try:
+            self._feed(head)
+            request = Request(method, target, protocol, self._environ())
+            _split_target(request)
+            _check_host(request)
+            self._decide_body(request)
+            _decide_expectation(request)
+            _decide_keep_alive(request)
+        except RequestRefusedError:
+            self._parser = HttpRequestParser(self)
+            raise
+        if request.content_length != 0 or not self._reusable:
+            self._parser = HttpRequestParser(self)
+        return request
+
+    def check_line(self, line: bytes) -> None:
+        """Refuse a request line as soon as it is there, before the rest of its head."""
+        self._request_line(line)
+
+    def _feed(self, head: bytes) -> None:
+        self._complete = False
+        try:
+            self._parser.feed_data(head)
+        except HttpParserUpgrade:
+            self._reusable = False  # the upgrade is refused: plain HTTP goes on
+        except HttpParserError as error:
+            raise refusal(error) from None
+        if not self._complete:
+            raise RequestRefusedError(400, "the request head is malformed")
+        if len(self._sent) > self._limits.head_fields:
+            raise RequestRefusedError(431, f"more than {self._limits.head_fields} header fields")
+
+    def _request_line(self, line: bytes) -> tuple[str, bytes, str]:
+        words = line.split(b" ")
+        if len(words) != 3:
+            raise RequestRefusedError(
+                400, "the request line must be a method, a target and HTTP/1.1"
+            )
+        method, target, version = words
+        if len(target) > self._limits.target_bytes:
+            raise RequestRefusedError(
+                414, f"the request target is over {self._limits.target_bytes} bytes"
+            )
+        protocol = _VERSIONS.get(version)
+        if protocol is None:
+            raise _wrong_version(version)
+        if not _TOKEN.fullmatch(method):
+            raise RequestRefusedError(400, "the request method is no token")
+        if method == b"CONNECT":
+            raise RequestRefusedError(501, "CONNECT is for proxies; this is none")
+        return method.decode("ascii"), target, protocol
+
+    def _environ(self) -> dict[str, str]:
+        names = self._names
+        fields: dict[str, str] = {}
+        for name, value in self._sent:
+            key = names[name]
+            if key is None:
+                continue
+            text = value.decode("latin-1")
+            if key not in fields:
+                fields[key] = text
+            elif key in _SINGULAR:
+                raise RequestRefusedError(400, f"the field {name.decode('latin-1')} is there twice")
+            else:  # RFC 9113 8.2.3: cookies are joined by semicolons
+                fields[key] += ("; " if key == "HTTP_COOKIE" else ", ") + text
+        return fields
+
+    def _decide_body(self, request: Request) -> None:
+        """Find out where the body ends (RFC 9112 6.3); llhttp refuses the ambiguous."""
+        coding = request.fields.get("HTTP_TRANSFER_ENCODING")
+        if coding is not None:
+            if coding.lower() != "chunked":
+                raise RequestRefusedError(501, "the only transfer coding here is chunked")
+            if request.protocol == "HTTP/1.0":
+                raise RequestRefusedError(400, "HTTP/1.0 has no transfer codings")
+            request.chunked, request.content_length = True, None
+            return
+        length = request.fields.get("CONTENT_LENGTH")
+        if length is not None:
+            if not (length.isascii() and length.isdecimal()):
+                raise RequestRefusedError(400, "Content-Length must be a number")
+            digits = length.lstrip("0") or "0"
+            if len(digits) > 19 or int(digits) > self._limits.body_bytes:
+                raise RequestRefusedError(
+                    413, f"the body is over the limit of {self._limits.body_bytes} bytes"
+                )
+            request.content_length = int(digits)
+
+
+def refusal(error: HttpParserError) -> RequestRefusedError:
+    """Turn what llhttp says into an answer for the client."""
+    if isinstance(error, HttpParserInvalidMethodError):
+        return RequestRefusedError(501, "this server does not know the request method")
+    return RequestRefusedError(400, f"the request head is malformed: {error}")
+
+
+def _wrong_version(version: bytes) -> RequestRefusedError:
+    if version.startswith(b"HTTP/"):
+        return RequestRefusedError(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+    return RequestRefusedError(400, "the request line must end in HTTP/1.1")
+
+
+def _split_target(request: Request) -> None:
+    """Split the target into path and query (RFC 9112 3.2); ``//`` is kept as it is."""
+    target = request.target
+    if b"#" in target:
+        raise RequestRefusedError(400, "a request target has no fragment (#)")
+    if not target.startswith(b"/"):
+        absolute = _ABSOLUTE.match(target)
+        if absolute is not None:
+            request.fields["HTTP_HOST"] = absolute[2].decode("latin-1")
+            target = target[absolute.end() :]
+            if not target.startswith(b"/"):
+                target = b"/" + target
+        elif target == b"*" and request.method == "OPTIONS":
+            target = b""
+        else:
+            raise RequestRefusedError(400, "the request target must be a path or an http URL")
+    path, _, query = target.partition(b"?")
+    request.path, request.query = path, query
+
+
+def _check_host(request: Request) -> None:
+    """RFC 9112 3.2: HTTP/1.1 needs exactly one valid Host."""
+    host = request.fields.get("HTTP_HOST")
+    if host is None:
+        if request.protocol == "HTTP/1.1":
+            raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
+    elif not _HOST.fullmatch(host):
+        raise RequestRefusedError(400, "the Host field is no host name or address")
+
+
+def _decide_expectation(request: Request) -> None:
+    """RFC 9110 10.1.1: the only expectation there is; HTTP/1.0 has none."""
+    expectation = request.fields.get("HTTP_EXPECT")
+    if expectation is not None and request.protocol == "HTTP/1.1":
+        if expectation.lower() != "100-continue":
+            raise RequestRefusedError(417, "the only expectation here is 100-continue")
+        request.expects_continue = request.content_length != 0
+
+
+def _decide_keep_alive(request: Request) -> None:
+    """RFC 9112 9.3."""
+    connection = request.fields.get("HTTP_CONNECTION")
+    if connection is None:
+        request.keep_alive = request.protocol == "HTTP/1.1"
+        return
+    options = [option.strip(" \t").lower() for option in connection.split(",")]
+    if "close" in options:
+        request.keep_alive = False
+    else:
+        request.keep_alive = request.protocol == "HTTP/1.1" or "keep-alive" in options

@@ -1,0 +1,93 @@
+"""What one client may ask of the server: every limit with its unit, its reason, its consequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+__all__ = ["Limit", "Limits", "limits_table"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One row of the table that feeds the command line, Paste files and the manual."""
+
+    name: str  #: the field of ``Limits``
+    default: int | float
+    unit: str
+    help: str  #: what happens at the limit, in one sentence
+
+    @property
+    def option(self) -> str:
+        """The name as it is spelled on a command line."""
+        return self.name.replace("_", "-")
+
+
+def _limit(default: Any, unit: str, consequence: str) -> Any:
+    return field(default=default, metadata={"unit": unit, "help": consequence})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of the front end.  Sizes are bytes, times are seconds.
+
+    The defaults let every browser, proxy and library through and stop what only an
+    attack or a broken client does.
+    """
+
+    # Heads: apache takes 8190 a line, nginx 8 KiB a line and 32 KiB together.
+    target_bytes: int = _limit(
+        8190, "bytes", "Longest request target; a longer one is answered with 414."
+    )
+    head_bytes: int = _limit(
+        65536, "bytes", "Largest request head; a larger one is answered with 431."
+    )
+    head_fields: int = _limit(
+        100, "fields", "Most header fields of a request; more are answered with 431."
+    )
+
+    # Bodies
+    body_bytes: int = _limit(
+        1 << 30, "bytes", "Largest request body; a larger one is answered with 413."
+    )
+    body_memory: int = _limit(
+        512 * 1024, "bytes", "A request body above this is kept in a temporary file."
+    )
+
+    pipeline_bytes: int = _limit(
+        65536, "bytes", "While a request is served, reading stops at this many bytes behind it."
+    )
+
+    # Time.  A deadline is noticed up to a second late.
+    head_timeout: float = _limit(
+        30.0, "seconds", "A head that is not complete this long after its first byte gets 408."
+    )
+    body_grace: float = _limit(
+        30.0, "seconds", "How long a body may come slower than the body rate, which then gets 408."
+    )
+    body_rate: int = _limit(
+        500, "bytes per second", "Slowest body; a slower one gets 408 after the grace."
+    )
+    keep_alive: float = _limit(
+        75.0, "seconds", "An idle connection is closed after this; 0 closes after each response."
+    )
+    write_stall: float = _limit(
+        60.0, "seconds", "A client that takes no byte of its response for this long is cut off."
+    )
+    drain_linger: float = _limit(
+        1.0, "seconds", "While draining, idle clients may send one more request for this long."
+    )
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if value < 0:
+                raise ValueError(f"the limit {limit.name} cannot be negative: {value}")
+
+
+def limits_table() -> list[Limit]:
+    """Every limit with its unit, default and consequence, in the order of ``Limits``."""
+    return [
+        Limit(each.name, each.default, each.metadata["unit"], each.metadata["help"])  # type: ignore[arg-type]
+        for each in fields(Limits)
+    ]

@@ -1,0 +1,219 @@
+"""One connection's bytes in, whole requests out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from tempfile import TemporaryFile
+from typing import IO, Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from zkservice.errors import RequestRefusedError
+from zkservice.http11.bodies import BodyStore, ChunkedBody, FixedBody
+from zkservice.http11.heads import HeadReader, Request, refusal
+from zkservice.http11.limits import Limits
+
+__all__ = ["Expecting", "RequestParser"]
+
+_END: Final = b"\r\n\r\n"
+
+
+class Expecting(Enum):
+    """What a connection's next byte is part of."""
+
+    REQUEST = "the first byte of a request"
+    HEAD = "the rest of a head"
+    BODY = "the rest of a body"
+    NOTHING = "nothing: the connection was refused"
+
+
+class RequestParser:
+    """The requests of one connection, one at a time.
+
+    Bytes go in with ``feed``; ``next_request`` parses only as far as one request needs,
+    so that pipelined requests stay bytes until their turn comes.
+
+    Args:
+        limits: the client's bounds.
+        heads: reads the heads; may be shared by connections.
+        new_file: makes the temporary file for a large body.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        heads: HeadReader,
+        new_file: Callable[[], IO[bytes]] = TemporaryFile,
+    ) -> None:
+        self._limits = limits
+        self._heads = heads
+        self._new_file = new_file
+        self._data = b""  # bytes that are not parsed yet begin at _at
+        self._at = 0
+        self._searched = 0  # no head ends before this index
+        self._probe: HttpRequestParser | None = None
+        self._probed = 0  # the probe has seen the bytes before this index
+        self._line_checked = False
+        self._skipped = False  # the one empty line that is allowed before a request
+        self._request: Request | None = None  # the one whose body is coming
+        self._body: FixedBody | ChunkedBody | None = None
+        self._refused = False
+
+    # What the connection asks
+
+    @property
+    def expecting(self) -> Expecting:
+        """What the next byte is part of, once ``next_request`` has returned None."""
+        if self._refused:
+            return Expecting.NOTHING
+        if self._body is not None:
+            return Expecting.BODY
+        return Expecting.HEAD if self.pending else Expecting.REQUEST
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were fed and are not part of a request yet."""
+        return len(self._data) - self._at
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the coming body is here."""
+        return 0 if self._body is None else self._body.store.size
+
+    def must_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue``; True once for a request."""
+        request = self._request
+        if request is None or not request.expects_continue:
+            return False
+        request.expects_continue = False
+        return not self.body_bytes and not self.pending
+
+    # What the connection tells
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client; after a refusal they are dropped."""
+        if self._refused:
+            return
+        if self._at == len(self._data):
+            self._data, self._at, self._searched = data, 0, 0
+        else:
+            self._data = self._data[self._at :] + data
+            self._searched -= self._at
+            self._probed -= self._at
+            self._at = 0
+
+    def next_request(self) -> Request | None:
+        """The next complete request, or None if there is none yet.
+
+        Raises:
+            RequestRefusedError: the bytes break a rule; the connection gets no further.
+        """
+        if self._refused:
+            return None
+        try:
+            if self._body is None and not self._read_head():
+                return None
+            return self._read_body()
+        except RequestRefusedError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Forget everything; the connection is over."""
+        self._refused = True
+        self._data, self._at = b"", 0
+        self._probe = None
+        self._request = None
+        if self._body is not None:
+            self._body.store.discard()
+            self._body = None
+
+    # Heads
+
+    def _read_head(self) -> bool:
+        """Read a head if it is complete; ``_request`` and perhaps ``_body`` are set then."""
+        if self._at == len(self._data):
+            return False
+        while self._data.startswith(b"\r", self._at):
+            if not self._skip_empty_line():
+                return False
+        end = self._data.find(_END, max(self._searched, self._at))
+        if end < 0:
+            self._check_partial_head()
+            return False
+        end += 4
+        if end - self._at > self._limits.head_bytes:
+            raise self._too_large()
+        head = self._data[self._at : end]
+        self._at = self._searched = end
+        self._probe, self._line_checked, self._skipped = None, False, False
+        self._request = request = self._heads.read(head)
+        if request.chunked:
+            self._body = ChunkedBody(self._limits.body_bytes, self._new_store())
+        elif request.content_length:
+            self._body = FixedBody(request.content_length, self._new_store())
+        return True
+
+    def _skip_empty_line(self) -> bool:
+        """RFC 9112 2.2: an empty line before the request line is ignored; here, one."""
+        if len(self._data) - self._at < 2:
+            return False
+        if not self._data.startswith(b"\r\n", self._at):
+            raise RequestRefusedError(400, "a line does not end in CR LF")
+        if self._skipped:
+            raise RequestRefusedError(400, "the request begins with empty lines")
+        self._skipped = True
+        self._at += 2
+        return self._at < len(self._data)
+
+    def _check_partial_head(self) -> None:
+        """Refuse what cannot become a head, without waiting for its end."""
+        at, data = self._at, self._data
+        if data[at] == 0x16:
+            raise RequestRefusedError(400, "this port speaks HTTP, not TLS; use http://")
+        if len(data) - at > self._limits.head_bytes:
+            raise self._too_large()
+        if not self._line_checked:
+            self._check_partial_line()
+        if self._probe is None:
+            self._probe, self._probed = HttpRequestParser(object()), at
+        try:
+            self._probe.feed_data(data[self._probed :])
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            raise refusal(error) from None
+        self._probed = len(data)
+        self._searched = max(at, len(data) - 3)
+
+    def _check_partial_line(self) -> None:
+        end = self._data.find(b"\r\n", self._at)
+        if end >= 0:
+            self._heads.check_line(self._data[self._at : end])
+            self._line_checked = True
+        elif len(self._data) - self._at > self._limits.target_bytes + 64:
+            raise RequestRefusedError(
+                414, f"the request target is over {self._limits.target_bytes} bytes"
+            )
+
+    def _too_large(self) -> RequestRefusedError:
+        return RequestRefusedError(431, f"the request head is over {self._limits.head_bytes} bytes")
+
+    # Bodies
+
+    def _read_body(self) -> Request | None:
+        request, body = self._request, self._body
+        assert request is not None
+        if body is not None:
+            self._at = self._searched = body.feed(self._data, self._at)
+            if not body.complete:
+                return None
+            request.content_length = body.store.size
+            request.body = body.store.finish()
+            self._body = None
+        self._request = None
+        return request
+
+    def _new_store(self) -> BodyStore:
+        return BodyStore(self._limits.body_memory, self._new_file)

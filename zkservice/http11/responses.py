@@ -1,0 +1,254 @@
+"""What an application says, checked and framed: response heads, chunks, error pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from zkservice.errors import BadResponseError
+
+__all__ = ["LAST_CHUNK", "Draft", "Framing", "Head", "HeadWriter", "chunk", "error_page"]
+
+_STATUS: Final = re.compile(r"([2-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+#: RFC 9110 7.6.1 and PEP 3333: these belong to the connection, which is the server's.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+#: Remembered header fields, and the longest value worth remembering.
+_MOST_FIELDS: Final = 512
+_LONGEST_FIELD: Final = 128
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class Framing(Enum):
+    """How the client learns where the body ends (RFC 9112 6.3)."""
+
+    NO_BODY = auto()  #: HEAD, 204, 304: whatever the application returns is dropped
+    LENGTH = auto()
+    CHUNKED = auto()
+    CLOSE = auto()
+
+
+class _Kind(Enum):
+    PLAIN = auto()
+    LENGTH = auto()
+    CONNECTION = auto()
+    DATE = auto()
+    SERVER = auto()
+
+
+_KINDS: Final = {
+    "content-length": _Kind.LENGTH,
+    "connection": _Kind.CONNECTION,
+    "date": _Kind.DATE,
+    "server": _Kind.SERVER,
+}
+
+
+class Draft:
+    """A status and header fields that were checked, not yet framed."""
+
+    __slots__ = ("close", "code", "date", "length", "lines", "server", "status_line")
+
+    def __init__(self, code: int, status_line: bytes) -> None:
+        self.code = code
+        self.status_line = status_line
+        self.lines: list[bytes] = []
+        #: What the application says about the body's length, in bytes.
+        self.length: int | None = None
+        self.close = False
+        self.date = self.server = False
+
+
+@dataclass
+class Head:
+    """A response head, ready to be sent, and what it promises."""
+
+    __slots__ = ("data", "framing", "keep_alive", "length")
+
+    data: bytes
+    framing: Framing
+    #: The promised bytes of the body; None if none were promised.
+    length: int | None
+    keep_alive: bool
+
+
+class HeadWriter:
+    """Checks and writes response heads.  Not shared by threads: it remembers.
+
+    Args:
+        server: what ``Server`` says if the application does not.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, server: str, now: Callable[[], float]) -> None:
+        self._server = f"Server: {server}\r\n".encode("latin-1")
+        self._now = now
+        self._second = -1
+        self._date = b""
+        self._statuses: dict[str, tuple[int, bytes]] = {}
+        self._fields: dict[tuple[str, str], tuple[bytes, _Kind]] = {}
+
+    def draft(self, status: str, headers: list[tuple[str, str]]) -> Draft:
+        """Check what ``start_response`` was given.
+
+        Raises:
+            BadResponseError: it is not what PEP 3333 allows, or would be unsafe to send.
+        """
+        try:
+            draft = Draft(*(self._statuses.get(status) or self._check_status(status)))
+            for item in headers:
+                field = self._fields.get(item)
+                if field is None:
+                    field = self._check_field(item)
+                line, kind = field
+                if kind is not _Kind.PLAIN:
+                    _note(draft, kind, item[1])
+                    if kind is _Kind.CONNECTION:
+                        continue
+                draft.lines.append(line)
+        except TypeError:
+            raise BadResponseError(
+                f"the status must be a string and the headers a list of (name, value) "
+                f"tuples of strings, not {status!r} and {headers!r}"
+            ) from None
+        return draft
+
+    def head(
+        self, draft: Draft, method: str, protocol: str, keep_alive: bool, body_length: int | None
+    ) -> Head:
+        """Decide the framing and write the head.
+
+        Args:
+            draft: what the application said.
+            method: the request's.
+            protocol: the request's; a response to HTTP/1.0 has no chunks.
+            keep_alive: whether the connection could serve another request.
+            body_length: the body's bytes if they are all known, else None.
+        """
+        extra = b""
+        length = draft.length
+        if method == "HEAD" or draft.code == 204 or draft.code == 304:
+            framing = Framing.NO_BODY
+            if draft.code == 204 and length is not None:  # RFC 9110 8.6: not in a 204
+                draft.lines = [
+                    line for line in draft.lines if not line.lower().startswith(b"content-length:")
+                ]
+            elif method == "HEAD" and length is None and body_length:
+                extra = b"Content-Length: %d\r\n" % body_length
+            length = None
+        elif length is not None:
+            framing = Framing.LENGTH
+        elif body_length is not None:
+            framing, length = Framing.LENGTH, body_length
+            extra = b"Content-Length: %d\r\n" % body_length
+        elif protocol == "HTTP/1.1":
+            framing, extra = Framing.CHUNKED, b"Transfer-Encoding: chunked\r\n"
+        else:
+            framing = Framing.CLOSE
+        keep_alive = keep_alive and not draft.close and framing is not Framing.CLOSE
+        if not keep_alive:
+            extra += b"Connection: close\r\n"
+        elif protocol == "HTTP/1.0":
+            extra += b"Connection: keep-alive\r\n"
+        data = b"".join(
+            (
+                draft.status_line,
+                b"" if draft.server else self._server,
+                b"" if draft.date else self._date_line(),
+                *draft.lines,
+                extra,
+                b"\r\n",
+            )
+        )
+        return Head(data, framing, length, keep_alive)
+
+    def _date_line(self) -> bytes:
+        now = self._now()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._date = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+        return self._date
+
+    def _check_status(self, status: str) -> tuple[int, bytes]:
+        match = _STATUS.fullmatch(status)
+        if match is None:
+            raise BadResponseError(f"a status must be like '200 OK', not {status!r}")
+        checked = int(match[1]), f"HTTP/1.1 {status}\r\n".encode("latin-1")
+        if len(self._statuses) < _MOST_FIELDS and len(status) < _LONGEST_FIELD:
+            self._statuses[status] = checked
+        return checked
+
+    def _check_field(self, item: tuple[str, str]) -> tuple[bytes, _Kind]:
+        if type(item) is not tuple or len(item) != 2:
+            raise TypeError
+        name, value = item
+        if not _NAME.fullmatch(name):
+            raise BadResponseError(f"a header name must be a token, not {name!r}")
+        if not _VALUE.fullmatch(value):
+            raise BadResponseError(
+                f"the header {name} has a control or non-latin-1 character: {value!r}"
+            )
+        lower = name.lower()
+        if lower in _HOP_BY_HOP:
+            raise BadResponseError(f"the header {name} is the server's, not the application's")
+        kind = _KINDS.get(lower, _Kind.PLAIN)
+        field = f"{name}: {value}\r\n".encode("latin-1"), kind
+        if len(self._fields) < _MOST_FIELDS and len(value) < _LONGEST_FIELD:
+            self._fields[item] = field
+        return field
+
+
+def _note(draft: Draft, kind: _Kind, value: str) -> None:
+    if kind is _Kind.LENGTH:
+        length = value.strip(" \t")
+        if not (length.isascii() and length.isdecimal() and len(length) < 20):
+            raise BadResponseError(f"Content-Length must be a number, not {value!r}")
+        if draft.length is not None:
+            raise BadResponseError("Content-Length is there twice")
+        draft.length = int(length)
+    elif kind is _Kind.CONNECTION:
+        if value.strip(" \t").lower() != "close":
+            raise BadResponseError("the only Connection an application can ask for is close")
+        draft.close = True
+    elif kind is _Kind.DATE:
+        draft.date = True
+    else:
+        draft.server = True
+
+
+def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """A chunk of a chunked body (RFC 9112 7.1) in three parts; ``data`` is not empty."""
+    return b"%x\r\n" % len(data), data, b"\r\n"
+
+
+def error_page(
+    status: int, rule: str, headers: Sequence[tuple[str, str]] = ()
+) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Status, headers and body of a plain text page that says what was wrong."""
+    line = f"{status} {HTTPStatus(status).phrase}"
+    body = f"{line}\n\n{rule}\n".encode("utf-8", "replace")
+    content = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+    ]
+    return line, [*content, *headers], body

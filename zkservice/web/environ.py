@@ -1,0 +1,71 @@
+"""The environ of PEP 3333, from a request and what is known of its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from zkservice.http11 import Request
+
+__all__ = ["Ends", "fill_environ", "path_info", "server_environ"]
+
+
+class Ends(NamedTuple):
+    """The two ends of a connection, as CGI names them (RFC 3875 4.1)."""
+
+    server_name: str
+    server_port: str
+    remote_addr: str
+    remote_port: str
+    scheme: str
+
+
+def server_environ(software: str, multithread: bool) -> dict[str, Any]:
+    """The part that is the same for all requests."""
+    return {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": software,
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        # the body is complete before the application starts, so its end is an end of file
+        "wsgi.input_terminated": True,
+    }
+
+
+def fill_environ(
+    environ: dict[str, Any], request: Request, ends: Ends, disconnected: Callable[[], bool]
+) -> None:
+    """Add what a request brings; ``wsgi.errors`` is the caller's."""
+    environ.update(request.fields)
+    target = request.target.decode("latin-1")
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = path_info(request.path)
+    environ["QUERY_STRING"] = request.query.decode("latin-1")
+    environ["REQUEST_URI"] = target
+    environ["RAW_URI"] = target
+    environ["SERVER_PROTOCOL"] = request.protocol
+    (
+        environ["SERVER_NAME"],
+        environ["SERVER_PORT"],
+        environ["REMOTE_ADDR"],
+        environ["REMOTE_PORT"],
+        environ["wsgi.url_scheme"],
+    ) = ends
+    environ["wsgi.input"] = request.body
+    environ["zkservice.client_disconnected"] = disconnected
+    environ["waitress.client_disconnected"] = disconnected
+    if request.chunked:
+        # told as if it had come with a length, which applications can read
+        environ["CONTENT_LENGTH"] = str(request.content_length)
+        del environ["HTTP_TRANSFER_ENCODING"]
+
+
+def path_info(path: bytes) -> str:
+    """The path's bytes, percent-decoded, as the latin-1 text PEP 3333 wants."""
+    if b"%" in path:
+        path = unquote_to_bytes(path)
+    return path.decode("latin-1")

@@ -1,0 +1,256 @@
+"""The application's threads: long-lived loops in a Twisted thread pool, and two queues.
+
+Work crosses to the threads in batches, one for each turn of the reactor, and results
+cross back in batches: a worker wakes the reactor once for all that is ready.
+
+No lock guards the queues.  Each rests on two facts: ``append`` and ``popleft`` of a deque
+are atomic, and whoever goes to sleep says so first and looks again afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+__all__ = ["Job", "Worker", "Workers", "WorkersStatistics"]
+
+
+class Job(Protocol):
+    """Something to do in a worker thread."""
+
+    def run(self, worker: Worker) -> None:
+        """Do it (worker thread)."""
+        ...
+
+
+class Worker:
+    """One worker thread, as the others see it."""
+
+    __slots__ = ("job", "memory", "parked", "thread")
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        #: The thread's own objects, by the name of who keeps them.
+        self.memory: dict[object, Any] = {}
+        self.parked = threading.Lock()
+        self.parked.acquire()
+        self.thread: threading.Thread | None = None
+
+
+@dataclass(frozen=True)
+class WorkersStatistics:
+    """What the worker threads are doing at this moment."""
+
+    threads: int  #: threads that take requests
+    busy: int  #: of them, those that run the application
+    queued: int  #: requests that wait for a thread
+    completed: int  #: requests that threads have finished since the start
+
+
+class _DaemonThread(threading.Thread):
+    """A thread that does not keep the process alive."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, daemon=True, **kwargs)
+
+
+class _DaemonPool(ThreadPool):
+    threadFactory = _DaemonThread  # noqa: N815 - Twisted's name
+
+
+class Workers:
+    """Threads that run jobs.  Nothing starts before ``start``.
+
+    Args:
+        reactor: where results are delivered.
+        threads: how many jobs run at a time.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, threads: int = 4) -> None:
+        if threads < 1:
+            raise ValueError(f"there must be at least one worker thread, not {threads}")
+        self.threads = threads
+        self._reactor = reactor
+        self._waiting: deque[Job] = deque()
+        self._parked: list[Worker] = []
+        self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._reactor_knows = False
+        self._stopping = False
+        self._turn: list[Job] = []
+        self._flushing: IDelayedCall | None = None
+        self._workers: set[Worker] = set()
+        self._completed = 0
+        self._pool: ThreadPool | None = None
+        self._stopped: list[Deferred[int]] = []
+
+    # Reactor thread
+
+    def start(self) -> None:
+        """Start the threads (not before the process has daemonized)."""
+        if self._pool is not None:
+            return
+        self._stopping = False
+        self._pool = _DaemonPool(0, self.threads, name="application")
+        self._pool.start()
+        for _ in range(self.threads):
+            self._add_worker()
+
+    def submit(self, job: Job) -> None:
+        """Have a worker run ``job``; jobs of one reactor turn are handed over together."""
+        self._turn.append(job)
+        if self._flushing is None:
+            self._flushing = self._reactor.callLater(0, self._hand_over)
+
+    def stop(self, timeout: float) -> Deferred[int]:
+        """Let the running jobs finish, and end the threads.
+
+        Args:
+            timeout: seconds to wait for jobs that run or are queued.
+
+        Returns:
+            Fires with the number of threads that are still stuck in the application.
+            They are abandoned: they hold up neither the reactor nor the process's end.
+        """
+        finished: Deferred[int] = Deferred()
+        if self._pool is None:
+            finished.callback(0)
+            return finished
+        self._hand_over()
+        self._stopping = True
+        self._stopped.append(finished)
+        give_up = self._reactor.callLater(timeout, self._abandon)
+        finished.addBoth(_cancel, give_up)
+        while self._parked:
+            self._wake_one()
+        self._maybe_stopped()
+        return finished
+
+    def statistics(self) -> WorkersStatistics:
+        """What the threads are doing (any thread)."""
+        threads = len(self._workers)
+        return WorkersStatistics(
+            threads=threads,
+            busy=max(0, threads - len(self._parked)),
+            queued=len(self._waiting) + len(self._turn),
+            completed=self._completed,
+        )
+
+    def _add_worker(self) -> None:
+        assert self._pool is not None
+        worker = Worker()
+        self._workers.add(worker)
+        self._pool.callInThread(self._work, worker)
+
+    def _hand_over(self) -> None:
+        if self._flushing is not None:
+            if self._flushing.active():
+                self._flushing.cancel()
+            self._flushing = None
+        if self._turn:
+            self._waiting.extend(self._turn)
+            self._turn.clear()
+            self._wake_one()
+
+    def _deliver(self) -> None:
+        """Call everything that workers have posted."""
+        self._reactor_knows = False  # first: what is posted from here on wakes us again
+        ready = self._ready
+        while ready:
+            function, args = ready.popleft()
+            try:
+                function(*args)
+            except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
+                self._log.failure("a worker's result could not be delivered")
+
+    def _ended(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        self._maybe_stopped()
+
+    def _maybe_stopped(self) -> None:
+        if self._stopping and not self._workers:
+            self._report_stopped(0)
+
+    def _abandon(self) -> None:
+        stuck = len(self._workers)
+        for worker in self._workers:
+            self._log.warn(
+                "thread {thread} is still in the application; it is abandoned",
+                thread=worker.thread.name if worker.thread is not None else "(not started)",
+            )
+        self._workers.clear()
+        self._report_stopped(stuck)
+
+    def _report_stopped(self, stuck: int) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.threads.clear()  # or stop() would join the stuck ones
+            pool.stop()
+        stopped, self._stopped = self._stopped, []
+        for finished in stopped:
+            finished.callback(stuck)
+
+    # Any thread
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Have the reactor call ``function(*args)``, together with whatever else is ready."""
+        self._ready.append((function, args))
+        if not self._reactor_knows:
+            self._reactor_knows = True
+            self._reactor.callFromThread(self._deliver)
+
+    def _wake_one(self) -> None:
+        try:
+            worker = self._parked.pop()
+        except IndexError:
+            return
+        worker.parked.release()
+
+    # Worker threads
+
+    def _work(self, worker: Worker) -> None:
+        worker.thread = threading.current_thread()
+        while True:
+            job = self._take(worker)
+            if job is None:
+                break
+            worker.job = job
+            try:
+                job.run(worker)
+            except BaseException:  # noqa: BLE001 - nothing may end the loop
+                self._log.failure("a job failed outside the application")
+            worker.job = None
+            self._completed += 1
+        self.post(self._ended, worker)
+
+    def _take(self, worker: Worker) -> Job | None:
+        """The next job, as soon as there is one; None when there will be no more."""
+        while True:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                if self._stopping:
+                    return None
+                self._parked.append(worker)
+                if self._waiting or self._stopping:  # they came before we were seen parked
+                    self._wake_one()
+                worker.parked.acquire()
+                continue
+            if self._waiting and self._parked:
+                self._wake_one()  # each wakes the next, so no job waits for a busy worker
+            return job
+
+
+def _cancel(result: int, call: IDelayedCall) -> int:
+    if call.active():
+        call.cancel()
+    return result

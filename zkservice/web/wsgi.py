@@ -1,0 +1,248 @@
+"""Run a WSGI application for one exchange (PEP 3333): all of it in the worker's thread."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Protocol, Union
+
+from twisted.logger import Logger
+
+from zkservice.errors import BadResponseError, ClientGoneError
+from zkservice.http11 import (
+    LAST_CHUNK,
+    Draft,
+    Framing,
+    Head,
+    HeadWriter,
+    Request,
+    chunk,
+    error_page,
+)
+from zkservice.web.exchange import End
+
+__all__ = ["Application", "Crossing", "Response", "run_application"]
+
+ExcInfo = Union[
+    "tuple[type[BaseException], BaseException, TracebackType]", "tuple[None, None, None]"
+]
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_log = Logger()
+
+
+class Crossing(Protocol):
+    """Where the bytes of a response go."""
+
+    def send(self, parts: tuple[bytes, ...]) -> None:
+        """Send some of the response."""
+        ...
+
+    def finish(self, parts: tuple[bytes, ...], end: End) -> None:
+        """Send the rest of the response."""
+        ...
+
+
+class Response:
+    """What the application says, on its way to the client."""
+
+    __slots__ = (
+        "_crossing",
+        "_draft",
+        "_head",
+        "_keep_alive",
+        "_request",
+        "_sent",
+        "_writer",
+        "over",
+    )
+
+    def __init__(
+        self, crossing: Crossing, request: Request, writer: HeadWriter, keep_alive: bool
+    ) -> None:
+        self._crossing = crossing
+        self._request = request
+        self._writer = writer
+        self._keep_alive = keep_alive
+        self._draft: Draft | None = None
+        self._head: Head | None = None
+        self._sent = 0  # bytes of the body
+        #: Whether nothing that the application still says can reach the client.
+        self.over = False
+
+    # What the application calls
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's ``start_response``."""
+        if exc_info is not None:
+            try:
+                if self._head is not None:
+                    assert exc_info[1] is not None
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no cycle through the traceback
+        elif self._draft is not None:
+            raise BadResponseError("start_response was called twice, without exc_info")
+        self._draft = self._writer.draft(status, headers)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a block of the body; an empty one is nothing."""
+        if type(data) is not bytes:
+            raise BadResponseError(f"a block of the body must be bytes, not {data!r:.80}")
+        if not data or self.over:
+            return
+        if self._head is None:
+            self._send(self._begin(None).data, data)
+        else:
+            self._send(b"", data)
+
+    # What the server calls
+
+    @property
+    def begun(self) -> bool:
+        """Whether the head has gone."""
+        return self._head is not None
+
+    def finish_with(self, body: bytes) -> None:
+        """The whole body at once."""
+        if self.over:
+            return
+        head = self._begin(len(body))
+        if head.framing is Framing.NO_BODY:
+            self._end((head.data,))
+        elif head.length == len(body):
+            self._end((head.data + body,) if len(body) < 65536 else (head.data, body))
+        else:
+            self._send(head.data, body)
+            self.finish()
+
+    def finish(self) -> None:
+        """The body has ended."""
+        if self.over:
+            return
+        if self._head is None:
+            self.finish_with(b"")
+        elif self._head.framing is Framing.CHUNKED:
+            self._end((LAST_CHUNK,))
+        elif self._head.framing is Framing.LENGTH and self._head.length != self._sent:
+            _log.warn(
+                "the application promised {promised} bytes and sent {sent} for {method} {target}",
+                promised=self._head.length,
+                sent=self._sent,
+                method=self._request.method,
+                target=self._request.target,
+            )
+            self.abort()
+        else:
+            self._end(())
+
+    def fail(self) -> None:
+        """The application has failed: an error page, or a cut if the head has gone."""
+        if self.over:
+            return
+        if self._head is not None:
+            self.abort()
+            return
+        status, headers, body = error_page(500, "The application failed; its log says why.")
+        self._draft = self._writer.draft(status, headers)
+        self.finish_with(body)
+
+    def abort(self) -> None:
+        """Let the client see that the response is not whole."""
+        self.over = True
+        self._crossing.finish((), End.ABORT)
+
+    def _begin(self, body_length: int | None) -> Head:
+        if self._draft is None:
+            raise BadResponseError("the application did not call start_response before its body")
+        request = self._request
+        self._head = head = self._writer.head(
+            self._draft, request.method, request.protocol, self._keep_alive, body_length
+        )
+        return head
+
+    def _send(self, head_data: bytes, data: bytes) -> None:
+        head = self._head
+        assert head is not None
+        if head.framing is Framing.CHUNKED:
+            size, data, end = chunk(data)
+            self._crossing.send((head_data + size, data, end))
+            return
+        if head.framing is Framing.NO_BODY:
+            self._end((head_data,))
+            return
+        if head.length is not None and self._sent + len(data) >= head.length:
+            data = self._last_of(data, head.length)
+            self._end((head_data, data))
+            return
+        self._sent += len(data)
+        self._crossing.send((head_data, data))
+
+    def _last_of(self, data: bytes, length: int) -> bytes:
+        """What of ``data`` the promised length leaves room for."""
+        excess = self._sent + len(data) - length
+        if excess:
+            _log.warn(
+                "the application sent more than the {promised} bytes it promised for "
+                "{method} {target}; the rest is cut off",
+                promised=length,
+                method=self._request.method,
+                target=self._request.target,
+            )
+            return data[: len(data) - excess]
+        return data
+
+    def _end(self, parts: tuple[bytes, ...]) -> None:
+        assert self._head is not None
+        self.over = True
+        self._crossing.finish(parts, End.KEEP_ALIVE if self._head.keep_alive else End.CLOSE)
+
+
+def run_application(application: Application, environ: dict[str, Any], response: Response) -> None:
+    """Call the application and send what it returns; never raises."""
+    try:
+        result = application(environ, response.start)
+        try:
+            _send_result(result, response)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+    except ClientGoneError:
+        response.abort()
+    except BaseException:  # noqa: BLE001 - SystemExit, too, is the application's failure
+        _log.failure(
+            "the application failed for {method} {uri}",
+            method=environ.get("REQUEST_METHOD"),
+            uri=environ.get("REQUEST_URI"),
+        )
+        _fail(response)
+
+
+def _send_result(result: Iterable[bytes], response: Response) -> None:
+    kind = type(result)
+    if (kind is list or kind is tuple) and not response.begun:
+        # they are all there: nothing is gained by sending them one by one
+        body = result[0] if len(result) == 1 else b"".join(result)  # type: ignore[index, arg-type]
+        if type(body) is not bytes:
+            raise BadResponseError(f"a block of the body must be bytes, not {body!r:.80}")
+        response.finish_with(body)
+        return
+    for block in result:
+        response.write(block)
+        if response.over:
+            return
+    response.finish()
+
+
+def _fail(response: Response) -> None:
+    try:
+        response.fail()
+    except BaseException:  # noqa: BLE001
+        _log.failure("the error page could not be sent")
+    finally:
+        sys.exc_info()
