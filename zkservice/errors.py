@@ -152,10 +152,24 @@ class UnimplementedError(ServerError):
 
 
 class OperationTimeoutError(ServerError):
-    """No answer within the call's time-out; the request may still be carried out."""
+    """No answer within the call's time-out.
+
+    ``maybe_applied`` is False when the request was still waiting for a connection: then
+    it was dropped, and is safe to repeat.
+    """
 
     code = -7
-    summary = "no answer within the time-out; the request may still be carried out"
+    summary = "no answer within the time-out"
+
+    def __init__(
+        self, path: str | None = None, detail: str | None = None, *, maybe_applied: bool = True
+    ) -> None:
+        super().__init__(path, detail)
+        self.maybe_applied = maybe_applied
+
+    def __str__(self) -> str:
+        fate = "may still be carried out" if self.maybe_applied else "was not sent"
+        return f"{super().__str__()}; the request {fate}"
 
 
 class BadArgumentsError(ServerError):
@@ -317,6 +331,20 @@ class ConnectTimeoutError(ZooKeeperError):
     summary = "no ZooKeeper server could be reached in time"
 
 
+class SilentCloseError(ZooKeeperError):
+    """A server hung up on the handshake without a word.
+
+    It does so when the client has seen newer data than it has, when it is not serving,
+    and when it has too many connections.
+    """
+
+    summary = "the server hung up on the handshake without an answer"
+
+
+class SaslError(ZooKeeperError):
+    """The SASL dialogue failed on our side: the server is not who it should be, or says nonsense."""
+
+
 class ForkedError(ZooKeeperError):
     """A client was used in another process than the one that made it."""
 
@@ -332,6 +360,29 @@ class RequestTooLargeError(ZooKeeperError, ValueError):
     def __init__(self, path: str | None, size: int, limit: int) -> None:
         super().__init__(path, f"a request of {size} bytes; the server takes at most {limit}")
         self.size, self.limit = size, limit
+
+
+class ReplyTooLargeError(ZooKeeperError):
+    """The reply is over the client's size limit; it was not read, the operation was done."""
+
+    def __init__(self, path: str | None, size: int, limit: int) -> None:
+        super().__init__(path, f"a reply of {size} bytes; this client takes at most {limit}")
+        self.size, self.limit = size, limit
+
+
+class TransactionFailedError(ZooKeeperError):
+    """A transaction was not carried out; nothing of it was.
+
+    ``failed`` is the index of the operation that failed, and ``__cause__`` its error.
+    ``results`` has an entry for each operation: None for those before it, which were
+    rolled back, and errors from it on.
+    """
+
+    def __init__(self, failed: int, results: tuple[Exception | None, ...]) -> None:
+        cause = results[failed]
+        super().__init__(None, f"operation {failed} of the transaction failed: {cause}")
+        self.failed, self.results = failed, results
+        self.__cause__ = cause
 
 
 # -- HTTP ----------------------------------------------------------------------
