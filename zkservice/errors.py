@@ -342,7 +342,7 @@ class SilentCloseError(ZooKeeperError):
 
 
 class SaslError(ZooKeeperError):
-    """The SASL dialogue failed on our side: the server is not who it should be, or says nonsense."""
+    """SASL failed on our side: the server did not prove who it is, or talked nonsense."""
 
 
 class ForkedError(ZooKeeperError):
