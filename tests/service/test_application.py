@@ -1,0 +1,103 @@
+"""Tests for `zkservice.service.application`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import ApplicationLoadError
+from zkservice.service.application import absolute_spec, check_application, load_application
+
+
+class LoadTests(SynchronousTestCase):
+    """Finding the application, and saying why not."""
+
+    def setUp(self) -> None:
+        """Leave the import path and the modules as they were."""
+        path, modules = list(sys.path), set(sys.modules)
+        self.addCleanup(sys.path.__setitem__, slice(None), path)
+        self.addCleanup(lambda: [sys.modules.pop(n) for n in set(sys.modules) - modules])
+        self.folder = self.mktemp()
+        os.mkdir(self.folder)
+
+    def write(self, name: str, text: str) -> str:
+        """A file in a folder of its own; answers its absolute path."""
+        path = os.path.abspath(os.path.join(self.folder, name))
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def refused(self, spec: str) -> str:
+        """The one line with which an application is refused."""
+        with self.assertRaises(ApplicationLoadError) as caught:
+            load_application(spec)
+        message = str(caught.exception)
+        self.assertNotIn("\n", message)
+        self.assertIn(spec, message)
+        return message
+
+    def test_file(self) -> None:
+        """The global `application` of a file, which may import what lies beside it."""
+        self.write("beside_it.py", "answer = 42")
+        path = self.write("app.wsgi", "import beside_it\ndef application(e, s): return 42\n")
+        self.assertEqual(load_application(path)({}, None), 42)
+
+    def test_module(self) -> None:
+        """An attribute, dotted too, of a module."""
+        self.assertIs(load_application("os:path.join"), os.path.join)
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is named."""
+        self.assertIn("does not exist", self.refused(os.path.abspath("missing.wsgi")))
+
+    def test_folder(self) -> None:
+        """A folder is no file."""
+        self.assertIn("is a folder", self.refused(os.path.abspath(self.folder)))
+
+    def test_without_application(self) -> None:
+        """A file without `application` is told so."""
+        self.assertIn("has no 'application'", self.refused(self.write("a.wsgi", "app = 1")))
+
+    def test_not_callable(self) -> None:
+        """An `application` that cannot be called is told so."""
+        self.assertIn("no callable", self.refused(self.write("a.wsgi", "application = 1")))
+
+    def test_failing_file(self) -> None:
+        """An error inside names itself and its line."""
+        path = self.write("a.wsgi", "\n\nnonsense()\n")
+        message = self.refused(path)
+        self.assertIn("NameError: name 'nonsense'", message)
+        self.assertIn("line 3", message)
+
+    def test_import_error(self) -> None:
+        """A module that the file imports in vain is named."""
+        self.assertIn("no_such_module", self.refused(self.write("a.wsgi", "import no_such_module")))
+
+    def test_syntax_error(self) -> None:
+        """A file that is no Python is told where."""
+        self.assertIn("line 2", self.refused(self.write("a.wsgi", "x = 1\ny = = 2\n")))
+
+    def test_exit(self) -> None:
+        """A file that ends the interpreter does not end ours without a word."""
+        self.assertIn("SystemExit", self.refused(self.write("a.wsgi", "raise SystemExit(3)")))
+
+    def test_unknown_module(self) -> None:
+        """A module that does not exist, an attribute that does not, and what is no name."""
+        self.assertIn("No module named 'no_such'", self.refused("no_such:app"))
+        self.assertIn("has no 'nothing'", self.refused("os:nothing"))
+        self.assertIn("is no application", self.refused("os:"))
+        self.assertIn("is no application", self.refused("1+1:app"))
+
+    def test_absolute(self) -> None:
+        """A file is named absolutely before any change of directory; a module stays."""
+        self.assertEqual(absolute_spec("a.wsgi"), os.path.abspath("a.wsgi"))
+        self.assertEqual(
+            absolute_spec("config:a.ini#main"), f"config:{os.path.abspath('a.ini')}#main"
+        )
+        self.assertEqual(absolute_spec("package.module:app"), "package.module:app")
+
+    def test_check_loads_nothing(self) -> None:
+        """Checking does not run the file."""
+        check_application(self.write("a.wsgi", "raise SystemExit(3)"))

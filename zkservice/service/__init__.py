@@ -1,0 +1,1 @@
+"""The programs: options, configuration, and the services that twistd runs."""

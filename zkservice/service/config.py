@@ -1,0 +1,69 @@
+"""What a service is to do: values that cannot change any more, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.endpoints import quoteStringArgument
+
+
+@dataclass(frozen=True)
+class Listen:
+    """One place to listen at.
+
+    Attributes:
+        endpoint: a Twisted server endpoint string.
+        host: what to register as the host; None is what the bound socket says, and
+            blank every address of this machine.
+    """
+
+    endpoint: str
+    host: str | None = None
+
+    @classmethod
+    def tcp(cls, host: str, port: int) -> Listen:
+        """Listen on a TCP port; a blank host is all addresses, port 0 one the system picks."""
+        interface = f":interface={quoteStringArgument(host)}" if host else ""
+        return cls(f"tcp:{port}{interface}", host)
+
+
+@dataclass(frozen=True)
+class ZooKeeperAt:
+    """Which ZooKeeper: servers somewhere, or the embedded one.
+
+    Attributes:
+        hosts: ``h1:p,h2:p/chroot``, or None for the embedded server.
+        data_dir: where the embedded server keeps its data; None is in memory.
+        assumed: nobody said so; it is the default.
+    """
+
+    hosts: str | None
+    data_dir: str | None = None
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole `twistd zkserve`.  Times are in seconds."""
+
+    #: a ``.wsgi`` file, ``module:callable`` or ``config:file.ini#name``
+    application: str
+    #: the znode under which to register
+    path: str
+    zookeeper: ZooKeeperAt
+    listen: tuple[Listen, ...]
+    #: registered instead of what ``listen`` says, where others see another address
+    advertise: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    #: worker threads for the application
+    threads: int = 4
+    #: how long ZooKeeper keeps the address of a process that is silent
+    session_timeout: float = 10.0
+    #: ``HOST:PORT`` or a socket's path for the line protocol; None is none
+    monitor: str | None = None
+    #: between the removal of the address and the end of listening
+    drain_wait: float = 0.5
+    #: how long running requests may take after that
+    drain_timeout: float = 30.0
