@@ -442,7 +442,7 @@ class LinkLoopError(ZooKeeperError):
     """Links lead back to where they started; ``paths`` are those on the way."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
-        super().__init__(paths[0], "the links form a loop: " + " -> ".join(paths))
+        super().__init__(None, "the links form a loop: " + " -> ".join(paths))
         self.paths = paths
 
 

@@ -12,7 +12,18 @@ from zkservice.tree.paths import name_problem
 _TRICKY = st.sampled_from(
     [
         *("=", "=>", "->", "#", ":", " : ", "/", "'", '"', "\\", " ", "\t", "\n", "u'", "-", ">"),
-        *("a", "x ->", "y =>", "type", "string_value", "../b", "/b c", "\u2028", "\xa0", "\U0001f600"),
+        *(
+            "a",
+            "x ->",
+            "y =>",
+            "type",
+            "string_value",
+            "../b",
+            "/b c",
+            "\u2028",
+            "\xa0",
+            "\U0001f600",
+        ),
     ]
 )
 

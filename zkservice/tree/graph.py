@@ -1,7 +1,8 @@
 """Who uses whom: the services of a tree and the links between them, as a graph.
 
-A service is a node with a child, or a link, called ``providers``.  A symbolic link
-below it that leads to another service's ``providers`` makes it a user of that service.
+A service is a node with a child called ``providers``.  A symbolic link that leads to a
+service, or to its ``providers``, makes a user of it: the service that the link is in,
+or the node that holds the link, where that is in none.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def get_edges(root: Node) -> list[tuple[str, str]]:
     services = {path for path, node in root.walk() if PROVIDERS in node.children}
     edges: set[tuple[str, str]] = set()
     for path, node in root.walk():
-        user = _service_of(path, services)
-        for name in node.properties if user is not None else ():
-            if is_symlink(name, node.properties[name]):
-                provider = _provider(root, path, name, str(node.properties[name]))
-                if user is not None and provider not in (None, user):
-                    edges.add((user, str(provider)))
+        links = [name for name, value in node.properties.items() if is_symlink(name, value)]
+        user = _service_of(path, services) if links else path
+        for name in links:
+            provider = _provider(root, path, name, services)
+            if provider not in (None, user):
+                edges.add((user, str(provider)))
     return sorted(edges)
 
 
@@ -43,29 +44,37 @@ def to_dot(edges: Iterable[tuple[str, str]]) -> str:
     return "\n".join(["digraph g {", *lines, "}"]) + "\n"
 
 
-def _provider(root: Node, path: str, name: str, target: str) -> str | None:
-    """The service whose providers a link leads to; None when it leads to something else."""
+def _provider(root: Node, path: str, name: str, services: set[str]) -> str | None:
+    """The service that a link leads to; None when it leads to something else."""
 
     def read(wanted: str) -> Properties | None:
         node = root.get(wanted)
         return None if node is None else node.properties
 
     try:
-        real = answer(resolve(join(path, name[: -len(SYMLINK)])), read).path
+        real = answer(resolve(join(path, name.removesuffix(SYMLINK))), read).path
     except NoNodeError:
-        try:
-            real = normalize(target, path)
-        except InvalidPathError:
-            return None
+        real = _named(path, root.get(path), name)
     except (LinkLoopError, InvalidPathError):
         return None
     service, last = split(real)
-    return service if last == PROVIDERS else None
+    if last == PROVIDERS:
+        return service
+    return real if real in services else None
 
 
-def _service_of(path: str, services: set[str]) -> str | None:
-    """The nearest service that a node belongs to: itself, or one above it."""
-    return next((above for above in _upwards(path) if above in services), None)
+def _named(path: str, holder: Node | None, name: str) -> str:
+    """The path that a link names, wherever that may be."""
+    target = "" if holder is None else holder.properties[name]
+    try:
+        return normalize(target, path)
+    except InvalidPathError:
+        return ""
+
+
+def _service_of(path: str, services: set[str]) -> str:
+    """The nearest service at or above a node; the node itself where there is none."""
+    return next((above for above in _upwards(path) if above in services), path)
 
 
 def _upwards(path: str) -> Iterator[str]:

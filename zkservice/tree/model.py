@@ -7,6 +7,7 @@ Links are properties too, under the name they are stored with: a symbolic link
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -74,8 +75,7 @@ class Node:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        names = ", ".join(sorted(self.children))
-        return f"Node({self.properties!r}, children: {names or 'none'})"
+        return f"Node({reprlib.repr(self.properties)}, {reprlib.repr(sorted(self.children))})"
 
 
 def is_symlink(name: str, value: object) -> bool:

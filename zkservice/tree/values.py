@@ -76,19 +76,17 @@ def checked_value(value: object) -> Value:
 
 def is_too_deep(value: Value) -> bool:
     """Whether lists and dicts stand in one another more often than ``MAX_DEPTH``."""
-    if not isinstance(value, (dict, list)):
-        return False
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
         level = [
             inner
             for outer in level
-            if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
         ]
-        if not level:
-            return False
-    return True
+    return bool(level)
 
 
 def checked_properties(properties: Mapping[str, Any]) -> Properties:
