@@ -480,3 +480,7 @@ class ConfigurationError(Exception):
 
 class ApplicationLoadError(ConfigurationError):
     """The WSGI application could not be loaded."""
+
+
+class UnhealthyError(Exception):
+    """What is served answers, but not well."""
