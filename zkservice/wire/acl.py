@@ -10,7 +10,7 @@ from enum import IntFlag
 from hashlib import sha1
 from typing import Final
 
-from zkservice.wire.jute import Int, UString, record
+from zkservice.wire.jute import Int, LenientUString, record
 
 
 class Permission(IntFlag):
@@ -28,8 +28,8 @@ class Permission(IntFlag):
 class Id:
     """Whom an ACL entry is for: ``Id("world", "anyone")``, ``Id("ip", "10.0.0.0/8")``."""
 
-    scheme: UString
-    id: UString
+    scheme: LenientUString
+    id: LenientUString
 
 
 @record

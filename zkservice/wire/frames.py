@@ -31,11 +31,12 @@ class Framer:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the payloads that are complete now, one at a time.
 
-        Exhaust it before feeding again.
+        Exhaust it, or leave it, before feeding again: what was not yielded is kept.
 
         Raises:
             FrameSizeError: after the frames before it: a length is negative or over
-                the limit.  The stream cannot be read any further.
+                the limit.  The stream cannot be read any further; feeding more raises
+                it again.
         """
         self._held += len(data)
         self._chunks.append(data)
@@ -44,18 +45,20 @@ class Framer:
         if len(self._chunks) > 1:
             data = b"".join(self._chunks)
         self._chunks.clear()
-        offset, end = 0, len(data)
         self._wanted = 4
-        while end - offset >= 4:
-            (size,) = _LENGTH.unpack_from(data, offset)
-            if not 0 <= size <= self._limit:
-                raise FrameSizeError(size, self._limit)
-            start = offset + 4
-            if end - start < size:
-                self._wanted = 4 + size
-                break
-            offset = start + size
-            yield data[start:offset]
-        self._held = end - offset
-        if self._held:
-            self._chunks.append(data[offset:])
+        offset, end = 0, len(data)
+        try:
+            while end - offset >= 4:
+                (size,) = _LENGTH.unpack_from(data, offset)
+                if not 0 <= size <= self._limit:
+                    raise FrameSizeError(size, self._limit)
+                start = offset + 4
+                if end - start < size:
+                    self._wanted = 4 + size
+                    break
+                offset = start + size
+                yield data[start:offset]
+        finally:
+            self._held = end - offset
+            if self._held:
+                self._chunks.append(data[offset:])

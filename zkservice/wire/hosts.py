@@ -59,12 +59,16 @@ def _parse_address(text: str) -> Address:
         host, _, port = text.partition(":")
     if not host:
         raise InvalidHostsError(None, f"{text!r} has no host; a server is like 'host:2181'")
+    if not host.isprintable() or " " in host:
+        raise InvalidHostsError(None, f"{text!r} is no server: a host's name has no blanks")
     return Address(host, _parse_port(text, port))
 
 
 def _parse_port(server: str, text: str) -> int:
     if not text:
         return DEFAULT_PORT
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
+    # The length first: int() refuses a number of thousands of digits in its own way.
+    numeric = text.isascii() and text.isdigit() and len(text) <= 5
+    if not numeric or not 0 < int(text) < 65536:
         raise InvalidHostsError(None, f"the port of {server!r} is not a number from 1 to 65535")
     return int(text)

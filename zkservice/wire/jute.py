@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from struct import Struct
+from struct import error as struct_error
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from typing_extensions import dataclass_transform
 
-from zkservice.errors import ProtocolError
+from zkservice.errors import ProtocolError, UnwritableError
 
 T = TypeVar("T")
 
@@ -130,6 +131,16 @@ def _get_ustring(data: bytes, offset: int) -> tuple[str, int]:
     return text, end
 
 
+def _get_lenient_ustring(data: bytes, offset: int) -> tuple[str, int]:
+    text, end = _get_nullable_ustring(data, offset)
+    return text or "", end
+
+
+def _get_lenient_ustring(data: bytes, offset: int) -> tuple[str, int]:
+    text, end = _get_nullable_ustring(data, offset)
+    return text or "", end
+
+
 def _put_trailing_bool(out: bytearray, value: bool | None) -> None:
     if value is not None:
         BOOL.put(out, value)
@@ -146,6 +157,10 @@ Bool = Annotated[bool, BOOL]
 Buffer = Annotated[bytes | None, Codec(_put_buffer, _get_buffer)]
 #: Text; null is refused.
 UString = Annotated[str, Codec(_put_ustring, _get_ustring)]
+#: Text; null reads as empty, since kazoo writes every empty string as null.
+LenientUString = Annotated[str, Codec(_put_ustring, _get_lenient_ustring)]
+#: Text; null is read as the empty string, for which some clients (kazoo) write it.
+LenientUString = Annotated[str, Codec(_put_ustring, _get_lenient_ustring)]
 NullableUString = Annotated[str | None, Codec(_put_nullable_ustring, _get_nullable_ustring)]
 #: A last byte that old programs leave out (None): ``readOnly`` of the handshake.
 TrailingBool = Annotated[bool | None, Codec(_put_trailing_bool, _get_trailing_bool)]
@@ -193,13 +208,16 @@ def not_null(codec: Codec[T | None]) -> Codec[T]:
 def codec_of(annotation: Any) -> Codec[Any]:
     """The codec that an annotation stands for: a primitive, a list of one, or a record."""
     if get_origin(annotation) is Annotated:
-        return next(note for note in get_args(annotation)[1:] if isinstance(note, Codec))
+        for note in get_args(annotation)[1:]:
+            if isinstance(note, Codec):
+                return note
     if get_origin(annotation) is list:
         return not_null(vector(codec_of(get_args(annotation)[0])))
     nullable = [part for part in get_args(annotation) if part is not type(None)]
     if len(nullable) == 1 and get_origin(nullable[0]) is list:
         return vector(codec_of(get_args(nullable[0])[0]))
-    codec = annotation.__dict__.get("__jute__")
+    # The class's own: a subclass that is no record itself has other fields.
+    codec = getattr(annotation, "__dict__", {}).get("__jute__")
     if not isinstance(codec, Codec):
         raise TypeError(f"{annotation!r} is not a jute type")
     return codec
@@ -218,8 +236,13 @@ def record(cls: type[R]) -> type[R]:
     gets = [codec.get for _, codec in parts]
 
     def put(out: bytearray, value: R) -> None:
-        for name, put_field in puts:
-            put_field(out, getattr(value, name))
+        name = ""
+        try:
+            for name, put_field in puts:
+                put_field(out, getattr(value, name))
+        except (struct_error, UnicodeEncodeError, TypeError, AttributeError) as error:
+            found = type(getattr(value, name, None)).__name__
+            raise UnwritableError(made.__name__, name, found, str(error)) from None
 
     def get(data: bytes, offset: int) -> tuple[R, int]:
         values = []
@@ -234,16 +257,29 @@ def record(cls: type[R]) -> type[R]:
 
 
 def encode(value: object) -> bytes:
-    """The bytes of a record, without a frame or header."""
+    """The bytes of a record, without a frame or header.
+
+    Raises:
+        UnwritableError: a field holds what its type cannot carry.
+    """
     out = bytearray()
     append(out, value)
     return bytes(out)
 
 
 def append(out: bytearray, value: object) -> None:
-    """Append the bytes of a record."""
+    """Append the bytes of a record, or nothing at all.
+
+    Raises:
+        UnwritableError: a field holds what its type cannot carry; ``out`` is as it was.
+    """
     codec: Codec[Any] = type(value).__jute__  # type: ignore[attr-defined]
-    codec.put(out, value)
+    start = len(out)
+    try:
+        codec.put(out, value)
+    except UnwritableError:
+        del out[start:]
+        raise
 
 
 def decode(cls: type[R], data: bytes, offset: int = 0) -> R:

@@ -63,11 +63,15 @@ class Chroot:
     def __init__(self, prefix: str = "/") -> None:
         self.prefix = "" if prefix in ("", "/") else validate(prefix)
 
-    def add(self, path: str) -> str:
-        """The server's path for a client's path."""
+    def add(self, path: str, *, sequence: bool = False) -> str:
+        """The server's path for a client's path.
+
+        With ``sequence`` the server appends a number, so the root keeps its slash: the
+        node is to be a child of the chroot, not its neighbour.
+        """
         if not self.prefix:
             return path
-        return self.prefix if path == "/" else self.prefix + path
+        return self.prefix if path == "/" and not sequence else self.prefix + path
 
     def strip(self, path: str) -> str:
         """The client's path for a server's path; a path outside is answered as it is."""

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from enum import Enum, IntEnum
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from zkservice.wire.paths import parent
-
 #: Bytes of paths in one SetWatches request; ClientCnxn.SET_WATCHES_MAX_LENGTH.
 SET_WATCHES_MAX_LENGTH: Final = 128 * 1024
 
@@ -148,8 +146,11 @@ class WatchTable(Generic[W]):
 
 
 def _lineage(path: str) -> Iterator[str]:
-    """The path and all its ancestors, up to the root."""
-    while path != "/":
+    """The path and all its ancestors, up to the root.
+
+    It comes from a server, so it need not be a path.
+    """
+    while path not in ("", "/"):
         yield path
-        path = parent(path)
+        path = path[: path.rfind("/")] if "/" in path else ""
     yield "/"
