@@ -136,11 +136,6 @@ def _get_lenient_ustring(data: bytes, offset: int) -> tuple[str, int]:
     return text or "", end
 
 
-def _get_lenient_ustring(data: bytes, offset: int) -> tuple[str, int]:
-    text, end = _get_nullable_ustring(data, offset)
-    return text or "", end
-
-
 def _put_trailing_bool(out: bytearray, value: bool | None) -> None:
     if value is not None:
         BOOL.put(out, value)
@@ -158,8 +153,6 @@ Buffer = Annotated[bytes | None, Codec(_put_buffer, _get_buffer)]
 #: Text; null is refused.
 UString = Annotated[str, Codec(_put_ustring, _get_ustring)]
 #: Text; null reads as empty, since kazoo writes every empty string as null.
-LenientUString = Annotated[str, Codec(_put_ustring, _get_lenient_ustring)]
-#: Text; null is read as the empty string, for which some clients (kazoo) write it.
 LenientUString = Annotated[str, Codec(_put_ustring, _get_lenient_ustring)]
 NullableUString = Annotated[str | None, Codec(_put_nullable_ustring, _get_nullable_ustring)]
 #: A last byte that old programs leave out (None): ``readOnly`` of the handshake.

@@ -1,0 +1,172 @@
+"""Who may do what: the identities of a connection, and access control lists.
+
+Source: ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, and the providers
+DigestAuthenticationProvider, IPAuthenticationProvider.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from hashlib import sha1
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Final
+
+from zkservice.embedded.nodes import AccessList
+from zkservice.errors import AuthFailedError, InvalidACLError, NoAuthError
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
+
+_SUPER: Final = Id("super", "")
+#: Identities that an ``auth`` entry of an ACL stands for.
+_AUTHENTICATED: Final = frozenset(("digest", "sasl"))
+
+
+def digest_of(credential: bytes) -> str:
+    """The id that scheme ``digest`` makes of ``user:password``, or of any other bytes."""
+    user = credential.split(b":", 1)[0].decode("utf-8", "replace")
+    return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
+
+
+class Identities:
+    """Who a connection is: its address, and what it proved since.
+
+    ``super_digest`` is the id (``super:HASH``) that makes a digest user the super user.
+    """
+
+    def __init__(self, address: str, super_digest: str | None = None) -> None:
+        # A dict serves as a set that remembers its order.
+        self._ids: dict[Id, None] = {Id("ip", address): None}
+        self._address = address
+        self._super_digest = super_digest
+
+    def __iter__(self) -> Iterator[Id]:
+        return iter(self._ids)
+
+    @property
+    def is_super(self) -> bool:
+        """Whether no ACL binds this connection."""
+        return _SUPER in self._ids
+
+    def add(self, identity: Id) -> None:
+        """Be this one too."""
+        self._ids[identity] = None
+
+    def authenticate(self, scheme: str, credential: bytes | None) -> None:
+        """Add what an auth packet proves.
+
+        Raises:
+            AuthFailedError: the scheme takes no auth packets, or the credential is null.
+        """
+        if scheme == "ip":
+            return
+        if scheme != "digest" or credential is None:
+            raise AuthFailedError
+        identity = digest_of(credential)
+        if self._super_digest and compare_digest(identity.encode(), self._super_digest.encode()):
+            self.add(_SUPER)
+        self.add(Id("digest", identity))
+
+    def names(self) -> list[tuple[str, str]]:
+        """Scheme and user of each identity, for whoAmI: without digests."""
+        return [
+            (one.scheme, one.id.partition(":")[0] if one.scheme == "digest" else one.id)
+            for one in self._ids
+            if one != _SUPER
+        ]
+
+    def may(self, acl: AccessList, permission: int) -> bool:
+        """Whether a list allows one of the permissions."""
+        if acl is OPEN_ACL_UNSAFE or not acl or self.is_super:
+            return True
+        return any(entry.perms & permission and self._matches(entry.id) for entry in acl)
+
+    def demand(self, acl: AccessList, permission: int, path: str) -> None:
+        """Insist on a permission.
+
+        Raises:
+            NoAuthError: the list does not give it.
+        """
+        if acl is not OPEN_ACL_UNSAFE and not self.may(acl, permission):
+            raise NoAuthError(path)
+
+    def _matches(self, wanted: Id) -> bool:
+        if wanted.scheme == "world":
+            return True
+        if wanted.scheme == "ip":
+            return _ip_matches(self._address, wanted.id)
+        return wanted in self._ids
+
+    def complete(self, acl: Sequence[ACL] | None, schemes: frozenset[str]) -> AccessList:
+        """The list that a create or setACL request means: ``auth`` entries are filled in.
+
+        Args:
+            acl: as the client sent it.
+            schemes: those that entries may have, beside ``auth``.
+
+        Raises:
+            InvalidACLError: it is empty, or an entry is for nobody that could be.
+        """
+        if not acl:
+            raise InvalidACLError
+        found: dict[ACL, None] = {}
+        for entry in acl:
+            if entry.id.scheme == "auth":
+                found.update(dict.fromkeys(self._expand(entry.perms)))
+            elif entry.id.scheme in schemes and _is_valid(entry.id):
+                found[entry] = None
+            else:
+                raise InvalidACLError
+        if len(found) == 1 and OPEN_ACL_UNSAFE[0] in found:
+            return OPEN_ACL_UNSAFE  # one shared list makes the commonest check the fastest
+        return tuple(found)
+
+    def _expand(self, permissions: int) -> list[ACL]:
+        mine = [one for one in self._ids if one.scheme in _AUTHENTICATED]
+        if not mine:
+            raise InvalidACLError
+        return [ACL(permissions, one) for one in mine]
+
+
+def masked(acl: AccessList) -> list[ACL]:
+    """The list as those see it who may not change it: without the digests of passwords."""
+    return [
+        ACL(entry.perms, Id("digest", entry.id.id.partition(":")[0] + ":x"))
+        if entry.id.scheme == "digest"
+        else entry
+        for entry in acl
+    ]
+
+
+def _is_valid(identity: Id) -> bool:
+    if identity.scheme == "world":
+        return identity.id == "anyone"
+    if identity.scheme == "digest":
+        user, _, hashed = identity.id.partition(":")
+        return bool(user and hashed) and ":" not in hashed
+    if identity.scheme == "ip":
+        return _network(identity.id) is not None
+    return bool(identity.id)
+
+
+def _network(text: str) -> tuple[bool, int, int] | None:
+    """Whether it is IPv6, its number and its prefix bits; None if it is no network."""
+    address, slash, bits = text.partition("/")
+    try:
+        network = ip_address(address)
+    except ValueError:
+        return None
+    width = network.max_prefixlen
+    if not slash:
+        return network.version == 6, int(network), width
+    if not (bits.isascii() and bits.isdigit()) or int(bits) > width:
+        return None
+    return network.version == 6, int(network), int(bits)
+
+
+def _ip_matches(address: str, wanted: str) -> bool:
+    mine, theirs = _network(address), _network(wanted)
+    if mine is None or theirs is None or mine[0] != theirs[0]:
+        return False
+    shift = (128 if mine[0] else 32) - theirs[2]
+    return mine[1] >> shift == theirs[1] >> shift

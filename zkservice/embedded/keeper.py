@@ -1,0 +1,238 @@
+"""The server's state: its tree, sessions, watches and connections, and their lives.
+
+Everything happens at once and in one order: a change is applied, watches are told, the
+reply is written; nothing leaves before `flush`.  So a client never sees a reply that
+reveals a change before the event that tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from zkservice.embedded.access import Identities
+from zkservice.embedded.connection import Connection, Link, Traffic
+from zkservice.embedded.nodes import Tree
+from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, Sessions, first_session_id
+from zkservice.embedded.settings import Settings
+from zkservice.embedded.transaction import Event, Transaction
+from zkservice.embedded.watches import Watches
+from zkservice.errors import NotReadOnlyError, ProtocolError
+from zkservice.wire.acl import Permission
+from zkservice.wire.jute import decode, encode
+from zkservice.wire.records import ConnectRequest, ConnectResponse, WatcherEvent
+from zkservice.wire.watches import EventType, KeeperState
+
+_NOBODY: Final = bytes(PASSWORD_LENGTH)
+
+
+class Keeper:
+    """One server, without a socket.
+
+    Args:
+        settings: the choices.
+        now: answers seconds since 1970; all time-outs and time stamps come from it.
+        secret: session passwords are made from it.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], float], secret: bytes) -> None:
+        self.settings = settings
+        self.now = now
+        self.tree = Tree()
+        self.sessions = Sessions(settings.tick_time, first_session_id(now()), secret)
+        self.watches = Watches()
+        self.connections: dict[Connection, None] = {}
+        #: The last transaction's number.  It starts with the time, so that clients who knew
+        #: an earlier server in memory have seen no later one and are let in.
+        self.zxid = int(now()) << 32
+        self.schemes = frozenset(("world", "digest", "ip"))
+        #: What connections did that are gone.
+        self.gone = Traffic()
+        self._waiting: dict[Connection, None] = {}
+        self._read_only = False
+
+    # -- connections
+
+    def connect(self, link: Link, host: str, port: int) -> Connection:
+        """Somebody called."""
+        identities = Identities(host, self.settings.super_digest)
+        connection = Connection(link, host, port, self.now(), identities, self._waiting)
+        self.connections[connection] = None
+        return connection
+
+    def disconnect(self, connection: Connection) -> None:
+        """The connection is gone; its session lives on."""
+        self._leave(connection)
+        if connection in self.connections:
+            del self.connections[connection]
+            self.gone.received += connection.traffic.received
+            self.gone.sent += connection.traffic.sent
+        self._waiting.pop(connection, None)
+
+    def flush(self) -> None:
+        """Send all that is to be sent."""
+        waiting = self._waiting
+        while waiting:
+            connection, _ = waiting.popitem()
+            connection.flush()
+
+    def greet(self, connection: Connection, frame: bytes) -> None:
+        """Answer a connection's first frame (ZooKeeperServer.processConnectRequest).
+
+        A refusal is a hang-up without a word, but for a session that is no more.
+        """
+        try:
+            request = decode(ConnectRequest, frame)
+        except ProtocolError:
+            return connection.close()
+        if self._read_only and not request.read_only:
+            return connection.close()
+        if request.last_zxid_seen > self.zxid:
+            return connection.close()
+        timeout = self.settings.negotiated(request.timeout)
+        if request.session_id:
+            session = self._reattach(request.session_id, request.password, timeout)
+        else:
+            session = self._new_session(timeout)
+        flag = None if request.read_only is None else self._read_only
+        if session is None:
+            connection.send(encode(ConnectResponse(0, 0, 0, _NOBODY, flag)))
+            return connection.close()
+        session.connection, connection.session = connection, session
+        connection.send(
+            encode(
+                ConnectResponse(
+                    0,
+                    int(timeout * 1000),
+                    session.id,
+                    self.sessions.password(session.id),
+                    flag,
+                )
+            )
+        )
+
+    def _new_session(self, timeout: float) -> Session:
+        if not self._read_only:
+            self.zxid += 1
+        return self.sessions.create(timeout, self.now(), passing=self._read_only)
+
+    def _reattach(self, session_id: int, password: bytes | None, timeout: float) -> Session | None:
+        session = self.sessions.get(session_id)
+        if session is None:
+            return None
+        if session.connection is not None:  # hung up on even if the password is wrong
+            self.hang_up(session.connection)
+        if not self.sessions.admits(session_id, password):
+            return None
+        session.timeout = timeout
+        self.sessions.renew(session, self.now())
+        return session
+
+    def hang_up(self, connection: Connection) -> None:
+        """Close a connection; what it asked for last may stay unanswered."""
+        self._leave(connection)
+        connection.out.clear()
+        connection.close()
+
+    def _leave(self, connection: Connection) -> None:
+        self.watches.forget(connection)
+        session, connection.session = connection.session, None
+        if session is not None:
+            session.connection = None
+
+    # -- sessions
+
+    def heard_of(self, connection: Connection) -> None:
+        """A connection sent something: its session's time-out begins anew."""
+        if connection.session is not None:
+            self.sessions.renew(connection.session, self.now())
+
+    def expire(self) -> None:
+        """End the sessions that were not heard of for too long."""
+        if self._read_only:  # expiring is a write
+            return
+        for session in self.sessions.due(self.now()):
+            self.expire_session(session)
+
+    def expire_session(self, session: Session) -> None:
+        """End a session; its client is told nothing but the end of the connection."""
+        if session.connection is not None:
+            self.hang_up(session.connection)
+        self.end_session(session)
+
+    def end_session(self, session: Session) -> None:
+        """Forget a session and delete its ephemeral nodes, in one transaction."""
+        self.sessions.remove(session)
+        if session.passing:
+            return
+        transaction = self._transaction(Identities(""), session.id)
+        for path in self.tree.ephemerals_of(session.id):
+            transaction.remove(path)
+        self.commit(transaction)
+
+    # -- changes
+
+    def begin(self, connection: Connection) -> Transaction:
+        """Begin a change; it takes a number even if it fails.
+
+        Raises:
+            NotReadOnlyError: the server is read-only; no number is taken.
+        """
+        if self._read_only:
+            raise NotReadOnlyError
+        session = connection.session
+        return self._transaction(connection.identities, session.id if session else 0)
+
+    def _transaction(self, identities: Identities, session_id: int) -> Transaction:
+        self.zxid += 1
+        time = int(self.now() * 1000)
+        return Transaction(self.tree, self.zxid, time, identities, session_id, self.schemes)
+
+    def commit(self, transaction: Transaction) -> None:
+        """The change stands: tell those who watch."""
+        for event in transaction.events:
+            self._tell(transaction.zxid, event)
+
+    def _tell(self, zxid: int, event: Event) -> None:
+        watchers = self.watches.fire(event.type, event.path)
+        if not watchers:
+            return
+        told = encoded_event(event.type, event.path)
+        for connection in watchers:
+            if connection.identities.may(event.acl, Permission.READ):
+                connection.notify(zxid, told)
+
+    def reap(self) -> None:
+        """Delete containers and TTL nodes that are over, each in its own transaction."""
+        if self._read_only:
+            return
+        for path in self.tree.reapable(int(self.now() * 1000)):
+            transaction = self._transaction(Identities(""), 0)
+            transaction.remove(path)
+            self.commit(transaction)
+
+    # -- read-only mode
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this is a server that lost its ensemble, as far as clients can see.
+
+        Changing it hangs up on everybody; when it ends, all time-outs begin anew.
+        """
+        return self._read_only
+
+    @read_only.setter
+    def read_only(self, value: bool) -> None:
+        if value == self._read_only:
+            return
+        self._read_only = value
+        for connection in self.connections:
+            self.hang_up(connection)
+        for session in [session for session in self.sessions if session.passing]:
+            self.sessions.remove(session)
+        self.sessions.renew_all(self.now())
+
+
+def encoded_event(type: EventType, path: str) -> bytes:
+    """The body of a notification."""
+    return encode(WatcherEvent(type, KeeperState.SYNC_CONNECTED, path))

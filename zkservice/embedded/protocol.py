@@ -1,0 +1,118 @@
+"""Bytes between a transport and the server; what they mean is decided elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from zkservice.embedded.connection import Connection
+from zkservice.errors import FrameSizeError
+from zkservice.wire.frames import Framer
+
+if TYPE_CHECKING:
+    from zkservice.embedded.server import ZooKeeperServer
+
+_WORD: Final = 4  # bytes of a four-letter word
+
+
+class StreamTransport(ITCPTransport, IConsumer, IPushProducer):
+    """What a stream transport has: TCP, TLS and UNIX sockets alike."""
+
+
+@implementer(IPushProducer)
+class ServerProtocol(Protocol):
+    """One connection: a four-letter word, or a handshake and requests.
+
+    It is the `Link` of its `Connection`; and it is the transport's producer, because
+    what it sends are answers: a client that does not read them is not read either.
+    """
+
+    def __init__(self, server: ZooKeeperServer) -> None:
+        self._server = server
+        self._framer = Framer(server.settings.max_frame)
+        self._connection: Connection | None = None
+        self._beginning: bytes | None = b""  # until it is no four-letter word
+        self._producing = True
+
+    @property
+    def _transport(self) -> StreamTransport:
+        return cast(StreamTransport, self.transport)
+
+    @override
+    def connectionMade(self) -> None:
+        transport = self._transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        peer = transport.getPeer()
+        host, port = getattr(peer, "host", "unix"), getattr(peer, "port", 0)
+        self._connection = self._server.connected(self, host, port)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is None or connection.closing:
+            return
+        if self._beginning is not None:
+            data = self._beginning + data
+            if len(data) < _WORD:
+                self._beginning = data
+                return
+            self._beginning = None
+            if self._server.say(connection, data[:_WORD]):
+                return
+        try:
+            self._server.received(connection, self._framer.feed(data))
+        except FrameSizeError:
+            connection.close()
+            self._server.flush()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        connection, self._connection = self._connection, None
+        self._server.lost(self, connection)
+
+    # -- Link
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Hang up once all is sent."""
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._transport.abortConnection()
+
+    # -- IPushProducer: the client reads too slowly, or fast enough again
+
+    def pauseProducing(self) -> None:
+        """Read no more requests: their answers would only pile up."""
+        self._producing = False
+        self._let_flow()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._producing = True
+        self._let_flow()
+
+    def stopProducing(self) -> None:
+        """The connection is going; `connectionLost` sees to it."""
+
+    def server_paused(self) -> None:
+        """The whole server was paused or resumed."""
+        self._let_flow()
+
+    def _let_flow(self) -> None:
+        if self._producing and not self._server.paused:
+            self._transport.resumeProducing()
+        else:
+            self._transport.pauseProducing()

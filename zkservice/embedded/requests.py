@@ -1,0 +1,417 @@
+"""What a server does with each request (FinalRequestProcessor.java).
+
+A frame behind the handshake is a request: it is read, carried out, answered.  Errors
+are the ones that the client will raise; their codes go over the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final
+
+from zkservice.embedded.access import masked
+from zkservice.embedded.connection import Connection
+from zkservice.embedded.keeper import Keeper, encoded_event
+from zkservice.embedded.nodes import Node
+from zkservice.embedded.transaction import Transaction, mode_of
+from zkservice.errors import (
+    AuthFailedError,
+    BadArgumentsError,
+    MarshallingError,
+    NoAuthError,
+    NoNodeError,
+    NotReadOnlyError,
+    ProtocolError,
+    ReconfigDisabledError,
+    RuntimeInconsistencyError,
+    ServerError,
+    UnimplementedError,
+)
+from zkservice.wire import multi
+from zkservice.wire.acl import Permission
+from zkservice.wire.jute import decode, encode
+from zkservice.wire.records import (
+    REQUESTS,
+    AddWatchMode,
+    AddWatchRequest,
+    AuthPacket,
+    CheckVersionRequest,
+    CheckWatchesRequest,
+    ClientInfo,
+    Create2Request,
+    Create2Response,
+    CreateContainerRequest,
+    CreateFlag,
+    CreateRequest,
+    CreateTTLRequest,
+    DeleteRequest,
+    EmptyResponse,
+    ErrorResponse,
+    ExistsRequest,
+    GetACLRequest,
+    GetACLResponse,
+    GetAllChildrenNumberRequest,
+    GetAllChildrenNumberResponse,
+    GetChildren2Request,
+    GetChildren2Response,
+    GetChildrenRequest,
+    GetChildrenResponse,
+    GetDataRequest,
+    GetDataResponse,
+    GetEphemeralsRequest,
+    GetEphemeralsResponse,
+    GetSASLRequest,
+    OpCode,
+    PathResponse,
+    ReconfigRequest,
+    RemoveWatchesRequest,
+    SetACLRequest,
+    SetDataRequest,
+    SetSASLResponse,
+    SetWatches,
+    SetWatches2,
+    StatResponse,
+    SyncRequest,
+    WhoAmIRequest,
+    WhoAmIResponse,
+    Xid,
+)
+from zkservice.wire.watches import EventType, WatchKind
+
+_HEADER: Final = Struct(">ii")  # RequestHeader: xid, opcode
+
+#: How a request is answered: the connection it came on and its record in, a record out.
+Answer = Callable[[Connection, Any], Any]
+
+
+class Requests:
+    """Carry out requests on a `Keeper`."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._answers: dict[int, Answer] = {
+            OpCode.CREATE: self._change,
+            OpCode.CREATE2: self._change,
+            OpCode.CREATE_CONTAINER: self._change,
+            OpCode.CREATE_TTL: self._change,
+            OpCode.DELETE: self._change,
+            OpCode.SET_DATA: self._change,
+            OpCode.SET_ACL: self._change,
+            OpCode.EXISTS: self._exists,
+            OpCode.GET_DATA: self._get_data,
+            OpCode.GET_ACL: self._get_acl,
+            OpCode.GET_CHILDREN: self._get_children,
+            OpCode.GET_CHILDREN2: self._get_children2,
+            OpCode.GET_ALL_CHILDREN_NUMBER: self._count_descendants,
+            OpCode.GET_EPHEMERALS: self._get_ephemerals,
+            OpCode.SYNC: self._sync,
+            OpCode.RECONFIG: self._reconfig,
+            OpCode.SET_WATCHES: self._set_watches,
+            OpCode.SET_WATCHES2: self._set_watches,
+            OpCode.ADD_WATCH: self._add_watch,
+            OpCode.CHECK_WATCHES: self._check_watches,
+            OpCode.REMOVE_WATCHES: self._remove_watches,
+            OpCode.WHO_AM_I: self._who_am_i,
+        }
+        # Those whose reply is more than a body behind an ordinary header.
+        self._special: dict[int, Callable[[Connection, int, bytes], None]] = {
+            OpCode.PING: self._ping,
+            OpCode.CLOSE_SESSION: self._close_session,
+            OpCode.AUTH: self._auth,
+            OpCode.SASL: self._sasl,
+            OpCode.MULTI: self._multi,
+            OpCode.MULTI_READ: self._multi_read,
+        }
+        self._changes: dict[type[Any], Callable[[Transaction, Any], Any]] = {
+            CreateRequest: self._create,
+            Create2Request: self._create2,
+            CreateContainerRequest: self._create2,
+            CreateTTLRequest: self._create2,
+            DeleteRequest: self._delete,
+            SetDataRequest: self._set_data,
+            SetACLRequest: self._set_acl,
+            CheckVersionRequest: self._check,
+        }
+
+    def serve(self, connection: Connection, frame: bytes) -> None:
+        """Answer one request.  A frame too short for a header ends the connection."""
+        if len(frame) < 8:
+            return connection.close()
+        xid, opcode = _HEADER.unpack_from(frame)
+        traffic = connection.traffic
+        traffic.received += 1
+        traffic.last_xid, traffic.last_opcode = xid, opcode
+        keeper = self._keeper
+        try:
+            answer = self._answers.get(opcode)
+            if answer is not None:
+                body = answer(connection, decode(REQUESTS[opcode], frame, 8))
+                connection.reply(xid, keeper.zxid, encode(body))
+            elif opcode in self._special:
+                self._special[opcode](connection, xid, frame)
+            else:  # a server cannot know what a client means that is newer
+                connection.reply_error(xid, keeper.zxid, UnimplementedError.code)
+                connection.close()
+        except ServerError as error:
+            connection.reply_error(xid, keeper.zxid, error.code)
+        except ProtocolError:
+            connection.reply_error(xid, keeper.zxid, MarshallingError.code)
+        traffic.last_zxid = keeper.zxid
+
+    # -- changes
+
+    def _change(self, connection: Connection, request: Any) -> Any:
+        transaction = self._keeper.begin(connection)
+        response = self._changes[type(request)](transaction, request)
+        self._keeper.commit(transaction)
+        return response
+
+    def _create(self, transaction: Transaction, request: CreateRequest) -> PathResponse:
+        return PathResponse(self._make(transaction, request)[0])
+
+    def _create2(
+        self, transaction: Transaction, request: CreateRequest | CreateTTLRequest
+    ) -> Create2Response:
+        path, node = self._make(transaction, request)
+        return Create2Response(path, node.stat())
+
+    def _make(
+        self, transaction: Transaction, request: CreateRequest | CreateTTLRequest
+    ) -> tuple[str, Node]:
+        mode = mode_of(
+            request.flags,
+            ttl=request.ttl if isinstance(request, CreateTTLRequest) else None,
+            container=isinstance(request, CreateContainerRequest),
+            ttl_enabled=self._keeper.settings.ttl_nodes,
+        )
+        return transaction.create(request.path, request.data, request.acl, mode)
+
+    def _delete(self, transaction: Transaction, request: DeleteRequest) -> EmptyResponse:
+        transaction.delete(request.path, request.version)
+        return EmptyResponse()
+
+    def _set_data(self, transaction: Transaction, request: SetDataRequest) -> StatResponse:
+        node = transaction.set_data(request.path, request.data, request.version)
+        return StatResponse(node.stat())
+
+    def _set_acl(self, transaction: Transaction, request: SetACLRequest) -> StatResponse:
+        node = transaction.set_acl(request.path, request.acl, request.version)
+        return StatResponse(node.stat())
+
+    def _check(self, transaction: Transaction, request: CheckVersionRequest) -> EmptyResponse:
+        transaction.check(request.path, request.version)
+        return EmptyResponse()
+
+    def _multi(self, connection: Connection, xid: int, frame: bytes) -> None:
+        if self._keeper.read_only:
+            raise NotReadOnlyError
+        operations = multi.decode_requests(OpCode.MULTI, frame, 8)
+        transaction = self._keeper.begin(connection)
+        results: list[tuple[int, Any]] = []
+        try:
+            for operation in map(_meant, operations):
+                change = self._changes[type(operation)]
+                results.append((_result_type(operation), change(transaction, operation)))
+        except ServerError as error:
+            transaction.rollback()
+            failed = len(results)
+            codes = [0] * failed + [error.code]
+            codes += [RuntimeInconsistencyError.code] * (len(operations) - failed - 1)
+            results = [(OpCode.ERROR, ErrorResponse(code)) for code in codes]
+        self._keeper.commit(transaction)
+        connection.reply(xid, transaction.zxid, multi.encode_results(results))
+
+    # -- reads
+
+    def _readable(self, connection: Connection, path: str) -> Node:
+        node = self._keeper.tree.get(path)
+        connection.identities.demand(node.acl, Permission.READ, path)
+        return node
+
+    def _watch(self, connection: Connection, kind: WatchKind, path: str) -> None:
+        self._keeper.watches.add(kind, path, connection)
+
+    def _exists(self, connection: Connection, request: ExistsRequest) -> StatResponse:
+        if "\0" in request.path:
+            raise BadArgumentsError(request.path)
+        try:
+            node = self._readable(connection, request.path)
+        except NoNodeError:
+            if request.watch:  # for the creation
+                self._watch(connection, WatchKind.DATA, request.path)
+            raise
+        if request.watch:
+            self._watch(connection, WatchKind.DATA, request.path)
+        return StatResponse(node.stat())
+
+    def _get_data(self, connection: Connection, request: GetDataRequest) -> GetDataResponse:
+        node = self._readable(connection, request.path)
+        if request.watch:
+            self._watch(connection, WatchKind.DATA, request.path)
+        return GetDataResponse(node.data, node.stat())
+
+    def _get_children(
+        self, connection: Connection, request: GetChildrenRequest
+    ) -> GetChildrenResponse:
+        return GetChildrenResponse(list(self._children(connection, request).children or ()))
+
+    def _get_children2(
+        self, connection: Connection, request: GetChildren2Request
+    ) -> GetChildren2Response:
+        node = self._children(connection, request)
+        return GetChildren2Response(list(node.children or ()), node.stat())
+
+    def _children(self, connection: Connection, request: GetChildrenRequest) -> Node:
+        node = self._readable(connection, request.path)
+        if request.watch:
+            self._watch(connection, WatchKind.CHILD, request.path)
+        return node
+
+    def _get_acl(self, connection: Connection, request: GetACLRequest) -> GetACLResponse:
+        node = self._keeper.tree.get(request.path)
+        identities = connection.identities
+        identities.demand(node.acl, Permission.READ | Permission.ADMIN, request.path)
+        full = identities.may(node.acl, Permission.ADMIN)
+        return GetACLResponse(list(node.acl) if full else masked(node.acl), node.stat())
+
+    def _count_descendants(
+        self, connection: Connection, request: GetAllChildrenNumberRequest
+    ) -> GetAllChildrenNumberResponse:
+        self._readable(connection, request.path)
+        count = sum(1 for _ in self._keeper.tree.descendants(request.path))
+        return GetAllChildrenNumberResponse(count)
+
+    def _get_ephemerals(
+        self, connection: Connection, request: GetEphemeralsRequest
+    ) -> GetEphemeralsResponse:
+        session = connection.session
+        owned = self._keeper.tree.ephemerals_of(session.id) if session else ()
+        prefix = request.prefix_path or ""
+        return GetEphemeralsResponse([path for path in owned if path.startswith(prefix)])
+
+    def _sync(self, connection: Connection, request: SyncRequest) -> PathResponse:
+        if self._keeper.read_only:
+            raise NotReadOnlyError
+        return PathResponse(request.path)
+
+    def _reconfig(self, connection: Connection, request: ReconfigRequest) -> Any:
+        raise ReconfigDisabledError
+
+    def _multi_read(self, connection: Connection, xid: int, frame: bytes) -> None:
+        results: list[tuple[int, Any]] = []
+        for request in multi.decode_requests(OpCode.MULTI_READ, frame, 8):
+            try:
+                node = self._readable(connection, request.path)
+            except (NoNodeError, NoAuthError) as error:
+                results.append((OpCode.ERROR, ErrorResponse(error.code)))
+                continue
+            if request.opcode == OpCode.GET_DATA:
+                results.append((OpCode.GET_DATA, GetDataResponse(node.data, node.stat())))
+            else:
+                names = list(node.children or ())
+                results.append((OpCode.GET_CHILDREN, GetChildrenResponse(names)))
+        connection.reply(xid, self._keeper.zxid, multi.encode_results(results))
+
+    # -- watches
+
+    def _set_watches(self, connection: Connection, request: SetWatches) -> EmptyResponse:
+        """Set watches again after a reconnect; what was missed is told first."""
+        since = request.relative_zxid
+        for path in request.data_watches:
+            node = self._keeper.tree.nodes.get(path)
+            if node is None:
+                self._catch_up(connection, EventType.DELETED, path)
+            elif node.mzxid > since:
+                self._catch_up(connection, EventType.DATA_CHANGED, path)
+            else:
+                self._watch(connection, WatchKind.DATA, path)
+        for path in request.exist_watches:
+            if path in self._keeper.tree.nodes:
+                self._catch_up(connection, EventType.CREATED, path)
+            else:
+                self._watch(connection, WatchKind.DATA, path)
+        for path in request.child_watches:
+            node = self._keeper.tree.nodes.get(path)
+            if node is None:
+                self._catch_up(connection, EventType.DELETED, path)
+            elif node.pzxid > since:
+                self._catch_up(connection, EventType.CHILDREN_CHANGED, path)
+            else:
+                self._watch(connection, WatchKind.CHILD, path)
+        if isinstance(request, SetWatches2):
+            for path in request.persistent_watches:
+                self._watch(connection, WatchKind.PERSISTENT, path)
+            for path in request.persistent_recursive_watches:
+                self._watch(connection, WatchKind.RECURSIVE, path)
+        return EmptyResponse()
+
+    def _catch_up(self, connection: Connection, type: EventType, path: str) -> None:
+        connection.notify(-1, encoded_event(type, path))
+
+    def _add_watch(self, connection: Connection, request: AddWatchRequest) -> ErrorResponse:
+        if request.mode == AddWatchMode.PERSISTENT:
+            self._watch(connection, WatchKind.PERSISTENT, request.path)
+        elif request.mode == AddWatchMode.PERSISTENT_RECURSIVE:
+            self._watch(connection, WatchKind.RECURSIVE, request.path)
+        else:
+            raise MarshallingError(request.path)
+        return ErrorResponse(0)
+
+    def _check_watches(self, connection: Connection, request: CheckWatchesRequest) -> EmptyResponse:
+        self._keeper.watches.check(request.path, request.type, connection)
+        return EmptyResponse()
+
+    def _remove_watches(
+        self, connection: Connection, request: RemoveWatchesRequest
+    ) -> EmptyResponse:
+        self._keeper.watches.remove(request.path, request.type, connection)
+        return EmptyResponse()
+
+    # -- the session and who is behind it
+
+    def _ping(self, connection: Connection, xid: int, frame: bytes) -> None:
+        connection.reply(Xid.PING, self._keeper.zxid)
+
+    def _close_session(self, connection: Connection, xid: int, frame: bytes) -> None:
+        session = connection.session
+        assert session is not None
+        if session.passing or not self._keeper.read_only:
+            self._keeper.end_session(session)
+        connection.reply(xid, self._keeper.zxid)
+        connection.close()
+
+    def _auth(self, connection: Connection, xid: int, frame: bytes) -> None:
+        packet = decode(AuthPacket, frame, 8)
+        try:
+            connection.identities.authenticate(packet.scheme, packet.auth)
+        except AuthFailedError as error:
+            connection.reply_error(xid, 0, error.code)
+            connection.close()
+        else:
+            connection.reply(xid, 0)
+
+    def _sasl(self, connection: Connection, xid: int, frame: bytes) -> None:
+        decode(GetSASLRequest, frame, 8)
+        connection.reply(xid, 0, encode(SetSASLResponse(None)))
+
+    def _who_am_i(self, connection: Connection, request: WhoAmIRequest) -> WhoAmIResponse:
+        names = connection.identities.names()
+        return WhoAmIResponse([ClientInfo(scheme, user) for scheme, user in names])
+
+
+def _meant(operation: Any) -> Any:
+    """In a multi a create with the container flag is a createContainer (Op.java)."""
+    if type(operation) is CreateRequest and operation.flags == CreateFlag.CONTAINER:
+        return CreateContainerRequest(
+            operation.path, operation.data, operation.acl, operation.flags
+        )
+    return operation
+
+
+def _result_type(operation: Any) -> int:
+    """The type of a result in a multi: containers and TTL nodes answer like create2."""
+    if operation.opcode in (OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL):
+        return OpCode.CREATE2
+    opcode: int = operation.opcode
+    return opcode

@@ -1,0 +1,287 @@
+"""The server: a `Keeper` with a clock that ticks, and a factory for its connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from typing_extensions import override
+
+from zkservice.embedded.connection import Connection
+from zkservice.embedded.keeper import Keeper
+from zkservice.embedded.protocol import ServerProtocol
+from zkservice.embedded.requests import Requests
+from zkservice.embedded.settings import Settings
+from zkservice.embedded.words import Words
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How a server is doing."""
+
+    connections: int
+    sessions: int
+    nodes: int
+    ephemerals: int
+    watches: int
+    zxid: int
+    #: Requests that came and replies that went, since the start.
+    received: int
+    sent: int
+
+
+class ZooKeeperServer:
+    """A ZooKeeper of one node, in this process.
+
+    It opens no port: hand `factory` to any Twisted server endpoint.  One node in one
+    process is no ensemble: when the process is gone, so is the service.
+
+    Args:
+        reactor: for the time, and delayed calls.
+        tick_time: seconds; sessions expire in (time-out, time-out + tick], and clients get
+            time-outs from 2 to 20 ticks.
+        data_dir: where the tree and the sessions are kept; None keeps them in memory.
+        secret: session passwords are made from it; by default 16 random bytes.
+        options: the fields of `Settings`.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        tick_time: float = 2.0,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        secret: bytes | None = None,
+        **options: Any,
+    ) -> None:
+        self.settings = Settings(tick_time=tick_time, **options)
+        self.factory: IProtocolFactory = _ServerFactory(self)
+        self._reactor = reactor
+        self._secret = os.urandom(16) if secret is None else secret
+        self._protocols: dict[ServerProtocol, Connection] = {}
+        self._refused: set[ServerProtocol] = set()
+        self._keeper: Keeper | None = None
+        self._tick: IDelayedCall | None = None
+        self._stopped: list[Deferred[None]] = []
+        self._paused = False
+        #: Whether callers are hung up on, as if the server was full.
+        self.refuse = False
+
+    @property
+    def keeper(self) -> Keeper:
+        """The server's state, for inspection."""
+        assert self._keeper is not None, "the server was not started"
+        return self._keeper
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to serve and to tick."""
+        if self._keeper is not None:
+            return
+        self._keeper = Keeper(self.settings, self._reactor.seconds, self._secret)
+        self._requests = Requests(self._keeper)
+        self._words = Words(self._keeper)
+        self._next_reap = self._reactor.seconds() + self.settings.reap_interval
+        self._schedule_tick()
+
+    def stop(self) -> Deferred[None]:
+        """Hang up on everybody and stop; fires when the last connection is gone.
+
+        Sessions are not ended: with a data directory they can be taken up again.
+        """
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._keeper = None
+        if not self._protocols and not self._refused:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopped.append(stopped)
+        for protocol in [*self._protocols, *self._refused]:
+            protocol.abort()
+        return stopped
+
+    def _schedule_tick(self) -> None:
+        now, tick = self._reactor.seconds(), self.settings.tick_time
+        due = (floor(now / tick) + 1) * tick
+        self._tick = self._reactor.callLater(max(0.0, due - now), self._ticked, due)
+
+    def _ticked(self, due: float) -> None:
+        if self._reactor.seconds() - due >= self.settings.tick_time:
+            # This process was stopped, or busy.  What clients sent in the meantime is
+            # still to be read: the reactor reads before it comes back to us.
+            self._tick = self._reactor.callLater(0, self._keep_time)
+        else:
+            self._keep_time()
+
+    def _keep_time(self) -> None:
+        keeper = self.keeper
+        keeper.expire()
+        now = self._reactor.seconds()
+        if now >= self._next_reap:
+            keeper.reap()
+            self._next_reap = now + self.settings.reap_interval
+        self.flush()
+        for protocol, connection in list(self._protocols.items()):
+            silent = connection.session is None
+            if silent and now - connection.since >= self.settings.handshake_timeout:
+                protocol.abort()
+        self._schedule_tick()
+
+    # -- connections, called by their protocols
+
+    def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
+        """Somebody called; None if we hang up at once."""
+        keeper = self._keeper
+        if keeper is None or self.refuse or self._is_full(host):
+            self._refused.add(protocol)
+            protocol.close()
+            return None
+        connection = self._protocols[protocol] = keeper.connect(protocol, host, port)
+        if self._paused:
+            protocol.server_paused()
+        return connection
+
+    def _is_full(self, host: str) -> bool:
+        limit = self.settings.max_connections
+        if not limit:
+            return False
+        return sum(one.host == host for one in self._protocols.values()) >= limit
+
+    def received(self, connection: Connection, frames: Iterable[bytes]) -> None:
+        """Frames came; all their replies leave together."""
+        keeper, serve = self.keeper, self._requests.serve
+        heard = False
+        for frame in frames:
+            heard = True
+            if connection.session is not None:
+                serve(connection, frame)
+            else:
+                keeper.greet(connection, frame)
+            if connection.closing:
+                break
+        if heard:
+            keeper.heard_of(connection)
+        self.flush()
+
+    def say(self, connection: Connection, word: bytes) -> bool:
+        """Answer a four-letter word; False if it is none."""
+        text = self._words.answer(word, connection)
+        if text is None:
+            return False
+        connection.out += text
+        connection.close()
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Send what is to be sent."""
+        self.keeper.flush()
+
+    def lost(self, protocol: ServerProtocol, connection: Connection | None) -> None:
+        """A connection is gone; its session lives on."""
+        self._refused.discard(protocol)
+        self._protocols.pop(protocol, None)
+        if self._keeper is not None and connection is not None:
+            self._keeper.disconnect(connection)
+        if not self._protocols and not self._refused:
+            waiting, self._stopped = self._stopped, []
+            for stopped in waiting:
+                stopped.callback(None)
+
+    # -- what tests do to a server
+
+    def expire(self, session_id: int) -> bool:
+        """End a session as if it had not been heard of; False if there is none."""
+        session = self.keeper.sessions.get(session_id)
+        if session is None:
+            return False
+        self.keeper.expire_session(session)
+        self.flush()
+        return True
+
+    def drop(self, session_id: int) -> bool:
+        """Break a session's connection, as networks do; False if it has none."""
+        for protocol, connection in self._protocols.items():
+            if connection.session is not None and connection.session.id == session_id:
+                protocol.abort()
+                return True
+        return False
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server only listens: nothing is read, no session expires."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Freeze, as a stopped process does: connections stay, nothing is answered."""
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        """Go on: first read what clients sent, then expire who is too late."""
+        self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> None:
+        if paused == self._paused:
+            return
+        self._paused = paused
+        for protocol in self._protocols:
+            protocol.server_paused()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        if not paused:
+            self._ticked(float("-inf"))
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is a read-only server; to change it hangs up on everybody."""
+        return self.keeper.read_only
+
+    @read_only.setter
+    def read_only(self, value: bool) -> None:
+        self.keeper.read_only = value
+        self.flush()
+
+    def reap(self) -> None:
+        """Delete containers and TTL nodes that are over now, instead of by and by."""
+        self.keeper.reap()
+        self.flush()
+
+    def statistics(self) -> Statistics:
+        """How it is doing."""
+        keeper = self.keeper
+        traffic = [connection.traffic for connection in keeper.connections]
+        return Statistics(
+            connections=len(keeper.connections),
+            sessions=len(keeper.sessions),
+            nodes=len(keeper.tree),
+            ephemerals=sum(map(len, keeper.tree.ephemerals.values())),
+            watches=len(keeper.watches),
+            zxid=keeper.zxid,
+            received=keeper.gone.received + sum(one.received for one in traffic),
+            sent=keeper.gone.sent + sum(one.sent for one in traffic),
+        )
+
+
+class _ServerFactory(Factory):
+    """Protocols for a server, for as many ports as it is given to."""
+
+    noisy = False
+
+    def __init__(self, server: ZooKeeperServer) -> None:
+        self._server = server
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> ServerProtocol:
+        return ServerProtocol(self._server)

@@ -1,0 +1,60 @@
+"""What can be chosen about a server, with units and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zkservice.wire.frames import JUTE_MAXBUFFER
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of one server.  Times are in seconds."""
+
+    #: The grain of session expiry.  Java's default is 3 s, its sample file's 2 s.
+    tick_time: float = 2.0
+    #: What clients can negotiate; None is 2 and 20 ticks (ZooKeeperServer.java).
+    min_session_timeout: float | None = None
+    max_session_timeout: float | None = None
+    #: ``super:BASE64``: the digest user whom no ACL binds; None for nobody.
+    super_digest: str | None = None
+    #: Users and passwords for SASL DIGEST-MD5; None switches SASL off.
+    sasl_users: Mapping[str, str] | None = field(default=None, repr=False)
+    #: TTL nodes (``zookeeper.extendedTypesEnabled``); Java has them off by default.
+    ttl_nodes: bool = True
+    #: Seconds between two looks at containers and TTL nodes (ContainerManager.java).
+    reap_interval: float = 60.0
+    #: Bytes of one request (``jute.maxbuffer``).
+    max_frame: int = JUTE_MAXBUFFER
+    #: Connections from one address, 0 for any number.  Java's default, 60, is for ensembles
+    #: that many machines share.
+    max_connections: int = 0
+    #: Seconds that a connection may take to its first request (sessionlessCnxnTimeout).
+    handshake_timeout: float = 10.0
+    #: Whether hard limits in ``/zookeeper/quota`` refuse writes (``enforceQuota``).
+    enforce_quota: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("tick_time", "reap_interval", "handshake_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be more than 0")
+        if self.session_timeouts[0] > self.session_timeouts[1]:
+            raise ValueError(
+                f"the shortest session time-out, {self.session_timeouts[0]} s, "
+                f"is over the longest, {self.session_timeouts[1]} s"
+            )
+
+    @property
+    def session_timeouts(self) -> tuple[float, float]:
+        """The shortest and the longest session time-out."""
+        shortest, longest = self.min_session_timeout, self.max_session_timeout
+        return (
+            2 * self.tick_time if shortest is None else shortest,
+            20 * self.tick_time if longest is None else longest,
+        )
+
+    def negotiated(self, milliseconds: int) -> float:
+        """The time-out in seconds that a client gets who asks for this one."""
+        shortest, longest = self.session_timeouts
+        return min(max(milliseconds / 1000, shortest), longest)

@@ -1,0 +1,197 @@
+"""A real Apache ZooKeeper for tests: Debian's jars, a data directory and a port of its own.
+
+Synchronous on purpose: starting a Java process is done once for many tests, outside of
+any reactor.  Every wait has a bound.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from unittest import SkipTest
+
+from typing_extensions import Self
+
+JAVA_FOLDER: Final = Path("/usr/share/java")
+#: Set to 1 to make tests fail that need Apache ZooKeeper where it is not installed.
+REQUIRE: Final = "ZKSERVICE_REQUIRE_APACHE"
+
+# Debian's jar names the others that it needs in its manifest; the second one is for logging.
+_JARS: Final = ("zookeeper", "slf4j-simple")
+_SERVER: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+_START_TIMEOUT: Final = 30.0  # seconds; Java on a busy machine
+_STOP_TIMEOUT: Final = 10.0
+
+T = TypeVar("T")
+
+
+def available() -> bool:
+    """Whether Java and the jars of Debian's ``zookeeper`` package are on this machine."""
+    return shutil.which("java") is not None and (JAVA_FOLDER / "zookeeper.jar").exists()
+
+
+def skip_without_apache(test: T) -> T:
+    """Decorate a test (or a class of tests) that needs a real server.
+
+    Where there is none it is skipped; with ``ZKSERVICE_REQUIRE_APACHE=1`` it is run, and
+    fails.
+    """
+    if not available() and os.environ.get(REQUIRE) != "1":
+        test.skip = "Apache ZooKeeper is not installed"  # type: ignore[attr-defined]
+    return test
+
+
+def classpath() -> str:
+    """The jars that the server and ``zkCli`` need, as Java wants them."""
+    found = [JAVA_FOLDER / f"{name}.jar" for name in _JARS]
+    return os.pathsep.join(str(jar) for jar in found if jar.exists())
+
+
+class ApacheZooKeeper:
+    """One real server.  It can be stopped, killed and started again on the same data.
+
+    Args:
+        properties: Java system properties, such as
+            ``zookeeper.DigestAuthenticationProvider.superDigest``.
+        configuration: lines of ``zoo.cfg`` beside the usual ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        properties: Mapping[str, str] | None = None,
+        configuration: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = _free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="zookeeper-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._properties = {
+            "zookeeper.extendedTypesEnabled": "true",
+            "zookeeper.admin.enableServer": "false",
+            "java.net.preferIPv4Stack": "true",
+            **(properties or {}),
+        }
+        settings: dict[str, Any] = {
+            "tickTime": 500,
+            "dataDir": self._folder / "data",
+            "clientPort": self.port,
+            "clientPortAddress": "127.0.0.1",
+            "maxClientCnxns": 0,
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "*",
+            **(configuration or {}),
+        }
+        lines = (f"{name}={value}\n" for name, value in settings.items())
+        (self._folder / "zoo.cfg").write_text("".join(lines))
+
+    @property
+    def connection_string(self) -> str:
+        """What clients connect to: ``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The Java process, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What the server printed so far."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def start(self) -> Self:
+        """Start it, and wait until it answers.
+
+        Raises:
+            RuntimeError: it did not come up within 30 s; with the end of what it printed.
+        """
+        if self._process is not None:
+            return self
+        java = shutil.which("java")
+        if java is None:
+            raise RuntimeError("there is no java on this machine")
+        command = [java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        command += [f"-D{name}={value}" for name, value in self._properties.items()]
+        command += ["-cp", classpath(), _SERVER, str(self._folder / "zoo.cfg")]
+        with open(self._folder / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
+            )
+        deadline = time.monotonic() + _START_TIMEOUT
+        while time.monotonic() < deadline and self._process.poll() is None:
+            # It says imok to "ruok" before it lets clients in.
+            if four_letter_word(self.port, b"isro") == b"rw":
+                return self
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"ZooKeeper did not start:\n{self.log[-2000:]}")
+
+    def stop(self) -> None:
+        """End it politely (SIGTERM) and wait; the data stay for another `start`."""
+        self._end(lambda process: process.terminate())
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL); the data stay for another `start`."""
+        self._end(lambda process: process.kill())
+
+    def restart(self) -> Self:
+        """Stop and start: the same data, the same port."""
+        self.stop()
+        return self.start()
+
+    def remove(self) -> None:
+        """Stop it for good and delete its data."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+    def _end(self, how: Any) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        how(process)
+        try:
+            process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def four_letter_word(port: int, word: bytes, timeout: float = 5.0) -> bytes:
+    """What the server on a loopback port answers to a four-letter word.
+
+    Nothing, if there is no server.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.sendall(word)
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+            return answer
+    except OSError:
+        return b""
+
+
+def require_apache() -> None:
+    """Skip the running test where there is no Apache ZooKeeper, unless it is required."""
+    if not available() and os.environ.get(REQUIRE) != "1":
+        raise SkipTest("Apache ZooKeeper is not installed")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

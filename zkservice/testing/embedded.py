@@ -1,0 +1,168 @@
+"""A ZooKeeper for tests: a real server on a loopback port, in the process, theirs to break."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from zope.interface import Interface
+
+from zkservice.embedded import ZooKeeperServer
+from zkservice.embedded.server import Statistics
+
+#: Seconds.  Short, so that tests that wait for an expiry need not wait long.
+TICK_TIME: Final = 0.5
+
+
+class ITestReactor(IReactorTCP, IReactorTime, Interface):
+    """What the server needs of a reactor."""
+
+
+class EmbeddedZooKeeper:
+    """A ZooKeeper server in the process, listening on a loopback port.
+
+    Example, in a `twisted.trial.unittest.TestCase`::
+
+        async def test_it(self):
+            zookeeper = EmbeddedZooKeeper()
+            await zookeeper.start()
+            self.addCleanup(zookeeper.stop)
+            ... connect to zookeeper.connection_string ...
+
+    Args:
+        reactor: None for the installed one.
+        port: 0 for one that the system picks; it stays the same when the server is
+            stopped and started again.
+        tick_time: seconds; session time-outs are 2 to 20 ticks.
+        options: what `zkservice.embedded.ZooKeeperServer` takes.
+    """
+
+    def __init__(
+        self,
+        reactor: ITestReactor | None = None,
+        *,
+        port: int = 0,
+        tick_time: float = TICK_TIME,
+        data_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor as installed  # noqa: TID251
+
+            reactor = installed  # type: ignore[assignment]
+        self._reactor: Any = reactor
+        self._port_number = port
+        self._port: IListeningPort | None = None
+        self._options = {"tick_time": tick_time, "data_dir": data_dir, **options}
+        self._server: ZooKeeperServer | None = None
+
+    @property
+    def server(self) -> ZooKeeperServer:
+        """The server; a new one after each `start`."""
+        assert self._server is not None, "it is not started"
+        return self._server
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 before the first `start`."""
+        return self._port_number
+
+    @property
+    def connection_string(self) -> str:
+        """What clients connect to: ``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self._port_number}"
+
+    # -- life
+
+    def start(self) -> Deferred[EmbeddedZooKeeper]:
+        """Listen.  Fires with this object; fails if the port is taken."""
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> EmbeddedZooKeeper:
+        server = ZooKeeperServer(self._reactor, **self._options)
+        port = self._reactor.listenTCP(self._port_number, server.factory, interface="127.0.0.1")
+        self._port, self._port_number = port, port.getHost().port
+        self._server = server
+        server.start()
+        return self
+
+    def stop(self) -> Deferred[None]:
+        """Stop listening and hang up on everybody; leaves nothing behind in the reactor.
+
+        Without a data directory, all is forgotten: after another `start` clients are
+        told that their sessions have expired.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        port, self._port = self._port, None
+        server, self._server = self._server, None
+        if port is not None:
+            await _listened(port.stopListening())
+        if server is not None:
+            await server.stop()
+
+    # -- what may happen to a server
+
+    def expire(self, session_id: int) -> bool:
+        """End a session at once, as if its client had been silent; False if there is none."""
+        return self.server.expire(session_id)
+
+    def drop(self, session_id: int) -> bool:
+        """Break a session's connection; the session lives on.  False if it has none."""
+        return self.server.drop(session_id)
+
+    def pause(self) -> None:
+        """Freeze: connections stay open, but nothing is read or answered or expires."""
+        self.server.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.server.resume()
+
+    @property
+    def refuse(self) -> bool:
+        """Whether new connections are closed at once."""
+        return self.server.refuse
+
+    @refuse.setter
+    def refuse(self, value: bool) -> None:
+        self.server.refuse = value
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it behaves as a server cut off from its ensemble.
+
+        To change it hangs up on everybody, as losing and finding the others does.
+        """
+        return self.server.read_only
+
+    @read_only.setter
+    def read_only(self, value: bool) -> None:
+        self.server.read_only = value
+
+    # -- what tests may ask
+
+    def tree(self) -> dict[str, bytes | None]:
+        """All paths and their data, but for ZooKeeper's own below ``/zookeeper``."""
+        nodes = self.server.keeper.tree.nodes
+        return {
+            path: node.data
+            for path, node in sorted(nodes.items())
+            if path and path != "/zookeeper" and not path.startswith("/zookeeper/")
+        }
+
+    def sessions(self) -> list[int]:
+        """The ids of the sessions that are alive."""
+        return [session.id for session in self.server.keeper.sessions]
+
+    def statistics(self) -> Statistics:
+        """How the server is doing."""
+        return self.server.statistics()
+
+
+async def _listened(stopped: Any) -> None:
+    if stopped is not None:
+        await stopped
