@@ -128,7 +128,7 @@ class ResolveTests(SynchronousTestCase):
         root = deepest = Node({"top ->": "/" + "/".join("d" * 500)})
         for _ in range(500):
             deepest.children["d"] = deepest = Node()
-        self.assertEqual(self.resolve("/top", root).path.count("/"), 500)
+        self.assertEqual(self.resolve("/top", root).real_path.count("/"), 500)
 
     def test_bug_14_dots_and_slashes(self) -> None:
         """Dots that lead to the root, slashes at the end and relative paths resolve."""
@@ -166,10 +166,11 @@ class FollowTests(SynchronousTestCase):
     """Properties through property links."""
 
     def value(self, name: str) -> Any:
-        """The value of a property of /cms."""
+        """The value of a property of /cms, or why it has none."""
         node = PROPERTIES.get("/cms")
         assert node is not None
-        return answer(follow("/cms", node.properties, name), reader(PROPERTIES)).value
+        found = answer(follow("/cms", node.properties, name), reader(PROPERTIES))
+        return found.error or found.value
 
     def test_values(self) -> None:
         """Links name a node and perhaps a property; nodes may be behind symbolic links."""
@@ -186,7 +187,14 @@ class FollowTests(SynchronousTestCase):
     def test_depends(self) -> None:
         """Whoever wants to keep a value current is told which nodes and links to watch."""
         found = answer(follow("/cms", {"x =>": "/lb/c threads"}, "x"), reader(PROPERTIES))
-        self.assertEqual((found.nodes, found.links), (["/foo"], ["/lb/c"]))
+        self.assertEqual(found.nodes, ("/foo",))
+        self.assertEqual(found.ways, (Resolution("/foo", ("/lb/c",)),))
+
+    def test_depends_where_it_fails(self) -> None:
+        """A link that leads nowhere depends on what is missing there."""
+        found = answer(follow("/cms", {"x =>": "/lb/c/d"}, "x"), reader(PROPERTIES))
+        self.assertEqual(found.ways[0].missing, "/foo/d")
+        self.assertEqual(found.ways[0].links, ("/lb/c",))
 
     def test_bad_links(self) -> None:
         """A link that leads nowhere, or in a circle, says which and why."""
@@ -195,7 +203,8 @@ class FollowTests(SynchronousTestCase):
             ("dangling", NoPropertyError),
             ("lost", NoNodeError),
         ):
-            error = self.assertRaises(BadPropertyLinkError, self.value, name)
+            error = self.value(name)
+            self.assertIsInstance(error, BadPropertyLinkError)
             self.assertIsInstance(error.cause, cause)
             self.assertEqual((error.path, error.name), ("/cms", f"{name} =>"))
             self.assertIn(f"'{name} =>'", str(error))

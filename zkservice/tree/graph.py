@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from zkservice.errors import InvalidPathError, LinkLoopError, NoNodeError
-from zkservice.tree.links import answer, resolve
+from zkservice.errors import InvalidPathError
+from zkservice.tree.links import answer, trace
 from zkservice.tree.model import SYMLINK, Node, is_symlink
 from zkservice.tree.paths import join, normalize, split
 from zkservice.tree.values import Properties
@@ -51,11 +51,9 @@ def _provider(root: Node, path: str, name: str, services: set[str]) -> str | Non
         node = root.get(wanted)
         return None if node is None else node.properties
 
-    try:
-        real = answer(resolve(join(path, name.removesuffix(SYMLINK))), read).path
-    except NoNodeError:
-        real = _named(path, root.get(path), name)
-    except (LinkLoopError, InvalidPathError):
+    way = answer(trace(join(path, name.removesuffix(SYMLINK))), read)
+    real = _named(path, root.get(path), name) if way.missing is not None else way.path
+    if real is None:
         return None
     service, last = split(real)
     if last == PROVIDERS:

@@ -41,11 +41,22 @@ class Resolution:
     """Where a path really is, and the links on the way there.
 
     ``links`` are paths that no node has: their parents hold the links.  A node that
-    appears at one of them takes the link's place.
+    appears at one of them takes the link's place.  ``path`` is None where the path leads
+    nowhere; ``error`` then says why, and ``missing`` is where a node or a link would be
+    needed, if that is why.
     """
 
-    path: str
+    path: str | None
     links: tuple[str, ...] = ()
+    missing: str | None = None
+    error: Exception | None = None
+
+    @property
+    def real_path(self) -> str:
+        """Where the path is; raises the error if that is nowhere."""
+        if self.path is None:
+            raise self.error or NoNodeError(self.missing)
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,14 @@ class Target:
 class Followed:
     """What a property's link led to: its value, and everything that it depends on.
 
-    ``nodes`` are the real paths of nodes whose properties were looked at, ``links``
-    those of symbolic links on the way to them.
+    ``nodes`` are the real paths of nodes whose properties were looked at, ``ways`` how
+    they were found.
     """
 
     value: Value
-    nodes: Sequence[str] = ()
-    links: Sequence[str] = ()
+    nodes: tuple[str, ...] = ()
+    ways: tuple[Resolution, ...] = ()
+    error: BadPropertyLinkError | None = None
 
 
 def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
@@ -81,7 +93,18 @@ def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
         LinkLoopError: a link's target leads through the link itself.
         InvalidPathError: the path, or a link's target, can be no path.
     """
-    whole = normalize(path, base)
+    way = yield from trace(path, base)
+    if way.error is not None:
+        raise way.error
+    return way
+
+
+def trace(path: str, base: str = "/") -> Lookup[Resolution]:
+    """As ``resolve``, but a path that leads nowhere is an answer too, with its reason."""
+    try:
+        whole = normalize(path, base)
+    except InvalidPathError as error:
+        return Resolution(None, error=error)
     followed: list[str] = []
     active: list[tuple[str, int]] = []  # links whose target is not yet behind us
     while True:
@@ -91,14 +114,19 @@ def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
         holder, name, rest = _deepest(whole, found)
         link, target = join(holder, name), (found[holder] or {}).get(name + SYMLINK)
         if not isinstance(target, str):
-            raise NoNodeError(path)
+            return Resolution(None, tuple(followed), link, NoNodeError(path))
         while active and active[-1][1] > len(rest):
             active.pop()
         active.append((link, len(rest)))
-        if any(link == other for other, _ in active[:-1]) or len(followed) >= MAX_LINKS:
-            raise LinkLoopError(tuple(other for other, _ in active))
+        looped = any(link == other for other, _ in active[:-1])
         followed.append(link)
-        whole = normalize("/".join([normalize(target, holder), *rest]))
+        if looped or len(followed) > MAX_LINKS:
+            error = LinkLoopError(tuple(other for other, _ in active))
+            return Resolution(None, tuple(followed), None, error)
+        try:
+            whole = normalize("/".join([normalize(target, holder), *rest]))
+        except InvalidPathError as error:
+            return Resolution(None, tuple(followed), None, error)
 
 
 def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
@@ -111,41 +139,44 @@ def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
         properties: its properties.
         name: without an arrow.
 
+    Returns:
+        With ``error`` set where the link leads nowhere or in a circle.
+
     Raises:
         KeyError: the node has neither such a property nor such a link.
-        BadPropertyLinkError: the link leads nowhere or in a circle.
     """
-    if name in properties:
-        return Followed(properties[name])
     link = name + PROPERTY_LINK
-    if not is_property_link(link, properties.get(link)):
+    if name not in properties and not is_property_link(link, properties.get(link)):
         raise KeyError(name)
-    try:
-        return (yield from _chain(path, properties, name))
-    except (NoNodeError, LinkLoopError, InvalidPathError, NoPropertyError) as error:
-        raise BadPropertyLinkError(path, link, properties[link], error) from error
-
-
-def _chain(path: str, properties: Properties, name: str) -> Lookup[Followed]:
-    """Go from link to link until a node has the property itself."""
     nodes: list[str] = []
-    links: list[str] = []
+    ways: list[Resolution] = []
+    value, error = None, None
+    try:
+        value = yield from _chain(path, properties, name, nodes, ways)
+    except (NoNodeError, LinkLoopError, InvalidPathError, NoPropertyError) as cause:
+        error = BadPropertyLinkError(path, link, properties[link], cause)
+    return Followed(value, tuple(nodes), tuple(ways), error)
+
+
+def _chain(
+    path: str, properties: Properties, name: str, nodes: list[str], ways: list[Resolution]
+) -> Lookup[Value]:
+    """Go from link to link until a node has the property itself; note nodes and ways."""
     seen = [f"{path} {name}"]
     while name not in properties:
         stored = properties.get(name + PROPERTY_LINK)
         if not isinstance(stored, str):
             raise NoPropertyError(path, f"it has no property {name!r}")
         target = link_target(stored)
-        place = yield from resolve(target.path, path)
-        links += place.links
-        path, name = place.path, target.name or name
-        found = yield [path]
-        properties = found[path] or {}
+        way = yield from trace(target.path, path)
+        ways.append(way)
+        path, name = way.real_path, target.name or name
         nodes.append(path)
+        properties = (yield [path])[path] or {}
         seen.append(f"{path} {name}")
         if seen[-1] in seen[:-1]:
             raise LinkLoopError(tuple(seen))
-    return Followed(properties[name], nodes, links)
+    return properties[name]
 
 
 def link_target(text: str) -> Target:
@@ -189,27 +220,15 @@ def loops(root: Node, at: str = "/") -> Iterator[tuple[Node, str, str]]:
 
     for path, node in root.walk(place):
         for name, value in node.properties.items():
-            problem = None
+            problem: Exception | None = None
             if is_symlink(name, value):
-                problem = _problem(resolve(join(path, name.removesuffix(SYMLINK))), read)
+                problem = answer(trace(join(path, name.removesuffix(SYMLINK))), read).error
             elif is_property_link(name, value):
                 target = name.removesuffix(PROPERTY_LINK)
-                problem = _problem(follow(path, node.properties, target), read)
-            if problem is not None:
-                yield node, name, problem
-
-
-def _problem(lookup: Lookup[object], read: Callable[[str], Properties | None]) -> str | None:
-    """What a lookup runs into, if it is a loop; other ends may lie outside of the tree."""
-    try:
-        answer(lookup, read)
-    except LinkLoopError as error:
-        return str(error)
-    except BadPropertyLinkError as error:
-        return str(error) if isinstance(error.cause, LinkLoopError) else None
-    except (NoNodeError, InvalidPathError, KeyError):
-        pass
-    return None
+                bad = answer(follow(path, node.properties, target), read).error
+                problem = None if bad is None else bad.cause
+            if isinstance(problem, LinkLoopError):
+                yield node, name, str(problem)
 
 
 def _ancestry(path: str) -> list[str]:
