@@ -1,0 +1,71 @@
+"""Tests for `zkservice.service.systemd`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.service.systemd import Notifier
+
+
+class NotifierTests(SynchronousTestCase):
+    """What systemd's socket receives."""
+
+    def setUp(self) -> None:
+        """A socket in systemd's place."""
+        folder = tempfile.mkdtemp()  # short: a socket's path has a limit
+        self.addCleanup(shutil.rmtree, folder)
+        self.address = os.path.join(folder, "notify")
+        self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.systemd.close)
+        self.systemd.bind(self.address)
+        self.systemd.setblocking(False)
+        self.clock = Clock()
+
+    def received(self) -> list[str]:
+        """All that has come."""
+        messages = []
+        while True:
+            try:
+                messages.append(self.systemd.recv(1000).decode())
+            except BlockingIOError:
+                return messages
+
+    def test_life(self) -> None:
+        """Ready, fed twice in a period, stopping."""
+        environ = {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": "2000000"}
+        notifier = Notifier(environ, self.clock)
+        notifier.ready("serving")
+        self.assertEqual(self.received(), ["READY=1\nSTATUS=serving", "WATCHDOG=1"])
+        self.clock.pump([0.9, 0.1, 1.0])
+        self.assertEqual(self.received(), ["WATCHDOG=1"] * 2)
+        notifier.stopping()
+        notifier.stop()
+        self.assertEqual(self.received(), ["STOPPING=1"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_without_systemd(self) -> None:
+        """Nothing is sent and nothing is scheduled."""
+        notifier = Notifier({"WATCHDOG_USEC": "1000"}, self.clock)
+        notifier.ready("serving")
+        notifier.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_abstract_socket(self) -> None:
+        """An address that begins with @ is in the abstract name space."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind("")  # the kernel picks an abstract name
+            name = systemd.getsockname()[1:].decode()
+            Notifier({"NOTIFY_SOCKET": "@" + name}, self.clock).stopping()
+            systemd.setblocking(False)
+            self.assertEqual(systemd.recv(100), b"STOPPING=1")
+
+    def test_socket_gone(self) -> None:
+        """A socket that is not there does no harm."""
+        Notifier({"NOTIFY_SOCKET": self.address + "x"}, self.clock).stopping()
+        self.assertEqual(self.received(), [])

@@ -1,0 +1,57 @@
+"""Tell systemd how the service is (sd_notify(3)), where systemd runs it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+
+class Notifier:
+    """Sends states to systemd's socket; does nothing without one.
+
+    Args:
+        environ: ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` (microseconds) are systemd's.
+    """
+
+    _log = Logger()
+
+    def __init__(self, environ: Mapping[str, str], clock: IReactorTime) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        period = environ.get("WATCHDOG_USEC", "")
+        self._watchdog: LoopingCall | None = None
+        if self._address and period.isdigit() and int(period) > 0:
+            self._watchdog = LoopingCall(self.send, "WATCHDOG=1")
+            self._watchdog.clock = clock
+            # Twice in each period, as sd_watchdog_enabled(3) advises.
+            self._pause = int(period) / 1_000_000 / 2
+
+    def ready(self, status: str) -> None:
+        """The service has started; from now on the watchdog is fed."""
+        self.send(f"READY=1\nSTATUS={status}")
+        if self._watchdog is not None and not self._watchdog.running:
+            self._watchdog.start(self._pause)
+
+    def stopping(self) -> None:
+        """The service is on its way down."""
+        self.send("STOPPING=1")
+
+    def stop(self) -> None:
+        """Feed the watchdog no more."""
+        if self._watchdog is not None and self._watchdog.running:
+            self._watchdog.stop()
+
+    def send(self, state: str) -> None:
+        """Send assignments, one on a line."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto(state.encode(), address)
+        except OSError as error:
+            self._log.warn("systemd was not told {state!r}: {error}", state=state, error=error)
