@@ -1,0 +1,103 @@
+"""Tests of ``zkservice.wire.frames``: one stream, however it is split."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import FrameSizeError
+from zkservice.wire.frames import JUTE_MAXBUFFER, Framer, frame
+
+payloads = st.lists(st.binary(max_size=30), max_size=8)
+
+
+class FramerTests(SynchronousTestCase):
+    """Frames come out as they went in."""
+
+    @given(payloads, st.data())
+    @settings(deadline=None)
+    def test_splits(self, sent: list[bytes], data: st.DataObject) -> None:
+        """Whole, byte by byte and split anywhere, a stream has the same frames."""
+        stream = b"".join(map(frame, sent))
+        cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=10)))
+        for bounds in (
+            [0, len(stream)],
+            list(range(len(stream) + 1)),
+            [0, *cuts, len(stream)],
+        ):
+            framer = Framer(30)
+            received = [
+                payload
+                for start, end in pairwise(bounds)
+                for payload in framer.feed(stream[start:end])
+            ]
+            self.assertEqual(received, sent)
+
+    def test_at_once(self) -> None:
+        """A frame is out with its last byte, not later."""
+        framer = Framer(10)
+        self.assertEqual(list(framer.feed(frame(b"one") + frame(b"two")[:-1])), [b"one"])
+        self.assertEqual(list(framer.feed(b"")), [])
+        self.assertEqual(list(framer.feed(b"o")), [b"two"])
+
+    def test_length(self) -> None:
+        """The length does not count itself, and nothing at all has a frame too."""
+        self.assertEqual(frame(b"abc"), b"\0\0\0\x03abc")
+        self.assertEqual(frame(bytearray(b"abc")), b"\0\0\0\x03abc")
+        self.assertEqual(list(Framer(0).feed(frame(b""))), [b""])
+
+    def test_limit(self) -> None:
+        """The limit itself is allowed; one more is not, and is refused before its bytes come."""
+        big = bytes(JUTE_MAXBUFFER)
+        self.assertEqual(list(Framer(JUTE_MAXBUFFER).feed(frame(big))), [big])
+        with self.assertRaises(FrameSizeError) as caught:
+            list(Framer(JUTE_MAXBUFFER).feed(frame(big + b"x")[:4]))
+        self.assertEqual((caught.exception.size, caught.exception.limit), (1048576, 1048575))
+
+    def test_negative(self) -> None:
+        """A negative length is refused."""
+        with self.assertRaises(FrameSizeError):
+            list(Framer(100).feed(b"\xff\xff\xff\xff"))
+
+    def test_four_letter_word(self) -> None:
+        """Text where a length is due is a huge length: refused."""
+        with self.assertRaises(FrameSizeError):
+            list(Framer(JUTE_MAXBUFFER).feed(b"ruok\n"))
+
+    def test_good_frames_first(self) -> None:
+        """The frames before a bad length are delivered before the refusal."""
+        received = []
+        with self.assertRaises(FrameSizeError):
+            for payload in Framer(10).feed(frame(b"good") + b"\xff\xff\xff\xff" + frame(b"bad")):
+                received.append(payload)  # a list() would lose them
+        self.assertEqual(received, [b"good"])
+
+    def test_refuses_for_good(self) -> None:
+        """After a bad length nothing is read any more, whatever it looks like."""
+        framer = Framer(10)
+        for data in (b"\xff\xff\xff\xff", frame(b"fine")):
+            with self.assertRaises(FrameSizeError):
+                list(framer.feed(data))
+
+    def test_left_early(self) -> None:
+        """Who leaves the frames half-way gets the others later, not a shifted stream."""
+        framer = Framer(10)
+        for payload in framer.feed(frame(b"one") + frame(b"two") + frame(b"three")[:5]):
+            self.assertEqual(payload, b"one")
+            break
+        self.assertEqual(list(framer.feed(frame(b"three")[5:])), [b"two", b"three"])
+
+    def test_many_pieces(self) -> None:
+        """A megabyte in pieces of a kilobyte is joined once, not a thousand times."""
+        payload = bytes(range(256)) * 4000
+        stream = frame(payload)
+        framer = Framer(JUTE_MAXBUFFER)
+        received = [
+            found
+            for at in range(0, len(stream), 1024)
+            for found in framer.feed(stream[at : at + 1024])
+        ]
+        self.assertEqual(received, [payload])
