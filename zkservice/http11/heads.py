@@ -33,7 +33,7 @@ _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)", re.IGNORECASE)
 _SINGULAR: Final = frozenset(
     {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
 )
-_VERSIONS: Final = {b"HTTP/1.1": "HTTP/1.1", b"HTTP/1.0": "HTTP/1.0"}
+_VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
 
 
 class Request:
@@ -82,6 +82,8 @@ class HeadReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        #: Bytes: a target, and what else a request line can have.
+        self.longest_line = limits.target_bytes + 64
         self._names = EnvironNames()
         self._sent: list[tuple[bytes, bytes]] = []
         self._complete = False
@@ -107,7 +109,7 @@ class HeadReader:
         Raises:
             RequestRefusedError: the head breaks a rule.
         """
-        method, target, protocol = self._request_line(head[: head.index(b"\r\n")])
+        method, target, protocol = self._request_line(head[: head.index(b"\n") + 1])
         self._reusable = False
         self._sent = []
         try:
@@ -126,8 +128,14 @@ class HeadReader:
         return request
 
     def check_line(self, line: bytes) -> None:
-        """Refuse a request line as soon as it is there, before the rest of its head."""
+        """Refuse a request line as soon as its end is there, before the rest of its head."""
         self._request_line(line)
+
+    def line_too_long(self) -> RequestRefusedError:
+        """What a client gets whose request line is too long."""
+        return RequestRefusedError(
+            414, f"the request target is over {self._limits.target_bytes} bytes"
+        )
 
     def _feed(self, head: bytes) -> None:
         self._complete = False
@@ -143,16 +151,16 @@ class HeadReader:
             raise RequestRefusedError(431, f"more than {self._limits.head_fields} header fields")
 
     def _request_line(self, line: bytes) -> tuple[str, bytes, str]:
+        if len(line) > self.longest_line:
+            raise self.line_too_long()
         words = line.split(b" ")
-        if len(words) != 3:
+        if len(words) != 3 or not line.endswith(b"\r\n"):
             raise RequestRefusedError(
                 400, "the request line must be a method, a target and HTTP/1.1"
             )
         method, target, version = words
         if len(target) > self._limits.target_bytes:
-            raise RequestRefusedError(
-                414, f"the request target is over {self._limits.target_bytes} bytes"
-            )
+            raise self.line_too_long()
         protocol = _VERSIONS.get(version)
         if protocol is None:
             raise _wrong_version(version)

@@ -17,6 +17,7 @@ from zkservice.http11.limits import Limits
 __all__ = ["Expecting", "RequestParser"]
 
 _END: Final = b"\r\n\r\n"
+_TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the first byte of a client that speaks TLS
 
 
 class Expecting(Enum):
@@ -135,16 +136,12 @@ class RequestParser:
         """Read a head if it is complete; ``_request`` and perhaps ``_body`` are set then."""
         if self._at == len(self._data):
             return False
-        while self._data.startswith(b"\r", self._at):
-            if not self._skip_empty_line():
-                return False
-        end = self._data.find(_END, max(self._searched, self._at))
-        if end < 0:
+        if self._data[self._at] < 0x20 and not self._skip_empty_line():
+            return False
+        end = self._data.find(_END, max(self._searched, self._at)) + 4
+        if end < 4 or end - self._at > self._limits.head_bytes:
             self._check_partial_head()
             return False
-        end += 4
-        if end - self._at > self._limits.head_bytes:
-            raise self._too_large()
         head = self._data[self._at : end]
         self._at = self._searched = end
         self._probe, self._line_checked, self._skipped = None, False, False
@@ -156,49 +153,53 @@ class RequestParser:
         return True
 
     def _skip_empty_line(self) -> bool:
-        """RFC 9112 2.2: an empty line before the request line is ignored; here, one."""
-        if len(self._data) - self._at < 2:
+        """RFC 9112 2.2: an empty line before the request line is ignored; here, one.
+
+        Returns whether more is there, which begins like a request.
+        """
+        if self._data[self._at] == _TLS_HANDSHAKE:
+            raise RequestRefusedError(400, "this port speaks HTTP, not TLS: use http://")
+        start = self._data[self._at : self._at + 3]
+        if not b"\r\n".startswith(start[:2]) or self._skipped:
+            raise RequestRefusedError(400, "a request must begin with its method")
+        if len(start) < 2:
             return False
-        if not self._data.startswith(b"\r\n", self._at):
-            raise RequestRefusedError(400, "a line does not end in CR LF")
-        if self._skipped:
-            raise RequestRefusedError(400, "the request begins with empty lines")
-        self._skipped = True
         self._at += 2
-        return self._at < len(self._data)
+        self._skipped = True
+        if len(start) == 3 and start[2] < 0x20:
+            raise RequestRefusedError(400, "a request must begin with its method")
+        return len(start) == 3
 
     def _check_partial_head(self) -> None:
-        """Refuse what cannot become a head, without waiting for its end."""
+        """Refuse what cannot become a head, in the order of its bytes.
+
+        So the answer does not depend on how the bytes were cut, and comes at once.
+        """
         at, data = self._at, self._data
-        if data[at] == 0x16:
-            raise RequestRefusedError(400, "this port speaks HTTP, not TLS; use http://")
-        if len(data) - at > self._limits.head_bytes:
-            raise self._too_large()
         if not self._line_checked:
-            self._check_partial_line()
+            longest = self._heads.longest_line
+            end = data.find(b"\n", at, at + longest) + 1
+            if not end:
+                if len(data) - at >= longest:
+                    raise self._heads.line_too_long()
+                return
+            self._heads.check_line(data[at:end])
+            self._line_checked = True
+        most = at + self._limits.head_bytes
         if self._probe is None:
             self._probe, self._probed = HttpRequestParser(object()), at
         try:
-            self._probe.feed_data(data[self._probed :])
+            self._probe.feed_data(data[self._probed : most])
         except HttpParserUpgrade:
             pass
         except HttpParserError as error:
             raise refusal(error) from None
+        if len(data) > most:
+            raise RequestRefusedError(
+                431, f"the request head is over {self._limits.head_bytes} bytes"
+            )
         self._probed = len(data)
         self._searched = max(at, len(data) - 3)
-
-    def _check_partial_line(self) -> None:
-        end = self._data.find(b"\r\n", self._at)
-        if end >= 0:
-            self._heads.check_line(self._data[self._at : end])
-            self._line_checked = True
-        elif len(self._data) - self._at > self._limits.target_bytes + 64:
-            raise RequestRefusedError(
-                414, f"the request target is over {self._limits.target_bytes} bytes"
-            )
-
-    def _too_large(self) -> RequestRefusedError:
-        return RequestRefusedError(431, f"the request head is over {self._limits.head_bytes} bytes")
 
     # Bodies
 

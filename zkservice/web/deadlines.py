@@ -42,17 +42,13 @@ class Deadlines:
         """Move the deadline of ``watched``, wherever it was."""
         watched.deadline = deadline
         if deadline < watched.bucket:
+            self._take(watched)
             self._put(watched)
 
     def forget(self, watched: Watched) -> None:
         """Watch it no more."""
         watched.deadline = inf
-        bucket = self._buckets.get(watched.bucket)
-        if bucket is not None:
-            bucket.discard(watched)
-            if not bucket:
-                del self._buckets[watched.bucket]
-        watched.bucket = inf
+        self._take(watched)
         if not self._buckets and self._tick is not None:
             self._tick.cancel()
             self._tick = None
@@ -63,17 +59,23 @@ class Deadlines:
         if self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)
 
+    def _take(self, watched: Watched) -> None:
+        bucket = self._buckets.get(watched.bucket)
+        if bucket is not None:
+            bucket.discard(watched)
+            if not bucket:
+                del self._buckets[watched.bucket]
+        watched.bucket = inf
+
     def _look(self) -> None:
         self._tick = None
         now = self._reactor.seconds()
         for time in [time for time in self._buckets if time <= now]:
-            for watched in self._buckets.pop(time):
-                if watched.bucket != time:
-                    continue  # it lies in an earlier bucket by now, or lay in one
-                watched.bucket = inf
+            for watched in list(self._buckets.get(time, ())):
+                self._take(watched)
                 if watched.deadline <= now:
                     watched.overdue(now)
-                if watched.bucket == inf and watched.deadline < inf:
+                if watched.bucket == inf and now < watched.deadline < inf:
                     self._put(watched)
         if self._buckets and self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.interfaces import ISSLTransport
+
 from zkservice.http11 import Request
 
-__all__ = ["Ends", "fill_environ", "path_info", "server_environ"]
+__all__ = ["Ends", "ends_of", "fill_environ", "path_info", "server_environ"]
 
 
 class Ends(NamedTuple):
@@ -69,3 +71,16 @@ def path_info(path: bytes) -> str:
     if b"%" in path:
         path = unquote_to_bytes(path)
     return path.decode("latin-1")
+
+
+def ends_of(transport: Any) -> Ends:
+    """The ends of a transport's connection; a Unix socket's are this machine."""
+    host, peer = transport.getHost(), transport.getPeer()
+    scheme = "https" if ISSLTransport.providedBy(transport) else "http"
+    return Ends(
+        getattr(host, "host", "localhost"),
+        str(getattr(host, "port", 443 if scheme == "https" else 80)),
+        getattr(peer, "host", "127.0.0.1"),
+        str(getattr(peer, "port", "")),
+        scheme,
+    )

@@ -1,0 +1,145 @@
+"""Tests for zkservice.http11.bodies: where bodies end and where they are kept."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryFile
+from typing import IO
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.http11.support import both_ways
+from zkservice.errors import RequestRefusedError
+from zkservice.http11.bodies import BodyStore, ChunkedBody, FixedBody
+
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class ChunkedTests(SynchronousTestCase):
+    """Chunked bodies, strictly."""
+
+    def test_malformed(self) -> None:
+        """Each way of hiding a request in the framing is refused, and nothing follows."""
+        for body in (
+            b"0x3\r\nabc\r\n0\r\n\r\n",
+            b"+3\r\nabc\r\n0\r\n\r\n",
+            b"-3\r\nabc\r\n0\r\n\r\n",
+            b" 3\r\nabc\r\n0\r\n\r\n",
+            b"\r\nabc\r\n0\r\n\r\n",
+            b"3_0\r\nabc\r\n0\r\n\r\n",
+            b"3\nabc\r\n0\r\n\r\n",
+            b"3\rabc\r\n0\r\n\r\n",
+            b"3\r\nabc0\r\n\r\n",
+            b"3\r\nabcd\r\n0\r\n\r\n",
+            b"3\r\nabc\n0\r\n\r\n",
+            b"3\r\nabc\r0\r\n\r\n",
+            b"3;a\x00b\r\nabc\r\n0\r\n\r\n",
+            b"3;a\nb\r\nabc\r\n0\r\n\r\n",
+            b"1ffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nHost: evil\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nX (y): 1\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nno colon\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nX: 1\n\r\n",
+            b"3\r\nabc\r\n0\r\n" + GET,
+        ):
+            with self.subTest(body):
+                self.assertEqual(both_ways(HEAD + body + GET), [400])
+
+    def test_too_large_for_any_limit(self) -> None:
+        """Sixteen digits are a number, and too large a body."""
+        self.assertEqual(both_ways(HEAD + b"f" * 16 + b"\r\n"), [413])
+
+    def test_framing_is_bounded(self) -> None:
+        """Extensions, zeros and trailers without end are refused although they are no data."""
+        for flood in (
+            b"1;" + b"x" * 50_000,
+            b"0" * 50_000,
+            b"1" + b" " * 50_000,
+            (b"1;" + b"x" * 900 + b"\r\na\r\n") * 40,
+            b"0\r\n" + b"X: y\r\n" * 10_000,
+        ):
+            with self.subTest(flood[:20]):
+                self.assertEqual(both_ways(HEAD + flood), [400])
+
+    def test_small_chunks_are_honest(self) -> None:
+        """A client that sends one byte a chunk is slow, not evil."""
+        seen = both_ways(HEAD + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n")
+        self.assertEqual(seen, [("POST", b"/", b"a" * 10_000)])
+
+    @given(st.lists(st.binary(min_size=1, max_size=50)), st.lists(st.integers(1, 30)))
+    def test_round_trip(self, chunks: list[bytes], sizes: list[int]) -> None:
+        """However chunked and however cut, the data comes out, and no byte behind it."""
+        data = b"".join(b"%X\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
+        body = ChunkedBody(1 << 20, BodyStore(1 << 20))
+        rest = data
+        for size in sizes:
+            self.assertEqual(body.feed(rest[:size], 0), len(rest[:size]))
+            rest = rest[size:]
+        self.assertEqual(body.feed(rest + b"next", 0), len(rest))
+        self.assertTrue(body.complete)
+        self.assertEqual(body.store.finish().read(), b"".join(chunks))
+
+    @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1))
+    def test_truncated(self, chunks: list[bytes]) -> None:
+        """No proper prefix of a chunked body is complete."""
+        data = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
+        for size in range(len(data)):
+            body = ChunkedBody(1 << 20, BodyStore(1 << 20))
+            body.feed(data[:size], 0)
+            self.assertFalse(body.complete)
+
+    @given(st.binary(max_size=100))
+    def test_garbage(self, data: bytes) -> None:
+        """Arbitrary bytes are taken or refused, never a crash."""
+        try:
+            ChunkedBody(1 << 20, BodyStore(1 << 20)).feed(data, 0)
+        except RequestRefusedError as refused:
+            self.assertIn(refused.status, (400, 413))
+
+
+class StoreTests(SynchronousTestCase):
+    """Where bodies are kept."""
+
+    def store(self, memory: int) -> BodyStore:
+        """A store that tells which files it made."""
+        self.files: list[IO[bytes]] = []
+
+        def new_file() -> IO[bytes]:
+            self.files.append(TemporaryFile())  # noqa: SIM115 - the store closes it
+            return self.files[-1]
+
+        return BodyStore(memory, new_file)
+
+    def test_small(self) -> None:
+        """What fits stays in memory."""
+        store = self.store(4)
+        store.append(b"ab")
+        store.append(b"cd")
+        self.assertEqual((store.finish().read(), self.files), (b"abcd", []))
+
+    def test_large(self) -> None:
+        """One byte more moves everything to one file."""
+        store = self.store(4)
+        for part in (b"ab", b"cde", b"fg"):
+            store.append(part)
+        body = store.finish()
+        self.addCleanup(body.close)
+        self.assertEqual((body.read(), self.files, store.size), (b"abcdefg", [body], 7))
+
+    def test_discarded(self) -> None:
+        """A body whose client has left takes its file with it."""
+        store = self.store(1)
+        store.append(b"abc")
+        store.discard()
+        self.assertTrue(self.files[0].closed)
+
+    def test_fixed_body_ends_where_it_said(self) -> None:
+        """Bytes behind the length belong to the next message."""
+        body = FixedBody(3, self.store(100))
+        self.assertEqual((body.feed(b"xab", 1), body.complete), (3, False))
+        self.assertEqual((body.feed(b"cGET", 0), body.complete), (1, True))
+        self.assertEqual(body.store.finish().read(), b"abc")

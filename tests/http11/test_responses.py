@@ -1,0 +1,194 @@
+"""Tests for zkservice.http11.responses: what an application may say, and how it is framed."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.errors import BadResponseError
+from zkservice.http11 import Framing, Head, HeadWriter, chunk, error_page
+
+NOON = 1_795_176_000.0
+
+
+def lines(head: Head) -> list[bytes]:
+    """A head's lines, without the two that end it."""
+    assert head.data.endswith(b"\r\n\r\n")
+    return head.data[:-4].split(b"\r\n")
+
+
+class HeadWriterTests(SynchronousTestCase):
+    """Drafts and heads."""
+
+    @override
+    def setUp(self) -> None:
+        self.now = NOON
+        self.writer = HeadWriter("test", lambda: self.now)
+
+    def head(
+        self,
+        status: str = "200 OK",
+        headers: list[tuple[str, str]] | None = None,
+        method: str = "GET",
+        protocol: str = "HTTP/1.1",
+        keep_alive: bool = True,
+        body_length: int | None = None,
+    ) -> Head:
+        """A head for a response of the given kind."""
+        draft = self.writer.draft(status, headers or [])
+        return self.writer.head(draft, method, protocol, keep_alive, body_length)
+
+    def test_golden(self) -> None:
+        """Status, server, date, the application's fields in its order, then ours."""
+        head = self.head(headers=[("X-B", "1"), ("X-A", "é\t2"), ("X-B", "3")], body_length=5)
+        self.assertEqual(
+            head.data,
+            b"HTTP/1.1 200 OK\r\nServer: test\r\nDate: Fri, 20 Nov 2026 12:00:00 GMT\r\n"
+            b"X-B: 1\r\nX-A: \xe9\t2\r\nX-B: 3\r\nContent-Length: 5\r\n\r\n",
+        )
+
+    def test_date_moves_on(self) -> None:
+        """The date is remembered for its second only."""
+        dates = []
+        for now in (NOON, NOON + 0.9, NOON + 1):
+            self.now = now
+            dates.append(parsedate_to_datetime(lines(self.head())[2][6:].decode()).second)
+        self.assertEqual(dates, [0, 0, 1])
+
+    def test_the_application_knows_better(self) -> None:
+        """Server and Date of the application are kept, alone."""
+        head = self.head(headers=[("Server", "mine"), ("date", "today")])
+        self.assertEqual(lines(head)[1:3], [b"Server: mine", b"date: today"])
+        self.assertEqual(head.data.lower().count(b"date:"), 1)
+
+    def test_names_that_only_begin_like_ours(self) -> None:
+        """``Server-Timing`` is no ``Server``."""
+        head = self.head(headers=[("Server-Timing", "x")])
+        self.assertIn(b"Server: test", lines(head))
+
+    def test_framing(self) -> None:
+        """The body's end is told by its length, by chunks, or by closing."""
+        declared = [("Content-Length", "7")]
+        for arguments, framing, length, keep_alive in (
+            ({"headers": declared}, Framing.LENGTH, 7, True),
+            ({"body_length": 5}, Framing.LENGTH, 5, True),
+            ({"headers": declared, "body_length": 5}, Framing.LENGTH, 7, True),
+            ({}, Framing.CHUNKED, None, True),
+            ({"protocol": "HTTP/1.0"}, Framing.CLOSE, None, False),
+            ({"protocol": "HTTP/1.0", "body_length": 5}, Framing.LENGTH, 5, True),
+            ({"method": "HEAD", "headers": declared}, Framing.NO_BODY, None, True),
+            ({"status": "204 No Content"}, Framing.NO_BODY, None, True),
+            ({"status": "304 Not Modified", "headers": declared}, Framing.NO_BODY, None, True),
+            ({"keep_alive": False}, Framing.CHUNKED, None, False),
+        ):
+            with self.subTest(arguments):
+                head = self.head(**arguments)
+                self.assertEqual(
+                    (head.framing, head.length, head.keep_alive), (framing, length, keep_alive)
+                )
+
+    def test_connection_line(self) -> None:
+        """Said when it is not what the protocol assumes."""
+        for arguments, line in (
+            ({"keep_alive": False}, b"Connection: close"),
+            ({"headers": [("Connection", "Close")]}, b"Connection: close"),
+            ({"protocol": "HTTP/1.0", "body_length": 1}, b"Connection: keep-alive"),
+            ({"protocol": "HTTP/1.0"}, b"Connection: close"),
+        ):
+            with self.subTest(arguments):
+                self.assertIn(line, lines(self.head(**arguments)))
+        self.assertNotIn(b"Connection", self.head().data)
+
+    def test_length_of_what_is_not_sent(self) -> None:
+        """HEAD and 304 tell the length of what GET would send; 204 must not (RFC 9110 8.6)."""
+        declared = [("content-length", "7")]
+        self.assertIn(b"content-length: 7", self.head(headers=declared, method="HEAD").data)
+        self.assertIn(b"Content-Length: 5", self.head(method="HEAD", body_length=5).data)
+        self.assertNotIn(b"Content-Length", self.head(method="HEAD", body_length=0).data)
+        self.assertIn(b"content-length: 7", self.head("304 Not Modified", declared).data)
+        self.assertNotIn(b"ength", self.head("204 No Content", declared).data)
+
+    def test_refused_statuses(self) -> None:
+        """A status is three digits and a reason, on one line, and final."""
+        for status in ("200", "OK", "2000 OK", "99 Low", "100 Continue", "200 O\r\nX: y", "200 €"):
+            with self.subTest(status):
+                self.assertRaises(BadResponseError, self.writer.draft, status, [])
+
+    def test_refused_headers(self) -> None:
+        """Nothing that would split the response or speak for the connection gets out."""
+        for header in (
+            ("X", "a\r\nSet-Cookie: b"),
+            ("X", "a\nb"),
+            ("X", "a\rb"),
+            ("X", "a\0b"),
+            ("X", "€"),
+            ("X\r\nY", "a"),
+            ("X Y", "a"),
+            ("X:", "a"),
+            ("", "a"),
+            ("Xé", "a"),
+            ("Transfer-Encoding", "chunked"),
+            ("Keep-Alive", "timeout=5"),
+            ("Upgrade", "websocket"),
+            ("Connection", "keep-alive"),
+            ("Content-Length", "-1"),
+            ("Content-Length", "1, 1"),
+            ("Content-Length", "²"),
+        ):
+            with self.subTest(header):
+                self.assertRaises(BadResponseError, self.writer.draft, "200 OK", [header])
+
+    def test_refused_types(self) -> None:
+        """Bytes, lists and numbers where strings and tuples belong are the application's bug."""
+        bad: list[Any] = [(b"X", "a"), ("X", b"a"), ("X", 1), ["X", "a"], ("X",), "XY", None]
+        for header in bad:
+            with self.subTest(header):
+                self.assertRaises(BadResponseError, self.writer.draft, "200 OK", [header])
+        self.assertRaises(BadResponseError, self.writer.draft, b"200 OK", [])
+        self.assertRaises(BadResponseError, self.writer.draft, "200 OK", None)
+
+    def test_two_lengths(self) -> None:
+        """Even the same length twice is one too many."""
+        headers = [("Content-Length", "1"), ("content-length", "1")]
+        self.assertRaises(BadResponseError, self.writer.draft, "200 OK", headers)
+
+    def test_remembering_is_bounded(self) -> None:
+        """An application with ever new values does not grow the memory; all are right."""
+        for number in range(2000):
+            head = self.head(f"200 {number}", [("X", str(number))])
+            self.assertIn(b"X: %d" % number, lines(head))
+        self.assertLessEqual(len(self.writer._fields), 512)
+        self.assertLessEqual(len(self.writer._statuses), 512)
+
+    @given(st.text(), st.text(), st.text())
+    def test_any_text(self, reason: str, name: str, value: str) -> None:
+        """Whatever gets through adds exactly one line, whose parts are what was said."""
+        try:
+            draft = self.writer.draft("200 " + reason, [(name, value)])
+        except BadResponseError:
+            return
+        head = self.writer.head(draft, "GET", "HTTP/1.1", True, None)
+        if name.lower() not in ("content-length", "connection", "date", "server"):
+            self.assertEqual(len(lines(head)), 5)
+            self.assertIn(f"{name}: {value}".encode("latin-1"), lines(head))
+
+
+class PartsTests(SynchronousTestCase):
+    """Chunks and error pages."""
+
+    def test_chunk(self) -> None:
+        """Size in hexadecimal, data, line end."""
+        self.assertEqual(b"".join(chunk(b"a" * 17)), b"11\r\n" + b"a" * 17 + b"\r\n")
+
+    def test_error_page(self) -> None:
+        """The page says what was wrong, and how long it is."""
+        status, headers, body = error_page(431, "too much", [("X", "y")])
+        self.assertEqual(status, "431 Request Header Fields Too Large")
+        self.assertEqual(dict(headers)["Content-Length"], str(len(body)))
+        self.assertIn(b"too much", body)
+        self.assertIn(("X", "y"), headers)

@@ -1,0 +1,292 @@
+"""Tests for zkservice.web.channel and factory: connections, limits, draining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.web.support import GET, FrontEnd, StartResponse, hello, split
+from zkservice.web import Limits
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+
+
+class ConnectionTests(SynchronousTestCase):
+    """Requests and responses of one connection."""
+
+    @override
+    def setUp(self) -> None:
+        self.end = FrontEnd(hello)
+
+    def test_keep_alive(self) -> None:
+        """One connection serves one request after the other."""
+        client = self.end.connect()
+        for _ in range(3):
+            self.assertIn(b" 200 OK", client.send(GET))
+        self.assertFalse(client.closed)
+
+    def test_close(self) -> None:
+        """A client that wants to close is told, and closed."""
+        client = self.end.connect()
+        answer = client.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        self.assertEqual(split(answer)[1]["connection"], "close")
+        self.assertTrue(client.closed)
+
+    def test_pipeline(self) -> None:
+        """Requests sent together are answered in order, one in service at a time."""
+        self.end.workers.holding = True
+        client = self.end.connect()
+        client.send(b"".join(GET.replace(b"/ ", b"/%d " % n) for n in range(5)))
+        bodies = []
+        for _ in range(5):
+            self.assertEqual(len(self.end.workers.jobs), 1)
+            self.end.workers.jobs.pop().run(self.end.workers._worker)
+            bodies.append(split(client.received())[2])
+        self.assertEqual(bodies, [b"hello /%d" % n for n in range(5)])
+
+    def test_pipeline_is_bounded(self) -> None:
+        """Nothing more is read while much is waiting; reading goes on afterwards."""
+        self.end.workers.holding = True
+        client = self.end.connect()
+        client.send(GET)
+        client.send(GET * 4000)
+        self.assertEqual(client.transport.producerState, "paused")
+        self.end.workers.holding = False
+        self.end.workers.run()
+        self.assertEqual(client.transport.producerState, "producing")
+        self.assertEqual(client.received().count(b"200 OK"), 4001)
+
+    def test_refusal(self) -> None:
+        """A refused client gets a page it can read, and nothing more is read from it."""
+        client = self.end.connect()
+        answer = client.send(GET + b"GET / HTTP/1.1\r\n\r\n" + GET)
+        self.assertEqual(answer.count(b"Server: "), 2)
+        self.assertIn(b"400 Bad Request\n\nan HTTP/1.1 request needs a Host field", answer)
+        self.assertTrue(client.transport.half_closed)
+        self.assertFalse(client.transport.disconnecting)
+        self.assertEqual(client.send(GET), b"")
+        self.end.clock.pump([1.0] * 5)
+        self.assertTrue(client.transport.aborted)
+
+    def test_refused_client_that_sends_on(self) -> None:
+        """The patience for a refused client is bounded in bytes, too."""
+        client = self.end.connect()
+        client.send(b"\0")
+        client.send(b"x" * 40_000)
+        self.assertFalse(client.transport.aborted)
+        client.send(b"x" * 40_000)
+        self.assertTrue(client.transport.aborted)
+
+    def test_continue(self) -> None:
+        """A client that waits with its body is told to send it."""
+        client = self.end.connect()
+        told = client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+        self.assertEqual(told, b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertIn(b" 200 OK", client.send(b"x" * 10))
+
+    def test_half_closed_client(self) -> None:
+        """A client that has sent all it had still gets its answer; then we close."""
+        self.end.workers.holding = True
+        client = self.end.connect()
+        client.send(GET)
+        exchange: Any = self.end.workers.jobs[0]
+        client.channel.readConnectionLost()
+        self.assertTrue(exchange.client_disconnected())
+        self.end.workers.run()
+        self.assertIn(b" 200 OK", client.received())
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_half_closed_while_idle(self) -> None:
+        """A client that leaves in between is let go at once."""
+        client = self.end.connect()
+        client.send(GET)
+        client.channel.readConnectionLost()
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_client_that_left_is_not_served(self) -> None:
+        """A request whose client has gone does not reach the application."""
+        served: list[object] = []
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            served.append(environ)
+            return hello(environ, start)
+
+        end = FrontEnd(application)
+        end.workers.holding = True
+        client = end.connect()
+        client.send(GET)
+        client.leave()
+        end.workers.run()
+        self.assertEqual(served, [])
+
+    def test_nothing_is_left_behind(self) -> None:
+        """When the last connection has gone, the reactor is clean."""
+        clients = [self.end.connect() for _ in range(3)]
+        clients[0].send(GET)
+        clients[1].send(POST)
+        for client in clients:
+            client.leave()
+        self.assertEqual(self.end.clock.getDelayedCalls(), [])
+        self.assertEqual(self.end.factory.statistics().connections, 0)
+
+
+class SlowReaderTests(SynchronousTestCase):
+    """Clients that do not read what they asked for."""
+
+    @override
+    def setUp(self) -> None:
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            start("200 OK", [])
+            return [b"x" * 300_000]
+
+        self.end = FrontEnd(application)
+        self.client = self.end.connect()
+        self.client.transport.set_flowing(False)
+
+    def test_output_waits(self) -> None:
+        """Bytes wait here, not in the transport, and leave in gulps, in order."""
+        self.assertEqual(self.client.send(GET + GET), b"")
+        self.client.transport.set_flowing(True)
+        self.assertEqual(self.client.received().count(b"x"), 600_000)
+
+    def test_gets_no_second_answer(self) -> None:
+        """The next request is not served before the last answer was read."""
+        self.client.send(GET + GET)
+        self.assertEqual(self.end.factory.statistics().requests, 1)
+
+    def test_stall(self) -> None:
+        """A client that takes nothing for a minute is cut off."""
+        self.client.send(GET)
+        self.end.clock.pump([1.0] * 59)
+        self.assertFalse(self.client.transport.aborted)
+        self.end.clock.pump([1.0] * 3)
+        self.assertTrue(self.client.transport.aborted)
+
+
+class DeadlineTests(SynchronousTestCase):
+    """Clients that take their time."""
+
+    @override
+    def setUp(self) -> None:
+        self.end = FrontEnd(hello, Limits(keep_alive=5, head_timeout=3, body_grace=3, body_rate=2))
+        self.client = self.end.connect()
+
+    def wait(self, seconds: int) -> bytes:
+        """Let time pass; returns what came meanwhile."""
+        self.end.clock.pump([1.0] * seconds)
+        return self.client.received()
+
+    def test_silent(self) -> None:
+        """A connection on which nothing happens is closed without a word."""
+        self.assertEqual(self.wait(4), b"")
+        self.assertFalse(self.client.closed)
+        self.assertEqual(self.wait(3), b"")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_idle_after_a_request(self) -> None:
+        """The time starts anew with each request."""
+        for _ in range(4):
+            self.wait(3)
+            self.assertIn(b" 200 OK", self.client.send(GET))
+        self.wait(7)
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_head_drip(self) -> None:
+        """A head must be complete in time, however steadily it drips."""
+        for at in range(3):
+            self.assertEqual(self.client.send(GET[at : at + 1]), b"")
+            self.wait(1)
+        self.assertIn(b" 408 Request Timeout", self.wait(2))
+
+    def test_body_drip(self) -> None:
+        """A body slower than the rate is given up after the grace."""
+        self.client.send(POST)
+        for _ in range(3):
+            self.client.send(b"x")
+            self.assertEqual(self.wait(1), b"")
+        self.assertIn(b" 408 Request Timeout", self.wait(4))
+
+    def test_body_at_the_rate(self) -> None:
+        """A body that is just fast enough arrives."""
+        self.client.send(POST)
+        for _ in range(4):
+            self.assertEqual(self.client.send(b"xx"), b"")
+            self.wait(1)
+        self.assertIn(b" 200 OK", self.client.send(b"xx"))
+
+    def test_no_deadline_in_the_application(self) -> None:
+        """While a request is served, the client cannot be late."""
+        self.end.workers.holding = True
+        self.client.send(GET)
+        self.wait(100)
+        self.end.workers.run()
+        self.assertIn(b" 200 OK", self.client.received())
+
+
+class DrainTests(SynchronousTestCase):
+    """Leaving without losing a request."""
+
+    @override
+    def setUp(self) -> None:
+        self.end = FrontEnd(hello, Limits(drain_linger=2))
+
+    def test_empty(self) -> None:
+        """With no connection there is nothing to wait for."""
+        self.assertEqual(self.successResultOf(self.end.factory.drain(10)), 0)
+        self.assertEqual(self.end.clock.getDelayedCalls(), [])
+
+    def test_idle(self) -> None:
+        """An idle client is closed after the linger, and then it is done."""
+        client = self.end.connect()
+        drained = self.end.factory.drain(10)
+        self.end.clock.pump([0.5] * 4)
+        self.assertTrue(client.transport.disconnecting)
+        self.assertNoResult(drained)
+        client.leave()
+        self.assertEqual(self.successResultOf(drained), 0)
+
+    def test_one_more_request(self) -> None:
+        """A client that had not heard yet is answered, with ``Connection: close``."""
+        client = self.end.connect()
+        client.send(GET)
+        self.end.factory.drain(10)
+        answer = client.send(GET)
+        self.assertEqual(split(answer)[1]["connection"], "close")
+        self.assertTrue(client.closed)
+
+    def test_running_request(self) -> None:
+        """A request that runs is finished; nothing is cut."""
+        self.end.workers.holding = True
+        client = self.end.connect()
+        client.send(GET)
+        drained = self.end.factory.drain(10)
+        self.end.clock.pump([1.0] * 8)
+        self.end.workers.run()
+        self.assertEqual(split(client.received())[1]["connection"], "close")
+        client.leave()
+        self.assertEqual(self.successResultOf(drained), 0)
+
+    def test_time_is_up(self) -> None:
+        """Who is not done in time is cut off and counted."""
+        self.end.workers.holding = True
+        running, idle = self.end.connect(), self.end.connect()
+        running.send(GET)
+        drained = self.end.factory.drain(1)
+        self.end.clock.advance(1)
+        self.assertTrue(running.transport.aborted)
+        self.assertTrue(idle.closed)
+        self.assertEqual(self.successResultOf(drained), 1)
+
+    def test_statistics(self) -> None:
+        """What is said matches what happened."""
+        client = self.end.connect()
+        client.send(GET + GET)
+        client.send(b"\0")
+        statistics = self.end.factory.statistics()
+        self.assertEqual(
+            (statistics.connections, statistics.accepted, statistics.requests), (1, 1, 2)
+        )
+        self.assertEqual((statistics.responded, statistics.refused), (2, 1))
