@@ -438,6 +438,40 @@ class TreeValueError(ValueError):
         self.problem, self.offset = problem, offset
 
 
+class PlanFailedError(ZooKeeperError):
+    """A change of a plan was refused; those before it were made.
+
+    ``path`` is the node's, ``cause`` the refusal, ``done`` and ``total`` count changes.
+    Making a new plan and carrying it out does the rest.
+    """
+
+    def __init__(self, path: str | None, cause: Exception, done: int, total: int) -> None:
+        made = f"{done} of {total} changes were made"
+        super().__init__(path, f"{self._problem(cause)} ({made})")
+        self.cause, self.done, self.total = cause, done, total
+
+    @staticmethod
+    def _problem(cause: Exception) -> str:
+        return getattr(cause, "detail", None) or getattr(cause, "summary", None) or str(cause)
+
+
+class TreeChangedError(PlanFailedError):
+    """A node was changed by somebody else after the plan was made; nothing of that is lost."""
+
+    @staticmethod
+    def _problem(cause: Exception) -> str:
+        return f"somebody else changed the node meanwhile: {PlanFailedError._problem(cause)}"
+
+
+class NotAtomicError(ZooKeeperError):
+    """A plan has changes that ZooKeeper's transactions cannot make."""
+
+    summary = (
+        "an access control list has to change, which no transaction can do; "
+        "import without atomic, or set the list first"
+    )
+
+
 class LinkLoopError(ZooKeeperError):
     """Links lead back to where they started; ``paths`` are those on the way."""
 
@@ -476,6 +510,13 @@ class UnregisteredError(ZooKeeperError):
 
 class ConfigurationError(Exception):
     """What the user asked for cannot be done; the message says what to do about it."""
+
+
+class DataDirectoryError(ConfigurationError):
+    """The embedded ZooKeeper cannot use its data directory."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        super().__init__(f"cannot use the data directory {folder}: {reason}")
 
 
 class ApplicationLoadError(ConfigurationError):

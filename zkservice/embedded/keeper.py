@@ -15,6 +15,7 @@ from zkservice.embedded.connection import Connection, Link, Traffic
 from zkservice.embedded.nodes import Tree
 from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, Sessions, first_session_id
 from zkservice.embedded.settings import Settings
+from zkservice.embedded.store import Store
 from zkservice.embedded.transaction import Event, Transaction
 from zkservice.embedded.watches import Watches
 from zkservice.errors import NotReadOnlyError, ProtocolError
@@ -33,23 +34,35 @@ class Keeper:
         settings: the choices.
         now: answers seconds since 1970; all time-outs and time stamps come from it.
         secret: session passwords are made from it.
+        store: where the tree and the sessions are kept; None keeps them in memory.
     """
 
-    def __init__(self, settings: Settings, now: Callable[[], float], secret: bytes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], float],
+        secret: bytes,
+        store: Store | None = None,
+    ) -> None:
         self.settings = settings
         self.now = now
         self.tree = Tree()
         self.sessions = Sessions(settings.tick_time, first_session_id(now()), secret)
         self.watches = Watches()
         self.connections: dict[Connection, None] = {}
-        #: The last transaction's number.  It starts with the time, so that clients who knew
-        #: an earlier server in memory have seen no later one and are let in.
-        self.zxid = int(now()) << 32
+        #: The last transaction's number.
+        self.zxid = first_zxid(now())
         self.schemes = frozenset(("world", "digest", "ip"))
         #: What connections did that are gone.
         self.gone = Traffic()
         self._waiting: dict[Connection, None] = {}
         self._read_only = False
+        self._store = store
+        self._saved_zxid = self.zxid
+        self._touched: dict[str, bool] = {}
+        self._changed_sessions: dict[int, Session | None] = {}
+        if store is not None:
+            self._load(store)
 
     # -- connections
 
@@ -70,7 +83,7 @@ class Keeper:
         self._waiting.pop(connection, None)
 
     def flush(self) -> None:
-        """Send all that is to be sent."""
+        """Send all that is to be sent; with a store only what is `saved`."""
         waiting = self._waiting
         while waiting:
             connection, _ = waiting.popitem()
@@ -112,9 +125,11 @@ class Keeper:
         )
 
     def _new_session(self, timeout: float) -> Session:
-        if not self._read_only:
+        session = self.sessions.create(timeout, self.now(), passing=self._read_only)
+        if not session.passing:
             self.zxid += 1
-        return self.sessions.create(timeout, self.now(), passing=self._read_only)
+            self._note_session(session.id, session)
+        return session
 
     def _reattach(self, session_id: int, password: bytes | None, timeout: float) -> Session | None:
         session = self.sessions.get(session_id)
@@ -124,7 +139,9 @@ class Keeper:
             self.hang_up(session.connection)
         if not self.sessions.admits(session_id, password):
             return None
-        session.timeout = timeout
+        if session.timeout != timeout:
+            session.timeout = timeout
+            self._note_session(session.id, session)
         self.sessions.renew(session, self.now())
         return session
 
@@ -133,6 +150,11 @@ class Keeper:
         self._leave(connection)
         connection.out.clear()
         connection.close()
+
+    def hang_up_all(self) -> None:
+        """Close all connections."""
+        for connection in self.connections:
+            self.hang_up(connection)
 
     def _leave(self, connection: Connection) -> None:
         self.watches.forget(connection)
@@ -165,6 +187,7 @@ class Keeper:
         self.sessions.remove(session)
         if session.passing:
             return
+        self._note_session(session.id, None)
         transaction = self._transaction(Identities(""), session.id)
         for path in self.tree.ephemerals_of(session.id):
             transaction.remove(path)
@@ -190,6 +213,9 @@ class Keeper:
 
     def commit(self, transaction: Transaction) -> None:
         """The change stands: tell those who watch."""
+        if self._store is not None:
+            for path, whole in transaction.touched.items():
+                self._touched[path] = whole or self._touched.get(path, False)
         for event in transaction.events:
             self._tell(transaction.zxid, event)
 
@@ -211,6 +237,38 @@ class Keeper:
             transaction.remove(path)
             self.commit(transaction)
 
+    # -- the store
+
+    def _load(self, store: Store) -> None:
+        store.load(self.tree)
+        for session in store.sessions():  # from now on they have their time-out again
+            self.sessions.add(session, self.now())
+        self.zxid = self._saved_zxid = store.zxid
+
+    def _note_session(self, session_id: int, session: Session | None) -> None:
+        if self._store is not None:
+            self._changed_sessions[session_id] = session
+
+    @property
+    def saved(self) -> bool:
+        """Whether the store has all that happened."""
+        if self._store is None:
+            return True
+        return self._saved_zxid == self.zxid and not self._changed_sessions
+
+    def save(self) -> None:
+        """Bring what happened to the store.
+
+        Raises:
+            DataDirectoryError: it is not there, so nobody may hear of it; try again.
+        """
+        if self._store is None or self.saved:
+            return
+        self._store.save(self.zxid, self.tree, self._touched, self._changed_sessions)
+        self._saved_zxid = self.zxid
+        self._touched.clear()
+        self._changed_sessions.clear()
+
     # -- read-only mode
 
     @property
@@ -226,11 +284,19 @@ class Keeper:
         if value == self._read_only:
             return
         self._read_only = value
-        for connection in self.connections:
-            self.hang_up(connection)
+        self.hang_up_all()
         for session in [session for session in self.sessions if session.passing]:
             self.sessions.remove(session)
         self.sessions.renew_all(self.now())
+
+
+def first_zxid(now: float) -> int:
+    """Where a server begins that knows of no other.
+
+    Clients who saw an earlier server in memory saw no later transaction than this, so
+    they are let in, and told that their sessions are over.
+    """
+    return int(now) << 32
 
 
 def encoded_event(type: EventType, path: str) -> bytes:

@@ -160,6 +160,15 @@ class Tree:
         elif node.owner:
             self.mortal[path] = None
 
+    def replace(self, path: str, node: Node) -> None:
+        """Put a node in the place of one that has no owner; it keeps the children."""
+        old = self.nodes[path]
+        node.children = old.children
+        self.size += len(node.data or b"") - len(old.data or b"")
+        self.nodes[path] = node
+        if path == "/":
+            self.nodes[""] = node
+
     def detach(self, path: str) -> Node:
         """Take a node out, which exists; no counter of the parent changes."""
         base, _, name = path.rpartition("/")

@@ -15,11 +15,13 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from zkservice.embedded.connection import Connection
-from zkservice.embedded.keeper import Keeper
+from zkservice.embedded.keeper import Keeper, first_zxid
 from zkservice.embedded.protocol import ServerProtocol
 from zkservice.embedded.requests import Requests
 from zkservice.embedded.settings import Settings
+from zkservice.embedded.store import Store
 from zkservice.embedded.words import Words
+from zkservice.errors import DataDirectoryError
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ class ZooKeeperServer:
         **options: Any,
     ) -> None:
         self.settings = Settings(tick_time=tick_time, **options)
-        self.factory: IProtocolFactory = _ServerFactory(self)
+        self.factory: IProtocolFactory = ZooKeeperFactory(self)
         self._reactor = reactor
         self._secret = os.urandom(16) if secret is None else secret
         self._protocols: dict[ServerProtocol, Connection] = {}
         self._refused: set[ServerProtocol] = set()
+        self._data_dir = data_dir
+        self._store: Store | None = None
         self._keeper: Keeper | None = None
+        self._saving: IDelayedCall | None = None
         self._tick: IDelayedCall | None = None
         self._stopped: list[Deferred[None]] = []
         self._paused = False
@@ -85,10 +90,19 @@ class ZooKeeperServer:
     # -- life
 
     def start(self) -> None:
-        """Begin to serve and to tick."""
+        """Begin to serve and to tick.
+
+        Raises:
+            DataDirectoryError: the data directory cannot be used.
+        """
         if self._keeper is not None:
             return
-        self._keeper = Keeper(self.settings, self._reactor.seconds, self._secret)
+        now = self._reactor.seconds
+        secret = self._secret
+        if self._data_dir is not None:
+            self._store = Store(self._data_dir, secret, first_zxid(now()))
+            secret = self._store.secret
+        self._keeper = Keeper(self.settings, now, secret, self._store)
         self._requests = Requests(self._keeper)
         self._words = Words(self._keeper)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
@@ -99,10 +113,16 @@ class ZooKeeperServer:
 
         Sessions are not ended: with a data directory they can be taken up again.
         """
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
-        self._keeper = None
+        self._stop_ticking()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        if self._keeper is not None:
+            self._save()
+            self._keeper = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
         if not self._protocols and not self._refused:
             return succeed(None)
         stopped: Deferred[None] = Deferred()
@@ -110,6 +130,11 @@ class ZooKeeperServer:
         for protocol in [*self._protocols, *self._refused]:
             protocol.abort()
         return stopped
+
+    def _stop_ticking(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
 
     def _schedule_tick(self) -> None:
         now, tick = self._reactor.seconds(), self.settings.tick_time
@@ -185,8 +210,26 @@ class ZooKeeperServer:
         return True
 
     def flush(self) -> None:
-        """Send what is to be sent."""
+        """Send what is to be sent; what must be saved first goes with the rest of this turn."""
+        if self._saving is not None:
+            return
+        if self.keeper.saved:
+            self.keeper.flush()
+        else:
+            self._saving = self._reactor.callLater(0, self._save_and_flush)
+
+    def _save_and_flush(self) -> None:
+        self._saving = None
+        self._save()
         self.keeper.flush()
+
+    def _save(self) -> None:
+        try:
+            self.keeper.save()
+        except DataDirectoryError as error:
+            # What cannot be promised is not said: clients learn that they know nothing.
+            self.log.critical("hanging up on all clients: {error}", error=error)
+            self.keeper.hang_up_all()
 
     def lost(self, protocol: ServerProtocol, connection: Connection | None) -> None:
         """A connection is gone; its session lives on."""
@@ -237,9 +280,7 @@ class ZooKeeperServer:
         self._paused = paused
         for protocol in self._protocols:
             protocol.server_paused()
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
+        self._stop_ticking()
         if not paused:
             self._ticked(float("-inf"))
 
@@ -274,7 +315,7 @@ class ZooKeeperServer:
         )
 
 
-class _ServerFactory(Factory):
+class ZooKeeperFactory(Factory):
     """Protocols for a server, for as many ports as it is given to."""
 
     noisy = False

@@ -1,0 +1,218 @@
+"""The tree and the sessions on disk.  A SQLite database serves as snapshot and log in one.
+
+What changed is written before anybody is told of it, in one database transaction for
+all requests of a reactor turn, and synchronised to the disk: what was acknowledged is
+there after ``kill -9`` and after a power failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from zkservice.embedded.nodes import AccessList, Node, Tree
+from zkservice.embedded.sessions import Session
+from zkservice.errors import DataDirectoryError
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.jute import codec_of, vector
+
+_FILE: Final = "zkservice.sqlite3"
+_FORMAT: Final = 1  # of the tables below; SQLite's user_version
+_ACLS: Final = vector(codec_of(ACL))
+
+_SCHEMA: Final = f"""
+CREATE TABLE nodes (
+    path TEXT PRIMARY KEY NOT NULL,
+    data BLOB, acl BLOB, owner INTEGER,
+    czxid INTEGER, mzxid INTEGER, pzxid INTEGER, ctime INTEGER, mtime INTEGER,
+    version INTEGER, aversion INTEGER, creates INTEGER
+);
+CREATE TABLE sessions (id INTEGER PRIMARY KEY NOT NULL, timeout REAL);
+CREATE TABLE server (zxid INTEGER, secret BLOB);
+PRAGMA user_version = {_FORMAT};
+"""
+_COLUMNS: Final = (
+    "path, data, acl, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates"
+)
+_PUT_NODE: Final = f"INSERT OR REPLACE INTO nodes ({_COLUMNS}) VALUES (?{', ?' * 11})"
+_PUT_COUNTERS: Final = "UPDATE nodes SET creates = ?, pzxid = ? WHERE path = ?"
+
+
+class Store:
+    """One data directory, which no other process uses.
+
+    Args:
+        folder: it is made if it is not there.
+        secret: for the passwords of sessions, unless there is one already.
+        zxid: where a new server begins.
+
+    Raises:
+        DataDirectoryError: it cannot be used; the message says why.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], secret: bytes, zxid: int) -> None:
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._database = self._open()
+            try:
+                self.secret, self.zxid = self._begin(secret, zxid)
+            except BaseException:
+                self._database.close()
+                raise
+        except OSError as error:
+            raise DataDirectoryError(self._folder, error.strerror or str(error)) from None
+        except sqlite3.Error as error:
+            raise DataDirectoryError(self._folder, _reason(error)) from None
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._folder / _FILE, timeout=0, isolation_level=None)
+        try:
+            # Only we: the lock is taken by the first write and kept.
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _begin(self, secret: bytes, zxid: int) -> tuple[bytes, int]:
+        database = self._database
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > _FORMAT:
+            raise DataDirectoryError(self._folder, "a newer version wrote it")
+        database.execute("BEGIN IMMEDIATE")
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute("INSERT INTO server (zxid, secret) VALUES (?, ?)", (zxid, secret))
+        found: tuple[bytes, int] = database.execute("SELECT secret, zxid FROM server").fetchone()
+        database.execute("COMMIT")
+        return found
+
+    def load(self, tree: Tree) -> None:
+        """Fill a new tree."""
+        for row in self._database.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY path"):
+            path, node = _node(row)
+            if path in tree.nodes:
+                tree.replace(path, node)  # one of those that are always there
+            else:
+                tree.attach(path, node)
+
+    def sessions(self) -> list[Session]:
+        """The sessions that were alive."""
+        rows = self._database.execute("SELECT id, timeout FROM sessions ORDER BY id")
+        return [Session(session_id, timeout) for session_id, timeout in rows]
+
+    def save(
+        self,
+        zxid: int,
+        tree: Tree,
+        touched: Mapping[str, bool],
+        sessions: Mapping[int, Session | None],
+    ) -> None:
+        """Write what changed, and wait until it is on the disk.
+
+        Args:
+            zxid: the last transaction.
+            tree: as it is now.
+            touched: paths that changed; False if nothing but the counters of children did.
+            sessions: those that changed, None for those that ended.
+
+        Raises:
+            DataDirectoryError: it is not on the disk; it can be tried again.
+        """
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._save_nodes(tree, touched.items())
+                self._save_sessions(sessions.items())
+                self._database.execute("UPDATE server SET zxid = ?", (zxid,))
+                self._database.execute("COMMIT")
+            except sqlite3.Error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise DataDirectoryError(self._folder, _reason(error)) from None
+
+    def _save_nodes(self, tree: Tree, touched: Iterable[tuple[str, bool]]) -> None:
+        execute = self._database.execute
+        for path, whole in touched:
+            node = tree.nodes.get(path)
+            if node is None:
+                execute("DELETE FROM nodes WHERE path = ?", (path,))
+            elif whole:
+                execute(_PUT_NODE, _row(path, node))
+            elif not execute(_PUT_COUNTERS, (node.creates, node.pzxid, path)).rowcount:
+                execute(_PUT_NODE, _row(path, node))  # one that is there from the start
+
+    def _save_sessions(self, sessions: Iterable[tuple[int, Session | None]]) -> None:
+        for session_id, session in sessions:
+            if session is None:
+                self._database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
+            else:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO sessions (id, timeout) VALUES (?, ?)",
+                    (session_id, session.timeout),
+                )
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._database.close()
+
+
+def _row(path: str, node: Node) -> tuple[Any, ...]:
+    return (
+        path,
+        node.data,
+        _packed(node.acl),
+        node.owner,
+        node.czxid,
+        node.mzxid,
+        node.pzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.aversion,
+        node.creates,
+    )
+
+
+def _node(row: tuple[Any, ...]) -> tuple[str, Node]:
+    path, data, acl, owner, *counters = row
+    node = Node(data, _unpacked(acl), owner)
+    (
+        node.czxid,
+        node.mzxid,
+        node.pzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.aversion,
+        node.creates,
+    ) = counters
+    return path, node
+
+
+def _packed(acl: AccessList) -> bytes | None:
+    """The list as jute; the commonest one, open to all, as nothing."""
+    if acl is OPEN_ACL_UNSAFE:
+        return None
+    out = bytearray()
+    _ACLS.put(out, list(acl))
+    return bytes(out)
+
+
+def _unpacked(packed: bytes | None) -> AccessList:
+    return OPEN_ACL_UNSAFE if packed is None else tuple(_ACLS.get(packed, 0)[0] or ())
+
+
+def _reason(error: sqlite3.Error) -> str:
+    if "locked" in str(error):
+        return "another process uses it"
+    return str(error)
