@@ -1,0 +1,405 @@
+"""Tests of the monitor's line protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.monitor import Command, MonitorFactory
+from zkservice.monitor.protocol import MAX_LINE, Monitor
+
+
+def echo(words: list[str]) -> str:
+    """Say the words again.
+
+    All of them.
+    """
+    return " ".join(words)
+
+
+silent: Command = lambda words: ""  # noqa: E731  # a command without a docstring
+
+
+class User:
+    """Somebody at the other end of a connection."""
+
+    def __init__(self, factory: MonitorFactory) -> None:
+        self.transport = StringTransport()
+        self.protocol = factory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+
+    def say(self, text: str | bytes) -> None:
+        """Send bytes."""
+        assert isinstance(self.protocol, Monitor)
+        self.protocol.dataReceived(text.encode() if isinstance(text, str) else text)
+
+    def heard(self) -> str:
+        """What came since the last time."""
+        value: str = self.transport.value().decode()
+        self.transport.clear()
+        return value
+
+    @property
+    def closed(self) -> bool:
+        """Whether the monitor hung up."""
+        return self.transport.disconnecting
+
+    def leave(self) -> None:
+        """Hang up."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class MonitorTestCase(SynchronousTestCase):
+    """A monitor, a clock and a user."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.slow: list[Deferred[str]] = []
+        self.factory = self.make({"echo": echo, "slow": self.wait, "silent": silent})
+        self.user = User(self.factory)
+
+    def make(self, commands: Mapping[str, Command]) -> MonitorFactory:
+        """A monitor with a minute of patience and room for two."""
+        return MonitorFactory(commands, timeout=60.0, max_connections=2, clock=self.clock)
+
+    def wait(self, words: list[str]) -> Deferred[str]:
+        """Answer when the test says so."""
+        self.slow.append(Deferred())
+        return self.slow[-1]
+
+
+class CommandTests(MonitorTestCase):
+    """One command, one answer."""
+
+    def test_one(self) -> None:
+        """A command is answered with a line, and the connection ends."""
+        self.user.say("echo a  b\n")
+        self.assertEqual(self.user.heard(), "a b\n")
+        self.assertTrue(self.user.closed)
+
+    def test_telnet(self) -> None:
+        """Lines may end as telnet ends them, and come in pieces."""
+        for piece in ("ec", "ho é", "\r", "\n"):
+            self.user.say(piece)
+        self.assertEqual(self.user.heard(), "é\n")
+
+    def test_only_one(self) -> None:
+        """What follows the first command is not carried out."""
+        self.user.say("echo a\necho b\n")
+        self.user.say("echo c\n")
+        self.assertEqual(self.user.heard(), "a\n")
+
+    def test_no_answer(self) -> None:
+        """An empty answer is no line."""
+        self.user.say("silent\n")
+        self.assertEqual((self.user.heard(), self.user.closed), ("", True))
+
+    def test_lines(self) -> None:
+        """An answer of several lines ends with exactly one newline."""
+        user = User(self.make({"lines": lambda words: "one\ntwo\n\n"}))
+        user.say("lines\n")
+        self.assertEqual(user.heard(), "one\ntwo\n")
+
+    def test_any_text(self) -> None:
+        """Text that is no UTF-8, in or out, breaks nothing."""
+        self.user.say(b"echo \xff\n")
+        self.assertEqual(self.user.heard(), "\ufffd\n")
+        user = User(self.make({"half": lambda words: "\ud800"}))
+        user.say("half\n")
+        self.assertEqual(user.heard(), "\\ud800\n")
+
+    def test_unknown(self) -> None:
+        """An unknown command is one clear line."""
+        self.user.say("ecco a\n")
+        self.assertEqual(self.user.heard(), "error: there is no command 'ecco'; try 'help'\n")
+        self.assertTrue(self.user.closed)
+
+    def test_long_unknown(self) -> None:
+        """Even if its name is a page long."""
+        self.user.say("x" * 4000 + "\n")
+        heard = self.user.heard()
+        self.assertLess(len(heard), 400)
+        self.assertEqual(heard.count("\n"), 1)
+
+    def test_later(self) -> None:
+        """A command may take its time."""
+        self.user.say("slow\n")
+        self.assertEqual((self.user.heard(), self.user.closed), ("", False))
+        self.slow[0].callback("done")
+        self.assertEqual((self.user.heard(), self.user.closed), ("done\n", True))
+
+
+class FailureTests(MonitorTestCase):
+    """What goes wrong in a command is told to the user in a line and to the log in full."""
+
+    def failing(self, command: Command) -> str:
+        """What the user hears of a command that fails; its traceback is logged."""
+        user = User(self.make({"bad": command}))
+        user.say("bad secret\n")
+        self.assertTrue(user.closed)
+        return user.heard()
+
+    def test_raises(self) -> None:
+        """An exception is one line for the user, however many its message has."""
+
+        def broken(words: list[str]) -> str:
+            raise ValueError("no\n  such thing")
+
+        self.assertEqual(self.failing(broken), "error: no such thing\n")
+        (logged,) = self.flushLoggedErrors(ValueError)
+        self.assertIn("in broken", logged.getTraceback())
+
+    def test_fails(self) -> None:
+        """So is a failed Deferred; without a message it is the exception's name."""
+        self.assertEqual(self.failing(lambda words: fail(KeyError())), "error: KeyError\n")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_no_text(self) -> None:
+        """An answer that is no text is the command's mistake."""
+        heard = self.failing(lambda words: 7)  # type: ignore[arg-type,return-value]
+        self.assertEqual(heard, "error: the command answered a int, not a str\n")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_long_message(self) -> None:
+        """A message of a megabyte is cut."""
+        heard = self.failing(lambda words: fail(ValueError("x" * 2**20)))
+        self.assertLess(len(heard), 400)
+        self.flushLoggedErrors(ValueError)
+
+    def test_goes_on(self) -> None:
+        """An interactive user can go on after an error."""
+        self.user.say("interactive\nslow\necho a\n")
+        self.slow[0].errback(ValueError("no"))
+        self.assertEqual(self.user.heard(), "> error: no\n> a\n> ")
+        self.flushLoggedErrors(ValueError)
+
+
+class HelpTests(MonitorTestCase):
+    """The docstrings are the help."""
+
+    def test_list(self) -> None:
+        """``help`` lists the commands in order, with the first line of each docstring."""
+        self.user.say("help\n")
+        self.assertEqual(
+            self.user.heard().splitlines(),
+            [
+                "echo         Say the words again.",
+                "help         List the commands, or explain one: help [command].",
+                "interactive  Keep the connection open and show a prompt, until quit.",
+                "quit         Close the connection.",
+                "silent",
+                "slow         Answer when the test says so.",
+            ],
+        )
+
+    def test_nothing(self) -> None:
+        """A user who says nothing is helped."""
+        self.user.say("\n")
+        self.assertIn("Say the words again.", self.user.heard())
+        self.assertTrue(self.user.closed)
+
+    def test_one(self) -> None:
+        """``help command`` is the whole docstring."""
+        self.user.say("interactive\nhelp echo\nhelp silent\nhelp ecco\n")
+        self.assertEqual(
+            self.user.heard(),
+            "> Say the words again.\n\nAll of them.\n"
+            "> silent has no help.\n"
+            "> error: there is no command 'ecco'; try 'help'\n> ",
+        )
+
+    def test_partial(self) -> None:
+        """A partial's help is its function's."""
+
+        def greet(greeting: str, words: list[str]) -> str:
+            """Greet somebody."""
+            return f"{greeting}, {words[0]}"
+
+        user = User(self.make({"greet": partial(greet, "Good day")}))
+        user.say("interactive\nhelp greet\ngreet Bob\n")
+        self.assertEqual(user.heard(), "> Greet somebody.\n> Good day, Bob\n> ")
+
+
+class InteractiveTests(MonitorTestCase):
+    """A connection that stays."""
+
+    def test_prompt(self) -> None:
+        """A prompt before each command, and after nothing."""
+        self.user.say("interactive\n")
+        self.assertEqual(self.user.heard(), "> ")
+        self.user.say("echo a\n")
+        self.assertEqual(self.user.heard(), "a\n> ")
+        self.user.say("\n")
+        self.assertEqual(self.user.heard(), "> ")
+        self.assertFalse(self.user.closed)
+
+    def test_quit(self) -> None:
+        """``quit`` ends it."""
+        self.user.say("interactive\nquit\necho a\n")
+        self.assertEqual((self.user.heard(), self.user.closed), ("> ", True))
+
+    def test_order(self) -> None:
+        """Answers come in the order of the commands, whichever takes longer."""
+        self.user.say("interactive\nslow\necho two\nslow\necho four\n")
+        self.assertEqual((self.user.heard(), len(self.slow)), ("> ", 1))
+        self.slow[0].callback("one")
+        self.assertEqual((self.user.heard(), len(self.slow)), ("one\n> two\n> ", 2))
+        self.slow[1].callback("three")
+        self.assertEqual(self.user.heard(), "three\n> four\n> ")
+
+    def test_pauses(self) -> None:
+        """While a command runs nothing is read: whoever sends without end has to wait."""
+        self.user.say("interactive\nslow\n")
+        self.assertEqual(self.user.transport.producerState, "paused")
+        self.slow[0].callback("")
+        self.assertEqual(self.user.transport.producerState, "producing")
+
+    def test_many(self) -> None:
+        """Ten thousand commands at once need no recursion."""
+        self.user.say("interactive\n" + "echo a\n" * 10_000)
+        self.assertEqual(self.user.heard(), "> " + "a\n> " * 10_000)
+
+
+class LimitTests(MonitorTestCase):
+    """Nobody can hold a connection for ever, or fill the memory."""
+
+    def test_line(self) -> None:
+        """A line over the limit ends the connection, whether its end has come or not."""
+        for rest in ("", "\n"):
+            user = User(self.factory)
+            user.say("x" * (MAX_LINE + 1) + rest)
+            self.assertEqual(user.heard(), "error: a line has at most 4096 bytes\n")
+            self.assertTrue(user.closed)
+            user.say("echo a\n")
+            self.assertEqual(user.heard(), "")
+            user.leave()
+        self.user.say("echo " + "x" * (MAX_LINE - 5) + "\n")
+        self.assertEqual(len(self.user.heard()), MAX_LINE - 5 + 1)
+
+    def test_idle(self) -> None:
+        """Who says nothing is told so and closed."""
+        self.clock.advance(59.9)
+        self.assertFalse(self.user.closed)
+        self.clock.advance(0.1)
+        self.assertEqual(self.user.heard(), "error: no command within 60 seconds\n")
+        self.assertTrue(self.user.closed)
+
+    def test_trickle(self) -> None:
+        """Single bytes do not count: only a whole line is a sign of life."""
+        for _ in range(6):
+            self.user.say("x")
+            self.clock.advance(10.0)
+        self.assertTrue(self.user.closed)
+
+    def test_busy(self) -> None:
+        """Each command starts the time anew."""
+        self.user.say("interactive\n")
+        for _ in range(5):
+            self.clock.advance(50.0)
+            self.user.say("echo a\n")
+        self.assertFalse(self.user.closed)
+
+    def test_slow(self) -> None:
+        """A command that does not answer in time is cancelled."""
+        cancelled = list[Deferred[str]]()
+        user = User(self.make({"slow": lambda words: Deferred(cancelled.append)}))
+        user.say("slow\n")
+        self.clock.advance(60.0)
+        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+        self.assertTrue(user.closed)
+        self.assertEqual(len(cancelled), 1)
+
+    def test_stubborn(self) -> None:
+        """A command that answers its cancellation has come too late all the same."""
+
+        def stubborn(words: list[str]) -> Deferred[str]:
+            return Deferred(lambda running: running.callback("at last"))
+
+        user = User(self.make({"slow": stubborn}))
+        user.say("slow\n")
+        self.clock.advance(60.0)
+        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+
+    def test_fails_late(self) -> None:
+        """A command that fails on its cancellation is logged."""
+
+        def broken(words: list[str]) -> Deferred[str]:
+            return Deferred(lambda running: running.errback(ValueError("late")))
+
+        user = User(self.make({"slow": broken}))
+        user.say("slow\n")
+        self.clock.advance(60.0)
+        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_reads_nothing(self) -> None:
+        """Who does not read the answer loses the connection after a while."""
+        self.user.say("echo a\n")
+        self.assertTrue(self.user.closed)
+        self.assertFalse(self.user.transport.disconnected)
+        self.clock.advance(60.0)
+        self.assertTrue(self.user.transport.disconnected)
+
+    def test_gone(self) -> None:
+        """A user who leaves takes the running command along, and leaves no timer."""
+        cancelled = list[Deferred[str]]()
+        user = User(self.make({"slow": lambda words: Deferred(cancelled.append)}))
+        user.say("slow\n")
+        user.leave()
+        self.assertEqual(len(cancelled), 1)
+        self.user.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.factory.connections, set())
+
+    def test_too_many(self) -> None:
+        """One connection too many is told so; when another ends there is room again."""
+        second = User(self.factory)
+        third = User(self.factory)
+        self.assertEqual(third.heard(), "error: too many connections to the monitor\n")
+        self.assertTrue(third.closed)
+        second.leave()
+        fourth = User(self.factory)
+        fourth.say("echo a\n")
+        self.assertEqual(fourth.heard(), "a\n")
+
+
+class FactoryTests(MonitorTestCase):
+    """Making monitors."""
+
+    def test_names(self) -> None:
+        """A name that is built in, or no word, could never be called."""
+        for name in ("help", "interactive", "quit", "", "two words", " x"):
+            with self.assertRaises(ValueError):
+                MonitorFactory({name: echo})
+
+    def test_stop(self) -> None:
+        """When the port closes the connections are dropped, and leave no timer."""
+        self.factory.doStart()
+        self.factory.doStop()
+        self.assertTrue(self.user.transport.disconnected)
+        self.user.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_given(self) -> None:
+        """The commands are those that were given when it was made."""
+        commands: dict[str, Command] = {"echo": echo}
+        user = User(self.make(commands))
+        commands.clear()
+        user.say("echo a\n")
+        self.assertEqual(user.heard(), "a\n")
+
+    def test_reactor(self) -> None:
+        """Without a clock the time-outs are the reactor's."""
+        user = User(MonitorFactory({"echo": echo}))
+        user.say("echo a\n")
+        self.assertEqual(user.heard(), "a\n")
+        user.leave()

@@ -1,0 +1,258 @@
+"""The line protocol: a command and its words in, text out, and then good-bye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import getdoc
+from typing import Any, ClassVar, Final, TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+#: The words behind the command's name in, the answer out; its docstring is its help.
+Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
+
+#: The longest line that is read, in bytes.
+MAX_LINE: Final = 4096
+PROMPT: Final = b"> "
+
+# A word or message that a user sees is cut here.
+_SHOWN: Final = 300
+
+
+class Monitor(LineReceiver, TimeoutMixin):
+    """One connection: a command, its answer, the end; or ``interactive`` and many of them.
+
+    While a command runs nothing is read, so answers come in the order of the commands
+    and a user who sends without end is made to wait.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_LINE
+    _log: ClassVar[Logger] = Logger(namespace="zkservice.monitor")
+
+    def __init__(self, factory: MonitorFactory) -> None:
+        self._factory = factory
+        self._commands: dict[str, Command] = {
+            **factory.commands,
+            "help": self._help,
+            "interactive": self._stay,
+            "quit": self._leave,
+        }
+        self._interactive = False
+        self._closing = False
+        self._running: Deferred[Any] | None = None
+
+    # -- the transport's side --------------------------------------------------------
+
+    @override
+    def connectionMade(self) -> None:
+        self._factory.connections.add(self)
+        self.setTimeout(self._factory.timeout)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._factory.connections.discard(self)
+        self._closing = True
+        self.setTimeout(None)
+        if self._running is not None:
+            self._running.cancel()
+
+    @override
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        if self._factory.clock is None:
+            return super().callLater(period, func)
+        return self._factory.clock.callLater(period, func)
+
+    @override
+    def timeoutConnection(self) -> None:
+        if self._closing:  # the last answer finds no reader
+            self.abort()
+            return
+        due = "command" if self._running is None else "answer"
+        self._close(f"error: no {due} within {self._factory.timeout:g} seconds")
+        if self._running is not None:
+            self._running.cancel()
+
+    @override
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._close(f"error: a line has at most {MAX_LINE} bytes")
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        if self._closing:
+            return
+        name, *words = line.decode("utf-8", "replace").split() or [""]
+        if name or not self._interactive:
+            self._run(name or "help", words)
+        else:
+            self._answer("")
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        assert self.transport is not None
+        self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    # -- commands and their answers ----------------------------------------------------
+
+    def _run(self, name: str, words: list[str]) -> None:
+        command = self._commands.get(name)
+        if command is None:
+            self._answer(f"error: {_unknown(name)}")
+            return
+        self.resetTimeout()
+        self.pauseProducing()
+        running: Deferred[Any] = maybeDeferred(command, words)
+        self._running = running
+        running.addCallback(_text)
+        running.addCallbacks(self._answer, self._failed, errbackArgs=(name,))
+
+    def _failed(self, failure: Failure, name: str) -> None:
+        if self._closing and failure.check(CancelledError):
+            return  # we gave up on it ourselves
+        self._log.failure("the monitor's command {command} failed", failure, command=name)
+        problem = " ".join(str(failure.value).split()) or type(failure.value).__name__
+        self._answer(f"error: {_cut(problem)}")
+
+    def _answer(self, text: str) -> None:
+        self._running = None
+        if self._closing:
+            return
+        if not self._interactive:
+            self._close(text)
+            return
+        assert self.transport is not None
+        self.transport.write(_lines(text) + PROMPT)
+        self.resetTimeout()
+        if self.paused:
+            self.resumeProducing()
+
+    def _close(self, text: str) -> None:
+        """Say the last word.  Who does not read it loses the connection after a time-out."""
+        assert self.transport is not None
+        self._closing = True
+        self.transport.write(_lines(text))
+        self.transport.loseConnection()
+        self.setTimeout(self._factory.timeout)
+
+    # -- what is built in -------------------------------------------------------------
+
+    def _help(self, words: list[str]) -> str:
+        """List the commands, or explain one: help [command]."""
+        if not words:
+            width = max(map(len, self._commands))
+            lines = [
+                f"{name:<{width}}  {_documentation(command).partition(chr(10))[0]}".rstrip()
+                for name, command in sorted(self._commands.items())
+            ]
+            return "\n".join(lines)
+        command = self._commands.get(words[0])
+        if command is None:
+            return f"error: {_unknown(words[0])}"
+        return _documentation(command) or f"{words[0]} has no help."
+
+    def _stay(self, words: list[str]) -> str:
+        """Keep the connection open and show a prompt, until quit."""
+        self._interactive = True
+        return ""
+
+    def _leave(self, words: list[str]) -> str:
+        """Close the connection."""
+        self._interactive = False
+        return ""
+
+
+BUILT_IN: Final = frozenset({"help", "interactive", "quit"})
+
+
+class Refusal(Protocol):
+    """Say that there are too many connections, and hang up."""
+
+    @override
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"error: too many connections to the monitor\n")
+        self.transport.loseConnection()
+
+
+class MonitorFactory(Factory):
+    """Make the monitor's connections.
+
+    Args:
+        commands: what can be asked, by name; ``help``, ``interactive`` and ``quit`` are
+            built in.  A command is called in the reactor's thread.
+        timeout: seconds that a user may take for a command, and a command for its answer.
+            A command that takes longer is cancelled.
+        max_connections: how many there are at most; one more is told so and closed.
+        clock: for the time-outs; the global reactor if it is None.
+
+    Raises:
+        ValueError: a command's name is built in, or no single word.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        commands: Mapping[str, Command],
+        *,
+        timeout: float = 120.0,
+        max_connections: int = 32,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        for name in commands:
+            if name in BUILT_IN:
+                raise ValueError(f"the monitor's command {name!r} is built in")
+            if name.split() != [name]:
+                raise ValueError(f"a command of the monitor is one word, not {name!r}")
+        self.commands = dict(commands)
+        self.timeout = timeout
+        self.max_connections = max_connections
+        self.clock = clock
+        self.connections: set[Monitor] = set()
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Monitor | Refusal:
+        if len(self.connections) >= self.max_connections:
+            return Refusal()
+        return Monitor(self)
+
+    @override
+    def stopFactory(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _text(answer: object) -> str:
+    if not isinstance(answer, str):
+        raise TypeError(f"the command answered a {type(answer).__name__}, not a str")
+    return answer
+
+
+def _lines(text: str) -> bytes:
+    """The text as whole lines; whatever is in it can be sent."""
+    raw = text.rstrip("\n").encode("utf-8", "backslashreplace")
+    return raw + b"\n" if raw else b""
+
+
+def _unknown(name: str) -> str:
+    return f"there is no command {_cut(name)!r}; try 'help'"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _documentation(command: Command) -> str:
+    """The docstring without its indentation; of a partial, its function's."""
+    inner: Any = command
+    while isinstance(inner, partial):
+        inner = inner.func
+    return getdoc(inner) or ""
