@@ -1,14 +1,24 @@
+# What a newcomer needs: Python 3.10 or later, git and make.
+
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint clean
+.PHONY: help run test lint ci clean
+
+help:
+	@echo "make run    serve examples/hello.wsgi and register it in an embedded ZooKeeper"
+	@echo "make test   run the tests"
+	@echo "make lint   check style, types and the rule of imports"
+	@echo "make ci     run all that decides whether a change can go in"
+	@echo "make clean  remove what the others made"
 
 run: $(VENV)/.run
 	@echo
 	@echo "  Open http://127.0.0.1:8080/ as soon as the log says 'Serving on'.  Ctrl-C stops it."
 	@echo
-	$(BIN)/twistd -n --pidfile= zkserve --zookeeper embedded --path /svc/hello \
+	$(BIN)/twistd -n --pidfile= zkserve --zookeeper embedded --path /svc/providers \
 		--host 127.0.0.1 --port 8080 examples/hello.wsgi
 
 test: $(VENV)/.test
@@ -20,17 +30,21 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+ci:
+	PYTHON=$(PYTHON) bash .ci/run
+
+# The stamps hang on what says which packages are needed.
 $(VENV)/.run: setup.py setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/pip install --quiet -e ".[test]"
+	$(BIN)/pip install --quiet --editable ".[test]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test
-	$(BIN)/pip install --quiet -e ".[test,dev]"
+	$(BIN)/pip install --quiet --editable ".[test,dev]"
 	@touch $@
 
 clean:
