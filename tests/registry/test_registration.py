@@ -1,0 +1,368 @@
+"""Tests for `zkservice.registry.registration`, on the embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251 - loopback connections
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import InvalidPathError, NoAuthError, UnregisteredError
+from zkservice.registry import (
+    PAYLOADS,
+    RegisteringServer,
+    Registration,
+    RegistrationState,
+    register,
+)
+from zkservice.testing import EmbeddedZooKeeper
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Permission
+
+PARENT = "/svc/providers"
+ADDRESS = "h:1"
+NODE = f"{PARENT}/{ADDRESS}"
+
+
+class RegistrationTests(TestCase):
+    """A registration is what is wanted, whatever happens."""
+
+    timeout = 8
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        """A server, the client that registers and one that looks on."""
+        self.server = EmbeddedZooKeeper(tick_time=0.2)
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        self.client = await self.connect()
+        self.other = await self.connect()
+
+    async def connect(self) -> ZooKeeperClient:
+        """A connected client that is closed after the test."""
+        client = ZooKeeperClient(self.server.connection_string, 2.0)
+        self.addCleanup(client.close)
+        return await client.connect(5.0)
+
+    def register(self, *addresses: str, **options: Any) -> Registration:
+        """A registration that draws no dice."""
+        registration = register(
+            options.pop("client", self.client),
+            PARENT,
+            list(addresses) or ADDRESS,
+            options.pop("properties", {"color": "blue"}),
+            random=lambda: 0.5,
+            **options,
+        )
+        return registration
+
+    async def wait(self, seconds: float) -> None:
+        """Let the reactor run."""
+        await deferLater(reactor, seconds, lambda: None)
+
+    async def until(self, condition: Any, seconds: float = 5.0) -> None:
+        """Wait for something to become true."""
+        for _ in range(round(seconds / 0.01)):
+            if condition():
+                return
+            await self.wait(0.01)
+        self.fail("it did not happen")
+
+    def owner(self, path: str = NODE) -> int:
+        """The session that owns a znode; 0 if it is not there."""
+        node = self.server.server.keeper.tree.nodes.get(path)
+        return 0 if node is None else node.owner
+
+    def session(self, client: ZooKeeperClient | None = None) -> int:
+        """A client's session id."""
+        identity = (client or self.client).client_id
+        assert identity is not None
+        return identity[0]
+
+    async def test_registered(self) -> None:
+        """The node, its parents, its data, its ACL and its owner."""
+        registration = await self.register().when_registered()
+        self.assertEqual(
+            (registration.path, registration.state), (NODE, RegistrationState.REGISTERED)
+        )
+        data, stat = await self.other.get(NODE)
+        assert data is not None
+        self.assertEqual(json.loads(data), {"pid": os.getpid(), "color": "blue"})
+        self.assertEqual(stat.ephemeral_owner, self.session())
+        acl, _ = await self.other.get_acl(NODE)
+        self.assertEqual(acl, [ACL(int(Permission.READ), ANYONE)])
+
+    async def test_before_there_is_a_connection(self) -> None:
+        """A registration may be made before the client has connected."""
+        client = ZooKeeperClient(self.server.connection_string, 2.0)
+        self.addCleanup(client.close)
+        client.connect()
+        await self.register(client=client).when_registered()
+        self.assertEqual(self.owner(), self.session(client))
+
+    async def test_caller_s_pid_is_respected(self) -> None:
+        """A caller that has a pid of its own keeps it."""
+        registration = await self.register(properties={"pid": 7}).when_registered()
+        self.assertEqual(registration.properties["pid"], 7)
+
+    async def test_subscribers_add_properties(self) -> None:
+        """Whoever hears of the registration may add to it."""
+
+        def notify(event: object) -> None:
+            assert isinstance(event, RegisteringServer)
+            event.properties["zone"] = f"{event.name} {event.path}"
+
+        await self.register(notify=notify).when_registered()
+        data, _ = await self.other.get(NODE)
+        self.assertEqual(json.loads(data or b"")["zone"], f"h:1 {PARENT}")
+
+    async def test_expiry(self) -> None:
+        """After an expiry it is made again under the new session, with the latest properties."""
+        registration = await self.register().when_registered()
+        await registration.update(color="red")
+        first = self.session()
+        self.server.expire(first)
+        await self.until(lambda: self.owner() not in (0, first))
+        self.assertEqual(self.owner(), self.session())
+        data, _ = await self.other.get(NODE)
+        self.assertEqual(json.loads(data or b"")["color"], "red")
+
+    async def test_update_by_replacing(self) -> None:
+        """Where the ACL lets nobody write, an update is a new node in one transaction."""
+        registration = await self.register().when_registered()
+        _, watch = self.other.exists_and_watch(NODE)
+        await registration.update(color="green")
+        await watch
+        data, after = await self.other.get(NODE)
+        self.assertEqual(json.loads(data or b"")["color"], "green")
+        self.assertEqual(after.ephemeral_owner, self.session())
+
+    async def test_update_in_place(self) -> None:
+        """Where the ACL allows it, an update is one write to the same node."""
+        registration = await self.register(acl=OPEN_ACL_UNSAFE).when_registered()
+        before = await self.other.exists(NODE)
+        await registration.update(color="green", weight=3)
+        data, after = await self.other.get(NODE)
+        assert before is not None
+        self.assertEqual((after.czxid, after.version), (before.czxid, 1))
+        self.assertEqual(json.loads(data or b"")["weight"], 3)
+
+    async def test_stale_node_is_replaced_at_once(self) -> None:
+        """The node of a process that is gone is replaced in one transaction, and stays."""
+        await self.other.ensure_path(PARENT)
+        await self.other.create(NODE, b"stale", ephemeral=True)
+        stale = self.session(self.other)
+        gone, watch = (await self.connect()).exists_and_watch(NODE)
+        await gone
+        await self.register().when_registered()
+        self.assertEqual(self.owner(), self.session())
+        await watch
+        self.server.expire(stale)
+        await self.wait(0.2)
+        self.assertEqual(self.owner(), self.session())
+
+    async def test_who_comes_back_does_not_fight(self) -> None:
+        """An address taken over during an expiry is reported, and taken when it is free."""
+        registration = await self.register().when_registered()
+        self.server.refuse = True
+        self.server.expire(self.session())
+        await self.until(lambda: not self.owner())
+        await self.other.create(NODE, b"theirs", ephemeral=True)
+        self.server.refuse = False
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        self.assertIn("owned by session", registration.reason)
+        await self.wait(0.3)
+        self.assertEqual(self.owner(), self.session(self.other))
+        await self.other.delete(NODE)
+        await registration.when_registered()
+        self.assertEqual(self.owner(), self.session())
+
+    async def test_two_new_processes(self) -> None:
+        """Of two processes that claim one address the later one has it; there is no fight."""
+        first = await self.register().when_registered()
+        second = await self.register(client=self.other).when_registered()
+        await self.until(lambda: first.state is RegistrationState.CONTESTED)
+        zxid = self.server.server.keeper.tree.nodes[NODE].czxid
+        await self.wait(0.5)
+        self.assertEqual(self.server.server.keeper.tree.nodes[NODE].czxid, zxid)
+        await second.unregister()
+        await first.when_registered()
+        self.assertEqual(self.owner(), self.session())
+
+    async def test_persistent_node_in_the_way(self) -> None:
+        """A node that nobody's session owns is somebody's data: reported, never deleted."""
+        await self.other.ensure_path(NODE)
+        registration = self.register()
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        self.assertIn("not ephemeral", registration.reason)
+        await self.other.delete(NODE)
+        await registration.when_registered()
+
+    async def test_deleted_under_us(self) -> None:
+        """A node that an operator deletes comes back, its parents too."""
+        await self.register().when_registered()
+        for path in (NODE, PARENT, "/svc"):
+            await self.other.delete(path)
+        await self.until(lambda: self.owner() == self.session())
+
+    async def test_deleted_again_and_again(self) -> None:
+        """A fight with a deleter slows down: each time the wait is longer."""
+        await self.register().when_registered()
+        deletions = 0
+
+        def keep_deleting() -> bool:
+            nonlocal deletions
+            if self.owner():
+                deletions += 1
+                self.other.delete(NODE).addErrback(lambda _: None)
+            return False
+
+        with self.assertRaises(self.failureException):
+            await self.until(keep_deleting, 1.5)
+        self.assertLess(deletions, 12)
+        self.assertGreater(deletions, 2)
+
+    async def test_unregistered_stays_away(self) -> None:
+        """What was unregistered never comes back, neither at once nor after an expiry."""
+        registration = await self.register().when_registered()
+        self.assertTrue(await registration.unregister())
+        self.assertEqual(self.owner(), 0)
+        self.assertIs(registration.state, RegistrationState.WITHDRAWN)
+        first = self.session()
+        self.server.expire(first)
+        await self.until(lambda: self.session() != first)
+        await self.wait(0.2)
+        self.assertEqual(self.owner(), 0)
+        self.assertTrue(await registration.unregister())
+        with self.assertRaises(UnregisteredError):
+            await registration.when_registered()
+
+    async def test_unregistered_before_it_was_registered(self) -> None:
+        """Nothing is created any more, and who waited is told."""
+        registration = self.register()
+        waiting = registration.when_registered()
+        left = registration.unregister()
+        with self.assertRaises(UnregisteredError):
+            await waiting
+        await left
+        await self.wait(0.2)
+        self.assertEqual(self.owner(), 0)
+
+    async def test_out_and_in(self) -> None:
+        """Taken out it is gone, across an expiry too; put back it is there."""
+        registration = await self.register().when_registered()
+        registration.take_out("lunch")
+        await self.until(lambda: registration.state is RegistrationState.OUT)
+        self.assertEqual((self.owner(), registration.reason), (0, "lunch"))
+        first = self.session()
+        self.server.expire(first)
+        await self.until(lambda: self.session() != first)
+        await self.wait(0.1)
+        self.assertEqual(self.owner(), 0)
+        registration.put_back()
+        await registration.when_registered()
+        self.assertEqual(self.owner(), self.session())
+
+    async def test_several_addresses(self) -> None:
+        """Several addresses are one transaction: with a conflict none is there."""
+        await self.other.ensure_path(f"{PARENT}/b:2")
+        registration = self.register("a:1", "b:2")
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        self.assertEqual(self.owner(f"{PARENT}/a:1"), 0)
+        await self.other.delete(f"{PARENT}/b:2")
+        await registration.when_registered()
+        one, two = (self.server.server.keeper.tree.nodes[f"{PARENT}/{a}"] for a in ("a:1", "b:2"))
+        self.assertEqual(one.czxid, two.czxid)
+
+    async def test_refused(self) -> None:
+        """A parent that may not be given children: said to who waits, and tried again."""
+        await self.other.ensure_path(PARENT)
+        await self.other.set_acl(PARENT, [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)])
+        registration = self.register()
+        with self.assertRaises(NoAuthError):
+            await registration.when_registered()
+        self.assertIs(registration.state, RegistrationState.FAILING)
+        await self.other.set_acl(PARENT, [ACL(int(Permission.ALL), ANYONE)])
+        await registration.when_registered()
+
+    async def test_connection_lost_at_every_step(self) -> None:
+        """Wherever the connection breaks, it ends registered, and then ends gone."""
+        for requests in range(1, 9):
+            address = f"cut:{requests}"
+            node = f"{PARENT}{requests}/{address}"
+            registration = register(self.client, f"{PARENT}{requests}", address)
+            self.cut_after(requests)
+            await self.until(lambda node=node: self.owner(node) == self.session())
+            await registration.when_registered()
+            left = registration.unregister()
+            self.cut_after(requests % 3)
+            self.assertTrue(await left)
+            self.assertEqual(self.owner(node), 0)
+
+    def cut_after(self, requests: int) -> None:
+        """Break our connection when the server has read so many more requests."""
+        keeper = self.server.server
+        seen = 0
+        received = keeper.received
+
+        def count(connection: Any, frames: Any) -> None:
+            nonlocal seen
+            received(connection, frames)
+            if connection.session is not None and connection.session.id == self.session():
+                seen += 1
+                if seen > requests:
+                    keeper.received = received  # type: ignore[method-assign]
+                    keeper.drop(self.session())
+
+        keeper.received = count  # type: ignore[method-assign]
+
+    async def test_formats(self) -> None:
+        """Other payloads have other names and data."""
+        for name, expected in {"serverset": "member_h:1", "curator": None}.items():
+            registration = await self.register(payload=PAYLOADS[name]).when_registered()
+            data, _ = await self.other.get(registration.path)
+            self.assertIn(b"1", data or b"")
+            if expected:
+                self.assertEqual(registration.path, f"{PARENT}/{expected}")
+            await registration.unregister()
+
+    def test_bad_arguments(self) -> None:
+        """What cannot be registered is refused before anything happens."""
+        with self.assertRaises(InvalidPathError):
+            register(self.client, "svc", ADDRESS)
+        with self.assertRaises(ValueError):
+            register(self.client, PARENT, "nowhere")
+
+    async def test_a_failing_listener_does_no_harm(self) -> None:
+        """A listener's exception is logged, and the registration goes on."""
+        registration = self.register()
+
+        def fail(state: RegistrationState, reason: str) -> None:
+            raise ZeroDivisionError
+
+        unsubscribe = registration.subscribe(fail)
+        await registration.when_registered()
+        unsubscribe()
+        self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_many(self) -> None:
+        """200 registrations of one process come back together."""
+        registrations = [self.register(f"h:{n}") for n in range(200)]
+        for one in registrations:
+            await one.when_registered()
+        first = self.session()
+        self.server.expire(first)
+        await self.until(
+            lambda: all(self.owner(one.path) not in (0, first) for one in registrations)
+        )
+
+    async def test_cancelling_a_wait(self) -> None:
+        """Who no longer waits is forgotten; the registration goes on."""
+        registration = self.register()
+        waiting: Deferred[Registration] = registration.when_registered()
+        waiting.addErrback(lambda _: None)
+        waiting.cancel()
+        await registration.when_registered()

@@ -1,0 +1,24 @@
+"""Registrations that outlive a session, and live views of what others registered."""
+
+from zkservice.errors import AddressError
+from zkservice.registry.addresses import advertised_addresses, parse_address
+from zkservice.registry.decision import Found, Verdict, decide
+from zkservice.registry.events import RegisteringServer
+from zkservice.registry.payloads import PAYLOADS, Announcement, Payload
+from zkservice.registry.registration import Registration, RegistrationState, register
+
+__all__ = [
+    "PAYLOADS",
+    "AddressError",
+    "Announcement",
+    "Found",
+    "Payload",
+    "RegisteringServer",
+    "Registration",
+    "RegistrationState",
+    "Verdict",
+    "advertised_addresses",
+    "decide",
+    "parse_address",
+    "register",
+]

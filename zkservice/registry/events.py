@@ -1,0 +1,35 @@
+"""What others may say about a registration before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+#: Hands an event to whoever subscribed; `zope.event.notify` is one.
+Notify = Callable[[object], object]
+
+
+@dataclass
+class RegisteringServer:
+    """A server is about to be registered; subscribers may add properties.
+
+    Attributes:
+        name: the address as it was given, host possibly blank.
+        path: the znode under which it will be registered.
+        properties: what will be stored; change it in place.
+    """
+
+    name: str
+    path: str
+    properties: dict[str, Any]
+
+
+def default_notify() -> Notify:
+    """`zope.event.notify` where zope.event is installed, else nobody listens."""
+    try:
+        from zope.event import notify
+    except ImportError:
+        return lambda event: None
+    answer: Notify = notify
+    return answer

@@ -1,0 +1,538 @@
+"""Keep znodes registered for as long as they are wanted.
+
+A `Registration` remembers only what is wanted.  Whatever happens (a new session, a
+watch that fires, a change of what is wanted) leads to the same thing: look at the
+znodes, judge them (`zkservice.registry.decision`), change what is not as it is wanted
+in one transaction.  One such pass runs at a time; what happens meanwhile causes
+another.  So a connection that is lost at any step does no harm: the next pass looks
+again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    AuthFailedError,
+    BadVersionError,
+    ClientClosedError,
+    ConnectionLossError,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+    TransactionFailedError,
+    UnregisteredError,
+    ZooKeeperError,
+)
+from zkservice.registry.addresses import advertised_addresses, format_address, parse_address
+from zkservice.registry.decision import Found, Verdict, decide
+from zkservice.registry.events import Notify, RegisteringServer, default_notify
+from zkservice.registry.payloads import PROPERTIES, Announcement, Payload
+from zkservice.wire.acl import ACL, READ_ACL_UNSAFE, Permission
+from zkservice.wire.paths import join, validate
+from zkservice.wire.session import State
+from zkservice.wire.watches import WatchEvent
+
+#: Seconds: after an expiry, that many processes do not register in the same moment.
+JITTER: Final = 0.05
+#: Seconds between two creations of the same znode: from the first, doubled each time
+#: it is deleted under us, up to the second; held for that long, it begins anew.
+CREATE_GAP: Final = 0.05
+CREATE_GAP_MAX: Final = 10.0
+#: Seconds between two attempts when ZooKeeper refuses, from and to.
+RETRY: Final = 0.1
+RETRY_MAX: Final = 30.0
+
+
+class RegistrationState(Enum):
+    """What a registration is at the moment."""
+
+    WAITING = "waiting for a ZooKeeper session"
+    WORKING = "being registered"
+    REGISTERED = "registered"
+    CONTESTED = "held by another process"
+    FAILING = "refused by ZooKeeper"
+    OUT = "taken out"
+    WITHDRAWN = "withdrawn"
+
+
+#: Called with the new state and, where there is one, the reason.
+Listener = Callable[[RegistrationState, str], object]
+
+# The znodes changed between our look and our transaction: look again.
+_RACES: Final = (NodeExistsError, NoNodeError, BadVersionError)
+_OVER: Final = (State.EXPIRED, State.AUTH_FAILED, State.CLOSED)
+# There is nobody to talk to: the session's next state will tell.
+_GONE: Final = (ConnectionLossError, SessionExpiredError, ClientClosedError)
+
+
+class Registration:
+    """One or more ephemeral znodes with the same data, registered together or not at all.
+
+    Made by `register`.  All methods belong to the reactor's thread.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: ZooKeeperClient,
+        path: str,
+        addresses: Sequence[str],
+        properties: Mapping[str, Any],
+        acl: Sequence[ACL] = READ_ACL_UNSAFE,
+        *,
+        payload: Payload = PROPERTIES,
+        clock: IReactorTime,
+        random: Callable[[], float],
+    ) -> None:
+        self.parent = validate(path)
+        self.addresses = tuple(addresses)
+        self.properties: dict[str, Any] = dict(properties)
+        self._payload = payload
+        self._since = int(clock.seconds() * 1000)
+        self._data = self._contents()  # of each znode
+        self.paths = tuple(self._data)
+        self.state = RegistrationState.WAITING
+        self.reason = ""
+        self._client = client
+        self._clock = clock
+        self._random = random
+        self._acl = tuple(acl)
+        # An ACL that lets nobody write, as the default one, does not let us either:
+        # then a change is a new node in the same transaction.
+        self._writable = any(one.perms & Permission.WRITE for one in self._acl)
+        self._wanted, self._final = True, False
+        self._why_out = ""
+        self._first = True  # not held yet in this process
+        self._write = False  # what we hold has old data
+        self._sessions: set[int] = set()  # under which we may have created znodes
+        self._working = False  # a pass is under way
+        self._again = False  # something happened since it began
+        self._timer: IDelayedCall | None = None
+        self._failures = 0  # in a row
+        self._gap, self._created = 0.0, 0.0  # of the last creation: see CREATE_GAP
+        self._watches: dict[str, Deferred[WatchEvent]] = {}
+        self._waiting: list[Deferred[Registration]] = []
+        self._leaving: list[Deferred[bool]] = []
+        self._listeners: list[Listener] = []
+        self._subscription = client.subscribe(self._session_changed)
+        self._poke()
+
+    # -- what its owner says ---------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The znode; the first one if there are several."""
+        return self.paths[0]
+
+    def when_registered(self) -> Deferred[Registration]:
+        """Fires when all znodes are held and carry the latest properties.
+
+        Fails with what ZooKeeper says if it refuses (`NoAuthError`, `InvalidACLError`,
+        ...; the registration goes on trying), and with `UnregisteredError`.
+        """
+        done: Deferred[Registration] = Deferred(self._waiting_cancelled)
+        if self.state is RegistrationState.WITHDRAWN:
+            done.errback(UnregisteredError(self.path))
+        elif self.state is RegistrationState.REGISTERED and not self._write:
+            done.callback(self)
+        else:
+            self._waiting.append(done)
+        return done
+
+    def update(self, **properties: Any) -> Deferred[Registration]:
+        """Change properties: the znodes are never gone meanwhile.
+
+        They are set in place where the ACL allows writing, and replaced in one
+        transaction where it does not.  Fires as `when_registered` does, once the change is stored.
+        """
+        self.properties.update(properties)
+        self._data = self._contents()
+        self._write = True
+        self._poke()
+        return self.when_registered()
+
+    def take_out(self, reason: str) -> None:
+        """Remove the znodes until `put_back`, without forgetting the registration."""
+        if not self._final and self._wanted:
+            self._wanted, self._why_out = False, reason
+            self._poke()
+
+    def put_back(self) -> None:
+        """Want the znodes again after `take_out`."""
+        if not self._final and not self._wanted:
+            self._wanted = True
+            self._poke()
+
+    def unregister(self) -> Deferred[bool]:
+        """Remove the znodes for good.
+
+        Fires with True when they are gone, with False when the session ended first (and
+        took them along, or will when the server notices).  It waits for a connection:
+        give it a time-out.
+        """
+        done: Deferred[bool] = Deferred(self._leaving_cancelled)
+        if self.state is RegistrationState.WITHDRAWN:
+            done.callback(True)
+            return done
+        self._leaving.append(done)
+        self._wanted, self._final = False, True
+        self._fail_waiting(Failure(UnregisteredError(self.path)))
+        if not self._sessions or self._client.state in _OVER:
+            self._withdrawn(True)
+        else:
+            self._poke()
+        return done
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Hear each change of state once; answers what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _contents(self) -> dict[str, bytes]:
+        """The wanted znodes and what they are to hold."""
+        all_of_it = [
+            Announcement(self.parent, address, self.properties, self._since)
+            for address in self.addresses
+        ]
+        return {
+            validate(join(self.parent, self._payload.name(one))): self._payload.data(one)
+            for one in all_of_it
+        }
+
+    # -- what causes a pass ------------------------------------------------------
+
+    def _session_changed(self, state: State) -> None:
+        if state is State.CONNECTED:
+            if self._first or not self._wanted or self._session in self._sessions:
+                self._poke()
+            else:
+                self._poke_in(self._random() * JITTER)
+        elif state in _OVER and self._final:
+            self._withdrawn(False)
+        elif state is State.AUTH_FAILED:
+            self._refused(AuthFailedError(self.path))
+        elif state is State.CLOSED:
+            self._stop_timer()
+            self._become(RegistrationState.WAITING)
+        elif self.state is RegistrationState.REGISTERED and state in _OVER:
+            self._become(RegistrationState.WAITING)
+
+    def _changed(self, event: WatchEvent | Failure, path: str) -> None:
+        """A znode was created, changed or deleted, or its watch is gone with the session."""
+        self._watches.pop(path, None)
+        self._poke()
+
+    def _poke_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._clock.callLater(seconds, self._timer_rang)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timer_rang(self) -> None:
+        self._timer = None
+        self._poke()
+
+    def _poke(self) -> None:
+        self._again = True
+        if not self._working and self._client.state is State.CONNECTED:
+            self._working = True
+            Deferred.fromCoroutine(self._converge()).addErrback(self._bug)
+
+    def _bug(self, failure: Failure) -> None:
+        self._working = False
+        self._log.failure("the registration of {path} failed", failure, path=self.path)
+        self._retry_later()
+
+    # -- a pass --------------------------------------------------------------------
+
+    @property
+    def _session(self) -> int:
+        identity = self._client.client_id
+        return 0 if identity is None else identity[0]
+
+    async def _converge(self) -> None:
+        while self._again and self._has_work():
+            self._again = False
+            try:
+                await self._pass()
+            except _RACES:
+                self._race_lost()
+            except _GONE as error:
+                self._gone(error)
+            except ZooKeeperError as error:
+                self._refused(error)
+        self._working = False
+
+    def _has_work(self) -> bool:
+        return (
+            self.state is not RegistrationState.WITHDRAWN and self._client.state is State.CONNECTED
+        )
+
+    async def _pass(self) -> None:
+        """Look once, and change what is not as it is wanted."""
+        session = self._session
+        found = await self._look()
+        if session != self._session:  # what we know is of a session that is over
+            self._again = True
+            return
+        if not self._wanted:
+            await self._remove([one for one in found if one.owner in {session, *self._sessions}])
+            return
+        verdict = decide(
+            found, session=session, earlier=self._sessions, first=self._first, write=self._write
+        )
+        if verdict.conflict is not None:
+            self._contested(verdict.conflict)
+        elif verdict.done:
+            self._held()
+        elif not self._too_soon(verdict):
+            if self.state is not RegistrationState.REGISTERED:
+                self._become(RegistrationState.WORKING)
+            await self._apply(verdict, session)
+            self._held()
+
+    async def _look(self) -> list[Found]:
+        """Read all znodes at once, each with a watch."""
+        stats = await _all([self._exists(path) for path in self.paths])
+        return [
+            Found(path, None) if stat is None else Found(path, stat.ephemeral_owner, stat.version)
+            for path, stat in zip(self.paths, stats, strict=True)
+        ]
+
+    def _exists(self, path: str) -> Deferred[Any]:
+        if path in self._watches:
+            return self._client.exists(path)
+        value, watch = self._client.exists_and_watch(path)
+        self._watches[path] = watch
+        watch.addBoth(self._changed, path)
+        return value.addErrback(self._not_watched, path)
+
+    def _not_watched(self, failure: Failure, path: str) -> Failure:
+        """The read failed, so its watch was never set."""
+        watch = self._watches.pop(path, None)
+        if watch is not None:
+            watch.addErrback(lambda _: None)
+        return failure
+
+    async def _apply(self, verdict: Verdict, session: int) -> None:
+        """Carry a verdict out in one transaction: all addresses or none, and no gap."""
+        self._sessions.add(session)
+        data = self._data
+        change = self._client.transaction()
+        replace, write = verdict.replace, verdict.write
+        if not self._writable:
+            replace, write = (*replace, *write), ()
+        for one in replace:
+            change.delete(one.path, one.version)
+        for path in (*verdict.create, *(one.path for one in replace)):
+            change.create(path, data[path], self._acl, ephemeral=True)
+        for one in write:
+            change.set(one.path, data[one.path], one.version)
+        try:
+            await change.commit()
+        except TransactionFailedError as error:
+            cause = error.results[error.failed]
+            if isinstance(cause, NoNodeError):
+                await self._client.ensure_path(self.parent)
+            raise cause or error from None
+        if data is self._data:
+            self._write = False
+        if verdict.create or verdict.replace:
+            self._created = self._clock.seconds()
+
+    async def _remove(self, ours: Iterable[Found]) -> None:
+        """Delete the znodes that are ours; one that is gone already is what is wanted."""
+        deleted = [self._client.delete(one.path, one.version) for one in ours]
+        await _all([one.addErrback(_already_gone) for one in deleted])
+        self._failures = 0
+        if self._final:
+            self._withdrawn(True)
+        else:
+            self._become(RegistrationState.OUT, self._why_out)
+
+    def _too_soon(self, verdict: Verdict) -> bool:
+        """Whether a znode that keeps being deleted must wait; see CREATE_GAP."""
+        if not (verdict.create or verdict.replace):
+            return False
+        held = self._clock.seconds() - self._created
+        if self._first or held > CREATE_GAP_MAX:
+            self._gap = 0.0
+        if held < self._gap:
+            self._poke_in(self._gap - held)
+            return True
+        self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
+        return False
+
+    # -- how a pass ends -------------------------------------------------------------
+
+    def _held(self) -> None:
+        self._failures = 0
+        self._first = False
+        self._become(RegistrationState.REGISTERED)
+        if not self._write:
+            waiting, self._waiting = self._waiting, []
+            for done in waiting:
+                done.callback(self)
+
+    def _contested(self, other: Found) -> None:
+        """Somebody else's znode is there: wait for it to go; the watch will tell."""
+        whose = f"session 0x{other.owner:x}" if other.owner else "nobody: it is not ephemeral"
+        self._become(
+            RegistrationState.CONTESTED,
+            f"{other.path} is owned by {whose}; it is registered here when that znode goes",
+        )
+        self._poke_in(self._client.session_timeout)
+
+    def _race_lost(self) -> None:
+        self._failures += 1
+        if self._failures > 3:
+            self._retry_later()
+        else:
+            self._again = True
+
+    def _gone(self, error: ZooKeeperError) -> None:
+        if self._client.state is State.CONNECTED:
+            self._failures += 1
+            self._retry_later()
+        elif self.state is not RegistrationState.REGISTERED:
+            self._become(RegistrationState.WAITING)
+
+    def _refused(self, error: ZooKeeperError) -> None:
+        self._failures += 1
+        self._become(RegistrationState.FAILING, str(error))
+        self._fail_waiting(Failure(error))
+        self._retry_later()
+
+    def _retry_later(self) -> None:
+        pause = min(RETRY * 2 ** min(self._failures, 16), RETRY_MAX)
+        self._poke_in(pause * (0.5 + self._random() / 2))
+
+    def _withdrawn(self, deleted: bool) -> None:
+        if self.state is RegistrationState.WITHDRAWN:
+            return
+        self._subscription.cancel()
+        self._stop_timer()
+        watches, self._watches = self._watches, {}
+        self._become(RegistrationState.WITHDRAWN)
+        for watch in watches.values():
+            watch.cancel()
+        leaving, self._leaving = self._leaving, []
+        for done in leaving:
+            done.callback(deleted)
+
+    def _become(self, state: RegistrationState, reason: str = "") -> None:
+        """The only way the state changes; said once."""
+        if (state, reason) == (self.state, self.reason):
+            return
+        self.state, self.reason = state, reason
+        say = self._log.warn if state in _WORRYING else self._log.info
+        say(
+            "{paths}: {state}{detail}",
+            paths=", ".join(self.paths),
+            state=state.value,
+            detail=f" ({reason})" if reason else "",
+        )
+        for listener in list(self._listeners):
+            try:
+                listener(state, reason)
+            except Exception:  # noqa: BLE001 - it is not our code
+                self._log.failure("a listener of the registration of {path} failed", path=self.path)
+
+    def _fail_waiting(self, failure: Failure) -> None:
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done.errback(failure)
+
+    def _waiting_cancelled(self, done: Deferred[Registration]) -> None:
+        if done in self._waiting:
+            self._waiting.remove(done)
+
+    def _leaving_cancelled(self, done: Deferred[bool]) -> None:
+        if done in self._leaving:
+            self._leaving.remove(done)
+
+
+_WORRYING: Final = (RegistrationState.CONTESTED, RegistrationState.FAILING)
+
+
+def _already_gone(failure: Failure) -> None:
+    failure.trap(NoNodeError)
+
+
+async def _all(calls: Sequence[Deferred[Any]]) -> list[Any]:
+    """The results of calls that are under way, or the first error."""
+    try:
+        return await gatherResults(calls, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+        raise  # never reached
+
+
+def register(
+    client: ZooKeeperClient,
+    path: str,
+    address: str | tuple[str, int] | Sequence[str],
+    properties: Mapping[str, Any] | None = None,
+    acl: Sequence[ACL] = READ_ACL_UNSAFE,
+    *,
+    payload: Payload = PROPERTIES,
+    clock: IReactorTime | None = None,
+    random: Callable[[], float] | None = None,
+    notify: Notify | None = None,
+) -> Registration:
+    """Register an address under a znode until it is unregistered.
+
+    Args:
+        client: its session owns the znodes; it may still be connecting.
+        path: the znode under which to register; created, with its parents, if missing.
+        address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
+            IPv4 address of this machine; or several ``"host:port"`` as they are.
+        properties: stored as JSON; ``pid`` is added unless it is there.
+        acl: of the znodes; by default everybody may read and nobody may write.
+        payload: what the znodes are called and hold; see `zkservice.registry.payloads`.
+        notify: told a `RegisteringServer` event before anything is registered, so that
+            subscribers can add properties; by default zope.event's, where installed.
+
+    Raises:
+        AddressError, InvalidPathError: before anything happens.
+    """
+    whole = {"pid": os.getpid(), **(properties or {})}
+    name, addresses = _expand(address)
+    (notify or default_notify())(RegisteringServer(name, validate(path), whole))
+    if clock is None:
+        from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
+
+        clock = IReactorTime(reactor)
+    if random is None:
+        from random import random as system_random
+
+        random = system_random
+    return Registration(
+        client, path, addresses, whole, acl, payload=payload, clock=clock, random=random
+    )
+
+
+def _expand(address: str | tuple[str, int] | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """An address as it was given, and all that is to be registered for it."""
+    if isinstance(address, str):
+        host, port = parse_address(address)
+    elif len(address) == 2 and isinstance(address[1], int):
+        host, port = str(address[0]), address[1]
+    else:
+        addresses = tuple(format_address(*parse_address(str(one))) for one in address)
+        return ", ".join(addresses), addresses
+    return format_address(host, port), advertised_addresses(host, port)
