@@ -1,0 +1,18 @@
+"""A ZooKeeper client for Twisted: no threads, every operation a Deferred."""
+
+from __future__ import annotations
+
+from zkservice.client.client import ZooKeeperClient
+from zkservice.client.counters import LATENCY_BOUNDS, Statistics
+from zkservice.client.listeners import Subscription
+from zkservice.client.sasl import DigestMD5
+from zkservice.client.transaction import Transaction
+
+__all__ = [
+    "LATENCY_BOUNDS",
+    "DigestMD5",
+    "Statistics",
+    "Subscription",
+    "Transaction",
+    "ZooKeeperClient",
+]

@@ -1,0 +1,122 @@
+"""A request that somebody waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from zkservice.errors import ServerError, ZooKeeperError
+from zkservice.wire.jute import encode
+
+#: Bytes of the reply header, where the body begins.
+BODY: Final = 16
+
+Read = Callable[[bytes], Any]
+
+
+class Call:
+    """One request, from the moment it is asked for until its answer is there.
+
+    ``payload`` is the record's bytes; ``xid`` is 0 until it is sent; ``deferred`` is None
+    once nobody waits any more (answered, failed or cancelled), but its place in the order
+    of requests is kept, since its reply will still come.
+    """
+
+    __slots__ = ("deferred", "opcode", "path", "payload", "read", "sent", "xid")
+
+    def __init__(self, opcode: int, path: str | None, payload: bytes, read: Read) -> None:
+        self.opcode = opcode
+        self.path = path
+        self.payload = payload
+        self.read = read
+        self.xid = 0
+        self.sent = 0.0  # seconds of the reactor's clock
+        self.deferred: Deferred[Any] | None = Deferred(self._cancelled)
+
+    def _cancelled(self, _: Deferred[Any]) -> None:
+        self.deferred = None
+        self.payload = b""
+
+    def succeed(self, reply: bytes) -> None:
+        """The server did it; the reply is a whole frame, header included."""
+        deferred, self.deferred = self.deferred, None
+        if deferred is None:
+            return
+        try:
+            value = self.read(reply)
+        except ZooKeeperError as error:
+            deferred.errback(error)
+        else:
+            deferred.callback(value)
+
+    def refuse(self, code: int) -> None:
+        """The server answered with an error code."""
+        self.fail(ServerError.from_code(code, self.path))
+
+    def fail(self, error: Exception) -> None:
+        """There will be no answer, or it is an error."""
+        deferred, self.deferred = self.deferred, None
+        if deferred is not None:
+            deferred.errback(error)
+
+
+class OptionalCall(Call):
+    """A call to which "no such node" is an answer (None), not an error."""
+
+    __slots__ = ()
+
+    def refuse(self, code: int) -> None:
+        """None if the node is missing."""
+        if code != _NO_NODE:
+            super().refuse(code)
+            return
+        deferred, self.deferred = self.deferred, None
+        if deferred is not None:
+            deferred.callback(None)
+
+
+_NO_NODE: Final = -101
+
+
+def call_for(record: Any, path: str | None, read: Read) -> Call:
+    """A call with a record as its request."""
+    return Call(record.opcode, path, encode(record), read)
+
+
+def nothing(_: bytes) -> None:
+    """Read a reply whose header says it all."""
+
+
+class Waiting:
+    """Calls that have not been sent, in their order.
+
+    What is cancelled stays behind as an empty call; from time to time those are swept
+    out, so that calls which time out while there is no connection do not pile up.
+    """
+
+    def __init__(self) -> None:
+        self.calls: deque[Call] = deque()
+        self._sweep_at = 64
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def append(self, call: Call) -> None:
+        """Put a call at the end."""
+        self.calls.append(call)
+        if len(self.calls) >= self._sweep_at:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self.calls = deque(call for call in self.calls if call.deferred is not None)
+        self._sweep_at = max(64, 2 * len(self.calls))
+
+    def take_all(self) -> list[Call]:
+        """All calls, which are not here any more."""
+        calls = [call for call in self.calls if call.deferred is not None]
+        self.calls.clear()
+        self._sweep_at = 64
+        return calls

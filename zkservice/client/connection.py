@@ -1,0 +1,308 @@
+"""One connection after its handshake: requests in order, replies, pings, the read time-out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.client.calls import BODY, Call, Waiting, call_for, nothing
+from zkservice.client.counters import Counters
+from zkservice.client.protocol import Receiver, ZooKeeperProtocol
+from zkservice.errors import ConnectionLossError, ProtocolError, ServerError
+from zkservice.wire.frames import frame
+from zkservice.wire.jute import decode, encode
+from zkservice.wire.records import (
+    AuthPacket,
+    CloseSession,
+    OpCode,
+    RequestHeader,
+    WatcherEvent,
+    Xid,
+)
+
+_REPLY: Final = Struct(">iqi")  # ReplyHeader: xid, zxid, err
+_REQUEST: Final = Struct(">iii")  # length, and RequestHeader: xid, type
+_LAST_XID: Final = 2**31 - 1
+
+_PING: Final = frame(encode(RequestHeader(Xid.PING, OpCode.PING)))
+
+#: Bytes handed to the transport in one go; it says afterwards whether it wants more.
+_WRITE_SIZE: Final = 0x40000
+
+# ClientCnxn: a silence of 2/3 of the session's time-out is a dead connection; one ping
+# every third keeps a living one from being silent.
+_PING_AFTER: Final = 1 / 3
+_DEAD_AFTER: Final = 2 / 3
+
+
+class Connection(Receiver):
+    """A connection that a server has accepted a session on.
+
+    Calls are sent in the order in which they are in `waiting`, all of one reactor turn in
+    one write, and replies are matched with them in that order.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        protocol: ZooKeeperProtocol,
+        timeout: float,
+        counters: Counters,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        """Begin to read a connection.
+
+        Args:
+            reactor: tells the time.
+            protocol: carries the frames.
+            timeout: of the session, in seconds, as the server has it.
+            counters: are counted up.
+            read_only: the server has lost its quorum.
+        """
+        self._reactor = reactor
+        self._protocol = protocol
+        self._counters = counters
+        self._timeout = timeout
+        self.read_only = read_only
+        self.last_zxid = 0
+        #: Why the server is about to hang up, if it has said so.
+        self.error: ServerError | None = None
+        #: Called once when the connection is gone, before the calls that are pending fail.
+        self.lost: Callable[[Failure], None] = lambda _: None
+        #: Fires, with None, when it is gone and all that were waiting for it know.
+        self.ended: Deferred[None] = Deferred()
+        self.pending: deque[Call] = deque()
+        self._waiting = Waiting()
+        self._auth: deque[Deferred[None]] = deque()
+        self._event_received: Callable[[WatcherEvent], None] | None = None
+        self._early_events: list[WatcherEvent] = []
+        self._xid = 0
+        self._awake = False  # a flush is due at the end of this turn
+        self._paused = False
+        self._gone = False
+        self.heard = self._spoke = reactor.seconds()
+        self._beat: IDelayedCall | None = None
+        self._beat_due = 0.0
+        protocol.receiver = self
+        self._schedule_beat(0.0)
+
+    # -- out ------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There are calls waiting: send them at the end of this turn."""
+        if not self._awake:
+            self._awake = True
+            self._reactor.callLater(0, self._flush)
+
+    def serve(self, waiting: Waiting, event_received: Callable[[WatcherEvent], None]) -> None:
+        """From now on send these calls, and hand events on, those that came before first."""
+        self._waiting = waiting
+        self._event_received = event_received
+        events, self._early_events = self._early_events, []
+        for event in events:
+            event_received(event)
+        self.wake()
+
+    def call(self, call: Call) -> Deferred[Any]:
+        """Send one call of our own."""
+        assert call.deferred is not None
+        deferred = call.deferred
+        self._waiting.append(call)
+        self.wake()
+        return deferred
+
+    def authenticate(self, scheme: str, credential: bytes) -> Deferred[None]:
+        """Add an identity to this connection.
+
+        Its reply may overtake others, so it has an order of its own.
+        """
+        deferred: Deferred[None] = Deferred()
+        self._auth.append(deferred)
+        header = RequestHeader(Xid.AUTH, OpCode.AUTH)
+        packet = AuthPacket(0, scheme, credential)
+        self._protocol.write(frame(encode(header) + encode(packet)))
+        return deferred
+
+    def _flush(self) -> None:
+        self._awake = False
+        if self._paused or self._gone:
+            return
+        calls = self._waiting.calls
+        while calls and not self._paused:
+            self._write_some(calls)
+
+    def _write_some(self, calls: deque[Call]) -> None:
+        """Write what is waiting, or a portion of it if that is very much."""
+        now = self._spoke = self._reactor.seconds()
+        out: list[bytes] = []
+        size, xid = 0, self._xid
+        pending, pack = self.pending, _REQUEST.pack
+        while calls and size < _WRITE_SIZE:
+            call = calls.popleft()
+            if call.deferred is None:
+                continue  # cancelled before it was sent
+            xid = 1 if xid == _LAST_XID else xid + 1
+            payload = call.payload
+            length = len(payload)
+            call.xid, call.sent, call.payload = xid, now, b""
+            out += (pack(length + 8, xid, call.opcode), payload)
+            size += length
+            pending.append(call)
+        self._counters.requests += (xid - self._xid) % _LAST_XID
+        self._xid = xid
+        if out:
+            self._protocol.write(b"".join(out))
+
+    # -- in -------------------------------------------------------------------------
+
+    @override
+    def turn_began(self) -> None:
+        self._awake = True  # whatever is asked for while we read goes out afterwards
+        self.heard = self._reactor.seconds()
+
+    @override
+    def turn_ended(self) -> None:
+        self._flush()
+
+    @override
+    def frame_received(self, payload: bytes) -> None:
+        if len(payload) < BODY:
+            raise ProtocolError(None, f"a reply of {len(payload)} bytes has no header")
+        xid, zxid, err = _REPLY.unpack_from(payload)
+        if xid > 0:
+            pending = self.pending
+            if not pending or pending[0].xid != xid:
+                due = pending[0].xid if pending else "none"
+                raise ProtocolError(None, f"the reply to request {xid}; due was {due}")
+            call = pending.popleft()
+            if zxid > 0:
+                self.last_zxid = zxid
+            self._counters.replied(self.heard - call.sent)
+            if err:
+                self._refused(call, err)
+            else:
+                call.succeed(payload)
+        else:
+            self._special(xid, err, payload)
+
+    def _refused(self, call: Call, code: int) -> None:
+        self._counters.refused(code)
+        if code in _HANGS_UP:
+            self.error = ServerError.from_code(code)
+        call.refuse(code)
+
+    def _special(self, xid: int, err: int, payload: bytes) -> None:
+        """A frame that is no reply to a numbered request."""
+        if xid == Xid.NOTIFICATION:
+            self._counters.events += 1
+            event = decode(WatcherEvent, payload, BODY)
+            if self._event_received is None:
+                self._early_events.append(event)
+            else:
+                self._event_received(event)
+        elif xid == Xid.PING:
+            if err in _HANGS_UP:
+                self.error = ServerError.from_code(err)
+        elif xid == Xid.AUTH and self._auth:
+            self._authenticated(err)
+        else:
+            raise ProtocolError(None, f"a reply with the number {xid}, which was not asked for")
+
+    def _authenticated(self, err: int) -> None:
+        deferred = self._auth.popleft()
+        if err:
+            self._counters.refused(err)
+            self.error = ServerError.from_code(err)
+            deferred.errback(self.error)
+        else:
+            deferred.callback(None)
+
+    # -- the heart beat -------------------------------------------------------------
+
+    def _schedule_beat(self, at_least: float) -> None:
+        now = self._reactor.seconds()
+        ping_at = self._spoke + self._timeout * _PING_AFTER
+        dead_at = self.heard + self._timeout * _DEAD_AFTER
+        delay = max(at_least, min(ping_at, dead_at) - now)
+        self._beat_due = now + delay
+        self._beat = self._reactor.callLater(delay, self._check)
+
+    def _check(self) -> None:
+        """Ping if we have been silent for a third, hang up if the server has for two."""
+        third = self._timeout * _PING_AFTER
+        now = self._reactor.seconds()
+        # Were we stopped or blocked ourselves?  Then nothing was read in the meantime, so
+        # see first whether something is there.
+        late = now - self._beat_due > third
+        if now >= self.heard + self._timeout * _DEAD_AFTER and not late:
+            self._log.warn(
+                "{server} was silent for {silence:.1f} s: leaving it",
+                server=self._protocol.transport_peer,
+                silence=now - self.heard,
+            )
+            self._beat = None
+            self._protocol.abort()
+            return
+        if now >= self._spoke + third:
+            self._spoke = now
+            self._counters.pings += 1
+            self._protocol.write(_PING)
+        self._schedule_beat(third if late else 0.0)
+
+    def _stop_beat(self) -> None:
+        if self._beat is not None and self._beat.active():
+            self._beat.cancel()
+        self._beat = None
+
+    # -- the end --------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Send what waits, then end the session; the server answers and hangs up."""
+        self._stop_beat()
+        goodbye = call_for(CloseSession(), None, nothing)
+        assert goodbye.deferred is not None
+        goodbye.deferred.addBoth(lambda _: self._protocol.lose())
+        self._waiting.append(goodbye)
+        self.wake()
+
+    def abort(self) -> None:
+        """Hang up at once; `lost` is called as soon as the socket is closed."""
+        self._protocol.abort()
+
+    @override
+    def room_changed(self, paused: bool) -> None:
+        self._paused = paused
+        if not paused and self._waiting.calls:
+            self.wake()
+
+    @override
+    def connection_lost(self, reason: Failure) -> None:
+        self._gone = True
+        self._stop_beat()
+        self.lost(reason)
+        self.fail_pending(ConnectionLossError)
+        self.ended.callback(None)
+
+    def fail_pending(self, make_error: Callable[[str | None], Exception]) -> None:
+        """Nobody answers these any more: each fails with an error of its own."""
+        auth, self._auth = self._auth, deque()
+        pending, self.pending = self.pending, deque()
+        for deferred in auth:
+            deferred.errback(make_error(None))
+        for call in pending:
+            call.fail(make_error(call.path))
+
+
+#: After these the server closes the connection, and the next one would fare no better.
+_HANGS_UP: Final = frozenset({-115, -124})

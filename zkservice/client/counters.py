@@ -1,0 +1,71 @@
+"""What a client counts, and the snapshot that it hands out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Upper bounds of the latency histogram's cells, in seconds; a last cell has the rest.
+LATENCY_BOUNDS: Final = tuple(0.0001 * 2**power for power in range(18))
+
+_CELLS: Final = len(LATENCY_BOUNDS) + 1
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts since the client was made, and gauges of this moment."""
+
+    requests: int  # sent, pings and the handshake apart
+    replies: int
+    errors: Mapping[int, int]  # replies with an error, by the server's code
+    events: int  # watch events received
+    pings: int
+    connections: int  # that were accepted by a server
+    expiries: int  # sessions that ended without our will
+    outstanding: int  # sent, not answered
+    waiting: int  # not sent yet
+    watches: int
+    latency: tuple[int, ...]  # replies by time they took; bounds are `LATENCY_BOUNDS`
+
+
+@dataclass
+class Counters:
+    """The running counts."""
+
+    requests: int = 0
+    replies: int = 0
+    errors: Counter[int] = field(default_factory=Counter)
+    events: int = 0
+    pings: int = 0
+    connections: int = 0
+    expiries: int = 0
+    latency: list[int] = field(default_factory=lambda: [0] * _CELLS)
+
+    def replied(self, seconds: float) -> None:
+        """A reply came, so long after its request."""
+        self.replies += 1
+        # The cell of 0.1 ms is 0, and every doubling is one more.
+        cell = int(seconds * 10_000).bit_length()
+        self.latency[cell if cell < _CELLS else -1] += 1
+
+    def refused(self, code: int) -> None:
+        """The server answered with an error code."""
+        self.errors[code] += 1
+
+    def snapshot(self, outstanding: int, waiting: int, watches: int) -> Statistics:
+        """The counts of now, which do not change any more."""
+        return Statistics(
+            requests=self.requests,
+            replies=self.replies,
+            errors=dict(self.errors),
+            events=self.events,
+            pings=self.pings,
+            connections=self.connections,
+            expiries=self.expiries,
+            outstanding=outstanding,
+            waiting=waiting,
+            watches=watches,
+            latency=tuple(self.latency),
+        )

@@ -1,0 +1,91 @@
+"""What a create request looks like, for the kind of node that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from zkservice.errors import BadArgumentsError
+from zkservice.wire.acl import ACL
+from zkservice.wire.paths import Chroot, validate
+from zkservice.wire.records import (
+    Create2Request,
+    CreateContainerRequest,
+    CreateFlag,
+    CreateRequest,
+    CreateTTLRequest,
+)
+
+#: Milliseconds, about 34.8 years; EphemeralType.TTL.maxValue.
+MAX_TTL: Final = 2**40 - 1
+
+
+def create_request(
+    chroot: Chroot,
+    path: str,
+    data: bytes | None,
+    acl: Iterable[ACL],
+    *,
+    ephemeral: bool = False,
+    sequence: bool = False,
+    container: bool = False,
+    ttl: float | None = None,
+    with_stat: bool = False,
+) -> Any:
+    """The record for a new node.
+
+    Args:
+        chroot: is put before the path.
+        path: the client's; with ``sequence`` it may end with a slash.
+        data: bytes, or None for a node without data.
+        acl: who may do what.
+        ephemeral: it goes when the session ends.
+        sequence: the server appends a number of ten digits.
+        container: it goes some time after its last child went.
+        ttl: seconds; it goes when it has no children and was not set for so long.
+        with_stat: the reply is to have the Stat.
+
+    Raises:
+        InvalidPathError: the path is none.
+        BadArgumentsError: there is no such kind of node.
+        TypeError: the data are no bytes.
+    """
+    where = chroot.add(validate(path, sequence=sequence))
+    content = as_bytes(data)
+    entries = list(acl)
+    if ttl is not None:
+        if ephemeral or container:
+            raise BadArgumentsError(path, "a node with a TTL is neither ephemeral nor a container")
+        flag = CreateFlag.PERSISTENT_SEQUENTIAL_TTL if sequence else CreateFlag.PERSISTENT_TTL
+        return CreateTTLRequest(where, content, entries, flag, _milliseconds(path, ttl))
+    if container:
+        if ephemeral or sequence:
+            raise BadArgumentsError(path, "a container is neither ephemeral nor a sequence node")
+        return CreateContainerRequest(where, content, entries, CreateFlag.CONTAINER)
+    flags = (CreateFlag.EPHEMERAL if ephemeral else 0) | (
+        CreateFlag.PERSISTENT_SEQUENTIAL if sequence else 0
+    )
+    record = Create2Request if with_stat else CreateRequest
+    return record(where, content, entries, flags)
+
+
+def _milliseconds(path: str, ttl: float) -> int:
+    milliseconds = round(ttl * 1000)
+    if not 1 <= milliseconds <= MAX_TTL:
+        raise BadArgumentsError(
+            path, f"a TTL of {ttl} s; it is between 0.001 s and {MAX_TTL // 1000} s"
+        )
+    return milliseconds
+
+
+def as_bytes(data: bytes | None) -> bytes | None:
+    """The data as immutable bytes.
+
+    Raises:
+        TypeError: they are none.
+    """
+    if data is None or type(data) is bytes:
+        return data
+    if isinstance(data, str):
+        raise TypeError(f"data are bytes, not str; encode it: {data[:20]!r}")
+    return bytes(memoryview(data))

@@ -1,0 +1,91 @@
+"""From an address to a server that has answered our ConnectRequest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.client.protocol import Receiver, ZooKeeperProtocol
+from zkservice.errors import SilentCloseError
+from zkservice.wire.frames import frame
+from zkservice.wire.hosts import Address
+from zkservice.wire.jute import decode, encode
+from zkservice.wire.records import ConnectRequest, ConnectResponse
+
+#: Makes the TLS side of a connection to a host of this name.
+TLSCreator = Callable[[str], IOpenSSLClientConnectionCreator]
+
+
+class Welcome(NamedTuple):
+    """A server's answer, and the connection it came on."""
+
+    protocol: ZooKeeperProtocol
+    response: ConnectResponse
+
+
+def endpoint(
+    reactor: Any, address: Address, ip: str, timeout: float, tls: TLSCreator | None
+) -> IStreamClientEndpoint:
+    """Where to connect to; a certificate is checked for the address's name."""
+    tcp = TCP6ClientEndpoint if isIPv6Address(ip) else TCP4ClientEndpoint
+    plain: IStreamClientEndpoint = tcp(reactor, ip, address.port, timeout=timeout)
+    return plain if tls is None else wrapClientTLS(tls(address.host), plain)
+
+
+async def shake_hands(where: IStreamClientEndpoint, hello: ConnectRequest, limit: int) -> Welcome:
+    """Connect and say hello.
+
+    Cancelling it closes the connection at once.
+
+    Raises:
+        SilentCloseError: the server hung up.
+        ProtocolError: its answer is none.
+        Exception: whatever the endpoint fails with.
+    """
+    protocol: Any = await where.connect(_ProtocolFactory(limit))
+    answer = _Answer()
+    protocol.receiver = answer
+    try:
+        protocol.write(frame(encode(hello)))
+        return Welcome(protocol, decode(ConnectResponse, await answer.come))
+    except BaseException:
+        protocol.abort()
+        raise
+
+
+class _ProtocolFactory(Factory):
+    """Makes one protocol; endpoints want it so."""
+
+    noisy = False
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    @override
+    def buildProtocol(self, addr: object) -> ZooKeeperProtocol:
+        return ZooKeeperProtocol(self._limit)
+
+
+class _Answer(Receiver):
+    """Wait for the one frame that a handshake is."""
+
+    def __init__(self) -> None:
+        self.come: Deferred[bytes] = Deferred(lambda _: None)
+
+    @override
+    def frame_received(self, payload: bytes) -> None:
+        if not self.come.called:
+            self.come.callback(payload)
+
+    @override
+    def connection_lost(self, reason: Failure) -> None:
+        if not self.come.called:
+            self.come.errback(SilentCloseError())

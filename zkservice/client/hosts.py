@@ -1,0 +1,106 @@
+"""Which server next: the order, the addresses behind a name, and how long to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IReactorPluggableNameResolver, IResolutionReceiver
+from zope.interface import implementer
+
+from zkservice.wire.hosts import Address
+
+
+class ServerOrder:
+    """Servers in an order of our own, so that not all clients begin with the same one."""
+
+    def __init__(self, addresses: tuple[Address, ...], random: Random) -> None:
+        self._addresses = list(addresses)
+        random.shuffle(self._addresses)
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def round(self) -> Iterator[Address]:
+        """Every server once, beginning behind the one that was tried last."""
+        for _ in range(len(self._addresses)):
+            address = self._addresses[self._next]
+            self._next = (self._next + 1) % len(self._addresses)
+            yield address
+
+    def prefer(self, address: Address) -> None:
+        """Begin the next round with this one."""
+        self._next = self._addresses.index(address)
+
+
+#: Seconds; what a first wait is about.
+_FIRST_DELAY: Final = 0.05
+
+
+class BackOff:
+    """Waits between rounds: each about twice the one before, up to a tenth of a session.
+
+    A tenth, because a client that waits longer gambles with its session's life.
+    """
+
+    def __init__(self, session_timeout: float, random: Random) -> None:
+        self._random = random
+        self._limit = min(5.0, max(0.1, session_timeout / 10))
+        self._delay = _FIRST_DELAY
+
+    def reset(self) -> None:
+        """Something worked."""
+        self._delay = _FIRST_DELAY
+
+    def next(self) -> float:
+        """Seconds to wait now: between half and all of what is due, so that herds disperse."""
+        delay = min(self._delay, self._limit)
+        self._delay = min(self._delay * 2, self._limit)
+        return delay * self._random.uniform(0.5, 1.0)
+
+
+@implementer(IResolutionReceiver)
+class _Collector:
+    """Gather the addresses of one name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._hosts: list[str] = []
+        self.done: Deferred[list[str]] = Deferred(lambda _: None)
+
+    def resolutionBegan(self, resolutionInProgress: Any) -> None:  # noqa: N802, N803
+        """We are told once it is over."""
+
+    def addressResolved(self, address: Any) -> None:  # noqa: N802
+        """One address more."""
+        if isinstance(address, IPv4Address | IPv6Address):
+            self._hosts.append(address.host)
+
+    def resolutionComplete(self) -> None:  # noqa: N802
+        """No more addresses."""
+        if self.done.called:
+            return  # whoever asked did not wait for it
+        if self._hosts:
+            self.done.callback(self._hosts)
+        else:
+            self.done.errback(DNSLookupError(f"{self._name} has no address"))
+
+
+def resolve(reactor: IReactorPluggableNameResolver, host: str) -> Deferred[list[str]]:
+    """The IP addresses behind a name, asked for anew each time: servers move.
+
+    Fails with:
+        DNSLookupError: there are none.
+    """
+    collector = _Collector(host)
+    if isIPAddress(host) or isIPv6Address(host):
+        collector.done.callback([host])
+    else:
+        reactor.nameResolver.resolveHostName(collector, host)
+    return collector.done

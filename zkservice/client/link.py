@@ -1,0 +1,353 @@
+"""Keep a session connected for as long as it is wanted, and begin a new one when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.client.attempt import FINAL_ERRORS, Connector
+from zkservice.client.calls import Call, Waiting
+from zkservice.client.connection import Connection
+from zkservice.client.counters import Counters, Statistics
+from zkservice.client.hosts import BackOff, ServerOrder
+from zkservice.client.listeners import Listeners, Subscription
+from zkservice.client.prepare import Identities, Identity
+from zkservice.client.session import Session
+from zkservice.client.settings import Settings
+from zkservice.client.watching import Watches
+from zkservice.errors import (
+    ClientClosedError,
+    RequestTooLargeError,
+    ServerError,
+    SessionExpiredError,
+    SilentCloseError,
+)
+from zkservice.wire.hosts import Address
+from zkservice.wire.paths import Chroot
+from zkservice.wire.session import Event, State
+
+#: Seconds that a server has to answer a farewell.
+GOODBYE_TIMEOUT: Final = 2.0
+
+#: Of the session's time-out: after such a silence no server has the session any more.
+_EXPIRED_AFTER: Final = 4 / 3  # ClientCnxn.java since 3.9.3
+
+_ENVELOPE: Final = 8  # bytes of a request's header, which the server's limit counts in
+
+MakeError = Callable[[str | None], Exception]
+
+
+class Link:
+    """The one that connects: it owns the session, the calls that wait and the watches."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, random: Random) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._random = random
+        self._order = ServerOrder(settings.ensemble.addresses, random)
+        self._identities = Identities()
+        self._counters = Counters()
+        self._listeners: Listeners[State] = Listeners(self._log)
+        self._waiting = Waiting()
+        self.watches = Watches(Chroot(settings.ensemble.chroot))
+        self._connector = Connector(
+            reactor, settings, self._identities, self.watches, self._counters
+        )
+        self.session = Session(settings.session_timeout, state=State.CLOSED)
+        self.server: Address | None = None
+        self._connection: Connection | None = None
+        self._refusal: MakeError | None = ClientClosedError  # why calls are not accepted
+        self._running = False
+        self._awaited: Deferred[Any] | None = None  # what a change of plan interrupts
+        self._expiry: IDelayedCall | None = None
+        self._goodbye: IDelayedCall | None = None
+        self._connecting: list[Deferred[None]] = []  # who waits for a first connection
+        self._closing: list[Deferred[None]] = []  # who waits for the end
+        self.failure: Exception | None = None  # of the last attempt to connect
+        self._silent_since: float | None = None
+        self._complained = False
+
+    # -- what the client asks for ---------------------------------------------------
+
+    def subscribe(self, callback: Callable[[State], object]) -> Subscription:
+        """Call this with each new state."""
+        return self._listeners.add(callback)
+
+    def refusal(self, path: str | None) -> Exception | None:
+        """Why calls are not accepted now, if they are not."""
+        return None if self._refusal is None else self._refusal(path)
+
+    def submit(self, call: Call) -> None:
+        """Send a call at the end of this turn, or as soon as there is a connection."""
+        if self._refusal is not None:
+            call.fail(self._refusal(call.path))
+        elif len(call.payload) + _ENVELOPE > self._settings.max_request:
+            size = len(call.payload) + _ENVELOPE
+            call.fail(RequestTooLargeError(call.path, size, self._settings.max_request))
+        else:
+            self._waiting.append(call)
+            if self._connection is not None:
+                self._connection.wake()
+
+    def add_identity(self, scheme: str, credential: bytes) -> Identity:
+        """Authenticate this and every later connection as somebody more."""
+        identity = self._identities.add(scheme, credential)
+        if self._connection is not None:
+            # A lost connection is no answer: the next one will be asked again.
+            identity.present(self._connection).addErrback(lambda failure: None)
+        return identity
+
+    def statistics(self) -> Statistics:
+        """The counts of now."""
+        pending = 0 if self._connection is None else len(self._connection.pending)
+        return self._counters.snapshot(pending, len(self._waiting), len(self.watches.table))
+
+    def start(self, session_id: int = 0, password: bytes = b"") -> Deferred[None]:
+        """Begin to connect, if that is not done already; fires when connected."""
+        done: Deferred[None] = Deferred(self._connecting.remove)
+        if self.session.connected:
+            done.callback(None)
+            return done
+        self._connecting.append(done)
+        if self.session.state is State.CLOSED and not self._running:
+            self._begin(session_id, password)
+        elif self._refusal is not None:
+            self._connecting.remove(done)
+            done.errback(self._refusal(None))
+        return done
+
+    def stop(self) -> Deferred[None]:
+        """End the session; fires when that is done, within `GOODBYE_TIMEOUT` and a turn."""
+        done: Deferred[None] = Deferred(lambda _: self._closing.remove(done))
+        self._closing.append(done)
+        if self.session.state is not State.CLOSED:
+            self._close()
+        if not self._running:
+            self._say_closed()
+        return done
+
+    # -- the life of a session ------------------------------------------------------
+
+    def _begin(self, session_id: int = 0, password: bytes = b"") -> None:
+        session = self.session = Session(self._settings.session_timeout)
+        if session_id:
+            session.resume(session_id, password)
+        self._refusal = None
+        self._silent_since = None
+        self._running = True
+        self._listeners.tell(session.state)
+        Deferred.fromCoroutine(self._keep_connected(session)).addBoth(self._loop_ended, session)
+
+    async def _keep_connected(self, session: Session) -> None:
+        back_off = BackOff(self._settings.session_timeout, self._random)
+        while not session.over:
+            for address in self._order.round():
+                connection = await self._try(session, address)
+                if connection is not None:
+                    back_off.reset()
+                    await self._use(session, address, connection)
+                    break
+                if session.over:
+                    return
+            else:
+                self._complain()
+            if not session.over:
+                await self._sleep(back_off.next())
+
+    async def _try(self, session: Session, address: Address) -> Connection | None:
+        """Try to connect; answers None if that failed or is not wanted any more."""
+        attempt = Deferred.fromCoroutine(self._connector.connect(session, address))
+        self._awaited = attempt
+        try:
+            return await attempt
+        except CancelledError:
+            pass
+        except SessionExpiredError:
+            self._expire(session, f"{address} does not know it any more")
+        except FINAL_ERRORS as error:
+            self._auth_refused(session, error)
+        except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
+            self._failed(session, address, error)
+        finally:
+            self._awaited = None
+        return None
+
+    async def _sleep(self, seconds: float) -> None:
+        self._awaited = deferLater(self._reactor, seconds, lambda: None)
+        try:
+            await self._awaited
+        except CancelledError:
+            pass
+        finally:
+            self._awaited = None
+
+    def _interrupt(self) -> None:
+        """Stop an attempt or a wait; the loop sees for itself how it goes on."""
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+    def _loop_ended(self, result: object, session: Session) -> None:
+        self._running = False
+        if isinstance(result, Failure):
+            self._log.failure("keeping the connection to ZooKeeper failed", failure=result)
+            if not session.over:
+                self._close()
+        if session.state is State.EXPIRED and self._settings.new_session:
+            self._begin()
+        elif session.state is State.CLOSED:
+            self._close_down()
+
+    def _say_closed(self) -> None:
+        closing, self._closing = self._closing, []
+        for waiter in closing:
+            waiter.callback(None)
+
+    # -- while connected --------------------------------------------------------------
+
+    async def _use(self, session: Session, address: Address, connection: Connection) -> None:
+        """Let requests through until the connection is lost."""
+        connection.lost = lambda reason: self._lost(session, connection, reason)
+        self._connection, self.server = connection, address
+        self._silent_since, self._complained, self.failure = None, False, None
+        self._cancel_expiry()
+        self._log.info(
+            "connected to {server}, session {session:#x} of {timeout:.1f} s",
+            server=str(address),
+            session=session.id & 0xFFFFFFFFFFFFFFFF,
+            timeout=session.timeout,
+        )
+        accepted = Event.ACCEPTED_READ_ONLY if connection.read_only else Event.ACCEPTED
+        self._happened(session, accepted)
+        if not session.over:
+            connecting, self._connecting = self._connecting, []
+            for waiter in connecting:
+                waiter.callback(None)
+        if not session.over:
+            connection.serve(self._waiting, self.watches.received)
+        await connection.ended
+
+    def _lost(self, session: Session, connection: Connection, reason: Failure) -> None:
+        self._connection = self.server = None
+        session.last_zxid = max(session.last_zxid, connection.last_zxid)
+        session.heard = connection.heard
+        if self._goodbye is not None and self._goodbye.active():
+            self._goodbye.cancel()
+        self._goodbye = None
+        if session.over:
+            connection.fail_pending(ClientClosedError)
+        elif connection.error is not None:
+            self._auth_refused(session, connection.error)
+            connection.fail_pending(type(connection.error))
+        else:
+            self._log.warn("lost the connection to ZooKeeper: {reason}", reason=reason.value)
+            self._await_expiry(session)
+            self._happened(session, Event.LOST)
+
+    def _happened(self, session: Session, event: Event) -> None:
+        if session.happened(event):
+            self._listeners.tell(session.state)
+
+    # -- while not connected ----------------------------------------------------------
+
+    def _failed(self, session: Session, address: Address, error: Exception) -> None:
+        self.failure = error
+        self._log.debug("{server} does not let us in: {error}", server=str(address), error=error)
+        now = self._reactor.seconds()
+        if not isinstance(error, SilentCloseError):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif session.last_zxid and now - self._silent_since > session.timeout:
+            self._expire(
+                session,
+                "all servers hang up on us: they have lost the data that we have seen "
+                f"(up to zxid {session.last_zxid:#x})",
+            )
+
+    def _complain(self) -> None:
+        """Say that nothing works, once until something does."""
+        if not self._complained:
+            self._complained = True
+            self._log.warn(
+                "no ZooKeeper server can be reached ({servers}): {error}; trying on",
+                servers=", ".join(map(str, self._settings.ensemble.addresses)),
+                error=self.failure,
+            )
+
+    def _await_expiry(self, session: Session) -> None:
+        if self._settings.local_expiry:
+            over = session.heard + session.timeout * _EXPIRED_AFTER - self._reactor.seconds()
+            self._expiry = self._reactor.callLater(
+                max(0.0, over), self._expire, session, "no server has heard us for too long"
+            )
+
+    def _cancel_expiry(self) -> None:
+        if self._expiry is not None and self._expiry.active():
+            self._expiry.cancel()
+        self._expiry = None
+
+    # -- the end of a session ---------------------------------------------------------
+
+    def _expire(self, session: Session, why: str) -> None:
+        self._counters.expiries += 1
+        self._log.warn(
+            "session {session:#x} has expired: {why}",
+            session=session.id & 0xFFFFFFFFFFFFFFFF,
+            why=why,
+        )
+        if not self._settings.new_session:
+            self._refusal = SessionExpiredError
+            self._fail_connecting(SessionExpiredError)
+        self._end(session, Event.REFUSED, SessionExpiredError)
+
+    def _auth_refused(self, session: Session, error: ServerError) -> None:
+        self._log.error("ZooKeeper refuses us: {error}", error=error)
+        self._refusal = type(error)
+        self._fail_connecting(type(error))
+        self._identities.fail_all(type(error))
+        self._end(session, Event.AUTH_REFUSED, type(error))
+
+    def _end(self, session: Session, event: Event, make_error: MakeError) -> None:
+        """The session is over: all that belonged to it fails."""
+        self._cancel_expiry()
+        calls = self._waiting.take_all()
+        self._happened(session, event)
+        for call in calls:
+            call.fail(make_error(call.path))
+        self.watches.fail_all(make_error)
+        self._interrupt()
+
+    def _close(self) -> None:
+        connection = self._connection
+        self._refusal = ClientClosedError
+        self._cancel_expiry()
+        self._happened(self.session, Event.CLOSE)
+        self._fail_connecting(ClientClosedError)
+        self._identities.fail_all(ClientClosedError)
+        if connection is None:
+            self._interrupt()
+        else:
+            connection.serve(self._waiting, self.watches.received)
+            connection.say_goodbye()
+            self._goodbye = self._reactor.callLater(GOODBYE_TIMEOUT, connection.abort)
+
+    def _fail_connecting(self, make_error: MakeError) -> None:
+        connecting, self._connecting = self._connecting, []
+        for waiter in connecting:
+            waiter.errback(make_error(None))
+
+    def _close_down(self) -> None:
+        """Nothing of the session is left but those who waited for something."""
+        for call in self._waiting.take_all():
+            call.fail(ClientClosedError(call.path))
+        self.watches.fail_all(ClientClosedError)
+        self._say_closed()

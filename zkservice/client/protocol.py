@@ -1,0 +1,118 @@
+"""The bytes between a transport and whoever reads its frames; decides nothing but to hang up."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from zkservice.errors import ProtocolError
+from zkservice.wire.frames import Framer
+
+
+class Receiver:
+    """What a protocol tells: the seam between bytes and meaning."""
+
+    def frame_received(self, payload: bytes) -> None:
+        """One whole frame, without its length."""
+
+    def turn_began(self) -> None:
+        """Bytes have come; frames may follow."""
+
+    def turn_ended(self) -> None:
+        """All frames that were in these bytes have been received."""
+
+    def room_changed(self, paused: bool) -> None:
+        """The transport's buffer is full (True), or has room again."""
+
+    def connection_lost(self, reason: Failure) -> None:
+        """Nothing more will come, and nothing more can be sent."""
+
+
+@implementer(IPushProducer)
+class ZooKeeperProtocol(Protocol):
+    """Cut a connection's bytes into frames and hand them to its `receiver`."""
+
+    _log = Logger()
+    _NOBODY: Final = Receiver()
+    transport: Any  # ITCPTransport, or TLS over one: both are IConsumers, too
+
+    def __init__(self, limit: int) -> None:
+        self.receiver: Receiver = self._NOBODY
+        self._framer = Framer(limit)
+        self._gone = False
+        self._hung_up = False
+
+    @override
+    def connectionMade(self) -> None:
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        # We never stop on our own account, so this only tells us of the transport's room.
+        self.transport.registerProducer(self, True)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._hung_up:
+            return
+        receiver = self.receiver
+        receiver.turn_began()
+        try:
+            for payload in self._framer.feed(data):
+                self.receiver.frame_received(payload)
+                if self._hung_up:
+                    return
+        except ProtocolError as error:
+            self._log.error(
+                "hanging up on {server}: {error}", server=self.transport_peer, error=error
+            )
+            self.abort()
+            return
+        self.receiver.turn_ended()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = self._hung_up = True
+        receiver, self.receiver = self.receiver, self._NOBODY
+        receiver.connection_lost(reason)
+
+    @property
+    def transport_peer(self) -> object:
+        """The address at the other end."""
+        return self.transport.getPeer() if self.transport is not None else None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; they are dropped once the connection is gone."""
+        if not self._gone:
+            self.transport.write(data)
+
+    def lose(self) -> None:
+        """Close the connection when what was written has been sent."""
+        if not self._gone:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close the connection at once; frames that have come but were not read are dropped."""
+        self._hung_up = True
+        if not self._gone:
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    # IPushProducer: the transport tells how much room it has.
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough unsent bytes."""
+        self.receiver.room_changed(True)
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self.receiver.room_changed(False)
+
+    def stopProducing(self) -> None:
+        """The transport is going away; `connectionLost` says the rest."""

@@ -1,0 +1,64 @@
+"""SASL DIGEST-MD5, as ZooKeeper's servers with a JAAS configuration speak it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from puresasl.client import SASLClient, SASLError
+
+from zkservice.client.calls import BODY, call_for
+from zkservice.errors import SaslError
+from zkservice.wire.jute import decode
+from zkservice.wire.records import GetSASLRequest, SetSASLResponse
+
+if TYPE_CHECKING:
+    from zkservice.client.connection import Connection
+
+# SaslServerPrincipal and ZooKeeperSaslServer.java: constants, whatever the host is called.
+_SERVICE: Final = "zookeeper"
+_HOST: Final = "zk-sasl-md5"
+
+
+@dataclass(frozen=True)
+class DigestMD5:
+    """A user of the server's JAAS file."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+async def negotiate(connection: Connection, user: DigestMD5) -> None:
+    """Authenticate a connection, and see that the server knows the password, too.
+
+    Raises:
+        AuthFailedError: the server refuses the user.
+        SaslError: the server has no SASL, or did not prove who it is.
+    """
+    dialogue = SASLClient(
+        _HOST,
+        service=_SERVICE,
+        mechanism="DIGEST-MD5",
+        username=user.username,
+        password=user.password,
+        qops=[b"auth"],
+    )
+    token = b""
+    try:
+        while True:
+            challenge = await connection.call(
+                call_for(
+                    GetSASLRequest(token),
+                    None,
+                    lambda reply: decode(SetSASLResponse, reply, BODY).token,
+                )
+            )
+            if challenge is None:
+                raise SaslError(None, "the server is not configured for SASL (it has no JAAS file)")
+            token = dialogue.process(challenge)
+            if dialogue.complete:
+                return
+    except SASLError as error:
+        raise SaslError(None, f"the SASL dialogue failed: {error}") from error
+    finally:
+        dialogue.dispose()

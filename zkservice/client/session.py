@@ -1,0 +1,72 @@
+"""What a session is, on the client's side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zkservice.wire.records import ConnectRequest, ConnectResponse
+from zkservice.wire.session import Event, State, after
+
+NO_PASSWORD = bytes(16)
+
+
+@dataclass
+class Session:
+    """What we know of one session; a new session is a new object."""
+
+    requested_timeout: float  # seconds
+    id: int = 0
+    password: bytes = field(default=NO_PASSWORD, repr=False)
+    timeout: float = 0.0  # seconds, as the server has it; 0 until it has accepted us
+    last_zxid: int = 0
+    heard: float = 0.0  # when a server last spoke to us, in the reactor's seconds
+    state: State = State.CONNECTING
+    writable_seen: bool = False  # the id is one that a whole ensemble knows
+
+    def happened(self, event: Event) -> bool:
+        """Change the state; answers whether it is another one now."""
+        before, self.state = self.state, after(self.state, event)
+        return self.state is not before
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent."""
+        return self.state in (State.CONNECTED, State.READ_ONLY)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no way back."""
+        return self.state in (State.EXPIRED, State.AUTH_FAILED, State.CLOSED)
+
+    def hello(self, read_only: bool) -> ConnectRequest:
+        """What to say to a server."""
+        # A read-only server made the id up: no other server knows it.
+        known = self.writable_seen
+        return ConnectRequest(
+            protocol_version=0,
+            last_zxid_seen=self.last_zxid,
+            timeout=round(self.requested_timeout * 1000),
+            session_id=self.id if known else 0,
+            password=self.password if known else NO_PASSWORD,
+            read_only=read_only,
+        )
+
+    def resume(self, id: int, password: bytes) -> None:
+        """Be a session that somebody has begun before."""
+        self.id, self.password, self.writable_seen = id, password, True
+
+    def accepts(self, response: ConnectResponse) -> bool:
+        """Whether a server's answer means that the session lives.
+
+        A server that answers with the id of another session has lost ours.
+        """
+        if response.timeout <= 0:
+            return False
+        return not self.writable_seen or response.session_id == self.id
+
+    def accepted(self, response: ConnectResponse) -> None:
+        """Remember what a server has granted."""
+        self.id = response.session_id
+        self.password = response.password or NO_PASSWORD
+        self.timeout = response.timeout / 1000
+        self.writable_seen = self.writable_seen or not response.read_only

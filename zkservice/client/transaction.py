@@ -1,0 +1,135 @@
+"""Several writes that happen together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from zkservice.client.calls import BODY, Call
+from zkservice.client.creation import as_bytes, create_request
+from zkservice.errors import ProtocolError, ServerError, TransactionFailedError
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.multi import decode_results, encode_requests
+from zkservice.wire.paths import Chroot, validate
+from zkservice.wire.records import (
+    CheckVersionRequest,
+    Create2Response,
+    DeleteRequest,
+    ErrorResponse,
+    OpCode,
+    PathResponse,
+    SetDataRequest,
+    Stat,
+    StatResponse,
+)
+
+#: Of an operation: the path created, the new Stat, or None for a deletion or a check.
+Result = str | Stat | None
+
+Send = Callable[[Call, float | None], Deferred[list[Result]]]
+
+
+class Transaction:
+    """A list of writes; nothing is sent before `commit`."""
+
+    def __init__(self, chroot: Chroot, send: Send) -> None:
+        self._chroot = chroot
+        self._send = send
+        self._requests: list[Any] = []
+        self._paths: list[str] = []
+        self._committed = False
+
+    def create(
+        self,
+        path: str,
+        data: bytes | None = b"",
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+    ) -> None:
+        """Create a node; its result is the actual path.  Arguments as in the client's create."""
+        request = create_request(
+            self._chroot,
+            path,
+            data,
+            acl,
+            ephemeral=ephemeral,
+            sequence=sequence,
+            container=container,
+            ttl=ttl,
+        )
+        self._add(path, request)
+
+    def delete(self, path: str, version: int = -1) -> None:
+        """Delete a node; its result is None."""
+        self._add(path, DeleteRequest(self._at(path), version))
+
+    def set(self, path: str, data: bytes | None, version: int = -1) -> None:
+        """Set a node's data; its result is the new Stat."""
+        self._add(path, SetDataRequest(self._at(path), as_bytes(data), version))
+
+    def check(self, path: str, version: int = -1) -> None:
+        """Fail unless the node has this version (-1: unless it exists); its result is None."""
+        self._add(path, CheckVersionRequest(self._at(path), version))
+
+    def commit(self, *, timeout: float | None = None) -> Deferred[list[Result]]:
+        """Carry all of it out.
+
+        Args:
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            Fires with a result for each operation, in their order.  Cancelling it stops
+            the waiting, not the server.
+
+        Fails with:
+            TransactionFailedError: an operation failed, so none was carried out.
+            ConnectionLossError: whether it was carried out is not known.
+        """
+        self._check_open()
+        self._committed = True
+        call = Call(OpCode.MULTI, None, encode_requests(self._requests), self._read)
+        return self._send(call, timeout)
+
+    def _at(self, path: str) -> str:
+        return self._chroot.add(validate(path))
+
+    def _add(self, path: str, request: Any) -> None:
+        self._check_open()
+        self._requests.append(request)
+        self._paths.append(path)
+
+    def _check_open(self) -> None:
+        if self._committed:
+            raise RuntimeError("this transaction has been committed; begin a new one")
+
+    def _read(self, reply: bytes) -> list[Result]:
+        answers = decode_results(reply, BODY)
+        if len(answers) != len(self._requests):
+            raise ProtocolError(
+                None, f"{len(answers)} results for {len(self._requests)} operations"
+            )
+        codes = [answer.err if isinstance(answer, ErrorResponse) else 0 for answer in answers]
+        if any(codes):
+            raise self._failure(codes)
+        return [self._result(answer) for answer in answers]
+
+    def _failure(self, codes: list[int]) -> TransactionFailedError:
+        errors = tuple(
+            ServerError.from_code(code, path) if code else None
+            for code, path in zip(codes, self._paths, strict=True)
+        )
+        failed = next(index for index, code in enumerate(codes) if code)
+        return TransactionFailedError(failed, errors)
+
+    def _result(self, answer: Any) -> Result:
+        if isinstance(answer, PathResponse | Create2Response):
+            return self._chroot.strip(answer.path or "")
+        if isinstance(answer, StatResponse):
+            return answer.stat
+        return None
