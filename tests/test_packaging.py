@@ -1,0 +1,138 @@
+"""Tests of what is packaged, and of what imports what, as far as the checkout shows it.
+
+The three ways to install are tried for real by ``.ci/run``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.python.usage import Options
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice import errors
+
+ROOT = Path(errors.__file__).parent.parent
+PACKAGE = ROOT / "zkservice"
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module of the package, parsed."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield str(path.relative_to(ROOT)), ast.parse(path.read_text(), path.name)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The names of the modules that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None and node.level == 0, "relative imports are not used"
+            yield node.module
+
+
+def loaded(statement: str) -> set[str]:
+    """The modules that a fresh Python has loaded after a statement."""
+    script = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+class PackageTests(SynchronousTestCase):
+    """What an installation is made of."""
+
+    def test_every_folder(self) -> None:
+        """Every folder with modules in it is a package, so that it is installed."""
+        folders = {path.parent for path in PACKAGE.rglob("*.py")}
+        self.assertEqual([one for one in folders if not (one / "__init__.py").exists()], [])
+
+    def test_typed(self) -> None:
+        """The package says that it is typed."""
+        self.assertTrue((PACKAGE / "py.typed").exists())
+
+    def test_license(self) -> None:
+        """The licence is there to be shipped."""
+        self.assertIn("Permission is hereby granted", (ROOT / "LICENSE").read_text())
+
+    def test_root(self) -> None:
+        """``import zkservice`` loads nothing, and the lowest layers load no Twisted."""
+        self.assertNotIn("twisted", loaded("import zkservice"))
+        for layer in ("wire.records", "wire.watches", "http11", "tree", "errors"):
+            names = loaded(f"import zkservice.{layer}")
+            # "zope" alone says nothing: packages of that family make it as Python starts.
+            self.assertTrue({"twisted", "zope.interface"}.isdisjoint(names), layer)
+
+    def test_dependencies(self) -> None:
+        """Every package that is imported is asked for in pyproject.toml."""
+        declared = {
+            re.sub(r"[-_.]+", "-", name).lower()
+            for name in re.findall(
+                r'^\s*(?:paste = \[)?"([A-Za-z0-9._-]+)', _dependencies(), re.MULTILINE
+            )
+        }
+        owners = packages_distributions()
+        strangers = {
+            (path, name)
+            for path, tree in modules()
+            for name in {full.partition(".")[0] for full in imported(tree)}
+            if name not in sys.stdlib_module_names
+            and name != "zkservice"
+            and declared.isdisjoint(
+                re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(name, [name])
+            )
+        }
+        self.assertEqual(strangers, set())
+
+
+def _dependencies() -> str:
+    """The lists of what is needed at run time, extras for users included."""
+    text = (ROOT / "pyproject.toml").read_text()
+    needed = text.partition("\ndependencies = [")[2].partition("\n]")[0]
+    paste = re.search(r"^paste = .*$", text, re.MULTILINE)
+    metrics = re.search(r"^metrics = .*$", text, re.MULTILINE)
+    extras = [match.group() for match in (paste, metrics) if match]
+    words = [word for line in extras for word in re.findall(r'"[^"]+"', line)]
+    return needed + "\n" + "\n".join(words)
+
+
+class PluginTests(SynchronousTestCase):
+    """The names that twistd knows."""
+
+    def makers(self) -> dict[str, Any]:
+        """Our commands among all that twistd finds."""
+        found: list[Any] = list(getPlugins(IServiceMaker))
+        return {one.tapname: one for one in found if one.module.startswith("zkservice.")}
+
+    def test_found(self) -> None:
+        """twistd finds both commands."""
+        self.assertEqual(set(self.makers()), {"zkserve", "zkembedded"})
+
+    def test_usable(self) -> None:
+        """What it finds has options and makes services."""
+        for name, maker in self.makers().items():
+            module = import_module(maker.module)
+            self.assertTrue(issubclass(module.Options, Options), name)
+            self.assertTrue(callable(module.makeService), name)
+
+    def test_no_package(self) -> None:
+        """The plugin's folders are pieces of Twisted's: an __init__.py would hide all others."""
+        self.assertEqual(list((ROOT / "twisted").rglob("__init__.py")), [])
+
+    def test_imports_nothing(self) -> None:
+        """``twistd --help`` imports none of our modules."""
+        plugin = ROOT / "twisted" / "plugins" / "zkservice_plugins.py"
+        names = set(imported(ast.parse(plugin.read_text())))
+        self.assertEqual(names, {"twisted.application.service"})
