@@ -8,6 +8,8 @@ from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from zkservice.service.health import HealthSettings
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -57,6 +59,10 @@ class Config:
     #: registered instead of what ``listen`` says, where others see another address
     advertise: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
+    #: what the znode is called and holds: a name in `zkservice.registry.PAYLOADS`
+    payload: str = "properties"
+    #: None: it is taken to be well as long as it listens
+    health: HealthSettings | None = None
     #: worker threads for the application
     threads: int = 4
     #: how long ZooKeeper keeps the address of a process that is silent

@@ -1,0 +1,195 @@
+"""What ``twistd zkserve`` does on any ZooKeeper, with real processes and an independent client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from kazoo.client import KazooClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.processes import (
+    Twistd,
+    fetch,
+    free_port,
+    quiet_kazoo,
+    wait_for,
+)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples")
+FLASK = os.path.join(EXAMPLES, "flask_app.py")
+PROVIDERS = "/svc/providers"
+
+
+class ServeContract(SynchronousTestCase):
+    """What holds on any ZooKeeper; subclasses say which."""
+
+    def make_server(self) -> Any:
+        """A ZooKeeper that is not started yet."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """A running ZooKeeper, and an independent client."""
+        self.server = self.make_server()
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        self.kazoo = self.independent_client()
+
+    def independent_client(self) -> KazooClient:
+        """A started kazoo client."""
+        client = quiet_kazoo(self.server.connection_string)
+        client.start(15)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        return client
+
+    def serve(self, *words: str, app: str = FLASK, session: int = 1500) -> Twistd:
+        """A ``twistd zkserve`` that ends with the test."""
+        process = Twistd(
+            self.mktemp(),
+            "zkserve",
+            *("--zookeeper", self.server.connection_string, "--path", PROVIDERS),
+            *("--session-timeout", str(session), *words, app),
+        )
+        self.addCleanup(process.end)
+        return process
+
+    def registered(self) -> list[str]:
+        """The addresses under the path."""
+        if not self.kazoo.exists(PROVIDERS):
+            return []
+        return sorted(self.kazoo.get_children(PROVIDERS))
+
+    def wait_registered(self, seconds: float = 15.0) -> str:
+        """The one address under the path."""
+        return wait_for("an address is registered", self.registered, seconds)[0]
+
+    def owner(self, address: str) -> int:
+        """The session that owns an address; 0 if there is none."""
+        stat = self.kazoo.exists(f"{PROVIDERS}/{address}")
+        return 0 if stat is None else int(stat.ephemeralOwner)
+
+    def test_served_registered_and_gone(self) -> None:
+        """A Flask application is found, answers, and is gone within a second of SIGTERM."""
+        process = self.serve("--host", "127.0.0.1", "--property", "color=blue")
+        served = process.wait_for_log(r"Serving on (\S+)").group(1)
+        address = self.wait_registered()
+        self.assertEqual(served, address)
+        data, stat = self.kazoo.get(f"{PROVIDERS}/{address}")
+        self.assertEqual(json.loads(data), {"pid": process.pid, "color": "blue"})
+        self.assertNotEqual(stat.ephemeralOwner, 0)
+        (acl,), _ = self.kazoo.get_acls(f"{PROVIDERS}/{address}")
+        self.assertEqual((acl.perms, acl.id.scheme, acl.id.id), (1, "world", "anyone"))
+        status, body = fetch(address)
+        self.assertEqual(status, 200)
+        self.assertIn(b"Flask", body)
+        process.signal(signal.SIGTERM)
+        wait_for("the node is gone", lambda: not self.registered(), 1.0)
+        self.assertEqual(process.wait(), 0, process.log())
+        self.assertNotIn("Traceback", process.log())
+
+    def test_blank_host(self) -> None:
+        """Without --host every outside address of the machine is registered, and answers."""
+        process = self.serve()
+        process.wait_for_log("Serving on")
+        for address in self.registered():
+            self.assertEqual(fetch(address)[0], 200)
+            self.assertGreater(self.owner(address), 0)
+
+    def test_monitor(self) -> None:
+        """The line protocol's address stands in the znode, and it answers."""
+        self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0")
+        address = self.wait_registered()
+        properties = json.loads(self.kazoo.get(f"{PROVIDERS}/{address}")[0])
+        host, _, port = properties["monitor"].rpartition(":")
+        answers = {}
+        for command in ("help", "servers", "status", f"servers {PROVIDERS}"):
+            with socket.create_connection((host, int(port)), 5) as monitor:
+                monitor.sendall(command.encode() + b"\n")
+                answers[command] = b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
+        self.assertIn("status", answers["help"])
+        (server,) = json.loads(answers["servers"])
+        self.assertEqual(
+            (server["address"], server["path"], server["pid"]),
+            (address, PROVIDERS, properties["pid"]),
+        )
+        self.assertEqual(answers[f"servers {PROVIDERS}"].strip(), address)
+        status = json.loads(answers["status"])
+        self.assertEqual((status["registration"], status["session"]), ("registered", "connected"))
+
+    def test_stopped_until_expiry(self) -> None:
+        """After SIGSTOP past the expiry and SIGCONT it is back within 2 s, with a new owner."""
+        process = self.serve("--host", "127.0.0.1")
+        address = self.wait_registered()
+        owner = self.owner(address)
+        process.signal(signal.SIGSTOP)
+        wait_for("the session has expired", lambda: not self.owner(address), 10.0)
+        process.signal(signal.SIGCONT)
+        new = wait_for("it is registered again", lambda: self.owner(address), 2.0)
+        self.assertNotEqual(new, owner)
+        self.assertEqual(fetch(address)[0], 200)
+
+    def test_zookeeper_restarted(self) -> None:
+        """ZooKeeper goes and comes with its data: served throughout, registered afterwards."""
+        process = self.serve("--host", "127.0.0.1")
+        address = self.wait_registered()
+        self.server.stop()
+        for _ in range(20):
+            self.assertEqual(fetch(address)[0], 200)
+            time.sleep(0.1)
+        self.server.start()
+        self.kazoo = self.independent_client()
+        wait_for("it is registered", lambda: self.registered() == [address])
+        # Past the end of any earlier session it is still there.
+        time.sleep(3.0)
+        self.assertEqual(self.registered(), [address])
+        self.assertEqual(fetch(address)[0], 200)
+        process.signal(signal.SIGTERM)
+        wait_for("the node is gone", lambda: not self.registered(), 1.0)
+        self.assertEqual(process.wait(), 0, process.log())
+
+    def test_zookeeper_absent_at_start(self) -> None:
+        """Served at once without ZooKeeper, registered when it comes."""
+        self.kazoo.stop()
+        self.server.stop()
+        port = free_port()
+        process = self.serve("--host", "127.0.0.1", "--port", str(port))
+        address = f"127.0.0.1:{port}"
+        process.wait_for_log(r"Serving on \S+, but not registered", 10.0)
+        self.assertEqual(fetch(address)[0], 200)
+        self.server.start()
+        self.kazoo = self.independent_client()
+        wait_for("it is registered", lambda: self.registered() == [address])
+        process.wait_for_log(rf"Serving on {address}\n")
+
+    def test_killed_and_started_again(self) -> None:
+        """After kill -9 the same address is the new process's, and stays when the old dies."""
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        first = self.serve("--host", "127.0.0.1", "--port", str(port), session=3000)
+        self.wait_registered()
+        owner = self.owner(address)
+        first.signal(signal.SIGKILL)
+        first.wait()
+        second = self.serve("--host", "127.0.0.1", "--port", str(port), session=3000)
+        second.wait_for_log("Serving on")
+        new = self.owner(address)
+        self.assertNotEqual(new, owner)
+        self.assertEqual(json.loads(self.kazoo.get(f"{PROVIDERS}/{address}")[0])["pid"], second.pid)
+        end = time.monotonic() + 5.0
+        while time.monotonic() < end:
+            self.assertEqual(self.owner(address), new)
+            time.sleep(0.05)
+        self.assertEqual(fetch(address)[0], 200)
+
+    def test_deleted_by_an_operator(self) -> None:
+        """A node that is deleted under a running process comes back, its parents too."""
+        self.serve("--host", "127.0.0.1")
+        address = self.wait_registered()
+        self.kazoo.delete("/svc", recursive=True)
+        wait_for("it is registered again", lambda: self.registered() == [address], 2.0)

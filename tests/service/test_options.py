@@ -1,0 +1,110 @@
+"""Tests for `zkservice.service.options`."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.options import CONNECTION_STRING, Options
+
+
+class OptionsTests(SynchronousTestCase):
+    """From words to a `Config`."""
+
+    def setUp(self) -> None:
+        """No connection string in the environment."""
+        self.patch(os, "environ", {k: v for k, v in os.environ.items() if k != CONNECTION_STRING})
+
+    def parse(self, *words: str) -> Config:
+        """What a command line means."""
+        options = Options()
+        options.parseOptions([*words, "m:app"])
+        return options.config
+
+    def refused(self, *words: str) -> str:
+        """Why a command line is refused."""
+        with self.assertRaises(UsageError) as caught:
+            self.parse("--path", "/svc", *words)
+        return str(caught.exception)
+
+    def test_defaults(self) -> None:
+        """All addresses, a port of the system's, ten seconds, the embedded ZooKeeper."""
+        self.assertEqual(
+            self.parse("--path", "/svc/providers"),
+            Config(
+                application="m:app",
+                path="/svc/providers",
+                zookeeper=ZooKeeperAt(None, assumed=True),
+                listen=(Listen("tcp:0", ""),),
+                threads=4,
+                session_timeout=10.0,
+            ),
+        )
+
+    def test_milliseconds(self) -> None:
+        """Times are milliseconds here and seconds behind."""
+        config = self.parse(
+            "--path", "/p", "--session-timeout", "1500", "--drain-wait", "1", "--drain-timeout", "0"
+        )
+        self.assertEqual(
+            (config.session_timeout, config.drain_wait, config.drain_timeout), (1.5, 0.001, 0.0)
+        )
+
+    def test_properties(self) -> None:
+        """A value is a string as it stands, or any JSON behind ``:=``."""
+        config = self.parse(
+            "--path", "/p", "--property", "v=1.10", "--property", "w:=[1, 2]", "--property", "u=a=b"
+        )
+        self.assertEqual(config.properties, {"v": "1.10", "w": [1, 2], "u": "a=b"})
+
+    def test_zookeeper(self) -> None:
+        """Servers, the embedded one, and the embedded one with a folder."""
+        for given, expected in {
+            "h1:1,h2/ch": ZooKeeperAt("h1:1,h2/ch"),
+            "embedded": ZooKeeperAt(None),
+            "embedded:data": ZooKeeperAt(None, os.path.abspath("data")),
+        }.items():
+            self.assertEqual(self.parse("--path", "/p", "-z", given).zookeeper, expected)
+
+    def test_environment(self) -> None:
+        """zc.zk's environment variable counts unless an option is given."""
+        os.environ[CONNECTION_STRING] = "h:1"
+        self.assertEqual(self.parse("--path", "/p").zookeeper, ZooKeeperAt("h:1"))
+        self.assertEqual(self.parse("--path", "/p", "-z", "i:2").zookeeper, ZooKeeperAt("i:2"))
+
+    def test_host_and_port(self) -> None:
+        """A host is listened on and registered as it is written, IPv6 too."""
+        config = self.parse("--path", "/p", "--host", "::1", "--port", "80")
+        self.assertEqual(config.listen, (Listen("tcp:80:interface=\\:\\:1", "::1"),))
+
+    def test_listen(self) -> None:
+        """Endpoints, several, instead of host and port."""
+        config = self.parse("--path", "/p", "--listen", "tcp:1", "--listen", "unix:/tmp/s")
+        self.assertEqual(config.listen, (Listen("tcp:1"), Listen("unix:/tmp/s")))
+
+    def test_refusals(self) -> None:
+        """What is wrong is named, and what to do instead."""
+        for words, expected in {
+            ("--threads", "0"): "--threads must be at least 1",
+            ("--session-timeout", "0"): "--session-timeout must be at least 1",
+            ("--drain-wait", "-1"): "--drain-wait must not be negative",
+            ("--port", "65536"): "--port must be from 0 to 65535",
+            ("--zookeeper", "h:x"): "--zookeeper: the port of 'h:x'",
+            ("--property", "x"): "write NAME=VALUE",
+            ("--property", "x:={"): "the value is no JSON",
+            ("--listen", "tpc:80"): "Unknown endpoint type",
+            ("--listen", "tcp:1", "--port", "2"): "either --listen or",
+            ("--monitor", "nowhere"): "--monitor: 'nowhere' is no address",
+            ("--advertise", "x"): "--advertise: 'x' is no address",
+            ("--path", "svc"): "--path: 'svc' is no znode path",
+        }.items():
+            self.assertIn(expected, self.refused(*words))
+
+    def test_path_is_needed(self) -> None:
+        """Without a path there is nothing to register."""
+        with self.assertRaises(UsageError) as caught:
+            self.parse()
+        self.assertIn("--path is missing", str(caught.exception))

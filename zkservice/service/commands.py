@@ -1,0 +1,67 @@
+"""The commands of the line protocol: what this process serves and how it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from zkservice.registry import Registration
+from zkservice.service.availability import OPERATOR, Availability
+
+#: A command takes the words behind its name and answers a text.
+Command = Callable[[list[str]], str]
+
+
+def commands(
+    registrations: Callable[[], Iterable[Registration]],
+    status: Callable[[], Mapping[str, Any]],
+    availability: Availability,
+) -> dict[str, Command]:
+    """The commands of a service.
+
+    Args:
+        registrations: answers what is registered at the moment.
+        status: answers what ``status`` shows, by name.
+        availability: hears the operator's ``out`` and ``in``.
+    """
+
+    def servers(words: list[str]) -> str:
+        """servers [PATH]: the registered servers as JSON; under PATH, their addresses."""
+        if words:
+            return " ".join(
+                address
+                for one in registrations()
+                if one.parent == words[0]
+                for address in one.addresses
+            )
+        return json.dumps(
+            [
+                {**one.properties, "address": address, "path": one.parent}
+                for one in registrations()
+                for address in one.addresses
+            ],
+            sort_keys=True,
+        )
+
+    def show_status(words: list[str]) -> str:
+        """status: the state of the registration, the session and the workers, as JSON."""
+        return json.dumps(status(), sort_keys=True, default=_plain)
+
+    def out(words: list[str]) -> str:
+        """out [REASON]: deregister, but serve on, until 'in'."""
+        reason = " ".join(words) or "taken out through the monitor"
+        availability.object(OPERATOR, reason)
+        return f"out: {reason}"
+
+    def put_in(words: list[str]) -> str:
+        """in: register again after 'out'."""
+        availability.consent(OPERATOR)
+        return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
+
+    return {"servers": servers, "status": show_status, "out": out, "in": put_in}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -1,0 +1,334 @@
+"""A served and registered application, from its start to its end.
+
+Start: listen, load the application, make the session, register.  Stop: deregister, go
+on serving until clients have heard of it, stop listening, finish what runs, close the
+session.  Nothing of the end waits for ever: each step has its bound, and a second
+signal cuts them all short.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.embedded import ZooKeeperServer
+from zkservice.errors import ConfigurationError, ZooKeeperError
+from zkservice.monitor import MonitorFactory
+from zkservice.registry import PAYLOADS, Registration, RegistrationState, register
+from zkservice.service.application import Application, load_application
+from zkservice.service.availability import HEALTH, Availability
+from zkservice.service.commands import commands
+from zkservice.service.config import Config
+from zkservice.service.health import HealthCheck, ask_http, ask_tcp
+from zkservice.service.listening import (
+    Door,
+    addresses_of,
+    client_endpoint_of,
+    endpoint_of,
+    listening_address,
+    open_port,
+)
+from zkservice.service.signals import take_signals_when_running
+from zkservice.service.systemd import Notifier
+from zkservice.web import HTTPFactory, Workers
+from zkservice.wire.hosts import DEFAULT_PORT
+from zkservice.wire.session import State
+
+#: Seconds to wait for ZooKeeper to hear that the address goes.
+DEREGISTER: Final = 2.0
+#: Seconds without a registration after which the log says so.
+STILL_WAITING: Final = 3.0
+
+
+class ServeService(Service):
+    """Serve an application as a `Config` says."""
+
+    log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, load: Callable[[], Application] | None = None
+    ) -> None:
+        self.config = config
+        self._load = load or partial(load_application, config.application)
+        self._reactor = reactor
+        self.workers = Workers(reactor, threads=config.threads)
+        self.availability = Availability()
+        self.health: HealthCheck | None = None
+        self.notifier = Notifier(os.environ, reactor)
+        self.factory: HTTPFactory | None = None
+        self._door = Door()
+        self.ports: list[IListeningPort] = []
+        self.embedded: ZooKeeperServer | None = None
+        self.client: ZooKeeperClient | None = None
+        self.registration: Registration | None = None
+        self._monitor_port: IListeningPort | None = None
+        self._embedded_port: IListeningPort | None = None
+        self._reminder: IDelayedCall | None = None
+        self._step: Deferred[Any] | None = None  # of the way down
+        self._hurried = False
+
+    # -- the way up --------------------------------------------------------------
+
+    @override
+    def privilegedStartService(self) -> None:
+        """Listen: twistd gives up root only after this."""
+        super().privilegedStartService()
+        self._or_exit(self._listen)
+
+    @override
+    def startService(self) -> None:
+        """Load the application, and begin to serve and to register it."""
+        super().startService()
+        take_signals_when_running(self._reactor, self._hurry)
+        self._or_exit(self._start)
+
+    def _or_exit(self, step: Any) -> None:
+        """Carry a step out; what is the user's to mend ends the process with one line."""
+        try:
+            step()
+        except ConfigurationError as error:
+            # To stderr, which twistd writes to the log as well.
+            raise SystemExit(f"zkserve: {error}") from None
+
+    def _listen(self) -> None:
+        for listen in self.config.listen:
+            self.ports.append(open_port(self._reactor, listen.endpoint, self._door))
+
+    def _start(self) -> None:
+        if not self.ports:
+            self._listen()
+        addresses = self._addresses()
+        self.factory = HTTPFactory(self._load(), self.workers, reactor=self._reactor)
+        self._door.opens_to = self.factory
+        self.workers.start()
+        hosts = self.config.zookeeper.hosts or self._start_embedded()
+        self.client = ZooKeeperClient(hosts, self.config.session_timeout, reactor=self._reactor)
+        self.client.subscribe(self._session_changed)
+        self.client.connect().addErrback(self._cannot_connect)
+        self.registration = register(
+            self.client,
+            self.config.path,
+            addresses,
+            self._properties(),
+            payload=PAYLOADS[self.config.payload],
+            clock=self._reactor,
+        )
+        self.registration.subscribe(self._registration_changed)
+        self._start_health()
+        self.availability.govern(self.registration)
+        self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting, hosts)
+
+    def _addresses(self) -> tuple[str, ...]:
+        found = self.config.advertise or tuple(
+            address
+            for listen, port in zip(self.config.listen, self.ports, strict=True)
+            for address in addresses_of(listen, port)
+        )
+        if not found:
+            raise ConfigurationError(
+                "nothing that is listened on has an address that others can connect to; "
+                "say with --advertise HOST:PORT what to register"
+            )
+        return found
+
+    def _properties(self) -> dict[str, Any]:
+        """What is stored with the address, ``monitor`` among it."""
+        properties = dict(self.config.properties)
+        if self.config.monitor is not None:
+            factory = MonitorFactory(commands(self._registrations, self.status, self.availability))
+            endpoint = endpoint_of(self.config.monitor)
+            self._monitor_port = open_port(self._reactor, endpoint, factory)
+            properties["monitor"] = listening_address(self._monitor_port)
+        return properties
+
+    def _start_health(self) -> None:
+        """Ask the application itself, if that was wanted; until it answers it is not registered."""
+        settings = self.config.health
+        if settings is None:
+            return
+        listening = zip(self.config.listen, self.ports, strict=True)
+        endpoint = clientFromString(self._reactor, client_endpoint_of(listening))
+        if settings.path is None:
+            ask = partial(ask_tcp, endpoint)
+        else:
+            ask = partial(ask_http, self._reactor, endpoint, settings.path)
+        self.availability.object(HEALTH, "health: no answer yet")
+        self.health = HealthCheck(settings, ask, self._health_changed, self._reactor)
+        self._reactor.callWhenRunning(self.health.start)
+
+    def _health_changed(self, good: bool, reason: str) -> None:
+        if good:
+            self.log.info("Health: well")
+            self.availability.consent(HEALTH)
+        else:
+            self.log.warn("Health: ill ({reason}); the address is taken away", reason=reason)
+            self.availability.object(HEALTH, f"health: {reason}")
+
+    def _start_embedded(self) -> str:
+        """Start the embedded ZooKeeper; answers its connection string."""
+        at = self.config.zookeeper
+        self.embedded = ZooKeeperServer(self._reactor, data_dir=at.data_dir)
+        self.embedded.start()
+        factory = self.embedded.factory
+        try:
+            self._embedded_port = open_port(
+                self._reactor, f"tcp:{DEFAULT_PORT}:interface=127.0.0.1", factory
+            )
+        except ConfigurationError:
+            self._embedded_port = open_port(self._reactor, "tcp:0:interface=127.0.0.1", factory)
+        hosts = listening_address(self._embedded_port)
+        self.log.warn(
+            "{why}: the embedded ZooKeeper runs in this process at {hosts}; its data is {where}; "
+            "it is no ensemble: name your own with --zookeeper",
+            why="No --zookeeper was given" if at.assumed else "As asked for",
+            hosts=hosts,
+            where=f"in {at.data_dir}" if at.data_dir else "in memory, and gone with the process",
+        )
+        return hosts
+
+    def _cannot_connect(self, failure: Any) -> None:
+        if failure.check(ZooKeeperError, CancelledError) is None:
+            self.log.failure("connecting to ZooKeeper failed", failure)
+        elif self.running:
+            self.fail(f"ZooKeeper: {failure.value}")
+
+    def fail(self, reason: str) -> None:
+        """End the process in good order, but with exit code 1."""
+        self.log.critical("{reason}", reason=reason)
+        sys.stderr.write(f"zkserve: {reason}\n")
+        # twistd has no way to say this: it exits with 0 when the reactor was stopped.
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    # -- what happens meanwhile ------------------------------------------------------
+
+    def _session_changed(self, state: State) -> None:
+        if state is State.SUSPENDED:
+            self.log.warn("The connection to ZooKeeper is lost; serving on while it is sought")
+        elif state is State.EXPIRED:
+            self.log.warn("The ZooKeeper session has expired; a new one will be made")
+
+    def _registration_changed(self, state: RegistrationState, reason: str) -> None:
+        if state is RegistrationState.REGISTERED:
+            self._cancel_reminder()
+            self.log.info("Serving on {addresses}", addresses=self._served())
+            self.notifier.ready(f"Serving on {self._served()}")
+
+    def _still_waiting(self, hosts: str) -> None:
+        self._reminder = None
+        assert self.registration is not None
+        self.log.warn(
+            "Serving on {addresses}, but not registered: {state} {reason}at {hosts}; "
+            "it is registered as soon as that is possible",
+            addresses=self._served(),
+            state=self.registration.state.value,
+            reason=f"({self.registration.reason}) " if self.registration.reason else "",
+            hosts=hosts,
+        )
+
+    def _served(self) -> str:
+        return ", ".join(self._addresses())
+
+    def _cancel_reminder(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
+
+    def _registrations(self) -> list[Registration]:
+        return [] if self.registration is None else [self.registration]
+
+    def status(self) -> dict[str, Any]:
+        """The state of everything, as plain values."""
+        answer: dict[str, Any] = {
+            "pid": os.getpid(),
+            "addresses": list(self._addresses()),
+            "path": self.config.path,
+            "workers": self.workers.statistics(),
+        }
+        if self.factory is not None:
+            answer["http"] = self.factory.statistics()
+        if self.registration is not None:
+            answer["registration"] = self.registration.state.name.lower()
+            answer["reason"] = self.registration.reason
+        if self.client is not None:
+            answer["session"] = self.client.state.name.lower()
+            answer["zookeeper"] = str(self.client.server)
+        return answer
+
+    # -- the way down --------------------------------------------------------------------
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        """Deregister, drain, close; fires when all of it is done or its time is up."""
+        super().stopService()
+        self._cancel_reminder()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        config = self.config
+        self.notifier.stopping()
+        if self.health is not None:
+            self.health.stop()
+        registered = self._deregisters()
+        if registered is not None:
+            await self._bounded("deregistering", registered, DEREGISTER)
+            await self._bounded("", self._wait(config.drain_wait), config.drain_wait + 1)
+        for port in self.ports:
+            await self._bounded("closing a port", maybeDeferred(port.stopListening), DEREGISTER)
+        if self.factory is not None:
+            timeout = 0 if self._hurried else config.drain_timeout
+            self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)
+            await self._bounded("draining", self.factory.drain(timeout), timeout + 1)
+        await self._bounded("stopping the workers", self.workers.stop(1.0), 2.0)
+        if self.client is not None:
+            await self._bounded("closing the session", self.client.close(), DEREGISTER)
+        for extra in (self._monitor_port, self._embedded_port):
+            if extra is not None:
+                await self._bounded("closing a port", maybeDeferred(extra.stopListening), 1.0)
+        if self.embedded is not None:
+            await self._bounded("stopping ZooKeeper", maybeDeferred(self.embedded.stop), 2.0)
+        self.notifier.stop()
+        self.log.info("Stopped")
+
+    def _deregisters(self) -> Deferred[Any] | None:
+        """Withdraw the registration; None if nobody can have seen it."""
+        if self.registration is None:
+            return None
+        seen = self.registration.state is RegistrationState.REGISTERED
+        done = self.registration.unregister()
+        return done if seen else None
+
+    def _wait(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, 0 if self._hurried else seconds, lambda: None)
+
+    async def _bounded(self, what: str, step: Deferred[Any], seconds: float) -> None:
+        """Wait for a step of the way down, but neither for ever nor for its success."""
+        self._step = step
+        try:
+            await step.addTimeout(0.01 if self._hurried else seconds, self._reactor)
+        except Exception as error:  # noqa: BLE001 - the way down goes on
+            self.log.warn("{what} was cut short: {error!r}", what=what, error=error)
+        finally:
+            self._step = None
+
+    def _hurry(self) -> None:
+        """A second signal: cut everything short."""
+        self.log.warn("Asked twice: stopping at once")
+        self._hurried = True
+        if self.factory is not None:
+            self.factory.drain(0)
+        if self._step is not None:
+            self._step.cancel()

@@ -1,0 +1,212 @@
+"""The command line of ``twistd zkserve``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, ClassVar
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorCore
+from twisted.python.usage import Options as BaseOptions
+from twisted.python.usage import UsageError
+from typing_extensions import override
+
+from zkservice.errors import AddressError, InvalidHostsError, InvalidPathError
+from zkservice.registry import PAYLOADS, parse_address
+from zkservice.service.application import absolute_spec
+from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.health import HealthSettings
+from zkservice.wire.hosts import parse_hosts
+from zkservice.wire.paths import validate
+
+#: Where zc.zk's users keep their connection string.
+CONNECTION_STRING = "ZC_ZK_CONNECTION_STRING"
+
+
+class Options(BaseOptions):
+    """What a user may say; `config` answers what it means."""
+
+    synopsis = "[options] --path PATH APP"
+    longdesc = (
+        "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
+        "with a global named 'application', 'module:callable', or 'config:deploy.ini#name'."
+    )
+
+    optParameters: ClassVar[list[Any]] = [
+        ["path", "p", None, "The znode under which to register; required."],
+        [
+            "zookeeper",
+            "z",
+            None,
+            "HOST:PORT,.../CHROOT, or 'embedded', or 'embedded:FOLDER' to keep its data.  "
+            f"[default: ${CONNECTION_STRING}, else embedded]",
+        ],
+        ["host", None, "", "The address to listen on and to register; blank: all of them."],
+        ["port", None, 0, "The port; 0: the system picks one.", int],
+        ["format", None, "properties", "What to store: properties, serverset or curator."],
+        ["health", None, None, "Register only while this HTTP path answers 2xx or 3xx."],
+        ["health-interval", None, 2_000, "Milliseconds between two health checks.", int],
+        ["health-timeout", None, 1_000, "Milliseconds that an answer may take.", int],
+        ["health-rise", None, 2, "Good answers in a row that bring the address back.", int],
+        ["health-fall", None, 3, "Bad answers in a row that take the address away.", int],
+        ["threads", "t", 4, "Worker threads for the application.", int],
+        ["session-timeout", None, 10_000, "Milliseconds before a silent process is out.", int],
+        ["monitor", "m", None, "HOST:PORT or a socket's path for the line protocol."],
+        ["drain-wait", None, 500, "Milliseconds to serve on after deregistering.", int],
+        ["drain-timeout", None, 30_000, "Milliseconds for running requests to finish.", int],
+    ]
+
+    optFlags: ClassVar[list[Any]] = [
+        ["health-tcp", None, "Register only while a TCP connection can be made."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["advertise"] = []
+        self["properties"] = {}
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen at a Twisted server endpoint (repeatable), instead of --host and --port."""
+        try:
+            # Parsing needs a reactor only as something to listen with later.
+            serverFromString(IReactorCore, endpoint)
+        except (ValueError, TypeError, LookupError, OSError) as error:
+            raise UsageError(
+                f"--listen {endpoint!r} is no Twisted server endpoint such as "
+                f"'tcp:8080:interface=127.0.0.1': {error}"
+            ) from None
+        self["listen"].append(endpoint)
+
+    def opt_advertise(self, address: str) -> None:
+        """Register HOST:PORT (repeatable) instead of the addresses that are listened on."""
+        try:
+            parse_address(address)
+        except AddressError as error:
+            raise UsageError(f"--advertise: {error}") from None
+        self["advertise"].append(address)
+
+    def opt_property(self, pair: str) -> None:
+        """Store NAME=VALUE (repeatable) with the address: a string; NAME:=JSON: any value."""
+        name, equals, value = pair.partition("=")
+        typed = name.endswith(":")
+        name = name.removesuffix(":").strip()
+        if not equals or not name:
+            raise UsageError(f"--property {pair!r}: write NAME=VALUE or NAME:=JSON")
+        self["properties"][name] = _json(pair, value) if typed else value
+
+    def parseArgs(self, app: str) -> None:  # type: ignore[override]  # noqa: N802
+        """Take the application."""
+        self["application"] = app
+
+    @override
+    def postOptions(self) -> None:
+        """Refuse what cannot be done, before anything starts."""
+        self["config"] = self._config()
+
+    @property
+    def config(self) -> Config:
+        """What was asked for."""
+        config: Config = self["config"]
+        return config
+
+    def _config(self) -> Config:
+        if self["path"] is None:
+            raise UsageError("--path is missing: the znode under which to register the address")
+        for name in _POSITIVE:
+            if self[name] < 1:
+                raise UsageError(f"--{name} must be at least 1, not {self[name]}")
+        for name in ("drain-wait", "drain-timeout"):
+            if self[name] < 0:
+                raise UsageError(f"--{name} must not be negative, as {self[name]} is")
+        return Config(
+            application=absolute_spec(self["application"]),
+            path=_checked("--path", validate, self["path"]),
+            zookeeper=self._zookeeper(),
+            listen=self._listen(),
+            advertise=tuple(self["advertise"]),
+            properties=dict(self["properties"]),
+            payload=self._payload(),
+            health=self._health(),
+            threads=self["threads"],
+            session_timeout=self["session-timeout"] / 1000,
+            monitor=self._monitor(),
+            drain_wait=self["drain-wait"] / 1000,
+            drain_timeout=self["drain-timeout"] / 1000,
+        )
+
+    def _zookeeper(self) -> ZooKeeperAt:
+        given = self["zookeeper"] or os.environ.get(CONNECTION_STRING)
+        if not given:
+            return ZooKeeperAt(None, assumed=True)
+        kind, colon, folder = given.partition(":")
+        if kind == "embedded":
+            return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
+        name = "--zookeeper" if self["zookeeper"] else CONNECTION_STRING
+        _checked(name, parse_hosts, given)
+        return ZooKeeperAt(given)
+
+    def _listen(self) -> tuple[Listen, ...]:
+        if not 0 <= self["port"] <= 65535:
+            raise UsageError(f"--port must be from 0 to 65535, not {self['port']}")
+        if not self["listen"]:
+            return (Listen.tcp(self["host"], self["port"]),)
+        if self["host"] or self["port"]:
+            raise UsageError("give either --listen or --host and --port")
+        return tuple(Listen(endpoint) for endpoint in self["listen"])
+
+    def _payload(self) -> str:
+        if self["format"] not in PAYLOADS:
+            known = ", ".join(PAYLOADS)
+            raise UsageError(f"--format {self['format']!r} is not known; there are {known}")
+        return str(self["format"])
+
+    def _health(self) -> HealthSettings | None:
+        path = self["health"]
+        if path is None and not self["health-tcp"]:
+            return None
+        if path is not None:
+            if self["health-tcp"]:
+                raise UsageError("give either --health or --health-tcp")
+            if not path.startswith("/") or not path.isascii() or not path.isprintable():
+                raise UsageError(f"--health {path!r} is no HTTP path; it begins with a slash")
+        return HealthSettings(
+            path,
+            interval=self["health-interval"] / 1000,
+            timeout=self["health-timeout"] / 1000,
+            rise=self["health-rise"],
+            fall=self["health-fall"],
+        )
+
+    def _monitor(self) -> str | None:
+        given = self["monitor"]
+        if given is None or "/" in given:
+            return None if given is None else os.path.abspath(given)
+        _checked("--monitor", parse_address, given)
+        return str(given)
+
+
+_POSITIVE = (
+    "threads",
+    "session-timeout",
+    "health-interval",
+    "health-timeout",
+    "health-rise",
+    "health-fall",
+)
+
+
+def _checked(name: str, check: Any, value: str) -> str:
+    try:
+        check(value)
+    except (InvalidPathError, InvalidHostsError, AddressError) as error:
+        raise UsageError(f"{name}: {error}") from None
+    return value
+
+
+def _json(pair: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--property {pair!r}: the value is no JSON: {error}") from None

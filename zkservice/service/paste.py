@@ -1,0 +1,136 @@
+"""``[server:main] use = egg:zkservice``: the service as a PasteDeploy server.
+
+The keys are zc.zkzopeserver's; all are strings, times are milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.logger import STDLibLogObserver, globalLogPublisher
+
+from zkservice.errors import AddressError, ConfigurationError, InvalidHostsError, InvalidPathError
+from zkservice.registry import parse_address
+from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.lifecycle import ServeService
+from zkservice.wire.hosts import parse_hosts
+from zkservice.wire.paths import validate
+
+_KEYS: Final = frozenset(
+    [
+        "host",
+        "loggers",
+        "monitor_server",
+        "path",
+        "port",
+        "session_timeout",
+        "threads",
+        "zookeeper",
+        "zservertracelog",
+    ]
+)
+
+
+def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None:
+    """Serve an application until a signal ends the process (entry point paste.server_runner).
+
+    Raises:
+        SystemExit: with one line, if a key is wrong or something cannot be started.
+    """
+    try:
+        config = config_of(keys)
+        configure_loggers(keys.get("loggers", ""))
+    except ConfigurationError as error:
+        raise SystemExit(f"zkservice: {error}") from None
+    from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
+
+    run(ServeService(config, reactor, lambda: app), reactor)
+
+
+def run(service: ServeService, reactor: Any) -> None:
+    """Run a service and the reactor, logging through `logging`."""
+    observer = STDLibLogObserver("zkservice")
+    globalLogPublisher.addObserver(observer)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+    globalLogPublisher.removeObserver(observer)
+
+
+def config_of(keys: Mapping[str, str]) -> Config:
+    """What the keys of the section mean.
+
+    Raises:
+        ConfigurationError: a key is unknown, missing or wrong.
+    """
+    unknown = sorted(set(keys) - _KEYS)
+    if unknown:
+        known = ", ".join(sorted(_KEYS))
+        raise ConfigurationError(f"unknown key {', '.join(unknown)}; there are {known}")
+    for key in ("zookeeper", "path"):
+        if not keys.get(key):
+            raise ConfigurationError(f"the key {key!r} is missing")
+    try:
+        return Config(
+            application="the Paste application",
+            path=validate(keys["path"]),
+            zookeeper=_zookeeper(keys["zookeeper"]),
+            listen=(Listen.tcp(keys.get("host", ""), _number(keys, "port", 0)),),
+            threads=max(1, _number(keys, "threads", 1)),
+            session_timeout=_number(keys, "session_timeout", 10_000) / 1000,
+            monitor=_monitor(keys.get("monitor_server", "")),
+        )
+    except (InvalidPathError, InvalidHostsError, AddressError) as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _zookeeper(text: str) -> ZooKeeperAt:
+    kind, colon, folder = text.partition(":")
+    if kind == "embedded":
+        return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
+    parse_hosts(text)
+    return ZooKeeperAt(text)
+
+
+def _number(keys: Mapping[str, str], key: str, default: int) -> int:
+    text = keys.get(key) or str(default)
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigurationError(f"{key} = {text!r} is no whole number") from None
+
+
+def _monitor(text: str) -> str | None:
+    if not text:
+        return None
+    if "/" not in text:
+        parse_address(text)
+    return text
+
+
+def configure_loggers(text: str) -> None:
+    """Configure `logging`: a level's name, or a ZConfig text in which ``$$(`` is ``%(``."""
+    if not text:
+        return
+    if re.fullmatch(r"\w+", text):
+        level = logging.getLevelName(text.upper())
+        if not isinstance(level, int):
+            raise ConfigurationError(f"loggers = {text!r} is no level such as INFO or ZConfig text")
+        logging.basicConfig(level=level)
+        return
+    try:
+        from ZConfig import ConfigurationError as ZConfigError
+        from ZConfig import configureLoggers
+    except ImportError:
+        raise ConfigurationError(
+            "loggers is a ZConfig text, which needs ZConfig: pip install 'zkservice[paste]'"
+        ) from None
+    try:
+        configureLoggers(text.replace("$$(", "%("))
+    except ZConfigError as error:
+        raise ConfigurationError(f"loggers: {error}") from None
