@@ -1,0 +1,165 @@
+"""Tests of README.rst and docs: what they show is what happens.
+
+Examples with ``>>>`` are carried out here.  A whole program is carried out by a Python of
+its own, beside a real ``twistd zkserve``, with that one's address in the place of the
+address that the page shows.  Command lines are read by the options that they are for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils.core import publish_doctree
+from docutils.nodes import Element, reference, system_message
+from sybil import Example, Sybil
+from sybil.parsers.rest import CodeBlockParser, DocTestParser
+from twisted.python.usage import Options
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.functional.processes import EmbeddedProcess, Twistd
+from zkservice import errors
+from zkservice.service import embedded, serve
+from zkservice.wire.session import TRANSITIONS, Event, State
+
+ROOT = Path(errors.__file__).parent.parent
+PAGES = [*sorted(ROOT.glob("*.rst")), *sorted((ROOT / "docs").glob("**/*.rst"))]
+#: Where the pages' ZooKeeper is, and the znode that their applications register under.
+SHOWN_ADDRESS = "127.0.0.1:2181"
+PROVIDERS = "/svc/providers"
+COMMANDS: dict[str, type[Options]] = {"zkserve": serve.Options, "zkembedded": embedded.Options}
+
+
+def page_name(path: Path) -> str:
+    """The page's name in messages."""
+    return str(path.relative_to(ROOT))
+
+
+def session_table() -> str:
+    """The table of the session's states as docs/architecture.rst shows it."""
+    rows = [["", *(event.name.lower().replace("_", " ") for event in Event)]]
+    for state in State:
+        targets = (TRANSITIONS[state].get(event) for event in Event)
+        rows.append([state.name, *("—" if to is None else to.name for to in targets)])
+    rows[0][0] = "state"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule]) + "\n"
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The words of every shell command that a page shows."""
+    joined = text.replace("\\\n", " ")
+    return [
+        shlex.split(part)
+        for line in re.findall(r"^ +\$ (.*)$", joined, re.MULTILINE)
+        for part in line.split("&&")
+    ]
+
+
+class PageTests(SynchronousTestCase):
+    """What can be seen by reading."""
+
+    def test_pages(self) -> None:
+        """The pages that everything else points at are there."""
+        names = set(map(page_name, PAGES))
+        self.assertLessEqual({"README.rst", "CONTRIBUTING.rst", "docs/architecture.rst"}, names)
+
+    def test_markup(self) -> None:
+        """Every page is reStructuredText without a complaint, and its links lead somewhere."""
+        for path in PAGES:
+            settings = {"report_level": 2, "halt_level": 5, "warning_stream": False}
+            tree: Element = publish_doctree(path.read_text(), settings_overrides=settings)
+            problems = [node.astext() for node in tree.findall(system_message)]
+            self.assertEqual(problems, [], page_name(path))
+            for node in tree.findall(reference):
+                target = node.get("refuri", "").partition("#")[0]
+                if target and ":" not in target:
+                    self.assertTrue((path.parent / target).exists(), (page_name(path), target))
+
+    def test_short(self) -> None:
+        """A newcomer reads CONTRIBUTING.rst to its end: it has fewer than 40 lines."""
+        self.assertLess(len((ROOT / "CONTRIBUTING.rst").read_text().splitlines()), 40)
+
+    def test_session_table(self) -> None:
+        """The drawn table of the session's states is the code's."""
+        drawn = (ROOT / "docs" / "architecture.rst").read_text()
+        self.assertIn(f"\n\n{session_table()}\n", drawn)
+
+    def test_commands(self) -> None:
+        """Every shown twistd command is one that its options accept."""
+        seen = set()
+        for path in PAGES:
+            for words in command_lines(path.read_text()):
+                for name, options in COMMANDS.items():
+                    if "twistd" in words[:1] and name in words:
+                        arguments = words[words.index(name) + 1 :]
+                        if "--help" not in arguments:
+                            options().parseOptions(arguments)
+                        seen.add(name)
+        self.assertIn("zkserve", seen)
+
+    def test_options(self) -> None:
+        """Every option in README's table is one of zkserve's."""
+        table = re.findall(r"^``--([a-z-]+)``  ", (ROOT / "README.rst").read_text(), re.MULTILINE)
+        self.assertGreater(len(table), 5)
+        known = serve.Options().synonyms
+        self.assertEqual([name for name in table if name not in known], [])
+
+
+class ExampleTests(SynchronousTestCase):
+    """What can be carried out."""
+
+    @override
+    def setUp(self) -> None:
+        server = EmbeddedProcess(self.mktemp())
+        self.addCleanup(server.stop)
+        server.start()
+        self.zookeeper = server.connection_string
+        words = ["--zookeeper", self.zookeeper, "--path", PROVIDERS, "--host", "127.0.0.1"]
+        hello = str(ROOT / "examples" / "hello.wsgi")
+        service = Twistd(self.mktemp(), "zkserve", *words, hello)
+        self.addCleanup(service.end)
+        self.address = service.wait_for_log(r"Serving on (\S+)").group(1)
+        self.programs = 0
+
+    def test_examples(self) -> None:
+        """Every example of every page works."""
+        sybil = Sybil(
+            parsers=[
+                DocTestParser(),
+                CodeBlockParser(language="python", evaluator=self.run_program),
+            ],
+            path=str(ROOT),
+        )
+        examples = 0
+        for path in PAGES:
+            for example in sybil.parse(path).examples():
+                example.evaluate()
+                examples += 1
+        self.assertGreater(examples, 0)
+        self.assertGreater(self.programs, 0)
+
+    def run_program(self, example: Example) -> None:
+        """Run a whole program; it has to find the service that is registered."""
+        program = str(example.parsed)
+        if ">>>" in program:
+            return  # what DocTestParser is for
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace(SHOWN_ADDRESS, self.zookeeper)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        where = f"{example.path}, line {example.line}"
+        self.assertEqual((done.returncode, done.stderr), (0, ""), where)
+        if PROVIDERS in program:
+            self.assertIn(self.address, done.stdout, where)
+        self.programs += 1
