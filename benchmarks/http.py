@@ -4,13 +4,15 @@
 
 Each row is one application under every server, each in a process of its own on a loopback
 port that the system picks.  The servers take turns under wrk, so that a noisy moment of
-the machine hits all of them; figures are medians of the rounds.  Needs ``wrk`` and the
+the machine hits all of them; figures are medians of the rounds.  The processor time that a
+request costs the server is the figure that a busy machine disturbs least.  Needs ``wrk`` and the
 ``bench`` extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import socket
@@ -67,6 +69,7 @@ class Figures:
 
     rate: list[float] = field(default_factory=list)  # requests a second
     p99: list[float] = field(default_factory=list)  # milliseconds
+    cpu: list[float] = field(default_factory=list)  # microseconds of the server, a request
     errors: int = 0
 
 
@@ -78,19 +81,33 @@ def free_port() -> int:
         return port
 
 
+def cpu_seconds(session: int) -> float:
+    """Processor time that the processes of a session have taken."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            values = stat.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        if int(values[3]) == session:
+            ticks += int(values[11]) + int(values[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def running(server: str, row: Row) -> Iterator[int]:
-    """Run a server; gives its port as soon as it accepts connections."""
+def running(server: str, row: Row) -> Iterator[tuple[int, int]]:
+    """Run a server; gives its port, as soon as it accepts connections, and its session."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.http_servers"]
     process = subprocess.Popen(
         [*command, server, row.application, str(port), str(row.threads)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         _await_port(process, server, port)
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -143,9 +160,12 @@ def compare(row: Row, rounds: int, seconds: int) -> dict[str, Figures]:
             script.write_text(row.script)
         for _ in range(rounds):
             for server in row.servers:
-                with running(server, row) as port:
+                with running(server, row) as (port, session):
                     measure(port, row, 1, script)  # warm up
+                    before = cpu_seconds(session)
                     rate, p99, errors = measure(port, row, seconds, script)
+                    cpu = (cpu_seconds(session) - before) / (rate * seconds) * 1e6
+                figures[server].cpu.append(cpu)
                 figures[server].rate.append(rate)
                 figures[server].p99.append(p99)
                 figures[server].errors += errors
@@ -160,7 +180,8 @@ def report(name: str, row: Row, figures: dict[str, Figures]) -> None:
         rate, p99 = statistics.median(figure.rate), statistics.median(figure.p99)
         ratios = [own / other for own, other in zip(first.rate, figure.rate, strict=True)]
         ratio = statistics.median(ratios)
-        line = f"  {server:13}{rate:10,.0f} requests/s   p99 {p99:8.2f} ms"
+        cpu = statistics.median(figure.cpu)
+        line = f"  {server:13}{rate:9,.0f} requests/s {cpu:7,.0f} us CPU each   p99 {p99:7.2f} ms"
         if server != row.servers[0]:
             line += f"   {row.servers[0]} is {ratio:5.2f} times as fast"
         if server in row.claims:

@@ -45,6 +45,10 @@ class InlineWorkers:
         """Deliver at once."""
         function(*args)
 
+    def after_delivery(self, function: Callable[[], None]) -> None:
+        """Each delivery is one of its own."""
+        function()
+
 
 class Transport(StringTransport):
     """A TCP connection's transport that remembers how it was closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from queue import Empty, Queue
@@ -64,9 +65,9 @@ class WorkersTests(SynchronousTestCase):
         self.release = threading.Event()
         self.addCleanup(self.release.set)
 
-    def workers(self, threads: int) -> Workers:
+    def workers(self, threads: int, **arguments: Any) -> Workers:
         """Workers that end with the test."""
-        workers = Workers(self.reactor, threads)
+        workers = Workers(self.reactor, threads, **arguments)
         workers.start()
         self.addCleanup(self.stop, workers)
         return workers
@@ -114,16 +115,33 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(self.stop(workers), 0)
         self.assertEqual(workers.statistics().completed, 1000)
 
-    def test_jobs_wait_for_no_busy_worker(self) -> None:
-        """As long as a thread is free, a job of the same batch does not wait for another."""
-        workers = self.workers(4)
+    def meeting(self, workers: Workers) -> Callable[[], None]:
+        """A job that only ends when four threads are in it at the same time."""
         barrier = threading.Barrier(4, timeout=PATIENCE)
 
         def meet() -> None:
             barrier.wait()
             workers.post(self.results.append, "met")
 
-        self.submit(workers, *[meet] * 4)
+        return meet
+
+    def test_jobs_of_a_batch_do_not_wait_for_a_busy_thread(self) -> None:
+        """What still waits a moment after its batch gets all the threads there are."""
+        workers = self.workers(4)
+        self.submit(workers, *[self.meeting(workers)] * 4)
+        self.reactor.advance(0.001)
+        self.reactor.turn_until(lambda: len(self.results) == 4)
+
+    def test_long_jobs_get_threads_at_once(self) -> None:
+        """If jobs usually take long, the reactor need not look again."""
+        hours = itertools.count()
+        workers = self.workers(4, now=lambda: 3600.0 * next(hours))
+        self.submit(workers, lambda: workers.post(self.results.append, "first"))
+        self.reactor.turn()
+        self.stop(workers)  # which waits for the job's very end
+        self.results.clear()
+        workers.start()
+        self.submit(workers, *[self.meeting(workers)] * 4)
         self.reactor.turn_until(lambda: len(self.results) == 4)
 
     def test_one_wake_for_all_that_is_ready(self) -> None:

@@ -25,7 +25,7 @@ from zkservice.http11.names import EnvironNames
 __all__ = ["HeadReader", "Request"]
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)", re.IGNORECASE)
 
 #: RFC 9110 5.3: the only fields that make sense once; repeated, two readers may each
@@ -113,7 +113,7 @@ class HeadReader:
         self._reusable = False
         self._sent = []
         try:
-            self._feed(head)
+            self._feed(head, method)
             request = Request(method, target, protocol, self._environ())
             _split_target(request)
             _check_host(request)
@@ -129,7 +129,9 @@ class HeadReader:
 
     def check_line(self, line: bytes) -> None:
         """Refuse a request line as soon as its end is there, before the rest of its head."""
-        self._request_line(line)
+        method, _, _ = self._request_line(line)
+        if not _TOKEN.fullmatch(method):
+            raise _no_token()
 
     def line_too_long(self) -> RequestRefusedError:
         """What a client gets whose request line is too long."""
@@ -137,13 +139,15 @@ class HeadReader:
             414, f"the request target is over {self._limits.target_bytes} bytes"
         )
 
-    def _feed(self, head: bytes) -> None:
+    def _feed(self, head: bytes, method: str) -> None:
         self._complete = False
         try:
             self._parser.feed_data(head)
         except HttpParserUpgrade:
             self._reusable = False  # the upgrade is refused: plain HTTP goes on
         except HttpParserError as error:
+            if not _TOKEN.fullmatch(method):
+                raise _no_token() from None
             raise refusal(error) from None
         if not self._complete:
             raise RequestRefusedError(400, "the request head is malformed")
@@ -164,11 +168,9 @@ class HeadReader:
         protocol = _VERSIONS.get(version)
         if protocol is None:
             raise _wrong_version(version)
-        if not _TOKEN.fullmatch(method):
-            raise RequestRefusedError(400, "the request method is no token")
         if method == b"CONNECT":
             raise RequestRefusedError(501, "CONNECT is for proxies; this is none")
-        return method.decode("ascii"), target, protocol
+        return method.decode("latin-1"), target, protocol
 
     def _environ(self) -> dict[str, str]:
         names = self._names
@@ -213,6 +215,10 @@ def refusal(error: HttpParserError) -> RequestRefusedError:
     if isinstance(error, HttpParserInvalidMethodError):
         return RequestRefusedError(501, "this server does not know the request method")
     return RequestRefusedError(400, f"the request head is malformed: {error}")
+
+
+def _no_token() -> RequestRefusedError:
+    return RequestRefusedError(400, "the request method is no token")
 
 
 def _wrong_version(version: bytes) -> RequestRefusedError:

@@ -32,9 +32,9 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-#: Remembered header fields, and the longest value worth remembering.
-_MOST_FIELDS: Final = 512
-_LONGEST_FIELD: Final = 128
+#: Remembered drafts, and how many bytes of header fields are worth remembering.
+_MOST_DRAFTS: Final = 512
+_LONGEST_DRAFT: Final = 1024
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -49,7 +49,6 @@ class Framing(Enum):
 
 
 class _Kind(Enum):
-    PLAIN = auto()
     LENGTH = auto()
     CONNECTION = auto()
     DATE = auto()
@@ -65,16 +64,27 @@ _KINDS: Final = {
 
 
 class Draft:
-    """A status and header fields that were checked, not yet framed."""
+    """A status and header fields that were checked, not yet framed.  It never changes."""
 
-    __slots__ = ("close", "code", "date", "length", "lines", "server", "status_line")
+    __slots__ = (
+        "close",
+        "code",
+        "date",
+        "fields",
+        "length",
+        "length_line",
+        "server",
+        "status_line",
+    )
 
     def __init__(self, code: int, status_line: bytes) -> None:
         self.code = code
         self.status_line = status_line
-        self.lines: list[bytes] = []
+        #: The header fields, ready to be sent, without ``length_line``.
+        self.fields = b""
         #: What the application says about the body's length, in bytes.
         self.length: int | None = None
+        self.length_line = b""
         self.close = False
         self.date = self.server = False
 
@@ -105,8 +115,7 @@ class HeadWriter:
         self._now = now
         self._second = -1
         self._date = b""
-        self._statuses: dict[str, tuple[int, bytes]] = {}
-        self._fields: dict[tuple[str, str], tuple[bytes, _Kind]] = {}
+        self._drafts: dict[tuple[object, ...], Draft] = {}
 
     def draft(self, status: str, headers: list[tuple[str, str]]) -> Draft:
         """Check what ``start_response`` was given.
@@ -115,17 +124,16 @@ class HeadWriter:
             BadResponseError: it is not what PEP 3333 allows, or would be unsafe to send.
         """
         try:
-            draft = Draft(*(self._statuses.get(status) or self._check_status(status)))
-            for item in headers:
-                field = self._fields.get(item)
-                if field is None:
-                    field = self._check_field(item)
-                line, kind = field
-                if kind is not _Kind.PLAIN:
-                    _note(draft, kind, item[1])
-                    if kind is _Kind.CONNECTION:
-                        continue
-                draft.lines.append(line)
+            if not isinstance(headers, list):
+                raise TypeError
+            key = (status, *headers)
+            draft = self._drafts.get(key)
+            if draft is None:
+                draft = _check(status, headers)
+                if len(self._drafts) == _MOST_DRAFTS:
+                    self._drafts.clear()
+                if len(draft.fields) < _LONGEST_DRAFT:
+                    self._drafts[key] = draft
         except TypeError:
             raise BadResponseError(
                 f"the status must be a string and the headers a list of (name, value) "
@@ -145,14 +153,12 @@ class HeadWriter:
             keep_alive: whether the connection could serve another request.
             body_length: the body's bytes if they are all known, else None.
         """
-        extra = b""
+        extra = draft.length_line
         length = draft.length
         if method == "HEAD" or draft.code == 204 or draft.code == 304:
             framing = Framing.NO_BODY
-            if draft.code == 204 and length is not None:  # RFC 9110 8.6: not in a 204
-                draft.lines = [
-                    line for line in draft.lines if not line.lower().startswith(b"content-length:")
-                ]
+            if draft.code == 204:
+                extra = b""  # RFC 9110 8.6: no length in a 204
             elif method == "HEAD" and length is None and body_length:
                 extra = b"Content-Length: %d\r\n" % body_length
             length = None
@@ -175,7 +181,7 @@ class HeadWriter:
                 draft.status_line,
                 b"" if draft.server else self._server,
                 b"" if draft.date else self._date_line(),
-                *draft.lines,
+                draft.fields,
                 extra,
                 b"\r\n",
             )
@@ -189,36 +195,40 @@ class HeadWriter:
             self._date = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
         return self._date
 
-    def _check_status(self, status: str) -> tuple[int, bytes]:
-        match = _STATUS.fullmatch(status)
-        if match is None:
-            raise BadResponseError(f"a status must be like '200 OK', not {status!r}")
-        checked = int(match[1]), f"HTTP/1.1 {status}\r\n".encode("latin-1")
-        if len(self._statuses) < _MOST_FIELDS and len(status) < _LONGEST_FIELD:
-            self._statuses[status] = checked
-        return checked
 
-    def _check_field(self, item: tuple[str, str]) -> tuple[bytes, _Kind]:
+def _check(status: str, headers: list[tuple[str, str]]) -> Draft:
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise BadResponseError(f"a status must be like '200 OK', not {status!r}")
+    draft = Draft(int(match[1]), f"HTTP/1.1 {status}\r\n".encode("latin-1"))
+    lines: list[str] = []
+    for item in headers:
         if type(item) is not tuple or len(item) != 2:
             raise TypeError
         name, value = item
-        if not _NAME.fullmatch(name):
-            raise BadResponseError(f"a header name must be a token, not {name!r}")
-        if not _VALUE.fullmatch(value):
-            raise BadResponseError(
-                f"the header {name} has a control or non-latin-1 character: {value!r}"
-            )
-        lower = name.lower()
-        if lower in _HOP_BY_HOP:
-            raise BadResponseError(f"the header {name} is the server's, not the application's")
-        kind = _KINDS.get(lower, _Kind.PLAIN)
-        field = f"{name}: {value}\r\n".encode("latin-1"), kind
-        if len(self._fields) < _MOST_FIELDS and len(value) < _LONGEST_FIELD:
-            self._fields[item] = field
-        return field
+        _check_field(name, value)
+        kind = _KINDS.get(name.lower())
+        if kind is not None:
+            _note(draft, kind, name, value)
+        if kind is not _Kind.CONNECTION and kind is not _Kind.LENGTH:
+            lines.append(f"{name}: {value}\r\n")
+    draft.fields = "".join(lines).encode("latin-1")
+    return draft
 
 
-def _note(draft: Draft, kind: _Kind, value: str) -> None:
+def _check_field(name: str, value: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadResponseError(f"a header name must be a token, not {name!r}")
+    if not _VALUE.fullmatch(value):
+        raise BadResponseError(
+            f"the header {name} has a control or non-latin-1 character: {value!r}"
+        )
+    if name.lower() in _HOP_BY_HOP:
+        raise BadResponseError(f"the header {name} is the server's, not the application's")
+
+
+def _note(draft: Draft, kind: _Kind, name: str, value: str) -> None:
+    """Remember in the draft what a field means for the server."""
     if kind is _Kind.LENGTH:
         length = value.strip(" \t")
         if not (length.isascii() and length.isdecimal() and len(length) < 20):
@@ -226,6 +236,7 @@ def _note(draft: Draft, kind: _Kind, value: str) -> None:
         if draft.length is not None:
             raise BadResponseError("Content-Length is there twice")
         draft.length = int(length)
+        draft.length_line = f"{name}: {length}\r\n".encode("ascii")
     elif kind is _Kind.CONNECTION:
         if value.strip(" \t").lower() != "close":
             raise BadResponseError("the only Connection an application can ask for is close")

@@ -115,7 +115,7 @@ class HTTPChannel(Protocol):
 
     def close_if_idle(self) -> None:
         """Close the connection if neither a request nor a response is under way."""
-        idle = self._exchange is None and self._output.empty
+        idle = self._exchange is None and not self._output.blocked
         if idle and self._parser.expecting is Expecting.REQUEST:
             self._leave()
 
@@ -125,7 +125,7 @@ class HTTPChannel(Protocol):
 
     def overdue(self, now: float) -> None:
         """The client took too long; see ``Limits`` for each case."""
-        if self._phase is not Phase.OPEN or not self._output.empty:
+        if self._phase is not Phase.OPEN or self._output.blocked:
             self.abort()
         elif self._expecting is Expecting.REQUEST:
             self._leave()
@@ -142,14 +142,16 @@ class HTTPChannel(Protocol):
         """Send some of the response to ``exchange``; ``end`` says that this is its end."""
         if exchange is not self._exchange:
             return  # the client has gone meanwhile
-        if parts:
-            self._output.write(parts)
-            if not self._output.empty:
-                self._set_deadline(self._factory.limits.write_stall)
+        output = self._output
         if end is None:
+            # more of it may be on its way with the same delivery: send them together
+            output.hold(parts)
             self._delivered += sum(map(len, parts))
-            self._open_window()
+            self._factory.workers.after_delivery(self._flush)
             return
+        output.write(parts)
+        if output.blocked:
+            self._set_deadline(self._factory.limits.write_stall)
         self._exchange = None
         self._delivered = 0
         self._factory.responded += 1
@@ -193,7 +195,7 @@ class HTTPChannel(Protocol):
         self._expecting = expecting
         limits = self._factory.limits
         if expecting is Expecting.REQUEST:
-            if self._output.empty:
+            if not self._output.blocked:
                 self._set_deadline(limits.keep_alive)
         elif expecting is before:
             pass  # it has one
@@ -224,10 +226,16 @@ class HTTPChannel(Protocol):
 
     # The way out
 
+    def _flush(self) -> None:
+        self._output.flush()
+        self._open_window()
+        if self._output.blocked:
+            self._set_deadline(self._factory.limits.write_stall)
+
     def _output_moved(self) -> None:
         """The client has taken some of what waited."""
         self._open_window()
-        if not self._output.empty:
+        if self._output.blocked:
             self._set_deadline(self._factory.limits.write_stall)
         elif self._phase is Phase.FLUSHING:
             self._finish()
@@ -253,7 +261,7 @@ class HTTPChannel(Protocol):
         """Close as soon as everything has been sent."""
         if self._phase is Phase.OPEN:
             self._phase = Phase.FLUSHING
-            if self._output.empty:
+            if not self._output.blocked:
                 self._finish()
 
     def _finish(self) -> None:

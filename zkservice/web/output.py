@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection
@@ -12,8 +13,12 @@ from zope.interface import implementer
 
 __all__ = ["Output", "SocketOutput", "TransportOutput", "output_for"]
 
-#: Bytes given to the transport at a time.
+#: Bytes given to a transport at a time, and parts given to the kernel.
 _GULP: Final = 128 * 1024
+_MOST_PARTS: Final = 256
+
+if TYPE_CHECKING:
+    Part = bytes | memoryview
 
 
 class Output:
@@ -21,25 +26,34 @@ class Output:
 
     Args:
         transport: of the connection.
-        moved: called when some of what waited has gone.
+        moved: called when some of what had to wait has gone.
     """
 
-    __slots__ = ("_moved", "_transport", "_waiting", "backlog")
+    __slots__ = ("_moved", "_transport", "_waiting", "backlog", "blocked")
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         self._transport = transport
         self._moved = moved
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Part] = deque()
         #: Bytes that wait here; the transport may have a gulp more.
         self.backlog = 0
+        #: Whether the client has to take something before more can leave.
+        self.blocked = False
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing waits here."""
-        return not self._waiting
+    def hold(self, parts: Sequence[bytes]) -> None:
+        """Send ``parts`` after everything that waits, with the next ``write`` or ``flush``."""
+        for part in parts:
+            if part:
+                self._waiting.append(part)
+                self.backlog += len(part)
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Send ``parts`` after everything that waits."""
+        self.hold(parts)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the client takes it."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -49,91 +63,111 @@ class Output:
         """The connection is gone."""
         self._waiting.clear()
         self.backlog = 0
-
-    def _wait(self, parts: Sequence[bytes]) -> None:
-        for part in parts:
-            if part:
-                self._waiting.append(part)
-                self.backlog += len(part)
-
-    def _gulp(self) -> bytes:
-        """The next bytes for the transport."""
-        waiting = self._waiting
-        gulp = [waiting.popleft()]
-        size = len(gulp[0])
-        while waiting and size + len(waiting[0]) <= _GULP:
-            size += len(waiting[0])
-            gulp.append(waiting.popleft())
-        self.backlog -= size
-        return gulp[0] if len(gulp) == 1 else b"".join(gulp)
+        self.blocked = False
 
 
 @implementer(IPullProducer)
 class SocketOutput(Output):
     """The way out of a plain socket.
 
-    With nothing waiting the socket is written to directly, which spares most responses
-    two system calls and a turn of the reactor.  What the kernel does not take waits, and
-    the transport pulls it whenever its buffer is empty.
+    The socket is written to directly, which spares most responses two system calls and a
+    turn of the reactor.  What the kernel does not take waits here; the transport, whose
+    own buffer stays empty, says when there is room again.
     """
 
-    __slots__ = ("_pulling",)
+    __slots__ = ("_socket",)
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
-        self._pulling = False
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing waits, here or in the transport."""
-        return not self._pulling
+        self._socket = transport.getHandle()
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Send ``parts`` after everything that waits."""
-        if self._pulling:
-            self._wait(parts)
+        if len(parts) != 1 or self._waiting:
+            self.hold(parts)
+            self.flush()
             return
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        sent = self._transport.writeSomeData(data)
-        if sent == len(data):
+        data = parts[0]
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._transport.abortConnection()
             return
-        # an exception says that the connection is lost; the transport finds out for itself
-        self._wait((data[sent:] if isinstance(sent, int) else data,))
-        self._pulling = True
-        self._transport.registerProducer(self, False)
+        if sent != len(data):
+            self.hold((data[sent:],))
+            self._block()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the kernel takes it."""
+        if self.blocked or not self._waiting:
+            return
+        self._send()
+        if self._waiting:
+            self._block()
 
     def resumeProducing(self) -> None:
-        """Give the transport another gulp, or be done."""
+        """There is room again."""
+        if not self.blocked:
+            return  # registering calls this at once
+        self._send()
         if self._waiting:
-            self._transport.write(self._gulp())
+            self._transport.startWriting()
         else:
-            self._pulling = False
+            self.blocked = False
             self._transport.unregisterProducer()
         self._moved()
 
-    def stopProducing(self) -> None:
-        """The connection is gone."""
-        super().stopProducing()
-        self._pulling = False
+    def _block(self) -> None:
+        """Have the transport say when there is room."""
+        self._transport.registerProducer(self, False)
+        self.blocked = True
+        self._transport.startWriting()
+
+    def _send(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting:
+                sent = self._socket.sendmsg(islice(waiting, _MOST_PARTS))
+                self.backlog -= sent
+                while waiting and sent >= len(waiting[0]):
+                    sent -= len(waiting.popleft())
+                if sent:
+                    waiting[0] = memoryview(waiting[0])[sent:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            waiting.clear()
+            self.backlog = 0
+            self._transport.abortConnection()
 
 
 @implementer(IPushProducer)
 class TransportOutput(Output):
     """The way out of any transport: TLS, a proxy protocol wrapper, a test's."""
 
-    __slots__ = ("_paused",)
+    __slots__ = ()
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
-        self._paused = False
         transport.registerProducer(self, True)
 
-    def write(self, parts: Sequence[bytes]) -> None:
-        """Send ``parts`` after everything that waits."""
-        if self._paused:
-            self._wait(parts)
-        elif parts:
-            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+    def flush(self) -> None:
+        """Give the transport what waits, a gulp at a time, until it has enough."""
+        waiting = self._waiting
+        while waiting and not self.blocked:
+            size = 0
+            gulp = []
+            while waiting and size < _GULP:
+                part = waiting.popleft()
+                if len(part) > _GULP - size:
+                    waiting.appendleft(memoryview(part)[_GULP - size :])
+                    part = part[: _GULP - size]
+                gulp.append(part)
+                size += len(part)
+            self.backlog -= size
+            self._transport.write(b"".join(gulp))
 
     def close(self) -> None:
         """Nothing more will be written: let the transport go when it has sent its rest."""
@@ -141,13 +175,12 @@ class TransportOutput(Output):
 
     def pauseProducing(self) -> None:
         """The transport has enough."""
-        self._paused = True
+        self.blocked = True
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
-        self._paused = False
-        while self._waiting and not self._paused:
-            self._transport.write(self._gulp())
+        self.blocked = False
+        self.flush()
         self._moved()
 
 

@@ -5,6 +5,12 @@ cross back in batches: a worker wakes the reactor once for all that is ready.
 
 No lock guards the queues.  Each rests on two facts: ``append`` and ``popleft`` of a deque
 are atomic, and whoever goes to sleep says so first and looks again afterwards.
+
+How many threads to wake for a batch?  An application that only computes is fastest in one
+thread, for the threads would only take the interpreter from each other; one that waits
+needs as many as there are jobs.  So one thread is woken for a batch, and the others as
+soon as jobs are known to take long: from experience, or because some still wait when the
+reactor looks a moment later.
 """
 
 from __future__ import annotations
@@ -13,7 +19,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -21,6 +28,15 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 __all__ = ["Job", "Worker", "Workers", "WorkersStatistics"]
+
+
+#: Seconds.  Waking a thread and passing it the interpreter costs some 20 to 50 us: worth
+#: it from here on.
+_LONG_JOB: Final = 0.000_25
+#: Seconds after which jobs of a batch that still wait get threads of their own.
+_PATIENCE: Final = 0.001
+#: How fast the experience of a job's length changes.
+_WEIGHT: Final = 0.05
 
 
 class Job(Protocol):
@@ -72,22 +88,29 @@ class Workers:
     Args:
         reactor: where results are delivered.
         threads: how many jobs run at a time.
+        now: seconds of a clock that tells how long jobs take.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, threads: int = 4) -> None:
+    def __init__(
+        self, reactor: Any, threads: int = 4, *, now: Callable[[], float] = perf_counter
+    ) -> None:
         if threads < 1:
             raise ValueError(f"there must be at least one worker thread, not {threads}")
         self.threads = threads
         self._reactor = reactor
+        self._now = now
         self._waiting: deque[Job] = deque()
         self._parked: list[Worker] = []
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._reactor_knows = False
+        self._after: dict[Callable[[], None], None] = {}  # an ordered set
         self._stopping = False
         self._turn: list[Job] = []
         self._flushing: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
+        self._usual = 0.0  # seconds that a job takes
         self._workers: set[Worker] = set()
         self._completed = 0
         self._pool: ThreadPool | None = None
@@ -110,6 +133,10 @@ class Workers:
         self._turn.append(job)
         if self._flushing is None:
             self._flushing = self._reactor.callLater(0, self._hand_over)
+
+    def after_delivery(self, function: Callable[[], None]) -> None:
+        """Call ``function`` once, when everything that is ready has been delivered."""
+        self._after[function] = None
 
     def stop(self, timeout: float) -> Deferred[int]:
         """Let the running jobs finish, and end the threads.
@@ -158,7 +185,15 @@ class Workers:
             self._flushing = None
         if self._turn:
             self._waiting.extend(self._turn)
+            if len(self._turn) > 1 and self._looking is None:
+                self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
             self._turn.clear()
+            self._wake_one()
+
+    def _look_again(self) -> None:
+        """Jobs that still wait a moment after their batch need threads of their own."""
+        self._looking = None
+        for _ in range(min(len(self._waiting), len(self._parked))):
             self._wake_one()
 
     def _deliver(self) -> None:
@@ -171,6 +206,10 @@ class Workers:
                 function(*args)
             except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
                 self._log.failure("a worker's result could not be delivered")
+        if self._after:
+            after, self._after = self._after, {}
+            for function in after:
+                function()
 
     def _ended(self, worker: Worker) -> None:
         self._workers.discard(worker)
@@ -191,6 +230,9 @@ class Workers:
         self._report_stopped(stuck)
 
     def _report_stopped(self, stuck: int) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.threads.clear()  # or stop() would join the stuck ones
@@ -224,12 +266,14 @@ class Workers:
             if job is None:
                 break
             worker.job = job
+            began = self._now()
             try:
                 job.run(worker)
             except BaseException:  # noqa: BLE001 - nothing may end the loop
                 self._log.failure("a job failed outside the application")
             worker.job = None
             self._completed += 1
+            self._usual += (self._now() - began - self._usual) * _WEIGHT
         self.post(self._ended, worker)
 
     def _take(self, worker: Worker) -> Job | None:
@@ -245,8 +289,8 @@ class Workers:
                     self._wake_one()
                 worker.parked.acquire()
                 continue
-            if self._waiting and self._parked:
-                self._wake_one()  # each wakes the next, so no job waits for a busy worker
+            if self._usual > _LONG_JOB and self._waiting and self._parked:
+                self._wake_one()  # each wakes the next
             return job
 
 
