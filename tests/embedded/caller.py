@@ -32,8 +32,8 @@ NOON = 1_790_000_000.0
 class Transport(StringTransportWithDisconnection):
     """A transport that says goodbye at once and counts what is written at once."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, peerAddress: IPv4Address) -> None:  # noqa: N803 - Twisted's name
+        super().__init__(peerAddress=peerAddress)
         self.writes = 0
 
     @override
@@ -67,9 +67,10 @@ def started(clock: Clock | None = None, **options: Any) -> tuple[ZooKeeperServer
 class Caller:
     """One connection to a server."""
 
-    def __init__(self, server: ZooKeeperServer) -> None:
-        self.transport = Transport()
-        self.protocol = server.factory.buildProtocol(IPv4Address("TCP", "192.168.1.1", 54321))
+    def __init__(self, server: ZooKeeperServer, host: str = "127.0.0.1") -> None:
+        peer = IPv4Address("TCP", host, 54321)
+        self.transport = Transport(peerAddress=peer)
+        self.protocol = server.factory.buildProtocol(peer)
         assert self.protocol is not None
         self.transport.protocol = self.protocol
         self.xid = 0
@@ -180,7 +181,12 @@ class Multi:
 
     def __init__(self, *operations: Any, opcode: OpCode = OpCode.MULTI) -> None:
         self.opcode = opcode
+        self.operations = operations
         self.body = multi.encode_requests(operations)
+
+    @override
+    def __repr__(self) -> str:
+        return f"Multi{self.operations!r}"
 
 
 def framed(payload: bytes) -> bytes:

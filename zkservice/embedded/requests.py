@@ -204,10 +204,8 @@ class Requests:
         return EmptyResponse()
 
     def _multi(self, connection: Connection, xid: int, frame: bytes) -> None:
-        if self._keeper.read_only:
-            raise NotReadOnlyError
+        transaction = self._keeper.begin(connection)  # it takes a number even if it is unreadable
         operations = multi.decode_requests(OpCode.MULTI, frame, 8)
-        transaction = self._keeper.begin(connection)
         results: list[tuple[int, Any]] = []
         try:
             for operation in map(_meant, operations):
@@ -219,6 +217,9 @@ class Requests:
             codes = [0] * failed + [error.code]
             codes += [RuntimeInconsistencyError.code] * (len(operations) - failed - 1)
             results = [(OpCode.ERROR, ErrorResponse(code)) for code in codes]
+        except ProtocolError:
+            transaction.rollback()
+            raise
         self._keeper.commit(transaction)
         connection.reply(xid, transaction.zxid, multi.encode_results(results))
 
@@ -296,6 +297,7 @@ class Requests:
         return PathResponse(request.path)
 
     def _reconfig(self, connection: Connection, request: ReconfigRequest) -> Any:
+        self._keeper.begin(connection)  # it takes a number, as every change that fails
         raise ReconfigDisabledError
 
     def _multi_read(self, connection: Connection, xid: int, frame: bytes) -> None:
@@ -401,11 +403,21 @@ class Requests:
 
 
 def _meant(operation: Any) -> Any:
-    """In a multi a create with the container flag is a createContainer (Op.java)."""
-    if type(operation) is CreateRequest and operation.flags == CreateFlag.CONTAINER:
-        return CreateContainerRequest(
-            operation.path, operation.data, operation.acl, operation.flags
-        )
+    """What a create means in a multi, where its flag alone decides (MultiOperationRecord.java).
+
+    Raises:
+        ProtocolError: a TTL flag, but no TTL.
+    """
+    if not isinstance(operation, CreateRequest):
+        return operation
+    flags = operation.flags
+    if flags in (CreateFlag.PERSISTENT_TTL, CreateFlag.PERSISTENT_SEQUENTIAL_TTL):
+        raise ProtocolError(operation.path, "a TTL node needs a TTL")
+    container = isinstance(operation, CreateContainerRequest)
+    if flags == CreateFlag.CONTAINER and not container:
+        return CreateContainerRequest(operation.path, operation.data, operation.acl, flags)
+    if flags != CreateFlag.CONTAINER and container:
+        return CreateRequest(operation.path, operation.data, operation.acl, flags)
     return operation
 
 
