@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,13 @@ from zkservice import errors
 
 ROOT = Path(errors.__file__).parent.parent
 PACKAGE = ROOT / "zkservice"
+#: Projects that are called otherwise than what is imported of them.
+PROJECTS = {
+    "netifaces": "netifaces-plus",
+    "paste": "PasteDeploy",
+    "puresasl": "pure-sasl",
+    "zope": "zope.interface",
+}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -77,35 +83,28 @@ class PackageTests(SynchronousTestCase):
 
     def test_dependencies(self) -> None:
         """Every package that is imported is asked for in pyproject.toml."""
-        declared = {
-            re.sub(r"[-_.]+", "-", name).lower()
-            for name in re.findall(
-                r'^\s*(?:paste = \[)?"([A-Za-z0-9._-]+)', _dependencies(), re.MULTILINE
-            )
-        }
-        owners = packages_distributions()
+        declared = set(map(_normal, _dependencies()))
         strangers = {
             (path, name)
             for path, tree in modules()
             for name in {full.partition(".")[0] for full in imported(tree)}
-            if name not in sys.stdlib_module_names
-            and name != "zkservice"
-            and declared.isdisjoint(
-                re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(name, [name])
-            )
+            if name not in {"zkservice", *sys.stdlib_module_names}
+            and _normal(PROJECTS.get(name, name)) not in declared
         }
         self.assertEqual(strangers, set())
 
 
-def _dependencies() -> str:
-    """The lists of what is needed at run time, extras for users included."""
+def _normal(project: str) -> str:
+    """A project's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", project).lower()
+
+
+def _dependencies() -> list[str]:
+    """The projects that are needed at run time, by the extras for users too."""
     text = (ROOT / "pyproject.toml").read_text()
     needed = text.partition("\ndependencies = [")[2].partition("\n]")[0]
-    paste = re.search(r"^paste = .*$", text, re.MULTILINE)
-    metrics = re.search(r"^metrics = .*$", text, re.MULTILINE)
-    extras = [match.group() for match in (paste, metrics) if match]
-    words = [word for line in extras for word in re.findall(r'"[^"]+"', line)]
-    return needed + "\n" + "\n".join(words)
+    extras = re.findall(r"^(?:paste|metrics) = \[(.*)\]", text, re.MULTILINE)
+    return re.findall(r'"([A-Za-z0-9._-]+)', "\n".join([needed, *extras]))
 
 
 class PluginTests(SynchronousTestCase):
