@@ -18,6 +18,8 @@ from zkservice.errors import AuthFailedError, InvalidACLError, NoAuthError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
 
 _SUPER: Final = Id("super", "")
+#: Whom every ``sasl`` entry is for (SASLAuthenticationProvider.matches).
+_SASL_SUPER: Final = Id("sasl", "super")
 #: Identities that an ``auth`` entry of an ACL stands for.
 _AUTHENTICATED: Final = frozenset(("digest", "sasl"))
 
@@ -95,6 +97,8 @@ class Identities:
             return True
         if wanted.scheme == "ip":
             return _ip_matches(self._address, wanted.id)
+        if wanted.scheme == "sasl" and _SASL_SUPER in self._ids:
+            return True
         return wanted in self._ids
 
     def complete(self, acl: Sequence[ACL] | None, schemes: frozenset[str]) -> AccessList:

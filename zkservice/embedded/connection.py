@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from zkservice.embedded.access import Identities
+from zkservice.embedded.sasl import DigestMd5
 from zkservice.embedded.sessions import Session
 from zkservice.wire.watches import WatchKind
 
@@ -24,9 +25,24 @@ class Link(Protocol):
 
 
 class Traffic:
-    """What a connection did so far, for reports."""
+    """What a connection did so far, for reports.  Latencies are in whole milliseconds.
 
-    __slots__ = ("last_opcode", "last_xid", "last_zxid", "received", "sent")
+    The latency of a request is the time that the server spent on all the requests that
+    came together.
+    """
+
+    __slots__ = (
+        "fastest",
+        "last",
+        "last_opcode",
+        "last_reply",
+        "last_xid",
+        "last_zxid",
+        "received",
+        "sent",
+        "slowest",
+        "spent",
+    )
 
     def __init__(self) -> None:
         self.reset()
@@ -36,6 +52,32 @@ class Traffic:
         self.received = self.sent = 0
         self.last_opcode: int | None = None
         self.last_xid = self.last_zxid = -1
+        self.last_reply = 0  # milliseconds since 1970
+        self.last = self.fastest = self.slowest = self.spent = 0
+
+    @property
+    def average(self) -> float:
+        """Of the latencies of all requests."""
+        return self.spent / self.sent if self.sent else 0.0
+
+    def took(self, requests: int, began: float, now: float) -> None:
+        """Some requests were answered.  Times are in seconds."""
+        last = int((now - began) * 1000)
+        if last < self.fastest or not self.last_reply:
+            self.fastest = last
+        if last > self.slowest:
+            self.slowest = last
+        self.last = last
+        self.spent += last * requests
+        self.last_reply = int(now * 1000)
+
+    def add(self, other: Traffic) -> None:
+        """Count another's, too."""
+        self.received += other.received
+        self.sent += other.sent
+        self.spent += other.spent
+        self.fastest = min(self.fastest, other.fastest)
+        self.slowest = max(self.slowest, other.slowest)
 
 
 class Connection:
@@ -75,7 +117,8 @@ class Connection:
         self.session: Session | None = None
         self.watched: dict[tuple[WatchKind, str], None] = {}
         self.closing = False
-        self.negotiation: object = None
+        #: The SASL exchange, if there was one.
+        self.negotiation: DigestMd5 | None = None
         self.traffic = Traffic()
         self.out = bytearray()
         self._link = link

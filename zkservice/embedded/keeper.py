@@ -52,7 +52,10 @@ class Keeper:
         self.connections: dict[Connection, None] = {}
         #: The last transaction's number.
         self.zxid = first_zxid(now())
+        #: What entries of access control lists may be for.
         self.schemes = frozenset(("world", "digest", "ip"))
+        if settings.sasl_users is not None:
+            self.schemes |= {"sasl"}
         #: What connections did that are gone.
         self.gone = Traffic()
         self._waiting: dict[Connection, None] = {}
@@ -78,8 +81,7 @@ class Keeper:
         self._leave(connection)
         if connection in self.connections:
             del self.connections[connection]
-            self.gone.received += connection.traffic.received
-            self.gone.sent += connection.traffic.sent
+            self.gone.add(connection.traffic)
         self._waiting.pop(connection, None)
 
     def flush(self) -> None:

@@ -6,7 +6,7 @@ are the ones that the client will raise; their codes go over the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from zkservice.embedded.access import masked
 from zkservice.embedded.connection import Connection
 from zkservice.embedded.keeper import Keeper, encoded_event
 from zkservice.embedded.nodes import Node
+from zkservice.embedded.sasl import DigestMd5
 from zkservice.embedded.transaction import Transaction, mode_of
 from zkservice.errors import (
     AuthFailedError,
@@ -29,7 +30,7 @@ from zkservice.errors import (
     UnimplementedError,
 )
 from zkservice.wire import multi
-from zkservice.wire.acl import Permission
+from zkservice.wire.acl import Id, Permission
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import (
     REQUESTS,
@@ -86,10 +87,16 @@ Answer = Callable[[Connection, Any], Any]
 
 
 class Requests:
-    """Carry out requests on a `Keeper`."""
+    """Carry out requests on a `Keeper`.
 
-    def __init__(self, keeper: Keeper) -> None:
+    Args:
+        keeper: the server's state.
+        random: answers as many random bytes; SASL needs them.
+    """
+
+    def __init__(self, keeper: Keeper, random: Callable[[int], bytes]) -> None:
         self._keeper = keeper
+        self._random = random
         self._answers: dict[int, Answer] = {
             OpCode.CREATE: self._change,
             OpCode.CREATE2: self._change,
@@ -394,8 +401,26 @@ class Requests:
             connection.reply(xid, 0)
 
     def _sasl(self, connection: Connection, xid: int, frame: bytes) -> None:
-        decode(GetSASLRequest, frame, 8)
-        connection.reply(xid, 0, encode(SetSASLResponse(None)))
+        token = decode(GetSASLRequest, frame, 8).token
+        users = self._keeper.settings.sasl_users
+        try:
+            answer = None if users is None else self._negotiate(connection, users, token)
+        except AuthFailedError as error:
+            connection.reply_error(xid, 0, error.code, encode(SetSASLResponse(None)))
+            connection.close()
+        else:
+            connection.reply(xid, 0, encode(SetSASLResponse(answer)))
+
+    def _negotiate(
+        self, connection: Connection, users: Mapping[str, str], token: bytes | None
+    ) -> bytes:
+        exchange = connection.negotiation
+        if exchange is None:
+            exchange = connection.negotiation = DigestMd5(users, self._random(20).hex())
+            return exchange.challenge()
+        answer = exchange.answer(token or b"")
+        connection.identities.add(Id("sasl", exchange.user or ""))
+        return answer
 
     def _who_am_i(self, connection: Connection, request: WhoAmIRequest) -> WhoAmIResponse:
         names = connection.identities.names()

@@ -103,8 +103,9 @@ class ZooKeeperServer:
             self._store = Store(self._data_dir, secret, first_zxid(now()))
             secret = self._store.secret
         self._keeper = Keeper(self.settings, now, secret, self._store)
-        self._requests = Requests(self._keeper)
-        self._words = Words(self._keeper)
+        self._requests = Requests(self._keeper, os.urandom)
+        where = None if self._data_dir is None else os.fspath(self._data_dir)
+        self._words = Words(self._keeper, where)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
         self._schedule_tick()
 
@@ -186,17 +187,18 @@ class ZooKeeperServer:
     def received(self, connection: Connection, frames: Iterable[bytes]) -> None:
         """Frames came; all their replies leave together."""
         keeper, serve = self.keeper, self._requests.serve
-        heard = False
+        count, began = 0, keeper.now()
         for frame in frames:
-            heard = True
+            count += 1
             if connection.session is not None:
                 serve(connection, frame)
             else:
                 keeper.greet(connection, frame)
             if connection.closing:
                 break
-        if heard:
+        if count:
             keeper.heard_of(connection)
+            connection.traffic.took(count, began, keeper.now())
         self.flush()
 
     def say(self, connection: Connection, word: bytes) -> bool:

@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import resource
 import socket
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from zkservice.embedded.connection import Connection
+from zkservice.embedded.connection import Connection, Traffic
 from zkservice.embedded.keeper import Keeper
+from zkservice.embedded.watches import data_watches
+from zkservice.wire.records import OpCode
 
 #: The release of ZooKeeper whose behaviour this is; clients read it from ``envi``.
 ZOOKEEPER_VERSION: Final = "3.9.3-zkservice, built on 2024-10-17 23:21 UTC"
 
+# Names of operations in ``cons`` (Request.op2String, first four letters or so).
+_OPERATIONS: Final[dict[int, str]] = {
+    OpCode.PING: "PING",
+    OpCode.CREATE: "CREA",
+    OpCode.CREATE2: "CREA",
+    OpCode.CREATE_CONTAINER: "CREA",
+    OpCode.CREATE_TTL: "CREA",
+    OpCode.DELETE: "DELE",
+    OpCode.EXISTS: "EXIS",
+    OpCode.GET_DATA: "GETD",
+    OpCode.SET_DATA: "SETD",
+    OpCode.GET_ACL: "GETA",
+    OpCode.SET_ACL: "SETA",
+    OpCode.GET_CHILDREN: "GETC",
+    OpCode.GET_CHILDREN2: "GETC",
+    OpCode.SYNC: "SYNC",
+    OpCode.MULTI: "MULT",
+    OpCode.MULTI_READ: "MLTR",
+    OpCode.RECONFIG: "RECO",
+    OpCode.SET_WATCHES: "SETW",
+    OpCode.SET_WATCHES2: "STW2",
+    OpCode.ADD_WATCH: "ADDW",
+    OpCode.CHECK_WATCHES: "CHKW",
+    OpCode.REMOVE_WATCHES: "REMW",
+    OpCode.GET_EPHEMERALS: "GETE",
+    OpCode.GET_ALL_CHILDREN_NUMBER: "GETACN",
+    OpCode.WHO_AM_I: "HOMI",
+    OpCode.CLOSE_SESSION: "CLOS",
+}
+
+Report = Callable[[Connection], str]
+
 
 class Words:
-    """Answer four-letter words about a `Keeper`."""
+    """Answer four-letter words about a `Keeper`.
 
-    def __init__(self, keeper: Keeper) -> None:
+    Args:
+        keeper: the server.
+        where: what ``conf`` and ``dirs`` say of the data directory; None for memory.
+    """
+
+    def __init__(self, keeper: Keeper, where: str | None = None) -> None:
         self._keeper = keeper
-        self._reports: dict[bytes, Callable[[Connection], str]] = {
+        self._where = where
+        self._started = keeper.now()
+        self._reports: dict[bytes, Report] = {
             b"ruok": lambda _: "imok",
             b"isro": lambda _: "ro" if keeper.read_only else "rw",
-            b"srvr": self._srvr,
+            b"srvr": lambda _: f"Zookeeper version: {ZOOKEEPER_VERSION}\n{self._state()}",
+            b"stat": self._stat,
+            b"cons": self._cons,
             b"envi": self._envi,
+            b"conf": self._conf,
+            b"mntr": self._mntr,
+            b"dump": self._dump,
+            b"wchs": self._wchs,
+            b"wchc": self._wchc,
+            b"wchp": self._wchp,
+            b"dirs": self._dirs,
+            b"gtmk": lambda _: "306",  # the trace mask that Java's server begins with
+            b"srst": self._srst,
+            b"crst": self._crst,
         }
 
     def answer(self, word: bytes, connection: Connection) -> bytes | None:
@@ -34,30 +90,227 @@ class Words:
         connection.traffic.received += 1
         return report(connection).encode()
 
-    def _srvr(self, connection: Connection) -> str:
-        return f"Zookeeper version: {ZOOKEEPER_VERSION}\n{self._state()}"
+    # -- the server
+
+    def _totals(self) -> Traffic:
+        total = Traffic()
+        total.add(self._keeper.gone)
+        for connection in self._keeper.connections:
+            total.add(connection.traffic)
+        return total
 
     def _state(self) -> str:
-        keeper = self._keeper
-        received = keeper.gone.received + sum(c.traffic.received for c in keeper.connections)
-        sent = keeper.gone.sent + sum(c.traffic.sent for c in keeper.connections)
-        mode = "read-only" if keeper.read_only else "standalone"
+        keeper, total = self._keeper, self._totals()
         return (
-            "Latency min/avg/max: 0/0.0/0\n"
-            f"Received: {received}\n"
-            f"Sent: {sent}\n"
+            f"Latency min/avg/max: {total.fastest}/{total.average:.4g}/{total.slowest}\n"
+            f"Received: {total.received}\n"
+            f"Sent: {total.sent}\n"
             f"Connections: {len(keeper.connections)}\n"
             "Outstanding: 0\n"
             f"Zxid: {keeper.zxid:#x}\n"
-            f"Mode: {mode}\n"
+            f"Mode: {'read-only' if keeper.read_only else 'standalone'}\n"
             f"Node count: {len(keeper.tree) + 1}\n"  # the root's other name counts
         )
 
-    def _envi(self, connection: Connection) -> str:
-        return (
-            "Environment:\n"
-            f"zookeeper.version={ZOOKEEPER_VERSION}\n"
-            f"host.name={socket.gethostname()}\n"
-            f"python.version={sys.version.split()[0]}\n"
-            f"os.name={sys.platform}\n"
+    def _envi(self, _: Connection) -> str:
+        system = platform.uname()
+        return _lines(
+            "Environment:",
+            f"zookeeper.version={ZOOKEEPER_VERSION}",
+            f"host.name={socket.gethostname()}",
+            f"python.version={platform.python_version()}",
+            f"os.name={system.system}",
+            f"os.arch={system.machine}",
+            f"os.version={system.release}",
+            f"user.dir={os.getcwd()}",
         )
+
+    def _conf(self, _: Connection) -> str:
+        settings = self._keeper.settings
+        shortest, longest = settings.session_timeouts
+        where, size = self._where or "", self._disk()
+        return _lines(
+            "clientPort=-1",  # the port is an endpoint's, and there may be many
+            "secureClientPort=-1",
+            f"dataDir={where}",
+            f"dataDirSize={size}",
+            f"dataLogDir={where}",
+            f"dataLogSize={size}",
+            f"tickTime={_milliseconds(settings.tick_time)}",
+            f"maxClientCnxns={settings.max_connections}",
+            f"minSessionTimeout={_milliseconds(shortest)}",
+            f"maxSessionTimeout={_milliseconds(longest)}",
+            "clientPortListenBacklog=-1",
+            "serverId=0",
+        )
+
+    def _dirs(self, _: Connection) -> str:
+        return _lines(f"datadir_size: {self._disk()}", f"logdir_size: {self._disk()}")
+
+    def _disk(self) -> int:
+        if self._where is None:
+            return 0
+        with os.scandir(self._where) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.is_file())
+
+    def _mntr(self, _: Connection) -> str:
+        keeper, total = self._keeper, self._totals()
+        limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        values = {
+            "version": ZOOKEEPER_VERSION,
+            "server_state": "read-only" if keeper.read_only else "standalone",
+            "ephemerals_count": sum(map(len, keeper.tree.ephemerals.values())),
+            "num_alive_connections": len(keeper.connections),
+            "avg_latency": f"{total.average:.4g}",
+            "min_latency": total.fastest,
+            "max_latency": total.slowest,
+            "outstanding_requests": 0,
+            "znode_count": len(keeper.tree) + 1,
+            "global_sessions": len(keeper.sessions),
+            "local_sessions": 0,
+            "watch_count": len(keeper.watches),
+            "packets_received": total.received,
+            "packets_sent": total.sent,
+            "approximate_data_size": keeper.tree.size,
+            "open_file_descriptor_count": _descriptors(),
+            "max_file_descriptor_count": limit,
+            "uptime": _milliseconds(keeper.now() - self._started),
+        }
+        return _lines(*(f"zk_{name}\t{value}" for name, value in values.items()))
+
+    def _srst(self, _: Connection) -> str:
+        self._keeper.gone.reset()
+        for connection in self._keeper.connections:
+            connection.traffic.reset()
+        return "Server stats reset.\n"
+
+    # -- its connections
+
+    def _stat(self, asker: Connection) -> str:
+        clients = "".join(self._client(one, one is asker) + "\n" for one in self._connections())
+        return f"Zookeeper version: {ZOOKEEPER_VERSION}\nClients:\n{clients}\n{self._state()}"
+
+    def _cons(self, asker: Connection) -> str:
+        return "".join(self._details(one, asker) + "\n" for one in self._connections()) + "\n"
+
+    def _crst(self, _: Connection) -> str:
+        for connection in self._keeper.connections:
+            connection.traffic.reset()
+        return "Connection stats reset.\n"
+
+    def _connections(self) -> Iterable[Connection]:
+        return self._keeper.connections
+
+    def _client(self, connection: Connection, asks: bool, more: str = "") -> str:
+        traffic = connection.traffic
+        return (
+            f" {_address(connection)}[{0 if asks else 1}]"
+            f"(queued=0,recved={traffic.received},sent={traffic.sent}{more})"
+        )
+
+    def _details(self, connection: Connection, asker: Connection) -> str:
+        session, traffic = connection.session, connection.traffic
+        if session is None:
+            return self._client(connection, connection is asker)
+        operation = _OPERATIONS.get(traffic.last_opcode, "NA") if traffic.last_opcode else "SESS"
+        return self._client(
+            connection,
+            False,
+            f",sid={_hexadecimal(session.id)},lop={operation}"
+            f",est={_milliseconds(connection.since)},to={_milliseconds(session.timeout)}"
+            f",lcxid={_hexadecimal(traffic.last_xid)},lzxid={_hexadecimal(traffic.last_zxid)}"
+            f",lresp={traffic.last_reply},llat={traffic.last}"
+            f",minlat={traffic.fastest},avglat={traffic.average:.4g},maxlat={traffic.slowest}",
+        )
+
+    # -- its sessions
+
+    def _dump(self, _: Connection) -> str:
+        lines = ["SessionTracker dump:"]
+        buckets = self._keeper.sessions.by_deadline()
+        lines.append(f"Session Sets ({len(buckets)})/({len(self._keeper.sessions)}):")
+        for deadline, sessions in buckets:
+            lines.append(f"{len(sessions)} expire at {_date(deadline)}:")
+            lines += [f"\t{_hexadecimal(session.id)}" for session in sessions]
+        owners = self._keeper.tree.ephemerals
+        lines += ["ephemeral nodes dump:", f"Sessions with Ephemerals ({len(owners)}):"]
+        for session_id, paths in owners.items():
+            lines.append(f"{_hexadecimal(session_id)}:")
+            lines += [f"\t{path}" for path in paths]
+        lines.append("Connections dump:")
+        attached = [
+            (deadline, [session for session in sessions if session.connection is not None])
+            for deadline, sessions in buckets
+        ]
+        attached = [(deadline, sessions) for deadline, sessions in attached if sessions]
+        total = sum(len(sessions) for _, sessions in attached)
+        lines.append(f"Connections Sets ({len(attached)})/({total}):")
+        for deadline, sessions in attached:
+            lines.append(f"{len(sessions)} expire at {_date(deadline)}:")
+            lines += [
+                f"\tip: {_address(session.connection)} sessionId: {_hexadecimal(session.id)}"
+                for session in sessions
+                if session.connection is not None
+            ]
+        return _lines(*lines)
+
+    # -- their watches
+
+    def _watchers(self) -> dict[Connection, list[str]]:
+        found = {one: sorted(set(data_watches(one))) for one in self._keeper.connections}
+        return {connection: paths for connection, paths in found.items() if paths}
+
+    def _wchs(self, _: Connection) -> str:
+        watchers = self._watchers()
+        paths = {path for watched in watchers.values() for path in watched}
+        return _lines(
+            f"{len(watchers)} connections watching {len(paths)} paths",
+            f"Total watches:{sum(map(len, watchers.values()))}",
+        )
+
+    def _wchc(self, _: Connection) -> str:
+        lines: list[str] = []
+        for connection, paths in self._watchers().items():
+            lines += [_session_of(connection), *(f"\t{path}" for path in paths)]
+        return _lines(*lines, "")
+
+    def _wchp(self, _: Connection) -> str:
+        by_path: dict[str, list[str]] = {}
+        for connection, paths in self._watchers().items():
+            for path in paths:
+                by_path.setdefault(path, []).append(_session_of(connection))
+        lines: list[str] = []
+        for path, sessions in sorted(by_path.items()):
+            lines += [path, *(f"\t{session}" for session in sessions)]
+        return _lines(*lines, "")
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _address(connection: Connection) -> str:
+    return f"/{connection.host}:{connection.port}"
+
+
+def _session_of(connection: Connection) -> str:
+    return _hexadecimal(connection.session.id if connection.session else 0)
+
+
+def _hexadecimal(number: int) -> str:
+    return f"{number % (1 << 64):#x}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(seconds))
+
+
+def _descriptors() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:  # no Linux
+        return -1

@@ -15,6 +15,7 @@ from twisted.python.usage import UsageError
 from typing_extensions import override
 
 from zkservice.embedded import ZooKeeperServer
+from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError
 from zkservice.service.listening import listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
@@ -35,8 +36,11 @@ class Options(BaseOptions):
     optParameters: ClassVar[list[Any]] = [
         ["data-dir", "d", None, "Keep the data in this folder; without it, in memory."],
         ["tick-time", None, 2000, "Milliseconds; session time-outs are 2 to 20 ticks.", int],
+        ["sasl-users", None, None, "A file of lines user:password, for SASL DIGEST-MD5."],
         ["super-digest", None, None, "super:HASH, the digest user whom no ACL binds."],
     ]
+
+    sasl_users: dict[str, str] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,8 +68,19 @@ class Options(BaseOptions):
         digest = self["super-digest"]
         if digest is not None and not all(digest.partition(":")):
             raise UsageError("--super-digest is like super:BASE64, a user and a digest")
+        self.sasl_users = None if self["sasl-users"] is None else _users(self["sasl-users"])
         if self["data-dir"] is not None:
             self["data-dir"] = os.path.abspath(self["data-dir"])
+
+
+def _users(file: str) -> dict[str, str]:
+    try:
+        with open(file, encoding="utf-8") as lines:
+            return read_users(lines.read())
+    except OSError as error:
+        raise UsageError(f"--sasl-users {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--sasl-users {file}: {error}") from None
 
 
 class EmbeddedService(Service):
@@ -130,6 +145,7 @@ def makeService(options: Options) -> IService:
         tick_time=options["tick-time"] / 1000,
         data_dir=options["data-dir"],
         super_digest=options["super-digest"],
+        sasl_users=options.sasl_users,
     )
     service: IService = EmbeddedService(server, options["listen"], reactor)
     return service
