@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from zkservice.client.calls import BODY, Call, OptionalCall, nothing
 from zkservice.client.counters import Statistics
-from zkservice.client.creation import as_bytes, create_request
+from zkservice.client.creation import Data, as_bytes, create_request
 from zkservice.client.handshake import TLSCreator
 from zkservice.client.link import Link
 from zkservice.client.listeners import Subscription
@@ -228,7 +228,7 @@ class ZooKeeperClient:
         Returns:
             Fires within about two seconds, whatever the server does.
         """
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid and self.state is not State.CLOSED:
             return fail(ForkedError())
         return self._link.stop()
 
@@ -259,7 +259,7 @@ class ZooKeeperClient:
     def create(
         self,
         path: str,
-        data: bytes | None = b"",
+        data: Data = b"",
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         *,
         ephemeral: bool = False,
@@ -363,7 +363,7 @@ class ZooKeeperClient:
         return self._ask(DeleteRequest, path, (version,), nothing, timeout)
 
     def set(
-        self, path: str, data: bytes | None, version: int = -1, *, timeout: float | None = None
+        self, path: str, data: Data, version: int = -1, *, timeout: float | None = None
     ) -> Deferred[Stat]:
         """Set a node's data, if it has this version; -1 is any.  Fires with the new Stat.
 

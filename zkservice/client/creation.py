@@ -19,11 +19,14 @@ from zkservice.wire.records import (
 #: Milliseconds, about 34.8 years; EphemeralType.TTL.maxValue.
 MAX_TTL: Final = 2**40 - 1
 
+#: What a node can be given; None is no data, which is read as ``b""``.
+Data = bytes | bytearray | memoryview | None
+
 
 def create_request(
     chroot: Chroot,
     path: str,
-    data: bytes | None,
+    data: Data,
     acl: Iterable[ACL],
     *,
     ephemeral: bool = False,
@@ -78,13 +81,13 @@ def _milliseconds(path: str, ttl: float) -> int:
     return milliseconds
 
 
-def as_bytes(data: bytes | None) -> bytes | None:
+def as_bytes(data: Data) -> bytes | None:
     """The data as immutable bytes.
 
     Raises:
         TypeError: they are none.
     """
-    if data is None or type(data) is bytes:
+    if data is None or isinstance(data, bytes):
         return data
     if isinstance(data, str):
         raise TypeError(f"data are bytes, not str; encode it: {data[:20]!r}")

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from zkservice.client.calls import BODY, Call
-from zkservice.client.creation import as_bytes, create_request
+from zkservice.client.creation import Data, as_bytes, create_request
 from zkservice.errors import ProtocolError, ServerError, TransactionFailedError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.multi import decode_results, encode_requests
@@ -44,7 +44,7 @@ class Transaction:
     def create(
         self,
         path: str,
-        data: bytes | None = b"",
+        data: Data = b"",
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         *,
         ephemeral: bool = False,
@@ -69,7 +69,7 @@ class Transaction:
         """Delete a node; its result is None."""
         self._add(path, DeleteRequest(self._at(path), version))
 
-    def set(self, path: str, data: bytes | None, version: int = -1) -> None:
+    def set(self, path: str, data: Data, version: int = -1) -> None:
         """Set a node's data; its result is the new Stat."""
         self._add(path, SetDataRequest(self._at(path), as_bytes(data), version))
 

@@ -1,0 +1,306 @@
+"""A reactor, a network and clocks of the tests' own: nothing in it happens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import (
+    IConnector,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IResolutionReceiver,
+    ITCPTransport,
+)
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: How often bytes may go to and fro before a test is taken for one that never ends.
+ROUNDS = 10_000
+
+
+@implementer(IReactorTCP, IReactorPluggableNameResolver)
+class Network(Clock):
+    """Connects whoever calls ``connectTCP`` with the factory that listens there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = 1_000_000.0  # the embedded server makes ids of the time
+        self.listening: dict[tuple[str, int], Any] = {}
+        self.names: dict[str, Sequence[str]] = {}
+        self.lookups: list[str] = []
+        self.attempts: list[tuple[str, int]] = []
+        self.black_holes: set[tuple[str, int]] = set()  # connecting to these takes for ever
+        self.cables: list[Cable] = []
+        self.plug: Callable[[Cable], None] = lambda cable: None  # called with each new cable
+
+    # -- what the client uses
+
+    @property
+    def nameResolver(self) -> Network:  # noqa: N802
+        """It is all one."""
+        return self
+
+    def installNameResolver(self, resolver: Any) -> Any:  # noqa: N802
+        """Of no use here."""
+        raise NotImplementedError
+
+    def resolveHostName(  # noqa: N802
+        self,
+        resolutionReceiver: IResolutionReceiver,  # noqa: N803
+        hostName: str,  # noqa: N803
+        *rest: Any,
+        **more: Any,
+    ) -> Any:
+        """Answer from `names`, at once; a name with None never gets an answer."""
+        self.lookups.append(hostName)
+        resolutionReceiver.resolutionBegan(None)  # type: ignore[arg-type]
+        for host in self.names.get(hostName, ()):
+            family = IPv6Address if isIPv6Address(host) else IPv4Address
+            resolutionReceiver.addressResolved(family("TCP", host, 0))
+        resolutionReceiver.resolutionComplete()
+
+    def connectTCP(  # noqa: N802
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        timeout: float = 30,
+        bindAddress: Any = None,  # noqa: N803
+    ) -> IConnector:
+        """Connect, as soon as the network is given time."""
+        self.attempts.append((host, port))
+        attempt = Attempt(self, host, port, factory)
+        attempt.started(timeout)
+        return attempt
+
+    def listenTCP(self, *args: Any, **options: Any) -> Any:  # noqa: N802
+        """Tests fill `listening` instead."""
+        raise NotImplementedError
+
+    # -- what tests do
+
+    def listen(self, host: str, port: int, factory: Any) -> None:
+        """Somebody is there."""
+        self.listening[host, port] = factory
+
+    def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        for _ in range(ROUNDS):
+            self.run_due()
+            moved = [cable.carry() for cable in list(self.cables)]
+            due = any(call.getTime() <= self.seconds() for call in self.getDelayedCalls())
+            if not any(moved) and not due:
+                return
+        raise AssertionError("the network does not come to rest")
+
+    def run_due(self) -> None:
+        """Call what is due; no bytes move."""
+        super().advance(0)
+
+    def advance(self, amount: float) -> None:
+        """Let time go by, in steps that no time-out is lost between."""
+        self.settle()
+        end = self.seconds() + amount
+        while self.seconds() < end:
+            coming = [call.getTime() for call in self.getDelayedCalls()]
+            step = min([end, *coming]) - self.seconds()
+            super().advance(max(step, 1e-9))
+            self.settle()
+
+    def stall(self, amount: float) -> None:
+        """Let time go by as if the whole process were stopped: nothing runs in between."""
+        self.rightNow += amount
+
+
+@implementer(IConnector)
+class Attempt:
+    """One call of ``connectTCP``."""
+
+    def __init__(self, network: Network, host: str, port: int, factory: Any) -> None:
+        self._network, self._where, self._factory = network, (host, port), factory
+        self._calls: list[Any] = []
+
+    def started(self, timeout: float) -> None:
+        """Succeed, fail, or never answer."""
+        self._factory.doStart()
+        later = self._network.callLater
+        if self._where in self._network.black_holes:
+            self._calls.append(later(timeout, self._fail, TimeoutError("timed out")))
+        else:
+            self._calls.append(later(0, self._connect))
+
+    def _connect(self) -> None:
+        server_factory = self._network.listening.get(self._where)
+        if server_factory is None:
+            self._fail(ConnectionRefusedError("refused"))
+            return
+        host, port = self._where
+        family = IPv6Address if isIPv6Address(host) else IPv4Address
+        there, here = family("TCP", host, port), family("TCP", host, 50_000)
+        client = self._factory.buildProtocol(there)
+        if client is None:
+            return
+        server = server_factory.buildProtocol(here)
+        cable = Cable(client, server, here, there)
+        self._network.cables.append(cable)
+        self._network.plug(cable)
+        cable.connect()
+
+    def _fail(self, error: Exception) -> None:
+        self._factory.clientConnectionFailed(self, Failure(error))
+
+    def stopConnecting(self) -> None:  # noqa: N802
+        """Give up."""
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        self._fail(ConnectionAborted())
+
+    def disconnect(self) -> None:
+        """Give up."""
+
+    def connect(self) -> None:
+        """Only once."""
+        raise NotImplementedError
+
+    def getDestination(self) -> Any:  # noqa: N802
+        """Where it goes."""
+        return IPv4Address("TCP", *self._where)
+
+
+class Cable:
+    """A connection: two ends, and what can happen to the bytes between them."""
+
+    def __init__(self, client: Any, server: Any, here: Any, there: Any) -> None:
+        self.client = End(client, here, there)
+        self.server = End(server, there, here)
+        self.client.other, self.server.other = self.server, self.client
+        self.up = True
+        self.silent = False  # bytes vanish in both directions
+        self.client_may_send: int | None = None  # bytes until the cable breaks
+        self.server_may_send: int | None = None
+
+    def connect(self) -> None:
+        """Tell both ends."""
+        self.server.protocol.makeConnection(self.server)
+        self.client.protocol.makeConnection(self.client)
+
+    def carry(self) -> bool:
+        """Move what was sent; answers whether anything happened."""
+        if not self.up:
+            return False
+        moved = self._carry(self.client, "client_may_send")
+        if self.up:
+            moved = self._carry(self.server, "server_may_send") or moved
+        if self.up and (self.client.closing or self.server.closing):
+            self.cut()
+            moved = True
+        return moved
+
+    def _carry(self, end: End, budget: str) -> bool:
+        assert end.other is not None
+        if not end.outgoing or end.other.paused:
+            return False
+        data, end.outgoing = bytes(end.outgoing), bytearray()
+        allowed = getattr(self, budget)
+        cut = allowed is not None and len(data) >= allowed
+        if allowed is not None:
+            data = data[:allowed]
+            setattr(self, budget, allowed - len(data))
+        end.other.received += data
+        if data and not self.silent and not end.other.closing:
+            end.other.protocol.dataReceived(data)
+        if cut:
+            self.cut()
+        return True
+
+    def cut(self) -> None:
+        """The connection is gone, for both."""
+        if not self.up:
+            return
+        self.up = False
+        for end in (self.client, self.server):
+            end.closing = True
+            end.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+@implementer(ITCPTransport)
+class End:
+    """The transport of one end."""
+
+    def __init__(self, protocol: Any, host: Any, peer: Any) -> None:
+        self.protocol, self._host, self._peer = protocol, host, peer
+        self.other: End | None = None
+        self.outgoing = bytearray()
+        self.received = bytearray()  # all that ever came
+        self.writes: list[bytes] = []  # all that was ever written
+        self.closing = False
+        self.paused = False
+        self.producer: Any = None
+
+    def write(self, data: bytes) -> None:
+        """Send, unless it is closed."""
+        if not self.closing:
+            self.writes.append(data)
+            self.outgoing += data
+
+    def writeSequence(self, data: Any) -> None:  # noqa: N802
+        """Send."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:  # noqa: N802
+        """Close when all is sent; like the real one, not while there is a producer."""
+        assert self.producer is None, "the producer is still registered"
+        self.closing = True
+
+    def abortConnection(self) -> None:  # noqa: N802
+        """Close at once."""
+        self.outgoing.clear()
+        self.closing = True
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        """Somebody wants to know how much room there is."""
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        """Nobody does."""
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        """Nothing is read any more; it waits at the other end."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """It is read again."""
+        self.paused = False
+
+    def getPeer(self) -> Any:  # noqa: N802
+        """Who is at the other end."""
+        return self._peer
+
+    def getHost(self) -> Any:  # noqa: N802
+        """Who is at this end."""
+        return self._host
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
+        """As you like."""
+
+    def getTcpNoDelay(self) -> bool:  # noqa: N802
+        """Always."""
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802
+        """As you like."""
+
+    def getTcpKeepAlive(self) -> bool:  # noqa: N802
+        """Never."""
+        return False
+
+    def loseWriteConnection(self) -> None:  # noqa: N802
+        """Not in this protocol."""
+        raise NotImplementedError

@@ -1,0 +1,371 @@
+"""Tests for the operations of `zkservice.client.ZooKeeperClient`, on the embedded server."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, gatherResults
+
+from tests.client.base import ClientTestCase
+from zkservice.errors import (
+    BadArgumentsError,
+    BadVersionError,
+    ClientClosedError,
+    InvalidPathError,
+    NoChildrenForEphemeralsError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    OperationTimeoutError,
+    RequestTooLargeError,
+    RuntimeInconsistencyError,
+    TransactionFailedError,
+)
+from zkservice.wire.acl import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, digest_acl
+
+
+class OperationTests(ClientTestCase):
+    """Each operation does what it says."""
+
+    def test_create_and_get(self) -> None:
+        """What was created can be read, with its Stat."""
+        client = self.connected()
+        self.assertEqual(self.result(client.create("/a", b"data")), "/a")
+        data, stat = self.result(client.get("/a"))
+        self.assertEqual((data, stat.version, stat.data_length), (b"data", 0, 4))
+
+    def test_create_errors(self) -> None:
+        """The server's refusals come as errors that name the path."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        self.assertEqual(self.failure(client.create("/a"), NodeExistsError).path, "/a")
+        self.assertEqual(self.failure(client.create("/b/c"), NoNodeError).path, "/b/c")
+
+    def test_ephemeral(self) -> None:
+        """An ephemeral node is the session's, and goes with it."""
+        client, other = self.connected(), self.connected()
+        self.result(client.create("/e", ephemeral=True))
+        stat = self.result(other.exists("/e"))
+        assert stat is not None and client.client_id is not None
+        self.assertEqual(stat.ephemeral_owner, client.client_id[0])
+        self.result(client.close())
+        self.assertIsNone(self.result(other.exists("/e")))
+
+    def test_sequence(self) -> None:
+        """The server's number is in the path that create answers; a slash may be its prefix."""
+        client = self.connected()
+        self.result(client.create("/q"))
+        self.assertEqual(self.result(client.create("/q/n-", sequence=True)), "/q/n-0000000000")
+        self.assertEqual(self.result(client.create("/q/", sequence=True)), "/q/0000000001")
+
+    def test_container_and_ttl(self) -> None:
+        """Container and TTL nodes are created with requests of their own."""
+        client = self.connected()
+        self.assertEqual(self.result(client.create("/c", container=True)), "/c")
+        self.assertEqual(self.result(client.create("/t", ttl=0.5)), "/t")
+        self.assertEqual(self.result(client.create("/t-", ttl=1, sequence=True)), "/t-0000000002")
+        self.network.advance(130)
+        self.assertIsNone(self.result(client.exists("/t")))
+
+    def test_kinds_that_do_not_exist(self) -> None:
+        """Flags that do not fit are refused before anything is sent."""
+        client = self.connected()
+        sent = len(self.cable.client.writes)
+        for options in (
+            {"ephemeral": True, "container": True},
+            {"sequence": True, "container": True},
+            {"ephemeral": True, "ttl": 1},
+            {"container": True, "ttl": 1},
+            {"ttl": 0},
+            {"ttl": -1},
+            {"ttl": 2**40 / 1000},
+        ):
+            error = self.failure(client.create("/x", **options), BadArgumentsError)
+            self.assertIn("/x: ", str(error))
+        self.assertEqual(len(self.cable.client.writes), sent)
+
+    def test_data_are_bytes(self) -> None:
+        """Text is refused with a hint; a buffer is fine; None is a node without data."""
+        client = self.connected()
+        with self.assertRaisesRegex(TypeError, "encode it"):
+            client.create("/a", "text")  # type: ignore[arg-type]
+        with self.assertRaisesRegex(TypeError, "encode it"):
+            client.set("/a", "text")  # type: ignore[arg-type]
+        self.result(client.create("/a", bytearray(b"buffer")))
+        self.assertEqual(self.result(client.get("/a"))[0], b"buffer")
+        self.result(client.create("/none", None))
+        self.assertEqual(self.result(client.get("/none"))[0], b"")
+
+    def test_delete(self) -> None:
+        """Deleting respects version and children."""
+        client = self.connected()
+        self.result(gatherResults([client.create("/a"), client.create("/a/b")]))
+        self.failure(client.delete("/a"), NotEmptyError)
+        self.failure(client.delete("/a/b", 7), BadVersionError)
+        self.assertIsNone(self.result(client.delete("/a/b", 0)))
+        self.failure(client.delete("/a/b"), NoNodeError)
+
+    def test_exists(self) -> None:
+        """A missing node is an answer, not an error."""
+        client = self.connected()
+        self.assertIsNone(self.result(client.exists("/a")))
+        self.result(client.create("/a"))
+        stat = self.result(client.exists("/a"))
+        assert stat is not None
+        self.assertEqual(stat.version, 0)
+
+    def test_set(self) -> None:
+        """Setting answers the new Stat, and respects the version."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        self.assertEqual(self.result(client.set("/a", b"1", 0)).version, 1)
+        self.failure(client.set("/a", b"2", 0), BadVersionError)
+        self.assertEqual(self.result(client.get("/a"))[0], b"1")
+
+    def test_children(self) -> None:
+        """Children are names."""
+        client = self.connected()
+        for path in ("/a", "/a/b", "/a/c"):
+            self.result(client.create(path))
+        names = self.result(client.get_children("/a"))
+        self.assertCountEqual(names, ["b", "c"])
+        names, stat = self.result(client.get_children_and_stat("/a"))
+        self.assertEqual((sorted(names), stat.num_children), (["b", "c"], 2))
+        self.failure(client.get_children("/nope"), NoNodeError)
+
+    def test_acl(self) -> None:
+        """An ACL can be read and set; its version is its own."""
+        client = self.connected()
+        self.result(client.create("/a", acl=OPEN_ACL_UNSAFE))
+        acl, stat = self.result(client.get_acl("/a"))
+        self.assertEqual((acl, stat.aversion), (list(OPEN_ACL_UNSAFE), 0))
+        self.assertEqual(self.result(client.set_acl("/a", READ_ACL_UNSAFE, 0)).aversion, 1)
+        self.assertEqual(self.result(client.get_acl("/a"))[0], list(READ_ACL_UNSAFE))
+
+    def test_auth(self) -> None:
+        """An identity that is added counts from then on."""
+        client = self.connected()
+        self.assertIsNone(self.result(client.add_auth("digest", "u:p")))
+        self.result(client.create("/mine", acl=CREATOR_ALL_ACL))
+        acl, _ = self.result(client.get_acl("/mine"))
+        self.assertEqual(acl, [digest_acl("u", "p")])
+
+    def test_sync(self) -> None:
+        """Sync answers the path."""
+        client = self.connected()
+        self.assertEqual(self.result(client.sync("/a")), "/a")
+
+    def test_paths_are_checked(self) -> None:
+        """What is no path fails, and is not sent."""
+        client = self.connected()
+        for asked in (client.get("a"), client.create("/a/"), client.delete("//")):
+            self.failure(asked, InvalidPathError)
+        value, watch = client.get_and_watch("")
+        self.failure(value, InvalidPathError)
+        self.assertNoResult(watch)
+
+    def test_too_large(self) -> None:
+        """A request that the server would hang up on is not sent; the error has its size."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        fits = 0xFFFFF - 8 - 4 - 2 - 4 - 4
+        self.result(client.set("/a", bytes(fits)))
+        error = self.failure(client.set("/a", bytes(fits + 1)), RequestTooLargeError)
+        self.assertEqual((error.path, error.size, error.limit), ("/a", 0x100000, 0xFFFFF))
+
+
+class EnsurePathTests(ClientTestCase):
+    """`ensure_path` creates what is missing."""
+
+    def test_creates_all(self) -> None:
+        """All ancestors are created; doing it again changes nothing."""
+        client = self.connected()
+        self.result(client.ensure_path("/a/b/c"))
+        before = self.result(client.exists("/a/b/c"))
+        assert before is not None
+        self.result(client.ensure_path("/a/b/c"))
+        self.assertEqual(self.result(client.exists("/a/b/c")), before)
+
+    def test_creates_the_chroot(self) -> None:
+        """The chroot is an ancestor, too."""
+        client, plain = self.connected("10.0.0.1:2181/x/y"), self.connected()
+        self.result(client.ensure_path("/a"))
+        self.assertIsNotNone(self.result(plain.exists("/x/y/a")))
+
+    def test_ancestors_that_we_may_not_touch(self) -> None:
+        """An ancestor that is there need not be creatable."""
+        owner, client = self.connected(), self.connected()
+        self.result(owner.create("/a"))
+        self.result(owner.create("/a/b"))
+        self.result(owner.set_acl("/", READ_ACL_UNSAFE))
+        self.result(client.ensure_path("/a/b/c"))
+        self.assertIsNotNone(self.result(client.exists("/a/b/c")))
+
+    def test_failure(self) -> None:
+        """What cannot be created is an error."""
+        client = self.connected()
+        self.result(client.create("/e", ephemeral=True))
+        self.failure(client.ensure_path("/e/a"), NoChildrenForEphemeralsError)
+
+
+class ChrootTests(ClientTestCase):
+    """A chroot is put before each path that goes out, and taken off each that comes in."""
+
+    def test_both_ways(self) -> None:
+        """Requests, replies, transactions and events see the client's paths."""
+        plain = self.connected()
+        self.result(plain.ensure_path("/root"))
+        client = self.connected("10.0.0.1:2181/root")
+        self.assertEqual(self.result(client.create("/a", b"1")), "/a")
+        self.assertEqual(self.result(plain.get("/root/a"))[0], b"1")
+        self.assertEqual(self.result(client.create("/s-", sequence=True)), "/s-0000000001")
+        names = self.result(client.get_children("/"))
+        self.assertCountEqual(names, ["a", "s-0000000001"])
+        change = client.transaction()
+        change.create("/t-", sequence=True)
+        self.assertEqual(self.result(change.commit()), ["/t-0000000002"])
+        value, watch = client.get_and_watch("/a")
+        self.result(value)
+        self.result(plain.set("/root/a", b"2"))
+        self.assertEqual(self.result(watch).path, "/a")
+
+
+class TransactionTests(ClientTestCase):
+    """All or nothing."""
+
+    def test_success(self) -> None:
+        """Each operation has its result."""
+        client = self.connected()
+        self.result(client.create("/old"))
+        change = client.transaction()
+        change.create("/a", b"1")
+        change.create("/a/n-", sequence=True, ephemeral=True)
+        change.create("/c", container=True)
+        change.create("/t", ttl=5)
+        change.set("/a", b"2", 0)
+        change.check("/a", 1)
+        change.delete("/old")
+        path, numbered, container, ttl, stat, checked, deleted = self.result(change.commit())
+        self.assertEqual((path, numbered, container, ttl), ("/a", "/a/n-0000000000", "/c", "/t"))
+        self.assertEqual(stat.version, 1)  # type: ignore[union-attr]
+        self.assertEqual((checked, deleted), (None, None))
+        self.assertIsNone(self.result(client.exists("/old")))
+
+    def test_failure(self) -> None:
+        """The one that failed is named, and nothing has happened."""
+        client = self.connected()
+        change = client.transaction()
+        change.create("/a")
+        change.delete("/missing")
+        change.check("/")
+        error = self.failure(change.commit(), TransactionFailedError)
+        self.assertEqual(error.failed, 1)
+        self.assertIsInstance(error.__cause__, NoNodeError)
+        self.assertEqual(error.__cause__.path, "/missing")
+        self.assertIsNone(error.results[0])
+        self.assertIsInstance(error.results[2], RuntimeInconsistencyError)
+        self.assertIn("operation 1", str(error))
+        self.assertIsNone(self.result(client.exists("/a")))
+
+    def test_empty(self) -> None:
+        """No operations, no results."""
+        self.assertEqual(self.result(self.connected().transaction().commit()), [])
+
+    def test_once(self) -> None:
+        """A transaction is committed once, and has no operations after that."""
+        client = self.connected()
+        change = client.transaction()
+        self.result(change.commit())
+        self.assertRaises(RuntimeError, change.commit)
+        self.assertRaises(RuntimeError, change.delete, "/a")
+
+    def test_arguments(self) -> None:
+        """Bad arguments are the caller's fault at once."""
+        change = self.connected().transaction()
+        self.assertRaises(InvalidPathError, change.delete, "a")
+        self.assertRaises(BadArgumentsError, change.create, "/a", ttl=0)
+        self.assertRaises(TypeError, change.set, "/a", "text")
+
+
+class WaitingTests(ClientTestCase):
+    """What becomes of a call that nobody answers, or nobody waits for."""
+
+    def test_all_of_a_turn_in_one_write(self) -> None:
+        """Calls that are made in one turn leave in one write, whoever makes them."""
+        client = self.connected()
+        before = len(self.cable.client.writes)
+        calls = [client.get("/") for _ in range(10)]
+        self.result(gatherResults(calls))
+        self.assertEqual(len(self.cable.client.writes), before + 1)
+
+    def test_calls_made_by_replies_go_out_together(self) -> None:
+        """What the replies of one packet lead to leaves in one write, in the same turn."""
+        client = self.connected()
+        before = len(self.cable.client.writes)
+        more = gatherResults([client.get("/").addCallback(lambda _: client.get("/")) for _ in "ab"])
+        self.result(more)
+        self.assertEqual(len(self.cable.client.writes), before + 2)
+
+    def test_timeout(self) -> None:
+        """A call may wait for so long; its place in the order is kept."""
+        client = self.connected()
+        self.server.pause()
+        late = client.create("/late", timeout=1.0)
+        other = client.get("/")
+        self.network.advance(1.1)
+        error = self.failure(late, OperationTimeoutError)
+        self.assertEqual((error.path, error.maybe_applied), ("/late", True))
+        self.assertIn("may still be carried out", str(error))
+        self.server.resume()
+        self.assertEqual(self.result(other)[0], b"")
+        self.assertIsNotNone(self.result(client.exists("/late")))
+
+    def test_timeout_without_connection(self) -> None:
+        """A call that could not be sent in time was certainly not carried out."""
+        self.network.listening.clear()
+        client = self.connecting()
+        late = client.create("/late", timeout=1.0)
+        self.network.advance(1.1)
+        error = self.failure(late, OperationTimeoutError)
+        self.assertFalse(error.maybe_applied)
+        self.network.listen("10.0.0.1", 2181, self.server.factory)
+        self.network.advance(5)
+        self.assertIsNone(self.result(client.exists("/late")))
+
+    def test_cancelled_before_sending(self) -> None:
+        """What is cancelled in the turn in which it was made is never sent."""
+        client = self.connected()
+        cancelled, kept = client.create("/cancelled"), client.create("/kept")
+        cancelled.cancel()
+        self.failure(cancelled, CancelledError)
+        self.result(kept)
+        self.assertIsNone(self.result(client.exists("/cancelled")))
+
+    def test_cancelled_after_sending(self) -> None:
+        """The reply to a cancelled call is nobody's; the next call gets its own."""
+        client = self.connected()
+        self.server.pause()
+        cancelled, kept = client.get("/zookeeper"), client.get_children("/zookeeper")
+        self.network.settle()
+        cancelled.cancel()
+        self.failure(cancelled, CancelledError)
+        self.server.resume()
+        names = self.result(kept)
+        self.assertCountEqual(names, ["config", "quota"])
+
+    def test_many_cancelled_calls_do_not_pile_up(self) -> None:
+        """Calls that time out while there is no server cost no memory afterwards."""
+        self.network.listening.clear()
+        client = self.connecting()
+        for _ in range(1000):
+            late = client.get("/", timeout=0.01)
+            self.network.advance(0.011)
+            self.failure(late, OperationTimeoutError)
+        self.assertLess(client.statistics().waiting, 130)
+
+    def test_before_connect_and_after_close(self) -> None:
+        """A client that is not meant to be connected says so."""
+        client = self.client()
+        self.failure(client.get("/"), ClientClosedError)
+        self.result(client.connect())
+        self.result(client.close())
+        self.failure(client.get("/"), ClientClosedError)
+        self.failure(client.add_auth("digest", "a:b"), ClientClosedError)

@@ -1,0 +1,636 @@
+"""Tests for sessions: connecting, losing a server, expiry, closing."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
+from tests.client.network import Cable
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    AuthFailedError,
+    ClientClosedError,
+    ConnectionLossError,
+    ConnectTimeoutError,
+    ForkedError,
+    SessionExpiredError,
+)
+from zkservice.wire.acl import CREATOR_ALL_ACL
+from zkservice.wire.hosts import Address
+from zkservice.wire.session import State
+
+CONNECTING, CONNECTED, SUSPENDED = State.CONNECTING, State.CONNECTED, State.SUSPENDED
+EXPIRED, CLOSED, AUTH_FAILED = State.EXPIRED, State.CLOSED, State.AUTH_FAILED
+
+
+def heard_by(client: ZooKeeperClient) -> list[State]:
+    """The states that the client announces from now on."""
+    news: list[State] = []
+    client.subscribe(news.append)
+    return news
+
+
+class ConnectTests(ClientTestCase):
+    """The first connection."""
+
+    def test_properties(self) -> None:
+        """What a client knows before it is connected, while it is, and afterwards."""
+        client = self.client()
+        self.assertEqual(
+            (client.state, client.client_id, client.server, client.session_timeout),
+            (CLOSED, None, None, TIMEOUT),
+        )
+        self.result(client.connect())
+        assert client.client_id is not None
+        self.assertEqual([client.client_id[0]], [one.id for one in self.server.keeper.sessions])
+        self.assertEqual(len(client.client_id[1]), 16)
+        self.assertEqual((client.state, client.server), (CONNECTED, Address(HOST, PORT)))
+        self.assertIn("CONNECTED", repr(client))
+        self.assertNotIn(repr(client.client_id[1]), repr(client))
+        self.result(client.close())
+        self.assertEqual((client.state, client.server), (CLOSED, None))
+
+    def test_negotiated_timeout(self) -> None:
+        """The server's word counts."""
+        client = ZooKeeperClient(f"{HOST}:{PORT}", 1000.0, reactor=self.network)
+        self.clients.append(client)
+        self.result(client.connect())
+        self.assertEqual(client.session_timeout, 20.0)
+
+    def test_calls_wait(self) -> None:
+        """Calls can be made at once, and are answered in their order."""
+        client = self.client()
+        quietly(client.connect())
+        created, read = client.create("/a", b"1"), client.get("/a")
+        self.assertEqual(self.result(read)[0], b"1")
+        self.assertEqual(self.result(created), "/a")
+
+    def test_twice(self) -> None:
+        """Whoever asks for the connection gets it, and there is only one."""
+        client = self.client()
+        both = [client.connect(), client.connect()]
+        for one in [*both, client.connect()]:
+            self.assertIs(self.result(one), client)
+        self.assertEqual(len(self.network.cables), 1)
+
+    def test_again_after_close(self) -> None:
+        """A closed client can be connected again, and then has another session."""
+        client = self.connected()
+        before = client.client_id
+        self.result(client.close())
+        self.result(client.connect())
+        self.assertNotEqual(client.client_id, before)
+        self.assertIsNotNone(self.result(client.exists("/")))
+
+    def test_timeout(self) -> None:
+        """After the time-out the client gives up, says why, and leaves nothing behind."""
+        self.network.listening.clear()
+        client = self.client()
+        connecting = client.connect(timeout=2.0)
+        self.network.advance(2.1)
+        error = self.failure(connecting, ConnectTimeoutError)
+        self.assertIn("within 2 s", str(error))
+        self.assertIn("refused", str(error))
+        self.assertIs(client.state, CLOSED)
+        attempts = len(self.network.attempts)
+        self.network.advance(60)
+        self.assertEqual(len(self.network.attempts), attempts)
+
+    def test_for_ever(self) -> None:
+        """Without a time-out it keeps trying, and succeeds when there is a server."""
+        self.network.listening.clear()
+        client = self.client()
+        connecting = client.connect()
+        self.network.advance(3600)
+        self.assertNoResult(connecting)
+        self.network.listen(HOST, PORT, self.server.factory)
+        self.network.advance(1)
+        self.assertIs(self.result(connecting), client)
+
+    def test_cancelled(self) -> None:
+        """Cancelling stops the waiting, not the trying."""
+        client = self.client()
+        connecting = client.connect()
+        connecting.cancel()
+        self.failure(connecting, CancelledError)
+        self.network.settle()
+        self.assertIs(client.state, CONNECTED)
+
+    def test_refused_credentials(self) -> None:
+        """A scheme that the server does not have ends it all."""
+        client = self.client(auth=[("nonsense", b"x")])
+        news = heard_by(client)
+        connecting, call = client.connect(), client.get("/")
+        self.failure(connecting, AuthFailedError)
+        self.failure(call, AuthFailedError)
+        self.assertEqual(news, [CONNECTING, AUTH_FAILED])
+        self.failure(client.get("/"), AuthFailedError)
+        self.failure(client.connect(), AuthFailedError)
+        attempts = len(self.network.attempts)
+        self.network.advance(60)
+        self.assertEqual(len(self.network.attempts), attempts)
+
+    def test_resumed(self) -> None:
+        """A session can be handed on to another client."""
+        client = self.connected()
+        self.result(client.create("/e", ephemeral=True))
+        heir = self.client(client_id=client.client_id)
+        self.result(heir.connect())
+        self.assertEqual(heir.client_id, client.client_id)
+        quietly(client.close())
+        stat = self.result(heir.exists("/e"))
+        assert stat is not None and heir.client_id is not None
+        self.assertEqual(stat.ephemeral_owner, heir.client_id[0])
+
+
+class ReconnectTests(ClientTestCase):
+    """A connection that is lost is replaced; the session is the same."""
+
+    def test_session_survives(self) -> None:
+        """Session, ephemeral nodes and identities are there again."""
+        client = self.connected()
+        news = heard_by(client)
+        before = client.client_id
+        self.result(client.add_auth("digest", "u:p"))
+        self.result(client.create("/e", ephemeral=True, acl=CREATOR_ALL_ACL))
+        self.cable.cut()
+        self.assertIs(client.state, SUSPENDED)
+        self.network.advance(0.2)
+        self.assertEqual(news, [SUSPENDED, CONNECTED])
+        self.assertEqual(client.client_id, before)
+        self.assertIsNotNone(self.result(client.get("/e")))
+        self.assertEqual(client.statistics().connections, 2)
+
+    def test_lost_calls(self) -> None:
+        """What was sent may have been carried out; what was not sent waits."""
+        client = self.connected()
+        self.server.pause()
+        sent = client.create("/sent")
+        self.network.settle()
+        self.cable.cut()
+        unsent = client.create("/unsent")
+        error = self.failure(sent, ConnectionLossError)
+        self.assertEqual((error.path, error.maybe_applied), ("/sent", True))
+        self.assertIn("may have been carried out", str(error))
+        self.server.resume()
+        self.network.advance(1)
+        self.assertEqual(self.result(unsent), "/unsent")
+
+    def test_state_is_known_when_calls_fail(self) -> None:
+        """A callback of a lost call sees a suspended client, and may call again."""
+        client = self.connected()
+        self.server.pause()
+        seen: list[State] = []
+        sent = client.get("/")
+        self.network.settle()
+
+        def again(failure: object) -> Deferred[Any]:
+            seen.append(client.state)
+            return client.exists("/")
+
+        sent.addErrback(again)
+        self.cable.cut()
+        self.server.resume()
+        self.network.advance(1)
+        self.assertIsNotNone(self.result(sent))
+        self.assertEqual(seen, [SUSPENDED])
+
+    def test_zxid_is_told(self) -> None:
+        """The server hears how much the client has seen."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        zxid = self.server.keeper.zxid
+        self.cable.cut()
+        self.network.advance(1)
+        hello = bytes(self.cable.server.received)
+        self.assertEqual(int.from_bytes(hello[8:16], "big"), zxid)
+
+    def test_pings(self) -> None:
+        """An idle client pings every third of the time-out, and lives on."""
+        client = self.connected()
+        self.network.advance(TIMEOUT * 10)
+        self.assertEqual(client.statistics().pings, 30)
+        self.assertEqual(client.statistics().connections, 1)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_silent_server(self) -> None:
+        """A server that is silent for two thirds of the time-out is left."""
+        client = self.connected()
+        self.server.pause()
+        self.network.advance(TIMEOUT * 2 / 3 - 0.1)
+        self.assertIs(client.state, CONNECTED)
+        self.network.advance(0.2)
+        self.assertIs(client.state, SUSPENDED)
+        self.server.resume()
+        self.network.advance(0.3)
+        self.assertIs(client.state, CONNECTED)
+        self.assertEqual(client.statistics().expiries, 0)
+
+    def test_our_own_pause(self) -> None:
+        """A process that was stopped reads first what is there, and does not blame the server."""
+        client = self.connected()
+        read = client.get("/")
+        self.network.run_due()
+        self.network.stall(TIMEOUT * 0.9)
+        self.result(read)
+        self.network.advance(1)
+        self.assertEqual(client.statistics().connections, 1)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_back_off(self) -> None:
+        """Attempts become rarer, up to one in a tenth of the session's time-out."""
+        client = self.connected()
+        self.network.listening.clear()
+        self.cable.cut()
+        self.network.advance(4)
+        early = len(self.network.attempts)
+        self.network.attempts.clear()
+        self.network.advance(60)
+        self.assertLess(early, 20)
+        self.assertTrue(90 <= len(self.network.attempts) <= 210, len(self.network.attempts))
+        self.assertIs(client.state, CONNECTING)
+
+    def test_next_host(self) -> None:
+        """Another server is tried, and takes the session on if it knows it."""
+        client = self.connected("10.0.0.1:2181,10.0.0.2:2181")
+        self.network.listen("10.0.0.2", PORT, self.server.factory)
+        before, server = client.client_id, client.server
+        assert server is not None
+        del self.network.listening[server]
+        self.cable.cut()
+        self.network.advance(0.5)
+        self.assertEqual(client.client_id, before)
+        self.assertNotEqual(client.server, server)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_order_differs(self) -> None:
+        """Not all clients begin with the same server."""
+        for number in (1, 2, 3):
+            self.network.listen(f"10.0.0.{number}", PORT, self.server.factory)
+        hosts = "10.0.0.1,10.0.0.2,10.0.0.3"
+        servers = {self.connected(hosts, random=Random(seed)).server for seed in range(20)}
+        self.assertEqual(len(servers), 3)
+
+    def test_black_hole(self) -> None:
+        """A server that does not answer costs only its share of the session's time-out."""
+        self.network.black_holes.add(("10.0.0.9", PORT))
+        clients = [self.client(f"10.0.0.9,{HOST}", random=Random(seed)) for seed in range(4)]
+        connecting = [client.connect() for client in clients]
+        self.network.advance(TIMEOUT / 2 + 0.1)
+        for one in connecting:
+            self.successResultOf(one)
+        self.assertIn(("10.0.0.9", PORT), self.network.attempts)
+
+    def test_server_that_never_answers_the_handshake(self) -> None:
+        """A connection without a ConnectResponse is given up, too."""
+        self.server.pause()
+        client = self.connecting()
+        self.network.advance(TIMEOUT + 1)
+        self.assertGreater(len(self.network.cables), 1)
+        self.assertEqual(sum(cable.up for cable in self.network.cables), 1)
+        self.assertIs(client.state, CONNECTING)
+        self.server.resume()
+
+
+class NamesTests(ClientTestCase):
+    """Names are resolved by the reactor, before each attempt."""
+
+    def test_all_addresses_are_tried(self) -> None:
+        """A name may have several addresses; one that works is enough."""
+        self.network.names["zk"] = ["10.0.0.7", "10.0.0.8", HOST]
+        client = self.connected("zk:2181")
+        self.assertEqual(client.server, Address("zk", PORT))
+
+    def test_resolved_anew(self) -> None:
+        """A server that has moved is found."""
+        self.network.names["zk"] = [HOST]
+        client = self.connected("zk")
+        del self.network.listening[HOST, PORT]
+        self.network.listen("10.0.0.5", PORT, self.server.factory)
+        self.network.names["zk"] = ["10.0.0.5"]
+        self.cable.cut()
+        self.network.advance(1)
+        self.assertIs(client.state, CONNECTED)
+        self.assertEqual(self.network.lookups, ["zk", "zk"])
+
+    def test_unknown_name(self) -> None:
+        """A name that is unknown is skipped, until it is known."""
+        client = self.connecting("zk")
+        self.network.advance(5)
+        self.network.names["zk"] = [HOST]
+        self.network.advance(1)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_ipv6(self) -> None:
+        """IPv6 addresses need no resolver."""
+        self.network.listen("::1", PORT, self.server.factory)
+        self.connected("[::1]:2181")
+        self.assertEqual(self.network.lookups, [])
+
+
+class ExpiryTests(ClientTestCase):
+    """A session that is over is replaced by a new one, and everybody knows."""
+
+    def expire(self, client: ZooKeeperClient) -> None:
+        """As the server does it."""
+        assert client.client_id is not None
+        self.server.expire(client.client_id[0])
+        self.network.settle()
+
+    def test_told_by_the_server(self) -> None:
+        """The states are told in their order, and the new session works."""
+        client = self.connected()
+        news, before = heard_by(client), client.client_id
+        self.result(client.create("/e", ephemeral=True))
+        self.expire(client)
+        self.network.advance(1)
+        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+        self.assertNotEqual(client.client_id, before)
+        self.assertIsNone(self.result(client.exists("/e")))
+        self.assertEqual(client.statistics().expiries, 1)
+
+    def test_waiting_calls_fail(self) -> None:
+        """Calls that waited for the old session are not carried out in the new one."""
+        client = self.connected()
+        self.expire(client)
+        waiting = client.create("/a")
+        self.network.advance(1)
+        self.failure(waiting, SessionExpiredError)
+        self.assertIsNone(self.result(client.exists("/a")))
+
+    def test_calls_from_the_listener(self) -> None:
+        """A call that is made because of the expiry belongs to the new session."""
+        client = self.connected()
+        created: list[Deferred[str]] = []
+
+        def again(state: State) -> None:
+            if state is EXPIRED:
+                created.append(client.create("/again", ephemeral=True))
+
+        client.subscribe(again)
+        self.expire(client)
+        self.network.advance(1)
+        self.assertEqual(self.result(created[0]), "/again")
+        stat = self.result(client.exists("/again"))
+        assert stat is not None and client.client_id is not None
+        self.assertEqual(stat.ephemeral_owner, client.client_id[0])
+
+    def test_identities_are_kept(self) -> None:
+        """The new session is authenticated as the old one was."""
+        client = self.connected(auth=[("digest", "u:p")])
+        self.expire(client)
+        self.network.advance(1)
+        self.result(client.create("/mine", acl=CREATOR_ALL_ACL))
+
+    def test_own_clock(self) -> None:
+        """Without any server, 4/3 of the time-out after the last word the session is over."""
+        client = self.connected()
+        news = heard_by(client)
+        heard = self.network.seconds()
+        self.network.listening.clear()
+        self.cable.cut()
+        self.network.advance(heard + TIMEOUT * 4 / 3 - self.network.seconds() - 0.1)
+        self.assertEqual(news, [SUSPENDED])
+        self.network.advance(0.2)
+        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING])
+
+    def test_own_clock_switched_off(self) -> None:
+        """If so wished, only a server's word counts."""
+        client = self.connected(local_expiry=False)
+        self.network.listening.clear()
+        self.cable.cut()
+        self.network.advance(TIMEOUT * 10)
+        self.assertIs(client.state, SUSPENDED)
+
+    def test_no_new_session(self) -> None:
+        """If so wished, the end is the end."""
+        client = self.connected(new_session=False)
+        self.expire(client)
+        self.network.advance(1)
+        self.assertIs(client.state, EXPIRED)
+        self.failure(client.get("/"), SessionExpiredError)
+        self.failure(client.connect(), SessionExpiredError)
+        attempts = len(self.network.attempts)
+        self.network.advance(60)
+        self.assertEqual(len(self.network.attempts), attempts)
+
+    def test_another_session_is_no_answer(self) -> None:
+        """A server that answers with another session's id has lost ours."""
+        client = self.connected()
+        news, before = heard_by(client), client.client_id
+        other = self.start_server("10.0.0.2")
+        self.addCleanup(other.stop)
+
+        def exchange(cable: Cable) -> None:
+            # What a server does that does not know the id and makes a new session of it.
+            real = cable.server.protocol.dataReceived
+            cable.server.protocol.dataReceived = lambda data: real(
+                data[:20] + bytes(8) + data[28:] if len(data) == 49 else data
+            )
+
+        self.network.plug = exchange
+        self.cable.cut()
+        self.network.advance(1)
+        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+        self.assertNotEqual(client.client_id, before)
+        other.stop()
+
+    def test_lost_data(self) -> None:
+        """Servers that hang up because they know less than we do end the session."""
+        client = self.connected(local_expiry=False)
+        news = heard_by(client)
+        self.result(client.create("/a"))
+        self.server.keeper.zxid = 5  # as if its disk was replaced
+        self.cable.cut()
+        self.network.advance(TIMEOUT - 1)
+        self.assertEqual(news, [SUSPENDED])
+        self.network.advance(2)
+        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+
+
+class CloseTests(ClientTestCase):
+    """Closing is always possible and always ends."""
+
+    def test_session_is_ended(self) -> None:
+        """The server forgets the session at once."""
+        client = self.connected()
+        self.assertEqual(len(self.server.keeper.sessions), 1)
+        self.result(client.close())
+        self.assertEqual(len(self.server.keeper.sessions), 0)
+
+    def test_calls_before_it_are_answered(self) -> None:
+        """What was asked for before is still done."""
+        client, other = self.connected(), self.connected()
+        created = client.create("/a")
+        closed = client.close()
+        late = client.create("/b")
+        self.assertEqual(self.result(created), "/a")
+        self.failure(late, ClientClosedError)
+        self.result(closed)
+        self.assertIsNotNone(self.result(other.exists("/a")))
+
+    def test_silent_server(self) -> None:
+        """A server that does not answer is not waited for long."""
+        client = self.connected()
+        self.server.pause()
+        pending = client.get("/")
+        closed = client.close()
+        self.network.advance(1.9)
+        self.assertNoResult(closed)
+        self.network.advance(0.2)
+        self.result(closed)
+        self.failure(pending, ClientClosedError)
+        self.server.resume()
+
+    def test_without_connection(self) -> None:
+        """A client that is still trying stops."""
+        self.network.listening.clear()
+        client = self.client()
+        connecting, call = client.connect(), client.get("/")
+        self.network.advance(1)
+        closed = client.close()
+        self.failure(connecting, ClientClosedError)
+        self.failure(call, ClientClosedError)
+        self.result(closed)
+
+    def test_while_connecting(self) -> None:
+        """Closing is fine at any moment of a handshake."""
+        for moment in range(1, 120):
+            client = self.client(auth=[("digest", "u:p")])
+
+            def break_off(cable: Cable, moment: int = moment) -> None:
+                cable.server_may_send = moment
+
+            self.network.plug = break_off
+            quietly(client.connect())
+            self.network.settle()
+            self.result(client.close())
+
+    def test_never_connected(self) -> None:
+        """There is nothing to do."""
+        self.result(self.client().close())
+
+    def test_twice(self) -> None:
+        """Closing what is being closed, or is closed, is fine."""
+        client = self.connected()
+        first, second = client.close(), client.close()
+        self.result(first)
+        self.result(second)
+        self.result(client.close())
+
+    def test_after_failed_auth(self) -> None:
+        """A client that has given up can be closed."""
+        client = self.client(auth=[("nonsense", b"x")])
+        self.failure(client.connect(), AuthFailedError)
+        self.result(client.close())
+        self.assertIs(client.state, CLOSED)
+
+    def test_while_suspended(self) -> None:
+        """A client whose server has gone can be closed; the ephemerals stay until expiry."""
+        client = self.connected()
+        self.network.listening.clear()
+        self.cable.cut()
+        self.result(client.close())
+
+
+class ListenerTests(ClientTestCase):
+    """Listeners may do anything, and break nothing."""
+
+    def test_close_from_any_state(self) -> None:
+        """A listener may close the client in every state that it hears of."""
+        for state in (CONNECTING, CONNECTED, SUSPENDED, EXPIRED):
+            client = self.client()
+            news = heard_by(client)
+            closed: list[Deferred[None]] = []
+
+            def close_it(
+                heard: State,
+                state: State = state,
+                client: ZooKeeperClient = client,
+                closed: list[Deferred[None]] = closed,
+            ) -> None:
+                if heard is state:
+                    closed.append(client.close())
+
+            client.subscribe(close_it)
+            quietly(client.connect())
+            self.network.settle()
+            if client.state is CONNECTED:
+                assert client.client_id is not None
+                self.server.expire(client.client_id[0])
+                self.network.advance(1)
+            self.result(closed[0])
+            self.assertEqual(news[-2:], [state, CLOSED])
+
+    def test_order(self) -> None:
+        """All listeners hear everything in the order in which it happened."""
+        client = self.client()
+        first = heard_by(client)
+        client.subscribe(lambda state: quietly(client.close()) if state is CONNECTED else None)
+        last = heard_by(client)
+        quietly(client.connect())
+        self.network.settle()
+        self.assertEqual(first, [CONNECTING, CONNECTED, CLOSED])
+        self.assertEqual(last, first)
+
+    def test_broken_listener(self) -> None:
+        """An exception in a listener is logged, and keeps nobody else from hearing."""
+        client = self.client()
+        client.subscribe(lambda state: 1 / 0)
+        news = heard_by(client)
+        self.result(client.connect())
+        self.assertEqual(news, [CONNECTING, CONNECTED])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.result(client.close())
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_coroutine(self) -> None:
+        """A listener may be a coroutine function; its failure is logged."""
+        client = self.client()
+
+        async def broken(state: State) -> None:
+            await client.get("/nope")
+
+        client.subscribe(lambda state: broken(state) if state is CONNECTED else None)
+        self.result(client.connect())
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_cancel(self) -> None:
+        """Whoever cancels hears nothing more."""
+        client = self.client()
+        news: list[State] = []
+        subscription = client.subscribe(news.append)
+        self.result(client.connect())
+        subscription.cancel()
+        subscription.cancel()
+        self.cable.cut()
+        self.network.advance(1)
+        self.assertEqual(news, [CONNECTING, CONNECTED])
+
+
+class ForkTests(ClientTestCase):
+    """A client is its process's own."""
+
+    def test_refused(self) -> None:
+        """In a child every call says what to do instead, and nothing is sent."""
+        client = self.connected()
+        sent = len(self.cable.client.writes)
+        with patch.object(os, "getpid", return_value=os.getpid() + 1):
+            for call in (client.get("/"), client.close(), client.connect()):
+                error = self.failure(call, ForkedError)
+                self.assertIn("make a new one", str(error))
+        self.assertEqual(len(self.cable.client.writes), sent)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_connected_in_the_child(self) -> None:
+        """A client that was made before the fork and connects after it is the child's."""
+        client = self.client()
+        with patch.object(os, "getpid", return_value=os.getpid() + 1):
+            self.result(client.connect())
+            self.assertIsNotNone(self.result(client.exists("/")))
+            self.result(client.close())

@@ -1,0 +1,268 @@
+"""Tests for one-shot watches: what fires them, and what becomes of them when things break."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from tests.client.base import ClientTestCase, quietly
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import ClientClosedError, NoNodeError, SessionExpiredError
+from zkservice.wire.frames import Framer
+from zkservice.wire.session import State
+from zkservice.wire.watches import (
+    SET_WATCHES_MAX_LENGTH,
+    EventType,
+    KeeperState,
+    WatchEvent,
+)
+
+
+class OneShotTests(ClientTestCase):
+    """A watch Deferred fires once, with what happened."""
+
+    def event(self, watch: Deferred[WatchEvent], type: EventType, path: str) -> None:
+        """It has fired with this."""
+        self.assertEqual(self.result(watch), (type, KeeperState.SYNC_CONNECTED, path))
+
+    def test_data(self) -> None:
+        """A data watch hears of a change."""
+        client = self.connected()
+        self.result(client.create("/a", b"1"))
+        value, watch = client.get_and_watch("/a")
+        self.assertEqual(self.result(value)[0], b"1")
+        self.assertNoResult(watch)
+        self.result(client.set("/a", b"2"))
+        self.event(watch, EventType.DATA_CHANGED, "/a")
+        self.assertEqual(client.statistics().watches, 0)
+
+    def test_exists(self) -> None:
+        """A watch on a missing node hears of its creation, one on a node of its deletion."""
+        client = self.connected()
+        missing, created = client.exists_and_watch("/a")
+        self.assertIsNone(self.result(missing))
+        self.result(client.create("/a"))
+        self.event(created, EventType.CREATED, "/a")
+        there, deleted = client.exists_and_watch("/a")
+        self.assertIsNotNone(self.result(there))
+        self.result(client.delete("/a"))
+        self.event(deleted, EventType.DELETED, "/a")
+
+    def test_children(self) -> None:
+        """A child watch hears of children that come, and of the node's own end."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        names, first = client.get_children_and_watch("/a")
+        self.assertEqual(self.result(names), [])
+        self.result(client.create("/a/b", ephemeral=True))
+        self.event(first, EventType.CHILDREN_CHANGED, "/a")
+        self.result(client.delete("/a/b"))
+        _, second = client.get_children_and_watch("/a")
+        self.network.settle()
+        self.result(client.delete("/a"))
+        self.event(second, EventType.DELETED, "/a")
+
+    def test_event_comes_before_the_reply(self) -> None:
+        """Who changes a node that he watches hears of the event first."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        _, watch = client.get_and_watch("/a")
+        order: list[str] = []
+        watch.addCallback(lambda _: order.append("event"))
+        self.result(client.set("/a", b"").addCallback(lambda _: order.append("reply")))
+        self.assertEqual(order, ["event", "reply"])
+
+    def test_several_watchers(self) -> None:
+        """All who watch a node hear of it, each once."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        watches = [client.get_and_watch("/a")[1] for _ in range(3)]
+        watches.append(client.exists_and_watch("/a")[1])
+        self.network.settle()
+        self.result(client.set("/a", b""))
+        for watch in watches:
+            self.event(watch, EventType.DATA_CHANGED, "/a")
+
+    def test_no_watch_without_value(self) -> None:
+        """If the read fails, there is no watch."""
+        client = self.connected()
+        value, watch = client.get_and_watch("/a")
+        self.failure(value, NoNodeError)
+        self.result(client.create("/a"))
+        self.assertNoResult(watch)
+        self.assertEqual(client.statistics().watches, 0)
+
+    def test_cancelled(self) -> None:
+        """A watch that nobody wants is forgotten; the event is nobody's business."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        value, watch = client.get_and_watch("/a")
+        self.result(value)
+        watch.cancel()
+        self.failure(watch, CancelledError)
+        self.assertEqual(client.statistics().watches, 0)
+        self.result(client.set("/a", b""))
+
+    def test_cancelled_before_the_reply(self) -> None:
+        """A watch that is cancelled at once is never kept; its value still comes."""
+        client = self.connected()
+        self.result(client.create("/a", b"1"))
+        value, watch = client.get_and_watch("/a")
+        watch.cancel()
+        self.failure(watch, CancelledError)
+        self.assertEqual(self.result(value)[0], b"1")
+        self.assertEqual(client.statistics().watches, 0)
+
+    def test_value_cancelled(self) -> None:
+        """The watch may outlive the wish for the value, if the request has been sent."""
+        client = self.connected()
+        self.result(client.create("/a"))
+        value, watch = client.get_and_watch("/a")
+        self.network.run_due()
+        value.cancel()
+        self.failure(value, CancelledError)
+        self.result(client.set("/a", b""))
+        self.event(watch, EventType.DATA_CHANGED, "/a")
+
+    def test_calls_from_a_watch(self) -> None:
+        """A watch's callback may do anything, watch again included."""
+        client = self.connected()
+        self.result(client.create("/n", b"0"))
+        seen: list[bytes] = []
+
+        async def follow() -> None:
+            while len(seen) < 4:
+                value, watch = client.get_and_watch("/n")
+                data, _ = await value
+                seen.append(data)
+                await watch
+
+        following = Deferred.fromCoroutine(follow())
+        for number in b"1234":
+            self.result(client.set("/n", bytes([number])))
+        self.result(following)
+        self.assertEqual(seen, [b"0", b"1", b"2", b"3"])
+
+
+class SurvivingTests(ClientTestCase):
+    """What becomes of watches when the connection or the session is lost."""
+
+    def watching(self) -> tuple[ZooKeeperClient, list[Deferred[WatchEvent]]]:
+        """A client with a watch of each kind, on ``/data``, ``/missing`` and ``/parent``."""
+        client = self.connected()
+        for path in ("/data", "/parent"):
+            self.result(client.create(path))
+        watches = [
+            client.get_and_watch("/data")[1],
+            client.exists_and_watch("/missing")[1],
+            client.get_children_and_watch("/parent")[1],
+        ]
+        self.network.settle()
+        return client, watches
+
+    def types(self, watches: list[Deferred[WatchEvent]]) -> list[EventType]:
+        """What they fired with."""
+        return [self.result(watch).type for watch in watches]
+
+    def test_set_again(self) -> None:
+        """After a reconnect watches are there again."""
+        client, watches = self.watching()
+        self.cable.cut()
+        self.network.advance(1)
+        for watch in watches:
+            self.assertNoResult(watch)
+        self.result(client.set("/data", b""))
+        self.result(client.create("/missing"))
+        self.result(client.create("/parent/child"))
+        self.assertEqual(
+            self.types(watches),
+            [EventType.DATA_CHANGED, EventType.CREATED, EventType.CHILDREN_CHANGED],
+        )
+
+    def test_what_happened_meanwhile(self) -> None:
+        """A change that happened while there was no connection is not missed."""
+        client, watches = self.watching()
+        other = self.connected()
+        self.network.cables[0].cut()
+        self.result(other.set("/data", b""))
+        self.result(other.create("/missing"))
+        self.result(other.create("/parent/child"))
+        self.network.advance(1)
+        self.assertEqual(
+            self.types(watches),
+            [EventType.DATA_CHANGED, EventType.CREATED, EventType.CHILDREN_CHANGED],
+        )
+        self.assertEqual(client.statistics().watches, 0)
+
+    def test_events_come_after_the_state(self) -> None:
+        """CONNECTED is announced before the watches that fire on it."""
+        client, watches = self.watching()
+        other = self.connected()
+        news: list[object] = []
+        client.subscribe(news.append)
+        watches[0].addCallback(lambda event: news.append(event.type))
+        self.network.cables[0].cut()
+        self.result(other.set("/data", b""))
+        self.network.advance(1)
+        self.assertEqual(news, [State.SUSPENDED, State.CONNECTED, EventType.DATA_CHANGED])
+        quietly(*watches)
+
+    def test_lost_again_while_they_are_set(self) -> None:
+        """A change is not missed even if the connection on which it was told breaks at once."""
+        client, watches = self.watching()
+        other = self.connected()
+        self.network.cables[0].cut()
+        self.result(other.set("/data", b""))
+        # The new connection breaks after the server has answered the handshake and told
+        # of the change, and just before the reply that ends it.
+        event_and_handshake = 41 + 4 + 16 + 8 + 4 + len("/data")
+        cables = len(self.network.cables)
+
+        def break_the_first(cable: object) -> None:
+            if len(self.network.cables) == cables + 1:
+                cable.server_may_send = event_and_handshake  # type: ignore[attr-defined]
+
+        self.network.plug = break_the_first
+        self.network.advance(2)
+        self.assertGreater(len(self.network.cables), cables + 1)
+        self.assertEqual(self.result(watches[0]).type, EventType.DATA_CHANGED)
+        self.assertIs(client.state, State.CONNECTED)
+        quietly(*watches)
+
+    def test_many_in_portions(self) -> None:
+        """More paths than fit into a request are set again in several."""
+        client = self.connected()
+        count = 3000
+        name = "n" * 100
+        watches = [client.exists_and_watch(f"/{name}{number}")[1] for number in range(count)]
+        self.network.settle()
+        self.cable.cut()
+        self.network.advance(1)
+        again = [frame for frame in self.requests() if frame[4:8] == b"\0\0\0\x65"]
+        self.assertEqual(len(again), 3)
+        self.assertLess(max(map(len, again)), SET_WATCHES_MAX_LENGTH + 100)
+        self.assertEqual(client.statistics().watches, count)
+        self.result(client.create(f"/{name}{count - 1}"))
+        self.assertEqual(self.result(watches[-1]).type, EventType.CREATED)
+        quietly(*watches[:-1])
+
+    def requests(self) -> list[bytes]:
+        """What the client sent on the newest connection."""
+        return list(Framer(0xFFFFF).feed(bytes(self.cable.server.received)))
+
+    def test_expiry(self) -> None:
+        """An expired session's watches fail, and the new session has none of them."""
+        client, watches = self.watching()
+        assert client.client_id is not None
+        self.server.expire(client.client_id[0])
+        self.network.advance(1)
+        for watch, path in zip(watches, ("/data", "/missing", "/parent"), strict=True):
+            self.assertEqual(self.failure(watch, SessionExpiredError).path, path)
+        self.assertIs(client.state, State.CONNECTED)
+        self.assertEqual(client.statistics().watches, 0)
+
+    def test_close(self) -> None:
+        """A closed client's watches fail."""
+        client, watches = self.watching()
+        self.result(client.close())
+        for watch in watches:
+            self.failure(watch, ClientClosedError)
