@@ -164,7 +164,7 @@ class Registration:
 
     def take_out(self, reason: str) -> None:
         """Remove the znodes until `put_back`, without forgetting the registration."""
-        if not self._final and self._wanted:
+        if not self._final and (self._wanted or reason != self._why_out):
             self._wanted, self._why_out = False, reason
             self._poke()
 

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 
 from zkservice.service.health import HealthSettings
+from zkservice.service.security import Security
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Config:
     payload: str = "properties"
     #: None: it is taken to be well as long as it listens
     health: HealthSettings | None = None
+    #: how to be let in by ZooKeeper
+    security: Security = field(default_factory=Security)
     #: worker threads for the application
     threads: int = 4
     #: how long ZooKeeper keeps the address of a process that is silent

@@ -13,12 +13,10 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, readBody
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
+from typing_extensions import override
 
 from zkservice.errors import UnhealthyError
 
@@ -125,30 +123,53 @@ def ask_tcp(endpoint: IStreamClientEndpoint) -> Deferred[None]:
 
 
 async def _ask_tcp(endpoint: IStreamClientEndpoint) -> None:
-    protocol: Any = await endpoint.connect(Factory.forProtocol(Protocol))
+    protocol: Any = await endpoint.connect(_quiet(Protocol))
     protocol.transport.abortConnection()
 
 
-def ask_http(reactor: Any, endpoint: IStreamClientEndpoint, path: str) -> Deferred[None]:
+def ask_http(endpoint: IStreamClientEndpoint, path: str) -> Deferred[None]:
     """GET a path; fails unless the status is 2xx or 3xx."""
-    return Deferred.fromCoroutine(_ask_http(reactor, endpoint, path))
+    return Deferred.fromCoroutine(_ask_http(endpoint, path))
 
 
-async def _ask_http(reactor: Any, endpoint: IStreamClientEndpoint, path: str) -> None:
-    agent = Agent.usingEndpointFactory(reactor, _Always(endpoint))
-    response: Any = await agent.request(b"GET", b"http://localhost" + path.encode("ascii"))
-    await readBody(response)
-    if not 200 <= response.code < 400:
-        raise UnhealthyError(f"status {response.code}")
+async def _ask_http(endpoint: IStreamClientEndpoint, path: str) -> None:
+    protocol: Any = await endpoint.connect(_quiet(_StatusLine))
+    try:
+        # HTTP/1.0: one answer, and the server closes.
+        protocol.transport.write(
+            f"GET {path} HTTP/1.0\r\nHost: localhost\r\nUser-Agent: zkserve-health\r\n\r\n".encode()
+        )
+        line = await protocol.come
+    finally:
+        protocol.transport.abortConnection()
+    status = line.split(b" ")[1:2]
+    if not line.startswith(b"HTTP/1.") or not status or status[0][:1] not in (b"2", b"3"):
+        shown = status[0].decode("ascii", "replace") if status else repr(line)
+        raise UnhealthyError(f"status {shown}")
 
 
-@implementer(IAgentEndpointFactory)
-class _Always:
-    """Whatever the URI says, connect to the same place."""
+class _StatusLine(Protocol):
+    """Waits for the first line of an answer."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self) -> None:
+        self.come: Deferred[bytes] = Deferred(lambda _: None)
+        self._data = b""
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802
-        """The place."""
-        return self._endpoint
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        line, end, _ = self._data.partition(b"\r\n")
+        if (end or len(line) > 1000) and not self.come.called:
+            self.come.callback(line)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.come.called:
+            self.come.errback(UnhealthyError("the connection was closed without an answer"))
+
+
+def _quiet(protocol: type[Protocol]) -> Factory[Any]:
+    """A factory that says nothing in the log each time it is used."""
+    factory: Factory[Any] = Factory.forProtocol(protocol)
+    factory.noisy = False
+    return factory

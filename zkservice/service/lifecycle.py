@@ -21,11 +21,21 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 from zkservice.embedded import ZooKeeperServer
-from zkservice.errors import ConfigurationError, ZooKeeperError
+from zkservice.errors import (
+    AuthFailedError,
+    BadArgumentsError,
+    ConfigurationError,
+    InvalidACLError,
+    NoAuthError,
+    RequestTooLargeError,
+    UnregisteredError,
+    ZooKeeperError,
+)
 from zkservice.monitor import MonitorFactory
 from zkservice.registry import PAYLOADS, Registration, RegistrationState, register
 from zkservice.service.application import Application, load_application
@@ -51,6 +61,15 @@ from zkservice.wire.session import State
 DEREGISTER: Final = 2.0
 #: Seconds without a registration after which the log says so.
 STILL_WAITING: Final = 3.0
+
+#: What no waiting will mend, and what to do about it.
+_HOPELESS: Final[dict[type[BaseException], str]] = {
+    AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
+    NoAuthError: "name an identity that may create there with --zookeeper-auth, or another --path",
+    InvalidACLError: "correct --acl ('creator' needs --zookeeper-auth)",
+    RequestTooLargeError: "store less with --property",
+    BadArgumentsError: "correct --path",
+}
 
 
 class ServeService(Service):
@@ -79,6 +98,7 @@ class ServeService(Service):
         self._reminder: IDelayedCall | None = None
         self._step: Deferred[Any] | None = None  # of the way down
         self._hurried = False
+        self._failed = False
 
     # -- the way up --------------------------------------------------------------
 
@@ -115,7 +135,15 @@ class ServeService(Service):
         self._door.opens_to = self.factory
         self.workers.start()
         hosts = self.config.zookeeper.hosts or self._start_embedded()
-        self.client = ZooKeeperClient(hosts, self.config.session_timeout, reactor=self._reactor)
+        security = self.config.security
+        self.client = ZooKeeperClient(
+            hosts,
+            self.config.session_timeout,
+            reactor=self._reactor,
+            tls=security.tls.creator() if security.tls else None,
+            auth=security.identities,
+            sasl=security.sasl,
+        )
         self.client.subscribe(self._session_changed)
         self.client.connect().addErrback(self._cannot_connect)
         self.registration = register(
@@ -123,10 +151,12 @@ class ServeService(Service):
             self.config.path,
             addresses,
             self._properties(),
+            security.acl,
             payload=PAYLOADS[self.config.payload],
             clock=self._reactor,
         )
         self.registration.subscribe(self._registration_changed)
+        self.registration.when_registered().addErrback(self._cannot_register)
         self._start_health()
         self.availability.govern(self.registration)
         self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting, hosts)
@@ -164,7 +194,7 @@ class ServeService(Service):
         if settings.path is None:
             ask = partial(ask_tcp, endpoint)
         else:
-            ask = partial(ask_http, self._reactor, endpoint, settings.path)
+            ask = partial(ask_http, endpoint, settings.path)
         self.availability.object(HEALTH, "health: no answer yet")
         self.health = HealthCheck(settings, ask, self._health_changed, self._reactor)
         self._reactor.callWhenRunning(self.health.start)
@@ -199,15 +229,26 @@ class ServeService(Service):
         )
         return hosts
 
-    def _cannot_connect(self, failure: Any) -> None:
+    def _cannot_connect(self, failure: Failure) -> None:
         if failure.check(ZooKeeperError, CancelledError) is None:
             self.log.failure("connecting to ZooKeeper failed", failure)
-        elif self.running:
-            self.fail(f"ZooKeeper: {failure.value}")
+        elif failure.check(AuthFailedError) is not None:
+            self.fail(f"{failure.value}; {_HOPELESS[AuthFailedError]}")
+
+    def _cannot_register(self, failure: Failure) -> None:
+        """Refused before it was ever registered: for what waiting does not mend, end."""
+        assert self.registration is not None
+        advice = _HOPELESS.get(type(failure.value or failure))
+        if advice is not None:
+            self.fail(f"{failure.value}; {advice}")
+        elif failure.check(UnregisteredError, CancelledError) is None:
+            self.registration.when_registered().addErrback(self._cannot_register)
 
     def fail(self, reason: str) -> None:
         """End the process in good order, but with exit code 1."""
-        self.log.critical("{reason}", reason=reason)
+        if not self.running or self._failed:
+            return
+        self._failed = True
         sys.stderr.write(f"zkserve: {reason}\n")
         # twistd has no way to say this: it exits with 0 when the reactor was stopped.
         atexit.register(os._exit, 1)
@@ -231,11 +272,11 @@ class ServeService(Service):
         self._reminder = None
         assert self.registration is not None
         self.log.warn(
-            "Serving on {addresses}, but not registered: {state} {reason}at {hosts}; "
-            "it is registered as soon as that is possible",
+            "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "
+            "it will be as soon as that is possible",
             addresses=self._served(),
             state=self.registration.state.value,
-            reason=f"({self.registration.reason}) " if self.registration.reason else "",
+            reason=f" ({self.registration.reason})" if self.registration.reason else "",
             hosts=hosts,
         )
 

@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    ILoggingContext,
     IProtocol,
     IProtocolFactory,
 )
@@ -24,7 +25,7 @@ from zkservice.registry.addresses import format_address
 from zkservice.service.config import Listen
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, ILoggingContext)
 class Door:
     """What ports are opened with before there is anything behind them.
 

@@ -12,11 +12,17 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from typing_extensions import override
 
-from zkservice.errors import AddressError, InvalidHostsError, InvalidPathError
+from zkservice.errors import (
+    AddressError,
+    ConfigurationError,
+    InvalidHostsError,
+    InvalidPathError,
+)
 from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, Listen, ZooKeeperAt
 from zkservice.service.health import HealthSettings
+from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
 
@@ -44,6 +50,12 @@ class Options(BaseOptions):
         ],
         ["host", None, "", "The address to listen on and to register; blank: all of them."],
         ["port", None, 0, "The port; 0: the system picks one.", int],
+        ["zookeeper-ca", None, None, "PEM file of the CAs that ZooKeeper's TLS may be signed by."],
+        ["zookeeper-cert", None, None, "PEM file of our certificate, and its key."],
+        ["zookeeper-key", None, None, "PEM file of the key, if it is not in the same file."],
+        ["zookeeper-server-name", None, None, "The name in ZooKeeper's certificate."],
+        ["zookeeper-sasl", None, None, "FILE or env:VARIABLE with user:password for DIGEST-MD5."],
+        ["acl", None, "read", "ACL of the znode: read, open, creator or scheme:id:perms,..."],
         ["format", None, "properties", "What to store: properties, serverset or curator."],
         ["health", None, None, "Register only while this HTTP path answers 2xx or 3xx."],
         ["health-interval", None, 2_000, "Milliseconds between two health checks.", int],
@@ -58,6 +70,7 @@ class Options(BaseOptions):
     ]
 
     optFlags: ClassVar[list[Any]] = [
+        ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
         ["health-tcp", None, "Register only while a TCP connection can be made."],
     ]
 
@@ -66,6 +79,7 @@ class Options(BaseOptions):
         self["listen"] = []
         self["advertise"] = []
         self["properties"] = {}
+        self["identities"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen at a Twisted server endpoint (repeatable), instead of --host and --port."""
@@ -95,6 +109,13 @@ class Options(BaseOptions):
         if not equals or not name:
             raise UsageError(f"--property {pair!r}: write NAME=VALUE or NAME:=JSON")
         self["properties"][name] = _json(pair, value) if typed else value
+
+    def opt_zookeeper_auth(self, identity_text: str) -> None:
+        """Be SCHEME:FILE (repeatable), such as digest:FILE; or SCHEME:env:VARIABLE."""
+        try:
+            self["identities"].append(identity(identity_text, os.environ))
+        except ConfigurationError as error:
+            raise UsageError(f"--zookeeper-auth: {error}") from None
 
     def parseArgs(self, app: str) -> None:  # type: ignore[override]  # noqa: N802
         """Take the application."""
@@ -129,6 +150,7 @@ class Options(BaseOptions):
             properties=dict(self["properties"]),
             payload=self._payload(),
             health=self._health(),
+            security=self._security(),
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
             monitor=self._monitor(),
@@ -178,6 +200,24 @@ class Options(BaseOptions):
             rise=self["health-rise"],
             fall=self["health-fall"],
         )
+
+    def _security(self) -> Security:
+        files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")
+        tls = TLS(*(self[name] for name in files)) if self["zookeeper-tls"] else None
+        if tls is None and any(self[name] for name in files):
+            raise UsageError("--zookeeper-ca and the like need --zookeeper-tls")
+        try:
+            if tls is not None:
+                tls.creator()
+            sasl = self["zookeeper-sasl"]
+            return Security(
+                tls,
+                tuple(self["identities"]),
+                None if sasl is None else sasl_user(sasl, os.environ),
+                parse_acl(self["acl"]),
+            )
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
 
     def _monitor(self) -> str | None:
         given = self["monitor"]

@@ -121,7 +121,8 @@ def configure_loggers(text: str) -> None:
         level = logging.getLevelName(text.upper())
         if not isinstance(level, int):
             raise ConfigurationError(f"loggers = {text!r} is no level such as INFO or ZConfig text")
-        logging.basicConfig(level=level)
+        logging.basicConfig()
+        logging.getLogger().setLevel(level)  # pserve may have configured it before
         return
     try:
         from ZConfig import ConfigurationError as ZConfigError

@@ -1,0 +1,269 @@
+"""Operating ``twistd zkserve``: health, a secured ZooKeeper, Paste, daemons."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+from kazoo.client import KazooClient
+from kazoo.security import make_digest_acl
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.processes import (
+    TWISTD,
+    EmbeddedProcess,
+    Twistd,
+    fetch,
+    free_port,
+    quiet_kazoo,
+    wait_for,
+)
+
+PATH = "/svc/providers"
+
+#: An application that is well unless somebody has posted to it that it is not.
+MOODY = """
+import os
+well = True
+def application(environ, start_response):
+    global well
+    path = environ["PATH_INFO"]
+    if path in ("/well", "/ill"):
+        well = path == "/well"
+    bad = path == "/never" or (path == "/health" and not well)
+    status = "503 Service Unavailable" if bad else "200 OK"
+    start_response(status, [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+PASTE = """
+[app:main]
+use = call:paste_app:make_app
+
+[server:main]
+use = egg:zkservice
+zookeeper = {zookeeper}
+path = {path}
+host = 127.0.0.1
+session_timeout = 2000
+threads = 2
+monitor_server = 127.0.0.1:0
+loggers = {loggers}
+"""
+
+PASTE_APP = """
+def make_app(global_conf, **settings):
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"from Paste"]
+    return application
+"""
+
+ZCONFIG = """
+  <logger>
+    level INFO
+    <logfile>
+      path STDERR
+      format PASTE $$(levelname)s $$(message)s
+    </logfile>
+  </logger>
+"""
+
+
+class OperationsTests(SynchronousTestCase):
+    """One embedded ZooKeeper, and processes that use it."""
+
+    def setUp(self) -> None:
+        """A running ZooKeeper, an independent client, a folder."""
+        self.server = EmbeddedProcess(self.mktemp())
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        self.kazoo: KazooClient = quiet_kazoo(self.server.connection_string)
+        self.kazoo.start(15)
+        self.addCleanup(self.kazoo.close)
+        self.addCleanup(self.kazoo.stop)
+        self.folder = os.path.abspath(self.mktemp())
+        os.mkdir(self.folder)
+
+    def write(self, name: str, text: str) -> str:
+        """A file in the folder; answers its path."""
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def words(self, *words: str) -> list[str]:
+        """``zkserve`` with what all of them need."""
+        common = ["--zookeeper", self.server.connection_string, "--path", PATH]
+        return ["zkserve", *common, "--host", "127.0.0.1", *words, self.write("app.wsgi", MOODY)]
+
+    def serve(self, *words: str, environ: dict[str, str] | None = None) -> Twistd:
+        """A process that ends with the test."""
+        process = Twistd(self.folder, *self.words(*words), environ=environ)
+        self.addCleanup(process.end)
+        return process
+
+    def registered(self) -> list[str]:
+        """The addresses under the path."""
+        if self.kazoo.exists(PATH) is None:
+            return []
+        return list(self.kazoo.get_children(PATH))
+
+    def test_health(self) -> None:
+        """Ill three times in a row it is taken away, well twice in a row it is back."""
+        process = self.serve("--health", "/health", "--health-interval", "100")
+        address = wait_for("it is registered", self.registered)[0]
+        fetch(address, "/ill")
+        wait_for("it is taken away", lambda: not self.registered(), 3.0)
+        self.assertEqual(fetch(address)[0], 200)
+        process.wait_for_log(r"Health: ill \(status 503\)")
+        fetch(address, "/well")
+        self.assertEqual(wait_for("it is back", self.registered, 3.0), [address])
+
+    def test_never_healthy(self) -> None:
+        """What never answers well is served, but not registered."""
+        port = free_port()
+        process = self.serve("--port", str(port), "--health", "/never", "--health-interval", "100")
+        process.wait_for_log(r"but not registered in .* \(health: status 503\)")
+        self.assertEqual(fetch(f"127.0.0.1:{port}")[0], 200)
+        self.assertEqual(self.registered(), [])
+
+    def test_out_and_in(self) -> None:
+        """An operator takes it out and puts it back through the monitor."""
+        self.serve("--monitor", os.path.join(self.folder, "m"))
+        address = wait_for("it is registered", self.registered)[0]
+
+        def say(command: str) -> str:
+            with socket.socket(socket.AF_UNIX) as monitor:
+                monitor.settimeout(5)
+                monitor.connect(os.path.join(self.folder, "m"))
+                monitor.sendall(command.encode() + b"\n")
+                return b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
+
+        self.assertIn("out: new disk", say("out new disk"))
+        wait_for("it is out", lambda: not self.registered(), 3.0)
+        self.assertIn('"reason": "new disk"', say("status"))
+        self.assertEqual(fetch(address)[0], 200)
+        say("in")
+        self.assertEqual(wait_for("it is back", self.registered, 3.0), [address])
+
+    def secure(self) -> None:
+        """Let only one user create below /svc."""
+        self.kazoo.ensure_path(PATH)
+        admin = make_digest_acl("admin", "hunter2", all=True)
+        self.kazoo.set_acls(PATH, [admin])
+
+    def test_not_allowed(self) -> None:
+        """Without the right it is one line that says what to do, and exit code 1."""
+        self.secure()
+        process = self.serve()
+        self.assertEqual(process.wait(), 1, process.log())
+        self.assertRegex(process.log(), r"zkserve: /svc/providers\S*: .*ACL.*--zookeeper-auth")
+        self.assertNotIn("Traceback", process.log())
+
+    def test_allowed(self) -> None:
+        """With an identity from a file or the environment; the secret is nowhere to be seen."""
+        self.secure()
+        self.kazoo.add_auth("digest", "admin:hunter2")
+        secret = self.write("secret", "admin:hunter2\n")
+        for where in (secret, "env:ZK_ADMIN"):
+            process = self.serve(
+                *("--zookeeper-auth", f"digest:{where}", "--acl", "creator"),
+                environ={"ZK_ADMIN": "admin:hunter2"},
+            )
+            address = wait_for("it is registered", self.registered)[0]
+            (acl,), _ = self.kazoo.get_acls(f"{PATH}/{address}")
+            self.assertTrue(acl.id.id.startswith("admin:"))
+            with open(f"/proc/{process.pid}/cmdline") as file:
+                self.assertNotIn("hunter2", file.read())
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0, process.log())
+            self.assertNotIn("hunter2", process.log())
+
+    def paste(self, loggers: str) -> tuple[subprocess.Popen[bytes], Callable[[], str]]:
+        """A real ``pserve``, and what it has said so far."""
+        text = PASTE.format(zookeeper=self.server.connection_string, path=PATH, loggers=loggers)
+        ini = self.write("deploy.ini", text)
+        self.write("paste_app.py", PASTE_APP)
+        said = open(os.path.join(self.folder, "pserve.log"), "w+b")  # noqa: SIM115
+        self.addCleanup(said.close)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pyramid.scripts.pserve", ini],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": self.folder},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def log() -> str:
+            with open(said.name, errors="replace") as file:
+                return file.read()
+
+        return process, log
+
+    def test_paste(self) -> None:
+        """``use = egg:zkservice`` under pserve: served, registered, and gone in good order."""
+        process, log = self.paste("INFO")
+        address = wait_for("it is registered", self.registered)[0]
+        self.assertEqual(fetch(address), (200, b"from Paste"))
+        self.assertIn(b'"monitor":', self.kazoo.get(f"{PATH}/{address}")[0])
+        process.terminate()
+        wait_for("it is gone", lambda: not self.registered(), 1.0)
+        self.assertEqual(process.wait(10), 0, log())
+        self.assertIn(f"Serving on {address}", log())
+
+    def test_paste_loggers(self) -> None:
+        """``loggers`` may be a ZConfig text."""
+        process, log = self.paste(ZCONFIG)
+        address = wait_for("it is registered", self.registered)[0]
+        wait_for("it says so", lambda: f"PASTE INFO Serving on {address}" in log(), 3.0)
+        process.terminate()
+        self.assertEqual(process.wait(10), 0, log())
+
+    def test_daemon(self) -> None:
+        """Daemonized by twistd: a pid file, a log file, and a clean end."""
+        pidfile = os.path.join(self.folder, "zk.pid")
+        logfile = os.path.join(self.folder, "zk.log")
+        port = free_port()
+        command = [
+            *TWISTD,
+            "--pidfile",
+            pidfile,
+            "--logfile",
+            logfile,
+            *self.words("--port", str(port)),
+        ]
+        subprocess.run(command, cwd=self.folder, check=True, timeout=20, stdin=subprocess.DEVNULL)
+        with open(pidfile) as file:
+            pid = int(file.read())
+        self.addCleanup(_end, pid)
+        self.assertEqual(wait_for("it is registered", self.registered), [f"127.0.0.1:{port}"])
+        self.assertEqual(fetch(f"127.0.0.1:{port}"), (200, str(pid).encode()))
+        os.kill(pid, signal.SIGTERM)
+        wait_for("it has ended", lambda: not os.path.exists(pidfile), 10.0)
+        self.assertEqual(self.registered(), [])
+        with open(logfile) as file:
+            self.assertIn("Serving on", file.read())
+
+    def test_daemon_that_cannot_start(self) -> None:
+        """What is wrong is seen before the shell prompt is back."""
+        command = [*TWISTD, "--logfile", os.path.join(self.folder, "zk.log")]
+        command += ["zkserve", "--path", PATH, "missing.wsgi"]
+        ended = subprocess.run(
+            command, cwd=self.folder, capture_output=True, timeout=20, stdin=subprocess.DEVNULL
+        )
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(b"missing.wsgi does not exist", ended.stdout + ended.stderr)
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,98 @@
+"""Tests for `zkservice.service.security`."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
+from zkservice.wire.acl import ACL, ANYONE, CREATOR_ALL_ACL, READ_ACL_UNSAFE, Id
+
+
+class SecretTests(SynchronousTestCase):
+    """Credentials come from files and the environment."""
+
+    def file(self, text: str) -> str:
+        """A file with a text."""
+        path: str = self.mktemp()
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def refused(self, call: object, *arguments: object) -> str:
+        """Why a text is refused."""
+        with self.assertRaises(ConfigurationError) as caught:
+            call(*arguments)  # type: ignore[operator]
+        return str(caught.exception)
+
+    def test_file(self) -> None:
+        """The first line of a file, without its end."""
+        path = self.file("u:p\nrest")
+        self.assertEqual(identity(f"digest:{path}", {}), ("digest", b"u:p"))
+
+    def test_environment(self) -> None:
+        """A variable of the environment."""
+        self.assertEqual(identity("digest:env:ZK", {"ZK": "u:p"}), ("digest", b"u:p"))
+
+    def test_sasl(self) -> None:
+        """A user and a password, which a repr does not show."""
+        user = sasl_user(self.file("u:se:cret\n"), {})
+        self.assertEqual((user.username, user.password), ("u", "se:cret"))
+        self.assertNotIn("cret", repr(user))
+
+    def test_refusals(self) -> None:
+        """What is not there, is empty or is no pair is named, never the secret."""
+        empty = self.file("\n")
+        for text, expected in {
+            "digest": "write SCHEME:FILE",
+            "digest:/nowhere/secret": "/nowhere/secret cannot be read: No such file",
+            "digest:env:NOT_SET": "has no variable NOT_SET",
+            f"digest:{empty}": "is empty",
+        }.items():
+            self.assertIn(expected, self.refused(identity, text, {}))
+        message = self.refused(sasl_user, self.file("hunter2"), {})
+        self.assertIn("user:password", message)
+        self.assertNotIn("hunter2", message)
+
+    def test_no_secret_in_a_repr(self) -> None:
+        """A configuration can be logged."""
+        security = Security(identities=(("digest", b"u:hunter2"),))
+        self.assertNotIn("hunter2", repr(security))
+
+    def test_tls_files(self) -> None:
+        """A file that is missing or no PEM is named before anything connects."""
+        self.assertIn("/nowhere cannot be read", self.refused(TLS(ca="/nowhere").creator))
+        nonsense = self.file("nonsense")
+        self.assertIn("holds no certificate", self.refused(TLS(ca=nonsense).creator))
+        self.assertIn(f"{nonsense} cannot be used", self.refused(TLS(certificate=nonsense).creator))
+        self.assertTrue(callable(TLS().creator()))
+        self.assertTrue(os.path.exists(nonsense))
+
+
+class ACLTests(SynchronousTestCase):
+    """ACLs as a user writes them."""
+
+    def test_names(self) -> None:
+        """The lists that everybody uses have names."""
+        self.assertEqual(parse_acl("read"), READ_ACL_UNSAFE)
+        self.assertEqual(parse_acl("creator"), CREATOR_ALL_ACL)
+
+    def test_entries(self) -> None:
+        """zkCli's notation; an id may hold colons."""
+        self.assertEqual(
+            parse_acl("world:anyone:r, digest:u:hash=:cdrwa"),
+            (ACL(1, ANYONE), ACL(31, Id("digest", "u:hash="))),
+        )
+        self.assertEqual(parse_acl("auth::rw"), (ACL(3, Id("auth", "")),))
+
+    @given(st.text(max_size=12))
+    def test_anything(self, text: str) -> None:
+        """Any text is an ACL or is refused with what it should be."""
+        try:
+            self.assertTrue(parse_acl(text))
+        except ConfigurationError as error:
+            self.assertIn("scheme:id:perms", str(error))
