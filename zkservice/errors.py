@@ -484,6 +484,10 @@ class NoPropertyError(ZooKeeperError):
     """A node lacks the property that a link names."""
 
 
+class CancelWatch(Exception):  # noqa: N818, the name that programs raise it by
+    """Raised by a callback of a live view that does not want to be called any more."""
+
+
 class BadPropertyLinkError(ZooKeeperError):
     """A property link leads nowhere, or back to itself."""
 

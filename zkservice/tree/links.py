@@ -121,8 +121,8 @@ def trace(path: str, base: str = "/") -> Lookup[Resolution]:
         looped = any(link == other for other, _ in active[:-1])
         followed.append(link)
         if looped or len(followed) > MAX_LINKS:
-            error = LinkLoopError(tuple(other for other, _ in active))
-            return Resolution(None, tuple(followed), None, error)
+            loop = LinkLoopError(tuple(other for other, _ in active))
+            return Resolution(None, tuple(followed), None, loop)
         try:
             whole = normalize("/".join([normalize(target, holder), *rest]))
         except InvalidPathError as error:

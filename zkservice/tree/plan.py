@@ -22,7 +22,7 @@ from zkservice.tree.values import Properties, canonical
 Acl: TypeAlias = Sequence[Any]
 
 
-@dataclass
+@dataclass(slots=True)
 class Stored:
     """A node as it was read from a server.
 
@@ -104,7 +104,8 @@ class Keep:
     why: Why
 
 
-Change: TypeAlias = "Create | SetData | SetACL | Delete | Keep"
+Write: TypeAlias = "Create | SetData | SetACL | Delete"
+Change: TypeAlias = "Write | Keep"
 
 #: Trim, leave alone and say so, or leave alone.
 Trim: TypeAlias = "bool | None"
@@ -117,7 +118,7 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
     @property
-    def writes(self) -> tuple[Create | SetData | SetACL | Delete, ...]:
+    def writes(self) -> tuple[Write, ...]:
         """The changes that change something."""
         return tuple(change for change in self.changes if not isinstance(change, Keep))
 

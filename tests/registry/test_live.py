@@ -1,0 +1,532 @@
+"""Tests of ``zkservice.registry.live``: children and properties that keep up."""
+
+from __future__ import annotations
+
+import gc
+import operator
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from tests.treesync.base import ServerTestCase
+from zkservice.errors import (
+    BadPropertyLinkError,
+    CancelWatch,
+    LinkLoopError,
+    NoNodeError,
+    TreeValueError,
+)
+from zkservice.registry.live import Children, Properties, View, live_children, live_properties
+
+TREE = """
+/a
+  l -> /b
+  x = 1
+  /c
+/b
+  y = 'two'
+  /d
+  /e
+"""
+
+
+class LiveTestCase(ServerTestCase):
+    """Views, and waiting for them."""
+
+    async def children(self, path: str) -> Children:
+        """A view of children."""
+        return await live_children(self.client, path, reactor=reactor)
+
+    async def properties(self, path: str, **options: Any) -> Properties:
+        """A view of properties."""
+        return await live_properties(self.client, path, reactor=reactor, **options)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition, two seconds at most."""
+        for _ in range(400):
+            if condition():
+                return
+            await deferLater(reactor, 0.005)
+        self.fail("it did not happen")
+
+    def expire(self) -> None:
+        """End the client's session."""
+        assert self.client.client_id is not None
+        self.zookeeper.expire(self.client.client_id[0])
+
+    def drop(self) -> None:
+        """Break the client's connection."""
+        assert self.client.client_id is not None
+        self.zookeeper.drop(self.client.client_id[0])
+
+    @property
+    def watches(self) -> int:
+        """How many watches the client has."""
+        return self.client.statistics().watches
+
+
+class ChildrenTests(LiveTestCase):
+    """Names of children."""
+
+    async def test_current(self) -> None:
+        """Names come and go, in order, and callbacks are told."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        told: list[list[str]] = []
+        self.assertIs(view(lambda view: told.append(list(view))), view)
+        await self.client.create("/b/c")
+        await self.until(lambda: len(told) == 2)
+        await self.client.delete("/b/d")
+        await self.until(lambda: len(told) == 3)
+        self.assertEqual(told, [["d", "e"], ["c", "d", "e"], ["c", "e"]])
+        self.assertEqual((list(view), len(view), "c" in view), (["c", "e"], 2, True))
+        self.assertEqual((view.path, view.real_path), ("/b", "/b"))
+
+    async def test_missing(self) -> None:
+        """A view of nothing is an error, and leaves nothing behind."""
+        with self.assertRaises(NoNodeError) as caught:
+            await self.children("/n/m")
+        self.assertEqual(caught.exception.path, "/n/m")
+        self.assertEqual(self.watches, 0)
+
+    async def test_loop(self) -> None:
+        """So is a view of links in a circle."""
+        await self.client.create("/a", b'{"l ->":"l"}')
+        with self.assertRaises(LinkLoopError):
+            await self.children("/a/l")
+
+    async def test_decorator(self) -> None:
+        """A view decorates a function, and is called with it at once."""
+        await self.put(TREE)
+        told = []
+
+        @await_view(await self.children("/b"))
+        def names(children: Children) -> None:
+            told.append(list(children))
+
+        self.assertEqual(told, [["d", "e"]])
+        self.assertIsInstance(names, Children)
+
+    async def test_symlink(self) -> None:
+        """A path through a link leads to the real node's children."""
+        await self.put(TREE)
+        view = await self.children("/a/l")
+        self.assertEqual((list(view), view.real_path), (["d", "e"], "/b"))
+        await self.client.create("/b/f")
+        await self.until(lambda: "f" in view)
+
+    async def test_link_moves(self) -> None:
+        """When a link is changed, the view goes where it leads now."""
+        await self.put(TREE)
+        view = await self.children("/a/l")
+        told: list[Any] = []
+        view(lambda view: told.append((view.real_path, list(view))))
+        await self.client.set("/a", b'{"l ->":"/a"}')
+        await self.until(lambda: len(told) == 2)
+        await self.client.create("/a/l")
+        await self.until(lambda: len(told) == 3)
+        self.assertEqual(told, [("/b", ["d", "e"]), ("/a", ["c"]), ("/a/l", [])])
+
+    async def test_node_moves(self) -> None:
+        """When a node is deleted and a link is in its place, the view follows it."""
+        await self.put(TREE)
+        view = await self.children("/a/c")
+        await self.client.set("/a", b'{"c ->":"../b"}')
+        self.assertEqual(view.real_path, "/a/c")
+        await self.client.delete("/a/c")
+        await self.until(lambda: list(view) == ["d", "e"])
+        self.assertEqual((view.path, view.real_path), ("/a/c", "/b"))
+
+    async def test_bug_13_created_again(self) -> None:
+        """Deletion is told without arguments; when the node is there again, so is the view."""
+        await self.put(TREE)
+        view = await self.children("/b/d")
+        told: list[Any] = []
+        view(lambda *args: told.append([list(view) for view in args]))
+        await self.client.delete("/b/d")
+        await self.until(lambda: view.deleted)
+        self.assertEqual((list(view), repr(view)), ([], "DELETED: Children(/b/d)"))
+        await self.client.create("/b/d")
+        await self.until(lambda: not view.deleted)
+        await self.client.create("/b/d/new")
+        await self.until(lambda: list(view) == ["new"])
+        self.assertEqual(told, [[[]], [], [[]], [["new"]]])
+        self.assertEqual(repr(view), "Children(/b/d)")
+
+    async def test_parents_created_again(self) -> None:
+        """It does not matter how much of the path was gone."""
+        await self.put(TREE)
+        view = await self.children("/b/d")
+        for path in ("/b/d", "/b/e", "/b"):
+            await self.client.delete(path)
+        await self.until(lambda: view.deleted)
+        for path in ("/b", "/b/d", "/b/d/x"):
+            await self.client.create(path)
+            await deferLater(reactor, 0.01)
+        await self.until(lambda: list(view) == ["x"])
+
+
+def await_view(view: View[Any]) -> View[Any]:
+    """A view, as a decorator: ``@await`` is no syntax."""
+    return view
+
+
+class CallbackTests(LiveTestCase):
+    """Callbacks that fail, cancel, or cannot be called."""
+
+    async def test_first_call_fails(self) -> None:
+        """An exception in the first call is the caller's, and there is no other call."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        calls: list[Any] = []
+
+        def bad(view: Any) -> None:
+            calls.append(view)
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, view, bad)
+        await self.client.create("/b/c")
+        await self.until(lambda: "c" in view)
+        self.assertEqual(len(calls), 1)
+
+    async def test_later_call_fails(self) -> None:
+        """A later exception is logged, with its traceback, and only ends its own callback."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        good: list[int] = []
+        bad: list[int] = []
+
+        def fails(view: Any) -> None:
+            bad.append(len(view))
+            if len(bad) > 1:
+                raise ZeroDivisionError
+
+        view(fails)(lambda view: good.append(len(view)))
+        for name in "cf":
+            await self.client.create(f"/b/{name}")
+            await self.until(partial(operator.contains, view, name))
+        self.assertEqual((bad, good), ([2, 3], [2, 3, 4]))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_cancel(self) -> None:
+        """CancelWatch ends the calls, at once or later."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        calls: list[int] = []
+
+        def once(view: Any) -> None:
+            calls.append(len(view))
+            raise CancelWatch
+
+        def twice(view: Any) -> None:
+            calls.append(-len(view))
+            if len(calls) > 2:
+                raise CancelWatch
+
+        view(once)(twice)
+        for name in "cf":
+            await self.client.create(f"/b/{name}")
+            await self.until(partial(operator.contains, view, name))
+        self.assertEqual(calls, [2, -2, -3])
+
+    async def test_bug_13_errors_without_arguments(self) -> None:
+        """A TypeError inside of a callback is not taken for one that wants an argument."""
+        await self.put(TREE)
+        view = await self.children("/b/d")
+        view(lambda view: None)  # cannot be called without arguments, and is not
+
+        def wrong(*views: Any) -> None:
+            if not views:
+                raise TypeError("a mistake")
+
+        view(wrong)
+        await self.client.delete("/b/d")
+        await self.until(lambda: view.deleted)
+        (failure,) = self.flushLoggedErrors(TypeError)
+        self.assertEqual(failure.getErrorMessage(), "a mistake")
+
+
+class PropertiesTests(LiveTestCase):
+    """Properties."""
+
+    async def test_mapping(self) -> None:
+        """Properties are a mapping, and callbacks hear of changes."""
+        await self.put(TREE)
+        view = await self.properties("/b")
+        told: list[Any] = []
+        view(lambda view: told.append(dict(view)))
+        await self.client.set("/b", b'{"y":2,"z":[]}')
+        await self.until(lambda: len(told) == 2)
+        self.assertEqual(told, [{"y": "two"}, {"y": 2, "z": []}])
+        self.assertEqual((view["y"], len(view), "q" in view), (2, 2, False))
+        self.assertEqual(view.get("q"), None)
+        self.assertRaises(KeyError, lambda: view["q"])
+        self.assertEqual(sorted(view.items()), [("y", 2), ("z", [])])
+        self.assertEqual(view, {"y": 2, "z": []})
+
+    async def test_one_callback_per_change(self) -> None:
+        """The same data again, in other words, is no change."""
+        await self.put(TREE)
+        view = await self.properties("/b")
+        told: list[Any] = []
+        view(lambda view: told.append(dict(view)))
+        await self.client.set("/b", b'{ "y" : "two" }')
+        await self.client.set("/b", b'{"y":"three"}')
+        await self.until(lambda: len(told) == 2)
+        self.assertEqual(told, [{"y": "two"}, {"y": "three"}])
+
+    async def test_bad_json(self) -> None:
+        """Data that only look like JSON are a string, and the log says so."""
+        await self.client.create("/n", b"{nonsense}")
+        view = await self.properties("/n")
+        self.assertEqual(dict(view), {"string_value": "{nonsense}"})
+
+    async def test_update_and_set(self) -> None:
+        """Updates change what they name, set changes all; the view has it at once."""
+        await self.put(TREE)
+        view = await self.properties("/b")
+        told: list[Any] = []
+        view(lambda view: told.append(dict(view)))
+        await view.update({"a": 1, "b": 1}, b=2)
+        self.assertEqual(dict(view), {"y": "two", "a": 1, "b": 2})
+        await view.set({"a": 5}, c=3)
+        self.assertEqual(dict(view), {"a": 5, "c": 3})
+        view["d"] = None
+        await self.until(lambda: "d" in view)
+        self.assertEqual(len(told), 4)
+        self.assertEqual((await self.client.get("/b"))[0], b'{"a":5,"c":3,"d":null}')
+
+    async def test_bug_6_no_update_is_lost(self) -> None:
+        """Updates of several clients at the same time all take place."""
+        await self.put("/n\n")
+        other = await live_properties(await self.connect(), "/n", reactor=reactor)
+        view = await self.properties("/n")
+        await gatherResults(
+            [(view, other)[i % 2].update({f"k{i}": i}) for i in range(20)], consumeErrors=True
+        )
+        await self.until(lambda: len(view) == len(other) == 20)
+        self.assertEqual(dict(view), {f"k{i}": i for i in range(20)})
+
+    async def test_bug_7_update_through_a_symlink(self) -> None:
+        """Changes go to the node that the path leads to."""
+        await self.put(TREE)
+        view = await self.properties("/a/l")
+        await view.update(z=1)
+        self.assertEqual((await self.client.get("/b"))[0], b'{"y":"two","z":1}')
+
+    async def test_update_of_what_moved(self) -> None:
+        """A change finds the node where it is now."""
+        await self.put(TREE)
+        view = await self.properties("/a/c")
+        await self.client.set("/a", b'{"c ->":"/b"}')
+        deleting = self.client.delete("/a/c")
+        await view.update(z=1)
+        await deleting
+        self.assertEqual((await self.client.get("/b"))[0], b'{"y":"two","z":1}')
+
+    async def test_refused(self) -> None:
+        """What cannot be stored is refused, and nothing is changed."""
+        await self.put(TREE)
+        view = await self.properties("/b")
+        before = self.zxid
+        with self.assertRaises(TreeValueError):
+            await view.update(bad=object())
+        with self.assertRaises(ValueError) as caught:
+            await view.update({"p =>": "/nowhere q"})
+        self.assertEqual(caught.exception.args[:3], ("Bad property link", "p =>", "/nowhere q"))
+        self.assertIsInstance(caught.exception.args[3], NoNodeError)
+        self.assertEqual((self.zxid, dict(view)), (before, {"y": "two"}))
+        view["bad"] = object()
+        await self.until(lambda: self.flushLoggedErrors(TreeValueError))
+
+    async def test_update_of_the_deleted(self) -> None:
+        """A node that is gone cannot be changed."""
+        await self.put(TREE)
+        view = await self.properties("/b/d")
+        await self.client.delete("/b/d")
+        with self.assertRaises(NoNodeError):
+            await view.update(x=1)
+        self.assertTrue(view.deleted)
+        with self.assertRaises(NoNodeError):
+            await view.set(x=1)
+
+    async def test_without_watching(self) -> None:
+        """Without watching there are no callbacks and no watches, but changes."""
+        await self.put(TREE)
+        view = await self.properties("/a/l", watch=False)
+        self.assertEqual((dict(view), self.watches), ({"y": "two"}, 0))
+        error = self.assertRaises(TypeError, view, lambda view: None)
+        self.assertEqual(str(error), "Can't set callbacks without watching.")
+        await view.update(z=1)
+        self.assertEqual(dict(view), {"y": "two", "z": 1})
+        await self.client.set("/b", b"{}")
+        self.assertEqual(len(view), 2)
+
+
+LINKS = """
+/cms
+  threads => /foo threads
+  color => ../foo
+  both => /foo threads
+  both = 'mine'
+/foo
+  threads = 3
+  color => /far/b y
+/a
+  b -> /b
+/far
+  b -> /a/b
+/b
+  y = 'red'
+"""
+
+
+class PropertyLinkTests(LiveTestCase):
+    """Properties of other nodes."""
+
+    async def test_followed(self) -> None:
+        """Links give what they lead to, under their own names; links can be read too."""
+        await self.put(LINKS)
+        view = await self.properties("/cms")
+        self.assertEqual(dict(view), {"threads": 3, "color": "red", "both": "mine"})
+        self.assertEqual(view["threads =>"], "/foo threads")
+        self.assertIn("threads", view)
+        self.assertIn("threads =>", view)
+        self.assertEqual(view.copy()["color =>"], "../foo")
+
+    async def test_bug_15_both_counted_once(self) -> None:
+        """A property and a link of its name are one name."""
+        await self.put(LINKS)
+        view = await self.properties("/cms")
+        self.assertEqual(sorted(view), ["both", "color", "threads"])
+        self.assertEqual(len(view), 3)
+
+    async def test_watched(self) -> None:
+        """Changes of linked nodes, of links on the way, and of the symlinks are seen."""
+        await self.put(LINKS)
+        view = await self.properties("/cms")
+        told: list[Any] = []
+        view(lambda view: told.append((view["threads"], view["color"])))
+        await self.client.set("/b", b'{"y":"green"}')
+        await self.until(lambda: told[-1] == (3, "green"))
+        await self.client.create("/new", b'{"y":"blue"}')
+        await self.client.set("/a", b'{"b ->":"/new"}')
+        await self.until(lambda: told[-1] == (3, "blue"))
+        await self.client.set("/foo", b'{"threads":4,"color":"plain"}')
+        await self.until(lambda: told[-1] == (4, "plain"))
+        self.assertEqual(len(told), 4)
+        await self.until(lambda: self.watches == 2)  # /cms and /foo: the rest is not needed
+
+    async def test_dangling(self) -> None:
+        """A link that leads nowhere fails when it is read, and heals when it can."""
+        await self.put("/n\n  x => /gone/y\n")
+        view = await self.properties("/n")
+        self.assertRaises(BadPropertyLinkError, lambda: view["x"])
+        self.assertEqual(list(view), ["x"])
+        await self.client.create("/gone")
+        await self.client.create("/gone/y", b'{"x":1}')
+        await self.until(lambda: view.data and not view._linked["x"].error)
+        self.assertEqual(view["x"], 1)
+
+    async def test_changed_with_a_link(self) -> None:
+        """Setting a link checks where it leads, at the node's new properties."""
+        await self.put(LINKS)
+        view = await self.properties("/cms")
+        await view.update({"own": 1, "again =>": ". own"})
+        self.assertEqual(view["again"], 1)
+
+
+class SessionTests(LiveTestCase):
+    """Connections that break, and sessions that end."""
+
+    async def test_reconnect(self) -> None:
+        """What changed while the connection was away is told once; what did not is not."""
+        await self.put(TREE)
+        other = await self.connect()
+        children, properties = await self.children("/b"), await self.properties("/b")
+        told: list[Any] = []
+        children(lambda view: told.append(list(view)))
+        properties(lambda view: told.append(dict(view)))
+        self.zookeeper.refuse = True
+        self.drop()
+        await other.create("/b/f")
+        self.zookeeper.refuse = False
+        await self.until(lambda: len(told) == 3)
+        self.assertEqual(told[2], ["d", "e", "f"])
+        await self.client.set("/b", b"{}")
+        await self.until(lambda: len(told) == 4)
+
+    async def test_expiry(self) -> None:
+        """Views outlive sessions, and change on with the next one."""
+        await self.put(TREE)
+        children, properties = await self.children("/a/l"), await self.properties("/b")
+        told: list[Any] = []
+        children(lambda view: told.append(list(view)))
+        properties(lambda view: told.append(dict(view)))
+        for name in "fgh":
+            self.expire()
+            await self.retry(partial(self.client.create, f"/b/{name}"))
+            await self.until(partial(operator.contains, children, name))
+        self.assertEqual(len(told), 5)
+
+    async def retry(self, call: Callable[[], Deferred[Any]]) -> None:
+        """A call that may meet the end of a session."""
+        for _ in range(50):
+            try:
+                await call()
+            except Exception:  # noqa: BLE001, whatever a session's end causes
+                await deferLater(reactor, 0.02)
+            else:
+                return
+        self.fail("it never worked")
+
+    async def test_close(self) -> None:
+        """With the client the views end, quietly."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        await self.client.close()
+        self.assertEqual(list(view), ["d", "e"])
+
+
+class GarbageTests(LiveTestCase):
+    """Views that nobody holds."""
+
+    async def test_dropped(self) -> None:
+        """A view that nobody holds is gone, and its watches with it."""
+        await self.put(LINKS)
+        view = await self.properties("/cms")
+        view(lambda view: None)
+        self.assertGreater(self.watches, 2)
+        gone = weakref.ref(view)
+        del view
+        await deferLater(reactor, 0)
+        gc.collect()
+        self.assertIsNone(gone())
+        await self.until(lambda: self.watches == 0)
+
+    async def test_held_by_its_callback_only(self) -> None:
+        """A callback that knows its view does not keep it for ever."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        names: list[Any] = []
+        view(lambda _, view=view: names.append(view))
+        gone = weakref.ref(view)
+        del view
+        await deferLater(reactor, 0)
+        names.clear()
+        gc.collect()
+        self.assertIsNone(gone())
+
+    async def test_stop(self) -> None:
+        """A view can be told to stop."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        view.stop()
+        self.assertEqual(self.watches, 0)
+        await self.client.create("/b/f")
+        self.assertEqual(list(view), ["d", "e"])

@@ -1,0 +1,289 @@
+"""Tests of ``zkservice.treesync.reading``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from tests.treesync.base import Intercepted, ServerTestCase
+from zkservice.errors import InvalidPathError, NoAuthError, NodeExistsError, NoNodeError
+from zkservice.tree import Node, parse_tree
+from zkservice.tree.plan import Delete, SetACL
+from zkservice.treesync import make_delete_plan, make_import_plan, read_tree, walk
+from zkservice.treesync.flow import LIMIT
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
+
+TREE = parse_tree(
+    """
+/a : t
+  x = 1
+  l -> /b
+  /c
+    /d
+      y = 'two'
+/b
+  string_value = 'plain'
+"""
+)
+
+
+def wide(count: int) -> Node:
+    """A tree of 100 nodes below each of some."""
+    return Node(
+        {},
+        {
+            f"s{i}": Node({}, {f"n{j:02}": Node({"j": j}) for j in range(100)})
+            for i in range(count // 100)
+        },
+    )
+
+
+class ReadTests(ServerTestCase):
+    """What is read of a server."""
+
+    async def test_tree(self) -> None:
+        """Data, versions and all nodes below are read; the server's own are only named."""
+        await self.put(TREE)
+        stored = await read_tree(self.client)
+        self.assertEqual(stored.children.pop("zookeeper").children, {})
+        self.assertEqual(stored.to_tree(), TREE)
+        await self.client.set("/a/c/d", b"x")
+        self.assertEqual((await read_tree(self.client, "/a/c/d")).version, 1)
+
+    async def test_ephemeral(self) -> None:
+        """Ephemeral nodes are told from others."""
+        await self.client.create("/e", b"", ephemeral=True)
+        self.assertTrue((await read_tree(self.client)).children["e"].ephemeral)
+        self.assertTrue((await read_tree(self.client, "/e")).ephemeral)
+
+    async def test_missing(self) -> None:
+        """A node that is not there is named."""
+        with self.assertRaises(NoNodeError) as caught:
+            await read_tree(self.client, "/n/m")
+        self.assertEqual(caught.exception.path, "/n/m")
+        with self.assertRaises(NoNodeError):
+            await make_delete_plan(self.client, "/n/m")
+
+    async def test_forbidden(self) -> None:
+        """A node that may not be read is named."""
+        await self.put("/a\n")
+        await self.client.create("/a/secret", b"", [ACL(1, Id("digest", "u:x"))])
+        error = await self.assertFailure(read_tree(self.client), NoAuthError)
+        self.assertEqual(error.path, "/a/secret")  # type: ignore[attr-defined]
+
+    async def test_in_waves(self) -> None:
+        """Nodes of one level are asked for together, never one after the other."""
+        await self.put(wide(400))
+        waiting: list[tuple[Deferred[Any], Any]] = []
+        rounds = most = asked = 0
+
+        def hold(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal asked
+            asked += 1
+            answer: Deferred[Any] = Deferred()
+            waiting.append((answer, call))
+            return answer
+
+        reading = read_tree(Intercepted(self.client, hold), "/")  # type: ignore[arg-type]
+        while not reading.called:
+            rounds += 1
+            most = max(most, len(waiting))
+            batch = waiting[:]
+            waiting.clear()
+            for answer, call in batch:
+                answer.callback(await call())
+        self.assertEqual(len((await reading).children), 5)
+        self.assertLessEqual(rounds, 5)  # root, its children's names, nodes, names, nodes
+        self.assertEqual(asked, 1 + 1 + 4 + 4 + 400)
+        self.assertLessEqual(most, LIMIT)
+
+    async def test_bounded(self) -> None:
+        """There are never more requests under way than the limit."""
+        await self.put(wide(1200))
+        under_way = most = 0
+
+        def count(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+
+            def answered(answer: Any) -> Any:
+                nonlocal under_way
+                under_way -= 1
+                return answer
+
+            answer: Deferred[Any] = call().addBoth(answered)
+            return answer
+
+        await read_tree(Intercepted(self.client, count))  # type: ignore[arg-type]
+        self.assertEqual(most, LIMIT)
+
+    async def test_vanishing(self) -> None:
+        """Nodes that vanish while they are read are left out, wherever the reader is."""
+        await self.put(TREE)
+        other = await self.connect()
+
+        def meddle(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            async def answer() -> Any:
+                if name == "get" and args[0] == "/a/c/d":
+                    await other.delete("/a/c/d")
+                elif name == "get_children" and args[0] == "/a":
+                    await other.set("/b", b"{}")
+                return await call()
+
+            return Deferred.fromCoroutine(answer())
+
+        client: Any = Intercepted(self.client, meddle)
+        stored = await read_tree(client, "/a")
+        self.assertEqual(sorted(stored.children["c"].children), [])
+
+    async def test_lost_connection(self) -> None:
+        """A connection that breaks while a tree is read delays it, no more."""
+        await self.put(wide(1000))
+        drops = 0
+
+        def drop(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal drops
+            if name == "get" and args[0] in ("/s3", "/s4/n50", "/s9/n99"):
+                drops += 1
+                assert self.client.client_id is not None
+                self.zookeeper.drop(self.client.client_id[0])
+            answer: Deferred[Any] = call()
+            return answer
+
+        client: Any = Intercepted(self.client, drop)
+        stored = await read_tree(client)
+        self.assertGreater(drops, 2)
+        self.assertEqual(sum(len(node.children) for node in stored.children.values()), 1000)
+
+    async def test_cancel(self) -> None:
+        """Whoever does not want to wait any more need not."""
+        await self.put(wide(200))
+        reading = read_tree(self.client)
+        reading.cancel()
+        await self.assertFailure(reading, Exception)
+        await self.client.sync("/")  # answers that nobody waits for do no harm
+
+
+class ImportPlanTests(ServerTestCase):
+    """What is read for an import, and found out."""
+
+    async def requests(self, tree: Node, **options: Any) -> list[str]:
+        """What is asked of the server for a plan."""
+        seen: list[str] = []
+
+        def note(name: str, call: Any, *args: Any) -> Any:
+            seen.append(f"{name} {args[0]}")
+            return call()
+
+        client: Any = Intercepted(self.client, note)
+        options = {"acl": OPEN_ACL_UNSAFE, **options}
+        await make_import_plan(client, tree, "/", **options)
+        return sorted(seen)
+
+    async def test_reads_no_more_than_it_needs(self) -> None:
+        """Nodes outside of the tree are not read; where nothing is, nothing is asked."""
+        await self.put("/a\n  /n\n    /below\n  /o\n/other\n  /x\n")
+        tree = parse_tree("/a\n  /n\n  /new\n    /newer\n")
+        common = ["get /", "get /a", "get /a/n", "get_acl /a", "get_acl /a/n"]
+        self.assertEqual(
+            await self.requests(tree, trim=False),
+            sorted([*common, "get_children /", "get_children /a"]),
+        )
+        self.assertEqual(
+            await self.requests(tree, trim=None),
+            sorted([*common, "get_children /", "get_children /a", "get_children /a/n"]),
+        )
+        self.assertEqual(
+            await self.requests(tree, trim=True),
+            sorted(
+                [
+                    *(*common, "get_children /", "get_children /a", "get_children /a/n"),
+                    *("exists /a/n/below", "exists /a/o"),
+                ]
+            ),
+        )
+
+    async def test_missing_place(self) -> None:
+        """A tree needs a place to go."""
+        plan = make_import_plan(self.client, TREE, "/nowhere", acl=OPEN_ACL_UNSAFE)
+        error = await self.assertFailure(plan, NoNodeError)
+        self.assertEqual(error.path, "/nowhere")  # type: ignore[attr-defined]
+
+    async def test_bug_5_acl_over_another(self) -> None:
+        """Importing over a node with another ACL changes it, at the version that was read."""
+        await self.put("/a\n", acl=OPEN_ACL_UNSAFE)
+        await self.client.set_acl("/a", [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "::1"))])
+        plan = await make_import_plan(self.client, parse_tree("/a\n"), acl=READ_ACL_UNSAFE)
+        (change,) = plan.writes
+        assert isinstance(change, SetACL)
+        self.assertEqual(change.aversion, 1)
+        await self.put("/a\n", acl=READ_ACL_UNSAFE)
+        self.assertEqual((await self.client.get_acl("/a"))[0], list(READ_ACL_UNSAFE))
+
+
+class DeletePlanTests(ServerTestCase):
+    """What is read for a deletion."""
+
+    async def test_plan(self) -> None:
+        """Children come first."""
+        await self.put("/a\n  /b\n    /c\n  /d\n")
+        plan = await make_delete_plan(self.client, "/a")
+        paths = [change.path for change in plan.writes if isinstance(change, Delete)]
+        self.assertEqual(paths, ["/a/b/c", "/a/b", "/a/d", "/a"])
+
+    async def test_root(self) -> None:
+        """The root is refused before anything is read."""
+        await self.assertFailure(make_delete_plan(self.client, "/"), InvalidPathError)
+
+
+class WalkTests(ServerTestCase):
+    """Walking."""
+
+    async def walk(self, *args: Any, **options: Any) -> list[str]:
+        """The paths of a walk."""
+        return [path async for path, _ in walk(self.client, *args, **options)]
+
+    async def test_order(self) -> None:
+        """Parents come before children, names in order, from anywhere."""
+        await self.put(TREE)
+        everything = await self.walk()
+        self.assertEqual(everything[:5], ["/", "/a", "/a/c", "/a/c/d", "/b"])
+        self.assertEqual(await self.walk("/a/c"), ["/a/c", "/a/c/d"])
+        self.assertEqual(await self.walk("/nowhere"), [])
+
+    async def test_bug_11_options_below_the_first_level(self) -> None:
+        """Ephemeral nodes are left out at every level, and names can be taken at every level."""
+        await self.put("/a\n  /b\n    /c\n    /d\n")
+        await self.client.create("/a/b/e", ephemeral=True)
+        self.assertEqual(await self.walk("/a", ephemeral=False), ["/a", "/a/b", "/a/b/c", "/a/b/d"])
+        seen = []
+        async for path, names in walk(self.client, "/a"):
+            seen.append(path)
+            if path == "/a/b":
+                names.remove("c")
+        self.assertEqual(seen, ["/a", "/a/b", "/a/b/d", "/a/b/e"])
+
+    async def test_live(self) -> None:
+        """What is deleted on the way is not walked over."""
+        await self.put("/a\n  /b\n    /c\n  /d\n")
+        seen = []
+        async for path, _ in walk(self.client, "/a"):
+            seen.append(path)
+            if path == "/a":
+                await self.client.delete("/a/b/c")
+                await self.client.delete("/a/b")
+        self.assertEqual(seen, ["/a", "/a/d"])
+
+    async def test_created_meanwhile(self) -> None:
+        """What a caller creates below the node it is told of is walked over."""
+        await self.put("/a\n  /b\n")
+        seen = []
+        async for path, _ in walk(self.client, "/a"):
+            seen.append(path)
+            if path == "/a":
+                await self.client.create("/a/b/new")
+        self.assertEqual(seen, ["/a", "/a/b", "/a/b/new"])
+        with self.assertRaises(NodeExistsError):
+            await self.client.create("/a/b/new")

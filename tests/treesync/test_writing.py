@@ -1,0 +1,264 @@
+"""Tests of ``zkservice.treesync.writing``: plans on a server, changed by others too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from twisted.internet.defer import Deferred
+
+from tests.tree.strategies import trees
+from tests.treesync.base import Intercepted, ServerTestCase
+from tests.treesync.test_reading import TREE, wide
+from zkservice.errors import (
+    BadVersionError,
+    ConnectionLossError,
+    NodeExistsError,
+    NotAtomicError,
+    NotEmptyError,
+    PlanFailedError,
+    RequestTooLargeError,
+    TreeChangedError,
+)
+from zkservice.tree import Node, parse_tree
+from zkservice.tree.plan import Create, Plan, SetACL
+from zkservice.treesync import carry_out, make_delete_plan, make_import_plan
+from zkservice.treesync.writing import BATCH, Outcome
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
+
+
+class CarryOutTests(ServerTestCase):
+    """Plans that nobody interferes with."""
+
+    async def test_import(self) -> None:
+        """A tree is there as it was wanted, under its path, with its ACL."""
+        await self.client.create("/p")
+        acl = (ACL(15, Id("world", "anyone")),)
+        outcome = await self.put(TREE, "/p", acl=acl)
+        self.assertEqual(outcome, Outcome(4, 4))
+        self.assertEqual(await self.tree("/p"), TREE)
+        self.assertEqual((await self.client.get_acl("/p/a/c"))[0], list(acl))
+        self.assertEqual((await self.client.get("/p/b"))[0], b"plain")
+
+    async def test_random_trees(self) -> None:
+        """Any tree over any other becomes the tree, and a second time nothing is written."""
+        samples: list[Node] = []
+
+        @settings(
+            max_examples=25,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+        )
+        @given(trees)
+        def collect(tree: Node) -> None:
+            samples.append(Node({}, {"top": tree}))
+
+        collect()
+        for sample in samples:
+            await self.put(sample)
+            self.assertEqual((await self.tree()).children["top"], sample.children["top"])
+            before = self.zxid
+            self.assertEqual(await self.put(sample), Outcome(0, 0))
+            self.assertEqual(self.zxid, before)
+
+    async def test_bug_6_unchanged_nodes_wake_nobody(self) -> None:
+        """Importing what is there already writes nothing, and watches stay quiet."""
+        await self.put(TREE)
+        before = self.zxid
+        _, watch = self.client.get_and_watch("/a")
+        await self.put(TREE)
+        self.assertEqual(self.zxid, before)
+        self.assertFalse(watch.called)
+        await self.put("/a : t\n  x = 2\n", trim=False)
+        self.assertEqual((await watch).path, "/a")
+
+    async def test_bug_17_depth_and_breadth(self) -> None:
+        """500 levels and 3,000 nodes are no trouble: import, again, read, delete."""
+        tree = wide(2500)
+        tree.children["deep"] = deepest = Node()
+        for level in range(499):
+            deepest.children["d"] = deepest = Node({"level": level})
+        self.assertEqual((await self.put(tree)).done, 25 + 2500 + 500)
+        self.assertEqual(await self.tree(), tree)
+        self.assertEqual((await self.put(tree)).done, 0)
+        plan = await make_delete_plan(self.client, "/deep")
+        self.assertEqual((await carry_out(self.client, plan)).done, 500)
+
+    async def test_few_requests(self) -> None:
+        """Changes travel together."""
+        requests = 0
+
+        def count(name: str, call: Any, *args: Any) -> Any:
+            nonlocal requests
+            requests += name in ("create", "transaction")
+            return call()
+
+        tree = wide(1000)
+        plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
+        client: Any = Intercepted(self.client, count)
+        await carry_out(client, plan)
+        self.assertEqual(requests, -(-1010 // BATCH))
+
+    async def test_large_data(self) -> None:
+        """Data near the limit travel alone; many nodes of some size in several transactions."""
+        tree = Node({}, {f"n{i}": Node({"string_value": "x" * 200_000}) for i in range(12)})
+        tree.children["large"] = Node({"string_value": "x" * 1_040_000})
+        self.assertEqual((await self.put(tree)).done, 13)
+        self.assertEqual(await self.tree(), tree)
+
+    async def test_progress(self) -> None:
+        """Whoever looks on is told how much is done."""
+        told: list[tuple[int, int]] = []
+        plan = await make_import_plan(self.client, wide(300), acl=OPEN_ACL_UNSAFE)
+        await carry_out(self.client, plan, progress=lambda *args: told.append(args))
+        self.assertEqual(told[-1], (303, 303))
+        self.assertEqual(told, sorted(told))
+
+    async def test_stop(self) -> None:
+        """A stop in the middle leaves a part of the tree, parents first, and says how much."""
+        tree, done = wide(3000), 0
+
+        def note(made: int, total: int) -> None:
+            nonlocal done
+            done = made
+
+        plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
+        outcome = await carry_out(self.client, plan, progress=note, should_stop=lambda: done >= 500)
+        self.assertTrue(outcome.stopped)
+        self.assertTrue(500 <= outcome.done < outcome.total, outcome)
+        there = await self.tree()
+        self.assertEqual(sum(1 for _ in there.walk()) - 1, outcome.done)
+        await self.put(tree)
+        self.assertEqual(await self.tree(), tree)
+
+
+class InterferenceTests(ServerTestCase):
+    """Others change what a plan is about, between the plan and the change."""
+
+    async def plan(self, text: str, **options: Any) -> Plan:
+        """A plan for a tree over what is there."""
+        options = {"acl": OPEN_ACL_UNSAFE, "trim": True, **options}
+        return await make_import_plan(self.client, parse_tree(text), **options)
+
+    async def refused(self, plan: Plan, path: str, cause: type[Exception], done: int) -> None:
+        """Carrying the plan out fails at this node, for this reason, after so many changes."""
+        for atomic in (True, False):
+            carried = carry_out(self.client, plan, atomic=atomic)
+            error = await self.assertFailure(carried, TreeChangedError)
+            assert isinstance(error, TreeChangedError)
+            self.assertEqual(error.path, path)
+            self.assertIsInstance(error.cause, cause)
+            self.assertEqual(error.done, 0 if atomic else done)
+            self.assertIn(path, str(error))
+
+    async def test_no_update_is_lost(self) -> None:
+        """A node that somebody else set meanwhile is named, not overwritten."""
+        await self.put("/a\n  x = 1\n/b\n  x = 1\n/c\n  x = 1\n")
+        plan = await self.plan("/a\n  x = 2\n/b\n  x = 2\n/c\n  x = 2\n")
+        await self.client.set("/b", b'{"x":3}')
+        await self.refused(plan, "/b", BadVersionError, 1)
+        self.assertEqual((await self.client.get("/b"))[0], b'{"x":3}')
+        self.assertEqual((await self.client.get("/a"))[0], b'{"x":2}')
+
+    async def test_created_meanwhile(self) -> None:
+        """A node that somebody else created meanwhile is named, not taken for ours."""
+        plan = await self.plan("/a\n/b\n  /c\n/d\n")
+        await self.client.create("/b", b"theirs")
+        await self.refused(plan, "/b", NodeExistsError, 1)
+        self.assertEqual((await self.client.get("/b"))[0], b"theirs")
+
+    async def test_grown_meanwhile(self) -> None:
+        """A node that got a child meanwhile is not deleted."""
+        await self.put("/a\n  /b\n    /c\n")
+        plan = await self.plan("/a\n")
+        await self.client.create("/a/b/new")
+        await self.refused(plan, "/a/b", NotEmptyError, 1)
+
+    async def test_acl_changed_meanwhile(self) -> None:
+        """An ACL that somebody else set meanwhile is not overwritten."""
+        await self.put("/a\n")
+        plan = await self.plan("/a\n", acl=READ_ACL_UNSAFE)
+        theirs = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "::1"))]
+        await self.client.set_acl("/a", theirs)
+        error = await self.assertFailure(carry_out(self.client, plan), TreeChangedError)
+        self.assertEqual(error.path, "/a")  # type: ignore[attr-defined]
+        self.assertEqual((await self.client.get_acl("/a"))[0], theirs)
+
+    async def test_bug_17_vanished_meanwhile(self) -> None:
+        """Nodes that somebody else deleted meanwhile are as gone as they should be."""
+        await self.put("/a\n  /b\n    /c\n  /d\n  /e\n")
+        plan = await self.plan("/a\n")
+        await self.client.delete("/a/b/c")
+        await self.client.delete("/a/e")
+        self.assertEqual(await carry_out(self.client, plan), Outcome(4, 4))
+        self.assertEqual(await self.tree(), parse_tree("/a\n"))
+
+    async def test_refused_for_another_reason(self) -> None:
+        """A change that is not allowed is named too, and is no concurrent change."""
+        await self.client.create("/a", b"", READ_ACL_UNSAFE)
+        plan = await self.plan("/a\n  /b\n", acl=READ_ACL_UNSAFE)
+        error = await self.assertFailure(carry_out(self.client, plan), PlanFailedError)
+        self.assertNotIsInstance(error, TreeChangedError)
+        self.assertEqual(error.path, "/a/b")  # type: ignore[attr-defined]
+
+    async def test_lost_connection(self) -> None:
+        """A connection that breaks is told, with a node near the place; a new plan goes on."""
+        tree = wide(3000)
+        plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
+
+        def drop(done: int, total: int) -> None:
+            if 500 < done < 600:
+                assert self.client.client_id is not None
+                self.zookeeper.drop(self.client.client_id[0])
+
+        carried = carry_out(self.client, plan, progress=drop)
+        error = await self.assertFailure(carried, PlanFailedError)
+        assert isinstance(error, PlanFailedError)
+        self.assertIsInstance(error.cause, ConnectionLossError)
+        self.assertGreater(error.done, 500)
+        await self.put(tree)
+        self.assertEqual(await self.tree(), tree)
+
+
+class AtomicTests(ServerTestCase):
+    """Plans in one transaction."""
+
+    async def test_all_of_it(self) -> None:
+        """Creations, changes and deletions happen at one moment."""
+        await self.put("/a\n  x = 1\n  /b\n")
+        plan = await make_import_plan(
+            self.client,
+            parse_tree("/a\n  x = 2\n  /c\n    /d\n"),
+            acl=OPEN_ACL_UNSAFE,
+            trim=True,
+        )
+        before = self.zxid
+        self.assertEqual(await carry_out(self.client, plan, atomic=True), Outcome(4, 4))
+        self.assertEqual(self.zxid, before + 1)
+        self.assertEqual(await self.tree(), parse_tree("/a\n  x = 2\n  /c\n    /d\n"))
+
+    async def test_nothing(self) -> None:
+        """An empty plan is no transaction."""
+        before = self.zxid
+        self.assertEqual(await carry_out(self.client, Plan(), atomic=True), Outcome(0, 0))
+        self.assertEqual(self.zxid, before)
+
+    async def test_acl(self) -> None:
+        """An ACL cannot change in a transaction; this is said, and nothing is done."""
+        plan = Plan(
+            (
+                Create("/n", b"", OPEN_ACL_UNSAFE),
+                SetACL("/a", OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, 0),
+            )
+        )
+        await self.assertFailure(carry_out(self.client, plan, atomic=True), NotAtomicError)
+        self.assertEqual(await self.tree(), Node())
+
+    async def test_too_large(self) -> None:
+        """What does not fit into a transaction is refused, and nothing is done."""
+        changes = [Create(f"/n{i}", b"x" * 300_000, OPEN_ACL_UNSAFE) for i in range(5)]
+        carried: Deferred[Outcome] = carry_out(self.client, Plan(tuple(changes)), atomic=True)
+        await self.assertFailure(carried, RequestTooLargeError)
+        self.assertEqual(await self.tree(), Node())

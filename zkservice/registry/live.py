@@ -1,0 +1,375 @@
+"""Children and properties of a node, kept current.
+
+A view is filled when its Deferred fires, and from then on is what the node was at some
+moment not long ago: through reconnects, new sessions, and symbolic links that change.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
+from zkservice.registry.follower import Follower, Paths, depends_on
+from zkservice.registry.lookup import look_up
+from zkservice.tree.encoding import decode, encode
+from zkservice.tree.links import Followed, follow
+from zkservice.tree.model import PROPERTY_LINK, is_property_link
+from zkservice.tree.values import Properties as Data
+from zkservice.tree.values import canonical
+from zkservice.wire.records import Stat
+
+V = TypeVar("V", bound="View[Any]")
+T = TypeVar("T")
+
+#: Attempts to change a node that others change at the same time.  Each that fails is one
+#: of theirs that succeeded.
+ATTEMPTS: Final = 100
+
+
+class View(Follower[T]):
+    """What all live views have in common: callbacks, and how they end.
+
+    Attributes:
+        path: as it was given.
+        real_path: where that leads, through symbolic links.
+        deleted: it leads nowhere at the moment.
+    """
+
+    def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
+        super().__init__(client, path, reactor)
+        self.deleted = False
+        self._seen: tuple[str | None, str] | None = None
+        self._callbacks: list[Callable[..., object]] = []
+
+    def __call__(self: V, callback: Callable[..., object]) -> V:
+        """Call back with this object, now and after each change; usable as a decorator.
+
+        When the node is deleted the callback is called without arguments, if it can be.
+        An exception in the first call is raised here, and then there will be no other; a
+        later one is logged and ends the calls of this callback.  ``CancelWatch`` ends
+        them without a word.
+
+        Returns:
+            This object: hold it, since the watching ends when nobody does.
+        """
+        try:
+            callback(self)
+        except CancelWatch:
+            return self
+        self._callbacks.append(callback)
+        return self
+
+    def __repr__(self) -> str:
+        return f"{'DELETED: ' if self.deleted else ''}{type(self).__name__}({self.path})"
+
+    def _store(self, value: T) -> None:
+        """Keep what was found."""
+        raise NotImplementedError
+
+    def _mark(self, value: T) -> str:
+        """What differs if, and only if, the value does."""
+        raise NotImplementedError
+
+    def _clear(self) -> None:
+        """Keep nothing."""
+        raise NotImplementedError
+
+    @override
+    def _found(self, value: T) -> None:
+        mark = self.real_path, self._mark(value)
+        if mark != self._seen:
+            self._seen, self.deleted = mark, False
+            self._store(value)
+            self._changed()
+
+    @override
+    def _lost(self) -> None:
+        if not self.deleted:
+            self._seen, self.deleted = None, True
+            self._clear()
+            self._changed()
+
+    def _changed(self) -> None:
+        for callback in list(self._callbacks):
+            if not self.deleted:
+                self._call(callback, self)
+            elif _takes_nothing(callback):
+                self._call(callback)
+
+    def _call(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            callback(*args)
+        except CancelWatch:
+            self.log.debug("{callback} cancelled its watch of {path}", callback=callback, path=self)
+            self._callbacks.remove(callback)
+        except Exception:  # noqa: BLE001, it is logged; the others are to be told too
+            self.log.failure(
+                "{callback}, told of a change of {path}, failed and is told no more",
+                callback=callback,
+                path=self,
+            )
+            self._callbacks.remove(callback)
+
+
+class Children(View["list[str]"]):
+    """The names of a node's children, in order."""
+
+    kind = "get_children"
+
+    def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
+        super().__init__(client, path, reactor)
+        self.data: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.data))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data
+
+    @override
+    async def _digest(self, path: str, answer: list[str]) -> tuple[list[str], Paths]:
+        return sorted(answer), set()
+
+    @override
+    def _store(self, value: list[str]) -> None:
+        self.data = value
+
+    @override
+    def _mark(self, value: list[str]) -> str:
+        return "/".join(value)
+
+    @override
+    def _clear(self) -> None:
+        self.data = []
+
+
+class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
+    """A node's properties, a mapping that can be changed, too.
+
+    Property links are followed: where the node has ``x =>``, ``properties["x"]`` is what
+    the link leads to, and changes with it; ``properties["x =>"]`` is the link.  A property
+    is preferred to a link of its name.  Values are not to be changed in place.
+
+    Attributes:
+        data: the node's own properties, links as they are.
+    """
+
+    kind = "get"
+
+    def __init__(
+        self, client: ZooKeeperClient, path: str, reactor: Any, *, watch: bool = True
+    ) -> None:
+        super().__init__(client, path, reactor)
+        self.data: Data = {}
+        self._linked: dict[str, Followed] = {}
+        self._watching = watch
+        if not watch:
+            self.stop()
+
+    # -- reading -----------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.data:
+            return self.data[name]
+        followed = self._linked[name]
+        if followed.error is not None:
+            raise followed.error
+        return followed.value
+
+    def __iter__(self) -> Iterator[str]:
+        """Names; a link counts under the name of what it stands for."""
+        return iter([name for name in self.data if not self._is_link(name)] + list(self._linked))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in self._linked
+
+    __hash__ = object.__hash__  # a view is itself, whatever it holds
+
+    @override
+    def __call__(self, callback: Callable[..., object]) -> Properties:
+        if not self._watching:
+            raise TypeError("Can't set callbacks without watching.")
+        return super().__call__(callback)
+
+    def copy(self) -> Data:
+        """The node's own properties, links as they are, in a dict."""
+        return dict(self.data)
+
+    def _is_link(self, name: str) -> bool:
+        return is_property_link(name, self.data[name])
+
+    # -- changing ----------------------------------------------------------------------
+
+    def update(self, data: Mapping[str, Any] | None = None, /, **more: Any) -> Deferred[None]:
+        """Change some properties; keywords win over ``data``.
+
+        What others change at the same time is not lost: only the named properties change.
+
+        Returns:
+            Fires when the change is stored and seen here.
+
+        Fails with:
+            ValueError: a property link leads nowhere; nothing was changed.  Also
+                (``TreeValueError``) for a value that JSON cannot hold.
+            NoNodeError: the node was deleted.
+            ConnectionLossError: it is not known whether the change was stored.
+        """
+        changes = {**(data or {}), **more}
+        return self._change(lambda old: {**old, **changes})
+
+    def set(self, data: Mapping[str, Any] | None = None, /, **more: Any) -> Deferred[None]:
+        """Change all properties: those that are not named go.  Otherwise as ``update``."""
+        changes = {**(data or {}), **more}
+        return self._change(lambda old: dict(changes))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Begin to change one property; the log tells if that fails."""
+        self.update({name: value}).addErrback(self._not_set, name)
+
+    def _not_set(self, failure: Failure, name: str) -> None:
+        self.log.failure("{name} of {path} could not be set", failure, name=name, path=self.path)
+
+    def _change(self, make: Callable[[Data], Data]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._change_guarded(make))
+
+    async def _change_guarded(self, make: Callable[[Data], Data]) -> None:
+        for _ in range(ATTEMPTS):
+            path = self._writable_path()
+            try:
+                data, stat = await self._client.get(path)
+                new = make(decode(data))
+                await self._check_links(path, new)
+                await self._client.set(path, encode(new), stat.version)
+            except BadVersionError:
+                continue  # somebody else was faster: look at what they made of it
+            except NoNodeError:
+                await self.when_current()
+                continue  # it may be elsewhere by now
+            await self.when_current()
+            return
+        raise BadVersionError(self.path, f"others changed it each of {ATTEMPTS} times")
+
+    def _writable_path(self) -> str:
+        if self.deleted or self.real_path is None:
+            raise NoNodeError(self.path)
+        return self.real_path
+
+    async def _check_links(self, path: str, new: Data) -> None:
+        for name, followed in (await self._follow_links(path, new)).items():
+            if followed.error is not None:
+                link = name + PROPERTY_LINK
+                raise ValueError("Bad property link", link, new[link], followed.error.cause)
+
+    # -- following ----------------------------------------------------------------------
+
+    async def _follow_links(self, path: str, data: Data) -> dict[str, Followed]:
+        """What the links lead to, those that no property hides."""
+        names = [
+            name.removesuffix(PROPERTY_LINK)
+            for name, value in sorted(data.items())
+            if is_property_link(name, value) and name.removesuffix(PROPERTY_LINK) not in data
+        ]
+        asked = [look_up(self._client, follow(path, data, name), {path: data}) for name in names]
+        answers = await gatherResults(asked, consumeErrors=True)
+        return dict(zip(names, answers, strict=True))
+
+    @override
+    async def _digest(
+        self, path: str, answer: tuple[bytes, Stat]
+    ) -> tuple[tuple[Data, dict[str, Followed]], Paths]:
+        data = decode(answer[0], self._bad_json)
+        linked = await self._follow_links(path, data)
+        depends = {node for followed in linked.values() for node in followed.nodes}
+        depends.discard(path)
+        for followed in linked.values():
+            for way in followed.ways:
+                depends.update(depends_on(way))
+        return (data, linked), depends
+
+    def _bad_json(self, error: ValueError) -> None:
+        self.log.warn("bad json data in node at {path!r}: {error}", path=self.path, error=error)
+
+    @override
+    def _store(self, value: tuple[Data, dict[str, Followed]]) -> None:
+        self.data, self._linked = value
+        for name, followed in self._linked.items():
+            if followed.error is not None:
+                self.log.warn(
+                    "bad property link {name!r}: {error}", name=name, error=followed.error
+                )
+
+    @override
+    def _mark(self, value: tuple[Data, dict[str, Followed]]) -> str:
+        data, linked = value
+        return canonical(
+            [data, {name: [one.value, str(one.error)] for name, one in linked.items()}]
+        )
+
+    @override
+    def _clear(self) -> None:
+        self.data, self._linked = {}, {}
+
+
+def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferred[Children]:
+    """The names of a node's children, kept current for as long as somebody holds them.
+
+    Args:
+        client: connected, or about to be.
+        path: may lead through symbolic links.
+        reactor: tells the time.
+
+    Returns:
+        Fires with the view when it is filled.  Cancelling it ends the watching.
+
+    Fails with:
+        NoNodeError: the path leads nowhere.
+        LinkLoopError: it leads in a circle.
+    """
+    return _filled(Children(client, path, reactor))
+
+
+def live_properties(
+    client: ZooKeeperClient, path: str, *, reactor: Any, watch: bool = True
+) -> Deferred[Properties]:
+    """A node's properties, kept current for as long as somebody holds them.
+
+    Args:
+        client: connected, or about to be.
+        path: may lead through symbolic links.
+        reactor: tells the time.
+        watch: False for a mapping that can be changed, but does not change by itself.
+
+    Returns:
+        Fires with the view when it is filled.  Cancelling it ends the watching.
+
+    Fails with:
+        NoNodeError: the path leads nowhere.
+        LinkLoopError: it leads in a circle.
+    """
+    return _filled(Properties(client, path, reactor, watch=watch))
+
+
+def _filled(view: V) -> Deferred[V]:
+    return view.when_current().addCallback(lambda _: view)
+
+
+def _takes_nothing(callback: Callable[..., object]) -> bool:
+    """Whether a function can be called without arguments."""
+    try:
+        inspect.signature(callback).bind()
+    except (TypeError, ValueError):
+        return False
+    return True

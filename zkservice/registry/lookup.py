@@ -1,0 +1,67 @@
+"""Links, followed on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import NoAuthError, NoNodeError
+from zkservice.tree.encoding import decode
+from zkservice.tree.links import Lookup
+from zkservice.tree.values import Properties
+from zkservice.wire.records import Stat
+
+T = TypeVar("T")
+
+_NOTHING: Final[Mapping[str, Properties]] = {}
+
+
+def look_up(
+    client: ZooKeeperClient, lookup: Lookup[T], known: Mapping[str, Properties] = _NOTHING
+) -> Deferred[T]:
+    """Drive a lookup of ``zkservice.tree.links``: one round trip for each question.
+
+    Args:
+        client: connected.
+        lookup: ``resolve``, ``trace`` or ``follow``.
+        known: properties of paths that are not to be read.
+
+    Fails with:
+        Exception: whatever the lookup raises.
+    """
+    return Deferred.fromCoroutine(_look_up(client, lookup, known))
+
+
+async def _look_up(
+    client: ZooKeeperClient, lookup: Lookup[T], known: Mapping[str, Properties]
+) -> T:
+    found: dict[str, Properties | None] = {}
+    try:
+        wanted = next(lookup)
+        while True:
+            unknown = [path for path in wanted if path not in known]
+            read = [_read_properties(client, path) for path in unknown]
+            answers = await gatherResults(read, consumeErrors=True)
+            found = {**dict(zip(unknown, answers, strict=True)), **known}
+            wanted = lookup.send(found)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    except FirstError as error:
+        raise error.subFailure.value from None
+
+
+def _read_properties(client: ZooKeeperClient, path: str) -> Deferred[Properties | None]:
+    """The properties of a node; None where there is none, none where reading is forbidden."""
+
+    def got(answer: tuple[bytes, Stat]) -> Properties:
+        return decode(answer[0])
+
+    def failed(failure: Failure) -> Properties | None:
+        return None if failure.trap(NoNodeError, NoAuthError) is NoNodeError else {}
+
+    return client.get(path).addCallbacks(got, failed)

@@ -1,0 +1,19 @@
+"""Trees and a server: read one, carry out a plan.
+
+Nothing here waits for one node after the other.  Requests go out as fast as answers
+come in, a bounded number at a time, and the server answers them in order.
+"""
+
+from zkservice.treesync.flow import Progress
+from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree, walk
+from zkservice.treesync.writing import Outcome, carry_out
+
+__all__ = [
+    "Outcome",
+    "Progress",
+    "carry_out",
+    "make_delete_plan",
+    "make_import_plan",
+    "read_tree",
+    "walk",
+]

@@ -1,0 +1,73 @@
+"""Many requests, not too many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+#: Requests that are not answered yet.  Enough to keep a server busy over a wide network:
+#: 500 of them in 20 ms are 25,000 a second.
+LIMIT: Final = 500
+
+#: Told how much is done and how much is known to be necessary.
+Progress = Callable[[int, int], object]
+
+
+def ignore(done: int, total: int) -> None:
+    """Progress that nobody wants to see."""
+
+
+class Flow:
+    """Requests, started in order, a bounded number at a time.
+
+    After a failure no more are started, and ``run`` fails once those under way are
+    answered, so that it is known what became of each.  Cancelling does not wait for them.
+    """
+
+    def __init__(self, start_next: Callable[[], Deferred[Any] | None], limit: int = LIMIT) -> None:
+        """Args:
+        start_next: starts the next request; None if there is none at the moment.
+        limit: requests under way at a time.
+        """
+        self._start_next = start_next
+        self._limit = limit
+        self._under_way = 0
+        self._pumping = False
+        self._failure: Failure | None = None
+        self._done: Deferred[None] = Deferred(self._cancelled)
+
+    def run(self) -> Deferred[None]:
+        """Fires when there is nothing more to start and nothing under way."""
+        self._pump()
+        return self._done
+
+    def _pump(self) -> None:
+        if self._pumping:  # an answer came at once, inside of the loop below
+            return
+        self._pumping = True
+        while self._failure is None and self._under_way < self._limit:
+            request = self._start_next()
+            if request is None:
+                break
+            self._under_way += 1
+            request.addCallbacks(self._answered, self._failed)
+        self._pumping = False
+        if self._under_way == 0 and not self._done.called:
+            if self._failure is None:
+                self._done.callback(None)
+            else:
+                self._done.errback(self._failure)
+
+    def _answered(self, _: object) -> None:
+        self._under_way -= 1
+        self._pump()
+
+    def _failed(self, failure: Failure) -> None:
+        self._failure = self._failure or failure
+        self._answered(None)
+
+    def _cancelled(self, _: Deferred[None]) -> None:
+        self._failure = Failure(CancelledError())

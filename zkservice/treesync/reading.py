@@ -1,0 +1,262 @@
+"""Trees, read from a server; and from what was read, plans."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import ConnectionLossError, NoNodeError
+from zkservice.tree.model import Node
+from zkservice.tree.paths import join
+from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
+from zkservice.treesync.flow import Flow, Progress, ignore
+from zkservice.wire.acl import ACL
+from zkservice.wire.records import Stat
+
+#: How often a read is sent whose connection is lost each time.
+READ_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be read of a node, and how the same is found out for a child by name."""
+
+    below: Callable[[str], _Wanted | None] | None  # None: not even the names
+    data: bool = True
+    acl: bool = False
+
+
+def _everything(name: str) -> _Wanted | None:
+    return _Wanted(_everything)
+
+
+def _below_root(name: str) -> _Wanted | None:
+    """``/zookeeper`` is the server's own, and no part of the tree."""
+    return None if name == "zookeeper" else _everything(name)
+
+
+def _for_deletion(name: str) -> _Wanted | None:
+    """Versions and who is ephemeral, no data."""
+    return _Wanted(_for_deletion, data=False)
+
+
+def _for_import(node: Node, trim: Trim, *, top: bool = False) -> _Wanted:
+    """What a tree names, ACLs too; of what it does not name only what matters."""
+
+    def below(name: str) -> _Wanted | None:
+        if name in node.children:
+            return _for_import(node.children[name], trim)
+        return _for_deletion(name) if trim and not top else None
+
+    looks_below = bool(node.children) or (trim is not False and not top)
+    return _Wanted(below if looks_below else None, acl=not top)
+
+
+class _Reader:
+    """Reads a subtree: what it learns from one answer decides what it asks next."""
+
+    def __init__(self, client: ZooKeeperClient, progress: Progress) -> None:
+        self.client = client
+        self._progress = progress
+        self._requests: deque[tuple[_Request, _Visit, int]] = deque()
+        self._known, self._read = 0, 0
+
+    async def run(self) -> None:
+        """Ask and go on asking until nothing is left to ask."""
+        await Flow(self._start_next).run()
+
+    def ask(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
+        """Put a request at the end."""
+        self._requests.append((request, visit, attempt))
+
+    def found(self) -> None:
+        """There is one more node."""
+        self._known += 1
+
+    def read(self) -> None:
+        """A node's data, or what else was wanted of it, is here."""
+        self._read += 1
+        self._progress(self._read, self._known)
+
+    def _start_next(self) -> Deferred[Any] | None:
+        if not self._requests:
+            return None
+        request, visit, attempt = self._requests.popleft()
+        return request().addErrback(self._failed, request, visit, attempt)
+
+    def _failed(self, failure: Failure, request: _Request, visit: _Visit, attempt: int) -> None:
+        if failure.check(NoNodeError):
+            visit.vanished()
+        elif failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
+            self.ask(request, visit, attempt + 1)
+        else:
+            failure.raiseException()
+
+
+class _Visit:
+    """One node being read.  If it vanishes meanwhile it is left out, with all below it."""
+
+    __slots__ = ("_name", "_parent", "_path", "_reader", "_stored", "_wanted")
+
+    def __init__(
+        self, reader: _Reader, path: str, parent: Stored, name: str, wanted: _Wanted
+    ) -> None:
+        self._reader, self._path, self._wanted = reader, path, wanted
+        self._parent, self._name = parent, name
+        self._stored = parent.children[name] = Stored()
+        reader.found()
+        reader.ask(self._read, self)
+        if wanted.acl:
+            reader.ask(self._read_acl, self)
+
+    def vanished(self) -> None:
+        """The node is not there any more."""
+        self._parent.children.pop(self._name, None)
+
+    def _read(self) -> Deferred[Any]:
+        client = self._reader.client
+        if self._wanted.data:
+            return client.get(self._path).addCallback(self._got_data)
+        return client.exists(self._path).addCallback(self._got_stat)
+
+    def _got_data(self, answer: tuple[bytes, Stat]) -> None:
+        self._stored.data = answer[0]
+        self._got_stat(answer[1])
+
+    def _got_stat(self, stat: Stat | None) -> None:
+        if stat is None:
+            self.vanished()
+            return
+        stored = self._stored
+        stored.version, stored.aversion = stat.version, stat.aversion
+        stored.ephemeral = stat.ephemeral_owner != 0
+        if stat.num_children and self._wanted.below is not None:
+            self._reader.ask(self._read_children, self)
+        self._reader.read()
+
+    def _read_children(self) -> Deferred[Any]:
+        return self._reader.client.get_children(self._path).addCallback(self._got_children)
+
+    def _got_children(self, names: list[str]) -> None:
+        assert self._wanted.below is not None
+        for name in names:
+            wanted = self._wanted.below(name)
+            if wanted is None:
+                self._stored.children[name] = Stored()
+            else:
+                _Visit(self._reader, join(self._path, name), self._stored, name, wanted)
+
+    def _read_acl(self) -> Deferred[Any]:
+        return self._reader.client.get_acl(self._path).addCallback(self._got_acl)
+
+    def _got_acl(self, answer: tuple[list[ACL], Stat]) -> None:
+        self._stored.acl = tuple(answer[0])
+        self._stored.aversion = answer[1].aversion
+
+
+_Request = Callable[[], "Deferred[Any]"]
+
+
+async def _read(client: ZooKeeperClient, path: str, wanted: _Wanted, progress: Progress) -> Stored:
+    holder = Stored()
+    reader = _Reader(client, progress)
+    _Visit(reader, path, holder, "", wanted)
+    await reader.run()
+    if "" not in holder.children:
+        raise NoNodeError(path)
+    return holder.children[""]
+
+
+def read_tree(
+    client: ZooKeeperClient, path: str = "/", *, progress: Progress = ignore
+) -> Deferred[Stored]:
+    """Read a node and all below it; of ZooKeeper's own ``/zookeeper`` only that it is there.
+
+    Args:
+        client: connected.
+        path: a real path.
+        progress: told how many nodes are read and how many are known of.
+
+    Fails with:
+        NoNodeError: there is no such node.
+        NoAuthError: a node may not be read; it is named.
+    """
+    wanted = _Wanted(_below_root if path == "/" else _everything)
+    return Deferred.fromCoroutine(_read(client, path, wanted, progress))
+
+
+def make_import_plan(
+    client: ZooKeeperClient,
+    tree: Node,
+    path: str = "/",
+    *,
+    acl: Acl,
+    trim: Trim = None,
+    progress: Progress = ignore,
+) -> Deferred[Plan]:
+    """Find out what makes the nodes at and below ``path`` those of the tree.
+
+    Nothing is changed.  See ``zkservice.tree.plan.plan_import`` for the arguments.
+
+    Fails with:
+        NoNodeError: there is no node at ``path``.
+    """
+
+    async def make() -> Plan:
+        stored = await _read(client, path, _for_import(tree, trim, top=True), progress)
+        return plan_import(tree, stored, path, acl=acl, trim=trim)
+
+    return Deferred.fromCoroutine(make())
+
+
+def make_delete_plan(
+    client: ZooKeeperClient, path: str, *, force: bool = False, progress: Progress = ignore
+) -> Deferred[Plan]:
+    """Find out what deletes a node and all below it, but for ephemeral ones.
+
+    Fails with:
+        NoNodeError: there is no such node.
+        InvalidPathError: it is the root.
+    """
+
+    async def make() -> Plan:
+        if path == "/":
+            return plan_delete(path, Stored())
+        stored = await _read(client, path, _Wanted(_for_deletion, data=False), progress)
+        return plan_delete(path, stored, force=force)
+
+    return Deferred.fromCoroutine(make())
+
+
+async def walk(
+    client: ZooKeeperClient, path: str = "/", *, ephemeral: bool = True
+) -> AsyncIterator[tuple[str, list[str]]]:
+    """Nodes with their children's names: parents first, names in order.
+
+    It goes along while nodes come and go: whatever is gone when its turn comes is left
+    out, and so is what the caller takes from a list of names.
+
+    Args:
+        client: connected.
+        path: a real path, where to start.
+        ephemeral: with ephemeral nodes.
+    """
+    pending = [path]
+    while pending:
+        here = pending.pop()
+        try:
+            if not ephemeral:
+                stat = await client.exists(here)
+                if stat is None or stat.ephemeral_owner:
+                    continue
+            names = sorted(await client.get_children(here))
+        except NoNodeError:
+            continue
+        yield here, names
+        pending += [join(here, name) for name in reversed(names)]
