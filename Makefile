@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PORT ?= 8080
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -16,10 +17,10 @@ help:
 
 run: $(VENV)/.run
 	@echo
-	@echo "  Open http://127.0.0.1:8080/ as soon as the log says 'Serving on'.  Ctrl-C stops it."
+	@echo "  Open http://127.0.0.1:$(PORT)/ as soon as the log says 'Serving on'.  Ctrl-C stops it."
 	@echo
 	$(BIN)/twistd -n --pidfile= zkserve --zookeeper embedded --path /svc/providers \
-		--host 127.0.0.1 --port 8080 examples/hello.wsgi
+		--host 127.0.0.1 --port $(PORT) examples/hello.wsgi
 
 test: $(VENV)/.test
 	$(BIN)/python -m twisted.trial tests

@@ -52,6 +52,11 @@ class User:
         """Whether the monitor hung up."""
         return self.transport.disconnecting
 
+    def end(self) -> None:
+        """Close the side that sends."""
+        assert isinstance(self.protocol, Monitor)
+        self.protocol.readConnectionLost()
+
     def leave(self) -> None:
         """Hang up."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
@@ -129,6 +134,20 @@ class CommandTests(MonitorTestCase):
         heard = self.user.heard()
         self.assertLess(len(heard), 400)
         self.assertEqual(heard.count("\n"), 1)
+
+    def test_no_newline(self) -> None:
+        """A line without its end is a command once its sender has closed: ``printf x | nc -N``."""
+        self.user.say("echo a")
+        self.assertEqual(self.user.heard(), "")
+        self.user.end()
+        self.assertEqual((self.user.heard(), self.user.closed), ("a\n", True))
+
+    def test_nothing_said(self) -> None:
+        """Who closes without a word is closed."""
+        self.user.end()
+        self.assertEqual((self.user.heard(), self.user.closed), ("", True))
+        self.user.end()
+        self.assertEqual(self.user.heard(), "")
 
     def test_later(self) -> None:
         """A command may take its time."""
@@ -262,6 +281,14 @@ class InteractiveTests(MonitorTestCase):
         self.assertEqual(self.user.transport.producerState, "paused")
         self.slow[0].callback("")
         self.assertEqual(self.user.transport.producerState, "producing")
+
+    def test_end(self) -> None:
+        """Who closes its side gets the answer to its last line, and no prompt."""
+        self.user.say("interactive\necho a\nslow")
+        self.user.end()
+        self.assertEqual((self.user.heard(), self.user.closed), ("> a\n> ", False))
+        self.slow[0].callback("b")
+        self.assertEqual((self.user.heard(), self.user.closed), ("b\n", True))
 
     def test_many(self) -> None:
         """Ten thousand commands at once need no recursion."""

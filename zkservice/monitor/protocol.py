@@ -8,13 +8,14 @@ from inspect import getdoc
 from typing import Any, ClassVar, Final, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
 #: The words behind the command's name in, the answer out; its docstring is its help.
 Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
@@ -27,6 +28,7 @@ PROMPT: Final = b"> "
 _SHOWN: Final = 300
 
 
+@implementer(IHalfCloseableProtocol)
 class Monitor(LineReceiver, TimeoutMixin):
     """One connection: a command, its answer, the end; or ``interactive`` and many of them.
 
@@ -64,6 +66,18 @@ class Monitor(LineReceiver, TimeoutMixin):
         self.setTimeout(None)
         if self._running is not None:
             self._running.cancel()
+
+    def readConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
+        """The user has said everything, the last line perhaps without its end."""
+        self._interactive = False
+        rest = self.clearLineBuffer()
+        if rest:
+            self.lineReceived(rest)
+        elif not self._closing:
+            self._close("")
+
+    def writeConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
+        """Nothing to do: we only close both sides together."""
 
     @override
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
