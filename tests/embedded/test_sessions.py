@@ -1,0 +1,318 @@
+"""The handshake and the life of a session."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import NOON, Caller, caller, framed, started
+from zkservice.embedded.sessions import Sessions, first_session_id
+from zkservice.wire.jute import encode
+from zkservice.wire.records import (
+    CloseSession,
+    ConnectRequest,
+    ExistsRequest,
+    GetChildrenRequest,
+    GetDataRequest,
+    Xid,
+)
+
+
+class HandshakeTests(SynchronousTestCase):
+    """The first frame and its answer."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5)
+
+    def greet(self, request: ConnectRequest) -> Caller:
+        """Send a handshake."""
+        one = Caller(self.server)
+        one.send(framed(encode(request)))
+        return one
+
+    def test_lengths(self) -> None:
+        """Who sends the read-only byte gets one; who does not does not."""
+        with_byte = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16), False)).frames()
+        without = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16))).frames()
+        self.assertEqual([len(frame) for frame in with_byte + without], [37, 36])
+
+    def test_protocol_version(self) -> None:
+        """Whatever version the client says, the answer is 0."""
+        (frame,) = self.greet(ConnectRequest(7, 0, 6000, 0, bytes(16), False)).frames()
+        self.assertEqual(frame[:4], bytes(4))
+
+    def test_negotiation(self) -> None:
+        """Time-outs are 2 to 20 ticks, whatever is asked for."""
+        asked = [1, 0, -5, 5000, 100_000, 2**31 - 1]
+        got = [Caller(self.server).hello(timeout).timeout for timeout in asked]
+        self.assertEqual(got, [1000, 1000, 1000, 5000, 10_000, 10_000])
+
+    def test_new_sessions(self) -> None:
+        """Ids grow and carry the server's number; passwords have 16 bytes and differ."""
+        answers = [Caller(self.server).hello() for _ in range(3)]
+        ids = [answer.session_id for answer in answers]
+        self.assertEqual(ids, [ids[0], ids[0] + 1, ids[0] + 2])
+        self.assertEqual(ids[0] >> 56, 1)
+        self.assertEqual({len(answer.password or b"") for answer in answers}, {16})
+        self.assertEqual(len({answer.password for answer in answers}), 3)
+
+    def test_password_of_a_new_session(self) -> None:
+        """Null, short and empty passwords are good enough for a new session."""
+        for password in (None, b"", b"x"):
+            self.assertGreater(Caller(self.server).hello(password=password).timeout, 0)
+
+    def test_future_client(self) -> None:
+        """Who has seen a later transaction is hung up on without a word."""
+        one = self.greet(ConnectRequest(0, self.server.keeper.zxid + 1, 6000, 0, b"", False))
+        self.assertEqual((one.read(), one.connected), (b"", False))
+
+    def test_malformed(self) -> None:
+        """A first frame that is no handshake ends the connection without a word."""
+        one = Caller(self.server)
+        one.send(framed(b"nonsense"))
+        self.assertEqual((one.read(), one.connected), (b"", False))
+        self.assertEqual(self.server.statistics().sessions, 0)
+
+    def test_pipelined(self) -> None:
+        """Requests right behind the handshake are answered right behind its answer."""
+        one = Caller(self.server)
+        hello = framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False)))
+        one.send(hello + one.request(GetChildrenRequest("/", False)))
+        sizes = [len(frame) for frame in one.frames()]
+        self.assertEqual((sizes[0], len(sizes), one.transport.writes), (37, 2, 1))
+
+    def test_silent_caller(self) -> None:
+        """Who does not shake hands is hung up on, after ten seconds and a tick at most."""
+        one = Caller(self.server)
+        self.clock.pump([0.5] * 19)
+        self.assertTrue(one.connected)
+        self.clock.pump([0.5] * 3)
+        self.assertFalse(one.connected)
+
+    def test_half_a_word(self) -> None:
+        """Even the first four bytes may come one by one."""
+        one = Caller(self.server)
+        for byte in framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))):
+            one.send(bytes([byte]))
+        self.assertEqual([len(frame) for frame in one.frames()], [37])
+
+
+class ReattachTests(SynchronousTestCase):
+    """The same session on another connection."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5)
+        self.first = Caller(self.server)
+        self.session = self.first.hello()
+        self.first.create("/ephemeral", flags=1)
+
+    def refused(self, **hello: object) -> Caller:
+        """A handshake that is answered with no session and a hang-up."""
+        one = Caller(self.server)
+        answer = one.hello(**hello)  # type: ignore[arg-type]
+        self.assertEqual(
+            (answer.timeout, answer.session_id, answer.password, one.connected),
+            (0, 0, bytes(16), False),
+        )
+        return one
+
+    def again(self, timeout: int = 6000) -> Caller:
+        """Take the session up again."""
+        one = Caller(self.server)
+        answer = one.hello(timeout, self.session.session_id, self.session.password)
+        self.assertEqual(answer.session_id, self.session.session_id)
+        self.assertEqual(answer.password, self.session.password)
+        return one
+
+    def test_take_over(self) -> None:
+        """Id and password stay, ephemerals stay, the earlier connection is closed."""
+        second = self.again()
+        self.assertFalse(self.first.connected)
+        self.assertEqual(second.call(ExistsRequest("/ephemeral", False)).err, 0)
+
+    def test_after_loss(self) -> None:
+        """A session whose connection broke can be taken up."""
+        self.first.lose()
+        self.assertTrue(self.again().connected)
+
+    def test_negotiates_again(self) -> None:
+        """Each time the time-out is what was asked for last."""
+        self.again(1000)
+        self.clock.pump([0.5] * 4)
+        self.assertEqual(self.server.statistics().sessions, 0)
+
+    def test_wrong_password(self) -> None:
+        """It is refused, and yet the earlier connection is closed; the session lives."""
+        self.refused(session_id=self.session.session_id, password=b"wrong password!!")
+        self.assertFalse(self.first.connected)
+        self.again()
+
+    def test_no_password(self) -> None:
+        """Null and empty are wrong passwords."""
+        for password in (None, b""):
+            self.refused(session_id=self.session.session_id, password=password)
+
+    def test_unknown(self) -> None:
+        """A session that never was is refused."""
+        self.refused(session_id=0x1234, password=self.session.password)
+
+    def test_expired(self) -> None:
+        """A session that has expired is refused."""
+        self.server.expire(self.session.session_id)
+        self.refused(session_id=self.session.session_id, password=self.session.password)
+
+    def test_closed(self) -> None:
+        """A session that was closed is refused."""
+        self.first.call(CloseSession())
+        self.refused(session_id=self.session.session_id, password=self.session.password)
+
+    def test_identities_are_gone(self) -> None:
+        """What the earlier connection proved does not hold for the next one."""
+        self.first.authenticate("digest", b"u:p")
+        second = self.again()
+        connection = self.server.keeper.sessions.get(self.session.session_id)
+        assert connection is not None and connection.connection is not None
+        self.assertEqual(connection.connection.identities.names(), [("ip", "127.0.0.1")])
+        self.assertTrue(second.connected)
+
+
+class ExpiryTests(SynchronousTestCase):
+    """Sessions end when they are not heard of."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5)
+        self.one = caller(self.server, timeout=2000)
+        self.one.create("/ephemeral", flags=1)
+        self.other = caller(self.server, timeout=10_000)
+        self.other.call(ExistsRequest("/ephemeral", True))
+
+    def test_after_the_timeout(self) -> None:
+        """Not before the time-out and not later than a tick after it; no farewell."""
+        self.one.read()
+        self.clock.pump([0.25] * 8)
+        self.assertTrue(self.one.connected)
+        self.clock.pump([0.25] * 2)
+        self.assertEqual((self.one.read(), self.one.connected), (b"", False))
+        self.assertEqual(self.other.told(), [(2, "/ephemeral")])
+
+    def test_after_loss(self) -> None:
+        """A broken connection ends nothing: ephemerals stay for the time-out."""
+        self.one.lose()
+        self.clock.pump([0.25] * 8)
+        self.assertEqual(self.other.told(), [])
+        self.clock.pump([0.25] * 2)
+        self.assertEqual(self.other.told(), [(2, "/ephemeral")])
+
+    def test_pings_keep_it(self) -> None:
+        """A ping each third of the time-out keeps a session for ever."""
+        for _ in range(100):
+            self.clock.pump([0.2, 0.2, 0.2])
+            self.one.ping()
+        self.assertTrue(self.one.connected)
+
+    def test_requests_keep_it(self) -> None:
+        """Any request does."""
+        for _ in range(20):
+            self.clock.pump([0.6, 0.6])
+            self.one.call(GetDataRequest("/", False))
+        self.assertTrue(self.one.connected)
+
+    def test_part_of_a_frame_does_not(self) -> None:
+        """Half a request is none."""
+        for _ in range(4):
+            self.clock.pump([0.5])
+            self.one.send(b"\0")
+        self.clock.pump([0.5])
+        self.assertFalse(self.one.connected)
+
+    def test_a_late_tick_reads_first(self) -> None:
+        """After a standstill, what clients sent in the meantime counts."""
+        later: list[object] = []
+        # The reactor comes to us late, and to the sockets before it comes to us again.
+        self.clock.rightNow += 30
+        self.clock.callLater(0, lambda: later.append(self.one.ping()))
+        self.clock.advance(0)
+        self.assertEqual((len(later), self.one.connected, self.other.connected), (1, True, False))
+
+    def test_expire_by_hand(self) -> None:
+        """Tests can end a session; a second time there is nothing to end."""
+        session_id = self.server.keeper.tree.get("/ephemeral").owner
+        self.assertEqual([self.server.expire(session_id) for _ in range(2)], [True, False])
+        self.assertFalse(self.one.connected)
+        self.assertEqual(self.other.told(), [(2, "/ephemeral")])
+
+    def test_drop(self) -> None:
+        """Tests can break a connection; the session stays."""
+        session_id = self.server.keeper.tree.get("/ephemeral").owner
+        self.assertEqual([self.server.drop(session_id) for _ in range(2)], [True, False])
+        self.assertFalse(self.one.connected)
+        self.assertEqual(self.other.call(ExistsRequest("/ephemeral", False)).err, 0)
+
+    @given(
+        st.floats(0.01, 5),
+        st.floats(0.01, 60),
+        st.floats(0, 1e9),
+    )
+    def test_buckets(self, tick: float, timeout: float, now: float) -> None:
+        """Whatever the numbers, a session ends in (time-out, time-out + tick]."""
+        sessions = Sessions(tick, 1, b"")
+        session = sessions.create(timeout, now)
+        slack = 1e-6 * max(now, 1)
+        self.assertEqual(sessions.due(now + timeout - slack), [])
+        self.assertEqual(sessions.due(now + timeout + tick + slack), [session])
+
+
+class CloseTests(SynchronousTestCase):
+    """The client ends its session."""
+
+    def test_close(self) -> None:
+        """What came before is answered, ephemerals go, the close is answered, then the end."""
+        server, _ = started()
+        one, other = caller(server), caller(server)
+        one.create("/ephemeral", flags=1)
+        one.call(ExistsRequest("/ephemeral", True))
+        other.call(ExistsRequest("/ephemeral", True))
+        read, close, late = GetDataRequest("/ephemeral", False), CloseSession(), CloseSession()
+        one.send(b"".join(one.request(request) for request in (read, close, late)))
+        replies = one.replies([read, close, late])
+        self.assertEqual([(reply.xid, reply.err) for reply in replies], [(3, 0), (4, 0)])
+        self.assertEqual([event.type for event in one.events], [2])
+        self.assertEqual((one.connected, other.told()), (False, [(2, "/ephemeral")]))
+        self.assertEqual(server.statistics().sessions, 1)
+
+    def test_many_ephemerals_one_transaction(self) -> None:
+        """All ephemerals of a session go at once, whatever their number."""
+        server, _ = started()
+        one, other = caller(server), caller(server)
+        one.create("/parent")
+        for number in range(3):
+            one.create(f"/parent/{number}", flags=1)
+        other.call(GetChildrenRequest("/parent", True))
+        reply = one.call(CloseSession())
+        stat = other.call(GetDataRequest("/parent", False)).body.stat
+        self.assertEqual((stat.pzxid, stat.num_children), (reply.zxid, 0))
+        self.assertEqual([event.type for event in other.events], [4])
+
+
+class FirstIdTests(SynchronousTestCase):
+    """Where session ids begin."""
+
+    def test_as_java_makes_them(self) -> None:
+        """The server's number, 40 bits of milliseconds, 16 bits of a counter."""
+        session_id = first_session_id(NOON)
+        self.assertEqual(session_id >> 56, 1)
+        self.assertEqual(session_id & 0xFFFF, 0)
+        self.assertEqual(session_id >> 16 & (1 << 40) - 1, int(NOON * 1000) % (1 << 40))
+
+    def test_ping_number(self) -> None:
+        """A ping is answered with its own number, whatever number it had."""
+        server, _ = started()
+        one = caller(server)
+        one.send(framed(b"\0\0\0\7\0\0\0\x0b"))
+        (frame,) = one.frames()
+        self.assertEqual(int.from_bytes(frame[:4], "big", signed=True), Xid.PING)
