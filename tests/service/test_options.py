@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.service.config import Config, Listen, ZooKeeperAt
 from zkservice.service.options import CONNECTION_STRING, Options
+from zkservice.web import Limits
 
 
 class OptionsTests(SynchronousTestCase):
@@ -84,6 +85,12 @@ class OptionsTests(SynchronousTestCase):
         """Endpoints, several, instead of host and port."""
         config = self.parse("--path", "/p", "--listen", "tcp:1", "--listen", "unix:/tmp/s")
         self.assertEqual(config.listen, (Listen("tcp:1"), Listen("unix:/tmp/s")))
+
+    def test_limits(self) -> None:
+        """Every limit of the front end is an option; times are milliseconds."""
+        config = self.parse("--path", "/p", "--head-timeout", "1500", "--head-bytes", "4096")
+        self.assertEqual(config.limits, Limits(head_timeout=1.5, head_bytes=4096))
+        self.assertIn("cannot be negative", self.refused("--keep-alive", "-1"))
 
     def test_refusals(self) -> None:
         """What is wrong is named, and what to do instead."""

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import quoteStringArgument
 
 from zkservice.service.health import HealthSettings
 from zkservice.service.security import Security
+from zkservice.web import Limits
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Config:
     health: HealthSettings | None = None
     #: how to be let in by ZooKeeper
     security: Security = field(default_factory=Security)
+    #: what one HTTP client may ask for
+    limits: Limits = field(default_factory=Limits)
     #: worker threads for the application
     threads: int = 4
     #: how long ZooKeeper keeps the address of a process that is silent

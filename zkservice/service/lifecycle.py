@@ -45,6 +45,7 @@ from zkservice.service.config import Config
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
     Door,
+    accept_pending,
     addresses_of,
     client_endpoint_of,
     endpoint_of,
@@ -131,7 +132,9 @@ class ServeService(Service):
         if not self.ports:
             self._listen()
         addresses = self._addresses()
-        self.factory = HTTPFactory(self._load(), self.workers, reactor=self._reactor)
+        self.factory = HTTPFactory(
+            self._load(), self.workers, reactor=self._reactor, limits=self.config.limits
+        )
         self._door.opens_to = self.factory
         self.workers.start()
         hosts = self.config.zookeeper.hosts or self._start_embedded()
@@ -328,6 +331,7 @@ class ServeService(Service):
             await self._bounded("deregistering", registered, DEREGISTER)
             await self._bounded("", self._wait(config.drain_wait), config.drain_wait + 1)
         for port in self.ports:
+            accept_pending(port)
             await self._bounded("closing a port", maybeDeferred(port.stopListening), DEREGISTER)
         if self.factory is not None:
             timeout = 0 if self._hurried else config.drain_timeout

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
+    IReadDescriptor,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -77,6 +78,12 @@ def _reason(failure: Failure) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}; is it in use by another process?"
     return str(error)
+
+
+def accept_pending(port: IListeningPort) -> None:
+    """Take in the connections that the kernel has accepted: closing the port would reset them."""
+    if IReadDescriptor.providedBy(port):
+        port.doRead()
 
 
 def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:

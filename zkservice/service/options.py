@@ -22,7 +22,9 @@ from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, Listen, ZooKeeperAt
 from zkservice.service.health import HealthSettings
+from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
+from zkservice.web import Limits
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
 
@@ -67,6 +69,7 @@ class Options(BaseOptions):
         ["monitor", "m", None, "HOST:PORT or a socket's path for the line protocol."],
         ["drain-wait", None, 500, "Milliseconds to serve on after deregistering.", int],
         ["drain-timeout", None, 30_000, "Milliseconds for running requests to finish.", int],
+        *limit_parameters(),
     ]
 
     optFlags: ClassVar[list[Any]] = [
@@ -151,6 +154,7 @@ class Options(BaseOptions):
             payload=self._payload(),
             health=self._health(),
             security=self._security(),
+            limits=self._limits(),
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
             monitor=self._monitor(),
@@ -217,6 +221,12 @@ class Options(BaseOptions):
                 parse_acl(self["acl"]),
             )
         except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+
+    def _limits(self) -> Limits:
+        try:
+            return limits_from(self)
+        except ValueError as error:
             raise UsageError(str(error)) from None
 
     def _monitor(self) -> str | None:

@@ -17,6 +17,8 @@ from zkservice.errors import AddressError, ConfigurationError, InvalidHostsError
 from zkservice.registry import parse_address
 from zkservice.service.config import Config, Listen, ZooKeeperAt
 from zkservice.service.lifecycle import ServeService
+from zkservice.service.limits import limit_names, limits_from
+from zkservice.web import Limits
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
 
@@ -68,9 +70,10 @@ def config_of(keys: Mapping[str, str]) -> Config:
     Raises:
         ConfigurationError: a key is unknown, missing or wrong.
     """
-    unknown = sorted(set(keys) - _KEYS)
+    all_keys = _KEYS | limit_names()
+    unknown = sorted(set(keys) - all_keys)
     if unknown:
-        known = ", ".join(sorted(_KEYS))
+        known = ", ".join(sorted(all_keys))
         raise ConfigurationError(f"unknown key {', '.join(unknown)}; there are {known}")
     for key in ("zookeeper", "path"):
         if not keys.get(key):
@@ -81,11 +84,20 @@ def config_of(keys: Mapping[str, str]) -> Config:
             path=validate(keys["path"]),
             zookeeper=_zookeeper(keys["zookeeper"]),
             listen=(Listen.tcp(keys.get("host", ""), _number(keys, "port", 0)),),
+            limits=_limits(keys),
             threads=max(1, _number(keys, "threads", 1)),
             session_timeout=_number(keys, "session_timeout", 10_000) / 1000,
             monitor=_monitor(keys.get("monitor_server", "")),
         )
     except (InvalidPathError, InvalidHostsError, AddressError) as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _limits(keys: Mapping[str, str]) -> Limits:
+    written = {name: _number(keys, name, 0) for name in limit_names() if keys.get(name)}
+    try:
+        return limits_from({name.replace("_", "-"): value for name, value in written.items()})
+    except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 

@@ -1,0 +1,76 @@
+"""Tests for `zkservice.service.paste`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.paste import config_of, configure_loggers, server_runner
+from zkservice.web import Limits
+
+
+class KeysTests(SynchronousTestCase):
+    """What the keys of ``[server:main]`` mean."""
+
+    def test_defaults(self) -> None:
+        """zc.zkzopeserver's: all addresses, a port of the system's, one thread."""
+        self.assertEqual(
+            config_of({"zookeeper": "h:1", "path": "/svc"}),
+            Config(
+                application="the Paste application",
+                path="/svc",
+                zookeeper=ZooKeeperAt("h:1"),
+                listen=(Listen("tcp:0", ""),),
+                threads=1,
+                session_timeout=10.0,
+            ),
+        )
+
+    def test_all(self) -> None:
+        """Every key, and a limit of the front end."""
+        config = config_of(
+            {
+                "zookeeper": "embedded",
+                "path": "/svc",
+                "host": "127.0.0.1",
+                "port": "80",
+                "session_timeout": "4000",
+                "threads": "3",
+                "monitor_server": ":9",
+                "keep_alive": "2000",
+            }
+        )
+        self.assertEqual(config.zookeeper, ZooKeeperAt(None))
+        self.assertEqual(config.listen, (Listen("tcp:80:interface=127.0.0.1", "127.0.0.1"),))
+        self.assertEqual((config.session_timeout, config.threads, config.monitor), (4.0, 3, ":9"))
+        self.assertEqual(config.limits, Limits(keep_alive=2.0))
+
+    def test_refusals(self) -> None:
+        """What is wrong is named."""
+        good = {"zookeeper": "h:1", "path": "/svc"}
+        for change, expected in (
+            ({"path": ""}, "'path' is missing"),
+            ({"zookeper": "h"}, "unknown key zookeper"),
+            ({"port": "x"}, "port = 'x' is no whole number"),
+            ({"zookeeper": "h:x"}, "the port of 'h:x'"),
+            ({"path": "svc"}, "no znode path"),
+            ({"monitor_server": "x"}, "'x' is no address"),
+            ({"head_bytes": "-1"}, "cannot be negative"),
+        ):
+            with self.assertRaises(ConfigurationError) as caught:
+                config_of({**good, **change})
+            self.assertIn(expected, str(caught.exception))
+
+    def test_one_line(self) -> None:
+        """A user sees one line, and the process ends with code 1."""
+        with self.assertRaises(SystemExit) as caught:
+            server_runner(None, {}, zookeeper="h:1")
+        self.assertEqual(str(caught.exception), "zkservice: the key 'path' is missing")
+
+    def test_loggers(self) -> None:
+        """What is neither a level nor ZConfig text is refused."""
+        for text, expected in (("LOUD", "no level"), ("<logger>\nnonsense\n", "loggers: ")):
+            with self.assertRaises(ConfigurationError) as caught:
+                configure_loggers(text)
+            self.assertIn(expected, str(caught.exception))
