@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,6 +11,7 @@ from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
 from zkservice.web import Limits
+from zkservice.web.exchange import Window
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 
@@ -138,24 +140,42 @@ class SlowReaderTests(SynchronousTestCase):
 
     @override
     def setUp(self) -> None:
-        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-            start("200 OK", [])
-            return [b"x" * 300_000]
-
-        self.end = FrontEnd(application)
+        self.end = FrontEnd(self.application, Limits(response_memory=100, response_patience=0))
         self.client = self.end.connect()
-        self.client.transport.set_flowing(False)
 
-    def test_output_waits(self) -> None:
-        """Bytes wait here, not in the transport, and leave in gulps, in order."""
-        self.assertEqual(self.client.send(GET + GET), b"")
+    def application(self, environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
+        """Answer with many blocks; the client stops reading after the first."""
+        start("200 OK", [("Content-Length", "260")])
+        for letter in b"abcdefghijklmnopqrstuvwxyz":
+            yield bytes([letter]) * 10
+            self.client.transport.set_flowing(False)
+
+    def test_the_rest_waits_in_order(self) -> None:
+        """What waits in memory and then in a file leaves in its order, and all of it."""
+        answer = self.client.send(GET)
+        self.assertTrue(answer.endswith(b"\r\n\r\naaaaaaaaaa"))
+        output = self.client.channel._output
+        self.assertEqual((output.backlog, output.file_backlog), (110, 140))
         self.client.transport.set_flowing(True)
-        self.assertEqual(self.client.received().count(b"x"), 600_000)
+        self.assertEqual(
+            self.client.received(),
+            b"".join(bytes([each]) * 10 for each in b"bcdefghijklmnopqrstuvwxyz"),
+        )
+        self.assertEqual((output.backlog, output.file_backlog), (0, 0))
+
+    def test_memory_is_used_again(self) -> None:
+        """A client that catches up gets the next blocks from memory."""
+        window = Window(100, 0, 1000)
+        places = [window.reserve(60), window.reserve(60)]
+        window.take(60, 0)
+        self.assertEqual([*places, window.reserve(60)], [True, False, True])
 
     def test_gets_no_second_answer(self) -> None:
         """The next request is not served before the last answer was read."""
         self.client.send(GET + GET)
         self.assertEqual(self.end.factory.statistics().requests, 1)
+        self.client.transport.set_flowing(True)
+        self.assertEqual(self.end.factory.statistics().requests, 2)
 
     def test_stall(self) -> None:
         """A client that takes nothing for a minute is cut off."""
@@ -164,6 +184,15 @@ class SlowReaderTests(SynchronousTestCase):
         self.assertFalse(self.client.transport.aborted)
         self.end.clock.pump([1.0] * 3)
         self.assertTrue(self.client.transport.aborted)
+
+    def test_leaves_no_file(self) -> None:
+        """The file goes with the client."""
+        before = len(os.listdir("/proc/self/fd"))
+        self.client.send(GET)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)
+        self.client.transport.producer.stopProducing()  # type: ignore[union-attr]
+        self.client.leave()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
 
 class DeadlineTests(SynchronousTestCase):

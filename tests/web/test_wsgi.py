@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
 from wsgiref.validate import validator
 
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
 from zkservice.errors import BadResponseError
@@ -256,6 +259,67 @@ class ResponseTests(SynchronousTestCase):
         client = FrontEnd(returning(result)).connect()
         client.send(GET)
         self.assertEqual(result.closed, 1)
+
+
+class FileTests(SynchronousTestCase):
+    """``wsgi.file_wrapper``."""
+
+    @override
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.write_bytes(b"0123456789" * 20_000)
+        self.opened: list[Any] = []
+
+    def served(
+        self, open_file: Callable[[], Any], headers: list[tuple[str, str]], method: bytes = b"GET"
+    ) -> bytes:
+        """What a client gets from an application that wraps a file."""
+
+        def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", headers)
+            self.opened.append(open_file())
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](self.opened[-1], 4096)
+            return wrapped
+
+        self.client = FrontEnd(application).connect()
+        answer = self.client.send(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertTrue(self.opened[-1].closed)
+        return answer
+
+    def test_whole_file(self) -> None:
+        """A file is sent with its length, from its position on, and closed."""
+
+        def at_the_fifth() -> IO[bytes]:
+            file = self.path.open("rb")
+            file.seek(5)
+            return file
+
+        _, fields, body = split(self.served(at_the_fifth, []))
+        self.assertEqual(fields["content-length"], "199995")
+        self.assertEqual(body, self.path.read_bytes()[5:])
+
+    def test_as_much_as_promised(self) -> None:
+        """A shorter length is what is sent."""
+        answer = self.served(lambda: self.path.open("rb"), [("Content-Length", "12")])
+        self.assertEqual(split(answer)[2], b"012345678901")
+        self.assertFalse(self.client.closed)
+
+    def test_less_than_promised(self) -> None:
+        """A file that is too short is shown to be."""
+        answer = self.served(lambda: self.path.open("rb"), [("Content-Length", "200001")])
+        self.assertEqual(len(split(answer)[2]), 200_000)
+        self.assertTrue(self.client.transport.aborted)
+
+    def test_head(self) -> None:
+        """HEAD tells the length only."""
+        _, fields, body = split(self.served(lambda: self.path.open("rb"), [], b"HEAD"))
+        self.assertEqual((fields["content-length"], body), ("200000", b""))
+
+    def test_what_is_no_file(self) -> None:
+        """Anything that can be read is read in blocks."""
+        answer = self.served(lambda: BytesIO(b"x" * 5000), [])
+        self.assertTrue(answer.endswith(b"0\r\n\r\n"))
+        self.assertEqual(split(answer)[2].count(b"x"), 5000)
 
 
 class ErrorTests(SynchronousTestCase):

@@ -58,6 +58,19 @@ class Limits:
         65536, "bytes", "While a request is served, reading stops at this many bytes behind it."
     )
 
+    # Responses
+    response_memory: int = _limit(
+        1 << 20, "bytes", "How much of a streamed response waits in memory for a slow reader."
+    )
+    response_patience: float = _limit(
+        1.0,
+        "seconds",
+        "How long a worker waits for a slow reader altogether; then it writes to a file.",
+    )
+    response_file: int = _limit(
+        1 << 30, "bytes", "How much of a response waits in a temporary file for a slow reader."
+    )
+
     # Time.  A deadline is noticed up to a second late.
     head_timeout: float = _limit(
         30.0, "seconds", "A head that is not complete this long after its first byte gets 408."

@@ -21,6 +21,7 @@ from zkservice.web.output import Output, output_for
 
 if TYPE_CHECKING:
     from zkservice.web.factory import HTTPFactory
+    from zkservice.web.output import Part
 
 __all__ = ["HTTPChannel", "Phase"]
 
@@ -45,15 +46,16 @@ class Phase(Enum):
 class HTTPChannel(Protocol):
     """One connection of a client.  Everything here happens in the reactor thread."""
 
-    ends: Ends
     _output: Output
 
     def __init__(self, factory: HTTPFactory, parser: RequestParser) -> None:
         self._factory = factory
+        #: Known from the first request on: a proxy's word comes after the connection.
+        self.ends: Ends | None = None
         self._parser = parser
         self._phase = Phase.OPEN
         self._exchange: Exchange | None = None  # the request in service
-        self._delivered = 0  # bytes of its response that were given to the output
+        self._held = (0, 0)  # bytes of its response that wait, in memory and in files
         self._expecting = Expecting.REQUEST  # what the deadline was set for
         self._body_since = 0.0
         self._advancing = False  # the loop over pipelined requests is running
@@ -67,7 +69,6 @@ class HTTPChannel(Protocol):
 
     @override
     def connectionMade(self) -> None:
-        self.ends = ends_of(self.transport)
         self._output = output_for(self.transport, self._output_moved)
         self._factory.connected(self)
         self._set_deadline(self._factory.limits.keep_alive)
@@ -138,22 +139,26 @@ class HTTPChannel(Protocol):
 
     # What a worker's exchange calls, through the reactor
 
-    def respond(self, exchange: Exchange, parts: Sequence[bytes], end: End | None) -> None:
+    def respond(self, exchange: Exchange, parts: Sequence[Part], end: End | None) -> None:
         """Send some of the response to ``exchange``; ``end`` says that this is its end."""
         if exchange is not self._exchange:
             return  # the client has gone meanwhile
         output = self._output
         if end is None:
             # more of it may be on its way with the same delivery: send them together
+            before = output.backlog, output.file_backlog
             output.hold(parts)
-            self._delivered += sum(map(len, parts))
+            self._held = (
+                self._held[0] + output.backlog - before[0],
+                self._held[1] + output.file_backlog - before[1],
+            )
             self._factory.workers.after_delivery(self._flush)
             return
         output.write(parts)
         if output.blocked:
             self._set_deadline(self._factory.limits.write_stall)
         self._exchange = None
-        self._delivered = 0
+        self._held = (0, 0)
         self._factory.responded += 1
         if end is End.ABORT:
             self.abort()
@@ -169,7 +174,7 @@ class HTTPChannel(Protocol):
         """Serve the next request if it is complete, and so on until one has to wait."""
         self._advancing = True
         # one that does not read its responses gets no more of them
-        while self._exchange is None and self._phase is Phase.OPEN and not self._output.backlog:
+        while self._exchange is None and self._phase is Phase.OPEN and not self._output.blocked:
             try:
                 request = self._parser.next_request()
             except RequestRefusedError as refused:
@@ -184,9 +189,13 @@ class HTTPChannel(Protocol):
     def _serve(self, request: Request) -> None:
         factory = self._factory
         factory.requests += 1
+        if self.ends is None:
+            self.ends = ends_of(self.transport)
         self._expecting = Expecting.REQUEST
         self.deadline = inf
-        self._exchange = exchange = Exchange(request, self, factory.site, factory.workers)
+        self._exchange = exchange = Exchange(
+            request, self.ends, self, factory.site, factory.workers
+        )
         factory.workers.submit(exchange)
 
     def _await_client(self) -> None:
@@ -247,9 +256,11 @@ class HTTPChannel(Protocol):
             self.deadline = inf
 
     def _open_window(self) -> None:
-        exchange = self._exchange
+        """Tell the worker how much of its response the client has taken."""
+        exchange, output = self._exchange, self._output
         if exchange is not None and exchange.window is not None:
-            exchange.window.take(self._delivered - self._output.backlog)
+            held, self._held = self._held, (output.backlog, output.file_backlog)
+            exchange.window.take(held[0] - output.backlog, held[1] - output.file_backlog)
 
     def _set_deadline(self, seconds: float) -> None:
         factory = self._factory

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.interfaces import ISSLTransport
 
 from zkservice.http11 import Request
+from zkservice.web.files import FileWrapper
 
 __all__ = ["Ends", "ends_of", "fill_environ", "path_info", "server_environ"]
 
@@ -35,6 +36,7 @@ def server_environ(software: str, multithread: bool) -> dict[str, Any]:
         "wsgi.run_once": False,
         # the body is complete before the application starts, so its end is an end of file
         "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": FileWrapper,
     }
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from zkservice.errors import ClientGoneError
 from zkservice.http11 import Request
+from zkservice.web.regions import Spill
 
 if TYPE_CHECKING:
     from zkservice.web.channel import HTTPChannel
+    from zkservice.web.environ import Ends
     from zkservice.web.factory import Site
+    from zkservice.web.output import Part
     from zkservice.web.workers import Worker, Workers
 
 __all__ = ["End", "Exchange", "Window"]
-
-#: Bytes that a worker may be ahead of its client.
-WINDOW: Final = 1 << 20
 
 
 class End(Enum):
@@ -31,38 +32,58 @@ class End(Enum):
 
 
 class Window:
-    """How far a worker is ahead of its client.
+    """How far a worker is ahead of its client, and where it puts what it has.
 
-    The lock guards the three attributes, nothing else.
+    The lock guards the numbers, nothing else.
+
+    Args:
+        memory: bytes that may wait in memory.
+        patience: seconds that the worker waits for room there, altogether.
+        file: bytes that may wait in a file once the patience is used up.
+        now: seconds of a clock.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(
+        self, memory: int, patience: float, file: int, now: Callable[[], float] = monotonic
+    ) -> None:
+        self._most = (memory, file)
+        self._patience = patience
+        self._now = now
         self._changed = threading.Condition()
-        self._given = self._taken = 0
+        self._owed = [0, 0]  # bytes in memory, bytes in the file
         self._closed = False
 
     # Worker thread
 
-    def reserve(self, size: int) -> None:
-        """Wait until the client is near enough for ``size`` more bytes.
+    def reserve(self, size: int) -> bool:
+        """Find a place for ``size`` more bytes: True for the memory, False for the file.
 
         Raises:
-            ClientGoneError: it has left.
+            ClientGoneError: nobody waits for them.
         """
         with self._changed:
-            self._given += size
-            while self._given - self._taken > max(self._size, size) and not self._closed:
-                self._changed.wait()
+            if not self._has_room(0, size) and self._patience > 0:
+                began = self._now()
+                self._changed.wait_for(lambda: self._has_room(0, size), self._patience)
+                self._patience -= self._now() - began
+            place = 0 if self._has_room(0, size) else 1
+            self._changed.wait_for(lambda: self._has_room(place, size))
             if self._closed:
                 raise ClientGoneError("the client has left")
+            self._owed[place] += size
+            return place == 0
+
+    def _has_room(self, place: int, size: int) -> bool:
+        owed = self._owed[place]
+        return self._closed or not owed or owed + size <= self._most[place]
 
     # Reactor thread
 
-    def take(self, total: int) -> None:
-        """The client's socket has taken ``total`` bytes of the response so far."""
+    def take(self, memory: int, file: int) -> None:
+        """The client has taken this much from each."""
         with self._changed:
-            self._taken = total
+            self._owed[0] -= memory
+            self._owed[1] -= file
             self._changed.notify()
 
     def close(self) -> None:
@@ -79,18 +100,30 @@ class Exchange:
     their bytes in ``HTTPChannel.respond``.
     """
 
-    __slots__ = ("_gone", "_leaving", "_workers", "channel", "request", "site", "window")
+    __slots__ = (
+        "_gone",
+        "_leaving",
+        "_spill",
+        "_workers",
+        "channel",
+        "ends",
+        "request",
+        "site",
+        "window",
+    )
 
     def __init__(
-        self, request: Request, channel: HTTPChannel, site: Site, workers: Workers
+        self, request: Request, ends: Ends, channel: HTTPChannel, site: Site, workers: Workers
     ) -> None:
         self.request = request
+        self.ends = ends
         self.channel = channel
         self.site = site
         self._workers = workers
         self._gone = self._leaving = False
-        #: Only a response that is sent in several parts needs one.
+        #: Only a response that is sent in several parts needs these.
         self.window: Window | None = None
+        self._spill: Spill | None = None
 
     # Reactor thread
 
@@ -108,26 +141,35 @@ class Exchange:
 
     def run(self, worker: Worker) -> None:
         """Run the application for this request."""
-        if self._gone:
+        try:
+            if not self._gone:
+                self.site.run(self, worker)
+        finally:
             self.request.body.close()
-        else:
-            self.site.run(self, worker)
+            if self._spill is not None:
+                self._spill.release()
 
     def send(self, parts: Sequence[bytes]) -> None:
-        """Send some of the response; wait if the client is far behind.
+        """Send some of the response; wait a little if the client is far behind.
 
         Raises:
             ClientGoneError: nobody waits for it.
         """
-        window = self.window
-        if window is None:
-            window = self.window = Window(WINDOW)
-        if self._gone:
+        if self.window is None:
+            limits = self.site.limits
+            self.window = Window(
+                limits.response_memory, limits.response_patience, limits.response_file
+            )
+        if self._gone:  # after the window is there: abandon() closes it or we see this
             raise ClientGoneError("the client has left")
-        window.reserve(sum(map(len, parts)))
-        self._workers.post(self.channel.respond, self, parts, None)
+        kept: Sequence[Part] = parts
+        if not self.window.reserve(sum(map(len, parts))):
+            if self._spill is None:
+                self._spill = Spill()
+            kept = (self._spill.append(parts),)
+        self._workers.post(self.channel.respond, self, kept, None)
 
-    def finish(self, parts: Sequence[bytes], end: End) -> None:
+    def finish(self, parts: Sequence[Part], end: End) -> None:
         """Send the rest of the response."""
         self._workers.post(self.channel.respond, self, parts, end)
 

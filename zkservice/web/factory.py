@@ -42,8 +42,9 @@ class FrontEndStatistics:
 class Site:
     """What all exchanges of a front end share; workers read it."""
 
-    def __init__(self, application: Application, multithread: bool) -> None:
+    def __init__(self, application: Application, multithread: bool, limits: Limits) -> None:
         self.draining = False
+        self.limits = limits
         self._application = application
         self._environ = server_environ(SOFTWARE, multithread)
 
@@ -56,13 +57,10 @@ class Site:
             memory = worker.memory[self] = _WorkerMemory()
         environ = self._environ.copy()
         environ["wsgi.errors"] = memory.errors
-        fill_environ(environ, request, exchange.channel.ends, exchange.client_disconnected)
+        fill_environ(environ, request, exchange.ends, exchange.client_disconnected)
         keep_alive = request.keep_alive and not self.draining
         response = Response(exchange, request, memory.heads, keep_alive)
-        try:
-            run_application(self._application, environ, response)
-        finally:
-            request.body.close()
+        run_application(self._application, environ, response)
 
 
 class _WorkerMemory:
@@ -99,7 +97,7 @@ class HTTPFactory:
         self.reactor = reactor
         self.workers = workers
         self.limits = limits or Limits()
-        self.site = Site(application, workers.threads > 1)
+        self.site = Site(application, workers.threads > 1, self.limits)
         self.heads = HeadWriter(SOFTWARE, time)
         self.deadlines = Deadlines(reactor)
         self.requests = self.responded = self.refused = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -11,14 +12,19 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
+from zkservice.web.regions import FileRegion
+
 __all__ = ["Output", "SocketOutput", "TransportOutput", "output_for"]
 
 #: Bytes given to a transport at a time, and parts given to the kernel.
 _GULP: Final = 128 * 1024
 _MOST_PARTS: Final = 256
 
+#: Bytes of a file that are sent before others get their turn.
+_FILE_GULP: Final = 1 << 20
+
 if TYPE_CHECKING:
-    Part = bytes | memoryview
+    Part = bytes | memoryview | FileRegion
 
 
 class Output:
@@ -29,25 +35,31 @@ class Output:
         moved: called when some of what had to wait has gone.
     """
 
-    __slots__ = ("_moved", "_transport", "_waiting", "backlog", "blocked")
+    __slots__ = ("_moved", "_transport", "_waiting", "backlog", "blocked", "file_backlog")
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         self._transport = transport
         self._moved = moved
         self._waiting: deque[Part] = deque()
-        #: Bytes that wait here; the transport may have a gulp more.
+        #: Bytes that wait here in memory; the transport may have a gulp more.
         self.backlog = 0
+        #: Bytes that wait in files.
+        self.file_backlog = 0
         #: Whether the client has to take something before more can leave.
         self.blocked = False
 
-    def hold(self, parts: Sequence[bytes]) -> None:
+    def hold(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits, with the next ``write`` or ``flush``."""
         for part in parts:
-            if part:
-                self._waiting.append(part)
+            if not part:
+                continue
+            self._waiting.append(part)
+            if isinstance(part, FileRegion):
+                self.file_backlog += len(part)
+            else:
                 self.backlog += len(part)
 
-    def write(self, parts: Sequence[bytes]) -> None:
+    def write(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits."""
         self.hold(parts)
         self.flush()
@@ -61,9 +73,20 @@ class Output:
 
     def stopProducing(self) -> None:
         """The connection is gone."""
-        self._waiting.clear()
-        self.backlog = 0
+        self._forget()
         self.blocked = False
+
+    def _forget(self) -> None:
+        for part in self._waiting:
+            if isinstance(part, FileRegion):
+                part.close()
+        self._waiting.clear()
+        self.backlog = self.file_backlog = 0
+
+    def _give_up(self) -> None:
+        """What waits cannot be sent: let the client see that."""
+        self._forget()
+        self._transport.abortConnection()
 
 
 @implementer(IPullProducer)
@@ -81,13 +104,13 @@ class SocketOutput(Output):
         super().__init__(transport, moved)
         self._socket = transport.getHandle()
 
-    def write(self, parts: Sequence[bytes]) -> None:
+    def write(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits."""
-        if len(parts) != 1 or self._waiting:
+        data = parts[0] if len(parts) == 1 and not self._waiting else None
+        if data is None or isinstance(data, FileRegion):
             self.hold(parts)
             self.flush()
             return
-        data = parts[0]
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -129,18 +152,48 @@ class SocketOutput(Output):
         waiting = self._waiting
         try:
             while waiting:
-                sent = self._socket.sendmsg(islice(waiting, _MOST_PARTS))
-                self.backlog -= sent
-                while waiting and sent >= len(waiting[0]):
-                    sent -= len(waiting.popleft())
-                if sent:
-                    waiting[0] = memoryview(waiting[0])[sent:]
+                first = waiting[0]
+                if isinstance(first, FileRegion):
+                    if not self._send_file(first):
+                        break
+                else:
+                    self._send_memory()
         except BlockingIOError:
             pass
         except OSError:
-            waiting.clear()
-            self.backlog = 0
-            self._transport.abortConnection()
+            self._give_up()
+
+    def _send_memory(self) -> None:
+        """Send the bytes in front of the next file."""
+        waiting = self._waiting
+        parts: list[bytes | memoryview] = []
+        for part in islice(waiting, _MOST_PARTS):
+            if isinstance(part, FileRegion):
+                break
+            parts.append(part)
+        sent = self._socket.sendmsg(parts)
+        self.backlog -= sent
+        for part in parts:
+            if sent < len(part):
+                waiting[0] = memoryview(part)[sent:]
+                break
+            sent -= len(part)
+            waiting.popleft()
+
+    def _send_file(self, region: FileRegion) -> bool:
+        """Send a gulp of a file; returns whether it is others' turn only afterwards."""
+        size = min(len(region), _FILE_GULP)
+        sent = os.sendfile(self._socket.fileno(), region.descriptor, region.offset, size)
+        if not sent:
+            self._give_up()  # the file has become shorter than it was
+            return False
+        region.advance(sent)
+        self.file_backlog -= sent
+        if not region:
+            region.close()
+            self._waiting.popleft()
+            return True
+        return False
 
 
 @implementer(IPushProducer)
@@ -155,19 +208,35 @@ class TransportOutput(Output):
 
     def flush(self) -> None:
         """Give the transport what waits, a gulp at a time, until it has enough."""
+        while self._waiting and not self.blocked:
+            gulp = self._gulp()
+            if not gulp:
+                self._give_up()  # a file has become shorter than it was
+                return
+            self._transport.write(gulp)
+
+    def _gulp(self) -> bytes:
+        """The next bytes that wait."""
         waiting = self._waiting
-        while waiting and not self.blocked:
-            size = 0
-            gulp = []
-            while waiting and size < _GULP:
-                part = waiting.popleft()
-                if len(part) > _GULP - size:
-                    waiting.appendleft(memoryview(part)[_GULP - size :])
-                    part = part[: _GULP - size]
-                gulp.append(part)
-                size += len(part)
-            self.backlog -= size
-            self._transport.write(b"".join(gulp))
+        first = waiting[0]
+        if isinstance(first, FileRegion):
+            data = first.read(_GULP)
+            self.file_backlog -= len(data)
+            if not first:
+                first.close()
+                waiting.popleft()
+            return data
+        room = _GULP
+        gulp: list[bytes | memoryview] = []
+        while room and waiting and not isinstance(part := waiting[0], FileRegion):
+            gulp.append(memoryview(part)[:room])
+            if len(part) > room:
+                waiting[0] = memoryview(part)[room:]
+            else:
+                waiting.popleft()
+            room -= len(gulp[-1])
+        self.backlog -= _GULP - room
+        return b"".join(gulp)
 
     def close(self) -> None:
         """Nothing more will be written: let the transport go when it has sent its rest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from twisted.logger import Logger
 
@@ -21,6 +21,10 @@ from zkservice.http11 import (
     error_page,
 )
 from zkservice.web.exchange import End
+from zkservice.web.files import FileWrapper
+
+if TYPE_CHECKING:
+    from zkservice.web.output import Part
 
 __all__ = ["Application", "Crossing", "Response", "run_application"]
 
@@ -39,7 +43,7 @@ class Crossing(Protocol):
         """Send some of the response."""
         ...
 
-    def finish(self, parts: tuple[bytes, ...], end: End) -> None:
+    def finish(self, parts: tuple[Part, ...], end: End) -> None:
         """Send the rest of the response."""
         ...
 
@@ -120,6 +124,24 @@ class Response:
             self._send(head.data, body)
             self.finish()
 
+    def finish_with_file(self, wrapper: FileWrapper) -> bool:
+        """The rest of a file as the whole body; returns False if it has to be read."""
+        if self._head is not None or self._draft is None:
+            return False
+        region = wrapper.region(self._draft.length)
+        if region is None:
+            return False
+        if self._draft.length not in (None, len(region)):
+            region.close()  # the file is too short: let it be read, and be found out
+            return False
+        head = self._begin(len(region))
+        if head.framing is Framing.NO_BODY:
+            region.close()
+            self._end((head.data,))
+        else:
+            self._end((head.data, region))
+        return True
+
     def finish(self) -> None:
         """The body has ended."""
         if self.over:
@@ -196,7 +218,7 @@ class Response:
             return data[: len(data) - excess]
         return data
 
-    def _end(self, parts: tuple[bytes, ...]) -> None:
+    def _end(self, parts: tuple[Part, ...]) -> None:
         assert self._head is not None
         self.over = True
         self._crossing.finish(parts, End.KEEP_ALIVE if self._head.keep_alive else End.CLOSE)
@@ -231,6 +253,8 @@ def _send_result(result: Iterable[bytes], response: Response) -> None:
         if type(body) is not bytes:
             raise BadResponseError(f"a block of the body must be bytes, not {body!r:.80}")
         response.finish_with(body)
+        return
+    if kind is FileWrapper and response.finish_with_file(result):  # type: ignore[arg-type]
         return
     for block in result:
         response.write(block)

@@ -1,0 +1,91 @@
+"""Parts of a response that lie in a file: an application's own, or a slow reader's spill."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from tempfile import TemporaryFile
+from typing import IO
+
+__all__ = ["FileRegion", "Spill"]
+
+
+class FileRegion:
+    """Some bytes of a file, on their way to a client.  The reactor sends and closes it.
+
+    Args:
+        descriptor: of the file.
+        offset: of the first byte.
+        size: bytes.
+        close: called once, when the region is not needed any more.
+    """
+
+    __slots__ = ("_close", "_size", "descriptor", "offset")
+
+    def __init__(self, descriptor: int, offset: int, size: int, close: Callable[[], None]) -> None:
+        self.descriptor = descriptor
+        self.offset = offset
+        self._size = size
+        self._close: Callable[[], None] | None = close
+
+    @classmethod
+    def of(cls, descriptor: int, offset: int, size: int) -> FileRegion:
+        """A region of a file that its owner may close in the meantime."""
+        own = os.dup(descriptor)
+        return cls(own, offset, size, lambda: os.close(own))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def advance(self, size: int) -> None:
+        """The first ``size`` bytes have been sent."""
+        self.offset += size
+        self._size -= size
+
+    def read(self, most: int) -> bytes:
+        """Some bytes from the beginning; none if the file has become shorter."""
+        data = os.pread(self.descriptor, min(most, self._size), self.offset)
+        self.advance(len(data))
+        return data
+
+    def close(self) -> None:
+        """The region is not needed any more; twice is fine."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+
+
+class Spill:
+    """A temporary file that a worker fills and the reactor empties.
+
+    The lock guards the number of those who need the file: the worker, and each region
+    that is not sent.  The last one to go closes it.
+    """
+
+    def __init__(self, new_file: Callable[[], IO[bytes]] = TemporaryFile) -> None:
+        self._file = new_file()
+        self._end = 0
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def append(self, parts: Sequence[bytes]) -> FileRegion:
+        """Keep some bytes (worker thread)."""
+        descriptor, start = self._file.fileno(), self._end
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                written = os.pwrite(descriptor, view, self._end)
+                self._end += written
+                view = view[written:]
+        with self._lock:
+            self._users += 1
+        return FileRegion(descriptor, start, self._end - start, self.release)
+
+    def release(self) -> None:
+        """One user less (any thread)."""
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._file.close()
