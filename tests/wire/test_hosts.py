@@ -52,6 +52,7 @@ class ParseTests(SynchronousTestCase):
             ("h1:x", "port of"),
             ("h1:٣", "port of"),
             ("h1:" + "9" * 5000, "port of"),
+            ("h1:002181", "port of"),
             ("h1,h2:port", "port of 'h2:port'"),
             ("::1", "write IPv6 like"),
             ("h1:1:2", "write IPv6 like"),

@@ -17,6 +17,7 @@ from zkservice.wire.jute import TrailingBool, decode, decode_at, encode
 from zkservice.wire.multi import MultiHeader
 from zkservice.wire.records import (
     REQUESTS,
+    AddWatchMode,
     AddWatchRequest,
     AuthPacket,
     CheckVersionRequest,
@@ -28,6 +29,7 @@ from zkservice.wire.records import (
     Create2Request,
     Create2Response,
     CreateContainerRequest,
+    CreateFlag,
     CreateRequest,
     CreateTTLRequest,
     DeleteRequest,
@@ -63,6 +65,7 @@ from zkservice.wire.records import (
     StatResponse,
     SyncRequest,
     WatcherEvent,
+    WatcherType,
     WhoAmIRequest,
     WhoAmIResponse,
     Xid,
@@ -360,6 +363,19 @@ class RequestTests(SynchronousTestCase):
                 -11: "CloseSession",
             },
         )
+
+    def test_other_numbers(self) -> None:
+        """What fields of requests hold has the numbers of Java's enumerations."""
+        for numbers, expected in [
+            (CreateFlag, [0, 1, 2, 3, 4, 5, 6]),
+            (AddWatchMode, [0, 1]),
+            (WatcherType, [1, 2, 3, 4, 5]),
+            (Xid, [-1, -2, -4, -8]),
+        ]:
+            self.assertEqual([int(one) for one in numbers], expected)
+        inside = {OpCode.CHECK: 13, OpCode.MULTI: 14, OpCode.MULTI_READ: 22, OpCode.ERROR: -1}
+        self.assertEqual([int(one) for one in inside], list(inside.values()))
+        self.assertEqual(int(OpCode.DELETE_CONTAINER), 20)
 
     def test_replies(self) -> None:
         """Every request says what its reply is."""

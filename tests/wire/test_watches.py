@@ -145,7 +145,8 @@ class BookkeepingTests(SynchronousTestCase):
         self.assertEqual(list(table.chunks()), [])
 
     def test_numbers(self) -> None:
-        """Events and states have the numbers of Watcher.java."""
+        """Events and states have the numbers of Watcher.java, and a portion ClientCnxn's size."""
+        self.assertEqual(SET_WATCHES_MAX_LENGTH, 131_072)
         self.assertEqual([int(one) for one in EventType], [-1, 1, 2, 3, 4, 5, 6, 7])
         self.assertEqual([int(one) for one in KeeperState], [0, 3, 4, 5, 7, -112])
 
