@@ -191,7 +191,7 @@ class FailureTests(MonitorTestCase):
     def test_long_message(self) -> None:
         """A message of pages is cut."""
         heard = self.failing(lambda words: fail(ValueError("x" * 10_000)))
-        self.assertLess(len(heard), 400)
+        self.assertEqual(heard, "error: " + "x" * 297 + "...\n")
         self.flushLoggedErrors(ValueError)
 
     def test_goes_on(self) -> None:
@@ -334,6 +334,16 @@ class LimitTests(MonitorTestCase):
             self.clock.advance(50.0)
             self.user.say("echo a\n")
         self.assertFalse(self.user.closed)
+
+    def test_turns(self) -> None:
+        """The user's time and the command's are two: neither eats of the other."""
+        self.user.say("interactive\n")
+        self.clock.advance(50.0)
+        self.user.say("slow\n")
+        self.clock.advance(50.0)
+        self.slow[0].callback("done")
+        self.clock.advance(50.0)
+        self.assertEqual((self.user.heard(), self.user.closed), ("> done\n> ", False))
 
     def test_slow(self) -> None:
         """A command that does not answer in time is cancelled."""
