@@ -173,7 +173,7 @@ def fetch(address: str, path: str = "/", **kwargs: Any) -> tuple[int, bytes]:
     import http.client
 
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
     try:
         connection.request("GET", path, **kwargs)
         answer = connection.getresponse()

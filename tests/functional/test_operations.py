@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 from twisted.trial.unittest import SynchronousTestCase
@@ -87,8 +94,8 @@ class OperationsTests(SynchronousTestCase):
         self.kazoo.start(15)
         self.addCleanup(self.kazoo.close)
         self.addCleanup(self.kazoo.stop)
-        self.folder = os.path.abspath(self.mktemp())
-        os.mkdir(self.folder)
+        self.folder = tempfile.mkdtemp()  # short: a socket's path has a limit
+        self.addCleanup(shutil.rmtree, self.folder)
 
     def write(self, name: str, text: str) -> str:
         """A file in the folder; answers its path."""
@@ -228,6 +235,106 @@ class OperationsTests(SynchronousTestCase):
         process.terminate()
         self.assertEqual(process.wait(10), 0, log())
 
+    def test_socket_activation(self) -> None:
+        """A socket that systemd has opened is listened on; systemd hears when it is ready."""
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notify.close)
+        notify.settimeout(10)
+        notify.bind(os.path.join(self.folder, "notify"))
+        listening = socket.socket()
+        self.addCleanup(listening.close)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        # What systemd does between fork and exec: descriptor 3, and whose it is.
+        activate = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ['LISTEN_PID'] = str(os.getpid()); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+        )
+        activated = [sys.executable, "-c", activate]
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--listen", "systemd:domain=INET:index=0", self.write("app.wsgi", MOODY)]
+        process = subprocess.Popen(
+            [*activated, str(listening.fileno()), *TWISTD[1:], "-n", "--pidfile=", *words],
+            cwd=self.folder,
+            pass_fds=[listening.fileno()],
+            env={
+                **os.environ,
+                "LISTEN_FDS": "1",
+                "LISTEN_FDNAMES": "http",
+                "NOTIFY_SOCKET": os.path.join(self.folder, "notify"),
+                "WATCHDOG_USEC": "200000",
+            },
+            stdout=subprocess.DEVNULL,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        address = f"127.0.0.1:{port}"
+        self.assertEqual(wait_for("it is registered", self.registered), [address])
+        self.assertEqual(fetch(address), (200, str(process.pid).encode()))
+        self.assertEqual(
+            [notify.recv(1000).decode() for _ in range(3)],
+            [f"READY=1\nSTATUS=Serving on {address}", "WATCHDOG=1", "WATCHDOG=1"],
+        )
+        process.terminate()
+        self.assertEqual(process.wait(10), 0)
+
+    def test_unix_socket(self) -> None:
+        """A unix socket is served; what others are to use is said with --advertise."""
+        path = os.path.join(self.folder, "s")
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--listen", f"unix:{path}", "--advertise", "proxy.example:80", "--health-tcp"]
+        process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
+        self.addCleanup(process.end)
+        self.assertEqual(wait_for("it is registered", self.registered), ["proxy.example:80"])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(path)
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK"), answer)
+
+    def test_unix_socket_alone(self) -> None:
+        """Nothing that can be registered is an error that says what to do."""
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--listen", f"unix:{self.folder}/s", self.write("app.wsgi", MOODY)]
+        process = Twistd(self.folder, *words)
+        self.addCleanup(process.end)
+        self.assertEqual(process.wait(), 1)
+        self.assertIn("--advertise HOST:PORT", process.log())
+
+    def test_ipv6(self) -> None:
+        """An IPv6 address is registered in brackets."""
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        process = Twistd(self.folder, *words, "--host", "::1", self.write("app.wsgi", MOODY))
+        self.addCleanup(process.end)
+        address = wait_for("it is registered", self.registered)[0]
+        self.assertRegex(address, r"^\[::1\]:[0-9]+$")
+        self.assertEqual(fetch(address)[0], 200)
+
+    def test_tls(self) -> None:
+        """ZooKeeper behind TLS: registered with the right CA, refused with any other."""
+        certificate = self_signed(self.folder, "localhost")
+        port = free_port()
+        keeper = Twistd(
+            self.folder,
+            "zkembedded",
+            *("--listen", f"ssl:{port}:interface=127.0.0.1:privateKey={certificate}"),
+        )
+        self.addCleanup(keeper.end)
+        keeper.wait_for_log("ZooKeeper listens on")
+        words = ["zkserve", "--zookeeper", f"localhost:{port}", "--path", PATH, "--zookeeper-tls"]
+        words += ["--host", "127.0.0.1"]
+        app = self.write("app.wsgi", MOODY)
+        trusting = Twistd(self.folder, *words, "--zookeeper-ca", certificate, app)
+        self.addCleanup(trusting.end)
+        trusting.wait_for_log("Serving on [^,]+$")
+        doubting = Twistd(self.folder, *words, app)
+        self.addCleanup(doubting.end)
+        doubting.wait_for_log("but not registered")
+        self.assertIn("certificate verify failed", doubting.log())
+
     def test_daemon(self) -> None:
         """Daemonized by twistd: a pid file, a log file, and a clean end."""
         pidfile = os.path.join(self.folder, "zk.pid")
@@ -262,6 +369,37 @@ class OperationsTests(SynchronousTestCase):
         )
         self.assertEqual(ended.returncode, 1)
         self.assertIn(b"missing.wsgi does not exist", ended.stdout + ended.stderr)
+
+
+def self_signed(folder: str, name: str) -> str:
+    """A file with a certificate for a name, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    path = os.path.join(folder, f"{name}.pem")
+    with open(path, "wb") as file:
+        file.write(certificate.public_bytes(serialization.Encoding.PEM))
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+    return path
 
 
 def _end(pid: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -87,5 +88,8 @@ class _Answer(Receiver):
 
     @override
     def connection_lost(self, reason: Failure) -> None:
-        if not self.come.called:
-            self.come.errback(SilentCloseError())
+        if self.come.called:
+            return
+        silent = reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
+        # Anything else is TLS telling what is wrong.
+        self.come.errback(SilentCloseError() if silent else reason)
