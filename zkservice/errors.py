@@ -438,6 +438,14 @@ class TreeValueError(ValueError):
         self.problem, self.offset = problem, offset
 
 
+class FailedConnectError(ZooKeeperError):
+    """No ZooKeeper server let us in; ``connection_string`` says which were asked."""
+
+    def __init__(self, connection_string: str, reason: str) -> None:
+        super().__init__(None, f"Can't connect to ZooKeeper at {connection_string!r}: {reason}")
+        self.connection_string = connection_string
+
+
 class PlanFailedError(ZooKeeperError):
     """A change of a plan was refused; those before it were made.
 

@@ -1,0 +1,519 @@
+"""ZooKeeper for programs that register services, find them, and model them as a tree.
+
+The names are zc.zk's; what blocked there is a Deferred here, and what was printed there
+is returned::
+
+    zk = await ZooKeeper("127.0.0.1:2181").connect()
+    addresses = await zk.children("/fooservice/providers")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import Self
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    AuthFailedError,
+    BadPropertyLinkError,
+    CancelWatch,
+    ConnectTimeoutError,
+    FailedConnectError,
+    InvalidPathError,
+    LinkLoopError,
+    NoNodeError,
+    TreeChangedError,
+)
+from zkservice.registry import RegisteringServer, Registration, register
+from zkservice.registry.addresses import parse_address as parse_addr
+from zkservice.registry.live import Children, Properties, live_children, live_properties
+from zkservice.registry.lookup import look_up
+from zkservice.tree import Node, decode, encode, format_tree, parse_tree, resolve
+from zkservice.tree.model import SYMLINK
+from zkservice.tree.paths import join, name_problem, normalize, split
+from zkservice.tree.plan import Acl, Delete, Keep, Plan, Trim, Why
+from zkservice.tree.wording import describe_dry_run, describe_kept
+from zkservice.treesync import (
+    Outcome,
+    Progress,
+    carry_out,
+    make_delete_plan,
+    make_import_plan,
+    read_tree,
+    walk,
+)
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from zkservice.wire.records import Stat
+
+__all__ = [
+    "OPEN_ACL_UNSAFE",
+    "READ_ACL_UNSAFE",
+    "ZK",
+    "BadPropertyLink",
+    "CancelWatch",
+    "Children",
+    "FailedConnect",
+    "LinkLoop",
+    "Properties",
+    "RegisteringServer",
+    "Report",
+    "ZooKeeper",
+    "decode",
+    "encode",
+    "parse_addr",
+    "parse_tree",
+]
+
+LinkLoop = LinkLoopError
+BadPropertyLink = BadPropertyLinkError
+FailedConnect = FailedConnectError
+
+#: Where ZooKeeper is when nobody says so.
+DEFAULT_CONNECTION_STRING: Final = "127.0.0.1:2181"
+CONNECTION_VARIABLE: Final = "ZC_ZK_CONNECTION_STRING"
+
+#: Attempts to delete a tree that others add to at the same time.
+ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a change of a tree did, or would do: lines for people, and the plan for programs.
+
+    ``outcome`` is None for a dry run.
+    """
+
+    lines: tuple[str, ...]
+    plan: Plan
+    outcome: Outcome | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines)
+
+
+def default_connection_string(environ: Mapping[str, str] = os.environ) -> str:
+    """The environment's connection string, or that of a server on this machine."""
+    return environ.get(CONNECTION_VARIABLE) or DEFAULT_CONNECTION_STRING
+
+
+class ZooKeeper:
+    """Registration, discovery, configuration and trees, over one session.
+
+    Attributes:
+        client: the ``ZooKeeperClient`` below, for everything else.
+        connection_string: where ZooKeeper is; None with a client of the caller's.
+        session_timeout: seconds.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        connection_string: str | ZooKeeperClient | None = None,
+        session_timeout: float | None = None,
+        wait: bool = False,
+        *,
+        reactor: Any = None,
+    ) -> None:
+        """Prepare a session; ``connect`` begins it.
+
+        Args:
+            connection_string: ``host:port,host:port/chroot``; or a client, which stays the
+                caller's to connect and close.  By default what the environment has as
+                ``ZC_ZK_CONNECTION_STRING``, else ``127.0.0.1:2181``.
+            session_timeout: seconds without a sign of life after which the server ends the
+                session.
+            wait: go on trying for ever to connect.
+            reactor: the installed one if None.
+        """
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
+        self._reactor = reactor
+        self._wait = wait
+        self._registrations: dict[str, Registration] = {}  # by the paths of their znodes
+        self.connection_string: str | None = None
+        if isinstance(connection_string, ZooKeeperClient):
+            self._ours, self.client = False, connection_string
+        else:
+            self.connection_string = connection_string or default_connection_string()
+            self._ours = True
+            self.client = ZooKeeperClient(
+                self.connection_string, session_timeout or 10.0, reactor=reactor
+            )
+
+    def __repr__(self) -> str:
+        return f"<ZooKeeper {self.connection_string or self.client!r}>"
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds, as the server has granted them."""
+        return self.client.session_timeout
+
+    # -- life ---------------------------------------------------------------------------
+
+    def connect(self, timeout: float | None = None) -> Deferred[Self]:
+        """Begin the session.
+
+        Args:
+            timeout: seconds to try; by default the session's time-out.
+
+        Returns:
+            Fires with this object.
+
+        Fails with:
+            FailedConnect: no server let us in.
+        """
+        if not self._ours:
+            return succeed(self)
+        limit = None if self._wait else timeout or self.session_timeout
+        connecting: Deferred[Any] = self.client.connect(limit)
+        return connecting.addCallbacks(lambda _: self, self._not_connected)
+
+    def _not_connected(self, failure: Failure) -> Failure:
+        failure.trap(ConnectTimeoutError, AuthFailedError)
+        reason = getattr(failure.value, "detail", None) or str(failure.value)
+        error = FailedConnectError(str(self.connection_string), reason)
+        self._log.critical("{error}", error=error)
+        return Failure(error)
+
+    def close(self) -> Deferred[None]:
+        """End the session: what was registered is gone.  Twice is fine.
+
+        With a client of the caller's, what was registered here is unregistered, no more.
+        """
+        if self._ours:
+            return self.client.close()
+        leaving = [one.unregister() for one in set(self._registrations.values())]
+        self._registrations.clear()
+        return gatherResults(leaving, consumeErrors=True).addCallback(lambda _: None)
+
+    # -- services -------------------------------------------------------------------------
+
+    def register(
+        self,
+        path: str,
+        addr: str | tuple[str, int],
+        acl: Sequence[ACL] = READ_ACL_UNSAFE,
+        **properties: Any,
+    ) -> Deferred[Registration]:
+        """Register a server's address, for as long as the session and its successors last.
+
+        Args:
+            path: the service; may lead through symbolic links; created if missing.
+            addr: ``"host:port"`` or a pair; a blank host is all addresses of this machine.
+            acl: of the node that is created.
+            properties: of the server; ``pid`` is added unless it is there.
+
+        Returns:
+            Fires with the registration once it is held.
+        """
+        return Deferred.fromCoroutine(self._register(path, addr, acl, properties))
+
+    async def _register(
+        self,
+        path: str,
+        addr: str | tuple[str, int],
+        acl: Sequence[ACL],
+        properties: Mapping[str, Any],
+    ) -> Registration:
+        try:
+            where = await self.resolve(path)
+        except NoNodeError:
+            where = normalize(path)
+        registration = register(self.client, where, addr, properties, acl, clock=self._reactor)
+        try:
+            await registration.when_registered()
+        except BaseException:
+            registration.unregister().addErrback(lambda _: None)
+            raise
+        self._registrations.update(dict.fromkeys(registration.paths, registration))
+        return registration
+
+    register_server = register
+
+    def children(self, path: str) -> Deferred[Children]:
+        """The names of a node's children, kept current; see ``live_children``."""
+        return live_children(self.client, path, reactor=self._reactor)
+
+    def properties(self, path: str, watch: bool = True) -> Deferred[Properties]:
+        """A node's properties, kept current; see ``live_properties``."""
+        return live_properties(self.client, path, reactor=self._reactor, watch=watch)
+
+    def get_properties(self, path: str) -> Deferred[dict[str, Any]]:
+        """The properties of a node at this moment, links as they are stored."""
+        return self.client.get(path).addCallback(lambda answer: decode(answer[0]))
+
+    # -- nodes ----------------------------------------------------------------------------
+
+    def exists(self, path: str) -> Deferred[Stat | None]:
+        """The node's Stat, or None."""
+        return self.client.exists(path)
+
+    def create(
+        self, path: str, data: bytes = b"", acl: Sequence[ACL] = OPEN_ACL_UNSAFE, **options: Any
+    ) -> Deferred[str]:
+        """Create a node; options as in ``ZooKeeperClient.create``.  Fires with its path."""
+        return self.client.create(path, data, acl, **options)
+
+    def get(self, path: str) -> Deferred[tuple[bytes, Stat]]:
+        """The node's data and Stat."""
+        return self.client.get(path)
+
+    def get_children(self, path: str) -> Deferred[list[str]]:
+        """The names of the node's children, in no order."""
+        return self.client.get_children(path)
+
+    def set(self, path: str, data: bytes, version: int = -1) -> Deferred[Stat]:
+        """Set a node's data.  A node registered here keeps them when it is made again."""
+        return self.client.set(path, data, version).addCallback(self._was_set, path, data)
+
+    def _was_set(self, stat: Stat, path: str, data: bytes) -> Stat:
+        registration = self._registrations.get(path)
+        if registration is not None:
+            registration.properties.clear()
+            registration.update(**decode(data)).addErrback(lambda _: None)
+        return stat
+
+    def delete(self, path: str, version: int = -1) -> Deferred[None]:
+        """Delete a node.  One registered here is unregistered: it does not come back."""
+        registration = self._registrations.pop(path, None)
+        if registration is None:
+            return self.client.delete(path, version)
+        return self._unregister(registration)
+
+    def _unregister(self, registration: Registration) -> Deferred[None]:
+        for path in registration.paths:
+            self._registrations.pop(path, None)
+        return registration.unregister().addCallback(lambda _: None)
+
+    def is_ephemeral(self, path: str) -> Deferred[bool]:
+        """Whether a node goes when its session ends.  Fails with NoNodeError."""
+        return self.client.get(path).addCallback(lambda answer: answer[1].ephemeral_owner != 0)
+
+    def create_recursive(
+        self, path: str, data: bytes = b"", acl: Sequence[ACL] = OPEN_ACL_UNSAFE
+    ) -> Deferred[None]:
+        """Create a node and those above it as far as they are missing, then set its data."""
+
+        async def create() -> None:
+            await self.client.ensure_path(path, acl)
+            await self.client.set(path, data)
+
+        return Deferred.fromCoroutine(create())
+
+    # -- links ----------------------------------------------------------------------------
+
+    def resolve(self, path: str) -> Deferred[str]:
+        """The real path of a node, through symbolic links.
+
+        Fails with:
+            NoNodeError: it leads nowhere.
+            LinkLoop: it leads in a circle.
+        """
+        return look_up(self.client, resolve(path)).addCallback(lambda way: way.real_path)
+
+    def ln(self, target: str, source: str) -> Deferred[None]:
+        """Make a symbolic link at ``source`` that leads to ``target``.
+
+        Args:
+            target: a path, relative to the node that will hold the link, or absolute; one
+                that ends with a slash means a node of the source's name below it.
+            source: where the link shall be; its parent must exist.
+
+        Fails with:
+            NoNodeError: the source's parent does not exist.
+            InvalidPathError: one of them can be no path.
+        """
+        return Deferred.fromCoroutine(self._ln(target, source))
+
+    async def _ln(self, target: str, source: str) -> None:
+        parent, name = split(normalize(source))
+        problem = name_problem(name)
+        if problem is not None:
+            raise InvalidPathError(source, problem)
+        whole = join(target.rstrip("/"), name) if target.endswith("/") else target
+        normalize(whole, parent)
+        holder = await self.properties(parent, watch=False)
+        await holder.update({name + SYMLINK: whole})
+
+    # -- trees ----------------------------------------------------------------------------
+
+    def import_tree(
+        self,
+        text: str | Node,
+        path: str = "/",
+        trim: Trim = None,
+        acl: Acl = OPEN_ACL_UNSAFE,
+        dry_run: bool = False,
+        *,
+        atomic: bool = False,
+        progress: Progress = lambda done, total: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Deferred[Report]:
+        """Make the nodes below ``path`` those of a tree; what is right already is not written.
+
+        Args:
+            text: in the tree language, or a tree.
+            path: an existing node.
+            trim: delete nodes that the tree does not have, at its lower levels; False
+                leaves them, None does so and tells.
+            acl: for the nodes of the tree.
+            dry_run: only find out what would be done.
+            atomic: do it all in one transaction.
+            progress: told how many changes are made, and of how many.
+            should_stop: asked before each change; True stops.
+
+        Fails with:
+            TreeSyntaxError: with line and column; nothing was changed.
+            NoNodeError: there is no node at ``path``.
+            TreeChangedError: somebody else changed a node meanwhile.
+            PlanFailedError, NotAtomicError, RequestTooLargeError: as ``carry_out``.
+        """
+
+        async def do() -> Report:
+            where = normalize(path)
+            tree = parse_tree(text, where) if isinstance(text, str) else text
+            plan = await make_import_plan(self.client, tree, where, acl=acl, trim=trim)
+            if dry_run:
+                return Report(tuple(describe_dry_run(plan)), plan)
+            outcome = await carry_out(
+                self.client, plan, atomic=atomic, progress=progress, should_stop=should_stop
+            )
+            return Report(tuple(describe_kept(plan)), plan, outcome)
+
+        return Deferred.fromCoroutine(do())
+
+    def export_tree(
+        self,
+        path: str = "/",
+        ephemeral: bool = False,
+        name: str | None = None,
+        *,
+        progress: Progress = lambda done, total: None,
+    ) -> Deferred[str]:
+        """A node and all below it as text.
+
+        Args:
+            path: the node; ``/`` stands for all of the tree, without ``/zookeeper``.
+            ephemeral: with ephemeral nodes.
+            name: for the node at the top, instead of its own.
+            progress: told how many nodes are read, and of how many that are known.
+
+        Fails with:
+            NoNodeError: there is no such node.
+        """
+
+        async def do() -> str:
+            tree = await self._read(path, ephemeral, progress)
+            return format_tree(named(tree, normalize(path), name))
+
+        return Deferred.fromCoroutine(do())
+
+    async def _read(self, path: str, ephemeral: bool, progress: Progress) -> Node:
+        where = normalize(path)
+        stored = await read_tree(self.client, where, progress=progress)
+        if where == "/":
+            stored.children.pop("zookeeper", None)
+        return stored.to_tree(ephemeral=ephemeral)
+
+    def print_tree(self, path: str = "/") -> Deferred[str]:
+        """A node and all below it as text, ephemeral nodes included."""
+        return self.export_tree(path, ephemeral=True)
+
+    def delete_recursive(
+        self,
+        path: str,
+        dry_run: bool = False,
+        force: bool = False,
+        ignore_if_ephemeral: bool = False,
+    ) -> Deferred[Report]:
+        """Delete a node and all below it.
+
+        Ephemeral nodes, and those above them, stay; the report says which.
+
+        Args:
+            path: the node.
+            dry_run: only find out what would be done.
+            force: delete ephemeral nodes, too.
+            ignore_if_ephemeral: no word of the node itself, should it be ephemeral.
+
+        Fails with:
+            NoNodeError: there is no such node.
+            TreeChangedError: others add nodes as fast as they are deleted.
+        """
+
+        async def do() -> Report:
+            where = normalize(path)
+            for attempt in range(1, ATTEMPTS + 1):
+                plan = await make_delete_plan(self.client, where, force=force)
+                if ignore_if_ephemeral:
+                    plan = _without(plan, Keep(where, Why.EPHEMERAL))
+                if dry_run:
+                    return Report(tuple(describe_dry_run(plan)), plan)
+                await self._forget(plan)
+                try:
+                    outcome = await carry_out(self.client, plan)
+                except TreeChangedError:
+                    if attempt == ATTEMPTS:
+                        raise
+                else:
+                    break
+            return Report(tuple(describe_kept(plan)), plan, outcome)
+
+        return Deferred.fromCoroutine(do())
+
+    async def _forget(self, plan: Plan) -> None:
+        """Unregister what was registered here and is going to be deleted."""
+        for change in plan.changes:
+            registration = self._registrations.get(change.path)
+            if registration is not None and isinstance(change, Delete):
+                await self._unregister(registration)
+
+    def walk(
+        self, path: str = "/", ephemeral: bool = True, children: bool = False
+    ) -> AsyncIterator[Any]:
+        """Paths of a node and all below it: parents first, names in order.
+
+        Nodes that vanish before their turn are left out.
+
+        Args:
+            path: where to start.
+            ephemeral: with ephemeral nodes.
+            children: with each path a list of the names of its children: what is taken
+                from it is not walked over.
+        """
+        nodes = walk(self.client, normalize(path), ephemeral=ephemeral)
+        return nodes if children else _paths(nodes)
+
+
+ZK = ZooKeeper
+
+
+def named(tree: Node, path: str, name: str | None = None) -> Node:
+    """A tree whose top has a name of its own: the given one, or that of its path."""
+    top = name or split(path)[1]
+    if not top:
+        return tree
+    problem = name_problem(top)
+    if problem is not None:
+        raise InvalidPathError(top, problem)
+    return Node({}, {top: tree})
+
+
+async def _paths(nodes: AsyncIterator[tuple[str, list[str]]]) -> AsyncIterator[str]:
+    async for path, _ in nodes:
+        yield path
+
+
+def _without(plan: Plan, unwanted: Keep) -> Plan:
+    return Plan(tuple(change for change in plan.changes if change != unwanted))
