@@ -1,4 +1,4 @@
-"""A real Apache ZooKeeper for tests: Debian's jars, a data directory and a port of its own.
+"""A real Apache ZooKeeper for tests: Debian's jars, data directories and ports of their own.
 
 Synchronous on purpose: starting a Java process is done once for many tests, outside of
 any reactor.  Every wait has a bound.
@@ -71,6 +71,7 @@ class ApacheZooKeeper:
     ) -> None:
         self.port = _free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="zookeeper-"))
+        self.data_folder = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = {
             "zookeeper.extendedTypesEnabled": "true",
@@ -80,7 +81,7 @@ class ApacheZooKeeper:
         }
         settings: dict[str, Any] = {
             "tickTime": 500,
-            "dataDir": self._folder / "data",
+            "dataDir": self.data_folder,
             "clientPort": self.port,
             "clientPortAddress": "127.0.0.1",
             "maxClientCnxns": 0,
@@ -112,8 +113,13 @@ class ApacheZooKeeper:
         Raises:
             RuntimeError: it did not come up within 30 s; with the end of what it printed.
         """
-        if self._process is not None:
-            return self
+        if self._process is None:
+            self.launch()
+            self.wait_until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start it, without waiting for it."""
         java = shutil.which("java")
         if java is None:
             raise RuntimeError("there is no java on this machine")
@@ -124,11 +130,18 @@ class ApacheZooKeeper:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers clients; a member of an ensemble, until there is a leader.
+
+        Raises:
+            RuntimeError: it did not come up within 30 s; with the end of what it printed.
+        """
         deadline = time.monotonic() + _START_TIMEOUT
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self._running():
             # It says imok to "ruok" before it lets clients in.
             if four_letter_word(self.port, b"isro") == b"rw":
-                return self
+                return
             time.sleep(0.05)
         self.kill()
         raise RuntimeError(f"ZooKeeper did not start:\n{self.log[-2000:]}")
@@ -146,6 +159,12 @@ class ApacheZooKeeper:
         self.stop()
         return self.start()
 
+    def wipe(self) -> None:
+        """End it at once and delete its data: it starts again as if it were new."""
+        self.kill()
+        for data in self.data_folder.glob("version-*"):
+            shutil.rmtree(data)
+
     def remove(self) -> None:
         """Stop it for good and delete its data."""
         self.kill()
@@ -157,6 +176,9 @@ class ApacheZooKeeper:
     def __exit__(self, *exception: object) -> None:
         self.remove()
 
+    def _running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def _end(self, how: Any) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -167,6 +189,61 @@ class ApacheZooKeeper:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+class ApacheEnsemble:
+    """Several real servers that are one ZooKeeper; each member can be killed and started again.
+
+    Args:
+        size: how many; a majority of them must run.
+    """
+
+    def __init__(self, size: int = 3) -> None:
+        peers = {
+            f"server.{number}": f"127.0.0.1:{_free_port()}:{_free_port()}"
+            for number in range(1, size + 1)
+        }
+        limits = {"initLimit": "20", "syncLimit": "10"}  # ticks
+        self.members = tuple(ApacheZooKeeper(configuration={**limits, **peers}) for _ in peers)
+        for number, member in enumerate(self.members, 1):
+            member.data_folder.mkdir()
+            (member.data_folder / "myid").write_text(f"{number}\n")
+
+    @property
+    def connection_string(self) -> str:
+        """All members: ``127.0.0.1:PORT,127.0.0.1:PORT,...``."""
+        return ",".join(member.connection_string for member in self.members)
+
+    @property
+    def leader(self) -> ApacheZooKeeper | None:
+        """The member that leads, while there is one."""
+        for member in self.members:
+            if b"Mode: leader" in four_letter_word(member.port, b"srvr"):
+                return member
+        return None
+
+    def start(self) -> Self:
+        """Start all members, and wait until each answers clients.
+
+        Raises:
+            RuntimeError: one did not come up within 30 s.
+        """
+        for member in self.members:
+            member.launch()
+        for member in self.members:
+            member.wait_until_ready()
+        return self
+
+    def remove(self) -> None:
+        """Stop all members for good and delete their data."""
+        for member in self.members:
+            member.remove()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
 
 
 def four_letter_word(port: int, word: bytes, timeout: float = 5.0) -> bytes:
