@@ -1,0 +1,353 @@
+"""Who may do what, and how one becomes somebody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from puresasl.client import SASLClient
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import Caller, Multi, caller, started
+from zkservice.embedded.access import Identities, digest_of
+from zkservice.embedded.sasl import read_users
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Id, digest_acl
+from zkservice.wire.records import (
+    CheckVersionRequest,
+    CreateRequest,
+    DeleteRequest,
+    ExistsRequest,
+    GetACLRequest,
+    GetAllChildrenNumberRequest,
+    GetChildrenRequest,
+    GetDataRequest,
+    GetSASLRequest,
+    SetACLRequest,
+    SetDataRequest,
+    SyncRequest,
+    WhoAmIRequest,
+)
+
+READ, WRITE, CREATE, DELETE, ADMIN = 1, 2, 4, 8, 16
+SUPER_DIGEST = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="  # of super:test
+
+
+class AccessTestCase(SynchronousTestCase):
+    """A server with a super user, and a client."""
+
+    options: dict[str, Any] = {"super_digest": SUPER_DIGEST}  # noqa: RUF012 - never changed
+
+    @override
+    def setUp(self) -> None:
+        self.server, _ = started(**self.options)
+        self.one: Caller = caller(self.server)
+
+    def error(self, request: Any) -> int:
+        """The error that a request is answered with."""
+        return self.one.call(request).err
+
+    def made(self, path: str, acl: list[ACL]) -> int:
+        """Create a node with a list; answers the error."""
+        return self.one.create(path, acl=acl).err
+
+    def stored(self, path: str) -> list[ACL]:
+        """A node's list, as the server has it."""
+        return list(self.server.keeper.tree.get(path).acl)
+
+
+class ListTests(AccessTestCase):
+    """Lists as they are stored."""
+
+    def test_digest(self) -> None:
+        """The formula, and what it makes of odd credentials."""
+        self.assertEqual(digest_of(b"u:p"), "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=")
+        self.assertEqual(digest_of(b"super:test"), SUPER_DIGEST)
+        self.assertTrue(digest_of(b"").startswith(":"))
+        self.assertTrue(digest_of(b"nocolon").startswith("nocolon:"))
+
+    def test_refused(self) -> None:
+        """Lists that are empty, or for nobody that could be."""
+        for acl in (
+            [],
+            None,
+            [ACL(31, Id("world", "someone"))],
+            [ACL(31, Id("digest", "nocolon"))],
+            [ACL(31, Id("digest", "a:"))],
+            [ACL(31, Id("digest", ":b"))],
+            [ACL(31, Id("digest", "a:b:c"))],
+            [ACL(31, Id("ip", "somewhere"))],
+            [ACL(31, Id("ip", "10.0.0.0/33"))],
+            [ACL(31, Id("ip", "10.0.0.0/x"))],
+            [ACL(31, Id("super", ""))],
+            [ACL(31, Id("sasl", "u"))],
+            [ACL(31, Id("x509", "CN=u"))],
+            [ACL(31, Id("", ""))],
+            [ACL(31, Id("auth", ""))],
+            [ACL(31, ANYONE), ACL(31, Id("nope", "x"))],
+        ):
+            self.assertEqual(self.error(CreateRequest("/a", b"", acl, 0)), -114, acl)
+
+    def test_accepted(self) -> None:
+        """Odd bits are kept, duplicates are not."""
+        one, none = ACL(99, ANYONE), ACL(0, Id("ip", "::1"))
+        self.assertEqual(self.made("/a", [one, none, one]), 0)
+        self.assertEqual(self.stored("/a"), [one, none])
+
+    def test_auth(self) -> None:
+        """``auth`` stands for all that the connection proved, with the entry's bits."""
+        for credential in (b"u:p", b"v:q"):
+            self.one.authenticate("digest", credential)
+        self.assertEqual(self.made("/a", [ACL(5, Id("auth", "whatever")), ACL(1, ANYONE)]), 0)
+        wanted = [digest_acl("u", "p", 5), digest_acl("v", "q", 5), ACL(1, ANYONE)]
+        self.assertEqual(self.stored("/a"), wanted)
+
+    def test_null_id(self) -> None:
+        """Some clients say null for the empty string."""
+        self.one.authenticate("digest", b"u:p")
+        whole = self.one.request(CreateRequest("/a", b"", [ACL(31, Id("auth", ""))], 0))
+        empty = b"\0\0\0\4auth\0\0\0\0"
+        self.assertIn(empty, whole)
+        self.one.send(whole.replace(empty, b"\0\0\0\4auth\xff\xff\xff\xff"))
+        self.assertEqual(self.stored("/a"), [digest_acl("u", "p")])
+
+    def test_masked(self) -> None:
+        """Who may not change a list does not see digests; who may does."""
+        acl = [digest_acl("u", "p", ADMIN), ACL(READ, ANYONE)]
+        self.made("/a", acl)
+        seen = self.one.call(GetACLRequest("/a")).body.acl
+        self.assertEqual(seen, [ACL(ADMIN, Id("digest", "u:x")), ACL(READ, ANYONE)])
+        self.one.authenticate("digest", b"u:p")
+        self.assertEqual(self.one.call(GetACLRequest("/a")).body.acl, acl)
+
+    def test_version(self) -> None:
+        """setACL checks the list's own version, and says what is wrong in order."""
+        self.one.create("/a")
+        for request, error in (
+            (SetACLRequest("/a", [ACL(31, ANYONE)], 1), -103),
+            (SetACLRequest("/a", [ACL(31, ANYONE)], 0), 0),
+            (SetACLRequest("/a", [ACL(31, ANYONE)], -1), 0),
+            (SetACLRequest("/a", [], 0), -114),
+            (SetACLRequest("/no", [], 0), -114),
+            (SetACLRequest("/no", [ACL(31, ANYONE)], 0), -101),
+            (SetACLRequest("foo", [], 0), -8),
+        ):
+            self.assertEqual(self.error(request), error, request)
+
+
+class PermissionTests(AccessTestCase):
+    """What each bit is for."""
+
+    def allowed(self, permissions: int) -> list[str]:
+        """What may be done to a node, and below it, with these bits."""
+        root = CreateRequest("/n", b"", [ACL(31, ANYONE)], 0)
+        self.one.call(root)
+        self.one.create("/n/child")
+        self.one.call(SetACLRequest("/n", [ACL(permissions, ANYONE)], -1))
+        requests = {
+            "data": GetDataRequest("/n", False),
+            "exists": ExistsRequest("/n", False),
+            "children": GetChildrenRequest("/n", False),
+            "count": GetAllChildrenNumberRequest("/n"),
+            "acl": GetACLRequest("/n"),
+            "sync": SyncRequest("/n"),
+            "set": SetDataRequest("/n", b"", -1),
+            "create": CreateRequest("/n/more", b"", [ACL(31, ANYONE)], 0),
+            "delete": DeleteRequest("/n/child", -1),
+            "admin": SetACLRequest("/n", [ACL(permissions, ANYONE)], -1),
+        }
+        errors = {name: self.error(request) for name, request in requests.items()}
+        check = self.one.call(Multi(CheckVersionRequest("/n", -1))).body[0]
+        errors["check"] = getattr(check, "err", 0)
+        self.assertLessEqual(set(errors.values()), {0, -102})
+        return sorted(name for name, error in errors.items() if not error)
+
+    def test_read(self) -> None:
+        """READ is for all that reads."""
+        wanted = ["acl", "check", "children", "count", "data", "exists", "sync"]
+        self.assertEqual(self.allowed(READ), wanted)
+
+    def test_others(self) -> None:
+        """Each of the others is for one thing; CREATE and DELETE are the parent's."""
+        for permissions, wanted in (
+            (WRITE, ["set", "sync"]),
+            (CREATE, ["create", "sync"]),
+            (DELETE, ["delete", "sync"]),
+            (ADMIN, ["acl", "admin", "sync"]),
+            (0, ["sync"]),
+        ):
+            self.server, _ = started(**self.options)
+            self.one = caller(self.server)
+            self.assertEqual(self.allowed(permissions), wanted)
+
+    def test_not_inherited(self) -> None:
+        """What holds for a node does not hold for its children."""
+        self.made("/a", [ACL(31, ANYONE)])
+        self.made("/a/b", [ACL(31, ANYONE)])
+        self.error(SetACLRequest("/a", [ACL(0, ANYONE)], -1))
+        self.assertEqual(self.error(SetDataRequest("/a/b", b"", -1)), 0)
+
+    def test_absence_comes_first(self) -> None:
+        """A missing node is missing, whatever the list of its parent says."""
+        self.made("/a", [ACL(0, ANYONE)])
+        self.assertEqual(self.error(GetDataRequest("/a/no", False)), -101)
+        self.assertEqual(self.error(DeleteRequest("/a/no", -1)), -102)
+        self.assertEqual(self.error(CreateRequest("/a/no", b"", list(OPEN_ACL_UNSAFE), 0)), -102)
+
+    def test_digest_user(self) -> None:
+        """A digest entry is for who proved it, on this connection only."""
+        self.made("/a", [digest_acl("u", "p")])
+        self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
+        self.one.authenticate("digest", b"u:wrong")
+        self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
+        self.one.authenticate("digest", b"u:p")
+        self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
+        self.one = caller(self.server)
+        self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
+
+    def test_addresses(self) -> None:
+        """An ip entry is for an address or for a network."""
+        matches = {
+            "127.0.0.1": True,
+            "127.0.0.2": False,
+            "127.0.0.0/8": True,
+            "126.0.0.0/7": True,
+            "128.0.0.0/1": False,
+            "0.0.0.0/0": True,
+            "::1": False,
+        }
+        for address, wanted in matches.items():
+            acl = (ACL(1, Id("ip", address)),)
+            self.assertEqual(Identities("127.0.0.1").may(acl, READ), wanted, address)
+        self.assertTrue(Identities("fe80::1").may((ACL(1, Id("ip", "fe80::/10")),), READ))
+        self.assertFalse(Identities("unix").may((ACL(1, Id("ip", "0.0.0.0/0")),), READ))
+
+    def test_super_user(self) -> None:
+        """No list binds the super user."""
+        self.made("/a", [ACL(0, ANYONE)])
+        self.one.authenticate("digest", b"super:test")
+        self.assertEqual(self.error(SetDataRequest("/a", b"", -1)), 0)
+        self.assertEqual(self.error(SetDataRequest("/zookeeper/config", b"", -1)), 0)
+        names = self.one.call(WhoAmIRequest()).body.client_info
+        self.assertEqual([name.user for name in names], ["127.0.0.1", "super"])
+
+    def test_no_super_user(self) -> None:
+        """Unless the server knows one."""
+        self.server, _ = started()
+        self.one = caller(self.server)
+        self.made("/a", [ACL(0, ANYONE)])
+        self.one.authenticate("digest", b"super:test")
+        self.assertEqual(self.error(SetDataRequest("/a", b"", -1)), -102)
+
+
+class AuthTests(AccessTestCase):
+    """Auth packets."""
+
+    def test_digest_never_fails(self) -> None:
+        """Any bytes are somebody."""
+        for credential in (b"u:p", b"", b"nocolon", b"\xff\xfe"):
+            self.assertEqual(self.one.authenticate("digest", credential).err, 0)
+        self.assertEqual(self.one.authenticate("ip", b"").err, 0)
+
+    def test_failures(self) -> None:
+        """Other schemes, and null: -115, and a hang-up; the session lives."""
+        for scheme, credential in (
+            ("world", b"anyone"),
+            ("auth", b""),
+            ("sasl", b"x"),
+            ("super", b""),
+            ("nope", b""),
+            ("digest", None),
+        ):
+            self.one = caller(self.server)
+            before = self.server.statistics().sessions
+            reply = self.one.authenticate(scheme, credential)
+            self.assertEqual((reply.xid, reply.zxid, reply.err), (-4, 0, -115))
+            self.assertFalse(self.one.connected)
+            self.assertEqual(self.server.statistics().sessions, before)
+
+
+class SaslTests(AccessTestCase):
+    """SASL DIGEST-MD5, with an independent client."""
+
+    options = {"sasl_users": {"u": "pass", "super": "word"}}  # noqa: RUF012 - never changed
+
+    def exchange(self, user: str, password: str) -> tuple[int, bytes | None]:
+        """Negotiate; answers the last reply's error and token."""
+        client = SASLClient(
+            "zk-sasl-md5", "zookeeper", "DIGEST-MD5", username=user, password=password
+        )
+        challenge = self.one.call(GetSASLRequest(b""))
+        self.assertEqual((challenge.err, challenge.zxid), (0, 0))
+        self.one.send(self.one.request(GetSASLRequest(client.process(challenge.body.token))))
+        (frame,) = self.one.frames()
+        error = int.from_bytes(frame[12:16], "big", signed=True)
+        token = None if frame[16:20] == b"\xff\xff\xff\xff" else frame[20:]
+        if not error:
+            client.process(token)
+            self.assertTrue(client.complete)
+        return error, token
+
+    def test_success(self) -> None:
+        """The connection becomes the user, and the server proves that it knew the password."""
+        error, _ = self.exchange("u", "pass")
+        self.assertEqual(error, 0)
+        names = self.one.call(WhoAmIRequest()).body.client_info
+        self.assertIn(("sasl", "u"), [(name.auth_scheme, name.user) for name in names])
+
+    def test_lists(self) -> None:
+        """Entries for SASL users are valid and hold, and ``auth`` means them too."""
+        self.made("/a", [ACL(31, Id("sasl", "u"))])
+        self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
+        self.exchange("u", "pass")
+        self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
+        self.made("/b", [ACL(31, Id("auth", ""))])
+        self.assertEqual(self.stored("/b"), [ACL(31, Id("sasl", "u"))])
+
+    def test_user_super(self) -> None:
+        """The user super has what any SASL user has."""
+        self.made("/a", [ACL(31, Id("sasl", "u"))])
+        self.exchange("super", "word")
+        self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
+
+    def test_failure(self) -> None:
+        """A wrong password or user: -115 with a null token, and a hang-up."""
+        for user, password in (("u", "wrong"), ("nobody", "pass"), ("nobody", "")):
+            self.one = caller(self.server)
+            self.assertEqual(self.exchange(user, password), (-115, None))
+            self.assertFalse(self.one.connected)
+
+    def test_nonsense(self) -> None:
+        """So with tokens that are no response."""
+        for token in (b"", None, b"\xff", b'username="u"', b"a" * 100):
+            self.one = caller(self.server)
+            self.one.call(GetSASLRequest(b""))
+            self.assertEqual(self.error(GetSASLRequest(token)), -115)
+            self.assertFalse(self.one.connected)
+
+    def test_replay(self) -> None:
+        """An answer to another challenge is none to this one."""
+        client = SASLClient("zk-sasl-md5", "zookeeper", "DIGEST-MD5", username="u", password="pass")
+        token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
+        self.one = caller(self.server)
+        self.one.call(GetSASLRequest(b""))
+        self.assertEqual(self.error(GetSASLRequest(token)), -115)
+
+    def test_twice(self) -> None:
+        """A second exchange on a connection fails."""
+        self.exchange("u", "pass")
+        self.assertEqual(self.error(GetSASLRequest(b"")), -115)
+
+    def test_switched_off(self) -> None:
+        """Without users the answer is a null token, and the connection stays."""
+        self.server, _ = started()
+        self.one = caller(self.server)
+        reply = self.one.call(GetSASLRequest(b""))
+        self.assertEqual((reply.err, reply.body.token, self.one.connected), (0, None, True))
+
+    def test_users_file(self) -> None:
+        """A line for each user; what is wrong is said without the passwords."""
+        self.assertEqual(read_users("# users\n\nu:pass\nv:a:b\n"), {"u": "pass", "v": "a:b"})
+        for text in ("u", ":p", "u:"):
+            with self.assertRaises(ValueError) as caught:
+                read_users(f"a:b\n{text}\n")
+            self.assertEqual(str(caught.exception), "line 2 is not like 'user:password'")

@@ -1,0 +1,540 @@
+"""Creating, deleting, reading and writing nodes."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import Caller, Multi, caller, started
+from zkservice.embedded.nodes import Node, wrap
+from zkservice.embedded.transaction import LAST_SEQUENCE
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
+from zkservice.wire.records import (
+    CheckVersionRequest,
+    CloseSession,
+    Create2Request,
+    CreateContainerRequest,
+    CreateFlag,
+    CreateRequest,
+    CreateTTLRequest,
+    DeleteRequest,
+    ExistsRequest,
+    GetACLRequest,
+    GetAllChildrenNumberRequest,
+    GetChildren2Request,
+    GetChildrenRequest,
+    GetDataRequest,
+    GetEphemeralsRequest,
+    OpCode,
+    ReconfigRequest,
+    SetACLRequest,
+    SetDataRequest,
+    Stat,
+    SyncRequest,
+    WhoAmIRequest,
+)
+
+OPEN = list(OPEN_ACL_UNSAFE)
+
+
+class NodeTestCase(SynchronousTestCase):
+    """A server and a client."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5)
+        self.one: Caller = caller(self.server)
+
+    def stat(self, path: str) -> Stat:
+        """A node's Stat."""
+        stat: Stat = self.one.call(ExistsRequest(path, False)).body.stat
+        return stat
+
+    def error(self, request: object) -> int:
+        """The error that a request is answered with."""
+        return self.one.call(request).err
+
+
+class CreateTests(NodeTestCase):
+    """Create in its variants."""
+
+    def test_replies(self) -> None:
+        """Create answers the path, the newer ones a Stat as well."""
+        self.assertEqual(self.one.create("/a").body.path, "/a")
+        for request in (
+            Create2Request("/b", b"xy", OPEN, 0),
+            CreateContainerRequest("/c", b"xy", OPEN, 4),
+            CreateTTLRequest("/d", b"xy", OPEN, 5, 1000),
+        ):
+            reply = self.one.call(request)
+            self.assertEqual(reply.body.path, request.path)
+            self.assertEqual(reply.body.stat, self.stat(request.path))
+            self.assertEqual((reply.body.stat.czxid, reply.body.stat.data_length), (reply.zxid, 2))
+
+    def test_errors(self) -> None:
+        """Each error, for each of the reasons."""
+        self.one.create("/a")
+        self.one.create("/e", flags=1)
+        for path, error in {
+            "/a": -110,
+            "/": -110,
+            "/no/a": -101,
+            "/e/a": -108,
+            "foo": -8,
+            "": -8,
+            "/a/": -8,
+            "/no/": -101,
+            "/a//b": -101,
+            "/a/..": -8,
+            "/a\0b": -8,
+            "/\x01": -8,
+            "/\ue000": -8,
+            "/\U0001f600": -8,
+        }.items():
+            self.assertEqual(self.one.create(path).err, error, path)
+        self.assertEqual([self.one.create("/f", flags=flag).err for flag in (7, -1)], [-8, -8])
+
+    def test_precedence(self) -> None:
+        """Flags before path before ACL before parent before name."""
+        self.assertEqual(self.error(CreateRequest("foo", b"", [], 9)), -8)
+        self.assertEqual(self.error(CreateRequest("/no/a/", b"", [], 0)), -114)
+        self.assertEqual(self.error(CreateRequest("/no/a/", b"", OPEN, 0)), -101)
+
+    def test_sequence(self) -> None:
+        """Ten digits that count all creations under the parent, and never come again."""
+        self.one.create("/p")
+        self.one.create("/p/plain")
+        made = [self.one.create(f"/p/{prefix}", flags=2).body.path for prefix in ("a-", "b-", "")]
+        self.assertEqual(made, ["/p/a-0000000001", "/p/b-0000000002", "/p/0000000003"])
+        self.one.call(DeleteRequest("/p/0000000003", -1))
+        self.assertEqual(self.one.create("/p/", flags=3).body.path, "/p/0000000004")
+
+    def test_sequence_runs_out(self) -> None:
+        """After the last number sequential creates are refused; plain ones are not."""
+        self.one.create("/p")
+        self.server.keeper.tree.get("/p").creates = LAST_SEQUENCE
+        self.assertEqual(self.one.create("/p/", flags=2).body.path, "/p/2147483647")
+        self.assertEqual(self.one.create("/p/", flags=2).err, -8)
+        self.assertEqual(self.one.create("/p/plain").err, 0)
+
+    def test_ephemeral(self) -> None:
+        """Its owner is the session."""
+        self.one.create("/e", flags=1)
+        (session,) = self.server.keeper.sessions
+        self.assertEqual(self.stat("/e").ephemeral_owner, session.id)
+
+    def test_null_and_empty(self) -> None:
+        """No data and empty data stay apart; the length of both is 0."""
+        self.one.create("/null", None)
+        self.one.create("/empty", b"")
+        null = self.one.call(GetDataRequest("/null", False)).body
+        empty = self.one.call(GetDataRequest("/empty", False)).body
+        self.assertEqual((null.data, empty.data), (None, b""))
+        self.assertEqual((null.stat.data_length, empty.stat.data_length), (0, 0))
+
+
+class MortalNodeTests(NodeTestCase):
+    """Containers and nodes with a TTL."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a node."""
+        return self.one.call(ExistsRequest(path, False)).err == 0
+
+    def test_container(self) -> None:
+        """It goes when its last child goes, not before it had one; its Stat says nothing."""
+        self.one.call(CreateContainerRequest("/c", b"", OPEN, 4))
+        self.assertEqual(self.stat("/c").ephemeral_owner, 0)
+        self.server.reap()
+        self.assertTrue(self.exists("/c"))
+        self.one.create("/c/a")
+        self.server.reap()
+        self.assertTrue(self.exists("/c"))
+        self.one.call(DeleteRequest("/c/a", -1))
+        self.one.call(ExistsRequest("/c", True))
+        self.server.reap()
+        self.assertEqual(self.one.told(), [(2, "/c")])
+
+    def test_container_is_the_operation(self) -> None:
+        """The flag makes none with another operation; the operation does with another flag."""
+        self.one.create("/plain", flags=4)
+        path = self.one.call(CreateContainerRequest("/c-", b"", OPEN, 2)).body.path
+        self.assertEqual(path, "/c-0000000001")
+        for parent in ("/plain", path):
+            self.one.create(f"{parent}/a")
+            self.one.call(DeleteRequest(f"{parent}/a", -1))
+        self.server.reap()
+        self.assertEqual((self.exists("/plain"), self.exists(path)), (True, False))
+
+    def test_ttl(self) -> None:
+        """It goes when it was not set for its TTL and has no children."""
+        self.one.call(CreateTTLRequest("/t", b"", OPEN, 5, 10_000))
+        self.assertEqual(self.stat("/t").ephemeral_owner, 0)
+        self.clock.rightNow += 9
+        self.one.call(SetDataRequest("/t", b"", -1))
+        self.clock.rightNow += 9
+        self.server.reap()
+        self.assertTrue(self.exists("/t"))
+        self.one.create("/t/child")
+        self.clock.rightNow += 9
+        self.server.reap()
+        self.assertTrue(self.exists("/t"))
+        self.one.call(DeleteRequest("/t/child", -1))
+        self.server.reap()
+        self.assertFalse(self.exists("/t"))
+
+    def test_reaped_by_and_by(self) -> None:
+        """The server looks once a minute."""
+        self.one.call(CreateTTLRequest("/t", b"", OPEN, 5, 1))
+        for _ in range(121):
+            self.clock.pump([0.5])
+            self.one.ping()
+        self.assertFalse(self.exists("/t"))
+
+    def test_ttl_arguments(self) -> None:
+        """1 to 2**40 - 1 milliseconds, with a TTL flag, and only with createTTL."""
+        flag, plain = CreateFlag.PERSISTENT_TTL, CreateFlag.PERSISTENT
+        for flags, ttl, error in (
+            (flag, 1, 0),
+            (flag, (1 << 40) - 1, 0),
+            (flag, 0, -8),
+            (flag, -1, -8),
+            (flag, 1 << 40, -8),
+            (plain, 1, -8),
+            (plain, 0, -8),
+            (plain, -1, -8),
+            (CreateFlag.CONTAINER, -1, -8),
+        ):
+            request = CreateTTLRequest(f"/t{flags}:{ttl}", b"", OPEN, flags, ttl)
+            self.assertEqual(self.error(request), error, request)
+        self.assertEqual([self.one.create("/t", flags=flags).err for flags in (5, 6)], [-8, -8])
+
+    def test_switched_off(self) -> None:
+        """Without TTL nodes, whatever has a TTL flag is unimplemented."""
+        self.server, _ = started(ttl_nodes=False)
+        self.one = caller(self.server)
+        self.assertEqual(self.error(CreateTTLRequest("/t", b"", OPEN, 5, 1)), -6)
+        self.assertEqual(self.one.create("/t", flags=5).err, -6)
+        self.assertTrue(self.one.connected)
+
+
+class DeleteTests(NodeTestCase):
+    """Delete."""
+
+    def test_errors(self) -> None:
+        """Each error, for each of the reasons."""
+        self.one.create("/a")
+        self.one.create("/a/b")
+        for request, error in (
+            (DeleteRequest("/a", 7), -103),
+            (DeleteRequest("/a", -2), -103),
+            (DeleteRequest("/a", 0), -111),
+            (DeleteRequest("/no", -1), -101),
+            (DeleteRequest("/no/no", -1), -101),
+            (DeleteRequest("/a/", -1), -101),
+            (DeleteRequest("foo", -1), -8),
+            (DeleteRequest("", -1), -8),
+            (DeleteRequest("/\0", -1), -8),
+            (DeleteRequest("/", -1), -8),
+            (DeleteRequest("/zookeeper", -1), -8),
+            (DeleteRequest("/zookeeper/quota", -1), -8),
+            (DeleteRequest("/zookeeper/config", -1), -8),
+            (DeleteRequest("/a/b", 0), 0),
+            (DeleteRequest("/a", -1), 0),
+        ):
+            self.assertEqual(self.error(request), error, request)
+
+
+class StatTests(NodeTestCase):
+    """What each change does to which number."""
+
+    def changed(self, path: str, request: object) -> dict[str, int]:
+        """The fields of a node's Stat that a request changes, and by how much."""
+        before = self.stat(path)
+        self.clock.rightNow += 1
+        self.assertEqual(self.error(request), 0)
+        after = self.stat(path)
+        return {
+            name: new - old
+            for name, old, new in zip(before._fields, before, after, strict=True)
+            if new != old
+        }
+
+    def test_new(self) -> None:
+        """A new node."""
+        zxid = self.one.create("/a", b"xy").zxid
+        now = int(self.clock.seconds() * 1000)
+        self.assertEqual(self.stat("/a"), Stat(zxid, zxid, now, now, 0, 0, 0, 0, 2, 0, zxid))
+
+    def test_changes(self) -> None:
+        """setData, setACL, a child created, changed, deleted."""
+        self.one.create("/a", b"xy")
+        for request, change in (
+            (
+                SetDataRequest("/a", b"xyz", 0),
+                {"mzxid": 1, "mtime": 1000, "version": 1, "data_length": 1},
+            ),
+            (SetDataRequest("/a", b"xyz", 1), {"mzxid": 1, "mtime": 1000, "version": 1}),
+            (SetACLRequest("/a", OPEN, 0), {"aversion": 1}),
+            (CreateRequest("/a/b", b"", OPEN, 0), {"cversion": 1, "num_children": 1, "pzxid": 4}),
+            (SetDataRequest("/a/b", b"", -1), {}),
+            (SetACLRequest("/a/b", OPEN, -1), {}),
+            (DeleteRequest("/a/b", -1), {"cversion": 1, "num_children": -1, "pzxid": 3}),
+        ):
+            self.assertEqual(self.changed("/a", request), change, request)
+
+    def test_fresh_server(self) -> None:
+        """The nodes that are there from the start, as a real server shows them."""
+        for path, cversion, aversion, children in (
+            ("/", -1, 0, 1),
+            ("/zookeeper", -2, 0, 2),
+            ("/zookeeper/quota", 0, 0, 0),
+            ("/zookeeper/config", 0, -1, 0),
+        ):
+            wanted = Stat(0, 0, 0, 0, 0, cversion, aversion, 0, 0, children, 0)
+            self.assertEqual(self.stat(path), wanted, path)
+
+    def test_numbers_wrap(self) -> None:
+        """Counters are Java's integers, and a version is never -1."""
+        self.assertEqual([wrap(2**31), wrap(-1), wrap(2**32 + 5)], [-(2**31), -1, 5])
+        self.one.create("/a")
+        node: Node = self.server.keeper.tree.get("/a")
+        for before, after in ((2**31 - 1, -(2**31)), (-2, 0), (5, 6)):
+            node.version = before
+            stat = self.one.call(SetDataRequest("/a", b"", -1)).body.stat
+            self.assertEqual(stat.version, after)
+
+
+class ReadAndWriteTests(NodeTestCase):
+    """Reading, and changing what is there."""
+
+    def test_set_data(self) -> None:
+        """The version is checked unless it is -1."""
+        self.one.create("/a")
+        for request, error in (
+            (SetDataRequest("/a", b"1", 1), -103),
+            (SetDataRequest("/a", b"1", -2), -103),
+            (SetDataRequest("/a", b"1", 0), 0),
+            (SetDataRequest("/a", b"1", -1), 0),
+            (SetDataRequest("/no", b"1", -1), -101),
+            (SetDataRequest("foo", b"1", -1), -8),
+            (SetDataRequest("", b"1", -1), -8),
+            (SetDataRequest("/", b"1", -1), 0),
+            (SetDataRequest("/zookeeper/config", b"1", -1), -102),
+        ):
+            self.assertEqual(self.error(request), error, request)
+        self.assertEqual(self.stat("/a").version, 2)
+
+    def test_missing(self) -> None:
+        """Reads of what is not there, or could not be, say so."""
+        for path in ("/no", "foo", "/zookeeper/", "//"):
+            for request in (
+                ExistsRequest(path, False),
+                GetDataRequest(path, False),
+                GetChildrenRequest(path, False),
+                GetChildren2Request(path, False),
+                GetACLRequest(path),
+                GetAllChildrenNumberRequest(path),
+            ):
+                self.assertEqual(self.error(request), -101, request)
+        self.assertEqual(self.error(ExistsRequest("/\0", False)), -8)
+        self.assertEqual(self.error(GetDataRequest("/\0", False)), -101)
+
+    def test_empty_path(self) -> None:
+        """To reads the empty string is the root."""
+        self.one.create("/a")
+        self.assertEqual(self.one.call(GetChildrenRequest("", False)).err, 0)
+        self.assertEqual(self.stat(""), self.stat("/"))
+
+    def test_children(self) -> None:
+        """Names, not paths; the newer request has the Stat, too."""
+        self.one.create("/a")
+        self.one.create("/a/b")
+        self.one.create("/a/b/c")
+        root = self.one.call(GetChildrenRequest("/", False)).body.children
+        self.assertEqual(sorted(root), ["a", "zookeeper"])
+        reply = self.one.call(GetChildren2Request("/a", False)).body
+        self.assertEqual((reply.children, reply.stat), (["b"], self.stat("/a")))
+        self.assertEqual(self.one.call(GetChildrenRequest("/a/b/c", False)).body.children, [])
+
+    def test_count(self) -> None:
+        """All descendants count, but the node itself does not."""
+        for path in ("/a", "/a/b", "/a/b/c", "/ab"):
+            self.one.create(path)
+        counts = [
+            self.one.call(GetAllChildrenNumberRequest(path)).body.total_number
+            for path in ("/a", "/a/b", "/a/b/c", "/")
+        ]
+        self.assertEqual(counts, [2, 1, 0, 7])
+
+    def test_sync(self) -> None:
+        """The path is echoed, whatever it is."""
+        for path in ("/", "/no", "foo", "", None):
+            self.assertEqual(self.one.call(SyncRequest(path)).body.path, path)
+
+    def test_ephemerals(self) -> None:
+        """This session's, by the beginning of the string."""
+        other = caller(self.server)
+        other.create("/foreign", flags=1)
+        for path in ("/a1", "/a2", "/b"):
+            self.one.create(path, flags=1)
+        for prefix, found in (
+            (None, ["/a1", "/a2", "/b"]),
+            ("", ["/a1", "/a2", "/b"]),
+            ("/", ["/a1", "/a2", "/b"]),
+            ("/a", ["/a1", "/a2"]),
+            ("/c", []),
+        ):
+            self.assertEqual(self.one.call(GetEphemeralsRequest(prefix)).body.ephemerals, found)
+        self.one.call(CloseSession())
+        self.assertEqual(other.call(GetEphemeralsRequest(None)).body.ephemerals, ["/foreign"])
+
+    def test_who_am_i(self) -> None:
+        """The address, and users without digests."""
+        self.one.authenticate("digest", b"u:p")
+        infos = self.one.call(WhoAmIRequest()).body.client_info
+        found = {(info.auth_scheme, info.user) for info in infos}
+        self.assertEqual(found, {("ip", "127.0.0.1"), ("digest", "u")})
+
+    def test_config(self) -> None:
+        """The configuration can be read by all and written by nobody."""
+        self.assertEqual(self.one.call(GetDataRequest("/zookeeper/config", False)).body.data, b"")
+        acl = self.one.call(GetACLRequest("/zookeeper/config")).body.acl
+        self.assertEqual(acl, [ACL(1, ANYONE)])
+        self.assertEqual(self.error(ReconfigRequest(None, None, None, -1)), -123)
+
+    def test_below_zookeeper(self) -> None:
+        """Clients may make nodes under /zookeeper."""
+        self.assertEqual(self.one.create("/zookeeper/mine").err, 0)
+        self.assertEqual(self.error(DeleteRequest("/zookeeper/mine", -1)), 0)
+
+
+class TransactionTests(NodeTestCase):
+    """Several changes at once."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one.create("/a", b"old")
+
+    def test_layout(self) -> None:
+        """Each result, and one number for all."""
+        reply = self.one.call(
+            Multi(
+                CreateRequest("/b", b"", OPEN, 0),
+                Create2Request("/c", b"", OPEN, 0),
+                CreateContainerRequest("/d", b"", OPEN, 4),
+                CreateTTLRequest("/e", b"", OPEN, 5, 1000),
+                SetDataRequest("/a", b"new", 0),
+                CheckVersionRequest("/b", 0),
+                DeleteRequest("/b", -1),
+            )
+        )
+        made, made2, container, mortal, changed, checked, deleted = reply.body
+        self.assertEqual((made.path, made2.path), ("/b", "/c"))
+        self.assertEqual((container.path, mortal.path), ("/d", "/e"))
+        zxids = {made2.stat.czxid, container.stat.czxid, mortal.stat.czxid, changed.stat.mzxid}
+        self.assertEqual(zxids, {reply.zxid})
+        self.assertEqual([type(one).__name__ for one in (checked, deleted)], ["EmptyResponse"] * 2)
+
+    def test_failure(self) -> None:
+        """What came before is undone (0), what comes after is not tried (-2)."""
+        before = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        self.one.call(ExistsRequest("/a", True))
+        self.one.call(ExistsRequest("/b", True))
+        reply = self.one.call(
+            Multi(
+                SetDataRequest("/a", b"new", -1),
+                SetDataRequest("/a", b"newer", -1),
+                CreateRequest("/b", b"", OPEN, 0),
+                CreateRequest("/s-", b"", OPEN, 3),
+                DeleteRequest("/b", -1),
+                DeleteRequest("/a", -1),
+                DeleteRequest("/no", -1),
+                SetDataRequest("/a", b"never", -1),
+            )
+        )
+        self.assertEqual(reply.err, 0)
+        self.assertEqual([one.err for one in reply.body], [0, 0, 0, 0, 0, 0, -101, -2])
+        self.assertEqual(self.one.told(), [])
+        after = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        self.assertEqual(after, before)
+        self.assertEqual(self.one.call(GetDataRequest("/a", False)).body.data, b"old")
+        self.assertEqual(self.server.keeper.tree.ephemerals, {})
+        self.assertEqual(self.one.create("/s-", flags=2).body.path, "/s-0000000001")
+
+    def test_sees_itself(self) -> None:
+        """Later operations see what earlier ones did."""
+        reply = self.one.call(
+            Multi(
+                CreateRequest("/p", b"", OPEN, 0),
+                CreateRequest("/p/q", b"", OPEN, 0),
+                SetDataRequest("/p", b"", 0),
+                CheckVersionRequest("/p", 1),
+                DeleteRequest("/p/q", -1),
+                DeleteRequest("/p", 1),
+            )
+        )
+        self.assertEqual(len(reply.body), 6)
+        self.assertEqual(self.error(ExistsRequest("/p", False)), -101)
+
+    def test_check(self) -> None:
+        """A version, or (-1) existence."""
+        for path, version, error in (
+            ("/a", 0, None),
+            ("/a", -1, None),
+            ("/a", 1, -103),
+            ("/no", -1, -101),
+            ("foo", -1, -8),
+        ):
+            (result,) = self.one.call(Multi(CheckVersionRequest(path, version))).body
+            self.assertEqual(getattr(result, "err", None), error)
+
+    def test_events(self) -> None:
+        """One for each operation, in their order, before the reply."""
+        self.one.call(ExistsRequest("/x", True))
+        self.one.call(ExistsRequest("/a", True))
+        self.one.call(GetChildrenRequest("/", True))
+        self.one.call(Multi(SetDataRequest("/a", b"", -1), CreateRequest("/x", b"", OPEN, 0)))
+        self.assertEqual(self.one.told(), [(3, "/a"), (1, "/x"), (4, "/")])
+
+    def test_empty(self) -> None:
+        """Nothing to do is fine."""
+        self.assertEqual(self.one.call(Multi()).body, [])
+
+    def test_container_flag(self) -> None:
+        """In a transaction the flag alone decides what is a container."""
+        reply = self.one.call(
+            Multi(CreateRequest("/c", b"", OPEN, 4), CreateContainerRequest("/d", b"", OPEN, 0))
+        )
+        container, plain = reply.body
+        self.assertEqual(container.stat.czxid, reply.zxid)
+        self.assertEqual(type(plain).__name__, "PathResponse")
+        self.assertEqual(list(self.server.keeper.tree.mortal), ["/c"])
+
+    def test_unreadable(self) -> None:
+        """Operations that have no place in it, or a TTL flag without a TTL: -5 for all."""
+        for request in (
+            Multi(GetDataRequest("/a", False)),
+            Multi(CreateRequest("/b", b"", OPEN, 0), GetDataRequest("/a", False)),
+            Multi(CreateRequest("/b", b"", OPEN, 0), CreateRequest("/t", b"", OPEN, 5)),
+            Multi(SetDataRequest("/a", b"", -1), opcode=OpCode.MULTI_READ),
+        ):
+            self.assertEqual(self.error(request), -5, request)
+        self.assertEqual(self.error(ExistsRequest("/b", False)), -101)
+
+    def test_reads(self) -> None:
+        """Each read has its own result or error; none sets a watch."""
+        self.one.create("/secret", acl=[ACL(0, ANYONE)])
+        reply = self.one.call(
+            Multi(
+                GetDataRequest("/a", True),
+                GetDataRequest("/no", True),
+                GetChildrenRequest("/", True),
+                GetDataRequest("/secret", False),
+                opcode=OpCode.MULTI_READ,
+            )
+        )
+        data, missing, children, secret = reply.body
+        self.assertEqual((data.data, missing.err, secret.err), (b"old", -101, -102))
+        self.assertEqual(sorted(children.children), ["a", "secret", "zookeeper"])
+        self.assertEqual(self.server.statistics().watches, 0)
