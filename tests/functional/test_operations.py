@@ -159,6 +159,28 @@ class OperationsTests(SynchronousTestCase):
         say("in")
         self.assertEqual(wait_for("it is back", self.registered, 3.0), [address])
 
+    def test_manhole(self) -> None:
+        """A Python prompt in the process knows the service."""
+        where = os.path.join(self.folder, "manhole")
+        process = self.serve("--manhole", where)
+        wait_for("it is registered", self.registered)
+        with socket.socket(socket.AF_UNIX) as prompt:
+            prompt.settimeout(5)
+            prompt.connect(where)
+            prompt.sendall(b"service.config.path[::-1]\r\n")
+            said = b""
+            while PATH[::-1].encode() not in said:
+                said += prompt.recv(4096)
+        self.assertIn("A manhole is open", process.log())
+
+    def test_loggers(self) -> None:
+        """What the application says through logging is in the log."""
+        app = self.write("logs.wsgi", "import logging\nlogging.info('loaded')\n" + MOODY)
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        process = Twistd(self.folder, *words, "--loggers", "INFO", app)
+        self.addCleanup(process.end)
+        process.wait_for_log("loaded")
+
     def secure(self) -> None:
         """Let only one user create below /svc."""
         self.kazoo.ensure_path(PATH)

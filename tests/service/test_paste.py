@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.config import Config, Listen, ZooKeeperAt
-from zkservice.service.paste import config_of, configure_loggers, server_runner
+from zkservice.service.loggers import configure_loggers
+from zkservice.service.paste import config_of, server_runner
 from zkservice.web import Limits
 
 

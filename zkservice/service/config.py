@@ -49,6 +49,21 @@ class ZooKeeperAt:
 
 
 @dataclass(frozen=True)
+class Manhole:
+    """A Python prompt in the process.
+
+    Attributes:
+        address: ``HOST:PORT`` or a socket's path.
+        authorized_keys: a file of public keys for SSH; None is telnet, for this machine only.
+        host_key: the file of our own SSH key, made if it is missing.
+    """
+
+    address: str
+    authorized_keys: str | None = None
+    host_key: str = "zkserve_host_key"
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole `twistd zkserve`.  Times are in seconds."""
 
@@ -75,6 +90,9 @@ class Config:
     session_timeout: float = 10.0
     #: ``HOST:PORT`` or a socket's path for the line protocol; None is none
     monitor: str | None = None
+    manhole: Manhole | None = None
+    #: how to configure `logging`; see `zkservice.service.loggers`
+    loggers: str = ""
     #: between the removal of the address and the end of listening
     drain_wait: float = 0.5
     #: how long running requests may take after that

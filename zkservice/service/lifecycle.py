@@ -25,7 +25,6 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
-from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -36,7 +35,6 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
-from zkservice.monitor import MonitorFactory
 from zkservice.registry import PAYLOADS, Registration, RegistrationState, register
 from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
@@ -48,14 +46,14 @@ from zkservice.service.listening import (
     accept_pending,
     addresses_of,
     client_endpoint_of,
-    endpoint_of,
-    listening_address,
     open_port,
 )
+from zkservice.service.loggers import configure_loggers
+from zkservice.service.own_zookeeper import OwnZooKeeper
+from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
 from zkservice.web import HTTPFactory, Workers
-from zkservice.wire.hosts import DEFAULT_PORT
 from zkservice.wire.session import State
 
 #: Seconds to wait for ZooKeeper to hear that the address goes.
@@ -91,11 +89,10 @@ class ServeService(Service):
         self.factory: HTTPFactory | None = None
         self._door = Door()
         self.ports: list[IListeningPort] = []
-        self.embedded: ZooKeeperServer | None = None
+        self.embedded: OwnZooKeeper | None = None
+        self.sides = SidePorts(reactor)
         self.client: ZooKeeperClient | None = None
         self.registration: Registration | None = None
-        self._monitor_port: IListeningPort | None = None
-        self._embedded_port: IListeningPort | None = None
         self._reminder: IDelayedCall | None = None
         self._step: Deferred[Any] | None = None  # of the way down
         self._hurried = False
@@ -131,13 +128,17 @@ class ServeService(Service):
     def _start(self) -> None:
         if not self.ports:
             self._listen()
+        configure_loggers(self.config.loggers)
         addresses = self._addresses()
         self.factory = HTTPFactory(
             self._load(), self.workers, reactor=self._reactor, limits=self.config.limits
         )
         self._door.opens_to = self.factory
         self.workers.start()
-        hosts = self.config.zookeeper.hosts or self._start_embedded()
+        hosts = self.config.zookeeper.hosts
+        if hosts is None:
+            self.embedded = OwnZooKeeper(self.config.zookeeper, self._reactor)
+            hosts = self.embedded.start()
         security = self.config.security
         self.client = ZooKeeperClient(
             hosts,
@@ -160,6 +161,8 @@ class ServeService(Service):
         )
         self.registration.subscribe(self._registration_changed)
         self.registration.when_registered().addErrback(self._cannot_register)
+        if self.config.manhole is not None:
+            self.sides.open_manhole(self.config.manhole, {"service": self, "client": self.client})
         self._start_health()
         self.availability.govern(self.registration)
         self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting, hosts)
@@ -181,10 +184,8 @@ class ServeService(Service):
         """What is stored with the address, ``monitor`` among it."""
         properties = dict(self.config.properties)
         if self.config.monitor is not None:
-            factory = MonitorFactory(commands(self._registrations, self.status, self.availability))
-            endpoint = endpoint_of(self.config.monitor)
-            self._monitor_port = open_port(self._reactor, endpoint, factory)
-            properties["monitor"] = listening_address(self._monitor_port)
+            known = commands(self._registrations, self.status, self.availability)
+            properties["monitor"] = self.sides.open_monitor(self.config.monitor, known)
         return properties
 
     def _start_health(self) -> None:
@@ -209,28 +210,6 @@ class ServeService(Service):
         else:
             self.log.warn("Health: ill ({reason}); the address is taken away", reason=reason)
             self.availability.object(HEALTH, f"health: {reason}")
-
-    def _start_embedded(self) -> str:
-        """Start the embedded ZooKeeper; answers its connection string."""
-        at = self.config.zookeeper
-        self.embedded = ZooKeeperServer(self._reactor, data_dir=at.data_dir)
-        self.embedded.start()
-        factory = self.embedded.factory
-        try:
-            self._embedded_port = open_port(
-                self._reactor, f"tcp:{DEFAULT_PORT}:interface=127.0.0.1", factory
-            )
-        except ConfigurationError:
-            self._embedded_port = open_port(self._reactor, "tcp:0:interface=127.0.0.1", factory)
-        hosts = listening_address(self._embedded_port)
-        self.log.warn(
-            "{why}: the embedded ZooKeeper runs in this process at {hosts}; its data is {where}; "
-            "it is no ensemble: name your own with --zookeeper",
-            why="No --zookeeper was given" if at.assumed else "As asked for",
-            hosts=hosts,
-            where=f"in {at.data_dir}" if at.data_dir else "in memory, and gone with the process",
-        )
-        return hosts
 
     def _cannot_connect(self, failure: Failure) -> None:
         if failure.check(ZooKeeperError, CancelledError) is None:
@@ -340,11 +319,10 @@ class ServeService(Service):
         await self._bounded("stopping the workers", self.workers.stop(1.0), 2.0)
         if self.client is not None:
             await self._bounded("closing the session", self.client.close(), DEREGISTER)
-        for extra in (self._monitor_port, self._embedded_port):
-            if extra is not None:
-                await self._bounded("closing a port", maybeDeferred(extra.stopListening), 1.0)
+        await self._bounded("closing the monitor", Deferred.fromCoroutine(self.sides.close()), 1.0)
         if self.embedded is not None:
-            await self._bounded("stopping ZooKeeper", maybeDeferred(self.embedded.stop), 2.0)
+            stopped = Deferred.fromCoroutine(self.embedded.stop())
+            await self._bounded("stopping ZooKeeper", stopped, 2.0)
         self.notifier.stop()
         self.log.info("Stopped")
 

@@ -20,7 +20,7 @@ from zkservice.errors import (
 )
 from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.application import absolute_spec
-from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
 from zkservice.service.health import HealthSettings
 from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
@@ -67,6 +67,10 @@ class Options(BaseOptions):
         ["threads", "t", 4, "Worker threads for the application.", int],
         ["session-timeout", None, 10_000, "Milliseconds before a silent process is out.", int],
         ["monitor", "m", None, "HOST:PORT or a socket's path for the line protocol."],
+        ["manhole", None, None, "HOST:PORT or a socket's path for a Python prompt (telnet)."],
+        ["manhole-keys", None, None, "Make it SSH, for the public keys in this file."],
+        ["manhole-host-key", None, "zkserve_host_key", "Its own key; made if it is missing."],
+        ["loggers", None, None, "Configure logging: a level, or a file with ZConfig text."],
         ["drain-wait", None, 500, "Milliseconds to serve on after deregistering.", int],
         ["drain-timeout", None, 30_000, "Milliseconds for running requests to finish.", int],
         *limit_parameters(),
@@ -157,7 +161,9 @@ class Options(BaseOptions):
             limits=self._limits(),
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
-            monitor=self._monitor(),
+            monitor=self._side_port("monitor"),
+            loggers=self["loggers"] or "",
+            manhole=self._manhole(),
             drain_wait=self["drain-wait"] / 1000,
             drain_timeout=self["drain-timeout"] / 1000,
         )
@@ -229,12 +235,24 @@ class Options(BaseOptions):
         except ValueError as error:
             raise UsageError(str(error)) from None
 
-    def _monitor(self) -> str | None:
-        given = self["monitor"]
+    def _side_port(self, name: str) -> str | None:
+        given = self[name]
         if given is None or "/" in given:
             return None if given is None else os.path.abspath(given)
-        _checked("--monitor", parse_address, given)
+        _checked(f"--{name}", parse_address, given)
         return str(given)
+
+    def _manhole(self) -> Manhole | None:
+        address, keys = self._side_port("manhole"), self["manhole-keys"]
+        if address is None:
+            if keys is not None:
+                raise UsageError("--manhole-keys needs --manhole")
+            return None
+        return Manhole(
+            address,
+            None if keys is None else os.path.abspath(keys),
+            os.path.abspath(self["manhole-host-key"]),
+        )
 
 
 _POSITIVE = (

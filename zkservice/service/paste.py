@@ -5,9 +5,7 @@ The keys are zc.zkzopeserver's; all are strings, times are milliseconds.
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -45,7 +43,6 @@ def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None
     """
     try:
         config = config_of(keys)
-        configure_loggers(keys.get("loggers", ""))
     except ConfigurationError as error:
         raise SystemExit(f"zkservice: {error}") from None
     from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
@@ -88,6 +85,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
             threads=max(1, _number(keys, "threads", 1)),
             session_timeout=_number(keys, "session_timeout", 10_000) / 1000,
             monitor=_monitor(keys.get("monitor_server", "")),
+            loggers=keys.get("loggers", ""),
         )
     except (InvalidPathError, InvalidHostsError, AddressError) as error:
         raise ConfigurationError(str(error)) from None
@@ -123,27 +121,3 @@ def _monitor(text: str) -> str | None:
     if "/" not in text:
         parse_address(text)
     return text
-
-
-def configure_loggers(text: str) -> None:
-    """Configure `logging`: a level's name, or a ZConfig text in which ``$$(`` is ``%(``."""
-    if not text:
-        return
-    if re.fullmatch(r"\w+", text):
-        level = logging.getLevelName(text.upper())
-        if not isinstance(level, int):
-            raise ConfigurationError(f"loggers = {text!r} is no level such as INFO or ZConfig text")
-        logging.basicConfig()
-        logging.getLogger().setLevel(level)  # pserve may have configured it before
-        return
-    try:
-        from ZConfig import ConfigurationError as ZConfigError
-        from ZConfig import configureLoggers
-    except ImportError:
-        raise ConfigurationError(
-            "loggers is a ZConfig text, which needs ZConfig: pip install 'zkservice[paste]'"
-        ) from None
-    try:
-        configureLoggers(text.replace("$$(", "%("))
-    except ZConfigError as error:
-        raise ConfigurationError(f"loggers: {error}") from None

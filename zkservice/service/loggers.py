@@ -1,0 +1,44 @@
+"""Configure the standard library's `logging`, as Paste users do in one key."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from zkservice.errors import ConfigurationError
+
+
+def configure_loggers(text: str) -> None:
+    """Configure `logging`.
+
+    Args:
+        text: a level's name; or a ZConfig text, in which ``$$(`` is ``%(``; or the path of
+            a file with one.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if not text:
+        return
+    if os.path.isfile(text):
+        with open(text, encoding="utf-8") as file:
+            text = file.read()
+    if re.fullmatch(r"\w+", text):
+        level = logging.getLevelName(text.upper())
+        if not isinstance(level, int):
+            raise ConfigurationError(f"loggers = {text!r} is no level such as INFO or ZConfig text")
+        logging.basicConfig()
+        logging.getLogger().setLevel(level)  # pserve may have configured it before
+        return
+    try:
+        from ZConfig import ConfigurationError as ZConfigError
+        from ZConfig import configureLoggers
+    except ImportError:
+        raise ConfigurationError(
+            "loggers is a ZConfig text, which needs ZConfig: pip install 'zkservice[paste]'"
+        ) from None
+    try:
+        configureLoggers(text.replace("$$(", "%("))
+    except ZConfigError as error:
+        raise ConfigurationError(f"loggers: {error}") from None
