@@ -1,0 +1,179 @@
+"""Whom to believe about where a request came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+from twisted.logger import Logger
+
+from zkservice.web.environ import Ends
+
+__all__ = ["FORWARDED_FIELDS", "TrustedProxies"]
+
+#: What a proxy can say, by the name of its field, and the field's key in an environ.
+FORWARDED_FIELDS: Final = {
+    "x-forwarded-for": "HTTP_X_FORWARDED_FOR",
+    "x-forwarded-proto": "HTTP_X_FORWARDED_PROTO",
+    "x-forwarded-host": "HTTP_X_FORWARDED_HOST",
+    "x-forwarded-port": "HTTP_X_FORWARDED_PORT",
+    "forwarded": "HTTP_FORWARDED",
+}
+_KEYS: Final = frozenset(FORWARDED_FIELDS.values())
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_HOST: Final = re.compile(r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+#: RFC 7239 4: a parameter of an element, its value perhaps quoted.
+_PAIR: Final = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\s*')
+
+
+class TrustedProxies:
+    """Takes the word of known proxies for the client's address, scheme and host.
+
+    Every other client's ``X-Forwarded-*`` and ``Forwarded`` are dropped, and the trusted
+    ones' too once they are used: an application then has one truth.
+
+    Args:
+        networks: addresses or CIDR networks of the proxies; a Unix socket's peers count
+            as 127.0.0.1.
+        hops: how many proxies a request comes through at most.
+        headers: the fields that the proxies set, or remove, on every request.  Name no
+            other: what a proxy lets through is the client's word.
+
+    Raises:
+        ValueError: a network or a header is not known.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        networks: Iterable[str] = (),
+        hops: int = 1,
+        headers: Iterable[str] = ("x-forwarded-for", "x-forwarded-proto"),
+    ) -> None:
+        self._networks = [ip_network(network, strict=False) for network in networks]
+        if hops < 1:
+            raise ValueError(f"the hops must be at least 1, not {hops}")
+        self._hops = hops
+        self._headers = frozenset(header.lower() for header in headers)
+        unknown = self._headers - FORWARDED_FIELDS.keys()
+        if unknown:
+            raise ValueError(f"no header of a proxy: {', '.join(sorted(unknown))}")
+        if "forwarded" in self._headers and len(self._headers) > 1:
+            raise ValueError("believe either Forwarded or X-Forwarded-*, not both")
+        self._warned = False
+
+    def apply(self, fields: dict[str, str], ends: Ends) -> Ends:
+        """Take what a proxy said out of ``fields``; returns the ends as the client has them."""
+        if _KEYS.isdisjoint(fields):
+            return ends
+        said = {key: fields.pop(key) for key in _KEYS & fields.keys()}
+        if not self._trusts(ends.remote_addr):
+            self._warn(ends.remote_addr)
+            return ends
+        believed = {name: said.get(FORWARDED_FIELDS[name], "") for name in self._headers}
+        if "forwarded" in believed:
+            hops = _forwarded(believed["forwarded"])
+        else:
+            hops = _x_forwarded(believed)
+        remote_addr, hop = self._client(ends.remote_addr, hops)
+        return _rewritten(ends._replace(remote_addr=remote_addr), hop, fields)
+
+    def _client(self, peer: str, hops: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
+        """Walk back from the peer as far as every proxy is trusted."""
+        taken: dict[str, str] = {}
+        for hop in hops[: -self._hops - 1 : -1]:
+            if not self._trusts(peer):
+                break
+            taken = hop
+            address = _address(hop.get("for", ""))
+            if address is None:
+                break
+            peer = str(address)
+        return peer, taken
+
+    def _trusts(self, host: str) -> bool:
+        address = _address(host)
+        return address is not None and any(address in network for network in self._networks)
+
+    def _warn(self, peer: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._log.warn(
+                "what {peer} says by X-Forwarded or Forwarded is ignored, as it is no trusted "
+                "proxy; if it is yours, name it by --trusted-proxy",
+                peer=peer,
+            )
+
+
+def _rewritten(ends: Ends, hop: dict[str, str], fields: dict[str, str]) -> Ends:
+    """Put what the proxy said about the server in its place."""
+    ends = ends._replace(remote_port="") if hop.get("for") else ends
+    scheme = hop.get("proto", "").lower()
+    if scheme in _DEFAULT_PORTS:
+        ends = ends._replace(scheme=scheme, server_port=_DEFAULT_PORTS[scheme])
+    host = _HOST.fullmatch(hop.get("host", ""))
+    port = hop.get("port", "")
+    if host is not None:
+        fields["HTTP_HOST"] = host[0]
+        ends = ends._replace(
+            server_name=host[1], server_port=host[2] or _DEFAULT_PORTS[ends.scheme]
+        )
+    if port.isascii() and port.isdecimal():
+        ends = ends._replace(server_port=port)
+    return ends
+
+
+def _x_forwarded(said: dict[str, str]) -> list[dict[str, str]]:
+    """One dict for each proxy, the nearest last; a field that is shorter is the nearest's."""
+    lists = {
+        name.rpartition("-")[2]: [item.strip() for item in value.split(",")]
+        for name, value in said.items()
+        if value
+    }
+    longest = max(map(len, lists.values()), default=0)
+    hops: list[dict[str, str]] = [{} for _ in range(longest)]
+    for name, items in lists.items():
+        for hop, item in zip(reversed(hops), reversed(items), strict=False):
+            hop[name] = item
+    if hops and len(lists.get("proto", ())) == 1 and longest > 1:
+        for hop in hops:  # most proxies overwrite it, and so it holds for the whole way
+            hop["proto"] = lists["proto"][0]
+    return hops
+
+
+def _forwarded(value: str) -> list[dict[str, str]]:
+    """The elements of RFC 7239's ``Forwarded``; none if it is malformed."""
+    hops: list[dict[str, str]] = [{}]
+    at = 0
+    while at < len(value):
+        pair = _PAIR.match(value, at)
+        if pair is None:
+            return []
+        text = pair[3] if pair[2] is None else re.sub(r"\\(.)", r"\1", pair[2])
+        hops[-1][pair[1].lower()] = text
+        at = pair.end()
+        if at < len(value):
+            if value[at] == ",":
+                hops.append({})
+            elif value[at] != ";":
+                return []
+            at += 1
+    return hops
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, with or without brackets and port; None for names and secrets."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
