@@ -245,6 +245,8 @@ class Keeper:
         store.load(self.tree)
         for session in store.sessions():  # from now on they have their time-out again
             self.sessions.add(session, self.now())
+        # Whatever the clock says: an id that was used is never used again.
+        self.sessions.next_id = max(self.sessions.next_id, store.next_session_id)
         self.zxid = self._saved_zxid = store.zxid
 
     def _note_session(self, session_id: int, session: Session | None) -> None:
@@ -266,7 +268,9 @@ class Keeper:
         """
         if self._store is None or self.saved:
             return
-        self._store.save(self.zxid, self.tree, self._touched, self._changed_sessions)
+        self._store.save(
+            self.zxid, self.sessions.next_id, self.tree, self._touched, self._changed_sessions
+        )
         self._saved_zxid = self.zxid
         self._touched.clear()
         self._changed_sessions.clear()

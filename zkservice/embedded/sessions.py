@@ -48,7 +48,8 @@ class Sessions:
 
     def __init__(self, tick: float, first_id: int, secret: bytes) -> None:
         self._tick = tick
-        self._next_id = first_id
+        #: The id of the next session.
+        self.next_id = first_id
         self._secret = secret
         self._sessions: dict[int, Session] = {}
         self._buckets: dict[int, set[Session]] = {}
@@ -61,15 +62,14 @@ class Sessions:
 
     def create(self, timeout: float, now: float, *, passing: bool = False) -> Session:
         """A session with an id that no other ever had."""
-        session = Session(self._next_id, timeout, passing=passing)
-        self._next_id += 1
+        session = Session(self.next_id, timeout, passing=passing)
+        self.next_id += 1
         self.add(session, now)
         return session
 
     def add(self, session: Session, now: float) -> None:
         """Keep a session that was there before the server started."""
         self._sessions[session.id] = session
-        self._next_id = max(self._next_id, session.id + 1)
         self.renew(session, now)
 
     def get(self, session_id: int) -> Session | None:

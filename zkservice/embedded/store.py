@@ -31,7 +31,7 @@ CREATE TABLE nodes (
     version INTEGER, aversion INTEGER, creates INTEGER
 );
 CREATE TABLE sessions (id INTEGER PRIMARY KEY NOT NULL, timeout REAL);
-CREATE TABLE server (zxid INTEGER, secret BLOB);
+CREATE TABLE server (secret BLOB, zxid INTEGER, next_session_id INTEGER);
 PRAGMA user_version = {_FORMAT};
 """
 _COLUMNS: Final = (
@@ -59,7 +59,7 @@ class Store:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._database = self._open()
             try:
-                self.secret, self.zxid = self._begin(secret, zxid)
+                self.secret, self.zxid, self.next_session_id = self._begin(secret, zxid)
             except BaseException:
                 self._database.close()
                 raise
@@ -80,7 +80,7 @@ class Store:
             raise
         return database
 
-    def _begin(self, secret: bytes, zxid: int) -> tuple[bytes, int]:
+    def _begin(self, secret: bytes, zxid: int) -> tuple[bytes, int, int]:
         database = self._database
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _FORMAT:
@@ -89,8 +89,8 @@ class Store:
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
-            database.execute("INSERT INTO server (zxid, secret) VALUES (?, ?)", (zxid, secret))
-        found: tuple[bytes, int] = database.execute("SELECT secret, zxid FROM server").fetchone()
+            database.execute("INSERT INTO server VALUES (?, ?, 0)", (secret, zxid))
+        found: tuple[bytes, int, int] = database.execute("SELECT * FROM server").fetchone()
         database.execute("COMMIT")
         return found
 
@@ -111,6 +111,7 @@ class Store:
     def save(
         self,
         zxid: int,
+        next_session_id: int,
         tree: Tree,
         touched: Mapping[str, bool],
         sessions: Mapping[int, Session | None],
@@ -119,6 +120,7 @@ class Store:
 
         Args:
             zxid: the last transaction.
+            next_session_id: of the session that will be made next.
             tree: as it is now.
             touched: paths that changed; False if nothing but the counters of children did.
             sessions: those that changed, None for those that ended.
@@ -131,7 +133,9 @@ class Store:
             try:
                 self._save_nodes(tree, touched.items())
                 self._save_sessions(sessions.items())
-                self._database.execute("UPDATE server SET zxid = ?", (zxid,))
+                self._database.execute(
+                    "UPDATE server SET zxid = ?, next_session_id = ?", (zxid, next_session_id)
+                )
                 self._database.execute("COMMIT")
             except sqlite3.Error:
                 if self._database.in_transaction:

@@ -1,0 +1,303 @@
+"""The server as a whole: its modes, its limits, its life."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import NOON, Caller, Multi, caller, framed, started
+from zkservice.embedded import ZooKeeperServer
+from zkservice.embedded.settings import Settings
+from zkservice.wire.acl import OPEN_ACL_UNSAFE
+from zkservice.wire.jute import encode
+from zkservice.wire.records import (
+    CloseSession,
+    ConnectRequest,
+    CreateContainerRequest,
+    CreateRequest,
+    DeleteRequest,
+    ExistsRequest,
+    GetDataRequest,
+    SetACLRequest,
+    SetDataRequest,
+    SyncRequest,
+)
+
+OPEN = list(OPEN_ACL_UNSAFE)
+
+
+class ReadOnlyTests(SynchronousTestCase):
+    """A server that behaves as if it had lost its ensemble."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5)
+        self.before = Caller(self.server)
+        self.session = self.before.hello()
+        self.before.create("/e", flags=1)
+        self.server.read_only = True
+
+    def refused(self) -> bool:
+        """Whether a client is hung up on that did not offer to read only."""
+        one = Caller(self.server)
+        one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
+        return one.read() == b"" and not one.connected
+
+    def test_everybody_has_to_come_again(self) -> None:
+        """The change ends all connections, both ways, and no session."""
+        self.assertFalse(self.before.connected)
+        reader = caller(self.server, read_only=True)
+        self.server.read_only = False
+        self.assertFalse(reader.connected)
+        again = Caller(self.server)
+        hello = again.hello(session_id=self.session.session_id, password=self.session.password)
+        self.assertEqual(hello.session_id, self.session.session_id)
+        self.assertEqual(again.call(ExistsRequest("/e", False)).err, 0)
+
+    def test_who_is_let_in(self) -> None:
+        """Those who offered to read only; and they are told."""
+        self.assertTrue(self.refused())
+        self.assertEqual(Caller(self.server).hello(read_only=True).read_only, True)
+        self.server.read_only = False
+        self.assertFalse(self.refused())
+        self.assertEqual(Caller(self.server).hello(read_only=True).read_only, False)
+
+    def test_what_is_refused(self) -> None:
+        """Writes, transactions and sync: -119, and no number is taken."""
+        one = caller(self.server, read_only=True)
+        zxid = self.server.keeper.zxid
+        for request in (
+            CreateRequest("/a", b"", OPEN, 0),
+            CreateContainerRequest("/a", b"", OPEN, 4),
+            DeleteRequest("/e", -1),
+            SetDataRequest("/", b"", -1),
+            SetACLRequest("/", OPEN, -1),
+            SyncRequest("/"),
+            Multi(),
+        ):
+            self.assertEqual(one.call(request).err, -119, request)
+        self.assertEqual(one.call(GetDataRequest("/e", True)).err, 0)
+        self.assertEqual((one.ping().err, self.server.keeper.zxid), (0, zxid))
+
+    def test_sessions_do_not_expire(self) -> None:
+        """Nobody can end a session meanwhile; afterwards all have their time-out again."""
+        self.clock.pump([0.5] * 40)
+        self.server.read_only = False
+        self.clock.pump([0.5] * 11)
+        self.assertEqual(self.server.statistics().ephemerals, 1)
+        self.clock.pump([0.5] * 2)
+        self.assertEqual(self.server.statistics().ephemerals, 0)
+
+    def test_sessions_made_meanwhile(self) -> None:
+        """They are gone when the mode ends."""
+        one = Caller(self.server)
+        hello = one.hello(read_only=True)
+        self.assertNotEqual(hello.session_id, 0)
+        self.server.read_only = False
+        answer = Caller(self.server).hello(session_id=hello.session_id, password=hello.password)
+        self.assertEqual(answer.session_id, 0)
+
+    def test_goodbye(self) -> None:
+        """Closing is answered; a real session cannot be ended, one made meanwhile is."""
+        made = caller(self.server, read_only=True)
+        real = Caller(self.server)
+        real.hello(
+            session_id=self.session.session_id, password=self.session.password, read_only=True
+        )
+        for one in (made, real):
+            self.assertEqual((one.call(CloseSession()).err, one.connected), (0, False))
+        self.assertEqual(self.server.statistics().sessions, 1)
+
+    def test_isro(self) -> None:
+        """The word for it."""
+        asker = Caller(self.server)
+        asker.send(b"isro")
+        self.assertEqual(asker.read(), b"ro")
+
+
+class LimitTests(SynchronousTestCase):
+    """Who is let in, and who is read."""
+
+    def test_no_limit(self) -> None:
+        """By default there may be any number of connections."""
+        server, _ = started()
+        self.assertTrue(all(caller(server).connected for _ in range(200)))
+
+    def test_connections_of_one_address(self) -> None:
+        """A limit is for each address; who goes makes room."""
+        server, _ = started(max_connections=2)
+        first, _second = caller(server), caller(server)
+        third, elsewhere = Caller(server), Caller(server, "10.0.0.1")
+        self.assertEqual((third.connected, elsewhere.connected), (False, True))
+        first.lose()
+        self.assertTrue(caller(server).connected)
+
+    def test_refuse(self) -> None:
+        """A server that is told to refuses newcomers, and only these."""
+        server, _ = started()
+        one = caller(server)
+        server.refuse = True
+        self.assertFalse(Caller(server).connected)
+        self.assertEqual(one.ping().err, 0)
+        server.refuse = False
+        self.assertTrue(caller(server).connected)
+
+    def test_slow_reader(self) -> None:
+        """Who does not read the answers is not read; who reads again is."""
+        server, _ = started()
+        one = caller(server)
+        producer = one.transport.producer
+        assert producer is not None
+        producer.pauseProducing()
+        self.assertEqual(one.transport.producerState, "paused")
+        server.pause()
+        producer.resumeProducing()
+        self.assertEqual(one.transport.producerState, "paused")
+        server.resume()
+        self.assertEqual(one.transport.producerState, "producing")
+
+    def test_settings(self) -> None:
+        """Settings that cannot be are refused when they are made."""
+        for bad in (
+            {"tick_time": 0.0},
+            {"reap_interval": -1.0},
+            {"min_session_timeout": 5.0, "max_session_timeout": 4.0},
+        ):
+            with self.assertRaises(ValueError):
+                Settings(**bad)  # type: ignore[arg-type]
+        self.assertEqual(Settings(min_session_timeout=0.1).negotiated(1), 0.1)
+
+    def test_secrets_do_not_show(self) -> None:
+        """Settings can be logged: passwords are not in their text."""
+        self.assertNotIn("hidden", repr(Settings(sasl_users={"u": "hidden"})))
+
+    def test_unix_socket(self) -> None:
+        """A caller need not have an internet address."""
+        server, _ = started()
+        address = UNIXAddress("/tmp/socket")
+        protocol = server.factory.buildProtocol(address)
+        assert protocol is not None
+        protocol.makeConnection(StringTransport(peerAddress=address))
+        (connection,) = server.keeper.connections
+        self.assertEqual((connection.host, connection.port), ("unix", 0))
+
+
+class PauseTests(SynchronousTestCase):
+    """A server that stands still."""
+
+    def test_nothing_expires(self) -> None:
+        """Meanwhile nothing is due; afterwards clients are read before sessions expire."""
+        server, clock = started(tick_time=0.5)
+        one = caller(server, timeout=1000)
+        silent = caller(server, timeout=1000)
+        server.pause()
+        clock.pump([0.5] * 20)
+        self.assertEqual((server.paused, server.statistics().sessions), (True, 2))
+        self.assertEqual(one.transport.producerState, "paused")
+        server.resume()
+        one.ping()
+        clock.advance(0)
+        self.assertEqual((one.connected, silent.connected), (True, False))
+
+    def test_newcomers(self) -> None:
+        """Who calls meanwhile is not read either."""
+        server, _ = started()
+        server.pause()
+        self.assertEqual(Caller(server).transport.producerState, "paused")
+
+    def test_twice(self) -> None:
+        """To pause what is paused changes nothing."""
+        server, clock = started()
+        server.resume()
+        server.pause()
+        server.pause()
+        self.assertEqual(clock.getDelayedCalls(), [])
+        server.resume()
+        clock.advance(0)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+
+
+class LifeTests(SynchronousTestCase):
+    """Start and stop."""
+
+    def test_before_the_start(self) -> None:
+        """To make a server does nothing; who calls too early is hung up on."""
+        clock = Clock()
+        server = ZooKeeperServer(clock)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertFalse(Caller(server).connected)
+
+    def test_stop(self) -> None:
+        """All connections end, and nothing is left in the reactor."""
+        server, clock = started()
+        server.start()  # once more: nothing changes
+        one, greeting = caller(server), Caller(server)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        self.successResultOf(server.stop())
+        self.assertEqual((one.connected, greeting.connected), (False, False))
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.successResultOf(server.stop())
+
+    def test_stop_waits(self) -> None:
+        """It is over when the last connection is."""
+        server, _ = started()
+        one = caller(server)
+        one.transport.abortConnection = lambda: None  # type: ignore[method-assign]
+        stopped = server.stop()
+        self.assertNoResult(stopped)
+        one.lose()
+        self.successResultOf(stopped)
+
+    def test_again(self) -> None:
+        """In memory a second start knows nothing of the first; old sessions are over."""
+        server, clock = started()
+        one = Caller(server)
+        hello = one.hello()
+        one.create("/a")
+        zxid = server.keeper.zxid
+        server.stop()
+        clock.rightNow += 1
+        server.start()
+        other = Caller(server)
+        answer = other.hello(session_id=hello.session_id, password=hello.password, last_zxid=zxid)
+        self.assertEqual(answer.session_id, 0)
+        fresh = Caller(server)
+        self.assertGreater(fresh.hello(last_zxid=zxid).session_id, hello.session_id)
+        self.assertEqual(fresh.call(ExistsRequest("/a", False)).err, -101)
+
+    def test_zxid_starts_with_the_time(self) -> None:
+        """So clients who knew an earlier server in memory are let in."""
+        server, _ = started()
+        self.assertEqual(server.keeper.zxid >> 32, int(NOON))
+
+    def test_nothing_is_kept(self) -> None:
+        """Ten thousand clients come and go, and the memory is what it was."""
+        server, _ = started()
+
+        def visit(count: int) -> None:
+            for number in range(count):
+                one = caller(server)
+                one.create("/e", flags=1)
+                one.call(ExistsRequest(f"/{number}", True))
+                one.call(CloseSession())
+
+        visit(200)
+        gc.collect()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        visit(100)
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        visit(10_000)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        statistics = server.statistics()
+        self.assertEqual((statistics.sessions, statistics.connections), (0, 0))
+        self.assertEqual((statistics.watches, statistics.ephemerals), (0, 0))
+        self.assertLess(after - before, 100_000)

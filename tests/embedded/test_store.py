@@ -1,0 +1,295 @@
+"""What is on the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import Caller, Multi, started
+from zkservice.embedded import ZooKeeperServer
+from zkservice.errors import DataDirectoryError
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
+from zkservice.wire.records import (
+    CloseSession,
+    ConnectResponse,
+    CreateContainerRequest,
+    CreateRequest,
+    CreateTTLRequest,
+    DeleteRequest,
+    ExistsRequest,
+    GetDataRequest,
+    SetACLRequest,
+    SetDataRequest,
+)
+
+OPEN = list(OPEN_ACL_UNSAFE)
+
+
+class StoreTestCase(SynchronousTestCase):
+    """A server with a data directory."""
+
+    @override
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()) / "data"
+        self.server, self.clock = started(data_dir=self.folder, tick_time=0.5)
+        self.addCleanup(lambda: self.server.stop())
+
+    def caller(self, session: ConnectResponse | None = None) -> tuple[Caller, ConnectResponse]:
+        """A client, with a new session or an old one."""
+        one = Patient(self.server, self)
+        if session is None:
+            return one, one.hello()
+        return one, one.hello(session_id=session.session_id, password=session.password)
+
+    def turn(self) -> None:
+        """One turn of the reactor."""
+        self.clock.advance(0)
+
+    def crash(self) -> None:
+        """The process is gone: what is on the disk is all there is."""
+        store = self.server._store
+        assert store is not None
+        store.close()
+        self.server._store = None
+        self.server._stop_ticking()
+        self.server, self.clock = started(self.clock, data_dir=self.folder, tick_time=0.5)
+
+    def image(self) -> dict[str, Any]:
+        """Everything about every node."""
+        return {
+            path: (node.data, node.acl, node.owner, node.stat(), set(node.children or ()))
+            for path, node in self.server.keeper.tree.nodes.items()
+        }
+
+
+class Patient(Caller):
+    """A client who waits for one turn of the reactor before reading."""
+
+    def __init__(self, server: ZooKeeperServer, test: StoreTestCase) -> None:
+        self._test = test
+        super().__init__(server)
+
+    @override
+    def send(self, data: bytes) -> None:
+        super().send(data)
+        self._test.turn()
+
+
+class StoreTests(StoreTestCase):
+    """What was acknowledged is there again."""
+
+    def test_everything(self) -> None:
+        """Data, lists, counters, containers, TTLs, ephemerals: all is as it was."""
+        one, _ = self.caller()
+        one.authenticate("digest", b"u:p")
+        one.call(SetDataRequest("/", b"root", -1))
+        for request in (
+            CreateRequest("/a", b"x", OPEN, 0),
+            CreateRequest("/a/null", None, OPEN, 0),
+            CreateRequest("/a/s-", b"", [ACL(31, Id("auth", ""))], 2),
+            CreateRequest("/e", b"", OPEN, 1),
+            CreateContainerRequest("/c", b"", OPEN, 4),
+            CreateTTLRequest("/t", b"", OPEN, 5, 5000),
+            SetDataRequest("/a", b"xyz", 0),
+            SetACLRequest("/a", list(READ_ACL_UNSAFE), -1),
+            CreateRequest("/gone", b"", OPEN, 0),
+            DeleteRequest("/gone", -1),
+            Multi(CreateRequest("/m", b"", OPEN, 0), CreateRequest("/m/n", b"", OPEN, 0)),
+            Multi(CreateRequest("/never", b"", OPEN, 0), DeleteRequest("/no", -1)),
+        ):
+            one.call(request)
+        before, zxid = self.image(), self.server.keeper.zxid
+        tree = self.server.keeper.tree
+        indexes = (tree.ephemerals, set(tree.mortal), tree.size)
+        self.crash()
+        self.assertEqual((self.image(), self.server.keeper.zxid), (before, zxid))
+        tree = self.server.keeper.tree
+        self.assertEqual((tree.ephemerals, set(tree.mortal), tree.size), indexes)
+        other, _ = self.caller()
+        self.assertEqual(other.create("/n").zxid, zxid + 2)
+
+    def test_special_nodes(self) -> None:
+        """Nodes that are always there keep what was done to them."""
+        one, _ = self.caller()
+        one.create("/zookeeper/quota/a", b"x")
+        one.call(SetDataRequest("/zookeeper", b"y", -1))
+        before = self.image()
+        self.crash()
+        self.assertEqual(self.image(), before)
+        self.assertIs(self.server.keeper.tree.nodes[""], self.server.keeper.tree.nodes["/"])
+
+    def test_session(self) -> None:
+        """A session outlives a restart that is shorter than its time-out."""
+        one, session = self.caller()
+        one.create("/e", flags=1)
+        self.crash()
+        self.clock.advance(3)
+        again, hello = self.caller(session)
+        self.assertEqual((hello.session_id, hello.password), (session.session_id, session.password))
+        self.assertEqual(again.call(ExistsRequest("/e", False)).err, 0)
+
+    def test_session_that_does_not_come_back(self) -> None:
+        """It has its whole time-out again, and then its ephemerals go, for good."""
+        one, _ = self.caller()
+        one.create("/e", flags=1)
+        self.crash()
+        self.clock.pump([0.5] * 11)
+        self.assertIn("/e", self.server.keeper.tree.nodes)
+        self.clock.pump([0.5] * 3)
+        self.assertNotIn("/e", self.server.keeper.tree.nodes)
+        self.crash()
+        self.assertNotIn("/e", self.server.keeper.tree.nodes)
+        self.assertEqual(self.server.statistics().sessions, 0)
+
+    def test_closed_session(self) -> None:
+        """It is over after a restart, too, and new ids are new."""
+        one, session = self.caller()
+        one.call(CloseSession())
+        self.crash()
+        other, hello = self.caller(session)
+        self.assertEqual((hello.session_id, other.connected), (0, False))
+        _, new = self.caller()
+        self.assertGreater(new.session_id, session.session_id)
+
+    def test_negotiated_again(self) -> None:
+        """The time-out that was negotiated last is the one that is kept."""
+        one, session = self.caller()
+        one.lose()
+        again = Patient(self.server, self)
+        again.hello(2000, session.session_id, session.password)
+        self.crash()
+        (kept,) = self.server.keeper.sessions
+        self.assertEqual(kept.timeout, 2.0)
+
+    def test_failed_write(self) -> None:
+        """A failed write took a number, and after a restart the number is still taken."""
+        one, _ = self.caller()
+        zxid = one.call(DeleteRequest("/no", -1)).zxid
+        self.crash()
+        self.assertEqual(self.server.keeper.zxid, zxid)
+
+    def test_stop(self) -> None:
+        """A stop in good order loses nothing either, not even what was just asked."""
+        one, _ = self.caller()
+        Caller.send(one, one.request(CreateRequest("/last", b"", OPEN, 0)))
+        self.successResultOf(self.server.stop())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.server.start()
+        self.assertIn("/last", self.server.keeper.tree.nodes)
+
+
+class OrderTests(StoreTestCase):
+    """Nobody hears of what is not on the disk."""
+
+    def on_disk(self, path: str) -> bool:
+        """Whether another look at the file finds a node."""
+        store = self.server._store
+        assert store is not None
+        found = store._database.execute("SELECT 1 FROM nodes WHERE path = ?", (path,)).fetchone()
+        return found is not None
+
+    def test_reply_waits(self) -> None:
+        """Neither the reply nor an event nor another's read leaves before the write."""
+        one, _ = self.caller()
+        watcher, _ = self.caller()
+        watcher.call(ExistsRequest("/a", True))
+        Caller.send(one, one.request(CreateRequest("/a", b"", OPEN, 0)))
+        read = watcher.request(GetDataRequest("/a", False))
+        Caller.send(watcher, read)
+        self.assertEqual((one.read(), watcher.read(), self.on_disk("/a")), (b"", b"", False))
+        self.turn()
+        self.assertTrue(self.on_disk("/a"))
+        self.assertEqual((len(one.frames()), len(watcher.frames())), (1, 2))
+
+    def test_one_write_for_all(self) -> None:
+        """What came in one turn of the reactor is written in one transaction."""
+        one, _ = self.caller()
+        store = self.server._store
+        assert store is not None
+        statements: list[str] = []
+        store._database.set_trace_callback(statements.append)
+        for number in range(5):
+            Caller.send(one, one.request(CreateRequest(f"/{number}", b"", OPEN, 0)))
+        self.turn()
+        self.assertEqual(statements.count("COMMIT"), 1)
+        self.assertEqual(len(one.frames()), 5)
+
+    def test_reads_do_not_write(self) -> None:
+        """Without a change nothing is written, and nothing waits."""
+        one, _ = self.caller()
+        store = self.server._store
+        assert store is not None
+        statements: list[str] = []
+        store._database.set_trace_callback(statements.append)
+        Caller.send(one, one.request(GetDataRequest("/", False)))
+        self.assertEqual((len(one.frames()), statements), (1, []))
+
+    def test_disk_trouble(self) -> None:
+        """What cannot be written is not said: all are hung up on; later it is written."""
+        one, session = self.caller()
+        store = self.server._store
+        assert store is not None
+        store._database.execute("PRAGMA query_only = 1")
+        with capturedLogs() as logs:
+            one.send(one.request(CreateRequest("/a", b"", OPEN, 0)))
+        self.assertEqual([log["log_level"] for log in logs], [LogLevel.critical])
+        self.assertEqual((one.read(), one.connected), (b"", False))
+        store._database.execute("PRAGMA query_only = 0")
+        self.caller(session)
+        self.caller()
+        self.crash()
+        self.assertIn("/a", self.server.keeper.tree.nodes)
+
+
+class DirectoryTests(SynchronousTestCase):
+    """Directories that cannot be used."""
+
+    def error(self, folder: Path) -> str:
+        """What a server says that is to use a directory."""
+        with self.assertRaises(DataDirectoryError) as caught:
+            started(data_dir=folder)
+        return str(caught.exception)
+
+    def test_in_use(self) -> None:
+        """Two servers cannot have the same."""
+        folder = Path(self.mktemp())
+        server, _ = started(data_dir=folder)
+        self.addCleanup(server.stop)
+        self.assertEqual(
+            self.error(folder),
+            f"cannot use the data directory {folder}: another process uses it",
+        )
+
+    def test_a_file(self) -> None:
+        """It has to be a directory."""
+        folder = Path(self.mktemp())
+        folder.write_text("")
+        self.assertIn("File exists", self.error(folder))
+
+    def test_not_ours(self) -> None:
+        """A database file that is none."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "zkservice.sqlite3").write_bytes(b"nonsense" * 1000)
+        self.assertIn("not a database", self.error(folder))
+
+    def test_newer(self) -> None:
+        """What a later version wrote is left alone."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        database = sqlite3.connect(folder / "zkservice.sqlite3")
+        database.execute("PRAGMA user_version = 77")
+        database.close()
+        self.assertIn("a newer version wrote it", self.error(folder))
+
+    def test_private(self) -> None:
+        """Others on the machine cannot read it."""
+        folder = Path(self.mktemp()) / "deep" / "data"
+        server, _ = started(data_dir=folder)
+        self.addCleanup(server.stop)
+        self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
