@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
@@ -17,7 +16,7 @@ from typing_extensions import override
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError
-from zkservice.service.listening import listening_address, open_port
+from zkservice.service.listening import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"
@@ -49,13 +48,9 @@ class Options(BaseOptions):
     def opt_listen(self, endpoint: str) -> None:
         """Listen at a Twisted server endpoint (repeatable) [default: tcp:2181 on loopback]."""
         try:
-            serverFromString(IReactorCore, endpoint)
-        except (ValueError, TypeError, LookupError, OSError) as error:
-            raise UsageError(
-                f"--listen {endpoint!r} is no Twisted server endpoint such as "
-                f"{DEFAULT_ENDPOINT!r}: {error}"
-            ) from None
-        self["listen"].append(endpoint)
+            self["listen"].append(check_endpoint(endpoint))
+        except ConfigurationError as error:
+            raise UsageError(f"--listen: {error}") from None
 
     opt_l = opt_listen
 

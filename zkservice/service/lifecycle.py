@@ -288,7 +288,8 @@ class ServeService(Service):
             answer["reason"] = self.registration.reason
         if self.client is not None:
             answer["session"] = self.client.state.name.lower()
-            answer["zookeeper"] = str(self.client.server)
+            answer["zookeeper"] = str(self.client.server) if self.client.server else None
+            answer["client"] = self.client.statistics()
         return answer
 
     # -- the way down --------------------------------------------------------------------
@@ -308,7 +309,8 @@ class ServeService(Service):
         registered = self._deregisters()
         if registered is not None:
             await self._bounded("deregistering", registered, DEREGISTER)
-            await self._bounded("", self._wait(config.drain_wait), config.drain_wait + 1)
+            heard = self._wait(config.drain_wait)
+            await self._bounded("waiting for clients to hear of it", heard, config.drain_wait + 1)
         for port in self.ports:
             accept_pending(port)
             await self._bounded("closing a port", maybeDeferred(port.stopListening), DEREGISTER)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
+    IReactorCore,
     IReadDescriptor,
 )
 from twisted.python.failure import Failure
@@ -49,6 +50,23 @@ class Door:
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # noqa: N802
         """Hand the connection to what is behind."""
         return None if self.opens_to is None else self.opens_to.buildProtocol(addr)
+
+
+def check_endpoint(text: str) -> str:
+    """Answer the text, which is a Twisted server endpoint string.
+
+    Raises:
+        ConfigurationError: it is none, or a file that it names cannot be used.
+    """
+    try:
+        # Parsing needs a reactor only as something to listen with later.
+        serverFromString(IReactorCore, text)
+    except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
+        raise ConfigurationError(
+            f"{text!r} is no Twisted server endpoint such as "
+            f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
+        ) from None
+    return text
 
 
 def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:

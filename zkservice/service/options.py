@@ -6,8 +6,6 @@ import json
 import os
 from typing import Any, ClassVar
 
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IReactorCore
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from typing_extensions import override
@@ -23,6 +21,7 @@ from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
 from zkservice.service.health import HealthSettings
 from zkservice.service.limits import limit_parameters, limits_from
+from zkservice.service.listening import check_endpoint
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
 from zkservice.web import Limits
 from zkservice.wire.hosts import parse_hosts
@@ -90,15 +89,7 @@ class Options(BaseOptions):
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen at a Twisted server endpoint (repeatable), instead of --host and --port."""
-        try:
-            # Parsing needs a reactor only as something to listen with later.
-            serverFromString(IReactorCore, endpoint)
-        except (ValueError, TypeError, LookupError, OSError) as error:
-            raise UsageError(
-                f"--listen {endpoint!r} is no Twisted server endpoint such as "
-                f"'tcp:8080:interface=127.0.0.1': {error}"
-            ) from None
-        self["listen"].append(endpoint)
+        self["listen"].append(_checked("--listen", check_endpoint, endpoint))
 
     def opt_advertise(self, address: str) -> None:
         """Register HOST:PORT (repeatable) instead of the addresses that are listened on."""
@@ -268,7 +259,7 @@ _POSITIVE = (
 def _checked(name: str, check: Any, value: str) -> str:
     try:
         check(value)
-    except (InvalidPathError, InvalidHostsError, AddressError) as error:
+    except (ConfigurationError, InvalidPathError, InvalidHostsError, AddressError) as error:
         raise UsageError(f"{name}: {error}") from None
     return value
 
