@@ -10,8 +10,7 @@ is returned::
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -29,7 +28,6 @@ from zkservice.errors import (
     InvalidPathError,
     LinkLoopError,
     NoNodeError,
-    TreeChangedError,
 )
 from zkservice.registry import RegisteringServer, Registration, register
 from zkservice.registry.addresses import parse_address as parse_addr
@@ -38,17 +36,8 @@ from zkservice.registry.lookup import look_up
 from zkservice.tree import Node, decode, encode, format_tree, parse_tree, resolve
 from zkservice.tree.model import SYMLINK
 from zkservice.tree.paths import join, name_problem, normalize, split
-from zkservice.tree.plan import Acl, Delete, Keep, Plan, Trim, Why
-from zkservice.tree.wording import describe_dry_run, describe_kept
-from zkservice.treesync import (
-    Outcome,
-    Progress,
-    carry_out,
-    make_delete_plan,
-    make_import_plan,
-    read_tree,
-    walk,
-)
+from zkservice.tree.plan import Acl, Delete, Plan, Trim
+from zkservice.treesync import Progress, Report, delete_tree, import_tree, read_named_tree, walk
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from zkservice.wire.records import Stat
 
@@ -78,27 +67,6 @@ FailedConnect = FailedConnectError
 #: Where ZooKeeper is when nobody says so.
 DEFAULT_CONNECTION_STRING: Final = "127.0.0.1:2181"
 CONNECTION_VARIABLE: Final = "ZC_ZK_CONNECTION_STRING"
-
-#: Attempts to delete a tree that others add to at the same time.
-ATTEMPTS: Final = 10
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a change of a tree did, or would do: lines for people, and the plan for programs.
-
-    ``outcome`` is None for a dry run.
-    """
-
-    lines: tuple[str, ...]
-    plan: Plan
-    outcome: Outcome | None = None
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.lines)
 
 
 def default_connection_string(environ: Mapping[str, str] = os.environ) -> str:
@@ -380,18 +348,17 @@ class ZooKeeper:
             PlanFailedError, NotAtomicError, RequestTooLargeError: as ``carry_out``.
         """
 
-        async def do() -> Report:
-            where = normalize(path)
-            tree = parse_tree(text, where) if isinstance(text, str) else text
-            plan = await make_import_plan(self.client, tree, where, acl=acl, trim=trim)
-            if dry_run:
-                return Report(tuple(describe_dry_run(plan)), plan)
-            outcome = await carry_out(
-                self.client, plan, atomic=atomic, progress=progress, should_stop=should_stop
-            )
-            return Report(tuple(describe_kept(plan)), plan, outcome)
-
-        return Deferred.fromCoroutine(do())
+        return import_tree(
+            self.client,
+            text,
+            path,
+            trim=trim,
+            acl=acl,
+            dry_run=dry_run,
+            atomic=atomic,
+            progress=progress,
+            should_stop=should_stop,
+        )
 
     def export_tree(
         self,
@@ -413,18 +380,8 @@ class ZooKeeper:
             NoNodeError: there is no such node.
         """
 
-        async def do() -> str:
-            tree = await self._read(path, ephemeral, progress)
-            return format_tree(named(tree, normalize(path), name))
-
-        return Deferred.fromCoroutine(do())
-
-    async def _read(self, path: str, ephemeral: bool, progress: Progress) -> Node:
-        where = normalize(path)
-        stored = await read_tree(self.client, where, progress=progress)
-        if where == "/":
-            stored.children.pop("zookeeper", None)
-        return stored.to_tree(ephemeral=ephemeral)
+        tree = read_named_tree(self.client, path, ephemeral=ephemeral, name=name, progress=progress)
+        return tree.addCallback(format_tree)
 
     def print_tree(self, path: str = "/") -> Deferred[str]:
         """A node and all below it as text, ephemeral nodes included."""
@@ -452,25 +409,14 @@ class ZooKeeper:
             TreeChangedError: others add nodes as fast as they are deleted.
         """
 
-        async def do() -> Report:
-            where = normalize(path)
-            for attempt in range(1, ATTEMPTS + 1):
-                plan = await make_delete_plan(self.client, where, force=force)
-                if ignore_if_ephemeral:
-                    plan = _without(plan, Keep(where, Why.EPHEMERAL))
-                if dry_run:
-                    return Report(tuple(describe_dry_run(plan)), plan)
-                await self._forget(plan)
-                try:
-                    outcome = await carry_out(self.client, plan)
-                except TreeChangedError:
-                    if attempt == ATTEMPTS:
-                        raise
-                else:
-                    break
-            return Report(tuple(describe_kept(plan)), plan, outcome)
-
-        return Deferred.fromCoroutine(do())
+        return delete_tree(
+            self.client,
+            path,
+            dry_run=dry_run,
+            force=force,
+            ignore_if_ephemeral=ignore_if_ephemeral,
+            before=self._forget,
+        )
 
     async def _forget(self, plan: Plan) -> None:
         """Unregister what was registered here and is going to be deleted."""
@@ -499,21 +445,6 @@ class ZooKeeper:
 ZK = ZooKeeper
 
 
-def named(tree: Node, path: str, name: str | None = None) -> Node:
-    """A tree whose top has a name of its own: the given one, or that of its path."""
-    top = name or split(path)[1]
-    if not top:
-        return tree
-    problem = name_problem(top)
-    if problem is not None:
-        raise InvalidPathError(top, problem)
-    return Node({}, {top: tree})
-
-
 async def _paths(nodes: AsyncIterator[tuple[str, list[str]]]) -> AsyncIterator[str]:
     async for path, _ in nodes:
         yield path
-
-
-def _without(plan: Plan, unwanted: Keep) -> Plan:
-    return Plan(tuple(change for change in plan.changes if change != unwanted))

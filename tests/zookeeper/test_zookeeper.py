@@ -30,28 +30,11 @@ TREE = """
 """
 
 METHODS = [
-    "connect",
-    "close",
-    "register",
-    "register_server",
-    "children",
-    "properties",
-    "get_properties",
-    "resolve",
-    "ln",
-    "import_tree",
-    "export_tree",
-    "print_tree",
-    "walk",
-    "delete_recursive",
-    "create_recursive",
-    "is_ephemeral",
-    "exists",
-    "create",
-    "delete",
-    "get",
-    "set",
-    "get_children",
+    *("connect", "close", "register", "register_server", "children"),
+    *("properties", "get_properties", "resolve", "ln", "import_tree"),
+    *("export_tree", "print_tree", "walk", "delete_recursive", "create_recursive"),
+    *("is_ephemeral", "exists", "create", "delete", "get"),
+    *("set", "get_children"),
 ]
 
 

@@ -6,14 +6,19 @@ come in, a bounded number at a time, and the server answers them in order.
 
 from zkservice.treesync.flow import Progress
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree, walk
+from zkservice.treesync.trees import Report, delete_tree, import_tree, read_named_tree
 from zkservice.treesync.writing import Outcome, carry_out
 
 __all__ = [
     "Outcome",
     "Progress",
+    "Report",
     "carry_out",
+    "delete_tree",
+    "import_tree",
     "make_delete_plan",
     "make_import_plan",
+    "read_named_tree",
     "read_tree",
     "walk",
 ]

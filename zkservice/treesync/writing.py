@@ -36,7 +36,7 @@ BATCHES: Final = 20
 Batch = tuple[Write, ...]
 
 
-def _never() -> bool:
+def never() -> bool:
     """A wish to stop that does not come."""
     return False
 
@@ -60,7 +60,7 @@ def carry_out(
     *,
     atomic: bool = False,
     progress: Progress = ignore,
-    should_stop: Callable[[], bool] = _never,
+    should_stop: Callable[[], bool] = never,
 ) -> Deferred[Outcome]:
     """Make the changes of a plan.
 

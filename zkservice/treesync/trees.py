@@ -1,0 +1,170 @@
+"""Whole trees, in and out: what a user asks for in one word."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import InvalidPathError, TreeChangedError
+from zkservice.tree.grammar import parse_tree
+from zkservice.tree.model import Node
+from zkservice.tree.paths import name_problem, normalize, split
+from zkservice.tree.plan import Acl, Keep, Plan, Trim, Why
+from zkservice.tree.wording import describe_dry_run, describe_kept
+from zkservice.treesync.flow import Progress, ignore
+from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree
+from zkservice.treesync.writing import Outcome, carry_out, never
+from zkservice.wire.acl import OPEN_ACL_UNSAFE
+
+#: Attempts to delete a tree that others add to at the same time.
+ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a change of a tree did, or would do: lines for people, and the plan for programs.
+
+    ``outcome`` is None for a dry run.
+    """
+
+    lines: tuple[str, ...]
+    plan: Plan
+    outcome: Outcome | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines)
+
+
+async def _nothing(plan: Plan) -> None:
+    """Nothing is to be done first."""
+
+
+def import_tree(
+    client: ZooKeeperClient,
+    text: str | Node,
+    path: str = "/",
+    *,
+    trim: Trim = None,
+    acl: Acl = OPEN_ACL_UNSAFE,
+    dry_run: bool = False,
+    atomic: bool = False,
+    progress: Progress = ignore,
+    should_stop: Callable[[], bool] = never,
+    before: Callable[[Plan], Awaitable[object]] = _nothing,
+) -> Deferred[Report]:
+    """Make the nodes below ``path`` those of a tree, in the tree language or as it is.
+
+    See ``make_import_plan`` and ``carry_out`` for the arguments; ``before`` is called
+    with the plan, and waited for, before it is carried out.
+
+    Fails with:
+        TreeSyntaxError: with line and column; nothing was changed.
+        Exception: what these two fail with.
+    """
+
+    async def do() -> Report:
+        where = normalize(path)
+        tree = parse_tree(text, where) if isinstance(text, str) else text
+        plan = await make_import_plan(client, tree, where, acl=acl, trim=trim)
+        if dry_run:
+            return Report(tuple(describe_dry_run(plan)), plan)
+        await before(plan)
+        outcome = await carry_out(
+            client, plan, atomic=atomic, progress=progress, should_stop=should_stop
+        )
+        return Report(tuple(describe_kept(plan)), plan, outcome)
+
+    return Deferred.fromCoroutine(do())
+
+
+def read_named_tree(
+    client: ZooKeeperClient,
+    path: str = "/",
+    *,
+    ephemeral: bool = False,
+    name: str | None = None,
+    progress: Progress = ignore,
+) -> Deferred[Node]:
+    """A node and all below it, as a tree that can be written or imported elsewhere.
+
+    The node at ``path`` is below the tree's root, under ``name`` or its own name; but
+    ``/``, without a name, is the root itself, and ``/zookeeper`` is left out.
+
+    Fails with:
+        NoNodeError: there is no such node.
+    """
+
+    async def do() -> Node:
+        where = normalize(path)
+        problem = name_problem(name) if name else None
+        if problem is not None:
+            raise InvalidPathError(name, problem)
+        stored = await read_tree(client, where, progress=progress)
+        if where == "/":
+            stored.children.pop("zookeeper", None)
+        tree, top = stored.to_tree(ephemeral=ephemeral), name or split(where)[1]
+        return Node({}, {top: tree}) if top else tree
+
+    return Deferred.fromCoroutine(do())
+
+
+def delete_tree(
+    client: ZooKeeperClient,
+    path: str,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    ignore_if_ephemeral: bool = False,
+    progress: Progress = ignore,
+    should_stop: Callable[[], bool] = never,
+    before: Callable[[Plan], Awaitable[object]] = _nothing,
+) -> Deferred[Report]:
+    """Delete a node and all below it, except for what is ephemeral, or above such.
+
+    What others change meanwhile is looked at again, and then deleted, too.
+
+    Args:
+        client: connected.
+        path: the node; not the root.
+        dry_run: only find out what would be done.
+        force: delete ephemeral nodes, too.
+        ignore_if_ephemeral: no word of the node itself, should it be ephemeral.
+        progress: told how many changes are made, and of how many.
+        should_stop: asked before each change; True stops.
+        before: called with each plan, and waited for, before it is carried out.
+
+    Fails with:
+        NoNodeError: there is no such node.
+        InvalidPathError: it is the root.
+        TreeChangedError: others add nodes as fast as they are deleted.
+    """
+
+    async def do() -> Report:
+        where = normalize(path)
+        for attempt in range(1, ATTEMPTS + 1):
+            plan = await make_delete_plan(client, where, force=force)
+            if ignore_if_ephemeral:
+                plan = _without(plan, Keep(where, Why.EPHEMERAL))
+            if dry_run:
+                return Report(tuple(describe_dry_run(plan)), plan)
+            await before(plan)
+            try:
+                outcome = await carry_out(client, plan, progress=progress, should_stop=should_stop)
+                break
+            except TreeChangedError:
+                if attempt == ATTEMPTS:
+                    raise
+        return Report(tuple(describe_kept(plan)), plan, outcome)
+
+    return Deferred.fromCoroutine(do())
+
+
+def _without(plan: Plan, unwanted: Keep) -> Plan:
+    return Plan(tuple(change for change in plan.changes if change != unwanted))
