@@ -37,6 +37,12 @@ _PING: Final = frame(encode(RequestHeader(Xid.PING, OpCode.PING)))
 #: Bytes handed to the transport in one go; it says afterwards whether it wants more.
 _WRITE_SIZE: Final = 0x40000
 
+# A server writes each reply by itself.  Reading them one by one would cost more than they
+# are worth, so when more than so many are due, and few bytes came, we let some gather.
+_MANY: Final = 100
+_MUCH: Final = 0x4000  # bytes
+_REST: Final = 0.0005  # seconds
+
 # ClientCnxn: a silence of 2/3 of the session's time-out is a dead connection; one ping
 # every third keeps a living one from being silent.
 _PING_AFTER: Final = 1 / 3
@@ -92,6 +98,8 @@ class Connection(Receiver):
         self._paused = False
         self._gone = False
         self.heard = self._spoke = reactor.seconds()
+        self._came = 0  # bytes in this turn
+        self._rest: IDelayedCall | None = None
         self._beat: IDelayedCall | None = None
         self._beat_due = 0.0
         protocol.receiver = self
@@ -167,13 +175,17 @@ class Connection(Receiver):
     # -- in -------------------------------------------------------------------------
 
     @override
-    def turn_began(self) -> None:
+    def turn_began(self, size: int) -> None:
         self._awake = True  # whatever is asked for while we read goes out afterwards
+        self._came = size
         self.heard = self._reactor.seconds()
 
     @override
     def turn_ended(self) -> None:
         self._flush()
+        if self._came < _MUCH and len(self.pending) > _MANY:
+            self._protocol.rest()
+            self._rest = self._reactor.callLater(_REST, self._protocol.read_on)
 
     @override
     def frame_received(self, payload: bytes) -> None:
@@ -290,6 +302,8 @@ class Connection(Receiver):
     def connection_lost(self, reason: Failure) -> None:
         self._gone = True
         self._stop_beat()
+        if self._rest is not None and self._rest.active():
+            self._rest.cancel()
         self.lost(reason)
         self.fail_pending(ConnectionLossError)
         self.ended.callback(None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ITCPTransport, IWriteDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,8 +22,8 @@ class Receiver:
     def frame_received(self, payload: bytes) -> None:
         """One whole frame, without its length."""
 
-    def turn_began(self) -> None:
-        """Bytes have come; frames may follow."""
+    def turn_began(self, size: int) -> None:
+        """So many bytes have come; frames may follow."""
 
     def turn_ended(self) -> None:
         """All frames that were in these bytes have been received."""
@@ -47,12 +48,14 @@ class ZooKeeperProtocol(Protocol):
         self._framer = Framer(limit)
         self._gone = False
         self._hung_up = False
+        self._push: Callable[[], object] | None = None
 
     @override
     def connectionMade(self) -> None:
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+        if IWriteDescriptor.providedBy(self.transport):
+            self._push = self.transport.doWrite
         # We never stop on our own account, so this only tells us of the transport's room.
         self.transport.registerProducer(self, True)
 
@@ -61,7 +64,7 @@ class ZooKeeperProtocol(Protocol):
         if self._hung_up:
             return
         receiver = self.receiver
-        receiver.turn_began()
+        receiver.turn_began(len(data))
         try:
             for payload in self._framer.feed(data):
                 self.receiver.frame_received(payload)
@@ -88,12 +91,28 @@ class ZooKeeperProtocol(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; they are dropped once the connection is gone."""
-        if not self._gone:
+        if not self._hung_up:
             self.transport.write(data)
+            if self._push is not None:
+                # Not to wait until the reactor has asked the kernel whether we may makes a
+                # request and its answer one of two rounds of the reactor, not one of three.
+                # What cannot be sent now the transport sends later; an error it meets again.
+                self._push()
+
+    def rest(self) -> None:
+        """Read nothing for a while."""
+        if not self._hung_up:
+            self.transport.pauseProducing()
+
+    def read_on(self) -> None:
+        """Read again."""
+        if not self._hung_up:
+            self.transport.resumeProducing()
 
     def lose(self) -> None:
         """Close the connection when what was written has been sent."""
-        if not self._gone:
+        if not self._hung_up:
+            self._push = None
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 

@@ -151,12 +151,36 @@ Bool = Annotated[bool, BOOL]
 #: Bytes, or None: no data is not the same as empty data.
 Buffer = Annotated[bytes | None, Codec(_put_buffer, _get_buffer)]
 #: Text; null is refused.
-UString = Annotated[str, Codec(_put_ustring, _get_ustring)]
+USTRING: Final[Codec[str]] = Codec(_put_ustring, _get_ustring)
+UString = Annotated[str, USTRING]
 #: Text; null reads as empty, since kazoo writes every empty string as null.
 LenientUString = Annotated[str, Codec(_put_ustring, _get_lenient_ustring)]
 NullableUString = Annotated[str | None, Codec(_put_nullable_ustring, _get_nullable_ustring)]
 #: A last byte that old programs leave out (None): ``readOnly`` of the handshake.
 TrailingBool = Annotated[bool | None, Codec(_put_trailing_bool, _get_trailing_bool)]
+
+
+def _get_ustrings(data: bytes, offset: int) -> tuple[list[str] | None, int]:
+    """A vector of strings, in one loop: a list of children has many."""
+    count, offset = _get_length(data, offset)
+    if count == NULL:
+        return None, offset
+    texts: list[str] = []
+    unpack_from, end = _LENGTH.unpack_from, len(data)
+    for _ in range(count):
+        start = offset + 4
+        if start > end:
+            raise ProtocolError(None, f"a length is due at {offset} of {end} bytes")
+        (size,) = unpack_from(data, offset)
+        offset = start + size
+        if size < 0 or offset > end:
+            raise ProtocolError(None, f"a string of {size} bytes with {end - start} left")
+        raw = data[start:offset]
+        try:
+            texts.append(raw.decode())
+        except UnicodeDecodeError:
+            texts.append(_text(raw))
+    return texts, offset
 
 
 def vector(element: Codec[T]) -> Codec[list[T] | None]:
@@ -183,7 +207,7 @@ def vector(element: Codec[T]) -> Codec[list[T] | None]:
             values.append(value)
         return values, offset
 
-    return Codec(put, get)
+    return Codec(put, _get_ustrings if element is USTRING else get)  # type: ignore[arg-type]
 
 
 def not_null(codec: Codec[T | None]) -> Codec[T]:
