@@ -411,6 +411,20 @@ class ClientGoneError(HTTPError):
     """The client has left; nobody waits for the rest of this response."""
 
 
+class ViewError(HTTPError):
+    """A view answers with something else than its text.
+
+    ``status`` is like ``404 Not Found``, ``message`` the text to show, ``headers`` are
+    added to the response.
+    """
+
+    def __init__(
+        self, status: str, message: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(status, message)
+        self.status, self.message, self.headers = status, message, headers
+
+
 # -- The tree language ---------------------------------------------------------
 
 
