@@ -167,6 +167,7 @@ def _get_ustrings(data: bytes, offset: int) -> tuple[list[str] | None, int]:
         return None, offset
     texts: list[str] = []
     unpack_from, end = _LENGTH.unpack_from, len(data)
+    plain = data.decode("latin-1")  # a character for a byte: right wherever it is ASCII
     for _ in range(count):
         start = offset + 4
         if start > end:
@@ -175,11 +176,8 @@ def _get_ustrings(data: bytes, offset: int) -> tuple[list[str] | None, int]:
         offset = start + size
         if size < 0 or offset > end:
             raise ProtocolError(None, f"a string of {size} bytes with {end - start} left")
-        raw = data[start:offset]
-        try:
-            texts.append(raw.decode())
-        except UnicodeDecodeError:
-            texts.append(_text(raw))
+        text = plain[start:offset]
+        texts.append(text if text.isascii() else _text(data[start:offset]))
     return texts, offset
 
 
