@@ -525,6 +525,12 @@ class AddressError(ValueError):
     """The text is no ``host:port``."""
 
 
+class NobodyRegisteredError(ZooKeeperError):
+    """There is no address below the znode."""
+
+    summary = "nobody is registered here"
+
+
 class UnregisteredError(ZooKeeperError):
     """The registration was withdrawn while somebody waited for it."""
 

@@ -1,0 +1,126 @@
+r"""Tests for `zkservice.registry.endpoints`, through Twisted's own parsers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251 - loopback connections
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.wire import Echo
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    AddressError,
+    InvalidHostsError,
+    InvalidPathError,
+    NobodyRegisteredError,
+)
+from zkservice.testing import EmbeddedZooKeeper
+
+
+class Said(Protocol):
+    """Says hello, and hears what comes back."""
+
+    def __init__(self) -> None:
+        self.heard: Deferred[bytes] = Deferred()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """The echo."""
+        self.heard.callback(data)
+
+
+class EndpointTests(TestCase):
+    """Descriptions, as users write them."""
+
+    timeout = 15
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        """A ZooKeeper, and a client that looks on."""
+        self.server = EmbeddedZooKeeper()
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        self.servers = quoteStringArgument(self.server.connection_string)
+        self.client = ZooKeeperClient(self.server.connection_string)
+        self.addCleanup(self.client.close)
+        await self.client.connect(5.0)
+
+    async def test_listen_connect_stop(self) -> None:
+        """Who listens is registered, is found, and is gone when it stops."""
+        await self.check(quoteStringArgument("tcp:0:interface=127.0.0.1"))
+
+    async def test_unescaped(self) -> None:
+        """A description that was not escaped is understood as well, where it is clear."""
+        await self.check("tcp:0:interface=127.0.0.1")
+
+    async def check(self, inner: str) -> None:
+        """Listen, connect, stop."""
+        listening = serverFromString(reactor, f"zk:/svc:servers={self.servers}:{inner}")
+        port = await listening.listen(Factory.forProtocol(Echo))
+        self.assertEqual(
+            await self.client.get_children("/svc"), [f"127.0.0.1:{port.getHost().port}"]
+        )
+        connecting = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
+        said = await connecting.connect(Factory.forProtocol(Said))
+        said.transport.write(b"hello")
+        self.assertEqual(await said.heard, b"hello")
+        said.transport.abortConnection()
+        await port.stopListening()
+        self.assertEqual(await self.client.get_children("/svc"), [])
+
+    async def test_the_dead_are_passed_over(self) -> None:
+        """An address that lets nobody in is not the last word."""
+        plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port: Any = await plain.listen(Factory.forProtocol(Echo))
+        self.addCleanup(port.stopListening)
+        dead: Any = await plain.listen(Factory.forProtocol(Echo))
+        addresses = [f"127.0.0.1:{dead.getHost().port}", f"127.0.0.1:{port.getHost().port}"]
+        await dead.stopListening()
+        await self.client.ensure_path("/svc")
+        for name in (*addresses, "no-address"):
+            await self.client.create(f"/svc/{name}", ephemeral=True)
+        for _ in range(6):
+            connecting = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
+            said = await connecting.connect(Factory.forProtocol(Said))
+            said.transport.abortConnection()
+
+    async def test_nobody(self) -> None:
+        """An empty znode and a missing one are the same: nobody is there."""
+        await self.client.create("/empty")
+        for path in ("/empty", "/missing"):
+            with self.assertRaises(NobodyRegisteredError):
+                await clientFromString(reactor, f"zk:{path}:servers={self.servers}").connect(
+                    Factory.forProtocol(Said)
+                )
+
+    async def test_no_address(self) -> None:
+        """What nobody can connect to is not registered, and not left open."""
+        inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
+        with self.assertRaises(AddressError):
+            await serverFromString(reactor, f"zk:/svc:{inner}:servers={self.servers}").listen(
+                Factory.forProtocol(Echo)
+            )
+
+    def test_environment(self) -> None:
+        """The connection string may be the environment's; without any it is an error."""
+        self.patch(os, "environ", {"ZC_ZK_CONNECTION_STRING": "h:1"})
+        clientFromString(reactor, "zk:/svc")
+        self.patch(os, "environ", {})
+        with self.assertRaises(ValueError) as caught:
+            clientFromString(reactor, "zk:/svc")
+        self.assertIn("servers=", str(caught.exception))
+
+    def test_refusals(self) -> None:
+        """Bad paths, bad servers and missing descriptions are refused at once."""
+        with self.assertRaises(InvalidPathError):
+            clientFromString(reactor, "zk:svc:servers=h")
+        with self.assertRaises(InvalidHostsError):
+            clientFromString(reactor, "zk:/svc:servers=h\\:x")
+        with self.assertRaises(ValueError) as caught:
+            serverFromString(reactor, "zk:/svc:servers=h")
+        self.assertIn("what to listen on", str(caught.exception))

@@ -1,0 +1,5 @@
+"""The ``zk:`` endpoint strings; see `zkservice.registry.endpoints`."""
+
+from zkservice.registry.endpoints import EndpointParser
+
+zk = EndpointParser()
