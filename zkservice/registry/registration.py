@@ -254,6 +254,7 @@ class Registration:
 
     def _bug(self, failure: Failure) -> None:
         self._working = False
+        self._failures += 1
         self._log.failure("the registration of {path} failed", failure, path=self.path)
         self._retry_later()
 
