@@ -66,6 +66,19 @@ def parse_tree(text: str, at: str = "/") -> Node:
     return parser.root
 
 
+def parse_member(text: str) -> tuple[str, Value]:
+    """The stored name and the value of one line: ``a = 1``, ``l -> /b``, ``p => /b q``.
+
+    Raises:
+        TreeSyntaxError: with the column.
+    """
+    line = _Line(1, "", text.strip())
+    match = _MEMBER.match(line.text)
+    if match is None or line.text.startswith(("/", "#")):
+        raise line.error("write NAME=LITERAL, NAME->PATH or NAME=>PATH")
+    return _member(line, match)
+
+
 class _Line(NamedTuple):
     number: int
     indent: str

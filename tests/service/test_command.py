@@ -1,0 +1,570 @@
+"""Tests of the command line: ``zkservice`` and the four scripts of the predecessor."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+from unittest import skipIf
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.procutils import which
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.treesync.base import ServerTestCase
+from tests.treesync.test_reading import wide
+from zkservice.service import command_scripts
+from zkservice.service.command import make_parser, run_command
+from zkservice.service.command_context import Context, Exit
+from zkservice.service.command_terminal import Terminal
+from zkservice.tree import format_tree, parse_tree
+from zkservice.treesync import read_tree
+
+TREE = "/a : t\n  x = 1\n  /b\n    /c\n/d\n  l -> /a/b\n"
+
+
+class Screen(io.StringIO):
+    """A stream that may claim to be a terminal."""
+
+    tty = False
+
+    @override
+    def isatty(self) -> bool:
+        return self.tty
+
+
+class Result:
+    """What a command said."""
+
+    def __init__(self, code: Exit, terminal: Terminal) -> None:
+        self.code = code
+        self.out = terminal.stdout.getvalue()  # type: ignore[attr-defined]
+        self.err = terminal.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+class CommandTestCase(ServerTestCase):
+    """Commands, run in this process."""
+
+    async def run_(self, *words: str, stdin: str = "", tty: bool = False, **environ: str) -> Result:
+        """Run ``zkservice`` with these words; HOSTS stands for the server."""
+        hosts = self.zookeeper.connection_string
+        options = make_parser().parse_args([hosts if word == "HOSTS" else word for word in words])
+        streams = Screen(stdin), Screen(), Screen()
+        for stream in streams:
+            stream.tty = tty
+        terminal = Terminal(*streams, environ=environ, json=options.json, quiet=options.quiet)
+        self.context = Context(reactor, terminal, options)
+        return Result(await run_command(self.context), terminal)
+
+    def file(self, text: str) -> str:
+        """A file with a text."""
+        name = self.mktemp()
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+        return str(name)
+
+
+class TreeCommandTests(CommandTestCase):
+    """export, import, walk, rm, ln, set-property."""
+
+    async def test_import_and_export(self) -> None:
+        """A tree goes in and comes out, from and to files and streams."""
+        result = await self.run_("import", "HOSTS", stdin=TREE)
+        self.assertEqual((result.code, result.out), (Exit.DONE, ""))
+        self.assertRegex(result.err, r"imported <stdin> into /: 4 created in 0\.\d s\n")
+        result = await self.run_("export", "HOSTS")
+        self.assertEqual((result.out, result.err), (TREE, ""))
+        name = self.mktemp()
+        result = await self.run_("export", "HOSTS", "/a", "-o", name, "--name", "z")
+        self.assertEqual((result.out, result.err), ("", f"exported 3 nodes to {name}\n"))
+        with open(name) as file:
+            self.assertEqual(file.read(), "/z : t\n  x = 1\n  /b\n    /c\n")
+        result = await self.run_("import", "HOSTS", name, "/d")
+        self.assertIn("3 created", result.err)
+        result = await self.run_("walk", "HOSTS", "/d")
+        self.assertEqual(result.out, "/d\n/d/z\n/d/z/b\n/d/z/b/c\n")
+
+    async def test_again(self) -> None:
+        """What is there already is not written, and the summary says so."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        before = await read_tree(self.client)
+        result = await self.run_("import", "HOSTS", "-", stdin=TREE)
+        self.assertIn("nothing to change", result.err)
+        self.assertEqual(await read_tree(self.client), before)
+
+    async def test_dry_run_and_trim(self) -> None:
+        """A dry run says what would be done, in the predecessor's words; --no-trim nothing."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        new = "/a : t\n  x = 2\n  /n\n"
+        result = await self.run_("import", "-d", "HOSTS", stdin=new)
+        self.assertEqual(
+            result.out, "/a x change from 1 to 2\nextra path not trimmed: /a/b\nadd /a/n\n"
+        )
+        self.assertIn("nothing was changed", result.err)
+        result = await self.run_("import", "-dt", "HOSTS", stdin=new)
+        self.assertIn("would delete /a/b/c.\nwould delete /a/b.\n", result.out)
+        result = await self.run_("import", "-d", "--no-trim", "HOSTS", stdin=new)
+        self.assertNotIn("/a/b", result.out)
+        result = await self.run_("import", "-t", "--atomic", "HOSTS", stdin=new)
+        self.assertIn("1 created, 1 changed, 2 deleted", result.err)
+        self.assertEqual((await self.tree()).children["a"], parse_tree(new).children["a"])
+
+    async def test_permissions(self) -> None:
+        """What everybody may do is a number, or an ACL."""
+        await self.run_("import", "HOSTS", "-p", "15", stdin="/a\n")
+        self.assertEqual((await self.client.get_acl("/a"))[0][0].perms, 15)
+        await self.run_("import", "HOSTS", "--acl", "world:anyone:ra", stdin="/b\n")
+        self.assertEqual((await self.client.get_acl("/b"))[0][0].perms, 17)
+
+    async def test_confirmation(self) -> None:
+        """On a terminal a trim is confirmed; in a script, or with --yes, it is not."""
+        for answer, yes, tty, left in (
+            (b"n\n", (), True, ["b"]),
+            (b"", (), True, ["b"]),
+            (b"YES\n", (), True, []),
+            (b"", ("--yes",), True, []),
+            (b"", (), False, []),
+        ):
+            await self.put("/a\n  /b\n")
+            self.answer(answer)
+            name = self.file("/a\n")
+            result = await self.run_("import", "-t", *yes, "HOSTS", name, tty=tty, NO_COLOR="")
+            self.assertEqual(await self.client.get_children("/a"), left, answer)
+            self.assertEqual("Delete 1 node? [y/N]" in result.err, tty and not yes)
+            self.assertEqual(result.code, Exit.FAILED if left else Exit.DONE)
+
+    def answer(self, typed: bytes) -> None:
+        """What the user types."""
+        ours, theirs = os.pipe()
+        os.write(theirs, typed)
+        os.close(theirs)
+        self.addCleanup(os.close, ours)
+        self.patch(Screen, "fileno", lambda screen: ours)
+
+    async def test_stopped(self) -> None:
+        """Ctrl-C in the middle of an import leaves a tree, and says how much was done."""
+        name = self.file(format_tree(wide(3000)))
+        stopping = self.run_("import", "HOSTS", name)
+        importing: Deferred[Result] = Deferred.fromCoroutine(stopping)
+        while not self.context.writing:
+            await deferLater(reactor, 0)
+        self.context.stopping = True
+        result = await importing
+        self.assertEqual(result.code, Exit.STOPPED)
+        self.assertRegex(result.err, r"stopped: [\d,]+ of 3,030 changes were made")
+        result = await self.run_("import", "HOSTS", name)
+        self.assertEqual(await self.tree(), wide(3000))
+
+    async def test_mistakes(self) -> None:
+        """Mistakes are told with file, line and column, and change nothing."""
+        before = await read_tree(self.client)
+        name = self.file("/good\n/bad\n  x = y\n")
+        result = await self.run_("import", "HOSTS", name)
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertEqual(
+            result.err,
+            f"zkservice: {name}:3:7: y is no literal; a string needs quotes: 'x = y'\n",
+        )
+        self.assertEqual(await read_tree(self.client), before)
+        for words, said in (
+            (("import", "HOSTS", "/no/such/file"), "/no/such/file: No such file or directory"),
+            (("import", "HOSTS", "-", "/nowhere"), "/nowhere: the znode does not exist"),
+            (("export", "HOSTS", "/nowhere"), "/nowhere: the znode does not exist"),
+            (("export", "HOSTS", "-o", "/no/such/file"), "/no/such/file: No such file"),
+            (("rm", "-r", "HOSTS", "/"), "the root cannot be deleted"),
+            (("ln", "HOSTS", "/x", "/nowhere/l"), "/nowhere: the znode does not exist"),
+            (("export", "HOSTS", "--auth", "digest"), "write SCHEME:FILE"),
+        ):
+            result = await self.run_(*words, stdin="/a\n")
+            self.assertEqual(result.code, Exit.FAILED, words)
+            self.assertIn(said, result.err)
+            self.assertEqual(result.err.count("\n"), 1, result.err)
+        result = await self.run_("export", "no port here:x")
+        self.assertEqual(result.code, Exit.USAGE)
+
+    async def test_latin_1(self) -> None:
+        """A file that is no UTF-8 is told as such."""
+        name = self.mktemp()
+        with open(name, "wb") as file:
+            file.write(b"/caf\xe9\n")
+        result = await self.run_("validate", name)
+        self.assertIn(f"{name}: byte 4 is no UTF-8", result.err)
+
+    async def test_unreachable(self) -> None:
+        """No ZooKeeper is one line, within the time-out."""
+        self.zookeeper.refuse = True
+        began = time.monotonic()
+        result = await self.run_("export", "HOSTS", "--timeout", "0.3")
+        self.assertEqual(result.code, Exit.UNREACHABLE)
+        self.assertEqual(result.err.count("\n"), 1)
+        self.assertIn("Can't connect to ZooKeeper at '127.0.0.1:", result.err)
+        self.assertLess(time.monotonic() - began, 3)
+
+    async def test_changed_meanwhile(self) -> None:
+        """A node that others change meanwhile has an exit code of its own."""
+        await self.put("/a\n  x = 1\n")
+        await self.client.create("/a/b")
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        self.patch(Screen, "fileno", lambda screen: ours)
+        name = self.file("/a\n  x = 2\n")
+        importing = Deferred.fromCoroutine(self.run_("import", "-t", "HOSTS", name, tty=True))
+        while "Delete" not in self.context.terminal.stderr.getvalue():  # type: ignore[attr-defined]
+            await deferLater(reactor, 0)
+        await self.client.set("/a", b"theirs")
+        os.write(theirs, b"y\n")
+        os.close(theirs)
+        result = await importing
+        self.assertEqual(result.code, Exit.CHANGED)
+        self.assertIn("/a: somebody else changed the node meanwhile", result.err)
+        self.assertEqual((await self.client.get("/a"))[0], b"theirs")
+
+    async def test_set_property(self) -> None:
+        """Properties and links are set; the others stay."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        result = await self.run_(
+            "set-property", "HOSTS", "/d/l", "n=4", "s='a = b'", "u=u'\xe9'", "m->../c", "q=>/a x"
+        )
+        self.assertEqual(result.err, "set m ->, n, q =>, s, u of /a/b\n")
+        properties = {"n": 4, "s": "a = b", "u": "\xe9", "m ->": "../c", "q =>": "/a x"}
+        self.assertEqual((await self.tree()).children["a"].children["b"].properties, properties)
+        result = await self.run_("set-property", "HOSTS", "/d", "n=1", "--json")
+        self.assertEqual(json.loads(result.out), {"l ->": "/a/b", "n": 1})
+
+    async def test_bug_1_set_property_runs_no_code(self) -> None:
+        """What is no literal is refused, and nothing is set."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        before = await read_tree(self.client)
+        result = await self.run_(
+            "set-property", "HOSTS", "/a", "x=2", "y=__import__('os').getpid()"
+        )
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("y=__import__('os').getpid(): code is not evaluated", result.err)
+        self.assertEqual(await read_tree(self.client), before)
+
+    async def test_rm(self) -> None:
+        """One node goes; with -r, all below it."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        result = await self.run_("rm", "HOSTS", "/a")
+        self.assertEqual((result.code, "use -r" in result.err), (Exit.FAILED, True))
+        result = await self.run_("rm", "-rn", "HOSTS", "/a")
+        self.assertEqual(result.out, "would delete /a/b/c.\nwould delete /a/b.\nwould delete /a.\n")
+        await self.client.create("/a/b/e", ephemeral=True)
+        result = await self.run_("rm", "-r", "HOSTS", "/a")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("Not deleting /a/b/e because it's ephemeral.\n", result.out)
+        result = await self.run_("rm", "-r", "--force", "HOSTS", "/a")
+        self.assertEqual(result.code, Exit.DONE)
+        result = await self.run_("rm", "HOSTS", "/d")
+        self.assertEqual((await self.run_("walk", "HOSTS")).out, "/\n")
+
+    async def test_ln(self) -> None:
+        """Links are made."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        result = await self.run_("ln", "HOSTS", "../d", "/a/m")
+        self.assertEqual(result.err, "/a/m -> ../d\n")
+        self.assertIn("  m -> ../d\n", (await self.run_("export", "HOSTS")).out)
+
+    async def test_json(self) -> None:
+        """Programs get JSON."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        result = await self.run_("export", "--json", "HOSTS", "/a")
+        self.assertEqual(
+            json.loads(result.out),
+            {"/": {}, "/a": {"type": "t", "x": 1}, "/a/b": {}, "/a/b/c": {}},
+        )
+        result = await self.run_("walk", "--json", "HOSTS", "/d")
+        self.assertEqual(json.loads(result.out), ["/d"])
+        result = await self.run_("import", "--json", "-dt", "HOSTS", stdin="/a\n")
+        told = json.loads(result.out)
+        self.assertEqual(told["total"], 3)
+        self.assertEqual(told["changes"][0]["new"], {})
+        self.assertEqual(told["changes"][1], {"change": "delete", "path": "/a/b/c"})
+
+    async def test_hosts_from_the_environment(self) -> None:
+        """A dash stands for the environment's connection string."""
+        hosts = self.zookeeper.connection_string
+        result = await self.run_("walk", "-", ZC_ZK_CONNECTION_STRING=hosts)
+        self.assertEqual(result.out, "/\n")
+
+    async def test_colours(self) -> None:
+        """Colours are for terminals of people who want them."""
+        await self.run_("import", "HOSTS", stdin="/a\n  /b\n")
+        words = ("import", "-dt", "--yes", "HOSTS", "-")
+        result = await self.run_(*words, stdin="/a\n  /n\n", tty=True)
+        self.assertIn("\x1b[31mwould delete /a/b.\x1b[0m\n\x1b[32madd /a/n\x1b[0m\n", result.out)
+        for options in ({"tty": True, "NO_COLOR": "1"}, {"tty": False}):
+            result = await self.run_(*words, stdin="/a\n  /n\n", **options)
+            self.assertNotIn("\x1b", result.out)
+
+
+class ValidateTests(CommandTestCase):
+    """validate."""
+
+    async def test_good(self) -> None:
+        """A good tree is counted."""
+        result = await self.run_("validate", stdin=TREE)
+        self.assertEqual((result.code, result.err), (Exit.DONE, "<stdin>: 4 nodes, no mistakes\n"))
+
+    async def test_bad(self) -> None:
+        """A bad one is told with line and column."""
+        result = await self.run_("validate", "-", stdin="/a\n  /b\n /c\n")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertTrue(result.err.startswith("zkservice: <stdin>:3:2: Invalid indentation"))
+
+    async def test_place(self) -> None:
+        """Loops are found where the tree is going to be."""
+        text = "/a\n  l -> /x/a/l\n"
+        self.assertEqual((await self.run_("validate", stdin=text)).code, Exit.DONE)
+        self.assertEqual((await self.run_("validate", "--at", "/x", stdin=text)).code, Exit.FAILED)
+
+
+class GraphTests(CommandTestCase):
+    """graph."""
+
+    TREE = "/a\n  /providers\n/b\n  uses -> /a/providers\n"
+
+    async def test_text(self) -> None:
+        """A file's or a server's graph, as text."""
+        dot = 'digraph g {\n  "/b" -> "/a";\n}\n'
+        self.assertEqual((await self.run_("graph", stdin=self.TREE)).out, dot)
+        self.assertEqual((await self.run_("graph", self.file(self.TREE))).out, dot)
+        await self.put(self.TREE)
+        self.assertEqual((await self.run_("graph", "HOSTS", "/")).out, dot)
+        name = self.mktemp() + ".dot"
+        await self.run_("graph", "HOSTS", "/", "-o", name)
+        with open(name) as file:
+            self.assertEqual(file.read(), dot)
+        result = await self.run_("graph", "--json", stdin=self.TREE)
+        self.assertEqual(json.loads(result.out), [["/b", "/a"]])
+
+    @skipIf(not which("dot"), "Graphviz is not installed")
+    async def test_picture(self) -> None:
+        """Graphviz draws."""
+        name = self.mktemp() + ".svg"
+        result = await self.run_("graph", "-o", name, stdin=self.TREE, PATH=os.environ["PATH"])
+        self.assertEqual(result.err, f"drew 1 link to {name}\n")
+        with open(name) as file:
+            self.assertIn("</svg>", file.read())
+
+    async def test_no_graphviz(self) -> None:
+        """Without Graphviz the user is told what to do."""
+        result = await self.run_("graph", "-o", "x.svg", stdin=self.TREE, PATH="/nowhere")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("with -o FILE.dot", result.err)
+
+
+class FakeMonitor(Protocol):
+    """Answers one line."""
+
+    text = ""
+    asked: list[bytes]
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.asked.append(data)
+        self.transport.write(self.text.encode() + b"\n")
+        self.transport.loseConnection()
+
+
+class CheckTests(CommandTestCase):
+    """check and get-addr."""
+
+    def listen(self, text: str) -> str:
+        """A monitor that answers a text."""
+        self.asked: list[bytes] = []
+        fake = type("Fake", (FakeMonitor,), {"text": text, "asked": self.asked})
+        factory: Any = Factory.forProtocol(fake)
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    async def test_addresses(self) -> None:
+        """The addresses of a service are shown; none is a failure."""
+        monitor = self.listen("1.2.3.4:5 1.2.3.4:6")
+        result = await self.run_("get-addr", monitor, "/svc")
+        self.assertEqual((result.code, result.out), (Exit.DONE, "1.2.3.4:5 1.2.3.4:6\n"))
+        self.assertEqual(self.asked, [b"servers /svc\n"])
+        result = await self.run_("get-addr", self.listen(""), "/svc")
+        self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+
+    async def test_check(self) -> None:
+        """A service that listens is well; one that does not, or is not there, is not."""
+        good = self.zookeeper.connection_string
+        result = await self.run_("check", self.listen(good), "/svc")
+        self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
+        result = await self.run_("check", self.listen(f"{good} 127.0.0.1:1"), "/svc")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("127.0.0.1:1 does not accept connections", result.err)
+        result = await self.run_("check", self.listen(""), "/svc")
+        self.assertIn("nothing is registered under /svc", result.err)
+
+    async def test_no_monitor(self) -> None:
+        """No monitor, a bad address, and a monitor that complains, are one line each."""
+        for address, said in (
+            ("127.0.0.1:1", "there is no monitor at 127.0.0.1:1"),
+            ("/no/such/socket", "there is no monitor at /no/such/socket"),
+            ("nonsense", "HOST:PORT"),
+            (self.listen("error: no"), "says: error: no"),
+        ):
+            result = await self.run_("check", address, "/svc", "--timeout", "1")
+            self.assertEqual(result.code, Exit.FAILED)
+            self.assertIn(said, result.err)
+            self.assertEqual(result.err.count("\n"), 1)
+
+
+class CompletionTests(CommandTestCase):
+    """completion."""
+
+    async def test_scripts(self) -> None:
+        """Scripts name the commands and their options."""
+        for shell in ("bash", "zsh", "fish"):
+            result = await self.run_("completion", shell)
+            for word in ("set-property", "no-trim"):
+                self.assertIn(word, result.out)
+
+    @skipIf(not which("bash"), "there is no bash")
+    async def test_bash_reads_it(self) -> None:
+        """Bash completes with it."""
+        script = (await self.run_("completion", "bash")).out
+        script += "COMP_WORDS=(zkservice im) COMP_CWORD=1; _zkservice; echo ${COMPREPLY[@]}\n"
+        script += "COMP_WORDS=(zkservice import --at) COMP_CWORD=2; _zkservice\n"
+        script += "echo ${COMPREPLY[@]}\n"
+        out, err, code = await getProcessOutputAndValue("/bin/bash", ["-c", script], os.environ)
+        self.assertEqual((out, err, code), (b"import\n--atomic\n", b"", 0))
+
+
+class ProgressTests(SynchronousTestCase):
+    """The progress bar."""
+
+    def bar(self, *, tty: bool, quiet: bool = False) -> str:
+        """What a bar shows while time passes."""
+        err, now = Screen(), 0.0
+        err.tty = tty
+        terminal = Terminal(Screen(), Screen(), err, {}, lambda: now, quiet=quiet)
+        with terminal.progress("importing") as progress:
+            for _ in range(10):
+                now += 0.2
+                progress(int(now * 1000), 2000)
+        return err.getvalue()
+
+    def test_terminal(self) -> None:
+        """A bar appears after a moment, moves, and goes away."""
+        shown = self.bar(tty=True)
+        self.assertTrue(shown.startswith("\r\x1b[Kimporting [######"), shown)
+        self.assertIn("1,000 of 2,000, 1,000/s", shown)
+        self.assertTrue(shown.endswith("\r\x1b[K"))
+
+    def test_pipe(self) -> None:
+        """There is none in a pipe, and none for those who want quiet."""
+        self.assertEqual(self.bar(tty=False), "")
+        self.assertEqual(self.bar(tty=True, quiet=True), "")
+
+
+class ScriptTests(SynchronousTestCase):
+    """The predecessor's scripts, as far as they need no server."""
+
+    def run_(self, script: Any, *words: str) -> str:
+        """What a script complains of."""
+        err = io.StringIO()
+        self.patch(sys, "stderr", err)
+        self.assertRaises(SystemExit, script, list(words))
+        return err.getvalue()
+
+    def test_bug_16_export_without_arguments(self) -> None:
+        """Scripts without arguments say what they want."""
+        for script in (command_scripts.export, command_scripts.import_):
+            self.assertIn("the following arguments are required: connection", self.run_(script))
+
+
+class ProcessTests(ServerTestCase):
+    """The programs, as processes."""
+
+    async def run_(self, program: str, *words: str, stdin: bytes = b"") -> tuple[bytes, bytes, int]:
+        """Run a program of ``pyproject.toml`` by what stands behind its name there."""
+        module, _, function = program.partition(":")
+        code = f"import sys; from {module} import {function}; sys.exit({function}())"
+        return await getProcessOutputAndValue(
+            sys.executable,
+            ["-c", code, *words],
+            {**os.environ, "PYTHONPATH": os.getcwd() + "/.."},
+            stdinBytes=stdin,
+        )
+
+    async def test_scripts(self) -> None:
+        """The predecessor's scripts take its arguments and give its output."""
+        scripts, hosts = "zkservice.service.command_scripts", self.zookeeper.connection_string
+        result = await self.run_(f"{scripts}:import_", hosts, stdin=b"/x\n  /z\n/y\n")
+        self.assertEqual(result, (b"", b"", 0))
+        result = await self.run_(f"{scripts}:import_", "-dt", hosts, "-", "/x", stdin=b"/w\n")
+        self.assertEqual(result, (b"add /x/w\n", b"", 0))
+        result = await self.run_(f"{scripts}:set_property", hosts, "/x", "a=1", "b='two'")
+        self.assertEqual(result, (b"", b"", 0))
+        result = await self.run_(f"{scripts}:export", "-e", hosts, "/x")
+        self.assertEqual(result, (b"/x\n  a = 1\n  b = 'two'\n  /z\n", b"", 0))
+
+    async def test_bug_16_validate_reads_standard_input(self) -> None:
+        """Without a file standard input is read; a mistake is exit code 1."""
+        script = "zkservice.service.command_scripts:validate"
+        self.assertEqual(await self.run_(script, stdin=b"/a\n"), (b"", b"", 0))
+        out, err, code = await self.run_(script, stdin=b"/a\n  b = c\n")
+        self.assertEqual((out, code), (b"", 1))
+        self.assertTrue(err.startswith(b"zookeeper_validate: <stdin>:2:7: "), err)
+
+    async def test_interrupted(self) -> None:
+        """Ctrl-C while the server does not answer ends the program, with its exit code."""
+        self.zookeeper.pause()
+        hosts = self.zookeeper.connection_string
+        running = self.spawn("export", hosts)
+        await deferLater(reactor, 1.0)
+        os.kill(running.pid, signal.SIGINT)
+        code = await running.ended
+        self.zookeeper.resume()
+        self.assertEqual((code, running.err), (130, b"stopped\n"))
+
+    async def test_interrupted_while_reading(self) -> None:
+        """Ctrl-C while standard input is read ends the program, too."""
+        running = self.spawn("validate")
+        await deferLater(reactor, 1.0)
+        os.kill(running.pid, signal.SIGINT)
+        self.assertEqual((await running.ended, running.err), (130, b"stopped\n"))
+
+    def spawn(self, *words: str) -> Running:
+        """Start ``zkservice``; its standard input stays open."""
+        return Running(["-m", "zkservice.service.command", *words])
+
+
+class Running:
+    """A process, watched by the reactor."""
+
+    def __init__(self, words: list[str]) -> None:
+        from twisted.internet.protocol import ProcessProtocol
+
+        self.err = b""
+        self.ended: Deferred[int] = Deferred()
+        outer = self
+
+        class Watch(ProcessProtocol):
+            @override
+            def errReceived(self, data: bytes) -> None:
+                outer.err += data
+
+            @override
+            def processEnded(self, reason: Any) -> None:
+                outer.ended.callback(reason.value.exitCode)
+
+        environ = {**os.environ, "PYTHONPATH": os.getcwd() + "/.."}
+        process: Any = reactor.spawnProcess(
+            Watch(), sys.executable, [sys.executable, *words], environ
+        )
+        self.pid: int = process.pid

@@ -1,0 +1,275 @@
+"""``zkservice``: ZooKeeper trees from the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from zkservice.errors import (
+    ConfigurationError,
+    FailedConnectError,
+    InvalidHostsError,
+    TreeChangedError,
+    ZooKeeperError,
+)
+from zkservice.service.command_check import check, get_addr
+from zkservice.service.command_completion import completion, options_of
+from zkservice.service.command_context import Context, Exit
+from zkservice.service.command_graph import graph
+from zkservice.service.command_terminal import Terminal
+from zkservice.service.command_tree import (
+    UserStopError,
+    export,
+    import_,
+    ln,
+    rm,
+    set_property,
+    validate,
+    walk,
+)
+from zkservice.zookeeper import default_connection_string
+
+Command = Callable[[Context], Awaitable[Exit]]
+
+_EPILOG = """\
+HOSTS is host:port,host:port/chroot; "-" is the environment's ZC_ZK_CONNECTION_STRING, or
+127.0.0.1:2181.  Exit codes: 0 done, 1 refused or wrong, 2 wrong usage, 3 no ZooKeeper,
+4 somebody else changed a node meanwhile, 130 stopped by Ctrl-C."""
+
+
+def make_parser() -> ArgumentParser:
+    """The command line's grammar."""
+    parser = ArgumentParser(
+        prog="zkservice",
+        description="Export, import and change trees of services in ZooKeeper.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_reading(commands)
+    _add_writing(commands)
+    _add_asking(commands)
+    return parser
+
+
+def _add_reading(commands: _SubParsersAction[Any]) -> None:
+    one = _server_command(commands, "export", export, "write a tree as text")
+    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    _ephemeral(one)
+    one.add_argument("-o", "--output", metavar="FILE", help="write to FILE, not to the terminal")
+    one.add_argument("--name", help="name the node at the top NAME")
+
+    one = _server_command(commands, "walk", walk, "list paths")
+    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    _ephemeral(one)
+
+    one = _server_command(commands, "graph", graph, "draw which services use which", hosts=False)
+    one.add_argument("source", metavar="HOSTS PATH|FILE", nargs="?")
+    one.add_argument("path", metavar="", nargs="?")
+    one.add_argument("-o", "--output", metavar="FILE", help="a picture (.svg, .png) or text (.dot)")
+
+
+def _add_writing(commands: _SubParsersAction[Any]) -> None:
+    one = _server_command(commands, "import", import_, "make nodes those of a tree")
+    one.add_argument("file", metavar="FILE", nargs="?", help="standard input if missing or -")
+    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    one.add_argument("-d", "--dry-run", action="store_true", help="only say what would be done")
+    trim = one.add_mutually_exclusive_group()
+    trim.add_argument(
+        "-t", "--trim", action="store_true", default=None, help="delete what the tree has not"
+    )
+    trim.add_argument(
+        "--no-trim", dest="trim", action="store_false", help="leave it, and say nothing of it"
+    )
+    one.add_argument(
+        "-p", "--permission", metavar="BITS", type=int, help="what everybody may do: 1 to 31"
+    )
+    one.add_argument("--acl", metavar="ACL", help="open, read, creator or scheme:id:perms,...")
+    one.add_argument("--atomic", action="store_true", help="in one transaction, or not at all")
+    one.add_argument("--yes", action="store_true", help="delete without asking")
+
+    one = _server_command(commands, "set-property", set_property, "change properties of a node")
+    one.add_argument("path", metavar="PATH")
+    one.add_argument("properties", metavar="NAME=LITERAL", nargs="+")
+
+    one = _server_command(commands, "rm", rm, "delete a node")
+    one.add_argument("path", metavar="PATH")
+    one.add_argument("-r", "--recursive", action="store_true", help="and all below it")
+    one.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
+    one.add_argument("--force", action="store_true", help="ephemeral nodes, too")
+
+    one = _server_command(commands, "ln", ln, "make a symbolic link")
+    one.add_argument("target", metavar="TARGET", help="where it leads")
+    one.add_argument("source", metavar="SOURCE", help="where it is")
+
+
+def _add_asking(commands: _SubParsersAction[Any]) -> None:
+    one = _command(commands, "validate", validate, "look for mistakes in a tree's text")
+    one.add_argument("file", metavar="FILE", nargs="?", help="standard input if missing or -")
+    one.add_argument("--at", metavar="PATH", default="/", help="where it will be imported")
+
+    for name, run, what in (
+        ("check", check, "see whether a service listens where it is registered"),
+        ("get-addr", get_addr, "show where a service is registered"),
+    ):
+        one = _command(commands, name, run, what)
+        one.add_argument("addr", metavar="ADDR", help="its monitor: HOST:PORT, or a socket's path")
+        one.add_argument("path", metavar="PATH", help="where it is registered")
+        _timeout(one)
+
+    one = _command(commands, "completion", completion, "print a script for a shell's completion")
+    one.add_argument("shell", choices=["bash", "zsh", "fish"])
+    one.set_defaults(commands=lambda: options_of(make_parser()))
+
+
+def _command(
+    commands: _SubParsersAction[Any], name: str, run: Command, what: str
+) -> ArgumentParser:
+    one: ArgumentParser = commands.add_parser(
+        name, help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False
+    )
+    one.add_argument("--json", action="store_true", help="results for programs")
+    one.add_argument("-q", "--quiet", action="store_true", help="no summary, no progress")
+    one.set_defaults(run=run)
+    return one
+
+
+def _server_command(
+    commands: _SubParsersAction[Any], name: str, run: Command, what: str, *, hosts: bool = True
+) -> ArgumentParser:
+    one = _command(commands, name, run, what)
+    if hosts:
+        one.add_argument("hosts", metavar="HOSTS")
+    _timeout(one)
+    server = one.add_argument_group("how to connect")
+    server.add_argument(
+        "--session-timeout", metavar="MS", type=int, default=10_000, help="milliseconds"
+    )
+    server.add_argument(
+        "--auth",
+        metavar="SCHEME:FILE",
+        action="append",
+        default=[],
+        help="an identity, such as digest:FILE with user:password, or digest:env:VARIABLE",
+    )
+    server.add_argument("--sasl", metavar="FILE", help="user:password for SASL DIGEST-MD5")
+    server.add_argument("--tls", action="store_true", help="over TLS, with the system's CAs")
+    server.add_argument("--tls-ca", metavar="FILE", help="certificates to trust")
+    server.add_argument("--tls-certificate", metavar="FILE", help="our own certificate")
+    server.add_argument("--tls-key", metavar="FILE", help="its key")
+    return one
+
+
+def _timeout(one: ArgumentParser) -> None:
+    one.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=10.0, help="to connect within"
+    )
+
+
+def _ephemeral(one: ArgumentParser) -> None:
+    one.add_argument("-e", "--ephemeral", action="store_true", help="with ephemeral nodes")
+
+
+# -- running ----------------------------------------------------------------------------
+
+
+async def run_command(context: Context) -> Exit:
+    """Run a command; what goes wrong is one line."""
+    options, terminal = context.options, context.terminal
+    if getattr(options, "hosts", None) == "-":
+        options.hosts = default_connection_string(terminal.environ)
+    try:
+        code: Exit = await options.run(context)
+    except FailedConnectError as error:
+        terminal.error(str(error))
+        return Exit.UNREACHABLE
+    except TreeChangedError as error:
+        terminal.error(f"{error}; try again")
+        return Exit.CHANGED
+    except UserStopError as error:
+        terminal.note(str(error))
+        return Exit.FAILED
+    except InvalidHostsError as error:
+        terminal.error(str(error))
+        return Exit.USAGE
+    except (ZooKeeperError, ConfigurationError, ValueError) as error:
+        terminal.error(str(error))
+        return Exit.FAILED
+    except CancelledError:
+        terminal.note("stopped")
+        return Exit.STOPPED
+    return code
+
+
+def run(reactor: Any, terminal: Terminal, options: Namespace) -> Exit:
+    """Run the reactor for as long as a command takes.
+
+    The first Ctrl-C asks the command to stop: what is under way is finished, and the
+    rest left.  The second one does not wait for that.
+    """
+    context = Context(reactor, terminal, options)
+    codes: list[Exit] = []
+    running: list[Deferred[Exit]] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def start() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):  # after the reactor has set its own
+            before[number] = signal.signal(number, interrupted)
+        running.append(Deferred.fromCoroutine(run_command(context)))
+        running[0].addErrback(crashed).addCallback(finish)
+
+    def crashed(failure: Failure) -> Exit:
+        failure.printTraceback(terminal.stderr)
+        return Exit.FAILED
+
+    def finish(code: Exit) -> None:
+        codes.append(code)
+        reactor.stop()
+
+    def interrupted(*_: object) -> None:
+        if terminal.blocked:
+            raise CancelledError
+        reactor.callFromThread(stop)
+
+    def stop() -> None:
+        if context.stopping or not context.writing:
+            running[0].cancel()
+        context.stopping = True
+
+    reactor.callLater(0, start)
+    try:
+        reactor.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return codes[0] if codes else Exit.STOPPED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program ``zkservice``; answers its exit code."""
+    options = make_parser().parse_args(arguments)
+    terminal = Terminal(json=options.json, quiet=options.quiet)
+    return run_on_the_reactor(terminal, options)
+
+
+def run_on_the_reactor(terminal: Terminal, options: Namespace) -> int:
+    """Run a command, and cope with a reader of our results that goes away."""
+    from twisted.internet import reactor  # noqa: TID251 - a program chooses the reactor
+
+    try:
+        code = run(reactor, terminal, options)
+        terminal.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()  # so that nothing is said when Python closes the streams
+        return Exit.FAILED
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

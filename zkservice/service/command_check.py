@@ -1,0 +1,108 @@
+"""The commands that ask a running service: check and get-addr, over its monitor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.errors import AddressError, ConfigurationError
+from zkservice.registry import parse_address
+from zkservice.service.command_context import Context, Exit
+
+
+async def get_addr(context: Context) -> Exit:
+    """Show the addresses that a service is registered with."""
+    addresses = await _addresses(context)
+    if context.options.json:
+        context.terminal.out_json(addresses)
+    elif addresses:
+        context.terminal.out(" ".join(addresses))
+    return Exit.DONE if addresses else Exit.FAILED
+
+
+async def check(context: Context) -> Exit:
+    """Tell whether a service is registered, and listens where it says."""
+    addresses, bad = await _addresses(context), []
+    if not addresses:
+        context.terminal.error(f"nothing is registered under {context.options.path}")
+    for address in addresses:
+        try:
+            connection = await _connect(context, _endpoint(context, address), _Hush())
+            connection.transport.loseConnection()
+        except (ConnectError, TimeoutError) as error:
+            bad.append(address)
+            context.terminal.error(f"{address} does not accept connections: {_why(error)}")
+    return Exit.FAILED if bad or not addresses else Exit.DONE
+
+
+async def _addresses(context: Context) -> list[str]:
+    """What the monitor knows to be registered under the path."""
+    options = context.options
+    question = _Question(f"servers {options.path}")
+    try:
+        await _connect(context, _endpoint(context, options.addr), question)
+        answer = await question.answer.addTimeout(options.timeout, context.reactor)
+    except (ConnectError, TimeoutError) as error:
+        raise ConfigurationError(f"there is no monitor at {options.addr}: {_why(error)}") from None
+    if answer.startswith("error:"):
+        raise ConfigurationError(f"the monitor at {options.addr} says: {answer}")
+    return answer.split()
+
+
+def _endpoint(context: Context, address: str) -> IStreamClientEndpoint:
+    """Where an address is: ``host:port``, or the path of a socket."""
+    reactor, timeout = context.reactor, context.options.timeout
+    if "/" in address:
+        return UNIXClientEndpoint(reactor, address, timeout)
+    try:
+        host, port = parse_address(address)
+    except AddressError as error:
+        raise ConfigurationError(str(error)) from None
+    return HostnameEndpoint(reactor, host or "127.0.0.1", port, timeout)
+
+
+async def _connect(context: Context, where: IStreamClientEndpoint, protocol: Protocol) -> Any:
+    connecting = where.connect(Factory.forProtocol(lambda: protocol))  # type: ignore[arg-type]
+    return await connecting.addTimeout(context.options.timeout, context.reactor)
+
+
+def _why(error: Exception) -> str:
+    return str(error).rstrip(".") or "no answer in time"
+
+
+class _Hush(Protocol):
+    """A connection with nothing to say."""
+
+
+class _Question(Protocol):
+    """A line sent; the answer is all that comes until the other side hangs up."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+        self._heard: list[bytes] = []
+        self.answer: Deferred[str] = Deferred(self._given_up)
+
+    def _given_up(self, _: object) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    @override
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._line.encode() + b"\n")
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._heard.append(data)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.answer.called:
+            self.answer.callback(b"".join(self._heard).decode("utf-8", "replace").strip())

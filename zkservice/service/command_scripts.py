@@ -1,0 +1,90 @@
+"""The predecessor's four scripts: their names, their arguments, their output.
+
+``zkservice`` does the same and more; these are for those who have scripts of their own.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any, Final
+
+from zkservice.service import command_tree
+from zkservice.service.command import Command, run_on_the_reactor
+from zkservice.service.command_terminal import Terminal
+
+#: What ``zkservice`` has options for and the scripts have not.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "json": False,
+    "yes": True,
+    "atomic": False,
+    "acl": None,
+    "permission": None,
+    "name": None,
+    "timeout": 10.0,
+    "session_timeout": 10_000,
+    "auth": [],
+    "sasl": None,
+    "tls": False,
+    "tls_ca": None,
+    "tls_certificate": None,
+    "tls_key": None,
+    "at": "/",
+}
+
+
+def export(arguments: Sequence[str] | None = None) -> int:
+    """``zookeeper_export [-e] [-o FILE] connection [path]``."""
+    parser = _parser("zookeeper_export", "Export a tree from a ZooKeeper server.")
+    parser.add_argument("-e", "--ephemeral", action="store_true", help="include ephemeral nodes")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the tree to FILE")
+    parser.add_argument("hosts", metavar="connection")
+    parser.add_argument("path", nargs="?", default="/")
+    return _run(parser, arguments, command_tree.export)
+
+
+def import_(arguments: Sequence[str] | None = None) -> int:
+    """``zookeeper_import [-d] [-t] [-p BITS] connection [file [path]]``."""
+    parser = _parser("zookeeper_import", "Import a tree into a ZooKeeper server.")
+    parser.add_argument("-d", "--dry-run", action="store_true", help="only say what would be done")
+    trim = parser.add_mutually_exclusive_group()
+    trim.add_argument(
+        "-t", "--trim", action="store_true", default=None, help="delete what the tree has not"
+    )
+    trim.add_argument(
+        "--no-trim", dest="trim", action="store_false", help="leave it, and say nothing of it"
+    )
+    parser.add_argument(
+        "-p", "--permission", type=int, metavar="BITS", help="what everybody may do: 1 to 31"
+    )
+    parser.add_argument("hosts", metavar="connection")
+    parser.add_argument("file", nargs="?", help="standard input if missing or -")
+    parser.add_argument("path", nargs="?", default="/")
+    return _run(parser, arguments, command_tree.import_)
+
+
+def set_property(arguments: Sequence[str] | None = None) -> int:
+    """``zookeeper_set_property connection path name=literal ...``."""
+    parser = _parser("zookeeper_set_property", "Set properties of a ZooKeeper node.")
+    parser.add_argument("hosts", metavar="connection")
+    parser.add_argument("path")
+    parser.add_argument("properties", nargs="+", metavar="name=literal")
+    return _run(parser, arguments, command_tree.set_property)
+
+
+def validate(arguments: Sequence[str] | None = None) -> int:
+    """``zookeeper_validate [file]``."""
+    parser = _parser("zookeeper_validate", "Look for mistakes in a tree's text.")
+    parser.add_argument("file", nargs="?", help="standard input if missing or -")
+    return _run(parser, arguments, command_tree.validate)
+
+
+def _parser(name: str, what: str) -> ArgumentParser:
+    return ArgumentParser(prog=name, description=what, allow_abbrev=False)
+
+
+def _run(parser: ArgumentParser, arguments: Sequence[str] | None, command: Command) -> int:
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    options = Namespace(**{**_DEFAULTS, **given, "run": command})
+    terminal = Terminal(program=parser.prog, quiet=True)
+    return run_on_the_reactor(terminal, options)

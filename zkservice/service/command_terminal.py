@@ -1,0 +1,168 @@
+"""What the command line says, and how: lines, colours, a progress bar, questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TextIO
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Seconds before a progress bar appears, and between two of its states.
+PATIENCE: Final = 0.4
+REFRESH: Final = 0.1
+
+_RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+_CLEAR: Final = "\r\x1b[K"
+_BAR: Final = 30
+
+
+@dataclass
+class Terminal:
+    """The streams of a program; results go to one, everything else to another."""
+
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    clock: Callable[[], float] = time.monotonic
+    program: str = "zkservice"
+    json: bool = False
+    quiet: bool = False
+    blocked: bool = False  # while we wait for input and the reactor does not run
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return self.stdin.isatty() and self.stderr.isatty()
+
+    def out(self, text: str, end: str = "\n") -> None:
+        """A result."""
+        self.stdout.write(text + end)
+
+    def change(self, line: str) -> None:
+        """A result that tells of a change: what goes is red, what comes is green."""
+        colour = ""
+        if self.stdout.isatty() and "NO_COLOR" not in self.environ:
+            words = line.split(" ")
+            if line.startswith("would delete ") or words[1:2] == ["remove"]:
+                colour = _RED
+            elif words[0] == "add" or words[1:2] == ["add"]:
+                colour = _GREEN
+        self.out(f"{colour}{line}{_PLAIN}" if colour else line)
+
+    def out_json(self, value: Any) -> None:
+        """A result for programs."""
+        self.out(json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+    def note(self, line: str) -> None:
+        """A summary, or what else is good to know."""
+        if not self.quiet:
+            self.stderr.write(line + "\n")
+
+    def error(self, text: str) -> None:
+        """What went wrong, in one line."""
+        line = f"{self.program}: {' '.join(text.split())}"
+        if self.stderr.isatty() and "NO_COLOR" not in self.environ:
+            line = f"{_RED}{line}{_PLAIN}"
+        self.stderr.write(line + "\n")
+
+    def read_all(self) -> str:
+        """All of standard input; Ctrl-C ends it with a CancelledError."""
+        self.blocked = True
+        try:
+            return self.stdin.read()
+        finally:
+            self.blocked = False
+
+    def ask(self, question: str, reactor: Any) -> Deferred[bool]:
+        """Fires with whether the user says yes; the reactor goes on meanwhile."""
+        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.flush()
+        line = _Line(self.stdin.fileno(), reactor)
+        return line.come.addCallback(lambda said: said.strip().lower() in (b"y", b"yes"))
+
+    def progress(self, what: str) -> ProgressBar:
+        """A bar for something that may take a while; nothing is shown unless to a person."""
+        return ProgressBar(self, what, self.stderr.isatty() and not self.quiet)
+
+
+@implementer(IReadDescriptor)
+class _Line:
+    """A line that is typed while the reactor runs."""
+
+    def __init__(self, descriptor: int, reactor: Any) -> None:
+        self._descriptor = descriptor
+        self._reactor = reactor
+        self._heard = b""
+        self.come: Deferred[bytes] = Deferred(lambda _: self._leave())
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        """What the reactor looks at."""
+        return self._descriptor
+
+    def logPrefix(self) -> str:  # noqa: N802, the reactor's name
+        """What the log calls it."""
+        return "terminal"
+
+    def doRead(self) -> None:  # noqa: N802, the reactor's name
+        """Something was typed, or nothing more will be."""
+        data = os.read(self._descriptor, 4096)
+        self._heard += data
+        if not data or b"\n" in data:
+            self._leave()
+            self.come.callback(self._heard)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802, the reactor's name
+        """The terminal is gone."""
+        self._leave()
+        if not self.come.called:
+            self.come.callback(b"")
+
+    def _leave(self) -> None:
+        self._reactor.removeReader(self)
+
+
+class ProgressBar:
+    """Shows how far something is, on one line that goes away when it is done."""
+
+    def __init__(self, terminal: Terminal, what: str, visible: bool) -> None:
+        self._terminal = terminal
+        self._what = what
+        self._visible = visible
+        self._began = terminal.clock()
+        self._next = self._began + PATIENCE
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """So much is done, of so much."""
+        now = self._terminal.clock()
+        if self._visible and now >= self._next:
+            self._next = now + REFRESH
+            self._show(done, total, now - self._began)
+
+    def _show(self, done: int, total: int, seconds: float) -> None:
+        filled = _BAR * done // max(total, 1)
+        bar = "#" * filled + "." * (_BAR - filled)
+        rate = done / max(seconds, 0.001)
+        text = f"{self._what} [{bar}] {done:,} of {total:,}, {rate:,.0f}/s"
+        self._terminal.stderr.write(_CLEAR + text)
+        self._terminal.stderr.flush()
+        self._shown = True
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It is over: leave the line as it was."""
+        if self._shown:
+            self._terminal.stderr.write(_CLEAR)
+            self._terminal.stderr.flush()

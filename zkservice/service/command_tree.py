@@ -1,0 +1,250 @@
+"""The commands about trees: export, import, set-property, validate, walk, rm, ln."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from typing import Any, Final
+
+from zkservice.errors import ConfigurationError, NotEmptyError, TreeSyntaxError
+from zkservice.service.command_context import Context, Exit
+from zkservice.service.security import parse_acl
+from zkservice.tree import Node, format_tree, parse_tree
+from zkservice.tree.grammar import parse_member
+from zkservice.tree.paths import normalize
+from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Write
+from zkservice.treesync import Report, delete_tree, import_tree, read_named_tree
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
+
+#: Nodes that are named when the user is asked whether to delete them.
+_NAMED: Final = 10
+
+
+class UserStopError(Exception):
+    """The user does not want what was going to be done."""
+
+
+async def export(context: Context) -> Exit:
+    """Write a tree."""
+    options, terminal = context.options, context.terminal
+    async with context.connected() as zk:
+        with terminal.progress("reading") as progress:
+            tree = await read_named_tree(
+                zk.client,
+                options.path,
+                ephemeral=options.ephemeral,
+                name=options.name,
+                progress=progress,
+            )
+    if options.json:
+        terminal.out_json({path: node.properties for path, node in tree.walk()})
+        return Exit.DONE
+    context.write_text(options.output, format_tree(tree))
+    if options.output not in (None, "-"):
+        terminal.note(f"exported {_nodes(_count(tree))} to {options.output}")
+    return Exit.DONE
+
+
+async def import_(context: Context) -> Exit:
+    """Make nodes those of a tree."""
+    options, terminal = context.options, context.terminal
+    text, shown = context.read_text(options.file)
+    tree = parse_text(text, shown, options.path)
+    began = time.monotonic()
+
+    async def confirm(plan: Plan) -> None:
+        deleted = [change.path for change in plan.writes if isinstance(change, Delete)]
+        if deleted and not options.yes and terminal.interactive:
+            await _confirm_deletion(context, deleted)
+        context.writing = True
+
+    async with context.connected() as zk:
+        with terminal.progress("importing") as progress:
+            report = await import_tree(
+                zk.client,
+                tree,
+                options.path,
+                trim=options.trim,
+                acl=_acl(options),
+                dry_run=options.dry_run,
+                atomic=options.atomic,
+                progress=progress,
+                should_stop=context.should_stop,
+                before=confirm,
+            )
+    return _finish(context, report, f"imported {shown} into {options.path}", began)
+
+
+async def rm(context: Context) -> Exit:
+    """Delete a node, or with -r all below it, too."""
+    options, terminal = context.options, context.terminal
+    path, began = normalize(options.path), time.monotonic()
+
+    async def note_writing(plan: Plan) -> None:
+        context.writing = True
+
+    async with context.connected() as zk:
+        if not options.recursive and await zk.get_children(path):
+            raise NotEmptyError(path, "the node has children; use -r to delete them, too")
+        with terminal.progress("deleting") as progress:
+            report = await delete_tree(
+                zk.client,
+                path,
+                dry_run=options.dry_run,
+                force=options.force,
+                progress=progress,
+                should_stop=context.should_stop,
+                before=note_writing,
+            )
+    code = _finish(context, report, f"deleted {path}", began)
+    kept = any(isinstance(change, Keep) for change in report.plan.changes)
+    return Exit.FAILED if kept and code is Exit.DONE and not options.dry_run else code
+
+
+async def set_property(context: Context) -> Exit:
+    """Change properties of a node; all of them are read before the first is changed."""
+    options = context.options
+    properties: dict[str, Any] = {}
+    for text in options.properties:
+        try:
+            name, value = parse_member(text)
+        except TreeSyntaxError as error:
+            raise ConfigurationError(f"{text}: {error.problem}, column {error.column}") from None
+        properties[name] = value
+    async with context.connected() as zk:
+        node = await zk.properties(options.path, watch=False)
+        await node.update(properties)
+    if options.json:
+        context.terminal.out_json(node.copy())
+    else:
+        context.terminal.note(f"set {', '.join(sorted(properties))} of {node.real_path}")
+    return Exit.DONE
+
+
+async def validate(context: Context) -> Exit:
+    """Tell whether a text is a tree."""
+    text, shown = context.read_text(context.options.file)
+    tree = parse_text(text, shown, context.options.at)
+    if context.options.json:
+        context.terminal.out_json({"file": shown, "nodes": _count(tree)})
+    else:
+        context.terminal.note(f"{shown}: {_nodes(_count(tree))}, no mistakes")
+    return Exit.DONE
+
+
+async def walk(context: Context) -> Exit:
+    """Show paths."""
+    options, terminal = context.options, context.terminal
+    async with context.connected() as zk:
+        with terminal.progress("reading") as progress:
+            tree = await read_named_tree(
+                zk.client, options.path, ephemeral=options.ephemeral, progress=progress
+            )
+    path = normalize(options.path)
+    top = tree if path == "/" else next(iter(tree.children.values()))
+    paths = [below for below, _ in top.walk(path)]
+    if options.json:
+        terminal.out_json(paths)
+    else:
+        terminal.out("\n".join(paths))
+    return Exit.DONE
+
+
+async def ln(context: Context) -> Exit:
+    """Make a symbolic link."""
+    options = context.options
+    async with context.connected() as zk:
+        await zk.ln(options.target, options.source)
+    context.terminal.note(f"{options.source} -> {options.target}")
+    return Exit.DONE
+
+
+def parse_text(text: str, shown: str, at: str) -> Node:
+    """A tree; a mistake is told as compilers do, ``file:line:column: what``."""
+    try:
+        return parse_tree(text, normalize(at))
+    except TreeSyntaxError as error:
+        _, _, what = str(error).partition(": ")
+        raise ConfigurationError(f"{shown}:{error.line}:{error.column}: {what}") from None
+
+
+def _acl(options: Any) -> tuple[ACL, ...]:
+    if options.acl is not None:
+        return parse_acl(options.acl)
+    if options.permission is not None:
+        return (ACL(options.permission, ANYONE),)
+    return tuple(OPEN_ACL_UNSAFE)
+
+
+async def _confirm_deletion(context: Context, paths: list[str]) -> None:
+    terminal = context.terminal
+    for path in paths[:_NAMED]:
+        terminal.note(f"  {path}")
+    if len(paths) > _NAMED:
+        terminal.note(f"  and {len(paths) - _NAMED:,} more")
+    if not await terminal.ask(f"Delete {_nodes(len(paths))}?", context.reactor):
+        raise UserStopError("nothing was changed")
+
+
+def _finish(context: Context, report: Report, what: str, began: float) -> Exit:
+    """Show a report, and sum it up."""
+    options, terminal = context.options, context.terminal
+    if options.json:
+        terminal.out_json(_as_json(report))
+    else:
+        for line in report.lines:
+            terminal.change(line)
+    outcome = report.outcome
+    if outcome is None:
+        terminal.note(f"dry run: {_summary(report.plan)}; nothing was changed")
+        return Exit.DONE
+    if outcome.stopped:
+        terminal.note(
+            f"stopped: {outcome.done:,} of {outcome.total:,} changes were made; "
+            "the same command does the rest"
+        )
+        return Exit.STOPPED
+    seconds = time.monotonic() - began
+    terminal.note(f"{what}: {_summary(report.plan)} in {seconds:.1f} s")
+    return Exit.DONE
+
+
+def _summary(plan: Plan) -> str:
+    kinds = Counter(type(change) for change in plan.changes)
+    words = {
+        Create: "created",
+        SetData: "changed",
+        SetACL: "given another ACL",
+        Delete: "deleted",
+        Keep: "kept",
+    }
+    parts = [f"{kinds[kind]:,} {word}" for kind, word in words.items() if kinds[kind]]
+    return ", ".join(parts) or "nothing to change"
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    outcome = report.outcome
+    return {
+        "changes": [_change(change) for change in report.plan.changes],
+        "done": None if outcome is None else outcome.done,
+        "total": len(report.plan.writes),
+    }
+
+
+def _change(change: Write | Keep) -> dict[str, Any]:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(change).__name__).lower()
+    told: dict[str, Any] = {"change": words, "path": change.path}
+    if isinstance(change, SetData):
+        told |= {"old": change.old, "new": change.new}
+    elif isinstance(change, Keep):
+        told["why"] = change.why.value
+    return told
+
+
+def _count(tree: Node) -> int:
+    return sum(1 for _ in tree.walk()) - 1
+
+
+def _nodes(count: int) -> str:
+    return f"{count:,} node{'' if count == 1 else 's'}"
