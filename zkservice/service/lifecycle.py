@@ -40,6 +40,7 @@ from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
 from zkservice.service.commands import commands
 from zkservice.service.config import Config
+from zkservice.service.ending import end_anyway
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
     Door,
@@ -111,6 +112,7 @@ class ServeService(Service):
         """Load the application, and begin to serve and to register it."""
         super().startService()
         take_signals_when_running(self._reactor, self._hurry)
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
         self._or_exit(self._start)
 
     def _or_exit(self, step: Any) -> None:
@@ -118,6 +120,7 @@ class ServeService(Service):
         try:
             step()
         except ConfigurationError as error:
+            end_anyway(1, 0.0)  # the application may have been loaded
             # To stderr, which twistd writes to the log as well.
             raise SystemExit(f"zkserve: {error}") from None
 
@@ -327,6 +330,11 @@ class ServeService(Service):
             await self._bounded("stopping ZooKeeper", stopped, 2.0)
         self.notifier.stop()
         self.log.info("Stopped")
+
+    def _end(self) -> None:
+        """The reactor has stopped: nothing that the application has left keeps the process."""
+        grace = 0.0 if self._hurried else self.config.drain_timeout
+        end_anyway(1 if self._failed else 0, grace)
 
     def _deregisters(self) -> Deferred[Any] | None:
         """Withdraw the registration; None if nobody can have seen it."""
