@@ -1,0 +1,544 @@
+"""What clients see when something goes wrong: a real ``twistd zkserve`` on a real ZooKeeper,
+under load.
+
+Each test asserts what is promised, and says what it saw: these are the rows of
+docs/reliability.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.functional.load import Counts, Load, Observer, Proxy
+from tests.functional.processes import (
+    TWISTD,
+    Twistd,
+    fetch,
+    free_port,
+    quiet_kazoo,
+    threads_of,
+    wait_for,
+)
+from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+APPLICATION = os.path.join(HERE, "reliability_app.py")
+PROVIDERS = "/reliability/providers"
+#: Milliseconds; the ensemble's shortest, so that an expiry does not take long.
+SESSION = 1500
+
+
+class Scene:
+    """What a test works with: who looks, who asks, and what it saw."""
+
+    def __init__(self, observer: Observer, load: Load) -> None:
+        self.observer, self.load = observer, load
+        self.began = time.monotonic()
+
+    @property
+    def counts(self) -> Counts:
+        """What the clients have seen so far."""
+        return self.load.counts
+
+    @property
+    def without(self) -> float:
+        """Seconds without an address so far."""
+        return self.observer.without(self.began)
+
+    def gone(self, seconds: float) -> float:
+        """Wait until no address is registered; answers how long that took."""
+        return _timed("no address is left", lambda: not self.observer.addresses, seconds)
+
+    def back(self, seconds: float) -> float:
+        """Wait until an address is registered; answers how long that took."""
+        return _timed("an address is there", lambda: bool(self.observer.addresses), seconds)
+
+
+class ReliabilityCase(SynchronousTestCase):
+    """Processes, observers and figures."""
+
+    def hosts(self) -> str:
+        """The connection string of the ZooKeeper that is used."""
+        raise NotImplementedError
+
+    def kazoo(self) -> KazooClient:
+        """A started independent client."""
+        client = quiet_kazoo(self.hosts())
+        client.start(15)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        return client
+
+    def words(self, *words: str, hosts: str = "", session: int = SESSION) -> list[str]:
+        """The command line of a ``zkserve``."""
+        return [
+            *("zkserve", "--zookeeper", hosts or self.hosts(), "--path", PROVIDERS),
+            *("--session-timeout", str(session), *words, APPLICATION),
+        ]
+
+    def serve(self, *words: str, hosts: str = "", session: int = SESSION) -> Twistd:
+        """A process that ends with the test, registered."""
+        command = self.words("--host", "127.0.0.1", *words, hosts=hosts, session=session)
+        process = Twistd(self.mktemp(), *command)
+        self.addCleanup(process.end)
+        process.wait_for_log(r"Serving on \S+\n")
+        return process
+
+    @contextmanager
+    def load(self, clients: int = 6) -> Iterator[Scene]:
+        """Clients at work, from when they are answered on."""
+        with Observer(self.hosts(), PROVIDERS) as observer:
+            wait_for("the observer sees an address", lambda: observer.addresses)
+            with Load(lambda: observer.addresses, clients=clients) as load:
+                wait_for("requests are answered", lambda: load.counts.sent > 20)
+                scene = Scene(observer, load)
+                yield scene
+                time.sleep(0.3)
+            self.last = scene
+
+    def saw(self, **figures: object) -> None:
+        """Say what was seen."""
+        counts = self.last.counts
+        row = {
+            "sent": counts.sent,
+            "failed": len(counts.lost),
+            "refused": counts.refused,
+            "errors": counts.errors,
+            "slowest": round(counts.slowest, 3),
+            "without": round(self.last.without, 3),
+            **figures,
+        }
+        print(f"\n    {self._testMethodName}: " + " ".join(f"{k}={v}" for k, v in row.items()))
+
+    def assert_all_answered(self) -> None:
+        """No request was lost, no connection refused, nothing answered with an error."""
+        counts = self.last.counts
+        self.assertEqual((counts.lost, counts.refused, counts.errors), ([], 0, 0))
+        self.assertGreater(counts.sent, 100)
+
+
+@skip_without_apache
+class ReliabilityTests(ReliabilityCase):
+    """On one server."""
+
+    @override
+    def setUp(self) -> None:
+        """A running server."""
+        self.server = ApacheZooKeeper()
+        self.addCleanup(self.server.remove)
+        self.server.start()
+
+    @override
+    def hosts(self) -> str:
+        return self.server.connection_string
+
+    def owner(self, client: KazooClient, address: str) -> int:
+        """The session that owns an address; 0 if there is none."""
+        stat = client.exists(f"{PROVIDERS}/{address}")
+        return 0 if stat is None else int(stat.ephemeralOwner)
+
+    # -- the session and the znodes ----------------------------------------------------
+
+    def test_expiry(self) -> None:
+        """Cut off until its session has expired, it serves on; it is back when the network is."""
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        self.serve(hosts=proxy.connection_string)
+        with self.load() as scene:
+            proxy.cut()
+            gone = scene.gone(5.0)
+            time.sleep(0.5)
+            proxy.heal()
+            back = scene.back(2.0)
+        self.saw(gone=gone, back=back)
+        self.assert_all_answered()
+
+    def test_node_deleted(self) -> None:
+        """Deleted by an operator, the address is back at once."""
+        self.serve()
+        client = self.kazoo()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            owner = self.owner(client, address)
+            client.delete(f"{PROVIDERS}/{address}")
+            wait_for("it is back", lambda: self.owner(client, address) == owner, 2.0)
+        self.saw()
+        self.assert_all_answered()
+        self.assertLess(self.last.without, 1.0)
+
+    def test_parents_deleted(self) -> None:
+        """Deleted with all that is above it, the address is back at once."""
+        self.serve()
+        client = self.kazoo()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            client.delete("/reliability", recursive=True)
+            wait_for("it is back", lambda: self.owner(client, address), 2.0)
+        self.saw()
+        self.assert_all_answered()
+        self.assertLess(self.last.without, 1.0)
+
+    def test_two_claim_one_address(self) -> None:
+        """The newer of two processes with one address has it, the older one says so and waits."""
+        first = self.serve("--port", str(port := free_port()))
+        client = self.kazoo()
+        address = f"127.0.0.1:{port}"
+        owners = [self.owner(client, address)]
+        with self.load() as scene:
+            second = self.serve("--advertise", address)
+            until = time.monotonic() + 3.0
+            while time.monotonic() < until:
+                owner = self.owner(client, address)
+                if owner != owners[-1]:
+                    owners.append(owner)
+                time.sleep(0.01)
+            # The one change is the newcomer's: nobody fights.
+            self.assertEqual(len(owners), 2, owners)
+            self.assertNotIn(0, owners)
+            self.assertIn("held by another process", first.log())
+            self.assertEqual(self.pid_of(client, address), second.pid)
+            claimed = scene.without
+            second.signal(signal.SIGTERM)
+            back = _timed("it is back", lambda: self.pid_of(client, address) == first.pid, 2.0)
+        self.saw(back=back)
+        self.assertEqual(claimed, 0.0)
+        self.assert_all_answered()
+
+    def pid_of(self, client: KazooClient, address: str) -> int:
+        """The process that has registered an address; 0 if there is none."""
+        try:
+            return int(json.loads(client.get(f"{PROVIDERS}/{address}")[0])["pid"])
+        except NoNodeError:
+            return 0
+
+    # -- ZooKeeper itself -----------------------------------------------------------------
+
+    def test_zookeeper_down(self) -> None:
+        """Without any ZooKeeper for longer than a session it serves on, and keeps its address."""
+        self.serve()
+        with self.load() as scene:
+            self.server.kill()
+            time.sleep(5.0)
+            self.server.start()
+            client = self.kazoo()
+            address = scene.observer.addresses[0]
+            wait_for("it is there", lambda: self.owner(client, address), 2.0)
+            time.sleep(2 * SESSION / 1000)
+            self.assertNotEqual(self.owner(client, address), 0)
+        self.saw()
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0.0)
+
+    def test_zookeeper_wiped(self) -> None:
+        """A ZooKeeper that has lost its data, and counts from the beginning, gets the address."""
+        client = self.kazoo()
+        for _ in range(100):
+            client.set("/", b"")  # so that the new server is far behind
+        client.stop()
+        self.serve()
+        with self.load() as scene:
+            self.server.wipe()
+            time.sleep(0.5)
+            self.server.start()
+            scene.gone(3.0)
+            back = scene.back(10.0)
+        self.saw(back=back)
+        self.assert_all_answered()
+        self.assertLess(self.last.without, 2 * SESSION / 1000 + 1.0)
+
+    # -- the process ------------------------------------------------------------------------
+
+    def test_stopped_and_continued(self) -> None:
+        """Stopped past its session's end and continued, it answers all, and is back."""
+        process = self.serve()
+        with self.load() as scene:
+            process.signal(signal.SIGSTOP)
+            scene.gone(5.0)
+            time.sleep(0.5)
+            process.signal(signal.SIGCONT)
+            back = scene.back(2.0)
+        self.saw(back=back)
+        self.assert_all_answered()
+
+    def test_killed_and_restarted(self) -> None:
+        """Killed and started on the same port: the address stays, and outlives the old session."""
+        words = ("--port", str(port := free_port()))
+        first = self.serve(*words, session=3000)
+        client = self.kazoo()
+        address = f"127.0.0.1:{port}"
+        with self.load() as scene:
+            old = self.owner(client, address)
+            began = time.monotonic()
+            first.signal(signal.SIGKILL)
+            first.wait()
+            second = self.serve(*words, session=3000)
+            restarted = time.monotonic() - began
+            time.sleep(4.0)  # by now the first one's session has expired
+            self.assertNotIn(self.owner(client, address), (0, old))
+            self.assertEqual(self.pid_of(client, address), second.pid)
+            before = scene.counts
+            time.sleep(0.5)
+            after = scene.counts
+        self.saw(restarted=restarted)
+        # Each client can have had one request in the process when it was killed.
+        self.assertLessEqual(len(self.last.counts.lost), 6)
+        self.assertEqual(self.last.without, 0.0)
+        self.assertEqual((before.failed, before.errors), (after.failed, after.errors))
+
+    def test_disk_full(self) -> None:
+        """A log that cannot be written is no reason not to serve."""
+        for log in ("--logfile", "stdout"):
+            words = [*TWISTD, "-n", "--pidfile="]
+            words += ["--logfile", "/dev/full"] if log == "--logfile" else []
+            with open("/dev/full", "wb") as full:
+                process = subprocess.Popen(
+                    [*words, *self.words("--host", "127.0.0.1")],
+                    cwd=os.getcwd(),
+                    env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))},
+                    stdin=subprocess.DEVNULL,
+                    stdout=full,
+                    stderr=full,
+                )
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            with self.load() as scene:
+                address = scene.observer.addresses[0]
+                for _ in range(20):  # each of them is logged
+                    self.assertEqual(fetch(address, "/raise")[0], 500)
+                time.sleep(0.5)
+            self.saw(log=log)
+            self.assert_all_answered()
+            process.terminate()
+            process.wait(10)
+            wait_for("it is gone", lambda: not self.registered(), 3.0)
+
+    def registered(self) -> list[str]:
+        """The addresses of the test's znode."""
+        if not hasattr(self, "_looking"):
+            self._looking = self.kazoo()
+        return list(self._looking.get_children(PROVIDERS))
+
+    # -- the application ----------------------------------------------------------------------
+
+    HEALTH = (
+        *("--health", "/health", "--health-interval", "100", "--health-timeout", "300"),
+        *("--drain-timeout", "1000"),
+    )
+
+    def test_application_hangs(self) -> None:
+        """With all its threads hanging it is taken away; nobody's request is lost."""
+        self.serve(*self.HEALTH)
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            hanging = self.hang(address, seconds=3.0)
+            gone = scene.gone(2.5)
+            for thread in hanging:
+                thread.join(10)
+            back = scene.back(2.0)
+        self.saw(gone=gone, back=back)
+        self.assert_all_answered()
+
+    def test_application_hangs_at_the_end(self) -> None:
+        """An application that hangs for good does not keep the process from ending."""
+        process = self.serve(*self.HEALTH)
+        with self.load() as scene:
+            self.hang(scene.observer.addresses[0], seconds=30.0)
+            scene.gone(3.0)
+            began = time.monotonic()
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(10), 0, process.log())
+            ended = time.monotonic() - began
+        self.saw(ended=ended)
+        self.assertEqual(self.last.counts.refused, 0)
+        self.assertLess(ended, 5.0)
+
+    def hang(self, address: str, seconds: float, threads: int = 4) -> list[threading.Thread]:
+        """Have all worker threads hang."""
+        query = f"/hang?seconds={seconds}"
+        hanging = [
+            threading.Thread(target=_ask, args=(address, query), daemon=True)
+            for _ in range(threads)
+        ]
+        for thread in hanging:
+            thread.start()
+        return hanging
+
+    def test_application_raises(self) -> None:
+        """A request whose application raises is answered with 500, and every other as ever."""
+        process = self.serve()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            statuses = [fetch(address, "/raise")[0] for _ in range(50)]
+        self.saw(raised=len(statuses))
+        self.assertEqual(statuses, [500] * 50)
+        self.assertIn("ValueError: as it was asked to", process.log())
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0.0)
+
+    def test_application_leaks_threads(self) -> None:
+        """Threads that the application leaves behind do not keep the process from ending."""
+        process = self.serve("--drain-timeout", "1000")
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            before = threads_of(process.pid)
+            for _ in range(10):
+                self.assertEqual(fetch(address, "/leak")[0], 200)
+            self.assertEqual(threads_of(process.pid), before + 10)
+            began = time.monotonic()
+            process.signal(signal.SIGTERM)
+            gone = scene.gone(2.0)
+            code = process.wait(10)
+            ended = time.monotonic() - began
+        self.saw(gone=gone, ended=ended)
+        self.assertEqual(code, 0, process.log())
+        self.assertIn("threads of the application still run: Thread-", process.log())
+        self.assert_all_answered()
+
+    def test_health_flaps(self) -> None:
+        """Ill, it is taken away; well again, it is back; a short fit changes nothing."""
+        self.serve(*self.HEALTH)
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            for _ in range(5):  # shorter than the three answers that it takes
+                fetch_post(address, "/health/ill")
+                time.sleep(0.1)
+                fetch_post(address, "/health/well")
+                time.sleep(0.25)
+            self.assertEqual(scene.without, 0.0)
+            gone, back = [], []
+            for _ in range(3):
+                fetch_post(address, "/health/ill")
+                gone.append(scene.gone(2.0))
+                fetch_post(address, "/health/well")
+                back.append(scene.back(2.0))
+        self.saw(gone=max(gone), back=max(back))
+        self.assert_all_answered()
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def test_rolling_restart(self) -> None:
+        """SIGTERM under load: every request is answered, by this process or the other one."""
+        processes = [self.serve(), self.serve()]
+        with self.load(12) as scene:
+            wait_for("both are seen", lambda: len(scene.observer.addresses) == 2)
+            gone, ended = [], []
+            for process in list(processes):
+                began = time.monotonic()
+                process.signal(signal.SIGTERM)
+                gone.append(_timed("one is gone", lambda: len(scene.observer.addresses) < 2, 2.0))
+                self.assertEqual(process.wait(10), 0, process.log())
+                ended.append(time.monotonic() - began)
+                self.serve()
+                wait_for("both are seen", lambda: len(scene.observer.addresses) == 2)
+        self.saw(gone=max(gone), ended=max(ended))
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0.0)
+        self.assertLess(max(gone), 1.0)
+
+    def test_sigterm(self) -> None:
+        """SIGTERM of the only process: what it has accepted it answers, and nobody is refused."""
+        process = self.serve()
+        with self.load(12) as scene:
+            time.sleep(0.5)
+            process.signal(signal.SIGTERM)
+            gone = scene.gone(1.0)
+            self.assertEqual(process.wait(10), 0, process.log())
+        self.saw(gone=gone)
+        self.assert_all_answered()
+
+
+@skip_without_apache
+class EnsembleTests(ReliabilityCase):
+    """On three servers."""
+
+    @override
+    def setUp(self) -> None:
+        """Three members."""
+        self.ensemble = ApacheEnsemble()
+        self.addCleanup(self.ensemble.remove)
+        self.ensemble.start()
+
+    @override
+    def hosts(self) -> str:
+        return self.ensemble.connection_string
+
+    def test_member_killed(self) -> None:
+        """Members that are killed, the one in use and then the leader, cost nothing."""
+        process = self.serve("--monitor", "127.0.0.1:0", session=4000)
+        client = self.kazoo()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            node = f"{PROVIDERS}/{address}"
+            data, stat = client.get(node)
+            monitor = json.loads(data)["monitor"]
+            used = _status(monitor)["zookeeper"]
+            (member,) = (m for m in self.ensemble.members if used.endswith(str(m.port)))
+            member.kill()
+            moved = _timed("it moves", lambda: _connected(monitor) not in ("", used), 4.0)
+            member.start()
+            leader = self.ensemble.leader
+            assert leader is not None
+            leader.kill()
+            wait_for("another one leads", lambda: self.ensemble.leader)
+            wait_for("it is connected", lambda: _connected(monitor))
+            time.sleep(4.5)  # a session that nobody keeps would have ended
+            client = self.kazoo()
+            self.assertEqual(client.get(node)[1].ephemeralOwner, stat.ephemeralOwner)
+        self.saw(moved=moved)
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0.0)
+        self.assertNotIn("expired", process.log())
+
+
+def _timed(what: str, condition: Any, seconds: float) -> float:
+    """Wait for something; answers how many seconds it took."""
+    began = time.monotonic()
+    wait_for(what, condition, seconds, 0.002)
+    return round(time.monotonic() - began, 3)
+
+
+def _ask(address: str, path: str) -> None:
+    with contextlib.suppress(OSError):  # one side or the other may give it up
+        fetch(address, path)
+
+
+def fetch_post(address: str, path: str) -> None:
+    """POST nothing."""
+    import http.client
+
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request("POST", path)
+    connection.getresponse().read()
+    connection.close()
+
+
+def _status(monitor: str) -> dict[str, Any]:
+    """What the monitor's ``status`` says."""
+    host, _, port = monitor.rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(b"status\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    status: dict[str, Any] = json.loads(answer)
+    return status
+
+
+def _connected(monitor: str) -> str:
+    """The ZooKeeper server that a process is connected to; nothing while it is not."""
+    status = _status(monitor)
+    return str(status["zookeeper"]) if status["session"] == "connected" else ""
