@@ -15,6 +15,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.errors import InvalidPathError, NoAuthError, UnregisteredError
 from zkservice.registry import (
     PAYLOADS,
+    Change,
     RegisteringServer,
     Registration,
     RegistrationState,
@@ -339,12 +340,12 @@ class RegistrationTests(TestCase):
         """A listener's exception is logged, and the registration goes on."""
         registration = self.register()
 
-        def fail(state: RegistrationState, reason: str) -> None:
+        def fail(change: Change) -> None:
             raise ZeroDivisionError
 
-        unsubscribe = registration.subscribe(fail)
+        subscription = registration.subscribe(fail)
         await registration.when_registered()
-        unsubscribe()
+        subscription.cancel()
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     async def test_many(self) -> None:

@@ -5,12 +5,13 @@ from zkservice.registry.addresses import advertised_addresses, parse_address
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.events import RegisteringServer
 from zkservice.registry.payloads import PAYLOADS, Announcement, Payload
-from zkservice.registry.registration import Registration, RegistrationState, register
+from zkservice.registry.registration import Change, Registration, RegistrationState, register
 
 __all__ = [
     "PAYLOADS",
     "AddressError",
     "Announcement",
+    "Change",
     "Found",
     "Payload",
     "RegisteringServer",

@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zkservice.client import ZooKeeperClient
+from zkservice.client import Subscription, ZooKeeperClient
+from zkservice.client.listeners import Listeners
 from zkservice.errors import (
     AuthFailedError,
     BadVersionError,
@@ -65,8 +66,12 @@ class RegistrationState(Enum):
     WITHDRAWN = "withdrawn"
 
 
-#: Called with the new state and, where there is one, the reason.
-Listener = Callable[[RegistrationState, str], object]
+class Change(NamedTuple):
+    """A new state of a registration and, where there is one, its reason."""
+
+    state: RegistrationState
+    reason: str
+
 
 # The znodes changed between our look and our transaction: look again.
 _RACES: Final = (NodeExistsError, NoNodeError, BadVersionError)
@@ -124,7 +129,7 @@ class Registration:
         self._watches: dict[str, Deferred[WatchEvent]] = {}
         self._waiting: list[Deferred[Registration]] = []
         self._leaving: list[Deferred[bool]] = []
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[Change] = Listeners(self._log)
         self._subscription = client.subscribe(self._session_changed)
         self._poke()
 
@@ -194,10 +199,9 @@ class Registration:
             self._poke()
         return done
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Hear each change of state once; answers what ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+    def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
+        """Hear each change of state once; ``cancel()`` of the answer ends it."""
+        return self._listeners.add(callback)
 
     def _contents(self) -> dict[str, bytes]:
         """The wanted znodes and what they are to hold."""
@@ -447,11 +451,7 @@ class Registration:
             state=state.value,
             detail=f" ({reason})" if reason else "",
         )
-        for listener in list(self._listeners):
-            try:
-                listener(state, reason)
-            except Exception:  # noqa: BLE001 - it is not our code
-                self._log.failure("a listener of the registration of {path} failed", path=self.path)
+        self._listeners.tell(Change(state, reason))
 
     def _fail_waiting(self, failure: Failure) -> None:
         waiting, self._waiting = self._waiting, []

@@ -35,7 +35,13 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
-from zkservice.registry import PAYLOADS, Registration, RegistrationState, register
+from zkservice.registry import (
+    PAYLOADS,
+    Change,
+    Registration,
+    RegistrationState,
+    register,
+)
 from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
 from zkservice.service.commands import commands
@@ -247,8 +253,8 @@ class ServeService(Service):
         elif state is State.EXPIRED:
             self.log.warn("The ZooKeeper session has expired; a new one will be made")
 
-    def _registration_changed(self, state: RegistrationState, reason: str) -> None:
-        if state is RegistrationState.REGISTERED:
+    def _registration_changed(self, change: Change) -> None:
+        if change.state is RegistrationState.REGISTERED:
             self._cancel_reminder()
             self.log.info("Serving on {addresses}", addresses=self._served())
             self.notifier.ready(f"Serving on {self._served()}")
