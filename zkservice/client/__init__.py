@@ -5,12 +5,17 @@ from __future__ import annotations
 from zkservice.client.client import ZooKeeperClient
 from zkservice.client.counters import LATENCY_BOUNDS, Statistics
 from zkservice.client.listeners import Subscription
+from zkservice.client.reading import Get, GetChildren
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.transaction import Transaction
+from zkservice.client.watching import PersistentWatch
 
 __all__ = [
     "LATENCY_BOUNDS",
     "DigestMD5",
+    "Get",
+    "GetChildren",
+    "PersistentWatch",
     "Statistics",
     "Subscription",
     "Transaction",

@@ -34,9 +34,10 @@ class Call:
         self.read = read
         self.xid = 0
         self.sent = 0.0  # seconds of the reactor's clock
-        self.deferred: Deferred[Any] | None = Deferred(self._cancelled)
+        self.deferred: Deferred[Any] | None = Deferred(self.cancelled)
 
-    def _cancelled(self, _: Deferred[Any]) -> None:
+    def cancelled(self, deferred: Deferred[Any]) -> None:
+        """Nobody waits any more (the canceller of a Deferred)."""
         self.deferred = None
         self.payload = b""
 

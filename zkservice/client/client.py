@@ -3,65 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
-from typing_extensions import Self
+from typing_extensions import Self, override
 
-from zkservice.client.calls import BODY, Call, OptionalCall, nothing
+from zkservice.client.calls import Call
 from zkservice.client.counters import Statistics
-from zkservice.client.creation import Data, as_bytes, create_request
 from zkservice.client.handshake import TLSCreator
 from zkservice.client.link import Link
 from zkservice.client.listeners import Subscription
-from zkservice.client.operations import (
-    read_acl,
-    read_children,
-    read_children_and_stat,
-    read_data,
-    read_stat,
-)
+from zkservice.client.observing import Observing
+from zkservice.client.reading import Reading
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.settings import Settings
-from zkservice.client.transaction import Transaction
-from zkservice.client.watching import WatchingCall
-from zkservice.errors import (
-    ConnectTimeoutError,
-    ForkedError,
-    NodeExistsError,
-    OperationTimeoutError,
-    ZooKeeperError,
-)
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.client.writing import Writing
+from zkservice.errors import ConnectTimeoutError, ForkedError, OperationTimeoutError
 from zkservice.wire.frames import JUTE_MAXBUFFER
 from zkservice.wire.hosts import Address, parse_hosts
-from zkservice.wire.jute import decode, encode
-from zkservice.wire.paths import Chroot, validate
-from zkservice.wire.records import (
-    Create2Response,
-    CreateRequest,
-    DeleteRequest,
-    ExistsRequest,
-    GetACLRequest,
-    GetChildren2Request,
-    GetChildrenRequest,
-    GetDataRequest,
-    PathResponse,
-    SetACLRequest,
-    SetDataRequest,
-    Stat,
-    SyncRequest,
-)
+from zkservice.wire.paths import Chroot
 from zkservice.wire.session import State
-from zkservice.wire.watches import WatchEvent, WatchKind
 
 #: Bytes of one reply; more than a server's request limit, since a list of children has none.
 MAX_REPLY: Final = 4 * 1024 * 1024
 
 
-class ZooKeeperClient:
+class ZooKeeperClient(Reading, Writing, Observing):
     """A session with a ZooKeeper ensemble.
 
     All calls may be made from any callback, before the connection is there as well as
@@ -140,6 +109,7 @@ class ZooKeeperClient:
             max_reply=max_reply,
         )
         self._link = Link(reactor, settings, random or SystemRandom())
+        self._watches = self._link.watches
         self._pid = os.getpid()
         for scheme, credential in auth:
             self._link.add_identity(scheme, _credential(credential))
@@ -254,261 +224,9 @@ class ZooKeeperClient:
             waiter.addTimeout(timeout, self._reactor, onTimeoutCancel=_no_answer)
         return waiter
 
-    # -- writing ----------------------------------------------------------------------
-
-    def create(
-        self,
-        path: str,
-        data: Data = b"",
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        *,
-        ephemeral: bool = False,
-        sequence: bool = False,
-        container: bool = False,
-        ttl: float | None = None,
-        timeout: float | None = None,
-    ) -> Deferred[str]:
-        """Create a node.
-
-        Args:
-            path: absolute; with ``sequence`` it may end with a slash.
-            data: bytes; None is a node without data.
-            acl: who may do what.
-            ephemeral: it goes when the session ends.
-            sequence: the server appends a number of ten digits.
-            container: it goes some time after its last child went (servers from 3.5 on).
-            ttl: seconds; it goes when it has no children and was not set for so long
-                (servers from 3.5 on that are configured for it).
-            timeout: seconds to wait for the answer.
-
-        Returns:
-            Fires with the actual path.
-
-        Fails with:
-            NodeExistsError: the node is there already.
-            NoNodeError: its parent is not.
-            NoChildrenForEphemeralsError: its parent is ephemeral.
-            InvalidACLError: the ACL is none.
-            BadArgumentsError: there is no such kind of node.
-            UnimplementedError: the server does not offer this kind.
-        """
-        try:
-            record = create_request(
-                self._chroot,
-                path,
-                data,
-                acl,
-                ephemeral=ephemeral,
-                sequence=sequence,
-                container=container,
-                ttl=ttl,
-            )
-        except ZooKeeperError:
-            return fail()
-        plain = type(record) is CreateRequest
-        read = self._read_path if plain else self._read_path_before_stat
-        return self._submit(Call(record.opcode, path, encode(record), read), timeout)
-
-    def ensure_path(
-        self,
-        path: str,
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[None]:
-        """Create a node and all its ancestors, chroot included, as far as they are missing.
-
-        Args:
-            path: absolute.
-            acl: for those that are created.
-            timeout: seconds for each of the two round trips.
-
-        Fails with:
-            NoAuthError: a parent may not be given children.
-        """
-        return Deferred.fromCoroutine(self._ensure_path(path, list(acl), timeout))
-
-    async def _ensure_path(self, path: str, acl: list[ACL], timeout: float | None) -> None:
-        if await self.exists(path, timeout=timeout) is not None:
-            return
-        # Pipelined.  What counts is the last one: of its ancestors some may be there
-        # although we may not create them.
-        results = [
-            self._submit(_creation(where, path, acl), timeout)
-            for where in _lineage(self._chroot.add(path))
-        ]
-        first: Exception | None = None
-        for result in results:
-            try:
-                last = None
-                await result
-            except NodeExistsError:
-                pass
-            except ZooKeeperError as error:
-                last = error
-                first = first or error
-        if last is not None and first is not None:
-            raise first
-
-    def delete(
-        self, path: str, version: int = -1, *, timeout: float | None = None
-    ) -> Deferred[None]:
-        """Delete a node, if it has this version; -1 is any.
-
-        Fails with:
-            NoNodeError: it is not there.
-            BadVersionError: it has another version.
-            NotEmptyError: it has children.
-        """
-        return self._ask(DeleteRequest, path, (version,), nothing, timeout)
-
-    def set(
-        self, path: str, data: Data, version: int = -1, *, timeout: float | None = None
-    ) -> Deferred[Stat]:
-        """Set a node's data, if it has this version; -1 is any.  Fires with the new Stat.
-
-        Fails with:
-            NoNodeError: it is not there.
-            BadVersionError: it has another version.
-        """
-        return self._ask(SetDataRequest, path, (as_bytes(data), version), read_stat, timeout)
-
-    def set_acl(
-        self,
-        path: str,
-        acl: Iterable[ACL],
-        version: int = -1,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Stat]:
-        """Set a node's ACL, if the ACL has this version (``aversion``); -1 is any.
-
-        Fires with the new Stat.
-
-        Fails with:
-            NoNodeError: it is not there.
-            BadVersionError: its ACL has another version.
-            InvalidACLError: the ACL is none.
-        """
-        return self._ask(SetACLRequest, path, (list(acl), version), read_stat, timeout)
-
-    def transaction(self) -> Transaction:
-        """Begin a list of writes that happen together or not at all."""
-        return Transaction(self._chroot, self._submit)
-
-    # -- reading ----------------------------------------------------------------------
-
-    def exists(self, path: str, *, timeout: float | None = None) -> Deferred[Stat | None]:
-        """The node's Stat, or None if it is not there."""
-        return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
-
-    def get(self, path: str, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
-        """The node's data (``b""`` if it has none) and Stat.
-
-        Fails with:
-            NoNodeError: it is not there.
-        """
-        return self._ask(GetDataRequest, path, (False,), read_data, timeout)
-
-    def get_children(self, path: str, *, timeout: float | None = None) -> Deferred[list[str]]:
-        """The names of the node's children, in no order.
-
-        Fails with:
-            NoNodeError: it is not there.
-        """
-        return self._ask(GetChildrenRequest, path, (False,), read_children, timeout)
-
-    def get_children_and_stat(
-        self, path: str, *, timeout: float | None = None
-    ) -> Deferred[tuple[list[str], Stat]]:
-        """The names of the node's children, in no order, and its own Stat.
-
-        Fails with:
-            NoNodeError: it is not there.
-        """
-        return self._ask(GetChildren2Request, path, (False,), read_children_and_stat, timeout)
-
-    def get_acl(
-        self, path: str, *, timeout: float | None = None
-    ) -> Deferred[tuple[list[ACL], Stat]]:
-        """The node's ACL and Stat.
-
-        Fails with:
-            NoNodeError: it is not there.
-        """
-        return self._ask(GetACLRequest, path, (), read_acl, timeout)
-
-    def sync(self, path: str = "/", *, timeout: float | None = None) -> Deferred[str]:
-        """Wait until our server has caught up with the leader; fires with the path."""
-        return self._ask(SyncRequest, path, (), lambda _: path, timeout)
-
-    # -- watching ---------------------------------------------------------------------
-
-    def exists_and_watch(
-        self, path: str, *, timeout: float | None = None
-    ) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
-        """As `exists`, and a Deferred that fires when it is created, set or deleted.
-
-        The second Deferred of this and the next two fires once; after a reconnect the
-        watch is set again, and fires if the change happened meanwhile.  It fails with
-        `SessionExpiredError` or `ClientClosedError` when there will be no event any more;
-        if the first one fails there is no watch, and it never fires.
-        """
-        return self._watch(
-            ExistsRequest, path, read_stat, WatchKind.DATA, timeout, missing_is_answer=True
-        )
-
-    def get_and_watch(
-        self, path: str, *, timeout: float | None = None
-    ) -> tuple[Deferred[tuple[bytes, Stat]], Deferred[WatchEvent]]:
-        """As `get`, and a Deferred that fires when the node is set or deleted."""
-        return self._watch(GetDataRequest, path, read_data, WatchKind.DATA, timeout)
-
-    def get_children_and_watch(
-        self, path: str, *, timeout: float | None = None
-    ) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
-        """As `get_children`, and a Deferred for the next child that comes or goes.
-
-        It fires, too, when the node itself is deleted.
-        """
-        return self._watch(GetChildrenRequest, path, read_children, WatchKind.CHILD, timeout)
-
     # -- how --------------------------------------------------------------------------
 
-    def _ask(
-        self,
-        record_type: type[Any],
-        path: str,
-        rest: tuple[Any, ...],
-        read: Callable[[bytes], Any],
-        timeout: float | None,
-        call_type: type[Call] = Call,
-    ) -> Deferred[Any]:
-        """Send a request whose first field is the path."""
-        try:
-            record = record_type(self._chroot.add(validate(path)), *rest)
-        except ZooKeeperError:
-            return fail()
-        return self._submit(call_type(record_type.opcode, path, encode(record), read), timeout)
-
-    def _watch(
-        self,
-        record_type: type[Any],
-        path: str,
-        read: Callable[[bytes], Any],
-        kind: WatchKind,
-        timeout: float | None,
-        *,
-        missing_is_answer: bool = False,
-    ) -> tuple[Deferred[Any], Deferred[WatchEvent]]:
-        watcher, register = self._link.watches.one_shot()
-        try:
-            record = record_type(self._chroot.add(validate(path)), True)
-        except ZooKeeperError:
-            return fail(), watcher.deferred
-        call = WatchingCall(record, path, read, kind, register, missing_is_answer=missing_is_answer)
-        return self._submit(call, timeout), watcher.deferred
-
+    @override
     def _submit(self, call: Call, timeout: float | None) -> Deferred[Any]:
         deferred = call.deferred
         assert deferred is not None
@@ -524,12 +242,6 @@ class ZooKeeperClient:
             deferred.addTimeout(timeout, self._reactor, onTimeoutCancel=too_late)
         return deferred
 
-    def _read_path(self, reply: bytes) -> str:
-        return self._chroot.strip(decode(PathResponse, reply, BODY).path or "")
-
-    def _read_path_before_stat(self, reply: bytes) -> str:
-        return self._chroot.strip(decode(Create2Response, reply, BODY).path)
-
 
 def _credential(credential: bytes | str) -> bytes:
     return credential.encode() if isinstance(credential, str) else credential
@@ -537,14 +249,3 @@ def _credential(credential: bytes | str) -> bytes:
 
 def _no_answer(_: object, __: float) -> None:
     raise OperationTimeoutError
-
-
-def _lineage(path: str) -> list[str]:
-    """The paths of a node's ancestors and itself, from the top, without the root."""
-    names = path.strip("/").split("/")
-    return ["/" + "/".join(names[: count + 1]) for count in range(len(names))]
-
-
-def _creation(where: str, path: str, acl: list[ACL]) -> Call:
-    record = CreateRequest(where, b"", acl, 0)
-    return Call(record.opcode, path, encode(record), nothing)

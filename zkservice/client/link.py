@@ -24,6 +24,7 @@ from zkservice.client.settings import Settings
 from zkservice.client.watching import Watches
 from zkservice.errors import (
     ClientClosedError,
+    ConnectionLossError,
     RequestTooLargeError,
     ServerError,
     SessionExpiredError,
@@ -58,7 +59,7 @@ class Link:
         self._counters = Counters()
         self._listeners: Listeners[State] = Listeners(self._log)
         self._waiting = Waiting()
-        self.watches = Watches(Chroot(settings.ensemble.chroot))
+        self.watches = Watches(Chroot(settings.ensemble.chroot), self._send_now)
         self._connector = Connector(
             reactor, settings, self._identities, self.watches, self._counters
         )
@@ -97,6 +98,14 @@ class Link:
             self._waiting.append(call)
             if self._connection is not None:
                 self._connection.wake()
+
+    def _send_now(self, call: Call) -> None:
+        """Send a call on this connection or never."""
+        if self._connection is None or self._refusal is not None:
+            call.fail(ConnectionLossError(call.path, maybe_applied=False))
+        else:
+            self._waiting.append(call)
+            self._connection.wake()
 
     def add_identity(self, scheme: str, credential: bytes) -> Identity:
         """Authenticate this and every later connection as somebody more."""
@@ -298,6 +307,8 @@ class Link:
     # -- the end of a session ---------------------------------------------------------
 
     def _expire(self, session: Session, why: str) -> None:
+        if session.over:
+            return
         self._counters.expiries += 1
         self._log.warn(
             "session {session:#x} has expired: {why}",
@@ -306,21 +317,23 @@ class Link:
         )
         if not self._settings.new_session:
             self._refusal = SessionExpiredError
-            self._fail_connecting(SessionExpiredError)
         self._end(session, Event.REFUSED, SessionExpiredError)
 
     def _auth_refused(self, session: Session, error: ServerError) -> None:
+        if session.over:
+            return
         self._log.error("ZooKeeper refuses us: {error}", error=error)
         self._refusal = type(error)
-        self._fail_connecting(type(error))
-        self._identities.fail_all(type(error))
         self._end(session, Event.AUTH_REFUSED, type(error))
 
     def _end(self, session: Session, event: Event, make_error: MakeError) -> None:
-        """The session is over: all that belonged to it fails."""
+        """The session is over: all that belonged to it fails, once the state says so."""
         self._cancel_expiry()
         calls = self._waiting.take_all()
         self._happened(session, event)
+        if self._refusal is make_error:  # there is no hope of another session
+            self._fail_connecting(make_error)
+            self._identities.fail_all(make_error)
         for call in calls:
             call.fail(make_error(call.path))
         self.watches.fail_all(make_error)

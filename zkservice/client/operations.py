@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from zkservice.client.calls import BODY
-from zkservice.wire.acl import ACL
+from zkservice.wire.acl import ACL, Id
 from zkservice.wire.jute import decode
 from zkservice.wire.records import (
     GetACLResponse,
+    GetAllChildrenNumberResponse,
     GetChildren2Response,
     GetChildrenResponse,
     GetDataResponse,
+    GetEphemeralsResponse,
     Stat,
     StatResponse,
+    WhoAmIResponse,
 )
 
 
@@ -41,3 +44,19 @@ def read_acl(reply: bytes) -> tuple[list[ACL], Stat]:
     """The access control list and the Stat."""
     body = decode(GetACLResponse, reply, BODY)
     return body.acl, body.stat
+
+
+def read_ephemerals(reply: bytes) -> list[str]:
+    """The server's paths of ephemeral nodes."""
+    return decode(GetEphemeralsResponse, reply, BODY).ephemerals
+
+
+def read_total(reply: bytes) -> int:
+    """A number of nodes."""
+    return decode(GetAllChildrenNumberResponse, reply, BODY).total_number
+
+
+def read_identities(reply: bytes) -> list[Id]:
+    """Schemes and users."""
+    infos = decode(WhoAmIResponse, reply, BODY).client_info
+    return [Id(info.auth_scheme, info.user) for info in infos]

@@ -1,0 +1,54 @@
+"""How a request is made of a method's arguments, and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, fail
+
+from zkservice.client.calls import Call
+from zkservice.errors import ZooKeeperError
+from zkservice.wire.jute import encode
+from zkservice.wire.paths import Chroot, validate
+
+
+class Send(Protocol):
+    """Sends a call; ``timeout`` is in seconds, None for no limit."""
+
+    def __call__(self, call: Call, timeout: float | None) -> Deferred[Any]:
+        """Answer the call's Deferred."""
+
+
+class Asking:
+    """What the groups of operations share."""
+
+    _chroot: Chroot
+
+    def _submit(self, call: Call, timeout: float | None) -> Deferred[Any]:
+        """Send a call."""
+        raise NotImplementedError
+
+    def _at(self, path: str) -> str:
+        """The server's path.
+
+        Raises:
+            InvalidPathError: it is none.
+        """
+        return self._chroot.add(validate(path))
+
+    def _ask(
+        self,
+        record_type: type[Any],
+        path: str,
+        rest: tuple[Any, ...],
+        read: Callable[[bytes], Any],
+        timeout: float | None,
+        call_type: type[Call] = Call,
+    ) -> Deferred[Any]:
+        """Send a request whose first field is the path."""
+        try:
+            record = record_type(self._chroot.add(validate(path)), *rest)
+        except ZooKeeperError:
+            return fail()
+        return self._submit(call_type(record_type.opcode, path, encode(record), read), timeout)

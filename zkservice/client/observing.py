@@ -1,0 +1,166 @@
+"""The operations that watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+
+from zkservice.client.asking import Asking
+from zkservice.client.calls import call_for
+from zkservice.client.operations import read_children, read_data, read_stat
+from zkservice.client.watching import PersistentWatch, WatchCallback, Watches, WatchingCall
+from zkservice.errors import NoWatcherError, ZooKeeperError
+from zkservice.wire.records import (
+    AddWatchMode,
+    AddWatchRequest,
+    CheckWatchesRequest,
+    ExistsRequest,
+    GetChildrenRequest,
+    GetDataRequest,
+    RemoveWatchesRequest,
+    Stat,
+    WatcherType,
+)
+from zkservice.wire.watches import WatchEvent, WatchKind
+
+
+class Observing(Asking):
+    """The operations that set watches, and those that remove them.
+
+    The methods with ``_and_watch`` answer two Deferreds: one for the value, one that fires
+    once, with the next event.  After a reconnect the watch is set again, and fires if the
+    change happened meanwhile.  It fails with `SessionExpiredError` or `ClientClosedError`
+    when there will be no event any more.  If the value's Deferred fails there is no watch,
+    and its Deferred never fires.  Cancelling it takes the watch away.
+    """
+
+    _watches: Watches
+
+    def exists_and_watch(
+        self, path: str, *, timeout: float | None = None
+    ) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
+        """As `exists`, and a Deferred that fires when it is created, set or deleted."""
+        return self._watch(
+            ExistsRequest, path, read_stat, WatchKind.DATA, timeout, missing_is_answer=True
+        )
+
+    def get_and_watch(
+        self, path: str, *, timeout: float | None = None
+    ) -> tuple[Deferred[tuple[bytes, Stat]], Deferred[WatchEvent]]:
+        """As `get`, and a Deferred that fires when the node is set or deleted."""
+        return self._watch(GetDataRequest, path, read_data, WatchKind.DATA, timeout)
+
+    def get_children_and_watch(
+        self, path: str, *, timeout: float | None = None
+    ) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
+        """As `get_children`, and a Deferred for the next child that comes or goes.
+
+        It fires, too, when the node itself is deleted.
+        """
+        return self._watch(GetChildrenRequest, path, read_children, WatchKind.CHILD, timeout)
+
+    def add_watch(
+        self,
+        path: str,
+        callback: WatchCallback,
+        recursive: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[PersistentWatch]:
+        """Call back with every event on a node, whether it is there or not.
+
+        Needs servers from 3.6 on.  The watch is set again after a reconnect, but changes
+        that happen while there is no connection are not told: read again when `subscribe`
+        tells of `State.CONNECTED`.  When the session is over the callback is called once
+        more, with `EventType.NONE` and the reason as the state.
+
+        Args:
+            path: absolute.
+            callback: called with a `WatchEvent`; it may call anything, and what goes wrong
+                in it is logged.
+            recursive: watch all nodes below it, too; then lists of children are not told,
+                since each child's coming and going is.
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            Fires with a handle; its ``cancel()`` ends the watch, on the server as well.
+        """
+        kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
+        mode = AddWatchMode.PERSISTENT_RECURSIVE if recursive else AddWatchMode.PERSISTENT
+        try:
+            record = AddWatchRequest(self._at(path), mode)
+        except ZooKeeperError:
+            return fail()
+        watch = self._watches.persistent(record.path, kind, callback)
+        call = WatchingCall(record, path, lambda _: watch, kind, self._watches, watch)
+        return self._submit(call, timeout)
+
+    def check_watches(
+        self,
+        path: str,
+        type: WatcherType = WatcherType.ANY,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[bool]:
+        """Whether the server has a watch of this connection on the path.
+
+        Args:
+            path: absolute; of a recursive watch, exactly the one it was set on.
+            type: which; the persistent types need servers from 3.9 on.
+            timeout: seconds to wait for the answer.
+        """
+        checked = self._ask(CheckWatchesRequest, path, (type,), lambda _: True, timeout)
+        return checked.addErrback(lambda failure: failure.trap(NoWatcherError) is None)
+
+    def remove_watches(
+        self,
+        path: str,
+        type: WatcherType = WatcherType.ANY,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[None]:
+        """Remove all watches of a type from a path, on the server and here.
+
+        Those who watched are told with one of the events ``..._WATCH_REMOVED``.
+
+        Args:
+            path: absolute; of a recursive watch, exactly the one it was set on.
+            type: which; the persistent types need servers from 3.9 on.
+            timeout: seconds to wait for the answer.
+
+        Fails with:
+            NoWatcherError: there is none.
+        """
+        try:
+            record = RemoveWatchesRequest(self._at(path), type)
+        except ZooKeeperError:
+            return fail()
+
+        def read(_: bytes) -> None:
+            self._watches.removed(record.path, type)
+
+        return self._submit(call_for(record, path, read), timeout)
+
+    def _watch(
+        self,
+        record_type: type[Any],
+        path: str,
+        read: Callable[[bytes], Any],
+        kind: WatchKind,
+        timeout: float | None,
+        *,
+        missing_is_answer: bool = False,
+    ) -> tuple[Deferred[Any], Deferred[WatchEvent]]:
+        watcher = self._watches.one_shot()
+        try:
+            record = record_type(self._at(path), True)
+        except ZooKeeperError:
+            return fail(), watcher.deferred
+        call = WatchingCall(
+            record, path, read, kind, self._watches, watcher, missing_is_answer=missing_is_answer
+        )
+        value = self._submit(call, timeout)
+        self._watches.repeat(record.path)
+        return value, watcher.deferred

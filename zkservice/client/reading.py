@@ -1,0 +1,184 @@
+"""The operations that read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred, fail
+
+from zkservice.client.asking import Asking
+from zkservice.client.calls import BODY, Call, OptionalCall, call_for
+from zkservice.client.operations import (
+    read_acl,
+    read_children,
+    read_children_and_stat,
+    read_data,
+    read_ephemerals,
+    read_identities,
+    read_stat,
+    read_total,
+)
+from zkservice.errors import ProtocolError, ServerError, ZooKeeperError
+from zkservice.wire.acl import ACL, Id
+from zkservice.wire.multi import decode_results, encode_requests
+from zkservice.wire.records import (
+    ExistsRequest,
+    GetACLRequest,
+    GetAllChildrenNumberRequest,
+    GetChildren2Request,
+    GetChildrenRequest,
+    GetChildrenResponse,
+    GetDataRequest,
+    GetDataResponse,
+    GetEphemeralsRequest,
+    OpCode,
+    Stat,
+    SyncRequest,
+    WhoAmIRequest,
+)
+
+#: Where servers keep the members of the ensemble; it is outside of every chroot.
+CONFIG_PATH = "/zookeeper/config"
+
+
+class Get(NamedTuple):
+    """For `Reading.read_all`: a node's data and Stat."""
+
+    path: str
+
+
+class GetChildren(NamedTuple):
+    """For `Reading.read_all`: the names of a node's children."""
+
+    path: str
+
+
+#: An answer for each: data and Stat, names, or the error of this one read.
+ReadResult = tuple[bytes, Stat] | list[str] | ServerError
+
+
+class Reading(Asking):
+    """The operations that change nothing."""
+
+    def exists(self, path: str, *, timeout: float | None = None) -> Deferred[Stat | None]:
+        """The node's Stat, or None if it is not there."""
+        return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
+
+    def get(self, path: str, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
+        """The node's data (``b""`` if it has none) and Stat.
+
+        Fails with:
+            NoNodeError: it is not there.
+        """
+        return self._ask(GetDataRequest, path, (False,), read_data, timeout)
+
+    def get_children(self, path: str, *, timeout: float | None = None) -> Deferred[list[str]]:
+        """The names of the node's children, in no order.
+
+        Fails with:
+            NoNodeError: it is not there.
+        """
+        return self._ask(GetChildrenRequest, path, (False,), read_children, timeout)
+
+    def get_children_and_stat(
+        self, path: str, *, timeout: float | None = None
+    ) -> Deferred[tuple[list[str], Stat]]:
+        """The names of the node's children, in no order, and its own Stat.
+
+        Fails with:
+            NoNodeError: it is not there.
+        """
+        return self._ask(GetChildren2Request, path, (False,), read_children_and_stat, timeout)
+
+    def get_acl(
+        self, path: str, *, timeout: float | None = None
+    ) -> Deferred[tuple[list[ACL], Stat]]:
+        """The node's ACL and Stat.  Who may not change it sees digests as ``user:x``.
+
+        Fails with:
+            NoNodeError: it is not there.
+        """
+        return self._ask(GetACLRequest, path, (), read_acl, timeout)
+
+    def sync(self, path: str = "/", *, timeout: float | None = None) -> Deferred[str]:
+        """Wait until our server has caught up with the leader; fires with the path."""
+        return self._ask(SyncRequest, path, (), lambda _: path, timeout)
+
+    def read_all(
+        self, reads: Iterable[Get | GetChildren], *, timeout: float | None = None
+    ) -> Deferred[list[ReadResult]]:
+        """Read several nodes in one request (servers from 3.6 on).
+
+        Args:
+            reads: what to read.
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            Fires with an answer for each, in their order: data and Stat, names of
+            children, or the error of this one read.
+        """
+        reads = list(reads)
+        try:
+            payload = encode_requests(self._read_request(read) for read in reads)
+        except ZooKeeperError:
+            return fail()
+
+        def read_reply(reply: bytes) -> list[ReadResult]:
+            answers = decode_results(reply, BODY)
+            if len(answers) != len(reads):
+                raise ProtocolError(None, f"{len(answers)} results for {len(reads)} reads")
+            return [
+                _read_result(read.path, answer) for read, answer in zip(reads, answers, strict=True)
+            ]
+
+        return self._submit(Call(OpCode.MULTI_READ, None, payload, read_reply), timeout)
+
+    def _read_request(self, read: Get | GetChildren) -> GetDataRequest | GetChildrenRequest:
+        record = GetDataRequest if isinstance(read, Get) else GetChildrenRequest
+        return record(self._at(read.path), False)
+
+    def get_ephemerals(
+        self, prefix: str = "/", *, timeout: float | None = None
+    ) -> Deferred[list[str]]:
+        """The paths of this session's ephemeral nodes (servers from 3.6 on).
+
+        Args:
+            prefix: what the paths start with, as text; ``/`` is all.
+            timeout: seconds to wait for the answer.
+        """
+        chroot = self._chroot
+
+        def read(reply: bytes) -> list[str]:
+            return [chroot.strip(path) for path in read_ephemerals(reply)]
+
+        return self._ask(GetEphemeralsRequest, prefix, (), read, timeout)
+
+    def count_descendants(self, path: str, *, timeout: float | None = None) -> Deferred[int]:
+        """How many nodes there are below this one, at any depth (servers from 3.6 on).
+
+        Fails with:
+            NoNodeError: it is not there.
+        """
+        return self._ask(GetAllChildrenNumberRequest, path, (), read_total, timeout)
+
+    def who_am_i(self, *, timeout: float | None = None) -> Deferred[list[Id]]:
+        """Whom the server takes us for: scheme and user (servers from 3.7 on)."""
+        return self._submit(call_for(WhoAmIRequest(), None, read_identities), timeout)
+
+    def get_config(self, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
+        """The members of the ensemble, as text, and the Stat of the node they are kept in.
+
+        Lines like ``server.1=host:2888:3888:participant;2181`` and ``version=100000000``;
+        nothing if the server stands alone.
+        """
+        record = GetDataRequest(CONFIG_PATH, False)
+        return self._submit(call_for(record, CONFIG_PATH, read_data), timeout)
+
+
+def _read_result(path: str, answer: object) -> ReadResult:
+    if isinstance(answer, GetDataResponse):
+        return answer.data or b"", answer.stat
+    if isinstance(answer, GetChildrenResponse):
+        return answer.children
+    return ServerError.from_code(getattr(answer, "err", -5), path)

@@ -1,0 +1,256 @@
+"""The operations that write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, fail
+
+from zkservice.client.asking import Asking
+from zkservice.client.calls import BODY, Call, OptionalCall, call_for, nothing
+from zkservice.client.creation import Data, as_bytes, create_request
+from zkservice.client.operations import read_data, read_stat
+from zkservice.client.reading import CONFIG_PATH
+from zkservice.client.transaction import Transaction
+from zkservice.errors import NodeExistsError, ZooKeeperError
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.jute import decode, encode
+from zkservice.wire.records import (
+    Create2Response,
+    CreateRequest,
+    DeleteRequest,
+    ExistsRequest,
+    PathResponse,
+    ReconfigRequest,
+    SetACLRequest,
+    SetDataRequest,
+    Stat,
+)
+
+
+class Writing(Asking):
+    """The operations that change something."""
+
+    def create(
+        self,
+        path: str,
+        data: Data = b"",
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> Deferred[str]:
+        """Create a node.
+
+        Args:
+            path: absolute; with ``sequence`` it may end with a slash.
+            data: bytes; None is a node without data.
+            acl: who may do what.
+            ephemeral: it goes when the session ends.
+            sequence: the server appends a number of ten digits.
+            container: it goes some time after its last child went (servers from 3.5 on).
+            ttl: seconds; it goes when it has no children and was not set for so long
+                (servers from 3.5 on that are configured for it).
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            Fires with the actual path.
+
+        Fails with:
+            NodeExistsError: the node is there already.
+            NoNodeError: its parent is not.
+            NoChildrenForEphemeralsError: its parent is ephemeral.
+            InvalidACLError: the ACL is none.
+            BadArgumentsError: there is no such kind of node.
+            UnimplementedError: the server does not offer this kind.
+        """
+        try:
+            record = create_request(
+                self._chroot,
+                path,
+                data,
+                acl,
+                ephemeral=ephemeral,
+                sequence=sequence,
+                container=container,
+                ttl=ttl,
+            )
+        except ZooKeeperError:
+            return fail()
+        plain = type(record) is CreateRequest
+        return self._submit(
+            call_for(record, path, self._read_path if plain else self._read_path_before_stat),
+            timeout,
+        )
+
+    def create_and_stat(
+        self,
+        path: str,
+        data: Data = b"",
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> Deferred[tuple[str, Stat]]:
+        """As `create`, but fires with the actual path and the Stat (servers from 3.5 on)."""
+        try:
+            record = create_request(
+                self._chroot,
+                path,
+                data,
+                acl,
+                ephemeral=ephemeral,
+                sequence=sequence,
+                container=container,
+                ttl=ttl,
+                with_stat=True,
+            )
+        except ZooKeeperError:
+            return fail()
+        return self._submit(call_for(record, path, self._read_path_and_stat), timeout)
+
+    def ensure_path(
+        self,
+        path: str,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[None]:
+        """Create a node and all its ancestors, chroot included, as far as they are missing.
+
+        Args:
+            path: absolute.
+            acl: for those that are created.
+            timeout: seconds for each of the two round trips.
+
+        Fails with:
+            NoAuthError: a parent may not be given children.
+        """
+        return Deferred.fromCoroutine(self._ensure_path(path, list(acl), timeout))
+
+    def _is_there(self, path: str, timeout: float | None) -> Deferred[Stat | None]:
+        return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
+
+    async def _ensure_path(self, path: str, acl: list[ACL], timeout: float | None) -> None:
+        if await self._is_there(path, timeout) is not None:
+            return
+        # Pipelined.  What counts is the last one: of its ancestors some may be there
+        # although we may not create them.
+        results = [
+            self._submit(_creation(where, path, acl), timeout)
+            for where in _lineage(self._chroot.add(path))
+        ]
+        outcomes: Any = await DeferredList(results, consumeErrors=True)
+        errors = [
+            failure.value
+            for succeeded, failure in outcomes
+            if not (succeeded or failure.check(NodeExistsError))
+        ]
+        reached, last = outcomes[-1]
+        if not (reached or last.check(NodeExistsError)):
+            raise errors[0]
+
+    def delete(
+        self, path: str, version: int = -1, *, timeout: float | None = None
+    ) -> Deferred[None]:
+        """Delete a node, if it has this version; -1 is any.
+
+        Fails with:
+            NoNodeError: it is not there.
+            BadVersionError: it has another version.
+            NotEmptyError: it has children.
+        """
+        return self._ask(DeleteRequest, path, (version,), nothing, timeout)
+
+    def set(
+        self, path: str, data: Data, version: int = -1, *, timeout: float | None = None
+    ) -> Deferred[Stat]:
+        """Set a node's data, if it has this version; -1 is any.  Fires with the new Stat.
+
+        Fails with:
+            NoNodeError: it is not there.
+            BadVersionError: it has another version.
+        """
+        return self._ask(SetDataRequest, path, (as_bytes(data), version), read_stat, timeout)
+
+    def set_acl(
+        self,
+        path: str,
+        acl: Iterable[ACL],
+        version: int = -1,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Stat]:
+        """Set a node's ACL, if the ACL has this version (``aversion``); -1 is any.
+
+        Fires with the new Stat.
+
+        Fails with:
+            NoNodeError: it is not there.
+            BadVersionError: its ACL has another version.
+            InvalidACLError: the ACL is none.
+        """
+        return self._ask(SetACLRequest, path, (list(acl), version), read_stat, timeout)
+
+    def transaction(self) -> Transaction:
+        """Begin a list of writes that happen together or not at all."""
+        return Transaction(self._chroot, self._submit)
+
+    def reconfig(
+        self,
+        *,
+        joining: str | None = None,
+        leaving: str | None = None,
+        new_members: str | None = None,
+        version: int = -1,
+        timeout: float | None = None,
+    ) -> Deferred[tuple[bytes, Stat]]:
+        """Change the members of the ensemble; fires with what `get_config` then answers.
+
+        Args:
+            joining: servers to add, ``server.4=host:2888:3888;2181``, separated by commas.
+            leaving: numbers of servers to take away, separated by commas.
+            new_members: instead of both, all servers that are to be left.
+            version: of the configuration, for which this is meant; -1 is any.
+            timeout: seconds to wait for the answer.
+
+        Fails with:
+            ReconfigDisabledError: it is switched off on the servers.
+            UnimplementedError: the server stands alone.
+            NewConfigNoQuorumError: too few of the new members are up to date.
+            ReconfigInProgressError: another one is going on.
+            BadVersionError: the configuration has another version.
+            NoAuthError: only an administrator may do it.
+        """
+        record = ReconfigRequest(joining, leaving, new_members, version)
+        return self._submit(call_for(record, CONFIG_PATH, read_data), timeout)
+
+    # -- how --------------------------------------------------------------------------
+
+    def _read_path(self, reply: bytes) -> str:
+        return self._chroot.strip(decode(PathResponse, reply, BODY).path or "")
+
+    def _read_path_and_stat(self, reply: bytes) -> tuple[str, Stat]:
+        body = decode(Create2Response, reply, BODY)
+        return self._chroot.strip(body.path), body.stat
+
+    def _read_path_before_stat(self, reply: bytes) -> str:
+        return self._read_path_and_stat(reply)[0]
+
+
+def _lineage(path: str) -> list[str]:
+    """The paths of a node's ancestors and itself, from the top, without the root."""
+    names = path.strip("/").split("/")
+    return ["/" + "/".join(names[: count + 1]) for count in range(len(names))]
+
+
+def _creation(where: str, path: str, acl: list[ACL]) -> Call:
+    record = CreateRequest(where, b"", acl, 0)
+    return Call(record.opcode, path, encode(record), nothing)
