@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from zkservice.web import HTTPFactory, Limits
 from zkservice.web.channel import HTTPChannel
-from zkservice.web.workers import Job, Worker
+from zkservice.web.workers import Job, Running, Worker, WorkersStatistics
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 StartResponse = Callable[..., Callable[[bytes], None]]
@@ -25,7 +25,9 @@ class InlineWorkers:
 
     threads = 4
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.replaced: list[Worker] = []
         self.holding = False
         self.jobs: list[Job] = []
         self._worker = Worker()
@@ -39,7 +41,35 @@ class InlineWorkers:
     def run(self) -> None:
         """Run the jobs that were kept."""
         while self.jobs:
-            self.jobs.pop(0).run(self._worker)
+            self.run_one()
+
+    def run_one(self) -> None:
+        """Run the first job that was kept."""
+        self._worker.job = job = self.jobs.pop(0)
+        self._worker.began = self.now()
+        job.run(self._worker)
+        self._worker.job = None
+
+    @property
+    def queued(self) -> int:
+        """How many jobs were kept."""
+        return len(self.jobs)
+
+    def statistics(self) -> WorkersStatistics:
+        """No thread is there."""
+        return WorkersStatistics(0, 0, self.queued, 0, len(self.replaced))
+
+    def running(self) -> list[Running]:
+        """One thread with the first job that was kept, and one that is stuck."""
+        return [
+            Running("worker-0", self.jobs[0] if self.jobs else None, 1.5, False, "stack of it"),
+            Running("worker-1", None, 0.0, True, ""),
+        ]
+
+    def replace(self, worker: Worker) -> bool:
+        """Note that a worker was given up."""
+        self.replaced.append(worker)
+        return True
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Deliver at once."""
@@ -125,7 +155,7 @@ class FrontEnd:
         **arguments: Any,
     ) -> None:
         self.clock = Clock()
-        self.workers = InlineWorkers()
+        self.workers = InlineWorkers(self.clock.seconds)
         self.factory = HTTPFactory(
             application,
             self.workers,  # type: ignore[arg-type]

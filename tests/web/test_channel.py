@@ -45,7 +45,7 @@ class ConnectionTests(SynchronousTestCase):
         bodies = []
         for _ in range(5):
             self.assertEqual(len(self.end.workers.jobs), 1)
-            self.end.workers.jobs.pop().run(self.end.workers._worker)
+            self.end.workers.run_one()
             bodies.append(split(client.received())[2])
         self.assertEqual(bodies, [b"hello /%d" % n for n in range(5)])
 
@@ -58,6 +58,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(client.transport.producerState, "paused")
         self.end.workers.holding = False
         self.end.workers.run()
+        self.end.clock.pump([0] * 130)  # after some requests others have a turn
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual(client.received().count(b"200 OK"), 4001)
 

@@ -71,6 +71,19 @@ class Limits:
         1 << 30, "bytes", "How much of a response waits in a temporary file for a slow reader."
     )
 
+    # Load
+    connections: int = _limit(
+        0,
+        "connections",
+        "Most connections; others get 503.  0: the limit of open files, less 64.",
+    )
+    queue: int = _limit(
+        0,
+        "requests",
+        "Most requests that wait for a thread; others get 503.  0: 64 a thread, at least 256.",
+    )
+    retry_after: float = _limit(5.0, "seconds", "When a client that got 503 may come again.")
+
     # Time.  A deadline is noticed up to a second late.
     head_timeout: float = _limit(
         30.0, "seconds", "A head that is not complete this long after its first byte gets 408."
@@ -83,6 +96,11 @@ class Limits:
     )
     keep_alive: float = _limit(
         75.0, "seconds", "An idle connection is closed after this; 0 closes after each response."
+    )
+    request_timeout: float = _limit(
+        0.0,
+        "seconds",
+        "A request that runs longer gets 504, its stack is logged, its thread replaced; 0: never.",
     )
     write_stall: float = _limit(
         60.0, "seconds", "A client that takes no byte of its response for this long is cut off."

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
+from zkservice.web.accesslog import AccessLog
 from zkservice.web.factory import FrontEndStatistics, HTTPFactory
+from zkservice.web.logfile import LogFile
+from zkservice.web.proxies import TrustedProxies
+from zkservice.web.tracelog import TraceLog
+from zkservice.web.views import TextView, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
+    "AccessLog",
     "FrontEndStatistics",
     "HTTPFactory",
     "Limits",
+    "LogFile",
+    "TextView",
+    "TraceLog",
+    "TrustedProxies",
+    "ViewError",
     "Workers",
     "WorkersStatistics",
     "limits_table",

@@ -16,8 +16,8 @@ from zope.interface import implementer
 from zkservice.errors import RequestRefusedError
 from zkservice.http11 import Expecting, Request, RequestParser, error_page
 from zkservice.web.environ import Ends, ends_of
-from zkservice.web.exchange import End, Exchange
-from zkservice.web.output import Output, output_for
+from zkservice.web.exchange import End, Exchange, ReactorExchange
+from zkservice.web.output import Output, discard, output_for
 
 if TYPE_CHECKING:
     from zkservice.web.factory import HTTPFactory
@@ -31,6 +31,8 @@ _CONTINUE: Final = (b"HTTP/1.1 100 Continue\r\n\r\n",)
 #: read it: closing over unread bytes would reset the connection, and the response be lost.
 _LINGER_BYTES: Final = 65536
 _LINGER_SECONDS: Final = 2.0
+#: Requests that one connection may have served before others get their turn.
+_TURNS: Final = 32
 
 
 class Phase(Enum):
@@ -55,9 +57,11 @@ class HTTPChannel(Protocol):
         self._parser = parser
         self._phase = Phase.OPEN
         self._exchange: Exchange | None = None  # the request in service
+        self._unsettled: Exchange | None = None  # answered, but not all of it has gone
         self._held = (0, 0)  # bytes of its response that wait, in memory and in files
         self._expecting = Expecting.REQUEST  # what the deadline was set for
         self._body_since = 0.0
+        self._begun = False  # some of the response in service has gone
         self._advancing = False  # the loop over pipelined requests is running
         self._reading = True
         self._at_eof = False
@@ -70,8 +74,10 @@ class HTTPChannel(Protocol):
     @override
     def connectionMade(self) -> None:
         self._output = output_for(self.transport, self._output_moved)
-        self._factory.connected(self)
-        self._set_deadline(self._factory.limits.keep_alive)
+        if self._factory.connected(self):
+            self._set_deadline(self._factory.limits.keep_alive)
+        else:
+            self._shed("there are too many connections; come again later")
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -102,9 +108,13 @@ class HTTPChannel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = Phase.LEAVING
         self._parser.close()
+        self._output.stopProducing()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
+            self._settle(exchange)
+        elif self._unsettled is not None:
+            self._settle(self._unsettled)
         self._factory.disconnected(self)
 
     # What the factory calls
@@ -128,6 +138,8 @@ class HTTPChannel(Protocol):
         """The client took too long; see ``Limits`` for each case."""
         if self._phase is not Phase.OPEN or self._output.blocked:
             self.abort()
+        elif self._exchange is not None:
+            self._check_overrun(self._exchange)
         elif self._expecting is Expecting.REQUEST:
             self._leave()
         elif self._expecting is Expecting.HEAD:
@@ -142,8 +154,10 @@ class HTTPChannel(Protocol):
     def respond(self, exchange: Exchange, parts: Sequence[Part], end: End | None) -> None:
         """Send some of the response to ``exchange``; ``end`` says that this is its end."""
         if exchange is not self._exchange:
-            return  # the client has gone meanwhile
+            discard(parts)  # the client has gone meanwhile
+            return
         output = self._output
+        self._begun = True
         if end is None:
             # more of it may be on its way with the same delivery: send them together
             before = output.backlog, output.file_backlog
@@ -157,12 +171,17 @@ class HTTPChannel(Protocol):
         output.write(parts)
         if output.blocked:
             self._set_deadline(self._factory.limits.write_stall)
+            self._unsettled = exchange
+        else:
+            self._settle(exchange)
         self._exchange = None
         self._held = (0, 0)
-        self._factory.responded += 1
         if end is End.ABORT:
+            self._factory.counters.aborted += 1
             self.abort()
-        elif end is End.CLOSE or self._at_eof:
+            return
+        self._factory.counters.responded += 1
+        if end is End.CLOSE or self._at_eof:
             self._close()
         elif not self._advancing:
             self._resume_reading()
@@ -173,6 +192,7 @@ class HTTPChannel(Protocol):
     def _advance(self) -> None:
         """Serve the next request if it is complete, and so on until one has to wait."""
         self._advancing = True
+        turns = _TURNS
         # one that does not read its responses gets no more of them
         while self._exchange is None and self._phase is Phase.OPEN and not self._output.blocked:
             try:
@@ -184,19 +204,65 @@ class HTTPChannel(Protocol):
                 self._await_client()
                 break
             self._serve(request)
+            turns -= 1
+            if not turns:  # views can answer a whole pipeline here: let others have a turn
+                self._factory.reactor.callLater(0, self._advance)
+                break
         self._advancing = False
 
     def _serve(self, request: Request) -> None:
+        """Give a request to a view or to the workers, or turn it away."""
         factory = self._factory
-        factory.requests += 1
+        factory.counters.requests += 1
         if self.ends is None:
             self.ends = ends_of(self.transport)
         self._expecting = Expecting.REQUEST
-        self.deadline = inf
-        self._exchange = exchange = Exchange(
-            request, self.ends, self, factory.site, factory.workers
-        )
+        self._begun = False
+        view = factory.views.get(request.path)
+        here = view is not None or factory.overloaded
+        kind = ReactorExchange if here else Exchange
+        self._exchange = exchange = kind(request, self.ends, self, factory.site, factory.workers)
+        factory.site.admit(exchange)
+        if view is not None:
+            factory.counters.viewed += 1
+            path = request.path.decode("ascii")
+            factory.site.run_view(exchange, view, path)
+            return
+        factory.site.trace(exchange)
+        if here:
+            factory.counters.shed += 1
+            request.body.close()
+            exchange.answer(503, "all threads are busy; come again later", factory.retry_after())
+            return
+        self._await_worker()
         factory.workers.submit(exchange)
+
+    def _await_worker(self) -> None:
+        """While a request is in service, only its own time is limited."""
+        timeout = self._factory.limits.request_timeout
+        if timeout:
+            self._set_deadline(timeout)
+        else:
+            self.deadline = inf
+
+    def _check_overrun(self, exchange: Exchange) -> None:
+        """The deadline of a request in service has passed; its time in the queue is free."""
+        timeout = self._factory.limits.request_timeout
+        ran = 0.0 if exchange.began is None else self._factory.workers.now() - exchange.began
+        if ran < timeout:
+            self._set_deadline(timeout - ran)
+            return
+        exchange.status = exchange.status or 504
+        self._factory.overrun(exchange, ran)
+        exchange.abandon()
+        self._settle(exchange)
+        self._exchange = None
+        if exchange.trace is not None:
+            exchange.trace.ended(f"given up after {ran:.1f} s")
+        if self._begun:
+            self.abort()
+        else:
+            self._error(504, "the application did not answer in time")
 
     def _await_client(self) -> None:
         """Set the deadline for what the client has to send next."""
@@ -214,7 +280,10 @@ class HTTPChannel(Protocol):
             self._body_since = self._factory.reactor.seconds()
             self._set_deadline(limits.body_grace)
             if self._parser.must_continue():
-                self._output.write(_CONTINUE)
+                if self._factory.overloaded:
+                    self._shed("all threads are busy; come again later")
+                else:
+                    self._output.write(_CONTINUE)
 
     def _body_deadline(self) -> float:
         """When a body that has come this far is too slow."""
@@ -222,14 +291,32 @@ class HTTPChannel(Protocol):
         bought = self._parser.body_bytes / limits.body_rate if limits.body_rate else inf
         return self._body_since + limits.body_grace + bought
 
+    def _settle(self, exchange: Exchange) -> None:
+        """Nothing more will be sent for an exchange: log it."""
+        self._unsettled = None
+        self._factory.site.log(exchange)
+
+    # Answers without a request
+
     def _refuse(self, refused: RequestRefusedError) -> None:
-        """Answer with an error, and take nothing more from this connection."""
+        """The client has broken a rule or a limit."""
+        self._factory.counters.refused += 1
+        self._factory.site.log_refusal(self.ends or ends_of(self.transport), refused.status)
+        self._error(refused.status, refused.rule)
+
+    def _shed(self, rule: str) -> None:
+        """There is no room for this client at the moment."""
+        self._factory.counters.shed += 1
+        self._factory.site.log_refusal(self.ends or ends_of(self.transport), 503)
+        self._error(503, rule, self._factory.retry_after())
+
+    def _error(self, status: int, rule: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Answer with an error page, and take nothing more from this connection."""
         self._refused = True
         self._parser.close()
-        self._factory.refused += 1
-        status, headers, body = error_page(refused.status, refused.rule)
+        line, fields, body = error_page(status, rule, headers)
         heads = self._factory.heads
-        head = heads.head(heads.draft(status, headers), "GET", "HTTP/1.1", False, len(body))
+        head = heads.head(heads.draft(line, fields), "GET", "HTTP/1.1", False, len(body))
         self._output.write((head.data, body))
         self._close()
 
@@ -246,14 +333,17 @@ class HTTPChannel(Protocol):
         self._open_window()
         if self._output.blocked:
             self._set_deadline(self._factory.limits.write_stall)
-        elif self._phase is Phase.FLUSHING:
+            return
+        if self._unsettled is not None:
+            self._settle(self._unsettled)
+        if self._phase is Phase.FLUSHING:
             self._finish()
-        elif self._phase is Phase.OPEN and self._exchange is None:
+        elif self._exchange is not None:
+            self._await_worker()
+        elif self._phase is Phase.OPEN:
             self._set_deadline(self._factory.limits.keep_alive)
             self._resume_reading()
             self._advance()
-        else:
-            self.deadline = inf
 
     def _open_window(self) -> None:
         """Tell the worker how much of its response the client has taken."""

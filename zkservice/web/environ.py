@@ -65,7 +65,7 @@ def fill_environ(
     if request.chunked:
         # told as if it had come with a length, which applications can read
         environ["CONTENT_LENGTH"] = str(request.content_length)
-        del environ["HTTP_TRANSFER_ENCODING"]
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
 
 
 def path_info(path: bytes) -> str:

@@ -8,6 +8,8 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from zkservice.errors import ClientGoneError
 from zkservice.http11 import Request
 from zkservice.web.regions import Spill
@@ -15,11 +17,12 @@ from zkservice.web.regions import Spill
 if TYPE_CHECKING:
     from zkservice.web.channel import HTTPChannel
     from zkservice.web.environ import Ends
-    from zkservice.web.factory import Site
     from zkservice.web.output import Part
+    from zkservice.web.site import Site
+    from zkservice.web.tracelog import Trace
     from zkservice.web.workers import Worker, Workers
 
-__all__ = ["End", "Exchange", "Window"]
+__all__ = ["End", "Exchange", "ReactorExchange", "Window"]
 
 
 class End(Enum):
@@ -105,11 +108,18 @@ class Exchange:
         "_leaving",
         "_spill",
         "_workers",
+        "began",
+        "body_bytes",
         "channel",
+        "ended",
         "ends",
+        "received",
         "request",
         "site",
+        "status",
+        "trace",
         "window",
+        "worker",
     )
 
     def __init__(
@@ -124,6 +134,19 @@ class Exchange:
         #: Only a response that is sent in several parts needs these.
         self.window: Window | None = None
         self._spill: Spill | None = None
+        #: Who runs it, and since when by the workers' clock.
+        self.worker: Worker | None = None
+        self.began: float | None = None
+        # For the logs; ``received`` and ``ended`` are set if somebody reads them.
+        self.received = 0.0
+        self.ended: float | None = None
+        self.status = 0
+        self.body_bytes = 0
+        self.trace: Trace | None = None
+
+    def __str__(self) -> str:
+        request = self.request
+        return f"{request.method} {request.target.decode('latin-1')} from {self.ends.remote_addr}"
 
     # Reactor thread
 
@@ -137,13 +160,22 @@ class Exchange:
         if self.window is not None:
             self.window.close()
 
+    def answer(self, status: int, rule: str, headers: list[tuple[str, str]]) -> None:
+        """Answer with an error page instead of the application."""
+        if self.trace is not None:
+            self.trace.ended(rule)
+        self.site.answer(self, status, rule, headers)
+
     # Worker thread
 
     def run(self, worker: Worker) -> None:
         """Run the application for this request."""
+        self.worker, self.began = worker, worker.began
         try:
             if not self._gone:
                 self.site.run(self, worker)
+            elif self.trace is not None:
+                self.trace.ended("the client has left")
         finally:
             self.request.body.close()
             if self._spill is not None:
@@ -171,6 +203,8 @@ class Exchange:
 
     def finish(self, parts: Sequence[Part], end: End) -> None:
         """Send the rest of the response."""
+        if self.site.access_log is not None:
+            self.ended = self._workers.now()
         self._workers.post(self.channel.respond, self, parts, end)
 
     # Any thread
@@ -178,3 +212,19 @@ class Exchange:
     def client_disconnected(self) -> bool:
         """Whether nobody waits for the response any more, as far as one can see."""
         return self._gone or self._leaving
+
+
+class ReactorExchange(Exchange):
+    """An exchange that the reactor answers itself: a view, or a request it turns away."""
+
+    __slots__ = ()
+
+    @override
+    def send(self, parts: Sequence[bytes]) -> None:
+        self.channel.respond(self, parts, None)
+
+    @override
+    def finish(self, parts: Sequence[Part], end: End) -> None:
+        if self.site.access_log is not None:
+            self.ended = self._workers.now()
+        self.channel.respond(self, parts, end)

@@ -2,73 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import resource
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger, LoggingFile, LogLevel
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from zkservice.http11 import HeadReader, HeadWriter, Limits, RequestParser
+from zkservice.web.accesslog import AccessLog
 from zkservice.web.channel import HTTPChannel
 from zkservice.web.deadlines import Deadlines
-from zkservice.web.environ import fill_environ, server_environ
 from zkservice.web.exchange import Exchange
-from zkservice.web.workers import Worker, Workers
-from zkservice.web.wsgi import Application, Response, run_application
+from zkservice.web.proxies import TrustedProxies
+from zkservice.web.site import SOFTWARE, Site
+from zkservice.web.tracelog import TraceLog
+from zkservice.web.views import View
+from zkservice.web.views import status_views as status_views_of
+from zkservice.web.workers import Workers
+from zkservice.web.wsgi import Application
 
-__all__ = ["FrontEndStatistics", "HTTPFactory", "Site"]
+__all__ = ["Counters", "FrontEndStatistics", "HTTPFactory"]
 
-SOFTWARE = "zkservice"
+
+@dataclass
+class Counters:
+    """What the front end has done since its start."""
+
+    accepted: int = 0  #: connections
+    requests: int = 0  #: requests that were complete and valid
+    responded: int = 0  #: responses that were handed to the transport, whole
+    aborted: int = 0  #: responses that were cut off, as the application failed
+    refused: int = 0  #: clients that broke a rule or a limit
+    shed: int = 0  #: requests and connections that got 503, as there were too many
+    overrun: int = 0  #: requests that ran too long
+    viewed: int = 0  #: requests that a view answered
 
 
 @dataclass(frozen=True)
 class FrontEndStatistics:
-    """What the front end has done and is doing."""
+    """What the front end has done (see ``Counters``) and is doing."""
 
     connections: int  #: open now
-    accepted: int  #: connections since the start
-    requests: int  #: requests since the start
-    responded: int  #: responses that were handed to the transport, whole
-    refused: int  #: clients that were answered with an error before the application
     in_service: int  #: requests that wait for the application or run in it
     draining: bool
+    accepted: int
+    requests: int
+    responded: int
+    aborted: int
+    refused: int
+    shed: int
+    overrun: int
+    viewed: int
 
 
-class Site:
-    """What all exchanges of a front end share; workers read it."""
-
-    def __init__(self, application: Application, multithread: bool, limits: Limits) -> None:
-        self.draining = False
-        self.limits = limits
-        self._application = application
-        self._environ = server_environ(SOFTWARE, multithread)
-
-    def run(self, exchange: Exchange, worker: Worker) -> None:
-        """Run the application for an exchange (worker thread)."""
-        request = exchange.request
-        try:
-            memory = worker.memory[self]
-        except KeyError:
-            memory = worker.memory[self] = _WorkerMemory()
-        environ = self._environ.copy()
-        environ["wsgi.errors"] = memory.errors
-        fill_environ(environ, request, exchange.ends, exchange.client_disconnected)
-        keep_alive = request.keep_alive and not self.draining
-        response = Response(exchange, request, memory.heads, keep_alive)
-        run_application(self._application, environ, response)
-
-
-class _WorkerMemory:
-    """What one worker keeps for one site, so that no two threads share it."""
-
-    def __init__(self) -> None:
-        self.heads = HeadWriter(SOFTWARE, time)
-        self.errors = LoggingFile(Logger("wsgi.errors"), LogLevel.error)
+def descriptor_limit() -> int:
+    """As many connections as the process may open files, with some left for the application."""
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
 @implementer(IProtocolFactory)
@@ -81,9 +77,14 @@ class HTTPFactory:
         reactor: where the connections live.
         limits: what a client may ask for.
         views: raw path to a WSGI callable that answers in the reactor.
+        status_views: whether ``/-/health`` and ``/-/threads`` are among the views.
+        proxies: whose word on the client counts; nobody's if not said.
+        access_log: gets a line for each response.
+        trace_log: gets the records of each request to the application.
     """
 
     noisy = False
+    _log = Logger()
 
     def __init__(
         self,
@@ -92,17 +93,34 @@ class HTTPFactory:
         *,
         reactor: Any,
         limits: Limits | None = None,
-        views: Mapping[str, Callable[..., Iterable[bytes]]] | None = None,
+        views: Mapping[str, View] | None = None,
+        status_views: bool = False,
+        proxies: TrustedProxies | None = None,
+        access_log: AccessLog | None = None,
+        trace_log: TraceLog | None = None,
     ) -> None:
         self.reactor = reactor
         self.workers = workers
         self.limits = limits or Limits()
-        self.site = Site(application, workers.threads > 1, self.limits)
+        self.site = Site(
+            application,
+            workers.threads > 1,
+            self.limits,
+            workers.now,
+            proxies or TrustedProxies(),
+            access_log,
+            trace_log,
+        )
         self.heads = HeadWriter(SOFTWARE, time)
         self.deadlines = Deadlines(reactor)
-        self.requests = self.responded = self.refused = 0
-        self._views = dict(views or {})
-        self._accepted = 0
+        self.counters = Counters()
+        named = dict(status_views_of(self, workers) if status_views else {})
+        named.update(views or {})
+        #: By the raw path, as it is sent.
+        self.views = {path.encode("ascii"): view for path, view in named.items()}
+        self._most_queued = self.limits.queue or max(256, 64 * workers.threads)
+        self._most_connections = self.limits.connections or descriptor_limit()
+        self._shedding = False
         self._reader = HeadReader(self.limits)
         self._channels: set[HTTPChannel] = set()
         self._drained: list[Deferred[int]] = []
@@ -121,16 +139,57 @@ class HTTPFactory:
 
     # What a channel calls
 
-    def connected(self, channel: HTTPChannel) -> None:
-        """A connection is there."""
-        self._accepted += 1
+    def connected(self, channel: HTTPChannel) -> bool:
+        """A connection is there; False if it is one too many."""
+        self.counters.accepted += 1
         self._channels.add(channel)
+        return len(self._channels) <= self._most_connections
 
     def disconnected(self, channel: HTTPChannel) -> None:
         """A connection has gone."""
         self._channels.discard(channel)
         self.deadlines.forget(channel)
-        self.maybe_drained()
+        if self._drained and not self._channels:
+            self._report_drained(0)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether as many requests wait for a thread as may; said once in the log."""
+        queued = self.workers.queued
+        if queued < self._most_queued:
+            if self._shedding and queued <= self._most_queued // 2:
+                self._shedding = False
+                self._log.info("the queue is short again; requests are taken as before")
+            return False
+        if not self._shedding:
+            self._shedding = True
+            self._log.warn(
+                "{queued} requests wait for a thread; further ones get 503", queued=queued
+            )
+        return True
+
+    def retry_after(self) -> list[tuple[str, str]]:
+        """The header of a 503."""
+        return [("Retry-After", str(ceil(self.limits.retry_after)))]
+
+    def overrun(self, exchange: Exchange, seconds: float) -> None:
+        """An exchange has run too long: say where it is, and replace its thread."""
+        worker = exchange.worker
+        assert worker is not None
+        self.counters.overrun += 1
+        self._log.warn(
+            "{request} has run for {seconds:.1f} s in {thread} and is given up; "
+            "the thread is at\n{stack}",
+            request=str(exchange),
+            seconds=seconds,
+            thread=worker.name,
+            stack=worker.stack(),
+        )
+        if worker.job is exchange and not self.workers.replace(worker):
+            self._log.critical(
+                "{stuck} threads are stuck in the application; no more are replaced",
+                stuck=self.workers.statistics().stuck,
+            )
 
     # What the service calls
 
@@ -166,24 +225,17 @@ class HTTPFactory:
             return result
 
         drained.addBoth(stop_waiting)
-        self.maybe_drained()
-        return drained
-
-    def maybe_drained(self) -> None:
-        """Say so if nothing is left to drain."""
-        if self._drained and not self._channels:
+        if not self._channels:
             self._report_drained(0)
+        return drained
 
     def statistics(self) -> FrontEndStatistics:
         """What the front end has done and is doing."""
         return FrontEndStatistics(
             connections=len(self._channels),
-            accepted=self._accepted,
-            requests=self.requests,
-            responded=self.responded,
-            refused=self.refused,
             in_service=sum(channel.serving for channel in self._channels),
             draining=self.draining,
+            **vars(self.counters),
         )
 
     def _close_idle(self) -> None:

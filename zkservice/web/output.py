@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from zkservice.web.regions import FileRegion
 
-__all__ = ["Output", "SocketOutput", "TransportOutput", "output_for"]
+__all__ = ["Output", "SocketOutput", "TransportOutput", "discard", "output_for"]
 
 #: Bytes given to a transport at a time, and parts given to the kernel.
 _GULP: Final = 128 * 1024
@@ -77,9 +77,7 @@ class Output:
         self.blocked = False
 
     def _forget(self) -> None:
-        for part in self._waiting:
-            if isinstance(part, FileRegion):
-                part.close()
+        discard(self._waiting)
         self._waiting.clear()
         self.backlog = self.file_backlog = 0
 
@@ -251,6 +249,13 @@ class TransportOutput(Output):
         self.blocked = False
         self.flush()
         self._moved()
+
+
+def discard(parts: Iterable[Part]) -> None:
+    """Give up parts that nobody waits for any more."""
+    for part in parts:
+        if isinstance(part, FileRegion):
+            part.close()
 
 
 def output_for(transport: Any, moved: Callable[[], None]) -> Output:

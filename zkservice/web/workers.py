@@ -15,7 +15,9 @@ reactor looks a moment later.
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-__all__ = ["Job", "Worker", "Workers", "WorkersStatistics"]
+__all__ = ["Job", "Running", "Worker", "Workers", "WorkersStatistics"]
 
 
 #: Seconds.  Waking a thread and passing it the interpreter costs some 20 to 50 us: worth
@@ -40,7 +42,7 @@ _WEIGHT: Final = 0.05
 
 
 class Job(Protocol):
-    """Something to do in a worker thread."""
+    """Something to do in a worker thread.  ``str`` of it is for the administrator."""
 
     def run(self, worker: Worker) -> None:
         """Do it (worker thread)."""
@@ -50,15 +52,41 @@ class Job(Protocol):
 class Worker:
     """One worker thread, as the others see it."""
 
-    __slots__ = ("job", "memory", "parked", "thread")
+    __slots__ = ("began", "job", "memory", "parked", "retired", "thread")
 
     def __init__(self) -> None:
         self.job: Job | None = None
-        #: The thread's own objects, by the name of who keeps them.
+        #: When the job began, by the clock of the workers.
+        self.began = 0.0
+        #: The thread's own objects, by who keeps them.
         self.memory: dict[object, Any] = {}
+        #: Whether another thread has taken its place; it ends with its job.
+        self.retired = False
         self.parked = threading.Lock()
         self.parked.acquire()
         self.thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """The thread's name."""
+        return "(not started)" if self.thread is None else self.thread.name
+
+    def stack(self) -> str:
+        """Where the thread is at this moment, the innermost call last."""
+        ident = None if self.thread is None else self.thread.ident
+        frame = None if ident is None else sys._current_frames().get(ident)
+        return "" if frame is None else "".join(traceback.format_stack(frame))
+
+
+@dataclass(frozen=True)
+class Running:
+    """What one thread is doing at this moment."""
+
+    thread: str
+    job: Job | None  #: None if it is idle
+    seconds: float  #: since the job began
+    stuck: bool  #: whether another thread has taken its place
+    stack: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +97,7 @@ class WorkersStatistics:
     busy: int  #: of them, those that run the application
     queued: int  #: requests that wait for a thread
     completed: int  #: requests that threads have finished since the start
+    stuck: int  #: threads that were replaced and are still in the application
 
 
 class _DaemonThread(threading.Thread):
@@ -88,19 +117,26 @@ class Workers:
     Args:
         reactor: where results are delivered.
         threads: how many jobs run at a time.
+        spares: how many stuck threads are replaced; as many as ``threads`` if not said.
         now: seconds of a clock that tells how long jobs take.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, threads: int = 4, *, now: Callable[[], float] = perf_counter
+        self,
+        reactor: Any,
+        threads: int = 4,
+        *,
+        spares: int | None = None,
+        now: Callable[[], float] = perf_counter,
     ) -> None:
         if threads < 1:
             raise ValueError(f"there must be at least one worker thread, not {threads}")
         self.threads = threads
+        self.now = now
+        self._spares = threads if spares is None else spares
         self._reactor = reactor
-        self._now = now
         self._waiting: deque[Job] = deque()
         self._parked: list[Worker] = []
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -112,6 +148,7 @@ class Workers:
         self._looking: IDelayedCall | None = None
         self._usual = 0.0  # seconds that a job takes
         self._workers: set[Worker] = set()
+        self._stuck: set[Worker] = set()
         self._completed = 0
         self._pool: ThreadPool | None = None
         self._stopped: list[Deferred[int]] = []
@@ -123,7 +160,7 @@ class Workers:
         if self._pool is not None:
             return
         self._stopping = False
-        self._pool = _DaemonPool(0, self.threads, name="application")
+        self._pool = _DaemonPool(0, self.threads + self._spares, name="application")
         self._pool.start()
         for _ in range(self.threads):
             self._add_worker()
@@ -137,6 +174,23 @@ class Workers:
     def after_delivery(self, function: Callable[[], None]) -> None:
         """Call ``function`` once, when everything that is ready has been delivered."""
         self._after[function] = None
+
+    def replace(self, worker: Worker) -> bool:
+        """Have another thread take the place of one that is stuck in its job.
+
+        Returns:
+            False if as many were replaced as there are spares: then there is one thread
+            less until a stuck one comes back.
+        """
+        if worker not in self._workers:
+            return True
+        worker.retired = True
+        self._workers.discard(worker)
+        self._stuck.add(worker)
+        if len(self._stuck) > self._spares:
+            return False
+        self._add_worker()
+        return True
 
     def stop(self, timeout: float) -> Deferred[int]:
         """Let the running jobs finish, and end the threads.
@@ -162,15 +216,35 @@ class Workers:
         self._maybe_stopped()
         return finished
 
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for a thread."""
+        return len(self._waiting) + len(self._turn)
+
     def statistics(self) -> WorkersStatistics:
-        """What the threads are doing (any thread)."""
+        """What the threads are doing."""
         threads = len(self._workers)
         return WorkersStatistics(
             threads=threads,
             busy=max(0, threads - len(self._parked)),
-            queued=len(self._waiting) + len(self._turn),
+            queued=self.queued,
             completed=self._completed,
+            stuck=len(self._stuck),
         )
+
+    def running(self) -> list[Running]:
+        """What each thread is doing, and where in its code it is."""
+        now = self.now()
+        return [
+            Running(
+                thread=worker.name,
+                job=worker.job,
+                seconds=now - worker.began,
+                stuck=worker.retired,
+                stack=worker.stack(),
+            )
+            for worker in sorted(self._workers | self._stuck, key=lambda each: each.name)
+        ]
 
     def _add_worker(self) -> None:
         assert self._pool is not None
@@ -213,21 +287,28 @@ class Workers:
 
     def _ended(self, worker: Worker) -> None:
         self._workers.discard(worker)
+        self._stuck.discard(worker)
+        if worker.retired:
+            self._log.info("thread {thread} has come back from its request", thread=worker.name)
+            if self._pool is not None and not self._stopping and len(self._workers) < self.threads:
+                self._add_worker()
         self._maybe_stopped()
 
     def _maybe_stopped(self) -> None:
-        if self._stopping and not self._workers:
+        if self._stopping and not self._workers and not self._stuck:
             self._report_stopped(0)
 
     def _abandon(self) -> None:
-        stuck = len(self._workers)
-        for worker in self._workers:
+        left = self._workers | self._stuck
+        for worker in left:
+            worker.retired = True
             self._log.warn(
                 "thread {thread} is still in the application; it is abandoned",
-                thread=worker.thread.name if worker.thread is not None else "(not started)",
+                thread=worker.name,
             )
         self._workers.clear()
-        self._report_stopped(stuck)
+        self._stuck.clear()
+        self._report_stopped(len(left))
 
     def _report_stopped(self, stuck: int) -> None:
         if self._looking is not None:
@@ -265,20 +346,20 @@ class Workers:
             job = self._take(worker)
             if job is None:
                 break
+            worker.began = began = self.now()
             worker.job = job
-            began = self._now()
             try:
                 job.run(worker)
             except BaseException:  # noqa: BLE001 - nothing may end the loop
                 self._log.failure("a job failed outside the application")
             worker.job = None
             self._completed += 1
-            self._usual += (self._now() - began - self._usual) * _WEIGHT
+            self._usual += (self.now() - began - self._usual) * _WEIGHT
         self.post(self._ended, worker)
 
     def _take(self, worker: Worker) -> Job | None:
         """The next job, as soon as there is one; None when there will be no more."""
-        while True:
+        while not worker.retired:
             try:
                 job = self._waiting.popleft()
             except IndexError:
@@ -292,6 +373,7 @@ class Workers:
             if self._usual > _LONG_JOB and self._waiting and self._parked:
                 self._wake_one()  # each wakes the next
             return job
+        return None
 
 
 def _cancel(result: int, call: IDelayedCall) -> int:

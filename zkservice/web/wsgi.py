@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Union
@@ -25,6 +24,7 @@ from zkservice.web.files import FileWrapper
 
 if TYPE_CHECKING:
     from zkservice.web.output import Part
+    from zkservice.web.tracelog import Trace
 
 __all__ = ["Application", "Crossing", "Response", "run_application"]
 
@@ -37,7 +37,11 @@ _log = Logger()
 
 
 class Crossing(Protocol):
-    """Where the bytes of a response go."""
+    """Where the bytes of a response go, and what the logs want to know of it."""
+
+    status: int
+    body_bytes: int
+    trace: Trace | None
 
     def send(self, parts: tuple[bytes, ...]) -> None:
         """Send some of the response."""
@@ -117,9 +121,10 @@ class Response:
             return
         head = self._begin(len(body))
         if head.framing is Framing.NO_BODY:
-            self._end((head.data,))
+            self._end((head.data,), 0)
         elif head.length == len(body):
-            self._end((head.data + body,) if len(body) < 65536 else (head.data, body))
+            parts = (head.data + body,) if len(body) < 65536 else (head.data, body)
+            self._end(parts, len(body))
         else:
             self._send(head.data, body)
             self.finish()
@@ -137,9 +142,9 @@ class Response:
         head = self._begin(len(region))
         if head.framing is Framing.NO_BODY:
             region.close()
-            self._end((head.data,))
+            self._end((head.data,), 0)
         else:
-            self._end((head.data, region))
+            self._end((head.data, region), len(region))
         return True
 
     def finish(self) -> None:
@@ -149,7 +154,7 @@ class Response:
         if self._head is None:
             self.finish_with(b"")
         elif self._head.framing is Framing.CHUNKED:
-            self._end((LAST_CHUNK,))
+            self._end((LAST_CHUNK,), 0)
         elif self._head.framing is Framing.LENGTH and self._head.length != self._sent:
             _log.warn(
                 "the application promised {promised} bytes and sent {sent} for {method} {target}",
@@ -158,25 +163,35 @@ class Response:
                 method=self._request.method,
                 target=self._request.target,
             )
-            self.abort()
+            self.abort(f"{self._sent} bytes instead of {self._head.length}")
         else:
-            self._end(())
+            self._end((), 0)
 
-    def fail(self) -> None:
+    def fail(self, error: BaseException) -> None:
         """The application has failed: an error page, or a cut if the head has gone."""
         if self.over:
             return
+        text = f"{type(error).__name__}: {error}"
         if self._head is not None:
-            self.abort()
+            self.abort(text)
             return
-        status, headers, body = error_page(500, "The application failed; its log says why.")
-        self._draft = self._writer.draft(status, headers)
+        if self._crossing.trace is not None:
+            self._crossing.trace.failed(text)
+        self.answer(500, "The application failed; its log says why.", [])
+
+    def answer(self, status: int, rule: str, headers: list[tuple[str, str]]) -> None:
+        """Answer with an error page; only possible before the head has gone."""
+        line, fields, body = error_page(status, rule, headers)
+        self._draft = self._writer.draft(line, fields)
         self.finish_with(body)
 
-    def abort(self) -> None:
+    def abort(self, reason: str) -> None:
         """Let the client see that the response is not whole."""
         self.over = True
+        self._crossing.body_bytes = self._sent
         self._crossing.finish((), End.ABORT)
+        if self._crossing.trace is not None:
+            self._crossing.trace.ended(reason)
 
     def _begin(self, body_length: int | None) -> Head:
         if self._draft is None:
@@ -185,21 +200,25 @@ class Response:
         self._head = head = self._writer.head(
             self._draft, request.method, request.protocol, self._keep_alive, body_length
         )
+        self._crossing.status = self._draft.code
+        if self._crossing.trace is not None:
+            self._crossing.trace.answered(self._draft.code, self._draft.length)
         return head
 
     def _send(self, head_data: bytes, data: bytes) -> None:
         head = self._head
         assert head is not None
         if head.framing is Framing.CHUNKED:
+            self._sent += len(data)
             size, data, end = chunk(data)
             self._crossing.send((head_data + size, data, end))
             return
         if head.framing is Framing.NO_BODY:
-            self._end((head_data,))
+            self._end((head_data,), 0)
             return
         if head.length is not None and self._sent + len(data) >= head.length:
             data = self._last_of(data, head.length)
-            self._end((head_data, data))
+            self._end((head_data, data), len(data))
             return
         self._sent += len(data)
         self._crossing.send((head_data, data))
@@ -218,10 +237,15 @@ class Response:
             return data[: len(data) - excess]
         return data
 
-    def _end(self, parts: tuple[Part, ...]) -> None:
-        assert self._head is not None
+    def _end(self, parts: tuple[Part, ...], body_bytes: int) -> None:
+        """Send the last parts, with so many bytes of the body among them."""
+        head, crossing = self._head, self._crossing
+        assert head is not None
         self.over = True
-        self._crossing.finish(parts, End.KEEP_ALIVE if self._head.keep_alive else End.CLOSE)
+        crossing.body_bytes = self._sent + body_bytes
+        crossing.finish(parts, End.KEEP_ALIVE if head.keep_alive else End.CLOSE)
+        if crossing.trace is not None:
+            crossing.trace.ended()
 
 
 def run_application(application: Application, environ: dict[str, Any], response: Response) -> None:
@@ -234,15 +258,16 @@ def run_application(application: Application, environ: dict[str, Any], response:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-    except ClientGoneError:
-        response.abort()
-    except BaseException:  # noqa: BLE001 - SystemExit, too, is the application's failure
+    except ClientGoneError as error:
+        response.abort(str(error))
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the application's failure
         _log.failure(
-            "the application failed for {method} {uri}",
+            "the application failed for {method} {uri} (request {request_id})",
             method=environ.get("REQUEST_METHOD"),
             uri=environ.get("REQUEST_URI"),
+            request_id=environ.get("HTTP_X_REQUEST_ID", "-"),
         )
-        _fail(response)
+        response.fail(error)
 
 
 def _send_result(result: Iterable[bytes], response: Response) -> None:
@@ -261,12 +286,3 @@ def _send_result(result: Iterable[bytes], response: Response) -> None:
         if response.over:
             return
     response.finish()
-
-
-def _fail(response: Response) -> None:
-    try:
-        response.fail()
-    except BaseException:  # noqa: BLE001
-        _log.failure("the error page could not be sent")
-    finally:
-        sys.exc_info()

@@ -1,0 +1,108 @@
+"""The access log: a line for each response, in the combined format or as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+__all__ = ["AccessLog", "LineWriter", "Visit"]
+
+#: Not strftime's: those are in the language of the locale.
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+_UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
+
+
+class LineWriter(Protocol):
+    """Where a log's lines go."""
+
+    def write(self, line: str) -> None:
+        """Append a line, which has no line end."""
+        ...
+
+    def reopen(self) -> None:
+        """Go on in a new file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request and what became of it.  Times are seconds."""
+
+    remote_addr: str
+    request: str  #: the request line; "-" if there was none worth the name
+    status: int
+    body_bytes: int  #: of the response, as far as the application gave them
+    referer: str
+    user_agent: str
+    request_id: str
+    waited: float  #: for a worker
+    application: float  #: in the worker
+    sending: float  #: from the worker's end until the client had taken everything
+
+
+class AccessLog:
+    """Writes a line for each visit.
+
+    Args:
+        file: takes the lines.
+        style: ``combined``, Apache's format with the request id and three times added
+            (waiting, in the application, sending), or ``json``.
+        now: the time, with its zone.
+
+    Raises:
+        ValueError: there is no such style.
+    """
+
+    def __init__(
+        self,
+        file: LineWriter,
+        style: str = "combined",
+        now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+    ) -> None:
+        if style not in ("combined", "json"):
+            raise ValueError(f"an access log is combined or json, not {style!r}")
+        self._file = file
+        self._line = _combined if style == "combined" else _json
+        self._now = now
+
+    def write(self, visit: Visit) -> None:
+        """Log a visit (reactor thread)."""
+        self._file.write(self._line(visit, self._now()))
+
+    def reopen(self) -> None:
+        """Go on in a new file, after the old one was moved away."""
+        self._file.reopen()
+
+
+def _combined(visit: Visit, now: datetime) -> str:
+    date = f"{now:%d}/{_MONTHS[now.month - 1]}/{now:%Y:%H:%M:%S %z}"
+    return (
+        f'{visit.remote_addr or "-"} - - [{date}] "{_escaped(visit.request)}" {visit.status} '
+        f'{visit.body_bytes} "{_escaped(visit.referer)}" "{_escaped(visit.user_agent)}" '
+        f'"{_escaped(visit.request_id)}" '
+        f"{visit.waited:.6f} {visit.application:.6f} {visit.sending:.6f}"
+    )
+
+
+def _json(visit: Visit, now: datetime) -> str:
+    fields = asdict(visit)
+    for name in ("waited", "application", "sending"):
+        fields[name] = round(fields[name], 6)
+    return json.dumps({"time": now.isoformat(), **fields})
+
+
+def _escaped(text: str) -> str:
+    """Text that cannot forge a field or a line, as Apache writes it."""
+    return _UNSAFE.sub(_escape, text) or "-"
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return f"\\{char}" if char in '"\\' else "".join(f"\\x{byte:02x}" for byte in char.encode())

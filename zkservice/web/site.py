@@ -1,0 +1,179 @@
+"""What all exchanges of a front end share: the application, and what is told about it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from itertools import count
+from time import time
+from typing import Any, Final
+
+from twisted.logger import Logger, LoggingFile, LogLevel
+
+from zkservice.http11 import HeadWriter, Limits, Request
+from zkservice.web.accesslog import AccessLog, Visit
+from zkservice.web.environ import Ends, fill_environ, server_environ
+from zkservice.web.exchange import Exchange
+from zkservice.web.proxies import TrustedProxies
+from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
+from zkservice.web.views import SLOW_VIEW, View
+from zkservice.web.workers import Worker
+from zkservice.web.wsgi import Application, Response, run_application
+
+__all__ = ["SOFTWARE", "Site"]
+
+SOFTWARE: Final = "zkservice"
+#: The status in the log of a request whose client left before there was an answer.
+CLIENT_GONE: Final = 499
+
+#: What may be passed on as a request's id; anything else is replaced.
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+
+
+class _Memory:
+    """What one thread keeps for one site, so that no two threads share it."""
+
+    def __init__(self) -> None:
+        self.heads = HeadWriter(SOFTWARE, time)
+        self.errors = LoggingFile(Logger("wsgi.errors"), LogLevel.error)
+
+
+class Site:
+    """Runs the application, or a view, for an exchange, and writes the logs of it.
+
+    Args:
+        application: runs in worker threads.
+        multithread: whether there are several.
+        limits: what a client may ask for.
+        now: the workers' clock.
+        proxies: whose word on the client counts.
+        access_log: gets a line for each response.
+        trace_log: gets the records of each request to the application.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        application: Application,
+        multithread: bool,
+        limits: Limits,
+        now: Callable[[], float],
+        proxies: TrustedProxies,
+        access_log: AccessLog | None = None,
+        trace_log: TraceLog | None = None,
+    ) -> None:
+        #: Whether each response is the last of its connection.
+        self.draining = False
+        self.limits = limits
+        self.access_log = access_log
+        self._application = application
+        self._now = now
+        self._proxies = proxies
+        self._trace_log = trace_log
+        self._environ = server_environ(SOFTWARE, multithread)
+        self._reactor_memory = _Memory()
+        self._id_prefix = os.urandom(6).hex()
+        self._ids = count(1)
+
+    # Reactor thread
+
+    def admit(self, exchange: Exchange) -> None:
+        """Prepare an exchange, before a worker or a view gets it."""
+        if self.access_log is not None:
+            exchange.received = self._now()
+            self._identify(exchange.request)
+
+    def trace(self, exchange: Exchange) -> None:
+        """Begin the trace of an exchange that is for the application."""
+        if self._trace_log is not None:
+            exchange.trace = self._trace_log.begin(exchange.request)
+
+    def run_view(self, exchange: Exchange, view: View, path: str) -> None:
+        """Run a view for an exchange, here and now."""
+        exchange.began = began = self._now()
+        environ = self._environ_for(exchange, self._reactor_memory)
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = path, ""
+        environ["wsgi.multithread"] = False
+        response = self._response_for(exchange, self._reactor_memory)
+        try:
+            run_application(view, environ, response)
+        finally:
+            exchange.request.body.close()
+        took = self._now() - began
+        if took > SLOW_VIEW:
+            self._log.warn(
+                "the view {view} took {took:.3f} s, during which nobody else was served",
+                view=getattr(view, "__name__", repr(view)),
+                took=took,
+            )
+
+    def answer(
+        self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]
+    ) -> None:
+        """Answer an exchange with an error page."""
+        self._response_for(exchange, self._reactor_memory).answer(status, rule, headers)
+
+    def log(self, exchange: Exchange) -> None:
+        """Write the line of a response that has gone, or was given up."""
+        if self.access_log is None:
+            return
+        now = self._now()
+        request = exchange.request
+        began = exchange.received if exchange.began is None else exchange.began
+        ended = now if exchange.ended is None else exchange.ended
+        self.access_log.write(
+            Visit(
+                remote_addr=exchange.ends.remote_addr,
+                request=f"{request.method} {request.target.decode('latin-1')} {request.protocol}",
+                status=exchange.status or CLIENT_GONE,
+                body_bytes=exchange.body_bytes,
+                referer=request.fields.get("HTTP_REFERER", ""),
+                user_agent=request.fields.get("HTTP_USER_AGENT", ""),
+                request_id=request.fields.get("HTTP_X_REQUEST_ID", ""),
+                waited=began - exchange.received,
+                application=ended - began,
+                sending=now - ended,
+            )
+        )
+
+    def log_refusal(self, ends: Ends, status: int) -> None:
+        """Write the line of a client that was refused before it had sent a request."""
+        if self.access_log is not None:
+            self.access_log.write(Visit(ends.remote_addr, "", status, 0, "", "", "", 0, 0, 0))
+
+    def _identify(self, request: Request) -> None:
+        """Make sure that the request has an id."""
+        said = request.fields.get("HTTP_X_REQUEST_ID")
+        if said is None or not _REQUEST_ID.fullmatch(said):
+            request.fields["HTTP_X_REQUEST_ID"] = f"{self._id_prefix}-{next(self._ids):x}"
+
+    # Worker threads
+
+    def run(self, exchange: Exchange, worker: Worker) -> None:
+        """Run the application for an exchange."""
+        try:
+            memory = worker.memory[self]
+        except KeyError:
+            memory = worker.memory[self] = _Memory()
+        trace = exchange.trace
+        environ = self._environ_for(exchange, memory)
+        if trace is not None:
+            environ[ENVIRON_KEY] = trace
+            trace.called()
+        run_application(self._application, environ, self._response_for(exchange, memory))
+
+    # Any thread
+
+    def _environ_for(self, exchange: Exchange, memory: _Memory) -> dict[str, Any]:
+        request = exchange.request
+        exchange.ends = self._proxies.apply(request.fields, exchange.ends)
+        environ = self._environ.copy()
+        environ["wsgi.errors"] = memory.errors
+        fill_environ(environ, request, exchange.ends, exchange.client_disconnected)
+        return environ
+
+    def _response_for(self, exchange: Exchange, memory: _Memory) -> Response:
+        keep_alive = exchange.request.keep_alive and not self.draining
+        return Response(exchange, exchange.request, memory.heads, keep_alive)

@@ -1,0 +1,98 @@
+"""The trace log: what each request is doing when a process hangs.
+
+The records are zc.zservertracelog's, so that its ``tracereport`` reads them: B when a
+request has come, I when its body has, C when a worker begins, A when the application has
+answered, E when the response has been handed on; ``-`` and other codes of the application.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+from typing import Final
+
+from zkservice.http11 import Request
+from zkservice.web.accesslog import LineWriter
+from zkservice.web.environ import path_info
+
+__all__ = ["ENVIRON_KEY", "Trace", "TraceLog"]
+
+#: Where applications find the ``Trace`` of their request.
+ENVIRON_KEY: Final = "zc.zservertracelog.interfaces.ITraceLog"
+
+
+class TraceLog:
+    """Writes the records of all requests, in the order of their times.
+
+    Args:
+        file: takes the lines.
+        now: the local time.
+    """
+
+    def __init__(self, file: LineWriter, now: Callable[[], datetime] = datetime.now) -> None:
+        self._file = file
+        self._now = now
+        self._lock = threading.Lock()  # guards the order of the lines
+        self._ids = count(1)
+        self.record("S", "0")
+
+    def begin(self, request: Request) -> Trace:
+        """A request is there, and so is its body."""
+        trace = Trace(self, str(next(self._ids)))
+        query = f"?{request.query.decode('latin-1')}" if request.query else ""
+        self.record("B", trace.id, f"{request.method} {path_info(request.path) or '*'}{query}")
+        self.record("I", trace.id, str(0 if request.chunked else request.content_length))
+        return trace
+
+    def record(self, code: str, trace_id: str, message: str | None = None) -> None:
+        """Write one record; line ends in the message are escaped (any thread)."""
+        rest = "" if message is None else f" {repr(message)[1:-1]}"
+        with self._lock:
+            self._file.write(f"{code} {trace_id} {self._now()}{rest}")
+
+    def reopen(self) -> None:
+        """Go on in a new file, after the old one was moved away."""
+        with self._lock:
+            self._file.reopen()
+
+
+class Trace:
+    """The records of one request.  C, A and E come once each, and in this order."""
+
+    def __init__(self, log: TraceLog, trace_id: str) -> None:
+        self.id = trace_id
+        self._log = log
+        self._lock = threading.Lock()  # guards what is due
+        self._due = "CAE"
+
+    def log(self, msg: str | None = None, code: str = "-") -> None:
+        """Write a record of the application's own (``ITraceLog``)."""
+        self._log.record(code, self.id, msg)
+
+    def called(self) -> None:
+        """A worker begins."""
+        self._write("C", None)
+
+    def answered(self, status: int, length: int | None) -> None:
+        """The application has said its status, and perhaps the length of its body."""
+        self._write("A", f"{status} {'?' if length is None else length}")
+
+    def failed(self, error: str) -> None:
+        """The application has failed before it answered, or was not called at all."""
+        self._write("A", f"Error: {error}")
+
+    def ended(self, error: str | None = None) -> None:
+        """The response is out of the application's hands, or there will be none."""
+        self._write("E", None if error is None else f"Error: {error}", error)
+
+    def _write(self, code: str, message: str | None, error: str | None = None) -> None:
+        with self._lock:
+            missing, found, rest = self._due.partition(code)
+            if not found:
+                return
+            self._due = rest
+        for earlier in missing:
+            self._log.record(earlier, self.id, f"Error: {error}" if earlier == "A" else None)
+        self._log.record(code, self.id, message)
