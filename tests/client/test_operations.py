@@ -15,6 +15,7 @@ from zkservice.errors import (
     NoNodeError,
     NotEmptyError,
     OperationTimeoutError,
+    ReplyTooLargeError,
     RequestTooLargeError,
     RuntimeInconsistencyError,
     TransactionFailedError,
@@ -170,6 +171,17 @@ class OperationTests(ClientTestCase):
         self.result(client.set("/a", bytes(fits)))
         error = self.failure(client.set("/a", bytes(fits + 1)), RequestTooLargeError)
         self.assertEqual((error.path, error.size, error.limit), ("/a", 0x100000, 0xFFFFF))
+
+    def test_reply_too_large(self) -> None:
+        """A reply over the client's limit costs its call only; the error has path and size."""
+        client = self.connected(max_reply=1000)
+        self.result(client.create("/large", bytes(2000)))
+        before, large, after = client.get("/"), client.get("/large"), client.get("/")
+        error = self.failure(large, ReplyTooLargeError)
+        self.assertEqual((error.path, error.limit), ("/large", 1000))
+        self.assertEqual(error.size, 16 + 4 + 2000 + 68)
+        self.assertEqual(self.result(before), self.result(after))
+        self.assertEqual(client.statistics().connections, 1)
 
 
 class EnsurePathTests(ClientTestCase):

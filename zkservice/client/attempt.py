@@ -102,6 +102,7 @@ class Connector:
             welcome.protocol,
             session.timeout,
             self._counters,
+            max_reply=self._settings.max_reply,
             read_only=bool(welcome.response.read_only),
         )
 

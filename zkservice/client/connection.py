@@ -16,7 +16,7 @@ from typing_extensions import override
 from zkservice.client.calls import BODY, Call, Waiting, call_for, nothing
 from zkservice.client.counters import Counters
 from zkservice.client.protocol import Receiver, ZooKeeperProtocol
-from zkservice.errors import ConnectionLossError, ProtocolError, ServerError
+from zkservice.errors import ConnectionLossError, ProtocolError, ReplyTooLargeError, ServerError
 from zkservice.wire.frames import frame
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import (
@@ -65,6 +65,7 @@ class Connection(Receiver):
         timeout: float,
         counters: Counters,
         *,
+        max_reply: int,
         read_only: bool = False,
     ) -> None:
         """Begin to read a connection.
@@ -74,12 +75,14 @@ class Connection(Receiver):
             protocol: carries the frames.
             timeout: of the session, in seconds, as the server has it.
             counters: are counted up.
+            max_reply: the protocol's limit, in bytes.
             read_only: the server has lost its quorum.
         """
         self._reactor = reactor
         self._protocol = protocol
         self._counters = counters
         self._timeout = timeout
+        self._max_reply = max_reply
         self.read_only = read_only
         self.last_zxid = 0
         #: Why the server is about to hang up, if it has said so.
@@ -207,6 +210,17 @@ class Connection(Receiver):
                 call.succeed(payload)
         else:
             self._special(xid, err, payload)
+
+    @override
+    def frame_skipped(self, head: bytes, size: int) -> None:
+        """A reply that is too large costs its call, not the connection."""
+        xid, zxid, _ = _REPLY.unpack(head)
+        if not self.pending or self.pending[0].xid != xid:
+            raise ProtocolError(None, f"a frame of {size} bytes that is no reply")
+        call = self.pending.popleft()
+        self.last_zxid = max(self.last_zxid, zxid)
+        self._counters.replied(self.heard - call.sent)
+        call.fail(ReplyTooLargeError(call.path, size, self._max_reply))
 
     def _refused(self, call: Call, code: int) -> None:
         self._counters.refused(code)

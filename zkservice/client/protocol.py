@@ -22,6 +22,10 @@ class Receiver:
     def frame_received(self, payload: bytes) -> None:
         """One whole frame, without its length."""
 
+    def frame_skipped(self, head: bytes, size: int) -> None:
+        """A frame over the limit was left out; these are its first bytes."""
+        raise ProtocolError(None, f"a frame of {size} bytes")
+
     def turn_began(self, size: int) -> None:
         """So many bytes have come; frames may follow."""
 
@@ -45,7 +49,7 @@ class ZooKeeperProtocol(Protocol):
 
     def __init__(self, limit: int) -> None:
         self.receiver: Receiver = self._NOBODY
-        self._framer = Framer(limit)
+        self._framer = Framer(limit, self._skipped)
         self._gone = False
         self._hung_up = False
         self._push: Callable[[], object] | None = None
@@ -77,6 +81,9 @@ class ZooKeeperProtocol(Protocol):
             self.abort()
             return
         self.receiver.turn_ended()
+
+    def _skipped(self, head: bytes, size: int) -> None:
+        self.receiver.frame_skipped(head, size)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

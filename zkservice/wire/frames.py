@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final
 
@@ -19,11 +19,24 @@ def frame(payload: bytes | bytearray) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
+#: Bytes of a frame that is left out which are shown all the same: a reply's header.
+HEAD: Final = 16
+
+
 class Framer:
     """Cut a stream of bytes into frames, however it is split."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, skipped: Callable[[bytes, int], None] | None = None) -> None:
+        """Begin with an empty stream.
+
+        Args:
+            limit: bytes of the largest frame.
+            skipped: a larger frame is left out and this is told its first `HEAD` bytes and
+                its size; without it, such a frame is an error.
+        """
         self._limit = limit
+        self._skipped = skipped
+        self._skip = 0  # bytes that still belong to a frame which is left out
         self._chunks: list[bytes] = []
         self._held = 0  # bytes in the chunks
         self._wanted = 4  # bytes before there is anything to do
@@ -38,6 +51,8 @@ class Framer:
                 the limit.  The stream cannot be read any further; feeding more raises
                 it again.
         """
+        if self._skip:
+            data, self._skip = data[self._skip :], max(0, self._skip - len(data))
         self._held += len(data)
         self._chunks.append(data)
         if self._held < self._wanted:
@@ -50,9 +65,17 @@ class Framer:
         try:
             while end - offset >= 4:
                 (size,) = _LENGTH.unpack_from(data, offset)
-                if not 0 <= size <= self._limit:
-                    raise FrameSizeError(size, self._limit)
                 start = offset + 4
+                if not 0 <= size <= self._limit:
+                    if size < HEAD or self._skipped is None:
+                        raise FrameSizeError(size, self._limit)
+                    if end - start < HEAD:
+                        self._wanted = 4 + HEAD
+                        break
+                    offset = min(end, start + size)
+                    self._skip = start + size - offset
+                    self._skipped(data[start : start + HEAD], size)
+                    continue
                 if end - start < size:
                     self._wanted = 4 + size
                     break
