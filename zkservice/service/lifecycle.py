@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
@@ -50,9 +50,9 @@ from zkservice.service.ending import end_anyway
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
     Door,
-    accept_pending,
     addresses_of,
     client_endpoint_of,
+    close_port,
     open_port,
 )
 from zkservice.service.loggers import configure_loggers
@@ -321,8 +321,7 @@ class ServeService(Service):
             heard = self._wait(config.drain_wait)
             await self._bounded("waiting for clients to hear of it", heard, config.drain_wait + 1)
         for port in self.ports:
-            accept_pending(port)
-            await self._bounded("closing a port", maybeDeferred(port.stopListening), DEREGISTER)
+            await self._bounded("closing a port", close_port(self._reactor, port), DEREGISTER)
         if self.factory is not None:
             timeout = 0 if self._hurried else config.drain_timeout
             self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)

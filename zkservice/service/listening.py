@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IReactorCore,
+    IReactorTime,
     IReadDescriptor,
 )
 from twisted.python.failure import Failure
@@ -25,6 +26,9 @@ from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import advertised_addresses, parse_address
 from zkservice.registry.addresses import format_address
 from zkservice.service.config import Listen
+
+#: More connections than any kernel's queue holds (net.core.somaxconn).
+_BACKLOG: Final = 65536
 
 
 @implementer(IProtocolFactory, ILoggingContext)
@@ -98,10 +102,22 @@ def _reason(failure: Failure) -> str:
     return str(error)
 
 
-def accept_pending(port: IListeningPort) -> None:
-    """Take in the connections that the kernel has accepted: closing the port would reset them."""
-    if IReadDescriptor.providedBy(port):
-        port.doRead()
+def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
+    """Stop listening, and let everybody in who has come so far.
+
+    The kernel accepts connections before we do, and closing the port resets those.  The port
+    closes in the next turn of the reactor, so that is when to look, just before it.
+    """
+    reactor.callLater(0, _accept_pending, port)
+    return maybeDeferred(port.stopListening)
+
+
+def _accept_pending(port: IListeningPort) -> None:
+    socket_port: Any = port
+    if IReadDescriptor.providedBy(port) and socket_port.connected:
+        # A port that was quiet would accept only a few at once.
+        socket_port.numberAccepts = _BACKLOG
+        socket_port.doRead()
 
 
 def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
