@@ -494,12 +494,11 @@ class ProcessTests(ServerTestCase):
         """Run a program of ``pyproject.toml`` by what stands behind its name there."""
         module, _, function = program.partition(":")
         code = f"import sys; from {module} import {function}; sys.exit({function}())"
-        return await getProcessOutputAndValue(
-            sys.executable,
-            ["-c", code, *words],
-            {**os.environ, "PYTHONPATH": os.getcwd() + "/.."},
-            stdinBytes=stdin,
+        environ = {**os.environ, "PYTHONPATH": os.getcwd() + "/.."}
+        out, err, exit_code = await getProcessOutputAndValue(
+            sys.executable, ["-c", code, *words], environ, stdinBytes=stdin
         )
+        return out, err, exit_code
 
     async def test_scripts(self) -> None:
         """The predecessor's scripts take its arguments and give its output."""

@@ -25,6 +25,7 @@ from zkservice.tree.values import Properties as Data
 from zkservice.tree.values import canonical
 from zkservice.wire.records import Stat
 
+set_of = set  # ``Properties.set`` hides the name in its class
 V = TypeVar("V", bound="View[Any]")
 T = TypeVar("T")
 
@@ -173,6 +174,7 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
+        self._begun: set_of[Deferred[None]] = set_of()  # by item assignment
         if not watch:
             self.stop()
 
@@ -237,7 +239,21 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Begin to change one property; the log tells if that fails."""
-        self.update({name: value}).addErrback(self._not_set, name)
+        begun = self.update({name: value}).addErrback(self._not_set, name)
+        self._begun.add(begun)
+        begun.addBoth(lambda _: self._begun.discard(begun))
+
+    @override
+    def when_current(self) -> Deferred[None]:
+        """Fires when what is known is as new as this call, items assigned before it included."""
+        return Deferred.fromCoroutine(self._when_all_current(list(self._begun)))
+
+    async def _when_all_current(self, begun: list[Deferred[None]]) -> None:
+        for one in begun:  # an error in one is logged already, and so is no error any more
+            done: Deferred[None] = Deferred()
+            one.addBoth(done.callback)
+            await done
+        await super().when_current()
 
     def _not_set(self, failure: Failure, name: str) -> None:
         self.log.failure("{name} of {path} could not be set", failure, name=name, path=self.path)
@@ -256,9 +272,9 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
             except BadVersionError:
                 continue  # somebody else was faster: look at what they made of it
             except NoNodeError:
-                await self.when_current()
+                await super().when_current()
                 continue  # it may be elsewhere by now
-            await self.when_current()
+            await super().when_current()
             return
         raise BadVersionError(self.path, f"others changed it each of {ATTEMPTS} times")
 
