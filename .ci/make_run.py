@@ -50,7 +50,9 @@ def serving(make: subprocess.Popen[bytes], path: Path) -> str:
     """The address that the log says is served."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and make.poll() is None:
-        found = re.search(r"Serving on (\d\S*)", path.read_text(errors="replace"))
+        # At the line's end: while it is not registered yet, the log says more.
+        text = path.read_text(errors="replace")
+        found = re.search(r"Serving on (\d[\d.:]*)$", text, re.MULTILINE)
         if found is not None:
             return found.group(1)
         time.sleep(0.1)
