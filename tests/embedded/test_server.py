@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tests.embedded.caller import NOON, Caller, Multi, caller, framed, started
 from zkservice.embedded import ZooKeeperServer
+from zkservice.embedded.keeper import first_zxid
 from zkservice.embedded.settings import Settings
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
@@ -275,6 +276,7 @@ class LifeTests(SynchronousTestCase):
         """So clients who knew an earlier server in memory are let in."""
         server, _ = started()
         self.assertEqual(server.keeper.zxid >> 32, int(NOON))
+        self.assertGreater(first_zxid(NOON + 0.001), first_zxid(NOON) + 4_000_000)
 
     def test_nothing_is_kept(self) -> None:
         """Ten thousand clients come and go, and the memory is what it was."""

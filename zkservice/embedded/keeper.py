@@ -297,12 +297,12 @@ class Keeper:
 
 
 def first_zxid(now: float) -> int:
-    """Where a server begins that knows of no other.
+    """Where a server begins that knows of no other: with the time, seconds in the epoch's place.
 
-    Clients who saw an earlier server in memory saw no later transaction than this, so
-    they are let in, and told that their sessions are over.
+    Clients who saw an earlier server in memory saw no later transaction than this, even
+    if it was a moment ago, so they are let in, and told that their sessions are over.
     """
-    return int(now) << 32
+    return int(now * (1 << 32))
 
 
 def encoded_event(type: EventType, path: str) -> bytes:

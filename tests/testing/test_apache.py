@@ -1,0 +1,65 @@
+"""The real server for tests."""
+
+from __future__ import annotations
+
+import os
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.testing import apache
+from zkservice.testing.apache import ApacheZooKeeper, four_letter_word, skip_without_apache
+
+
+@skip_without_apache
+class ApacheZooKeeperTests(SynchronousTestCase):
+    """It starts, stops, and starts again on what it had."""
+
+    def test_life(self) -> None:
+        """The same port, the same data, and in the end nothing is left."""
+        with ApacheZooKeeper() as server:
+            folder = server._folder
+            self.assertEqual(four_letter_word(server.port, b"ruok"), b"imok")
+            self.assertIn(b"tickTime=500\n", four_letter_word(server.port, b"conf"))
+            first = server.pid
+            server.kill()
+            self.assertEqual(four_letter_word(server.port, b"ruok"), b"")
+            server.start()
+            self.assertNotEqual(server.pid, first)
+            server.restart()
+            self.assertEqual(four_letter_word(server.port, b"isro"), b"rw")
+        self.assertIsNone(server.pid)
+        self.assertFalse(folder.exists())
+
+    def test_bad_configuration(self) -> None:
+        """A server that does not start says what it printed."""
+        server = ApacheZooKeeper(configuration={"tickTime": "nonsense"})
+        self.addCleanup(server.remove)
+        error = self.assertRaises(RuntimeError, server.start)
+        self.assertIn("nonsense", str(error))
+
+
+class SkipTests(SynchronousTestCase):
+    """Tests that need a real server where there is none."""
+
+    def test_skipped(self) -> None:
+        """They are skipped."""
+        self.patch(apache, "available", lambda: False)
+        self.patch(os, "environ", {})
+
+        class Sample:
+            skip = ""
+
+        self.assertEqual(skip_without_apache(Sample).skip, "Apache ZooKeeper is not installed")
+        self.assertRaises(SkipTest, apache.require_apache)
+
+    def test_required(self) -> None:
+        """Unless they are required."""
+        self.patch(apache, "available", lambda: False)
+        self.patch(os, "environ", {apache.REQUIRE: "1"})
+
+        class Sample:
+            skip = ""
+
+        self.assertEqual(skip_without_apache(Sample).skip, "")
+        apache.require_apache()

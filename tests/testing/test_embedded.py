@@ -1,0 +1,179 @@
+"""The server for tests, on real sockets, with an independent client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from kazoo.client import KazooClient, KazooState
+from kazoo.exceptions import NotReadOnlyCallError
+from kazoo.protocol.states import KeeperState
+from twisted.internet import reactor  # noqa: TID251 - real connections
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from zkservice.testing import EmbeddedZooKeeper
+from zkservice.testing.apache import four_letter_word
+
+
+class EmbeddedZooKeeperTests(TestCase):
+    """What tests can do to it, as a client sees it."""
+
+    timeout = 30
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.zookeeper = EmbeddedZooKeeper()
+        await self.zookeeper.start()
+        self.addCleanup(self.zookeeper.stop)
+
+    async def client(self, **options: Any) -> KazooClient:
+        """A connected client."""
+        client = KazooClient(self.zookeeper.connection_string, timeout=4.0, **options)
+        self.addCleanup(deferToThread, _end, client)
+        await deferToThread(client.start, 10)
+        return client
+
+    def states(self, client: KazooClient) -> Callable[[str], Deferred[Any]]:
+        """A function that waits until the client has been in a state."""
+        seen: dict[str, Event] = {}
+        for state in (KazooState.CONNECTED, KazooState.SUSPENDED, KazooState.LOST):
+            seen[state] = Event()
+        client.add_listener(lambda state: seen[state].set())
+
+        def wait(state: str) -> Deferred[Any]:
+            return deferToThread(lambda: self.assertTrue(seen[state].wait(10), state))
+
+        return wait
+
+    async def test_quick(self) -> None:
+        """It starts in far less than a blink."""
+        another = EmbeddedZooKeeper()
+        began = monotonic()
+        await another.start()
+        took = monotonic() - began
+        await another.stop()
+        self.assertLess(took, 0.05)
+
+    async def test_client(self) -> None:
+        """A client creates, and the test sees what it created."""
+        client = await self.client()
+        await deferToThread(client.create, "/a/b", b"x", makepath=True)
+        self.assertEqual(self.zookeeper.tree(), {"/": b"", "/a": b"", "/a/b": b"x"})
+        self.assertEqual(self.zookeeper.sessions(), [client.client_id[0]])
+        self.assertEqual(self.zookeeper.statistics().nodes, 6)
+
+    async def test_expire(self) -> None:
+        """The client is told when it comes back, and its ephemerals are gone."""
+        client = await self.client()
+        await deferToThread(client.create, "/e", ephemeral=True)
+        wait = self.states(client)
+        self.assertTrue(self.zookeeper.expire(client.client_id[0]))
+        self.assertEqual(self.zookeeper.tree(), {"/": b""})
+        await wait(KazooState.LOST)
+        self.assertFalse(self.zookeeper.expire(12345))
+
+    async def test_drop(self) -> None:
+        """The client loses its connection, and finds its session and its ephemerals again."""
+        client = await self.client()
+        await deferToThread(client.create, "/e", ephemeral=True)
+        session, wait = client.client_id[0], self.states(client)
+        self.assertTrue(self.zookeeper.drop(session))
+        await wait(KazooState.SUSPENDED)
+        await wait(KazooState.CONNECTED)
+        self.assertEqual(client.client_id[0], session)
+        self.assertIn("/e", self.zookeeper.tree())
+
+    async def test_pause(self) -> None:
+        """Nothing is answered meanwhile; afterwards everything is."""
+        client = await self.client()
+        self.zookeeper.pause()
+        answer = client.get_async("/")
+        await deferLater(reactor, 0.2, lambda: None)
+        self.assertFalse(answer.ready())
+        self.zookeeper.resume()
+        data, _ = await deferToThread(answer.get, True, 10)
+        self.assertEqual(data, b"")
+
+    async def test_refuse(self) -> None:
+        """Who comes is sent away."""
+        client = await self.client()
+        wait = self.states(client)
+        self.zookeeper.refuse = True
+        self.zookeeper.drop(client.client_id[0])
+        await wait(KazooState.SUSPENDED)
+        await deferLater(reactor, 0.3, lambda: None)
+        self.assertEqual((self.zookeeper.refuse, client.connected), (True, False))
+        self.zookeeper.refuse = False
+        await wait(KazooState.CONNECTED)
+
+    async def test_read_only(self) -> None:
+        """A client that may only read is told so."""
+        client = await self.client(read_only=True)
+        wait = self.states(client)
+        self.zookeeper.read_only = True
+        await wait(KazooState.SUSPENDED)
+        await wait(KazooState.CONNECTED)
+        self.assertEqual(client.client_state, KeeperState.CONNECTED_RO)
+        try:
+            await deferToThread(client.create, "/a")
+        except NotReadOnlyCallError:
+            pass
+        else:
+            self.fail("it was allowed to write")
+        self.assertTrue(self.zookeeper.read_only)
+
+    async def test_restart(self) -> None:
+        """The port stays; what was in memory is gone, and clients get new sessions."""
+        client = await self.client()
+        await deferToThread(client.create, "/a")
+        old, wait = client.client_id[0], self.states(client)
+        where = self.zookeeper.connection_string
+        await self.zookeeper.stop()
+        await self.zookeeper.start()
+        self.assertEqual(self.zookeeper.connection_string, where)
+        await wait(KazooState.LOST)
+        await wait(KazooState.CONNECTED)
+        self.assertNotEqual(client.client_id[0], old)
+        self.assertIsNone(await deferToThread(client.exists, "/a"))
+
+    async def test_restart_with_data(self) -> None:
+        """With a data directory sessions and nodes survive."""
+        await self.zookeeper.stop()
+        self.zookeeper = EmbeddedZooKeeper(data_dir=self.mktemp())
+        await self.zookeeper.start()
+        self.addCleanup(self.zookeeper.stop)
+        client = await self.client()
+        await deferToThread(client.create, "/e", ephemeral=True)
+        old, wait = client.client_id[0], self.states(client)
+        await self.zookeeper.stop()
+        await self.zookeeper.start()
+        await wait(KazooState.CONNECTED)
+        self.assertEqual(client.client_id[0], old)
+        self.assertEqual(self.zookeeper.tree(), {"/": b"", "/e": b""})
+
+    async def test_stop(self) -> None:
+        """It hangs up; twice is fine."""
+        client = await self.client()
+        wait = self.states(client)
+        await self.zookeeper.stop()
+        await self.zookeeper.stop()
+        await wait(KazooState.SUSPENDED)
+        self.assertEqual(await deferToThread(four_letter_word, self.zookeeper.port, b"ruok"), b"")
+
+    async def test_taken_port(self) -> None:
+        """A port can be had once; who fails to get it holds nothing."""
+        other = EmbeddedZooKeeper(port=self.zookeeper.port)
+        await self.assertFailure(other.start(), CannotListenError)
+        await other.stop()
+
+
+def _end(client: KazooClient) -> None:
+    client.stop()
+    client.close()
