@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import Event
 from time import monotonic
@@ -21,6 +22,10 @@ from typing_extensions import override
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.testing.apache import four_letter_word
 
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
 
 class EmbeddedZooKeeperTests(TestCase):
     """What tests can do to it, as a client sees it."""
@@ -35,7 +40,7 @@ class EmbeddedZooKeeperTests(TestCase):
 
     async def client(self, **options: Any) -> KazooClient:
         """A connected client."""
-        client = KazooClient(self.zookeeper.connection_string, timeout=4.0, **options)
+        client = KazooClient(self.zookeeper.connection_string, timeout=4.0, logger=QUIET, **options)
         self.addCleanup(deferToThread, _end, client)
         await deferToThread(client.start, 10)
         return client

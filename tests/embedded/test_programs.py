@@ -1,0 +1,247 @@
+"""``twistd zkembedded`` as a process, with other people's clients."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from unittest import SkipTest
+
+from kazoo.client import KazooClient
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.certificate import self_signed
+from tests.functional.processes import Twistd, free_port, wait_for
+from zkservice.testing.apache import REQUIRE, four_letter_word
+
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+ZKCLI = "/usr/share/zookeeper/bin/zkCli.sh"
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """One process, ended by its id."""
+
+    @override
+    def setUp(self) -> None:
+        self.folder = os.path.abspath(self.mktemp())
+        self.port = free_port()
+
+    def start(self, *words: str) -> Twistd:
+        """Start a server, and wait until it answers."""
+        twistd = self.run_twistd("--tick-time", "500", *words)
+        wait_for("imok", lambda: four_letter_word(self.port, b"ruok") == b"imok")
+        return twistd
+
+    def run_twistd(self, *words: str) -> Twistd:
+        """Start a server."""
+        listen = ("--listen", f"tcp:{self.port}:interface=127.0.0.1")
+        twistd = Twistd(self.folder, "zkembedded", *listen, *words)
+        self.addCleanup(twistd.end)
+        return twistd
+
+    def client(self, **options: object) -> KazooClient:
+        """A connected kazoo."""
+        client = KazooClient(f"127.0.0.1:{self.port}", timeout=10.0, logger=QUIET, **options)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        client.start(10)
+        return client
+
+
+class ZkembeddedTests(ProcessTestCase):
+    """The program."""
+
+    def test_start(self) -> None:
+        """It says where it listens, that it is no ensemble, and ends in good order."""
+        twistd = self.start()
+        twistd.wait_for_log(rf"ZooKeeper listens on 127\.0\.0\.1:{self.port}")
+        twistd.wait_for_log("one ZooKeeper node in one process, not an ensemble")
+        twistd.signal(signal.SIGTERM)
+        self.assertEqual(twistd.wait(), 0)
+
+    def test_taken_port(self) -> None:
+        """One line that says so, and exit code 1."""
+        self.start()
+        second = self.run_twistd()
+        self.assertEqual(second.wait(), 1)
+        self.assertRegex(second.log(), rf"zkembedded: cannot listen at tcp:{self.port}:.* in use")
+        self.assertNotIn("Traceback", second.log())
+
+    def test_taken_directory(self) -> None:
+        """So with a data directory."""
+        self.start("--data-dir", "data")
+        self.port = free_port()
+        second = self.run_twistd("--data-dir", "data")
+        self.assertEqual(second.wait(), 1)
+        self.assertRegex(second.log(), "zkembedded: cannot use the data directory .*/data: another")
+        self.assertNotIn("Traceback", second.log())
+
+    def test_bad_options(self) -> None:
+        """Options that mean nothing are refused in one line."""
+        Path(self.folder).mkdir()
+        Path(self.folder, "users").write_text("nobody")
+        for words, said in (
+            (("--tick-time", "0"), "--tick-time must be at least 1"),
+            (("--super-digest", "super"), "--super-digest is like super:BASE64"),
+            (("--listen", "nonsense:1"), "is no Twisted server endpoint"),
+            (("--sasl-users", "no-such-file"), "--sasl-users no-such-file: No such file"),
+            (("--sasl-users", "users"), "--sasl-users users: line 1 is not like"),
+        ):
+            twistd = self.run_twistd(*words)
+            self.assertEqual(twistd.wait(), 1, words)
+            self.assertIn(said, twistd.log())
+            self.assertNotIn("Traceback", twistd.log())
+
+    def test_kill(self) -> None:
+        """After kill -9 all is there that was acknowledged, and sessions go on."""
+        first = self.start("--data-dir", "data")
+        client = self.client()
+        client.create("/e", b"x", ephemeral=True)
+        session = client.client_id[0]
+        acknowledged = 0
+        for number in range(200):
+            client.create(f"/n{number}")
+            acknowledged += 1
+        zxid = client.last_zxid
+        first.signal(signal.SIGKILL)
+        first.wait()
+        self.start("--data-dir", "data")
+        wait_for("the client is back", lambda: client.connected)
+        names = client.get_children("/")
+        self.assertEqual(len([name for name in names if name.startswith("n")]), acknowledged)
+        self.assertEqual(client.client_id[0], session)
+        self.assertEqual(client.exists("/e").ephemeralOwner, session)
+        client.create("/later")
+        self.assertGreater(client.last_zxid, zxid)
+
+    def test_start_again_in_memory(self) -> None:
+        """Clients find out that their sessions are over, and get new ones."""
+        first = self.start()
+        client = self.client()
+        client.create("/a")
+        session = client.client_id[0]
+        first.end()
+        self.start()
+        wait_for("a new session", lambda: client.connected and client.client_id[0] != session)
+        self.assertIsNone(client.exists("/a"))
+
+    def test_super_user_and_sasl(self) -> None:
+        """The super user's digest, and users from a file."""
+        Path(self.folder).mkdir()
+        Path(self.folder, "users").write_text("jane:secret\n")
+        digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+        self.start("--super-digest", digest, "--sasl-users", "users")
+        boss = self.client(auth_data=[("digest", "super:test")])
+        boss.set("/zookeeper/config", b"x")
+        jane = {"mechanism": "DIGEST-MD5", "username": "jane", "password": "secret"}
+        client = self.client(sasl_options=jane)
+        self.assertEqual(client.create("/mine"), "/mine")
+
+    def test_tls(self) -> None:
+        """Over TLS it is the same, four-letter words included."""
+        Path(self.folder).mkdir()
+        key, certificate = self_signed(self.folder)
+        secure = free_port()
+        endpoint = f"ssl:{secure}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+        self.start("--listen", endpoint)
+        client = KazooClient(f"localhost:{secure}", use_ssl=True, ca=certificate, logger=QUIET)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        client.start(10)
+        self.assertEqual(client.create("/a"), "/a")
+        trust = ssl.create_default_context(cafile=certificate)
+        with (
+            socket.create_connection(("localhost", secure), 5) as plain,
+            trust.wrap_socket(plain, server_hostname="localhost") as line,
+        ):
+            line.sendall(b"isro")
+            self.assertEqual(line.recv(100), b"rw")
+
+    def test_soon_there(self) -> None:
+        """From nothing to the first answer, as its own process, in well under a second."""
+        began = time.monotonic()
+        self.start()
+        # 0.3 s on an idle machine; a busy one is given some more.
+        self.assertLess(time.monotonic() - began, 2.0)
+
+
+class ZkCliTests(ProcessTestCase):
+    """Java's own client, scripted."""
+
+    SCRIPT = """\
+create /a hello
+create -s -e /a/s- x
+create -c /container
+create -t 60000 /mortal
+ls -w /a
+create /a/b 1
+get -w /a
+stat -w /a
+set /a 2
+addWatch -m PERSISTENT_RECURSIVE /a
+set /a/b 2
+removewatches /a
+addauth digest u:p
+setAcl /a/b auth:u:p:cdrwa
+getAcl /a/b
+getAllChildrenNumber /
+getEphemerals /
+whoami
+sync /a
+deleteall /a
+delete /no
+ls /
+quit
+"""
+
+    def test_script(self) -> None:
+        """Create, list, watch, authenticate, delete, quit: all is as with a real server."""
+        if not os.path.exists(ZKCLI) or shutil.which("java") is None:
+            if os.environ.get(REQUIRE) == "1":
+                self.fail(f"there is no {ZKCLI}")
+            raise SkipTest(f"there is no {ZKCLI}")
+        self.start()
+        said = subprocess.run(
+            [ZKCLI, "-server", f"127.0.0.1:{self.port}"],
+            input=self.SCRIPT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        self.assertNotIn("KeeperErrorCode", said)
+        for line in (
+            "Created /a",
+            "Created /a/s-0000000000",
+            "Created /container",
+            "Created /mortal",
+            "[s-0000000000]",
+            "WatchedEvent state:SyncConnected type:NodeChildrenChanged path:/a",
+            "WatchedEvent state:SyncConnected type:NodeDataChanged path:/a",
+            "WatchedEvent state:SyncConnected type:NodeDataChanged path:/a/b",
+            "WatchedEvent state:SyncConnected type:PersistentWatchRemoved path:/a",
+            "'digest,'u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=",
+            "[/a/s-0000000000]",
+            "digest: u",
+            "Sync is OK",
+            "Node does not exist: /no",
+            "[container, mortal, zookeeper]",
+        ):
+            self.assertIn(line, said)
+        self.assertEqual(len(re.findall("type:NodeDataChanged path:/a$", said, re.M)), 1)
+        wait_for("the session is closed", lambda: self._sessions() == "0")
+
+    def _sessions(self) -> str:
+        report = four_letter_word(self.port, b"mntr").decode()
+        return dict(line.split("\t") for line in report.splitlines())["zk_global_sessions"]
