@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from queue import Empty, Queue
@@ -86,6 +87,14 @@ class WorkersTests(SynchronousTestCase):
             workers.submit(Call(function))
         self.reactor.advance(0)
 
+    def await_idle(self, workers: Workers) -> None:
+        """Wait until every thread waits for work."""
+        for _ in range(1_000_000):
+            if not workers.statistics().busy:
+                return
+            os.sched_yield()
+        self.fail("a thread is busy with nothing")
+
     def test_nothing_starts_by_itself(self) -> None:
         """Making workers starts no thread: the process may still daemonize."""
         before = threading.active_count()
@@ -125,6 +134,16 @@ class WorkersTests(SynchronousTestCase):
 
         return meet
 
+    def test_short_jobs_are_done_by_one_thread(self) -> None:
+        """No thread is woken as long as one gets on with it."""
+        workers = self.workers(4, now=lambda: 0.0)
+        self.await_idle(workers)
+        threads: set[str] = set()
+        for _ in range(5):
+            self.submit(workers, *[lambda: threads.add(threading.current_thread().name)] * 50)
+        self.stop(workers)
+        self.assertEqual(len(threads), 1)
+
     def test_jobs_of_a_batch_do_not_wait_for_a_busy_thread(self) -> None:
         """What still waits a moment after its batch gets all the threads there are."""
         workers = self.workers(4)
@@ -136,10 +155,8 @@ class WorkersTests(SynchronousTestCase):
         """If jobs usually take long, the reactor need not look again."""
         hours = itertools.count()
         workers = self.workers(4, now=lambda: 3600.0 * next(hours))
-        self.submit(workers, lambda: workers.post(self.results.append, "first"))
-        self.reactor.turn()
-        self.stop(workers)  # which waits for the job's very end
-        self.results.clear()
+        self.submit(workers, *[lambda: None] * 30)
+        self.stop(workers)  # which waits for the jobs' very end
         workers.start()
         self.submit(workers, *[self.meeting(workers)] * 4)
         self.reactor.turn_until(lambda: len(self.results) == 4)
@@ -170,6 +187,7 @@ class WorkersTests(SynchronousTestCase):
             self.release.wait(PATIENCE)
 
         self.submit(workers, *[block] * 5)
+        self.reactor.advance(0.001)
         for _ in range(2):
             self.assertTrue(running.acquire(timeout=PATIENCE))
         statistics = workers.statistics()

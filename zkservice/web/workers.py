@@ -34,11 +34,14 @@ __all__ = ["Job", "Running", "Worker", "Workers", "WorkersStatistics"]
 
 #: Seconds.  Waking a thread and passing it the interpreter costs some 20 to 50 us: worth
 #: it from here on.
-_LONG_JOB: Final = 0.000_25
-#: Seconds after which jobs of a batch that still wait get threads of their own.
+_LONG_JOB: Final = 0.000_1
+#: Seconds after which jobs that wait get threads of their own, if nothing has moved.
 _PATIENCE: Final = 0.001
-#: How fast the experience of a job's length changes.
-_WEIGHT: Final = 0.05
+#: The usual length of a job is its median, followed by steps: a mean would take one long
+#: wait for the interpreter as a sign that jobs are long, and make it so.
+_STEP_UP: Final = 1.2
+_STEP_DOWN: Final = 1 / _STEP_UP
+_SHORTEST: Final = 0.000_001
 
 
 class Job(Protocol):
@@ -146,7 +149,8 @@ class Workers:
         self._turn: list[Job] = []
         self._flushing: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
-        self._usual = 0.0  # seconds that a job takes
+        self._completed_before = 0  # at the last look
+        self._usual = _SHORTEST  # seconds that a job takes
         self._workers: set[Worker] = set()
         self._stuck: set[Worker] = set()
         self._completed = 0
@@ -257,18 +261,27 @@ class Workers:
             if self._flushing.active():
                 self._flushing.cancel()
             self._flushing = None
-        if self._turn:
-            self._waiting.extend(self._turn)
-            if len(self._turn) > 1 and self._looking is None:
-                self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
-            self._turn.clear()
+        if not self._turn:
+            return
+        self._waiting.extend(self._turn)
+        self._turn.clear()
+        # after the jobs are there: a thread that parks now sees them, or we see it parked
+        if self._usual > _LONG_JOB or len(self._parked) == len(self._workers):
             self._wake_one()
+        if self._looking is None:
+            self._completed_before = self._completed
+            self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
 
     def _look_again(self) -> None:
-        """Jobs that still wait a moment after their batch need threads of their own."""
+        """Wake threads for the jobs that still wait, unless they are being worked off."""
         self._looking = None
-        for _ in range(min(len(self._waiting), len(self._parked))):
-            self._wake_one()
+        if not self._waiting:
+            return
+        if self._completed == self._completed_before:
+            for _ in range(min(len(self._waiting), len(self._parked))):
+                self._wake_one()
+        self._completed_before = self._completed
+        self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
 
     def _deliver(self) -> None:
         """Call everything that workers have posted."""
@@ -354,7 +367,9 @@ class Workers:
                 self._log.failure("a job failed outside the application")
             worker.job = None
             self._completed += 1
-            self._usual += (self.now() - began - self._usual) * _WEIGHT
+            usual = self._usual
+            step = _STEP_UP if self.now() - began > usual else _STEP_DOWN
+            self._usual = max(usual * step, _SHORTEST)
         self.post(self._ended, worker)
 
     def _take(self, worker: Worker) -> Job | None:
