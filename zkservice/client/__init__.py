@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from zkservice.client.client import ZooKeeperClient
 from zkservice.client.counters import LATENCY_BOUNDS, Statistics
+from zkservice.client.four_letter import four_letter_word
 from zkservice.client.listeners import Subscription
 from zkservice.client.reading import Get, GetChildren
 from zkservice.client.sasl import DigestMD5
+from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
 from zkservice.client.watching import PersistentWatch
 
 __all__ = [
     "LATENCY_BOUNDS",
+    "TLS",
     "DigestMD5",
     "Get",
     "GetChildren",
@@ -20,4 +23,5 @@ __all__ = [
     "Subscription",
     "Transaction",
     "ZooKeeperClient",
+    "four_letter_word",
 ]

@@ -17,13 +17,19 @@ from zkservice.client.watching import Watches
 from zkservice.errors import (
     AuthFailedError,
     ConnectTimeoutError,
+    SaslError,
     SessionClosedRequireSaslAuthError,
     SessionExpiredError,
 )
 from zkservice.wire.hosts import Address
 
 #: What no other server would answer differently.
-FINAL_ERRORS = (SessionExpiredError, AuthFailedError, SessionClosedRequireSaslAuthError)
+FINAL_ERRORS = (
+    SessionExpiredError,
+    AuthFailedError,
+    SaslError,
+    SessionClosedRequireSaslAuthError,
+)
 
 
 class Connector:
@@ -50,6 +56,7 @@ class Connector:
             SessionExpiredError: a server says so.
             AuthFailedError: a server refuses us.
             SessionClosedRequireSaslAuthError: likewise, for want of an identity.
+            SaslError: SASL cannot work with this server.
             Exception: no address works; it is the failure of the last one.
         """
         limit = self._settings.attempt_timeout

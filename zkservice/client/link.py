@@ -26,9 +26,9 @@ from zkservice.errors import (
     ClientClosedError,
     ConnectionLossError,
     RequestTooLargeError,
-    ServerError,
     SessionExpiredError,
     SilentCloseError,
+    ZooKeeperError,
 )
 from zkservice.wire.hosts import Address
 from zkservice.wire.paths import Chroot
@@ -255,7 +255,7 @@ class Link:
             connection.fail_pending(ClientClosedError)
         elif connection.error is not None:
             self._auth_refused(session, connection.error)
-            connection.fail_pending(type(connection.error))
+            connection.fail_pending(self._refusal or ClientClosedError)
         else:
             self._log.warn("lost the connection to ZooKeeper: {reason}", reason=reason.value)
             self._await_expiry(session)
@@ -319,12 +319,16 @@ class Link:
             self._refusal = SessionExpiredError
         self._end(session, Event.REFUSED, SessionExpiredError)
 
-    def _auth_refused(self, session: Session, error: ServerError) -> None:
+    def _auth_refused(self, session: Session, error: ZooKeeperError) -> None:
         if session.over:
             return
         self._log.error("ZooKeeper refuses us: {error}", error=error)
-        self._refusal = type(error)
-        self._end(session, Event.AUTH_REFUSED, type(error))
+
+        def refusal(path: str | None) -> Exception:
+            return type(error)(path, error.detail)
+
+        self._refusal = refusal
+        self._end(session, Event.AUTH_REFUSED, refusal)
 
     def _end(self, session: Session, event: Event, make_error: MakeError) -> None:
         """The session is over: all that belonged to it fails, once the state says so."""

@@ -1,0 +1,79 @@
+"""An authority and certificates for tests, made anew each time."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+
+class Authority:
+    """Signs certificates; its files are in a folder of the test's."""
+
+    def __init__(self, folder: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self._folder = folder
+        self._key = rsa.generate_private_key(65537, 2048)
+        self._name = _name("authority")
+        certificate = self._sign(self._name, self._key, x509.BasicConstraints(True, None), ())
+        self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *alternatives: str) -> str:
+        """A PEM file with a key and a certificate for a name, and for others."""
+        key = rsa.generate_private_key(65537, 2048)
+        certificate = self._sign(
+            _name(name), key, x509.BasicConstraints(False, None), (name, *alternatives)
+        )
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return self._write(
+            f"{name}.pem", secret + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: rsa.RSAPrivateKey,
+        constraints: x509.BasicConstraints,
+        names: tuple[str, ...],
+    ) -> x509.Certificate:
+        now = datetime.now(timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(constraints, critical=True)
+        )
+        if names:
+            alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def _write(self, name: str, data: bytes) -> str:
+        path = os.path.abspath(os.path.join(self._folder, name))
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -1,0 +1,111 @@
+"""Four-letter words: questions to a server that need no session (ServerCnxn.java)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.client.handshake import TLSCreator, endpoint
+from zkservice.client.hosts import resolve
+from zkservice.errors import ConnectTimeoutError, ProtocolError
+from zkservice.wire.hosts import parse_hosts
+
+#: Bytes of an answer that are kept; the longest, of a server with many watches, is less.
+MAX_ANSWER: Final = 16 * 1024 * 1024
+
+
+def four_letter_word(
+    host: str,
+    word: str,
+    *,
+    timeout: float = 5.0,
+    tls: TLSCreator | None = None,
+    reactor: Any = None,
+) -> Deferred[str]:
+    """Ask a server something.
+
+    Args:
+        host: ``host:port`` of one server.
+        word: ``ruok``, ``srvr``, ``mntr``, ``isro``, ...; which of them a server answers is
+            its configuration (``4lw.commands.whitelist``), and what it says to others, too.
+        timeout: seconds for all of it.
+        tls: as for a client.
+        reactor: the installed one if None.
+
+    Returns:
+        Fires with the answer.  Cancelling it closes the connection.
+
+    Fails with:
+        ValueError: it has not four letters, or this is no single host.
+        ConnectTimeoutError: the answer did not come in time.
+        ProtocolError: the server hung up without an answer: it does not know the word.
+        Exception: the server cannot be reached.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: TID251
+
+    def too_late(_: object, seconds: float) -> str:
+        raise ConnectTimeoutError(None, f"{host} did not answer {word!r} within {seconds:g} s")
+
+    asking = Deferred.fromCoroutine(_ask(reactor, host, word, timeout, tls))
+    return asking.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
+
+
+async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreator | None) -> str:
+    if len(word) != 4 or not word.isascii():
+        raise ValueError(f"{word!r} is no word of four letters")
+    addresses, _ = parse_hosts(host)
+    if len(addresses) != 1:
+        raise ValueError(f"{host!r} is not one server")
+    ip = (await resolve(reactor, addresses[0].host))[0]
+    where = endpoint(reactor, addresses[0], ip, timeout, tls)
+    answer = await ask(where, word)
+    if not answer:
+        raise ProtocolError(None, f"{host} hung up instead of an answer to {word!r}")
+    return answer
+
+
+async def ask(where: IStreamClientEndpoint, word: str) -> str:
+    """Say a word and listen until the server hangs up; nothing if it says nothing."""
+    protocol: Any = await where.connect(_AskingFactory())
+    try:
+        protocol.transport.write(word.encode("ascii"))
+        answer: str = await protocol.answer
+        return answer
+    finally:
+        protocol.transport.abortConnection()
+
+
+class _Asking(Protocol):
+    """Gather all that comes until the end."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.answer: Deferred[str] = Deferred(lambda _: None)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= MAX_ANSWER:
+            self._chunks.append(data)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.answer.called:
+            self.answer.callback(b"".join(self._chunks).decode("utf-8", "replace"))
+
+
+class _AskingFactory(Factory):
+    """Makes one protocol; endpoints want it so."""
+
+    noisy = False
+
+    @override
+    def buildProtocol(self, addr: object) -> _Asking:
+        return _Asking()

@@ -1,0 +1,96 @@
+"""TLS to the servers, with their names verified unless somebody insists otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from zope.interface import implementer
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class TLS:
+    """How to trust a server, and how to be trusted by it; hand it to a client as ``tls``.
+
+    ::
+
+        ZooKeeperClient("zk1:2281", tls=TLS(ca="ca.pem", certificate="me.pem", key="me.key"))
+    """
+
+    #: PEM file of the authorities to believe; None for those of the system.
+    ca: AnyPath | None = None
+    #: PEM file of our certificate, where servers ask for one (they do by default).
+    certificate: AnyPath | None = None
+    #: PEM file of its key; None if it is in the same file.
+    key: AnyPath | None = None
+    #: The name in the servers' certificates, if it is not the one that we connect to.
+    server_name: str | None = None
+    #: Whether the certificate must be for that name.  Without it, whoever has any
+    #: certificate of the same authority can pass for a server.
+    verify_name: bool = True
+
+    def __call__(self, host: str) -> IOpenSSLClientConnectionCreator:
+        """The TLS side of a connection to a host.
+
+        Raises:
+            OSError: a file cannot be read.
+            OpenSSL.SSL.Error: a file has not what it should have.
+        """
+        trust = None if self.ca is None else trustRootFromCertificates(self._authorities())
+        mine = None if self.certificate is None else self._certificate()
+        name = self.server_name or host
+        if self.verify_name:
+            options: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+                name, trustRoot=trust, clientCertificate=mine
+            )
+            return options
+        return _Nameless(name, trust, mine)
+
+    def _authorities(self) -> list[Certificate]:
+        assert self.ca is not None
+        pem = Path(self.ca).read_bytes()
+        end = b"-----END CERTIFICATE-----"
+        parts = [part + end for part in pem.split(end)[:-1]]
+        return [Certificate.loadPEM(part) for part in parts]
+
+    def _certificate(self) -> PrivateCertificate:
+        assert self.certificate is not None
+        pem = Path(self.certificate).read_bytes()
+        if self.key is not None:
+            pem += b"\n" + Path(self.key).read_bytes()
+        loaded: PrivateCertificate = PrivateCertificate.loadPEM(pem)
+        return loaded
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Nameless:
+    """Believe every certificate of the authorities, whatever name is in it."""
+
+    def __init__(self, name: str, trust: Any, mine: PrivateCertificate | None) -> None:
+        more: dict[str, Any] = {}
+        if mine is not None:
+            more = {"privateKey": mine.privateKey.original, "certificate": mine.original}
+        self._context = CertificateOptions(trustRoot=trust or platformTrust(), **more).getContext()
+        self._name = name
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803
+        """The connection, which still says whom it asks for."""
+        connection = SSL.Connection(self._context, None)
+        if not (isIPAddress(self._name) or isIPv6Address(self._name)):
+            connection.set_tlsext_host_name(self._name.encode("idna"))
+        return connection
