@@ -23,8 +23,9 @@ JAVA_FOLDER: Final = Path("/usr/share/java")
 #: Set to 1 to make tests fail that need Apache ZooKeeper where it is not installed.
 REQUIRE: Final = "ZKSERVICE_REQUIRE_APACHE"
 
-# Debian's jar names the others that it needs in its manifest; the second one is for logging.
-_JARS: Final = ("zookeeper", "slf4j-simple")
+# Debian's jar names the others that it needs in its manifest, but for one that TLS needs, and
+# one for logging.
+_JARS: Final = ("zookeeper", "netty-codec", "slf4j-simple")
 _SERVER: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _START_TIMEOUT: Final = 30.0  # seconds; Java on a busy machine
 _STOP_TIMEOUT: Final = 10.0
