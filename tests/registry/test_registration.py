@@ -225,6 +225,60 @@ class RegistrationTests(TestCase):
         self.assertLess(deletions, 12)
         self.assertGreater(deletions, 2)
 
+    async def test_expired_again_and_again(self) -> None:
+        """An expiry is no deleter: after the sixth in a row it is back as soon as ever."""
+        await self.register().when_registered()
+        for _ in range(6):
+            before = self.session()
+            self.server.expire(before)
+            await self.until(lambda before=before: self.owner() not in (0, before), 1.0)
+
+    async def test_out_and_in_again_and_again(self) -> None:
+        """Nor is what we delete ourselves: put back six times, it is there as soon as ever."""
+        registration = await self.register().when_registered()
+        for _ in range(6):
+            registration.take_out("lunch")
+            await self.until(lambda: not self.owner())
+            registration.put_back()
+            await self.until(self.owner, 1.0)
+
+    async def test_withdrawn_is_the_end(self) -> None:
+        """What the server says about a transaction after the withdrawal changes nothing."""
+        registration = self.register()
+        states: list[RegistrationState] = []
+
+        def leave() -> None:
+            self.assertTrue(registration.may_be_seen)  # the transaction is on its way
+            registration.unregister()
+            self.client.close()
+
+        def changed(change: Change) -> None:
+            states.append(change.state)
+            if change.state is RegistrationState.WORKING:
+                reactor.callLater(0, leave)
+
+        registration.subscribe(changed)
+        await self.until(lambda: registration.state is RegistrationState.WITHDRAWN)
+        await self.wait(0.2)
+        self.assertEqual(states, [RegistrationState.WORKING, RegistrationState.WITHDRAWN])
+        self.assertEqual(self.owner(), 0)
+
+    async def test_may_be_seen(self) -> None:
+        """Whether anybody may have seen the znodes: from their creation to their removal."""
+        registration = self.register()
+        self.assertFalse(registration.may_be_seen)
+        await registration.when_registered()
+        self.assertTrue(registration.may_be_seen)
+        registration.take_out("lunch")
+        await self.until(lambda: registration.state is RegistrationState.OUT)
+        self.assertFalse(registration.may_be_seen)
+        registration.put_back()
+        await registration.when_registered()
+        self.server.refuse = True
+        self.server.expire(self.session())
+        await self.until(lambda: registration.state is RegistrationState.WAITING)
+        self.assertFalse(registration.may_be_seen)
+
     async def test_unregistered_stays_away(self) -> None:
         """What was unregistered never comes back, neither at once nor after an expiry."""
         registration = await self.register().when_registered()

@@ -126,6 +126,7 @@ class Registration:
         self._timer: IDelayedCall | None = None
         self._failures = 0  # in a row
         self._gap, self._created = 0.0, 0.0  # of the last creation: see CREATE_GAP
+        self._made_under = 0  # the session of the last creation, until we remove it again
         self._watches: dict[str, Deferred[WatchEvent]] = {}
         self._waiting: list[Deferred[Registration]] = []
         self._leaving: list[Deferred[bool]] = []
@@ -139,6 +140,11 @@ class Registration:
     def path(self) -> str:
         """The znode; the first one if there are several."""
         return self.paths[0]
+
+    @property
+    def may_be_seen(self) -> bool:
+        """Whether clients can have seen the znodes, and not yet heard that they are gone."""
+        return self._made_under != 0 and self._made_under == self._session
 
     def when_registered(self) -> Deferred[Registration]:
         """Fires when all znodes are held and carry the latest properties.
@@ -304,7 +310,7 @@ class Registration:
             self._contested(verdict.conflict)
         elif verdict.done:
             self._held()
-        elif not self._too_soon(verdict):
+        elif not self._too_soon(verdict, session):
             if self.state is not RegistrationState.REGISTERED:
                 self._become(RegistrationState.WORKING)
             await self._apply(verdict, session)
@@ -336,6 +342,7 @@ class Registration:
     async def _apply(self, verdict: Verdict, session: int) -> None:
         """Carry a verdict out in one transaction: all addresses or none, and no gap."""
         self._sessions.add(session)
+        self._made_under = session
         data = self._data
         change = self._client.transaction()
         replace, write = verdict.replace, verdict.write
@@ -364,17 +371,21 @@ class Registration:
         deleted = [self._client.delete(one.path, one.version) for one in ours]
         await _all([one.addErrback(_already_gone) for one in deleted])
         self._failures = 0
+        self._made_under = 0
         if self._final:
             self._withdrawn(True)
         else:
             self._become(RegistrationState.OUT, self._why_out)
 
-    def _too_soon(self, verdict: Verdict) -> bool:
-        """Whether a znode that keeps being deleted must wait; see CREATE_GAP."""
+    def _too_soon(self, verdict: Verdict, session: int) -> bool:
+        """Whether a znode that keeps being deleted must wait; see CREATE_GAP.
+
+        An expiry deletes it as well, and so do we ourselves: after that nothing is too soon.
+        """
         if not (verdict.create or verdict.replace):
             return False
         held = self._clock.seconds() - self._created
-        if self._first or held > CREATE_GAP_MAX:
+        if session != self._made_under or held > CREATE_GAP_MAX:
             self._gap = 0.0
         if held < self._gap:
             self._poke_in(self._gap - held)
@@ -387,6 +398,8 @@ class Registration:
     def _held(self) -> None:
         self._failures = 0
         self._first = False
+        if not self._wanted:  # any more: the next pass removes them
+            return
         self._become(RegistrationState.REGISTERED)
         if not self._write:
             waiting, self._waiting = self._waiting, []
@@ -440,7 +453,9 @@ class Registration:
             done.callback(deleted)
 
     def _become(self, state: RegistrationState, reason: str = "") -> None:
-        """The only way the state changes; said once."""
+        """The only way the state changes; said once.  Withdrawn is the end."""
+        if self.state is RegistrationState.WITHDRAWN:
+            return
         if (state, reason) == (self.state, self.reason):
             return
         self.state, self.reason = state, reason

@@ -47,6 +47,7 @@ from zkservice.service.availability import HEALTH, Availability
 from zkservice.service.commands import commands
 from zkservice.service.config import Config
 from zkservice.service.ending import end_anyway
+from zkservice.service.front_end import Logs, make_factory
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
     Door,
@@ -94,6 +95,7 @@ class ServeService(Service):
         self.health: HealthCheck | None = None
         self.notifier = Notifier(os.environ, reactor)
         self.factory: HTTPFactory | None = None
+        self.logs: Logs | None = None
         self._door = Door()
         self.ports: list[IListeningPort] = []
         self.embedded: OwnZooKeeper | None = None
@@ -117,7 +119,7 @@ class ServeService(Service):
     def startService(self) -> None:
         """Load the application, and begin to serve and to register it."""
         super().startService()
-        take_signals_when_running(self._reactor, self._hurry)
+        take_signals_when_running(self._reactor, self._hurry, self._reopen_logs)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
         self._or_exit(self._start)
 
@@ -139,9 +141,9 @@ class ServeService(Service):
             self._listen()
         configure_loggers(self.config.loggers)
         addresses = self._addresses()
-        self.factory = HTTPFactory(
-            self._load(), self.workers, reactor=self._reactor, limits=self.config.limits
-        )
+        front_end = self.config.front_end
+        self.logs = Logs(front_end)
+        self.factory = make_factory(front_end, self._load(), self.workers, self.logs, self._reactor)
         self._door.opens_to = self.factory
         self.workers.start()
         hosts = self.config.zookeeper.hosts
@@ -345,7 +347,7 @@ class ServeService(Service):
         """Withdraw the registration; None if nobody can have seen it."""
         if self.registration is None:
             return None
-        seen = self.registration.state is RegistrationState.REGISTERED
+        seen = self.registration.may_be_seen
         done = self.registration.unregister()
         return done if seen else None
 
@@ -361,6 +363,12 @@ class ServeService(Service):
             self.log.warn("{what} was cut short: {error!r}", what=what, error=error)
         finally:
             self._step = None
+
+    def _reopen_logs(self) -> None:
+        """SIGHUP: the log files were moved away."""
+        if self.logs is not None:
+            self.logs.reopen()
+            self.log.info("The access log and the trace log were opened again")
 
     def _hurry(self) -> None:
         """A second signal: cut everything short."""
