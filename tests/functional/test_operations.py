@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import shutil
 import signal
 import socket
@@ -46,6 +47,25 @@ def application(environ, start_response):
     status = "503 Service Unavailable" if bad else "200 OK"
     start_response(status, [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
+"""
+
+SLOW = """
+import time
+def application(environ, start_response):
+    time.sleep(5)
+    start_response("200 OK", [])
+    return [b""]
+"""
+
+VIEWS = """
+from zkservice.web import TextView
+hello = TextView(lambda environ: "hello " + environ["QUERY_STRING"])
+"""
+
+PEER = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['REMOTE_ADDR']} {environ['wsgi.url_scheme']}".encode()]
 """
 
 PASTE = """
@@ -158,6 +178,63 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(fetch(address)[0], 200)
         say("in")
         self.assertEqual(wait_for("it is back", self.registered, 3.0), [address])
+
+    def test_views_while_all_workers_are_busy(self) -> None:
+        """A view and the status views answer although the only thread sleeps."""
+        views = self.write("our_views.py", VIEWS)
+        self.assertTrue(views)
+        app = self.write("slow.wsgi", SLOW)
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--host", "127.0.0.1", "--threads", "1", "--status-views"]
+        process = Twistd(self.folder, *words, "--view", "/hi=our_views.hello", app)
+        self.addCleanup(process.end)
+        address = wait_for("it is registered", self.registered)[0]
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as busy:
+            busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_for("the worker sleeps", lambda: b"time.sleep" in fetch(address, "/-/threads")[1])
+            self.assertEqual(fetch(address, "/hi?you"), (200, b"hello you"))
+            self.assertEqual(fetch(address, "/-/health")[0], 200)
+
+    def test_unknown_view(self) -> None:
+        """A view that cannot be found is one line, and exit code 1."""
+        process = self.serve("--view", "/x=no_such_module.view")
+        self.assertEqual(process.wait(), 1)
+        self.assertIn("zkserve: the view no_such_module.view for /x cannot", process.log())
+
+    def test_logs(self) -> None:
+        """Both logs are written, and are opened again on SIGHUP."""
+        access, trace = os.path.join(self.folder, "access"), os.path.join(self.folder, "trace")
+        process = self.serve("--access-log", access, "--trace-log", trace)
+        address = wait_for("it is registered", self.registered)[0]
+
+        def written(path: str, pattern: str) -> Callable[[], bool]:
+            def look() -> bool:
+                with open(path) as file:
+                    return re.search(pattern, file.read()) is not None
+
+            return look
+
+        fetch(address, "/one")
+        wait_for("the access log", written(access, r'"GET /one HTTP/1.1" 200 '))
+        wait_for("the trace log", written(trace, r"(?m)^E 1 "))
+        os.rename(access, access + ".1")
+        process.signal(signal.SIGHUP)
+        wait_for("a new access log", lambda: os.path.exists(access))
+        fetch(address, "/two")
+        wait_for("the access log", written(access, r'"GET /two HTTP/1.1" 200 '))
+        self.assertFalse(written(access, "/one")())
+
+    def test_trusted_proxy(self) -> None:
+        """What a trusted proxy says of its client is what the application sees."""
+        app = self.write("peer.wsgi", PEER)
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--host", "127.0.0.1", "--trusted-proxy", "127.0.0.0/8", app]
+        process = Twistd(self.folder, *words)
+        self.addCleanup(process.end)
+        address = wait_for("it is registered", self.registered)[0]
+        forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+        self.assertEqual(fetch(address, headers=forwarded), (200, b"192.0.2.7 https"))
 
     def test_manhole(self) -> None:
         """A Python prompt in the process knows the service."""

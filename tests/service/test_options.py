@@ -89,7 +89,7 @@ class OptionsTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """Every limit of the front end is an option; times are milliseconds."""
         config = self.parse("--path", "/p", "--head-timeout", "1500", "--head-bytes", "4096")
-        self.assertEqual(config.limits, Limits(head_timeout=1.5, head_bytes=4096))
+        self.assertEqual(config.front_end.limits, Limits(head_timeout=1.5, head_bytes=4096))
         self.assertIn("cannot be negative", self.refused("--keep-alive", "-1"))
 
     def test_refusals(self) -> None:

@@ -45,7 +45,7 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(config.zookeeper, ZooKeeperAt(None))
         self.assertEqual(config.listen, (Listen("tcp:80:interface=127.0.0.1", "127.0.0.1"),))
         self.assertEqual((config.session_timeout, config.threads, config.monitor), (4.0, 3, ":9"))
-        self.assertEqual(config.limits, Limits(keep_alive=2.0))
+        self.assertEqual(config.front_end.limits, Limits(keep_alive=2.0))
 
     def test_refusals(self) -> None:
         """What is wrong is named."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.security import Security
-from zkservice.web import Limits
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class Config:
     health: HealthSettings | None = None
     #: how to be let in by ZooKeeper
     security: Security = field(default_factory=Security)
-    #: what one HTTP client may ask for
-    limits: Limits = field(default_factory=Limits)
+    front_end: FrontEnd = field(default_factory=FrontEnd)
     #: worker threads for the application
     threads: int = 4
     #: how long ZooKeeper keeps the address of a process that is silent

@@ -19,11 +19,12 @@ from zkservice.errors import (
 from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
+from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.listening import check_endpoint
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
-from zkservice.web import Limits
+from zkservice.web import TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
 
@@ -69,6 +70,10 @@ class Options(BaseOptions):
         ["manhole", None, None, "HOST:PORT or a socket's path for a Python prompt (telnet)."],
         ["manhole-keys", None, None, "Make it SSH, for the public keys in this file."],
         ["manhole-host-key", None, "zkserve_host_key", "Its own key; made if it is missing."],
+        ["access-log", None, None, "A file for a line about each response; - is stdout."],
+        ["access-log-format", None, "combined", "combined or json."],
+        ["trace-log", None, None, "A file for zc.zservertracelog's records; - is stdout."],
+        ["proxy-hops", None, 1, "How many trusted proxies a request comes through.", int],
         ["loggers", None, None, "Configure logging: a level, or a file with ZConfig text."],
         ["drain-wait", None, 500, "Milliseconds to serve on after deregistering.", int],
         ["drain-timeout", None, 30_000, "Milliseconds for running requests to finish.", int],
@@ -76,6 +81,7 @@ class Options(BaseOptions):
     ]
 
     optFlags: ClassVar[list[Any]] = [
+        ["status-views", None, "Answer /-/health and /-/threads in the reactor."],
         ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
         ["health-tcp", None, "Register only while a TCP connection can be made."],
     ]
@@ -86,6 +92,9 @@ class Options(BaseOptions):
         self["advertise"] = []
         self["properties"] = {}
         self["identities"] = []
+        self["views"] = []
+        self["proxies"] = []
+        self["proxy-headers"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen at a Twisted server endpoint (repeatable), instead of --host and --port."""
@@ -114,6 +123,25 @@ class Options(BaseOptions):
             self["identities"].append(identity(identity_text, os.environ))
         except ConfigurationError as error:
             raise UsageError(f"--zookeeper-auth: {error}") from None
+
+    def opt_view(self, pair: str) -> None:
+        """/PATH=DOTTED.NAME (repeatable): a WSGI callable that answers in the reactor."""
+        path, equals, name = pair.partition("=")
+        if not equals or not name or not path.startswith("/") or not path.isascii():
+            raise UsageError(f"--view {pair!r}: write /PATH=DOTTED.NAME")
+        self["views"].append((path, name))
+
+    def opt_trusted_proxy(self, network: str) -> None:
+        """CIDR (repeatable) of proxies whose X-Forwarded-* headers are believed."""
+        try:
+            TrustedProxies([network])
+        except ValueError as error:
+            raise UsageError(f"--trusted-proxy: {error}") from None
+        self["proxies"].append(network)
+
+    def opt_proxy_header(self, name: str) -> None:
+        """NAME (repeatable) that the proxies set, instead of X-Forwarded-For and -Proto."""
+        self["proxy-headers"].append(name.lower())
 
     def parseArgs(self, app: str) -> None:  # type: ignore[override]  # noqa: N802
         """Take the application."""
@@ -149,7 +177,7 @@ class Options(BaseOptions):
             payload=self._payload(),
             health=self._health(),
             security=self._security(),
-            limits=self._limits(),
+            front_end=self._front_end(),
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
             monitor=self._side_port("monitor"),
@@ -220,11 +248,27 @@ class Options(BaseOptions):
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
 
-    def _limits(self) -> Limits:
+    def _front_end(self) -> FrontEnd:
         try:
-            return limits_from(self)
+            proxies = TrustedProxies(
+                self["proxies"],
+                self["proxy-hops"],
+                self["proxy-headers"] or ("x-forwarded-for", "x-forwarded-proto"),
+            )
+            limits = limits_from(self)
         except ValueError as error:
             raise UsageError(str(error)) from None
+        if self["access-log-format"] not in ("combined", "json"):
+            raise UsageError("--access-log-format is combined or json")
+        return FrontEnd(
+            limits,
+            tuple(self["views"]),
+            bool(self["status-views"]),
+            proxies if self["proxies"] else None,
+            _log_path(self["access-log"]),
+            self["access-log-format"],
+            _log_path(self["trace-log"]),
+        )
 
     def _side_port(self, name: str) -> str | None:
         given = self[name]
@@ -254,6 +298,10 @@ _POSITIVE = (
     "health-rise",
     "health-fall",
 )
+
+
+def _log_path(path: str | None) -> str | None:
+    return path if path is None or path == "-" else os.path.abspath(path)
 
 
 def _checked(name: str, check: Any, value: str) -> str:

@@ -14,6 +14,7 @@ from twisted.logger import STDLibLogObserver, globalLogPublisher
 from zkservice.errors import AddressError, ConfigurationError, InvalidHostsError, InvalidPathError
 from zkservice.registry import parse_address
 from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.front_end import TRACE_LOGGER, FrontEnd
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.limits import limit_names, limits_from
 from zkservice.web import Limits
@@ -22,6 +23,7 @@ from zkservice.wire.paths import validate
 
 _KEYS: Final = frozenset(
     [
+        "access_log",
         "host",
         "loggers",
         "monitor_server",
@@ -29,6 +31,7 @@ _KEYS: Final = frozenset(
         "port",
         "session_timeout",
         "threads",
+        "trace_log",
         "zookeeper",
         "zservertracelog",
     ]
@@ -81,7 +84,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
             path=validate(keys["path"]),
             zookeeper=_zookeeper(keys["zookeeper"]),
             listen=(Listen.tcp(keys.get("host", ""), _number(keys, "port", 0)),),
-            limits=_limits(keys),
+            front_end=_front_end(keys),
             threads=max(1, _number(keys, "threads", 1)),
             session_timeout=_number(keys, "session_timeout", 10_000) / 1000,
             monitor=_monitor(keys.get("monitor_server", "")),
@@ -89,6 +92,16 @@ def config_of(keys: Mapping[str, str]) -> Config:
         )
     except (InvalidPathError, InvalidHostsError, AddressError) as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _front_end(keys: Mapping[str, str]) -> FrontEnd:
+    # Only this exact text switches zc.zkzopeserver's trace log on.
+    traced = TRACE_LOGGER if keys.get("zservertracelog") == "true" else None
+    return FrontEnd(
+        _limits(keys),
+        access_log=keys.get("access_log") or None,
+        trace_log=keys.get("trace_log") or traced,
+    )
 
 
 def _limits(keys: Mapping[str, str]) -> Limits:

@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: the first one ends the process in good order, the second one at once."""
+"""SIGTERM and SIGINT: the first one ends the process in good order, the second one at once.
+
+SIGHUP opens log files again.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from typing import Any
 from twisted.internet.interfaces import IReactorCore
 
 
-def take_signals(reactor: Any, hurry: Callable[[], object]) -> None:
+def take_signals(
+    reactor: Any, hurry: Callable[[], object], hang_up: Callable[[], object] = lambda: None
+) -> None:
     """Handle the signals in place of the reactor, once it runs.
 
     The reactor's own handlers make twistd die of the signal after a clean shutdown; a
     process that has ended in good order exits with 0.
 
     Args:
-        hurry: called in the reactor thread for every signal after the first.
+        hurry: called in the reactor thread for every such signal after the first.
+        hang_up: called in the reactor thread for every SIGHUP, which ends nothing.
     """
     stopping = False
 
@@ -36,8 +42,11 @@ def take_signals(reactor: Any, hurry: Callable[[], object]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, heard)
+        signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(hang_up))
 
 
-def take_signals_when_running(reactor: Any, hurry: Callable[[], object]) -> None:
+def take_signals_when_running(
+    reactor: Any, hurry: Callable[[], object], hang_up: Callable[[], object] = lambda: None
+) -> None:
     """`take_signals`, after the reactor has installed handlers of its own."""
-    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry)
+    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, hang_up)

@@ -1,0 +1,122 @@
+"""The HTTP front end as a user asks for it: limits, views, proxies, logs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.python.reflect import namedAny
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.application import Application
+from zkservice.web import (
+    AccessLog,
+    HTTPFactory,
+    Limits,
+    LogFile,
+    TraceLog,
+    TrustedProxies,
+    Workers,
+)
+
+#: As a log's path: the standard library's logger of zc.zservertracelog.
+TRACE_LOGGER = "logger:zc.tracelog"
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What the front end is to do beside running the application.
+
+    Attributes:
+        views: pairs of a raw path and the dotted name of a WSGI callable that answers in
+            the reactor.
+        status_views: whether ``/-/health`` and ``/-/threads`` are answered.
+        access_log, trace_log: a file's path, ``-`` for standard output, None for none.
+        access_style: ``combined`` or ``json``.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    views: tuple[tuple[str, str], ...] = ()
+    status_views: bool = False
+    proxies: TrustedProxies | None = None
+    access_log: str | None = None
+    access_style: str = "combined"
+    trace_log: str | None = None
+
+
+class Logs:
+    """The files of a front end, which can be opened again after they were moved away."""
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        self.access: AccessLog | None = None
+        self.trace: TraceLog | None = None
+        try:
+            if front_end.access_log is not None:
+                self.access = AccessLog(LogFile(front_end.access_log), front_end.access_style)
+            if front_end.trace_log is not None:
+                self.trace = TraceLog(_writer(front_end.trace_log))
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log file {error.filename} cannot be written: {error.strerror}"
+            ) from None
+
+    def reopen(self) -> None:
+        """Go on in new files."""
+        for log in (self.access, self.trace):
+            if log is not None:
+                log.reopen()
+
+
+class _LoggerWriter:
+    """Lines to a logger of the standard library, whose handlers say where they go."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def write(self, line: str) -> None:
+        self._logger.info("%s", line)
+
+    def reopen(self) -> None:
+        """The handlers' business."""
+
+
+def _writer(path: str) -> Any:
+    kind, _, name = path.partition(":")
+    return _LoggerWriter(name) if kind == "logger" else LogFile(path)
+
+
+def make_factory(
+    front_end: FrontEnd, application: Application, workers: Workers, logs: Logs, reactor: Any
+) -> HTTPFactory:
+    """The factory for all ports.
+
+    Raises:
+        ConfigurationError: a view cannot be found.
+    """
+    return HTTPFactory(
+        application,
+        workers,
+        reactor=reactor,
+        limits=front_end.limits,
+        views={path: _view(path, name) for path, name in front_end.views},
+        status_views=front_end.status_views,
+        proxies=front_end.proxies,
+        access_log=logs.access,
+        trace_log=logs.trace,
+    )
+
+
+def _view(path: str, name: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = namedAny(name)
+    except Exception as error:  # noqa: BLE001 - it is not our code
+        what = str(error).split("\n")[0] or type(error).__name__
+        raise ConfigurationError(f"the view {name} for {path} cannot be loaded: {what}") from None
+    if not callable(found):
+        raise ConfigurationError(f"the view {name} for {path} is no callable")
+    return found
