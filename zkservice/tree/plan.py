@@ -188,9 +188,11 @@ def _below(path: str, node: Node, there: Stored | None) -> list[tuple[str, Node,
 
 
 def _set_data(path: str, node: Node, there: Stored) -> Iterator[Change]:
+    data = encode(node.properties)
+    if data == there.data:  # as we write it: no need to understand it
+        return
     old = decode(there.data)
     if canonical(old) != canonical(node.properties):
-        data = encode(node.properties)
         yield SetData(path, old, node.properties, data, there.version)
 
 
