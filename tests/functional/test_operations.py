@@ -79,6 +79,7 @@ path = {path}
 host = 127.0.0.1
 session_timeout = 2000
 threads = 2
+zservertracelog = true
 monitor_server = 127.0.0.1:0
 loggers = {loggers}
 """
@@ -325,6 +326,7 @@ class OperationsTests(SynchronousTestCase):
         wait_for("it is gone", lambda: not self.registered(), 1.0)
         self.assertEqual(process.wait(10), 0, log())
         self.assertIn(f"Serving on {address}", log())
+        self.assertRegex(log(), r"zc.tracelog.*E 1 ")
 
     def test_paste_loggers(self) -> None:
         """``loggers`` may be a ZConfig text."""
