@@ -16,7 +16,7 @@ from typing_extensions import override
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError
-from zkservice.service.listening import check_endpoint, listening_address, open_port
+from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"

@@ -7,28 +7,38 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
-    IReactorCore,
     IReactorTime,
     IReadDescriptor,
 )
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import advertised_addresses, parse_address
-from zkservice.registry.addresses import format_address
 from zkservice.service.config import Listen
+from zkservice.service.ports import check_endpoint, listening_address, open_port
+
+__all__ = [
+    "Door",
+    "addresses_of",
+    "check_endpoint",
+    "client_endpoint_of",
+    "close_port",
+    "endpoint_of",
+    "listening_address",
+    "open_port",
+]
 
 #: More connections than any kernel's queue holds (net.core.somaxconn).
 _BACKLOG: Final = 65536
+#: Server endpoints that speak plain HTTP from the first byte.
+_PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
 
 @implementer(IProtocolFactory, ILoggingContext)
@@ -56,52 +66,6 @@ class Door:
         return None if self.opens_to is None else self.opens_to.buildProtocol(addr)
 
 
-def check_endpoint(text: str) -> str:
-    """Answer the text, which is a Twisted server endpoint string.
-
-    Raises:
-        ConfigurationError: it is none, or a file that it names cannot be used.
-    """
-    try:
-        # Parsing needs a reactor only as something to listen with later.
-        serverFromString(IReactorCore, text)
-    except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
-        raise ConfigurationError(
-            f"{text!r} is no Twisted server endpoint such as "
-            f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
-        ) from None
-    return text
-
-
-def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
-    """Listen now.
-
-    Raises:
-        ConfigurationError: with the reason, and what to do about it.
-    """
-    outcome: list[Any] = []
-    listening: Deferred[Any] = serverFromString(reactor, endpoint).listen(factory)
-    listening.addBoth(outcome.append)
-    if not outcome:
-        listening.cancel()
-        raise ConfigurationError(f"cannot listen at {endpoint}: it takes too long")
-    if isinstance(outcome[0], Failure):
-        raise ConfigurationError(f"cannot listen at {endpoint}: {_reason(outcome[0])}")
-    port: IListeningPort = outcome[0]
-    return port
-
-
-def _reason(failure: Failure) -> str:
-    error: Any = failure.value
-    if isinstance(error, CannotListenError):
-        error = error.socketError
-    if isinstance(error, PermissionError):
-        return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}; is it in use by another process?"
-    return str(error)
-
-
 def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
     """Stop listening, and let everybody in who has come so far.
 
@@ -127,19 +91,6 @@ def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
         return ()
     host = where.host if listen.host is None else listen.host
     return advertised_addresses(host, where.port)
-
-
-def listening_address(port: IListeningPort) -> str:
-    """``host:port`` of an open TCP port, or the path of a socket."""
-    where: Any = port.getHost()
-    if isinstance(where, (IPv4Address, IPv6Address)):
-        return format_address(where.host, where.port)
-    name = where.name
-    return name.decode() if isinstance(name, bytes) else str(name)
-
-
-#: Server endpoints that speak plain HTTP from the first byte.
-_PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
 
 def client_endpoint_of(listening: Iterable[tuple[Listen, IListeningPort]]) -> str:

@@ -1,0 +1,70 @@
+"""Ports from endpoint strings: checked, opened, and what they are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore
+from twisted.python.failure import Failure
+
+from zkservice.errors import ConfigurationError
+from zkservice.wire.hosts import Address
+
+
+def check_endpoint(text: str) -> str:
+    """Answer the text, which is a Twisted server endpoint string.
+
+    Raises:
+        ConfigurationError: it is none, or a file that it names cannot be used.
+    """
+    try:
+        # Parsing needs a reactor only as something to listen with later.
+        serverFromString(IReactorCore, text)
+    except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
+        raise ConfigurationError(
+            f"{text!r} is no Twisted server endpoint such as "
+            f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
+        ) from None
+    return text
+
+
+def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+    """Listen now.
+
+    Raises:
+        ConfigurationError: with the reason, and what to do about it.
+    """
+    outcome: list[Any] = []
+    listening: Deferred[Any] = serverFromString(reactor, endpoint).listen(factory)
+    listening.addBoth(outcome.append)
+    if not outcome:
+        listening.cancel()
+        raise ConfigurationError(f"cannot listen at {endpoint}: it takes too long")
+    if isinstance(outcome[0], Failure):
+        raise ConfigurationError(f"cannot listen at {endpoint}: {_reason(outcome[0])}")
+    port: IListeningPort = outcome[0]
+    return port
+
+
+def _reason(failure: Failure) -> str:
+    error: Any = failure.value
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; is it in use by another process?"
+    return str(error)
+
+
+def listening_address(port: IListeningPort) -> str:
+    """``host:port`` of an open TCP port, or the path of a socket."""
+    where: Any = port.getHost()
+    if isinstance(where, (IPv4Address, IPv6Address)):
+        return str(Address(where.host, where.port))
+    name = where.name
+    return name.decode() if isinstance(name, bytes) else str(name)
