@@ -128,6 +128,7 @@ class Attempt:
     def started(self, timeout: float) -> None:
         """Succeed, fail, or never answer."""
         self._factory.doStart()
+        self._factory.startedConnecting(self)
         later = self._network.callLater
         if self._where in self._network.black_holes:
             self._calls.append(later(timeout, self._fail, TimeoutError("timed out")))

@@ -7,6 +7,7 @@ from zkservice.client.counters import LATENCY_BOUNDS, Statistics
 from zkservice.client.four_letter import four_letter_word
 from zkservice.client.listeners import Subscription
 from zkservice.client.reading import Get, GetChildren
+from zkservice.client.retry import Retrying
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
@@ -19,6 +20,7 @@ __all__ = [
     "Get",
     "GetChildren",
     "PersistentWatch",
+    "Retrying",
     "Statistics",
     "Subscription",
     "Transaction",

@@ -69,6 +69,8 @@ class Connector:
                 raise
             except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
                 failure = error
+                if session.over:  # we were cancelled, which an endpoint calls by another name
+                    break
         assert failure is not None  # resolve() fails rather than answer nothing
         raise failure
 

@@ -19,6 +19,7 @@ from zkservice.client.counters import Counters, Statistics
 from zkservice.client.hosts import BackOff, ServerOrder
 from zkservice.client.listeners import Listeners, Subscription
 from zkservice.client.prepare import Identities, Identity
+from zkservice.client.search import find_writable
 from zkservice.client.session import Session
 from zkservice.client.settings import Settings
 from zkservice.client.watching import Watches
@@ -71,6 +72,7 @@ class Link:
         self._awaited: Deferred[Any] | None = None  # what a change of plan interrupts
         self._expiry: IDelayedCall | None = None
         self._goodbye: IDelayedCall | None = None
+        self._search: Deferred[None] | None = None  # for a server that takes writes
         self._connecting: list[Deferred[None]] = []  # who waits for a first connection
         self._closing: list[Deferred[None]] = []  # who waits for the end
         self.failure: Exception | None = None  # of the last attempt to connect
@@ -242,10 +244,35 @@ class Link:
                 waiter.callback(None)
         if not session.over:
             connection.serve(self._waiting, self.watches.received)
+            if connection.read_only and len(self._order) > 1:
+                self._search = Deferred.fromCoroutine(self._find_better(address, connection))
         await connection.ended
+
+    async def _find_better(self, current: Address, connection: Connection) -> None:
+        """Leave a read-only server as soon as another one takes writes."""
+        try:
+            better = await find_writable(
+                self._reactor,
+                self._settings,
+                current,
+                self._random,
+                lambda: self._connection is connection,
+            )
+        except CancelledError:
+            return
+        if better is None:
+            return
+        self._log.info(
+            "leaving the read-only {server} for {better}", server=str(current), better=str(better)
+        )
+        self._order.prefer(better)
+        connection.abort()
 
     def _lost(self, session: Session, connection: Connection, reason: Failure) -> None:
         self._connection = self.server = None
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
         session.last_zxid = max(session.last_zxid, connection.last_zxid)
         session.heard = connection.heard
         if self._goodbye is not None and self._goodbye.active():

@@ -1,0 +1,73 @@
+"""Tests for servers that have lost their quorum."""
+
+from __future__ import annotations
+
+from tests.client.base import HOST, PORT, ClientTestCase
+from zkservice.errors import NotReadOnlyError
+from zkservice.wire.hosts import Address
+from zkservice.wire.session import State
+
+
+class ReadOnlyTests(ClientTestCase):
+    """A client that is content with reading, for a while."""
+
+    def test_not_content(self) -> None:
+        """A client that did not ask for it is not let in by a read-only server."""
+        self.server.read_only = True
+        client = self.connecting()
+        self.network.advance(2)
+        self.assertIs(client.state, State.CONNECTING)
+
+    def test_reads_only(self) -> None:
+        """Reads work, writes are refused, and the state says what it is."""
+        self.server.read_only = True
+        client = self.client(read_only=True)
+        self.result(client.connect())
+        self.assertIs(client.state, State.READ_ONLY)
+        self.assertIsNotNone(self.result(client.exists("/")))
+        self.failure(client.create("/a"), NotReadOnlyError)
+
+    def test_quorum_comes_back(self) -> None:
+        """When the server has its quorum again the client gets a session that counts."""
+        self.server.read_only = True
+        client = self.client(read_only=True)
+        news: list[State] = []
+        client.subscribe(news.append)
+        self.result(client.connect())
+        self.server.read_only = False
+        self.network.advance(1)
+        self.assertEqual(
+            news, [State.CONNECTING, State.READ_ONLY, State.SUSPENDED, State.CONNECTED]
+        )
+        self.result(client.create("/a"))
+
+    def test_a_better_server_is_found(self) -> None:
+        """The others are asked, and one that takes writes is gone to."""
+        self.server.read_only = True
+        other = Address("10.0.0.2", PORT)
+        client = self.client(f"{HOST},{other}", read_only=True)
+        connecting = client.connect()
+        self.network.advance(1)
+        self.successResultOf(connecting)
+        self.assertIs(client.state, State.READ_ONLY)
+        better = self.start_server(*other)
+        self.network.advance(120)
+        self.assertEqual((client.state, client.server), (State.CONNECTED, other))
+        self.result(client.create("/a"))
+        self.result(client.close())
+        better.stop()
+
+    def test_closed_while_searching(self) -> None:
+        """Closing ends the search, too."""
+        self.server.read_only = True
+        self.network.black_holes.add(("10.0.0.2", PORT))
+        client = self.client(f"{HOST},10.0.0.2", read_only=True)
+        connecting = client.connect()
+        self.network.advance(7)
+        self.successResultOf(connecting)
+        closed = client.close()
+        self.network.advance(2.1)
+        self.successResultOf(closed)
+        attempts = len(self.network.attempts)
+        self.network.advance(120)
+        self.assertEqual(len(self.network.attempts), attempts)
