@@ -30,6 +30,8 @@ MAX_TTL: Final = (1 << 40) - 1
 SPECIAL_PATHS: Final = frozenset(("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"))
 
 _STAT: Final = Struct(">qqqqiiiqiiq")
+_LENGTH: Final = Struct(">i")
+_NULL: Final = b"\xff\xff\xff\xff"
 _INT_MAX: Final = (1 << 31) - 1
 
 
@@ -59,6 +61,7 @@ class Node:
         "ctime",
         "czxid",
         "data",
+        "listing",
         "mtime",
         "mzxid",
         "owner",
@@ -79,6 +82,8 @@ class Node:
         self.creates = 0
         #: Names in the order of their creation; None while there never was any.
         self.children: dict[str, None] | None = None
+        #: The names as `packed_children` made them; None after a change.
+        self.listing: bytes | None = None
 
     @property
     def session(self) -> int:
@@ -108,6 +113,21 @@ class Node:
     def packed_stat(self) -> bytes:
         """The same as the 68 bytes that go over the wire."""
         return _STAT.pack(*self._stat_fields())
+
+    def packed_children(self) -> bytes:
+        """The names as the vector that goes over the wire.
+
+        It is kept until a child comes or goes: often many ask at once who watched.
+        """
+        if self.listing is None:
+            names = [name.encode() for name in self.children or ()]
+            pack = _LENGTH.pack
+            self.listing = pack(len(names)) + b"".join([pack(len(name)) + name for name in names])
+        return self.listing
+
+    def packed_data(self) -> bytes:
+        """The data as the buffer that goes over the wire."""
+        return _NULL if self.data is None else _LENGTH.pack(len(self.data)) + self.data
 
 
 class Tree:
@@ -153,6 +173,7 @@ class Tree:
         if parent.children is None:
             parent.children = {}
         parent.children[name] = None
+        parent.listing = None
         self.nodes[path] = node
         self.size += len(path) + len(node.data or b"")
         if node.owner > 0:
@@ -172,9 +193,10 @@ class Tree:
     def detach(self, path: str) -> Node:
         """Take a node out, which exists; no counter of the parent changes."""
         base, _, name = path.rpartition("/")
-        children = self.nodes[base].children
-        assert children is not None
-        del children[name]
+        parent = self.nodes[base]
+        assert parent.children is not None
+        del parent.children[name]
+        parent.listing = None
         node = self.nodes.pop(path)
         self.size -= len(path) + len(node.data or b"")
         if node.owner > 0:
