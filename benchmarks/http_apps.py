@@ -52,10 +52,19 @@ def sleep(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
     return hello(environ, start_response)
 
 
+def both(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer to ``/large`` with 100 MB in blocks, to all else as ``hello``."""
+    if environ["PATH_INFO"] != "/large":
+        return hello(environ, start_response)
+    start_response("200 OK", [("Content-Length", "100000000")])
+    return (b"x" * 50_000 for _ in range(2000))
+
+
 APPLICATIONS: dict[str, Callable[..., Iterable[bytes]]] = {
     "hello": hello,
     "document": document,
     "echo": echo,
     "stream": stream,
     "sleep": sleep,
+    "both": both,
 }

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
@@ -34,6 +34,10 @@ class End(Enum):
     ABORT = auto()
 
 
+#: Seconds after which a worker that waits for a client looks whether it is needed.
+_GLANCE: Final = 0.02
+
+
 class Window:
     """How far a worker is ahead of its client, and where it puts what it has.
 
@@ -43,14 +47,21 @@ class Window:
         memory: bytes that may wait in memory.
         patience: seconds that the worker waits for room there, altogether.
         file: bytes that may wait in a file once the patience is used up.
+        needed: says whether somebody else needs the worker; then it does not wait.
         now: seconds of a clock.
     """
 
     def __init__(
-        self, memory: int, patience: float, file: int, now: Callable[[], float] = monotonic
+        self,
+        memory: int,
+        patience: float,
+        file: int,
+        needed: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._most = (memory, file)
         self._patience = patience
+        self._needed = needed
         self._now = now
         self._changed = threading.Condition()
         self._owed = [0, 0]  # bytes in memory, bytes in the file
@@ -65,9 +76,9 @@ class Window:
             ClientGoneError: nobody waits for them.
         """
         with self._changed:
-            if not self._has_room(0, size) and self._patience > 0:
+            while self._patience > 0 and not self._has_room(0, size) and not self._needed():
                 began = self._now()
-                self._changed.wait_for(lambda: self._has_room(0, size), self._patience)
+                self._changed.wait(min(self._patience, _GLANCE))
                 self._patience -= self._now() - began
             place = 0 if self._has_room(0, size) else 1
             self._changed.wait_for(lambda: self._has_room(place, size))
@@ -190,7 +201,10 @@ class Exchange:
         if self.window is None:
             limits = self.site.limits
             self.window = Window(
-                limits.response_memory, limits.response_patience, limits.response_file
+                limits.response_memory,
+                limits.response_patience,
+                limits.response_file,
+                lambda: self._workers.queued > 0,
             )
         if self._gone:  # after the window is there: abandon() closes it or we see this
             raise ClientGoneError("the client has left")
