@@ -182,9 +182,11 @@ class Cable:
         self.server = End(server, there, here)
         self.client.other, self.server.other = self.server, self.client
         self.up = True
-        self.silent = False  # bytes vanish in both directions
+        self.portion: int | None = None  # bytes that are carried at once
         self.client_may_send: int | None = None  # bytes until the cable breaks
         self.server_may_send: int | None = None
+        self.swallow_after: int | None = None  # bytes to the client until all vanish
+        self.half_open_after: int | None = None  # bytes to the client until it is cut off
 
     def connect(self) -> None:
         """Tell both ends."""
@@ -195,39 +197,45 @@ class Cable:
         """Move what was sent; answers whether anything happened."""
         if not self.up:
             return False
-        moved = self._carry(self.client, "client_may_send")
+        moved = self._carry(self.client, self.client_may_send)
         if self.up:
-            moved = self._carry(self.server, "server_may_send") or moved
-        if self.up and (self.client.closing or self.server.closing):
+            moved = self._carry(self.server, self.server_may_send) or moved
+        if self.up and any(end.closing and not end.gone for end in (self.client, self.server)):
             self.cut()
             moved = True
         return moved
 
-    def _carry(self, end: End, budget: str) -> bool:
-        assert end.other is not None
-        if not end.outgoing or end.other.paused:
+    def _carry(self, end: End, budget: int | None) -> bool:
+        other = end.other
+        assert other is not None
+        if not end.outgoing or other.paused:
             return False
-        data, end.outgoing = bytes(end.outgoing), bytearray()
-        allowed = getattr(self, budget)
-        cut = allowed is not None and len(data) >= allowed
-        if allowed is not None:
-            data = data[:allowed]
-            setattr(self, budget, allowed - len(data))
-        end.other.received += data
-        if data and not self.silent and not end.other.closing:
-            end.other.protocol.dataReceived(data)
+        data = bytes(end.outgoing[: self.portion])
+        del end.outgoing[: len(data)]
+        cut = budget is not None and len(other.received) + len(data) >= budget
+        if budget is not None:
+            data = data[: budget - len(other.received)]
+        other.received += data
+        if not self._swallowed(other) and data and not other.closing:
+            other.protocol.dataReceived(data)
         if cut:
             self.cut()
         return True
 
+    def _swallowed(self, end: End) -> bool:
+        """Whether what comes is lost; a client that is cut off learns so."""
+        came = len(self.client.received)
+        if self.half_open_after is not None and came >= self.half_open_after:
+            self.client.lose()
+            return True
+        return self.swallow_after is not None and came >= self.swallow_after
+
     def cut(self) -> None:
         """The connection is gone, for both."""
-        if not self.up:
-            return
-        self.up = False
-        for end in (self.client, self.server):
-            end.closing = True
-            end.protocol.connectionLost(Failure(ConnectionDone()))
+        if self.up:
+            self.up = False
+            self.client.lose()
+            self.server.lose()
 
 
 @implementer(ITCPTransport)
@@ -241,8 +249,15 @@ class End:
         self.received = bytearray()  # all that ever came
         self.writes: list[bytes] = []  # all that was ever written
         self.closing = False
+        self.gone = False
         self.paused = False
         self.producer: Any = None
+
+    def lose(self) -> None:
+        """The connection is gone, as far as this end can see."""
+        if not self.gone:
+            self.gone = self.closing = True
+            self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def write(self, data: bytes) -> None:
         """Send, unless it is closed."""
