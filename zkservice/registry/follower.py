@@ -25,7 +25,7 @@ from zkservice.errors import (
     SessionExpiredError,
     ZooKeeperError,
 )
-from zkservice.registry.lookup import look_up
+from zkservice.registry.lookup import look_up, together
 from zkservice.tree.links import Resolution, trace
 from zkservice.tree.paths import split
 from zkservice.wire.session import State
@@ -70,8 +70,7 @@ class Watches:
         for key in [key for key in self._set if key not in wanted and key != keep]:
             self._set.pop(key).cancel()
         missing = [path for _, path in sorted(wanted - self._set.keys()) if not self._over]
-        for answer in [self._watch("exists", path) for path in missing]:
-            await answer
+        await together(self._watch("exists", path) for path in missing)
         return bool(missing)
 
     def are_set(self, paths: Iterable[str]) -> bool:
@@ -209,6 +208,8 @@ class Follower(Generic[T]):
     def _bug(self, failure: Failure) -> None:
         self.log.failure("following {path} failed", failure, path=self.path)
         self._working = False
+        if not self._stopped:
+            self._retry_later()
         self._fail(failure.value or RuntimeError("unknown"))
 
     # -- a pass ----------------------------------------------------------------------

@@ -10,14 +10,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
 from zkservice.registry.follower import Follower, Paths, depends_on
-from zkservice.registry.lookup import look_up
+from zkservice.registry.lookup import look_up, together
 from zkservice.tree.encoding import decode, encode
 from zkservice.tree.links import Followed, follow
 from zkservice.tree.model import PROPERTY_LINK, is_property_link
@@ -298,8 +298,9 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
             for name, value in sorted(data.items())
             if is_property_link(name, value) and name.removesuffix(PROPERTY_LINK) not in data
         ]
-        asked = [look_up(self._client, follow(path, data, name), {path: data}) for name in names]
-        answers = await gatherResults(asked, consumeErrors=True)
+        answers = await together(
+            look_up(self._client, follow(path, data, name), {path: data}) for name in names
+        )
         return dict(zip(names, answers, strict=True))
 
     @override

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -44,13 +44,18 @@ async def _look_up(
         wanted = next(lookup)
         while True:
             unknown = [path for path in wanted if path not in known]
-            read = [_read_properties(client, path) for path in unknown]
-            answers = await gatherResults(read, consumeErrors=True)
+            answers = await together(_read_properties(client, path) for path in unknown)
             found = {**dict(zip(unknown, answers, strict=True)), **known}
             wanted = lookup.send(found)
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+async def together(asked: Iterable[Deferred[T]]) -> list[T]:
+    """Wait for all answers; raise the first error, as it is."""
+    try:
+        return await gatherResults(list(asked), consumeErrors=True)
     except FirstError as error:
         raise error.subFailure.value from None
 
