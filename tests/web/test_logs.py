@@ -15,6 +15,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from typing_extensions import override
 
@@ -369,6 +370,22 @@ class LogFileTests(SynchronousTestCase):
     def test_no_such_folder(self) -> None:
         """A path that cannot be opened is found out at once."""
         self.assertRaises(OSError, LogFile, "/nonexistent/folder/log")
+
+    def test_full(self) -> None:
+        """A full disk costs lines, not requests; the log says so once, until it works again."""
+        full = LogFile("/dev/full")
+        self.addCleanup(full.close)
+        with capturedLogs() as said:
+            for _ in range(3):
+                full.write("lost")
+            full.path = str(self.path)  # as when an operator has made room
+            full.reopen()
+            full.write("there")
+            full.path = "/dev/full"
+            full.reopen()
+            full.write("lost")
+        self.assertEqual(self.path.read_text(), "there\n")
+        self.assertEqual([one["path"] for one in said], ["/dev/full", "/dev/full"])
 
     def test_surrogates(self) -> None:
         """Whatever was decoded can be written."""

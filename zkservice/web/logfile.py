@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import os
 
+from twisted.logger import Logger
+
 __all__ = ["LogFile"]
 
 
 class LogFile:
     """Appends lines to a file, each in one write; ``-`` is standard output.
 
-    Safe to use from every thread, and with other processes on the same file.
+    Safe to use from every thread, and with other processes on the same file.  A full disk
+    costs lines, never a request: twistd's log says so once, until a line is written again.
 
     Raises:
         OSError: the file cannot be opened.
     """
 
+    _log = Logger()
+
     def __init__(self, path: str) -> None:
         self.path = path
+        self._losing = False
         self._descriptor = self._open()
 
     def write(self, line: str) -> None:
         """Append a line; what is not ASCII is escaped before it comes here, or UTF-8."""
-        os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+        try:
+            os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+        except OSError as error:
+            if not self._losing:
+                self._log.error(
+                    "{path} cannot be written: {error}; its lines are lost",
+                    path=self.path,
+                    error=error.strerror,
+                )
+            self._losing = True
+        else:
+            self._losing = False
 
     def reopen(self) -> None:
         """Go on in a new file, after the old one was moved away (SIGHUP)."""
