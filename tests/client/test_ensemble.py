@@ -1,0 +1,135 @@
+"""Tests with a real ensemble of three: what a client survives that a single server cannot show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from twisted.internet import reactor as installed  # noqa: TID251 - real connections
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import ConnectionLossError
+from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
+from zkservice.wire.session import State
+from zkservice.wire.watches import EventType
+
+reactor: Any = installed
+TIMEOUT = 6.0  # seconds, of the sessions
+
+
+def sleep(seconds: float) -> Deferred[None]:
+    """Wait in real time."""
+    return deferLater(reactor, seconds, lambda: None)
+
+
+@skip_without_apache
+class EnsembleTests(TestCase):
+    """Servers die, stop and come back; the session goes on."""
+
+    timeout = 120
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.ensemble = ApacheEnsemble()
+        self.addCleanup(deferToThread, self.ensemble.remove)
+        await deferToThread(self.ensemble.start)
+
+    async def connect(self) -> ZooKeeperClient:
+        """A client that is closed after the test."""
+        client = ZooKeeperClient(self.ensemble.connection_string, TIMEOUT)
+        self.addCleanup(client.close)
+        return await client.connect(20)
+
+    def server_of(self, client: ZooKeeperClient) -> ApacheZooKeeper:
+        """The member that a client is connected to."""
+        assert client.server is not None
+        port = client.server.port
+        return next(member for member in self.ensemble.members if member.port == port)
+
+    async def connected_again(self, client: ZooKeeperClient, connections: int) -> None:
+        """Wait until a client has found another server."""
+        while client.statistics().connections == connections or client.state is State.SUSPENDED:
+            await sleep(0.02)
+
+    async def test_killed_and_stopped(self) -> None:
+        """Session, ephemerals and watches survive a killed server, and a stopped one."""
+        client, other = await self.connect(), await self.connect()
+        identity = client.client_id
+        await client.create("/e", ephemeral=True)
+        await client.create("/node")
+        value, watch = client.get_and_watch("/node")
+        await value
+
+        member = self.server_of(client)
+        before = client.statistics().connections
+        await deferToThread(member.kill)
+        await self.connected_again(client, before)
+        self.assertEqual(client.client_id, identity)
+        self.assertEqual(await client.get_ephemerals(), ["/e"])
+        await self.patiently(other, "/node")
+        self.assertEqual((await watch).type, EventType.DATA_CHANGED)
+        await deferToThread(member.start)
+
+        member = self.server_of(client)
+        before = client.statistics().connections
+        assert member.pid is not None
+        began = time.monotonic()
+        os.kill(member.pid, signal.SIGSTOP)
+        try:
+            while client.state is State.CONNECTED:
+                await sleep(0.02)
+            silence = time.monotonic() - began
+            await self.connected_again(client, before)
+        finally:
+            os.kill(member.pid, signal.SIGCONT)
+        self.assertLess(silence, TIMEOUT * 2 / 3 + 0.3)
+        self.assertEqual(client.client_id, identity)
+        self.assertEqual(await client.get_ephemerals(), ["/e"])
+        self.assertEqual(client.statistics().expiries, 0)
+
+    async def patiently(self, client: ZooKeeperClient, path: str) -> None:
+        """Set a node, though servers come and go."""
+        while True:
+            try:
+                await client.set(path, b"changed")
+            except ConnectionLossError:
+                continue
+            return
+
+    async def test_rolling_restart(self) -> None:
+        """All three are restarted under 200 calls a second: what was acknowledged is there."""
+        client = await self.connect()
+        await client.create("/writes")
+        acknowledged: set[str] = set()
+        lost: list[Exception] = []
+        asked: list[Deferred[Any]] = []
+
+        def write() -> None:
+            path = f"/writes/{len(asked)}"
+            created = client.create(path)
+            created.addCallbacks(acknowledged.add, lambda failure: lost.append(failure.value))
+            asked.append(created)
+
+        writing = LoopingCall(write)
+        writing.start(0.005)
+        try:
+            for member in self.ensemble.members:
+                await deferToThread(member.restart)
+                await sleep(1.0)
+        finally:
+            writing.stop()
+        for one in asked:
+            await one
+        there = {f"/writes/{name}" for name in await client.get_children("/writes")}
+        self.assertEqual(acknowledged - there, set())
+        self.assertGreater(len(acknowledged), len(asked) * 0.5)
+        self.assertEqual({type(error) for error in lost} - {ConnectionLossError}, set())
+        self.assertEqual(len(acknowledged) + len(lost), len(asked))
+        self.assertEqual(client.statistics().expiries, 0)
