@@ -1,0 +1,109 @@
+"""The server for tests that know no Twisted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from kazoo.client import KazooClient, KazooState
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.testing import EmbeddedZooKeeper, ThreadedZooKeeper
+from zkservice.testing.apache import four_letter_word
+
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+
+class ThreadedZooKeeperTests(SynchronousTestCase):
+    """Everything blocks until it is done."""
+
+    @override
+    def setUp(self) -> None:
+        self.zookeeper = ThreadedZooKeeper().start()
+        self.addCleanup(self.zookeeper.stop)
+
+    def client(self) -> KazooClient:
+        """A connected client."""
+        client = KazooClient(self.zookeeper.connection_string, timeout=4.0, logger=QUIET)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        client.start(10)
+        return client
+
+    def test_client(self) -> None:
+        """What a client does can be seen at once."""
+        client = self.client()
+        client.create("/a", b"x")
+        self.assertEqual(self.zookeeper.tree(), {"/": b"", "/a": b"x"})
+        self.assertEqual(self.zookeeper.sessions(), [client.client_id[0]])
+        self.assertEqual(self.zookeeper.statistics().sessions, 1)
+
+    def test_hooks(self) -> None:
+        """Sessions expire and connections break on demand."""
+        client = self.client()
+        lost = threading.Event()
+        client.add_listener(lambda state: lost.set() if state == KazooState.LOST else None)
+        session = client.client_id[0]
+        self.assertTrue(self.zookeeper.drop(session))
+        self.assertTrue(self.zookeeper.expire(session))
+        self.assertTrue(lost.wait(10))
+        self.assertFalse(self.zookeeper.expire(session))
+
+    def test_switches(self) -> None:
+        """The server's modes can be changed and asked for."""
+        port = int(self.zookeeper.connection_string.rpartition(":")[2])
+        for name in ("refuse", "read_only"):
+            self.assertFalse(getattr(self.zookeeper, name))
+            setattr(self.zookeeper, name, True)
+            self.assertTrue(getattr(self.zookeeper, name))
+            setattr(self.zookeeper, name, False)
+        self.zookeeper.pause()
+        self.assertEqual(four_letter_word(port, b"ruok", 0.2), b"")
+        self.zookeeper.resume()
+        self.assertEqual(four_letter_word(port, b"ruok"), b"imok")
+
+    def test_again(self) -> None:
+        """Start and stop may come twice; after a stop it can be started on the same port."""
+        where = self.zookeeper.connection_string
+        self.assertIs(self.zookeeper.start(), self.zookeeper)
+        threads = threading.active_count()
+        self.zookeeper.stop()
+        self.zookeeper.stop()
+        self.assertEqual(threading.active_count(), threads - 1)
+        with self.zookeeper:
+            self.assertEqual(self.zookeeper.connection_string, where)
+
+    def test_nothing_is_left(self) -> None:
+        """However often it runs, no descriptor stays open."""
+
+        def descriptors() -> int:
+            return len(os.listdir("/dev/fd"))
+
+        before = descriptors()
+        for _ in range(3):
+            with ThreadedZooKeeper():
+                pass
+        self.assertEqual(descriptors(), before)
+
+    def test_taken_port(self) -> None:
+        """What goes wrong in the thread is raised where it was asked for."""
+        port = int(self.zookeeper.connection_string.rpartition(":")[2])
+        threads = threading.active_count()
+        self.assertRaises(CannotListenError, ThreadedZooKeeper(port=port).start)
+        self.assertEqual(threading.active_count(), threads)
+
+    def test_complete(self) -> None:
+        """Whatever the one in the reactor can do, this one can."""
+
+        def public(of: type[Any]) -> set[str]:
+            return {name for name in vars(of) if not name.startswith("_")}
+
+        # A test beside another thread has no business with the server's insides.
+        missing = public(EmbeddedZooKeeper) - public(ThreadedZooKeeper)
+        self.assertEqual(missing, {"server", "port"})
