@@ -8,6 +8,7 @@ docs/reliability.rst.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -100,11 +101,11 @@ class ReliabilityCase(SynchronousTestCase):
         return process
 
     @contextmanager
-    def load(self, clients: int = 6) -> Iterator[Scene]:
+    def load(self, clients: int = 6, *, follow: bool = True) -> Iterator[Scene]:
         """Clients at work, from when they are answered on."""
         with Observer(self.hosts(), PROVIDERS) as observer:
-            wait_for("the observer sees an address", lambda: observer.addresses)
-            with Load(lambda: observer.addresses, clients=clients) as load:
+            first = wait_for("the observer sees an address", lambda: observer.addresses)
+            with Load(lambda: observer.addresses if follow else first, clients=clients) as load:
                 wait_for("requests are answered", lambda: load.counts.sent > 20)
                 scene = Scene(observer, load)
                 yield scene
@@ -261,6 +262,24 @@ class ReliabilityTests(ReliabilityCase):
         self.assert_all_answered()
         self.assertLess(self.last.without, 2 * SESSION / 1000 + 1.0)
 
+    def test_zookeeper_stalls(self) -> None:
+        """A ZooKeeper that stops for longer than a session, and goes on: it is there, or back."""
+        self.serve()
+        with self.load() as scene:
+            pid = self.server.pid
+            assert pid is not None
+            address = scene.observer.addresses[0]
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(3.0)
+            os.kill(pid, signal.SIGCONT)
+            client = self.kazoo()
+            wait_for("it is there", lambda: self.owner(client, address), 3.0)
+            time.sleep(2 * SESSION / 1000)
+            self.assertNotEqual(self.owner(client, address), 0)
+        self.saw()
+        self.assert_all_answered()
+        self.assertLess(self.last.without, 1.0)
+
     # -- the process ------------------------------------------------------------------------
 
     def test_stopped_and_continued(self) -> None:
@@ -302,12 +321,13 @@ class ReliabilityTests(ReliabilityCase):
 
     def test_disk_full(self) -> None:
         """A log that cannot be written is no reason not to serve."""
-        for log in ("--logfile", "stdout"):
+        logs = ("--access-log", "/dev/full", "--trace-log", "/dev/full")
+        for log, full_too in (("--logfile", logs), ("stdout", ())):
             words = [*TWISTD, "-n", "--pidfile="]
             words += ["--logfile", "/dev/full"] if log == "--logfile" else []
             with open("/dev/full", "wb") as full:
                 process = subprocess.Popen(
-                    [*words, *self.words("--host", "127.0.0.1")],
+                    [*words, *self.words("--host", "127.0.0.1", *full_too)],
                     cwd=os.getcwd(),
                     env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))},
                     stdin=subprocess.DEVNULL,
@@ -345,13 +365,27 @@ class ReliabilityTests(ReliabilityCase):
         self.serve(*self.HEALTH)
         with self.load() as scene:
             address = scene.observer.addresses[0]
-            hanging = self.hang(address, seconds=3.0)
+            statuses = self.hang(address, seconds=3.0)
             gone = scene.gone(2.5)
-            for thread in hanging:
-                thread.join(10)
+            wait_for("all have an answer", lambda: len(statuses) == 4, 5.0)
             back = scene.back(2.0)
         self.saw(gone=gone, back=back)
+        self.assertEqual(statuses, [200] * 4)
         self.assert_all_answered()
+
+    def test_application_hangs_too_long(self) -> None:
+        """With a limit for requests, those that hang are answered with 504, and only those."""
+        self.serve("--health", "/health", "--request-timeout", "500")
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            statuses = self.hang(address, seconds=30.0)
+            wait_for("all have an answer", lambda: len(statuses) == 4, 5.0)
+            time.sleep(0.5)
+        self.saw()
+        self.assertEqual(statuses, [504] * 4)
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0.0)
+        self.assertLess(self.last.counts.slowest, 2.0)
 
     def test_application_hangs_at_the_end(self) -> None:
         """An application that hangs for good does not keep the process from ending."""
@@ -367,16 +401,17 @@ class ReliabilityTests(ReliabilityCase):
         self.assertEqual(self.last.counts.refused, 0)
         self.assertLess(ended, 5.0)
 
-    def hang(self, address: str, seconds: float, threads: int = 4) -> list[threading.Thread]:
-        """Have all worker threads hang."""
-        query = f"/hang?seconds={seconds}"
-        hanging = [
-            threading.Thread(target=_ask, args=(address, query), daemon=True)
-            for _ in range(threads)
-        ]
-        for thread in hanging:
-            thread.start()
-        return hanging
+    def hang(self, address: str, seconds: float, threads: int = 4) -> list[int]:
+        """Have all worker threads hang; the list fills with the answers' statuses."""
+        statuses: list[int] = []
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                statuses.append(fetch(address, f"/hang?seconds={seconds}")[0])
+
+        for _ in range(threads):
+            threading.Thread(target=ask, daemon=True).start()
+        return statuses
 
     def test_application_raises(self) -> None:
         """A request whose application raises is answered with 500, and every other as ever."""
@@ -461,6 +496,31 @@ class ReliabilityTests(ReliabilityCase):
         self.saw(gone=gone)
         self.assert_all_answered()
 
+    def test_sigterm_unheard(self) -> None:
+        """Clients that do not follow the address are answered until they are refused."""
+        process = self.serve()
+        with self.load(12, follow=False):
+            time.sleep(0.5)
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(10), 0, process.log())
+        self.saw()
+        self.assertEqual((self.last.counts.lost, self.last.counts.errors), ([], 0))
+
+    def test_sigterm_without_zookeeper(self) -> None:
+        """The end does not hang on a ZooKeeper that is away."""
+        process = self.serve()
+        with self.load(follow=False) as scene:
+            self.server.kill()
+            time.sleep(0.5)
+            before = scene.counts
+            began = time.monotonic()
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(10), 0, process.log())
+            ended = time.monotonic() - began
+        self.saw(ended=ended)
+        self.assertEqual((before.failed, self.last.counts.lost), (0, []))
+        self.assertLess(ended, 6.0)
+
 
 @skip_without_apache
 class EnsembleTests(ReliabilityCase):
@@ -512,15 +572,8 @@ def _timed(what: str, condition: Any, seconds: float) -> float:
     return round(time.monotonic() - began, 3)
 
 
-def _ask(address: str, path: str) -> None:
-    with contextlib.suppress(OSError):  # one side or the other may give it up
-        fetch(address, path)
-
-
 def fetch_post(address: str, path: str) -> None:
     """POST nothing."""
-    import http.client
-
     host, _, port = address.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     connection.request("POST", path)
