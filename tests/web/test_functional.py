@@ -98,7 +98,7 @@ class FunctionalTests(TestCase):
         self.workers = Workers(reactor, 4)
         self.workers.start()
         self.factory = HTTPFactory(
-            validator(application) if self.validated else application,  # type: ignore[arg-type]
+            self.application(),
             self.workers,
             reactor=reactor,
             limits=self.limits,
@@ -108,6 +108,14 @@ class FunctionalTests(TestCase):
 
     #: wsgiref's validator hides the file wrapper from the server.
     validated = True
+
+    def application(self) -> Callable[..., Iterable[bytes]]:
+        """What is served."""
+        if not self.validated:
+            return application
+        validated: Any = validator(application)  # type: ignore[arg-type]
+        checked: Callable[..., Iterable[bytes]] = validated
+        return checked
 
     async def _listen(self, endpoint: str) -> None:
         self.port = await serverFromString(reactor, endpoint).listen(self.factory)
