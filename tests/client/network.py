@@ -19,6 +19,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+#: Bytes that a transport holds before it asks its producer to pause (abstract.py).
+BUFFER = 2**16
+
 #: How often bytes may go to and fro before a test is taken for one that never ends.
 ROUNDS = 10_000
 
@@ -212,6 +215,7 @@ class Cable:
             return False
         data = bytes(end.outgoing[: self.portion])
         del end.outgoing[: len(data)]
+        end.drained()
         cut = budget is not None and len(other.received) + len(data) >= budget
         if budget is not None:
             data = data[: budget - len(other.received)]
@@ -251,7 +255,14 @@ class End:
         self.closing = False
         self.gone = False
         self.paused = False
+        self.full = False
         self.producer: Any = None
+
+    def drained(self) -> None:
+        """Some of it has been sent."""
+        if self.full and not self.outgoing and self.producer is not None:
+            self.full = False
+            self.producer.resumeProducing()
 
     def lose(self) -> None:
         """The connection is gone, as far as this end can see."""
@@ -264,6 +275,9 @@ class End:
         if not self.closing:
             self.writes.append(data)
             self.outgoing += data
+            if len(self.outgoing) > BUFFER and self.producer is not None and not self.full:
+                self.full = True
+                self.producer.pauseProducing()
 
     def writeSequence(self, data: Any) -> None:  # noqa: N802
         """Send."""

@@ -1,0 +1,70 @@
+"""Tests for much at once: many watches, many calls, a server that does not read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.client.base import ClientTestCase, quietly
+from tests.client.network import BUFFER
+from zkservice.errors import ConnectionLossError
+from zkservice.wire.session import State
+from zkservice.wire.watches import EventType
+
+WATCHES = 50_000
+CALLS = 100_000
+
+
+class LoadTests(ClientTestCase):
+    """Numbers that no program needs, and that some program will have."""
+
+    def test_watches_survive(self) -> None:
+        """Fifty thousand watches are there after a reconnect; a change meanwhile is told."""
+        client, other = self.connected(), self.connected()
+        watches: list[Deferred[Any]] = []
+        for number in range(WATCHES):
+            watches.append(client.exists_and_watch(f"/a-name-like-any-other-{number:06}")[1])
+        self.network.settle()
+        self.assertEqual(client.statistics().watches, WATCHES)
+        self.network.cables[0].cut()
+        self.result(other.create("/a-name-like-any-other-000007"))
+        self.network.advance(1)
+        self.assertIs(client.state, State.CONNECTED)
+        self.assertEqual(self.result(watches[7]).type, EventType.CREATED)
+        self.assertEqual(client.statistics().watches, WATCHES - 1)
+        self.assertEqual(self.server.statistics().watches, WATCHES - 1)
+        self.result(other.create(f"/a-name-like-any-other-{WATCHES - 1:06}"))
+        self.assertEqual(self.result(watches[-1]).type, EventType.CREATED)
+        quietly(*watches)
+
+    def test_calls_outstanding(self) -> None:
+        """A hundred thousand calls can wait for their answers, and get them in order."""
+        client = self.connected()
+        order: list[int] = []
+        calls = []
+        for number in range(CALLS):
+            calls.append(client.exists("/").addCallback(lambda _, n: order.append(n), number))
+        self.result(gatherResults(calls))
+        self.assertEqual(order, list(range(CALLS)))
+
+    def test_server_that_does_not_read(self) -> None:
+        """What it does not read is not pushed into the transport, and is not lost with it."""
+        client = self.connected()
+        self.server.pause()
+        calls = [client.exists("/" + "x" * 90) for _ in range(20_000)]
+        self.network.settle()
+        counts = client.statistics()
+        self.assertEqual(counts.outstanding + counts.waiting, 20_000)
+        self.assertLess(len(self.cable.client.outgoing), BUFFER + 0x50000)
+        self.assertLess(counts.outstanding, 4000)
+        self.cable.cut()
+        self.server.resume()
+        self.network.advance(1)
+        ends: list[Any] = []
+        for call in calls:
+            call.addBoth(ends.append)
+        lost = [end for end in ends if end is not None]
+        self.assertEqual((len(ends), len(lost)), (20_000, counts.outstanding))
+        for failure in lost:
+            failure.trap(ConnectionLossError)
