@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import ClassVar
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http11.support import both_ways, one, outcome, parser
 from zkservice.errors import RequestRefusedError
-from zkservice.http11 import Expecting, Limits
+from zkservice.http11 import Expecting, Limits, limits_table
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -307,6 +308,21 @@ class LimitsTests(SynchronousTestCase):
         """A limit below zero is a mistake, not a wish."""
         error = self.assertRaises(ValueError, Limits, head_bytes=-1)
         self.assertIn("head_bytes", str(error))
+
+    def test_none_shuts_everybody_out(self) -> None:
+        """A limit of zero that nobody can keep is a mistake; others mean "as it comes"."""
+        error = self.assertRaises(ValueError, Limits, write_stall=0)
+        self.assertIn("write_stall", str(error))
+        self.assertEqual(Limits(keep_alive=0, body_bytes=0, queue=0).body_bytes, 0)
+
+    def test_table(self) -> None:
+        """The table has every limit, with a unit and a sentence, under its option's name."""
+        table = limits_table()
+        self.assertEqual([row.name for row in table], [each.name for each in fields(Limits)])
+        self.assertIn("head-timeout", [row.option for row in table])
+        for row in table:
+            self.assertTrue(row.unit and row.help.endswith("."), row.name)
+            self.assertEqual(row.default, getattr(Limits(), row.name))
 
 
 class StateTests(SynchronousTestCase):

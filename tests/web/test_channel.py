@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -171,6 +172,20 @@ class SlowReaderTests(SynchronousTestCase):
         window.take(60, 0)
         self.assertEqual([*places, window.reserve(60)], [True, False, True])
 
+    def test_worker_that_is_needed_does_not_wait(self) -> None:
+        """However patient it is, a worker leaves a slow client for those that wait."""
+        window = Window(100, 1e9, 1000, needed=lambda: True)
+        self.assertEqual([window.reserve(60), window.reserve(60)], [True, False])
+
+    def test_patient_worker(self) -> None:
+        """A worker that nobody needs gets its place in memory as soon as there is one."""
+        window = Window(100, 1e9, 1000)
+        window.reserve(60)
+        helper = threading.Thread(target=window.take, args=(60, 0))
+        helper.start()
+        self.assertTrue(window.reserve(60))
+        helper.join()
+
     def test_gets_no_second_answer(self) -> None:
         """The next request is not served before the last answer was read."""
         self.client.send(GET + GET)
@@ -246,6 +261,14 @@ class DeadlineTests(SynchronousTestCase):
             self.assertEqual(self.client.send(b"xx"), b"")
             self.wait(1)
         self.assertIn(b" 200 OK", self.client.send(b"xx"))
+
+    def test_keep_alive_of_zero(self) -> None:
+        """Without keep-alive each response is the last, and the first request has its time."""
+        end = FrontEnd(hello, Limits(keep_alive=0))
+        client = end.connect()
+        end.clock.pump([1.0] * 5)
+        self.assertEqual(split(client.send(GET))[1]["connection"], "close")
+        self.assertTrue(client.closed)
 
     def test_no_deadline_in_the_application(self) -> None:
         """While a request is served, the client cannot be late."""

@@ -439,6 +439,14 @@ class TLSTests(FunctionalTests):
         self.assertTrue(body_of(answer) == MEBIBYTE * 20)
         await self.settled()
 
+    async def test_refusal_can_be_read(self) -> None:
+        """An error page survives what the client sends behind its request."""
+        data = b"GET / HTTP/1.1\r\n\r\n" + b"x" * 50_000
+        answer = await self.client(self.exchange, data)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 "))
+        self.assertTrue(answer.endswith(b"needs a Host field\n"))
+        await self.settled()
+
     async def test_large_answer(self) -> None:
         """One block of 20 MiB goes through TLS as well."""
         answer = await self.client(self.exchange, CLOSE.replace(b"/ ", b"/list ", 1))

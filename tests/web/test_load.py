@@ -71,6 +71,14 @@ class ShedTests(SynchronousTestCase):
         self.assertIn(b" 200 OK", clients[0].send(GET))
         self.assertIn(b" 200 OK", end.connect().send(GET))
 
+    def test_flood_of_connections(self) -> None:
+        """So many too many that answering them would take the last descriptors are cut."""
+        end = FrontEnd(hello, Limits(connections=2))
+        clients = [end.connect() for _ in range(50)]
+        told = [client.received() for client in clients]
+        self.assertEqual([b" 503 " in each for each in told].count(True), 32)
+        self.assertTrue(clients[-1].transport.aborted)
+
 
 class OverrunTests(SynchronousTestCase):
     """Requests that run too long."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Limit", "Limits", "limits_table"]
+
+
+#: Limits that would shut everybody out.
+_NEVER_ZERO: Final = frozenset(
+    {"target_bytes", "head_bytes", "head_fields", "head_timeout", "body_grace", "write_stall"}
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ class Limits:
             value = getattr(self, limit.name)
             if value < 0:
                 raise ValueError(f"the limit {limit.name} cannot be negative: {value}")
+            if not value and limit.name in _NEVER_ZERO:
+                raise ValueError(f"with a limit {limit.name} of 0 nobody could be served")
 
 
 def limits_table() -> list[Limit]:

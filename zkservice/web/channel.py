@@ -7,7 +7,7 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -74,8 +74,12 @@ class HTTPChannel(Protocol):
     @override
     def connectionMade(self) -> None:
         self._output = output_for(self.transport, self._output_moved)
+        limits = self._factory.limits
+        self._set_deadline(limits.keep_alive or limits.head_timeout)
         if self._factory.connected(self):
-            self._set_deadline(self._factory.limits.keep_alive)
+            return
+        if self._factory.crowded:
+            self.abort()  # not even for an answer is there room
         else:
             self._shed("there are too many connections; come again later")
 
@@ -367,16 +371,20 @@ class HTTPChannel(Protocol):
 
     def _finish(self) -> None:
         """Everything has been sent: close, but so that the client can read it."""
-        half_close = getattr(self.transport, "loseWriteConnection", None)
         unread = self._refused or self._parser.pending or self._dropped
-        if self._at_eof or not unread or half_close is None:
+        if self._at_eof or not unread or not self._can_half_close():
             self._leave()
             return
         self._phase = Phase.LINGERING
         self._output.close()
-        half_close()
+        self._transport().loseWriteConnection()
         self._resume_reading()
         self._set_deadline(_LINGER_SECONDS)
+
+    def _can_half_close(self) -> bool:
+        """TLS has no half-close; its own farewell keeps the response safe."""
+        transport = self.transport
+        return hasattr(transport, "loseWriteConnection") and not ISSLTransport.providedBy(transport)
 
     def _leave(self) -> None:
         if self._phase is not Phase.LEAVING:

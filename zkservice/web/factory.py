@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from time import time
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory
@@ -29,6 +29,10 @@ from zkservice.web.workers import Workers
 from zkservice.web.wsgi import Application
 
 __all__ = ["Counters", "FrontEndStatistics", "HTTPFactory"]
+
+
+#: Connections over the limit that may be told so at the same time.
+_REFUSED_AT_A_TIME: Final = 32
 
 
 @dataclass
@@ -144,6 +148,11 @@ class HTTPFactory:
         self.counters.accepted += 1
         self._channels.add(channel)
         return len(self._channels) <= self._most_connections
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many connections that even refusing them takes too many files."""
+        return len(self._channels) > self._most_connections + _REFUSED_AT_A_TIME
 
     def disconnected(self, channel: HTTPChannel) -> None:
         """A connection has gone."""

@@ -68,6 +68,7 @@ class Site:
         self.draining = False
         self.limits = limits
         self.access_log = access_log
+        self._keeps_alive = limits.keep_alive > 0
         self._application = application
         self._now = now
         self._proxies = proxies
@@ -175,5 +176,5 @@ class Site:
         return environ
 
     def _response_for(self, exchange: Exchange, memory: _Memory) -> Response:
-        keep_alive = exchange.request.keep_alive and not self.draining
+        keep_alive = exchange.request.keep_alive and self._keeps_alive and not self.draining
         return Response(exchange, exchange.request, memory.heads, keep_alive)

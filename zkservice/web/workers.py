@@ -365,7 +365,8 @@ class Workers:
                 job.run(worker)
             except BaseException:  # noqa: BLE001 - nothing may end the loop
                 self._log.failure("a job failed outside the application")
-            worker.job = None
+            # the thread may sleep long now; nothing of the request should stay with it
+            worker.job = job = None
             self._completed += 1
             usual = self._usual
             step = _STEP_UP if self.now() - began > usual else _STEP_DOWN
