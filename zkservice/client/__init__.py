@@ -9,6 +9,7 @@ from zkservice.client.listeners import Subscription
 from zkservice.client.reading import Get, GetChildren
 from zkservice.client.retry import Retrying
 from zkservice.client.sasl import DigestMD5
+from zkservice.client.secrets import read_secret
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
 from zkservice.client.watching import PersistentWatch
@@ -26,4 +27,5 @@ __all__ = [
     "Transaction",
     "ZooKeeperClient",
     "four_letter_word",
+    "read_secret",
 ]

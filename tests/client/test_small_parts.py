@@ -1,0 +1,155 @@
+"""Tests for the client's small parts: secrets, counters, hosts, four-letter words."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, capturedLogs, eventAsText
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.client.base import HOST, PORT, ClientTestCase
+from zkservice.client import LATENCY_BOUNDS, DigestMD5, four_letter_word, read_secret
+from zkservice.client.counters import Counters
+from zkservice.client.hosts import BackOff, ServerOrder
+from zkservice.errors import ConnectTimeoutError, ProtocolError
+from zkservice.wire.hosts import Address
+
+
+class SecretTests(SynchronousTestCase):
+    """Secrets are read, not shown."""
+
+    def test_environment(self) -> None:
+        """A variable has it."""
+        self.assertEqual(read_secret("env:SECRET", {"SECRET": "u:p"}), b"u:p")
+
+    def test_file(self) -> None:
+        """A file has it, without the line break at its end."""
+        path = self.mktemp()
+        for written in (b"u:p", b"u:p\n", b"u:p\r\n"):
+            with open(path, "wb") as file:
+                file.write(written)
+            self.assertEqual(read_secret(f"file:{path}"), b"u:p")
+
+    def test_nothing_there(self) -> None:
+        """What is not set is an error that names the source; a secret is not repeated."""
+        with self.assertRaisesRegex(ValueError, "env:SECRET is empty, or not set"):
+            read_secret("env:SECRET", {})
+        with self.assertRaises(OSError):
+            read_secret(f"file:{self.mktemp()}")
+        with self.assertRaises(ValueError) as caught:
+            read_secret("hunter2")
+        self.assertNotIn("hunter2", str(caught.exception))
+
+    def test_representation(self) -> None:
+        """Whoever prints the settings prints no password."""
+        self.assertNotIn("hunter2", repr(DigestMD5("u", "hunter2")))
+
+
+class CountersTests(SynchronousTestCase):
+    """The histogram's cells."""
+
+    @given(st.floats(0, 100))
+    def test_cells(self, seconds: float) -> None:
+        """A reply is counted in the cell whose bounds it is between."""
+        counters = Counters()
+        counters.replied(seconds)
+        cell = counters.latency.index(1)
+        lower = LATENCY_BOUNDS[cell - 1] if cell else 0.0
+        upper = LATENCY_BOUNDS[cell] if cell < len(LATENCY_BOUNDS) else float("inf")
+        self.assertLessEqual(lower, seconds + 1e-9)
+        self.assertLess(seconds, upper + 1e-9)
+        self.assertEqual(sum(counters.latency), 1)
+
+    def test_snapshot(self) -> None:
+        """A snapshot does not change any more."""
+        counters = Counters()
+        counters.refused(-101)
+        before = counters.snapshot(0, 0, 0)
+        counters.refused(-101)
+        counters.replied(0.1)
+        self.assertEqual((before.errors, before.replies), ({-101: 1}, 0))
+
+
+class OrderTests(SynchronousTestCase):
+    """Which server next, and when."""
+
+    ADDRESSES = tuple(Address(f"h{number}", 1) for number in range(5))
+
+    def test_round(self) -> None:
+        """A round has each server once, and goes on where the last one was left."""
+        order = ServerOrder(self.ADDRESSES, Random(1))
+        first = next(order.round())
+        second = list(order.round())
+        self.assertCountEqual(second, self.ADDRESSES)
+        self.assertEqual(second[-1], first)
+
+    def test_prefer(self) -> None:
+        """The preferred one is first."""
+        order = ServerOrder(self.ADDRESSES, Random(1))
+        for address in self.ADDRESSES:
+            order.prefer(address)
+            self.assertEqual(next(order.round()), address)
+
+    @given(st.floats(0.001, 1000), st.integers())
+    def test_back_off(self, timeout: float, seed: int) -> None:
+        """Waits grow from almost nothing to a tenth of the session, and never beyond 5 s."""
+        back_off = BackOff(timeout, Random(seed))
+        limit = min(5.0, max(0.1, timeout / 10))
+        waits = [back_off.next() for _ in range(20)]
+        self.assertLessEqual(waits[0], 0.05)
+        self.assertTrue(all(0 < wait <= limit for wait in waits), waits)
+        self.assertGreaterEqual(waits[-1], limit / 2)
+        back_off.reset()
+        self.assertLessEqual(back_off.next(), 0.05)
+
+
+class FourLetterTests(ClientTestCase):
+    """Questions without a session."""
+
+    def test_answer(self) -> None:
+        """The whole answer comes, and the connection is closed."""
+        asked = four_letter_word(f"{HOST}:{PORT}", "srvr", reactor=self.network)
+        answer = self.result(asked)
+        self.assertIn("Mode: standalone", answer)
+        self.network.settle()
+        self.assertFalse(self.cable.up)
+
+    def test_unknown(self) -> None:
+        """A server that does not know the word hangs up."""
+        asked = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)
+        self.assertIn("'what'", str(self.failure(asked, ProtocolError)))
+
+    def test_silence(self) -> None:
+        """An answer that does not come is not waited for for ever."""
+        self.server.pause()
+        asked = four_letter_word(f"{HOST}:{PORT}", "ruok", timeout=2, reactor=self.network)
+        self.network.advance(2.1)
+        self.assertIn("within 2 s", str(self.failure(asked, ConnectTimeoutError)))
+        self.server.resume()
+
+    def test_nonsense(self) -> None:
+        """Four letters, one host."""
+        for host, word in ((HOST, "ru ok"), (HOST, "häßl"), ("a,b", "ruok"), ("", "ruok")):
+            self.failure(four_letter_word(host, word, reactor=self.network), ValueError)
+        self.assertEqual(self.network.attempts, [])
+
+
+class LogTests(ClientTestCase):
+    """What the log never has."""
+
+    def test_no_secrets(self) -> None:
+        """Neither passwords nor session passwords are in any event or representation."""
+        with capturedLogs() as events:
+            client = self.connected(auth=[("digest", "user:hunter2")])
+            assert client.client_id is not None
+            secrets = ["hunter2", repr(client.client_id[1]), client.client_id[1].hex()]
+            self.server.expire(client.client_id[0])
+            self.network.advance(1)
+            Logger().info("{client} {session}", client=client, session=client._link.session)
+        self.assertGreater(len(events), 3)
+        for event in events:
+            shown = eventAsText(event) + repr(event)
+            for secret in secrets:
+                self.assertNotIn(secret, shown)
