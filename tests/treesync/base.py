@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
+from zkservice.client.reading import Get, GetChildren
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import Node, parse_tree
 from zkservice.treesync import Outcome, carry_out, make_import_plan, read_tree
@@ -68,3 +69,11 @@ class Intercepted:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
         return lambda *args, **kwargs: self._seen(name, lambda: method(*args, **kwargs), *args)
+
+
+def asked(name: str, *args: Any) -> list[str]:
+    """What a call asks for; one call may ask for several things."""
+    if name != "read_all":
+        return [f"{name} {args[0]}"]
+    kinds = {Get: "get", GetChildren: "get_children"}
+    return [f"{kinds[type(one)]} {one.path}" for one in args[0]]

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
-from tests.treesync.base import Intercepted, ServerTestCase
-from zkservice.errors import InvalidPathError, NoAuthError, NodeExistsError, NoNodeError
+from tests.treesync.base import Intercepted, ServerTestCase, asked
+from zkservice.errors import (
+    InvalidPathError,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    UnimplementedError,
+)
 from zkservice.tree import Node, parse_tree
 from zkservice.tree.plan import Delete, SetACL
 from zkservice.treesync import make_delete_plan, make_import_plan, read_tree, walk
 from zkservice.treesync.flow import LIMIT
+from zkservice.treesync.reading import BATCHES
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
 
 TREE = parse_tree(
@@ -76,11 +83,12 @@ class ReadTests(ServerTestCase):
         """Nodes of one level are asked for together, never one after the other."""
         await self.put(wide(400))
         waiting: list[tuple[Deferred[Any], Any]] = []
-        rounds = most = asked = 0
+        rounds = most = reads = requests = 0
 
         def hold(name: str, call: Any, *args: Any) -> Deferred[Any]:
-            nonlocal asked
-            asked += 1
+            nonlocal reads, requests
+            requests += 1
+            reads += len(asked(name, *args))
             answer: Deferred[Any] = Deferred()
             waiting.append((answer, call))
             return answer
@@ -95,7 +103,8 @@ class ReadTests(ServerTestCase):
                 answer.callback(await call())
         self.assertEqual(len((await reading).children), 5)
         self.assertLessEqual(rounds, 5)  # root, its children's names, nodes, names, nodes
-        self.assertEqual(asked, 1 + 1 + 4 + 4 + 400)
+        self.assertEqual(reads, 1 + 1 + 4 + 4 + 400)
+        self.assertLessEqual(requests, 20)
         self.assertLessEqual(most, LIMIT)
 
     async def test_bounded(self) -> None:
@@ -116,7 +125,10 @@ class ReadTests(ServerTestCase):
             answer: Deferred[Any] = call().addBoth(answered)
             return answer
 
-        await read_tree(Intercepted(self.client, count))  # type: ignore[arg-type]
+        client: Any = Intercepted(self.client, count)
+        await read_tree(client)
+        self.assertEqual(most, BATCHES)
+        await make_import_plan(client, wide(1200), acl=OPEN_ACL_UNSAFE)
         self.assertEqual(most, LIMIT)
 
     async def test_vanishing(self) -> None:
@@ -126,9 +138,9 @@ class ReadTests(ServerTestCase):
 
         def meddle(name: str, call: Any, *args: Any) -> Deferred[Any]:
             async def answer() -> Any:
-                if name == "get" and args[0] == "/a/c/d":
+                if "get /a/c/d" in asked(name, *args):
                     await other.delete("/a/c/d")
-                elif name == "get_children" and args[0] == "/a":
+                elif "get_children /a" in asked(name, *args):
                     await other.set("/b", b"{}")
                 return await call()
 
@@ -145,7 +157,8 @@ class ReadTests(ServerTestCase):
 
         def drop(name: str, call: Any, *args: Any) -> Deferred[Any]:
             nonlocal drops
-            if name == "get" and args[0] in ("/s3", "/s4/n50", "/s9/n99"):
+            reads = asked(name, *args)
+            if "get /s3" in reads or "get /s4/n50" in reads or "get /s9/n99" in reads:
                 drops += 1
                 assert self.client.client_id is not None
                 self.zookeeper.drop(self.client.client_id[0])
@@ -156,6 +169,32 @@ class ReadTests(ServerTestCase):
         stored = await read_tree(client)
         self.assertGreater(drops, 2)
         self.assertEqual(sum(len(node.children) for node in stored.children.values()), 1000)
+
+    async def test_large_nodes(self) -> None:
+        """Nodes whose data are too much for one answer are read one by one."""
+        tree = Node({}, {f"n{i}": Node({"string_value": "x" * 500_000}) for i in range(12)})
+        tree.children["small"] = Node({"x": 1})
+        await self.put(tree)
+        self.assertEqual(await self.tree(), tree)
+
+    async def test_old_server(self) -> None:
+        """A server that cannot read several nodes at a time is asked for one after the other."""
+        await self.put(wide(200))
+        refused = 0
+
+        def refuse(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal refused
+            if name == "read_all":
+                refused += 1
+                return fail(UnimplementedError())
+            answer: Deferred[Any] = call()
+            return answer
+
+        client: Any = Intercepted(self.client, refuse)
+        stored = await read_tree(client)
+        del stored.children["zookeeper"]
+        self.assertEqual(stored.to_tree(), wide(200))
+        self.assertEqual(refused, 1)
 
     async def test_cancel(self) -> None:
         """Whoever does not want to wait any more need not."""
@@ -174,7 +213,7 @@ class ImportPlanTests(ServerTestCase):
         seen: list[str] = []
 
         def note(name: str, call: Any, *args: Any) -> Any:
-            seen.append(f"{name} {args[0]}")
+            seen.extend(asked(name, *args))
             return call()
 
         client: Any = Intercepted(self.client, note)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
-from zkservice.errors import ConnectionLossError, NoNodeError
+from zkservice.client.reading import Get, GetChildren, ReadResult
+from zkservice.errors import (
+    ConnectionLossError,
+    NoNodeError,
+    ReplyTooLargeError,
+    ServerError,
+    UnimplementedError,
+)
 from zkservice.tree.model import Node
 from zkservice.tree.paths import join
 from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
@@ -21,6 +28,12 @@ from zkservice.wire.records import Stat
 
 #: How often a read is sent whose connection is lost each time.
 READ_ATTEMPTS: Final = 5
+
+#: Reads in one request, and such requests under way at a time.
+BATCH: Final = 50
+BATCHES: Final = 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,21 +72,32 @@ def _for_import(node: Node, trim: Trim, *, top: bool = False) -> _Wanted:
 
 
 class _Reader:
-    """Reads a subtree: what it learns from one answer decides what it asks next."""
+    """Reads a subtree: what it learns from one answer decides what it asks next.
+
+    Data and names of children are asked for many at a time, where the server can do that
+    and the answer is not too large; all else one by one.
+    """
 
     def __init__(self, client: ZooKeeperClient, progress: Progress) -> None:
         self.client = client
         self._progress = progress
-        self._requests: deque[tuple[_Request, _Visit, int]] = deque()
+        self._reads: deque[_Read] = deque()  # that may go with others
+        self._singles: deque[tuple[_Request, _Visit, int]] = deque()
+        self._batches = 0  # under way
+        self._batching = True  # until the server says that it does not know how
         self._known, self._read = 0, 0
 
     async def run(self) -> None:
         """Ask and go on asking until nothing is left to ask."""
         await Flow(self._start_next).run()
 
-    def ask(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
-        """Put a request at the end."""
-        self._requests.append((request, visit, attempt))
+    def ask(self, what: Get | GetChildren, visit: _Visit, attempt: int = 1) -> None:
+        """Put a read at the end."""
+        self._reads.append((what, visit, attempt))
+
+    def ask_alone(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
+        """Put a request at the end that cannot go with others."""
+        self._singles.append((request, visit, attempt))
 
     def found(self) -> None:
         """There is one more node."""
@@ -85,16 +109,52 @@ class _Reader:
         self._progress(self._read, self._known)
 
     def _start_next(self) -> Deferred[Any] | None:
-        if not self._requests:
+        if len(self._reads) > 1 and self._batching:
+            if self._batches < BATCHES:
+                return self._start_batch()
+        elif self._reads:
+            self._separate(*self._reads.popleft())
+        if not self._singles:
             return None
-        request, visit, attempt = self._requests.popleft()
+        request, visit, attempt = self._singles.popleft()
         return request().addErrback(self._failed, request, visit, attempt)
+
+    def _start_batch(self) -> Deferred[None]:
+        batch = [self._reads.popleft() for _ in range(min(BATCH, len(self._reads)))]
+        self._batches += 1
+        answers = self.client.read_all([what for what, _, _ in batch])
+        return answers.addBoth(self._batch_over).addCallbacks(
+            self._batch_answered, self._batch_failed, (batch,), {}, (batch,)
+        )
+
+    def _batch_over(self, answers: T) -> T:
+        self._batches -= 1
+        return answers
+
+    def _batch_answered(self, answers: list[ReadResult], batch: list[_Read]) -> None:
+        for (what, visit, _), answer in zip(batch, answers, strict=True):
+            visit.answered(answer, what)
+
+    def _batch_failed(self, failure: Failure, batch: list[_Read]) -> None:
+        attempt = batch[0][2]
+        if failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
+            self._reads.extend((what, visit, attempt + 1) for what, visit, _ in batch)
+            return
+        failure.trap(ReplyTooLargeError, UnimplementedError)
+        self._batching = not failure.check(UnimplementedError)
+        for one in batch:
+            self._separate(*one)
+
+    def _separate(self, what: Get | GetChildren, visit: _Visit, attempt: int) -> None:
+        """Make a read a request of its own."""
+        read = self.client.get if isinstance(what, Get) else self.client.get_children
+        self.ask_alone(lambda: read(what.path).addCallback(visit.answered, what), visit, attempt)
 
     def _failed(self, failure: Failure, request: _Request, visit: _Visit, attempt: int) -> None:
         if failure.check(NoNodeError):
             visit.vanished()
         elif failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
-            self.ask(request, visit, attempt + 1)
+            self.ask_alone(request, visit, attempt + 1)
         else:
             failure.raiseException()
 
@@ -111,23 +171,31 @@ class _Visit:
         self._parent, self._name = parent, name
         self._stored = parent.children[name] = Stored()
         reader.found()
-        reader.ask(self._read, self)
+        if wanted.data:
+            reader.ask(Get(path), self)
+        else:
+            reader.ask_alone(self._read_stat, self)
         if wanted.acl:
-            reader.ask(self._read_acl, self)
+            reader.ask_alone(self._read_acl, self)
 
     def vanished(self) -> None:
         """The node is not there any more."""
         self._parent.children.pop(self._name, None)
 
-    def _read(self) -> Deferred[Any]:
-        client = self._reader.client
-        if self._wanted.data:
-            return client.get(self._path).addCallback(self._got_data)
-        return client.exists(self._path).addCallback(self._got_stat)
+    def answered(self, answer: ReadResult, what: Get | GetChildren) -> None:
+        """What was asked for is here."""
+        if isinstance(answer, NoNodeError):
+            self.vanished()
+        elif isinstance(answer, ServerError):
+            raise answer
+        elif isinstance(answer, list):
+            self._got_children(answer)
+        else:
+            self._stored.data = answer[0]
+            self._got_stat(answer[1])
 
-    def _got_data(self, answer: tuple[bytes, Stat]) -> None:
-        self._stored.data = answer[0]
-        self._got_stat(answer[1])
+    def _read_stat(self) -> Deferred[Any]:
+        return self._reader.client.exists(self._path).addCallback(self._got_stat)
 
     def _got_stat(self, stat: Stat | None) -> None:
         if stat is None:
@@ -137,11 +205,8 @@ class _Visit:
         stored.version, stored.aversion = stat.version, stat.aversion
         stored.ephemeral = stat.ephemeral_owner != 0
         if stat.num_children and self._wanted.below is not None:
-            self._reader.ask(self._read_children, self)
+            self._reader.ask(GetChildren(self._path), self)
         self._reader.read()
-
-    def _read_children(self) -> Deferred[Any]:
-        return self._reader.client.get_children(self._path).addCallback(self._got_children)
 
     def _got_children(self, names: list[str]) -> None:
         assert self._wanted.below is not None
@@ -161,6 +226,7 @@ class _Visit:
 
 
 _Request = Callable[[], "Deferred[Any]"]
+_Read = tuple["Get | GetChildren", _Visit, int]
 
 
 async def _read(client: ZooKeeperClient, path: str, wanted: _Wanted, progress: Progress) -> Stored:
