@@ -31,7 +31,7 @@ from zkservice.embedded.access import Identities
 from zkservice.embedded.keeper import Keeper
 from zkservice.embedded.nodes import Tree
 from zkservice.embedded.settings import Settings
-from zkservice.embedded.transaction import Mode, Transaction
+from zkservice.embedded.transaction import Mode, Rules, Transaction
 from zkservice.testing.apache import ApacheZooKeeper, four_letter_word
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 
@@ -196,18 +196,18 @@ def memory(nodes: int) -> None:
     identities = Identities("127.0.0.1")
     gc.collect()
     tracemalloc.start()
-    fill(keeper.tree, identities, keeper.schemes, nodes)
+    fill(keeper.tree, identities, keeper.rules, nodes)
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{nodes:,} nodes: {size / nodes:.0f} bytes each")
 
 
-def fill(tree: Tree, identities: Identities, schemes: frozenset[str], nodes: int) -> None:
+def fill(tree: Tree, identities: Identities, rules: Rules, nodes: int) -> None:
     """Create nodes, a hundred under each parent."""
     plain = Mode(sequential=False, ephemeral=False, owner=0)
     for number in range(nodes):
         parent = f"/parent-{number // 100:06}"
-        transaction = Transaction(tree, number, number, identities, 0, schemes)
+        transaction = Transaction(tree, number, number, identities, 0, rules)
         if number % 100 == 0:
             transaction.create(parent, b"", OPEN_ACL_UNSAFE, plain)
         transaction.create(f"{parent}/child-{number:08}", bytes(10), OPEN_ACL_UNSAFE, plain)

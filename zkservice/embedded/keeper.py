@@ -16,7 +16,7 @@ from zkservice.embedded.nodes import Tree
 from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, Sessions, first_session_id
 from zkservice.embedded.settings import Settings
 from zkservice.embedded.store import Store
-from zkservice.embedded.transaction import Event, Transaction
+from zkservice.embedded.transaction import Event, Rules, Transaction
 from zkservice.embedded.watches import Watches
 from zkservice.errors import NotReadOnlyError, ProtocolError
 from zkservice.wire.acl import Permission
@@ -52,10 +52,10 @@ class Keeper:
         self.connections: dict[Connection, None] = {}
         #: The last transaction's number.
         self.zxid = first_zxid(now())
-        #: What entries of access control lists may be for.
-        self.schemes = frozenset(("world", "digest", "ip"))
+        schemes = frozenset(("world", "digest", "ip"))
         if settings.sasl_users is not None:
-            self.schemes |= {"sasl"}
+            schemes |= {"sasl"}
+        self.rules = Rules(schemes, settings.enforce_quota)
         #: What connections did that are gone.
         self.gone = Traffic()
         self._waiting: dict[Connection, None] = {}
@@ -211,7 +211,7 @@ class Keeper:
     def _transaction(self, identities: Identities, session_id: int) -> Transaction:
         self.zxid += 1
         time = int(self.now() * 1000)
-        return Transaction(self.tree, self.zxid, time, identities, session_id, self.schemes)
+        return Transaction(self.tree, self.zxid, time, identities, session_id, self.rules)
 
     def commit(self, transaction: Transaction) -> None:
         """The change stands: tell those who watch."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from zkservice.embedded import quotas
 from zkservice.embedded.access import Identities
 from zkservice.embedded.nodes import (
     CONTAINER,
@@ -95,6 +96,15 @@ class Event(NamedTuple):
     acl: AccessList
 
 
+class Rules(NamedTuple):
+    """What a server's settings say about changes."""
+
+    #: Schemes that entries of access control lists may have.
+    schemes: frozenset[str]
+    #: Whether hard quotas refuse writes.
+    enforce_quota: bool = False
+
+
 class Transaction:
     """Changes under one zxid, on behalf of one connection.
 
@@ -104,12 +114,12 @@ class Transaction:
         time: milliseconds since 1970.
         identities: of the connection.
         session: its session's id, which will own ephemeral nodes.
-        schemes: those that ACL entries may have.
+        rules: what the server's settings say about it.
     """
 
     __slots__ = (
         "_identities",
-        "_schemes",
+        "_rules",
         "_session",
         "_time",
         "_tree",
@@ -126,7 +136,7 @@ class Transaction:
         time: int,
         identities: Identities,
         session: int,
-        schemes: frozenset[str],
+        rules: Rules,
     ) -> None:
         self.zxid = zxid
         self.events: list[Event] = []
@@ -136,7 +146,7 @@ class Transaction:
         self._time = time
         self._identities = identities
         self._session = session
-        self._schemes = schemes
+        self._rules = rules
         self._undo: list[Callable[[], None]] = []
 
     def rollback(self) -> None:
@@ -154,10 +164,10 @@ class Transaction:
         Raises:
             BadArgumentsError: the path is none, or the parent ran out of sequence numbers.
             InvalidACLError, NoNodeError (the parent), NoAuthError (CREATE on the parent),
-            NodeExistsError, NoChildrenForEphemeralsError.
+            NodeExistsError, NoChildrenForEphemeralsError, QuotaExceededError.
         """
         base = _parent_of(path)
-        wanted = self._identities.complete(acl, self._schemes)
+        wanted = self._identities.complete(acl, self._rules.schemes)
         parent = self._tree.get(base)
         self._identities.demand(parent.acl, Permission.CREATE, path)
         if mode.sequential:
@@ -169,6 +179,8 @@ class Transaction:
             raise NodeExistsError(path)
         if parent.session:
             raise NoChildrenForEphemeralsError(path)
+        if self._rules.enforce_quota:
+            quotas.demand(self._tree, path, 1, len(data or b""))
         owner = self._session if mode.ephemeral else mode.owner
         node = Node(data, wanted, owner, self.zxid, self._time)
         self._attach(path, node, base, parent)
@@ -196,25 +208,30 @@ class Transaction:
         """Change the data, to the same bytes too; answers the node.
 
         Raises:
-            BadArgumentsError, NoNodeError, NoAuthError (WRITE), BadVersionError.
+            BadArgumentsError, NoNodeError, NoAuthError (WRITE), QuotaExceededError,
+            BadVersionError.
         """
         _validate(path)
         node = self._tree.get(path)
         self._identities.demand(node.acl, Permission.WRITE, path)
+        more = len(data or b"") - len(node.data or b"")
+        if self._rules.enforce_quota:
+            quotas.demand(self._tree, path, 0, more)
         _demand_version(path, version, node.version)
         before = (node.data, node.mzxid, node.mtime, node.version)
         tree = self._tree
 
         def undo() -> None:
-            tree.size += len(before[0] or b"") - len(node.data or b"")
+            tree.size -= more
             node.data, node.mzxid, node.mtime, node.version = before
 
         self._undo.append(undo)
-        tree.size += len(data or b"") - len(node.data or b"")
+        tree.size += more
         node.data, node.mzxid, node.mtime = data, self.zxid, self._time
         node.version = _next_version(node.version)
         self.touched[path] = True
         self.events.append(Event(EventType.DATA_CHANGED, path, node.acl))
+        self._charge(path, 0, more)
         return node
 
     def set_acl(self, path: str, acl: Sequence[ACL] | None, version: int) -> Node:
@@ -225,7 +242,7 @@ class Transaction:
             BadVersionError (of ``aversion``).
         """
         _validate(path)
-        wanted = self._identities.complete(acl, self._schemes)
+        wanted = self._identities.complete(acl, self._rules.schemes)
         node = self._tree.get(path)
         self._identities.demand(node.acl, Permission.ADMIN, path)
         _demand_version(path, version, node.aversion)
@@ -263,6 +280,10 @@ class Transaction:
             parent.creates += 1
         parent.pzxid = self.zxid
         self._tell(EventType.CREATED, path, node, base, parent)
+        used = quotas.counted(self._tree, path)
+        if used is not None:
+            self._write_counter(path, node, used)
+        self._charge(path, 1, len(node.data or b""))
 
     def _detach(self, path: str, base: str, parent: Node) -> None:
         self._keep_counters(parent)
@@ -270,6 +291,28 @@ class Transaction:
         self._undo.append(lambda: self._tree.attach(path, node))
         parent.pzxid = self.zxid
         self._tell(EventType.DELETED, path, node, base, parent)
+        self._charge(path, -1, -len(node.data or b""))
+
+    def _charge(self, path: str, nodes: int, size: int) -> None:
+        """Count a change where there is a quota."""
+        found = quotas.counter_of(self._tree, path)
+        if found is not None:
+            counter, node = found
+            self._write_counter(counter, node, quotas.usage_of(node).plus(nodes, size))
+
+    def _write_counter(self, path: str, node: Node, used: quotas.Usage) -> None:
+        """Change a counter's data, and nothing else of it; no watch hears of it."""
+        before, after, tree = node.data, used.packed(), self._tree
+        more = len(after) - len(before or b"")
+
+        def undo() -> None:
+            node.data = before
+            tree.size -= more
+
+        self._undo.append(undo)
+        node.data = after
+        tree.size += more
+        self.touched[path] = True
 
     def _take_back(self, path: str) -> None:
         self._tree.detach(path)

@@ -1,0 +1,185 @@
+"""Quotas: counters that the server keeps, limits that it may enforce."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.embedded.caller import Caller, Multi, caller, started
+from tests.embedded.conversation import Server, SocketLine, embedded_lines
+from zkservice.testing.apache import ApacheZooKeeper, require_apache
+from zkservice.wire.acl import OPEN_ACL_UNSAFE
+from zkservice.wire.records import (
+    CloseSession,
+    CreateRequest,
+    DeleteRequest,
+    GetDataRequest,
+    SetDataRequest,
+)
+
+OPEN = list(OPEN_ACL_UNSAFE)
+STATS = "/zookeeper/quota/a/zookeeper_stats"
+
+
+def quota(path: str, limits: bytes) -> list[CreateRequest]:
+    """What a client does to set a quota, as zkCli does."""
+    return [
+        CreateRequest(f"/zookeeper/quota{path}", None, OPEN, 0),
+        CreateRequest(f"/zookeeper/quota{path}/zookeeper_limits", limits, OPEN, 0),
+        CreateRequest(f"/zookeeper/quota{path}/zookeeper_stats", b"count=0,bytes=0", OPEN, 0),
+    ]
+
+
+class CounterTests(SynchronousTestCase):
+    """What is counted."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, _ = started()
+        self.one: Caller = caller(self.server)
+        self.one.create("/a", b"abc")
+        self.one.create("/a/old", b"xy")
+        for request in quota("/a", b"count=2,bytes=-1"):
+            self.assertEqual(self.one.call(request).err, 0)
+
+    def counted(self, path: str = STATS) -> bytes:
+        """What a counter says."""
+        data: bytes = self.one.call(GetDataRequest(path, False)).body.data
+        return data
+
+    def after(self, request: Any) -> bytes:
+        """What the counter says after a request."""
+        self.one.call(request)
+        return self.counted()
+
+    def test_changes(self) -> None:
+        """Nodes and bytes at and below the node; soft limits forbid nothing."""
+        self.assertEqual(self.counted(), b"count=2,bytes=5")
+        for request, counted in (
+            (CreateRequest("/a/b", b"12", OPEN, 0), b"count=3,bytes=7"),
+            (CreateRequest("/a/b/c", None, OPEN, 0), b"count=4,bytes=7"),
+            (SetDataRequest("/a", None, -1), b"count=4,bytes=4"),
+            (SetDataRequest("/a/b", b"12345", -1), b"count=4,bytes=7"),
+            (CreateRequest("/ab", b"elsewhere", OPEN, 0), b"count=4,bytes=7"),
+            (DeleteRequest("/a/b/c", -1), b"count=3,bytes=7"),
+            (DeleteRequest("/a/b", -1), b"count=2,bytes=2"),
+            (DeleteRequest("/no", -1), b"count=2,bytes=2"),
+        ):
+            self.assertEqual(self.after(request), counted, request)
+
+    def test_transactions(self) -> None:
+        """What is undone is not counted."""
+        made = CreateRequest("/a/b", b"1", OPEN, 0)
+        self.assertEqual(self.after(Multi(made, DeleteRequest("/no", -1))), b"count=2,bytes=5")
+        self.assertEqual(self.after(Multi(made)), b"count=3,bytes=6")
+
+    def test_ephemerals(self) -> None:
+        """What goes with a session goes from the counter."""
+        other = caller(self.server)
+        other.create("/a/e", b"1", flags=1)
+        self.assertEqual(self.counted(), b"count=3,bytes=6")
+        other.call(CloseSession())
+        self.assertEqual(self.counted(), b"count=2,bytes=5")
+
+    def test_silently(self) -> None:
+        """A counter changes without a version, a transaction number or an event."""
+        before = self.one.call(GetDataRequest(STATS, True)).body.stat
+        self.one.create("/a/b", b"1")
+        self.assertEqual(self.one.told(), [])
+        after = self.one.call(GetDataRequest(STATS, False)).body.stat
+        self.assertEqual(after, before._replace(data_length=15))
+
+    def test_closest(self) -> None:
+        """A change is counted once, at the closest node with a quota."""
+        self.one.create("/a/b")
+        for request in quota("/a/b", b"count=5,bytes=5"):
+            self.one.call(request)
+        self.one.create("/a/b/c", b"1")
+        self.assertEqual(self.counted(), b"count=3,bytes=5")
+        stats = "/zookeeper/quota/a/b/zookeeper_stats"
+        self.assertEqual(self.counted(stats), b"count=2,bytes=1")
+
+    def test_taken_away(self) -> None:
+        """Without limits there is no quota, and without a counter nothing is counted."""
+        self.one.call(DeleteRequest(STATS, -1))
+        self.assertEqual(self.one.create("/a/b").err, 0)
+        self.one.call(DeleteRequest("/zookeeper/quota/a/zookeeper_limits", -1))
+        self.assertEqual(self.one.create("/a/c").err, 0)
+
+    def test_before_the_node(self) -> None:
+        """A quota may be there before the node is."""
+        for request in quota("/later", b"count=5,bytes=5"):
+            self.one.call(request)
+        self.one.create("/later", b"1")
+        counted = self.counted("/zookeeper/quota/later/zookeeper_stats")
+        self.assertEqual(counted, b"count=1,bytes=1")
+
+
+class LimitTests(SynchronousTestCase):
+    """Hard limits, where they are enforced."""
+
+    def errors(self, limits: bytes, *requests: Any, enforce: bool = True) -> list[int]:
+        """The errors of requests below a node with a quota."""
+        server, _ = started(enforce_quota=enforce)
+        one = caller(server)
+        one.create("/a", b"abc")
+        for request in quota("/a", limits):
+            one.call(request)
+        return [one.call(request).err for request in requests]
+
+    def test_count(self) -> None:
+        """Not more nodes."""
+        made = [CreateRequest(f"/a/{number}", b"", OPEN, 0) for number in range(3)]
+        limits = b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2"
+        self.assertEqual(self.errors(limits, *made), [0, -125, -125])
+        self.assertEqual(self.errors(limits, *made, enforce=False), [0, 0, 0])
+
+    def test_bytes(self) -> None:
+        """Not more bytes, by new nodes or by longer data; fewer are fine."""
+        limits = b"count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=-1"
+        requests = [
+            CreateRequest("/a/b", b"12345678", OPEN, 0),
+            CreateRequest("/a/b", b"1234567", OPEN, 0),
+            SetDataRequest("/a", b"abcd", -1),
+            SetDataRequest("/a", b"abcd", 77),
+            SetDataRequest("/a", b"ab", -1),
+        ]
+        self.assertEqual(self.errors(limits, *requests), [-125, 0, -125, -125, 0])
+
+    def test_soft(self) -> None:
+        """Soft limits forbid nothing."""
+        made = CreateRequest("/a/b", b"12345678", OPEN, 0)
+        self.assertEqual(self.errors(b"count=1,bytes=1", made), [0])
+
+
+class ComparisonTests(SynchronousTestCase):
+    """The same with the real server."""
+
+    def test_the_same(self) -> None:
+        """Errors, counters and everything else."""
+        require_apache()
+        with ApacheZooKeeper(configuration={"enforceQuota": "true"}) as apache:
+            line = SocketLine(apache.port)
+            self.addCleanup(line.close)
+            server, _ = started(enforce_quota=True)
+            both = [Server([line]), Server(embedded_lines(server, 1))]
+            limits = b"count=3,bytes=-1=;byteHardLimit=12;countHardLimit=4"
+            for request in [
+                CreateRequest("/a", b"abc", OPEN, 0),
+                *quota("/a", limits),
+                CreateRequest("/a/b", b"1234", OPEN, 0),
+                SetDataRequest("/a/b", b"1234567890", -1),
+                SetDataRequest("/a/b", b"1234567890", 77),
+                CreateRequest("/a/c", b"1234", OPEN, 2),
+                CreateRequest("/a/d", b"12", OPEN, 1),
+                CreateRequest("/a/d", b"", OPEN, 1),
+                CreateRequest("/a/e", b"", OPEN, 0),
+                DeleteRequest("/a/b", -1),
+                CreateRequest("/a/e", b"", OPEN, 0),
+                SetDataRequest("/a/e", b"1", -1),
+            ]:
+                for one in (request, GetDataRequest(STATS, False)):
+                    theirs, ours = (server.hear(0, one) for server in both)
+                    self.assertEqual(ours, theirs, one)

@@ -1,0 +1,89 @@
+"""Quotas: nodes under ``/zookeeper/quota`` that limit, and count, what is below a node.
+
+Source: Quotas.java, StatsTrack.java, DataTree.updateQuotaStat, ZooKeeperServer.checkQuota.
+For a quota on ``/a`` there are ``/zookeeper/quota/a/zookeeper_limits``, which clients
+write, and ``.../zookeeper_stats``, which the server keeps up to date.  Nothing is
+remembered here: the nodes say it all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from zkservice.embedded.nodes import Node, Tree
+from zkservice.errors import QuotaExceededError
+from zkservice.wire.paths import parent
+
+_QUOTA: Final = "/zookeeper/quota"
+_LIMITS: Final = "/zookeeper_limits"
+_STATS: Final = "/zookeeper_stats"
+_FIELD: Final = re.compile(rb"(\w+)=(-?\d+)")
+
+
+class Usage(NamedTuple):
+    """Nodes at and below a path, and the bytes of their data."""
+
+    nodes: int
+    size: int
+
+    def plus(self, nodes: int, size: int) -> Usage:
+        """The usage after a change."""
+        return Usage(self.nodes + nodes, self.size + size)
+
+    def packed(self) -> bytes:
+        """The text of a ``zookeeper_stats`` node."""
+        return b"count=%d,bytes=%d" % self
+
+
+def counter_of(tree: Tree, path: str) -> tuple[str, Node] | None:
+    """The node that counts for a path, if there is a quota: of the closest node that has one."""
+    if not tree.nodes[_QUOTA].children:
+        return None
+    root = path
+    while root not in ("", "/"):
+        if _QUOTA + root + _LIMITS in tree.nodes:
+            counter = _QUOTA + root + _STATS
+            node = tree.nodes.get(counter)
+            return None if node is None else (counter, node)
+        root = parent(root)
+    return None
+
+
+def usage_of(counter: Node) -> Usage:
+    """What a ``zookeeper_stats`` node says."""
+    fields = _fields(counter)
+    return Usage(fields.get(b"count", 0), fields.get(b"bytes", 0))
+
+
+def counted(tree: Tree, path: str) -> Usage | None:
+    """What a new ``zookeeper_stats`` node is to say; None if the path is not one of these."""
+    if not (path.startswith(_QUOTA + "/") and path.endswith(_STATS)):
+        return None
+    root = path[len(_QUOTA) : -len(_STATS)]
+    if root not in tree.nodes:
+        return Usage(0, 0)
+    nodes = [tree.nodes[root], *(tree.nodes[below] for below in tree.descendants(root))]
+    return Usage(len(nodes), sum(len(node.data or b"") for node in nodes))
+
+
+def demand(tree: Tree, path: str, nodes: int, size: int) -> None:
+    """Insist that a change stays within the hard limits.
+
+    Raises:
+        QuotaExceededError: it does not.
+    """
+    found = counter_of(tree, path)
+    if found is None:
+        return
+    counter, node = found
+    limits = _fields(tree.nodes[counter.removesuffix(_STATS) + _LIMITS])
+    after = usage_of(node).plus(nodes, size)
+    if 0 <= limits.get(b"countHardLimit", -1) < after.nodes and nodes > 0:
+        raise QuotaExceededError(path)
+    if 0 <= limits.get(b"byteHardLimit", -1) < after.size and size > 0:
+        raise QuotaExceededError(path)
+
+
+def _fields(node: Node) -> dict[bytes, int]:
+    return {name: int(value) for name, value in _FIELD.findall(node.data or b"")}
