@@ -366,6 +366,15 @@ class ReadAndWriteTests(NodeTestCase):
         ]
         self.assertEqual(counts, [2, 1, 0, 7])
 
+    def test_deep(self) -> None:
+        """A tree may be deeper than Python's stack."""
+        path = ""
+        for _ in range(1500):
+            path += "/d"
+            self.one.create(path)
+        reply = self.one.call(GetAllChildrenNumberRequest("/"))
+        self.assertEqual(reply.body.total_number, 1503)
+
     def test_sync(self) -> None:
         """The path is echoed, whatever it is."""
         for path in ("/", "/no", "foo", "", None):

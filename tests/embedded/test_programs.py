@@ -108,17 +108,19 @@ class ZkembeddedTests(ProcessTestCase):
         client = self.client()
         client.create("/e", b"x", ephemeral=True)
         session = client.client_id[0]
-        acknowledged = 0
-        for number in range(200):
-            client.create(f"/n{number}")
-            acknowledged += 1
-        zxid = client.last_zxid
-        first.signal(signal.SIGKILL)
+        pending = [client.create_async(f"/n{number}") for number in range(5000)]
+        pending[500].get(timeout=20)
+        first.signal(signal.SIGKILL)  # in the middle of it
         first.wait()
+        for one in pending:
+            one.wait(20)
+        acknowledged = {one.value for one in pending if one.successful()}
+        self.assertGreater(len(acknowledged), 500)
+        zxid = client.last_zxid
         self.start("--data-dir", "data")
         wait_for("the client is back", lambda: client.connected)
-        names = client.get_children("/")
-        self.assertEqual(len([name for name in names if name.startswith("n")]), acknowledged)
+        there = {f"/{name}" for name in client.retry(client.get_children, "/")}
+        self.assertEqual(acknowledged - there, set())
         self.assertEqual(client.client_id[0], session)
         self.assertEqual(client.exists("/e").ephemeralOwner, session)
         client.create("/later")

@@ -46,9 +46,9 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_negotiation(self) -> None:
         """Time-outs are 2 to 20 ticks, whatever is asked for."""
-        asked = [1, 0, -5, 5000, 100_000, 2**31 - 1]
+        asked = [1, 0, -5, 1001, 5000, 100_000, 2**31 - 1]
         got = [Caller(self.server).hello(timeout).timeout for timeout in asked]
-        self.assertEqual(got, [1000, 1000, 1000, 5000, 10_000, 10_000])
+        self.assertEqual(got, [1000, 1000, 1000, 1001, 5000, 10_000, 10_000])
 
     def test_new_sessions(self) -> None:
         """Ids grow and carry the server's number; passwords have 16 bytes and differ."""

@@ -6,11 +6,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.embedded.caller import Caller, Multi, started
+from tests.embedded.speeches import PARTIES, settled, speeches
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import DataDirectoryError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
@@ -293,3 +296,46 @@ class DirectoryTests(SynchronousTestCase):
         server, _ = started(data_dir=folder)
         self.addCleanup(server.stop)
         self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+
+
+class AnyConversationTests(StoreTestCase):
+    """Whatever clients do, what is on the disk is what is in memory."""
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @given(st.lists(speeches, max_size=40))
+    def test_crash(self, conversation: list[tuple[int, Any]]) -> None:
+        """After any conversation and a crash, nodes, indexes and sessions are as they were."""
+        callers = [self.caller()[0] for _ in range(PARTIES)]
+        callers[0].create("/ROOT")
+        for party, request in conversation:
+            callers[party].call(settled(request, "/ROOT"))
+        before, tree = self.image(), self.server.keeper.tree
+        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.keeper.zxid)
+        sessions = {session.id for session in self.server.keeper.sessions}
+        self.crash()
+        keeper = self.server.keeper
+        self.assertEqual(self.image(), before)
+        self.assertEqual(
+            (keeper.tree.ephemerals, set(keeper.tree.mortal), keeper.tree.size, keeper.zxid),
+            indexes,
+        )
+        self.assertEqual({session.id for session in keeper.sessions}, sessions)
+        self.assert_consistent()
+
+    def assert_consistent(self) -> None:
+        """Indexes and counters say what the nodes say."""
+        tree = self.server.keeper.tree
+        nodes = {path: node for path, node in tree.nodes.items() if path}
+        for path, node in nodes.items():
+            children = {name.rpartition("/")[2] for name in nodes if _parent(name) == path}
+            self.assertEqual(set(node.children or ()), children - {""}, path)
+            self.assertGreaterEqual(node.creates + 3, len(children))
+        owned = {path for paths in tree.ephemerals.values() for path in paths}
+        self.assertEqual(owned, {path for path, node in nodes.items() if node.owner > 0})
+        self.assertEqual(set(tree.mortal), {path for path, node in nodes.items() if node.owner < 0})
+        sizes = (len(path) + len(node.data or b"") for path, node in nodes.items() if path != "/")
+        self.assertEqual(tree.size, sum(sizes) + len(nodes["/"].data or b""))
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"

@@ -118,7 +118,7 @@ class Keeper:
             encode(
                 ConnectResponse(
                     0,
-                    int(timeout * 1000),
+                    round(timeout * 1000),
                     session.id,
                     self.sessions.password(session.id),
                     flag,

@@ -210,10 +210,12 @@ class Tree:
 
     def descendants(self, path: str) -> Iterator[str]:
         """The paths below a node, parents before children."""
-        for name in self.nodes[path].children or ():
-            below = join(path or "/", name)
-            yield below
-            yield from self.descendants(below)
+        waiting = [path or "/"]  # no recursion: trees may be deeper than Python's stack
+        while waiting:
+            base = waiting.pop()
+            below = [join(base, name) for name in self.nodes[base].children or ()]
+            yield from below
+            waiting += below
 
     def ephemerals_of(self, session: int) -> Sequence[str]:
         """The paths of a session's ephemeral nodes."""
