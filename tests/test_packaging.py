@@ -25,6 +25,7 @@ ROOT = Path(errors.__file__).parent.parent
 PACKAGE = ROOT / "zkservice"
 #: Projects that are called otherwise than what is imported of them.
 PROJECTS = {
+    "OpenSSL": "pyOpenSSL",
     "netifaces": "netifaces-plus",
     "paste": "PasteDeploy",
     "puresasl": "pure-sasl",
