@@ -118,6 +118,24 @@ class AcceptedTests(SynchronousTestCase):
             },
         )
 
+    def test_blanks_around_values(self) -> None:
+        """Spaces and tabs around a value are no part of it; other bytes are."""
+        request = one(
+            b"POST / HTTP/1.1\r\nHost: \t a \t \r\nX:  \r\nY: a  b \xa0\x85 \r\n"
+            b"Content-Length: 0  \r\nConnection:  close\t\r\n\r\n"
+        )
+        self.assertEqual(
+            request.fields,
+            {
+                "HTTP_HOST": "a",
+                "HTTP_X": "",
+                "HTTP_Y": "a  b \xa0\x85",
+                "CONTENT_LENGTH": "0",
+                "HTTP_CONNECTION": "close",
+            },
+        )
+        self.assertFalse(request.keep_alive)
+
     def test_fields_that_would_be_mistaken_are_dropped(self) -> None:
         """``X_Forwarded_For`` is not ``X-Forwarded-For``; ``Proxy`` is no setting of ours."""
         request = one(

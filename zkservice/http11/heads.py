@@ -179,7 +179,7 @@ class HeadReader:
             key = names[name]
             if key is None:
                 continue
-            text = value.decode("latin-1")
+            text = value.decode("latin-1").strip(" \t")  # and nothing else: RFC 9110 5.5
             if key not in fields:
                 fields[key] = text
             elif key in _SINGULAR:
