@@ -135,6 +135,28 @@ class ConnectTests(ClientTestCase):
         self.network.advance(60)
         self.assertEqual(len(self.network.attempts), attempts)
 
+    def test_identity_while_preparing(self) -> None:
+        """An identity that is added in the middle of a handshake is presented, too."""
+        client = self.client(auth=[("digest", "a:b")])
+        added: list[Deferred[None]] = []
+
+        def add_then(cable: Cable) -> None:
+            real = cable.client.protocol.dataReceived
+
+            def received(data: bytes) -> None:
+                real(data)
+                if not added:  # the ConnectResponse was read, the first identity is on its way
+                    self.assertIs(client.state, CONNECTING)
+                    added.append(client.add_auth("digest", "u:p"))
+
+            cable.client.protocol.dataReceived = received
+
+        self.network.plug = add_then
+        self.result(client.connect())
+        self.result(added[0])
+        users = {one.id for one in self.result(client.who_am_i()) if one.scheme == "digest"}
+        self.assertEqual(users, {"a", "u"})
+
     def test_resumed(self) -> None:
         """A session can be handed on to another client."""
         client = self.connected()
@@ -439,6 +461,35 @@ class ExpiryTests(ClientTestCase):
         self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
         self.assertNotEqual(client.client_id, before)
         other.stop()
+
+    def test_slow_preparation(self) -> None:
+        """A session that a server has just confirmed is not given up by our own clock."""
+        client = self.connected(auth=[("digest", "u:p")])
+        news = heard_by(client)
+        listening = dict(self.network.listening)
+        self.network.listening.clear()
+        self.cable.cut()
+        self.network.advance(TIMEOUT - 0.5)
+        self.network.listening.update(listening)
+
+        def answer_the_handshake_only(cable: Cable) -> None:
+            cable.swallow_after = 42
+
+        self.network.plug = answer_the_handshake_only
+        self.network.advance(0.6)
+        self.network.plug = lambda cable: None
+        self.network.advance(TIMEOUT - 0.6)
+        self.assertEqual(news, [SUSPENDED, CONNECTED])
+
+    def test_lost_data_on_some(self) -> None:
+        """That one of the servers cannot be reached at all does not hide what the others say."""
+        client = self.connected(f"{HOST},10.0.0.2", local_expiry=False)
+        self.result(client.create("/a"))
+        self.server.keeper.zxid = 5
+        self.cable.cut()
+        self.network.advance(TIMEOUT + 2)
+        self.assertEqual(client.statistics().expiries, 1)
+        self.assertIs(client.state, CONNECTED)
 
     def test_lost_data(self) -> None:
         """Servers that hang up because they know less than we do end the session."""

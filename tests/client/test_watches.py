@@ -266,3 +266,73 @@ class SurvivingTests(ClientTestCase):
         self.result(client.close())
         for watch in watches:
             self.failure(watch, ClientClosedError)
+
+
+class PersistentTests(ClientTestCase):
+    """What the contract does not say about persistent watches."""
+
+    def test_cancelled_before_it_is_set(self) -> None:
+        """A watch whose handle nobody got is taken off the server."""
+        client = self.connected()
+        heard: list[WatchEvent] = []
+        adding = client.add_watch("/a", heard.append)
+        self.network.run_due()
+        adding.cancel()
+        self.failure(adding, CancelledError)
+        self.result(client.create("/a"))
+        self.assertEqual(heard, [])
+        self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
+
+    def test_broken_callback(self) -> None:
+        """An exception in a callback is logged; the next event comes all the same."""
+        client = self.connected()
+        heard: list[WatchEvent] = []
+
+        def broken(event: WatchEvent) -> None:
+            heard.append(event)
+            raise ZeroDivisionError
+
+        self.result(client.add_watch("/a", broken))
+        self.result(client.create("/a"))
+        self.result(client.delete("/a"))
+        self.assertEqual([event.type for event in heard], [EventType.CREATED, EventType.DELETED])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.result(client.close())
+        self.assertEqual(heard[-1], (EventType.NONE, KeeperState.CLOSED, "/a"))
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_two_handles(self) -> None:
+        """The server keeps the watch until the last handle is cancelled."""
+        client = self.connected()
+        heard: list[str] = []
+        first = self.result(client.add_watch("/a", lambda event: heard.append("first")))
+        second = self.result(client.add_watch("/a", lambda event: heard.append("second")))
+        self.result(client.create("/a"))
+        self.result(first.cancel())
+        self.result(client.set("/a", b""))
+        self.result(second.cancel())
+        self.result(client.delete("/a"))
+        self.assertEqual(heard, ["first", "second", "second"])
+        self.assertEqual(self.server.statistics().watches, 0)
+
+    def test_cancelled_while_suspended(self) -> None:
+        """A watch that is cancelled without a connection is not set again."""
+        client = self.connected()
+        handle = self.result(client.add_watch("/a", lambda event: None, recursive=True))
+        self.cable.cut()
+        self.result(handle.cancel())
+        self.network.advance(1)
+        self.assertIs(client.state, State.CONNECTED)
+        self.assertEqual(self.server.statistics().watches, 0)
+
+    def test_one_of_two_kinds(self) -> None:
+        """Cancelling one watch of a node leaves the others on the server."""
+        client = self.connected()
+        heard: list[WatchEvent] = []
+        handle = self.result(client.add_watch("/a", heard.append))
+        value, watch = client.exists_and_watch("/a")
+        self.result(value)
+        self.result(handle.cancel())
+        self.result(client.create("/a"))
+        self.assertEqual(self.result(watch).type, EventType.CREATED)
+        self.assertEqual(heard, [])

@@ -104,7 +104,7 @@ class Connector:
         if not session.accepts(welcome.response):
             welcome.protocol.abort()
             raise SessionExpiredError
-        session.accepted(welcome.response)
+        session.accepted(welcome.response, self._reactor.seconds())
         self._counters.connections += 1
         return Connection(
             self._reactor,

@@ -155,7 +155,7 @@ class Connection(Receiver):
 
     def _write_some(self, calls: deque[Call]) -> None:
         """Write what is waiting, or a portion of it if that is very much."""
-        now = self._spoke = self._reactor.seconds()
+        now = self._reactor.seconds()
         out: list[bytes] = []
         size, xid = 0, self._xid
         pending, pack = self.pending, _REQUEST.pack
@@ -173,6 +173,7 @@ class Connection(Receiver):
         self._counters.requests += (xid - self._xid) % _LAST_XID
         self._xid = xid
         if out:
+            self._spoke = now
             self._protocol.write(b"".join(out))
 
     # -- in -------------------------------------------------------------------------

@@ -113,9 +113,13 @@ class Link:
         """Authenticate this and every later connection as somebody more."""
         identity = self._identities.add(scheme, credential)
         if self._connection is not None:
-            # A lost connection is no answer: the next one will be asked again.
-            identity.present(self._connection).addErrback(lambda failure: None)
+            self._present(identity, self._connection)
         return identity
+
+    def _present(self, identity: Identity, connection: Connection) -> None:
+        # A lost connection is no answer, and the next one will be asked again; a refusal
+        # is seen to when the server hangs up.
+        identity.present(connection).addErrback(lambda failure: None)
 
     def statistics(self) -> Statistics:
         """The counts of now."""
@@ -124,21 +128,22 @@ class Link:
 
     def start(self, session_id: int = 0, password: bytes = b"") -> Deferred[None]:
         """Begin to connect, if that is not done already; fires when connected."""
-        done: Deferred[None] = Deferred(self._connecting.remove)
+        done: Deferred[None] = Deferred(_leave(self._connecting))
         if self.session.connected:
             done.callback(None)
             return done
-        self._connecting.append(done)
         if self.session.state is State.CLOSED and not self._running:
+            self._connecting.append(done)
             self._begin(session_id, password)
         elif self._refusal is not None:
-            self._connecting.remove(done)
             done.errback(self._refusal(None))
+        else:
+            self._connecting.append(done)
         return done
 
     def stop(self) -> Deferred[None]:
         """End the session; fires when that is done, within `GOODBYE_TIMEOUT` and a turn."""
-        done: Deferred[None] = Deferred(lambda _: self._closing.remove(done))
+        done: Deferred[None] = Deferred(_leave(self._closing))
         self._closing.append(done)
         if self.session.state is not State.CLOSED:
             self._close()
@@ -220,7 +225,8 @@ class Link:
     def _say_closed(self) -> None:
         closing, self._closing = self._closing, []
         for waiter in closing:
-            waiter.callback(None)
+            if not waiter.called:
+                waiter.callback(None)
 
     # -- while connected --------------------------------------------------------------
 
@@ -236,12 +242,16 @@ class Link:
             session=session.id & 0xFFFFFFFFFFFFFFFF,
             timeout=session.timeout,
         )
+        for identity in self._identities:
+            if identity.awaited:  # it was added while the connection was being prepared
+                self._present(identity, connection)
         accepted = Event.ACCEPTED_READ_ONLY if connection.read_only else Event.ACCEPTED
         self._happened(session, accepted)
         if not session.over:
             connecting, self._connecting = self._connecting, []
             for waiter in connecting:
-                waiter.callback(None)
+                if not waiter.called:
+                    waiter.callback(None)
         if not session.over:
             connection.serve(self._waiting, self.watches.received)
             if connection.read_only and len(self._order) > 1:
@@ -299,8 +309,8 @@ class Link:
         self._log.debug("{server} does not let us in: {error}", server=str(address), error=error)
         now = self._reactor.seconds()
         if not isinstance(error, SilentCloseError):
-            self._silent_since = None
-        elif self._silent_since is None:
+            return
+        if self._silent_since is None:
             self._silent_since = now
         elif session.last_zxid and now - self._silent_since > session.timeout:
             self._expire(
@@ -321,10 +331,20 @@ class Link:
 
     def _await_expiry(self, session: Session) -> None:
         if self._settings.local_expiry:
-            over = session.heard + session.timeout * _EXPIRED_AFTER - self._reactor.seconds()
             self._expiry = self._reactor.callLater(
-                max(0.0, over), self._expire, session, "no server has heard us for too long"
+                max(0.0, self._time_left(session)), self._time_is_up, session
             )
+
+    def _time_left(self, session: Session) -> float:
+        """Seconds until no server has the session any more."""
+        now: float = self._reactor.seconds()
+        return session.heard + session.timeout * _EXPIRED_AFTER - now
+
+    def _time_is_up(self, session: Session) -> None:
+        if self._time_left(session) > 0:  # a server has let us in, but we are not ready yet
+            self._await_expiry(session)
+        else:
+            self._expire(session, "no server has heard us for too long")
 
     def _cancel_expiry(self) -> None:
         if self._expiry is not None and self._expiry.active():
@@ -387,7 +407,8 @@ class Link:
     def _fail_connecting(self, make_error: MakeError) -> None:
         connecting, self._connecting = self._connecting, []
         for waiter in connecting:
-            waiter.errback(make_error(None))
+            if not waiter.called:  # by the callback of another one
+                waiter.errback(make_error(None))
 
     def _close_down(self) -> None:
         """Nothing of the session is left but those who waited for something."""
@@ -395,3 +416,13 @@ class Link:
             call.fail(ClientClosedError(call.path))
         self.watches.fail_all(ClientClosedError)
         self._say_closed()
+
+
+def _leave(waiters: list[Deferred[None]]) -> Callable[[Deferred[None]], None]:
+    """What a waiter that is cancelled does."""
+
+    def leave(waiter: Deferred[None]) -> None:
+        if waiter in waiters:
+            waiters.remove(waiter)
+
+    return leave

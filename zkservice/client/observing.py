@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from zkservice.client.asking import Asking
 from zkservice.client.calls import call_for
@@ -112,7 +113,7 @@ class Observing(Asking):
             timeout: seconds to wait for the answer.
         """
         checked = self._ask(CheckWatchesRequest, path, (type,), lambda _: True, timeout)
-        return checked.addErrback(lambda failure: failure.trap(NoWatcherError) is None)
+        return checked.addErrback(_is_not_there)
 
     def remove_watches(
         self,
@@ -164,3 +165,8 @@ class Observing(Asking):
         value = self._submit(call, timeout)
         self._watches.repeat(record.path)
         return value, watcher.deferred
+
+
+def _is_not_there(failure: Failure) -> bool:
+    failure.trap(NoWatcherError)
+    return False

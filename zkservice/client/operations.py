@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from zkservice.client.calls import BODY
 from zkservice.wire.acl import ACL, Id
-from zkservice.wire.jute import decode
+from zkservice.wire.jute import Buffer, codec_of, decode
 from zkservice.wire.records import (
     GetACLResponse,
     GetAllChildrenNumberResponse,
     GetChildren2Response,
     GetChildrenResponse,
-    GetDataResponse,
     GetEphemeralsResponse,
     Stat,
-    StatResponse,
     WhoAmIResponse,
 )
+
+# The replies that programs ask for most are read without a record around them: a
+# GetDataResponse is a Buffer and a Stat, a StatResponse just a Stat.
+_get_stat: Final[Callable[[bytes, int], tuple[Stat, int]]] = codec_of(Stat).get
+_get_buffer: Final[Callable[[bytes, int], tuple[bytes | None, int]]] = codec_of(Buffer).get
 
 
 def read_stat(reply: bytes) -> Stat:
     """The Stat of exists, set and set_acl."""
-    return decode(StatResponse, reply, BODY).stat
+    return _get_stat(reply, BODY)[0]
 
 
 def read_data(reply: bytes) -> tuple[bytes, Stat]:
     """Data and Stat; a node without data has the data ``b""``."""
-    body = decode(GetDataResponse, reply, BODY)
-    return body.data or b"", body.stat
+    data, offset = _get_buffer(reply, BODY)
+    return data or b"", _get_stat(reply, offset)[0]
 
 
 def read_children(reply: bytes) -> list[str]:

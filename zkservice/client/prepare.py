@@ -28,21 +28,28 @@ class Identity:
 
     def wait(self) -> Deferred[None]:
         """Fires when a server has accepted it."""
-        waiter: Deferred[None] = Deferred(self._waiters.remove)
+        waiter: Deferred[None] = Deferred(lambda _: None)
         self._waiters.append(waiter)
         return waiter
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a server to accept it."""
+        return any(not waiter.called for waiter in self._waiters)
 
     def accepted(self) -> None:
         """A server took it."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.callback(None)
+            if not waiter.called:
+                waiter.callback(None)
 
     def fail(self, error: Exception) -> None:
         """No server will take it any more."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.errback(error)
+            if not waiter.called:
+                waiter.errback(error)
 
     def present(self, connection: Connection) -> Deferred[None]:
         """Send it."""

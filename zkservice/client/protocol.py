@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IPushProducer, ITCPTransport, IWriteDescriptor
+from twisted.internet.interfaces import (
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    IWriteDescriptor,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -58,7 +63,10 @@ class ZooKeeperProtocol(Protocol):
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-        if IWriteDescriptor.providedBy(self.transport):
+        # TLS passes its bytes on when it likes, although it looks like the transport below it.
+        if IWriteDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(
+            self.transport
+        ):
             self._push = self.transport.doWrite
         # We never stop on our own account, so this only tells us of the transport's room.
         self.transport.registerProducer(self, True)

@@ -64,8 +64,9 @@ class Session:
             return False
         return not self.writable_seen or response.session_id == self.id
 
-    def accepted(self, response: ConnectResponse) -> None:
-        """Remember what a server has granted."""
+    def accepted(self, response: ConnectResponse, now: float) -> None:
+        """Remember what a server has granted, and when."""
+        self.heard = now
         self.id = response.session_id
         self.password = response.password or NO_PASSWORD
         self.timeout = response.timeout / 1000

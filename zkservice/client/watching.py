@@ -165,6 +165,8 @@ class WatchingCall(Call):
     def succeed(self, reply: bytes) -> None:
         self._watches.register(self._kind, self._place, self.watcher)
         self._settled()
+        if self.deferred is None and isinstance(self.watcher, PersistentWatch):
+            self.watcher.cancel()  # nobody has the handle
         super().succeed(reply)
 
     @override
