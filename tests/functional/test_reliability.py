@@ -16,121 +16,16 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
-from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.functional.load import Counts, Load, Observer, Proxy
-from tests.functional.processes import (
-    TWISTD,
-    Twistd,
-    fetch,
-    free_port,
-    quiet_kazoo,
-    threads_of,
-    wait_for,
-)
+from tests.functional.load import Proxy
+from tests.functional.processes import TWISTD, fetch, free_port, threads_of, wait_for
+from tests.functional.reliability import PROVIDERS, ROOT, SESSION, ReliabilityCase, timed
 from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-APPLICATION = os.path.join(HERE, "reliability_app.py")
-PROVIDERS = "/reliability/providers"
-#: Milliseconds; the ensemble's shortest, so that an expiry does not take long.
-SESSION = 1500
-
-
-class Scene:
-    """What a test works with: who looks, who asks, and what it saw."""
-
-    def __init__(self, observer: Observer, load: Load) -> None:
-        self.observer, self.load = observer, load
-        self.began = time.monotonic()
-
-    @property
-    def counts(self) -> Counts:
-        """What the clients have seen so far."""
-        return self.load.counts
-
-    @property
-    def without(self) -> float:
-        """Seconds without an address so far."""
-        return self.observer.without(self.began)
-
-    def gone(self, seconds: float) -> float:
-        """Wait until no address is registered; answers how long that took."""
-        return _timed("no address is left", lambda: not self.observer.addresses, seconds)
-
-    def back(self, seconds: float) -> float:
-        """Wait until an address is registered; answers how long that took."""
-        return _timed("an address is there", lambda: bool(self.observer.addresses), seconds)
-
-
-class ReliabilityCase(SynchronousTestCase):
-    """Processes, observers and figures."""
-
-    def hosts(self) -> str:
-        """The connection string of the ZooKeeper that is used."""
-        raise NotImplementedError
-
-    def kazoo(self) -> KazooClient:
-        """A started independent client."""
-        client = quiet_kazoo(self.hosts())
-        client.start(15)
-        self.addCleanup(client.close)
-        self.addCleanup(client.stop)
-        return client
-
-    def words(self, *words: str, hosts: str = "", session: int = SESSION) -> list[str]:
-        """The command line of a ``zkserve``."""
-        return [
-            *("zkserve", "--zookeeper", hosts or self.hosts(), "--path", PROVIDERS),
-            *("--session-timeout", str(session), *words, APPLICATION),
-        ]
-
-    def serve(self, *words: str, hosts: str = "", session: int = SESSION) -> Twistd:
-        """A process that ends with the test, registered."""
-        command = self.words("--host", "127.0.0.1", *words, hosts=hosts, session=session)
-        process = Twistd(self.mktemp(), *command)
-        self.addCleanup(process.end)
-        process.wait_for_log(r"Serving on \S+\n")
-        return process
-
-    @contextmanager
-    def load(self, clients: int = 6, *, follow: bool = True) -> Iterator[Scene]:
-        """Clients at work, from when they are answered on."""
-        with Observer(self.hosts(), PROVIDERS) as observer:
-            first = wait_for("the observer sees an address", lambda: observer.addresses)
-            with Load(lambda: observer.addresses if follow else first, clients=clients) as load:
-                wait_for("requests are answered", lambda: load.counts.sent > 20)
-                scene = Scene(observer, load)
-                yield scene
-                time.sleep(0.3)
-            self.last = scene
-
-    def saw(self, **figures: object) -> None:
-        """Say what was seen."""
-        counts = self.last.counts
-        row = {
-            "sent": counts.sent,
-            "failed": len(counts.lost),
-            "refused": counts.refused,
-            "errors": counts.errors,
-            "slowest": round(counts.slowest, 3),
-            "without": round(self.last.without, 3),
-            **figures,
-        }
-        print(f"\n    {self._testMethodName}: " + " ".join(f"{k}={v}" for k, v in row.items()))
-
-    def assert_all_answered(self) -> None:
-        """No request was lost, no connection refused, nothing answered with an error."""
-        counts = self.last.counts
-        self.assertEqual((counts.lost, counts.refused, counts.errors), ([], 0, 0))
-        self.assertGreater(counts.sent, 100)
 
 
 @skip_without_apache
@@ -215,7 +110,7 @@ class ReliabilityTests(ReliabilityCase):
             self.assertEqual(self.pid_of(client, address), second.pid)
             claimed = scene.without
             second.signal(signal.SIGTERM)
-            back = _timed("it is back", lambda: self.pid_of(client, address) == first.pid, 2.0)
+            back = timed("it is back", lambda: self.pid_of(client, address) == first.pid, 2.0)
         self.saw(back=back)
         self.assertEqual(claimed, 0.0)
         self.assert_all_answered()
@@ -329,7 +224,7 @@ class ReliabilityTests(ReliabilityCase):
                 process = subprocess.Popen(
                     [*words, *self.words("--host", "127.0.0.1", *full_too)],
                     cwd=os.getcwd(),
-                    env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))},
+                    env={**os.environ, "PYTHONPATH": ROOT},
                     stdin=subprocess.DEVNULL,
                     stdout=full,
                     stderr=full,
@@ -343,6 +238,7 @@ class ReliabilityTests(ReliabilityCase):
                 time.sleep(0.5)
             self.saw(log=log)
             self.assert_all_answered()
+            self.assertEqual(self.last.without, 0.0)
             process.terminate()
             process.wait(10)
             wait_for("it is gone", lambda: not self.registered(), 3.0)
@@ -475,7 +371,7 @@ class ReliabilityTests(ReliabilityCase):
             for process in list(processes):
                 began = time.monotonic()
                 process.signal(signal.SIGTERM)
-                gone.append(_timed("one is gone", lambda: len(scene.observer.addresses) < 2, 2.0))
+                gone.append(timed("one is gone", lambda: len(scene.observer.addresses) < 2, 2.0))
                 self.assertEqual(process.wait(10), 0, process.log())
                 ended.append(time.monotonic() - began)
                 self.serve()
@@ -549,7 +445,7 @@ class EnsembleTests(ReliabilityCase):
             used = _status(monitor)["zookeeper"]
             (member,) = (m for m in self.ensemble.members if used.endswith(str(m.port)))
             member.kill()
-            moved = _timed("it moves", lambda: _connected(monitor) not in ("", used), 4.0)
+            moved = timed("it moves", lambda: _connected(monitor) not in ("", used), 4.0)
             member.start()
             leader = self.ensemble.leader
             assert leader is not None
@@ -563,13 +459,6 @@ class EnsembleTests(ReliabilityCase):
         self.assert_all_answered()
         self.assertEqual(self.last.without, 0.0)
         self.assertNotIn("expired", process.log())
-
-
-def _timed(what: str, condition: Any, seconds: float) -> float:
-    """Wait for something; answers how many seconds it took."""
-    began = time.monotonic()
-    wait_for(what, condition, seconds, 0.002)
-    return round(time.monotonic() - began, 3)
 
 
 def fetch_post(address: str, path: str) -> None:

@@ -1,0 +1,116 @@
+"""What the tests of reliability have in common: processes, clients at work, figures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kazoo.client import KazooClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.load import Counts, Load, Observer
+from tests.functional.processes import Twistd, quiet_kazoo, wait_for
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+APPLICATION = os.path.join(ROOT, "tests", "functional", "reliability_app.py")
+PROVIDERS = "/reliability/providers"
+#: Milliseconds; the shortest that the ensemble grants, so that an expiry does not take long.
+SESSION = 1500
+
+
+class Scene:
+    """What a test works with: who looks, who asks, and what it saw."""
+
+    def __init__(self, observer: Observer, load: Load) -> None:
+        self.observer, self.load = observer, load
+        self.began = time.monotonic()
+
+    @property
+    def counts(self) -> Counts:
+        """What the clients have seen so far."""
+        return self.load.counts
+
+    @property
+    def without(self) -> float:
+        """Seconds without an address so far."""
+        return self.observer.without(self.began)
+
+    def gone(self, seconds: float) -> float:
+        """Wait until no address is registered; answers how long that took."""
+        return timed("no address is left", lambda: not self.observer.addresses, seconds)
+
+    def back(self, seconds: float) -> float:
+        """Wait until an address is registered; answers how long that took."""
+        return timed("an address is there", lambda: bool(self.observer.addresses), seconds)
+
+
+class ReliabilityCase(SynchronousTestCase):
+    """Processes, observers and figures."""
+
+    def hosts(self) -> str:
+        """The connection string of the ZooKeeper that is used."""
+        raise NotImplementedError
+
+    def kazoo(self) -> KazooClient:
+        """A started independent client."""
+        client = quiet_kazoo(self.hosts())
+        client.start(15)
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+        return client
+
+    def words(self, *words: str, hosts: str = "", session: int = SESSION) -> list[str]:
+        """The command line of a ``zkserve``."""
+        return [
+            *("zkserve", "--zookeeper", hosts or self.hosts(), "--path", PROVIDERS),
+            *("--session-timeout", str(session), *words, APPLICATION),
+        ]
+
+    def serve(self, *words: str, hosts: str = "", session: int = SESSION) -> Twistd:
+        """A process that ends with the test, registered."""
+        command = self.words("--host", "127.0.0.1", *words, hosts=hosts, session=session)
+        process = Twistd(self.mktemp(), *command)
+        self.addCleanup(process.end)
+        process.wait_for_log(r"Serving on \S+\n")
+        return process
+
+    @contextmanager
+    def load(self, clients: int = 6, *, follow: bool = True) -> Iterator[Scene]:
+        """Clients at work, from when they are answered on."""
+        with Observer(self.hosts(), PROVIDERS) as observer:
+            first = wait_for("the observer sees an address", lambda: observer.addresses)
+            with Load(lambda: observer.addresses if follow else first, clients=clients) as load:
+                wait_for("requests are answered", lambda: load.counts.sent > 20)
+                scene = Scene(observer, load)
+                yield scene
+                time.sleep(0.3)
+            self.last = scene
+
+    def saw(self, **figures: object) -> None:
+        """Say what was seen."""
+        counts = self.last.counts
+        row = {
+            "sent": counts.sent,
+            "failed": len(counts.lost),
+            "refused": counts.refused,
+            "errors": counts.errors,
+            "slowest": round(counts.slowest, 3),
+            "without": round(self.last.without, 3),
+            **figures,
+        }
+        print(f"\n    {self._testMethodName}: " + " ".join(f"{k}={v}" for k, v in row.items()))
+
+    def assert_all_answered(self) -> None:
+        """No request was lost, no connection refused, nothing answered with an error."""
+        counts = self.last.counts
+        self.assertEqual((counts.lost, counts.refused, counts.errors), ([], 0, 0))
+        self.assertGreater(counts.sent, 100)
+
+
+def timed(what: str, condition: Callable[[], bool], seconds: float) -> float:
+    """Wait for something; answers how many seconds it took."""
+    began = time.monotonic()
+    wait_for(what, condition, seconds, 0.002)
+    return round(time.monotonic() - began, 3)
