@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import floor
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime
@@ -22,6 +22,9 @@ from zkservice.embedded.settings import Settings
 from zkservice.embedded.store import Store
 from zkservice.embedded.words import Words
 from zkservice.errors import DataDirectoryError
+
+#: Bytes of replies to one client before other requests of it have to wait.
+ENOUGH: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class ZooKeeperServer:
             return succeed(None)
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
+        for connection in self._protocols.values():
+            connection.closing = True  # whatever still comes is not for us
         for protocol in [*self._protocols, *self._refused]:
             protocol.abort()
         return stopped
@@ -151,6 +156,8 @@ class ZooKeeperServer:
             self._keep_time()
 
     def _keep_time(self) -> None:
+        # First: whatever happens below, time goes on.
+        self._schedule_tick()
         keeper = self.keeper
         keeper.expire()
         now = self._reactor.seconds()
@@ -162,7 +169,6 @@ class ZooKeeperServer:
             silent = connection.session is None
             if silent and now - connection.since >= self.settings.handshake_timeout:
                 protocol.abort()
-        self._schedule_tick()
 
     # -- connections, called by their protocols
 
@@ -184,10 +190,14 @@ class ZooKeeperServer:
             return False
         return sum(one.host == host for one in self._protocols.values()) >= limit
 
-    def received(self, connection: Connection, frames: Iterable[bytes]) -> None:
-        """Frames came; all their replies leave together."""
+    def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
+        """Frames came; all their replies leave together.
+
+        Returns:
+            False if there is so much to send that the rest of the frames should wait.
+        """
         keeper, serve = self.keeper, self._requests.serve
-        count, began = 0, keeper.now()
+        count, began, done = 0, keeper.now(), True
         for frame in frames:
             count += 1
             if connection.session is not None:
@@ -196,10 +206,19 @@ class ZooKeeperServer:
                 keeper.greet(connection, frame)
             if connection.closing:
                 break
+            if len(connection.out) > ENOUGH:
+                done = False
+                break
         if count:
             keeper.heard_of(connection)
             connection.traffic.took(count, began, keeper.now())
         self.flush()
+        return done
+
+    def heard_of(self, connection: Connection) -> None:
+        """A connection's client is alive."""
+        if self._keeper is not None:
+            self._keeper.heard_of(connection)
 
     def say(self, connection: Connection, word: bytes) -> bool:
         """Answer a four-letter word; False if it is none."""
@@ -224,6 +243,8 @@ class ZooKeeperServer:
         self._saving = None
         self._save()
         self.keeper.flush()
+        for protocol in list(self._protocols):
+            protocol.go_on()
 
     def _save(self) -> None:
         try:

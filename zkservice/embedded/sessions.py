@@ -87,7 +87,9 @@ class Sessions:
         return compare_digest(self.password(session_id), password or b"")
 
     def renew(self, session: Session, now: float) -> None:
-        """Its time-out begins anew: it was heard of."""
+        """Its time-out begins anew: it was heard of.  A session that is over stays so."""
+        if session.id not in self._sessions:
+            return  # what was heard was its farewell
         bucket = int((now + session.timeout) / self._tick) + 1
         if bucket == session.bucket:
             return
