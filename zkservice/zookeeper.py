@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import Self
@@ -67,6 +67,9 @@ FailedConnect = FailedConnectError
 #: Where ZooKeeper is when nobody says so.
 DEFAULT_CONNECTION_STRING: Final = "127.0.0.1:2181"
 CONNECTION_VARIABLE: Final = "ZC_ZK_CONNECTION_STRING"
+
+#: Seconds that closing waits for a server that does not answer.
+CLOSE_TIMEOUT: Final = 2.0
 
 
 def default_connection_string(environ: Mapping[str, str] = os.environ) -> str:
@@ -161,9 +164,12 @@ class ZooKeeper:
         """
         if self._ours:
             return self.client.close()
-        leaving = [one.unregister() for one in set(self._registrations.values())]
+        leaving = [
+            one.unregister().addTimeout(CLOSE_TIMEOUT, self._reactor)
+            for one in set(self._registrations.values())
+        ]
         self._registrations.clear()
-        return gatherResults(leaving, consumeErrors=True).addCallback(lambda _: None)
+        return DeferredList(leaving, consumeErrors=True).addCallback(lambda _: None)
 
     # -- services -------------------------------------------------------------------------
 

@@ -508,6 +508,7 @@ class GarbageTests(LiveTestCase):
         gc.collect()
         self.assertIsNone(gone())
         await self.until(lambda: self.watches == 0)
+        await self.until(lambda: self.zookeeper.statistics().watches == 0)
 
     async def test_held_by_its_callback_only(self) -> None:
         """A callback that knows its view does not keep it for ever."""

@@ -9,6 +9,7 @@ from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.task import deferLater
 from typing_extensions import override
 
+from tests.tree.test_grammar import BAD
 from tests.treesync.base import Intercepted, ServerTestCase
 from zkservice import zookeeper
 from zkservice.errors import (
@@ -279,7 +280,8 @@ class TreeTests(ZooKeeperTestCase):
     async def test_bad_trees_change_nothing(self) -> None:
         """A mistake anywhere in a text means that nothing of it is imported."""
         before = self.zxid
-        for text in ("/good\n/bad\n  x = y\n", "/good\n  l -> l\n", "/good\n\t/a\n  /b\n"):
+        bad = [text for text, *_ in BAD]
+        for text in bad + [f"/good\n{text}" for text in bad if not text.startswith(" ")]:
             await self.assertFailure(self.zk.import_tree(text), TreeSyntaxError)
         self.assertEqual(self.zxid, before)
 

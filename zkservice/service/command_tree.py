@@ -60,7 +60,7 @@ async def import_(context: Context) -> Exit:
         context.writing = True
 
     async with context.connected() as zk:
-        with terminal.progress("importing") as progress:
+        with terminal.progress("comparing") as reading, terminal.progress("importing") as progress:
             report = await import_tree(
                 zk.client,
                 tree,
@@ -69,6 +69,7 @@ async def import_(context: Context) -> Exit:
                 acl=_acl(options),
                 dry_run=options.dry_run,
                 atomic=options.atomic,
+                reading=reading,
                 progress=progress,
                 should_stop=context.should_stop,
                 before=confirm,
@@ -87,12 +88,13 @@ async def rm(context: Context) -> Exit:
     async with context.connected() as zk:
         if not options.recursive and await zk.get_children(path):
             raise NotEmptyError(path, "the node has children; use -r to delete them, too")
-        with terminal.progress("deleting") as progress:
+        with terminal.progress("reading") as reading, terminal.progress("deleting") as progress:
             report = await delete_tree(
                 zk.client,
                 path,
                 dry_run=options.dry_run,
                 force=options.force,
+                reading=reading,
                 progress=progress,
                 should_stop=context.should_stop,
                 before=note_writing,

@@ -55,14 +55,16 @@ def import_tree(
     acl: Acl = OPEN_ACL_UNSAFE,
     dry_run: bool = False,
     atomic: bool = False,
+    reading: Progress = ignore,
     progress: Progress = ignore,
     should_stop: Callable[[], bool] = never,
     before: Callable[[Plan], Awaitable[object]] = _nothing,
 ) -> Deferred[Report]:
     """Make the nodes below ``path`` those of a tree, in the tree language or as it is.
 
-    See ``make_import_plan`` and ``carry_out`` for the arguments; ``before`` is called
-    with the plan, and waited for, before it is carried out.
+    See ``make_import_plan`` and ``carry_out`` for the arguments; ``reading`` is the
+    progress of the first; ``before`` is called with the plan, and waited for, before it
+    is carried out.
 
     Fails with:
         TreeSyntaxError: with line and column; nothing was changed.
@@ -72,7 +74,7 @@ def import_tree(
     async def do() -> Report:
         where = normalize(path)
         tree = parse_tree(text, where) if isinstance(text, str) else text
-        plan = await make_import_plan(client, tree, where, acl=acl, trim=trim)
+        plan = await make_import_plan(client, tree, where, acl=acl, trim=trim, progress=reading)
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
         await before(plan)
@@ -122,6 +124,7 @@ def delete_tree(
     dry_run: bool = False,
     force: bool = False,
     ignore_if_ephemeral: bool = False,
+    reading: Progress = ignore,
     progress: Progress = ignore,
     should_stop: Callable[[], bool] = never,
     before: Callable[[Plan], Awaitable[object]] = _nothing,
@@ -136,6 +139,7 @@ def delete_tree(
         dry_run: only find out what would be done.
         force: delete ephemeral nodes, too.
         ignore_if_ephemeral: no word of the node itself, should it be ephemeral.
+        reading: told how many nodes are read, and how many are known of.
         progress: told how many changes are made, and of how many.
         should_stop: asked before each change; True stops.
         before: called with each plan, and waited for, before it is carried out.
@@ -149,7 +153,7 @@ def delete_tree(
     async def do() -> Report:
         where = normalize(path)
         for attempt in range(1, ATTEMPTS + 1):
-            plan = await make_delete_plan(client, where, force=force)
+            plan = await make_delete_plan(client, where, force=force, progress=reading)
             if ignore_if_ephemeral:
                 plan = _without(plan, Keep(where, Why.EPHEMERAL))
             if dry_run:
