@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import active_count
+
 from twisted.internet.defer import CancelledError, gatherResults
 
 from tests.client.base import ClientTestCase
@@ -19,8 +21,10 @@ from zkservice.errors import (
     RequestTooLargeError,
     RuntimeInconsistencyError,
     TransactionFailedError,
+    UnimplementedError,
 )
 from zkservice.wire.acl import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, digest_acl
+from zkservice.wire.records import OpCode
 
 
 class OperationTests(ClientTestCase):
@@ -65,6 +69,29 @@ class OperationTests(ClientTestCase):
         self.assertEqual(self.result(client.create("/t-", ttl=1, sequence=True)), "/t-0000000002")
         self.network.advance(130)
         self.assertIsNone(self.result(client.exists("/t")))
+
+    def test_server_without_it(self) -> None:
+        """A server that does not offer a kind of node says so, and that is the answer."""
+        old = self.start_server("10.0.0.2", ttl_nodes=False)
+        client = self.connected("10.0.0.2")
+        self.assertEqual(self.failure(client.create("/t", ttl=1), UnimplementedError).path, "/t")
+        self.result(client.close())
+        old.stop()
+
+    def test_server_that_never_heard_of_it(self) -> None:
+        """A server too old for an operation answers and hangs up; the client goes on."""
+        client = self.connected()
+        del self.server._requests._answers[OpCode.WHO_AM_I]  # as before 3.7
+        self.failure(client.who_am_i(), UnimplementedError)
+        self.network.advance(1)
+        self.assertIsNotNone(self.result(client.exists("/")))
+        self.assertEqual(client.statistics().connections, 2)
+
+    def test_no_threads(self) -> None:
+        """A client needs no thread."""
+        before = active_count()
+        self.result(self.connected().exists("/"))
+        self.assertEqual(active_count(), before)
 
     def test_kinds_that_do_not_exist(self) -> None:
         """Flags that do not fit are refused before anything is sent."""

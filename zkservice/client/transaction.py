@@ -28,7 +28,7 @@ from zkservice.wire.records import (
 #: Of an operation: the path created, the new Stat, or None for a deletion or a check.
 Result = str | Stat | None
 
-Send = Callable[[Call, "float | None"], Deferred[list[Result]]]
+Send = Callable[[Call, float | None], Deferred[list[Result]]]
 
 
 class Transaction:
