@@ -11,7 +11,16 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import NOON, Caller, Multi, caller, framed, started
+from tests.embedded.caller import (
+    NOON,
+    Caller,
+    Multi,
+    Reply,
+    Transport,
+    caller,
+    framed,
+    started,
+)
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.keeper import first_zxid
 from zkservice.embedded.settings import Settings
@@ -162,6 +171,64 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(one.transport.producerState, "paused")
         server.resume()
         self.assertEqual(one.transport.producerState, "producing")
+
+    def test_much_is_asked(self) -> None:
+        """Megabytes of answers are not made before the client takes them; none is lost."""
+        server, _ = started()
+        one = caller(server)
+        one.create("/big", bytes(100_000))
+        transport = one.transport
+
+        def write(data: bytes) -> None:
+            """Be slow, as a socket with a full buffer."""
+            Transport.write(transport, data)
+            if transport.producer is not None and len(transport.value()) > 65536:
+                transport.producer.pauseProducing()
+
+        transport.write = write  # type: ignore[method-assign]
+        requests = [GetDataRequest("/big", False) for _ in range(300)]
+        many = b"".join(one.request(request) for request in requests)
+        one.send(many[:4000])
+        one.send(many[4000:])  # TLS may have this up its sleeve
+        replies: list[Reply] = []
+        portions = 0
+        while transport.value():
+            self.assertLess(len(transport.value()), 1_300_000)
+            self.assertEqual(transport.producerState, "paused")
+            replies += one.replies(requests[len(replies) :])
+            portions += 1
+            assert transport.producer is not None
+            transport.producer.resumeProducing()
+        self.assertEqual([reply.xid for reply in replies], list(range(2, 302)))
+        self.assertEqual((portions > 20, transport.producerState), (True, "producing"))
+
+    def test_much_is_asked_of_a_fast_client(self) -> None:
+        """A transport that takes everything is given everything."""
+        server, _ = started()
+        one = caller(server)
+        one.create("/big", bytes(100_000))
+        requests = [GetDataRequest("/big", False) for _ in range(50)]
+        one.send(b"".join(one.request(request) for request in requests))
+        self.assertEqual(len(one.replies(requests)), 50)
+
+    def test_gone_with_a_backlog(self) -> None:
+        """A client that goes while its requests wait leaves nothing behind."""
+        server, _ = started()
+        one = caller(server)
+        one.create("/big", bytes(600_000))
+        transport = one.transport
+
+        def write(data: bytes) -> None:
+            assert transport.producer is not None
+            transport.producer.pauseProducing()
+
+        transport.write = write  # type: ignore[method-assign]
+        one.send(b"".join(one.request(GetDataRequest("/big", False)) for _ in range(9)))
+        producer = transport.producer
+        assert producer is not None
+        one.lose()
+        producer.resumeProducing()
+        self.assertEqual(server.statistics().received, 3)  # create, and two reads
 
     def test_settings(self) -> None:
         """Settings that cannot be are refused when they are made."""

@@ -222,6 +222,19 @@ class OrderTests(StoreTestCase):
         self.assertEqual(statements.count("COMMIT"), 1)
         self.assertEqual(len(one.frames()), 5)
 
+    def test_much_is_asked(self) -> None:
+        """Answers that wait for the disk are not piled up either, and none is lost."""
+        one, _ = self.caller()
+        one.call(CreateRequest("/big", bytes(200_000), OPEN, 0))
+        requests: list[Any] = [SetDataRequest("/big", bytes(200_000), -1)]
+        requests += [GetDataRequest("/big", False) for _ in range(20)]
+        Caller.send(one, b"".join(one.request(request) for request in requests))
+        received = self.server.statistics().received
+        self.assertLess(received, 12)
+        self.turn()
+        self.assertEqual(len(one.replies(requests)), 21)
+        self.assertEqual(one.transport.producerState, "producing")
+
     def test_reads_do_not_write(self) -> None:
         """Without a change nothing is written, and nothing waits."""
         one, _ = self.caller()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
@@ -38,6 +40,8 @@ class ServerProtocol(Protocol):
         self._connection: Connection | None = None
         self._beginning: bytes | None = b""  # until it is no four-letter word
         self._producing = True
+        #: Requests that wait until there is room for their answers.
+        self._backlog: Iterator[bytes] | None = None
 
     @property
     def _transport(self) -> StreamTransport:
@@ -66,15 +70,45 @@ class ServerProtocol(Protocol):
             self._beginning = None
             if self._server.say(connection, data[:_WORD]):
                 return
+        frames = self._framer.feed(data)
+        if self._backlog is None:
+            self._serve(connection, frames)
+        else:
+            self._backlog = chain(self._backlog, frames)
+
+    def go_on(self) -> None:
+        """Serve what waits, if there is room for the answers."""
+        connection, frames = self._connection, self._backlog
+        if connection is None or connection.closing or frames is None or self._blocked:
+            return
+        self._backlog = None
+        self._serve(connection, frames)
+        if self._backlog is None:
+            self._let_flow()
+
+    def _serve(self, connection: Connection, frames: Iterator[bytes]) -> None:
+        """Serve requests until there is no more room for their answers.
+
+        A few bytes can ask for megabytes, so it is not enough to stop reading then.
+        """
         try:
-            self._server.received(connection, self._framer.feed(data))
+            while not self._server.received(connection, frames):
+                if connection.out or self._blocked:
+                    self._backlog = frames
+                    self._let_flow()
+                    return
         except FrameSizeError:
             connection.close()
             self._server.flush()
 
+    @property
+    def _blocked(self) -> bool:
+        return not self._producing or self._server.paused
+
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         connection, self._connection = self._connection, None
+        self._backlog = None
         self._server.lost(self, connection)
 
     # -- Link
@@ -102,7 +136,10 @@ class ServerProtocol(Protocol):
     def resumeProducing(self) -> None:
         """Read again."""
         self._producing = True
+        if self._connection is not None:
+            self._server.heard_of(self._connection)  # it reads, so it is there
         self._let_flow()
+        self.go_on()
 
     def stopProducing(self) -> None:
         """The connection is going; `connectionLost` sees to it."""
@@ -110,9 +147,10 @@ class ServerProtocol(Protocol):
     def server_paused(self) -> None:
         """The whole server was paused or resumed."""
         self._let_flow()
+        self.go_on()
 
     def _let_flow(self) -> None:
-        if self._producing and not self._server.paused:
-            self._transport.resumeProducing()
-        else:
+        if self._blocked or self._backlog is not None:
             self._transport.pauseProducing()
+        else:
+            self._transport.resumeProducing()
