@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http11.support import both_ways, one, outcome, parser
 from zkservice.errors import RequestRefusedError
-from zkservice.http11 import Expecting, Limits, limits_table
+from zkservice.http11 import Expecting, HeadReader, Limits, RequestParser, limits_table
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -157,6 +157,18 @@ class AcceptedTests(SynchronousTestCase):
         data = head(b"POST / HTTP/1.1", b"Content-Length: " + b"0" * 5000 + b"3") + b"abc"
         self.assertEqual(one(data).body.read(), b"abc")
 
+    def test_memory_of_hosts_is_bounded(self) -> None:
+        """Ever new hosts are read as ever, and do not grow the memory."""
+        limits = Limits()
+        reader = HeadReader(limits)
+        subject = RequestParser(limits, reader)
+        for number in range(3000):
+            subject.feed(head(b"GET / HTTP/1.1", host=b"Host: h%d" % number))
+            request = subject.next_request()
+            assert request is not None
+            self.assertEqual(request.fields["HTTP_HOST"], f"h{number}")
+        self.assertLessEqual(len(reader._hosts), 1024)
+
     def test_one_reader_serves_all_connections(self) -> None:
         """No state of one head colours the next, whatever the first one ended with."""
         subject = parser()
@@ -210,6 +222,8 @@ class RefusedTests(SynchronousTestCase):
         "relative": (400, head(b"GET a/b HTTP/1.1")),
         "no Host": (400, head(host=b"")),
         "two Hosts": (400, head(b"GET / HTTP/1.1", b"Host: a")),
+        "URL without Host": (400, head(b"GET http://a/ HTTP/1.1", host=b"")),
+        "URL with a bad host": (400, head(b"GET http://b@c/ HTTP/1.1")),
         "bad Host": (400, head(host=b"Host: a b/@")),
         "two types": (400, head(b"GET / HTTP/1.1", b"Content-Type: a", b"Content-Type: a")),
         "expectation": (417, head(b"POST / HTTP/1.1", b"Expect: a", b"Content-Length: 1")),

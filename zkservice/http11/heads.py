@@ -28,6 +28,9 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)", re.IGNORECASE)
 
+#: Remembered hosts; an attacker's inventions must not grow the memory.
+_MOST_HOSTS: Final = 1024
+
 #: RFC 9110 5.3: the only fields that make sense once; repeated, two readers may each
 #: believe another one.
 _SINGULAR: Final = frozenset(
@@ -85,6 +88,7 @@ class HeadReader:
         #: Bytes: a target, and what else a request line can have.
         self.longest_line = limits.target_bytes + 64
         self._names = EnvironNames()
+        self._hosts: set[str | None] = set()  # that were found to be valid
         self._sent: list[tuple[bytes, bytes]] = []
         self._complete = False
         self._reusable = False
@@ -114,12 +118,15 @@ class HeadReader:
         self._sent = []
         try:
             self._feed(head, method)
-            request = Request(method, target, protocol, self._environ())
-            _split_target(request)
-            _check_host(request)
+            fields = self._environ()
+            request = Request(method, target, protocol, fields)
+            self._check_host(fields.get("HTTP_HOST"), protocol)
+            self._split_target(request)
             self._decide_body(request)
-            _decide_expectation(request)
-            _decide_keep_alive(request)
+            if "HTTP_EXPECT" in fields:
+                _decide_expectation(request)
+            if "HTTP_CONNECTION" in fields or protocol != "HTTP/1.1":
+                _decide_keep_alive(request)
         except RequestRefusedError:
             self._parser = HttpRequestParser(self)
             raise
@@ -188,6 +195,41 @@ class HeadReader:
                 fields[key] += ("; " if key == "HTTP_COOKIE" else ", ") + text
         return fields
 
+    def _check_host(self, host: str | None, protocol: str) -> None:
+        """RFC 9112 3.2: HTTP/1.1 needs exactly one valid Host."""
+        if host in self._hosts:
+            return
+        if host is None:
+            if protocol == "HTTP/1.1":
+                raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
+        elif not _HOST.fullmatch(host):
+            raise RequestRefusedError(400, "the Host field is no host name or address")
+        elif len(self._hosts) < _MOST_HOSTS:
+            self._hosts.add(host)
+
+    def _split_target(self, request: Request) -> None:
+        """Split the target into path and query (RFC 9112 3.2); ``//`` is kept as it is."""
+        target = request.target
+        if b"#" in target:
+            raise RequestRefusedError(400, "a request target has no fragment (#)")
+        if not target.startswith(b"/"):
+            target = self._origin_form(request)
+        request.path, _, request.query = target.partition(b"?")
+
+    def _origin_form(self, request: Request) -> bytes:
+        """The path of a target that is a URL, whose host then counts, or an asterisk."""
+        target = request.target
+        absolute = _ABSOLUTE.match(target)
+        if absolute is not None:
+            host = absolute[2].decode("latin-1")
+            self._check_host(host, request.protocol)
+            request.fields["HTTP_HOST"] = host
+            path = target[absolute.end() :]
+            return path if path.startswith(b"/") else b"/" + path
+        if target == b"*" and request.method == "OPTIONS":
+            return b""
+        raise RequestRefusedError(400, "the request target must be a path or an http URL")
+
     def _decide_body(self, request: Request) -> None:
         """Find out where the body ends (RFC 9112 6.3); llhttp refuses the ambiguous."""
         coding = request.fields.get("HTTP_TRANSFER_ENCODING")
@@ -227,51 +269,17 @@ def _wrong_version(version: bytes) -> RequestRefusedError:
     return RequestRefusedError(400, "the request line must end in HTTP/1.1")
 
 
-def _split_target(request: Request) -> None:
-    """Split the target into path and query (RFC 9112 3.2); ``//`` is kept as it is."""
-    target = request.target
-    if b"#" in target:
-        raise RequestRefusedError(400, "a request target has no fragment (#)")
-    if not target.startswith(b"/"):
-        absolute = _ABSOLUTE.match(target)
-        if absolute is not None:
-            request.fields["HTTP_HOST"] = absolute[2].decode("latin-1")
-            target = target[absolute.end() :]
-            if not target.startswith(b"/"):
-                target = b"/" + target
-        elif target == b"*" and request.method == "OPTIONS":
-            target = b""
-        else:
-            raise RequestRefusedError(400, "the request target must be a path or an http URL")
-    path, _, query = target.partition(b"?")
-    request.path, request.query = path, query
-
-
-def _check_host(request: Request) -> None:
-    """RFC 9112 3.2: HTTP/1.1 needs exactly one valid Host."""
-    host = request.fields.get("HTTP_HOST")
-    if host is None:
-        if request.protocol == "HTTP/1.1":
-            raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
-    elif not _HOST.fullmatch(host):
-        raise RequestRefusedError(400, "the Host field is no host name or address")
-
-
 def _decide_expectation(request: Request) -> None:
     """RFC 9110 10.1.1: the only expectation there is; HTTP/1.0 has none."""
-    expectation = request.fields.get("HTTP_EXPECT")
-    if expectation is not None and request.protocol == "HTTP/1.1":
-        if expectation.lower() != "100-continue":
+    if request.protocol == "HTTP/1.1":
+        if request.fields["HTTP_EXPECT"].lower() != "100-continue":
             raise RequestRefusedError(417, "the only expectation here is 100-continue")
         request.expects_continue = request.content_length != 0
 
 
 def _decide_keep_alive(request: Request) -> None:
     """RFC 9112 9.3."""
-    connection = request.fields.get("HTTP_CONNECTION")
-    if connection is None:
-        request.keep_alive = request.protocol == "HTTP/1.1"
-        return
+    connection = request.fields.get("HTTP_CONNECTION", "")
     options = [option.strip(" \t").lower() for option in connection.split(",")]
     if "close" in options:
         request.keep_alive = False
