@@ -323,7 +323,7 @@ class ReliabilityTests(ReliabilityCase):
 
     def test_application_leaks_threads(self) -> None:
         """Threads that the application leaves behind do not keep the process from ending."""
-        process = self.serve("--drain-timeout", "1000")
+        process = self.serve("--drain-wait", "2000", "--drain-timeout", "3000")
         with self.load() as scene:
             address = scene.observer.addresses[0]
             before = threads_of(process.pid)
@@ -338,6 +338,7 @@ class ReliabilityTests(ReliabilityCase):
         self.saw(gone=gone, ended=ended)
         self.assertEqual(code, 0, process.log())
         self.assertIn("threads of the application still run: Thread-", process.log())
+        self.assertLess(ended, 4.5)  # they get what is left of the time for draining
         self.assert_all_answered()
 
     def test_health_flaps(self) -> None:

@@ -104,6 +104,7 @@ class ServeService(Service):
         self.registration: Registration | None = None
         self._reminder: IDelayedCall | None = None
         self._step: Deferred[Any] | None = None  # of the way down
+        self._stopping_since = 0.0
         self._hurried = False
         self._failed = False
 
@@ -314,6 +315,7 @@ class ServeService(Service):
 
     async def _stop(self) -> None:
         config = self.config
+        self._stopping_since = self._reactor.seconds()
         self.notifier.stopping()
         if self.health is not None:
             self.health.stop()
@@ -340,8 +342,8 @@ class ServeService(Service):
 
     def _end(self) -> None:
         """The reactor has stopped: nothing that the application has left keeps the process."""
-        grace = 0.0 if self._hurried else self.config.drain_timeout
-        end_anyway(1 if self._failed else 0, grace)
+        left = self.config.drain_timeout - (self._reactor.seconds() - self._stopping_since)
+        end_anyway(1 if self._failed else 0, 0.0 if self._hurried else max(0.0, left))
 
     def _deregisters(self) -> Deferred[Any] | None:
         """Withdraw the registration; None if nobody can have seen it."""
