@@ -55,6 +55,12 @@ class ConnectTests(ClientTestCase):
         self.result(client.close())
         self.assertEqual((client.state, client.server), (CLOSED, None))
 
+    def test_nonsense(self) -> None:
+        """A session without time is refused at once."""
+        for timeout in (0, -1):
+            with self.assertRaises(ValueError):
+                ZooKeeperClient(HOST, timeout, reactor=self.network)
+
     def test_negotiated_timeout(self) -> None:
         """The server's word counts."""
         client = ZooKeeperClient(f"{HOST}:{PORT}", 1000.0, reactor=self.network)
@@ -276,6 +282,22 @@ class ReconnectTests(ClientTestCase):
         self.assertLess(early, 20)
         self.assertTrue(90 <= len(self.network.attempts) <= 210, len(self.network.attempts))
         self.assertIs(client.state, CONNECTING)
+
+    def test_server_that_hangs_up_at_once(self) -> None:
+        """A server that lets us in only to hang up is called less and less often."""
+        client = self.connected()
+        news = heard_by(client)
+
+        def cut_soon(cable: Cable) -> None:
+            self.network.callLater(0.01, cable.cut)
+
+        self.network.plug = cut_soon
+        self.cable.cut()
+        self.network.advance(10)
+        self.assertTrue(10 < news.count(CONNECTED) < 40, news.count(CONNECTED))
+        self.network.plug = lambda cable: None
+        self.network.advance(1)
+        self.assertIs(client.state, CONNECTED)
 
     def test_next_host(self) -> None:
         """Another server is tried, and takes the session on if it knows it."""

@@ -89,9 +89,12 @@ class ZooKeeperClient(Reading, Writing, Observing):
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
+            ValueError: the session time-out is not more than nothing.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
+        if session_timeout <= 0:
+            raise ValueError(f"a session time-out of {session_timeout} s")
         ensemble = parse_hosts(hosts)
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)

@@ -38,6 +38,10 @@ from zkservice.wire.session import Event, State
 #: Seconds that a server has to answer a farewell.
 GOODBYE_TIMEOUT: Final = 2.0
 
+#: Seconds that a connection must last to count as a success; a server that lets us in only to
+#: hang up is not to be called again and again.
+_STABLE: Final = 1.0
+
 #: Of the session's time-out: after such a silence no server has the session any more.
 _EXPIRED_AFTER: Final = 4 / 3  # ClientCnxn.java since 3.9.3
 
@@ -169,8 +173,10 @@ class Link:
             for address in self._order.round():
                 connection = await self._try(session, address)
                 if connection is not None:
-                    back_off.reset()
+                    began = self._reactor.seconds()
                     await self._use(session, address, connection)
+                    if self._reactor.seconds() - began > _STABLE:
+                        back_off.reset()
                     break
                 if session.over:
                     return
@@ -276,6 +282,7 @@ class Link:
             "leaving the read-only {server} for {better}", server=str(current), better=str(better)
         )
         self._order.prefer(better)
+        self._search = None
         connection.abort()
 
     def _lost(self, session: Session, connection: Connection, reason: Failure) -> None:
