@@ -322,6 +322,34 @@ class DrainTests(SynchronousTestCase):
         client.leave()
         self.assertEqual(self.successResultOf(drained), 0)
 
+    def test_response_that_promised_to_stay(self) -> None:
+        """A response that began before the draining does not hold it up afterwards."""
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
+            start("200 OK", [])
+            yield b"a"
+            self.drained = end.factory.drain(100)
+            end.clock.pump([1.0] * 5)
+            yield b"b"
+
+        end = FrontEnd(application, Limits(drain_linger=2))
+        client = end.connect()
+        self.assertNotIn(b"Connection: close", client.send(GET))
+        self.assertFalse(client.closed)
+        end.clock.pump([0.5] * 8)
+        self.assertTrue(client.closed)
+        client.leave()
+        self.assertEqual(self.successResultOf(self.drained), 0)
+
+    def test_late_connection(self) -> None:
+        """A connection that was still in the kernel's queue is served, or soon closed."""
+        self.end.connect()
+        self.end.factory.drain(100)
+        asking, silent = self.end.connect(), self.end.connect()
+        self.assertIn(b" 200 OK", asking.send(GET))
+        self.end.clock.pump([0.5] * 8)
+        self.assertTrue(silent.closed)
+
     def test_time_is_up(self) -> None:
         """Who is not done in time is cut off and counted."""
         self.end.workers.holding = True

@@ -74,8 +74,7 @@ class HTTPChannel(Protocol):
     @override
     def connectionMade(self) -> None:
         self._output = output_for(self.transport, self._output_moved)
-        limits = self._factory.limits
-        self._set_deadline(limits.keep_alive or limits.head_timeout)
+        self._set_deadline(self._idle_time() or self._factory.limits.head_timeout)
         if self._factory.connected(self):
             return
         if self._factory.crowded:
@@ -275,7 +274,7 @@ class HTTPChannel(Protocol):
         limits = self._factory.limits
         if expecting is Expecting.REQUEST:
             if not self._output.blocked:
-                self._set_deadline(limits.keep_alive)
+                self._set_deadline(self._idle_time())
         elif expecting is before:
             pass  # it has one
         elif expecting is Expecting.HEAD:
@@ -288,6 +287,14 @@ class HTTPChannel(Protocol):
                     self._shed("all threads are busy; come again later")
                 else:
                     self._output.write(_CONTINUE)
+
+    def _idle_time(self) -> float:
+        """How long the connection may stay open without a request."""
+        factory = self._factory
+        limits = factory.limits
+        if factory.draining:  # a response that began before told the client to stay
+            return min(limits.drain_linger, limits.keep_alive)
+        return limits.keep_alive
 
     def _body_deadline(self) -> float:
         """When a body that has come this far is too slow."""
@@ -345,7 +352,7 @@ class HTTPChannel(Protocol):
         elif self._exchange is not None:
             self._await_worker()
         elif self._phase is Phase.OPEN:
-            self._set_deadline(self._factory.limits.keep_alive)
+            self._set_deadline(self._idle_time())
             self._resume_reading()
             self._advance()
 
