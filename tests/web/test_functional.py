@@ -295,6 +295,16 @@ class SocketTests(FunctionalTests):
         self.assertLessEqual(after[0], before[0] + 1)
         self.assertEqual(after[1], before[1])
 
+    async def test_no_delay(self) -> None:
+        """The kernel is told not to hold small parts back."""
+        sock = await self.client(self.connect)
+        while not self.factory.statistics().connections:
+            await deferLater(reactor, 0.01)
+        (channel,) = self.factory._channels
+        transport: Any = channel.transport
+        self.assertTrue(transport.getTcpNoDelay())
+        sock.close()
+
     async def test_byte_by_byte(self) -> None:
         """A request may come one byte at a time."""
 

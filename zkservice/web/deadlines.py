@@ -6,6 +6,7 @@ from math import inf
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 __all__ = ["Deadlines", "Watched"]
 
@@ -32,6 +33,8 @@ class Deadlines:
     put there.  When the bucket's time comes and the deadline has moved on, so does the
     object.  The clock runs only while something is watched.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
@@ -74,8 +77,14 @@ class Deadlines:
             for watched in list(self._buckets.get(time, ())):
                 self._take(watched)
                 if watched.deadline <= now:
-                    watched.overdue(now)
+                    self._call(watched, now)
                 if watched.bucket == inf and now < watched.deadline < inf:
                     self._put(watched)
         if self._buckets and self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)
+
+    def _call(self, watched: Watched, now: float) -> None:
+        try:
+            watched.overdue(now)
+        except Exception:  # noqa: BLE001 - one failure must not stop the clock for all
+            self._log.failure("what is overdue could not be dealt with")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
@@ -198,10 +199,11 @@ class SocketOutput(Output):
 class TransportOutput(Output):
     """The way out of any transport: TLS, a proxy protocol wrapper, a test's."""
 
-    __slots__ = ()
+    __slots__ = ("_closed",)
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
+        self._closed = False
         transport.registerProducer(self, True)
 
     def flush(self) -> None:
@@ -238,7 +240,9 @@ class TransportOutput(Output):
 
     def close(self) -> None:
         """Nothing more will be written: let the transport go when it has sent its rest."""
-        self._transport.unregisterProducer()
+        if not self._closed:
+            self._closed = True
+            self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         """The transport has enough."""
@@ -260,5 +264,9 @@ def discard(parts: Iterable[Part]) -> None:
 
 def output_for(transport: Any, moved: Callable[[], None]) -> Output:
     """The way out that suits a transport."""
+    if isinstance(transport.getPeer(), (IPv4Address, IPv6Address)):
+        set_no_delay = getattr(transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)  # we gather ourselves; the kernel need not wait for more
     plain = isinstance(transport, Connection) and not transport.TLS
     return SocketOutput(transport, moved) if plain else TransportOutput(transport, moved)

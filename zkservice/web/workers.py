@@ -289,14 +289,17 @@ class Workers:
         ready = self._ready
         while ready:
             function, args = ready.popleft()
-            try:
-                function(*args)
-            except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
-                self._log.failure("a worker's result could not be delivered")
+            self._call(function, args)
         if self._after:
             after, self._after = self._after, {}
             for function in after:
-                function()
+                self._call(function, ())
+
+    def _call(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+        try:
+            function(*args)
+        except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
+            self._log.failure("a worker's result could not be delivered")
 
     def _ended(self, worker: Worker) -> None:
         self._workers.discard(worker)
