@@ -11,10 +11,14 @@ from zkservice.registry.decision import Found, Verdict, decide
 OURS, EARLIER, FOREIGN = 10, 9, 77
 
 
-def judge(*owners: int | None, first: bool = False, write: bool = False) -> Verdict:
+def judge(
+    *owners: int | None, replace: bool = False, partly: bool = False, write: bool = False
+) -> Verdict:
     """The verdict on znodes /0, /1, ... with these owners, all at data version 5."""
     found = [Found(f"/{n}", owner, 5) for n, owner in enumerate(owners)]
-    return decide(found, session=OURS, earlier={EARLIER}, first=first, write=write)
+    return decide(
+        found, session=OURS, earlier={EARLIER}, replace=replace, partly=partly, write=write
+    )
 
 
 class DecisionTests(SynchronousTestCase):
@@ -26,7 +30,7 @@ class DecisionTests(SynchronousTestCase):
 
     def test_ours_is_kept(self) -> None:
         """A znode of this session is as it is wanted."""
-        self.assertTrue(judge(OURS).done)
+        self.assertEqual(judge(OURS), Verdict())
 
     def test_ours_with_old_data_is_written(self) -> None:
         """A change of properties is written in place."""
@@ -34,12 +38,12 @@ class DecisionTests(SynchronousTestCase):
 
     def test_our_earlier_session_is_replaced(self) -> None:
         """What our own lost session left is replaced, whenever we find it."""
-        for first in (True, False):
-            self.assertEqual(judge(EARLIER, first=first).replace, (Found("/0", EARLIER, 5),))
+        for replace in (True, False):
+            self.assertEqual(judge(EARLIER, replace=replace).replace, (Found("/0", EARLIER, 5),))
 
     def test_a_dead_process_is_replaced_by_a_new_one(self) -> None:
         """A process that has just bound the address replaces what stands there."""
-        self.assertEqual(judge(FOREIGN, first=True).replace, (Found("/0", FOREIGN, 5),))
+        self.assertEqual(judge(FOREIGN, replace=True).replace, (Found("/0", FOREIGN, 5),))
 
     def test_a_process_that_took_over_is_left_alone(self) -> None:
         """Who comes back from an expiry does not fight the process that took its address."""
@@ -47,8 +51,13 @@ class DecisionTests(SynchronousTestCase):
 
     def test_a_persistent_znode_is_never_deleted(self) -> None:
         """A znode that no session owns is somebody's data."""
-        for first in (True, False):
-            self.assertEqual(judge(0, first=first).conflict, Found("/0", 0, 5))
+        for replace in (True, False):
+            self.assertEqual(judge(0, replace=replace).conflict, Found("/0", 0, 5))
+
+    def test_what_is_free_of_conflict(self) -> None:
+        """Once it was held, an address that is lost takes no other one along."""
+        verdict = judge(FOREIGN, None, partly=True)
+        self.assertEqual(verdict, Verdict(create=("/1",), conflict=Found("/0", FOREIGN, 5)))
 
     def test_several_are_changed_together(self) -> None:
         """Each of several addresses gets what it needs."""
@@ -65,14 +74,16 @@ class DecisionTests(SynchronousTestCase):
         st.lists(st.sampled_from([None, OURS, EARLIER, FOREIGN, 0]), min_size=1),
         st.booleans(),
         st.booleans(),
+        st.booleans(),
     )
     def test_nothing_changes_in_a_conflict(
-        self, owners: list[int | None], first: bool, write: bool
+        self, owners: list[int | None], replace: bool, partly: bool, write: bool
     ) -> None:
         """Several addresses are registered together or not at all; each is judged once."""
-        verdict = judge(*owners, first=first, write=write)
+        verdict = judge(*owners, replace=replace, partly=partly, write=write)
         changed = [*verdict.create, *(one.path for one in (*verdict.replace, *verdict.write))]
-        if verdict.conflict is not None:
+        if verdict.conflict is not None and not partly:
             self.assertEqual(changed, [])
+        self.assertEqual(bool(changed), verdict.changes)
         self.assertEqual(len(changed), len(set(changed)))
         self.assertNotIn(0, [one.owner for one in verdict.replace])

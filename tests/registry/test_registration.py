@@ -12,7 +12,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from zkservice.client import ZooKeeperClient
-from zkservice.errors import InvalidPathError, NoAuthError, UnregisteredError
+from zkservice.errors import (
+    ClientClosedError,
+    InvalidPathError,
+    NoAuthError,
+    UnregisteredError,
+)
 from zkservice.registry import (
     PAYLOADS,
     Change,
@@ -331,6 +336,56 @@ class RegistrationTests(TestCase):
         one, two = (self.server.server.keeper.tree.nodes[f"{PARENT}/{a}"] for a in ("a:1", "b:2"))
         self.assertEqual(one.czxid, two.czxid)
 
+    async def test_one_of_several_is_lost(self) -> None:
+        """Once they were held, an address that another process took keeps none of the rest."""
+        registration = await self.register("a:1", "b:2").when_registered()
+        self.server.refuse = True
+        self.server.expire(self.session())
+        await self.until(lambda: not self.owner(f"{PARENT}/a:1"))
+        await self.other.create(f"{PARENT}/a:1", b"theirs", ephemeral=True)
+        self.server.refuse = False
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        self.assertIn("a:1", registration.reason)
+        self.assertEqual(self.owner(f"{PARENT}/b:2"), self.session())
+
+    async def test_expiry_soon_after_a_conflict(self) -> None:
+        """A long timer that is left over does not hold up a new session."""
+        await self.other.ensure_path(NODE)
+        registration = self.register()
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        await self.other.delete(NODE)
+        await registration.when_registered()
+        first = self.session()
+        self.server.expire(first)
+        await self.until(lambda: self.owner() not in (0, first), 1.0)
+
+    async def test_an_address_that_is_not_certainly_ours(self) -> None:
+        """What another process holds there is not replaced, but waited for."""
+        await self.other.ensure_path(PARENT)
+        await self.other.create(NODE, b"theirs", ephemeral=True)
+        registration = self.register(replace=False)
+        await self.until(lambda: registration.state is RegistrationState.CONTESTED)
+        self.assertEqual(self.owner(), self.session(self.other))
+        await self.other.delete(NODE)
+        await registration.when_registered()
+
+    async def test_update_that_is_no_json(self) -> None:
+        """A value that cannot be stored fails its update, and leaves the rest as it was."""
+        registration = await self.register().when_registered()
+        with self.assertRaises(ValueError):
+            await registration.update(weight=float("nan"))
+        await registration.update(color="green")
+        data, _ = await self.other.get(NODE)
+        self.assertEqual(json.loads(data or b""), {"pid": os.getpid(), "color": "green"})
+
+    async def test_client_closed(self) -> None:
+        """Who waits when the client is closed is told."""
+        await self.other.ensure_path(NODE)
+        waiting = self.register().when_registered()
+        await self.client.close()
+        with self.assertRaises(ClientClosedError):
+            await waiting
+
     async def test_refused(self) -> None:
         """A parent that may not be given children: said to who waits, and tried again."""
         await self.other.ensure_path(PARENT)
@@ -362,14 +417,15 @@ class RegistrationTests(TestCase):
         seen = 0
         received = keeper.received
 
-        def count(connection: Any, frames: Any) -> None:
+        def count(connection: Any, frames: Any) -> bool:
             nonlocal seen
-            received(connection, frames)
+            answer = received(connection, frames)
             if connection.session is not None and connection.session.id == self.session():
                 seen += 1
                 if seen > requests:
                     keeper.received = received  # type: ignore[method-assign]
                     keeper.drop(self.session())
+            return answer
 
         keeper.received = count  # type: ignore[method-assign]
 

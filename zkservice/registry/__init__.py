@@ -5,7 +5,9 @@ from zkservice.registry.addresses import advertised_addresses, parse_address
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.events import RegisteringServer
 from zkservice.registry.payloads import PAYLOADS, Announcement, Payload
-from zkservice.registry.registration import Change, Registration, RegistrationState, register
+from zkservice.registry.registering import register
+from zkservice.registry.registration import Registration
+from zkservice.registry.states import Change, RegistrationState
 
 __all__ = [
     "PAYLOADS",

@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What to change, all at once.  In a conflict nothing is to be changed."""
+    """What to change, all at once, and what stands in the way."""
 
     create: tuple[str, ...] = ()
     replace: tuple[Found, ...] = ()
@@ -27,13 +27,19 @@ class Verdict(NamedTuple):
     conflict: Found | None = None
 
     @property
-    def done(self) -> bool:
-        """Everything is as it is wanted."""
-        return not (self.create or self.replace or self.write or self.conflict)
+    def changes(self) -> bool:
+        """Whether there is anything to change."""
+        return bool(self.create or self.replace or self.write)
 
 
 def decide(
-    found: Sequence[Found], *, session: int, earlier: Set[int], first: bool, write: bool
+    found: Sequence[Found],
+    *,
+    session: int,
+    earlier: Set[int],
+    replace: bool,
+    partly: bool,
+    write: bool,
 ) -> Verdict:
     """Judge the znodes at the wanted paths.
 
@@ -41,23 +47,28 @@ def decide(
         found: each wanted path with what is there.
         session: our session's id.
         earlier: ids of the sessions that this process had before.
-        first: this process has not held the registration yet.  It has just begun to
-            listen on the address, so whatever was registered there before it is of a
-            process that is gone, and is replaced.  Later on the owner may be a process
-            that took the address over while we were away: that one is left alone.
+        replace: this process has just begun to listen on the address, so whatever was
+            registered there before it is of a process that is gone, and is replaced.
+            Later on the owner may be a process that took the address over while we were
+            away: that one is left alone.
+        partly: of several addresses do what can be done.  If False, a conflict about one
+            leaves all as they are.
         write: the data of znodes that are ours is out of date.
     """
     create: list[str] = []
-    replace: list[Found] = []
+    remake: list[Found] = []
     rewrite: list[Found] = []
+    conflict: Found | None = None
     for one in found:
         if one.owner is None:
             create.append(one.path)
         elif one.owner == session:
             if write:
                 rewrite.append(one)
-        elif one.owner in earlier or (first and one.owner != 0):
-            replace.append(one)
+        elif one.owner in earlier or (replace and one.owner != 0):
+            remake.append(one)
         else:
-            return Verdict(conflict=one)
-    return Verdict(tuple(create), tuple(replace), tuple(rewrite))
+            conflict = conflict or one
+    if conflict is not None and not partly:
+        return Verdict(conflict=conflict)
+    return Verdict(tuple(create), tuple(remake), tuple(rewrite), conflict)

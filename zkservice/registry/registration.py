@@ -10,12 +10,10 @@ again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,44 +32,21 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
-from zkservice.registry.addresses import advertised_addresses, format_address, parse_address
 from zkservice.registry.decision import Found, Verdict, decide
-from zkservice.registry.events import Notify, RegisteringServer, default_notify
 from zkservice.registry.payloads import PROPERTIES, Announcement, Payload
+from zkservice.registry.states import (
+    CREATE_GAP,
+    CREATE_GAP_MAX,
+    JITTER,
+    RETRY,
+    RETRY_MAX,
+    Change,
+    RegistrationState,
+)
 from zkservice.wire.acl import ACL, READ_ACL_UNSAFE, Permission
 from zkservice.wire.paths import join, validate
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
-
-#: Seconds: after an expiry, that many processes do not register in the same moment.
-JITTER: Final = 0.05
-#: Seconds between two creations of the same znode: from the first, doubled each time
-#: it is deleted under us, up to the second; held for that long, it begins anew.
-CREATE_GAP: Final = 0.05
-CREATE_GAP_MAX: Final = 10.0
-#: Seconds between two attempts when ZooKeeper refuses, from and to.
-RETRY: Final = 0.1
-RETRY_MAX: Final = 30.0
-
-
-class RegistrationState(Enum):
-    """What a registration is at the moment."""
-
-    WAITING = "waiting for a ZooKeeper session"
-    WORKING = "being registered"
-    REGISTERED = "registered"
-    CONTESTED = "held by another process"
-    FAILING = "refused by ZooKeeper"
-    OUT = "taken out"
-    WITHDRAWN = "withdrawn"
-
-
-class Change(NamedTuple):
-    """A new state of a registration and, where there is one, its reason."""
-
-    state: RegistrationState
-    reason: str
-
 
 # The znodes changed between our look and our transaction: look again.
 _RACES: Final = (NodeExistsError, NoNodeError, BadVersionError)
@@ -97,6 +72,7 @@ class Registration:
         acl: Sequence[ACL] = READ_ACL_UNSAFE,
         *,
         payload: Payload = PROPERTIES,
+        replace: bool = True,
         clock: IReactorTime,
         random: Callable[[], float],
     ) -> None:
@@ -105,7 +81,7 @@ class Registration:
         self.properties: dict[str, Any] = dict(properties)
         self._payload = payload
         self._since = int(clock.seconds() * 1000)
-        self._data = self._contents()  # of each znode
+        self._data = self._contents(self.properties)  # of each znode
         self.paths = tuple(self._data)
         self.state = RegistrationState.WAITING
         self.reason = ""
@@ -119,6 +95,7 @@ class Registration:
         self._wanted, self._final = True, False
         self._why_out = ""
         self._first = True  # not held yet in this process
+        self._replace = replace  # what other processes left, until we have held it
         self._write = False  # what we hold has old data
         self._sessions: set[int] = set()  # under which we may have created znodes
         self._working = False  # a pass is under way
@@ -167,8 +144,12 @@ class Registration:
         They are set in place where the ACL allows writing, and replaced in one
         transaction where it does not.  Fires as `when_registered` does, once the change is stored.
         """
-        self.properties.update(properties)
-        self._data = self._contents()
+        whole = {**self.properties, **properties}
+        try:
+            self._data = self._contents(whole)
+        except ValueError:
+            return fail()
+        self.properties = whole
         self._write = True
         self._poke()
         return self.when_registered()
@@ -200,7 +181,7 @@ class Registration:
         self._wanted, self._final = False, True
         self._fail_waiting(Failure(UnregisteredError(self.path)))
         if not self._sessions or self._client.state in _OVER:
-            self._withdrawn(True)
+            self._withdrawn(self._client.state is not State.AUTH_FAILED)
         else:
             self._poke()
         return done
@@ -209,10 +190,10 @@ class Registration:
         """Hear each change of state once; ``cancel()`` of the answer ends it."""
         return self._listeners.add(callback)
 
-    def _contents(self) -> dict[str, bytes]:
+    def _contents(self, properties: Mapping[str, Any]) -> dict[str, bytes]:
         """The wanted znodes and what they are to hold."""
         all_of_it = [
-            Announcement(self.parent, address, self.properties, self._since)
+            Announcement(self.parent, address, properties, self._since)
             for address in self.addresses
         ]
         return {
@@ -234,6 +215,7 @@ class Registration:
             self._refused(AuthFailedError(self.path))
         elif state is State.CLOSED:
             self._stop_timer()
+            self._fail_waiting(Failure(ClientClosedError(self.path)))
             self._become(RegistrationState.WAITING)
         elif self.state is RegistrationState.REGISTERED and state in _OVER:
             self._become(RegistrationState.WAITING)
@@ -244,8 +226,15 @@ class Registration:
         self._poke()
 
     def _poke_in(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = self._clock.callLater(seconds, self._timer_rang)
+        """Make a pass then, or before; a session that is over makes none."""
+        if self._client.state in _OVER:
+            return
+        due = self._clock.seconds() + seconds
+        if self._timer is not None:
+            if self._timer.getTime() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, self._timer_rang)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -280,8 +269,8 @@ class Registration:
             self._again = False
             try:
                 await self._pass()
-            except _RACES:
-                self._race_lost()
+            except _RACES as error:
+                self._race_lost(error)
             except _GONE as error:
                 self._gone(error)
             except ZooKeeperError as error:
@@ -304,16 +293,22 @@ class Registration:
             await self._remove([one for one in found if one.owner in {session, *self._sessions}])
             return
         verdict = decide(
-            found, session=session, earlier=self._sessions, first=self._first, write=self._write
+            found,
+            session=session,
+            earlier=self._sessions,
+            replace=self._replace,
+            partly=not self._first,
+            write=self._write,
         )
-        if verdict.conflict is not None:
-            self._contested(verdict.conflict)
-        elif verdict.done:
-            self._held()
-        elif not self._too_soon(verdict, session):
+        if verdict.changes:
+            if self._too_soon(verdict, session):
+                return
             if self.state is not RegistrationState.REGISTERED:
                 self._become(RegistrationState.WORKING)
             await self._apply(verdict, session)
+        if verdict.conflict is not None:
+            self._contested(verdict.conflict)
+        else:
             self._held()
 
     async def _look(self) -> list[Found]:
@@ -349,6 +344,7 @@ class Registration:
         if not self._writable:
             replace, write = (*replace, *write), ()
         for one in replace:
+            self._say_whose(one)
             change.delete(one.path, one.version)
         for path in (*verdict.create, *(one.path for one in replace)):
             change.create(path, data[path], self._acl, ephemeral=True)
@@ -365,6 +361,14 @@ class Registration:
             self._write = False
         if verdict.create or verdict.replace:
             self._created = self._clock.seconds()
+
+    def _say_whose(self, one: Found) -> None:
+        if one.owner not in self._sessions:
+            self._log.warn(
+                "{path} was left by session {owner}: it is replaced",
+                path=one.path,
+                owner=_session_name(one.owner),
+            )
 
     async def _remove(self, ours: Iterable[Found]) -> None:
         """Delete the znodes that are ours; one that is gone already is what is wanted."""
@@ -397,7 +401,7 @@ class Registration:
 
     def _held(self) -> None:
         self._failures = 0
-        self._first = False
+        self._first = self._replace = False
         if not self._wanted:  # any more: the next pass removes them
             return
         self._become(RegistrationState.REGISTERED)
@@ -408,19 +412,21 @@ class Registration:
 
     def _contested(self, other: Found) -> None:
         """Somebody else's znode is there: wait for it to go; the watch will tell."""
-        whose = f"session 0x{other.owner:x}" if other.owner else "nobody: it is not ephemeral"
+        whose = "nobody: it is not ephemeral"
+        if other.owner:
+            whose = f"session {_session_name(other.owner)}, another process's"
         self._become(
             RegistrationState.CONTESTED,
             f"{other.path} is owned by {whose}; it is registered here when that znode goes",
         )
         self._poke_in(self._client.session_timeout)
 
-    def _race_lost(self) -> None:
-        self._failures += 1
-        if self._failures > 3:
-            self._retry_later()
-        else:
+    def _race_lost(self, error: ZooKeeperError) -> None:
+        if self._failures < 3:
+            self._failures += 1
             self._again = True
+        else:  # nobody is that quick: something is wrong
+            self._refused(error)
 
     def _gone(self, error: ZooKeeperError) -> None:
         if self._client.state is State.CONNECTED:
@@ -485,6 +491,11 @@ class Registration:
 _WORRYING: Final = (RegistrationState.CONTESTED, RegistrationState.FAILING)
 
 
+def _session_name(owner: int | None) -> str:
+    """As servers and their tools write it: unsigned, hexadecimal."""
+    return f"0x{(owner or 0) & 2**64 - 1:x}"
+
+
 def _already_gone(failure: Failure) -> None:
     failure.trap(NoNodeError)
 
@@ -496,59 +507,3 @@ async def _all(calls: Sequence[Deferred[Any]]) -> list[Any]:
     except FirstError as error:
         error.subFailure.raiseException()
         raise  # never reached
-
-
-def register(
-    client: ZooKeeperClient,
-    path: str,
-    address: str | tuple[str, int] | Sequence[str],
-    properties: Mapping[str, Any] | None = None,
-    acl: Sequence[ACL] = READ_ACL_UNSAFE,
-    *,
-    payload: Payload = PROPERTIES,
-    clock: IReactorTime | None = None,
-    random: Callable[[], float] | None = None,
-    notify: Notify | None = None,
-) -> Registration:
-    """Register an address under a znode until it is unregistered.
-
-    Args:
-        client: its session owns the znodes; it may still be connecting.
-        path: the znode under which to register; created, with its parents, if missing.
-        address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
-            IPv4 address of this machine; or several ``"host:port"`` as they are.
-        properties: stored as JSON; ``pid`` is added unless it is there.
-        acl: of the znodes; by default everybody may read and nobody may write.
-        payload: what the znodes are called and hold; see `zkservice.registry.payloads`.
-        notify: told a `RegisteringServer` event before anything is registered, so that
-            subscribers can add properties; by default zope.event's, where installed.
-
-    Raises:
-        AddressError, InvalidPathError: before anything happens.
-    """
-    whole = {"pid": os.getpid(), **(properties or {})}
-    name, addresses = _expand(address)
-    (notify or default_notify())(RegisteringServer(name, validate(path), whole))
-    if clock is None:
-        from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
-
-        clock = IReactorTime(reactor)
-    if random is None:
-        from random import random as system_random
-
-        random = system_random
-    return Registration(
-        client, path, addresses, whole, acl, payload=payload, clock=clock, random=random
-    )
-
-
-def _expand(address: str | tuple[str, int] | Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """An address as it was given, and all that is to be registered for it."""
-    if isinstance(address, str):
-        host, port = parse_address(address)
-    elif len(address) == 2 and isinstance(address[1], int):
-        host, port = str(address[0]), address[1]
-    else:
-        addresses = tuple(format_address(*parse_address(str(one))) for one in address)
-        return ", ".join(addresses), addresses
-    return format_address(host, port), advertised_addresses(host, port)

@@ -1,0 +1,84 @@
+"""Register an address: what a caller may say, and what is made of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from zkservice.client import ZooKeeperClient
+from zkservice.registry.addresses import advertised_addresses, format_address, parse_address
+from zkservice.registry.events import Notify, RegisteringServer, default_notify
+from zkservice.registry.payloads import PROPERTIES, Payload
+from zkservice.registry.registration import Registration
+from zkservice.wire.acl import ACL, READ_ACL_UNSAFE
+from zkservice.wire.paths import validate
+
+
+def register(
+    client: ZooKeeperClient,
+    path: str,
+    address: str | tuple[str, int] | Sequence[str],
+    properties: Mapping[str, Any] | None = None,
+    acl: Sequence[ACL] = READ_ACL_UNSAFE,
+    *,
+    payload: Payload = PROPERTIES,
+    replace: bool = True,
+    clock: IReactorTime | None = None,
+    random: Callable[[], float] | None = None,
+    notify: Notify | None = None,
+) -> Registration:
+    """Register an address under a znode until it is unregistered.
+
+    Args:
+        client: its session owns the znodes; it may still be connecting.
+        path: the znode under which to register; created, with its parents, if missing.
+        address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
+            IPv4 address of this machine; or several ``"host:port"`` as they are.
+        properties: stored as JSON; ``pid`` is added unless it is there.
+        acl: of the znodes; by default everybody may read and nobody may write.
+        payload: what the znodes are called and hold; see `zkservice.registry.payloads`.
+        replace: the address is certainly ours, because we listen on it: what another
+            process left there is replaced at once.  If False, it is waited for.
+        notify: told a `RegisteringServer` event before anything is registered, so that
+            subscribers can add properties; by default zope.event's, where installed.
+
+    Raises:
+        AddressError, InvalidPathError: before anything happens.
+    """
+    whole = {"pid": os.getpid(), **(properties or {})}
+    name, addresses = _expand(address)
+    (notify or default_notify())(RegisteringServer(name, validate(path), whole))
+    if clock is None:
+        from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
+
+        clock = IReactorTime(reactor)
+    if random is None:
+        from random import random as system_random
+
+        random = system_random
+    return Registration(
+        client,
+        path,
+        addresses,
+        whole,
+        acl,
+        payload=payload,
+        replace=replace,
+        clock=clock,
+        random=random,
+    )
+
+
+def _expand(address: str | tuple[str, int] | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """An address as it was given, and all that is to be registered for it."""
+    if isinstance(address, str):
+        host, port = parse_address(address)
+    elif len(address) == 2 and isinstance(address[1], int):
+        host, port = str(address[0]), address[1]
+    else:
+        addresses = tuple(format_address(*parse_address(str(one))) for one in address)
+        return ", ".join(addresses), addresses
+    return format_address(host, port), advertised_addresses(host, port)
