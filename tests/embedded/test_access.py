@@ -324,6 +324,12 @@ class SaslTests(AccessTestCase):
             self.assertEqual(self.error(GetSASLRequest(token)), -115)
             self.assertFalse(self.one.connected)
 
+    def test_other_service(self) -> None:
+        """A response that was made for another service is none for this one."""
+        client = SASLClient("elsewhere", "zookeeper", "DIGEST-MD5", username="u", password="pass")
+        token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
+        self.assertEqual(self.error(GetSASLRequest(token)), -115)
+
     def test_replay(self) -> None:
         """An answer to another challenge is none to this one."""
         client = SASLClient("zk-sasl-md5", "zookeeper", "DIGEST-MD5", username="u", password="pass")

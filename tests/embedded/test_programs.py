@@ -58,6 +58,14 @@ class ProcessTestCase(SynchronousTestCase):
         return client
 
 
+def require_zkcli() -> None:
+    """Skip the running test where there is no zkCli, unless it is required."""
+    if not os.path.exists(ZKCLI) or shutil.which("java") is None:
+        if os.environ.get(REQUIRE) == "1":
+            raise AssertionError(f"there is no {ZKCLI}")
+        raise SkipTest(f"there is no {ZKCLI}")
+
+
 class ZkembeddedTests(ProcessTestCase):
     """The program."""
 
@@ -208,10 +216,7 @@ quit
 
     def test_script(self) -> None:
         """Create, list, watch, authenticate, delete, quit: all is as with a real server."""
-        if not os.path.exists(ZKCLI) or shutil.which("java") is None:
-            if os.environ.get(REQUIRE) == "1":
-                self.fail(f"there is no {ZKCLI}")
-            raise SkipTest(f"there is no {ZKCLI}")
+        require_zkcli()
         self.start()
         said = subprocess.run(
             [ZKCLI, "-server", f"127.0.0.1:{self.port}"],
@@ -243,6 +248,34 @@ quit
             self.assertIn(line, said)
         self.assertEqual(len(re.findall("type:NodeDataChanged path:/a$", said, re.M)), 1)
         wait_for("the session is closed", lambda: self._sessions() == "0")
+
+    def test_start_again(self) -> None:
+        """Java's client is told that its session expired with the server, and gets a new one."""
+        require_zkcli()
+        first = self.start()
+        with open(os.path.join(self.folder, "said"), "w+b") as said:
+            where = f"127.0.0.1:{self.port}"
+            client = subprocess.Popen(
+                [ZKCLI, "-server", where], stdin=subprocess.PIPE, stdout=said, stderr=said
+            )
+            self.addCleanup(client.wait)
+            self.addCleanup(client.kill)
+            assert client.stdin is not None
+            self.addCleanup(client.stdin.close)
+
+            def say(line: str, answer: str) -> None:
+                """Type a line, if any, and wait for an answer."""
+                assert client.stdin is not None
+                client.stdin.write(line.encode())
+                client.stdin.flush()
+                wait_for(answer, lambda: answer in Path(said.name).read_text(), 30)
+
+            say("create /a\n", "Created /a")
+            first.end()
+            self.start()
+            say("", "state:Expired")
+            say(f"connect {where}\ncreate /b\nls /\n", "[b, zookeeper]")
+            say("quit\n", "state:Closed")
 
     def _sessions(self) -> str:
         report = four_letter_word(self.port, b"mntr").decode()

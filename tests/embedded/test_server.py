@@ -31,6 +31,7 @@ from zkservice.wire.records import (
     ConnectRequest,
     CreateContainerRequest,
     CreateRequest,
+    CreateTTLRequest,
     DeleteRequest,
     ExistsRequest,
     GetDataRequest,
@@ -123,6 +124,25 @@ class ReadOnlyTests(SynchronousTestCase):
         for one in (made, real):
             self.assertEqual((one.call(CloseSession()).err, one.connected), (0, False))
         self.assertEqual(self.server.statistics().sessions, 1)
+
+    def test_same_again(self) -> None:
+        """To switch it on when it is on changes nothing."""
+        reader = caller(self.server, read_only=True)
+        self.server.read_only = True
+        self.assertTrue(reader.connected)
+
+    def test_nothing_is_reaped(self) -> None:
+        """That would be a write; it is done afterwards."""
+        self.server.read_only = False
+        one = caller(self.server)
+        one.call(CreateTTLRequest("/t", b"", OPEN, 5, 1))
+        self.server.read_only = True
+        self.clock.rightNow += 1
+        self.server.reap()
+        self.assertIn("/t", self.server.keeper.tree.nodes)
+        self.server.read_only = False
+        self.server.reap()
+        self.assertNotIn("/t", self.server.keeper.tree.nodes)
 
     def test_isro(self) -> None:
         """The word for it."""

@@ -185,6 +185,19 @@ class StoreTests(StoreTestCase):
         self.server.start()
         self.assertIn("/last", self.server.keeper.tree.nodes)
 
+    def test_reports(self) -> None:
+        """Reports say where the data is and how large."""
+        one, _ = self.caller()
+        one.create("/a")
+        sizes = {}
+        for word in (b"conf", b"dirs"):
+            asker = Caller(self.server)
+            asker.send(word)
+            sizes[word] = asker.read().decode()
+        size = sum(file.stat().st_size for file in self.folder.iterdir())
+        self.assertIn(f"dataDir={self.folder}\ndataDirSize={size}\n", sizes[b"conf"])
+        self.assertEqual(sizes[b"dirs"], f"datadir_size: {size}\nlogdir_size: {size}\n")
+
 
 class OrderTests(StoreTestCase):
     """Nobody hears of what is not on the disk."""
@@ -250,12 +263,14 @@ class OrderTests(StoreTestCase):
         one, session = self.caller()
         store = self.server._store
         assert store is not None
-        store._database.execute("PRAGMA query_only = 1")
+        store._database.execute("PRAGMA max_page_count = 1")  # no page more than there are
         with capturedLogs() as logs:
-            one.send(one.request(CreateRequest("/a", b"", OPEN, 0)))
+            one.send(one.request(CreateRequest("/a", bytes(100_000), OPEN, 0)))
+        self.assertIn("disk is full", str(logs[0]["error"]))
         self.assertEqual([log["log_level"] for log in logs], [LogLevel.critical])
         self.assertEqual((one.read(), one.connected), (b"", False))
-        store._database.execute("PRAGMA query_only = 0")
+        self.assertFalse(store._database.in_transaction)
+        store._database.execute("PRAGMA max_page_count = 1000000")
         self.caller(session)
         self.caller()
         self.crash()

@@ -7,7 +7,7 @@ DigestAuthenticationProvider, IPAuthenticationProvider.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha1
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -41,9 +41,6 @@ class Identities:
         self._ids: dict[Id, None] = {Id("ip", address): None}
         self._address = address
         self._super_digest = super_digest
-
-    def __iter__(self) -> Iterator[Id]:
-        return iter(self._ids)
 
     @property
     def is_super(self) -> bool:
