@@ -48,6 +48,27 @@ class LoadTests(ClientTestCase):
         self.result(gatherResults(calls))
         self.assertEqual(order, list(range(CALLS)))
 
+    def test_replies_gather(self) -> None:
+        """While many replies are due that come one by one, they are read in portions."""
+        client = self.connected()
+        self.cable.portion = 200  # bytes, as a server that writes each reply by itself
+        calls = [client.exists("/") for _ in range(500)]
+        reads: list[int] = []
+        real = self.cable.client.protocol.dataReceived
+
+        def received(data: bytes) -> None:
+            reads.append(len(data))
+            self.assertFalse(self.cable.client.paused)
+            real(data)
+
+        self.cable.client.protocol.dataReceived = received
+        self.network.settle()
+        self.assertLess(len(reads), 10)
+        self.assertTrue(self.cable.client.paused)
+        self.network.advance(1)
+        self.result(gatherResults(calls))
+        self.assertFalse(self.cable.client.paused)
+
     def test_server_that_does_not_read(self) -> None:
         """What it does not read is not pushed into the transport, and is not lost with it."""
         client = self.connected()

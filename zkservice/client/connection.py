@@ -187,9 +187,13 @@ class Connection(Receiver):
     @override
     def turn_ended(self) -> None:
         self._flush()
-        if self._came < _MUCH and len(self.pending) > _MANY:
+        if self._came < _MUCH and len(self.pending) > _MANY and self._rest is None:
             self._protocol.rest()
-            self._rest = self._reactor.callLater(_REST, self._protocol.read_on)
+            self._rest = self._reactor.callLater(_REST, self._read_on)
+
+    def _read_on(self) -> None:
+        self._rest = None
+        self._protocol.read_on()
 
     @override
     def frame_received(self, payload: bytes) -> None:
@@ -317,8 +321,9 @@ class Connection(Receiver):
     def connection_lost(self, reason: Failure) -> None:
         self._gone = True
         self._stop_beat()
-        if self._rest is not None and self._rest.active():
+        if self._rest is not None:
             self._rest.cancel()
+            self._rest = None
         self.lost(reason)
         self.fail_pending(ConnectionLossError)
         self.ended.callback(None)
