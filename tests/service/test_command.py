@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import signal
+import struct
 import sys
+import termios
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import skipIf
 
@@ -22,12 +27,16 @@ from typing_extensions import override
 
 from tests.treesync.base import ServerTestCase
 from tests.treesync.test_reading import wide
+from zkservice import errors
 from zkservice.service import command_scripts
 from zkservice.service.command import make_parser, run_command
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.command_terminal import Terminal
 from zkservice.tree import format_tree, parse_tree
 from zkservice.treesync import read_tree
+
+#: Where the package is, for other processes.
+ROOT = str(Path(errors.__file__).parent.parent)
 
 TREE = "/a : t\n  x = 1\n  /b\n    /c\n/d\n  l -> /a/b\n"
 
@@ -494,7 +503,7 @@ class ProcessTests(ServerTestCase):
         """Run a program of ``pyproject.toml`` by what stands behind its name there."""
         module, _, function = program.partition(":")
         code = f"import sys; from {module} import {function}; sys.exit({function}())"
-        environ = {**os.environ, "PYTHONPATH": os.getcwd() + "/.."}
+        environ = {**os.environ, "PYTHONPATH": ROOT}
         out, err, exit_code = await getProcessOutputAndValue(
             sys.executable, ["-c", code, *words], environ, stdinBytes=stdin
         )
@@ -523,9 +532,9 @@ class ProcessTests(ServerTestCase):
     async def test_interrupted(self) -> None:
         """Ctrl-C while the server does not answer ends the program, with its exit code."""
         self.zookeeper.pause()
-        hosts = self.zookeeper.connection_string
-        running = self.spawn("export", hosts)
-        await deferLater(reactor, 1.0)
+        others = self.zookeeper.statistics().connections
+        running = self.spawn("export", self.zookeeper.connection_string)
+        await self.until(lambda: self.zookeeper.statistics().connections > others)
         os.kill(running.pid, signal.SIGINT)
         code = await running.ended
         self.zookeeper.resume()
@@ -534,19 +543,36 @@ class ProcessTests(ServerTestCase):
     async def test_interrupted_while_reading(self) -> None:
         """Ctrl-C while standard input is read ends the program, too."""
         running = self.spawn("validate")
-        await deferLater(reactor, 1.0)
+        os.write(self.typed, b"# a tree\n")
+        await self.until(lambda: unread(self.stdin) == 0)
         os.kill(running.pid, signal.SIGINT)
         self.assertEqual((await running.ended, running.err), (130, b"stopped\n"))
 
     def spawn(self, *words: str) -> Running:
         """Start ``zkservice``; its standard input stays open."""
-        return Running(["-m", "zkservice.service.command", *words])
+        self.stdin, self.typed = os.pipe()
+        self.addCleanup(os.close, self.stdin)
+        self.addCleanup(os.close, self.typed)
+        return Running(self.stdin, ["-m", "zkservice.service.command", *words])
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition, ten seconds at most."""
+        for _ in range(1000):
+            if condition():
+                return
+            await deferLater(reactor, 0.01)
+        self.fail("it did not happen")
+
+
+def unread(pipe: int) -> int:
+    """Bytes in a pipe that nobody has read yet."""
+    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
 
 
 class Running:
     """A process, watched by the reactor."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, stdin: int, words: list[str]) -> None:
         from twisted.internet.protocol import ProcessProtocol
 
         self.err = b""
@@ -562,8 +588,11 @@ class Running:
             def processEnded(self, reason: Any) -> None:
                 outer.ended.callback(reason.value.exitCode)
 
-        environ = {**os.environ, "PYTHONPATH": os.getcwd() + "/.."}
         process: Any = reactor.spawnProcess(
-            Watch(), sys.executable, [sys.executable, *words], environ
+            Watch(),
+            sys.executable,
+            [sys.executable, *words],
+            {**os.environ, "PYTHONPATH": ROOT},
+            childFDs={0: stdin, 1: "r", 2: "r"},
         )
         self.pid: int = process.pid

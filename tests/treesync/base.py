@@ -68,6 +68,8 @@ class Intercepted:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        if not callable(method):
+            return method
         return lambda *args, **kwargs: self._seen(name, lambda: method(*args, **kwargs), *args)
 
 

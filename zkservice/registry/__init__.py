@@ -4,6 +4,7 @@ from zkservice.errors import AddressError
 from zkservice.registry.addresses import advertised_addresses, parse_address
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.events import RegisteringServer
+from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.payloads import PAYLOADS, Announcement, Payload
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
@@ -14,14 +15,18 @@ __all__ = [
     "AddressError",
     "Announcement",
     "Change",
+    "Children",
     "Found",
     "Payload",
+    "Properties",
     "RegisteringServer",
     "Registration",
     "RegistrationState",
     "Verdict",
     "advertised_addresses",
     "decide",
+    "live_children",
+    "live_properties",
     "parse_address",
     "register",
 ]

@@ -228,13 +228,17 @@ class Follower(Generic[T]):
             except ZooKeeperError as error:
                 self._refused(error, waiting)
                 break
+            except BaseException:
+                self._waiting[:0] = waiting  # who calls us tells them
+                raise
             if not complete:
                 self._again = True
                 self._waiting[:0] = waiting
             else:
                 self._failures = 0
                 for current in waiting:
-                    current.callback(None)
+                    if not current.called:  # else it was cancelled during the pass
+                        current.callback(None)
             if self._again and passes >= MOST_PASSES:
                 self._retry_later()
                 break
@@ -292,7 +296,8 @@ class Follower(Generic[T]):
     def _fail(self, error: BaseException) -> None:
         waiting, self._waiting = self._waiting, []
         for current in waiting:
-            current.errback(Failure(error))
+            if not current.called:
+                current.errback(Failure(error))
 
 
 def depends_on(way: Resolution) -> Iterator[str]:

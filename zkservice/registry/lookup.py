@@ -57,7 +57,7 @@ async def together(asked: Iterable[Deferred[T]]) -> list[T]:
     try:
         return await gatherResults(list(asked), consumeErrors=True)
     except FirstError as error:
-        raise error.subFailure.value from None
+        raise error.subFailure.value or error from None
 
 
 def _read_properties(client: ZooKeeperClient, path: str) -> Deferred[Properties | None]:

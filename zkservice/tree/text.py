@@ -30,9 +30,6 @@ def format_tree(root: Node) -> str:
     Args:
         root: has no name and no line of its own; a line ``/`` holds its properties,
             if there are any.
-
-    Raises:
-        RecursionError: a value is nested more deeply than trees can hold.
     """
     return "\n".join(format_lines(root)) + "\n"
 
