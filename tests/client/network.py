@@ -190,6 +190,9 @@ class Cable:
         self.server_may_send: int | None = None
         self.swallow_after: int | None = None  # bytes to the client until all vanish
         self.half_open_after: int | None = None  # bytes to the client until it is cut off
+        #: Bytes to the client, and what is called when they have come.
+        self.moment: tuple[int, Callable[[], object]] | None = None
+        self.holding = False  # nothing is carried for the time being
 
     def connect(self) -> None:
         """Tell both ends."""
@@ -211,7 +214,7 @@ class Cable:
     def _carry(self, end: End, budget: int | None) -> bool:
         other = end.other
         assert other is not None
-        if not end.outgoing or other.paused:
+        if not end.outgoing or other.paused or self.holding:
             return False
         data = bytes(end.outgoing[: self.portion])
         del end.outgoing[: len(data)]
@@ -222,6 +225,9 @@ class Cable:
         other.received += data
         if not self._swallowed(other) and data and not other.closing:
             other.protocol.dataReceived(data)
+        if self.moment is not None and len(self.client.received) >= self.moment[0]:
+            (_, act), self.moment = self.moment, None
+            act()
         if cut:
             self.cut()
         return True

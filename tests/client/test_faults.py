@@ -105,6 +105,11 @@ class Session:
         self.note(self.client.exists("/"))
         self.note(self.client.close())
         network.advance(3)
+        self.check()
+
+    def check(self) -> None:
+        """Each Deferred has fired once, and nothing is left."""
+        test, network = self._test, self.network
         for number, outcome in self.outcomes.items():
             test.assertEqual(len(outcome), 1, f"Deferred {number}")
             value = getattr(outcome[0], "value", None)
@@ -177,6 +182,52 @@ class EveryByteTests(SynchronousTestCase):
         session.run()
         session.end()
         self.assertNotIn(State.SUSPENDED, session.states)
+
+    def test_closed(self) -> None:
+        """The client is closed after each byte; at every third the server hangs up as well."""
+        for size in range(1, self.sent()[1] + 1):
+            self.closed_session(size)
+
+    def closed_session(self, size: int) -> None:
+        """Close the client after so many bytes."""
+        closed: list[Any] = []
+
+        def break_it(cable: Cable) -> None:
+            cable.portion = 1
+            cable.moment = size, lambda: close(cable)
+
+        def close(cable: Cable) -> None:
+            session.client.close().addBoth(closed.append)
+            if size % 3 == 0:
+                cable.cut()
+
+        session = Session(self, break_it)
+        session.run()
+        session.network.advance(3)
+        self.assertEqual(closed, [None])
+        session.check()
+
+    def test_delayed(self) -> None:
+        """From a byte on nothing comes for a while, shorter or longer than patience lasts."""
+        total = self.sent()[1]
+        for number, size in enumerate(range(1, total + 1, 7)):
+            delay = (1.0, TIMEOUT * 0.5, TIMEOUT * 0.9, TIMEOUT * 1.5)[number % 4]
+            self.delayed_session(size, delay)
+
+    def delayed_session(self, size: int, delay: float) -> None:
+        """Hold everything up for some seconds after so many bytes."""
+
+        def break_it(cable: Cable) -> None:
+            cable.portion = 1
+            cable.moment = size, lambda: hold(cable)
+
+        def hold(cable: Cable) -> None:
+            cable.holding = True
+            session.network.callLater(delay, setattr, cable, "holding", False)
+
+        session = Session(self, break_it)
+        session.run()
+        session.end()
 
     def broken_session(self, break_it: Callable[[Cable], None]) -> None:
         """Run the script over a connection that breaks."""
