@@ -537,6 +537,29 @@ class UnregisteredError(ZooKeeperError):
     summary = "the registration was withdrawn"
 
 
+# -- Recipes -------------------------------------------------------------------
+
+
+class LockTimeoutError(ZooKeeperError):
+    """Others held the lock for longer than we were to wait."""
+
+    summary = "it was not our turn in time"
+
+
+class LeaseLostError(ZooKeeperError):
+    """What was held is not ours any more: its session has expired, or its node was deleted."""
+
+    summary = "it is not held any more"
+
+
+class InconsistentLeasesError(ZooKeeperError, ValueError):
+    """Others use the semaphore with another number of leases."""
+
+    def __init__(self, path: str, wanted: int, found: int) -> None:
+        super().__init__(path, f"a semaphore of {found} leases, not of {wanted}")
+        self.wanted, self.found = wanted, found
+
+
 # -- The service ---------------------------------------------------------------
 
 
@@ -549,6 +572,14 @@ class DataDirectoryError(ConfigurationError):
 
     def __init__(self, folder: object, reason: str) -> None:
         super().__init__(f"cannot use the data directory {folder}: {reason}")
+
+
+class StartError(SystemExit, Exception):
+    """The process cannot start; the message is the one line that a user sees.
+
+    It ends the interpreter with exit code 1 and without a traceback.  Since it is an
+    ordinary exception as well, a daemon that twistd starts tells its parent.
+    """
 
 
 class ApplicationLoadError(ConfigurationError):

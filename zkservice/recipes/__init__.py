@@ -1,0 +1,28 @@
+"""What programs build on ZooKeeper, handed a client: locks, elections, queues, counters."""
+
+from __future__ import annotations
+
+from zkservice.recipes.change import Counter, retry_change
+from zkservice.recipes.election import Election
+from zkservice.recipes.lease import Lease
+from zkservice.recipes.lock import Lock
+from zkservice.recipes.needs import Client
+from zkservice.recipes.queue import Queue
+from zkservice.recipes.read_write import ReadWriteLock
+from zkservice.recipes.reliable import QueueItem, ReliableQueue, SerializedQueue
+from zkservice.recipes.semaphore import Semaphore
+
+__all__ = [
+    "Client",
+    "Counter",
+    "Election",
+    "Lease",
+    "Lock",
+    "Queue",
+    "QueueItem",
+    "ReadWriteLock",
+    "ReliableQueue",
+    "Semaphore",
+    "SerializedQueue",
+    "retry_change",
+]

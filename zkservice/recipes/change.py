@@ -1,0 +1,199 @@
+"""Change a node's data by a function of them, whatever others do meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import isawaitable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from zkservice.errors import (
+    BadVersionError,
+    ConnectionLossError,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+)
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import Patient
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import validate
+from zkservice.wire.records import Stat
+
+#: Makes new data of the old ones and their Stat, both None if there is no node yet.
+Change = Callable[["bytes | None", "Stat | None"], "bytes | Awaitable[bytes]"]
+
+_RACES = (NodeExistsError, NoNodeError, BadVersionError)
+
+
+def retry_change(
+    client: Client,
+    path: str,
+    change: Change,
+    *,
+    acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+    reactor: Any = None,
+) -> Deferred[bytes]:
+    """Change a node's data, and try again if somebody else was faster.
+
+    Args:
+        client: connected, or going to be.
+        path: the node; it and its parents are made when they are missing.
+        change: called with the data and the Stat, or None and None if there is no node;
+            answers the new data, or an awaitable of them.  Called again after each race
+            that was lost; what it raises is the outcome.
+        acl: of what is made.
+        reactor: tells the time; the installed one if None.
+
+    Returns:
+        Fires with the new data.  Nothing is written if they are the old ones.
+        Cancelling it stops the trying; what was sent may be carried out.
+
+    Fails with:
+        ConnectionLossError: the connection broke during the write, and others have
+            written since: whether it was carried out cannot be found out.
+    """
+    writer = _Writer(client, path, acl, reactor, exact=False)
+    return Deferred.fromCoroutine(writer.change(change))
+
+
+class Counter:
+    """A number in a node, as text; kazoo's ``Counter`` on the path counts the same."""
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        default: int = 0,
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make it; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the node; made at the first change, with its parents.
+            default: what it counts from where there is no node, or one without data.
+            acl: of what is made.
+            reactor: tells the time; the installed one if None.
+        """
+        self.path = validate(path)
+        self.default = default
+        self._patient = Patient(client, reactor)
+        self._writer = _Writer(client, path, acl, reactor, exact=True)
+
+    def value(self) -> Deferred[int]:
+        """What it is now.
+
+        Fails with:
+            ValueError: the node's data are no number.
+        """
+        return Deferred.fromCoroutine(self._value())
+
+    def add(self, amount: int = 1) -> Deferred[int]:
+        """Count up, or down if the amount is negative; fires with the new number.
+
+        Fails with:
+            ValueError: the node's data are no number.
+            ConnectionLossError: the connection broke during the write, and whether it was
+                carried out cannot be found out.  It is never carried out twice.
+        """
+
+        def change(data: bytes | None, _: Stat | None) -> bytes:
+            return b"%d" % (self._number(data) + amount)
+
+        return Deferred.fromCoroutine(self._writer.change(change)).addCallback(int)
+
+    async def _value(self) -> int:
+        client = self._patient.client
+        try:
+            data, _ = await self._patient.outlast(lambda: client.get(self.path))
+        except NoNodeError:
+            return self.default
+        return self._number(data)
+
+    def _number(self, data: bytes | None) -> int:
+        return int(data) if data else self.default
+
+
+class _Writer:
+    """Writes what was made of a node's data, if they are still the same."""
+
+    def __init__(
+        self, client: Client, path: str, acl: Iterable[ACL], reactor: Any, *, exact: bool
+    ) -> None:
+        self._path = validate(path)
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+        self._exact = exact  # the same change by somebody else does not count as ours
+
+    async def change(self, change: Change) -> bytes:
+        while True:
+            content, stat = await self._patient.outlast(self._read)
+            made = change(content, stat)
+            new = await made if isawaitable(made) else made
+            if new == content or await self._write(new, -1 if stat is None else stat.version):
+                return new
+
+    async def _read(self) -> tuple[bytes | None, Stat | None]:
+        try:
+            return await self._patient.client.get(self._path)
+        except NoNodeError:
+            return None, None
+
+    async def _write(self, new: bytes, version: int) -> bool:
+        """Write once; False if the node has changed since it had this version (-1: was none)."""
+        lost: ConnectionLossError | None = None
+        while True:
+            try:
+                await self._patient.repeat(lambda: self._send(new, version))
+            except _Doubt as doubt:
+                lost = doubt.error
+            except SessionExpiredError:  # these nodes have nothing to do with it
+                await self._patient.next_session()
+            except _RACES:
+                return lost is not None and await self._was_it_we(new, version, lost)
+            else:
+                return True
+
+    async def _send(self, new: bytes, version: int) -> None:
+        client, path = self._patient.client, self._path
+        try:
+            if version < 0:
+                await self._patient.in_parent(
+                    path, self._acl, lambda: client.create(path, new, self._acl)
+                )
+            else:
+                await client.set(path, new, version)
+        except ConnectionLossError as error:
+            if error.maybe_applied:
+                raise _Doubt(error) from None
+            raise
+
+    async def _was_it_we(self, new: bytes, version: int, lost: ConnectionLossError) -> bool:
+        """After a write that was perhaps carried out: whether it was.
+
+        If it was not, sending it again would have worked, but for a change by others.
+
+        Raises:
+            ConnectionLossError: that cannot be told.
+        """
+        found, stat = await self._patient.outlast(self._read)
+        if stat is None:
+            return False  # deleted since: all is to be done again in any case
+        first = stat.version == version + 1
+        if first and found != new:
+            return False
+        if first and not self._exact:
+            return True
+        raise lost
+
+
+class _Doubt(Exception):  # noqa: N818, no error of anybody's
+    """A write was perhaps carried out."""
+
+    def __init__(self, error: ConnectionLossError) -> None:
+        super().__init__(error)
+        self.error = error

@@ -1,0 +1,42 @@
+"""Choose one among several to lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from zkservice.recipes.lease import Lease
+from zkservice.recipes.lock import Lock
+from zkservice.recipes.needs import Client
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+
+
+class Election:
+    """Candidates line up, and the first one leads; kazoo's ``Election`` on the path takes part."""
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        identifier: str = "",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make it; arguments as for `zkservice.recipes.Lock`."""
+        self.path = path
+        self._lock = Lock(client, path, identifier, acl=acl, reactor=reactor)
+
+    def lead(self, timeout: float | None = None) -> Deferred[Lease]:
+        """Stand as a candidate, and wait until we are elected.
+
+        Leadership ends when the lease is released or `Lease.lost` fires; then call this
+        again to stand again.  Arguments, cancellation and errors are `Lock.acquire`'s.
+        """
+        return self._lock.acquire(timeout)
+
+    def contenders(self) -> Deferred[list[str]]:
+        """The identifiers of all candidates, the leader's first."""
+        return self._lock.contenders()

@@ -1,0 +1,173 @@
+"""Something that is held until it is released, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import Self
+
+from zkservice.errors import LeaseLostError, ZooKeeperError
+from zkservice.recipes.patience import OVER, Patient, forget
+from zkservice.wire.records import Stat
+from zkservice.wire.session import State
+from zkservice.wire.watches import WatchEvent
+
+
+class Lease:
+    """A lock, a leadership or a share of a semaphore that is held.
+
+    Use it as an asynchronous context manager, or `release` it.
+
+    While the connection is broken nobody knows whether the server has ended the session:
+    then `held` is still True and `certain` is not.  What must never be done by two at a
+    time carries the `token` along, and the one who does it refuses a token that is lower
+    than one he has seen.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, patient: Patient, path: str, token: int, watch: Deferred[WatchEvent]
+    ) -> None:
+        self.path = path  #: of the ephemeral node that stands for it
+        self.token = token  #: the node's czxid: higher than that of every lease before
+        self._patient = patient
+        self._reason: Exception | None = None  # why it is lost
+        self._asking: list[Deferred[Exception]] = []  # who waits for its loss
+        self._released = False
+        self._outcome: Failure | None = None  # of the release
+        self._deleting = False
+        self._leaving: list[Deferred[None]] = []  # who waits for the release
+        self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
+        self._guard.addErrback(self._log_bug)
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else "held" if self._reason is None else "lost"
+        return f"<Lease {self.path} token {self.token:#x} {state}>"
+
+    @property
+    def held(self) -> bool:
+        """Whether it is neither lost nor released, as far as is known here."""
+        return self._reason is None and not self._released
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is held and there is a connection to a server that says so."""
+        return self.held and self._patient.client.state is State.CONNECTED
+
+    @property
+    def lost(self) -> Deferred[Exception]:
+        """A new Deferred that fires when it is lost, with the reason.
+
+        The reason is a `SessionExpiredError` or another end of the session, or a
+        `LeaseLostError` when the node was deleted.  It does not fire any more once the
+        lease is released.  It can be cancelled.
+        """
+        if self._reason is not None:
+            return succeed(self._reason)
+        lost: Deferred[Exception] = Deferred(self._asking.remove)
+        self._asking.append(lost)
+        return lost
+
+    def release(self) -> Deferred[None]:
+        """Give it back; twice is fine, and so is one that is lost.
+
+        Returns:
+            Fires when the node is gone; waits for a connection, if there is none.
+            Cancelling it stops the waiting, not the release.
+
+        Fails with:
+            NoAuthError: the node may not be deleted; it goes when the session ends.
+        """
+        return self.release_by(lambda: self._patient.delete(self.path))
+
+    def release_by(self, delete: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        """As `release`, by something that deletes the node along with others."""
+        if not self._released:
+            self._released = True
+            self._guard.cancel()
+            self._asking.clear()
+            if self._reason is None:
+                self._deleting = True
+                Deferred.fromCoroutine(delete()).addBoth(self._gone)
+        if not self._deleting:
+            return succeed(None) if self._outcome is None else fail(self._outcome)
+        done: Deferred[None] = Deferred(self._leaving.remove)
+        self._leaving.append(done)
+        return done
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release it.
+
+        Raises:
+            LeaseLostError: it was lost before the block had come to its end.
+        """
+        reason = self._reason
+        await self.release()
+        if reason is not None and error is None:
+            raise LeaseLostError(self.path) from reason
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _watch_over(self, watch: Deferred[WatchEvent]) -> None:
+        try:
+            while True:
+                await watch
+                watch = await self._look()
+        except CancelledError:
+            return  # released
+        except ZooKeeperError as error:
+            self._lose(error)
+
+    async def _look(self) -> Deferred[WatchEvent]:
+        client = self._patient.client
+        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(self.path))
+        if stat is None or stat.czxid != self.token:
+            forget(watch)
+            raise LeaseLostError(self.path)
+        return watch
+
+    def _lose(self, reason: Exception) -> None:
+        self._reason = reason
+        self._log.warn("lost {path}: {reason}", path=self.path, reason=reason)
+        asking, self._asking = self._asking, []
+        for lost in asking:
+            lost.callback(reason)
+
+    def _gone(self, result: object) -> None:
+        self._deleting = False
+        if isinstance(result, Failure) and not result.check(*OVER):
+            self._outcome = result
+        leaving, self._leaving = self._leaving, []
+        for done in leaving:
+            done.callback(None) if self._outcome is None else done.errback(self._outcome)
+
+    def _log_bug(self, failure: Failure) -> None:
+        self._log.failure("watching over {path} failed", failure, path=self.path)
+        self._lose(LeaseLostError(self.path, str(failure.value)))
+
+
+async def hold(patient: Patient, path: str) -> Lease | None:
+    """A lease on a node of this session; None if the node is not there, or not ours."""
+    client = patient.client
+    found: tuple[Stat | None, Deferred[WatchEvent]]
+    found = await patient.and_watch(lambda: client.exists_and_watch(path))
+    stat, watch = found
+    identity = client.client_id
+    if stat is None or identity is None or stat.ephemeral_owner != identity[0]:
+        forget(watch)
+        return None
+    return Lease(patient, path, stat.czxid, watch)

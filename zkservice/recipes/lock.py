@@ -1,0 +1,174 @@
+"""A lock that one at a time can hold, in the order in which it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+
+from zkservice.errors import LockTimeoutError, NoNodeError, SessionExpiredError
+from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.needs import Client
+from zkservice.recipes.order import Turn, in_order, predecessor
+from zkservice.recipes.patience import Patient, forget
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import join, parent, validate
+
+#: What kazoo calls the nodes of its locks.
+LOCK: Final = "__lock__"
+
+
+class Lock:
+    """An exclusive lock, fair and not re-entrant; kazoo's ``Lock`` on the path excludes it.
+
+    Each `acquire` is a contender of its own, so one object serves any number of them.  A
+    contender is an ephemeral sequence node below the path, and waits for the one before
+    it only.  It waits through lost connections, expired sessions (at the end of the queue
+    again, its node went with the session), and the deletion of the path.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        identifier: str = "",
+        *,
+        names: Iterable[str] = (LOCK,),
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make a lock; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the parent of the contenders' nodes; made when it is missing.
+            identifier: stored in the nodes, for `contenders`.
+            names: the first is what nodes are called, and nodes called so by others are
+                contenders too: ``("__lock__", "lock-")`` respects locks of Curator,
+                go-zookeeper and txzookeeper, ``("lock-",)`` is respected by them.
+            acl: of the nodes, and of the path if it has to be made.
+            reactor: tells the time; the installed one if None.
+
+        Raises:
+            InvalidPathError: the path is none.
+        """
+        name, *_ = known = tuple(names)
+        self.path = validate(path)
+        self.identifier = identifier
+        self._turn = Turn(name, tuple(known))
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path} {self._turn.name}>"
+
+    def acquire(self, timeout: float | None = None) -> Deferred[Lease]:
+        """Wait for our turn.
+
+        Args:
+            timeout: seconds to wait; None is for ever.
+
+        Returns:
+            Fires with a `Lease`.  Cancelling it takes us out of the queue, even if the
+            connection is gone at the moment.
+
+        Fails with:
+            LockTimeoutError: it was not our turn in time; we are out of the queue.
+            SessionExpiredError: and the client begins no other session.
+            ClientClosedError: the client was closed.
+            NoAuthError: nodes may not be created there.
+        """
+        acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
+        if timeout is not None:
+
+            def too_late(_: object, seconds: float) -> None:
+                raise LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
+
+            acquired.addTimeout(timeout, self._patient.reactor, onTimeoutCancel=too_late)
+        return acquired
+
+    def try_acquire(self) -> Deferred[Lease | None]:
+        """As `acquire`, but fires with None if others are before us."""
+        return Deferred.fromCoroutine(self._acquire(wait=False))
+
+    def contenders(self) -> Deferred[list[str]]:
+        """The identifiers of those who hold it or wait for it, the holder first.
+
+        One that gave none is an empty string.
+        """
+        return Deferred.fromCoroutine(self._contenders())
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _acquire(self, *, wait: bool) -> Lease | None:
+        while True:
+            try:
+                return await self._contend(wait)
+            except SessionExpiredError:  # and the node is gone with it
+                await self._patient.next_session()
+
+    async def _contend(self, wait: bool) -> Lease | None:
+        """Enter the queue and wait; leave it again unless that ends with a lease."""
+        mark = uuid4().hex
+        lease = None
+        try:
+            while True:
+                path = await self._enter(mark)
+                if not await self._wait_for_turn(path, wait):
+                    return None
+                lease = await hold(self._patient, path)
+                if lease is not None:
+                    return lease
+        finally:
+            if lease is None:
+                self._patient.clean_up(self.path, self._patient.delete_marked(self.path, mark))
+
+    async def _enter(self, mark: str) -> str:
+        path = join(self.path, mark + self._turn.name)
+        data = self.identifier.encode()
+        return await self._patient.create(path, mark, data, self._acl, ephemeral=True)
+
+    async def _wait_for_turn(self, path: str, wait: bool) -> bool:
+        """Whether it is our turn, or our node is gone; False if it is not and we do not wait."""
+        client, mine = self._patient.client, path.rpartition("/")[2]
+        while True:
+            children = await self._patient.repeat(lambda: self._children(client))
+            before = predecessor(mine, children, self._turn) if mine in children else None
+            if before is None:
+                return True
+            if not wait:
+                return False
+            await self._wait_for(join(parent(path), before))
+
+    async def _wait_for(self, path: str) -> None:
+        """Until a node is gone; now and then earlier."""
+        client = self._patient.client
+        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(path))
+        if stat is None:
+            forget(watch)
+        else:
+            await watch
+
+    async def _children(self, client: Client) -> list[str]:
+        try:
+            return await client.get_children(self.path)
+        except NoNodeError:
+            return []
+
+    async def _contenders(self) -> list[str]:
+        client = self._patient.client
+        children = await self._patient.repeat(lambda: self._children(client))
+        found = [
+            await self._identifier(join(self.path, child))
+            for child in in_order(children, self._turn.names)
+        ]
+        return [identifier for identifier in found if identifier is not None]
+
+    async def _identifier(self, path: str) -> str | None:
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None  # left meanwhile
+        return data.decode(errors="replace")

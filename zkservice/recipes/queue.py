@@ -1,0 +1,223 @@
+"""A queue: what is put in by some is taken out by others, each item once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.python.failure import Failure
+
+from zkservice.errors import (
+    ConnectionLossError,
+    NoNodeError,
+    SessionExpiredError,
+    ZooKeeperError,
+)
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import Patient, forget
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import join, validate
+
+#: What the names of items begin with, as in txzookeeper and kazoo.
+PREFIX: Final = "entry-"
+#: What is appended to an item's name for the node of who works on it, as in txzookeeper.
+RESERVED: Final = "-processing"
+
+T = TypeVar("T")
+
+
+class BaseQueue(Generic[T]):
+    """What the queues have in common: items that are put in, counted and waited for."""
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        ephemeral: bool = False,
+        reactor: Any = None,
+    ) -> None:
+        """Make a queue; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the parent of the items' nodes; made when it is missing.
+            acl: of the items, and of the path if it has to be made.
+            ephemeral: items that are put in here go when our session ends.
+            reactor: tells the time; the installed one if None.
+
+        Raises:
+            InvalidPathError: the path is none.
+        """
+        self.path = validate(path)
+        self.ephemeral = ephemeral
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+        self._one_at_a_time = DeferredLock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+    def put(self, item: bytes, priority: int = 100) -> Deferred[str]:
+        """Add an item; fires with its path.
+
+        Args:
+            item: bytes.
+            priority: 0 to 999; lower ones are taken out first, equal ones in their order.
+
+        Fails with:
+            ConnectionLossError: the item is perhaps in the queue.  A connection that
+                breaks before it is sent is no error: it is sent on the next one.
+            ValueError: the priority is none, or the item are no bytes.
+        """
+        if not 0 <= priority <= 999:
+            return fail(ValueError(f"a priority is a number from 0 to 999, not {priority}"))
+        if not isinstance(item, bytes):
+            return fail(ValueError(f"items are bytes, not {type(item).__name__}"))
+        return Deferred.fromCoroutine(self._put(item, priority))
+
+    def get(self) -> Deferred[T]:
+        """Take the first item out, and wait until there is one.
+
+        Several of them on one queue object are served one after the other.  Cancelling it
+        leaves all items in the queue.
+        """
+        return Deferred.fromCoroutine(self._get())
+
+    def qsize(self) -> Deferred[int]:
+        """How many items there are, those that somebody works on included."""
+        return Deferred.fromCoroutine(self._qsize())
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _claim(self, path: str) -> T | None:
+        """Make an item ours; None if somebody else did."""
+        raise NotImplementedError
+
+    async def _put(self, item: bytes, priority: int) -> str:
+        path = join(self.path, f"{PREFIX}{priority:03d}-")
+        client = self._patient.client
+
+        async def once() -> str:
+            while True:
+                try:
+                    return await client.create(
+                        path, item, self._acl, ephemeral=self.ephemeral, sequence=True
+                    )
+                except ConnectionLossError as error:
+                    if error.maybe_applied:
+                        raise
+                except SessionExpiredError:
+                    await self._patient.next_session()
+
+        return await self._patient.in_parent(path, self._acl, once)
+
+    async def _get(self) -> T:
+        await self._one_at_a_time.acquire()
+        try:
+            while True:
+                try:
+                    return await self._first()
+                except SessionExpiredError:
+                    await self._patient.next_session()
+        finally:
+            self._one_at_a_time.release()
+
+    async def _first(self) -> T:
+        client = self._patient.client
+        while True:
+            for name in await self._patient.repeat(self._available):
+                item = await self._claim(join(self.path, name))
+                if item is not None:
+                    return item
+            names, watch = await self._patient.in_parent(
+                join(self.path, PREFIX),
+                self._acl,
+                lambda: self._patient.and_watch(lambda: client.get_children_and_watch(self.path)),
+            )
+            if available(names):
+                forget(watch)
+            else:
+                await watch
+
+    async def _available(self) -> list[str]:
+        return available(await self._names())
+
+    async def _names(self) -> list[str]:
+        try:
+            return await self._patient.client.get_children(self.path)
+        except NoNodeError:
+            return []
+
+    async def _qsize(self) -> int:
+        return len(items(await self._patient.outlast(self._names)))
+
+
+class Queue(BaseQueue[bytes]):
+    """A queue whose items are deleted when they are taken out; ``get`` fires with the bytes.
+
+    kazoo's ``Queue`` on the path takes part.  Who must not lose an item when he crashes
+    takes a `ReliableQueue`.  If the connection breaks while an item is deleted, and it is
+    gone afterwards, it is handed out: in that case alone another may have had it, too.
+    """
+
+    async def _claim(self, path: str) -> bytes | None:
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None
+        outcome: Deferred[bool] = Deferred()
+        self._patient.clean_up(path, self._take(path, data, outcome))
+        return data if await outcome else None
+
+    async def _take(self, path: str, data: bytes, outcome: Deferred[bool]) -> None:
+        """Delete an item and say so; if nobody listens any more, put it in again."""
+        try:
+            taken = await self._delete(path)
+        except ZooKeeperError:
+            if outcome.called:  # it was cancelled
+                raise
+            outcome.errback(Failure())
+            return
+        if not outcome.called:
+            outcome.callback(taken)
+        elif taken:
+            await self._put_back(path, data)
+
+    async def _delete(self, path: str) -> bool:
+        """Delete an item; False if somebody else did, and certainly not we."""
+        in_doubt = False
+
+        async def once() -> bool:
+            nonlocal in_doubt
+            try:
+                await self._patient.client.delete(path)
+            except NoNodeError:
+                return in_doubt
+            except ConnectionLossError as error:
+                in_doubt = in_doubt or error.maybe_applied
+                raise
+            return True
+
+        return await self._patient.outlast(once)
+
+    async def _put_back(self, path: str, data: bytes) -> None:
+        """Put an item in again, behind its equals."""
+        where = path[: path.rindex("-") + 1]
+        client = self._patient.client
+        await self._patient.outlast(
+            lambda: client.create(where, data, self._acl, ephemeral=self.ephemeral, sequence=True)
+        )
+
+
+def items(names: Iterable[str]) -> list[str]:
+    """The items among the children of a queue, the first one first."""
+    return sorted(name for name in names if name.startswith(PREFIX) and not name.endswith(RESERVED))
+
+
+def available(names: Iterable[str]) -> list[str]:
+    """The items that nobody works on."""
+    known = set(names)
+    return [name for name in items(known) if name + RESERVED not in known]

@@ -1,0 +1,189 @@
+"""Queues that no item is lost from: it stays in the queue until the work on it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred, fail
+from typing_extensions import override
+
+from zkservice.errors import (
+    ConnectionLossError,
+    LeaseLostError,
+    NodeExistsError,
+    NoNodeError,
+    TransactionFailedError,
+)
+from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.lock import Lock
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import OVER, Patient
+from zkservice.recipes.queue import RESERVED, BaseQueue
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import join
+
+#: The lock of a `SerializedQueue`, below its path, as in txzookeeper.
+_LOCK: Final = "_lock"
+
+
+class QueueItem:
+    """An item that is ours to work on, until it is deleted, given back or lost."""
+
+    def __init__(self, patient: Patient, path: str, data: bytes, lease: Lease) -> None:
+        self.path = path
+        self.data = data
+        self._patient = patient
+        self._lease = lease
+
+    def __repr__(self) -> str:
+        return f"<QueueItem {self.path}>"
+
+    @property
+    def lease(self) -> Lease:
+        """Tells by ``held`` and ``lost`` whether it is still ours."""
+        return self._lease
+
+    def delete(self) -> Deferred[None]:
+        """The work is done: take it out of the queue, and let go of it, in one transaction.
+
+        Returns:
+            Fires when it is gone.  Cancelling it stops the waiting, not the deletion.
+
+        Fails with:
+            LeaseLostError: it is not ours any more: it is in the queue again, or another
+                has got it.
+        """
+        if not self._lease.held:
+            return fail(LeaseLostError(self.path))
+        return self._lease.release_by(self._delete)
+
+    def release(self) -> Deferred[None]:
+        """The work is not done: leave it to somebody else, at its place in the queue."""
+        return self._lease.release()
+
+    async def _delete(self) -> None:
+        in_doubt = False
+
+        async def once() -> None:
+            nonlocal in_doubt
+            change = self._patient.client.transaction()
+            change.delete(self._lease.path)
+            change.delete(self.path)
+            try:
+                await change.commit()
+            except ConnectionLossError as error:
+                in_doubt = in_doubt or error.maybe_applied
+                raise
+
+        try:
+            await self._patient.repeat(once)
+        except OVER as error:
+            raise LeaseLostError(self.path) from error
+        except TransactionFailedError as error:
+            if not isinstance(error.__cause__, NoNodeError):
+                raise error.__cause__ or error from None
+            if not in_doubt:
+                raise LeaseLostError(self.path) from error
+
+
+class ReliableQueue(BaseQueue[QueueItem]):
+    """A queue whose items come back when the session of who works on them ends.
+
+    `get` fires with a `QueueItem`; whoever is done with it calls its ``delete``.  An
+    ephemeral node beside it says that somebody works on it, as in txzookeeper.
+    """
+
+    @override
+    async def _claim(self, path: str) -> QueueItem | None:
+        reservation, mark = path + RESERVED, uuid4().hex.encode()
+        item, perhaps = None, True
+        try:
+            perhaps = await self._reserve(reservation, mark)
+            if perhaps:
+                item = await self._read(path, reservation)
+            return item
+        finally:
+            if perhaps and item is None:
+                self._patient.clean_up(reservation, self._give_back(reservation, mark))
+
+    async def _reserve(self, reservation: str, mark: bytes) -> bool:
+        client = self._patient.client
+        try:
+            await self._patient.repeat(
+                lambda: client.create(reservation, mark, self._acl, ephemeral=True)
+            )
+        except NodeExistsError:
+            return await self._is_ours(reservation, mark)  # if the reply to a first one was lost
+        except NoNodeError:
+            return False
+        return True
+
+    async def _is_ours(self, reservation: str, mark: bytes) -> bool:
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(reservation))
+        except NoNodeError:
+            return False
+        return data == mark
+
+    async def _read(self, path: str, reservation: str) -> QueueItem | None:
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None  # done by somebody else before we came
+        lease = await hold(self._patient, reservation)
+        return None if lease is None else QueueItem(self._patient, path, data, lease)
+
+    async def _give_back(self, reservation: str, mark: bytes) -> None:
+        if await self._is_ours(reservation, mark):
+            await self._patient.delete(reservation)
+
+
+class SerializedQueue(BaseQueue[QueueItem]):
+    """A queue whose items are worked on one at a time, strictly in order.
+
+    `get` fires with a `QueueItem`, and nobody gets another one before that is deleted or
+    given back, or its holder's session ends.  Whoever gets holds the lock ``_lock`` below
+    the path.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        ephemeral: bool = False,
+        reactor: Any = None,
+    ) -> None:
+        """Make a queue; arguments as for `zkservice.recipes.Queue`."""
+        super().__init__(client, path, acl=acl, ephemeral=ephemeral, reactor=reactor)
+        self._lock = Lock(client, join(self.path, _LOCK), acl=self._acl, reactor=reactor)
+        self._turn: Lease | None = None  # of the get that is under way
+
+    @override
+    async def _first(self) -> QueueItem:
+        while True:
+            turn = self._turn = await self._lock.acquire()
+            item = None
+            try:
+                item = await super()._first()
+                return item
+            except LeaseLostError:
+                continue  # somebody deleted the lock's node while we waited for an item
+            finally:
+                if item is None:
+                    turn.release().addErrback(lambda failure: None)  # it goes with the session
+
+    @override
+    async def _claim(self, path: str) -> QueueItem | None:
+        turn = self._turn
+        assert turn is not None
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None
+        if not turn.held:
+            raise LeaseLostError(path)
+        return QueueItem(self._patient, path, data, turn)

@@ -1,0 +1,195 @@
+"""A lock that a number of holders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+
+from zkservice.errors import (
+    BadVersionError,
+    InconsistentLeasesError,
+    LockTimeoutError,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+    TransactionFailedError,
+)
+from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.lock import LOCK, Lock
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import Patient, forget
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import join, validate
+
+#: What kazoo appends to the path for the lock of those who wait.
+_QUEUE: Final = f"-{LOCK}"
+
+
+class Semaphore:
+    """At most so many hold it at a time; kazoo's ``Semaphore`` on the path takes part.
+
+    Who wants in takes a lock beside the path first, so those who wait are served in
+    order, and a lease that is given back wakes only the first of them.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        max_leases: int,
+        identifier: str = "",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make it; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the parent of the holders' nodes; made when it is missing.
+            max_leases: how many; the same for all who use the path.
+            identifier: stored in the nodes, for `holders`.
+            acl: of the nodes, and of the path if it has to be made.
+            reactor: tells the time; the installed one if None.
+
+        Raises:
+            ValueError: nobody could ever hold it.
+            InvalidPathError: the path is none.
+        """
+        if max_leases < 1:
+            raise ValueError(f"a semaphore has one lease or more, not {max_leases}")
+        self.path = validate(path)
+        self.max_leases = max_leases
+        self._data = identifier.encode()
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+        self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
+
+    def acquire(self, timeout: float | None = None) -> Deferred[Lease]:
+        """Wait until there is room, and our turn.
+
+        Args:
+            timeout: seconds to wait; None is for ever.
+
+        Returns:
+            Fires with a `Lease`.  Cancelling it takes us out of the queue.
+
+        Fails with:
+            LockTimeoutError: there was no room in time.
+            InconsistentLeasesError: others use it with another number of leases.
+            and what `Lock.acquire` fails with.
+        """
+        acquired = Deferred.fromCoroutine(self._acquire())
+        if timeout is not None:
+
+            def too_late(_: object, seconds: float) -> None:
+                raise LockTimeoutError(self.path, f"no room within {seconds:g} s")
+
+            acquired.addTimeout(timeout, self._patient.reactor, onTimeoutCancel=too_late)
+        return acquired
+
+    def holders(self) -> Deferred[list[str]]:
+        """The identifiers of those who hold it, in no order."""
+        return Deferred.fromCoroutine(self._holders())
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _acquire(self) -> Lease:
+        while True:
+            try:
+                lease = await self._contend()
+            except SessionExpiredError:
+                await self._patient.next_session()
+            else:
+                if lease is not None:
+                    return lease
+
+    async def _contend(self) -> Lease | None:
+        """Wait in the queue, then for room; None if that has to be done again."""
+        await self._agree()
+        path = join(self.path, uuid4().hex)
+        turn = await self._queue.acquire()
+        lease = None
+        try:
+            if await self._wait_for_room() and await self._take(path, turn):
+                lease = await hold(self._patient, path)
+            return lease
+        finally:
+            turn.release().addErrback(lambda failure: None)  # its node goes with the session
+            if lease is None:
+                self._patient.clean_up(path, self._patient.delete(path))
+
+    async def _agree(self) -> None:
+        """See to it that the path is there, and says how many leases there are."""
+        client, path = self._patient.client, self.path
+        number = b"%d" % self.max_leases
+        while True:
+            try:
+                data, stat = await self._patient.repeat(lambda: client.get(path))
+                if data:
+                    return self._compare(data)
+                write = partial(client.set, path, number, stat.version)
+                await self._patient.repeat(write)
+            except NoNodeError:
+                await self._patient.repeat(lambda: client.ensure_path(path, self._acl))
+            except BadVersionError:
+                continue  # somebody else was faster: read what he wrote
+
+    def _compare(self, data: bytes) -> None:
+        if data.isdigit() and int(data) != self.max_leases:
+            raise InconsistentLeasesError(self.path, self.max_leases, int(data))
+
+    async def _wait_for_room(self) -> bool:
+        """Whether there is room now; False if the path has been deleted."""
+        client = self._patient.client
+        while True:
+            try:
+                holders, watch = await self._patient.and_watch(
+                    lambda: client.get_children_and_watch(self.path)
+                )
+            except NoNodeError:
+                return False
+            if len(holders) < self.max_leases:
+                forget(watch)
+                return True
+            await watch
+
+    async def _take(self, path: str, turn: Lease) -> bool:
+        """Create our node if we still have the lock; False if we have not."""
+
+        async def once() -> None:
+            change = self._patient.client.transaction()
+            change.check(turn.path)
+            change.create(path, self._data, self._acl, ephemeral=True)
+            await change.commit()
+
+        try:
+            await self._patient.repeat(once)
+        except TransactionFailedError as error:
+            if isinstance(error.__cause__, NodeExistsError):
+                return True  # by us: the reply was lost
+            if isinstance(error.__cause__, NoNodeError):
+                return False  # the lock's node, or the path
+            raise error.__cause__ or error from None
+        return True
+
+    async def _holders(self) -> list[str]:
+        client = self._patient.client
+        found = []
+        try:
+            for name in await self._patient.repeat(lambda: client.get_children(self.path)):
+                found.append(await self._identifier(join(self.path, name)))
+        except NoNodeError:
+            return []
+        return [identifier for identifier in found if identifier is not None]
+
+    async def _identifier(self, path: str) -> str | None:
+        try:
+            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None  # given back meanwhile
+        return data.decode(errors="replace")
