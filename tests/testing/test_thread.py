@@ -9,6 +9,7 @@ from typing import Any
 
 from kazoo.client import KazooClient, KazooState
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -67,6 +68,23 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.assertEqual(four_letter_word(port, b"ruok", 0.2), b"")
         self.zookeeper.resume()
         self.assertEqual(four_letter_word(port, b"ruok"), b"imok")
+
+    def test_time(self) -> None:
+        """Sessions expire when the test lets time go by, and not before."""
+        clock = Clock()
+        clock.rightNow = 1e9
+        with ThreadedZooKeeper(clock=clock) as self.zookeeper:
+            client = self.client()
+            client.create("/e", ephemeral=True)
+            self.zookeeper.advance(4.0)
+            self.assertIn("/e", self.zookeeper.tree())
+            self.zookeeper.advance(4.6)
+            self.assertNotIn("/e", self.zookeeper.tree())
+            client.stop()
+
+    def test_time_by_itself(self) -> None:
+        """A server that lives in real time cannot be put forward."""
+        self.assertRaises(TypeError, self.zookeeper.advance, 1.0)
 
     def test_again(self) -> None:
         """Start and stop may come twice; after a stop it can be started on the same port."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.task import Clock
 from zope.interface import Interface
 
 from zkservice.embedded import ZooKeeperServer
@@ -35,6 +36,10 @@ class EmbeddedZooKeeper:
         reactor: None for the installed one.
         port: 0 for one that the system picks; it stays the same when the server is
             stopped and started again.
+        clock: where the server's time comes from, by default the reactor.  With
+            `twisted.internet.task.Clock` it stands still until `advance`: sessions expire
+            when the test says so, while clients talk over real sockets.  With a data
+            directory each answer to a change waits for ``advance(0)``, too.
         tick_time: seconds; session time-outs are 2 to 20 ticks.
         options: what `zkservice.embedded.ZooKeeperServer` takes.
     """
@@ -44,6 +49,7 @@ class EmbeddedZooKeeper:
         reactor: ITestReactor | None = None,
         *,
         port: int = 0,
+        clock: IReactorTime | None = None,
         tick_time: float = TICK_TIME,
         data_dir: str | os.PathLike[str] | None = None,
         **options: Any,
@@ -53,6 +59,7 @@ class EmbeddedZooKeeper:
 
             reactor = installed  # type: ignore[assignment]
         self._reactor: Any = reactor
+        self.clock: IReactorTime = self._reactor if clock is None else clock
         self._port_number = port
         self._port: IListeningPort | None = None
         self._options = {"tick_time": tick_time, "data_dir": data_dir, **options}
@@ -81,7 +88,7 @@ class EmbeddedZooKeeper:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> EmbeddedZooKeeper:
-        server = ZooKeeperServer(self._reactor, **self._options)
+        server = ZooKeeperServer(self.clock, **self._options)
         port = self._reactor.listenTCP(self._port_number, server.factory, interface="127.0.0.1")
         self._port, self._port_number = port, port.getHost().port
         self._server = server
@@ -121,6 +128,20 @@ class EmbeddedZooKeeper:
     def resume(self) -> None:
         """Go on after `pause`."""
         self.server.resume()
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by for the server, tick by tick; for a server with a clock of its own.
+
+        Clients see nothing of it: what they sent is not read in between, so the sessions
+        whose time-outs are shorter expire.
+        """
+        if not isinstance(self.clock, Clock):
+            raise TypeError("time goes by itself; give the server a twisted.internet.task.Clock")
+        tick = self.server.settings.tick_time
+        while seconds > tick:
+            self.clock.advance(tick)
+            seconds -= tick
+        self.clock.advance(seconds)
 
     @property
     def refuse(self) -> bool:

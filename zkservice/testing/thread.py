@@ -105,6 +105,10 @@ class ThreadedZooKeeper:
         """As `EmbeddedZooKeeper.resume`."""
         self._call(self._embedded.resume)
 
+    def advance(self, seconds: float) -> None:
+        """As `EmbeddedZooKeeper.advance`."""
+        self._call(lambda: self._embedded.advance(seconds))
+
     @property
     def refuse(self) -> bool:
         """As `EmbeddedZooKeeper.refuse`."""
