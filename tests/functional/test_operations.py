@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 
 from cryptography import x509
@@ -462,14 +463,86 @@ class OperationsTests(SynchronousTestCase):
             self.assertIn("Serving on", file.read())
 
     def test_daemon_that_cannot_start(self) -> None:
-        """What is wrong is seen before the shell prompt is back."""
-        command = [*TWISTD, "--logfile", os.path.join(self.folder, "zk.log")]
-        command += ["zkserve", "--path", PATH, "missing.wsgi"]
-        ended = subprocess.run(
-            command, cwd=self.folder, capture_output=True, timeout=20, stdin=subprocess.DEVNULL
-        )
-        self.assertEqual(ended.returncode, 1)
-        self.assertIn(b"missing.wsgi does not exist", ended.stdout + ended.stderr)
+        """A taken port, an application that fails: told to the shell, no pid file, code 1."""
+        broken = self.write("broken.wsgi", "nonsense()")
+        pidfile = os.path.join(self.folder, "zk.pid")
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = str(taken.getsockname()[1])
+            for words, expected in {
+                ("missing.wsgi",): b"missing.wsgi does not exist",
+                (broken,): b"zkserve: ",
+                ("--host", "127.0.0.1", "--port", port, broken): b"zkserve: cannot listen",
+            }.items():
+                log = os.path.join(self.folder, "zk.log")
+                command = [*TWISTD, "--pidfile", pidfile, "--logfile", log]
+                command += ["zkserve", "--path", PATH, "-z", self.server.connection_string, *words]
+                ended = subprocess.run(
+                    command,
+                    cwd=self.folder,
+                    capture_output=True,
+                    timeout=20,
+                    stdin=subprocess.DEVNULL,
+                )
+                self.assertEqual(ended.returncode, 1, words)
+                self.assertIn(expected, ended.stdout + ended.stderr)
+                self.assertFalse(os.path.exists(pidfile), words)
+
+    def test_paste_that_cannot_start(self) -> None:
+        """pserve, too, ends with exit code 1 and the reason."""
+        for change, expected in (
+            ("port = http", "port = 'http' is no whole number"),
+            ("port = 99999", "cannot listen"),
+        ):
+            process, log = self.paste(f"INFO\n{change}")
+            self.assertEqual(process.wait(20), 1, log())
+            self.assertIn(expected, log())
+
+    def test_credentials_changed(self) -> None:
+        """Credentials that the servers no longer take end no service."""
+        users = self.write("users", "admin:one\n")
+        secret = self.write("secret", "admin:one\n")
+        port = free_port()
+        where = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--sasl-users", users]
+        keeper = Twistd(self.folder, "zkembedded", *where)
+        self.addCleanup(keeper.end)
+        keeper.wait_for_log("ZooKeeper listens on")
+        words = ["zkserve", "--zookeeper", f"127.0.0.1:{port}", "--path", PATH]
+        words += ["--host", "127.0.0.1", "--zookeeper-sasl", secret]
+        process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
+        self.addCleanup(process.end)
+        address = process.wait_for_log(r"Serving on ([0-9.:]+)$").group(1)
+        keeper.end()
+        self.write("users", "admin:two\n")
+        keeper = Twistd(self.folder, "zkembedded", *where)
+        self.addCleanup(keeper.end)
+        process.wait_for_log("refuses the credentials it has taken before")
+        self.assertEqual(fetch(address)[0], 200)
+        process.signal(signal.SIGTERM)
+        self.assertEqual(process.wait(), 0, process.log())
+
+    def test_status_while_draining(self) -> None:
+        """The monitor answers to the end."""
+        monitor = os.path.join(self.folder, "m")
+        app = self.write("slow.wsgi", SLOW)
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        process = Twistd(self.folder, *words, "--host", "127.0.0.1", "--monitor", monitor, app)
+        self.addCleanup(process.end)
+        address = wait_for("it is registered", self.registered)[0]
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as busy:
+            busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.3)
+            process.signal(signal.SIGTERM)
+            process.wait_for_log("Finishing the requests that run")
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.settimeout(5)
+                asking.connect(monitor)
+                asking.sendall(b"status\n")
+                answer = b"".join(iter(lambda: asking.recv(4096), b""))
+        self.assertIn(address.encode(), answer)
+        self.assertEqual(process.wait(), 0, process.log())
 
 
 def self_signed(folder: str, name: str) -> str:

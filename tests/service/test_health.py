@@ -11,15 +11,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import UnhealthyError
-from zkservice.service.health import HealthCheck, HealthSettings, Verdict
+from zkservice.service.health import HealthCheck, HealthSettings, Tally
 
 
-class VerdictTests(SynchronousTestCase):
+class TallyTests(SynchronousTestCase):
     """How answers become a verdict."""
 
     def verdicts(self, answers: str, rise: int = 2, fall: int = 3) -> str:
         """The verdict after each answer: + healthy, - ill, ? unknown."""
-        verdict = Verdict(rise, fall)
+        verdict = Tally(rise, fall)
         signs = {None: "?", True: "+", False: "-"}
         said = ""
         for answer in answers:

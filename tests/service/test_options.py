@@ -107,6 +107,10 @@ class OptionsTests(SynchronousTestCase):
             ("--listen", "tcp:1", "--port", "2"): "either --listen or",
             ("--monitor", "nowhere"): "--monitor: 'nowhere' is no address",
             ("--advertise", "x"): "--advertise: 'x' is no address",
+            ("--advertise", ":80"): "name a host and a port",
+            ("--advertise", "a/b:80"): "name a host and a port",
+            ("--health", "/a b"): "is no HTTP path",
+            ("--session-timeout", "99999999999"): "milliseconds at most",
             ("--path", "svc"): "--path: 'svc' is no znode path",
         }.items():
             self.assertIn(expected, self.refused(*words))

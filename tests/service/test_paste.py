@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.errors import ConfigurationError
+from zkservice.errors import ConfigurationError, StartError
+from zkservice.service import paste
 from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.ending import ExitCode
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.paste import config_of, server_runner
 from zkservice.web import Limits
@@ -65,9 +70,14 @@ class KeysTests(SynchronousTestCase):
 
     def test_one_line(self) -> None:
         """A user sees one line, and the process ends with code 1."""
-        with self.assertRaises(SystemExit) as caught:
+        exit_code = ExitCode(register=lambda end: None)
+        self.patch(paste, "ExitCode", lambda: exit_code)
+        said = io.StringIO()
+        self.patch(sys, "stderr", said)
+        with self.assertRaises(StartError):
             server_runner(None, {}, zookeeper="h:1")
-        self.assertEqual(str(caught.exception), "zkservice: the key 'path' is missing")
+        self.assertEqual(said.getvalue(), "zkservice: the key 'path' is missing\n")
+        self.assertEqual(exit_code.code, 1)
 
     def test_loggers(self) -> None:
         """What is neither a level nor ZConfig text is refused."""

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
-from zkservice.errors import ConfigurationError
+from zkservice.errors import ConfigurationError, StartError
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
 
@@ -97,7 +97,7 @@ class EmbeddedService(Service):
             for endpoint in self._endpoints:
                 self._ports.append(open_port(self._reactor, endpoint, self._server.factory))
         except ConfigurationError as error:
-            raise SystemExit(f"zkembedded: {error}") from None
+            raise StartError(f"zkembedded: {error}") from None
 
     @override
     def startService(self) -> None:
@@ -106,7 +106,7 @@ class EmbeddedService(Service):
         try:
             self._server.start()
         except ConfigurationError as error:
-            raise SystemExit(f"zkembedded: {error}") from None
+            raise StartError(f"zkembedded: {error}") from None
         take_signals_when_running(self._reactor, lambda: None)
         for port in self._ports:
             self.log.info("ZooKeeper listens on {address}", address=listening_address(port))

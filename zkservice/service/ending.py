@@ -6,7 +6,9 @@ application has forgotten would so keep a process that serves nobody any more.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -18,6 +20,31 @@ from typing import Final
 from twisted.logger import Logger
 
 _log: Final = Logger()
+
+
+class ExitCode:
+    """Lets the process exit with another code than 0 although the reactor has stopped well.
+
+    Make it early: what is registered with `atexit` later, as by the application, runs before.
+
+    Attributes:
+        code: 0 changes nothing.
+    """
+
+    def __init__(
+        self,
+        register: Callable[[Callable[[], None]], object] = atexit.register,
+        leave: Callable[[int], object] = os._exit,
+    ) -> None:
+        self.code = 0
+        self._leave = leave
+        register(self._end)
+
+    def _end(self) -> None:
+        if self.code:
+            logging.shutdown()
+            _flush()
+            self._leave(self.code)
 
 
 def end_anyway(code: int, grace: float, leave: Callable[[int], object] = os._exit) -> None:
@@ -59,7 +86,11 @@ def _wait(code: int, grace: float, leave: Callable[[int], object]) -> None:
         thread.join(max(0.0, until - time.monotonic()))
     if not _left():
         return
+    _flush()
+    leave(code)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    leave(code)

@@ -35,7 +35,7 @@ class HealthSettings:
     fall: int = 3
 
 
-class Verdict:
+class Tally:
     """Counts answers; knows no time and no network."""
 
     def __init__(self, rise: int, fall: int) -> None:
@@ -79,7 +79,7 @@ class HealthCheck:
         self._ask = ask
         self._changed = changed
         self._clock = clock
-        self._verdict = Verdict(settings.rise, settings.fall)
+        self._tally = Tally(settings.rise, settings.fall)
         self._asked: Deferred[Any] | None = None
         self._loop = LoopingCall(self._once)
         self._loop.clock = clock
@@ -87,11 +87,11 @@ class HealthCheck:
     @property
     def healthy(self) -> bool | None:
         """The verdict; None until there is one."""
-        return self._verdict.healthy
+        return self._tally.healthy
 
-    def start(self) -> None:
-        """Begin to ask, at once."""
-        self._loop.start(self._settings.interval)
+    def start(self) -> Deferred[Any]:
+        """Begin to ask, at once.  Fires when it was stopped; fails if it cannot go on."""
+        return self._loop.start(self._settings.interval)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -113,7 +113,7 @@ class HealthCheck:
     def _hear(self, good: bool, reason: str) -> None:
         self._asked = None
         self.reason = reason
-        if self._loop.running and self._verdict.hear(good):
+        if self._loop.running and self._tally.hear(good):
             self._changed(good, reason)
 
 
@@ -127,17 +127,17 @@ async def _ask_tcp(endpoint: IStreamClientEndpoint) -> None:
     protocol.transport.abortConnection()
 
 
-def ask_http(endpoint: IStreamClientEndpoint, path: str) -> Deferred[None]:
-    """GET a path; fails unless the status is 2xx or 3xx."""
-    return Deferred.fromCoroutine(_ask_http(endpoint, path))
+def ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> Deferred[None]:
+    """GET a path from a host; fails unless the status is 2xx or 3xx."""
+    return Deferred.fromCoroutine(_ask_http(endpoint, path, host))
 
 
-async def _ask_http(endpoint: IStreamClientEndpoint, path: str) -> None:
+async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> None:
     protocol: Any = await endpoint.connect(_quiet(_StatusLine))
     try:
         # HTTP/1.0: one answer, and the server closes.
         protocol.transport.write(
-            f"GET {path} HTTP/1.0\r\nHost: localhost\r\nUser-Agent: zkserve-health\r\n\r\n".encode()
+            f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: zkserve-health\r\n\r\n".encode()
         )
         line = await protocol.come
     finally:

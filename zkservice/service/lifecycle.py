@@ -8,7 +8,7 @@ signal cuts them all short.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -26,12 +27,16 @@ from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
+    AddressError,
     AuthFailedError,
     BadArgumentsError,
     ConfigurationError,
     InvalidACLError,
+    InvalidPathError,
     NoAuthError,
     RequestTooLargeError,
+    StartError,
+    TreeValueError,
     UnregisteredError,
     ZooKeeperError,
 )
@@ -46,7 +51,7 @@ from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
 from zkservice.service.commands import commands
 from zkservice.service.config import Config
-from zkservice.service.ending import end_anyway
+from zkservice.service.ending import ExitCode, end_anyway
 from zkservice.service.front_end import Logs, make_factory
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
@@ -69,6 +74,11 @@ DEREGISTER: Final = 2.0
 #: Seconds without a registration after which the log says so.
 STILL_WAITING: Final = 3.0
 
+#: Seconds until ZooKeeper is asked again after it has refused credentials it knew.
+REAUTHENTICATE: Final = 30.0
+
+#: Errors of a start that are the user's to mend.
+_MENDABLE: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
 #: What no waiting will mend, and what to do about it.
 _HOPELESS: Final[dict[type[BaseException], str]] = {
     AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
@@ -107,6 +117,10 @@ class ServeService(Service):
         self._stopping_since = 0.0
         self._hurried = False
         self._failed = False
+        self._exit = ExitCode()
+        self.addresses: tuple[str, ...] = ()  # what is registered
+        self._was_connected = False
+        self._reauthentication: IDelayedCall | None = None
 
     # -- the way up --------------------------------------------------------------
 
@@ -128,10 +142,10 @@ class ServeService(Service):
         """Carry a step out; what is the user's to mend ends the process with one line."""
         try:
             step()
-        except ConfigurationError as error:
+        except _MENDABLE as error:
             end_anyway(1, 0.0)  # the application may have been loaded
             # To stderr, which twistd writes to the log as well.
-            raise SystemExit(f"zkserve: {error}") from None
+            raise StartError(f"zkserve: {error}") from None
 
     def _listen(self) -> None:
         for listen in self.config.listen:
@@ -141,7 +155,7 @@ class ServeService(Service):
         if not self.ports:
             self._listen()
         configure_loggers(self.config.loggers)
-        addresses = self._addresses()
+        self.addresses = self._addresses()
         front_end = self.config.front_end
         self.logs = Logs(front_end)
         self.factory = make_factory(front_end, self._load(), self.workers, self.logs, self._reactor)
@@ -156,7 +170,7 @@ class ServeService(Service):
             hosts,
             self.config.session_timeout,
             reactor=self._reactor,
-            tls=security.tls.creator() if security.tls else None,
+            tls=security.tls,
             auth=security.identities,
             sasl=security.sasl,
         )
@@ -165,9 +179,11 @@ class ServeService(Service):
         self.registration = register(
             self.client,
             self.config.path,
-            addresses,
+            self.addresses,
             self._properties(),
             security.acl,
+            # What others are told to use may be somebody else's; what we listen on is not.
+            replace=not self.config.advertise,
             payload=PAYLOADS[self.config.payload],
             clock=self._reactor,
         )
@@ -206,14 +222,21 @@ class ServeService(Service):
         if settings is None:
             return
         listening = zip(self.config.listen, self.ports, strict=True)
-        endpoint = clientFromString(self._reactor, client_endpoint_of(listening))
+        where = client_endpoint_of(listening, plain=settings.path is not None)
+        endpoint = clientFromString(self._reactor, where)
         if settings.path is None:
             ask = partial(ask_tcp, endpoint)
         else:
-            ask = partial(ask_http, endpoint, settings.path)
+            ask = partial(ask_http, endpoint, settings.path, self.addresses[0])
         self.availability.object(HEALTH, "health: no answer yet")
         self.health = HealthCheck(settings, ask, self._health_changed, self._reactor)
-        self._reactor.callWhenRunning(self.health.start)
+        self._reactor.callWhenRunning(self._begin_to_ask)
+
+    def _begin_to_ask(self) -> None:
+        assert self.health is not None
+        self.health.start().addErrback(
+            lambda failure: self.log.failure("the health check has ended", failure)
+        )
 
     def _health_changed(self, good: bool, reason: str) -> None:
         if good:
@@ -232,7 +255,7 @@ class ServeService(Service):
     def _cannot_register(self, failure: Failure) -> None:
         """Refused before it was ever registered: for what waiting does not mend, end."""
         assert self.registration is not None
-        advice = _HOPELESS.get(type(failure.value or failure))
+        advice = _HOPELESS.get(type(failure.value))  # type: ignore[arg-type]
         if advice is not None:
             self.fail(f"{failure.value}; {advice}")
         elif failure.check(UnregisteredError, CancelledError) is None:
@@ -244,9 +267,9 @@ class ServeService(Service):
             return
         self._failed = True
         sys.stderr.write(f"zkserve: {reason}\n")
-        # twistd has no way to say this: it exits with 0 when the reactor was stopped.
-        atexit.register(os._exit, 1)
-        self._reactor.stop()
+        self._exit.code = 1
+        with contextlib.suppress(ReactorNotRunning):  # it is stopping already
+            self._reactor.stop()
 
     # -- what happens meanwhile ------------------------------------------------------
 
@@ -255,12 +278,44 @@ class ServeService(Service):
             self.log.warn("The connection to ZooKeeper is lost; serving on while it is sought")
         elif state is State.EXPIRED:
             self.log.warn("The ZooKeeper session has expired; a new one will be made")
+        elif state is State.CONNECTED:
+            self._was_connected = True
+        elif state is State.AUTH_FAILED and self._was_connected:
+            self.log.error(
+                "ZooKeeper refuses the credentials it has taken before; "
+                "serving on without being registered, and asking again in {pause} s",
+                pause=REAUTHENTICATE,
+            )
+            self._reauthentication = self._reactor.callLater(REAUTHENTICATE, self._reauthenticate)
+
+    def _reauthenticate(self) -> None:
+        """The servers' users may be as they were again."""
+        self._reauthentication = None
+        Deferred.fromCoroutine(self._connect_again()).addErrback(
+            lambda failure: self.log.failure("connecting to ZooKeeper failed", failure)
+        )
+
+    async def _connect_again(self) -> None:
+        assert self.client is not None
+        await self.client.close()
+        with contextlib.suppress(ZooKeeperError):  # the state tells, and leads here again
+            await self.client.connect()
 
     def _registration_changed(self, change: Change) -> None:
         if change.state is RegistrationState.REGISTERED:
             self._cancel_reminder()
             self.log.info("Serving on {addresses}", addresses=self._served())
-            self.notifier.ready(f"Serving on {self._served()}")
+        if self.running and self._reminder is None:
+            self._tell_systemd()
+
+    def _tell_systemd(self) -> None:
+        """Serving is being ready, registered or not; the status says which."""
+        assert self.registration is not None
+        state = self.registration.state
+        detail = (
+            "" if state is RegistrationState.REGISTERED else f", but not registered: {state.value}"
+        )
+        self.notifier.ready(f"Serving on {self._served()}{detail}")
 
     def _still_waiting(self, hosts: str) -> None:
         self._reminder = None
@@ -273,9 +328,10 @@ class ServeService(Service):
             reason=f" ({self.registration.reason})" if self.registration.reason else "",
             hosts=hosts,
         )
+        self._tell_systemd()
 
     def _served(self) -> str:
-        return ", ".join(self._addresses())
+        return ", ".join(self.addresses)
 
     def _cancel_reminder(self) -> None:
         if self._reminder is not None:
@@ -289,7 +345,7 @@ class ServeService(Service):
         """The state of everything, as plain values."""
         answer: dict[str, Any] = {
             "pid": os.getpid(),
-            "addresses": list(self._addresses()),
+            "addresses": list(self.addresses),
             "path": self.config.path,
             "workers": self.workers.statistics(),
         }
@@ -311,6 +367,8 @@ class ServeService(Service):
         """Deregister, drain, close; fires when all of it is done or its time is up."""
         super().stopService()
         self._cancel_reminder()
+        if self._reauthentication is not None:
+            self._reauthentication.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -93,15 +93,20 @@ def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
     return advertised_addresses(host, where.port)
 
 
-def client_endpoint_of(listening: Iterable[tuple[Listen, IListeningPort]]) -> str:
+def client_endpoint_of(
+    listening: Iterable[tuple[Listen, IListeningPort]], *, plain: bool = True
+) -> str:
     """The endpoint string with which this process can reach itself.
+
+    Args:
+        plain: it must speak plain HTTP; to connect alone, any port will do.
 
     Raises:
         ConfigurationError: none of these speaks plain HTTP.
     """
     for listen, port in listening:
         where: Any = port.getHost()
-        if not listen.endpoint.startswith(_PLAIN):
+        if plain and not listen.endpoint.startswith(_PLAIN):
             continue
         if isinstance(where, UNIXAddress):
             return f"unix:{quoteStringArgument(listening_address(port))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, ClassVar
 
 from twisted.python.usage import Options as BaseOptions
@@ -102,10 +103,9 @@ class Options(BaseOptions):
 
     def opt_advertise(self, address: str) -> None:
         """Register HOST:PORT (repeatable) instead of the addresses that are listened on."""
-        try:
-            parse_address(address)
-        except AddressError as error:
-            raise UsageError(f"--advertise: {error}") from None
+        host, _, port = _checked("--advertise", parse_address, address).rpartition(":")
+        if not host or "/" in host or int(port) == 0:
+            raise UsageError(f"--advertise {address!r}: name a host and a port that it has")
         self["advertise"].append(address)
 
     def opt_property(self, pair: str) -> None:
@@ -164,6 +164,8 @@ class Options(BaseOptions):
         for name in _POSITIVE:
             if self[name] < 1:
                 raise UsageError(f"--{name} must be at least 1, not {self[name]}")
+        if self["session-timeout"] > _MAX_INT:
+            raise UsageError(f"--session-timeout is {_MAX_INT} milliseconds at most")
         for name in ("drain-wait", "drain-timeout"):
             if self[name] < 0:
                 raise UsageError(f"--{name} must not be negative, as {self[name]} is")
@@ -181,7 +183,7 @@ class Options(BaseOptions):
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
             monitor=self._side_port("monitor"),
-            loggers=self["loggers"] or "",
+            loggers=_file_path(self["loggers"] or ""),
             manhole=self._manhole(),
             drain_wait=self["drain-wait"] / 1000,
             drain_timeout=self["drain-timeout"] / 1000,
@@ -220,7 +222,7 @@ class Options(BaseOptions):
         if path is not None:
             if self["health-tcp"]:
                 raise UsageError("give either --health or --health-tcp")
-            if not path.startswith("/") or not path.isascii() or not path.isprintable():
+            if not re.fullmatch(r"/[!-~]*", path):
                 raise UsageError(f"--health {path!r} is no HTTP path; it begins with a slash")
         return HealthSettings(
             path,
@@ -236,11 +238,10 @@ class Options(BaseOptions):
         if tls is None and any(self[name] for name in files):
             raise UsageError("--zookeeper-ca and the like need --zookeeper-tls")
         try:
-            if tls is not None:
-                tls.creator()
             sasl = self["zookeeper-sasl"]
             return Security(
-                tls,
+                # Now: the files may be root's alone, which the process is no longer later.
+                None if tls is None else tls.creator(),
                 tuple(self["identities"]),
                 None if sasl is None else sasl_user(sasl, os.environ),
                 parse_acl(self["acl"]),
@@ -290,6 +291,8 @@ class Options(BaseOptions):
         )
 
 
+#: What fits into the handshake with ZooKeeper.
+_MAX_INT = 2**31 - 1
 _POSITIVE = (
     "threads",
     "session-timeout",
@@ -298,6 +301,11 @@ _POSITIVE = (
     "health-rise",
     "health-fall",
 )
+
+
+def _file_path(text: str) -> str:
+    """The same file after a change of directory; what is no file stays."""
+    return os.path.abspath(text) if os.path.isfile(text) else text
 
 
 def _log_path(path: str | None) -> str | None:

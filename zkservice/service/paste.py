@@ -6,14 +6,22 @@ The keys are zc.zkzopeserver's; all are strings, times are milliseconds.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
-from zkservice.errors import AddressError, ConfigurationError, InvalidHostsError, InvalidPathError
+from zkservice.errors import (
+    AddressError,
+    ConfigurationError,
+    InvalidHostsError,
+    InvalidPathError,
+    StartError,
+)
 from zkservice.registry import parse_address
 from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.ending import ExitCode
 from zkservice.service.front_end import TRACE_LOGGER, FrontEnd
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.limits import limit_names, limits_from
@@ -41,16 +49,24 @@ _KEYS: Final = frozenset(
 def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None:
     """Serve an application until a signal ends the process (entry point paste.server_runner).
 
-    Raises:
-        SystemExit: with one line, if a key is wrong or something cannot be started.
+    What cannot be started is told in one line, and the exit code is 1.
     """
     try:
         config = config_of(keys)
-    except ConfigurationError as error:
-        raise SystemExit(f"zkservice: {error}") from None
-    from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
+        from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
 
-    run(ServeService(config, reactor, lambda: app), reactor)
+        run(ServeService(config, reactor, lambda: app), reactor)
+    except ConfigurationError as error:
+        _give_up(f"zkservice: {error}")
+    except StartError as error:
+        _give_up(str(error))
+
+
+def _give_up(reason: str) -> None:
+    """End the process; pserve takes every `SystemExit` for a success."""
+    sys.stderr.write(f"{reason}\n")
+    ExitCode().code = 1
+    raise StartError(reason)
 
 
 def run(service: ServeService, reactor: Any) -> None:
@@ -85,8 +101,8 @@ def config_of(keys: Mapping[str, str]) -> Config:
             zookeeper=_zookeeper(keys["zookeeper"]),
             listen=(Listen.tcp(keys.get("host", ""), _number(keys, "port", 0)),),
             front_end=_front_end(keys),
-            threads=max(1, _number(keys, "threads", 1)),
-            session_timeout=_number(keys, "session_timeout", 10_000) / 1000,
+            threads=_positive(keys, "threads", 1),
+            session_timeout=_positive(keys, "session_timeout", 10_000) / 1000,
             monitor=_monitor(keys.get("monitor_server", "")),
             loggers=keys.get("loggers", ""),
         )
@@ -126,6 +142,13 @@ def _number(keys: Mapping[str, str], key: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise ConfigurationError(f"{key} = {text!r} is no whole number") from None
+
+
+def _positive(keys: Mapping[str, str], key: str, default: int) -> int:
+    number = _number(keys, key, default)
+    if number < 1:
+        raise ConfigurationError(f"{key} = {number} must be at least 1")
+    return number
 
 
 def _monitor(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -56,8 +57,12 @@ def _reason(failure: Failure) -> str:
         error = error.socketError
     if isinstance(error, PermissionError):
         return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"{error.strerror}; is it in use by another process?"
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return f"{error.strerror}; this machine has no such address"
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
     return str(error)
 
 

@@ -75,7 +75,7 @@ class TLS:
 class Security:
     """How to speak to ZooKeeper, and who may do what with what is registered."""
 
-    tls: TLS | None = None
+    tls: Any = field(default=None, repr=False)  # from a host's name to a TLS connection's side
     identities: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     sasl: DigestMD5 | None = None
     acl: Sequence[ACL] = READ_ACL_UNSAFE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from zkservice.errors import ApplicationLoadError
+from zkservice.errors import ApplicationLoadError, StartError
 from zkservice.service.application import check_application
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.options import Options
@@ -20,6 +20,6 @@ def makeService(options: Options) -> IService:
     try:
         check_application(config.application)
     except ApplicationLoadError as error:
-        raise SystemExit(f"zkserve: {error}") from None
+        raise StartError(f"zkserve: {error}") from None
     service: IService = ServeService(config, reactor)
     return service

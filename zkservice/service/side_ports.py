@@ -7,12 +7,14 @@ from getpass import getuser
 from typing import Any
 
 from twisted.conch.ssh.keys import BadKeyError
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command, MonitorFactory
+from zkservice.registry import advertised_addresses
 from zkservice.service.config import Manhole
 from zkservice.service.listening import endpoint_of, listening_address, open_port
 
@@ -44,6 +46,9 @@ class SidePorts:
     def _open(self, address: str, factory: IProtocolFactory) -> str:
         port = open_port(self._reactor, endpoint_of(address), factory)
         self._ports.append(port)
+        where: Any = port.getHost()
+        if isinstance(where, (IPv4Address, IPv6Address)):
+            return advertised_addresses(where.host, where.port)[0]
         return listening_address(port)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 
 
@@ -34,7 +35,10 @@ def take_signals(
             hurry()
         else:
             stopping = True
-            reactor.stop()
+            try:
+                reactor.stop()
+            except ReactorNotRunning:  # somebody else has stopped it
+                hurry()
 
     def heard(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop)
