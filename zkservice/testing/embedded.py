@@ -59,7 +59,8 @@ class EmbeddedZooKeeper:
 
             reactor = installed  # type: ignore[assignment]
         self._reactor: Any = reactor
-        self.clock: IReactorTime = self._reactor if clock is None else clock
+        #: Where the server's time comes from.
+        self.clock = clock or self._reactor
         self._port_number = port
         self._port: IListeningPort | None = None
         self._options = {"tick_time": tick_time, "data_dir": data_dir, **options}
