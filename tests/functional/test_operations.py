@@ -456,11 +456,16 @@ class OperationsTests(SynchronousTestCase):
         self.addCleanup(_end, pid)
         self.assertEqual(wait_for("it is registered", self.registered), [f"127.0.0.1:{port}"])
         self.assertEqual(fetch(f"127.0.0.1:{port}"), (200, str(pid).encode()))
+        os.rename(logfile, logfile + ".1")
+        os.kill(pid, signal.SIGHUP)
+        wait_for("the log is opened again", lambda: os.path.exists(logfile))
         os.kill(pid, signal.SIGTERM)
         wait_for("it has ended", lambda: not os.path.exists(pidfile), 10.0)
         self.assertEqual(self.registered(), [])
-        with open(logfile) as file:
+        with open(logfile + ".1") as file:
             self.assertIn("Serving on", file.read())
+        with open(logfile) as file:
+            self.assertIn("Stopped", file.read())
 
     def test_daemon_that_cannot_start(self) -> None:
         """A taken port, an application that fails: told to the shell, no pid file, code 1."""

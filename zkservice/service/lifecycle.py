@@ -21,7 +21,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -61,7 +61,7 @@ from zkservice.service.listening import (
     close_port,
     open_port,
 )
-from zkservice.service.loggers import configure_loggers
+from zkservice.service.loggers import configure_loggers, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
 from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
@@ -426,9 +426,10 @@ class ServeService(Service):
 
     def _reopen_logs(self) -> None:
         """SIGHUP: the log files were moved away."""
+        reopen_log_files(globalLogPublisher)
         if self.logs is not None:
             self.logs.reopen()
-            self.log.info("The access log and the trace log were opened again")
+        self.log.info("The log files were opened again")
 
     def _hurry(self) -> None:
         """A second signal: cut everything short."""

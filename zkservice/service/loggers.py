@@ -1,10 +1,13 @@
-"""Configure the standard library's `logging`, as Paste users do in one key."""
+"""Logs that are not the front end's: the standard library's `logging`, and twistd's file."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+
+from twisted.logger import LogPublisher
+from twisted.python.logfile import BaseLogFile
 
 from zkservice.errors import ConfigurationError
 
@@ -42,3 +45,14 @@ def configure_loggers(text: str) -> None:
         configureLoggers(text.replace("$$(", "%("))
     except ZConfigError as error:
         raise ConfigurationError(f"loggers: {error}") from None
+
+
+def reopen_log_files(publisher: LogPublisher) -> None:
+    """Have the log files of a publisher opened again, after they were moved away.
+
+    twistd keeps its `BaseLogFile` to itself: it hangs on an observer of the publisher.
+    """
+    for observer in getattr(publisher, "_observers", ()):
+        file = getattr(observer, "_outFile", None)
+        if isinstance(file, BaseLogFile):
+            file.reopen()
