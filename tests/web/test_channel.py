@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
+from zkservice.errors import RequestRefusedError
 from zkservice.web import Limits
 from zkservice.web.exchange import Window
 
@@ -103,6 +104,20 @@ class ConnectionTests(SynchronousTestCase):
         self.assertIn(b" 200 OK", client.received())
         self.assertTrue(client.transport.disconnecting)
 
+    def test_half_closed_pipeline(self) -> None:
+        """Whatever was complete before the client's last byte is answered."""
+        self.end.workers.holding = True
+        client = self.end.connect()
+        client.send(GET * 3 + GET[:-2])
+        client.channel.readConnectionLost()
+        for _ in range(3):
+            self.assertFalse(client.closed)
+            exchange: Any = self.end.workers.jobs[0]
+            self.assertTrue(exchange.client_disconnected())
+            self.end.workers.run_one()
+        self.assertEqual(client.received().count(b" 200 OK"), 3)
+        self.assertTrue(client.transport.disconnecting)
+
     def test_half_closed_while_idle(self) -> None:
         """A client that leaves in between is let go at once."""
         client = self.end.connect()
@@ -192,6 +207,24 @@ class SlowReaderTests(SynchronousTestCase):
         self.assertEqual(self.end.factory.statistics().requests, 1)
         self.client.transport.set_flowing(True)
         self.assertEqual(self.end.factory.statistics().requests, 2)
+
+    def test_half_closed_pipeline(self) -> None:
+        """A half-closed client gets its second answer once it has read the first."""
+        self.client.send(GET + GET)
+        self.client.channel.readConnectionLost()
+        self.assertFalse(self.client.closed)
+        for _ in range(2):
+            self.client.transport.set_flowing(True)
+        self.assertEqual(self.client.received().count(b"zzzzzzzzzz"), 2)
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_last_answer_that_is_not_read(self) -> None:
+        """A client that does not even read why it was refused is cut off."""
+        client = self.end.connect()
+        client.transport.set_flowing(False)
+        client.channel._refuse(RequestRefusedError(400, "no"))
+        self.end.clock.pump([1.0] * 62)
+        self.assertTrue(client.transport.aborted)
 
     def test_stall(self) -> None:
         """A client that takes nothing for a minute is cut off."""

@@ -101,8 +101,8 @@ class HTTPChannel(Protocol):
             self._exchange.read_side_closed()
         elif self._phase is Phase.LINGERING:
             self._leave()
-        else:
-            self._close()
+        elif not self._output.blocked:
+            self._close()  # else there may be whole requests behind what waits
 
     def writeConnectionLost(self) -> None:  # noqa: N802
         """Our own half-close is done; now the client reads, and closes."""
@@ -184,7 +184,7 @@ class HTTPChannel(Protocol):
             self.abort()
             return
         self._factory.counters.responded += 1
-        if end is End.CLOSE or self._at_eof:
+        if end is End.CLOSE:
             self._close()
         elif not self._advancing:
             self._resume_reading()
@@ -225,6 +225,8 @@ class HTTPChannel(Protocol):
         here = view is not None or factory.overloaded
         kind = ReactorExchange if here else Exchange
         self._exchange = exchange = kind(request, self.ends, self, factory.site, factory.workers)
+        if self._at_eof:
+            exchange.read_side_closed()
         factory.site.admit(exchange)
         if view is not None:
             factory.counters.viewed += 1
@@ -272,7 +274,9 @@ class HTTPChannel(Protocol):
         expecting, before = self._parser.expecting, self._expecting
         self._expecting = expecting
         limits = self._factory.limits
-        if expecting is Expecting.REQUEST:
+        if self._at_eof:
+            self._close()  # nothing more will come
+        elif expecting is Expecting.REQUEST:
             if not self._output.blocked:
                 self._set_deadline(self._idle_time())
         elif expecting is before:
@@ -373,7 +377,9 @@ class HTTPChannel(Protocol):
         """Close as soon as everything has been sent."""
         if self._phase is Phase.OPEN:
             self._phase = Phase.FLUSHING
-            if not self._output.blocked:
+            if self._output.blocked:
+                self._set_deadline(self._factory.limits.write_stall)
+            else:
                 self._finish()
 
     def _finish(self) -> None:
