@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
@@ -60,7 +60,7 @@ class EmbeddedZooKeeper:
             reactor = installed  # type: ignore[assignment]
         self._reactor: Any = reactor
         #: Where the server's time comes from.
-        self.clock = clock or self._reactor
+        self.clock: IReactorTime = clock or cast(IReactorTime, reactor)
         self._port_number = port
         self._port: IListeningPort | None = None
         self._options = {"tick_time": tick_time, "data_dir": data_dir, **options}
