@@ -73,17 +73,23 @@ class RetryTests(ClientTestCase):
             asked = lose(partial(self.retrying.set, "/a", b"new", version))
             self.assertEqual(self.result(asked).version, version + 1)
 
-    def test_set_by_others(self) -> None:
-        """A write that was not ours is not taken for ours."""
+    def test_set_needs_a_version(self) -> None:
+        """A write without a guard is not repeated, so it is not accepted; a stale one fails."""
         self.result(self.zk.create("/a"))
-        self.failure(self.retrying.set("/a", b"x", 3), BadVersionError)
-        other = self.connected()
-        self.network.cables.reverse()  # the newest is the one that `cable` is
-        asked = self.lose_request(lambda: self.retrying.set("/a", b"mine", 0))
-        self.assertEqual(self.result(asked).version, 1)
-        self.result(other.set("/a", b"theirs"))
-        self.failure(self.retrying.set("/a", b"mine", 1), BadVersionError)
         self.assertRaises(ValueError, self.retrying.set, "/a", b"", -1)
+        self.failure(self.retrying.set("/a", b"x", 3), BadVersionError)
+
+    def test_set_by_others_meanwhile(self) -> None:
+        """A write of somebody else that happens in our place is not taken for ours."""
+        self.result(self.zk.create("/a"))
+        other = self.connected()
+        self.network.cables[0].client_may_send = 1
+        asked = self.retrying.set("/a", b"mine", 0)
+        self.network.settle()
+        self.result(other.set("/a", b"theirs", 0))
+        self.network.advance(1)
+        self.failure(asked, BadVersionError)
+        self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
 
     def test_delete(self) -> None:
         """A node that is gone when we ask again is deleted."""

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs, eventAsText
 
 from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
 from tests.client.network import Cable
@@ -283,6 +284,19 @@ class ReconnectTests(ClientTestCase):
         self.assertTrue(90 <= len(self.network.attempts) <= 210, len(self.network.attempts))
         self.assertIs(client.state, CONNECTING)
 
+    def test_long_absence_is_a_few_lines(self) -> None:
+        """The log says what is wrong when it goes wrong, and not at every attempt."""
+        self.connected()
+        listening = dict(self.network.listening)
+        for _ in range(2):  # each absence anew
+            self.network.listening.clear()
+            with capturedLogs() as said:
+                self.cable.cut()
+                self.network.advance(120)
+            self.assertTrue(2 <= len(said) <= 5, [eventAsText(one) for one in said])
+            self.network.listening.update(listening)
+            self.network.advance(2)
+
     def test_server_that_hangs_up_at_once(self) -> None:
         """A server that lets us in only to hang up is called less and less often."""
         client = self.connected()
@@ -349,6 +363,16 @@ class NamesTests(ClientTestCase):
         self.network.names["zk"] = ["10.0.0.7", "10.0.0.8", HOST]
         client = self.connected("zk:2181")
         self.assertEqual(client.server, Address("zk", PORT))
+
+    def test_closed_between_addresses(self) -> None:
+        """Whoever closes the client while one address is tried does not mean the next one."""
+        self.network.names["zk"] = ["10.0.0.7", "10.0.0.8"]
+        self.network.black_holes |= {("10.0.0.7", PORT), ("10.0.0.8", PORT)}
+        client = self.connecting("zk:2181")
+        self.network.advance(0.5)
+        self.result(client.close())
+        self.network.advance(60)
+        self.assertEqual(self.network.attempts, [("10.0.0.7", PORT)])
 
     def test_resolved_anew(self) -> None:
         """A server that has moved is found."""
