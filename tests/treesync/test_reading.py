@@ -49,15 +49,6 @@ def wide(count: int) -> Node:
 class ReadTests(ServerTestCase):
     """What is read of a server."""
 
-    async def test_tree(self) -> None:
-        """Data, versions and all nodes below are read; the server's own are only named."""
-        await self.put(TREE)
-        stored = await read_tree(self.client)
-        self.assertEqual(stored.children.pop("zookeeper").children, {})
-        self.assertEqual(stored.to_tree(), TREE)
-        await self.client.set("/a/c/d", b"x")
-        self.assertEqual((await read_tree(self.client, "/a/c/d")).version, 1)
-
     async def test_ephemeral(self) -> None:
         """Ephemeral nodes are told from others."""
         await self.client.create("/e", b"", ephemeral=True)
@@ -78,34 +69,6 @@ class ReadTests(ServerTestCase):
         await self.client.create("/a/secret", b"", [ACL(1, Id("digest", "u:x"))])
         error = await self.assertFailure(read_tree(self.client), NoAuthError)
         self.assertEqual(error.path, "/a/secret")  # type: ignore[attr-defined]
-
-    async def test_in_waves(self) -> None:
-        """Nodes of one level are asked for together, never one after the other."""
-        await self.put(wide(400))
-        waiting: list[tuple[Deferred[Any], Any]] = []
-        rounds = most = reads = requests = 0
-
-        def hold(name: str, call: Any, *args: Any) -> Deferred[Any]:
-            nonlocal reads, requests
-            requests += 1
-            reads += len(asked(name, *args))
-            answer: Deferred[Any] = Deferred()
-            waiting.append((answer, call))
-            return answer
-
-        reading = read_tree(Intercepted(self.client, hold), "/")  # type: ignore[arg-type]
-        while not reading.called:
-            rounds += 1
-            most = max(most, len(waiting))
-            batch = waiting[:]
-            waiting.clear()
-            for answer, call in batch:
-                answer.callback(await call())
-        self.assertEqual(len((await reading).children), 5)
-        self.assertLessEqual(rounds, 5)  # root, its children's names, nodes, names, nodes
-        self.assertEqual(reads, 1 + 1 + 4 + 4 + 400)
-        self.assertLessEqual(requests, 20)
-        self.assertLessEqual(most, LIMIT)
 
     async def test_bounded(self) -> None:
         """There are never more requests under way than the limit."""
@@ -150,51 +113,12 @@ class ReadTests(ServerTestCase):
         stored = await read_tree(client, "/a")
         self.assertEqual(sorted(stored.children["c"].children), [])
 
-    async def test_lost_connection(self) -> None:
-        """A connection that breaks while a tree is read delays it, no more."""
-        await self.put(wide(1000))
-        drops = 0
-
-        def drop(name: str, call: Any, *args: Any) -> Deferred[Any]:
-            nonlocal drops
-            reads = asked(name, *args)
-            if "get /s3" in reads or "get /s4/n50" in reads or "get /s9/n99" in reads:
-                drops += 1
-                assert self.client.client_id is not None
-                self.zookeeper.drop(self.client.client_id[0])
-            answer: Deferred[Any] = call()
-            return answer
-
-        client: Any = Intercepted(self.client, drop)
-        stored = await read_tree(client)
-        self.assertGreater(drops, 2)
-        self.assertEqual(sum(len(node.children) for node in stored.children.values()), 1000)
-
     async def test_large_nodes(self) -> None:
         """Nodes whose data are too much for one answer are read one by one."""
         tree = Node({}, {f"n{i}": Node({"string_value": "x" * 500_000}) for i in range(12)})
         tree.children["small"] = Node({"x": 1})
         await self.put(tree)
         self.assertEqual(await self.tree(), tree)
-
-    async def test_old_server(self) -> None:
-        """A server that cannot read several nodes at a time is asked for one after the other."""
-        await self.put(wide(200))
-        refused = 0
-
-        def refuse(name: str, call: Any, *args: Any) -> Deferred[Any]:
-            nonlocal refused
-            if name == "read_all":
-                refused += 1
-                return fail(UnimplementedError())
-            answer: Deferred[Any] = call()
-            return answer
-
-        client: Any = Intercepted(self.client, refuse)
-        stored = await read_tree(client)
-        del stored.children["zookeeper"]
-        self.assertEqual(stored.to_tree(), wide(200))
-        self.assertEqual(refused, 1)
 
     async def test_cancel(self) -> None:
         """Whoever does not want to wait any more need not."""
@@ -253,7 +177,9 @@ class ImportPlanTests(ServerTestCase):
     async def test_bug_5_acl_over_another(self) -> None:
         """Importing over a node with another ACL changes it, at the version that was read."""
         await self.put("/a\n", acl=OPEN_ACL_UNSAFE)
-        await self.client.set_acl("/a", [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "::1"))])
+        await self.client.set_acl(
+            "/a", [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "127.0.0.1"))]
+        )
         plan = await make_import_plan(self.client, parse_tree("/a\n"), acl=READ_ACL_UNSAFE)
         (change,) = plan.writes
         assert isinstance(change, SetACL)
@@ -326,3 +252,83 @@ class WalkTests(ServerTestCase):
         self.assertEqual(seen, ["/a", "/a/b", "/a/b/new"])
         with self.assertRaises(NodeExistsError):
             await self.client.create("/a/b/new")
+
+
+class EmbeddedReadTests(ServerTestCase):
+    """What takes a server of our own to see."""
+
+    async def test_tree(self) -> None:
+        """Data, versions and all nodes below are read; the server's own are only named."""
+        await self.put(TREE)
+        stored = await read_tree(self.client)
+        self.assertEqual(stored.children.pop("zookeeper").children, {})
+        self.assertEqual(stored.to_tree(), TREE)
+        await self.client.set("/a/c/d", b"x")
+        self.assertEqual((await read_tree(self.client, "/a/c/d")).version, 1)
+
+    async def test_in_waves(self) -> None:
+        """Nodes of one level are asked for together, never one after the other."""
+        await self.put(wide(400))
+        waiting: list[tuple[Deferred[Any], Any]] = []
+        rounds = most = reads = requests = 0
+
+        def hold(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal reads, requests
+            requests += 1
+            reads += len(asked(name, *args))
+            answer: Deferred[Any] = Deferred()
+            waiting.append((answer, call))
+            return answer
+
+        reading = read_tree(Intercepted(self.client, hold), "/")  # type: ignore[arg-type]
+        while not reading.called:
+            rounds += 1
+            most = max(most, len(waiting))
+            batch = waiting[:]
+            waiting.clear()
+            for answer, call in batch:
+                answer.callback(await call())
+        self.assertEqual(len((await reading).children), 5)
+        self.assertLessEqual(rounds, 5)  # root, its children's names, nodes, names, nodes
+        self.assertEqual(reads, 1 + 1 + 4 + 4 + 400)
+        self.assertLessEqual(requests, 20)
+        self.assertLessEqual(most, LIMIT)
+
+    async def test_lost_connection(self) -> None:
+        """A connection that breaks while a tree is read delays it, no more."""
+        await self.put(wide(1000))
+        drops = 0
+
+        def drop(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal drops
+            reads = asked(name, *args)
+            if "get /s3" in reads or "get /s4/n50" in reads or "get /s9/n99" in reads:
+                drops += 1
+                assert self.client.client_id is not None
+                self.zookeeper.drop(self.client.client_id[0])
+            answer: Deferred[Any] = call()
+            return answer
+
+        client: Any = Intercepted(self.client, drop)
+        stored = await read_tree(client)
+        self.assertGreater(drops, 2)
+        self.assertEqual(sum(len(node.children) for node in stored.children.values()), 1000)
+
+    async def test_old_server(self) -> None:
+        """A server that cannot read several nodes at a time is asked for one after the other."""
+        await self.put(wide(200))
+        refused = 0
+
+        def refuse(name: str, call: Any, *args: Any) -> Deferred[Any]:
+            nonlocal refused
+            if name == "read_all":
+                refused += 1
+                return fail(UnimplementedError())
+            answer: Deferred[Any] = call()
+            return answer
+
+        client: Any = Intercepted(self.client, refuse)
+        stored = await read_tree(client)
+        del stored.children["zookeeper"]
+        self.assertEqual(stored.to_tree(), wide(200))
+        self.assertEqual(refused, 1)

@@ -40,40 +40,6 @@ class CarryOutTests(ServerTestCase):
         self.assertEqual((await self.client.get_acl("/p/a/c"))[0], list(acl))
         self.assertEqual((await self.client.get("/p/b"))[0], b"plain")
 
-    async def test_random_trees(self) -> None:
-        """Any tree over any other becomes the tree, and a second time nothing is written."""
-        samples: list[Node] = []
-
-        @settings(
-            max_examples=25,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            derandomize=True,
-        )
-        @given(trees)
-        def collect(tree: Node) -> None:
-            samples.append(Node({}, {"top": tree}))
-
-        collect()
-        for sample in samples:
-            await self.put(sample)
-            self.assertEqual((await self.tree()).children["top"], sample.children["top"])
-            before = self.zxid
-            self.assertEqual(await self.put(sample), Outcome(0, 0))
-            self.assertEqual(self.zxid, before)
-
-    async def test_bug_6_unchanged_nodes_wake_nobody(self) -> None:
-        """Importing what is there already writes nothing, and watches stay quiet."""
-        await self.put(TREE)
-        before = self.zxid
-        _, watch = self.client.get_and_watch("/a")
-        await self.put(TREE)
-        self.assertEqual(self.zxid, before)
-        self.assertFalse(watch.called)
-        await self.put("/a : t\n  x = 2\n", trim=False)
-        self.assertEqual((await watch).path, "/a")
-
     async def test_bug_17_depth_and_breadth(self) -> None:
         """500 levels and 3,000 nodes are no trouble: import, again, read, delete."""
         tree = wide(2500)
@@ -180,7 +146,7 @@ class InterferenceTests(ServerTestCase):
         """An ACL that somebody else set meanwhile is not overwritten."""
         await self.put("/a\n")
         plan = await self.plan("/a\n", acl=READ_ACL_UNSAFE)
-        theirs = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "::1"))]
+        theirs = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "127.0.0.1"))]
         await self.client.set_acl("/a", theirs)
         error = await self.assertFailure(carry_out(self.client, plan), TreeChangedError)
         self.assertEqual(error.path, "/a")  # type: ignore[attr-defined]
@@ -203,6 +169,70 @@ class InterferenceTests(ServerTestCase):
         self.assertNotIsInstance(error, TreeChangedError)
         self.assertEqual(error.path, "/a/b")  # type: ignore[attr-defined]
 
+
+class AtomicTests(ServerTestCase):
+    """Plans in one transaction."""
+
+    async def test_acl(self) -> None:
+        """An ACL cannot change in a transaction; this is said, and nothing is done."""
+        plan = Plan(
+            (
+                Create("/n", b"", OPEN_ACL_UNSAFE),
+                SetACL("/a", OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, 0),
+            )
+        )
+        await self.assertFailure(carry_out(self.client, plan, atomic=True), NotAtomicError)
+        self.assertEqual(await self.tree(), Node())
+
+    async def test_too_large(self) -> None:
+        """What does not fit into a transaction is refused, and nothing is done."""
+        changes = [Create(f"/n{i}", b"x" * 300_000, OPEN_ACL_UNSAFE) for i in range(5)]
+        carried: Deferred[Outcome] = carry_out(self.client, Plan(tuple(changes)), atomic=True)
+        await self.assertFailure(carried, RequestTooLargeError)
+        self.assertEqual(await self.tree(), Node())
+
+
+class UnchangedTests(ServerTestCase):
+    """What is as it should be is left alone."""
+
+    async def test_random_trees(self) -> None:
+        """Any tree over any other becomes the tree, and a second time nothing is written."""
+        samples: list[Node] = []
+
+        @settings(
+            max_examples=25,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+        )
+        @given(trees)
+        def collect(tree: Node) -> None:
+            samples.append(Node({}, {"top": tree}))
+
+        collect()
+        for sample in samples:
+            await self.put(sample)
+            self.assertEqual((await self.tree()).children["top"], sample.children["top"])
+            before = self.zxid
+            self.assertEqual(await self.put(sample), Outcome(0, 0))
+            self.assertEqual(self.zxid, before)
+
+    async def test_bug_6_unchanged_nodes_wake_nobody(self) -> None:
+        """Importing what is there already writes nothing, and watches stay quiet."""
+        await self.put(TREE)
+        before = self.zxid
+        _, watch = self.client.get_and_watch("/a")
+        await self.put(TREE)
+        self.assertEqual(self.zxid, before)
+        self.assertFalse(watch.called)
+        await self.put("/a : t\n  x = 2\n", trim=False)
+        self.assertEqual((await watch).path, "/a")
+
+
+class LostConnectionTests(ServerTestCase):
+    """Connections that break while a plan is carried out."""
+
     async def test_lost_connection(self) -> None:
         """A connection that breaks is told, with a node near the place; a new plan goes on."""
         tree = wide(3000)
@@ -222,8 +252,8 @@ class InterferenceTests(ServerTestCase):
         self.assertEqual(await self.tree(), tree)
 
 
-class AtomicTests(ServerTestCase):
-    """Plans in one transaction."""
+class OneMomentTests(ServerTestCase):
+    """A transaction is one change of the server."""
 
     async def test_all_of_it(self) -> None:
         """Creations, changes and deletions happen at one moment."""
@@ -244,21 +274,3 @@ class AtomicTests(ServerTestCase):
         before = self.zxid
         self.assertEqual(await carry_out(self.client, Plan(), atomic=True), Outcome(0, 0))
         self.assertEqual(self.zxid, before)
-
-    async def test_acl(self) -> None:
-        """An ACL cannot change in a transaction; this is said, and nothing is done."""
-        plan = Plan(
-            (
-                Create("/n", b"", OPEN_ACL_UNSAFE),
-                SetACL("/a", OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, 0),
-            )
-        )
-        await self.assertFailure(carry_out(self.client, plan, atomic=True), NotAtomicError)
-        self.assertEqual(await self.tree(), Node())
-
-    async def test_too_large(self) -> None:
-        """What does not fit into a transaction is refused, and nothing is done."""
-        changes = [Create(f"/n{i}", b"x" * 300_000, OPEN_ACL_UNSAFE) for i in range(5)]
-        carried: Deferred[Outcome] = carry_out(self.client, Plan(tuple(changes)), atomic=True)
-        await self.assertFailure(carried, RequestTooLargeError)
-        self.assertEqual(await self.tree(), Node())

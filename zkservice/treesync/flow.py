@@ -49,7 +49,11 @@ class Flow:
             return
         self._pumping = True
         while self._failure is None and self._under_way < self._limit:
-            request = self._start_next()
+            try:
+                request = self._start_next()
+            except Exception:  # noqa: BLE001, whatever it is, it ends the flow
+                self._failure = Failure()
+                break
             if request is None:
                 break
             self._under_way += 1
