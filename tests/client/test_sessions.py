@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, eventAsText
+from twisted.logger import capturedLogs, eventAsText
 
 from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
 from tests.client.network import Cable
@@ -283,6 +284,19 @@ class ReconnectTests(ClientTestCase):
         self.assertLess(early, 20)
         self.assertTrue(90 <= len(self.network.attempts) <= 210, len(self.network.attempts))
         self.assertIs(client.state, CONNECTING)
+
+    def test_long_absence_is_a_few_lines(self) -> None:
+        """The log says what is wrong when it goes wrong, and not at every attempt."""
+        self.connected()
+        listening = dict(self.network.listening)
+        for _ in range(2):  # each absence anew
+            self.network.listening.clear()
+            with capturedLogs() as said:
+                self.cable.cut()
+                self.network.advance(120)
+            self.assertTrue(2 <= len(said) <= 5, [eventAsText(one) for one in said])
+            self.network.listening.update(listening)
+            self.network.advance(2)
 
     def test_long_absence_is_a_few_lines(self) -> None:
         """The log says what is wrong when it goes wrong, and not at every attempt."""

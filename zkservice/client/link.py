@@ -80,6 +80,7 @@ class Link:
         self._connecting: list[Deferred[None]] = []  # who waits for a first connection
         self._closing: list[Deferred[None]] = []  # who waits for the end
         self.failure: Exception | None = None  # of the last attempt to connect
+        self._said: dict[Address, str] = {}  # why each server failed, as the log knows
         self._silent_since: float | None = None
         self._complained = False
 
@@ -241,6 +242,7 @@ class Link:
         connection.lost = lambda reason: self._lost(session, connection, reason)
         self._connection, self.server = connection, address
         self._silent_since, self._complained, self.failure = None, False, None
+        self._said.clear()
         self._cancel_expiry()
         self._log.info(
             "connected to {server}, session {session:#x} of {timeout:.1f} s",
@@ -313,7 +315,11 @@ class Link:
 
     def _failed(self, session: Session, address: Address, error: Exception) -> None:
         self.failure = error
-        self._log.debug("{server} does not let us in: {error}", server=str(address), error=error)
+        if self._said.get(address) != str(error):  # attempts are many, reasons few
+            self._said[address] = str(error)
+            self._log.debug(
+                "{server} does not let us in: {error}", server=str(address), error=error
+            )
         now = self._reactor.seconds()
         if not isinstance(error, SilentCloseError):
             return
