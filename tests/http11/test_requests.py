@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.http11.support import both_ways, one, outcome, parser
 from zkservice.errors import RequestRefusedError
 from zkservice.http11 import Expecting, HeadReader, Limits, RequestParser, limits_table
+from zkservice.http11.lines import RequestLines
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -168,6 +169,14 @@ class AcceptedTests(SynchronousTestCase):
             assert request is not None
             self.assertEqual(request.fields["HTTP_HOST"], f"h{number}")
         self.assertLessEqual(len(reader._hosts), 1024)
+
+    def test_memory_of_lines_is_bounded(self) -> None:
+        """Ever new request lines are read as ever, and do not grow the memory."""
+        lines = RequestLines(100)
+        for number in range(3000):
+            line = lines.read(b"GET /%d?%d HTTP/1.1\r\n" % (number, number))
+            self.assertEqual((line.path, line.query), (b"/%d" % number, b"%d" % number))
+        self.assertLessEqual(len(lines._known), 1024)
 
     def test_one_reader_serves_all_connections(self) -> None:
         """No state of one head colours the next, whatever the first one ended with."""

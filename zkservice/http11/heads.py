@@ -1,8 +1,7 @@
 """A complete request head in, a ``Request`` out: llhttp's rules and those it leaves to us.
 
 llhttp (inside httptools) reads the header fields and refuses malformed ones.  The request
-line is read here, because llhttp takes more protocols and versions than HTTP/1.x has; so
-are the fields that decide where the body ends.
+line is read apart (see ``lines``); the fields that decide where the body ends, here.
 """
 
 from __future__ import annotations
@@ -20,13 +19,12 @@ from httptools import (
 
 from zkservice.errors import RequestRefusedError
 from zkservice.http11.limits import Limits
+from zkservice.http11.lines import RequestLine, RequestLines
 from zkservice.http11.names import EnvironNames
 
 __all__ = ["HeadReader", "Request"]
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)", re.IGNORECASE)
 
 #: Remembered hosts; an attacker's inventions must not grow the memory.
 _MOST_HOSTS: Final = 1024
@@ -36,7 +34,6 @@ _MOST_HOSTS: Final = 1024
 _SINGULAR: Final = frozenset(
     {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
 )
-_VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
 
 
 class Request:
@@ -56,15 +53,9 @@ class Request:
         "target",
     )
 
-    def __init__(self, method: str, target: bytes, protocol: str, fields: dict[str, str]) -> None:
-        self.method = method
-        #: The target as it was sent.
-        self.target = target
-        #: The target's path, still percent-encoded; empty for ``*``.
-        self.path = target
-        self.query = b""
-        #: "HTTP/1.1" or "HTTP/1.0"
-        self.protocol = protocol
+    def __init__(self, line: RequestLine, fields: dict[str, str]) -> None:
+        #: See ``RequestLine``.
+        self.method, self.target, self.protocol, self.path, self.query, _ = line
         #: The header fields under their names in a WSGI environ.
         self.fields = fields
         #: Bytes of the body; None for a chunked one until it is complete.
@@ -85,8 +76,7 @@ class HeadReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        #: Bytes: a target, and what else a request line can have.
-        self.longest_line = limits.target_bytes + 64
+        self.lines = RequestLines(limits.target_bytes)
         self._names = EnvironNames()
         self._hosts: set[str | None] = set()  # that were found to be valid
         self._sent: list[tuple[bytes, bytes]] = []
@@ -113,15 +103,18 @@ class HeadReader:
         Raises:
             RequestRefusedError: the head breaks a rule.
         """
-        method, target, protocol = self._request_line(head[: head.index(b"\n") + 1])
+        line = self.lines.read(head[: head.index(b"\n") + 1])
         self._reusable = False
         self._sent = []
         try:
-            self._feed(head, method)
+            self._feed(head)
             fields = self._environ()
-            request = Request(method, target, protocol, fields)
+            protocol = line.protocol
             self._check_host(fields.get("HTTP_HOST"), protocol)
-            self._split_target(request)
+            if line.host is not None:
+                self._check_host(line.host, protocol)
+                fields["HTTP_HOST"] = line.host
+            request = Request(line, fields)
             self._decide_body(request)
             if "HTTP_EXPECT" in fields:
                 _decide_expectation(request)
@@ -134,50 +127,18 @@ class HeadReader:
             self._parser = HttpRequestParser(self)
         return request
 
-    def check_line(self, line: bytes) -> None:
-        """Refuse a request line as soon as its end is there, before the rest of its head."""
-        method, _, _ = self._request_line(line)
-        if not _TOKEN.fullmatch(method):
-            raise _no_token()
-
-    def line_too_long(self) -> RequestRefusedError:
-        """What a client gets whose request line is too long."""
-        return RequestRefusedError(
-            414, f"the request target is over {self._limits.target_bytes} bytes"
-        )
-
-    def _feed(self, head: bytes, method: str) -> None:
+    def _feed(self, head: bytes) -> None:
         self._complete = False
         try:
             self._parser.feed_data(head)
         except HttpParserUpgrade:
             self._reusable = False  # the upgrade is refused: plain HTTP goes on
         except HttpParserError as error:
-            if not _TOKEN.fullmatch(method):
-                raise _no_token() from None
             raise refusal(error) from None
         if not self._complete:
             raise RequestRefusedError(400, "the request head is malformed")
         if len(self._sent) > self._limits.head_fields:
             raise RequestRefusedError(431, f"more than {self._limits.head_fields} header fields")
-
-    def _request_line(self, line: bytes) -> tuple[str, bytes, str]:
-        if len(line) > self.longest_line:
-            raise self.line_too_long()
-        words = line.split(b" ")
-        if len(words) != 3 or not line.endswith(b"\r\n"):
-            raise RequestRefusedError(
-                400, "the request line must be a method, a target and HTTP/1.1"
-            )
-        method, target, version = words
-        if len(target) > self._limits.target_bytes:
-            raise self.line_too_long()
-        protocol = _VERSIONS.get(version)
-        if protocol is None:
-            raise _wrong_version(version)
-        if method == b"CONNECT":
-            raise RequestRefusedError(501, "CONNECT is for proxies; this is none")
-        return method.decode("latin-1"), target, protocol
 
     def _environ(self) -> dict[str, str]:
         names = self._names
@@ -207,29 +168,6 @@ class HeadReader:
         elif len(self._hosts) < _MOST_HOSTS:
             self._hosts.add(host)
 
-    def _split_target(self, request: Request) -> None:
-        """Split the target into path and query (RFC 9112 3.2); ``//`` is kept as it is."""
-        target = request.target
-        if b"#" in target:
-            raise RequestRefusedError(400, "a request target has no fragment (#)")
-        if not target.startswith(b"/"):
-            target = self._origin_form(request)
-        request.path, _, request.query = target.partition(b"?")
-
-    def _origin_form(self, request: Request) -> bytes:
-        """The path of a target that is a URL, whose host then counts, or an asterisk."""
-        target = request.target
-        absolute = _ABSOLUTE.match(target)
-        if absolute is not None:
-            host = absolute[2].decode("latin-1")
-            self._check_host(host, request.protocol)
-            request.fields["HTTP_HOST"] = host
-            path = target[absolute.end() :]
-            return path if path.startswith(b"/") else b"/" + path
-        if target == b"*" and request.method == "OPTIONS":
-            return b""
-        raise RequestRefusedError(400, "the request target must be a path or an http URL")
-
     def _decide_body(self, request: Request) -> None:
         """Find out where the body ends (RFC 9112 6.3); llhttp refuses the ambiguous."""
         coding = request.fields.get("HTTP_TRANSFER_ENCODING")
@@ -257,16 +195,6 @@ def refusal(error: HttpParserError) -> RequestRefusedError:
     if isinstance(error, HttpParserInvalidMethodError):
         return RequestRefusedError(501, "this server does not know the request method")
     return RequestRefusedError(400, f"the request head is malformed: {error}")
-
-
-def _no_token() -> RequestRefusedError:
-    return RequestRefusedError(400, "the request method is no token")
-
-
-def _wrong_version(version: bytes) -> RequestRefusedError:
-    if version.startswith(b"HTTP/"):
-        return RequestRefusedError(505, "this server speaks HTTP/1.1 and HTTP/1.0")
-    return RequestRefusedError(400, "the request line must end in HTTP/1.1")
 
 
 def _decide_expectation(request: Request) -> None:

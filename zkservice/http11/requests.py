@@ -177,13 +177,13 @@ class RequestParser:
         """
         at, data = self._at, self._data
         if not self._line_checked:
-            longest = self._heads.longest_line
-            end = data.find(b"\n", at, at + longest) + 1
+            lines = self._heads.lines
+            end = data.find(b"\n", at, at + lines.longest) + 1
             if not end:
-                if len(data) - at >= longest:
-                    raise self._heads.line_too_long()
+                if len(data) - at >= lines.longest:
+                    raise lines.too_long()
                 return
-            self._heads.check_line(data[at:end])
+            lines.read(data[at:end])
             self._line_checked = True
         most = at + self._limits.head_bytes
         if self._probe is None:
