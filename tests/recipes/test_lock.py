@@ -1,73 +1,29 @@
-"""Tests for `zkservice.recipes.lock`, `lease`, `read_write` and `election`."""
+"""Tests for `zkservice.recipes.lock`, `read_write` and `election`."""
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import HOST, PORT, TIMEOUT, quietly
-from tests.client.network import Cable, Network
-from tests.recipes.base import RecipeTestCase, children, cut_points, outcome
+from tests.client.base import quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
-from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import (
     ClientClosedError,
     InvalidPathError,
-    LeaseLostError,
     LockTimeoutError,
     NoAuthError,
     SessionExpiredError,
 )
 from zkservice.recipes import Election, Lease, Lock, ReadWriteLock
-from zkservice.recipes.order import Turn, in_order, predecessor
+from zkservice.recipes.order import in_order
 from zkservice.wire.acl import ACL, ANYONE, Permission
 
 PATH = "/locks/one"
-
-
-class OrderTests(SynchronousTestCase):
-    """Who waits for whom, by names alone."""
-
-    NAMES = (
-        "b__rlock__0000000002",
-        "a__lock__0000000003",
-        "c__rlock__0000000004",
-        "d__rlock__0000000005",
-        "x__lock__12",
-        "something-else",
-    )
-
-    def test_in_order(self) -> None:
-        """By number, whatever the marks, and without those who are no contenders."""
-        self.assertEqual(
-            in_order(self.NAMES, ("__lock__", "__rlock__")),
-            [self.NAMES[0], self.NAMES[1], self.NAMES[2], self.NAMES[3]],
-        )
-
-    def test_readers_wait_for_writers(self) -> None:
-        """A reader waits for the nearest writer before it, a writer for the nearest of all."""
-        read, write = Turn("__rlock__", ("__lock__",)), Turn("__lock__", ("__lock__", "__rlock__"))
-        expected = {
-            (self.NAMES[0], read): None,
-            (self.NAMES[1], write): self.NAMES[0],
-            (self.NAMES[2], read): self.NAMES[1],
-            (self.NAMES[3], read): self.NAMES[1],
-        }
-        for (child, turn), before in expected.items():
-            self.assertEqual(predecessor(child, self.NAMES, turn), before, child)
-
-    def test_numbers_below_zero(self) -> None:
-        """A number that has wrapped around is a number."""
-        names = ["a__lock__-2147483648", "b__lock__-2147483647"]
-        turn = Turn("__lock__", ("__lock__",))
-        self.assertEqual(predecessor(names[1], names, turn), names[0])
-        self.assertIsNone(predecessor(names[0], names, turn))
 
 
 class LockTests(RecipeTestCase):
@@ -274,133 +230,6 @@ class LockTests(RecipeTestCase):
         self.failure(lock.acquire(), NoAuthError)
 
 
-class LeaseTests(RecipeTestCase):
-    """What the holder is told."""
-
-    @override
-    def setUp(self) -> None:
-        super().setUp()
-        self.one = self.connected()
-        self.lease = self.result(Lock(self.one, PATH, reactor=self.network).acquire())
-
-    def test_expired(self) -> None:
-        """The end of the session is told, with its reason, to each who asks."""
-        early, cancelled = self.lease.lost, self.lease.lost
-        cancelled.cancel()
-        self.failureResultOf(cancelled, CancelledError)
-        self.expire(self.one)
-        self.assertIsInstance(self.successResultOf(early), SessionExpiredError)
-        self.assertIsInstance(self.successResultOf(self.lease.lost), SessionExpiredError)
-        self.assertFalse(self.lease.held)
-
-    def test_cut_off(self) -> None:
-        """Who is cut off is not certain any more, and in the end takes it for lost."""
-        lost = self.lease.lost
-        self.server.refuse = True
-        self.server.drop(self.session(self.one))
-        self.network.settle()
-        self.assertEqual((self.lease.held, self.lease.certain), (True, False))
-        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
-        self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
-
-    def test_reconnected(self) -> None:
-        """A mere reconnect loses nothing."""
-        lost = self.lease.lost
-        self.server.drop(self.session(self.one))
-        self.network.advance(2)
-        self.assertNoResult(lost)
-        self.assertTrue(self.lease.certain)
-
-    def test_deleted(self) -> None:
-        """A node that somebody deletes is told."""
-        lost = self.lease.lost
-        self.deleting(self.lease.path)
-        self.assertIsInstance(self.result(lost), LeaseLostError)
-
-    def test_deleted_while_cut_off(self) -> None:
-        """A node that somebody deletes while there is no connection is told, too."""
-        lost = self.lease.lost
-        self.server.drop(self.session(self.one))
-        self.network.run_due()
-        self.deleting(self.lease.path)
-        self.network.advance(2)
-        self.assertIsInstance(self.result(lost), LeaseLostError)
-
-    def test_written(self) -> None:
-        """Data that somebody writes into the node are no loss, and do not end the watch."""
-        self.result(self.bystander.set(self.lease.path, b"x"))
-        lost = self.lease.lost
-        self.assertNoResult(lost)
-        self.deleting(self.lease.path)
-        self.assertIsInstance(self.result(lost), LeaseLostError)
-
-    def test_closed(self) -> None:
-        """Closing the client gives everything up; releasing afterwards is no error."""
-        lost = self.lease.lost
-        self.result(self.one.close())
-        self.assertIsInstance(self.successResultOf(lost), ClientClosedError)
-        self.assertIsNone(self.successResultOf(self.lease.release()))
-
-    def test_released(self) -> None:
-        """After the release nobody is told of a loss, nothing is watched, and twice is fine."""
-        lost = self.lease.lost
-        releases = self.lease.release(), self.lease.release()
-        self.network.settle()
-        for release in releases:
-            self.successResultOf(release)
-        self.successResultOf(self.lease.release())
-        self.assertNoResult(lost)
-        self.assertEqual(self.one.statistics().watches, 0)
-        self.assertIn("released", repr(self.lease))
-
-    def test_release_waits_for_a_connection(self) -> None:
-        """Without a connection it is released as soon as there is one, even if nobody waits."""
-        self.server.refuse = True
-        self.server.drop(self.session(self.one))
-        self.network.settle()
-        impatient, patient = self.lease.release(), self.lease.release()
-        impatient.cancel()
-        self.failureResultOf(impatient, CancelledError)
-        self.assertFalse(self.lease.held)
-        self.server.refuse = False
-        self.network.advance(2)
-        self.successResultOf(patient)
-        self.assertEqual(self.children(PATH), [])
-
-    def test_context_manager(self) -> None:
-        """Leaving the block releases it."""
-
-        async def work() -> int:
-            async with self.lease as lease:
-                return lease.token
-
-        self.assertEqual(self.result(Deferred.fromCoroutine(work())), self.lease.token)
-        self.assertEqual(self.children(PATH), [])
-
-    def test_lost_in_the_block(self) -> None:
-        """A block that ends well without the lease fails: its work was not protected."""
-        step: Deferred[None] = Deferred()
-
-        async def work() -> None:
-            async with self.lease:
-                await step
-
-        working = Deferred.fromCoroutine(work())
-        self.deleting(self.lease.path)
-        step.callback(None)
-        self.failure(working, LeaseLostError)
-
-    def test_error_in_the_block(self) -> None:
-        """An error in the block is its outcome, lost or not."""
-
-        async def work() -> None:
-            async with self.lease:
-                self.lease._lose(LeaseLostError(self.lease.path))
-                raise KeyError("mine")
-
-        self.failure(Deferred.fromCoroutine(work()), KeyError)
-
-
 class ReadWriteTests(RecipeTestCase):
     """Readers share, writers do not."""
 
@@ -446,182 +275,37 @@ class ElectionTests(RecipeTestCase):
 class BrokenConnectionTests(SynchronousTestCase):
     """The life of a contender, cut at every step."""
 
-    def life(self, cut: tuple[str, int] | None, cancel: bool) -> Cable:
-        """Wait behind somebody, hold it, release it; or be cancelled.  Nothing may be left."""
-        network = Network()
-        server = ZooKeeperServer(network, tick_time=1.0, secret=b"s")
-        network.listen(HOST, PORT, server.factory)
-        server.start()
-        other, client = (
-            ZooKeeperClient(f"{HOST}:{PORT}", TIMEOUT, reactor=network, random=Random(1))
-            for _ in range(2)
-        )
-        other.connect()
-        network.settle()
-        before = Lock(other, PATH, reactor=network).acquire()
-        network.settle()
-
-        def plug(cable: Cable) -> None:
-            if cut is not None and len(network.cables) == 2:
-                setattr(cable, f"{'client' if cut[0] == 'server' else 'server'}_may_send", cut[1])
-
-        network.plug = plug
-        client.connect()
-        network.settle()
-        holding = outcome(Lock(client, PATH, reactor=network).acquire())
-        network.advance(2)
-        self.assertEqual(holding, [], cut)
-        self.assertEqual(len(children(server, PATH)), 2, cut)
-        releasing = self.successResultOf(before).release()
-        network.advance(3.5)  # a ping may be what breaks it
-        self.successResultOf(releasing)
+    def lives(self, world: World) -> None:
+        """Wait behind somebody, hold it, release it."""
+        other, client = world.clients
+        before = world.result(Lock(other, PATH, reactor=world.network).acquire())
+        holding = outcome(Lock(client, PATH, reactor=world.network).acquire())
+        world.wait()
+        self.assertEqual(holding, [])
+        self.assertEqual(len(world.children(PATH)), 2)
+        world.result(before.release())
         (lease,) = holding
-        self.assertEqual(children(server, PATH), [lease.path.rpartition("/")[2]], cut)
-        self.assertTrue(lease.certain, cut)
-        if cancel:
-            again = Lock(client, PATH, reactor=network).acquire()
-            again.addErrback(lambda failure: failure.trap(CancelledError))
-            network.run_due()
-            again.cancel()
-        released = lease.release()
-        network.advance(2)
-        self.successResultOf(released)
-        self.assertEqual(children(server, PATH), [], cut)
-        self.assertEqual(client.statistics().watches, 0, cut)
-        cable = network.cables[1]
-        closing = [client.close(), other.close()]
-        network.advance(3)
-        for closed in closing:
-            self.successResultOf(closed)
-        server.stop()
-        network.settle()
-        self.assertEqual(network.getDelayedCalls(), [], cut)
-        return cable
+        self.assertEqual(world.children(PATH), [lease.path.rpartition("/")[2]])
+        self.assertTrue(lease.certain)
+        world.result(lease.release())
+        self.assertEqual(world.children(PATH), [])
 
-    def test_every_step(self) -> None:
+    def gives_up(self, world: World) -> None:
+        """Wait behind somebody, and be cancelled."""
+        other, client = world.clients
+        before = world.result(Lock(other, PATH, reactor=world.network).acquire())
+        waiting = Lock(client, PATH, reactor=world.network).acquire()
+        world.network.settle()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        world.wait()
+        self.assertEqual(world.children(PATH), [before.path.rpartition("/")[2]])
+        world.result(before.release())
+
+    def test_lives(self) -> None:
         """Cut before, in and after each frame, in both directions: it all comes to pass."""
-        for cancel in (False, True):
-            cable = self.life(None, cancel)
-            points = list(cut_points(cable))
-            self.assertGreater(len(points), 40)
-            for point in points:
-                self.life(point, cancel)
+        at_every_step(self, 2, self.lives)
 
-
-ACTIONS = ("contend", "cancel", "release", "drop", "expire", "time", "delete path")
-
-
-class InterleavingTests(SynchronousTestCase):
-    """Several contenders, and everything that can happen to them in any order."""
-
-    @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), max_size=25), st.data())
-    def test_never_two(self, script: list[tuple[str, int]], data: Any) -> None:
-        """Never two hold it for certain, tokens rise, and in the end all get it."""
-        Interleaving(self, data.draw(st.integers(0, 3))).run(script)
-
-
-class Interleaving:
-    """Three clients and a script."""
-
-    def __init__(self, test: SynchronousTestCase, seed: int) -> None:
-        self.test = test
-        self.network = Network()
-        self.server = ZooKeeperServer(self.network, tick_time=1.0, secret=b"s")
-        self.network.listen(HOST, PORT, self.server.factory)
-        self.server.start()
-        self.clients = [
-            ZooKeeperClient(f"{HOST}:{PORT}", TIMEOUT, reactor=self.network, random=Random(seed))
-            for _ in range(3)
-        ]
-        for client in self.clients:
-            client.connect()
-        self.network.settle()
-        self.waiting: list[tuple[int, Deferred[Lease]]] = []
-        self.leases: list[tuple[int, Lease]] = []
-        self.tokens: list[int] = []
-
-    def run(self, script: list[tuple[str, int]]) -> None:
-        """Follow the script, then let everything come to its end."""
-        for action, number in script:
-            getattr(self, "do_" + action.replace(" ", "_"))(number)
-            self.check()
-        self.network.advance(TIMEOUT * 2)
-        self.check()
-        for _ in range(len(self.waiting) + 1):
-            for _, lease in self.leases:
-                lease.release()
-            self.network.advance(3)
-            self.check()
-        self.test.assertEqual(self.waiting, [])
-        self.test.assertEqual(children(self.server, PATH), [])
-        closing = [client.close() for client in self.clients]
-        self.network.advance(3)
-        for closed in closing:
-            self.test.successResultOf(closed)
-        self.server.stop()
-        self.network.settle()
-        self.test.assertEqual(self.network.getDelayedCalls(), [])
-
-    def do_contend(self, number: int) -> None:
-        """One more; bytes move, or not yet."""
-        acquiring = Lock(self.clients[number], PATH, reactor=self.network).acquire()
-        self.waiting.append((number, acquiring))
-
-        def got(lease: Lease) -> None:
-            self.waiting.remove((number, acquiring))
-            self.leases.append((number, lease))
-            self.test.assertTrue(all(lease.token > token for token in self.tokens))
-            self.tokens.append(lease.token)
-
-        acquiring.addCallback(got)
-        self.network.run_due()
-
-    def do_cancel(self, number: int) -> None:
-        """A client's first contender gives up."""
-        for contender in self.waiting:
-            if contender[0] == number:
-                self.waiting.remove(contender)
-                contender[1].addErrback(lambda failure: failure.trap(CancelledError))
-                contender[1].cancel()
-                break
-        self.network.run_due()
-
-    def do_release(self, number: int) -> None:
-        """A client gives back what it has."""
-        for owner, lease in self.leases:
-            if owner == number:
-                lease.release()
-        self.network.settle()
-
-    def do_drop(self, number: int) -> None:
-        """A client's connection breaks, with all that is on its way."""
-        identity = self.clients[number].client_id
-        if identity is not None:
-            self.server.drop(identity[0])
-        self.network.run_due()
-
-    def do_expire(self, number: int) -> None:
-        """A client's session ends."""
-        identity = self.clients[number].client_id
-        if identity is not None:
-            self.server.expire(identity[0])
-
-    def do_time(self, number: int) -> None:
-        """Some time goes by."""
-        self.network.advance(number)
-
-    def do_delete_path(self, number: int) -> None:
-        """Somebody tidies up, if there is nothing left."""
-        self.clients[number].delete(PATH).addErrback(lambda failure: None)
-        self.network.settle()
-
-    def check(self) -> None:
-        """No two nodes that are leases' exist at a time."""
-        alive = set(children(self.server, PATH))
-        held = [
-            lease
-            for _, lease in self.leases
-            if lease.held and lease.path.rpartition("/")[2] in alive
-        ]
-        self.test.assertLessEqual(len(held), 1)
+    def test_gives_up(self) -> None:
+        """The same for one who is cancelled, connected or not: nothing of him is left."""
+        at_every_step(self, 2, self.gives_up)

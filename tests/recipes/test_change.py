@@ -1,0 +1,191 @@
+"""Tests for `zkservice.recipes.change`."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step
+from zkservice.errors import ConnectionLossError
+from zkservice.recipes import Counter, retry_change
+from zkservice.wire.records import Stat
+
+PATH = "/some/where"
+
+
+class RetryChangeTests(RecipeTestCase):
+    """The data become what the function makes of them."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one = self.connected()
+        self.seen: list[tuple[bytes | None, int | None]] = []
+
+    def append(self, data: bytes | None, stat: Stat | None) -> bytes:
+        """One letter more."""
+        self.seen.append((data, None if stat is None else stat.version))
+        return (data or b"") + b"x"
+
+    def change(self, change: object = None) -> bytes:
+        """Carry out a change."""
+        return self.result(
+            retry_change(self.one, PATH, change or self.append, reactor=self.network)  # type: ignore[arg-type]
+        )
+
+    def data(self) -> tuple[bytes, int]:
+        """What is there, and its version."""
+        data, stat = self.result(self.bystander.get(PATH))
+        return data, stat.version
+
+    def test_created_and_changed(self) -> None:
+        """A missing node is made, with its parents; then it is changed."""
+        self.assertEqual(self.change(), b"x")
+        self.assertEqual(self.change(), b"xx")
+        self.assertEqual(self.data(), (b"xx", 1))
+        self.assertEqual(self.seen, [(None, None), (b"x", 0)])
+
+    def test_nothing_to_change(self) -> None:
+        """Equal data are not written."""
+        self.change()
+        self.assertEqual(self.change(lambda data, stat: data), b"x")
+        self.assertEqual(self.data(), (b"x", 0))
+
+    def test_empty(self) -> None:
+        """A node is made for empty data, too."""
+        self.assertEqual(self.change(lambda data, stat: b""), b"")
+        self.assertEqual(self.data(), (b"", 0))
+
+    def test_awaited(self) -> None:
+        """The function may take its time."""
+        self.assertEqual(self.change(lambda data, stat: succeed(b"later")), b"later")
+
+    def test_error(self) -> None:
+        """What the function raises is the outcome, and nothing is written."""
+
+        def refuse(data: bytes | None, stat: Stat | None) -> bytes:
+            raise KeyError("no")
+
+        failing = retry_change(self.one, PATH, refuse, reactor=self.network)
+        self.failure(failing, KeyError)
+        self.assertIsNone(self.result(self.bystander.exists(PATH)))
+
+    def race(self, *others: str) -> bytes:
+        """Change while others do something between our reading and our writing."""
+        moves = list(others)
+
+        def slow(data: bytes | None, stat: Stat | None) -> Deferred[bytes]:
+            result = self.append(data, stat)
+            if not moves:
+                return succeed(result)
+            move = moves.pop(0)
+            if move == "create":
+                moving = self.bystander.ensure_path(PATH)
+            elif move == "delete":
+                moving = self.bystander.delete(PATH)
+            else:
+                moving = self.bystander.set(PATH, b"y").addCallback(lambda _: None)
+            return moving.addCallback(lambda _: result)
+
+        return self.change(slow)
+
+    def test_races(self) -> None:
+        """Somebody else makes, sets and deletes it meanwhile: then all is done again."""
+        self.assertEqual(self.race("create", "set", "delete"), b"x")
+        self.assertEqual(self.seen, [(None, None), (b"", 0), (b"y", 1), (None, None)])
+
+    def test_expiry(self) -> None:
+        """A session that ends meanwhile is no obstacle."""
+        self.server.refuse = True
+        self.drop(self.one)
+        changing = retry_change(self.one, PATH, self.append, reactor=self.network)
+        self.network.advance(20)
+        self.server.refuse = False
+        self.network.advance(5)
+        self.assertEqual(self.successResultOf(changing), b"x")
+
+
+class CounterTests(RecipeTestCase):
+    """Everybody's changes count, each once."""
+
+    def test_counts(self) -> None:
+        """Up and down, from the default on."""
+        counter = Counter(self.connected(), PATH, 5, reactor=self.network)
+        self.assertEqual(self.result(counter.value()), 5)
+        self.assertEqual(self.result(counter.add()), 6)
+        self.assertEqual(self.result(counter.add(-10)), -4)
+        self.assertEqual(self.result(counter.value()), -4)
+        self.assertEqual(self.result(self.bystander.get(PATH))[0], b"-4")
+
+    def test_at_the_same_time(self) -> None:
+        """Three clients count at the same time, and nothing is lost."""
+        counters = [Counter(self.connected(), PATH, reactor=self.network) for _ in range(3)]
+        adding = [counter.add(amount) for counter in counters for amount in (1, 10, 100)]
+        self.network.settle()
+        self.assertEqual(max(self.successResultOf(one) for one in adding), 333)
+        self.assertEqual(self.result(counters[0].value()), 333)
+
+    def test_no_number(self) -> None:
+        """Data that are no number are an error, and stay."""
+        self.result(self.bystander.ensure_path(PATH))
+        self.result(self.bystander.set(PATH, b"hello"))
+        counter = Counter(self.connected(), PATH, reactor=self.network)
+        self.failure(counter.add(), ValueError)
+        self.failure(counter.value(), ValueError)
+
+    def test_the_same_by_another(self) -> None:
+        """A lost reply, and data as another could have made them: nobody can tell, so we say so."""
+        client = self.connected()
+        counter = Counter(client, PATH, reactor=self.network)
+        self.result(counter.add())
+        cable = self.cable
+        cable.client_may_send = len(cable.server.received) + 40  # the read, and half of the write
+        adding = counter.add()
+        self.network.settle()
+        self.assertFalse(cable.up)
+        self.assertEqual(self.result(self.bystander.set(PATH, b"2")).version, 1)
+        self.network.advance(3)
+        self.failureResultOf(adding, ConnectionLossError)
+        self.assertEqual(self.result(self.bystander.get(PATH))[0], b"2")
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """The connection, cut at every step."""
+
+    def changes(self, world: World) -> None:
+        """Two changes, each made once."""
+        (client,) = world.clients
+
+        def append(data: bytes | None, _: Stat | None) -> bytes:
+            return (data or b"") + b"x"
+
+        for expected in (b"x", b"xx"):
+            changing = retry_change(client, PATH, append, reactor=world.network)
+            self.assertEqual(world.result(changing), expected)
+        self.assertEqual(world.server.keeper.tree.nodes[PATH].data, b"xx")
+
+    def counts(self, world: World) -> None:
+        """Count; if that fails, it was counted at most once, and at least if it does not."""
+        (client,) = world.clients
+        counter = Counter(client, PATH, reactor=world.network)
+        certain, doubtful = 0, 0
+        for _ in range(3):
+            adding = counter.add()
+            adding.addErrback(lambda failure: failure.trap(ConnectionLossError))
+            if isinstance(world.result(adding), int):
+                certain += 1
+            else:
+                doubtful += 1
+        value = world.result(counter.value())
+        self.assertTrue(certain <= value <= certain + doubtful)
+        self.assertLessEqual(doubtful, 1)
+
+    def test_changes(self) -> None:
+        """Cut before, in and after each frame, in both directions: both are made once."""
+        at_every_step(self, 1, self.changes)
+
+    def test_counts(self) -> None:
+        """The counter is never wrong without a word."""
+        at_every_step(self, 1, self.counts)

@@ -1,0 +1,140 @@
+"""Tests for `zkservice.recipes.lease`."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from typing_extensions import override
+
+from tests.client.base import TIMEOUT
+from tests.recipes.base import RecipeTestCase
+from zkservice.errors import ClientClosedError, LeaseLostError, SessionExpiredError
+from zkservice.recipes import Lock
+
+PATH = "/locks/one"
+
+
+class LeaseTests(RecipeTestCase):
+    """What the holder is told."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one = self.connected()
+        self.lease = self.result(Lock(self.one, PATH, reactor=self.network).acquire())
+
+    def test_expired(self) -> None:
+        """The end of the session is told, with its reason, to each who asks."""
+        early, cancelled = self.lease.lost, self.lease.lost
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        self.expire(self.one)
+        self.assertIsInstance(self.successResultOf(early), SessionExpiredError)
+        self.assertIsInstance(self.successResultOf(self.lease.lost), SessionExpiredError)
+        self.assertFalse(self.lease.held)
+
+    def test_cut_off(self) -> None:
+        """Who is cut off is not certain any more, and in the end takes it for lost."""
+        lost = self.lease.lost
+        self.server.refuse = True
+        self.server.drop(self.session(self.one))
+        self.network.settle()
+        self.assertEqual((self.lease.held, self.lease.certain), (True, False))
+        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+        self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
+
+    def test_reconnected(self) -> None:
+        """A mere reconnect loses nothing."""
+        lost = self.lease.lost
+        self.server.drop(self.session(self.one))
+        self.network.advance(2)
+        self.assertNoResult(lost)
+        self.assertTrue(self.lease.certain)
+
+    def test_deleted(self) -> None:
+        """A node that somebody deletes is told."""
+        lost = self.lease.lost
+        self.deleting(self.lease.path)
+        self.assertIsInstance(self.result(lost), LeaseLostError)
+
+    def test_deleted_while_cut_off(self) -> None:
+        """A node that somebody deletes while there is no connection is told, too."""
+        lost = self.lease.lost
+        self.server.drop(self.session(self.one))
+        self.network.run_due()
+        self.deleting(self.lease.path)
+        self.network.advance(2)
+        self.assertIsInstance(self.result(lost), LeaseLostError)
+
+    def test_written(self) -> None:
+        """Data that somebody writes into the node are no loss, and do not end the watch."""
+        self.result(self.bystander.set(self.lease.path, b"x"))
+        lost = self.lease.lost
+        self.assertNoResult(lost)
+        self.deleting(self.lease.path)
+        self.assertIsInstance(self.result(lost), LeaseLostError)
+
+    def test_closed(self) -> None:
+        """Closing the client gives everything up; releasing afterwards is no error."""
+        lost = self.lease.lost
+        self.result(self.one.close())
+        self.assertIsInstance(self.successResultOf(lost), ClientClosedError)
+        self.assertIsNone(self.successResultOf(self.lease.release()))
+
+    def test_released(self) -> None:
+        """After the release nobody is told of a loss, nothing is watched, and twice is fine."""
+        lost = self.lease.lost
+        releases = self.lease.release(), self.lease.release()
+        self.network.settle()
+        for release in releases:
+            self.successResultOf(release)
+        self.successResultOf(self.lease.release())
+        self.assertNoResult(lost)
+        self.assertEqual(self.one.statistics().watches, 0)
+        self.assertIn("released", repr(self.lease))
+
+    def test_release_waits_for_a_connection(self) -> None:
+        """Without a connection it is released as soon as there is one, even if nobody waits."""
+        self.server.refuse = True
+        self.server.drop(self.session(self.one))
+        self.network.settle()
+        impatient, patient = self.lease.release(), self.lease.release()
+        impatient.cancel()
+        self.failureResultOf(impatient, CancelledError)
+        self.assertFalse(self.lease.held)
+        self.server.refuse = False
+        self.network.advance(2)
+        self.successResultOf(patient)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_context_manager(self) -> None:
+        """Leaving the block releases it."""
+
+        async def work() -> int:
+            async with self.lease as lease:
+                return lease.token
+
+        self.assertEqual(self.result(Deferred.fromCoroutine(work())), self.lease.token)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_lost_in_the_block(self) -> None:
+        """A block that ends well without the lease fails: its work was not protected."""
+        step: Deferred[None] = Deferred()
+
+        async def work() -> None:
+            async with self.lease:
+                await step
+
+        working = Deferred.fromCoroutine(work())
+        self.deleting(self.lease.path)
+        step.callback(None)
+        self.failure(working, LeaseLostError)
+
+    def test_error_in_the_block(self) -> None:
+        """An error in the block is its outcome, lost or not."""
+
+        async def work() -> None:
+            async with self.lease:
+                self.lease._lose(LeaseLostError(self.lease.path))
+                raise KeyError("mine")
+
+        self.failure(Deferred.fromCoroutine(work()), KeyError)

@@ -1,0 +1,325 @@
+"""Tests for `zkservice.recipes.queue` and `reliable`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
+from zkservice.errors import (
+    ClientClosedError,
+    ConnectionLossError,
+    LeaseLostError,
+    SessionExpiredError,
+)
+from zkservice.recipes import Queue, QueueItem, ReliableQueue, SerializedQueue
+
+PATH = "/work/queue"
+
+
+class QueueTestCase(RecipeTestCase):
+    """Two clients and a queue."""
+
+    kind: Any = Queue
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.connected(), self.connected()
+        self.queue, self.other = self.of(self.one), self.of(self.two)
+
+    def of(self, client: Any, **options: Any) -> Any:
+        """The queue, for a client."""
+        return self.kind(client, PATH, reactor=self.network, **options)
+
+    def put(self, *items: bytes) -> None:
+        """Fill it."""
+        for item in items:
+            self.result(self.queue.put(item))
+
+    def getting(self, queue: Any) -> Deferred[Any]:
+        """A get that has come as far as it can."""
+        getting: Deferred[Any] = queue.get()
+        self.addCleanup(quietly, getting)
+        self.network.settle()
+        return getting
+
+
+class QueueTests(QueueTestCase):
+    """First in, first out, each once."""
+
+    def test_in_order(self) -> None:
+        """Items come out in the order in which they were put in, whoever takes them."""
+        self.put(b"1", b"2", b"3")
+        self.assertEqual(self.children(PATH)[0], "entry-100-0000000000")
+        self.assertEqual(self.result(self.queue.qsize()), 3)
+        taken = [self.result(queue.get()) for queue in (self.queue, self.other, self.queue)]
+        self.assertEqual(taken, [b"1", b"2", b"3"])
+        self.assertEqual(self.result(self.other.qsize()), 0)
+
+    def test_priority(self) -> None:
+        """A lower number is taken out earlier."""
+        self.put(b"later")
+        self.result(self.other.put(b"now", 5))
+        self.assertEqual(self.result(self.queue.get()), b"now")
+
+    def test_wrong(self) -> None:
+        """What is no item or no priority is refused."""
+        self.failureResultOf(self.queue.put("text"), ValueError)
+        self.failureResultOf(self.queue.put(b"", 1000), ValueError)
+
+    def test_waits(self) -> None:
+        """A get waits for an item; several of one object line up."""
+        first, second, third = [self.getting(q) for q in (self.queue, self.queue, self.other)]
+        self.assertNoResult(first)
+        self.put(b"1")
+        got = [one for one in (first, third) if one.called]
+        self.assertEqual(self.successResultOf(*got), b"1")
+        self.assertNoResult(second)
+        self.put(b"2", b"3")
+        self.assertTrue(all(one.called for one in (first, second, third)))
+
+    def test_empty_item(self) -> None:
+        """An item without bytes is an item."""
+        self.put(b"")
+        self.assertEqual(self.result(self.queue.get()), b"")
+
+    def test_size_of_nothing(self) -> None:
+        """A queue that was never used has no items."""
+        self.assertEqual(self.result(self.queue.qsize()), 0)
+
+    def test_cancelled(self) -> None:
+        """A cancelled get takes nothing, and leaves no watch."""
+        getting = self.getting(self.queue)
+        getting.cancel()
+        self.failure(getting, CancelledError)
+        self.put(b"1")
+        self.assertEqual(self.one.statistics().watches, 0)
+        self.assertEqual(self.result(self.other.get()), b"1")
+
+    def test_cancelled_at_any_moment(self) -> None:
+        """However far it has come, an item of a cancelled get is in the queue, or was returned."""
+        for rounds in range(12):
+            self.put(b"1")
+            results = outcome(getting := self.queue.get())
+            for _ in range(rounds):
+                self.network.run_due()
+                for cable in self.network.cables:
+                    cable.carry()
+            getting.cancel()
+            self.network.settle()
+            if results == [b"1"]:
+                self.assertEqual(self.children(PATH), [], rounds)
+            else:
+                self.assertEqual(self.result(self.other.get()), b"1", rounds)
+
+    def test_ephemeral(self) -> None:
+        """Items can go with the session of who put them in."""
+        self.result(self.of(self.one, ephemeral=True).put(b"1"))
+        self.assertEqual(self.result(self.other.qsize()), 1)
+        self.expire(self.one)
+        self.assertEqual(self.result(self.other.qsize()), 0)
+
+    def test_expiry(self) -> None:
+        """A get waits through the end of a session."""
+        getting = self.getting(self.other)
+        self.expire(self.two)
+        self.put(b"1")
+        self.assertEqual(self.result(getting), b"1")
+
+    def test_closed(self) -> None:
+        """A get ends with the client."""
+        getting = self.getting(self.queue)
+        self.result(self.one.close())
+        self.failure(getting, ClientClosedError)
+
+
+class ReliableQueueTests(QueueTestCase):
+    """An item is in the queue until it is done."""
+
+    kind = ReliableQueue
+
+    def item(self, queue: Any) -> QueueItem:
+        """The next item."""
+        item: QueueItem = self.result(queue.get())
+        return item
+
+    def test_each_once(self) -> None:
+        """Two consumers get different items; deleted, they are gone with what reserved them."""
+        self.put(b"1", b"2")
+        first, second = self.item(self.queue), self.item(self.other)
+        self.assertEqual((first.data, second.data), (b"1", b"2"))
+        self.assertEqual(first.path, f"{PATH}/entry-100-0000000000")
+        self.assertIn("entry-100-0000000000-processing", self.children(PATH))
+        self.assertEqual(self.result(self.queue.qsize()), 2)
+        self.result(first.delete())
+        self.result(second.delete())
+        self.assertEqual(self.children(PATH), [])
+        self.assertEqual(self.one.statistics().watches, 0)
+
+    def test_comes_back(self) -> None:
+        """The item of a session that ends goes to somebody who waits."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        waiting = self.getting(self.other)
+        self.assertNoResult(waiting)
+        lost = item.lease.lost
+        self.expire(self.one)
+        self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
+        self.assertEqual(self.result(waiting).data, b"1")
+        self.failure(item.delete(), LeaseLostError)
+        self.assertEqual(self.result(self.queue.qsize()), 1)
+
+    def test_given_back(self) -> None:
+        """An item that is given back is the first one again."""
+        self.put(b"1", b"2")
+        self.result(self.item(self.queue).release())
+        self.assertEqual(self.item(self.other).data, b"1")
+
+    def test_deleted_under_us(self) -> None:
+        """A reservation that somebody deletes is lost, even before we are told."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        self.server.drop(self.session(self.one))
+        self.network.run_due()
+        self.deleting(item.path + "-processing")
+        deleting = item.delete()
+        self.network.advance(2)
+        self.failureResultOf(deleting, LeaseLostError)
+        self.assertEqual(self.children(PATH), ["entry-100-0000000000"])
+
+    def test_deleted_by_others(self) -> None:
+        """An item that somebody else deletes while we work on it is not ours to delete."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        self.deleting(item.path)
+        self.failure(item.delete(), LeaseLostError)
+
+    def test_cancelled_at_any_moment(self) -> None:
+        """However far it has come, the item of a cancelled get is free, or was returned."""
+        for rounds in range(12):
+            self.put(b"1")
+            results = outcome(getting := self.queue.get())
+            for _ in range(rounds):
+                self.network.run_due()
+                for cable in self.network.cables:
+                    cable.carry()
+            getting.cancel()
+            self.network.settle()
+            item = results[0]
+            if not isinstance(item, QueueItem):
+                item = self.item(self.other)
+            self.result(item.delete())
+            self.assertEqual(self.children(PATH), [], rounds)
+
+
+class SerializedQueueTests(QueueTestCase):
+    """One at a time, strictly in order."""
+
+    kind = SerializedQueue
+
+    def test_one_at_a_time(self) -> None:
+        """Nobody gets the second before the first is done."""
+        self.put(b"1", b"2", b"3")
+        first = self.successResultOf(self.getting(self.queue))
+        second, third = self.getting(self.other), self.getting(self.queue)
+        self.assertEqual(first.data, b"1")
+        self.assertNoResult(second)
+        self.result(first.delete())
+        item = self.successResultOf(second)
+        self.assertEqual(item.data, b"2")
+        self.assertNoResult(third)
+        self.result(item.release())
+        again = self.result(third)
+        self.assertEqual(again.data, b"2")
+        self.result(again.delete())
+        self.assertEqual(self.children(PATH), ["_lock", "entry-100-0000000002"])
+        self.assertEqual(self.children(f"{PATH}/_lock"), [])
+
+    def test_expiry(self) -> None:
+        """When the session of who works on it ends, the next one gets the same item."""
+        self.put(b"1")
+        first = self.successResultOf(self.getting(self.queue))
+        second = self.getting(self.other)
+        self.expire(self.one)
+        self.assertEqual(self.result(second).data, b"1")
+        self.failure(first.delete(), LeaseLostError)
+
+    def test_lock_deleted_while_waiting(self) -> None:
+        """Who loses the lock while he waits for an item gets in line again."""
+        waiting = self.getting(self.queue)
+        (name,) = self.children(f"{PATH}/_lock")
+        self.deleting(f"{PATH}/_lock/{name}")
+        self.result(self.other.put(b"1"))
+        self.assertTrue(self.result(waiting).lease.held)
+
+    def test_cancelled(self) -> None:
+        """A cancelled get lets go of the lock."""
+        waiting = self.getting(self.queue)
+        waiting.cancel()
+        self.failure(waiting, CancelledError)
+        self.put(b"1")
+        self.assertEqual(self.result(self.other.get()).data, b"1")
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A consumer's connection, cut at every step."""
+
+    def consumes(self, world: World) -> None:
+        """Two items for the one who waits: none is lost, none comes twice."""
+        other, client = world.clients
+        queue = Queue(client, PATH, reactor=world.network)
+        taken = outcome(queue.get())
+        taken_later = outcome(queue.get())
+        world.wait()
+        producer = Queue(other, PATH, reactor=world.network)
+        for item in (b"1", b"2"):
+            world.result(producer.put(item))
+        self.assertEqual((taken, taken_later), ([b"1"], [b"2"]))
+        self.assertEqual(world.children(PATH), [])
+
+    def works(self, kind: Any, world: World) -> None:
+        """Two items for the one who waits, each to be deleted."""
+        other, client = world.clients
+        queue = kind(client, PATH, reactor=world.network)
+        taken = outcome(queue.get())
+        world.wait()
+        producer = kind(other, PATH, reactor=world.network)
+        for item in (b"1", b"2"):
+            world.result(producer.put(item))
+        self.assertEqual(taken[0].data, b"1")
+        world.result(taken[0].delete())
+        item = world.result(queue.get())
+        self.assertEqual(item.data, b"2")
+        world.result(item.delete())
+        self.assertEqual([name for name in world.children(PATH) if name != "_lock"], [])
+
+    def produces(self, world: World) -> None:
+        """Put in; if that fails, the item may be there once."""
+        (client,) = world.clients
+        queue = Queue(client, PATH, reactor=world.network)
+        putting = queue.put(b"1")
+        putting.addErrback(lambda failure: failure.trap(ConnectionLossError))
+        sure = isinstance(world.result(putting), str)
+        self.assertIn(len(world.children(PATH)), (1,) if sure else (0, 1))
+
+    def test_consumes(self) -> None:
+        """A queue of a single consumer loses nothing and doubles nothing."""
+        at_every_step(self, 2, self.consumes)
+
+    def test_works_reliably(self) -> None:
+        """A reliable queue hands out each item until it is deleted, and then no more."""
+        at_every_step(self, 2, lambda world: self.works(ReliableQueue, world))
+
+    def test_works_in_order(self) -> None:
+        """A serialized queue does so, too."""
+        at_every_step(self, 2, lambda world: self.works(SerializedQueue, world))
+
+    def test_produces(self) -> None:
+        """A put never fails when the item has certainly not been put in, and never doubles."""
+        at_every_step(self, 1, self.produces)

@@ -1,0 +1,142 @@
+"""Tests for `zkservice.recipes.semaphore`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import InconsistentLeasesError, LockTimeoutError, SessionExpiredError
+from zkservice.recipes import Lease, Semaphore
+
+PATH = "/pool"
+
+
+class SemaphoreTests(RecipeTestCase):
+    """So many at a time, and no more."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.connected(), self.connected()
+
+    def semaphore(self, client: ZooKeeperClient, leases: int = 2, name: str = "") -> Semaphore:
+        """The semaphore, for a client."""
+        return Semaphore(client, PATH, leases, name, reactor=self.network)
+
+    def waiting(self, client: ZooKeeperClient, **options: Any) -> Deferred[Lease]:
+        """An acquisition that has come as far as it can."""
+        acquiring = self.semaphore(client, **options).acquire()
+        self.addCleanup(quietly, acquiring)
+        self.network.settle()
+        return acquiring
+
+    def test_room_for_two(self) -> None:
+        """The third waits until one leaves; the path says how many there may be."""
+        first = self.successResultOf(self.waiting(self.one))
+        self.assertTrue(self.successResultOf(self.waiting(self.two)).held)
+        third = self.waiting(self.one)
+        self.assertNoResult(third)
+        self.assertEqual(self.result(self.bystander.get(PATH))[0], b"2")
+        self.result(first.release())
+        self.assertTrue(self.result(third).certain)
+        self.assertEqual(len(self.children(PATH)), 2)
+
+    def test_in_order(self) -> None:
+        """Those who wait are served in the order in which they came."""
+        first = self.successResultOf(self.waiting(self.one, leases=1))
+        second, third = self.waiting(self.two, leases=1), self.waiting(self.one, leases=1)
+        self.result(first.release())
+        lease = self.successResultOf(second)
+        self.assertNoResult(third)
+        self.result(lease.release())
+        self.assertTrue(self.result(third).held)
+
+    def test_holders(self) -> None:
+        """Those who are in, not those who wait; nobody if it was never used."""
+        semaphore = self.semaphore(self.one)
+        nobody = self.result(semaphore.holders())
+        self.assertEqual(nobody, [])
+        for name in ("a", "b", "c"):
+            self.waiting(self.two, name=name)
+        holders = self.result(semaphore.holders())
+        self.assertEqual(sorted(holders), ["a", "b"])
+
+    def test_another_number(self) -> None:
+        """Who counts otherwise is refused."""
+        self.successResultOf(self.waiting(self.one))
+        error = self.failure(self.semaphore(self.two, 3).acquire(), InconsistentLeasesError)
+        self.assertEqual((error.wanted, error.found), (3, 2))
+        self.assertEqual(str(error), "/pool: a semaphore of 2 leases, not of 3")
+
+    def test_data_for_another_purpose(self) -> None:
+        """Data at the path that are no number are left alone."""
+        self.result(self.bystander.create(PATH, b"mine"))
+        self.assertTrue(self.successResultOf(self.waiting(self.one)).held)
+        self.assertEqual(self.result(self.bystander.get(PATH))[0], b"mine")
+
+    def test_no_leases(self) -> None:
+        """One that nobody could hold cannot be made."""
+        self.assertRaises(ValueError, self.semaphore, self.one, 0)
+
+    def test_timeout_and_cancellation(self) -> None:
+        """Who waits no longer leaves nothing behind, and does not hold others up."""
+        lease = self.successResultOf(self.waiting(self.one, leases=1))
+        cancelled = self.waiting(self.two, leases=1)
+        late = self.semaphore(self.two, 1).acquire(1.0)
+        self.network.settle()
+        cancelled.cancel()
+        self.failure(cancelled, CancelledError)
+        self.network.advance(1.1)
+        self.failure(late, LockTimeoutError)
+        self.assertEqual(len(self.children(PATH)), 1)
+        self.assertEqual(self.children(PATH + "-__lock__"), [])
+        self.result(lease.release())
+
+    def test_expiry(self) -> None:
+        """A holder's session that ends makes room; one who waits gets in line again."""
+        lease = self.successResultOf(self.waiting(self.one, leases=1))
+        second, third = self.waiting(self.two, leases=1), self.waiting(self.one, leases=1)
+        self.expire(self.two)
+        self.assertNoResult(second)
+        lost = lease.lost
+        self.expire(self.one)
+        self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
+        self.assertTrue(self.result(second).held)
+        self.assertNoResult(third)
+
+    def test_path_deleted_while_waiting(self) -> None:
+        """A path that somebody deletes is made again."""
+        self.successResultOf(self.waiting(self.one, leases=1))
+        second = self.waiting(self.two, leases=1)
+        self.deleting(f"{PATH}/{self.children(PATH)[0]}")
+        self.assertTrue(self.result(second).held)
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A holder's connection, cut at every step."""
+
+    def lives(self, world: World) -> None:
+        """Wait for room, hold it, release it."""
+        other, client = world.clients
+        before = world.result(Semaphore(other, PATH, 1, reactor=world.network).acquire())
+        holding = outcome(Semaphore(client, PATH, 1, reactor=world.network).acquire())
+        world.wait()
+        self.assertEqual((holding, len(world.children(PATH))), ([], 1))
+        world.result(before.release())
+        (lease,) = holding
+        world.wait()
+        self.assertEqual(world.children(PATH), [lease.path.rpartition("/")[2]])
+        self.assertEqual(world.children(PATH + "-__lock__"), [])
+        world.result(lease.release())
+        self.assertEqual(world.children(PATH), [])
+
+    def test_lives(self) -> None:
+        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+        at_every_step(self, 2, self.lives)
