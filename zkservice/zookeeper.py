@@ -40,6 +40,7 @@ from zkservice.tree.plan import Acl, Delete, Plan, Trim
 from zkservice.treesync import Progress, Report, delete_tree, import_tree, read_named_tree, walk
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from zkservice.wire.records import Stat
+from zkservice.wire.session import State
 
 __all__ = [
     "OPEN_ACL_UNSAFE",
@@ -124,6 +125,11 @@ class ZooKeeper:
 
     def __repr__(self) -> str:
         return f"<ZooKeeper {self.connection_string or self.client!r}>"
+
+    @property
+    def state(self) -> State:
+        """What the session is now."""
+        return self.client.state
 
     @property
     def session_timeout(self) -> float:

@@ -46,8 +46,8 @@ class FollowerTestCase(ServerTestCase):
         return await live_children(self.intercepted, "/a", reactor=self.clock)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, two seconds at most."""
-        for _ in range(400):
+        """Wait for a condition, ten seconds at most."""
+        for _ in range(2000):
             if condition():
                 return
             await deferLater(reactor, 0.005)

@@ -47,8 +47,8 @@ class LiveTestCase(ServerTestCase):
         return await live_properties(self.client, path, reactor=reactor, **options)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, two seconds at most."""
-        for _ in range(400):
+        """Wait for a condition, ten seconds at most."""
+        for _ in range(2000):
             if condition():
                 return
             await deferLater(reactor, 0.005)

@@ -19,7 +19,7 @@ from zkservice.wire.acl import OPEN_ACL_UNSAFE
 class ServerTestCase(TestCase):
     """Tests against a server of their own; real sockets, as short as they can be."""
 
-    timeout = 20
+    timeout = 60
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]

@@ -25,7 +25,6 @@ from zkservice.tree.values import Properties as Data
 from zkservice.tree.values import canonical
 from zkservice.wire.records import Stat
 
-set_of = set  # ``Properties.set`` hides the name in its class
 V = TypeVar("V", bound="View[Any]")
 T = TypeVar("T")
 
@@ -174,7 +173,7 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
-        self._begun: set_of[Deferred[None]] = set_of()  # by item assignment
+        self._begun: dict[Deferred[None], None] = {}  # by item assignment, in order
         if not watch:
             self.stop()
 
@@ -240,8 +239,8 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         """Begin to change one property; the log tells if that fails."""
         begun = self.update({name: value}).addErrback(self._not_set, name)
-        self._begun.add(begun)
-        begun.addBoth(lambda _: self._begun.discard(begun))
+        self._begun[begun] = None
+        begun.addBoth(lambda _: self._begun.pop(begun, None))
 
     @override
     def when_current(self) -> Deferred[None]:

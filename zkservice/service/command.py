@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -51,11 +52,19 @@ def make_parser() -> ArgumentParser:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"zkservice {_version()}")
     commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_reading(commands)
     _add_writing(commands)
     _add_asking(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("zkservice")
+    except PackageNotFoundError:
+        return "that is not installed"
 
 
 def _add_reading(commands: _SubParsersAction[Any]) -> None:
