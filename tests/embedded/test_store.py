@@ -12,13 +12,15 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, Multi, started
+from tests.embedded.caller import Caller, Multi, framed, started
 from tests.embedded.speeches import PARTIES, settled, speeches
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import DataDirectoryError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
+from zkservice.wire.jute import encode
 from zkservice.wire.records import (
     CloseSession,
+    ConnectRequest,
     ConnectResponse,
     CreateContainerRequest,
     CreateRequest,
@@ -308,6 +310,28 @@ class DirectoryTests(SynchronousTestCase):
         folder.mkdir()
         (folder / "zkservice.sqlite3").write_bytes(b"nonsense" * 1000)
         self.assertIn("not a database", self.error(folder))
+
+    def test_damaged(self) -> None:
+        """Data that cannot be read, or nodes without a parent, are not served."""
+        for damage in (
+            "UPDATE nodes SET acl = 'x'",
+            "DELETE FROM nodes WHERE path = '/a'",
+            "DROP TABLE sessions",
+        ):
+            folder = Path(self.mktemp())
+            server, clock = started(data_dir=folder)
+            one = Caller(server)
+            one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
+            for path in ("/a", "/a/b"):
+                one.send(one.request(CreateRequest(path, b"", OPEN, 0)))
+            clock.advance(0)
+            server.stop()
+            database = sqlite3.connect(folder / "zkservice.sqlite3")
+            database.execute(damage)
+            database.commit()
+            database.close()
+            self.assertIn("it is damaged", self.error(folder), damage)
+            self.assertIn("it is damaged", self.error(folder), "it was closed")
 
     def test_newer(self) -> None:
         """What a later version wrote is left alone."""

@@ -242,8 +242,7 @@ class Keeper:
     # -- the store
 
     def _load(self, store: Store) -> None:
-        store.load(self.tree)
-        for session in store.sessions():  # from now on they have their time-out again
+        for session in store.load(self.tree):  # from now on they have their time-out again
             self.sessions.add(session, self.now())
         # Whatever the clock says: an id that was used is never used again.
         self.sessions.next_id = max(self.sessions.next_id, store.next_session_id)

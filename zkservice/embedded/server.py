@@ -100,17 +100,25 @@ class ZooKeeperServer:
         """
         if self._keeper is not None:
             return
-        now = self._reactor.seconds
-        secret = self._secret
-        if self._data_dir is not None:
-            self._store = Store(self._data_dir, secret, first_zxid(now()))
-            secret = self._store.secret
-        self._keeper = Keeper(self.settings, now, secret, self._store)
+        self._keeper = self._make_keeper()
         self._requests = Requests(self._keeper, os.urandom)
         where = None if self._data_dir is None else os.fspath(self._data_dir)
         self._words = Words(self._keeper, where)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
         self._schedule_tick()
+
+    def _make_keeper(self) -> Keeper:
+        now = self._reactor.seconds
+        if self._data_dir is None:
+            return Keeper(self.settings, now, self._secret)
+        store = Store(self._data_dir, self._secret, first_zxid(now()))
+        try:
+            keeper = Keeper(self.settings, now, store.secret, store)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        return keeper
 
     def stop(self) -> Deferred[None]:
         """Hang up on everybody and stop; fires when the last connection is gone.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from zkservice.embedded.nodes import AccessList, Node, Tree
 from zkservice.embedded.sessions import Session
-from zkservice.errors import DataDirectoryError
+from zkservice.errors import DataDirectoryError, ProtocolError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.jute import codec_of, vector
 
@@ -94,19 +94,23 @@ class Store:
         database.execute("COMMIT")
         return found
 
-    def load(self, tree: Tree) -> None:
-        """Fill a new tree."""
-        for row in self._database.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY path"):
-            path, node = _node(row)
-            if path in tree.nodes:
-                tree.replace(path, node)  # one of those that are always there
-            else:
-                tree.attach(path, node)
+    def load(self, tree: Tree) -> list[Session]:
+        """Fill a new tree; answers the sessions that were alive.
 
-    def sessions(self) -> list[Session]:
-        """The sessions that were alive."""
-        rows = self._database.execute("SELECT id, timeout FROM sessions ORDER BY id")
-        return [Session(session_id, timeout) for session_id, timeout in rows]
+        Raises:
+            DataDirectoryError: the data cannot be read.
+        """
+        try:
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY path"):
+                path, node = _node(row)
+                if path in tree.nodes:
+                    tree.replace(path, node)  # one of those that are always there
+                else:
+                    tree.attach(path, node)
+            rows = self._database.execute("SELECT id, timeout FROM sessions ORDER BY id")
+            return [Session(session_id, timeout) for session_id, timeout in rows]
+        except (sqlite3.Error, LookupError, ProtocolError) as error:
+            raise DataDirectoryError(self._folder, f"it is damaged ({error})") from None
 
     def save(
         self,
