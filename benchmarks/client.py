@@ -6,8 +6,10 @@ pipelined ``get`` at least 0.8 of a blocking socket whose requests are packed by
 
     python -m benchmarks.client [--rounds N] [--hosts HOST:PORT]
 
-Without ``--hosts`` it starts an Apache ZooKeeper of its own.  The contenders take turns,
-each in a process of its own; the table has medians of the rounds, in operations a second.
+The two ceilings are a blocking socket and a bare Twisted protocol that pack their requests
+before the clock starts and only count the bytes that come back.  Without ``--hosts`` it starts
+an Apache ZooKeeper of its own.  The contenders take turns, each in a process of its own; the
+table has medians of the rounds, in operations a second.
 """
 
 from __future__ import annotations
@@ -25,11 +27,15 @@ from statistics import median
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import react
+from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 
 NODE, DATA = "/benchmark", bytes(100)
+REPLY = 4 + 16 + 4 + len(DATA) + 68  # bytes
 CHILDREN = 5_000
 #: Operations in one measurement.
 SEQUENTIAL, PIPELINED, WRITES, LISTINGS = 2_000, 20_000, 3_000, 20
@@ -138,7 +144,63 @@ def kazoo(hosts: str) -> Figures:
     return figures
 
 
-# -- the ceiling
+# -- the ceilings
+
+HELLO = struct.pack(">iiqiqi16s?", 45, 0, 0, 10_000, 0, 16, bytes(16), False)
+
+
+def get(xid: int) -> bytes:
+    """A request: length, number, operation 4, path, no watch."""
+    path = NODE.encode()
+    return struct.pack(f">iiii{len(path)}s?", 13 + len(path), xid, 4, len(path), path, False)
+
+
+class Bare(Protocol):
+    """What any Twisted client costs at least: it reads nothing that it receives."""
+
+    def __init__(self) -> None:
+        self.due = 0  # bytes
+        self.done: Deferred[None] = Deferred()
+
+    def say(self, data: bytes, due: int) -> Deferred[None]:
+        """Send something; fires when so many bytes have come."""
+        assert self.transport is not None
+        self.due, self.done = due, Deferred()
+        self.transport.write(data)
+        return self.done
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.due -= len(data)
+        if self.due <= 0 and not self.done.called:
+            self.done.callback(None)
+
+
+def bare(hosts: str) -> Figures:
+    """A Twisted protocol: requests packed before the clock starts, replies only counted."""
+    figures: Figures = {}
+    host, port = hosts.split(":")
+
+    async def run() -> None:
+        from twisted.internet import reactor
+
+        where = TCP4ClientEndpoint(reactor, host, int(port))
+        protocol = await where.connect(Factory.forProtocol(Bare))
+        protocol.transport.setTcpNoDelay(True)
+        await protocol.say(HELLO, 41)
+        reply = REPLY
+        requests = [get(xid + 1) for xid in range(PIPELINED)]
+        await protocol.say(b"".join(requests), reply * PIPELINED)
+        began = time.perf_counter()
+        for request in requests[:SEQUENTIAL]:
+            await protocol.say(request, reply)
+        figures["sequential get"] = SEQUENTIAL / (time.perf_counter() - began)
+        began = time.perf_counter()
+        await protocol.say(b"".join(requests), reply * PIPELINED)
+        figures["pipelined get"] = PIPELINED / (time.perf_counter() - began)
+
+    in_a_reactor(run)
+    return figures
 
 
 def by_hand(hosts: str) -> Figures:
@@ -146,13 +208,8 @@ def by_hand(hosts: str) -> Figures:
     host, port = hosts.split(":")
     connection = socket.create_connection((host, int(port)))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(struct.pack(">iiqiqi16s?", 45, 0, 0, 10_000, 0, 16, bytes(16), False))
+    connection.sendall(HELLO)
     connection.recv(1000)
-    path = NODE.encode()
-
-    def get(xid: int) -> bytes:
-        return struct.pack(f">iiii{len(path)}s?", 13 + len(path), xid, 4, len(path), path, False)
-
     connection.sendall(get(1))
     reply = len(connection.recv(1000))
 
@@ -203,7 +260,7 @@ def idle(hosts: str) -> Figures:
 
 # -- taking turns
 
-CONTENDERS = {"ours": ours, "kazoo": kazoo, "by hand": by_hand, "idle": idle}
+CONTENDERS = {"ours": ours, "kazoo": kazoo, "by hand": by_hand, "bare": bare, "idle": idle}
 
 
 def in_a_process(contender: str, hosts: str) -> Figures:
@@ -242,7 +299,7 @@ def compare(hosts: str, rounds: int) -> None:
         [sys.executable, "-m", "benchmarks.client", "--hosts", hosts, "--contender", "prepare"],
         check=True,
     )
-    results: dict[str, list[Figures]] = {name: [] for name in ("by hand", "kazoo", "ours")}
+    results: dict[str, list[Figures]] = {name: [] for name in ("by hand", "bare", "kazoo", "ours")}
     for _ in range(rounds):
         for name, found in results.items():
             found.append(in_a_process(name, hosts))
@@ -250,11 +307,14 @@ def compare(hosts: str, rounds: int) -> None:
         name: {what: median(one[what] for one in found) for what in found[0]}
         for name, found in results.items()
     }
-    print(f"{'':24}{'ours':>10}{'kazoo':>10}{'ratio':>8}{'by hand':>10}{'ratio':>8}")
+    others = ("kazoo", "bare", "by hand")
+    print(f"{'':24}{'ours':>10}" + "".join(f"{name:>10}{'ratio':>8}" for name in others))
     for what, figure in medians["ours"].items():
-        other, hand = medians["kazoo"][what], medians["by hand"].get(what)
-        line = f"{what:24}{figure:10,.0f}{other:10,.0f}{figure / other:8.2f}"
-        print(line + (f"{hand:10,.0f}{figure / hand:8.2f}" if hand else ""))
+        line = f"{what:24}{figure:10,.0f}"
+        for name in others:
+            other = medians[name].get(what)
+            line += f"{other:10,.0f}{figure / other:8.2f}" if other else ""
+        print(line)
     for what, figure in in_a_process("idle", hosts).items():
         print(f"{what}: {figure:.1f}")
 
