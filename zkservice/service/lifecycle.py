@@ -11,45 +11,29 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, globalLogPublisher
-from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AddressError,
-    AuthFailedError,
-    BadArgumentsError,
     ConfigurationError,
-    InvalidACLError,
     InvalidPathError,
-    NoAuthError,
-    RequestTooLargeError,
     StartError,
     TreeValueError,
-    UnregisteredError,
-    ZooKeeperError,
-)
-from zkservice.registry import (
-    PAYLOADS,
-    Change,
-    Registration,
-    RegistrationState,
-    register,
 )
 from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
-from zkservice.service.commands import commands
+from zkservice.service.commands import Command, commands
 from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode, end_anyway
 from zkservice.service.front_end import Logs, make_factory
@@ -63,30 +47,18 @@ from zkservice.service.listening import (
 )
 from zkservice.service.loggers import configure_loggers, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
+from zkservice.service.presence import Presence
 from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
 from zkservice.web import HTTPFactory, Workers
-from zkservice.wire.session import State
 
 #: Seconds to wait for ZooKeeper to hear that the address goes.
 DEREGISTER: Final = 2.0
-#: Seconds without a registration after which the log says so.
-STILL_WAITING: Final = 3.0
 
-#: Seconds until ZooKeeper is asked again after it has refused credentials it knew.
-REAUTHENTICATE: Final = 30.0
 
 #: Errors of a start that are the user's to mend.
 _MENDABLE: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
-#: What no waiting will mend, and what to do about it.
-_HOPELESS: Final[dict[type[BaseException], str]] = {
-    AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
-    NoAuthError: "name an identity that may create there with --zookeeper-auth, or another --path",
-    InvalidACLError: "correct --acl ('creator' needs --zookeeper-auth)",
-    RequestTooLargeError: "store less with --property",
-    BadArgumentsError: "correct --path",
-}
 
 
 class ServeService(Service):
@@ -110,17 +82,13 @@ class ServeService(Service):
         self.ports: list[IListeningPort] = []
         self.embedded: OwnZooKeeper | None = None
         self.sides = SidePorts(reactor)
-        self.client: ZooKeeperClient | None = None
-        self.registration: Registration | None = None
-        self._reminder: IDelayedCall | None = None
+        self.presence: Presence | None = None
         self._step: Deferred[Any] | None = None  # of the way down
         self._stopping_since = 0.0
         self._hurried = False
         self._failed = False
         self._exit = ExitCode()
         self.addresses: tuple[str, ...] = ()  # what is registered
-        self._was_connected = False
-        self._reauthentication: IDelayedCall | None = None
 
     # -- the way up --------------------------------------------------------------
 
@@ -165,35 +133,14 @@ class ServeService(Service):
         if hosts is None:
             self.embedded = OwnZooKeeper(self.config.zookeeper, self._reactor)
             hosts = self.embedded.start()
-        security = self.config.security
-        self.client = ZooKeeperClient(
-            hosts,
-            self.config.session_timeout,
-            reactor=self._reactor,
-            tls=security.tls,
-            auth=security.identities,
-            sasl=security.sasl,
-        )
-        self.client.subscribe(self._session_changed)
-        self.client.connect().addErrback(self._cannot_connect)
-        self.registration = register(
-            self.client,
-            self.config.path,
-            self.addresses,
-            self._properties(),
-            security.acl,
-            # What others are told to use may be somebody else's; what we listen on is not.
-            replace=not self.config.advertise,
-            payload=PAYLOADS[self.config.payload],
-            clock=self._reactor,
-        )
-        self.registration.subscribe(self._registration_changed)
-        self.registration.when_registered().addErrback(self._cannot_register)
+        self.presence = Presence(self.config, self.addresses, hosts, self._reactor, self.fail)
+        self.presence.subscribe(self.notifier.ready)
+        known = commands(self.presence.registrations, self.status, self.availability)
+        self.presence.start(self._properties(known))
         if self.config.manhole is not None:
-            self.sides.open_manhole(self.config.manhole, {"service": self, "client": self.client})
+            self.sides.open_manhole(self.config.manhole, self._namespace())
         self._start_health()
-        self.availability.govern(self.registration)
-        self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting, hosts)
+        self.availability.govern(self.presence.registration)
 
     def _addresses(self) -> tuple[str, ...]:
         found = self.config.advertise or tuple(
@@ -208,13 +155,16 @@ class ServeService(Service):
             )
         return found
 
-    def _properties(self) -> dict[str, Any]:
+    def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
         """What is stored with the address, ``monitor`` among it."""
         properties = dict(self.config.properties)
         if self.config.monitor is not None:
-            known = commands(self._registrations, self.status, self.availability)
             properties["monitor"] = self.sides.open_monitor(self.config.monitor, known)
         return properties
+
+    def _namespace(self) -> dict[str, Any]:
+        """What a manhole knows."""
+        return {"service": self, "presence": self.presence}
 
     def _start_health(self) -> None:
         """Ask the application itself, if that was wanted; until it answers it is not registered."""
@@ -246,21 +196,6 @@ class ServeService(Service):
             self.log.warn("Health: ill ({reason}); the address is taken away", reason=reason)
             self.availability.object(HEALTH, f"health: {reason}")
 
-    def _cannot_connect(self, failure: Failure) -> None:
-        if failure.check(ZooKeeperError, CancelledError) is None:
-            self.log.failure("connecting to ZooKeeper failed", failure)
-        elif failure.check(AuthFailedError) is not None:
-            self.fail(f"{failure.value}; {_HOPELESS[AuthFailedError]}")
-
-    def _cannot_register(self, failure: Failure) -> None:
-        """Refused before it was ever registered: for what waiting does not mend, end."""
-        assert self.registration is not None
-        advice = _HOPELESS.get(type(failure.value))  # type: ignore[arg-type]
-        if advice is not None:
-            self.fail(f"{failure.value}; {advice}")
-        elif failure.check(UnregisteredError, CancelledError) is None:
-            self.registration.when_registered().addErrback(self._cannot_register)
-
     def fail(self, reason: str) -> None:
         """End the process in good order, but with exit code 1."""
         if not self.running or self._failed:
@@ -273,74 +208,6 @@ class ServeService(Service):
 
     # -- what happens meanwhile ------------------------------------------------------
 
-    def _session_changed(self, state: State) -> None:
-        if state is State.SUSPENDED:
-            self.log.warn("The connection to ZooKeeper is lost; serving on while it is sought")
-        elif state is State.EXPIRED:
-            self.log.warn("The ZooKeeper session has expired; a new one will be made")
-        elif state is State.CONNECTED:
-            self._was_connected = True
-        elif state is State.AUTH_FAILED and self._was_connected:
-            self.log.error(
-                "ZooKeeper refuses the credentials it has taken before; "
-                "serving on without being registered, and asking again in {pause} s",
-                pause=REAUTHENTICATE,
-            )
-            self._reauthentication = self._reactor.callLater(REAUTHENTICATE, self._reauthenticate)
-
-    def _reauthenticate(self) -> None:
-        """The servers' users may be as they were again."""
-        self._reauthentication = None
-        Deferred.fromCoroutine(self._connect_again()).addErrback(
-            lambda failure: self.log.failure("connecting to ZooKeeper failed", failure)
-        )
-
-    async def _connect_again(self) -> None:
-        assert self.client is not None
-        await self.client.close()
-        with contextlib.suppress(ZooKeeperError):  # the state tells, and leads here again
-            await self.client.connect()
-
-    def _registration_changed(self, change: Change) -> None:
-        if change.state is RegistrationState.REGISTERED:
-            self._cancel_reminder()
-            self.log.info("Serving on {addresses}", addresses=self._served())
-        if self.running and self._reminder is None:
-            self._tell_systemd()
-
-    def _tell_systemd(self) -> None:
-        """Serving is being ready, registered or not; the status says which."""
-        assert self.registration is not None
-        state = self.registration.state
-        detail = (
-            "" if state is RegistrationState.REGISTERED else f", but not registered: {state.value}"
-        )
-        self.notifier.ready(f"Serving on {self._served()}{detail}")
-
-    def _still_waiting(self, hosts: str) -> None:
-        self._reminder = None
-        assert self.registration is not None
-        self.log.warn(
-            "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "
-            "it will be as soon as that is possible",
-            addresses=self._served(),
-            state=self.registration.state.value,
-            reason=f" ({self.registration.reason})" if self.registration.reason else "",
-            hosts=hosts,
-        )
-        self._tell_systemd()
-
-    def _served(self) -> str:
-        return ", ".join(self.addresses)
-
-    def _cancel_reminder(self) -> None:
-        if self._reminder is not None:
-            self._reminder.cancel()
-            self._reminder = None
-
-    def _registrations(self) -> list[Registration]:
-        return [] if self.registration is None else [self.registration]
-
     def status(self) -> dict[str, Any]:
         """The state of everything, as plain values."""
         answer: dict[str, Any] = {
@@ -351,13 +218,8 @@ class ServeService(Service):
         }
         if self.factory is not None:
             answer["http"] = self.factory.statistics()
-        if self.registration is not None:
-            answer["registration"] = self.registration.state.name.lower()
-            answer["reason"] = self.registration.reason
-        if self.client is not None:
-            answer["session"] = self.client.state.name.lower()
-            answer["zookeeper"] = str(self.client.server) if self.client.server else None
-            answer["client"] = self.client.statistics()
+        if self.presence is not None:
+            answer.update(self.presence.status())
         return answer
 
     # -- the way down --------------------------------------------------------------------
@@ -366,9 +228,6 @@ class ServeService(Service):
     def stopService(self) -> Deferred[None]:
         """Deregister, drain, close; fires when all of it is done or its time is up."""
         super().stopService()
-        self._cancel_reminder()
-        if self._reauthentication is not None:
-            self._reauthentication.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -377,7 +236,7 @@ class ServeService(Service):
         self.notifier.stopping()
         if self.health is not None:
             self.health.stop()
-        registered = self._deregisters()
+        registered = None if self.presence is None else self.presence.leave()
         if registered is not None:
             await self._bounded("deregistering", registered, DEREGISTER)
             heard = self._wait(config.drain_wait)
@@ -389,8 +248,8 @@ class ServeService(Service):
             self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)
             await self._bounded("draining", self.factory.drain(timeout), timeout + 1)
         await self._bounded("stopping the workers", self.workers.stop(1.0), 2.0)
-        if self.client is not None:
-            await self._bounded("closing the session", self.client.close(), DEREGISTER)
+        if self.presence is not None:
+            await self._bounded("closing the session", self.presence.close(), DEREGISTER)
         await self._bounded("closing the monitor", Deferred.fromCoroutine(self.sides.close()), 1.0)
         if self.embedded is not None:
             stopped = Deferred.fromCoroutine(self.embedded.stop())
@@ -402,14 +261,6 @@ class ServeService(Service):
         """The reactor has stopped: nothing that the application has left keeps the process."""
         left = self.config.drain_timeout - (self._reactor.seconds() - self._stopping_since)
         end_anyway(1 if self._failed else 0, 0.0 if self._hurried else max(0.0, left))
-
-    def _deregisters(self) -> Deferred[Any] | None:
-        """Withdraw the registration; None if nobody can have seen it."""
-        if self.registration is None:
-            return None
-        seen = self.registration.may_be_seen
-        done = self.registration.unregister()
-        return done if seen else None
 
     def _wait(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, 0 if self._hurried else seconds, lambda: None)

@@ -1,0 +1,221 @@
+"""The service's place in ZooKeeper: a session, a registration, and what is said of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    AuthFailedError,
+    BadArgumentsError,
+    InvalidACLError,
+    NoAuthError,
+    RequestTooLargeError,
+    UnregisteredError,
+    ZooKeeperError,
+)
+from zkservice.registry import PAYLOADS, Change, Registration, RegistrationState, register
+from zkservice.service.config import Config
+from zkservice.wire.session import State
+
+#: Seconds without a registration after which the log says so.
+STILL_WAITING: Final = 3.0
+#: Seconds until ZooKeeper is asked again after it has refused credentials it knew.
+REAUTHENTICATE: Final = 30.0
+
+#: What no waiting will mend, and what to do about it.
+_HOPELESS: Final[dict[type[BaseException], str]] = {
+    AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
+    NoAuthError: "name an identity that may create there with --zookeeper-auth, or another --path",
+    InvalidACLError: "correct --acl ('creator' needs --zookeeper-auth)",
+    RequestTooLargeError: "store less with --property",
+    BadArgumentsError: "correct --path",
+}
+
+
+class Presence:
+    """Makes the session and keeps the addresses registered.
+
+    Args:
+        addresses: what is registered.
+        hosts: the connection string.
+        fail: called with a reason when waiting does not help.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        addresses: tuple[str, ...],
+        hosts: str,
+        reactor: Any,
+        fail: Callable[[str], object],
+    ) -> None:
+        self._config = config
+        self._addresses = addresses
+        self._hosts = hosts
+        self._reactor = reactor
+        self._fail = fail
+        security = config.security
+        self.client = ZooKeeperClient(
+            hosts,
+            config.session_timeout,
+            reactor=reactor,
+            tls=security.tls,
+            auth=security.identities,
+            sasl=security.sasl,
+        )
+        self.registration: Registration
+        self._told: Callable[[str], object] = lambda status: None
+        self._leaving = False
+        self._was_connected = False
+        self._reminder: IDelayedCall | None = None
+        self._reauthentication: IDelayedCall | None = None
+
+    def subscribe(self, told: Callable[[str], object]) -> None:
+        """Tell in a word how it is: when it is registered, or serves without being so."""
+        self._told = told
+
+    def start(self, properties: Mapping[str, Any]) -> None:
+        """Connect and register, for as long as it takes.
+
+        Raises:
+            AddressError, InvalidPathError, TreeValueError: it can never be registered so.
+        """
+        config = self._config
+        self.registration = register(
+            self.client,
+            config.path,
+            self._addresses,
+            properties,
+            config.security.acl,
+            # What others are told to use may be somebody else's; what we listen on is not.
+            replace=not config.advertise,
+            payload=PAYLOADS[config.payload],
+            clock=self._reactor,
+        )
+        self.registration.subscribe(self._registration_changed)
+        self.registration.when_registered().addErrback(self._cannot_register)
+        self.client.subscribe(self._session_changed)
+        self.client.connect().addErrback(self._cannot_connect)
+        self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
+
+    def registrations(self) -> list[Registration]:
+        """What is registered, or would be."""
+        return [self.registration]
+
+    def status(self) -> dict[str, Any]:
+        """How it is, as plain values."""
+        server = self.client.server
+        return {
+            "registration": self.registration.state.name.lower(),
+            "reason": self.registration.reason,
+            "session": self.client.state.name.lower(),
+            "zookeeper": None if server is None else str(server),
+            "client": self.client.statistics(),
+        }
+
+    def leave(self) -> Deferred[bool] | None:
+        """Deregister for good; None if nobody can have seen the address."""
+        self._leaving = True
+        self._cancel_reminder()
+        if self._reauthentication is not None:
+            self._reauthentication.cancel()
+            self._reauthentication = None
+        seen = self.registration.may_be_seen
+        left = self.registration.unregister()
+        return left if seen else None
+
+    def close(self) -> Deferred[None]:
+        """Close the session."""
+        return self.client.close()
+
+    # -- what happens to the session -------------------------------------------------
+
+    def _session_changed(self, state: State) -> None:
+        if state is State.SUSPENDED:
+            self._log.warn("The connection to ZooKeeper is lost; serving on while it is sought")
+        elif state is State.EXPIRED:
+            self._log.warn("The ZooKeeper session has expired; a new one will be made")
+        elif state is State.CONNECTED:
+            self._was_connected = True
+        elif state is State.AUTH_FAILED and self._was_connected and not self._leaving:
+            self._log.error(
+                "ZooKeeper refuses the credentials it has taken before; "
+                "serving on without being registered, and asking again in {pause} s",
+                pause=REAUTHENTICATE,
+            )
+            self._reauthentication = self._reactor.callLater(REAUTHENTICATE, self._reauthenticate)
+
+    def _reauthenticate(self) -> None:
+        """The servers' users may be as they were again."""
+        self._reauthentication = None
+        Deferred.fromCoroutine(self._connect_again()).addErrback(
+            lambda failure: self._log.failure("connecting to ZooKeeper failed", failure)
+        )
+
+    async def _connect_again(self) -> None:
+        await self.client.close()
+        if self._leaving:
+            return
+        with contextlib.suppress(ZooKeeperError):  # the state tells, and leads here again
+            await self.client.connect()
+
+    def _cannot_connect(self, failure: Failure) -> None:
+        if failure.check(ZooKeeperError, CancelledError) is None:
+            self._log.failure("connecting to ZooKeeper failed", failure)
+        elif failure.check(AuthFailedError) is not None:
+            self._fail(f"{failure.value}; {_HOPELESS[AuthFailedError]}")
+
+    # -- what happens to the registration ----------------------------------------------
+
+    def _cannot_register(self, failure: Failure) -> None:
+        """Refused before it was ever registered: for what waiting does not mend, end."""
+        advice = _HOPELESS.get(type(failure.value))  # type: ignore[arg-type]
+        if advice is not None:
+            self._fail(f"{failure.value}; {advice}")
+        elif failure.check(UnregisteredError, CancelledError) is None:
+            self.registration.when_registered().addErrback(self._cannot_register)
+
+    def _registration_changed(self, change: Change) -> None:
+        if change.state is RegistrationState.REGISTERED:
+            self._cancel_reminder()
+            self._log.info("Serving on {addresses}", addresses=self._served())
+        if not self._leaving and self._reminder is None:
+            self._tell()
+
+    def _still_waiting(self) -> None:
+        self._reminder = None
+        reason = self.registration.reason
+        self._log.warn(
+            "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "
+            "it will be as soon as that is possible",
+            addresses=self._served(),
+            state=self.registration.state.value,
+            reason=f" ({reason})" if reason else "",
+            hosts=self._hosts,
+        )
+        self._tell()
+
+    def _tell(self) -> None:
+        """To serve is to be ready, registered or not; the status says which."""
+        status = f"Serving on {self._served()}"
+        if self.registration.state is not RegistrationState.REGISTERED:
+            status += f", but not registered: {self.registration.state.value}"
+        self._told(status)
+
+    def _served(self) -> str:
+        return ", ".join(self._addresses)
+
+    def _cancel_reminder(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
