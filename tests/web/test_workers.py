@@ -151,6 +151,23 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.advance(0.001)
         self.reactor.turn_until(lambda: len(self.results) == 4)
 
+    def test_no_clock_runs_for_nothing(self) -> None:
+        """Once every thread is busy, the reactor has no reason to look at the queue."""
+        workers = self.workers(2)
+        self.await_idle(workers)
+        running = threading.Semaphore(0)
+
+        def block() -> None:
+            running.release()
+            self.release.wait(PATIENCE)
+
+        self.submit(workers, *[block] * 5)
+        self.reactor.advance(0.001)
+        for _ in range(2):
+            self.assertTrue(running.acquire(timeout=PATIENCE))
+        self.reactor.advance(0.001)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_long_jobs_get_threads_at_once(self) -> None:
         """If jobs usually take long, the reactor need not look again."""
         hours = itertools.count()

@@ -268,20 +268,21 @@ class Workers:
         # after the jobs are there: a thread that parks now sees them, or we see it parked
         if self._usual > _LONG_JOB or len(self._parked) == len(self._workers):
             self._wake_one()
-        if self._looking is None:
+        self._maybe_look_again()
+
+    def _maybe_look_again(self) -> None:
+        """Look a moment later, if jobs wait while threads sleep."""
+        if self._looking is None and self._waiting and self._parked:
             self._completed_before = self._completed
             self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
 
     def _look_again(self) -> None:
         """Wake threads for the jobs that still wait, unless they are being worked off."""
         self._looking = None
-        if not self._waiting:
-            return
         if self._completed == self._completed_before:
             for _ in range(min(len(self._waiting), len(self._parked))):
                 self._wake_one()
-        self._completed_before = self._completed
-        self._looking = self._reactor.callLater(_PATIENCE, self._look_again)
+        self._maybe_look_again()
 
     def _deliver(self) -> None:
         """Call everything that workers have posted."""
