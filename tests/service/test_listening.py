@@ -37,7 +37,8 @@ class ClosePortTests(SynchronousTestCase):
 
     def end_reactor(self) -> None:
         """Close what is still open."""
-        self.reactor.removeAll()
+        for open_one in self.reactor.removeAll():
+            open_one.connectionLost(Failure(ConnectionDone()))
         self.reactor.waker.connectionLost(Failure(ConnectionDone()))
 
     def connect(self) -> socket.socket:

@@ -53,7 +53,7 @@ def create_request(
         BadArgumentsError: there is no such kind of node.
         TypeError: the data are no bytes.
     """
-    where = chroot.add(validate(path, sequence=sequence))
+    where = chroot.add(validate(path, sequence=sequence), sequence=sequence)
     content = as_bytes(data)
     entries = list(acl)
     if ttl is not None:

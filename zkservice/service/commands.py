@@ -28,7 +28,7 @@ def commands(
     """
 
     def servers(words: list[str]) -> str:
-        """servers [PATH]: the registered servers as JSON; under PATH, their addresses."""
+        """The registered servers as JSON; under PATH, their addresses."""
         if words:
             return " ".join(
                 address
@@ -46,17 +46,17 @@ def commands(
         )
 
     def show_status(words: list[str]) -> str:
-        """status: the state of the registration, the session and the workers, as JSON."""
+        """The state of the registration, the session and the workers, as JSON."""
         return json.dumps(status(), sort_keys=True, default=_plain)
 
     def out(words: list[str]) -> str:
-        """out [REASON]: deregister, but serve on, until 'in'."""
+        """Deregister (the rest is the reason), but serve on, until 'in'."""
         reason = " ".join(words) or "taken out through the monitor"
         availability.object(OPERATOR, reason)
         return f"out: {reason}"
 
     def put_in(words: list[str]) -> str:
-        """in: register again after 'out'."""
+        """Register again after 'out'."""
         availability.consent(OPERATOR)
         return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
 
