@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from struct import pack
 from typing import Any, get_type_hints
 
@@ -13,7 +14,7 @@ from tests.wire.strategies import RECORDS, VALUES
 from zkservice.errors import ProtocolError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
 from zkservice.wire.frames import frame
-from zkservice.wire.jute import TrailingBool, decode, decode_at, encode
+from zkservice.wire.jute import TrailingBool, decode, decode_at, encode, encode_fields
 from zkservice.wire.multi import MultiHeader
 from zkservice.wire.records import (
     REQUESTS,
@@ -279,6 +280,15 @@ class EveryRecordTests(SynchronousTestCase):
             value = data.draw(VALUES[record])
             written = encode(value)
             self.assertEqual(decode_at(record, b"ab" + written, 2), (value, 2 + len(written)))
+
+    @given(st.data())
+    @settings(deadline=None, max_examples=10)
+    def test_fields(self, data: st.DataObject) -> None:
+        """The fields alone are written as the record is."""
+        for record in filter(is_dataclass, RECORDS):
+            value = data.draw(VALUES[record])
+            values = [getattr(value, field.name) for field in fields(record)]
+            self.assertEqual(encode_fields(record, *values), encode(value))
 
     @given(st.data())
     @settings(deadline=None, max_examples=10)

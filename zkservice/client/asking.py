@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail
 
 from zkservice.client.calls import Call
 from zkservice.errors import ZooKeeperError
-from zkservice.wire.jute import encode
+from zkservice.wire.jute import encode_fields
 from zkservice.wire.paths import Chroot, validate
 
 
@@ -48,7 +48,7 @@ class Asking:
     ) -> Deferred[Any]:
         """Send a request whose first field is the path."""
         try:
-            record = record_type(self._chroot.add(validate(path)), *rest)
+            payload = encode_fields(record_type, self._chroot.add(validate(path)), *rest)
         except ZooKeeperError:
             return fail()
-        return self._submit(call_type(record_type.opcode, path, encode(record), read), timeout)
+        return self._submit(call_type(record_type.opcode, path, payload, read), timeout)

@@ -267,6 +267,7 @@ def record(cls: type[R]) -> type[R]:
         return made(*values), offset
 
     made.__jute__ = Codec(put, get)
+    made.__puts__ = tuple(put_field for _, put_field in puts)
     answer: type[R] = made
     return answer
 
@@ -279,6 +280,14 @@ def encode(value: object) -> bytes:
     """
     out = bytearray()
     append(out, value)
+    return bytes(out)
+
+
+def encode_fields(cls: type[Any], *values: object) -> bytes:
+    """The bytes of a record with these values, which nobody needs as an object."""
+    out = bytearray()
+    for put, value in zip(cls.__puts__, values, strict=True):
+        put(out, value)
     return bytes(out)
 
 
