@@ -27,6 +27,8 @@ class ChunkedTests(SynchronousTestCase):
             b"+3\r\nabc\r\n0\r\n\r\n",
             b"-3\r\nabc\r\n0\r\n\r\n",
             b" 3\r\nabc\r\n0\r\n\r\n",
+            b"3 \r\nabc\r\n0\r\n\r\n",
+            b"3\t\r\nabc\r\n0\r\n\r\n",
             b"\r\nabc\r\n0\r\n\r\n",
             b"3_0\r\nabc\r\n0\r\n\r\n",
             b"3\nabc\r\n0\r\n\r\n",

@@ -13,7 +13,7 @@ from zkservice.errors import RequestRefusedError
 __all__ = ["BodyStore", "ChunkedBody", "FixedBody"]
 
 #: A chunk's line: the size without padding that serves nobody, and extensions we ignore.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER: Final = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):[\t\x20-\x7e\x80-\xff]*")
 _NO_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
