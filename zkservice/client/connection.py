@@ -16,7 +16,14 @@ from typing_extensions import override
 from zkservice.client.calls import BODY, Call, Waiting, call_for, nothing
 from zkservice.client.counters import Counters
 from zkservice.client.protocol import Receiver, ZooKeeperProtocol
-from zkservice.errors import ConnectionLossError, ProtocolError, ReplyTooLargeError, ServerError
+from zkservice.errors import (
+    AuthFailedError,
+    ConnectionLossError,
+    ProtocolError,
+    ReplyTooLargeError,
+    ServerError,
+    SessionClosedRequireSaslAuthError,
+)
 from zkservice.wire.frames import frame
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import (
@@ -33,6 +40,9 @@ _REQUEST: Final = Struct(">iii")  # length, and RequestHeader: xid, type
 _LAST_XID: Final = 2**31 - 1
 
 _PING: Final = frame(encode(RequestHeader(Xid.PING, OpCode.PING)))
+
+#: After these codes the server hangs up, and the next connection would fare no better.
+_HANGS_UP: Final = frozenset({AuthFailedError.code, SessionClosedRequireSaslAuthError.code})
 
 #: Bytes handed to the transport in one go; it says afterwards whether it wants more.
 _WRITE_SIZE: Final = 0x40000
@@ -129,8 +139,11 @@ class Connection(Receiver):
         """Send one call of our own."""
         assert call.deferred is not None
         deferred = call.deferred
-        self._waiting.append(call)
-        self.wake()
+        if self._gone:
+            call.fail(ConnectionLossError(call.path, maybe_applied=False))
+        else:
+            self._waiting.append(call)
+            self.wake()
         return deferred
 
     def authenticate(self, scheme: str, credential: bytes) -> Deferred[None]:
@@ -324,6 +337,8 @@ class Connection(Receiver):
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+        if self._event_received is None:  # what waits is ours, not the session's
+            self.pending.extend(self._waiting.take_all())
         self.lost(reason)
         self.fail_pending(ConnectionLossError)
         self.ended.callback(None)
@@ -336,7 +351,3 @@ class Connection(Receiver):
             deferred.errback(make_error(None))
         for call in pending:
             call.fail(make_error(call.path))
-
-
-#: After these the server closes the connection, and the next one would fare no better.
-_HANGS_UP: Final = frozenset({-115, -124})
