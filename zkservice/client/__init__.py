@@ -13,18 +13,27 @@ from zkservice.client.secrets import read_secret
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
 from zkservice.client.watching import PersistentWatch
+from zkservice.wire.records import Stat, WatcherType
+from zkservice.wire.session import State
+from zkservice.wire.watches import EventType, KeeperState, WatchEvent
 
 __all__ = [
     "LATENCY_BOUNDS",
     "TLS",
     "DigestMD5",
+    "EventType",
     "Get",
     "GetChildren",
+    "KeeperState",
     "PersistentWatch",
     "Retrying",
+    "Stat",
+    "State",
     "Statistics",
     "Subscription",
     "Transaction",
+    "WatchEvent",
+    "WatcherType",
     "ZooKeeperClient",
     "four_letter_word",
     "read_secret",
