@@ -9,6 +9,8 @@ from tests.client.base import TIMEOUT
 from tests.recipes.base import RecipeTestCase
 from zkservice.errors import ClientClosedError, LeaseLostError, SessionExpiredError
 from zkservice.recipes import Lock
+from zkservice.recipes.lease import hold
+from zkservice.recipes.patience import Patient
 
 PATH = "/locks/one"
 
@@ -55,6 +57,22 @@ class LeaseTests(RecipeTestCase):
         lost = self.lease.lost
         self.deleting(self.lease.path)
         self.assertIsInstance(self.result(lost), LeaseLostError)
+
+    def test_replaced(self) -> None:
+        """A node of the same name that somebody puts in its place is not ours."""
+        lost = self.lease.lost
+        change = self.bystander.transaction()
+        change.delete(self.lease.path)
+        change.create(self.lease.path)
+        self.result(change.commit())
+        self.assertIsInstance(self.result(lost), LeaseLostError)
+
+    def test_of_another_session(self) -> None:
+        """A node that another session owns is none to hold, and is not watched."""
+        patient = Patient(self.bystander, self.network)
+        holding = Deferred.fromCoroutine(hold(patient, self.lease.path))
+        self.assertIsNone(self.result(holding))
+        self.assertEqual(self.bystander.statistics().watches, 0)
 
     def test_deleted_while_cut_off(self) -> None:
         """A node that somebody deletes while there is no connection is told, too."""

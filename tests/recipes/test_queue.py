@@ -162,6 +162,15 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(self.children(PATH), [])
         self.assertEqual(self.one.statistics().watches, 0)
 
+    def test_at_the_same_time(self) -> None:
+        """Those who reach for the same item at the same time get different ones."""
+        self.put(b"1", b"2", b"3")
+        queues = (self.queue, self.of(self.one), self.other)
+        getting = [outcome(queue.get()) for queue in queues]
+        self.network.settle()
+        self.assertEqual(sorted(item.data for (item,) in getting), [b"1", b"2", b"3"])
+        self.assertTrue(all(item.lease.held for (item,) in getting))
+
     def test_comes_back(self) -> None:
         """The item of a session that ends goes to somebody who waits."""
         self.put(b"1")

@@ -14,6 +14,7 @@ from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import InconsistentLeasesError, LockTimeoutError, SessionExpiredError
 from zkservice.recipes import Lease, Semaphore
+from zkservice.recipes.order import in_order
 
 PATH = "/pool"
 
@@ -110,6 +111,16 @@ class SemaphoreTests(RecipeTestCase):
         self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
         self.assertTrue(self.result(second).held)
         self.assertNoResult(third)
+
+    def test_turn_lost_while_waiting(self) -> None:
+        """Two who both believe that it is their turn do not both get in."""
+        lease = self.successResultOf(self.waiting(self.one, leases=1))
+        waiting = [self.waiting(client, leases=1) for client in (self.one, self.two)]
+        queue = PATH + "-__lock__"
+        self.deleting(f"{queue}/{in_order(self.children(queue), ('__lock__',))[0]}")
+        self.result(lease.release())
+        self.assertEqual([one.called for one in waiting].count(True), 1)
+        self.assertEqual(len(self.children(PATH)), 1)
 
     def test_path_deleted_while_waiting(self) -> None:
         """A path that somebody deletes is made again."""
