@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IPullProducer, IPushProducer
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from zkservice.web.regions import FileRegion
 
-__all__ = ["Output", "SocketOutput", "TransportOutput", "discard", "output_for"]
+__all__ = ["Output", "Part", "SocketOutput", "TransportOutput", "discard", "output_for"]
 
 #: Bytes given to a transport at a time, and parts given to the kernel.
 _GULP: Final = 128 * 1024
@@ -24,8 +24,8 @@ _MOST_PARTS: Final = 256
 #: Bytes of a file that are sent before others get their turn.
 _FILE_GULP: Final = 1 << 20
 
-if TYPE_CHECKING:
-    Part = bytes | memoryview | FileRegion
+#: A part of a response.
+Part: TypeAlias = bytes | memoryview | FileRegion
 
 
 class Output:
@@ -36,12 +36,13 @@ class Output:
         moved: called when some of what had to wait has gone.
     """
 
-    __slots__ = ("_moved", "_transport", "_waiting", "backlog", "blocked", "file_backlog")
+    __slots__ = ("_cut", "_moved", "_transport", "_waiting", "backlog", "blocked", "file_backlog")
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         self._transport = transport
         self._moved = moved
         self._waiting: deque[Part] = deque()
+        self._cut = False
         #: Bytes that wait here in memory; the transport may have a gulp more.
         self.backlog = 0
         #: Bytes that wait in files.
@@ -83,8 +84,9 @@ class Output:
         self.backlog = self.file_backlog = 0
 
     def _give_up(self) -> None:
-        """What waits cannot be sent: let the client see that."""
+        """What waits cannot be sent: cut the connection, and send nothing else instead."""
         self._forget()
+        self.blocked = self._cut = True
         self._transport.abortConnection()
 
 
@@ -105,7 +107,8 @@ class SocketOutput(Output):
 
     def write(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits."""
-        data = parts[0] if len(parts) == 1 and not self._waiting else None
+        alone = len(parts) == 1 and not self._waiting and not self.blocked
+        data = parts[0] if alone else None
         if data is None or isinstance(data, FileRegion):
             self.hold(parts)
             self.flush()
@@ -115,7 +118,7 @@ class SocketOutput(Output):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._transport.abortConnection()
+            self._give_up()
             return
         if sent != len(data):
             self.hold((data[sent:],))
@@ -126,14 +129,16 @@ class SocketOutput(Output):
         if self.blocked or not self._waiting:
             return
         self._send()
-        if self._waiting:
+        if self._waiting and not self._cut:
             self._block()
 
     def resumeProducing(self) -> None:
         """There is room again."""
-        if not self.blocked:
+        if self._cut or not self.blocked:
             return  # registering calls this at once
         self._send()
+        if self._cut:
+            return
         if self._waiting:
             self._transport.startWriting()
         else:
@@ -250,7 +255,7 @@ class TransportOutput(Output):
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
-        self.blocked = False
+        self.blocked = self._cut
         self.flush()
         self._moved()
 
