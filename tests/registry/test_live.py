@@ -21,7 +21,7 @@ from zkservice.errors import (
     NoNodeError,
     TreeValueError,
 )
-from zkservice.registry.live import Children, Properties, View, live_children, live_properties
+from zkservice.registry.live import Children, Properties, live_children, live_properties
 
 TREE = """
 /a
@@ -105,7 +105,7 @@ class ChildrenTests(LiveTestCase):
         await self.put(TREE)
         told = []
 
-        @await_view(await self.children("/b"))
+        @await self.children("/b")
         def names(children: Children) -> None:
             told.append(list(children))
 
@@ -169,11 +169,6 @@ class ChildrenTests(LiveTestCase):
             await self.client.create(path)
             await deferLater(reactor, 0.01)
         await self.until(lambda: list(view) == ["x"])
-
-
-def await_view(view: View[Any]) -> View[Any]:
-    """A view, as a decorator: ``@await`` is no syntax."""
-    return view
 
 
 class CallbackTests(LiveTestCase):

@@ -29,7 +29,7 @@ from tests.treesync.base import ServerTestCase
 from tests.treesync.test_reading import wide
 from zkservice import errors
 from zkservice.service import command_scripts
-from zkservice.service.command import make_parser, run_command
+from zkservice.service.command import parse_arguments, run_command
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.command_terminal import Terminal
 from zkservice.tree import format_tree, parse_tree
@@ -66,7 +66,7 @@ class CommandTestCase(ServerTestCase):
     async def run_(self, *words: str, stdin: str = "", tty: bool = False, **environ: str) -> Result:
         """Run ``zkservice`` with these words; HOSTS stands for the server."""
         hosts = self.zookeeper.connection_string
-        options = make_parser().parse_args([hosts if word == "HOSTS" else word for word in words])
+        options = parse_arguments([hosts if word == "HOSTS" else word for word in words])
         streams = Screen(stdin), Screen(), Screen()
         for stream in streams:
             stream.tty = tty
@@ -126,6 +126,25 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("import", "-t", "--atomic", "HOSTS", stdin=new)
         self.assertIn("1 created, 1 changed, 2 deleted", result.err)
         self.assertEqual((await self.tree()).children["a"], parse_tree(new).children["a"])
+
+    async def test_options_anywhere(self) -> None:
+        """Options may stand before, between and behind the words."""
+        name = self.file("/a\n")
+        for words in (
+            ("-d", "HOSTS", name, "/"),
+            ("HOSTS", "-d", name, "/"),
+            ("HOSTS", name, "-d", "/"),
+            ("HOSTS", name, "/", "-d"),
+        ):
+            result = await self.run_("import", *words)
+            self.assertEqual((result.code, result.out), (Exit.DONE, "add /a\n"), words)
+
+    def test_wrong_usage(self) -> None:
+        """A wrong command line is told with the exit code 2; no command is one, too."""
+        for words in ([], ["nonsense"], ["export"], ["import", "h", "-t", "--no-trim"]):
+            self.patch(sys, "stderr", io.StringIO())
+            error = self.assertRaises(SystemExit, parse_arguments, words)
+            self.assertEqual(error.code, Exit.USAGE)
 
     async def test_permissions(self) -> None:
         """What everybody may do is a number, or an ACL."""

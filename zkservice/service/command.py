@@ -20,7 +20,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.service.command_check import check, get_addr
-from zkservice.service.command_completion import completion, options_of
+from zkservice.service.command_completion import commands_of, completion, options_of
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.command_graph import graph
 from zkservice.service.command_terminal import Terminal
@@ -58,6 +58,19 @@ def make_parser() -> ArgumentParser:
     _add_writing(commands)
     _add_asking(commands)
     return parser
+
+
+def parse_arguments(words: Sequence[str]) -> Namespace:
+    """Read a command line; options may stand before, between and behind other words.
+
+    Raises:
+        SystemExit: it is wrong, or help was asked for.
+    """
+    parser = make_parser()
+    command = commands_of(parser).get(words[0]) if words else None
+    if command is None:
+        return parser.parse_args(words)
+    return command.parse_intermixed_args(words[1:])
 
 
 def _version() -> str:
@@ -211,7 +224,8 @@ async def run_command(context: Context) -> Exit:
         terminal.error(str(error))
         return Exit.FAILED
     except CancelledError:
-        terminal.note("stopped")
+        rest = "; what was under way may still be done" if context.writing else ""
+        terminal.note(f"stopped{rest}")
         return Exit.STOPPED
     return code
 
@@ -262,7 +276,7 @@ def run(reactor: Any, terminal: Terminal, options: Namespace) -> Exit:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program ``zkservice``; answers its exit code."""
-    options = make_parser().parse_args(arguments)
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     terminal = Terminal(json=options.json, quiet=options.quiet)
     return run_on_the_reactor(terminal, options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any, Final
+from typing import Final
 
 from zkservice.service.command_context import Context, Exit
 
@@ -41,12 +41,17 @@ async def completion(context: Context) -> Exit:
     return Exit.DONE
 
 
+def commands_of(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """The commands of a parser."""
+    found = (one.choices for one in parser._actions if isinstance(one.choices, dict))
+    return dict(next(found))
+
+
 def options_of(parser: ArgumentParser) -> dict[str, list[str]]:
     """The commands of a parser, and the options of each."""
-    action: Any = next(one for one in parser._actions if one.choices)
     return {
-        name: sorted(option for one in sub._actions for option in one.option_strings)
-        for name, sub in action.choices.items()
+        name: sorted(option for one in command._actions for option in one.option_strings)
+        for name, command in commands_of(parser).items()
     }
 
 

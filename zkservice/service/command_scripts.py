@@ -84,7 +84,7 @@ def _parser(name: str, what: str) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, arguments: Sequence[str] | None, command: Command) -> int:
-    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    given: dict[str, Any] = vars(parser.parse_intermixed_args(arguments))
     options = Namespace(**{**_DEFAULTS, **given, "run": command})
     terminal = Terminal(program=parser.prog, quiet=True)
     return run_on_the_reactor(terminal, options)
