@@ -7,6 +7,7 @@ from zkservice.recipes.election import Election
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
+from zkservice.recipes.node import Node
 from zkservice.recipes.queue import Queue
 from zkservice.recipes.read_write import ReadWriteLock
 from zkservice.recipes.reliable import QueueItem, ReliableQueue, SerializedQueue
@@ -18,6 +19,7 @@ __all__ = [
     "Election",
     "Lease",
     "Lock",
+    "Node",
     "Queue",
     "QueueItem",
     "ReadWriteLock",

@@ -54,10 +54,10 @@ class Lock:
         Raises:
             InvalidPathError: the path is none.
         """
-        name, *_ = known = tuple(names)
+        known = tuple(names)
         self.path = validate(path)
         self.identifier = identifier
-        self._turn = Turn(name, tuple(known))
+        self._turn = Turn(known[0], known)
         self._acl = tuple(acl)
         self._patient = Patient(client, reactor)
 

@@ -76,11 +76,20 @@ class Client(Protocol):
     def get_children(self, path: str) -> Deferred[list[str]]:
         """The names of the node's children."""
 
+    def get_acl(self, path: str) -> Deferred[tuple[list[ACL], Stat]]:
+        """The node's ACL and Stat."""
+
+    def set_acl(self, path: str, acl: Iterable[ACL], version: int = -1) -> Deferred[Stat]:
+        """Set the node's ACL."""
+
     def sync(self, path: str) -> Deferred[str]:
         """Catch up with the leader."""
 
     def exists_and_watch(self, path: str) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
         """The Stat, and a Deferred that fires when the node changes."""
+
+    def get_and_watch(self, path: str) -> tuple[Deferred[tuple[bytes, Stat]], Deferred[WatchEvent]]:
+        """The data and the Stat, and a Deferred that fires when the node changes."""
 
     def get_children_and_watch(self, path: str) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
         """The names, and a Deferred that fires when they change."""

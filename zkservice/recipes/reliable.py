@@ -53,7 +53,7 @@ class QueueItem:
 
         Fails with:
             LeaseLostError: it is not ours any more: it is in the queue again, or another
-                has got it.
+                has got it; or the session ended before we heard that it was deleted.
         """
         if not self._lease.held:
             return fail(LeaseLostError(self.path))

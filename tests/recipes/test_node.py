@@ -1,0 +1,99 @@
+"""Tests for `zkservice.recipes.node`."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from tests.recipes.base import RecipeTestCase
+from zkservice.errors import BadVersionError, InvalidPathError, NoNodeError, NotEmptyError
+from zkservice.recipes import Node
+from zkservice.wire.acl import ACL, ANYONE, READ_ACL_UNSAFE, Permission
+from zkservice.wire.watches import EventType
+
+ALL = ACL(int(Permission.ALL), ANYONE)
+
+
+class NodeTests(RecipeTestCase):
+    """A node remembers what was read, and does not overwrite what was not."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one = self.connected()
+        self.node = Node(self.one, "/a")
+
+    def test_life(self) -> None:
+        """It comes, is read and written, and goes."""
+        self.assertFalse(self.result(self.node.exists()))
+        self.failure(self.node.get_data(), NoNodeError)
+        self.assertEqual(self.result(self.node.create(b"1")), "/a")
+        self.assertTrue(self.result(self.node.exists()))
+        self.assertIs(self.result(self.node.set_data(b"2")), self.node)
+        self.assertEqual(self.result(self.node.get_data()), b"2")
+        self.result(self.node.delete())
+        self.assertFalse(self.result(self.node.exists()))
+        self.assertEqual((self.node.name, repr(self.node)), ("a", "<Node /a>"))
+        self.assertRaises(InvalidPathError, Node, self.one, "a")
+
+    def test_never_read(self) -> None:
+        """What was never read may be written whatever it is."""
+        self.result(self.bystander.create("/a"))
+        self.result(self.bystander.set("/a", b"x"))
+        self.result(self.node.set_data(b"1"))
+        self.assertEqual(self.result(self.node.get_data()), b"1")
+
+    def test_outdated(self) -> None:
+        """What others wrote is not overwritten or deleted before it was read."""
+        self.result(self.node.create())
+        self.result(self.bystander.set("/a", b"theirs"))
+        self.failure(self.node.set_data(b"1"), BadVersionError)
+        self.failure(self.node.set_data(b"1"), BadVersionError)
+        self.failure(self.node.delete(), BadVersionError)
+        self.assertEqual(self.result(self.node.get_data()), b"theirs")
+        self.result(self.node.set_data(b"1"))
+
+    def test_acl(self) -> None:
+        """The ACL has a version of its own: writing data does not spoil it."""
+        self.result(self.node.create())
+        self.result(self.node.set_data(b"1"))
+        self.assertEqual(self.result(self.node.get_acl()), [ALL])
+        self.assertIs(self.result(self.node.set_acl([ALL])), self.node)
+        self.result(self.bystander.set_acl("/a", [ALL]))
+        self.failure(self.node.set_acl(READ_ACL_UNSAFE), BadVersionError)
+        self.result(self.node.get_acl())
+        self.result(self.node.set_acl(READ_ACL_UNSAFE))
+
+    def test_sequence(self) -> None:
+        """A sequence node's object has the name that the server made."""
+        node = Node(self.one, "/s-")
+        self.result(node.create(sequence=True, ephemeral=True))
+        self.assertEqual(node.path, "/s-0000000000")
+        self.expire(self.one)
+        self.assertFalse(self.result(node.exists()))
+
+    def test_children(self) -> None:
+        """Children are nodes, in order, those with a prefix if one is named."""
+        for path in ("/a", "/a/y2", "/a/x", "/a/y1"):
+            self.result(self.bystander.create(path))
+        names = [child.name for child in self.result(self.node.get_children())]
+        self.assertEqual(names, ["x", "y1", "y2"])
+        found = self.result(self.node.get_children("y"))
+        self.assertEqual([child.path for child in found], ["/a/y1", "/a/y2"])
+        self.assertLess(*found)
+        self.failure(self.node.delete(), NotEmptyError)
+
+    def test_watches(self) -> None:
+        """Each read can come with a watch."""
+        there, created = self.node.exists_and_watch()
+        self.assertFalse(self.result(there))
+        self.result(self.bystander.create("/a", b"1"))
+        self.assertIs(self.result(created).type, EventType.CREATED)
+        data, changed = self.node.get_data_and_watch()
+        self.assertEqual(self.result(data), b"1")
+        children, grown = self.node.get_children_and_watch("b")
+        self.assertEqual(self.result(children), [])
+        self.result(self.bystander.create("/a/b"))
+        self.assertIs(self.result(grown).type, EventType.CHILDREN_CHANGED)
+        self.result(self.bystander.set("/a", b"2"))
+        self.assertIs(self.result(changed).type, EventType.DATA_CHANGED)
+        self.failure(self.node.set_data(b"3"), BadVersionError)
