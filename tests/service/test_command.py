@@ -540,6 +540,18 @@ class ProcessTests(ServerTestCase):
         result = await self.run_(f"{scripts}:export", "-e", hosts, "/x")
         self.assertEqual(result, (b"/x\n  a = 1\n  b = 'two'\n  /z\n", b"", 0))
 
+    async def test_poor_terminal(self) -> None:
+        """Characters that a terminal does not know, and bytes that are none, are escaped."""
+        await self.client.create("/a", '{"x":"\xe9"}'.encode())
+        await self.client.create("/b", b"\xff")
+        self.patch(os, "environ", {**os.environ, "PYTHONIOENCODING": "ascii"})
+        hosts = self.zookeeper.connection_string
+        result = await self.run_("zkservice.service.command:main", "export", hosts)
+        text = b"/a\n  x = '\\xe9'\n/b\n  string_value = '\\udcff'\n"
+        self.assertEqual(result, (text, b"", 0))
+        result = await self.run_("zkservice.service.command:main", "import", hosts, stdin=text)
+        self.assertIn(b"nothing to change", result[1])
+
     async def test_bug_16_validate_reads_standard_input(self) -> None:
         """Without a file standard input is read; a mistake is exit code 1."""
         script = "zkservice.service.command_scripts:validate"

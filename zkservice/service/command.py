@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -285,6 +286,9 @@ def run_on_the_reactor(terminal: Terminal, options: Namespace) -> int:
     """Run a command, and cope with a reader of our results that goes away."""
     from twisted.internet import reactor  # noqa: TID251 - a program chooses the reactor
 
+    for stream in (terminal.stdout, terminal.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may not know all characters
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run(reactor, terminal, options)
         terminal.stdout.flush()

@@ -60,7 +60,7 @@ class Terminal:
 
     def out_json(self, value: Any) -> None:
         """A result for programs."""
-        self.out(json.dumps(value, sort_keys=True, ensure_ascii=False))
+        self.out(json.dumps(value, sort_keys=True))
 
     def note(self, line: str) -> None:
         """A summary, or what else is good to know."""
