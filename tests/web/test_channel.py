@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -187,10 +189,15 @@ class SlowReaderTests(SynchronousTestCase):
         window.take(60, 0)
         self.assertEqual([*places, window.reserve(60)], [True, False, True])
 
-    def test_worker_that_is_needed_does_not_wait(self) -> None:
-        """However patient it is, a worker leaves a slow client for those that wait."""
-        window = Window(100, 1e9, 1000, needed=lambda: True)
-        self.assertEqual([window.reserve(60), window.reserve(60)], [True, False])
+    def test_worker_that_is_needed(self) -> None:
+        """A worker has a tenth of its patience while others wait for it."""
+        for needed, glances in ((False, 20), (True, 2)):
+            seconds = itertools.count()
+            answer = [needed].__getitem__
+            window = Window(100, 20, 1000, partial(answer, 0), partial(next, seconds))
+            window.reserve(60)
+            self.assertFalse(window.reserve(60))
+            self.assertEqual(next(seconds), glances * 2)
 
     def test_patient_worker(self) -> None:
         """A worker that nobody needs gets its place in memory as soon as there is one."""
