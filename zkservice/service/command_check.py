@@ -69,7 +69,7 @@ def _endpoint(context: Context, address: str) -> IStreamClientEndpoint:
 
 
 async def _connect(context: Context, where: IStreamClientEndpoint, protocol: Protocol) -> Any:
-    connecting = where.connect(Factory.forProtocol(lambda: protocol))  # type: ignore[arg-type]
+    connecting = where.connect(Factory.forProtocol(lambda: protocol))
     return await connecting.addTimeout(context.options.timeout, context.reactor)
 
 
