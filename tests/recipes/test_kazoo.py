@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from kazoo.client import KazooClient
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
@@ -14,30 +15,36 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from zkservice.client import ZooKeeperClient
-from zkservice.recipes import Counter, Election, Lock, Queue, ReadWriteLock, Semaphore
+from zkservice.recipes import (
+    Counter,
+    Election,
+    Lock,
+    Queue,
+    ReadWriteLock,
+    ReliableQueue,
+    Semaphore,
+    SerializedQueue,
+)
 from zkservice.testing import EmbeddedZooKeeper
-
-PATH = "/shared"
+from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
 T = TypeVar("T")
 
 
-class KazooTests(TestCase):
+class Together(TestCase):
     """Who uses kazoo and who uses this package exclude, wake and serve each other."""
 
-    timeout = 20
+    timeout = 60
 
-    async def setUp(self) -> None:  # type: ignore[override]
-        """A server, our client and kazoo's."""
-        self.server = EmbeddedZooKeeper(tick_time=0.2)
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.ours = ZooKeeperClient(self.server.connection_string, 4.0)
+    async def start(self, connection_string: str) -> None:
+        """Our client and kazoo's, and a path that no other test uses."""
+        self.path = f"/{self.id()}"
+        self.ours = ZooKeeperClient(connection_string, 4.0)
         self.addCleanup(self.ours.close)
-        await self.ours.connect(5.0)
-        logger = logging.getLogger("tests.recipes.kazoo")
-        logger.propagate = False
-        self.kazoo: Any = KazooClient(self.server.connection_string, timeout=4.0, logger=logger)
+        await self.ours.connect(10.0)
+        logger = logging.Logger("kazoo in tests")
+        logger.addHandler(logging.NullHandler())
+        self.kazoo: Any = KazooClient(connection_string, timeout=4.0, logger=logger)
         self.addCleanup(self.end_kazoo)
         await self.theirs(self.kazoo.start)
 
@@ -55,11 +62,15 @@ class KazooTests(TestCase):
         await deferLater(reactor, 0.15, lambda: None)
         self.assertFalse(deferred.called)
 
-    async def test_lock(self) -> None:
+
+class Contract:
+    """What holds on every server."""
+
+    async def test_lock(self: Any) -> None:
         """We wait for kazoo's lock, and it waits for ours."""
-        theirs = self.kazoo.Lock(PATH, "kazoo")
+        theirs = self.kazoo.Lock(self.path, "kazoo")
         await self.theirs(theirs.acquire)
-        ours = Lock(self.ours, PATH, "ours")
+        ours = Lock(self.ours, self.path, "ours")
         self.assertIsNone(await ours.try_acquire())
         acquiring = ours.acquire()
         await self.waits(acquiring)
@@ -74,12 +85,12 @@ class KazooTests(TestCase):
         self.assertTrue(await again)
         await self.theirs(theirs.release)
 
-    async def test_alternating(self) -> None:
+    async def test_alternating(self: Any) -> None:
         """Passed to and fro a number of times, nobody is left behind, and never two have it."""
         holders: list[str] = []
 
         def one_of_theirs() -> None:
-            lock = self.kazoo.Lock(PATH)
+            lock = self.kazoo.Lock(self.path)
             for _ in range(10):
                 with lock:
                     holders.append("kazoo")
@@ -88,7 +99,7 @@ class KazooTests(TestCase):
 
         async def one_of_ours() -> None:
             for _ in range(10):
-                async with await Lock(self.ours, PATH).acquire():
+                async with await Lock(self.ours, self.path).acquire():
                     holders.append("ours")
                     await deferLater(reactor, 0, lambda: None)
                     self.assertEqual(holders, ["ours"])
@@ -99,10 +110,10 @@ class KazooTests(TestCase):
         for job in jobs:
             await job
 
-    async def test_read_write_lock(self) -> None:
+    async def test_read_write_lock(self: Any) -> None:
         """Readers of both kinds share; writers of both kinds exclude."""
-        ours = ReadWriteLock(self.ours, PATH)
-        reader, writer = self.kazoo.ReadLock(PATH), self.kazoo.WriteLock(PATH)
+        ours = ReadWriteLock(self.ours, self.path)
+        reader, writer = self.kazoo.ReadLock(self.path), self.kazoo.WriteLock(self.path)
         await self.theirs(reader.acquire)
         reading = await ours.read().acquire()
         writing = self.theirs(writer.acquire)
@@ -122,10 +133,10 @@ class KazooTests(TestCase):
         self.assertFalse(await self.theirs(reader.acquire, blocking=False))
         await lease.release()
 
-    async def test_semaphore(self) -> None:
+    async def test_semaphore(self: Any) -> None:
         """Leases of both kinds are counted together."""
-        ours = Semaphore(self.ours, PATH, 2, "ours")
-        theirs = self.kazoo.Semaphore(PATH, "kazoo", max_leases=2)
+        ours = Semaphore(self.ours, self.path, 2, "ours")
+        theirs = self.kazoo.Semaphore(self.path, "kazoo", max_leases=2)
         await self.theirs(theirs.acquire)
         lease = await ours.acquire()
         self.assertEqual(sorted(await self.theirs(theirs.lease_holders)), ["kazoo", "ours"])
@@ -139,10 +150,10 @@ class KazooTests(TestCase):
         await lease.release()
         await self.theirs(theirs.release)
 
-    async def test_election(self) -> None:
+    async def test_election(self: Any) -> None:
         """Candidates of both kinds are in one line."""
-        lease = await Election(self.ours, PATH, "ours").lead()
-        theirs = self.kazoo.Election(PATH, "kazoo")
+        lease = await Election(self.ours, self.path, "ours").lead()
+        theirs = self.kazoo.Election(self.path, "kazoo")
         led: Deferred[None] = Deferred()
 
         def lead() -> None:
@@ -155,9 +166,9 @@ class KazooTests(TestCase):
         await led
         await running
 
-    async def test_queue(self) -> None:
+    async def test_queue(self: Any) -> None:
         """What one kind puts in the other takes out, in order."""
-        ours, theirs = Queue(self.ours, PATH), self.kazoo.Queue(PATH)
+        ours, theirs = Queue(self.ours, self.path), self.kazoo.Queue(self.path)
         await self.theirs(theirs.put, b"1")
         await ours.put(b"2")
         await ours.put(b"0", 5)
@@ -168,11 +179,66 @@ class KazooTests(TestCase):
         await self.theirs(theirs.put, b"3")
         self.assertEqual(await waiting, b"3")
 
-    async def test_counter(self) -> None:
+    async def test_counter(self: Any) -> None:
         """Both count the same number."""
-        ours, theirs = Counter(self.ours, PATH), self.kazoo.Counter(PATH)
+        ours, theirs = Counter(self.ours, self.path), self.kazoo.Counter(self.path)
         self.assertEqual(await ours.add(5), 5)
         await self.theirs(theirs.__sub__, 7)
         self.assertEqual(await ours.value(), -2)
         await ours.add()
         self.assertEqual(await self.theirs(lambda: theirs.value), -1)
+
+    async def test_queues_of_ours(self: Any) -> None:
+        """The transactions of the queues that lose nothing are ones that the server takes."""
+        for kind in (ReliableQueue, SerializedQueue):
+            queue = kind(self.ours, f"{self.path}/{kind.__name__}")
+            waiting = queue.get()
+            await queue.put(b"1")
+            item = await waiting
+            await item.release()
+            item = await queue.get()
+            self.assertEqual(item.data, b"1")
+            await item.delete()
+            self.assertEqual(await queue.qsize(), 0)
+
+
+class EmbeddedTests(Contract, Together):
+    """With the embedded server."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        """Short ticks."""
+        self.server = EmbeddedZooKeeper(tick_time=0.2)
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        await self.start(self.server.connection_string)
+
+
+@skip_without_apache
+class ApacheTests(Contract, Together):
+    """With Apache's."""
+
+    server: ClassVar[ApacheZooKeeper | None] = None
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        """A server that has started."""
+        if ApacheTests.server is None:  # one for all: it takes a second to start
+            ApacheTests.server = ApacheZooKeeper()
+            atexit.register(ApacheTests.server.remove)
+            await deferToThread(ApacheTests.server.start)
+        await self.start(ApacheTests.server.connection_string)
+
+    async def test_restart(self) -> None:
+        """A server that is killed and comes back costs neither a lease nor a place in the line."""
+        server = ApacheTests.server
+        assert server is not None
+        lease = await Lock(self.ours, self.path).acquire()
+        second = ZooKeeperClient(server.connection_string, 8.0)
+        self.addCleanup(second.close)
+        await second.connect(10.0)
+        waiting = Lock(second, self.path).acquire()
+        await self.waits(waiting)
+        await deferToThread(server.kill)
+        releasing = lease.release()
+        await deferToThread(server.start)
+        await releasing
+        self.assertGreater((await waiting).token, lease.token)
