@@ -323,6 +323,8 @@ class TreeCommandTests(CommandTestCase):
         hosts = self.zookeeper.connection_string
         result = await self.run_("walk", "-", ZC_ZK_CONNECTION_STRING=hosts)
         self.assertEqual(result.out, "/\n")
+        result = await self.run_("graph", "-", "/", ZC_ZK_CONNECTION_STRING=hosts)
+        self.assertEqual(result.out, "digraph g {\n}\n")
 
     async def test_colours(self) -> None:
         """Colours are for terminals of people who want them."""

@@ -13,6 +13,7 @@ from zkservice.service.command_tree import parse_text
 from zkservice.tree import Node
 from zkservice.tree.graph import get_edges, to_dot
 from zkservice.treesync import read_named_tree
+from zkservice.zookeeper import default_connection_string
 
 #: Endings of names of files that hold the graph's text itself.
 _TEXT = (".dot", ".gv", ".txt")
@@ -43,7 +44,8 @@ async def _tree(context: Context) -> Node:
     first, second = context.options.source, context.options.path
     if second is None:
         return parse_text(*context.read_text(first), "/")
-    context.options.hosts = first
+    environ = context.terminal.environ
+    context.options.hosts = default_connection_string(environ) if first == "-" else first
     async with context.connected() as zk:
         tree = await read_named_tree(zk.client, second)
         return tree
