@@ -38,7 +38,7 @@ NODE, DATA = "/benchmark", bytes(100)
 REPLY = 4 + 16 + 4 + len(DATA) + 68  # bytes
 CHILDREN = 5_000
 #: Operations in one measurement.
-SEQUENTIAL, PIPELINED, WRITES, LISTINGS = 2_000, 20_000, 3_000, 20
+SEQUENTIAL, PIPELINED, WRITES, LISTINGS = 2_000, 20_000, 10_000, 20
 
 Figures = dict[str, float]
 
