@@ -1,0 +1,156 @@
+"""Several changes at once."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from tests.embedded.caller import Multi
+from tests.embedded.test_nodes import NodeTestCase
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
+from zkservice.wire.records import (
+    CheckVersionRequest,
+    Create2Request,
+    CreateContainerRequest,
+    CreateRequest,
+    CreateTTLRequest,
+    DeleteRequest,
+    ExistsRequest,
+    GetChildrenRequest,
+    GetDataRequest,
+    OpCode,
+    SetDataRequest,
+)
+
+OPEN = list(OPEN_ACL_UNSAFE)
+
+
+class TransactionTests(NodeTestCase):
+    """Several changes at once."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one.create("/a", b"old")
+
+    def test_layout(self) -> None:
+        """Each result, and one number for all."""
+        reply = self.one.call(
+            Multi(
+                CreateRequest("/b", b"", OPEN, 0),
+                Create2Request("/c", b"", OPEN, 0),
+                CreateContainerRequest("/d", b"", OPEN, 4),
+                CreateTTLRequest("/e", b"", OPEN, 5, 1000),
+                SetDataRequest("/a", b"new", 0),
+                CheckVersionRequest("/b", 0),
+                DeleteRequest("/b", -1),
+            )
+        )
+        made, made2, container, mortal, changed, checked, deleted = reply.body
+        self.assertEqual((made.path, made2.path), ("/b", "/c"))
+        self.assertEqual((container.path, mortal.path), ("/d", "/e"))
+        zxids = {made2.stat.czxid, container.stat.czxid, mortal.stat.czxid, changed.stat.mzxid}
+        self.assertEqual(zxids, {reply.zxid})
+        self.assertEqual([type(one).__name__ for one in (checked, deleted)], ["EmptyResponse"] * 2)
+
+    def test_failure(self) -> None:
+        """What came before is undone (0), what comes after is not tried (-2)."""
+        before = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        self.one.call(ExistsRequest("/a", True))
+        self.one.call(ExistsRequest("/b", True))
+        reply = self.one.call(
+            Multi(
+                SetDataRequest("/a", b"new", -1),
+                SetDataRequest("/a", b"newer", -1),
+                CreateRequest("/b", b"", OPEN, 0),
+                CreateRequest("/s-", b"", OPEN, 3),
+                DeleteRequest("/b", -1),
+                DeleteRequest("/a", -1),
+                DeleteRequest("/no", -1),
+                SetDataRequest("/a", b"never", -1),
+            )
+        )
+        self.assertEqual(reply.err, 0)
+        self.assertEqual([one.err for one in reply.body], [0, 0, 0, 0, 0, 0, -101, -2])
+        self.assertEqual(self.one.told(), [])
+        after = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        self.assertEqual(after, before)
+        self.assertEqual(self.one.call(GetDataRequest("/a", False)).body.data, b"old")
+        self.assertEqual(self.server.keeper.tree.ephemerals, {})
+        self.assertEqual(self.one.create("/s-", flags=2).body.path, "/s-0000000001")
+
+    def test_sees_itself(self) -> None:
+        """Later operations see what earlier ones did."""
+        reply = self.one.call(
+            Multi(
+                CreateRequest("/p", b"", OPEN, 0),
+                CreateRequest("/p/q", b"", OPEN, 0),
+                SetDataRequest("/p", b"", 0),
+                CheckVersionRequest("/p", 1),
+                DeleteRequest("/p/q", -1),
+                DeleteRequest("/p", 1),
+            )
+        )
+        self.assertEqual(len(reply.body), 6)
+        self.assertEqual(self.error(ExistsRequest("/p", False)), -101)
+
+    def test_check(self) -> None:
+        """A version, or (-1) existence."""
+        for path, version, error in (
+            ("/a", 0, None),
+            ("/a", -1, None),
+            ("/a", 1, -103),
+            ("/no", -1, -101),
+            ("foo", -1, -8),
+        ):
+            (result,) = self.one.call(Multi(CheckVersionRequest(path, version))).body
+            self.assertEqual(getattr(result, "err", None), error)
+
+    def test_events(self) -> None:
+        """One for each operation, in their order, before the reply."""
+        self.one.call(ExistsRequest("/x", True))
+        self.one.call(ExistsRequest("/a", True))
+        self.one.call(GetChildrenRequest("/", True))
+        self.one.call(Multi(SetDataRequest("/a", b"", -1), CreateRequest("/x", b"", OPEN, 0)))
+        self.assertEqual(self.one.told(), [(3, "/a"), (1, "/x"), (4, "/")])
+
+    def test_empty(self) -> None:
+        """Nothing to do is fine."""
+        self.assertEqual(self.one.call(Multi()).body, [])
+
+    def test_container_flag(self) -> None:
+        """In a transaction the flag alone decides what is a container."""
+        reply = self.one.call(
+            Multi(CreateRequest("/c", b"", OPEN, 4), CreateContainerRequest("/d", b"", OPEN, 0))
+        )
+        container, plain = reply.body
+        self.assertEqual(container.stat.czxid, reply.zxid)
+        self.assertEqual(type(plain).__name__, "PathResponse")
+        self.assertEqual(list(self.server.keeper.tree.mortal), ["/c"])
+
+    def test_unreadable(self) -> None:
+        """Operations that have no place in it, or a TTL flag without a TTL: -5 for all."""
+        for request in (
+            Multi(GetDataRequest("/a", False)),
+            Multi(CreateRequest("/b", b"", OPEN, 0), GetDataRequest("/a", False)),
+            Multi(CreateRequest("/b", b"", OPEN, 0), CreateRequest("/t", b"", OPEN, 5)),
+            Multi(SetDataRequest("/a", b"", -1), opcode=OpCode.MULTI_READ),
+        ):
+            self.assertEqual(self.error(request), -5, request)
+        self.assertEqual(self.error(ExistsRequest("/b", False)), -101)
+
+    def test_reads(self) -> None:
+        """Each read has its own result or error; none sets a watch."""
+        self.one.create("/secret", acl=[ACL(0, ANYONE)])
+        reply = self.one.call(
+            Multi(
+                GetDataRequest("/a", True),
+                GetDataRequest("/no", True),
+                GetChildrenRequest("/", True),
+                GetDataRequest("/secret", False),
+                opcode=OpCode.MULTI_READ,
+            )
+        )
+        data, missing, children, secret = reply.body
+        self.assertEqual((data.data, missing.err, secret.err), (b"old", -101, -102))
+        self.assertEqual(sorted(children.children), ["a", "secret", "zookeeper"])
+        self.assertEqual(self.server.statistics().watches, 0)
