@@ -7,10 +7,11 @@ from typing_extensions import override
 
 from tests.client.base import TIMEOUT
 from tests.recipes.base import RecipeTestCase
-from zkservice.errors import ClientClosedError, LeaseLostError, SessionExpiredError
+from zkservice.errors import ClientClosedError, LeaseLostError, NoAuthError, SessionExpiredError
 from zkservice.recipes import Lock
 from zkservice.recipes.lease import hold
 from zkservice.recipes.patience import Patient
+from zkservice.wire.acl import ACL, ANYONE, Permission
 
 PATH = "/locks/one"
 
@@ -123,6 +124,24 @@ class LeaseTests(RecipeTestCase):
         self.network.advance(2)
         self.successResultOf(patient)
         self.assertEqual(self.children(PATH), [])
+
+    def test_may_not_be_deleted(self) -> None:
+        """Who may not delete his node is told so, each time; the end of the session does it."""
+        no_deletion = ACL(int(Permission.ALL & ~Permission.DELETE), ANYONE)
+        self.result(self.bystander.set_acl(PATH, [no_deletion]))
+        self.failure(self.lease.release(), NoAuthError)
+        self.failure(self.lease.release(), NoAuthError)
+        self.assertFalse(self.lease.held)
+        self.expire(self.one)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_session_ends_during_the_release(self) -> None:
+        """The end of the session is a release as good as any."""
+        self.server.refuse = True
+        self.drop(self.one)
+        releasing = self.lease.release()
+        self.network.advance(TIMEOUT * 2)
+        self.assertIsNone(self.successResultOf(releasing))
 
     def test_context_manager(self) -> None:
         """Leaving the block releases it."""

@@ -22,6 +22,7 @@ from zkservice.errors import (
 from zkservice.recipes import Election, Lease, Lock, ReadWriteLock
 from zkservice.recipes.order import in_order
 from zkservice.wire.acl import ACL, ANYONE, Permission
+from zkservice.wire.session import State
 
 PATH = "/locks/one"
 
@@ -221,6 +222,19 @@ class LockTests(RecipeTestCase):
         self.assertNoResult(waiting)
         self.deleting(other)
         self.assertTrue(self.result(waiting).held)
+
+    def test_read_only_server(self) -> None:
+        """A server that takes no writes at the moment is asked again every second."""
+        client = self.connected(read_only=True)
+        self.server.read_only = True
+        self.network.advance(2)
+        acquiring = self.waiting(client)
+        self.network.advance(1.5)
+        self.assertNoResult(acquiring)
+        self.assertIs(client.state, State.READ_ONLY)
+        self.server.read_only = False
+        self.network.advance(4)
+        self.assertTrue(self.successResultOf(acquiring).certain)
 
     def test_forbidden(self) -> None:
         """Who may not create nodes is told so."""
