@@ -23,7 +23,7 @@ from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.functional.load import Proxy
-from tests.functional.processes import TWISTD, fetch, free_port, threads_of, wait_for
+from tests.functional.processes import TWISTD, Twistd, fetch, free_port, threads_of, wait_for
 from tests.functional.reliability import PROVIDERS, ROOT, SESSION, ReliabilityCase, timed
 from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
 
@@ -90,29 +90,24 @@ class ReliabilityTests(ReliabilityCase):
         self.assertLess(self.last.without, 1.0)
 
     def test_two_claim_one_address(self) -> None:
-        """The newer of two processes with one address has it, the older one says so and waits."""
+        """Of two processes with one address the first has it, the other says so and waits."""
         first = self.serve("--port", str(port := free_port()))
         client = self.kazoo()
         address = f"127.0.0.1:{port}"
-        owners = [self.owner(client, address)]
+        owner = self.owner(client, address)
+        command = self.words("--host", "127.0.0.1", "--advertise", address)
+        second = Twistd(self.mktemp(), *command)
+        self.addCleanup(second.end)
         with self.load() as scene:
-            second = self.serve("--advertise", address)
+            second.wait_for_log("held by another process")
             until = time.monotonic() + 3.0
-            while time.monotonic() < until:
-                owner = self.owner(client, address)
-                if owner != owners[-1]:
-                    owners.append(owner)
+            while time.monotonic() < until:  # nobody fights
+                self.assertEqual(self.owner(client, address), owner)
                 time.sleep(0.01)
-            # The one change is the newcomer's: nobody fights.
-            self.assertEqual(len(owners), 2, owners)
-            self.assertNotIn(0, owners)
-            self.assertIn("held by another process", first.log())
-            self.assertEqual(self.pid_of(client, address), second.pid)
-            claimed = scene.without
-            second.signal(signal.SIGTERM)
-            back = timed("it is back", lambda: self.pid_of(client, address) == first.pid, 2.0)
-        self.saw(back=back)
-        self.assertEqual(claimed, 0.0)
+            self.assertEqual(scene.without, 0.0)
+        first.signal(signal.SIGTERM)
+        taken = timed("it changes", lambda: self.pid_of(client, address) == second.pid, 2.0)
+        self.saw(taken=taken)
         self.assert_all_answered()
 
     def pid_of(self, client: KazooClient, address: str) -> int:
@@ -192,7 +187,7 @@ class ReliabilityTests(ReliabilityCase):
     def test_killed_and_restarted(self) -> None:
         """Killed and started on the same port: the address stays, and outlives the old session."""
         words = ("--port", str(port := free_port()))
-        first = self.serve(*words, session=3000)
+        first = self.serve(*words, session=6000)
         client = self.kazoo()
         address = f"127.0.0.1:{port}"
         with self.load() as scene:
@@ -200,9 +195,9 @@ class ReliabilityTests(ReliabilityCase):
             began = time.monotonic()
             first.signal(signal.SIGKILL)
             first.wait()
-            second = self.serve(*words, session=3000)
+            second = self.serve(*words, session=6000)
             restarted = time.monotonic() - began
-            time.sleep(4.0)  # by now the first one's session has expired
+            time.sleep(max(0.0, 7.0 - restarted))  # by now the first one's session has expired
             self.assertNotIn(self.owner(client, address), (0, old))
             self.assertEqual(self.pid_of(client, address), second.pid)
             before = scene.counts
@@ -394,14 +389,21 @@ class ReliabilityTests(ReliabilityCase):
         self.assert_all_answered()
 
     def test_sigterm_unheard(self) -> None:
-        """Clients that do not follow the address are answered until they are refused."""
+        """Clients that do not follow the address are answered until they are refused.
+
+        In the instant in which the port closes the kernel may have let one in whom nobody
+        else can let in any more.
+        """
         process = self.serve()
         with self.load(12, follow=False):
             time.sleep(0.5)
             process.signal(signal.SIGTERM)
             self.assertEqual(process.wait(10), 0, process.log())
         self.saw()
-        self.assertEqual((self.last.counts.lost, self.last.counts.errors), ([], 0))
+        lost = self.last.counts.lost
+        self.assertLessEqual(len(lost), 1, lost)
+        self.assertTrue(all("ConnectionResetError" in one for one in lost), lost)
+        self.assertEqual(self.last.counts.errors, 0)
 
     def test_sigterm_without_zookeeper(self) -> None:
         """The end does not hang on a ZooKeeper that is away."""
