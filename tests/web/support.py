@@ -75,6 +75,8 @@ class InlineWorkers:
         """Deliver at once."""
         function(*args)
 
+    post_here = post
+
     def after_delivery(self, function: Callable[[], None]) -> None:
         """Each delivery is one of its own."""
         function()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import struct
@@ -25,7 +26,7 @@ from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
 from tests.web.support import GET, StartResponse
-from zkservice.web import HTTPFactory, Limits, Workers
+from zkservice.web import HTTPFactory, Limits, TextView, Workers
 
 reactor: Any = _reactor
 PATIENCE = 20.0  # seconds until a test that waits for a socket has failed
@@ -102,6 +103,7 @@ class FunctionalTests(TestCase):
             self.workers,
             reactor=reactor,
             limits=self.limits,
+            views={"/view": TextView(lambda environ: "seen")},
         )
         self.addCleanup(self.workers.stop, 5)
         return self.listen(self.endpoint)
@@ -173,6 +175,13 @@ class SocketTests(FunctionalTests):
         answer = await self.client(self.exchange, requests + CLOSE)
         found = [int(part.partition(b"\r")[0]) for part in answer.split(b"http /")[1:-1]]
         self.assertEqual(found, list(range(500)))
+
+    async def test_views_in_a_pipeline(self) -> None:
+        """Views and the application answer one pipeline, each in its place."""
+        view = GET.replace(b"/ ", b"/view ")
+        answer = await self.client(self.exchange, (view + GET + view) * 50 + CLOSE)
+        found = re.findall(rb"seen|http /", answer)
+        self.assertEqual(found, [b"seen", b"http /", b"seen"] * 50 + [b"http /"])
 
     async def test_large_bodies(self) -> None:
         """30 MiB come back as they were sent, through files both ways."""

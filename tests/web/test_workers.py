@@ -194,6 +194,16 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertEqual(self.results, list(range(100)))
 
+    def test_posting_from_the_reactor(self) -> None:
+        """What the reactor posts to itself is delivered at its turn's end, with no wake."""
+        workers = self.workers(1)
+        for number in range(3):
+            workers.post_here(self.results.append, number)
+        self.assertEqual((self.results, self.reactor.wakes), ([], 0))
+        self.reactor.advance(0)
+        self.assertEqual((self.results, self.reactor.wakes), ([0, 1, 2], 0))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_statistics(self) -> None:
         """Busy and queued are what they say."""
         workers = self.workers(2)

@@ -238,10 +238,10 @@ class ReactorExchange(Exchange):
 
     @override
     def send(self, parts: Sequence[bytes]) -> None:
-        self.channel.respond(self, parts, None)
+        self._workers.post_here(self.channel.respond, self, parts, None)
 
     @override
     def finish(self, parts: Sequence[Part], end: End) -> None:
         if self.site.access_log is not None:
             self.ended = self._workers.now()
-        self.channel.respond(self, parts, end)
+        self._workers.post_here(self.channel.respond, self, parts, end)

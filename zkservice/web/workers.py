@@ -149,6 +149,7 @@ class Workers:
         self._turn: list[Job] = []
         self._flushing: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
+        self._delivering: IDelayedCall | None = None
         self._completed_before = 0  # at the last look
         self._usual = _SHORTEST  # seconds that a job takes
         self._workers: set[Worker] = set()
@@ -174,6 +175,15 @@ class Workers:
         self._turn.append(job)
         if self._flushing is None:
             self._flushing = self._reactor.callLater(0, self._hand_over)
+
+    def post_here(self, function: Callable[..., None], *args: Any) -> None:
+        """``post`` for the reactor's own thread: at the end of its turn, without being woken.
+
+        What a turn has for its clients is sent together, so that they, too, come together.
+        """
+        self._ready.append((function, args))
+        if self._delivering is None:
+            self._delivering = self._reactor.callLater(0, self._deliver_here)
 
     def after_delivery(self, function: Callable[[], None]) -> None:
         """Call ``function`` once, when everything that is ready has been delivered."""
@@ -283,6 +293,10 @@ class Workers:
             for _ in range(min(len(self._waiting), len(self._parked))):
                 self._wake_one()
         self._maybe_look_again()
+
+    def _deliver_here(self) -> None:
+        self._delivering = None
+        self._deliver()
 
     def _deliver(self) -> None:
         """Call everything that workers have posted."""
