@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Tests wait more than they compute: more processes than processors.
+JOBS ?= 4
 PORT ?= 8080
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -23,7 +25,7 @@ run: $(VENV)/.run
 		--host 127.0.0.1 --port $(PORT) examples/hello.wsgi
 
 test: $(VENV)/.test
-	$(BIN)/python -m twisted.trial tests
+	$(BIN)/python -m twisted.trial -j$(JOBS) tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
