@@ -21,7 +21,9 @@ from zkservice.wire.session import State
 from zkservice.wire.watches import EventType
 
 reactor: Any = installed
-TIMEOUT = 6.0  # seconds, of the sessions
+# Seconds, of the sessions.  Two thirds of it are more than the 5 s (syncLimit) after which
+# the other members give up a leader that is silent: the ensemble is whole when we move.
+TIMEOUT = 10.0
 
 
 def sleep(seconds: float) -> Deferred[None]:
