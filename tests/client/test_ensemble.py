@@ -135,3 +135,35 @@ class EnsembleTests(TestCase):
         self.assertEqual({type(error) for error in lost} - {ConnectionLossError}, set())
         self.assertEqual(len(acknowledged) + len(lost), len(asked))
         self.assertEqual(client.statistics().expiries, 0)
+
+
+@skip_without_apache
+class ReconfigTests(TestCase):
+    """The members of an ensemble change."""
+
+    timeout = 60
+
+    async def test_a_member_leaves(self) -> None:
+        """The new configuration is answered, and is what a reader finds afterwards."""
+        ensemble = ApacheEnsemble(
+            properties={"zookeeper.skipACL": "yes"},  # only an administrator may do it
+            configuration={"reconfigEnabled": "true", "standaloneEnabled": "false"},
+        )
+        self.addCleanup(deferToThread, ensemble.remove)
+        await deferToThread(ensemble.start)
+        client = ZooKeeperClient(ensemble.connection_string, TIMEOUT)
+        self.addCleanup(client.close)
+        await client.connect(20)
+        assert client.server is not None
+        leader = await deferToThread(lambda: ensemble.leader)
+        # Who leads, or serves us, hangs up when it leaves.
+        number = next(
+            number
+            for number, member in enumerate(ensemble.members, 1)
+            if member is not leader and member.port != client.server.port
+        )
+        before, _ = await client.get_config()
+        self.assertIn(b"server.%d=" % number, before)
+        answered, _ = await client.reconfig(leaving=str(number), timeout=20)
+        self.assertNotIn(b"server.%d=" % number, answered)
+        self.assertEqual((await client.get_config())[0], answered)

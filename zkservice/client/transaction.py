@@ -25,8 +25,9 @@ from zkservice.wire.records import (
     StatResponse,
 )
 
-#: Of an operation: the path created, the new Stat, or None for a deletion or a check.
-Result = str | Stat | None
+#: Of an operation: the path created (perhaps with its Stat), the new Stat, or None for a
+#: deletion or a check.
+Result = str | tuple[str, Stat | None] | Stat | None
 
 Send = Callable[[Call, float | None], Deferred[list[Result]]]
 
@@ -39,6 +40,7 @@ class Transaction:
         self._send = send
         self._requests: list[Any] = []
         self._paths: list[str] = []
+        self._with_stat: set[int] = set()  # which requests' results have a Stat
         self._committed = False
 
     def create(
@@ -63,6 +65,35 @@ class Transaction:
             container=container,
             ttl=ttl,
         )
+        self._add(path, request)
+
+    def create_and_stat(
+        self,
+        path: str,
+        data: Data = b"",
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+    ) -> None:
+        """As `create`, but its result is a pair of the actual path and the Stat.
+
+        The Stat is None from servers of version 3.8.0, which answer as to `create`.
+        """
+        request = create_request(
+            self._chroot,
+            path,
+            data,
+            acl,
+            ephemeral=ephemeral,
+            sequence=sequence,
+            container=container,
+            ttl=ttl,
+            with_stat=True,
+        )
+        self._with_stat.add(len(self._requests))
         self._add(path, request)
 
     def delete(self, path: str, version: int = -1) -> None:
@@ -117,7 +148,10 @@ class Transaction:
         codes = [answer.err if isinstance(answer, ErrorResponse) else 0 for answer in answers]
         if any(codes):
             raise self._failure(codes)
-        return [self._result(answer) for answer in answers]
+        return [
+            self._path_and_stat(answer) if at in self._with_stat else self._result(answer)
+            for at, answer in enumerate(answers)
+        ]
 
     def _failure(self, codes: list[int]) -> TransactionFailedError:
         errors = tuple(
@@ -126,6 +160,10 @@ class Transaction:
         )
         failed = next(index for index, code in enumerate(codes) if code)
         return TransactionFailedError(failed, errors)
+
+    def _path_and_stat(self, answer: Any) -> Result:
+        stat = answer.stat if isinstance(answer, Create2Response) else None
+        return self._chroot.strip(answer.path or ""), stat
 
     def _result(self, answer: Any) -> Result:
         if isinstance(answer, PathResponse | Create2Response):

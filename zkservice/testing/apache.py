@@ -197,15 +197,26 @@ class ApacheEnsemble:
 
     Args:
         size: how many; a majority of them must run.
+        properties: Java system properties of all members.
+        configuration: lines of their ``zoo.cfg`` beside the usual ones.
     """
 
-    def __init__(self, size: int = 3) -> None:
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        properties: Mapping[str, str] | None = None,
+        configuration: Mapping[str, str] | None = None,
+    ) -> None:
         peers = {
             f"server.{number}": f"127.0.0.1:{_free_port()}:{_free_port()}"
             for number in range(1, size + 1)
         }
         limits = {"initLimit": "20", "syncLimit": "10"}  # ticks
-        self.members = tuple(ApacheZooKeeper(configuration={**limits, **peers}) for _ in peers)
+        together = {**limits, **peers, **(configuration or {})}
+        self.members = tuple(
+            ApacheZooKeeper(properties=properties, configuration=together) for _ in peers
+        )
         for number, member in enumerate(self.members, 1):
             member.data_folder.mkdir()
             (member.data_folder / "myid").write_text(f"{number}\n")
