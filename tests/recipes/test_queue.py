@@ -19,7 +19,7 @@ from zkservice.errors import (
 )
 from zkservice.recipes import Queue, QueueItem, ReliableQueue, SerializedQueue
 
-PATH = "/work/queue"
+PATH = "/jobs/queue"
 
 
 class QueueTestCase(RecipeTestCase):
