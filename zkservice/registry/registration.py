@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,6 +33,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.registry.decision import Found, Verdict, decide
+from zkservice.registry.lookup import together
 from zkservice.registry.payloads import PROPERTIES, Announcement, Payload
 from zkservice.registry.states import (
     CREATE_GAP,
@@ -313,7 +314,7 @@ class Registration:
 
     async def _look(self) -> list[Found]:
         """Read all znodes at once, each with a watch."""
-        stats = await _all([self._exists(path) for path in self.paths])
+        stats = await together([self._exists(path) for path in self.paths])
         return [
             Found(path, None) if stat is None else Found(path, stat.ephemeral_owner, stat.version)
             for path, stat in zip(self.paths, stats, strict=True)
@@ -373,7 +374,7 @@ class Registration:
     async def _remove(self, ours: Iterable[Found]) -> None:
         """Delete the znodes that are ours; one that is gone already is what is wanted."""
         deleted = [self._client.delete(one.path, one.version) for one in ours]
-        await _all([one.addErrback(_already_gone) for one in deleted])
+        await together([one.addErrback(_already_gone) for one in deleted])
         self._failures = 0
         self._made_under = 0
         if self._final:
@@ -498,12 +499,3 @@ def _session_name(owner: int | None) -> str:
 
 def _already_gone(failure: Failure) -> None:
     failure.trap(NoNodeError)
-
-
-async def _all(calls: Sequence[Deferred[Any]]) -> list[Any]:
-    """The results of calls that are under way, or the first error."""
-    try:
-        return await gatherResults(calls, consumeErrors=True)
-    except FirstError as error:
-        error.subFailure.raiseException()
-        raise  # never reached
