@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Tests wait more than they compute: more processes than processors.
-JOBS ?= 4
+# Tests wait more than they compute.
+JOBS ?= 3
 PORT ?= 8080
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
