@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from zkservice.monitor import Command
 from zkservice.registry import Registration
 from zkservice.service.availability import OPERATOR, Availability
-
-#: A command takes the words behind its name and answers a text.
-Command = Callable[[list[str]], str]
 
 
 def commands(

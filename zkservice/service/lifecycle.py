@@ -31,9 +31,10 @@ from zkservice.errors import (
     StartError,
     TreeValueError,
 )
+from zkservice.monitor import Command
 from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
-from zkservice.service.commands import Command, commands
+from zkservice.service.commands import commands
 from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode, end_anyway
 from zkservice.service.front_end import Logs, make_factory
@@ -86,7 +87,6 @@ class ServeService(Service):
         self._step: Deferred[Any] | None = None  # of the way down
         self._stopping_since = 0.0
         self._hurried = False
-        self._failed = False
         self._exit = ExitCode()
         self.addresses: tuple[str, ...] = ()  # what is registered
 
@@ -198,9 +198,8 @@ class ServeService(Service):
 
     def fail(self, reason: str) -> None:
         """End the process in good order, but with exit code 1."""
-        if not self.running or self._failed:
+        if not self.running or self._exit.code:
             return
-        self._failed = True
         sys.stderr.write(f"zkserve: {reason}\n")
         self._exit.code = 1
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
@@ -260,7 +259,7 @@ class ServeService(Service):
     def _end(self) -> None:
         """The reactor has stopped: nothing that the application has left keeps the process."""
         left = self.config.drain_timeout - (self._reactor.seconds() - self._stopping_since)
-        end_anyway(1 if self._failed else 0, 0.0 if self._hurried else max(0.0, left))
+        end_anyway(self._exit.code, 0.0 if self._hurried else max(0.0, left))
 
     def _wait(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, 0 if self._hurried else seconds, lambda: None)
