@@ -492,7 +492,8 @@ class OperationsTests(SynchronousTestCase):
                 )
                 self.assertEqual(ended.returncode, 1, words)
                 self.assertIn(expected, ended.stdout + ended.stderr)
-                self.assertFalse(os.path.exists(pidfile), words)
+                # twistd tells the shell first, and takes its pid file away then.
+                wait_for("the pid file is gone", lambda: not os.path.exists(pidfile))
 
     def test_paste_that_cannot_start(self) -> None:
         """pserve, too, ends with exit code 1 and the reason."""
