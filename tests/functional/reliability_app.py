@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 
 from flask import Flask, request
 
 application = Flask(__name__)
-_ill = threading.Event()
+
+#: How many more times it says that it is ill.
+_ill: deque[None] = deque()
+_FOR_GOOD = 1_000_000
+#: How many times it has said that it is well since it was told how to be.
+_well: deque[None] = deque()
 
 
 @application.get("/")
@@ -21,23 +27,36 @@ def index() -> str:
 @application.get("/health")
 def health() -> tuple[str, int]:
     """Say how it is."""
-    return ("ill\n", 503) if _ill.is_set() else ("well\n", 200)
+    try:
+        _ill.pop()
+    except IndexError:
+        _well.append(None)
+        return ("well\n", 200)
+    return ("ill\n", 503)
 
 
 @application.post("/health/<state>")
 def set_health(state: str) -> str:
-    """Be ``well`` or ``ill`` from now on."""
+    """Be ``well`` from now on, or ``ill``: for good, or for as many ``answers``."""
+    _ill.clear()
+    _well.clear()
     if state == "ill":
-        _ill.set()
-    else:
-        _ill.clear()
+        _ill.extend([None] * request.args.get("answers", default=_FOR_GOOD, type=int))
     return state
+
+
+@application.get("/health/well")
+def well() -> str:
+    """How many times it has said that it is well since it was told how to be."""
+    return str(len(_well))
 
 
 @application.get("/hang")
 def hang() -> str:
-    """Keep a worker thread busy for as long as the query says."""
-    time.sleep(min(request.args.get("seconds", default=1.0, type=float), 60.0))
+    """Keep a worker thread busy until a file is there."""
+    until = time.monotonic() + 60.0
+    while not os.path.exists(request.args["until"]) and time.monotonic() < until:
+        time.sleep(0.02)
     return "at last\n"
 
 
