@@ -12,7 +12,7 @@ from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from tests.client.certificates import Authority
+from tests.certificates import Authority
 from zkservice.client import TLS, ZooKeeperClient, four_letter_word
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import ConnectTimeoutError

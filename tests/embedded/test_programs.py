@@ -18,7 +18,7 @@ from kazoo.client import KazooClient
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.certificate import self_signed
+from tests.certificates import Authority
 from tests.functional.processes import Twistd, free_port, wait_for
 from zkservice.testing.apache import REQUIRE, four_letter_word
 
@@ -160,16 +160,17 @@ class ZkembeddedTests(ProcessTestCase):
     def test_tls(self) -> None:
         """Over TLS it is the same, four-letter words included."""
         Path(self.folder).mkdir()
-        key, certificate = self_signed(self.folder)
+        authority = Authority(self.folder)
+        certificate = authority.issue("localhost")
         secure = free_port()
-        endpoint = f"ssl:{secure}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+        endpoint = f"ssl:{secure}:interface=127.0.0.1:privateKey={certificate}"
         self.start("--listen", endpoint)
-        client = KazooClient(f"localhost:{secure}", use_ssl=True, ca=certificate, logger=QUIET)
+        client = KazooClient(f"localhost:{secure}", use_ssl=True, ca=authority.ca, logger=QUIET)
         self.addCleanup(client.close)
         self.addCleanup(client.stop)
         client.start(10)
         self.assertEqual(client.create("/a"), "/a")
-        trust = ssl.create_default_context(cafile=certificate)
+        trust = ssl.create_default_context(cafile=authority.ca)
         with (
             socket.create_connection(("localhost", secure), 5) as plain,
             trust.wrap_socket(plain, server_hostname="localhost") as line,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import re
 import shutil
@@ -15,14 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.certificates import Authority
 from tests.functional.processes import (
     TWISTD,
     EmbeddedProcess,
@@ -417,7 +413,8 @@ class OperationsTests(SynchronousTestCase):
 
     def test_tls(self) -> None:
         """ZooKeeper behind TLS: registered with the right CA, refused with any other."""
-        certificate = self_signed(self.folder, "localhost")
+        authority = Authority(self.folder)
+        certificate = authority.issue("localhost")
         port = free_port()
         keeper = Twistd(
             self.folder,
@@ -429,7 +426,7 @@ class OperationsTests(SynchronousTestCase):
         words = ["zkserve", "--zookeeper", f"localhost:{port}", "--path", PATH, "--zookeeper-tls"]
         words += ["--host", "127.0.0.1"]
         app = self.write("app.wsgi", MOODY)
-        trusting = Twistd(self.folder, *words, "--zookeeper-ca", certificate, app)
+        trusting = Twistd(self.folder, *words, "--zookeeper-ca", authority.ca, app)
         self.addCleanup(trusting.end)
         trusting.wait_for_log("Serving on [^,]+$")
         doubting = Twistd(self.folder, *words, app)
@@ -549,37 +546,6 @@ class OperationsTests(SynchronousTestCase):
                 answer = b"".join(iter(lambda: asking.recv(4096), b""))
         self.assertIn(address.encode(), answer)
         self.assertEqual(process.wait(), 0, process.log())
-
-
-def self_signed(folder: str, name: str) -> str:
-    """A file with a certificate for a name, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    day = datetime.timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    path = os.path.join(folder, f"{name}.pem")
-    with open(path, "wb") as file:
-        file.write(certificate.public_bytes(serialization.Encoding.PEM))
-        file.write(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-    return path
 
 
 def _end(pid: int) -> None:

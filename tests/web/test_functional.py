@@ -9,14 +9,10 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor as _reactor  # noqa: TID251 - the one of these tests
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -25,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from tests.certificates import Authority
 from tests.web.support import GET, StartResponse
 from zkservice.web import HTTPFactory, Limits, TextView, Workers
 
@@ -412,43 +409,19 @@ class HAProxyTests(FunctionalTests):
         self.assertTrue(body_of(answer) == MEBIBYTE * 20)
 
 
-def self_signed(folder: Path) -> Path:
-    """A certificate for localhost and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    folder.mkdir()
-    path = folder / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 class TLSTests(FunctionalTests):
     """TLS, by Twisted's endpoint."""
 
     @override
     def setUp(self) -> Deferred[None]:  # type: ignore[override]
-        self.certificate = self_signed(Path(self.mktemp()))
-        self.endpoint = f"ssl:0:interface=127.0.0.1:privateKey={self.certificate}"
+        self.authority = Authority(self.mktemp())
+        certificate = self.authority.issue("localhost")
+        self.endpoint = f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
         return super().setUp()
 
     @override
     def exchange(self, data: bytes) -> bytes:
-        context = ssl.create_default_context(cafile=str(self.certificate))
+        context = ssl.create_default_context(cafile=self.authority.ca)
         with context.wrap_socket(self.connect(), server_hostname="localhost") as sock:
             sock.sendall(data)
             return read_all(sock)

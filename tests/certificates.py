@@ -13,21 +13,40 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Signs certificates; its files are in a folder of the test's."""
+    """Signs certificates; its files are in a folder of the test's.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: made if it is missing.
+        name: of the authority.
+        parent: who signs its own certificate; itself if it is None.
+    """
+
+    def __init__(
+        self, folder: str, name: str = "authority", parent: Authority | None = None
+    ) -> None:
         os.makedirs(folder, exist_ok=True)
         self._folder = folder
         self._key = rsa.generate_private_key(65537, 2048)
-        self._name = _name("authority")
-        certificate = self._sign(self._name, self._key, x509.BasicConstraints(True, None), ())
-        self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        self._name = _name(name)
+        certificate = (parent or self)._sign(
+            self._name, self._key, x509.BasicConstraints(True, None), ()
+        )
+        #: The file with its own certificate.
+        self.ca = self._write(
+            f"ca-{name}.pem", certificate.public_bytes(serialization.Encoding.PEM)
+        )
 
     def issue(self, name: str, *alternatives: str) -> str:
-        """A PEM file with a key and a certificate for a name, and for others."""
+        """A PEM file with a key and a certificate for a name, and for others.
+
+        A name that no host can have is the subject's alone.
+        """
         key = rsa.generate_private_key(65537, 2048)
         certificate = self._sign(
-            _name(name), key, x509.BasicConstraints(False, None), (name, *alternatives)
+            _name(name),
+            key,
+            x509.BasicConstraints(False, None),
+            tuple(each for each in (name, *alternatives) if each.isascii()),
         )
         secret = key.private_bytes(
             serialization.Encoding.PEM,
