@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
+    IProtocolNegotiationFactory,
     IReactorTime,
     IReadDescriptor,
 )
@@ -23,6 +24,7 @@ from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import advertised_addresses, parse_address
 from zkservice.service.config import Listen
 from zkservice.service.ports import check_endpoint, listening_address, open_port
+from zkservice.web import ALPN
 
 __all__ = [
     "Door",
@@ -41,7 +43,7 @@ _BACKLOG: Final = 65536
 _PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
 
-@implementer(IProtocolFactory, ILoggingContext)
+@implementer(IProtocolFactory, IProtocolNegotiationFactory, ILoggingContext)
 class Door:
     """What ports are opened with before there is anything behind them.
 
@@ -54,6 +56,10 @@ class Door:
     def logPrefix(self) -> str:  # noqa: N802 - ILoggingContext's name
         """What twistd's log calls it."""
         return "zkserve"
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - IProtocolNegotiationFactory's
+        """What may be spoken behind TLS."""
+        return list(ALPN)
 
     def doStart(self) -> None:  # noqa: N802 - IProtocolFactory's name
         """A port listens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
 from zkservice.web.accesslog import AccessLog
-from zkservice.web.factory import FrontEndStatistics, HTTPFactory
+from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
 from zkservice.web.logfile import LogFile
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tracelog import TraceLog
@@ -12,6 +12,7 @@ from zkservice.web.views import TextView, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
+    "ALPN",
     "AccessLog",
     "FrontEndStatistics",
     "HTTPFactory",

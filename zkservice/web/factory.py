@@ -10,7 +10,7 @@ from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNegotiationFactory
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -28,8 +28,11 @@ from zkservice.web.views import status_views as status_views_of
 from zkservice.web.workers import Workers
 from zkservice.web.wsgi import Application
 
-__all__ = ["Counters", "FrontEndStatistics", "HTTPFactory"]
+__all__ = ["ALPN", "Counters", "FrontEndStatistics", "HTTPFactory"]
 
+#: What is spoken over TLS, best first (RFC 7301).  It has to be said: Twisted 26.10 hangs up on
+#: clients that offer protocols, as all browsers do, where nothing is acceptable.
+ALPN: Final = (b"http/1.1", b"http/1.0")
 
 #: Connections over the limit that may be told so at the same time.
 _REFUSED_AT_A_TIME: Final = 32
@@ -71,7 +74,7 @@ def descriptor_limit() -> int:
     return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
 class HTTPFactory:
     """Serves a WSGI application over HTTP/1.1, from any Twisted server endpoint.
 
@@ -140,6 +143,10 @@ class HTTPFactory:
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802
         """A channel for a connection."""
         return HTTPChannel(self, RequestParser(self.limits, self._reader))
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - as TLS asks
+        """What a client can choose from."""
+        return list(ALPN)
 
     # What a channel calls
 

@@ -1,0 +1,81 @@
+"""Clients that offer protocols in the TLS handshake (RFC 7301), as every browser does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test.iosim import connectedServerAndClient
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.web.support import InlineWorkers
+from zkservice.service.listening import Door
+from zkservice.web import HTTPFactory
+
+
+class _Client(Protocol):
+    """Says something, which begins the handshake."""
+
+    @override
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"GET / HTTP/1.1\r\n")
+
+
+def negotiated(
+    certificate: PrivateCertificate, factory: IProtocolFactory, *offered: bytes
+) -> bytes | None:
+    """What is agreed on with a client that offers these; ``b""`` if it is hung up on."""
+    clock = Clock()
+    options = CertificateOptions(acceptableProtocols=list(offered) or None)
+    server = TLSMemoryBIOFactory(certificate.options(), False, factory, clock)
+    client = TLSMemoryBIOFactory(options, True, Factory.forProtocol(_Client), clock)
+    tls: Any
+    tls, _, pump = connectedServerAndClient(
+        lambda: server.buildProtocol(None), lambda: client.buildProtocol(None), clock=clock
+    )
+    pump.flush()
+    answer: bytes | None = b"" if tls.wrappedProtocol is None else tls.negotiatedProtocol
+    return answer
+
+
+class NegotiationTests(SynchronousTestCase):
+    """The front end, and the door before it, which stands there when the port is opened."""
+
+    @override
+    def setUp(self) -> None:
+        self.certificate = KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+
+    def factories(self) -> list[IProtocolFactory]:
+        """What a port is opened with."""
+        clock = Clock()
+        workers: Any = InlineWorkers(clock.seconds)
+        front_end = HTTPFactory(lambda environ, start: [], workers, reactor=clock)
+        door = Door()
+        door.opens_to = front_end
+        return [front_end, door]
+
+    def test_browser(self) -> None:
+        """A client that would like HTTP/2 speaks HTTP/1.1."""
+        for factory in self.factories():
+            self.assertEqual(negotiated(self.certificate, factory, b"h2", b"http/1.1"), b"http/1.1")
+
+    def test_old_client(self) -> None:
+        """A client that knows HTTP/1.0 only is welcome, too."""
+        for factory in self.factories():
+            self.assertEqual(negotiated(self.certificate, factory, b"http/1.0"), b"http/1.0")
+
+    def test_silent_client(self) -> None:
+        """Nothing is negotiated with a client that offers nothing."""
+        for factory in self.factories():
+            self.assertIsNone(negotiated(self.certificate, factory))
+
+    def test_stranger(self) -> None:
+        """A client that speaks no HTTP that we know is told so before it says a word."""
+        for factory in self.factories():
+            self.assertEqual(negotiated(self.certificate, factory, b"h2"), b"")
