@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
+import stat
 import subprocess
 import sys
 import tempfile
@@ -44,6 +47,13 @@ def application(environ, start_response):
     status = "503 Service Unavailable" if bad else "200 OK"
     start_response(status, [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
+"""
+
+#: An application that says who asks.
+WHO = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["SSL_CLIENT_S_DN_CN"].encode()]
 """
 
 SLOW = """
@@ -382,7 +392,10 @@ class OperationsTests(SynchronousTestCase):
         """A unix socket is served; what others are to use is said with --advertise."""
         path = os.path.join(self.folder, "s")
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
-        words += ["--listen", f"unix:{path}", "--advertise", "proxy.example:80", "--health-tcp"]
+        words += ["--listen", f"unix:{path}:mode=640", "--advertise", "proxy.example:80"]
+        # Only root can give it to somebody else.
+        owner = (65534, 65533) if os.getuid() == 0 else (os.getuid(), os.getgid())
+        words += ["--socket-owner", "{}:{}".format(*owner), "--health-tcp"]
         process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
         self.addCleanup(process.end)
         self.assertEqual(wait_for("it is registered", self.registered), ["proxy.example:80"])
@@ -392,6 +405,39 @@ class OperationsTests(SynchronousTestCase):
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             answer = b"".join(iter(lambda: client.recv(4096), b""))
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK"), answer)
+        status = os.stat(path)
+        self.assertEqual((status.st_uid, status.st_gid), owner)
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o640)
+        process.signal(signal.SIGTERM)
+        self.assertEqual(process.wait(), 0)
+        self.assertFalse(os.path.exists(path))
+
+    def test_mutual_tls(self) -> None:
+        """A client with a certificate is let in, and known to the application; no other is."""
+        clients, servers = (
+            Authority(os.path.join(self.folder, name), name) for name in ("clients", "servers")
+        )
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--listen", f"mtls:0:interface=127.0.0.1:clientCA={clients.ca}"]
+        words[-1] += f":privateKey={servers.issue('localhost')}"
+        process = Twistd(self.folder, *words, self.write("app.wsgi", WHO))
+        self.addCleanup(process.end)
+        (address,) = wait_for("it is registered", self.registered)
+        context = ssl.create_default_context(cafile=servers.ca)
+
+        def ask() -> bytes:
+            port = int(address.rpartition(":")[2])
+            line = http.client.HTTPSConnection("localhost", port, context=context, timeout=20)
+            self.addCleanup(line.close)
+            line.request("GET", "/")
+            return line.getresponse().read()
+
+        self.assertRaises((ssl.SSLError, OSError), ask)
+        context.load_cert_chain(servers.issue("joe"))
+        self.assertRaises((ssl.SSLError, OSError), ask)
+        context.load_cert_chain(clients.issue("jane"))
+        self.assertEqual(ask(), b"jane")
+        self.assertNotIn("Traceback", process.log())
 
     def test_unix_socket_alone(self) -> None:
         """Nothing that can be registered is an error that says what to do."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import grp
+import os
+import pwd
+import shutil
 import socket
+import tempfile
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice.errors import ConfigurationError
 from zkservice.service.listening import close_port
+from zkservice.service.ports import Owner, give_socket, open_port, socket_owner
 
 
 class _Welcome(Protocol):
@@ -59,3 +68,77 @@ class ClosePortTests(SynchronousTestCase):
         self.assertEqual([client.recv(7) for client in clients], [b"welcome"] * 11)
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", where), 5)
+
+
+class UnixSocketTests(SynchronousTestCase):
+    """The files of Unix sockets: whose they are, and what becomes of them."""
+
+    def setUp(self) -> None:
+        """A socket in a folder of its own."""
+        self.reactor = SelectReactor()
+        self.addCleanup(self.reactor.waker.connectionLost, Failure(ConnectionDone()))
+        self.path = os.path.join(tempfile.mkdtemp(), "s")
+        self.addCleanup(shutil.rmtree, os.path.dirname(self.path))
+        factory = Factory.forProtocol(_Welcome)
+        self.port = open_port(self.reactor, f"unix:{self.path}:mode=600", factory)
+
+    def close(self) -> None:
+        """Close the port."""
+        closed = close_port(self.reactor, self.port)
+        self.reactor.runUntilCurrent()
+        self.successResultOf(closed)
+
+    def test_given(self) -> None:
+        """Its file belongs to whom it was given; who is not named keeps what he has."""
+        self.addCleanup(self.close)
+        given: list[tuple[str, int, int]] = []
+        self.patch(os, "chown", lambda *words: given.append(words))
+        give_socket(self.port, Owner(12, -1))
+        self.assertEqual(given, [(self.path, 12, -1)])
+
+    def test_not_ours_to_give(self) -> None:
+        """That only root may give files away is said."""
+        self.addCleanup(self.close)
+
+        def refuse(*words: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        self.patch(os, "chown", refuse)
+        error = self.assertRaises(ConfigurationError, give_socket, self.port, Owner(12, -1))
+        self.assertIn(f"cannot give {self.path} away: Operation not permitted", str(error))
+
+    def test_no_file(self) -> None:
+        """A TCP port has no file, and nothing is done to it."""
+        self.addCleanup(self.close)
+        port = self.reactor.listenTCP(0, Factory.forProtocol(_Welcome), interface="127.0.0.1")
+        self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
+        self.patch(os, "chown", lambda *words: self.fail(f"chown{words}"))
+        give_socket(port, Owner(12, 12))
+
+    def test_file_that_cannot_be_removed(self) -> None:
+        """A file that cannot be removed does not keep the socket open."""
+        os.unlink(self.path)
+        with capturedLogs() as seen:
+            self.close()
+        self.assertFalse(hasattr(self.port, "socket"))
+        (event,) = (each for each in seen if "path" in each)
+        self.assertIn(f"cannot remove the socket {self.path}", formatEvent(event) or "")
+
+    def test_owner(self) -> None:
+        """Users and groups by name or number; what this machine does not know is named."""
+        self.addCleanup(self.close)
+        user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(os.getgid())
+        for text, expected in {
+            user.pw_name: (user.pw_uid, -1),
+            f"{user.pw_name}:{group.gr_name}": (user.pw_uid, group.gr_gid),
+            f":{group.gr_name}": (-1, group.gr_gid),
+            "12:34": (12, 34),
+        }.items():
+            self.assertEqual(socket_owner(text), expected, text)
+        for text, reason in {
+            "nobody-has-this-name": "no user nobody-has-this-name",
+            "0:nobody-has-this-name": "no group nobody-has-this-name",
+            ":": "USER:GROUP",
+        }.items():
+            error = self.assertRaises(ConfigurationError, socket_owner, text)
+            self.assertIn(reason, str(error))

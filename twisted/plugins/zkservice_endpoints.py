@@ -1,5 +1,45 @@
-"""The ``zk:`` endpoint strings; see `zkservice.registry.endpoints`."""
+"""The endpoint strings ``zk:`` and ``mtls:``.
 
-from zkservice.registry.endpoints import EndpointParser
+Twisted loads this whenever an endpoint string is parsed, so what it names is imported only for
+strings that begin so.
+"""
 
-zk = EndpointParser()
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IStreamClientEndpointStringParserWithReactor,
+    IStreamServerEndpointStringParser,
+)
+from twisted.plugin import IPlugin
+from twisted.python.reflect import namedAny
+from zope.interface import implementer
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class ServerStrings:
+    """Server strings that begin with a prefix; the parser has a name, and is made when needed."""
+
+    def __init__(self, prefix: str, parser: str) -> None:
+        self.prefix = prefix
+        self._parser = parser
+
+    def parseStreamServer(  # noqa: N802 - Twisted's name
+        self, *words: Any, **named: Any
+    ) -> Any:
+        """What the parser makes of them."""
+        return namedAny(self._parser)().parseStreamServer(*words, **named)
+
+
+@implementer(IStreamClientEndpointStringParserWithReactor)
+class BothStrings(ServerStrings):
+    """Server and client strings that begin with a prefix."""
+
+    def parseStreamClient(  # noqa: N802
+        self, *words: Any, **named: Any
+    ) -> Any:
+        """What the parser makes of them."""
+        return namedAny(self._parser)().parseStreamClient(*words, **named)
+
+
+zk = BothStrings("zk", "zkservice.registry.endpoints.EndpointParser")
+mtls = ServerStrings("mtls", "zkservice.web.client_certificates.MutualTLSParser")

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import quoteStringArgument
 
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
+from zkservice.service.ports import Owner
 from zkservice.service.security import Security
 
 
@@ -75,6 +76,8 @@ class Config:
     listen: tuple[Listen, ...]
     #: registered instead of what ``listen`` says, where others see another address
     advertise: tuple[str, ...] = ()
+    #: who gets the files of Unix sockets
+    socket_owner: Owner | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
     #: what the znode is called and holds: a name in `zkservice.registry.PAYLOADS`
     payload: str = "properties"

@@ -48,6 +48,7 @@ from zkservice.service.listening import (
 )
 from zkservice.service.loggers import configure_loggers, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
+from zkservice.service.ports import give_socket
 from zkservice.service.presence import Presence
 from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
@@ -117,7 +118,10 @@ class ServeService(Service):
 
     def _listen(self) -> None:
         for listen in self.config.listen:
-            self.ports.append(open_port(self._reactor, listen.endpoint, self._door))
+            port = open_port(self._reactor, listen.endpoint, self._door)
+            self.ports.append(port)
+            if self.config.socket_owner is not None:
+                give_socket(port, self.config.socket_owner)
 
     def _start(self) -> None:
         if not self.ports:

@@ -18,6 +18,10 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IReadDescriptor,
 )
+from twisted.internet.tcp import Port as TCPPort
+from twisted.internet.unix import Port as UNIXPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.errors import AddressError, ConfigurationError
@@ -37,6 +41,7 @@ __all__ = [
     "open_port",
 ]
 
+_log = Logger()
 #: More connections than any kernel's queue holds (net.core.somaxconn).
 _BACKLOG: Final = 65536
 #: Server endpoints that speak plain HTTP from the first byte.
@@ -79,7 +84,23 @@ def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
     closes in the next turn of the reactor, so that is when to look, just before it.
     """
     reactor.callLater(0, _accept_pending, port)
-    return maybeDeferred(port.stopListening)
+    closing: Deferred[Any] = maybeDeferred(port.stopListening)
+    if isinstance(port, UNIXPort):
+        closing.addErrback(_leave_file, port)
+    return closing
+
+
+def _leave_file(failure: Failure, port: UNIXPort) -> None:
+    """Close the socket although its file stays: it lies where only root may remove it."""
+    failure.trap(OSError)
+    error: Any = failure.value
+    _log.warn(
+        "cannot remove the socket {path}: {reason}; the next start replaces it.  A folder of "
+        "its user's own would not need that",
+        path=listening_address(port),
+        reason=error.strerror,
+    )
+    TCPPort.connectionLost(port, failure)
 
 
 def _accept_pending(port: IListeningPort) -> None:

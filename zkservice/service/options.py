@@ -24,6 +24,7 @@ from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.listening import check_endpoint
+from zkservice.service.ports import Owner, socket_owner
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
 from zkservice.web import TrustedProxies
 from zkservice.wire.hosts import parse_hosts
@@ -53,6 +54,7 @@ class Options(BaseOptions):
         ],
         ["host", None, "", "The address to listen on and to register; blank: all of them."],
         ["port", None, 0, "The port; 0: the system picks one.", int],
+        ["socket-owner", None, None, "USER, USER:GROUP or :GROUP that gets unix: sockets."],
         ["zookeeper-ca", None, None, "PEM file of the CAs that ZooKeeper's TLS may be signed by."],
         ["zookeeper-cert", None, None, "PEM file of our certificate, and its key."],
         ["zookeeper-key", None, None, "PEM file of the key, if it is not in the same file."],
@@ -175,6 +177,7 @@ class Options(BaseOptions):
             zookeeper=self._zookeeper(),
             listen=self._listen(),
             advertise=tuple(self["advertise"]),
+            socket_owner=self._socket_owner(),
             properties=dict(self["properties"]),
             payload=self._payload(),
             health=self._health(),
@@ -208,6 +211,14 @@ class Options(BaseOptions):
         if self["host"] or self["port"]:
             raise UsageError("give either --listen or --host and --port")
         return tuple(Listen(endpoint) for endpoint in self["listen"])
+
+    def _socket_owner(self) -> Owner | None:
+        given = self["socket-owner"]
+        if given is None:
+            return None
+        if not any("unix:" in endpoint for endpoint in self["listen"]):
+            raise UsageError("--socket-owner needs --listen unix:...")
+        return socket_owner(_checked("--socket-owner", socket_owner, given))
 
     def _payload(self) -> str:
         if self["format"] not in PAYLOADS:

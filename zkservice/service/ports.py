@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -14,6 +18,13 @@ from twisted.python.failure import Failure
 
 from zkservice.errors import ConfigurationError
 from zkservice.wire.hosts import Address
+
+
+class Owner(NamedTuple):
+    """Who owns a file; -1 is who has it now."""
+
+    user: int
+    group: int
 
 
 def check_endpoint(text: str) -> str:
@@ -64,6 +75,48 @@ def _reason(failure: Failure) -> str:
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     return str(error)
+
+
+def socket_owner(text: str) -> Owner:
+    """The user and the group of ``USER``, ``USER:GROUP`` or ``:GROUP``; numbers will do.
+
+    Raises:
+        ConfigurationError: this machine does not know one of them.
+    """
+    user, _, group = text.partition(":")
+    if not user and not group:
+        raise ConfigurationError(f"{text!r} is no USER, USER:GROUP or :GROUP")
+    return Owner(
+        _number(user, lambda: pwd.getpwnam(user).pw_uid, "user"),
+        _number(group, lambda: grp.getgrnam(group).gr_gid, "group"),
+    )
+
+
+def _number(name: str, known: Callable[[], int], what: str) -> int:
+    if not name or name.isdecimal():
+        return int(name or -1)
+    try:
+        return known()
+    except KeyError:
+        raise ConfigurationError(f"this machine has no {what} {name}") from None
+
+
+def give_socket(port: IListeningPort, owner: Owner) -> None:
+    """Give the file of a Unix socket to its owner; other ports have none.
+
+    Raises:
+        ConfigurationError: we must not.
+    """
+    if not isinstance(port.getHost(), UNIXAddress):
+        return
+    path = listening_address(port)
+    try:
+        os.chown(path, *owner)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot give {path} away: {error.strerror}; only root can, "
+            "but to a group that it is in itself anybody can"
+        ) from None
 
 
 def listening_address(port: IListeningPort) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +22,8 @@ class Ends(NamedTuple):
     remote_addr: str
     remote_port: str
     scheme: str
+    #: What environ says of the client's certificate.
+    certificate: Sequence[tuple[str, str]] = ()
 
 
 def server_environ(software: str, multithread: bool) -> dict[str, Any]:
@@ -58,7 +60,10 @@ def fill_environ(
         environ["REMOTE_ADDR"],
         environ["REMOTE_PORT"],
         environ["wsgi.url_scheme"],
+        certificate,
     ) = ends
+    if certificate:
+        environ.update(certificate)
     environ["wsgi.input"] = request.body
     environ["zkservice.client_disconnected"] = disconnected
     environ["waitress.client_disconnected"] = disconnected
@@ -78,11 +83,19 @@ def path_info(path: bytes) -> str:
 def ends_of(transport: Any) -> Ends:
     """The ends of a transport's connection; a Unix socket's are this machine."""
     host, peer = transport.getHost(), transport.getPeer()
-    scheme = "https" if ISSLTransport.providedBy(transport) else "http"
+    secure = ISSLTransport.providedBy(transport)
     return Ends(
         getattr(host, "host", "localhost"),
-        str(getattr(host, "port", 443 if scheme == "https" else 80)),
+        str(getattr(host, "port", 443 if secure else 80)),
         getattr(peer, "host", "127.0.0.1"),
         str(getattr(peer, "port", "")),
-        scheme,
+        "https" if secure else "http",
+        _certificate(transport) if secure else (),
     )
+
+
+def _certificate(transport: Any) -> Sequence[tuple[str, str]]:
+    # Imported with the first TLS connection: others need no OpenSSL.
+    from zkservice.web.client_certificates import client_certificate
+
+    return client_certificate(transport)

@@ -1,0 +1,173 @@
+"""Mutual TLS: a server endpoint that asks clients for a certificate, and what is in it.
+
+The endpoint string is that of Twisted's ``ssl:`` with the authorities whose clients are let in::
+
+    mtls:443:privateKey=site.pem:clientCA=clients.pem
+
+Twisted's own ``ssl:`` has no way to say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+from twisted.internet.endpoints import SSL4ServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
+from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair
+from zope.interface import implementer
+
+from zkservice.errors import ConfigurationError
+
+__all__ = ["MutualTLSParser", "client_certificate", "mutual_tls"]
+
+_END: Final = b"-----END CERTIFICATE-----"
+
+
+def mutual_tls(
+    private_key: str,
+    client_ca: str,
+    certificate: str | None = None,
+    chain: str | None = None,
+    *,
+    optional: bool = False,
+) -> CertificateOptions:
+    """The server's side of connections whose clients show a certificate.
+
+    Args:
+        private_key: PEM file of the server's key.
+        client_ca: PEM file of the authorities that sign clients' certificates; no other
+            authority is believed, not even the system's.
+        certificate: PEM file of the server's certificate, and of those between it and its
+            authority; in the key's file if it is None.
+        chain: PEM file of more certificates between it and its authority.
+        optional: let clients without a certificate in, too.
+
+    Raises:
+        ConfigurationError: a file has not what it should have.
+        OSError: a file cannot be read.
+    """
+    own = _certificates(certificate or private_key)
+    between = own[1:] + (_certificates(chain) if chain else [])
+    try:
+        key = KeyPair.load(Path(private_key).read_bytes(), crypto.FILETYPE_PEM)
+    except crypto.Error:
+        raise ConfigurationError(f"{private_key} has no private key in PEM format") from None
+    options = CertificateOptions(
+        privateKey=key.original,
+        certificate=own[0].original,
+        extraCertChain=[each.original for each in between],
+        verify=True,
+        caCerts=[each.original for each in _certificates(client_ca)],
+        requireCertificate=not optional,
+    )
+    try:
+        # Clients with several certificates choose by the names of these authorities.
+        options.getContext().load_client_ca(client_ca.encode())
+    except SSL.Error:
+        raise ConfigurationError(
+            f"the key in {private_key} is not that of the certificate in "
+            f"{certificate or private_key}"
+        ) from None
+    return options
+
+
+def _certificates(file: str) -> list[Certificate]:
+    """All certificates in a PEM file, at least one."""
+    found = []
+    for part in Path(file).read_bytes().split(_END)[:-1]:
+        try:
+            found.append(Certificate.loadPEM(part + _END))
+        except crypto.Error:
+            raise ConfigurationError(f"certificate {len(found) + 1} in {file} is broken") from None
+    if not found:
+        raise ConfigurationError(f"{file} has no certificate in PEM format")
+    return found
+
+
+@implementer(IStreamServerEndpointStringParser)
+class MutualTLSParser:
+    """Makes the endpoint of a description that begins with ``mtls:``."""
+
+    prefix = "mtls"
+
+    def parseStreamServer(  # noqa: N802 - Twisted's name
+        self, reactor: Any, *words: Any, **named: Any
+    ) -> IStreamServerEndpoint:
+        """``mtls:PORT:privateKey=FILE:clientCA=FILE``, and what else ``ssl:`` has.
+
+        ``optional=yes`` lets clients without a certificate in, too.
+
+        Raises:
+            ConfigurationError: something is missing or unknown, or a file has not what it should.
+            OSError: a file cannot be read.
+        """
+        try:
+            signature(_endpoint).bind(reactor, *words, **named)
+        except TypeError as error:
+            raise ConfigurationError(f"mtls: {error}") from None
+        return _endpoint(reactor, *words, **named)
+
+
+def _endpoint(
+    reactor: Any,
+    port: str,
+    *,
+    clientCA: str = "",  # noqa: N803 - named as Twisted names the others
+    privateKey: str = "server.pem",  # noqa: N803
+    certKey: str | None = None,  # noqa: N803
+    extraCertChain: str | None = None,  # noqa: N803
+    interface: str = "",
+    backlog: str = "50",
+    optional: str = "no",
+) -> IStreamServerEndpoint:
+    if not clientCA:
+        raise ConfigurationError("mtls: say whose clients are let in: clientCA=FILE")
+    if optional not in ("yes", "no"):
+        raise ConfigurationError(f"mtls: optional is yes or no, not {optional!r}")
+    if not (port.isdecimal() and backlog.isdecimal()):
+        raise ConfigurationError("mtls: the port and the backlog are numbers")
+    options = mutual_tls(privateKey, clientCA, certKey, extraCertChain, optional=optional == "yes")
+    endpoint: IStreamServerEndpoint = SSL4ServerEndpoint(
+        reactor, int(port), options, int(backlog), interface
+    )
+    return endpoint
+
+
+def client_certificate(transport: Any) -> Sequence[tuple[str, str]]:
+    """What environ says of a client that has shown a certificate; nothing of others.
+
+    The names are those of Apache's mod_ssl: ``SSL_CLIENT_VERIFY`` is ``SUCCESS``,
+    ``SSL_CLIENT_S_DN`` and ``SSL_CLIENT_I_DN`` the subject and the issuer (RFC 4514),
+    ``SSL_CLIENT_S_DN_CN`` the subject's common name if it has one, ``SSL_CLIENT_M_SERIAL`` the
+    serial number in hexadecimal, ``SSL_CLIENT_CERT`` the certificate (PEM).
+
+    Args:
+        transport: one that provides ISSLTransport.
+    """
+    # There is one only if the endpoint has asked for it and found it good: OpenSSL's servers
+    # ask for none unless they verify, and end the handshake otherwise (SSL_CTX_set_verify).
+    shown = transport.getPeerCertificate()
+    if shown is None:
+        return ()
+    certificate: x509.Certificate = shown.to_cryptography()
+    subject = certificate.subject
+    common = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return (
+        ("SSL_CLIENT_VERIFY", "SUCCESS"),
+        ("SSL_CLIENT_S_DN", _native(subject.rfc4514_string())),
+        *(("SSL_CLIENT_S_DN_CN", _native(str(each.value))) for each in common[:1]),
+        ("SSL_CLIENT_I_DN", _native(certificate.issuer.rfc4514_string())),
+        ("SSL_CLIENT_M_SERIAL", f"{certificate.serial_number:X}"),
+        ("SSL_CLIENT_CERT", certificate.public_bytes(Encoding.PEM).decode("ascii")),
+    )
+
+
+def _native(text: str) -> str:
+    """UTF-8 in latin-1, as PEP 3333 has all text in environ."""
+    return text.encode().decode("latin-1")
