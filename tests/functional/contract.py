@@ -26,6 +26,13 @@ FLASK = os.path.join(EXAMPLES, "flask_app.py")
 PROVIDERS = "/svc/providers"
 
 
+#: Milliseconds: nobody's session ends only because the machine is busy, and a znode that goes
+#: with its session and not before is seen to stay.
+LONG = 30_000
+#: Milliseconds, for those that are to end.
+SHORT = 1500
+
+
 class ServeContract(SynchronousTestCase):
     """What holds on any ZooKeeper; subclasses say which."""
 
@@ -48,7 +55,7 @@ class ServeContract(SynchronousTestCase):
         self.addCleanup(client.stop)
         return client
 
-    def serve(self, *words: str, app: str = FLASK, session: int = 1500) -> Twistd:
+    def serve(self, *words: str, app: str = FLASK, session: int = LONG) -> Twistd:
         """A ``twistd zkserve`` that ends with the test."""
         process = Twistd(
             self.mktemp(),
@@ -75,7 +82,7 @@ class ServeContract(SynchronousTestCase):
         return 0 if stat is None else int(stat.ephemeralOwner)
 
     def test_served_registered_and_gone(self) -> None:
-        """A Flask application is found, answers, and is gone within a second of SIGTERM."""
+        """A Flask application is found, answers, and goes at SIGTERM, not with its session."""
         process = self.serve("--host", "127.0.0.1", "--property", "color=blue")
         served = process.wait_for_log(r"Serving on (\S+)").group(1)
         address = self.wait_registered()
@@ -89,7 +96,7 @@ class ServeContract(SynchronousTestCase):
         self.assertEqual(status, 200)
         self.assertIn(b"Flask", body)
         process.signal(signal.SIGTERM)
-        wait_for("the node is gone", lambda: not self.registered(), 1.0)
+        wait_for("the node is gone", lambda: not self.registered())
         self.assertEqual(process.wait(), 0, process.log())
         self.assertNotIn("Traceback", process.log())
 
@@ -123,20 +130,20 @@ class ServeContract(SynchronousTestCase):
         self.assertEqual((status["registration"], status["session"]), ("registered", "connected"))
 
     def test_stopped_until_expiry(self) -> None:
-        """After SIGSTOP past the expiry and SIGCONT it is back within 2 s, with a new owner."""
-        process = self.serve("--host", "127.0.0.1")
+        """After SIGSTOP past the expiry and SIGCONT it is back, with a new owner."""
+        process = self.serve("--host", "127.0.0.1", session=SHORT)
         address = self.wait_registered()
         owner = self.owner(address)
         process.signal(signal.SIGSTOP)
-        wait_for("the session has expired", lambda: not self.owner(address), 10.0)
+        wait_for("the session has expired", lambda: not self.owner(address))
         process.signal(signal.SIGCONT)
-        new = wait_for("it is registered again", lambda: self.owner(address), 2.0)
+        new = wait_for("it is registered again", lambda: self.owner(address))
         self.assertNotEqual(new, owner)
         self.assertEqual(fetch(address)[0], 200)
 
     def test_zookeeper_restarted(self) -> None:
         """ZooKeeper goes and comes with its data: served throughout, registered afterwards."""
-        process = self.serve("--host", "127.0.0.1")
+        process = self.serve("--host", "127.0.0.1", session=SHORT)
         address = self.wait_registered()
         self.server.stop()
         for _ in range(20):
@@ -150,7 +157,7 @@ class ServeContract(SynchronousTestCase):
         self.assertEqual(self.registered(), [address])
         self.assertEqual(fetch(address)[0], 200)
         process.signal(signal.SIGTERM)
-        wait_for("the node is gone", lambda: not self.registered(), 1.0)
+        wait_for("the node is gone", lambda: not self.registered())
         self.assertEqual(process.wait(), 0, process.log())
 
     def test_zookeeper_absent_at_start(self) -> None:
@@ -160,7 +167,7 @@ class ServeContract(SynchronousTestCase):
         port = free_port()
         process = self.serve("--host", "127.0.0.1", "--port", str(port))
         address = f"127.0.0.1:{port}"
-        process.wait_for_log(r"Serving on \S+, but not registered", 10.0)
+        process.wait_for_log(r"Serving on \S+, but not registered")
         self.assertEqual(fetch(address)[0], 200)
         self.server.start()
         self.kazoo = self.independent_client()
@@ -192,4 +199,4 @@ class ServeContract(SynchronousTestCase):
         self.serve("--host", "127.0.0.1")
         address = self.wait_registered()
         self.kazoo.delete("/svc", recursive=True)
-        wait_for("it is registered again", lambda: self.registered() == [address], 2.0)
+        wait_for("it is registered again", lambda: self.registered() == [address])

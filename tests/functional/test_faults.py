@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from tests.functional.load import Load, Proxy
 from tests.functional.processes import Twistd, free_port, quiet_kazoo, wait_for
-from tests.functional.reliability import PROVIDERS, ReliabilityCase
+from tests.functional.reliability import PROVIDERS, SHORT, ReliabilityCase
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
 #: Rounds of one to three faults each; about two seconds a round.
@@ -48,6 +48,7 @@ class FaultTests(ReliabilityCase):
         self.process: Twistd = self.serve(
             *("--port", self.address.rpartition(":")[2], "--monitor", self.monitor),
             hosts=self.network.connection_string,
+            session=SHORT,
         )
 
     @override

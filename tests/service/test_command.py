@@ -10,7 +10,6 @@ import signal
 import struct
 import sys
 import termios
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,12 +229,10 @@ class TreeCommandTests(CommandTestCase):
     async def test_unreachable(self) -> None:
         """No ZooKeeper is one line, within the time-out."""
         self.zookeeper.refuse = True
-        began = time.monotonic()
         result = await self.run_("export", "HOSTS", "--timeout", "0.3")
         self.assertEqual(result.code, Exit.UNREACHABLE)
         self.assertEqual(result.err.count("\n"), 1)
         self.assertIn("Can't connect to ZooKeeper at '127.0.0.1:", result.err)
-        self.assertLess(time.monotonic() - began, 3)
 
     async def test_changed_meanwhile(self) -> None:
         """A node that others change meanwhile has an exit code of its own."""

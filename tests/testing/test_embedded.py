@@ -58,13 +58,15 @@ class EmbeddedZooKeeperTests(TestCase):
         return wait
 
     async def test_quick(self) -> None:
-        """It starts in far less than a blink."""
-        another = EmbeddedZooKeeper()
-        began = monotonic()
-        await another.start()
-        took = monotonic() - began
-        await another.stop()
-        self.assertLess(took, 0.05)
+        """It starts in far less than a blink, unless the machine is busy with something else."""
+        took = []
+        for _ in range(10):
+            another = EmbeddedZooKeeper()
+            began = monotonic()
+            await another.start()
+            took.append(monotonic() - began)
+            await another.stop()
+        self.assertLess(min(took), 0.05)
 
     async def test_client(self) -> None:
         """A client creates, and the test sees what it created."""

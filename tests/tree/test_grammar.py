@@ -207,7 +207,7 @@ class RefusingTests(SynchronousTestCase):
 
     def test_time(self) -> None:
         """No text takes longer than its length explains."""
-        start = time.perf_counter()
+        start = time.process_time()  # nobody else's work counts
         for text in (
             "/a\n " + "x" * 200_000,
             "/a\n '" + "\\'" * 100_000,
@@ -216,7 +216,7 @@ class RefusingTests(SynchronousTestCase):
             "/a\n x => y" + " " * 100_000 + "z" * 100_000 + " !",
         ):
             self.assertRaises(TreeSyntaxError, parse_tree, text)
-        self.assertLess(time.perf_counter() - start, 5)
+        self.assertLess(time.process_time() - start, 5)
 
 
 class PredecessorsBugTests(SynchronousTestCase):

@@ -41,10 +41,10 @@ class RoundTripTests(SynchronousTestCase):
         for level in range(500):
             deepest.children["d"] = deepest = Node({"level": level})
         root.children.update({f"n{i}": Node({"i": i, "s": "x"}) for i in range(20_000)})
-        start = time.perf_counter()
+        start = time.process_time()  # nobody else's work counts
         again = parse_tree(format_tree(root))
         self.assertEqual(again, root)
-        self.assertLess(time.perf_counter() - start, 10)  # 0.3 s on an idle machine
+        self.assertLess(time.process_time() - start, 10)  # it takes 0.3 s
 
 
 class FormatTests(SynchronousTestCase):
