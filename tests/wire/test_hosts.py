@@ -61,14 +61,18 @@ class ParseTests(SynchronousTestCase):
             ("h1 h2:2181", "has no blanks"),
             ("h1\nh2", "has no blanks"),
             ("h1\0", "has no blanks"),
+            ("zk://h1:2181", "leave 'zk://' out"),
+            (None, "None is no text like 'host1:2181,host2:2181'"),
+            (["h1:2181", "h2:2181"], "is no text like"),
+            (b"h1:2181", "is no text like"),
         ]:
             with self.assertRaises(InvalidHostsError, msg=text) as caught:
-                parse_hosts(text)
+                parse_hosts(text)  # type: ignore[arg-type]
             self.assertIn(message, str(caught.exception))
 
     def test_bad_chroot(self) -> None:
         """The chroot is a path."""
-        for text in ("h1/app/", "h1//app", "h1/a/../b", "zk://h1:2181"):
+        for text in ("h1/app/", "h1//app", "h1/a/../b", "zk:/h1:2181//x"):
             with self.assertRaises(InvalidPathError):
                 parse_hosts(text)
 

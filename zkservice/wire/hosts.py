@@ -8,6 +8,7 @@ from zkservice.errors import InvalidHostsError
 from zkservice.wire.paths import validate
 
 DEFAULT_PORT: Final = 2181
+_EXAMPLE: Final = "'host1:2181,host2:2181'"
 
 
 class Address(NamedTuple):
@@ -37,13 +38,16 @@ def parse_hosts(text: str) -> Ensemble:
         InvalidHostsError: it names no server, or one that is no ``host:port``.
         InvalidPathError: the chroot is no path.
     """
+    if not isinstance(text, str):
+        raise InvalidHostsError(None, f"{text!r} is no text like {_EXAMPLE}")
+    scheme, found, _ = text.strip().partition("://")
+    if found and scheme.isalnum():
+        raise InvalidHostsError(None, f"{text!r}: leave '{scheme}://' out; it is like {_EXAMPLE}")
     servers, slash, rest = text.strip().partition("/")
     chroot = validate("/" + rest) if slash else "/"
     addresses = tuple(_parse_address(part.strip()) for part in servers.split(",") if part.strip())
     if not addresses:
-        raise InvalidHostsError(
-            None, f"{text!r} names no server; it is like 'host1:2181,host2:2181'"
-        )
+        raise InvalidHostsError(None, f"{text!r} names no server; it is like {_EXAMPLE}")
     return Ensemble(addresses, chroot)
 
 
