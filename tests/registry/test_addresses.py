@@ -30,7 +30,10 @@ class ParseTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What is no address is refused, and the message shows it."""
-        for text in ("", "80", "host", "host:", "host:x", "host:-1", "h:65536", "::1:80", "h:٣"):
+        for text in (
+            *("", "80", "host", "host:", "host:x", "host:-1", "h:65536", "::1:80", "h:٣"),
+            *("http://h:80", "a/b:80", "h:" + "9" * 5000),
+        ):
             with self.assertRaises(AddressError) as caught:
                 parse_address(text)
             self.assertIn(repr(text), str(caught.exception))

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
+    AddressError,
     ClientClosedError,
     InvalidPathError,
     NoAuthError,
@@ -99,6 +100,13 @@ class RegistrationTests(TestCase):
         self.assertEqual(stat.ephemeral_owner, self.session())
         acl, _ = await self.other.get_acl(NODE)
         self.assertEqual(acl, [ACL(int(Permission.READ), ANYONE)])
+
+    async def test_shown(self) -> None:
+        """A registration that is printed says what it is and how it stands."""
+        registration = self.register()
+        self.assertEqual(repr(registration), f"<Registration WORKING {NODE}>")
+        await registration.when_registered()
+        self.assertEqual(repr(registration), f"<Registration REGISTERED {NODE}>")
 
     async def test_before_there_is_a_connection(self) -> None:
         """A registration may be made before the client has connected."""
@@ -443,8 +451,29 @@ class RegistrationTests(TestCase):
         """What cannot be registered is refused before anything happens."""
         with self.assertRaises(InvalidPathError):
             register(self.client, "svc", ADDRESS)
-        with self.assertRaises(ValueError):
-            register(self.client, PARENT, "nowhere")
+        for nonsense in (
+            "nowhere",
+            b"h:1",
+            ("h", 65536),
+            ("h", -1),
+            ("h", True),
+            (b"h", 1),
+            5,
+            None,
+        ):
+            with self.assertRaises(AddressError) as caught:
+                register(self.client, PARENT, nonsense)  # type: ignore[arg-type]
+            self.assertIn(repr(nonsense), str(caught.exception))
+
+    async def test_ways_to_write_an_address(self) -> None:
+        """A pair may have its port as text, and be a list; no host is a blank one."""
+        pairs: list[Any] = [("h", 1), ("h", "1"), ["h", 1]]
+        for pair in pairs:
+            registration = await register(self.client, PARENT, pair).when_registered()
+            self.assertEqual(registration.addresses, ("h:1",))
+            await registration.unregister()
+        everywhere = register(self.client, PARENT, (None, 1))
+        self.assertEqual(everywhere.addresses, register(self.client, PARENT, ":1").addresses)
 
     async def test_a_failing_listener_does_no_harm(self) -> None:
         """A listener's exception is logged, and the registration goes on."""

@@ -19,13 +19,18 @@ def parse_address(text: str) -> tuple[str, int]:
         AddressError: it is no ``host:port``.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or "/" in host or not _is_port(port):
         raise AddressError(f"{text!r} is no address; write HOST:PORT")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise AddressError(f"{text!r} is no address; write IPv6 in brackets, like [::1]:{port}")
     return host, int(port)
+
+
+def _is_port(text: str) -> bool:
+    # The length first: int() refuses a number of thousands of digits in its own way.
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535
 
 
 def format_address(host: str, port: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from zkservice.client import ZooKeeperClient
+from zkservice.errors import AddressError
 from zkservice.registry.addresses import advertised_addresses, format_address, parse_address
 from zkservice.registry.events import Notify, RegisteringServer, default_notify
 from zkservice.registry.payloads import PROPERTIES, Payload
@@ -16,11 +17,14 @@ from zkservice.registry.registration import Registration
 from zkservice.wire.acl import ACL, READ_ACL_UNSAFE
 from zkservice.wire.paths import validate
 
+#: ``"host:port"``, a pair, or several ``"host:port"``.
+AddressLike = str | tuple[str | None, int | str] | Sequence[str | int]
+
 
 def register(
     client: ZooKeeperClient,
     path: str,
-    address: str | tuple[str, int] | Sequence[str],
+    address: AddressLike,
     properties: Mapping[str, Any] | None = None,
     acl: Sequence[ACL] = READ_ACL_UNSAFE,
     *,
@@ -72,13 +76,29 @@ def register(
     )
 
 
-def _expand(address: str | tuple[str, int] | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def _expand(address: AddressLike) -> tuple[str, tuple[str, ...]]:
     """An address as it was given, and all that is to be registered for it."""
-    if isinstance(address, str):
-        host, port = parse_address(address)
-    elif len(address) == 2 and isinstance(address[1], int):
-        host, port = str(address[0]), address[1]
-    else:
-        addresses = tuple(format_address(*parse_address(str(one))) for one in address)
-        return ", ".join(addresses), addresses
+    match address:
+        case str():
+            host, port = parse_address(address)
+        case (str() | None as name, int() | str() as number) if ":" not in str(number):
+            host, port = _pair(address, name or "", number)
+        case [*several] if all(isinstance(one, str) for one in several):
+            addresses = tuple(format_address(*parse_address(str(one))) for one in several)
+            return ", ".join(addresses), addresses
+        case _:
+            raise _no_address(address)
     return format_address(host, port), advertised_addresses(host, port)
+
+
+def _pair(address: AddressLike, host: str, port: int | str) -> tuple[str, int]:
+    if isinstance(port, bool):
+        raise _no_address(address)
+    try:
+        return parse_address(format_address(host, int(port)))
+    except ValueError:  # AddressError is one
+        raise _no_address(address) from None
+
+
+def _no_address(address: object) -> AddressError:
+    return AddressError(f"{address!r} is no address; write 'HOST:PORT' or (HOST, PORT)")

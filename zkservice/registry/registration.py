@@ -112,6 +112,9 @@ class Registration:
         self._subscription = client.subscribe(self._session_changed)
         self._poke()
 
+    def __repr__(self) -> str:
+        return f"<Registration {self.state.name} {', '.join(self.paths)}>"
+
     # -- what its owner says ---------------------------------------------------
 
     @property
