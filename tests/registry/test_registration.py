@@ -103,10 +103,10 @@ class RegistrationTests(TestCase):
 
     async def test_shown(self) -> None:
         """A registration that is printed says what it is and how it stands."""
-        registration = self.register()
-        self.assertEqual(repr(registration), f"<Registration WORKING {NODE}>")
-        await registration.when_registered()
+        registration = await self.register().when_registered()
         self.assertEqual(repr(registration), f"<Registration REGISTERED {NODE}>")
+        await registration.unregister()
+        self.assertEqual(repr(registration), f"<Registration WITHDRAWN {NODE}>")
 
     async def test_before_there_is_a_connection(self) -> None:
         """A registration may be made before the client has connected."""
