@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.python.reflect import namedAny
 
@@ -19,8 +20,17 @@ from zkservice.web import (
     LogFile,
     TraceLog,
     TrustedProxies,
+    View,
+    Visit,
+    VisitLog,
     Workers,
 )
+
+if TYPE_CHECKING:
+    from zkservice.service.metrics import Metrics
+
+#: Where Prometheus looks.
+METRICS: Final = "/-/metrics"
 
 #: As a log's path: the standard library's logger of zc.zservertracelog.
 TRACE_LOGGER = "logger:zc.tracelog"
@@ -34,6 +44,7 @@ class FrontEnd:
         views: pairs of a raw path and the dotted name of a WSGI callable that answers in
             the reactor.
         status_views: whether ``/-/health`` and ``/-/threads`` are answered.
+        metrics: whether ``/-/metrics`` is answered, for Prometheus.
         access_log, trace_log: a file's path, ``-`` for standard output, None for none.
         access_style: ``combined`` or ``json``.
     """
@@ -41,6 +52,7 @@ class FrontEnd:
     limits: Limits = field(default_factory=Limits)
     views: tuple[tuple[str, str], ...] = ()
     status_views: bool = False
+    metrics: bool = False
     proxies: TrustedProxies | None = None
     access_log: str | None = None
     access_style: str = "combined"
@@ -70,6 +82,17 @@ class Logs:
                 log.reopen()
 
 
+class _Several:
+    """Those who hear of all visits, as one."""
+
+    def __init__(self, *logs: VisitLog) -> None:
+        self._logs = logs
+
+    def write(self, visit: Visit) -> None:
+        for log in self._logs:
+            log.write(visit)
+
+
 class _LoggerWriter:
     """Lines to a logger of the standard library, whose handlers say where they go."""
 
@@ -89,24 +112,50 @@ def _writer(path: str) -> Any:
 
 
 def make_factory(
-    front_end: FrontEnd, application: Application, workers: Workers, logs: Logs, reactor: Any
+    front_end: FrontEnd,
+    application: Application,
+    workers: Workers,
+    logs: Logs,
+    reactor: Any,
+    status: Callable[[], Mapping[str, Any]],
 ) -> HTTPFactory:
     """The factory for all ports.
 
+    Args:
+        status: answers the state of everything, for those who ask in HTTP.
+
     Raises:
-        ConfigurationError: a view cannot be found.
+        ConfigurationError: a view cannot be found, or what the metrics need is not installed.
     """
+    views: dict[str, View] = {}
+    visits: VisitLog | None = logs.access
+    if front_end.metrics:
+        metrics = _metrics(status)
+        views[METRICS] = metrics.view
+        visits = metrics if visits is None else _Several(visits, metrics)
+    views.update((path, _view(path, name)) for path, name in front_end.views)
     return HTTPFactory(
         application,
         workers,
         reactor=reactor,
         limits=front_end.limits,
-        views={path: _view(path, name) for path, name in front_end.views},
+        views=views,
         status_views=front_end.status_views,
         proxies=front_end.proxies,
-        access_log=logs.access,
+        access_log=visits,
         trace_log=logs.trace,
     )
+
+
+def _metrics(status: Callable[[], Mapping[str, Any]]) -> Metrics:
+    try:
+        # Only here: its library is an extra.
+        from zkservice.service.metrics import Metrics
+    except ImportError:
+        raise ConfigurationError(
+            "--metrics needs prometheus-client: pip install 'zkservice[metrics]'"
+        ) from None
+    return Metrics(status)
 
 
 def _view(path: str, name: str) -> Any:

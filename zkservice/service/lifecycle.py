@@ -130,7 +130,9 @@ class ServeService(Service):
         self.addresses = self._addresses()
         front_end = self.config.front_end
         self.logs = Logs(front_end)
-        self.factory = make_factory(front_end, self._load(), self.workers, self.logs, self._reactor)
+        self.factory = make_factory(
+            front_end, self._load(), self.workers, self.logs, self._reactor, self.status
+        )
         self._door.opens_to = self.factory
         self.workers.start()
         hosts = self.config.zookeeper.hosts

@@ -7,7 +7,6 @@ import os
 import re
 from typing import Any, ClassVar
 
-from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from typing_extensions import override
 
@@ -26,6 +25,8 @@ from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.listening import check_endpoint
 from zkservice.service.ports import Owner, socket_owner
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
+from zkservice.service.topics import TOPICS
+from zkservice.service.usage import CommandOptions
 from zkservice.web import TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
@@ -34,7 +35,7 @@ from zkservice.wire.paths import validate
 CONNECTION_STRING = "ZC_ZK_CONNECTION_STRING"
 
 
-class Options(BaseOptions):
+class Options(CommandOptions):
     """What a user may say; `config` answers what it means."""
 
     synopsis = "[options] --path PATH APP"
@@ -42,6 +43,8 @@ class Options(BaseOptions):
         "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
         "with a global named 'application', 'module:callable', or 'config:deploy.ini#name'."
     )
+
+    topics = TOPICS
 
     optParameters: ClassVar[list[Any]] = [
         ["path", "p", None, "The znode under which to register; required."],
@@ -85,6 +88,7 @@ class Options(BaseOptions):
 
     optFlags: ClassVar[list[Any]] = [
         ["status-views", None, "Answer /-/health and /-/threads in the reactor."],
+        ["metrics", None, "Answer /-/metrics for Prometheus; needs zkservice[metrics]."],
         ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
         ["health-tcp", None, "Register only while a TCP connection can be made."],
     ]
@@ -145,9 +149,17 @@ class Options(BaseOptions):
         """NAME (repeatable) that the proxies set, instead of X-Forwarded-For and -Proto."""
         self["proxy-headers"].append(name.lower())
 
-    def parseArgs(self, app: str) -> None:  # type: ignore[override]  # noqa: N802
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Take the application."""
-        self["application"] = app
+        if not words:
+            raise UsageError(
+                "APP is missing: a .wsgi file, module:callable, or config:deploy.ini#name"
+            )
+        if misplaced := [word for word in words if word.startswith("-")]:
+            raise UsageError(f"options go before the application: {misplaced[0]}")
+        if len(words) > 1:
+            raise UsageError(f"one application, not several: {' '.join(words)}")
+        self["application"] = words[0]
 
     @override
     def postOptions(self) -> None:
@@ -276,6 +288,7 @@ class Options(BaseOptions):
             limits,
             tuple(self["views"]),
             bool(self["status-views"]),
+            bool(self["metrics"]),
             proxies if self["proxies"] else None,
             _log_path(self["access-log"]),
             self["access-log-format"],

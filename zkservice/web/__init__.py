@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
-from zkservice.web.accesslog import AccessLog
+from zkservice.web.accesslog import AccessLog, Visit, VisitLog
 from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
 from zkservice.web.logfile import LogFile
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tracelog import TraceLog
-from zkservice.web.views import TextView, ViewError
+from zkservice.web.views import TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
@@ -21,7 +21,10 @@ __all__ = [
     "TextView",
     "TraceLog",
     "TrustedProxies",
+    "View",
     "ViewError",
+    "Visit",
+    "VisitLog",
     "Workers",
     "WorkersStatistics",
     "limits_table",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-__all__ = ["AccessLog", "LineWriter", "Visit"]
+__all__ = ["AccessLog", "LineWriter", "Visit", "VisitLog"]
 
 #: Not strftime's: those are in the language of the locale.
 _MONTHS: Final = (
@@ -45,6 +45,14 @@ class Visit:
     waited: float  #: for a worker
     application: float  #: in the worker
     sending: float  #: from the worker's end until the client had taken everything
+
+
+class VisitLog(Protocol):
+    """Who hears of all visits."""
+
+    def write(self, visit: Visit) -> None:
+        """Take note of a visit (reactor thread)."""
+        ...
 
 
 class AccessLog:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zkservice.http11 import HeadReader, HeadWriter, Limits, RequestParser
-from zkservice.web.accesslog import AccessLog
+from zkservice.web.accesslog import VisitLog
 from zkservice.web.channel import HTTPChannel
 from zkservice.web.deadlines import Deadlines
 from zkservice.web.exchange import Exchange
@@ -86,7 +86,7 @@ class HTTPFactory:
         views: raw path to a WSGI callable that answers in the reactor.
         status_views: whether ``/-/health`` and ``/-/threads`` are among the views.
         proxies: whose word on the client counts; nobody's if not said.
-        access_log: gets a line for each response.
+        access_log: hears of each response.
         trace_log: gets the records of each request to the application.
     """
 
@@ -103,7 +103,7 @@ class HTTPFactory:
         views: Mapping[str, View] | None = None,
         status_views: bool = False,
         proxies: TrustedProxies | None = None,
-        access_log: AccessLog | None = None,
+        access_log: VisitLog | None = None,
         trace_log: TraceLog | None = None,
     ) -> None:
         self.reactor = reactor

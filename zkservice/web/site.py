@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.logger import Logger, LoggingFile, LogLevel
 
 from zkservice.http11 import HeadWriter, Limits, Request
-from zkservice.web.accesslog import AccessLog, Visit
+from zkservice.web.accesslog import Visit, VisitLog
 from zkservice.web.environ import Ends, fill_environ, server_environ
 from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
@@ -48,7 +48,7 @@ class Site:
         limits: what a client may ask for.
         now: the workers' clock.
         proxies: whose word on the client counts.
-        access_log: gets a line for each response.
+        access_log: hears of each response.
         trace_log: gets the records of each request to the application.
     """
 
@@ -61,7 +61,7 @@ class Site:
         limits: Limits,
         now: Callable[[], float],
         proxies: TrustedProxies,
-        access_log: AccessLog | None = None,
+        access_log: VisitLog | None = None,
         trace_log: TraceLog | None = None,
     ) -> None:
         #: Whether each response is the last of its connection.
