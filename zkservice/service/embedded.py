@@ -9,7 +9,6 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from typing_extensions import override
 
@@ -18,13 +17,14 @@ from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
+from zkservice.service.usage import CommandOptions
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"
 
 __all__ = ["Options", "makeService"]
 
 
-class Options(BaseOptions):
+class Options(CommandOptions):
     """Command line of ``twistd zkembedded``."""
 
     synopsis = "[options]"
@@ -53,6 +53,11 @@ class Options(BaseOptions):
             raise UsageError(f"--listen: {error}") from None
 
     opt_l = opt_listen
+
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
+        """There is nothing to name."""
+        if words:
+            raise UsageError(f"zkembedded takes options only, not {words[0]!r}")
 
     @override
     def postOptions(self) -> None:

@@ -1,0 +1,136 @@
+"""Tests for `zkservice.service.usage`: what a command line says to its user."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from twisted.python.usage import Options as BaseOptions
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.service import embedded, serve
+from zkservice.service.usage import CommandOptions
+
+
+class Daemon(BaseOptions):
+    """In the place of twistd's own options."""
+
+    subCommands = (  # noqa: N815 - as Twisted has it, RUF012 would like a list
+        ("zkserve", None, serve.Options, "Serve."),
+        ("zkembedded", None, embedded.Options, "Run a ZooKeeper."),
+    )
+
+
+class MistakeTests(SynchronousTestCase):
+    """A mistake costs a line or two."""
+
+    def mistake(self, *words: str) -> tuple[str, str]:
+        """What is shown, and the reason."""
+        options = Daemon()
+        with self.assertRaises(UsageError) as caught:
+            options.parseOptions(words)
+        return str(options), str(caught.exception)
+
+    def test_short(self) -> None:
+        """What twistd shows above the reason fits on any screen, and says where to read on."""
+        for command in ("zkserve", "zkembedded"):
+            shown, _ = self.mistake(command, "--nonsense")
+            self.assertLess(shown.count("\n"), 6)
+            self.assertIn(f"{command} [options]", shown)
+            self.assertIn(f"'twistd {command} --help'", shown)
+
+    def test_numbers(self) -> None:
+        """What is no number is shown beside the option that takes one."""
+        for option in ("--port", "--threads", "--head-bytes", "--drain-wait"):
+            _, reason = self.mistake("zkserve", "--path", "/p", option, "many", "m:app")
+            self.assertEqual(reason, f"{option} takes a whole number, not 'many'")
+        _, reason = self.mistake("zkembedded", "--tick-time", "2s")
+        self.assertEqual(reason, "--tick-time takes a whole number, not '2s'")
+
+    def test_no_application(self) -> None:
+        """Who names no application is told how one is named."""
+        _, reason = self.mistake("zkserve", "--path", "/p")
+        self.assertIn("APP is missing", reason)
+        self.assertIn("module:callable", reason)
+
+    def test_options_behind_the_application(self) -> None:
+        """An option behind the application is told where it belongs."""
+        _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "--port", "80")
+        self.assertEqual(reason, "options go before the application: --port")
+
+    def test_two_applications(self) -> None:
+        """A process serves one application."""
+        _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "m:other")
+        self.assertEqual(reason, "one application, not several: m:app m:other")
+
+    def test_words_for_zkembedded(self) -> None:
+        """A word that zkembedded does not take is named."""
+        _, reason = self.mistake("zkembedded", "tcp:2181")
+        self.assertEqual(reason, "zkembedded takes options only, not 'tcp:2181'")
+
+
+class HelpTests(SynchronousTestCase):
+    """What --help and --version show."""
+
+    @override
+    def setUp(self) -> None:
+        self.patch(sys, "stdout", io.StringIO())
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
+
+    def shown(self, *words: str) -> str:
+        """What is printed."""
+        with self.assertRaises(SystemExit) as caught:
+            Daemon().parseOptions(words)
+        self.assertEqual(caught.exception.code, 0)
+        output = sys.stdout
+        assert isinstance(output, io.StringIO)
+        return output.getvalue()
+
+    def test_every_option(self) -> None:
+        """Each option is shown once, with what it does, on lines that fit."""
+        for command, options in (("zkserve", serve.Options()), ("zkembedded", embedded.Options())):
+            lines = self.shown(command, "--help").splitlines()
+            self.assertLessEqual(max(map(len, lines)), 80)
+            for name in options.longOpt:
+                found = [line for line in lines if f"--{name}" in line.split()]
+                self.assertEqual(len(found), 1, name)
+                self.assertRegex(found[0], f"--{name} +[^ ]")
+            sys.stdout.seek(0)
+            sys.stdout.truncate()
+
+    def test_topics(self) -> None:
+        """Options stand under their topic, in the order of the topics."""
+        page = self.shown("zkserve", "--help")
+        places = [page.index(f"\n{title}:\n") for title in serve.Options.topics]
+        self.assertEqual(places, sorted(places))
+        health = page.partition("\nHealth:\n")[2].partition("\n\n")[0]
+        self.assertIn("--health-fall=", health)
+        self.assertNotIn("--monitor", health)
+
+    def test_synopsis(self) -> None:
+        """It begins with how the command is called, and what it does."""
+        page = self.shown("zkserve", "--help")
+        self.assertIn("zkserve [options] --path PATH APP\n\nServe a WSGI application", page)
+
+    def test_defaults(self) -> None:
+        """Defaults are shown where there are some."""
+        page = " ".join(self.shown("zkserve", "--help").split())
+        self.assertIn("Worker threads for the application. [default: 4]", page)
+        self.assertNotIn("[default: ]", page)
+        self.assertNotIn("[default: None]", page)
+
+    def test_version(self) -> None:
+        """The version is ours, and then Twisted's."""
+        self.assertRegex(self.shown("zkserve", "--version"), r"^zkservice \S+, Twisted [0-9.]+\n$")
+
+    def test_own_topics(self) -> None:
+        """Options of a command without topics are simply its options."""
+
+        class Small(CommandOptions):
+            longdesc = "Does little."
+            synopsis = "[options]"
+
+        self.assertIn("Does little.\n\nOptions:\n", str(Small()))
