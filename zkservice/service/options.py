@@ -88,6 +88,7 @@ class Options(CommandOptions):
 
     optFlags: ClassVar[list[Any]] = [
         ["status-views", None, "Answer /-/health and /-/threads in the reactor."],
+        ["metrics", None, "Answer /-/metrics for Prometheus; needs zkservice[metrics]."],
         ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
         ["health-tcp", None, "Register only while a TCP connection can be made."],
     ]
@@ -287,6 +288,7 @@ class Options(CommandOptions):
             limits,
             tuple(self["views"]),
             bool(self["status-views"]),
+            bool(self["metrics"]),
             proxies if self["proxies"] else None,
             _log_path(self["access-log"]),
             self["access-log-format"],
