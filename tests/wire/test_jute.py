@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ProtocolError, UnwritableError
 from zkservice.wire.acl import ACL, Id
-from zkservice.wire.jute import Int, append, codec_of, decode, encode, record
+from zkservice.wire.jute import Int, append, codec_of, decode, encode, encode_fields, record
 from zkservice.wire.records import (
     AuthPacket,
     CreateRequest,
@@ -85,6 +85,13 @@ class UnwritableTests(SynchronousTestCase):
         ]:
             with self.assertRaisesRegex(UnwritableError, message):
                 encode(value)
+
+    def test_without_a_record(self) -> None:
+        """Values that never become a record are refused in the same words."""
+        with self.assertRaisesRegex(UnwritableError, "version of DeleteRequest cannot be this int"):
+            encode_fields(DeleteRequest, "/a", 2**31)
+        with self.assertRaisesRegex(UnwritableError, "path of DeleteRequest cannot be this bytes"):
+            encode_fields(DeleteRequest, b"/a", 1)
 
     def test_nested(self) -> None:
         """The innermost record is the one that is named."""

@@ -240,6 +240,9 @@ def codec_of(annotation: Any) -> Codec[Any]:
 
 R = TypeVar("R")
 
+#: What goes wrong where a value is not of its field's type.
+_UNWRITABLE: Final = (struct_error, UnicodeEncodeError, TypeError, AttributeError)
+
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[R]) -> type[R]:
@@ -255,7 +258,7 @@ def record(cls: type[R]) -> type[R]:
         try:
             for name, put_field in puts:
                 put_field(out, getattr(value, name))
-        except (struct_error, UnicodeEncodeError, TypeError, AttributeError) as error:
+        except _UNWRITABLE as error:
             found = type(getattr(value, name, None)).__name__
             raise UnwritableError(made.__name__, name, found, str(error)) from None
 
@@ -284,10 +287,17 @@ def encode(value: object) -> bytes:
 
 
 def encode_fields(cls: type[Any], *values: object) -> bytes:
-    """The bytes of a record with these values, which nobody needs as an object."""
+    """The bytes of a record with these values, which nobody needs as an object.
+
+    Raises:
+        UnwritableError: a value is none that its field can carry.
+    """
     out = bytearray()
-    for put, value in zip(cls.__puts__, values, strict=True):
-        put(out, value)
+    try:
+        for put, value in zip(cls.__puts__, values, strict=True):
+            put(out, value)
+    except _UNWRITABLE:
+        return encode(cls(*values))  # which says what is wrong with which field
     return bytes(out)
 
 
