@@ -358,6 +358,26 @@ class Contract(TestCase):
         await client.sync()
         self.assertEqual([event.type for event in heard], [EventType.CREATED])
 
+    async def test_watch_asked_for_without_a_connection(self) -> None:
+        """A one-shot watch that waited for the reconnect leaves the persistent one alone."""
+        client, other = self.client, await self.connect()
+        await client.create("/p")
+        heard: list[WatchEvent] = []
+        await client.add_watch("/p", heard.append)
+        suspended: Deferred[None] = Deferred()
+        client.subscribe(
+            lambda state: suspended.callback(None) if state is State.SUSPENDED else None
+        )
+        self.break_connection(client)
+        await suspended
+        value, watch = client.get_and_watch("/p")
+        await value
+        for number in b"123":
+            await other.set("/p", bytes([number]))
+            await client.sync()
+        self.assertEqual([event.type for event in heard], [EventType.DATA_CHANGED] * 3)
+        self.assertEqual((await watch).type, EventType.DATA_CHANGED)
+
     async def test_expired_session(self) -> None:
         """After an expiry there is a new session, and what was the old one's is gone."""
         client = await self.connect()

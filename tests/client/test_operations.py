@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import active_count
+from typing import Any
 
 from twisted.internet.defer import CancelledError, gatherResults
 
@@ -22,6 +23,7 @@ from zkservice.errors import (
     RuntimeInconsistencyError,
     TransactionFailedError,
     UnimplementedError,
+    UnwritableError,
 )
 from zkservice.wire.acl import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, digest_acl
 from zkservice.wire.records import OpCode
@@ -189,6 +191,29 @@ class OperationTests(ClientTestCase):
         value, watch = client.get_and_watch("")
         self.failure(value, InvalidPathError)
         self.assertNoResult(watch)
+
+    def test_arguments_that_cannot_be_sent(self) -> None:
+        """They are named in the answer, whichever call it is, and do no harm."""
+        client = self.connected()
+        wrong: Any = "nonsense"
+        change = client.transaction()
+        change.delete("/a", 2**40)
+        for asked in (
+            client.delete("/a", 2**40),
+            client.set("/a", b"", wrong),
+            client.create("/a", acl=[wrong]),
+            client.create_and_stat("/a", acl=[wrong]),
+            client.set_acl("/a", [wrong]),
+            client.remove_watches("/a", wrong),
+            client.reconfig(joining=7),  # type: ignore[arg-type]
+            client.add_auth("digest", 7),  # type: ignore[arg-type]
+            change.commit(),
+        ):
+            self.assertIn("cannot be this", str(self.failure(asked, UnwritableError)))
+        self.result(client.add_auth("digest", "u:p"))
+        self.cable.cut()
+        self.network.advance(1)
+        self.assertIsNone(self.result(client.exists("/a")))
 
     def test_too_large(self) -> None:
         """A request that the server would hang up on is not sent; the error has its size."""

@@ -38,6 +38,11 @@ def heard_by(client: ZooKeeperClient) -> list[State]:
     return news
 
 
+def quietly_lost(deferred: Deferred[Any]) -> None:
+    """It is of no interest that this goes down with its connection."""
+    deferred.addErrback(lambda failure: failure.trap(ConnectionLossError))
+
+
 class ConnectTests(ClientTestCase):
     """The first connection."""
 
@@ -288,6 +293,52 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(client.statistics().connections, 1)
         self.assertIs(client.state, CONNECTED)
 
+    def test_ping_that_went_out_late(self) -> None:
+        """A server gets a third of the time-out to answer, also if we were late to ask."""
+        client = self.connected()
+        self.network.stall(TIMEOUT * 0.66)
+        self.cable.holding = True
+        self.network.run_due()
+        self.network.advance(TIMEOUT / 3 - 0.1)
+        self.cable.holding = False
+        self.network.advance(1)
+        self.assertEqual(client.statistics().connections, 1)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_late_ping_without_answer(self) -> None:
+        """But not more than that third."""
+        client = self.connected()
+        self.network.stall(TIMEOUT * 0.6)
+        self.server.pause()
+        self.network.advance(TIMEOUT / 3 + 0.1)
+        self.assertIs(client.state, SUSPENDED)
+        self.server.resume()
+
+    def test_answer_that_we_had_no_time_to_read(self) -> None:
+        """An answer that lies unread when the time is up counts."""
+        client = self.connected()
+        self.cable.client.paused = True
+        self.network.advance(TIMEOUT / 3 + 0.1)
+        self.assertEqual(client.statistics().pings, 1)
+        self.network.stall(TIMEOUT / 3)
+        self.cable.client.paused = False
+        self.network.settle()
+        self.network.advance(1)
+        self.assertEqual(client.statistics().connections, 1)
+        self.assertIs(client.state, CONNECTED)
+
+    def test_busy_client_leaves_a_silent_server(self) -> None:
+        """Requests that nobody answers do not make a silent server look alive."""
+        client = self.connected()
+        self.server.pause()
+        for _ in range(40):
+            quietly_lost(client.get("/"))
+            self.network.advance(TIMEOUT / 60)
+        self.assertIs(client.state, CONNECTED)
+        self.network.advance(0.1)
+        self.assertIs(client.state, SUSPENDED)
+        self.server.resume()
+
     def test_back_off(self) -> None:
         """Attempts become rarer, up to one in a tenth of the session's time-out."""
         client = self.connected()
@@ -380,6 +431,20 @@ class NamesTests(ClientTestCase):
         self.network.names["zk"] = ["10.0.0.7", "10.0.0.8", HOST]
         client = self.connected("zk:2181")
         self.assertEqual(client.server, Address("zk", PORT))
+
+    def test_addresses_of_a_name_are_shuffled(self) -> None:
+        """Not all clients begin with the first address behind a name."""
+        addresses = [f"10.0.1.{number}" for number in range(5)]
+        for address in addresses:
+            self.network.listen(address, PORT, self.server.factory)
+        self.network.names["zk"] = ["::1", "::2", *addresses]
+        for seed in range(40):
+            self.connected("zk", random=Random(seed))
+        reached = [where for where, _ in self.network.attempts]
+        self.assertEqual(set(reached), {"::1", "::2", *addresses})
+        # The family that the resolver prefers comes first.
+        self.assertEqual([":" in one for one in reached], [True, True, False] * 40)
+        self.assertTrue({"::1", "::2"} == set(reached[::3]))
 
     def test_closed_between_addresses(self) -> None:
         """Whoever closes the client while one address is tried does not mean the next one."""
@@ -624,6 +689,17 @@ class CloseTests(ClientTestCase):
             quietly(client.connect())
             self.network.settle()
             self.result(client.close())
+
+    def test_by_who_waited_for_an_identity(self) -> None:
+        """It may be closed in the very moment that makes the connection complete."""
+        client = self.client()
+        quietly(client.connect())
+        closed: list[Deferred[None]] = []
+        client.add_auth("digest", "u:p").addCallback(lambda _: closed.append(client.close()))
+        self.network.settle()
+        self.assertEqual([self.successResultOf(one) for one in closed], [None])
+        self.assertIs(client.state, CLOSED)
+        self.assertFalse(self.cable.up)
 
     def test_never_connected(self) -> None:
         """There is nothing to do."""

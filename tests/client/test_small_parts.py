@@ -6,15 +6,18 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import Logger, capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.base import HOST, PORT, ClientTestCase
 from zkservice.client import LATENCY_BOUNDS, DigestMD5, four_letter_word, read_secret
+from zkservice.client.calls import Call
 from zkservice.client.counters import Counters
 from zkservice.client.hosts import BackOff, ServerOrder
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire.hosts import Address
+from zkservice.wire.records import OpCode
 
 
 class SecretTests(SynchronousTestCase):
@@ -105,6 +108,22 @@ class OrderTests(SynchronousTestCase):
         self.assertLessEqual(back_off.next(), 0.05)
 
 
+class CallTests(SynchronousTestCase):
+    """A request that somebody waits for."""
+
+    def test_reply_that_cannot_be_read(self) -> None:
+        """Whatever goes wrong in reading a reply, its waiter hears of it."""
+
+        def broken(reply: bytes) -> None:
+            raise ZeroDivisionError
+
+        call = Call(OpCode.GET_DATA, "/a", b"", broken)
+        waiting = call.deferred
+        assert waiting is not None
+        call.succeed(bytes(16))
+        self.failureResultOf(waiting, ZeroDivisionError)
+
+
 class FourLetterTests(ClientTestCase):
     """Questions without a session."""
 
@@ -120,6 +139,32 @@ class FourLetterTests(ClientTestCase):
         """A server that does not know the word hangs up."""
         asked = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)
         self.assertIn("'what'", str(self.failure(asked, ProtocolError)))
+
+    def test_all_addresses_are_tried(self) -> None:
+        """The first address behind a name need not be the one that somebody listens on."""
+        self.network.names["zk"] = ["::1", HOST]
+        self.assertIn("Mode", self.result(four_letter_word("zk", "srvr", reactor=self.network)))
+        self.network.names["nobody"] = ["::1", "10.9.9.9"]
+        asked = four_letter_word("nobody", "srvr", reactor=self.network)
+        self.assertIn("refused", str(self.failure(asked, ConnectionRefusedError)))
+
+    def test_a_share_of_the_time_for_each(self) -> None:
+        """An address that never answers leaves time for the next one."""
+        self.network.names["zk"] = ["::1", HOST]
+        self.network.black_holes.add(("::1", PORT))
+        asked = four_letter_word("zk", "srvr", timeout=2, reactor=self.network)
+        self.network.advance(1.1)
+        self.assertIn("Mode", self.result(asked))
+
+    def test_cancelled(self) -> None:
+        """Who does not want to know does not ask the next address."""
+        self.network.names["zk"] = ["::1", HOST]
+        self.network.black_holes.add(("::1", PORT))
+        asked = four_letter_word("zk", "srvr", reactor=self.network)
+        asked.cancel()
+        self.network.settle()
+        self.assertEqual(self.network.attempts, [("::1", PORT)])
+        asked.addErrback(lambda failure: None)
 
     def test_silence(self) -> None:
         """An answer that does not come is not waited for for ever."""

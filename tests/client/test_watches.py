@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.client.base import ClientTestCase, quietly
 from zkservice.client import ZooKeeperClient
-from zkservice.errors import ClientClosedError, NoNodeError, SessionExpiredError
+from zkservice.errors import (
+    ClientClosedError,
+    NoNodeError,
+    OperationTimeoutError,
+    SessionExpiredError,
+)
 from zkservice.wire.frames import Framer
 from zkservice.wire.session import State
 from zkservice.wire.watches import (
@@ -111,17 +119,45 @@ class OneShotTests(ClientTestCase):
         self.failure(watch, CancelledError)
         self.assertEqual(self.result(value)[0], b"1")
         self.assertEqual(client.statistics().watches, 0)
+        self.assertFalse(self.result(client.check_watches("/a")))
 
     def test_value_cancelled(self) -> None:
-        """The watch may outlive the wish for the value, if the request has been sent."""
+        """Without the value there is no watch, neither here nor on the server."""
         client = self.connected()
         self.result(client.create("/a"))
-        value, watch = client.get_and_watch("/a")
-        self.network.run_due()
-        value.cancel()
-        self.failure(value, CancelledError)
-        self.result(client.set("/a", b""))
-        self.event(watch, EventType.DATA_CHANGED, "/a")
+        for path, ask in (
+            ("/a", client.get_and_watch),
+            ("/a", client.get_children_and_watch),
+            ("/missing", client.exists_and_watch),
+        ):
+            answers: tuple[Deferred[Any], Deferred[WatchEvent]] = ask(path)
+            value, watch = answers
+            self.network.run_due()
+            value.cancel()
+            self.failure(value, CancelledError)
+            self.assertFalse(self.result(client.check_watches(path)))
+            self.assertEqual(client.statistics().watches, 0)
+            self.assertNoResult(watch)
+
+    def test_nobody_is_told_of_a_watch_that_is_not(self) -> None:
+        """Who gave up waiting for the value hears nothing of the end, and nor does the log."""
+
+        async def wait_for_a_change() -> None:
+            value, watch = client.get_and_watch("/a", timeout=0.5)
+            await value
+            await watch
+
+        client = self.connected()
+        self.result(client.create("/a"))
+        self.server.pause()
+        waiting = Deferred.fromCoroutine(wait_for_a_change())
+        self.network.advance(0.6)
+        self.failure(waiting, OperationTimeoutError)
+        self.server.resume()
+        self.network.settle()
+        self.result(client.close())
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_calls_from_a_watch(self) -> None:
         """A watch's callback may do anything, watch again included."""

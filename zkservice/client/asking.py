@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail
 
-from zkservice.client.calls import Call
-from zkservice.errors import ZooKeeperError
+from zkservice.client.calls import Call, call_for
+from zkservice.errors import UnwritableError, ZooKeeperError
 from zkservice.wire.jute import encode_fields
 from zkservice.wire.paths import Chroot, validate
 
@@ -52,3 +52,13 @@ class Asking:
         except ZooKeeperError:
             return fail()
         return self._submit(call_type(record_type.opcode, path, payload, read), timeout)
+
+    def _send(
+        self, record: Any, path: str | None, read: Callable[[bytes], Any], timeout: float | None
+    ) -> Deferred[Any]:
+        """Send a request that is a record already."""
+        try:
+            call = call_for(record, path, read)
+        except UnwritableError:
+            return fail()
+        return self._submit(call, timeout)

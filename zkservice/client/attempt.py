@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from zkservice.client.connection import Connection
 from zkservice.client.counters import Counters
 from zkservice.client.handshake import Welcome, endpoint, shake_hands
-from zkservice.client.hosts import resolve
+from zkservice.client.hosts import mixed, resolve
 from zkservice.client.prepare import Identities, prepare
 from zkservice.client.session import Session
 from zkservice.client.settings import Settings
@@ -20,6 +21,7 @@ from zkservice.errors import (
     SaslError,
     SessionClosedRequireSaslAuthError,
     SessionExpiredError,
+    ZooKeeperError,
 )
 from zkservice.wire.hosts import Address
 
@@ -42,7 +44,9 @@ class Connector:
         identities: Identities,
         watches: Watches,
         counters: Counters,
+        random: Random,
     ) -> None:
+        self._random = random
         self._reactor = reactor
         self._settings = settings
         self._identities = identities
@@ -53,7 +57,7 @@ class Connector:
         """Try all addresses of a server, one after the other.
 
         Raises:
-            SessionExpiredError: a server says so.
+            SessionExpiredError: a server says so of a session that there was.
             AuthFailedError: a server refuses us.
             SessionClosedRequireSaslAuthError: likewise, for want of an identity.
             SaslError: SASL cannot work with this server.
@@ -62,7 +66,7 @@ class Connector:
         limit = self._settings.attempt_timeout
         hosts = await _within(self._reactor, limit, resolve(self._reactor, address.host))
         failure: Exception | None = None
-        for ip in hosts:
+        for ip in mixed(hosts, self._random):
             try:
                 return await self._connect_to(session, address, ip, limit / len(hosts))
             except (CancelledError, *FINAL_ERRORS):
@@ -101,10 +105,11 @@ class Connector:
         return connection
 
     def _accept(self, session: Session, welcome: Welcome) -> Connection:
-        if not session.accepts(welcome.response):
+        try:
+            session.accepted(welcome.response, self._reactor.seconds())
+        except ZooKeeperError:
             welcome.protocol.abort()
-            raise SessionExpiredError
-        session.accepted(welcome.response, self._reactor.seconds())
+            raise
         self._counters.connections += 1
         return Connection(
             self._reactor,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from zkservice.errors import ServerError, ZooKeeperError
+from zkservice.errors import ServerError
 from zkservice.wire.jute import encode
 
 #: Bytes of the reply header, where the body begins.
@@ -48,7 +48,7 @@ class Call:
             return
         try:
             value = self.read(reply)
-        except ZooKeeperError as error:
+        except Exception as error:  # noqa: BLE001, whatever the reply is, its waiter hears of it
             deferred.errback(error)
         else:
             deferred.callback(value)

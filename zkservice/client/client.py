@@ -20,7 +20,12 @@ from zkservice.client.reading import Reading
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.settings import Settings
 from zkservice.client.writing import Writing
-from zkservice.errors import ConnectTimeoutError, ForkedError, OperationTimeoutError
+from zkservice.errors import (
+    ConnectTimeoutError,
+    ForkedError,
+    OperationTimeoutError,
+    UnwritableError,
+)
 from zkservice.wire.frames import JUTE_MAXBUFFER
 from zkservice.wire.hosts import Address, parse_hosts
 from zkservice.wire.paths import Chroot
@@ -90,6 +95,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         Raises:
             InvalidHostsError: ``hosts`` names no server.
             ValueError: the session time-out is not more than nothing.
+            UnwritableError: an identity in ``auth`` is no text and bytes.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
@@ -222,7 +228,11 @@ class ZooKeeperClient(Reading, Writing, Observing):
         refusal = self._link.refusal(None)
         if refusal is not None:
             return fail(refusal)
-        waiter = self._link.add_identity(scheme, _credential(credential)).wait()
+        try:
+            identity = self._link.add_identity(scheme, _credential(credential))
+        except UnwritableError:
+            return fail()
+        waiter = identity.wait()
         if timeout is not None:
             waiter.addTimeout(timeout, self._reactor, onTimeoutCancel=_no_answer)
         return waiter

@@ -27,7 +27,6 @@ from zkservice.errors import (
 from zkservice.wire.frames import frame
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import (
-    AuthPacket,
     CloseSession,
     OpCode,
     RequestHeader,
@@ -54,9 +53,9 @@ _MUCH: Final = 0x4000  # bytes
 _REST: Final = 0.0005  # seconds
 
 # ClientCnxn: a silence of 2/3 of the session's time-out is a dead connection; one ping
-# every third keeps a living one from being silent.
-_PING_AFTER: Final = 1 / 3
-_DEAD_AFTER: Final = 2 / 3
+# every third keeps a living one from being silent.  So we ask after a third, and give the
+# server another to answer: also when we ask late, because we were busy ourselves.
+_THIRD: Final = 1 / 3
 
 
 class Connection(Receiver):
@@ -110,13 +109,13 @@ class Connection(Receiver):
         self._awake = False  # a flush is due at the end of this turn
         self._paused = False
         self._gone = False
-        self.heard = self._spoke = reactor.seconds()
+        self.heard = self._spoke = self._pinged = reactor.seconds()
         self._came = 0  # bytes in this turn
         self._rest: IDelayedCall | None = None
         self._beat: IDelayedCall | None = None
         self._beat_due = 0.0
         protocol.receiver = self
-        self._schedule_beat(0.0)
+        self._schedule_beat()
 
     # -- out ------------------------------------------------------------------------
 
@@ -146,16 +145,15 @@ class Connection(Receiver):
             self.wake()
         return deferred
 
-    def authenticate(self, scheme: str, credential: bytes) -> Deferred[None]:
-        """Add an identity to this connection.
+    def authenticate(self, packet: bytes) -> Deferred[None]:
+        """Add an identity to this connection, with the bytes of an `AuthPacket`.
 
         Its reply may overtake others, so it has an order of its own.
         """
         deferred: Deferred[None] = Deferred()
         self._auth.append(deferred)
         header = RequestHeader(Xid.AUTH, OpCode.AUTH)
-        packet = AuthPacket(0, scheme, credential)
-        self._protocol.write(frame(encode(header) + encode(packet)))
+        self._protocol.write(frame(encode(header) + packet))
         return deferred
 
     def _flush(self) -> None:
@@ -274,35 +272,47 @@ class Connection(Receiver):
 
     # -- the heart beat -------------------------------------------------------------
 
-    def _schedule_beat(self, at_least: float) -> None:
+    def _schedule_beat(self) -> None:
+        """Look again when the next ping is due, or the answer to the last one."""
         now = self._reactor.seconds()
-        ping_at = self._spoke + self._timeout * _PING_AFTER
-        dead_at = self.heard + self._timeout * _DEAD_AFTER
-        delay = max(at_least, min(ping_at, dead_at) - now)
+        since = self._pinged if self._unanswered else min(self._spoke, self.heard)
+        delay = max(0.0, since + self._timeout * _THIRD - now)
         self._beat_due = now + delay
         self._beat = self._reactor.callLater(delay, self._check)
 
+    @property
+    def _unanswered(self) -> bool:
+        """Whether nothing has come since the last ping."""
+        return self._pinged > self.heard
+
     def _check(self) -> None:
-        """Ping if we have been silent for a third, hang up if the server has for two."""
-        third = self._timeout * _PING_AFTER
+        """Ping if either side was silent for a third; hang up if that is not answered."""
+        third = self._timeout * _THIRD
         now = self._reactor.seconds()
-        # Were we stopped or blocked ourselves?  Then nothing was read in the meantime, so
-        # see first whether something is there.
-        late = now - self._beat_due > third
-        if now >= self.heard + self._timeout * _DEAD_AFTER and not late:
-            self._log.warn(
-                "{server} was silent for {silence:.1f} s: leaving it",
-                server=self._protocol.transport_peer,
-                silence=now - self.heard,
-            )
-            self._beat = None
-            self._protocol.abort()
+        # So late were we stopped ourselves, perhaps with the whole machine: ask anew.
+        stopped = now - self._beat_due > third
+        if self._unanswered and not stopped and now >= self._pinged + third:
+            # What came while we were busy is read before the next call.
+            self._beat = self._reactor.callLater(0, self._leave)
             return
-        if now >= self._spoke + third:
-            self._spoke = now
+        if stopped or now >= min(self._spoke, self.heard) + third:
+            self._spoke = self._pinged = now
             self._counters.pings += 1
             self._protocol.write(_PING)
-        self._schedule_beat(third if late else 0.0)
+        self._schedule_beat()
+
+    def _leave(self) -> None:
+        """Hang up, unless there was an answer at the last moment."""
+        if not self._unanswered:
+            self._schedule_beat()
+            return
+        self._log.warn(
+            "{server} was silent for {silence:.1f} s: leaving it",
+            server=self._protocol.transport_peer,
+            silence=self._reactor.seconds() - self.heard,
+        )
+        self._beat = None
+        self._protocol.abort()
 
     def _stop_beat(self) -> None:
         if self._beat is not None and self._beat.active():

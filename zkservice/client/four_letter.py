@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -13,7 +14,7 @@ from typing_extensions import override
 from zkservice.client.handshake import TLSCreator, endpoint
 from zkservice.client.hosts import resolve
 from zkservice.errors import ConnectTimeoutError, ProtocolError
-from zkservice.wire.hosts import parse_hosts
+from zkservice.wire.hosts import Address, parse_hosts
 
 #: Bytes of an answer that are kept; the longest, of a server with many watches, is less.
 MAX_ANSWER: Final = 16 * 1024 * 1024
@@ -62,16 +63,34 @@ async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreat
     addresses, _ = parse_hosts(host)
     if len(addresses) != 1:
         raise ValueError(f"{host!r} is not one server")
-    ip = (await resolve(reactor, addresses[0].host))[0]
-    where = endpoint(reactor, addresses[0], ip, timeout, tls)
-    answer = await ask(where, word)
+    answer = await ask(reactor, addresses[0], word, timeout, tls)
     if not answer:
         raise ProtocolError(None, f"{host} hung up instead of an answer to {word!r}")
     return answer
 
 
-async def ask(where: IStreamClientEndpoint, word: str) -> str:
-    """Say a word and listen until the server hangs up; nothing if it says nothing."""
+async def ask(
+    reactor: Any, address: Address, word: str, timeout: float, tls: TLSCreator | None
+) -> str:
+    """Say a word and listen until the server hangs up; nothing if it says nothing.
+
+    All addresses behind a name are tried, each for its share of the time-out.
+
+    Raises:
+        Exception: none lets us in; it is the failure of the last one.
+    """
+    hosts = await resolve(reactor, address.host)
+    for ip in hosts[:-1]:
+        try:
+            return await _ask_at(endpoint(reactor, address, ip, timeout / len(hosts), tls), word)
+        except (CancelledError, ConnectingCancelledError):
+            raise
+        except Exception:  # noqa: BLE001, an endpoint may fail with anything
+            continue
+    return await _ask_at(endpoint(reactor, address, hosts[-1], timeout / len(hosts), tls), word)
+
+
+async def _ask_at(where: IStreamClientEndpoint, word: str) -> str:
     protocol: Any = await where.connect(_AskingFactory())
     try:
         protocol.transport.write(word.encode("ascii"))

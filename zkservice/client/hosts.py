@@ -39,6 +39,16 @@ class ServerOrder:
         self._next = self._addresses.index(address)
 
 
+def mixed(hosts: list[str], random: Random) -> list[str]:
+    """The addresses behind one name in an order of our own, likewise.
+
+    The family that the resolver put first stays first: it knows what this machine can reach.
+    """
+    first = isIPv6Address(hosts[0])
+    shuffled = random.sample(hosts, len(hosts))
+    return sorted(shuffled, key=lambda host: isIPv6Address(host) is not first)
+
+
 #: Seconds; what a first wait is about.
 _FIRST_DELAY: Final = 0.05
 

@@ -66,7 +66,7 @@ class Link:
         self._waiting = Waiting()
         self.watches = Watches(Chroot(settings.ensemble.chroot), self._send_now)
         self._connector = Connector(
-            reactor, settings, self._identities, self.watches, self._counters
+            reactor, settings, self._identities, self.watches, self._counters, random
         )
         self.session = Session(settings.session_timeout, state=State.CLOSED)
         self.server: Address | None = None
@@ -191,7 +191,10 @@ class Link:
         attempt = Deferred.fromCoroutine(self._connector.connect(session, address))
         self._awaited = attempt
         try:
-            return await attempt
+            connection = await attempt
+            if not session.over:
+                return connection
+            connection.abort()  # closed in its very last step, by who waited for an identity
         except CancelledError:
             pass
         except SessionExpiredError:
@@ -262,6 +265,7 @@ class Link:
                     waiter.callback(None)
         if not session.over:
             connection.serve(self._waiting, self.watches.received)
+            self.watches.repeat_behind()
             if connection.read_only and len(self._order) > 1:
                 self._search = Deferred.fromCoroutine(self._find_better(address, connection))
         await connection.ended

@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from zkservice.client.asking import Asking
-from zkservice.client.calls import call_for
 from zkservice.client.operations import read_children, read_data, read_stat
 from zkservice.client.watching import PersistentWatch, WatchCallback, Watches, WatchingCall
 from zkservice.errors import NoWatcherError, ZooKeeperError
@@ -33,8 +32,9 @@ class Observing(Asking):
     The methods with ``_and_watch`` answer two Deferreds: one for the value, one that fires
     once, with the next event.  After a reconnect the watch is set again, and fires if the
     change happened meanwhile.  It fails with `SessionExpiredError` or `ClientClosedError`
-    when there will be no event any more.  If the value's Deferred fails there is no watch,
-    and its Deferred never fires.  Cancelling it takes the watch away.
+    when there will be no event any more.  If the value's Deferred fails, is cancelled or
+    times out there is no watch, and its Deferred never fires.  Cancelling the watch's takes
+    the watch away.
     """
 
     _watches: Watches
@@ -142,7 +142,7 @@ class Observing(Asking):
         def read(_: bytes) -> None:
             self._watches.removed(record.path, type)
 
-        return self._submit(call_for(record, path, read), timeout)
+        return self._send(record, path, read, timeout)
 
     def _watch(
         self,

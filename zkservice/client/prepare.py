@@ -14,16 +14,20 @@ from zkservice.client.calls import call_for, nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
 from zkservice.client.watching import Watcher
-from zkservice.wire.records import SetWatches, SetWatches2
+from zkservice.wire.jute import encode
+from zkservice.wire.records import AuthPacket, SetWatches, SetWatches2
 from zkservice.wire.watches import WatchKind, WatchTable
 
 
 class Identity:
-    """Credentials for one scheme, and those who wait until a server has taken them."""
+    """Credentials for one scheme, and those who wait until a server has taken them.
+
+    Raises:
+        UnwritableError: they are no text and bytes.
+    """
 
     def __init__(self, scheme: str, credential: bytes) -> None:
-        self.scheme = scheme
-        self.credential = credential
+        self._packet = encode(AuthPacket(0, scheme, credential))
         self._waiters: list[Deferred[None]] = []
 
     def wait(self) -> Deferred[None]:
@@ -53,9 +57,7 @@ class Identity:
 
     def present(self, connection: Connection) -> Deferred[None]:
         """Send it."""
-        return connection.authenticate(self.scheme, self.credential).addCallback(
-            lambda _: self.accepted()
-        )
+        return connection.authenticate(self._packet).addCallback(lambda _: self.accepted())
 
 
 class Identities:

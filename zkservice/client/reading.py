@@ -8,7 +8,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred, fail
 
 from zkservice.client.asking import Asking
-from zkservice.client.calls import BODY, Call, OptionalCall, call_for
+from zkservice.client.calls import BODY, Call, OptionalCall
 from zkservice.client.operations import (
     read_acl,
     read_children,
@@ -164,7 +164,7 @@ class Reading(Asking):
 
     def who_am_i(self, *, timeout: float | None = None) -> Deferred[list[Id]]:
         """Whom the server takes us for: scheme and user (servers from 3.7 on)."""
-        return self._submit(call_for(WhoAmIRequest(), None, read_identities), timeout)
+        return self._send(WhoAmIRequest(), None, read_identities, timeout)
 
     def get_config(self, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
         """The members of the ensemble, as text, and the Stat of the node they are kept in.
@@ -173,7 +173,7 @@ class Reading(Asking):
         nothing if the server stands alone.
         """
         record = GetDataRequest(CONFIG_PATH, False)
-        return self._submit(call_for(record, CONFIG_PATH, read_data), timeout)
+        return self._send(record, CONFIG_PATH, read_data, timeout)
 
 
 def _read_result(path: str, answer: object) -> ReadResult:

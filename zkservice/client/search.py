@@ -10,8 +10,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from zkservice.client.four_letter import ask
-from zkservice.client.handshake import endpoint
-from zkservice.client.hosts import resolve
 from zkservice.client.settings import Settings
 from zkservice.errors import ConnectTimeoutError
 from zkservice.wire.hosts import Address
@@ -57,17 +55,13 @@ async def find_writable(
 
 
 async def _is_writable(reactor: Any, settings: Settings, address: Address) -> bool:
-    def too_late(_: object, __: float) -> bool:
+    def too_late(_: object, __: float) -> str:
         raise ConnectTimeoutError
 
-    async def question() -> bool:
-        ip = (await resolve(reactor, address.host))[0]
-        where = endpoint(reactor, address, ip, _PATIENCE, settings.tls)
-        return (await ask(where, "isro")).strip() == "rw"
-
-    asking = Deferred.fromCoroutine(question())
+    asking = Deferred.fromCoroutine(ask(reactor, address, "isro", _PATIENCE, settings.tls))
     try:
-        return await asking.addTimeout(_PATIENCE, reactor, onTimeoutCancel=too_late)
+        answer = await asking.addTimeout(_PATIENCE, reactor, onTimeoutCancel=too_late)
+        return answer.strip() == "rw"
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001, whatever it is, this one is of no use now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from zkservice.errors import ProtocolError, SessionExpiredError
 from zkservice.wire.records import ConnectRequest, ConnectResponse
 from zkservice.wire.session import Event, State, after
 
@@ -55,17 +56,20 @@ class Session:
         """Be a session that somebody has begun before."""
         self.id, self.password, self.writable_seen = id, password, True
 
-    def accepts(self, response: ConnectResponse) -> bool:
-        """Whether a server's answer means that the session lives.
-
-        A server that answers with the id of another session has lost ours.
-        """
-        if response.timeout <= 0:
-            return False
-        return not self.writable_seen or response.session_id == self.id
-
     def accepted(self, response: ConnectResponse, now: float) -> None:
-        """Remember what a server has granted, and when."""
+        """Remember what a server has granted, and when.
+
+        Raises:
+            SessionExpiredError: the session that we had is over.  A server that answers
+                with the id of another one has lost ours.
+            ProtocolError: the server does not begin a new one.  That is a fault of this
+                server; nothing of ours has expired.
+        """
+        if self.writable_seen:
+            if response.timeout <= 0 or response.session_id != self.id:
+                raise SessionExpiredError
+        elif response.timeout <= 0 or response.session_id == 0:
+            raise ProtocolError(None, "the server does not begin a session")
         self.heard = now
         self.id = response.session_id
         self.password = response.password or NO_PASSWORD

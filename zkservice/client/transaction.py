@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from zkservice.client.calls import BODY, Call
 from zkservice.client.creation import Data, as_bytes, create_request
-from zkservice.errors import ProtocolError, ServerError, TransactionFailedError
+from zkservice.errors import (
+    ProtocolError,
+    ServerError,
+    TransactionFailedError,
+    UnwritableError,
+)
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.multi import decode_results, encode_requests
 from zkservice.wire.paths import Chroot, validate
@@ -124,8 +129,11 @@ class Transaction:
         """
         self._check_open()
         self._committed = True
-        call = Call(OpCode.MULTI, None, encode_requests(self._requests), self._read)
-        return self._send(call, timeout)
+        try:
+            payload = encode_requests(self._requests)
+        except UnwritableError:
+            return fail()
+        return self._send(Call(OpCode.MULTI, None, payload, self._read), timeout)
 
     def _at(self, path: str) -> str:
         return self._chroot.add(validate(path))
@@ -145,6 +153,11 @@ class Transaction:
             raise ProtocolError(
                 None, f"{len(answers)} results for {len(self._requests)} operations"
             )
+        for request, answer in zip(self._requests, answers, strict=True):
+            if not isinstance(answer, _possible_results(request)):
+                raise ProtocolError(
+                    None, f"a {type(answer).__name__} for a {type(request).__name__}"
+                )
         codes = [answer.err if isinstance(answer, ErrorResponse) else 0 for answer in answers]
         if any(codes):
             raise self._failure(codes)
@@ -171,3 +184,9 @@ class Transaction:
         if isinstance(answer, StatResponse):
             return answer.stat
         return None
+
+
+def _possible_results(request: Any) -> tuple[type[Any], ...]:
+    """What a server may answer to an operation; it creates with and without a Stat."""
+    created = (PathResponse, Create2Response)
+    return (ErrorResponse, *(created if request.reply in created else (request.reply,)))

@@ -61,6 +61,15 @@ WatchCallback = Callable[[WatchEvent], object]
 class Watcher:
     """Somebody whom events are for."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for events."""
+        raise NotImplementedError
+
+    def drop(self) -> object:
+        """Nobody waits any more: tell the server, and say nothing."""
+        raise NotImplementedError
+
     def notify(self, event: WatchEvent) -> None:
         """An event came."""
         raise NotImplementedError
@@ -75,24 +84,30 @@ class OneShot(Watcher):
 
     def __init__(self, forget: Callable[[OneShot], None]) -> None:
         self._forget = forget
-        self.deferred: Deferred[WatchEvent] = Deferred(self._cancelled)
+        self.deferred: Deferred[WatchEvent] = Deferred(lambda _: self.drop())
         self.place: tuple[WatchKind, str] | None = None  # where it is in the table
-        self.wanted = True
+        self._wanted = True
 
-    def _cancelled(self, _: Deferred[WatchEvent]) -> None:
-        self.wanted = False
+    @property
+    @override
+    def wanted(self) -> bool:
+        return self._wanted
+
+    @override
+    def drop(self) -> None:
+        self._wanted = False
         self._forget(self)
 
     @override
     def notify(self, event: WatchEvent) -> None:
-        if self.wanted:
-            self.wanted = False
+        if self._wanted:
+            self._wanted = False
             self.deferred.callback(event)
 
     @override
     def fail(self, error: Exception, path: str) -> None:
-        if self.wanted:
-            self.wanted = False
+        if self._wanted:
+            self._wanted = False
             self.deferred.errback(error)
 
 
@@ -104,6 +119,15 @@ class PersistentWatch(Watcher):
     def __init__(self, callback: WatchCallback, give_up: Callable[[], Deferred[None]]) -> None:
         self._callback = callback
         self._give_up: Callable[[], Deferred[None]] | None = give_up
+
+    @property
+    @override
+    def wanted(self) -> bool:
+        return self._give_up is not None
+
+    @override
+    def drop(self) -> object:
+        return self.cancel()
 
     def cancel(self) -> Deferred[None]:
         """Hear nothing more; twice is fine.
@@ -163,10 +187,7 @@ class WatchingCall(Call):
 
     @override
     def succeed(self, reply: bytes) -> None:
-        self._watches.register(self._kind, self._place, self.watcher)
-        self._settled()
-        if self.deferred is None and isinstance(self.watcher, PersistentWatch):
-            self.watcher.cancel()  # nobody has the handle
+        self._is_set(self._kind)
         super().succeed(reply)
 
     @override
@@ -174,8 +195,7 @@ class WatchingCall(Call):
         if not self._if_missing or code != _NO_NODE:
             super().refuse(code)
             return
-        self._watches.register(WatchKind.EXIST, self._place, self.watcher)
-        self._settled()
+        self._is_set(WatchKind.EXIST)
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             deferred.callback(None)
@@ -190,6 +210,14 @@ class WatchingCall(Call):
         if not self.xid:
             self._settled()
         super().cancelled(deferred)
+
+    def _is_set(self, kind: WatchKind) -> None:
+        """The server has the watch."""
+        self._watches.register(kind, self._place, self.watcher)
+        self._settled()
+        # Who does not wait for the answer has no watch either: see `Observing`.
+        if self.deferred is None or not self.watcher.wanted:
+            self.watcher.drop()
 
     def _settled(self) -> None:
         coming = self._watches.coming
@@ -233,8 +261,6 @@ class Watches:
     def register(self, kind: WatchKind, path: str, watcher: Watcher) -> None:
         """The server has set a watch."""
         if isinstance(watcher, OneShot):
-            if not watcher.wanted:
-                return
             watcher.place = kind, path
         self.table.add(kind, path, watcher)
 
@@ -288,6 +314,11 @@ class Watches:
                 assert call.deferred is not None
                 call.deferred.addErrback(lambda failure: None)
                 self._send(call)
+
+    def repeat_behind(self) -> None:
+        """The same where requests have waited for a connection that replace such watches."""
+        for path in list(self.coming):
+            self.repeat(path)
 
     def received(self, event: WatcherEvent) -> None:
         """Hand an event on; one that nobody waits for any more is nobody's business."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, fail
 
 from zkservice.client.asking import Asking
-from zkservice.client.calls import BODY, Call, OptionalCall, call_for, nothing
+from zkservice.client.calls import BODY, Call, OptionalCall, nothing
 from zkservice.client.creation import Data, as_bytes, create_request
 from zkservice.client.operations import read_data, read_stat
 from zkservice.client.reading import CONFIG_PATH
@@ -82,10 +82,8 @@ class Writing(Asking):
         except ZooKeeperError:
             return fail()
         plain = type(record) is CreateRequest
-        return self._submit(
-            call_for(record, path, self._read_path if plain else self._read_path_before_stat),
-            timeout,
-        )
+        read = self._read_path if plain else self._read_path_before_stat
+        return self._send(record, path, read, timeout)
 
     def create_and_stat(
         self,
@@ -114,7 +112,7 @@ class Writing(Asking):
             )
         except ZooKeeperError:
             return fail()
-        return self._submit(call_for(record, path, self._read_path_and_stat), timeout)
+        return self._send(record, path, self._read_path_and_stat, timeout)
 
     def ensure_path(
         self,
@@ -230,7 +228,7 @@ class Writing(Asking):
             NoAuthError: only an administrator may do it.
         """
         record = ReconfigRequest(joining, leaving, new_members, version)
-        return self._submit(call_for(record, CONFIG_PATH, read_data), timeout)
+        return self._send(record, CONFIG_PATH, read_data, timeout)
 
     # -- how --------------------------------------------------------------------------
 

@@ -1,0 +1,94 @@
+"""Tests of what the client makes of servers that do what no server should."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from twisted.internet.protocol import Factory, Protocol
+from typing_extensions import override
+
+from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
+from zkservice.client import State
+from zkservice.errors import ProtocolError
+from zkservice.wire.frames import frame
+from zkservice.wire.jute import encode
+from zkservice.wire.multi import encode_results
+from zkservice.wire.records import ConnectResponse, EmptyResponse, OpCode
+
+_REPLY: Final = Struct(">iqi")
+
+
+class Answering(Protocol):
+    """Answers the handshake, and nothing else."""
+
+    def __init__(self, response: ConnectResponse) -> None:
+        self._response = response
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(frame(encode(self._response)))
+
+
+class HandshakeTests(ClientTestCase):
+    """Answers to a handshake that are none."""
+
+    def answer(self, response: ConnectResponse) -> None:
+        """What the only server says to everybody from now on."""
+        factory = Factory()
+        factory.buildProtocol = lambda addr: Answering(response)  # type: ignore[method-assign]
+        self.network.listen(HOST, PORT, factory)
+
+    def check_that_it_is_a_failure(self, response: ConnectResponse) -> None:
+        """It is tried again now and then; nothing has expired, and calls wait."""
+        self.answer(response)
+        client = self.client()
+        states: list[State] = []
+        client.subscribe(states.append)
+        quietly(client.connect())
+        call = client.exists("/a")
+        self.network.advance(10)
+        self.assertTrue(15 < len(self.network.attempts) < 40, len(self.network.attempts))
+        self.assertEqual(states, [State.CONNECTING])
+        self.assertEqual(client.statistics().expiries, 0)
+        self.network.listen(HOST, PORT, self.server.factory)
+        self.network.advance(1)
+        self.assertIsNone(self.result(call))
+
+    def test_no_session_for_a_new_client(self) -> None:
+        """A server that says "expired" to who had no session is not asked again and again."""
+        self.check_that_it_is_a_failure(ConnectResponse(0, 0, 0, bytes(16), False))
+
+    def test_session_without_an_id(self) -> None:
+        """Session 0 is none."""
+        self.check_that_it_is_a_failure(ConnectResponse(0, 6000, 0, bytes(16), False))
+
+    def test_after_an_expiry(self) -> None:
+        """The same where the old session is over first: one expiry, then patience."""
+        client = self.connected()
+        self.answer(ConnectResponse(0, 0, 0, bytes(16), False))
+        self.cable.cut()
+        self.network.advance(TIMEOUT)
+        self.assertEqual(client.statistics().expiries, 1)
+        self.assertIs(client.state, State.CONNECTING)
+        self.assertLess(len(self.network.attempts), 40)
+
+
+class ReplyTests(ClientTestCase):
+    """Replies that have nothing to do with their requests."""
+
+    def test_result_of_another_operation(self) -> None:
+        """A transaction whose results do not fit fails, and is not left without an end."""
+        client = self.connected()
+        for with_stat in (True, False):
+            transaction = client.transaction()
+            (transaction.create_and_stat if with_stat else transaction.create)("/a")
+            done = transaction.commit()
+            self.network.run_due()
+            self.cable.client.outgoing.clear()  # the server never sees it
+            body = encode_results([(OpCode.DELETE, EmptyResponse())])
+            reply = _REPLY.pack(client.statistics().requests, 1, 0) + body
+            self.cable.client.protocol.dataReceived(frame(reply))
+            self.failure(done, ProtocolError)
+        self.assertIsNone(self.result(client.exists("/a")))
