@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tempfile import TemporaryFile
+from time import process_time
 from typing import IO
 
 from hypothesis import given
@@ -47,9 +48,50 @@ class ChunkedTests(SynchronousTestCase):
             b"3\r\nabc\r\n0\r\nno colon\r\n\r\n",
             b"3\r\nabc\r\n0\r\nX: 1\n\r\n",
             b"3\r\nabc\r\n0\r\n" + GET,
+            b"3\r\nabc\r\n0\r\nX: y\r\n z\r\n\r\n",
+            b"3\r\nabc\r\n0\r\nContent-Length : 3\r\n\r\n",
+            b"3\r\nabc\r\n\r\n0\r\n\r\n",
+            b"2\r\r;a\r\n02\r\n41\r\n0\r\n\r\n",
+            b"3;\nabc\r\n0\r\n\r\n",
+            b"3;\rX\r\nabc\r\n0\r\n\r\n",
+            b'3;a="\nb"\r\nabc\r\n0\r\n\r\n',
+            b"00000000000000003\r\nabc\r\n0\r\n\r\n",
         ):
             with self.subTest(body):
                 self.assertEqual(both_ways(HEAD + body + GET), [400])
+
+    def test_extensions(self) -> None:
+        """By the grammar they are read over."""
+        for extension in (
+            *(b";a", b";a=b", b";a;b=c;d", b" ;a", b"\t;\ta", b";a = b", b";chunk-signature=0f"),
+            *(b';a=""', b';a="b;c"', b';a="\\"\\\\"', b';a="\t\xe9";b', b';a="x" ; b'),
+        ):
+            with self.subTest(extension):
+                body = b"3%b\r\nabc\r\n0%b\r\n\r\n" % (extension, extension)
+                seen = both_ways(HEAD + body + GET)
+                self.assertEqual(seen, [("POST", b"/", b"abc"), ("GET", b"/", b"")])
+
+    def test_malformed_extensions(self) -> None:
+        """Without a name, a value or the closing quote they are refused, and said to be."""
+        for extension in (
+            *(b";", b";;a", b";=b", b";a=", b";a;", b";a b", b";a=b c", b";a@b", b";a,b", b";a "),
+            *(b';a="b', b';a="b\\"', b';a="b"c', b';a="b""c"', b';a=b"c"', b';"a"', b';a="\x01"'),
+            b';a="\r\nX\r\n0\r\n\r\n' + GET + b'"',  # others read on to the closing quote
+        ):
+            with self.subTest(extension):
+                self.assertEqual(both_ways(HEAD + b"1%b\r\nX\r\n0\r\n\r\n" % extension), [400])
+                body = ChunkedBody(1 << 20, BodyStore(1 << 20))
+                error = self.assertRaises(RequestRefusedError, body.feed, b"1%b\r\n" % extension, 0)
+                self.assertIn("extensions", error.rule)
+
+    def test_long_extensions_cost_no_more(self) -> None:
+        """However they are made, a line of them is looked at once."""
+        for flood in (b";a" * 2000, b";a=" + b'"' * 4000, b";a" + b" " * 4000, b";a \t= \t" * 600):
+            began = process_time()
+            for _ in range(20):
+                body = ChunkedBody(1 << 20, BodyStore(1 << 20))
+                self.assertRaises(RequestRefusedError, body.feed, b"1" + flood[:4000] + b"@\r\n", 0)
+            self.assertLess(process_time() - began, 2)
 
     def test_too_large_for_any_limit(self) -> None:
         """Sixteen digits are a number, and too large a body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import Any
 
 from hypothesis import given
@@ -83,6 +84,7 @@ class HeadWriterTests(SynchronousTestCase):
             ({"protocol": "HTTP/1.0", "body_length": 5}, Framing.LENGTH, 5, True),
             ({"method": "HEAD", "headers": declared}, Framing.NO_BODY, None, True),
             ({"status": "204 No Content"}, Framing.NO_BODY, None, True),
+            ({"status": "205 Reset Content"}, Framing.NO_BODY, None, True),
             ({"status": "304 Not Modified", "headers": declared}, Framing.NO_BODY, None, True),
             ({"keep_alive": False}, Framing.CHUNKED, None, False),
         ):
@@ -105,17 +107,25 @@ class HeadWriterTests(SynchronousTestCase):
         self.assertNotIn(b"Connection", self.head().data)
 
     def test_length_of_what_is_not_sent(self) -> None:
-        """HEAD and 304 tell the length of what GET would send; 204 must not (RFC 9110 8.6)."""
+        """HEAD and 304 tell the length of what GET would send, 205 that it is 0, 204 nothing."""
         declared = [("content-length", "7")]
         self.assertIn(b"content-length: 7", self.head(headers=declared, method="HEAD").data)
         self.assertIn(b"Content-Length: 5", self.head(method="HEAD", body_length=5).data)
         self.assertNotIn(b"Content-Length", self.head(method="HEAD", body_length=0).data)
         self.assertIn(b"content-length: 7", self.head("304 Not Modified", declared).data)
         self.assertNotIn(b"ength", self.head("204 No Content", declared).data)
+        for method in ("GET", "HEAD"):
+            reset = self.head("205 Reset Content", declared, method).data
+            self.assertEqual(reset.lower().count(b"content-length"), 1)
+            self.assertIn(b"\r\nContent-Length: 0\r\n", reset)
 
     def test_refused_statuses(self) -> None:
         """A status is three digits and a reason, on one line, and final."""
-        for status in ("200", "OK", "2000 OK", "99 Low", "100 Continue", "200 O\r\nX: y", "200 €"):
+        for status in (
+            *("200", "OK", "2000 OK", "99 Low", "100 Continue", "101 Switching Protocols"),
+            *("200 O\r\nX: y", "200 O\nK", "200 O\rK", "200 O\0K", "200 O\x7fK", "200 €"),
+            *(" 200 OK", "+20 OK", "\u0662\u0660\u0660 OK", "200\tOK", "HTTP/1.1 200 OK"),
+        ):
             with self.subTest(status):
                 self.assertRaises(BadResponseError, self.writer.draft, status, [])
 
@@ -139,6 +149,16 @@ class HeadWriterTests(SynchronousTestCase):
             ("Content-Length", "-1"),
             ("Content-Length", "1, 1"),
             ("Content-Length", "²"),
+            ("Content-Length", "\u0665"),
+            ("Content-Length", "+5"),
+            ("Content-Length", ""),
+            ("X", "a\x7f"),
+            ("X", "a\r\n b"),
+            ("X ", "a"),
+            ("Trailer", "X"),
+            ("TE", "trailers"),
+            ("Proxy-Connection", "close"),
+            ("Connection", "close, X-Secret"),
         ):
             with self.subTest(header):
                 self.assertRaises(BadResponseError, self.writer.draft, "200 OK", [header])
@@ -156,6 +176,27 @@ class HeadWriterTests(SynchronousTestCase):
         """Even the same length twice is one too many."""
         headers = [("Content-Length", "1"), ("content-length", "1")]
         self.assertRaises(BadResponseError, self.writer.draft, "200 OK", headers)
+
+    def test_text_that_formats_itself(self) -> None:
+        """What is sent is what was checked, whatever a kind of string says of itself."""
+
+        class Type(str, Enum):
+            PLAIN = "text/plain"
+
+        class Sly(str):
+            def __format__(self, specification: str) -> str:
+                return "a\r\nSet-Cookie: b"
+
+            __str__ = __repr__ = lambda self: "a\r\nSet-Cookie: b"
+
+        head = self.head(Sly("200 OK"), [("Content-Type", Type.PLAIN), (Sly("X"), Sly("y"))])
+        self.assertEqual(lines(head)[0], b"HTTP/1.1 200 OK")
+        self.assertEqual(lines(head)[3:5], [b"Content-Type: text/plain", b"X: y"])
+
+    def test_length_in_another_spelling(self) -> None:
+        """Blanks and zeros around a length do not reach the client."""
+        head = self.head(headers=[("content-length", " 007\t")])
+        self.assertIn(b"content-length: 7", lines(head))
 
     def test_remembering_is_bounded(self) -> None:
         """An application with ever new values does not grow the memory; all are right."""

@@ -206,10 +206,11 @@ class ResponseTests(SynchronousTestCase):
         self.assertTrue(FrontEnd(application).get().endswith(b"3\r\nabc\r\n0\r\n\r\n"))
 
     def test_no_body_where_none_belongs(self) -> None:
-        """HEAD, 204 and 304 are heads, whatever the application returns, and stay open."""
+        """HEAD, 204, 205 and 304 are heads, whatever the application returns, and stay open."""
         for method, status in (
             (b"HEAD", "200 OK"),
             (b"GET", "204 No Content"),
+            (b"GET", "205 Reset Content"),
             (b"GET", "304 Not Modified"),
         ):
             for body in ([b"abc"], iter([b"abc", b"d"])):

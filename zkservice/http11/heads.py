@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
+from ipaddress import IPv6Address
 from typing import IO, Final
 
 from httptools import (
@@ -24,7 +25,10 @@ from zkservice.http11.names import EnvironNames
 
 __all__ = ["HeadReader", "Request"]
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+#: RFC 9110 7.2, a name or an address and perhaps a port; empty if the target has none.
+_HOST: Final = re.compile(
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?"
+)
 
 #: Remembered hosts; an attacker's inventions must not grow the memory.
 _MOST_HOSTS: Final = 1024
@@ -163,8 +167,10 @@ class HeadReader:
         if host is None:
             if protocol == "HTTP/1.1":
                 raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
-        elif not _HOST.fullmatch(host):
-            raise RequestRefusedError(400, "the Host field is no host name or address")
+        elif host and not _is_host(host):
+            raise RequestRefusedError(
+                400, "the host must be a name or an address, and perhaps a port up to 65535"
+            )
         elif len(self._hosts) < _MOST_HOSTS:
             self._hosts.add(host)
 
@@ -188,6 +194,21 @@ class HeadReader:
                     413, f"the body is over the limit of {self._limits.body_bytes} bytes"
                 )
             request.content_length = int(digits)
+            request.fields["CONTENT_LENGTH"] = digits  # zeros before it are of no use to anyone
+
+
+def _is_host(text: str) -> bool:
+    """Whether every reader finds the same host and port in it, and finds them valid."""
+    match = _HOST.fullmatch(text)
+    if match is None:
+        return False
+    address, port = match.groups()
+    if address is not None:
+        try:
+            IPv6Address(address)
+        except ValueError:
+            return False
+    return not port or int(port) <= 65535
 
 
 def refusal(error: HttpParserError) -> RequestRefusedError:

@@ -32,6 +32,9 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+#: Statuses whose responses have no content, whatever the application returns.
+_BODILESS: Final = frozenset({204, 205, 304})
+
 #: Remembered drafts, and how many bytes of header fields are worth remembering.
 _MOST_DRAFTS: Final = 512
 _LONGEST_DRAFT: Final = 1024
@@ -42,7 +45,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 class Framing(Enum):
     """How the client learns where the body ends (RFC 9112 6.3)."""
 
-    NO_BODY = auto()  #: HEAD, 204, 304: whatever the application returns is dropped
+    NO_BODY = auto()  #: HEAD, 204, 205, 304: whatever the application returns is dropped
     LENGTH = auto()
     CHUNKED = auto()
     CLOSE = auto()
@@ -155,10 +158,12 @@ class HeadWriter:
         """
         extra = draft.length_line
         length = draft.length
-        if method == "HEAD" or draft.code == 204 or draft.code == 304:
+        if method == "HEAD" or draft.code in _BODILESS:
             framing = Framing.NO_BODY
             if draft.code == 204:
                 extra = b""  # RFC 9110 8.6: no length in a 204
+            elif draft.code == 205:
+                extra = b"Content-Length: 0\r\n"  # RFC 9110 15.3.6: nothing, and so framed
             elif method == "HEAD" and length is None and body_length:
                 extra = b"Content-Length: %d\r\n" % body_length
             length = None
@@ -200,7 +205,8 @@ def _check(status: str, headers: list[tuple[str, str]]) -> Draft:
     match = _STATUS.fullmatch(status)
     if match is None:
         raise BadResponseError(f"a status must be like '200 OK', not {status!r}")
-    draft = Draft(int(match[1]), f"HTTP/1.1 {status}\r\n".encode("latin-1"))
+    # joined, not formatted: a subclass of str may format itself as something unchecked
+    draft = Draft(int(match[1]), "".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1"))
     lines: list[str] = []
     for item in headers:
         if type(item) is not tuple or len(item) != 2:
@@ -211,7 +217,7 @@ def _check(status: str, headers: list[tuple[str, str]]) -> Draft:
         if kind is not None:
             _note(draft, kind, name, value)
         if kind is not _Kind.CONNECTION and kind is not _Kind.LENGTH:
-            lines.append(f"{name}: {value}\r\n")
+            lines += (name, ": ", value, "\r\n")
     draft.fields = "".join(lines).encode("latin-1")
     return draft
 
@@ -236,7 +242,7 @@ def _note(draft: Draft, kind: _Kind, name: str, value: str) -> None:
         if draft.length is not None:
             raise BadResponseError("Content-Length is there twice")
         draft.length = int(length)
-        draft.length_line = f"{name}: {length}\r\n".encode("ascii")
+        draft.length_line = "".join((name, ": ", str(draft.length), "\r\n")).encode("ascii")
     elif kind is _Kind.CONNECTION:
         if value.strip(" \t").lower() != "close":
             raise BadResponseError("the only Connection an application can ask for is close")
