@@ -167,6 +167,13 @@ class RefusingTests(SynchronousTestCase):
             self.assertIsInstance(error, ValueError)
             self.assertLess(len(str(error)), 300)
 
+    def test_no_text(self) -> None:
+        """Bytes and open files are told what they should be."""
+        for nonsense in (b"/a\n", None, ["/a"]):
+            with self.assertRaises(TypeError) as caught:
+                parse_tree(nonsense)  # type: ignore[arg-type]
+            self.assertIn(f"a tree is text, not {type(nonsense).__name__}", str(caught.exception))
+
     def test_loops_where_the_tree_goes(self) -> None:
         """Absolute links are judged at the place where the tree goes."""
         text = "/a\n  l -> /x/a/l"

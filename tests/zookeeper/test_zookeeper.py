@@ -285,6 +285,12 @@ class TreeTests(ZooKeeperTestCase):
             await self.assertFailure(self.zk.import_tree(text), TreeSyntaxError)
         self.assertEqual(self.zxid, before)
 
+    async def test_no_text(self) -> None:
+        """Bytes are no tree; nor is anything else but text and nodes."""
+        with self.assertRaises(TypeError) as caught:
+            await self.zk.import_tree(b"/a\n")  # type: ignore[arg-type]
+        self.assertIn("a tree is text, not bytes", str(caught.exception))
+
     async def test_atomic(self) -> None:
         """A tree can be imported in one transaction."""
         before = self.zxid

@@ -59,6 +59,8 @@ def parse_tree(text: str, at: str = "/") -> Node:
         TreeSyntaxError: with line and column.  Also for what could be written, but is
             never meant: a node twice, links in a circle, data over ZooKeeper's limit.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a tree is text, not {type(text).__name__}; read or decode it first")
     parser = _Parser()
     for line in _lines(text):
         parser.feed(line)

@@ -73,7 +73,7 @@ def import_tree(
 
     async def do() -> Report:
         where = normalize(path)
-        tree = parse_tree(text, where) if isinstance(text, str) else text
+        tree = text if isinstance(text, Node) else parse_tree(text, where)
         plan = await make_import_plan(client, tree, where, acl=acl, trim=trim, progress=reading)
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
