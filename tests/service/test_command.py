@@ -138,6 +138,19 @@ class TreeCommandTests(CommandTestCase):
             result = await self.run_("import", *words)
             self.assertEqual((result.code, result.out), (Exit.DONE, "add /a\n"), words)
 
+    async def test_options_before_the_command(self) -> None:
+        """A command's options may even stand before its name; others are wrong there, too."""
+        for words in (
+            ("-d", "import", "HOSTS", self.file("/a\n")),
+            ("--timeout", "5", "-d", "import", "HOSTS", "-"),
+        ):
+            result = await self.run_(*words, stdin="/a\n")
+            self.assertEqual((result.code, result.out), (Exit.DONE, "add /a\n"), words)
+        screen = io.StringIO()
+        self.patch(sys, "stderr", screen)
+        self.assertRaises(SystemExit, parse_arguments, ["--trim", "walk", "h"])
+        self.assertIn("zkservice walk: error: unrecognized arguments: --trim", screen.getvalue())
+
     def test_wrong_usage(self) -> None:
         """A wrong command line is told with the exit code 2; no command is one, too."""
         for words in ([], ["nonsense"], ["export"], ["import", "h", "-t", "--no-trim"]):
@@ -287,6 +300,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("rm", "-r", "HOSTS", "/a")
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("Not deleting /a/b/e because it's ephemeral.\n", result.out)
+        self.assertTrue(result.err.startswith("kept /a: 1 deleted, 3 kept"), result.err)
         result = await self.run_("rm", "-r", "--force", "HOSTS", "/a")
         self.assertEqual(result.code, Exit.DONE)
         result = await self.run_("rm", "HOSTS", "/d")
@@ -365,6 +379,9 @@ class GraphTests(CommandTestCase):
         dot = 'digraph g {\n  "/b" -> "/a";\n}\n'
         self.assertEqual((await self.run_("graph", stdin=self.TREE)).out, dot)
         self.assertEqual((await self.run_("graph", self.file(self.TREE))).out, dot)
+        result = await self.run_("graph", "HOSTS")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("there is no such file; for a server add a path", result.err)
         await self.put(self.TREE)
         self.assertEqual((await self.run_("graph", "HOSTS", "/")).out, dot)
         name = self.mktemp() + ".dot"

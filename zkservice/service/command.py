@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from typing import Any
@@ -68,10 +68,21 @@ def parse_arguments(words: Sequence[str]) -> Namespace:
         SystemExit: it is wrong, or help was asked for.
     """
     parser = make_parser()
-    command = commands_of(parser).get(words[0]) if words else None
-    if command is None:
+    commands = commands_of(parser)
+    at = next((index for index, word in enumerate(words) if word in commands), None)
+    if at is None or not all(_may_be_options(words[:at])):
         return parser.parse_args(words)
-    return command.parse_intermixed_args(words[1:])
+    return commands[words[at]].parse_intermixed_args([*words[:at], *words[at + 1 :]])
+
+
+def _may_be_options(words: Sequence[str]) -> Iterator[bool]:
+    """Whether each of the words before a command can be an option of it, or an option's value.
+
+    Those of the program itself end it: they are no options of a command.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        own = word in ("-h", "--help", "--version")
+        yield not own and (word.startswith("-") or before.startswith("-"))
 
 
 def _version() -> str:

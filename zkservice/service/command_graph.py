@@ -43,6 +43,10 @@ async def _tree(context: Context) -> Node:
     """The tree of a file, or, with two words, of a server."""
     first, second = context.options.source, context.options.path
     if second is None:
+        if first not in (None, "-") and not os.path.exists(first):
+            raise ConfigurationError(
+                f"{first}: there is no such file; for a server add a path, such as /"
+            )
         return parse_text(*context.read_text(first), "/")
     environ = context.terminal.environ
     context.options.hosts = default_connection_string(environ) if first == "-" else first

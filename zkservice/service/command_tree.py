@@ -99,8 +99,8 @@ async def rm(context: Context) -> Exit:
                 should_stop=context.should_stop,
                 before=note_writing,
             )
-    code = _finish(context, report, f"deleted {path}", began)
     kept = any(isinstance(change, Keep) for change in report.plan.changes)
+    code = _finish(context, report, f"{'kept' if kept else 'deleted'} {path}", began)
     return Exit.FAILED if kept and code is Exit.DONE and not options.dry_run else code
 
 
