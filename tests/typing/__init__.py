@@ -1,0 +1,1 @@
+"""Types are API: mypy reads what is here."""

@@ -1,0 +1,148 @@
+"""The types that programs see; mypy reads this, nobody runs it.
+
+An ignored error is part of it: mypy complains if it is none any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from typing_extensions import assert_type
+
+from zkservice.client import (
+    PersistentWatch,
+    Stat,
+    State,
+    Statistics,
+    Transaction,
+    WatchEvent,
+    ZooKeeperClient,
+)
+from zkservice.recipes import Election, Lease, Lock, Node, Queue, ReliableQueue
+from zkservice.registry import Children, Properties, Registration, register
+from zkservice.testing import EmbeddedZooKeeper
+from zkservice.tree import Node as TreeNode
+from zkservice.tree import parse_tree
+from zkservice.treesync import Report
+from zkservice.web import HTTPFactory, TextView, Workers
+from zkservice.wire.acl import ACL
+from zkservice.wire.hosts import Address
+from zkservice.zookeeper import ZooKeeper
+
+
+async def client_operations(reactor: Any) -> None:
+    """What each operation answers."""
+    client = await ZooKeeperClient("h1:2181,h2:2181/chroot", 10.0, reactor=reactor).connect()
+    assert_type(client, ZooKeeperClient)
+    assert_type(client.create("/a", b"data", ephemeral=True), Deferred[str])
+    assert_type(client.create_and_stat("/a"), Deferred[tuple[str, Stat]])
+    assert_type(client.ensure_path("/a/b"), Deferred[None])
+    assert_type(await client.exists("/a"), Stat | None)
+    assert_type(await client.get("/a"), tuple[bytes, Stat])
+    assert_type(await client.set("/a", b"x", version=3), Stat)
+    assert_type(await client.get_children("/a"), list[str])
+    assert_type(await client.get_acl("/a"), tuple[list[ACL], Stat])
+    assert_type(await client.count_descendants("/a"), int)
+    assert_type(await client.get_ephemerals(), list[str])
+    assert_type(await client.delete("/a"), None)
+    assert_type(client.close(), Deferred[None])
+    assert_type(client.state, State)
+    assert_type(client.client_id, tuple[int, bytes] | None)
+    assert_type(client.server, Address | None)
+    assert_type(client.session_timeout, float)
+    assert_type(client.statistics(), Statistics)
+
+
+async def client_watches(client: ZooKeeperClient) -> None:
+    """A watch is a pair of Deferreds, or a handle."""
+    value, watch = client.get_and_watch("/a")
+    assert_type(value, Deferred[tuple[bytes, Stat]])
+    assert_type(watch, Deferred[WatchEvent])
+    stat, _ = client.exists_and_watch("/a")
+    assert_type(stat, Deferred[Stat | None])
+    children, _ = client.get_children_and_watch("/a")
+    assert_type(children, Deferred[list[str]])
+
+    def heard(event: WatchEvent) -> None:
+        assert_type(event.path, str)
+
+    handle = await client.add_watch("/a", heard, recursive=True)
+    assert_type(handle, PersistentWatch)
+    assert_type(handle.cancel(), Deferred[None])
+
+
+async def client_transactions(client: ZooKeeperClient) -> None:
+    """Operations can be chained, or not; results come in a list."""
+    transaction = client.transaction()
+    assert_type(transaction, Transaction)
+    transaction.create("/a")
+    transaction.set("/a", b"x")
+    assert_type(await transaction.commit(), list[str | tuple[str, Stat | None] | Stat | None])
+
+
+def client_mistakes(client: ZooKeeperClient) -> None:
+    """What a type checker finds before the server does."""
+    client.create("/a", "text")  # type: ignore[arg-type]
+    client.get(b"/a")  # type: ignore[arg-type]
+    client.create("/a", b"", True)  # type: ignore[arg-type]
+    client.add_watch("/a", lambda: None)  # type: ignore[arg-type, misc]
+
+
+async def recipes(client: ZooKeeperClient) -> None:
+    """Recipes take a client, and answer what one holds."""
+    assert_type(Lock(client, "/lock").acquire(timeout=1.0), Deferred[Lease])
+    assert_type(Lock(client, "/lock").try_acquire(), Deferred[Lease | None])
+    async with await Election(client, "/election").lead() as lease:
+        assert_type(lease, Lease)
+    assert_type(await Queue(client, "/queue").get(), bytes)
+    assert_type((await ReliableQueue(client, "/queue").get()).data, bytes)
+    await Node(client, "/node").set_data(b"x")
+
+
+async def high_level(reactor: Any) -> None:
+    """zc.zk's names."""
+    zk = await ZooKeeper("127.0.0.1:2181").connect()
+    assert_type(zk, ZooKeeper)
+    assert_type(await zk.register("/p", ":8080", color="red"), Registration)
+    assert_type(await zk.children("/p"), Children)
+    assert_type(await zk.properties("/p"), Properties)
+    assert_type(await zk.get_properties("/p"), dict[str, Any])
+    assert_type(await zk.import_tree("/a\n", "/"), Report)
+    assert_type(await zk.export_tree("/a"), str)
+    assert_type(await zk.resolve("/a"), str)
+    assert_type(await zk.delete_recursive("/a", dry_run=True), Report)
+    assert_type(zk.walk("/a"), AsyncIterator[Any])
+    for name in await zk.children("/p"):
+        assert_type(name, str)
+    assert_type(parse_tree("/a\n"), TreeNode)
+
+
+def registrations(client: ZooKeeperClient) -> None:
+    """One call; the rest is on the registration."""
+    registration = register(client, "/p", "127.0.0.1:80", {"color": "red"})
+    assert_type(registration, Registration)
+    assert_type(registration.path, str)
+    assert_type(registration.when_registered(), Deferred[Registration])
+    assert_type(registration.unregister(), Deferred[bool])
+
+
+async def testing() -> None:
+    """A ZooKeeper for tests."""
+    server = await EmbeddedZooKeeper().start()
+    assert_type(server, EmbeddedZooKeeper)
+    assert_type(server.connection_string, str)
+    assert_type(server.expire(1), bool)
+    assert_type(server.stop(), Deferred[None])
+
+
+def front_end(reactor: Any) -> HTTPFactory:
+    """A WSGI application behind any Twisted endpoint."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b""]
+
+    views = {"/hello": TextView(lambda environ: "hello")}
+    return HTTPFactory(application, Workers(reactor, 4), reactor=reactor, views=views)
