@@ -546,6 +546,12 @@ class LockTimeoutError(ZooKeeperError):
     summary = "it was not our turn in time"
 
 
+class BarrierTimeoutError(ZooKeeperError):
+    """Others kept us waiting at a barrier for longer than we were to wait."""
+
+    summary = "others kept us waiting for too long"
+
+
 class LeaseLostError(ZooKeeperError):
     """What was held is not ours any more: its session has expired, or its node was deleted."""
 

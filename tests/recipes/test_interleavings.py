@@ -1,4 +1,4 @@
-"""Locks and semaphores under everything that can happen, in any order."""
+"""Recipes under everything that can happen, in any order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from tests.client.base import TIMEOUT
 from tests.recipes.world import World
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import LeaseLostError
-from zkservice.recipes import Lease, Lock, QueueItem, ReliableQueue, Semaphore
+from zkservice.recipes import (
+    DoubleBarrier,
+    Lease,
+    Lock,
+    Membership,
+    Participant,
+    Party,
+    QueueItem,
+    ReliableQueue,
+    Semaphore,
+)
 
 PATH = "/locks/one"
 
@@ -27,7 +37,7 @@ SCRIPTS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), max_s
 class InterleavingTests(SynchronousTestCase):
     """Several contenders, and everything that can happen to them in any order."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(SCRIPTS, st.integers(0, 3))
     def test_lock(self, script: list[tuple[str, int]], seed: int) -> None:
         """Never two hold it, tokens rise, and in the end all get it."""
@@ -36,7 +46,7 @@ class InterleavingTests(SynchronousTestCase):
             script
         )
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(SCRIPTS, st.integers(0, 3))
     def test_semaphore(self, script: list[tuple[str, int]], seed: int) -> None:
         """Never three hold one for two, and in the end all get it."""
@@ -154,7 +164,7 @@ JOB_SCRIPTS = st.lists(st.tuples(st.sampled_from(JOBS), st.integers(0, 2)), max_
 class ReliableQueueTests(SynchronousTestCase):
     """Several consumers of a few items, and everything that can happen to them."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(JOB_SCRIPTS, st.integers(0, 3))
     def test_all_done(self, script: list[tuple[str, int]], seed: int) -> None:
         """No item is done twice or lost, and no two have the same one at a time."""
@@ -273,3 +283,172 @@ class Consumers:
             and nodes[item.lease.path].czxid == item.lease.token
         ]
         self.test.assertEqual(len(held), len(set(held)))
+
+
+STEPS = ("step", "step", "cancel", "drop", "expire", "time")
+ROUNDS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size=30)
+
+
+class DoubleBarrierTests(SynchronousTestCase):
+    """Three members of round after round."""
+
+    @settings(max_examples=40)
+    @given(ROUNDS, st.integers(0, 3))
+    def test_rounds(self, script: list[tuple[str, int]], seed: int) -> None:
+        """Nobody begins alone while all live, nobody waits for ever, and nothing is left."""
+        Rounds(self, World(self, 3, seed=seed)).run(script)
+
+
+class Rounds:
+    """Three members, each of whom is out, entering, in or leaving."""
+
+    def __init__(self, test: SynchronousTestCase, world: World) -> None:
+        self.test, self.world = test, world
+        self.barriers = [
+            DoubleBarrier(client, PATH, 3, reactor=world.network) for client in world.clients
+        ]
+        self.participants: list[Participant | None] = [None] * 3
+        self.under_way: list[Deferred[None] | None] = [None] * 3
+        self.rounds = [0] * 3  # that each has begun
+        self.alive = True  # all of them, always
+        self.errors: list[object] = []
+
+    def run(self, script: list[tuple[str, int]]) -> None:
+        """Follow the script; then all go on until all are out."""
+        for action, number in script:
+            getattr(self, "do_" + action)(number)
+        self.world.wait(TIMEOUT * 2)
+        for _ in range(8):
+            busy = [one is not None for one in (*self.participants, *self.under_way)]
+            if not any(busy):
+                break
+            all_in = all(self.participants)
+            for number, one in enumerate(self.participants):
+                counts = one is not None and one.lease.held  # the others wait for him
+                if not counts or all_in or not any(self.under_way):
+                    self.do_step(number)
+            self.world.wait()
+        self.test.assertEqual((self.participants, self.under_way), ([None] * 3, [None] * 3))
+        self.test.assertEqual((self.errors, self.world.children(PATH)), ([], []))
+        self.world.end()
+
+    def do_step(self, number: int) -> None:
+        """A member who is out enters, and one who is in leaves."""
+        if self.under_way[number] is None:
+            step = self.enter if self.participants[number] is None else self.leave
+            step(number)
+        self.world.network.run_due()
+
+    def enter(self, number: int) -> None:
+        """One enters."""
+
+        def entered(participant: Participant) -> None:
+            self.participants[number] = participant
+            self.rounds[number] += 1
+            if self.alive:  # nobody is in a round that another one has not begun to enter
+                begun = [
+                    rounds + (self.under_way[one] is not None and self.participants[one] is None)
+                    for one, rounds in enumerate(self.rounds)
+                ]
+                self.test.assertGreaterEqual(min(begun), self.rounds[number])
+
+        self.start(number, self.barriers[number].enter().addCallback(entered))
+
+    def leave(self, number: int) -> None:
+        """One leaves; he may have been out already."""
+        participant = self.participants[number]
+        assert participant is not None
+
+        def out(failure: Failure | None) -> Failure | None:
+            self.participants[number] = None
+            if failure is not None and not self.alive and failure.check(LeaseLostError):
+                return None
+            return failure
+
+        self.start(number, participant.leave().addBoth(out))
+
+    def start(self, number: int, deferred: Deferred[None]) -> None:
+        """Something that takes its time."""
+        self.under_way[number] = deferred
+
+        def done(result: object) -> None:
+            self.under_way[number] = None
+            if isinstance(result, Failure) and not result.check(CancelledError):
+                self.errors.append(result.value)
+
+        deferred.addBoth(done)
+
+    def do_cancel(self, number: int) -> None:
+        """A member does not want to wait any more: he is out."""
+        waiting = self.under_way[number]
+        if waiting is not None:
+            self.alive = False
+            waiting.cancel()
+        self.world.network.run_due()
+
+    def do_drop(self, number: int) -> None:
+        """A member's connection breaks, with all that is on its way."""
+        self.world.server.drop(self.world.session(number))
+        self.world.network.run_due()
+
+    def do_expire(self, number: int) -> None:
+        """A member's session ends."""
+        self.alive = False
+        self.world.server.expire(self.world.session(number))
+
+    def do_time(self, number: int) -> None:
+        """Some time goes by."""
+        self.world.network.advance(number)
+
+
+MOVES = ("join", "leave", "drop", "expire", "time", "throw out")
+MOVE_SCRIPTS = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 2)), max_size=25)
+
+
+class PartyTests(SynchronousTestCase):
+    """Members that come and go, and one who watches them."""
+
+    @settings(max_examples=40)
+    @given(MOVE_SCRIPTS, st.integers(0, 3))
+    def test_members(self, script: list[tuple[str, int]], seed: int) -> None:
+        """In the end those are members who want to be, once each, and the watcher knows."""
+        world = World(self, 3, seed=seed)
+        wanted: list[Membership] = []
+        seen: list[list[str]] = [[]]
+        parties = [
+            Party(client, PATH, str(number), reactor=world.network)
+            for number, client in enumerate(world.clients)
+        ]
+
+        def watch(members: list[str]) -> Deferred[list[str]]:
+            seen.append(members)
+            return parties[2].changed(members).addCallback(watch)
+
+        watching = parties[2].changed([]).addCallback(watch)
+        for action, number in script:
+            if action == "join":
+                wanted.append(world.result(parties[number].join()))
+            elif action == "leave" and number < len(wanted):
+                wanted.pop(number).leave()
+            elif action == "throw out" and number < len(wanted):
+                world.clients[0].delete(wanted[number].path).addErrback(lambda failure: None)
+            elif action == "drop":
+                world.server.drop(world.session(number))
+            elif action == "expire":
+                world.server.expire(world.session(number))
+            elif action == "time":
+                world.network.advance(number)
+            world.network.run_due()
+        world.wait(TIMEOUT * 2)
+        paths = sorted(one.path.rpartition("/")[2] for one in wanted)
+        self.assertEqual(world.children(PATH), paths)
+        members = world.result(parties[0].members())
+        self.assertEqual(seen[-1], members)
+        self.assertTrue(all(one.present for one in wanted))
+        watching.addErrback(lambda failure: failure.trap(CancelledError))
+        watching.cancel()
+        for one in wanted:
+            one.leave()
+        world.wait()
+        self.assertEqual(world.children(PATH), [])
+        world.end()

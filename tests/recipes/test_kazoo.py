@@ -16,14 +16,18 @@ from twisted.trial.unittest import TestCase
 
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import (
+    Barrier,
     Counter,
+    DoubleBarrier,
     Election,
     Lock,
+    Party,
     Queue,
     ReadWriteLock,
     ReliableQueue,
     Semaphore,
     SerializedQueue,
+    ShallowParty,
 )
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
@@ -187,6 +191,66 @@ class Contract:
         self.assertEqual(await ours.value(), -2)
         await ours.add()
         self.assertEqual(await self.theirs(lambda: theirs.value), -1)
+
+    async def test_barrier(self: Any) -> None:
+        """A barrier of either kind holds up both, and either lifts it."""
+        ours, theirs = Barrier(self.ours, self.path), self.kazoo.Barrier(self.path)
+        for create, remove in (
+            (ours.create, lambda: self.theirs(theirs.remove)),
+            (lambda: self.theirs(theirs.create), ours.remove),
+        ):
+            await create()
+            waiting = [ours.wait(), self.theirs(theirs.wait, 30)]
+            for one in waiting:
+                await self.waits(one)
+            self.assertTrue(await remove())
+            self.assertEqual([await one for one in waiting], [None, True])
+
+    async def test_double_barrier(self: Any) -> None:
+        """Members of both kinds begin together and end together, whoever is first or last."""
+        ours = DoubleBarrier(self.ours, self.path, 3, "ours")
+        for ours_first in (True, False, True, False):
+            theirs = [self.kazoo.DoubleBarrier(self.path, 3) for _ in range(2)]
+            entering: list[Deferred[Any]] = []
+            if ours_first:
+                entering += [ours.enter(), self.theirs(theirs[0].enter)]
+            else:
+                entering += [self.theirs(one.enter) for one in theirs]
+            for one in entering:
+                await self.waits(one)
+            last = self.theirs(theirs[1].enter) if ours_first else ours.enter()
+            entered = [await one for one in (*entering, last)]
+            self.assertTrue(all(one.participating for one in theirs))
+            (participant,) = filter(None, entered)
+            leaving = [self.theirs(one.leave) for one in theirs]
+            if ours_first:
+                await self.waits(leaving[0])
+            await participant.leave()
+            for left in leaving:
+                await left
+            self.assertEqual(await self.ours.get_children(self.path), [])
+
+    async def test_party(self: Any) -> None:
+        """Members of both kinds see each other come and go."""
+        for ours_kind, theirs_kind in (
+            (Party, self.kazoo.Party),
+            (ShallowParty, self.kazoo.ShallowParty),
+        ):
+            path = f"{self.path}/{ours_kind.__name__}"
+            ours, theirs = ours_kind(self.ours, path, "ours"), theirs_kind(path, "theirs")
+            await self.theirs(theirs.join)
+            self.assertEqual(await ours.members(), ["theirs"])
+            changed = ours.changed(["ours", "theirs"])
+            self.assertEqual(await changed, ["theirs"])
+            membership = await ours.join()
+            self.assertEqual(sorted(await self.theirs(list, theirs)), ["ours", "theirs"])
+            self.assertEqual(await self.theirs(len, theirs), 2)
+            self.assertEqual(sorted(await ours.members()), ["ours", "theirs"])
+            changed = ours.changed(await ours.members())
+            await self.theirs(theirs.leave)
+            self.assertEqual(await changed, ["ours"])
+            await membership.leave()
+            self.assertEqual(await self.theirs(list, theirs), [])
 
     async def test_queues_of_ours(self: Any) -> None:
         """The transactions of the queues that lose nothing are ones that the server takes."""

@@ -99,6 +99,15 @@ class LeaseTests(RecipeTestCase):
         self.assertIsInstance(self.successResultOf(lost), ClientClosedError)
         self.assertIsNone(self.successResultOf(self.lease.release()))
 
+    def test_not_interested_any_more(self) -> None:
+        """Who asked whether it is lost can stop asking after the release, too."""
+        early, late = self.lease.lost, self.lease.lost
+        early.cancel()
+        self.failure(early, CancelledError)
+        self.result(self.lease.release())
+        late.cancel()
+        self.failure(late, CancelledError)
+
     def test_released(self) -> None:
         """After the release nobody is told of a loss, nothing is watched, and twice is fine."""
         lost = self.lease.lost

@@ -1,30 +1,39 @@
-"""What programs build on ZooKeeper, handed a client: locks, elections, queues, counters."""
+"""What programs build on ZooKeeper, handed a client: locks, elections, queues, parties."""
 
 from __future__ import annotations
 
+from zkservice.recipes.barrier import Barrier
 from zkservice.recipes.change import Counter, retry_change
+from zkservice.recipes.double_barrier import DoubleBarrier, Participant
 from zkservice.recipes.election import Election
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
 from zkservice.recipes.node import Node
+from zkservice.recipes.party import Membership, Party, ShallowParty
 from zkservice.recipes.queue import Queue
 from zkservice.recipes.read_write import ReadWriteLock
 from zkservice.recipes.reliable import QueueItem, ReliableQueue, SerializedQueue
 from zkservice.recipes.semaphore import Semaphore
 
 __all__ = [
+    "Barrier",
     "Client",
     "Counter",
+    "DoubleBarrier",
     "Election",
     "Lease",
     "Lock",
+    "Membership",
     "Node",
+    "Participant",
+    "Party",
     "Queue",
     "QueueItem",
     "ReadWriteLock",
     "ReliableQueue",
     "Semaphore",
     "SerializedQueue",
+    "ShallowParty",
     "retry_change",
 ]

@@ -91,7 +91,7 @@ class Lease:
         if not self._released:
             self._released = True
             self._guard.cancel()
-            self._asking.clear()
+            self._asking = []  # not emptied: those who ask may still cancel
             if self._reason is None:
                 self._deleting = True
                 Deferred.fromCoroutine(delete()).addBoth(self._gone)

@@ -12,7 +12,7 @@ from zkservice.errors import LockTimeoutError, NoNodeError, SessionExpiredError
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.order import Turn, in_order, predecessor
-from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.patience import Patient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import join, parent, validate
 
@@ -80,14 +80,12 @@ class Lock:
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
+
+        def too_late(seconds: float) -> Exception:
+            return LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
+
         acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
-        if timeout is not None:
-
-            def too_late(_: object, seconds: float) -> None:
-                raise LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
-
-            acquired.addTimeout(timeout, self._patient.reactor, onTimeoutCancel=too_late)
-        return acquired
+        return self._patient.within(timeout, acquired, too_late)
 
     def try_acquire(self) -> Deferred[Lease | None]:
         """As `acquire`, but fires with None if others are before us."""
@@ -132,34 +130,18 @@ class Lock:
 
     async def _wait_for_turn(self, path: str, wait: bool) -> bool:
         """Whether it is our turn, or our node is gone; False if it is not and we do not wait."""
-        client, mine = self._patient.client, path.rpartition("/")[2]
+        mine = path.rpartition("/")[2]
         while True:
-            children = await self._patient.repeat(lambda: self._children(client))
+            children = await self._patient.children(self.path)
             before = predecessor(mine, children, self._turn) if mine in children else None
             if before is None:
                 return True
             if not wait:
                 return False
-            await self._wait_for(join(parent(path), before))
-
-    async def _wait_for(self, path: str) -> None:
-        """Until a node is gone; now and then earlier."""
-        client = self._patient.client
-        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(path))
-        if stat is None:
-            forget(watch)
-        else:
-            await watch
-
-    async def _children(self, client: Client) -> list[str]:
-        try:
-            return await client.get_children(self.path)
-        except NoNodeError:
-            return []
+            await self._patient.wait_for_change(join(parent(path), before))
 
     async def _contenders(self) -> list[str]:
-        client = self._patient.client
-        children = await self._patient.repeat(lambda: self._children(client))
+        children = await self._patient.children(self.path)
         found = [
             await self._identifier(join(self.path, child))
             for child in in_order(children, self._turn.names)

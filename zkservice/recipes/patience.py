@@ -18,6 +18,7 @@ from zkservice.errors import (
     AuthFailedError,
     ClientClosedError,
     ConnectionLossError,
+    NodeExistsError,
     NoNodeError,
     NotReadOnlyError,
     SessionExpiredError,
@@ -92,6 +93,26 @@ class Patient:
 
         return await self.repeat(once)
 
+    async def wait_for_change(self, path: str) -> None:
+        """Until a node is gone, or something else about it has changed."""
+        stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
+        if stat is None:
+            forget(watch)
+        else:
+            await watch
+
+    def within(
+        self, timeout: float | None, waiting: Deferred[T], too_late: Callable[[float], Exception]
+    ) -> Deferred[T]:
+        """Let it wait for so many seconds, for ever if None; the error says what was due."""
+        if timeout is not None:
+
+            def give_up(_: object, seconds: float) -> None:
+                raise too_late(seconds)
+
+            waiting.addTimeout(timeout, self.reactor, onTimeoutCancel=give_up)
+        return waiting
+
     async def next_session(self) -> None:
         """Wait until another session has begun.
 
@@ -143,6 +164,24 @@ class Patient:
                 raise
 
         return await self.in_parent(path, acl, lambda: self.repeat(once))
+
+    async def create_own(self, path: str, data: bytes, acl: Sequence[ACL]) -> None:
+        """Create an ephemeral node with a name that only we use, and parents as needed."""
+
+        async def once() -> None:
+            await self.client.create(path, data, acl, ephemeral=True)
+
+        try:
+            await self.in_parent(path, acl, lambda: self.repeat(once))
+        except NodeExistsError:
+            return  # by us: the reply was lost
+
+    async def children(self, path: str) -> list[str]:
+        """The names of a node's children; none if there is no node."""
+        try:
+            return await self.repeat(lambda: self.client.get_children(path))
+        except NoNodeError:
+            return []
 
     async def find(self, where: str, mark: str) -> str | None:
         """The node with a mark, after all that was sent before has become visible."""

@@ -83,14 +83,11 @@ class Semaphore:
             InconsistentLeasesError: others use it with another number of leases.
             and what `Lock.acquire` fails with.
         """
-        acquired = Deferred.fromCoroutine(self._acquire())
-        if timeout is not None:
 
-            def too_late(_: object, seconds: float) -> None:
-                raise LockTimeoutError(self.path, f"no room within {seconds:g} s")
+        def too_late(seconds: float) -> Exception:
+            return LockTimeoutError(self.path, f"no room within {seconds:g} s")
 
-            acquired.addTimeout(timeout, self._patient.reactor, onTimeoutCancel=too_late)
-        return acquired
+        return self._patient.within(timeout, Deferred.fromCoroutine(self._acquire()), too_late)
 
     def holders(self) -> Deferred[list[str]]:
         """The identifiers of those who hold it, in no order."""

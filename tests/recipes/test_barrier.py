@@ -1,0 +1,158 @@
+"""Tests for `zkservice.recipes.barrier`."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    BarrierTimeoutError,
+    ClientClosedError,
+    InvalidPathError,
+    NotEmptyError,
+    SessionExpiredError,
+)
+from zkservice.recipes import Barrier
+
+PATH = "/gates/one"
+
+
+class BarrierTests(RecipeTestCase):
+    """Up or not."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.connected(), self.connected()
+
+    def barrier(self, client: ZooKeeperClient) -> Barrier:
+        """The barrier, for a client."""
+        return Barrier(client, PATH, reactor=self.network)
+
+    def waiting(self, client: ZooKeeperClient) -> Deferred[None]:
+        """One who has come as far as he can."""
+        waiting = self.barrier(client).wait()
+        self.addCleanup(quietly, waiting)
+        self.network.settle()
+        return waiting
+
+    def test_open(self) -> None:
+        """Where there is none nobody is held up, and no watch is left."""
+        self.assertTrue(self.waiting(self.one).called)
+        self.assertEqual(self.one.statistics().watches, 0)
+
+    def test_up_and_lifted(self) -> None:
+        """It holds all up until one lifts it; putting it up twice is putting it up."""
+        barrier = self.barrier(self.one)
+        for _ in range(2):
+            self.assertIsNone(self.result(barrier.create()))
+        waiting = [self.waiting(client) for client in (self.one, self.two)]
+        self.assertEqual([one.called for one in waiting], [False, False])
+        self.assertTrue(self.result(self.barrier(self.two).remove()))
+        self.assertEqual([self.successResultOf(one) for one in waiting], [None, None])
+        self.assertFalse(self.result(barrier.remove()))
+
+    def test_belongs_to_nobody(self) -> None:
+        """It stays when the session ends that put it up."""
+        self.result(self.barrier(self.one).create())
+        self.expire(self.one)
+        self.assertNoResult(self.waiting(self.two))
+
+    def test_data_are_no_lifting(self) -> None:
+        """Who writes into the node does not lift the barrier."""
+        self.result(self.barrier(self.one).create())
+        waiting = self.waiting(self.two)
+        self.result(self.one.set(PATH, b"why"))
+        self.assertNoResult(waiting)
+        self.deleting(PATH)
+        self.assertIsNone(self.result(waiting))
+
+    def test_lifted_and_put_up_while_cut_off(self) -> None:
+        """Who was cut off passes the barrier that he waited for, and not the next one."""
+        self.result(self.barrier(self.one).create())
+        waiting = self.waiting(self.two)
+        self.server.refuse = True
+        self.drop(self.two)
+        self.result(self.barrier(self.one).remove())
+        self.result(self.barrier(self.one).create())
+        self.assertNoResult(waiting)
+        self.server.refuse = False
+        self.network.advance(3)
+        self.successResultOf(waiting)
+        self.assertNoResult(self.waiting(self.two))
+
+    def test_waits_through_an_expiry(self) -> None:
+        """Who waits goes on waiting under the next session."""
+        self.result(self.barrier(self.one).create())
+        waiting = self.waiting(self.two)
+        self.expire(self.two)
+        self.assertNoResult(waiting)
+        self.deleting(PATH)
+        self.assertIsNone(self.result(waiting))
+
+    def test_timeout(self) -> None:
+        """Who has waited long enough is told so, and leaves no watch."""
+        self.result(self.barrier(self.one).create())
+        waiting = self.barrier(self.two).wait(2.5)
+        self.network.advance(2.4)
+        self.assertNoResult(waiting)
+        self.network.advance(0.2)
+        error = self.failure(waiting, BarrierTimeoutError)
+        self.assertEqual(str(error), f"{PATH}: not lifted within 2.5 s")
+        self.assertEqual(self.two.statistics().watches, 0)
+
+    def test_cancelled(self) -> None:
+        """Who does not want to wait any more leaves no watch."""
+        self.result(self.barrier(self.one).create())
+        waiting = self.waiting(self.two)
+        waiting.cancel()
+        self.failure(waiting, CancelledError)
+        self.assertEqual(self.two.statistics().watches, 0)
+
+    def test_no_other_session(self) -> None:
+        """The wait ends with the last session, and with the client."""
+        client = self.connected(new_session=False)
+        self.result(self.barrier(self.one).create())
+        waiting, closed = self.waiting(client), self.barrier(self.two).wait()
+        self.assertTrue(self.server.expire(self.session(client)))
+        self.network.advance(1)
+        self.failure(waiting, SessionExpiredError)
+        self.result(self.two.close())
+        self.failure(closed, ClientClosedError)
+
+    def test_children(self) -> None:
+        """A node with something below it is not deleted."""
+        self.result(self.bystander.ensure_path(PATH + "/below"))
+        self.failure(self.barrier(self.one).remove(), NotEmptyError)
+
+    def test_path(self) -> None:
+        """A path that is none is refused when the barrier is made."""
+        self.assertRaises(InvalidPathError, Barrier, self.one, "gates", reactor=self.network)
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A connection, cut at every step."""
+
+    def lives(self, world: World) -> None:
+        """Put it up, wait, be let through; lift the next one."""
+        other, client = world.clients
+        ours = Barrier(client, PATH, reactor=world.network)
+        world.result(ours.create())
+        waiting = outcome(ours.wait())
+        world.wait()
+        self.assertEqual(waiting, [])
+        self.assertTrue(world.result(Barrier(other, PATH, reactor=world.network).remove()))
+        world.wait()
+        self.assertEqual(waiting, [None])
+        world.result(ours.create())
+        self.assertTrue(world.result(ours.remove()))
+        self.assertEqual(world.children("/gates"), [])
+
+    def test_lives(self) -> None:
+        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+        at_every_step(self, 2, self.lives)

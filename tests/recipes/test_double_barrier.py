@@ -1,0 +1,308 @@
+"""Tests for `zkservice.recipes.double_barrier`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import TIMEOUT, quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    BarrierTimeoutError,
+    ClientClosedError,
+    LeaseLostError,
+    NoAuthError,
+    SessionExpiredError,
+)
+from zkservice.recipes import DoubleBarrier, Participant
+from zkservice.wire.acl import ACL, ANYONE, Permission
+
+PATH = "/jobs/one"
+
+
+class DoubleBarrierTestCase(RecipeTestCase):
+    """Three clients."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.trio = [self.connected() for _ in range(3)]
+        self.one, self.two, self.three = self.trio
+
+    def barrier(self, client: ZooKeeperClient, members: int = 2, name: str = "") -> DoubleBarrier:
+        """The barrier, for a client."""
+        return DoubleBarrier(client, PATH, members, name, reactor=self.network)
+
+    def entering(self, client: ZooKeeperClient, **options: Any) -> Deferred[Participant]:
+        """One who has come as far as he can."""
+        entering = self.barrier(client, **options).enter()
+        self.addCleanup(quietly, entering)
+        self.network.settle()
+        return entering
+
+    def entered(self, *clients: ZooKeeperClient) -> list[Participant]:
+        """All of these, in."""
+        entering = [self.entering(client, members=len(clients)) for client in clients]
+        return [self.result(one) for one in entering]
+
+    def leaving(self, participant: Participant) -> Deferred[None]:
+        """One who has left as far as he can."""
+        leaving = participant.leave()
+        self.addCleanup(quietly, leaving)
+        self.network.settle()
+        return leaving
+
+    def by_name(self, participants: list[Participant]) -> list[Participant]:
+        """The lowest node first."""
+        return sorted(participants, key=lambda one: one.lease.path)
+
+
+class EnterTests(DoubleBarrierTestCase):
+    """Begin together."""
+
+    def test_together(self) -> None:
+        """The last one lets all in; nodes are kazoo's, with the identifiers in them."""
+        first = self.entering(self.one, members=3, name="a")
+        second = self.entering(self.two, members=3, name="b")
+        self.assertFalse(first.called or second.called)
+        third = self.entering(self.three, members=3, name="c")
+        participants = [self.successResultOf(one) for one in (first, second, third)]
+        for name in self.children(PATH):
+            self.assertRegex(name, "^([0-9a-f]{32}|ready)$")
+        self.assertEqual(len(self.children(PATH)), 4)
+        data = [self.result(self.bystander.get(one.lease.path))[0] for one in participants]
+        self.assertEqual(data, [b"a", b"b", b"c"])
+        self.assertTrue(all(one.lease.certain for one in participants))
+        self.assertEqual(self.one.statistics().watches, 1)  # on its own node
+
+    def test_ready_wakes_once(self) -> None:
+        """Those who wait hear nothing of those who come before the last one."""
+        self.entering(self.one, members=3)
+        cable = self.network.cables[0]
+        before = len(cable.client.received)
+        self.entering(self.two, members=3)
+        self.assertEqual(len(cable.client.received), before)
+
+    def test_nobody_to_enter(self) -> None:
+        """One for nobody cannot be made."""
+        self.assertRaises(ValueError, self.barrier, self.one, 0)
+
+    def test_timeout(self) -> None:
+        """Who has waited long enough is told so, and is not counted any more."""
+        late = self.barrier(self.one).enter(2.5)
+        self.network.advance(2.6)
+        error = self.failure(late, BarrierTimeoutError)
+        self.assertEqual(str(error), f"{PATH}: not all 2 have entered within 2.5 s")
+        self.assertEqual((self.children(PATH), self.one.statistics().watches), ([], 0))
+        self.assertNoResult(self.entering(self.two))
+
+    def test_cancelled_while_disconnected(self) -> None:
+        """Cancelled without a connection, the node is deleted as soon as there is one."""
+        entering = self.entering(self.one)
+        self.server.refuse = True
+        self.drop(self.one)
+        entering.cancel()
+        self.failure(entering, CancelledError)
+        self.assertEqual(len(self.children(PATH)), 1)
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_waits_through_an_expiry(self) -> None:
+        """Who waits enters again under the next session."""
+        entering = self.entering(self.one)
+        self.expire(self.one)
+        self.assertNoResult(entering)
+        self.assertEqual(len(self.children(PATH)), 1)
+        self.successResultOf(self.entering(self.two))
+        self.assertTrue(self.result(entering).lease.certain)
+
+    def test_expired_before_the_server_knows(self) -> None:
+        """A node of a session that only we know to be over is not counted for us."""
+        entering = self.entering(self.one, members=3)
+        self.server.refuse = True
+        self.drop(self.one)
+        self.server.pause()
+        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+        self.server.resume()
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertEqual(len(self.children(PATH)), 1)
+        self.assertNoResult(entering)
+
+    def test_own_node_deleted(self) -> None:
+        """Who is thrown out while he waits enters again."""
+        entering = self.entering(self.one)
+        self.deleting(f"{PATH}/{self.children(PATH)[0]}")
+        self.assertEqual(len(self.children(PATH)), 1)
+        self.successResultOf(self.entering(self.two))
+        self.assertTrue(self.result(entering).lease.held)
+
+    def test_ready_while_cut_off(self) -> None:
+        """Who is cut off when the last one comes hears of it later, even if that one leaves."""
+        entering = self.entering(self.one)
+        self.server.refuse = True
+        self.drop(self.one)
+        leaving = self.leaving(self.successResultOf(self.entering(self.two)))
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertNoResult(leaving)
+        self.result(self.successResultOf(entering).leave())
+        self.successResultOf(leaving)
+
+    def test_all_have_died(self) -> None:
+        """What is left of a round whose members have all died does not count."""
+        self.entered(self.one, self.two)
+        self.expire(self.one)
+        self.expire(self.two)
+        self.assertEqual(self.children(PATH), ["ready"])
+        entering = self.entering(self.three)
+        self.assertNoResult(entering)
+        self.assertTrue(self.entering(self.one).called and entering.called)
+
+    def test_errors(self) -> None:
+        """Who may not create nodes, has no other session, or is closed, is told so."""
+        acl = [ACL(int(Permission.READ), ANYONE)]
+        self.result(self.bystander.create("/sealed", acl=acl))
+        sealed = DoubleBarrier(self.one, "/sealed", 2, reactor=self.network)
+        self.failure(sealed.enter(), NoAuthError)
+        last = self.connected(new_session=False)
+        expired, closed = self.entering(last, members=9), self.entering(self.two, members=9)
+        self.assertTrue(self.server.expire(self.session(last)))
+        self.network.advance(1)
+        self.failure(expired, SessionExpiredError)
+        self.result(self.two.close())
+        self.failure(closed, ClientClosedError)
+
+
+class LeaveTests(DoubleBarrierTestCase):
+    """End together."""
+
+    def test_together(self) -> None:
+        """Nobody goes on before all are done, in whatever order they are; nothing is left."""
+        for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+            participants = self.by_name(self.entered(*self.trio))
+            first, second = (self.leaving(participants[number]) for number in order[:2])
+            self.assertFalse(first.called or second.called, order)
+            self.result(participants[order[2]].leave())
+            self.assertTrue(first.called and second.called, order)
+            self.assertEqual(self.children(PATH), [], order)
+        self.assertEqual([client.statistics().watches for client in self.trio], [0, 0, 0])
+
+    def test_round_after_round(self) -> None:
+        """Who is slow to hear that all are done does not wait for the next round."""
+        lowest, highest = self.by_name(self.entered(self.one, self.two))
+        leaving = self.leaving(highest)
+        slow = self.one if lowest.lease.path in self.mine(self.two) else self.two
+        fast = self.two if slow is self.one else self.one
+        self.server.refuse = True
+        self.drop(slow)
+        self.result(lowest.leave())
+        next_round = self.entering(fast)
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertIsNone(self.successResultOf(leaving))
+        self.assertNoResult(next_round)
+        self.successResultOf(self.entering(slow))
+        self.successResultOf(next_round)
+
+    def mine(self, client: ZooKeeperClient) -> list[str]:
+        """A client's ephemeral nodes."""
+        found: list[str] = self.result(client.get_ephemerals())
+        return found
+
+    def test_one_dies(self) -> None:
+        """Nobody waits for the dead."""
+        participants = self.entered(*self.trio)
+        leaving = [self.leaving(one) for one in participants[:2]]
+        self.expire(self.three)
+        self.assertEqual([self.successResultOf(one) for one in leaving], [None, None])
+        self.assertEqual(self.children(PATH), [])
+
+    def test_expired_while_leaving(self) -> None:
+        """The end of the session while we wait is no reason not to wait for the others."""
+        for number in (0, 1):  # the lowest one has a node while it waits, the other has none
+            participants = self.by_name(self.entered(self.one, self.two))
+            leaving = self.leaving(participants[number])
+            owner = self.one if participants[number].lease.path in self.mine(self.one) else None
+            client = owner or (self.two if number == 0 else self.loser(participants))
+            self.expire(client)
+            self.assertNoResult(leaving)
+            self.result(participants[1 - number].leave())
+            self.network.advance(2)
+            self.successResultOf(leaving)
+            self.assertEqual(self.children(PATH), [])
+
+    def loser(self, participants: list[Participant]) -> ZooKeeperClient:
+        """Whose node is gone already."""
+        return self.two if participants[0].lease.path in self.mine(self.one) else self.one
+
+    def test_lost_before(self) -> None:
+        """Who was out before he left is told so, at once, however it happened."""
+        participants = self.entered(self.one, self.two)
+        self.expire(self.one)
+        self.failure(participants[0].leave(), LeaseLostError)
+        self.deleting(participants[1].lease.path)
+        self.failure(participants[1].leave(), LeaseLostError)
+
+    def test_timeout_and_again(self) -> None:
+        """Who does not wait any longer has left all the same, and may wait again."""
+        for number in (0, 1):
+            participants = self.by_name(self.entered(self.one, self.two))
+            late = participants[number].leave(2.5)
+            self.network.advance(2.6)
+            error = self.failure(late, BarrierTimeoutError)
+            self.assertEqual(str(error), f"{PATH}: not all have left within 2.5 s")
+            self.network.settle()
+            self.assertNotIn(participants[number].lease.path[-32:], self.children(PATH))
+            again = self.leaving(participants[number])
+            self.assertNoResult(again)
+            self.result(participants[1 - number].leave())
+            self.assertIsNone(self.successResultOf(again))
+
+    def test_context(self) -> None:
+        """A block that ends waits for the others; one that fails does not."""
+        first, second = self.entered(self.one, self.two)
+
+        async def work(participant: Participant, error: Exception | None) -> None:
+            async with participant:
+                if error is not None:
+                    raise error
+
+        working = Deferred.fromCoroutine(work(first, None))
+        self.network.settle()
+        self.assertNoResult(working)
+        self.failure(Deferred.fromCoroutine(work(second, ZeroDivisionError())), ZeroDivisionError)
+        self.assertIsNone(self.result(working))
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A member's connection, cut at every step."""
+
+    def lives(self, world: World) -> None:
+        """Enter first, leave first; then enter last and leave last."""
+        other, client = (
+            DoubleBarrier(one, PATH, 2, reactor=world.network) for one in world.clients
+        )
+        for barriers in ((client, other), (other, client)):
+            entering = outcome(barriers[0].enter())
+            world.wait()
+            self.assertEqual(entering, [])
+            late = world.result(barriers[1].enter())
+            world.wait()
+            (early,) = entering
+            leaving = outcome(early.leave())
+            world.wait()
+            self.assertEqual(leaving, [])
+            world.result(late.leave())
+            world.wait()
+            self.assertEqual((leaving, world.children(PATH)), ([None], []))
+
+    def test_lives(self) -> None:
+        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+        at_every_step(self, 2, self.lives)

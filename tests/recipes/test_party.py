@@ -1,0 +1,324 @@
+"""Tests for `zkservice.recipes.party`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import TIMEOUT, quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step, outcome
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    ClientClosedError,
+    InvalidPathError,
+    NoAuthError,
+    SessionExpiredError,
+)
+from zkservice.recipes import Membership, Party, ShallowParty
+from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Permission
+
+PATH = "/workers/one"
+
+
+class PartyTestCase(RecipeTestCase):
+    """Two clients."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.connected(), self.connected()
+
+    def party(self, client: ZooKeeperClient, name: str = "") -> Party:
+        """The party, for a client."""
+        return Party(client, PATH, name, reactor=self.network)
+
+    def joined(self, client: ZooKeeperClient, name: str = "") -> Membership:
+        """A new member."""
+        return self.result(self.party(client, name).join())
+
+    def members(self) -> list[str]:
+        """As somebody else sees them."""
+        return self.result(self.party(self.bystander).members())
+
+    def changing(self, *known: str) -> Deferred[list[str]]:
+        """Somebody who waits for a change, as far as he can."""
+        changing = self.party(self.bystander).changed(known)
+        self.addCleanup(quietly, changing)
+        self.network.settle()
+        return changing
+
+
+class MemberTests(PartyTestCase):
+    """Who takes part."""
+
+    def test_come_and_go(self) -> None:
+        """Members are told in the order in which they came; nodes have kazoo's names."""
+        self.assertEqual(self.members(), [])
+        memberships = [self.joined(self.one, name) for name in ("z", "a", "z")]
+        self.assertEqual(self.members(), ["z", "a", "z"])
+        for name in self.children(PATH):
+            self.assertRegex(name, "^[0-9a-f]{32}__party__$")
+        self.result(memberships[0].leave())
+        self.assertEqual(self.members(), ["a", "z"])
+        self.assertEqual([one.present for one in memberships], [False, True, True])
+        self.assertEqual(repr(memberships[1]), f"<Membership {memberships[1].path} present>")
+
+    def test_leaving_twice(self) -> None:
+        """It is fine, and nothing is watched after it."""
+        membership = self.joined(self.one)
+        for _ in range(2):
+            self.assertIsNone(self.result(membership.leave()))
+        self.assertEqual((self.members(), self.one.statistics().watches), ([], 0))
+
+    def test_context(self) -> None:
+        """A member for a block."""
+
+        async def work() -> list[str]:
+            async with await self.party(self.one, "a").join():
+                return await self.party(self.one).members()
+
+        self.assertEqual(self.result(Deferred.fromCoroutine(work())), ["a"])
+        self.assertEqual(self.members(), [])
+
+    def test_other_nodes(self) -> None:
+        """Nodes that are no member's are not counted."""
+        self.result(self.bystander.ensure_path(PATH + "/else"))
+        self.joined(self.one, "a")
+        self.assertEqual(self.members(), ["a"])
+
+    def test_read_together(self) -> None:
+        """All members are asked for at once, not one after the other."""
+        for number in range(20):
+            self.joined(self.one, str(number))
+        self.result(self.bystander.exists(PATH))
+        reading, most = self.party(self.bystander).members(), 0
+        for _ in range(20):
+            self.network.run_due()
+            most = max(most, self.bystander.statistics().outstanding)
+            for cable in self.network.cables:
+                cable.carry()
+        self.assertEqual((len(self.successResultOf(reading)), most), (20, 20))
+
+    def test_reconnect(self) -> None:
+        """A connection that breaks costs nothing."""
+        membership = self.joined(self.one)
+        path = membership.path
+        self.drop(self.one)
+        self.network.advance(2)
+        self.assertEqual((membership.path, membership.present), (path, True))
+
+    def test_expiry(self) -> None:
+        """Who has expired joins again by himself, as often as it takes."""
+        membership = self.joined(self.one, "a")
+        for _ in range(3):
+            path = membership.path
+            self.expire(self.one)
+            self.assertEqual((self.members(), membership.present), (["a"], True))
+            self.assertNotEqual(membership.path, path)
+        self.result(membership.leave())
+        self.expire(self.one)
+        self.assertEqual(self.members(), [])
+
+    def test_expired_before_the_server_knows(self) -> None:
+        """Who takes himself for expired is not there twice when he is back."""
+        membership = self.joined(self.one, "a")
+        self.server.refuse = True
+        self.drop(self.one)
+        self.server.pause()
+        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+        self.assertFalse(membership.present)
+        self.server.resume()
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertTrue(membership.present)
+        self.network.advance(TIMEOUT)
+        self.assertEqual(self.members(), ["a"])
+
+    def test_thrown_out(self) -> None:
+        """Whose node is deleted by hand is back a second later, not sooner."""
+        membership = self.joined(self.one, "a")
+        self.deleting(membership.path)
+        self.deleting(PATH)
+        self.network.advance(0.9)
+        self.assertEqual((self.children("/workers"), membership.present), ([], False))
+        self.network.advance(0.2)
+        self.assertEqual((self.members(), membership.present), (["a"], True))
+
+    def test_left_while_absent(self) -> None:
+        """Who leaves while he is out does not come back."""
+        membership = self.joined(self.one, "a")
+        self.deleting(membership.path)
+        self.assertIsNone(self.result(membership.leave()))
+        self.network.advance(3)
+        self.assertEqual(self.members(), [])
+
+    def test_left_while_cut_off(self) -> None:
+        """Who leaves without a connection is out as soon as there is one."""
+        membership = self.joined(self.one, "a")
+        self.server.refuse = True
+        self.drop(self.one)
+        leaving = membership.leave()
+        self.network.settle()
+        self.assertNoResult(leaving)
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertIsNone(self.successResultOf(leaving))
+        self.assertEqual(self.members(), [])
+
+    def test_cancelled(self) -> None:
+        """Who does not want to join any more is not in, even if the reply was lost."""
+        self.result(self.bystander.ensure_path(PATH))
+        cable = self.network.cables[0]
+        cable.server_may_send = len(cable.client.received) + 1
+        joining = self.party(self.one).join()
+        self.network.settle()
+        self.assertEqual(len(self.children(PATH)), 1)
+        joining.cancel()
+        self.failure(joining, CancelledError)
+        self.network.advance(2)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_refused_for_a_while(self) -> None:
+        """Who is kept out for a while says so once, and goes on trying."""
+        membership = self.joined(self.one, "a")
+        nobody = [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)]
+        self.result(self.bystander.set_acl(PATH, nobody))
+        with capturedLogs() as events:
+            self.expire(self.one)
+            self.network.advance(3)
+        self.assertFalse(membership.present)
+        told = [one for one in events if one.get("party") == PATH]
+        self.assertEqual([one["log_level"] for one in told], [LogLevel.warn])
+        self.assertIsInstance(told[0]["error"], NoAuthError)
+        self.result(self.bystander.set_acl(PATH, OPEN_ACL_UNSAFE))
+        self.network.advance(2)
+        self.assertEqual((self.members(), membership.present), (["a"], True))
+
+    def test_errors(self) -> None:
+        """Who may not come in, or has no other session, is told so."""
+        acl = [ACL(int(Permission.READ), ANYONE)]
+        self.result(self.bystander.create("/sealed", acl=acl))
+        self.failure(Party(self.one, "/sealed", reactor=self.network).join(), NoAuthError)
+        last = self.connected(new_session=False)
+        self.assertTrue(self.server.expire(self.session(last)))
+        joining = self.party(last).join()
+        self.network.advance(1)
+        self.failure(joining, SessionExpiredError)
+        self.assertRaises(InvalidPathError, Party, self.one, "x", reactor=self.network)
+
+    def test_closed(self) -> None:
+        """A membership ends with its client, without a fuss."""
+        membership = self.joined(self.one, "a")
+        self.result(self.one.close())
+        self.assertFalse(membership.present)
+        self.assertEqual(self.members(), [])
+        self.assertIsNone(self.result(membership.leave()))
+        self.failure(self.party(self.one).members(), ClientClosedError)
+
+
+class ChangeTests(PartyTestCase):
+    """Hearing of it."""
+
+    def test_changed(self) -> None:
+        """It fires at the next change, or at once if that has been already."""
+        changing = self.changing()
+        self.assertNoResult(changing)
+        membership = self.joined(self.one, "a")
+        self.assertEqual(self.successResultOf(changing), ["a"])
+        self.assertEqual(self.successResultOf(self.changing()), ["a"])
+        changing = self.changing("a")
+        self.result(membership.leave())
+        self.assertEqual(self.successResultOf(changing), [])
+        self.assertEqual(self.bystander.statistics().watches, 0)
+
+    def test_same_again(self) -> None:
+        """Changes that leave all as it was, and nodes of others, are none."""
+        membership = self.joined(self.one, "a")
+        changing = self.changing("a")
+        self.joined(self.two, "a")
+        self.assertEqual(self.successResultOf(changing), ["a", "a"])
+        changing = self.changing("a", "a")
+        self.result(self.bystander.create(PATH + "/else"))
+        self.assertNoResult(changing)
+        self.result(membership.leave())
+        self.assertEqual(self.successResultOf(changing), ["a"])
+
+    def test_while_cut_off(self) -> None:
+        """What happens without a connection, or between two sessions, is heard of later."""
+        for end in (self.server.drop, self.server.expire):
+            changing = self.changing()
+            self.server.refuse = True
+            self.assertTrue(end(self.session(self.bystander)))
+            membership = self.joined(self.one, "a") if end == self.server.drop else None
+            self.server.refuse = False
+            self.network.advance(2)
+            membership = membership or self.joined(self.one, "a")
+            self.assertEqual(self.successResultOf(changing), ["a"])
+            self.result(membership.leave())
+
+    def test_deleted(self) -> None:
+        """Somebody who tidies up does not end the waiting."""
+        changing = self.changing()
+        self.deleting(PATH)
+        self.assertNoResult(changing)
+        self.joined(self.one, "a")
+        self.assertEqual(self.successResultOf(changing), ["a"])
+
+    def test_cancelled(self) -> None:
+        """Who is not interested any more leaves no watch."""
+        changing = self.changing()
+        changing.cancel()
+        self.failure(changing, CancelledError)
+        self.assertEqual(self.bystander.statistics().watches, 0)
+
+
+class ShallowTests(PartyTestCase):
+    """Names in the names."""
+
+    @override
+    def party(self, client: ZooKeeperClient, name: str = "") -> Party:
+        return ShallowParty(client, PATH, name, reactor=self.network)
+
+    def test_members(self) -> None:
+        """Identifiers are in the names of the nodes, whatever characters are in them."""
+        for name in ("b-1", "a", ""):
+            self.joined(self.one, name)
+        self.result(self.bystander.ensure_path(PATH + "/else"))
+        self.assertEqual(self.members(), ["", "a", "b-1"])
+        self.assertEqual(self.successResultOf(self.changing("", "a")), ["", "a", "b-1"])
+
+    def test_no_name(self) -> None:
+        """An identifier that cannot be in a name is refused at once."""
+        self.assertRaises(InvalidPathError, self.party, self.one, "a/b")
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A connection, cut at every step."""
+
+    def lives(self, world: World) -> None:
+        """Join, see somebody come, leave."""
+        ours, others = (
+            Party(client, PATH, name, reactor=world.network)
+            for client, name in zip(reversed(world.clients), ("ours", "theirs"), strict=True)
+        )
+        membership = world.result(ours.join())
+        self.assertEqual(world.result(ours.members()), ["ours"])
+        changed: list[Any] = outcome(ours.changed(["ours"]))
+        world.wait()
+        self.assertEqual(changed, [])
+        theirs = world.result(others.join())
+        world.wait()
+        self.assertEqual((changed, membership.present), ([["ours", "theirs"]], True))
+        world.result(membership.leave())
+        self.assertEqual(world.result(others.members()), ["theirs"])
+        world.result(theirs.leave())
+        self.assertEqual(world.children(PATH), [])
+
+    def test_lives(self) -> None:
+        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+        at_every_step(self, 2, self.lives)

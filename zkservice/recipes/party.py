@@ -1,0 +1,306 @@
+"""Who takes part: a group whose members come, go and die."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Final
+from uuid import uuid4
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import Self, override
+
+from zkservice.errors import (
+    InvalidPathError,
+    LeaseLostError,
+    NoNodeError,
+    SessionExpiredError,
+    ZooKeeperError,
+)
+from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import OVER, RETRY, Patient, forget
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import join, validate
+
+#: What kazoo appends to the names of a party's nodes.
+PARTY: Final = "__party__"
+#: The names of a shallow party's nodes in kazoo: a mark and the identifier.
+_SHALLOW: Final = re.compile(r"[0-9a-f]{32}-(.*)", re.DOTALL)
+
+
+class Party:
+    """A group of members, each with an identifier; kazoo's ``Party`` on the path is the same.
+
+    Who joins is a member until he leaves, and joins again by himself when his session has
+    expired.  Who dies is out as soon as the server ends his session.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        identifier: str = "",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make it; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the parent of the members' nodes; made when it is missing.
+            identifier: what we are called among the members.
+            acl: of the nodes, and of the path if it has to be made.
+            reactor: tells the time; the installed one if None.
+
+        Raises:
+            InvalidPathError: the path is none.
+        """
+        self.path = validate(path)
+        self.identifier = identifier
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+    def join(self) -> Deferred[Membership]:
+        """Become a member; each call is a member of its own.
+
+        Returns:
+            Fires with a `Membership` when the others can see us.  Cancelling it takes us
+            out, even if the connection is gone at the moment.
+
+        Fails with:
+            SessionExpiredError: and the client begins no other session.
+            ClientClosedError: the client was closed.
+            NoAuthError: nodes may not be created there.
+        """
+        return Deferred.fromCoroutine(self._join())
+
+    def members(self) -> Deferred[list[str]]:
+        """The identifiers of all members, who joined first comes first."""
+        return Deferred.fromCoroutine(self._patient.outlast(self._read))
+
+    def changed(self, known: Iterable[str]) -> Deferred[list[str]]:
+        """Wait until the members are other ones than those that are known.
+
+        Call it again with its result, and no change that lasts is ever missed, whatever
+        happens to the connection and the session.
+
+        Args:
+            known: the identifiers, in the order of `members`.
+
+        Returns:
+            Fires with the members as soon as they are not these.  Cancelling it stops the
+            waiting.
+        """
+        return Deferred.fromCoroutine(self._changed(list(known)))
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _join(self) -> Membership:
+        return Membership(self._patient, self.path, await self._enter(), self._enter)
+
+    async def _enter(self) -> Lease:
+        """Our node, under this session or a later one."""
+        while True:
+            lease = await self._patient.outlast(self._enter_once)
+            if lease is not None:
+                return lease
+
+    async def _enter_once(self) -> Lease | None:
+        path, lease = join(self.path, self._new_name()), None
+        try:
+            await self._patient.create_own(path, self.identifier.encode(), self._acl)
+            lease = await hold(self._patient, path)
+            return lease
+        finally:
+            if lease is None:
+                self._patient.clean_up(path, self._patient.delete(path))
+
+    def _new_name(self) -> str:
+        return uuid4().hex + PARTY
+
+    async def _read(self) -> list[str]:
+        return await self._identifiers(await self._patient.children(self.path))
+
+    async def _changed(self, known: list[str]) -> list[str]:
+        while True:
+            try:
+                members = await self._wait_for_change(known)
+            except SessionExpiredError:
+                await self._patient.next_session()
+            else:
+                if members != known:
+                    return members
+
+    async def _wait_for_change(self, known: list[str]) -> list[str]:
+        """Members; either other ones than are known, or there may be others by now."""
+        client = self._patient.client
+        names, watch = await self._patient.in_parent(
+            join(self.path, PARTY),
+            self._acl,
+            lambda: self._patient.and_watch(lambda: client.get_children_and_watch(self.path)),
+        )
+        try:
+            members = await self._identifiers(names)
+            if members == known:
+                await watch
+            return members
+        finally:
+            forget(watch)
+
+    async def _identifiers(self, names: Iterable[str]) -> list[str]:
+        """Of the members among these nodes; all are asked for at once."""
+        reading = [Deferred.fromCoroutine(self._member(name)) for name in names if PARTY in name]
+        try:
+            found = await gatherResults(reading, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        return [identifier for _, identifier in sorted(filter(None, found))]
+
+    async def _member(self, name: str) -> tuple[int, str] | None:
+        """When he joined, and what he is called; None if he has left meanwhile."""
+        path = join(self.path, name)
+        try:
+            data, stat = await self._patient.repeat(lambda: self._patient.client.get(path))
+        except NoNodeError:
+            return None
+        return stat.czxid, data.decode(errors="replace")
+
+
+class ShallowParty(Party):
+    """A party whose identifiers are in the names of the nodes; kazoo's is the same.
+
+    All members are read with one request, however many there are.  `members` and
+    `changed` have them in alphabetical order.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        identifier: str = "",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make it; arguments as for `Party`.
+
+        Raises:
+            InvalidPathError: the path is none, or the identifier cannot be part of a name.
+        """
+        super().__init__(client, path, identifier, acl=acl, reactor=reactor)
+        name = self._new_name()
+        if "/" in name:
+            raise InvalidPathError(name, "a name has no slash")
+        validate(join(self.path, name))
+
+    @override
+    def _new_name(self) -> str:
+        return f"{uuid4().hex}-{self.identifier}"
+
+    @override
+    async def _identifiers(self, names: Iterable[str]) -> list[str]:
+        return sorted(found[1] for found in map(_SHALLOW.fullmatch, names) if found)
+
+
+class Membership:
+    """Somebody's place in a party, until he leaves.
+
+    Use it as an asynchronous context manager, or `leave`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        patient: Patient,
+        party: str,
+        lease: Lease,
+        enter: Callable[[], Awaitable[Lease]],
+    ) -> None:
+        self.party = party  #: the path
+        self._patient = patient
+        self._lease = lease
+        self._enter = enter
+        self._staying: Deferred[None] = Deferred.fromCoroutine(self._stay())
+        self._staying.addErrback(self._log_end)
+
+    def __repr__(self) -> str:
+        return f"<Membership {self.path} {'present' if self.present else 'absent'}>"
+
+    @property
+    def path(self) -> str:
+        """Of the node that stands for us; another one after each expiry."""
+        return self._lease.path
+
+    @property
+    def present(self) -> bool:
+        """Whether the others can see us, as far as is known here."""
+        return self._lease.held
+
+    def leave(self) -> Deferred[None]:
+        """Be no member any more; twice is fine.
+
+        Returns:
+            Fires when the node is gone; waits for a connection, if there is none.  At
+            once while we are not `present`.  Cancelling it stops the waiting: we leave.
+
+        Fails with:
+            NoAuthError: the node may not be deleted; it goes when the session ends.
+        """
+        self._staying.cancel()
+        return self._lease.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave."""
+        await self.leave()
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _stay(self) -> None:
+        while True:
+            reason = await self._lease.lost
+            if isinstance(reason, LeaseLostError):  # deleted by somebody, who may go on with it
+                await deferLater(self._patient.reactor, RETRY, lambda: None)
+            self._lease = await self._join_again()
+
+    async def _join_again(self) -> Lease:
+        told = False
+        while True:
+            try:
+                return await self._enter()
+            except OVER:
+                raise
+            except ZooKeeperError as error:
+                if not told:
+                    self._log.warn(
+                        "not in {party} at the moment: {error}", party=self.party, error=error
+                    )
+                told = True
+                await deferLater(self._patient.reactor, RETRY, lambda: None)
+
+    def _log_end(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # we left
+        if failure.check(*OVER):
+            self._log.info(
+                "not in {party} any more: {error}", party=self.party, error=failure.value
+            )
+        else:
+            self._log.failure("staying in {party} failed", failure, party=self.party)
