@@ -56,7 +56,6 @@ class ComparisonTests(SynchronousTestCase):
             phases=[Phase.generate],  # what both servers remember makes shrinking pointless
             derandomize=True,
             database=None,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         )
         @given(st.lists(speeches, min_size=40, max_size=60))

@@ -163,7 +163,7 @@ class FramingTests(SynchronousTestCase):
             answers, _ = self.after(framed(pack(">ii", 5, opcode)))
             self.assertNotIn((5, -6), answers, opcode)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.lists(st.binary(max_size=60), max_size=5), st.booleans())
     def test_any_bytes(self, chunks: list[bytes], greeted: bool) -> None:
         """Whatever is sent, the server answers or hangs up, and forgets the connection."""
@@ -180,7 +180,7 @@ class FramingTests(SynchronousTestCase):
         after = self.server.statistics()
         self.assertEqual((after.connections, after.watches), (before.connections, before.watches))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.sampled_from([*REQUESTS, OpCode.MULTI, OpCode.MULTI_READ]), st.binary(max_size=80))
     def test_any_body(self, opcode: int, body: bytes) -> None:
         """Whatever is in a request's body, there is exactly one reply to it."""

@@ -353,7 +353,7 @@ class DirectoryTests(SynchronousTestCase):
 class AnyConversationTests(StoreTestCase):
     """Whatever clients do, what is on the disk is what is in memory."""
 
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=40, derandomize=True, database=None)
     @given(st.lists(speeches, max_size=40))
     def test_crash(self, conversation: list[tuple[int, Any]]) -> None:
         """After any conversation and a crash, nodes, indexes and sessions are as they were."""

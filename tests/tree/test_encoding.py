@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -56,13 +56,11 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(len(heard), 2)
 
     @given(properties)
-    @settings(deadline=None)
     def test_round_trip(self, whole: dict[str, Any]) -> None:
         """What was stored is what is read."""
         self.assertEqual(canonical(decode(encode(whole))), canonical(whole))
 
     @given(st.binary() | st.text().map(str.encode) | st.from_regex(rb"\s*\{.*\}\s*"))
-    @settings(deadline=None)
     def test_any_data(self, data: bytes) -> None:
         """Any bytes can be read, and what is read stores the same again."""
         whole = decode(data)
@@ -73,7 +71,6 @@ class ValueTests(SynchronousTestCase):
     """Literals to values and back."""
 
     @given(values)
-    @settings(deadline=None)
     def test_round_trip(self, value: Any) -> None:
         """Every value has a literal."""
         self.assertEqual(canonical(parse_value(format_value(value))), canonical(value))

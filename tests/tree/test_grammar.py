@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -199,7 +199,6 @@ class RefusingTests(SynchronousTestCase):
             lambda lines: "\n".join(" " * indent + text for indent, text in lines)
         )
     )
-    @settings(deadline=None)
     @example("/0\n '\\x'=1")
     def test_any_text(self, text: str) -> None:
         """Any text is a tree that survives a round trip, or an error with a place in it."""

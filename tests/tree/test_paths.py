@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -42,7 +42,6 @@ class NormalizeTests(SynchronousTestCase):
         self.assertIn("leads out of the tree", str(error))
 
     @given(st.lists(st.text(min_size=1, max_size=3), max_size=3))
-    @settings(deadline=None)
     def test_agrees_with_the_protocol(self, names: list[str]) -> None:
         """A path of good names is one that the protocol's own rules accept."""
         if all(name_problem(name) is None for name in names):

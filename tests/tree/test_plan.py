@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tree.strategies import trees
@@ -76,7 +76,6 @@ class ImportTests(SynchronousTestCase):
     """Plans of imports."""
 
     @given(trees, trees)
-    @settings(deadline=None)
     def test_reaches_the_tree(self, new: Node, old: Node) -> None:
         """After a trimming import the nodes are the tree's, and nothing is left to do."""
         there = stored(old)
@@ -92,7 +91,6 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(again.writes, ())
 
     @given(trees)
-    @settings(deadline=None)
     def test_unchanged_is_not_written(self, tree: Node) -> None:
         """What is as it should be gives an empty plan."""
         plan = plan_import(tree, stored(tree), acl=OPEN, trim=True)

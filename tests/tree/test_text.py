@@ -19,14 +19,14 @@ class RoundTripTests(SynchronousTestCase):
     """What is written can be read."""
 
     @given(trees)
-    @settings(deadline=None, max_examples=400)
+    @settings(max_examples=400)
     def test_parse_undoes_format(self, tree: Node) -> None:
         """Every tree can be written and read back, whatever its names and values."""
         assume(not any(loops(tree)))
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     @given(trees)
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_stored_and_exported(self, tree: Node) -> None:
         """What nodes store is what their exported text stores when it is imported."""
         assume(not any(loops(tree)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +18,6 @@ class FramerTests(SynchronousTestCase):
     """Frames come out as they went in."""
 
     @given(payloads, st.data())
-    @settings(deadline=None)
     def test_splits(self, sent: list[bytes], data: st.DataObject) -> None:
         """Whole, byte by byte and split anywhere, a stream has the same frames."""
         stream = b"".join(map(frame, sent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,14 +77,12 @@ class ParseTests(SynchronousTestCase):
                 parse_hosts(text)
 
     @given(st.lists(addresses, min_size=1, max_size=4))
-    @settings(deadline=None)
     def test_round_trip(self, servers: list[Address]) -> None:
         """What an address is written as reads as the address."""
         text = ",".join(map(str, servers))
         self.assertEqual(list(parse_hosts(text + "/app").addresses), servers)
 
     @given(st.text(st.sampled_from("h1:,/[]. \n٣")))
-    @settings(deadline=None)
     def test_noise(self, text: str) -> None:
         """Any text is a connection string or refused with one of our own errors."""
         try:

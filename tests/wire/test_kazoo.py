@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kazoo import security
 from kazoo.protocol import serialization as kazoo
@@ -43,13 +43,11 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(getattr(ours, "opcode", None), theirs.type)
 
     @given(st.tuples(ints, longs, ints, longs, buffers, st.booleans()))
-    @settings(deadline=None)
     def test_connect(self, values: tuple[Any, ...]) -> None:
         """The handshake."""
         self.agree(records.ConnectRequest(*values), kazoo.Connect(*values))
 
     @given(texts, buffers, acls, ints)
-    @settings(deadline=None)
     def test_create(self, path: str, data: bytes | None, acl: list[ACL], flags: int) -> None:
         """create and create2."""
         values = (path, data, kazoo_acls(acl), flags)
@@ -57,7 +55,6 @@ class RequestTests(SynchronousTestCase):
         self.agree(records.Create2Request(path, data, acl, flags), kazoo.Create2(*values))
 
     @given(texts, ints, buffers, st.booleans())
-    @settings(deadline=None)
     def test_paths(self, path: str, version: int, data: bytes | None, watch: bool) -> None:
         """Requests of a path and little else."""
         self.agree(records.DeleteRequest(path, version), kazoo.Delete(path, version))
@@ -71,7 +68,6 @@ class RequestTests(SynchronousTestCase):
         self.agree(records.SyncRequest(path), kazoo.Sync(path))
 
     @given(texts, acls, ints)
-    @settings(deadline=None)
     def test_set_acl(self, path: str, acl: list[ACL], version: int) -> None:
         """setACL."""
         self.agree(
@@ -80,13 +76,11 @@ class RequestTests(SynchronousTestCase):
         )
 
     @given(st.tuples(nullable_texts, nullable_texts, nullable_texts, longs))
-    @settings(deadline=None)
     def test_reconfig(self, values: tuple[Any, ...]) -> None:
         """reconfig, with strings that are not given."""
         self.agree(records.ReconfigRequest(*values), kazoo.Reconfig(*values))
 
     @given(ints, texts, texts, buffers)
-    @settings(deadline=None)
     def test_credentials(self, kind: int, scheme: str, auth: str, token: bytes | None) -> None:
         """auth and SASL; kazoo's credential is text, Java's is a buffer."""
         self.agree(records.AuthPacket(kind, scheme, auth.encode()), kazoo.Auth(kind, scheme, auth))
@@ -98,7 +92,6 @@ class RequestTests(SynchronousTestCase):
         self.agree(records.CloseSession(), kazoo.CloseInstance)
 
     @given(texts, buffers, acls, ints)
-    @settings(deadline=None)
     def test_transaction(self, path: str, data: bytes | None, acl: list[ACL], flag: int) -> None:
         """A transaction of each kind of operation."""
         ours = [
@@ -134,7 +127,6 @@ class ReplyTests(SynchronousTestCase):
     """kazoo reads our replies as they were meant."""
 
     @given(ints, ints, longs, buffers, st.booleans())
-    @settings(deadline=None)
     def test_connect(
         self, version: int, timeout: int, session: int, password: bytes | None, read_only: bool
     ) -> None:
@@ -147,7 +139,6 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.Connect.deserialize(encode(short), 0)[0], expected)
 
     @given(ints, longs, ints, ints, texts)
-    @settings(deadline=None)
     def test_headers(self, xid: int, zxid: int, err: int, state: int, path: str) -> None:
         """The header, and an event."""
         header = encode(records.ReplyHeader(xid, zxid, err))
@@ -156,7 +147,6 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.Watch.deserialize(event, 0)[0], (err, state, path))
 
     @given(texts, stats, buffers, st.lists(texts, max_size=4), acls)
-    @settings(deadline=None)
     def test_values(
         self,
         path: str,
@@ -187,7 +177,6 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.SASL.deserialize(token, 0)[0], data)
 
     @given(texts, stats)
-    @settings(deadline=None)
     def test_transaction(self, path: str, stat: records.Stat) -> None:
         """The results of a transaction, in order."""
         results = encode_results(
@@ -213,7 +202,6 @@ class ReplyTests(SynchronousTestCase):
         )
 
     @given(ints, st.booleans(), ints)
-    @settings(deadline=None)
     def test_multi_header(self, kind: int, done: bool, err: int) -> None:
         """The header of each operation."""
         theirs = kazoo.MultiHeader(kind, done, err)

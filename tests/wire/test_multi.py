@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,19 +140,16 @@ class LayoutTests(SynchronousTestCase):
             encode_requests([DeleteRequest("/a", 1), DeleteRequest("/a", 2**31)])
 
     @given(st.lists(st.one_of(*(VALUES[record] for record in WRITES)), max_size=5))
-    @settings(deadline=None)
     def test_writes(self, requests: list[Any]) -> None:
         """Any list of writes is read as it was written."""
         self.assertEqual(decode_requests(OpCode.MULTI, encode_requests(requests)), requests)
 
     @given(st.lists(st.one_of(*(VALUES[record] for record in READS)), max_size=5))
-    @settings(deadline=None)
     def test_reads(self, requests: list[Any]) -> None:
         """Any list of reads is read as it was written."""
         self.assertEqual(decode_requests(OpCode.MULTI_READ, encode_requests(requests)), requests)
 
     @given(st.binary(max_size=60))
-    @settings(deadline=None)
     def test_noise(self, noise: bytes) -> None:
         """Any bytes are a list or a ProtocolError, never another exception."""
         for opcode in (OpCode.MULTI, OpCode.MULTI_READ):

@@ -118,14 +118,13 @@ class ValidateTests(SynchronousTestCase):
                 validate(path)  # type: ignore[arg-type]
 
     @given(st.one_of(st.text(characters, max_size=8), st.text(max_size=8).map("/".__add__)))
-    @settings(deadline=None, max_examples=1000)
+    @settings(max_examples=1000)
     def test_java(self, path: str) -> None:
         """Java accepts the same, with and without a number behind it."""
         self.assertEqual(self.accepts(path), java(path))
         self.assertEqual(self.accepts(path, sequence=True), java(path + "1"))
 
     @given(st.text(characters, max_size=8).map("/".__add__).filter(java))
-    @settings(deadline=None)
     def test_parent(self, path: str) -> None:
         """A path is its parent and a name; the root is its own parent."""
         if path == "/":
@@ -179,7 +178,6 @@ class ChrootTests(SynchronousTestCase):
             Chroot("app")
 
     @given(st.sampled_from(["/", "/a", "/a/b"]), st.text(characters, max_size=8).map("/".__add__))
-    @settings(deadline=None)
     def test_round_trip(self, prefix: str, path: str) -> None:
         """Adding and stripping is nothing, and what is added is a path if it was one."""
         chroot = Chroot(prefix)

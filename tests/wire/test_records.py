@@ -273,7 +273,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(encode(from_row(record, row)), expected, record)
 
     @given(st.data())
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     def test_round_trip(self, data: st.DataObject) -> None:
         """What is written is read as it was, and ends where it ended."""
         for record in RECORDS:
@@ -282,7 +282,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(decode_at(record, b"ab" + written, 2), (value, 2 + len(written)))
 
     @given(st.data())
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     def test_fields(self, data: st.DataObject) -> None:
         """The fields alone are written as the record is."""
         for record in filter(is_dataclass, RECORDS):
@@ -291,7 +291,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(encode_fields(record, *values), encode(value))
 
     @given(st.data())
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     def test_truncated(self, data: st.DataObject) -> None:
         """Every proper prefix is refused; none is misread."""
         for record in RECORDS:
@@ -306,7 +306,7 @@ class EveryRecordTests(SynchronousTestCase):
                     decode(record, written[:size])
 
     @given(st.data(), st.binary(min_size=1, max_size=8))
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     def test_trailing_bytes(self, data: st.DataObject, more: bytes) -> None:
         """What follows a record is ignored, as servers do."""
         for record in RECORDS:
@@ -316,7 +316,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(decode(record, encode(value) + more), value)
 
     @given(st.binary(max_size=60))
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_noise(self, noise: bytes) -> None:
         """Any bytes are a record or a ProtocolError, never another exception."""
         for record in RECORDS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -183,7 +183,6 @@ class ChunkTests(SynchronousTestCase):
         st.dictionaries(st.text(max_size=20).map("/".__add__), st.sampled_from(list(WatchKind))),
         st.integers(1, 60),
     )
-    @settings(deadline=None)
     def test_any(self, watched: dict[str, WatchKind], limit: int) -> None:
         """Nothing is lost, and only a path that is too long by itself is over the limit."""
         table = WatchTable[str]()
