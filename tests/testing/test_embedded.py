@@ -57,6 +57,15 @@ class EmbeddedZooKeeperTests(TestCase):
 
         return wait
 
+    async def test_with(self) -> None:
+        """It can be there for a block, and says where it is when it is printed."""
+        async with EmbeddedZooKeeper() as zookeeper:
+            self.assertEqual(repr(zookeeper), f"<EmbeddedZooKeeper {zookeeper.connection_string}>")
+            self.assertEqual(zookeeper.tree(), {"/": b""})
+        self.assertEqual(
+            repr(zookeeper), f"<EmbeddedZooKeeper {zookeeper.connection_string}, stopped>"
+        )
+
     async def test_quick(self) -> None:
         """It starts in far less than a blink, unless the machine is busy with something else."""
         took = []

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.task import Clock
+from typing_extensions import Self, override
 from zope.interface import Interface
 
 from zkservice.embedded import ZooKeeperServer
@@ -82,7 +83,19 @@ class EmbeddedZooKeeper:
         """What clients connect to: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self._port_number}"
 
+    @override
+    def __repr__(self) -> str:
+        state = ", stopped" if self._port is None else ""
+        return f"<EmbeddedZooKeeper {self.connection_string}{state}>"
+
     # -- life
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     def start(self) -> Deferred[EmbeddedZooKeeper]:
         """Listen.  Fires with this object; fails if the port is taken."""
