@@ -201,7 +201,6 @@ class UnchangedTests(ServerTestCase):
 
         @settings(
             max_examples=25,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             derandomize=True,
