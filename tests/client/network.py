@@ -56,6 +56,7 @@ class Network(Clock):
         self,
         resolutionReceiver: IResolutionReceiver,  # noqa: N803
         hostName: str,  # noqa: N803
+        portNumber: int = 0,  # noqa: N803
         *rest: Any,
         **more: Any,
     ) -> Any:
@@ -64,7 +65,7 @@ class Network(Clock):
         resolutionReceiver.resolutionBegan(None)  # type: ignore[arg-type]
         for host in self.names.get(hostName, ()):
             family = IPv6Address if isIPv6Address(host) else IPv4Address
-            resolutionReceiver.addressResolved(family("TCP", host, 0))
+            resolutionReceiver.addressResolved(family("TCP", host, portNumber))
         resolutionReceiver.resolutionComplete()
 
     def connectTCP(  # noqa: N802

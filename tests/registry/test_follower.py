@@ -94,6 +94,16 @@ class FailureTests(FollowerTestCase):
         self.clock.advance(RETRY_MAX)
         await self.until(lambda: "c" in view)
 
+    async def test_refused_for_days(self) -> None:
+        """A view that was refused for a very long time asks again all the same."""
+        view = await self.view()
+        view._failures = 5000  # as after 40 hours
+        self.failures = [NoAuthError("/a")]
+        await self.client.create("/a/c")
+        await self.until(self.clock.getDelayedCalls)
+        self.clock.advance(RETRY_MAX)
+        await self.until(lambda: "c" in view)
+
     async def test_lost_without_a_word(self) -> None:
         """A read that is lost while the session is well is sent again."""
         view = await self.view()

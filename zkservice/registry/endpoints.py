@@ -19,12 +19,13 @@ from random import SystemRandom
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     quoteStringArgument,
     serverFromString,
 )
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -167,6 +168,8 @@ class DiscoveringEndpoint:
         for address in addresses[:-1]:
             try:
                 return await self._connect_to(address, factory)
+            except (CancelledError, ConnectingCancelledError):
+                raise
             except Exception:  # noqa: BLE001 - the next one may let us in
                 continue
         return await self._connect_to(addresses[-1], factory)

@@ -42,6 +42,8 @@ MOST_PASSES: Final = 100
 
 # There is nobody to talk to at the moment: the session's next state will tell.
 _GONE: Final = (ConnectionLossError, SessionExpiredError)
+# A server that takes no writes answers all that is asked here.
+_CONNECTED: Final = (State.CONNECTED, State.READ_ONLY)
 
 
 class Watches:
@@ -177,7 +179,7 @@ class Follower(Generic[T]):
     # -- what causes a pass ---------------------------------------------------------
 
     def _session_changed(self, state: State) -> None:
-        if state is State.CONNECTED and self._again:
+        if state in _CONNECTED and self._again:
             self._stop_timer()
             self._poke()
         elif state is State.CLOSED:
@@ -201,7 +203,7 @@ class Follower(Generic[T]):
 
     def _retry_later(self) -> None:
         if self._timer is None:
-            seconds = min(RETRY * 2**self._failures, RETRY_MAX)
+            seconds = min(RETRY * 2 ** min(self._failures, 16), RETRY_MAX)
             self._failures += 1
             self._timer = self._reactor.callLater(seconds, _weakly(self, "_retry"))
 
@@ -278,7 +280,7 @@ class Follower(Generic[T]):
             self._fail(error)
         else:
             self._again = True
-            if self._client.state is State.CONNECTED:
+            if self._client.state in _CONNECTED:
                 self._retry_later()
 
     def _refused(self, error: ZooKeeperError, waiting: list[Deferred[None]]) -> None:

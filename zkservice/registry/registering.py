@@ -83,7 +83,7 @@ def _expand(address: AddressLike) -> tuple[str, tuple[str, ...]]:
             host, port = parse_address(address)
         case (str() | None as name, int() | str() as number) if ":" not in str(number):
             host, port = _pair(address, name or "", number)
-        case [*several] if all(isinstance(one, str) for one in several):
+        case [_, *_] as several if all(isinstance(one, str) for one in several):
             addresses = tuple(format_address(*parse_address(str(one))) for one in several)
             return ", ".join(addresses), addresses
         case _:

@@ -25,6 +25,7 @@ from zkservice.errors import (
     BadVersionError,
     ClientClosedError,
     ConnectionLossError,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
@@ -358,6 +359,9 @@ class Registration:
             await change.commit()
         except TransactionFailedError as error:
             cause = error.results[error.failed]
+            if isinstance(cause, NoAuthError) and write:
+                self._writable = False  # somebody may write, but that is not us
+                return await self._apply(verdict, session)
             if isinstance(cause, NoNodeError):
                 await self._client.ensure_path(self.parent)
             raise cause or error from None
@@ -392,10 +396,10 @@ class Registration:
         """
         if not (verdict.create or verdict.replace):
             return False
-        held = self._clock.seconds() - self._created
-        if session != self._made_under or held > CREATE_GAP_MAX:
+        held = self._clock.seconds() - self._created  # negative if the clock was set back
+        if session != self._made_under or not 0 <= held <= CREATE_GAP_MAX:
             self._gap = 0.0
-        if held < self._gap:
+        elif held < self._gap:
             self._poke_in(self._gap - held)
             return True
         self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
@@ -412,7 +416,8 @@ class Registration:
         if not self._write:
             waiting, self._waiting = self._waiting, []
             for done in waiting:
-                done.callback(self)
+                if not done.called:  # else it was cancelled in the callback of another
+                    done.callback(self)
 
     def _contested(self, other: Found) -> None:
         """Somebody else's znode is there: wait for it to go; the watch will tell."""
@@ -460,7 +465,8 @@ class Registration:
             watch.cancel()
         leaving, self._leaving = self._leaving, []
         for done in leaving:
-            done.callback(deleted)
+            if not done.called:
+                done.callback(deleted)
 
     def _become(self, state: RegistrationState, reason: str = "") -> None:
         """The only way the state changes; said once.  Withdrawn is the end."""
@@ -481,7 +487,8 @@ class Registration:
     def _fail_waiting(self, failure: Failure) -> None:
         waiting, self._waiting = self._waiting, []
         for done in waiting:
-            done.errback(failure)
+            if not done.called:
+                done.errback(failure)
 
     def _waiting_cancelled(self, done: Deferred[Registration]) -> None:
         if done in self._waiting:

@@ -1,0 +1,153 @@
+"""Tests of what may happen in the middle of something else, on a network without sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory
+
+from tests.client.base import HOST, PORT, ClientTestCase, quietly
+from zkservice.client import State, ZooKeeperClient
+from zkservice.errors import AddressError
+from zkservice.registry import Registration, RegistrationState, register
+from zkservice.registry.endpoints import DiscoveringEndpoint
+from zkservice.registry.live import Children, live_children
+from zkservice.wire.acl import ACL, ANYONE, Permission, digest_acl
+
+NODE = "/svc/h:1"
+
+
+def cancelled(deferred: Deferred[Any]) -> None:
+    """It is of no interest that somebody cancels it."""
+    deferred.addErrback(lambda failure: failure.trap(CancelledError))
+
+
+class RegistrationTests(ClientTestCase):
+    """A registration that is interrupted, by its owner or by the clock."""
+
+    def register(self, client: ZooKeeperClient, **options: Any) -> Registration:
+        """A registration that draws no dice."""
+        return register(
+            client,
+            "/svc",
+            "h:1",
+            {"color": "blue"},
+            clock=self.network,
+            random=lambda: 0.5,
+            notify=lambda event: None,
+            **options,
+        )
+
+    def registered(self, client: ZooKeeperClient, **options: Any) -> Registration:
+        """One that is held."""
+        return self.result(self.register(client, **options).when_registered())
+
+    def check_one_cancels_another(
+        self, wait: Callable[[], Deferred[Any]], happens: Callable[[], object]
+    ) -> None:
+        """The first cancels the second; the third hears all the same."""
+        first, second, third = wait(), wait(), wait()
+        first.addBoth(lambda _: second.cancel())
+        cancelled(second)
+        outcome: list[object] = []
+        third.addBoth(outcome.append)
+        happens()
+        self.network.advance(1)
+        self.assertEqual(len(outcome), 1)
+
+    def test_cancelled_by_who_waited_too(self) -> None:
+        """Who hears of the registration may cancel what others wait for."""
+        client = self.client()
+        registration = self.register(client)
+        self.check_one_cancels_another(
+            registration.when_registered, lambda: quietly(client.connect())
+        )
+
+    def test_cancelled_by_who_left_too(self) -> None:
+        """The same where they wait for its end."""
+        registration = self.registered(self.connected())
+        self.check_one_cancels_another(registration.unregister, self.network.settle)
+
+    def test_cancelled_by_who_failed_too(self) -> None:
+        """The same where there is no registration any more."""
+        registration = self.register(self.client())
+        self.check_one_cancels_another(registration.when_registered, registration.unregister)
+
+    def test_clock_that_was_set_back(self) -> None:
+        """A node that is deleted after the clock was set back is there again at once."""
+        client = self.connected()
+        registration = self.registered(client)
+        self.network.rightNow -= 3600
+        self.result(client.delete(NODE))
+        self.network.advance(1)
+        self.assertIsNotNone(self.result(client.exists(NODE)))
+        self.network.rightNow += 3600
+        self.result(registration.unregister())
+
+    def test_others_may_write(self) -> None:
+        """A change is stored, too, where the ACL lets somebody write who is not us."""
+        client = self.connected()
+        acl = (ACL(Permission.READ, ANYONE), digest_acl("admin", "secret"))
+        registration = self.registered(client, acl=acl)
+        for color in ("red", "green"):
+            self.result(registration.update(color=color))
+            data, stat = self.result(client.get(NODE))
+            self.assertEqual(json.loads(data)["color"], color)
+            self.assertEqual(stat.ephemeral_owner, (client.client_id or (0,))[0])
+        self.assertIs(registration.state, RegistrationState.REGISTERED)
+
+    def test_no_address(self) -> None:
+        """No address at all is an error of the caller's."""
+        with self.assertRaises(AddressError):
+            register(self.client(), "/svc", [], clock=self.network)
+
+
+class FollowerTests(ClientTestCase):
+    """A view in bad times."""
+
+    def view(self, client: ZooKeeperClient) -> Children:
+        """A view of children."""
+        self.result(client.ensure_path("/a"))
+        view = self.result(live_children(client, "/a", reactor=self.network))
+        self.addCleanup(view.stop)
+        return view
+
+    def test_read_only_server(self) -> None:
+        """A server that takes no writes is good enough to go on reading."""
+        client = self.connected(read_only=True)
+        view = self.view(client)
+        current = view.when_current()
+        self.network.run_due()  # its question is on the way
+        self.server.read_only = True
+        self.cable.cut()
+        self.network.advance(3)
+        self.assertIs(client.state, State.READ_ONLY)
+        self.result(current)
+
+
+class DiscoveryTests(ClientTestCase):
+    """Connecting to whoever is registered."""
+
+    def test_cancelled(self) -> None:
+        """Who does not want a connection any more does not get one to the next address."""
+        client = self.connected()
+        self.result(client.ensure_path("/svc"))
+        for host in ("10.0.9.1", "10.0.9.2"):
+            self.network.names[host] = [host]
+            self.network.black_holes.add((host, 80))
+            self.result(client.create(f"/svc/{host}:80"))
+        endpoint: Any = DiscoveringEndpoint(
+            self.network, "/svc", f"{HOST}:{PORT}", shuffle=lambda addresses: addresses.sort()
+        )
+        connecting = endpoint.connect(Factory())
+        self.network.advance(1)
+        connecting.cancel()
+        self.network.advance(60)
+        self.assertTrue(connecting.called)
+        connecting.addErrback(lambda failure: None)
+        self.assertEqual(
+            [where for where in self.network.attempts if where[1] == 80], [("10.0.9.1", 80)]
+        )
