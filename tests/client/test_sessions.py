@@ -46,6 +46,34 @@ def quietly_lost(deferred: Deferred[Any]) -> None:
 class ConnectTests(ClientTestCase):
     """The first connection."""
 
+    def test_with(self) -> None:
+        """A client can be there for a block, and is closed at its end, however that is."""
+        client = self.client()
+
+        async def block() -> None:
+            async with client as entered:
+                self.assertIs(entered, client)
+                await client.create("/e", ephemeral=True)
+                raise ZeroDivisionError
+
+        self.failure(Deferred.fromCoroutine(block()), ZeroDivisionError)
+        self.assertIs(client.state, State.CLOSED)
+        self.assertIsNone(self.result(self.connected().exists("/e")))
+
+    def test_with_a_client_that_cannot_connect(self) -> None:
+        """A block that is given up before it begins leaves no client trying."""
+        client = self.client("10.9.9.9:1")
+
+        async def block() -> None:
+            async with client:
+                self.fail("it is connected to nobody")
+
+        entering = Deferred.fromCoroutine(block())
+        self.network.settle()
+        entering.cancel()
+        self.failure(entering, CancelledError)
+        self.assertIs(client.state, State.CLOSED)
+
     def test_properties(self) -> None:
         """What a client knows before it is connected, while it is, and afterwards."""
         client = self.client()

@@ -127,6 +127,17 @@ class ZooKeeperClient(Reading, Writing, Observing):
         session = self._link.session
         return f"<ZooKeeperClient {session.state.name} session {session.id & 2**64 - 1:#x}>"
 
+    async def __aenter__(self) -> Self:
+        """`connect`; at the end of the block comes `close`."""
+        try:
+            return await self.connect()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     # -- the session ------------------------------------------------------------------
 
     @property
