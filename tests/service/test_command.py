@@ -28,7 +28,8 @@ from tests.treesync.base import ServerTestCase
 from tests.treesync.test_reading import wide
 from zkservice import errors
 from zkservice.service import command_scripts
-from zkservice.service.command import parse_arguments, run_command
+from zkservice.service.command import make_parser, parse_arguments, run_command
+from zkservice.service.command_completion import commands_of
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.command_terminal import Terminal
 from zkservice.tree import format_tree, parse_tree
@@ -247,6 +248,20 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(result.err.count("\n"), 1)
         self.assertIn("Can't connect to ZooKeeper at '127.0.0.1:", result.err)
 
+    async def test_credentials(self) -> None:
+        """A credential that cannot be read, or is none, is told with its option."""
+        for words, said in (
+            (("--auth", "digest:/no/such"), "--auth: /no/such cannot be read"),
+            (("--auth", "digest"), "--auth: 'digest': write SCHEME:FILE"),
+            (("--auth", f"digest:{self.file('joe')}"), "it must hold one line, user:password"),
+            (("--sasl", "/no/such"), "--sasl: /no/such cannot be read"),
+            (("--tls-ca", "/no/such"), "--tls: /no/such cannot be read"),
+        ):
+            result = await self.run_("export", "HOSTS", *words)
+            self.assertEqual(result.code, Exit.FAILED)
+            self.assertIn(said, result.err)
+            self.assertEqual(result.err.count("\n"), 1)
+
     async def test_changed_meanwhile(self) -> None:
         """A node that others change meanwhile has an exit code of its own."""
         await self.put("/a\n  x = 1\n")
@@ -368,6 +383,51 @@ class ValidateTests(CommandTestCase):
         self.assertEqual((await self.run_("validate", stdin=text)).code, Exit.DONE)
         self.assertEqual((await self.run_("validate", "--at", "/x", stdin=text)).code, Exit.FAILED)
 
+    async def test_no_place(self) -> None:
+        """A place that cannot be is told."""
+        result = await self.run_("validate", "--at", "x", stdin=TREE)
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("'x' is no znode path", result.err)
+
+
+class UsageTests(SynchronousTestCase):
+    """Words that make no command."""
+
+    @override
+    def setUp(self) -> None:
+        self.said = io.StringIO()
+        self.patch(sys, "stderr", self.said)
+
+    def refused(self, *words: str) -> str:
+        """What is said of them."""
+        with self.assertRaises(SystemExit) as caught:
+            parse_arguments(words)
+        self.assertEqual(caught.exception.code, Exit.USAGE)
+        return self.said.getvalue()
+
+    def test_nothing(self) -> None:
+        """Who says nothing is shown what can be said."""
+        shown = self.refused()
+        self.assertIn("COMMAND", shown)
+        self.assertIn("write a tree as text", shown)
+
+    def test_times(self) -> None:
+        """A time is a number of seconds above zero, or milliseconds."""
+        for word in ("-1", "0", "nan", "inf", "soon"):
+            said = self.refused("export", "h:1", f"--timeout={word}")
+            self.assertIn(f"--timeout: seconds above zero, not {word!r}", said)
+        for word in ("-1", "0", "1.5", "99999999999"):
+            said = self.refused("export", "h:1", f"--session-timeout={word}")
+            self.assertIn(f"--session-timeout: milliseconds, 1 to 2147483647, not {word!r}", said)
+
+    def test_words_are_explained(self) -> None:
+        """The help of each command says what each of its words is."""
+        parser = make_parser()
+        for name, command in commands_of(parser).items():
+            for action in command._actions:
+                if action.metavar != "":
+                    self.assertTrue(action.help, f"{name} {action.dest}")
+
 
 class GraphTests(CommandTestCase):
     """graph."""
@@ -452,6 +512,55 @@ class CheckTests(CommandTestCase):
         self.assertIn("127.0.0.1:1 does not accept connections", result.err)
         result = await self.run_("check", self.listen(""), "/svc")
         self.assertIn("nothing is registered under /svc", result.err)
+
+    async def test_ask(self) -> None:
+        """What a monitor answers is shown; what it refuses is a failure."""
+        result = await self.run_("ask", self.listen("out: new disk"), "out", "new", "disk")
+        self.assertEqual((result.code, result.out), (Exit.DONE, "out: new disk\n"))
+        self.assertEqual(self.asked, [b"out new disk\n"])
+        result = await self.run_("ask", self.listen('{"path": "/svc"}'), "status", "--json")
+        self.assertEqual(json.loads(result.out), {"path": "/svc"})
+        result = await self.run_("ask", self.listen("error: what?"), "nonsense")
+        self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+        self.assertIn("says: error: what?", result.err)
+
+    async def test_ask_nothing(self) -> None:
+        """Who asks nothing is told what can be asked."""
+        result = await self.run_("ask", self.listen("out  Deregister\n in  Register"))
+        self.assertEqual((result.code, result.out), (Exit.DONE, "out  Deregister\n in  Register\n"))
+        self.assertEqual(self.asked, [b"help\n"])
+        result = await self.run_("ask", self.listen("two\nlines"), "--json")
+        self.assertEqual(json.loads(result.out), "two\nlines")
+
+    async def test_no_answer(self) -> None:
+        """A monitor that keeps a command to itself costs the time-out, and no more."""
+        factory: Any = Factory.forProtocol(Protocol)
+        server: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        address = f"127.0.0.1:{server.getHost().port}"
+        result = await self.run_("ask", address, "interactive", "--timeout", "0.1")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("no answer in time", result.err)
+
+    async def test_no_name(self) -> None:
+        """A name that nobody knows is told in a line, of the monitor and of the service."""
+        nobody = "no-such-host.invalid:80"
+        result = await self.run_("get-addr", nobody, "/svc")
+        self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
+        self.assertIn(f"there is no monitor at {nobody}: DNS lookup failed", result.err)
+        result = await self.run_("check", self.listen(nobody), "/svc")
+        self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
+        self.assertIn(f"{nobody} does not accept connections: DNS lookup failed", result.err)
+
+    async def test_other_server(self) -> None:
+        """What answers something else is no monitor, and what it says no address."""
+        for answer in ("HTTP/1.1 400 Bad Request\r\n\r\nno", "a:1 b"):
+            address = self.listen(answer)
+            for command in ("get-addr", "check"):
+                result = await self.run_(command, address, "/svc")
+                self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+                self.assertIn(f"{address} is no monitor; it answers", result.err)
+                self.assertEqual(result.err.count("\n"), 1)
 
     async def test_no_monitor(self) -> None:
         """No monitor, a bad address, and a monitor that complains, are one line each."""

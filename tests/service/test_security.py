@@ -54,9 +54,13 @@ class SecretTests(SynchronousTestCase):
             f"digest:{empty}": "is empty",
         }.items():
             self.assertIn(expected, self.refused(identity, text, {}))
-        message = self.refused(sasl_user, self.file("hunter2"), {})
-        self.assertIn("user:password", message)
-        self.assertNotIn("hunter2", message)
+        lonely = self.file("hunter2")
+        for message in (
+            self.refused(sasl_user, lonely, {}),
+            self.refused(identity, f"digest:{lonely}", {}),
+        ):
+            self.assertIn("user:password", message)
+            self.assertNotIn("hunter2", message)
 
     def test_no_secret_in_a_repr(self) -> None:
         """A configuration can be logged."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -20,7 +26,7 @@ from zkservice.errors import (
     TreeChangedError,
     ZooKeeperError,
 )
-from zkservice.service.command_check import check, get_addr
+from zkservice.service.command_check import ask, check, get_addr
 from zkservice.service.command_completion import commands_of, completion, options_of
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.command_graph import graph
@@ -40,9 +46,12 @@ from zkservice.zookeeper import default_connection_string
 Command = Callable[[Context], Awaitable[Exit]]
 
 _EPILOG = """\
-HOSTS is host:port,host:port/chroot; "-" is the environment's ZC_ZK_CONNECTION_STRING, or
-127.0.0.1:2181.  Exit codes: 0 done, 1 refused or wrong, 2 wrong usage, 3 no ZooKeeper,
-4 somebody else changed a node meanwhile, 130 stopped by Ctrl-C."""
+'zkservice COMMAND --help' explains a command.  HOSTS is host:port,host:port/chroot; "-" is
+the environment's ZC_ZK_CONNECTION_STRING, or 127.0.0.1:2181.  Exit codes: 0 done, 1 refused
+or wrong, 2 wrong usage, 3 no ZooKeeper, 4 somebody else changed a node meanwhile, 130 stopped
+by Ctrl-C."""
+_HOSTS = "the servers: host:port,host:port/chroot, or - for $ZC_ZK_CONNECTION_STRING"
+_MAX_INT: Final = 2**31 - 1  # what fits into the handshake
 
 
 def make_parser() -> ArgumentParser:
@@ -68,6 +77,9 @@ def parse_arguments(words: Sequence[str]) -> Namespace:
         SystemExit: it is wrong, or help was asked for.
     """
     parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(Exit.USAGE)
     commands = commands_of(parser)
     at = next((index for index, word in enumerate(words) if word in commands), None)
     if at is None or not all(_may_be_options(words[:at])):
@@ -94,17 +106,22 @@ def _version() -> str:
 
 def _add_reading(commands: _SubParsersAction[Any]) -> None:
     one = _server_command(commands, "export", export, "write a tree as text")
-    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    _place(one, "the node at the top; / if missing")
     _ephemeral(one)
     one.add_argument("-o", "--output", metavar="FILE", help="write to FILE, not to the terminal")
     one.add_argument("--name", help="name the node at the top NAME")
 
     one = _server_command(commands, "walk", walk, "list paths")
-    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    _place(one, "where to begin; / if missing")
     _ephemeral(one)
 
     one = _server_command(commands, "graph", graph, "draw which services use which", hosts=False)
-    one.add_argument("source", metavar="HOSTS PATH|FILE", nargs="?")
+    one.add_argument(
+        "source",
+        metavar="HOSTS PATH|FILE",
+        nargs="?",
+        help="a server and a node, or a tree's text; standard input if missing or -",
+    )
     one.add_argument("path", metavar="", nargs="?")
     one.add_argument("-o", "--output", metavar="FILE", help="a picture (.svg, .png) or text (.dot)")
 
@@ -112,7 +129,7 @@ def _add_reading(commands: _SubParsersAction[Any]) -> None:
 def _add_writing(commands: _SubParsersAction[Any]) -> None:
     one = _server_command(commands, "import", import_, "make nodes those of a tree")
     one.add_argument("file", metavar="FILE", nargs="?", help="standard input if missing or -")
-    one.add_argument("path", metavar="PATH", nargs="?", default="/")
+    _place(one, "below which node; / if missing")
     one.add_argument("-d", "--dry-run", action="store_true", help="only say what would be done")
     trim = one.add_mutually_exclusive_group()
     trim.add_argument(
@@ -129,11 +146,16 @@ def _add_writing(commands: _SubParsersAction[Any]) -> None:
     one.add_argument("--yes", action="store_true", help="delete without asking")
 
     one = _server_command(commands, "set-property", set_property, "change properties of a node")
-    one.add_argument("path", metavar="PATH")
-    one.add_argument("properties", metavar="NAME=LITERAL", nargs="+")
+    one.add_argument("path", metavar="PATH", help="the node")
+    one.add_argument(
+        "properties",
+        metavar="NAME=LITERAL",
+        nargs="+",
+        help="a string needs quotes: name='\"text\"'; also NAME->PATH and NAME=>PATH",
+    )
 
     one = _server_command(commands, "rm", rm, "delete a node")
-    one.add_argument("path", metavar="PATH")
+    one.add_argument("path", metavar="PATH", help="the node")
     one.add_argument("-r", "--recursive", action="store_true", help="and all below it")
     one.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
     one.add_argument("--force", action="store_true", help="ephemeral nodes, too")
@@ -148,6 +170,11 @@ def _add_asking(commands: _SubParsersAction[Any]) -> None:
     one.add_argument("file", metavar="FILE", nargs="?", help="standard input if missing or -")
     one.add_argument("--at", metavar="PATH", default="/", help="where it will be imported")
 
+    one = _command(commands, "ask", ask, "ask the monitor of a service: status, out, in, help")
+    one.add_argument("addr", metavar="ADDR", help="the monitor: HOST:PORT, or a socket's path")
+    one.add_argument("words", metavar="WORD", nargs="*", help="the command; help if missing")
+    _timeout(one)
+
     for name, run, what in (
         ("check", check, "see whether a service listens where it is registered"),
         ("get-addr", get_addr, "show where a service is registered"),
@@ -158,7 +185,7 @@ def _add_asking(commands: _SubParsersAction[Any]) -> None:
         _timeout(one)
 
     one = _command(commands, "completion", completion, "print a script for a shell's completion")
-    one.add_argument("shell", choices=["bash", "zsh", "fish"])
+    one.add_argument("shell", choices=["bash", "zsh", "fish"], help="whose completion")
     one.set_defaults(commands=lambda: options_of(make_parser()))
 
 
@@ -179,11 +206,15 @@ def _server_command(
 ) -> ArgumentParser:
     one = _command(commands, name, run, what)
     if hosts:
-        one.add_argument("hosts", metavar="HOSTS")
+        one.add_argument("hosts", metavar="HOSTS", help=_HOSTS)
     _timeout(one)
     server = one.add_argument_group("how to connect")
     server.add_argument(
-        "--session-timeout", metavar="MS", type=int, default=10_000, help="milliseconds"
+        "--session-timeout",
+        metavar="MS",
+        type=_milliseconds,
+        default=10_000,
+        help="how long the servers keep a session without a word (10000)",
     )
     server.add_argument(
         "--auth",
@@ -202,8 +233,27 @@ def _server_command(
 
 def _timeout(one: ArgumentParser) -> None:
     one.add_argument(
-        "--timeout", metavar="SECONDS", type=float, default=10.0, help="to connect within"
+        "--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="to connect within (10)"
     )
+
+
+def _place(one: ArgumentParser, what: str) -> None:
+    one.add_argument("path", metavar="PATH", nargs="?", default="/", help=what)
+
+
+def _seconds(text: str) -> float:
+    try:
+        if 0 < float(text) < _MAX_INT:
+            return float(text)
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"seconds above zero, not {text!r}")
+
+
+def _milliseconds(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_INT:
+        return int(text)
+    raise ArgumentTypeError(f"milliseconds, 1 to {_MAX_INT}, not {text!r}")
 
 
 def _ephemeral(one: ArgumentParser) -> None:

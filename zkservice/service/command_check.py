@@ -1,12 +1,13 @@
-"""The commands that ask a running service: check and get-addr, over its monitor."""
+"""The commands that ask a running service, over its monitor: ask, check and get-addr."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -15,6 +16,19 @@ from typing_extensions import override
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import parse_address
 from zkservice.service.command_context import Context, Exit
+
+#: What can go wrong on the way to somebody.
+_UNREACHABLE: Final = (ConnectError, DNSLookupError, TimeoutError)
+
+
+async def ask(context: Context) -> Exit:
+    """Show what a monitor answers."""
+    answer = await _answer(context, " ".join(context.options.words) or "help")
+    if context.options.json:
+        context.terminal.out_json(_value(answer))
+    elif answer:
+        context.terminal.out(answer)
+    return Exit.DONE
 
 
 async def get_addr(context: Context) -> Exit:
@@ -36,7 +50,7 @@ async def check(context: Context) -> Exit:
         try:
             connection = await _connect(context, _endpoint(context, address), _Hush())
             connection.transport.loseConnection()
-        except (ConnectError, TimeoutError) as error:
+        except _UNREACHABLE as error:
             bad.append(address)
             context.terminal.error(f"{address} does not accept connections: {_why(error)}")
     return Exit.FAILED if bad or not addresses else Exit.DONE
@@ -45,15 +59,36 @@ async def check(context: Context) -> Exit:
 async def _addresses(context: Context) -> list[str]:
     """What the monitor knows to be registered under the path."""
     options = context.options
-    question = _Question(f"servers {options.path}")
+    answer = await _answer(context, f"servers {options.path}")
+    try:
+        for address in answer.split():
+            parse_address(address)
+    except AddressError:
+        raise ConfigurationError(
+            f"what listens at {options.addr} is no monitor; it answers {answer[:60]!r}"
+        ) from None
+    return answer.split()
+
+
+async def _answer(context: Context, line: str) -> str:
+    """What the monitor says to a line."""
+    options, question = context.options, _Question(line)
     try:
         await _connect(context, _endpoint(context, options.addr), question)
         answer = await question.answer.addTimeout(options.timeout, context.reactor)
-    except (ConnectError, TimeoutError) as error:
+    except _UNREACHABLE as error:
         raise ConfigurationError(f"there is no monitor at {options.addr}: {_why(error)}") from None
     if answer.startswith("error:"):
         raise ConfigurationError(f"the monitor at {options.addr} says: {answer}")
-    return answer.split()
+    return answer
+
+
+def _value(answer: str) -> Any:
+    """An answer in JSON as what it says, any other as text."""
+    try:
+        return json.loads(answer)
+    except ValueError:
+        return answer
 
 
 def _endpoint(context: Context, address: str) -> IStreamClientEndpoint:
@@ -74,7 +109,7 @@ async def _connect(context: Context, where: IStreamClientEndpoint, protocol: Pro
 
 
 def _why(error: Exception) -> str:
-    return str(error).rstrip(".") or "no answer in time"
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error).rstrip(".")
 
 
 class _Hush(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
@@ -22,6 +22,8 @@ from zkservice.errors import (
 from zkservice.service.command_terminal import Terminal
 from zkservice.service.security import TLS, identity, sasl_user
 from zkservice.zookeeper import ZooKeeper
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -69,9 +71,9 @@ class Context:
             options.hosts,
             options.session_timeout / 1000,
             reactor=self.reactor,
-            auth=[identity(text, environ) for text in options.auth],
-            sasl=sasl_user(options.sasl, environ) if options.sasl else None,
-            tls=_tls(options),
+            auth=[_named("--auth", identity, text, environ) for text in options.auth],
+            sasl=_named("--sasl", sasl_user, options.sasl, environ) if options.sasl else None,
+            tls=_named("--tls", _tls, options),
         )
         try:
             await self._let_in(client)
@@ -144,6 +146,14 @@ def _mode(name: str) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def _named(option: str, read: Callable[..., T], *given: Any) -> T:
+    """What an option means, or the option's name before what is wrong with it."""
+    try:
+        return read(*given)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{option}: {error}") from None
 
 
 def _tls(options: Namespace) -> Any:

@@ -13,6 +13,7 @@ from zkservice.service import command_tree
 from zkservice.service.command import Command, run_on_the_reactor
 from zkservice.service.command_terminal import Terminal
 
+_CONNECTION: Final = "the servers: host:port,host:port/chroot"
 #: What ``zkservice`` has options for and the scripts have not.
 _DEFAULTS: Final[dict[str, Any]] = {
     "json": False,
@@ -38,8 +39,8 @@ def export(arguments: Sequence[str] | None = None) -> int:
     parser = _parser("zookeeper_export", "Export a tree from a ZooKeeper server.")
     parser.add_argument("-e", "--ephemeral", action="store_true", help="include ephemeral nodes")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the tree to FILE")
-    parser.add_argument("hosts", metavar="connection")
-    parser.add_argument("path", nargs="?", default="/")
+    parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
+    parser.add_argument("path", nargs="?", default="/", help="the node at the top")
     return _run(parser, arguments, command_tree.export)
 
 
@@ -57,18 +58,20 @@ def import_(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-p", "--permission", type=int, metavar="BITS", help="what everybody may do: 1 to 31"
     )
-    parser.add_argument("hosts", metavar="connection")
+    parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
     parser.add_argument("file", nargs="?", help="standard input if missing or -")
-    parser.add_argument("path", nargs="?", default="/")
+    parser.add_argument("path", nargs="?", default="/", help="below which node")
     return _run(parser, arguments, command_tree.import_)
 
 
 def set_property(arguments: Sequence[str] | None = None) -> int:
     """``zookeeper_set_property connection path name=literal ...``."""
     parser = _parser("zookeeper_set_property", "Set properties of a ZooKeeper node.")
-    parser.add_argument("hosts", metavar="connection")
-    parser.add_argument("path")
-    parser.add_argument("properties", nargs="+", metavar="name=literal")
+    parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
+    parser.add_argument("path", help="the node")
+    parser.add_argument(
+        "properties", nargs="+", metavar="name=literal", help="a string needs quotes: x='\"text\"'"
+    )
     return _run(parser, arguments, command_tree.set_property)
 
 

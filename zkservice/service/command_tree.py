@@ -16,6 +16,7 @@ from zkservice.tree.paths import normalize
 from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Write
 from zkservice.treesync import Report, delete_tree, import_tree, read_named_tree
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import validate as validate_path
 
 #: Nodes that are named when the user is asked whether to delete them.
 _NAMED: Final = 10
@@ -51,7 +52,7 @@ async def import_(context: Context) -> Exit:
     options, terminal = context.options, context.terminal
     text, shown = context.read_text(options.file)
     tree = parse_text(text, shown, options.path)
-    began = time.monotonic()
+    acl, began = _acl(options), time.monotonic()
 
     async def confirm(plan: Plan) -> None:
         deleted = [change.path for change in plan.writes if isinstance(change, Delete)]
@@ -66,7 +67,7 @@ async def import_(context: Context) -> Exit:
                 tree,
                 options.path,
                 trim=options.trim,
-                acl=_acl(options),
+                acl=acl,
                 dry_run=options.dry_run,
                 atomic=options.atomic,
                 reading=reading,
@@ -126,6 +127,7 @@ async def set_property(context: Context) -> Exit:
 
 async def validate(context: Context) -> Exit:
     """Tell whether a text is a tree."""
+    validate_path(context.options.at)
     text, shown = context.read_text(context.options.file)
     tree = parse_text(text, shown, context.options.at)
     if context.options.json:

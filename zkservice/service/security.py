@@ -85,12 +85,15 @@ def identity(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
     """Read ``SCHEME:FILE`` or ``SCHEME:env:VARIABLE``: a scheme and its credential.
 
     Raises:
-        ConfigurationError: the file or variable is not there, or empty.
+        ConfigurationError: the file or variable is not there, or holds no credential.
     """
     scheme, colon, where = text.partition(":")
     if not colon or not scheme or not where:
         raise ConfigurationError(f"{text!r}: write SCHEME:FILE or SCHEME:env:VARIABLE")
-    return scheme, secret(where, environ)
+    credential = secret(where, environ)
+    if scheme == "digest" and not all(credential.partition(b":")):
+        raise ConfigurationError(f"{where}: it must hold one line, user:password")
+    return scheme, credential
 
 
 def sasl_user(where: str, environ: Mapping[str, str]) -> DigestMD5:
