@@ -51,14 +51,38 @@ class LoadTests(SynchronousTestCase):
     def test_missing_file(self) -> None:
         """A file that is not there is named."""
         self.assertIn("does not exist", self.refused(os.path.abspath("missing.wsgi")))
+        self.assertNotIn("module:", self.refused(os.path.abspath("missing.wsgi")))
+
+    def test_bare_module(self) -> None:
+        """Who names a module, and nothing in it, is told how that is written."""
+        self.assertIn("is written module:callable", self.refused(os.path.abspath("mysite")))
 
     def test_folder(self) -> None:
         """A folder is no file."""
         self.assertIn("is a folder", self.refused(os.path.abspath(self.folder)))
 
     def test_without_application(self) -> None:
-        """A file without `application` is told so."""
-        self.assertIn("has no 'application'", self.refused(self.write("a.wsgi", "app = 1")))
+        """A file without `application` is told so, and what to write if it has another name."""
+        self.assertIn("no global named 'application'", self.refused(self.write("a.wsgi", "x = 1")))
+        message = self.refused(self.write("flasky.py", "def app(environ, start): pass"))
+        self.assertIn("write module:name, here flasky:app", message)
+
+    def test_factory(self) -> None:
+        """What makes an application is none; else each request would fail, and nothing before."""
+        path = self.write("a.wsgi", "def application():\n    return lambda environ, start: []\n")
+        self.assertIn("does not take (environ, start_response)", self.refused(path))
+        self.assertIn("create_app()", self.refused("os:getcwd"))
+
+    def test_callables(self) -> None:
+        """Functions with defaults, objects and what cannot be looked into are applications."""
+        for text in (
+            "def application(environ, start, more=1): pass",
+            "class App:\n def __call__(self, *both): pass\napplication = App()",
+            "class application:\n def __init__(self, environ, start): pass",
+            "application = dict.fromkeys",
+            "import functools\napplication = functools.partial(lambda c, e, s: 1, 2)",
+        ):
+            load_application(self.write("a.wsgi", text))
 
     def test_not_callable(self) -> None:
         """An `application` that cannot be called is told so."""

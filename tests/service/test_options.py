@@ -108,7 +108,7 @@ class OptionsTests(SynchronousTestCase):
             ("--monitor", "nowhere"): "--monitor: 'nowhere' is no address",
             ("--advertise", "x"): "--advertise: 'x' is no address",
             ("--advertise", ":80"): "name a host and a port",
-            ("--advertise", "a/b:80"): "name a host and a port",
+            ("--advertise", "a/b:80"): "is no address",
             ("--health", "/a b"): "is no HTTP path",
             ("--session-timeout", "99999999999"): "milliseconds at most",
             ("--path", "svc"): "--path: 'svc' is no znode path",

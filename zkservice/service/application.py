@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from zkservice.errors import ApplicationLoadError
 
 Application = Callable[..., Any]
+
+_MODULE_HINT: Final = "; a module's application is written module:callable"
 
 
 def absolute_spec(spec: str) -> str:
@@ -41,7 +44,8 @@ def check_application(spec: str) -> None:
     file = spec.removeprefix("config:").partition("#")[0] if _is_paste(spec) else spec
     if not os.path.isfile(file):
         kind = "is a folder" if os.path.isdir(file) else "does not exist"
-        raise ApplicationLoadError(f"the application file {file} {kind}")
+        hint = "" if _is_paste(spec) or "." in os.path.basename(file) else _MODULE_HINT
+        raise ApplicationLoadError(f"the application file {file} {kind}{hint}")
 
 
 def load_application(spec: str) -> Application:
@@ -75,7 +79,18 @@ def _from_file(path: str) -> Application:
             exec(compile(source.read(), path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         raise ApplicationLoadError(_explain(path, error)) from error
-    return _callable(path, getattr(module, "application", None), "application")
+    if not hasattr(module, "application"):
+        raise ApplicationLoadError(
+            f"{path} has no global named 'application'; "
+            f"if it has another name, write module:name{_called_app(module)}"
+        )
+    return _callable(path, module.application, "application")
+
+
+def _called_app(module: ModuleType) -> str:
+    """What Flask's users have."""
+    app = callable(getattr(module, "app", None)) and module.__name__.isidentifier()
+    return f", here {module.__name__}:app" if app else ""
 
 
 def _from_module(spec: str) -> Application:
@@ -115,8 +130,24 @@ def _callable(spec: str, found: Any, name: str) -> Application:
         raise ApplicationLoadError(f"{spec} has no {name!r}")
     if not callable(found):
         raise ApplicationLoadError(f"{name!r} of {spec} is a {type(found).__name__}, no callable")
+    if not _takes_requests(found):
+        raise ApplicationLoadError(
+            f"{name!r} of {spec} does not take (environ, start_response), as WSGI has it; "
+            "if it makes the application, call it in a .wsgi file: application = create_app()"
+        )
     answer: Application = found
     return answer
+
+
+def _takes_requests(found: Application) -> bool:
+    """Whether it can be called as WSGI calls it, as far as can be seen from outside."""
+    try:
+        inspect.signature(found).bind({}, None)
+    except TypeError:
+        return False
+    except ValueError:  # something in C that does not tell
+        return True
+    return True
 
 
 def _explain(spec: str, error: BaseException) -> str:
