@@ -322,7 +322,7 @@ class ThrottledOpError(ServerError):
 class ClientClosedError(ZooKeeperError):
     """The client was closed by its owner, or never connected."""
 
-    summary = "the ZooKeeper client is closed"
+    summary = "the ZooKeeper client is closed; connect() opens it"
 
 
 class ConnectTimeoutError(ZooKeeperError):

@@ -46,6 +46,11 @@ def quietly_lost(deferred: Deferred[Any]) -> None:
 class ConnectTests(ClientTestCase):
     """The first connection."""
 
+    def test_before_connect(self) -> None:
+        """Who forgets to connect is told what to do."""
+        error = self.failure(self.client().get("/a"), ClientClosedError)
+        self.assertEqual(str(error), "/a: the ZooKeeper client is closed; connect() opens it")
+
     def test_with(self) -> None:
         """A client can be there for a block, and is closed at its end, however that is."""
         client = self.client()
