@@ -127,6 +127,18 @@ class ConnectionTests(SynchronousTestCase):
         client.channel.readConnectionLost()
         self.assertTrue(client.transport.disconnecting)
 
+    def test_cut_response_is_the_last(self) -> None:
+        """What is pipelined behind a response that had to be cut is not served."""
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            start("200 OK", [("Content-Length", "9")])
+            return [environ["PATH_INFO"].encode()]
+
+        client = FrontEnd(application).connect()
+        answer = client.send(GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
+        self.assertTrue(client.transport.aborted)
+        self.assertEqual(split(answer)[2], b"/1")
+
     def test_client_that_left_is_not_served(self) -> None:
         """A request whose client has gone does not reach the application."""
         served: list[object] = []

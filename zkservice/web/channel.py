@@ -134,7 +134,8 @@ class HTTPChannel(Protocol):
             self._leave()
 
     def abort(self) -> None:
-        """Cut the connection, whatever is under way."""
+        """Cut the connection, whatever is under way; what was pipelined is not served any more."""
+        self._phase = Phase.LEAVING
         self._transport().abortConnection()
 
     def overdue(self, now: float) -> None:
