@@ -255,11 +255,19 @@ class InteractiveTests(MonitorTestCase):
         """A prompt before each command, and after nothing."""
         self.user.say("interactive\n")
         self.assertEqual(self.user.heard(), "> ")
-        self.user.say("echo a\n")
-        self.assertEqual(self.user.heard(), "a\n> ")
         self.user.say("\n")
         self.assertEqual(self.user.heard(), "> ")
+        self.user.say("echo a\n")
+        self.assertEqual(self.user.heard(), "a\n> ")
         self.assertFalse(self.user.closed)
+
+    def test_empty_line(self) -> None:
+        """An empty line repeats the last command, with its words."""
+        self.user.say("interactive\n\necho a b\n\n \necho c\n\n")
+        self.assertEqual(self.user.heard(), "> > a b\n> a b\n> a b\n> c\n> c\n> ")
+        self.user.say("help quit\n\nquit\n")
+        self.assertEqual(self.user.heard(), "Close the connection.\n> " * 2)
+        self.assertTrue(self.user.closed)
 
     def test_quit(self) -> None:
         """``quit`` ends it."""

@@ -49,6 +49,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             "quit": self._leave,
         }
         self._interactive = False
+        self._last: tuple[str, list[str]] | None = None  # an empty line repeats it
         self._closing = False
         self._running: Deferred[Any] | None = None
 
@@ -106,6 +107,8 @@ class Monitor(LineReceiver, TimeoutMixin):
         name, *words = line.decode("utf-8", "replace").split() or [""]
         if name or not self._interactive:
             self._run(name or "help", words)
+        elif self._last is not None:
+            self._run(*self._last)
         else:
             self._answer("")
 
@@ -121,6 +124,8 @@ class Monitor(LineReceiver, TimeoutMixin):
         if command is None:
             self._answer(f"error: {_unknown(name)}")
             return
+        if self._interactive:
+            self._last = name, words
         self.resetTimeout()
         self.pauseProducing()
         running: Deferred[Any] = maybeDeferred(command, words)
@@ -173,7 +178,10 @@ class Monitor(LineReceiver, TimeoutMixin):
         return _documentation(command) or f"{words[0]} has no help."
 
     def _stay(self, words: list[str]) -> str:
-        """Keep the connection open and show a prompt, until quit."""
+        """Keep the connection open and show a prompt, until quit.
+
+        An empty line repeats the last command.
+        """
         self._interactive = True
         return ""
 
