@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -33,8 +34,10 @@ from zkservice.registry import RegisteringServer, Registration, register
 from zkservice.registry.addresses import parse_address as parse_addr
 from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.lookup import look_up
-from zkservice.tree import Node, decode, encode, format_tree, parse_tree, resolve
+from zkservice.tree import Node, decode, encode, format_tree, resolve
 from zkservice.tree.model import SYMLINK
+from zkservice.tree.named import ParseNode
+from zkservice.tree.named import parse_named_tree as parse_tree
 from zkservice.tree.paths import join, name_problem, normalize, split
 from zkservice.tree.plan import Acl, Delete, Plan, Trim
 from zkservice.treesync import Progress, Report, delete_tree, import_tree, read_named_tree, walk
@@ -51,6 +54,7 @@ __all__ = [
     "Children",
     "FailedConnect",
     "LinkLoop",
+    "ParseNode",
     "Properties",
     "RegisteringServer",
     "Report",
@@ -135,6 +139,15 @@ class ZooKeeper:
     def session_timeout(self) -> float:
         """Seconds, as the server has granted them."""
         return self.client.session_timeout
+
+    def recv_timeout(self) -> float:
+        """The same, under the name that it had in the C library."""
+        return self.session_timeout
+
+    @property
+    def ephemeral(self) -> Mapping[str, Registration]:
+        """What is registered here, by the paths of the znodes."""
+        return MappingProxyType(self._registrations)
 
     # -- life ---------------------------------------------------------------------------
 

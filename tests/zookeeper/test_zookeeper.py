@@ -71,6 +71,11 @@ class LifeTests(ZooKeeperTestCase):
         environ = {"ZC_ZK_CONNECTION_STRING": "zk.example.com:1"}
         self.assertEqual(default_connection_string(environ), "zk.example.com:1")
 
+    async def test_granted(self) -> None:
+        """The session's time-out is known under the name that it had in the C library, too."""
+        self.assertEqual(self.zk.recv_timeout(), self.zk.session_timeout)
+        self.assertEqual(self.zk.recv_timeout(), 1.0)
+
     async def test_unreachable(self) -> None:
         """No ZooKeeper is one clear error, soon."""
         self.zookeeper.refuse = True
@@ -154,6 +159,17 @@ class RegisterTests(ZooKeeperTestCase):
         names = await self.zk.get_children("/fooservice/providers")
         self.assertEqual(len(names), 1 + len(many.paths))
         self.assertNotIn(":8080", names)
+
+    async def test_ephemeral(self) -> None:
+        """What is registered can be looked up by the paths of the nodes; nobody else adds to it."""
+        await self.zk.import_tree(TREE)
+        one = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=3)
+        self.assertEqual(dict(self.zk.ephemeral), {"/fooservice/providers/1.2.3.4:5": one})
+        self.assertEqual(self.zk.ephemeral[one.path].properties["weight"], 3)
+        with self.assertRaises(TypeError):
+            self.zk.ephemeral["/x"] = one  # type: ignore[index]
+        await self.zk.delete(one.path)
+        self.assertEqual(dict(self.zk.ephemeral), {})
 
     async def test_set(self) -> None:
         """What is set on a registered node is there after a new session, too."""

@@ -1,0 +1,66 @@
+"""Trees whose nodes know their names, and can be of a class of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, overload
+
+from zkservice.tree.grammar import parse_tree
+from zkservice.tree.model import Node
+
+
+class NamedNode(Protocol):
+    """What a class of nodes has to have; it is called with a name, for the root without."""
+
+    properties: Any  #: a dict: links, too, under the names they are stored with
+    children: Any  #: a dict of nodes by name
+
+
+class ParseNode(Node):
+    """A node that knows its name, which is empty for the root of a tree."""
+
+    __slots__ = ("name",)
+
+    def __init__(
+        self, name: str = "", properties: Mapping[str, Any] | None = None, **children: ParseNode
+    ) -> None:
+        super().__init__(properties, children)
+        self.name = name
+        for one, child in children.items():
+            child.name = one
+
+
+N = TypeVar("N", bound=NamedNode)
+
+
+@overload
+def parse_named_tree(text: str) -> ParseNode: ...
+
+
+@overload
+def parse_named_tree(text: str, node_class: Callable[..., N]) -> N: ...
+
+
+def parse_named_tree(text: str, node_class: Callable[..., Any] = ParseNode) -> Any:
+    """The tree that a text describes, as `parse_tree` reads it.
+
+    Args:
+        text: in the tree language.
+        node_class: called without arguments for the root and with its name for each other
+            node; what it answers has ``properties`` and ``children``, both dicts.
+
+    Returns:
+        The root, whose children are the nodes at the top of the text.
+
+    Raises:
+        TreeSyntaxError: with line and column.
+    """
+    root = node_class()
+    pending = [(parse_tree(text), root)]  # a loop, as trees may be deeper than Python recurses
+    while pending:
+        node, made = pending.pop()
+        made.properties.update(node.properties)
+        for name, child in node.children.items():
+            made.children[name] = node_class(name)
+            pending.append((child, made.children[name]))
+    return root
