@@ -52,6 +52,11 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual((config.session_timeout, config.threads, config.monitor), (4.0, 3, ":9"))
         self.assertEqual(config.front_end.limits, Limits(keep_alive=2.0))
 
+    def test_name(self) -> None:
+        """zc.zkzopeserver's name for the Server field is taken, and changes nothing."""
+        keys = {"zookeeper": "h:1", "path": "/svc"}
+        self.assertEqual(config_of({**keys, "name": "zope"}), config_of(keys))
+
     def test_refusals(self) -> None:
         """What is wrong is named."""
         good = {"zookeeper": "h:1", "path": "/svc"}

@@ -35,6 +35,7 @@ _KEYS: Final = frozenset(
         "host",
         "loggers",
         "monitor_server",
+        "name",  # what zc.zkzopeserver called itself in the field Server; ours does not change
         "path",
         "port",
         "session_timeout",
