@@ -103,7 +103,7 @@ class OptionsTests(SynchronousTestCase):
             ("--property", "x"): "write NAME=VALUE",
             ("--property", "x:={"): "the value is no JSON",
             ("--listen", "tpc:80"): "Unknown endpoint type",
-            ("--listen", f"ssl:443:privateKey={__file__}"): "no Twisted server endpoint",
+            ("--listen", f"ssl:443:privateKey={__file__}"): "is no valid PEM",
             ("--listen", "tcp:1", "--port", "2"): "either --listen or",
             ("--monitor", "nowhere"): "--monitor: 'nowhere' is no address",
             ("--advertise", "x"): "--advertise: 'x' is no address",

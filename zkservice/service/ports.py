@@ -9,6 +9,7 @@ import pwd
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from OpenSSL import SSL, crypto
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -37,11 +38,21 @@ def check_endpoint(text: str) -> str:
         # Parsing needs a reactor only as something to listen with later.
         serverFromString(IReactorCore, text)
     except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
-        raise ConfigurationError(
-            f"{text!r} is no Twisted server endpoint such as "
-            f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
-        ) from None
+        raise ConfigurationError(_problem(text, error)) from None
     return text
+
+
+def _problem(text: str, error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{text!r} cannot be used: {error.filename}: {error.strerror}"
+    if isinstance(error, (SSL.Error, crypto.Error)):
+        return f"{text!r} cannot be used: the key or certificate in its files is no valid PEM"
+    if text.startswith("systemd:") and isinstance(error, LookupError):
+        return f"{text!r} cannot be used: systemd has given us no such socket; see its socket unit"
+    return (
+        f"{text!r} is no Twisted server endpoint such as "
+        f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
+    )
 
 
 def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
@@ -57,15 +68,17 @@ def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListen
         listening.cancel()
         raise ConfigurationError(f"cannot listen at {endpoint}: it takes too long")
     if isinstance(outcome[0], Failure):
-        raise ConfigurationError(f"cannot listen at {endpoint}: {_reason(outcome[0])}")
+        raise ConfigurationError(f"cannot listen at {endpoint}: {_reason(endpoint, outcome[0])}")
     port: IListeningPort = outcome[0]
     return port
 
 
-def _reason(failure: Failure) -> str:
+def _reason(endpoint: str, failure: Failure) -> str:
     error: Any = failure.value
     if isinstance(error, CannotListenError):
         error = error.socketError
+    if isinstance(error, PermissionError) and endpoint.startswith("unix:"):
+        return f"{error.strerror}; its folder must be writable for user {os.geteuid()}"
     if isinstance(error, PermissionError):
         return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

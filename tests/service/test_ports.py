@@ -1,0 +1,74 @@
+"""Tests for `zkservice.service.ports`: what is said of an endpoint that cannot be used."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.ports import check_endpoint, open_port
+
+
+class CheckTests(SynchronousTestCase):
+    """Before anything is opened."""
+
+    def refused(self, text: str) -> str:
+        """Why an endpoint is refused."""
+        with self.assertRaises(ConfigurationError) as caught:
+            check_endpoint(text)
+        self.assertIn(repr(text), str(caught.exception))
+        return str(caught.exception)
+
+    def test_no_endpoint(self) -> None:
+        """What is none is shown one."""
+        for text in ("8080", "127.0.0.1:8080", "tcp", "tcp:http"):
+            self.assertIn("such as 'tcp:8080:interface=127.0.0.1'", self.refused(text))
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is named, and the endpoint is not said to be none."""
+        message = self.refused("ssl:443:privateKey=/no/such.pem")
+        self.assertIn("cannot be used: /no/such.pem: No such file or directory", message)
+        self.assertNotIn("is no Twisted", message)
+
+    def test_no_pem(self) -> None:
+        """A file that holds no key is told in words, not in OpenSSL's."""
+        message = self.refused(f"ssl:443:privateKey={__file__}")
+        self.assertIn("the key or certificate in its files is no valid PEM", message)
+
+    def test_without_systemd(self) -> None:
+        """A socket of systemd's that is not there sends the reader to the socket unit."""
+        for text in ("systemd:domain=INET:index=7", "systemd:domain=INET:name=web"):
+            self.assertIn("systemd has given us no such socket", self.refused(text))
+
+
+class OpenTests(SynchronousTestCase):
+    """When the port is opened."""
+
+    def refused(self, endpoint: str, number: int) -> str:
+        """What is said of an endpoint that the system refuses."""
+
+        class Refusing:
+            def listen(self, *where: Any, **more: Any) -> None:
+                raise CannotListenError(None, where[0], OSError(number, "Refused"))
+
+            listenTCP = listenUNIX = listen  # noqa: N815
+
+        with self.assertRaises(ConfigurationError) as caught:
+            open_port(Refusing(), endpoint, Factory())
+        return str(caught.exception)
+
+    def test_permission(self) -> None:
+        """A low port needs root, the file of a socket a folder that can be written."""
+        message = self.refused("tcp:80", errno.EACCES)
+        self.assertIn("cannot listen at tcp:80: Refused; ports below 1024 need root", message)
+        message = self.refused("unix:/run/app.sock", errno.EACCES)
+        self.assertIn("its folder must be writable", message)
+        self.assertNotIn("1024", message)
+
+    def test_in_use(self) -> None:
+        """A port that is taken is told so."""
+        self.assertIn("in use by another process?", self.refused("tcp:80", errno.EADDRINUSE))
