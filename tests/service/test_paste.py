@@ -64,9 +64,12 @@ class KeysTests(SynchronousTestCase):
             ({"path": ""}, "'path' is missing"),
             ({"zookeper": "h"}, "unknown key zookeper"),
             ({"port": "x"}, "port = 'x' is no whole number"),
-            ({"zookeeper": "h:x"}, "the port of 'h:x'"),
-            ({"path": "svc"}, "no znode path"),
-            ({"monitor_server": "x"}, "'x' is no address"),
+            ({"port": "65536"}, "port = 65536 must be from 0 to 65535"),
+            ({"port": "-1"}, "port = -1 must be from 0 to 65535"),
+            ({"zookeeper": "h:x"}, "zookeeper: the port of 'h:x'"),
+            ({"zookeeper": "embedded:"}, "zookeeper: 'embedded:' names no folder"),
+            ({"path": "svc"}, "path: 'svc' is no znode path"),
+            ({"monitor_server": "x"}, "monitor_server: 'x' is no address"),
             ({"head_bytes": "-1"}, "cannot be negative"),
         ):
             with self.assertRaises(ConfigurationError) as caught:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
@@ -28,6 +28,8 @@ from zkservice.service.limits import limit_names, limits_from
 from zkservice.web import Limits
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
+
+T = TypeVar("T")
 
 _KEYS: Final = frozenset(
     [
@@ -95,20 +97,24 @@ def config_of(keys: Mapping[str, str]) -> Config:
     for key in ("zookeeper", "path"):
         if not keys.get(key):
             raise ConfigurationError(f"the key {key!r} is missing")
+    return Config(
+        application="the Paste application",
+        path=_read("path", validate, keys["path"]),
+        zookeeper=_read("zookeeper", _zookeeper, keys["zookeeper"]),
+        listen=(Listen.tcp(keys.get("host", ""), _port(keys)),),
+        front_end=_front_end(keys),
+        threads=_positive(keys, "threads", 1),
+        session_timeout=_positive(keys, "session_timeout", 10_000) / 1000,
+        monitor=_read("monitor_server", _monitor, keys.get("monitor_server", "")),
+        loggers=keys.get("loggers", ""),
+    )
+
+
+def _read(key: str, parse: Callable[[str], T], text: str) -> T:
     try:
-        return Config(
-            application="the Paste application",
-            path=validate(keys["path"]),
-            zookeeper=_zookeeper(keys["zookeeper"]),
-            listen=(Listen.tcp(keys.get("host", ""), _number(keys, "port", 0)),),
-            front_end=_front_end(keys),
-            threads=_positive(keys, "threads", 1),
-            session_timeout=_positive(keys, "session_timeout", 10_000) / 1000,
-            monitor=_monitor(keys.get("monitor_server", "")),
-            loggers=keys.get("loggers", ""),
-        )
+        return parse(text)
     except (InvalidPathError, InvalidHostsError, AddressError) as error:
-        raise ConfigurationError(str(error)) from None
+        raise ConfigurationError(f"{key}: {error}") from None
 
 
 def _front_end(keys: Mapping[str, str]) -> FrontEnd:
@@ -132,6 +138,8 @@ def _limits(keys: Mapping[str, str]) -> Limits:
 def _zookeeper(text: str) -> ZooKeeperAt:
     kind, colon, folder = text.partition(":")
     if kind == "embedded":
+        if colon and not folder:
+            raise InvalidHostsError(None, f"{text!r} names no folder")
         return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
     parse_hosts(text)
     return ZooKeeperAt(text)
@@ -143,6 +151,13 @@ def _number(keys: Mapping[str, str], key: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise ConfigurationError(f"{key} = {text!r} is no whole number") from None
+
+
+def _port(keys: Mapping[str, str]) -> int:
+    number = _number(keys, "port", 0)
+    if not 0 <= number <= 65535:
+        raise ConfigurationError(f"port = {number} must be from 0 to 65535")
+    return number
 
 
 def _positive(keys: Mapping[str, str], key: str, default: int) -> int:
