@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.service.options import Options
+from zkservice.service.topics import TOPICS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 
@@ -18,6 +19,19 @@ class ManualTests(SynchronousTestCase):
     def test_options(self) -> None:
         """Each option of zkserve is explained, and each that is explained exists."""
         named = set(re.findall(r"``--([a-z-]+)", MANUAL.read_text()))
-        twistd = {"pidfile", "logfile", "uid"}
+        twistd = {"pidfile", "logfile", "uid", "rundir"}
         known = {name.rstrip("=") for name in Options().longOpt} - {"help", "version"}
         self.assertEqual(named - twistd, known)
+
+    def test_topics(self) -> None:
+        """Every option has a topic, which is a section of the manual that names the option."""
+        sections = dict(
+            re.findall(r"\n\n(.+)\n-+\n\n((?:.|\n)*?)(?=\n\n.+\n-+\n|$)", MANUAL.read_text())
+        )
+        for topic, names in TOPICS.items():
+            for name in names:
+                self.assertIn(f"``--{name}", sections[topic], topic)
+        topical = [name for names in TOPICS.values() for name in names]
+        self.assertEqual(len(topical), len(set(topical)))
+        known = {name.rstrip("=") for name in Options().longOpt} - {"help", "version"}
+        self.assertEqual(set(topical), known)

@@ -130,7 +130,7 @@ def _callable(spec: str, found: Any, name: str) -> Application:
         raise ApplicationLoadError(f"{spec} has no {name!r}")
     if not callable(found):
         raise ApplicationLoadError(f"{name!r} of {spec} is a {type(found).__name__}, no callable")
-    if not _takes_requests(found):
+    if not takes_requests(found):
         raise ApplicationLoadError(
             f"{name!r} of {spec} does not take (environ, start_response), as WSGI has it; "
             "if it makes the application, call it in a .wsgi file: application = create_app()"
@@ -139,7 +139,7 @@ def _callable(spec: str, found: Any, name: str) -> Application:
     return answer
 
 
-def _takes_requests(found: Application) -> bool:
+def takes_requests(found: Application) -> bool:
     """Whether it can be called as WSGI calls it, as far as can be seen from outside."""
     try:
         inspect.signature(found).bind({}, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.python.reflect import namedAny
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.application import Application
+from zkservice.service.application import Application, takes_requests
 from zkservice.web import (
     AccessLog,
     HTTPFactory,
@@ -168,4 +168,9 @@ def _view(path: str, name: str) -> Any:
         raise ConfigurationError(f"the view {name} for {path} cannot be loaded: {what}") from None
     if not callable(found):
         raise ConfigurationError(f"the view {name} for {path} is no callable")
+    if not takes_requests(found):
+        raise ConfigurationError(
+            f"the view {name} for {path} does not take (environ, start_response), as WSGI has it; "
+            "zkservice.web.TextView makes a view of a function that answers text"
+        )
     return found

@@ -25,7 +25,7 @@ TOPICS: Final[Mapping[str, Sequence[str]]] = {
     "The monitor": ("monitor", "manhole", "manhole-keys", "manhole-host-key"),
     "Stopping": ("drain-wait", "drain-timeout"),
     "Limits": tuple(limit.option for limit in limits_table()),
-    "Views": ("view", "status-views"),
+    "Views": ("view", "status-views", "metrics"),
     "Behind a proxy": ("trusted-proxy", "proxy-hops", "proxy-header"),
     "Logs": ("access-log", "access-log-format", "trace-log", "loggers"),
 }

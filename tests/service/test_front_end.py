@@ -1,0 +1,45 @@
+"""Tests for `zkservice.service.front_end`: views that cannot be are refused at the start."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.web.support import InlineWorkers
+from zkservice.errors import ConfigurationError
+from zkservice.service.front_end import FrontEnd, Logs, make_factory
+
+
+class ViewTests(SynchronousTestCase):
+    """Views by their names."""
+
+    @override
+    def setUp(self) -> None:
+        self.addCleanup(sys.path.__setitem__, slice(None), list(sys.path))
+
+    def refused(self, name: str) -> str:
+        """Why a view is refused."""
+        front_end = FrontEnd(views=(("/view", name),))
+        workers: Any = InlineWorkers(lambda: 0.0)
+        with self.assertRaises(ConfigurationError) as caught:
+            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, lambda: {})
+        message = str(caught.exception)
+        self.assertTrue(message.startswith(f"the view {name} for /view "), message)
+        self.assertNotIn("\n", message)
+        return message
+
+    def test_unknown(self) -> None:
+        """A name that leads nowhere is told."""
+        self.assertIn("cannot be loaded", self.refused("no.such.view"))
+        self.assertIn("cannot be loaded", self.refused("os.no_such_view"))
+
+    def test_not_callable(self) -> None:
+        """What cannot be called is no view."""
+        self.assertIn("is no callable", self.refused("os.sep"))
+
+    def test_plain_function(self) -> None:
+        """A function that answers text is told what makes a view of it."""
+        self.assertIn("zkservice.web.TextView", self.refused("os.getcwd"))
