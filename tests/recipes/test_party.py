@@ -192,7 +192,7 @@ class MemberTests(PartyTestCase):
             self.expire(self.one)
             self.network.advance(3)
         self.assertFalse(membership.present)
-        told = [one for one in events if one.get("party") == PATH]
+        told = [one for one in events if one.get("where") == PATH]
         self.assertEqual([one["log_level"] for one in told], [LogLevel.warn])
         self.assertIsInstance(told[0]["error"], NoAuthError)
         self.result(self.bystander.set_acl(PATH, OPEN_ACL_UNSAFE))

@@ -11,6 +11,7 @@ from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
 from zkservice.recipes.node import Node
 from zkservice.recipes.party import Membership, Party, ShallowParty
+from zkservice.recipes.persistent import PersistentEphemeralNode
 from zkservice.recipes.queue import Queue
 from zkservice.recipes.read_write import ReadWriteLock
 from zkservice.recipes.reliable import QueueItem, ReliableQueue, SerializedQueue
@@ -28,6 +29,7 @@ __all__ = [
     "Node",
     "Participant",
     "Party",
+    "PersistentEphemeralNode",
     "Queue",
     "QueueItem",
     "ReadWriteLock",

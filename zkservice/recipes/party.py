@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from types import TracebackType
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from typing_extensions import Self, override
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from typing_extensions import override
 
-from zkservice.errors import (
-    InvalidPathError,
-    LeaseLostError,
-    NoNodeError,
-    SessionExpiredError,
-    ZooKeeperError,
-)
+from zkservice.errors import InvalidPathError, NoNodeError, SessionExpiredError
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import OVER, RETRY, Patient, forget
+from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.staying import Staying
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import join, validate
 
@@ -211,96 +202,11 @@ class ShallowParty(Party):
         return sorted(found[1] for found in map(_SHALLOW.fullmatch, names) if found)
 
 
-class Membership:
-    """Somebody's place in a party, until he leaves.
+class Membership(Staying):
+    """Somebody's place in a party, until he leaves; comes back by itself if it is lost.
 
     Use it as an asynchronous context manager, or `leave`.
     """
 
-    _log = Logger()
-
-    def __init__(
-        self,
-        patient: Patient,
-        party: str,
-        lease: Lease,
-        enter: Callable[[], Awaitable[Lease]],
-    ) -> None:
-        self.party = party  #: the path
-        self._patient = patient
-        self._lease = lease
-        self._enter = enter
-        self._staying: Deferred[None] = Deferred.fromCoroutine(self._stay())
-        self._staying.addErrback(self._log_end)
-
     def __repr__(self) -> str:
         return f"<Membership {self.path} {'present' if self.present else 'absent'}>"
-
-    @property
-    def path(self) -> str:
-        """Of the node that stands for us; another one after each expiry."""
-        return self._lease.path
-
-    @property
-    def present(self) -> bool:
-        """Whether the others can see us, as far as is known here."""
-        return self._lease.held
-
-    def leave(self) -> Deferred[None]:
-        """Be no member any more; twice is fine.
-
-        Returns:
-            Fires when the node is gone; waits for a connection, if there is none.  At
-            once while we are not `present`.  Cancelling it stops the waiting: we leave.
-
-        Fails with:
-            NoAuthError: the node may not be deleted; it goes when the session ends.
-        """
-        self._staying.cancel()
-        return self._lease.release()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave."""
-        await self.leave()
-
-    # -- how --------------------------------------------------------------------------
-
-    async def _stay(self) -> None:
-        while True:
-            reason = await self._lease.lost
-            if isinstance(reason, LeaseLostError):  # deleted by somebody, who may go on with it
-                await deferLater(self._patient.reactor, RETRY, lambda: None)
-            self._lease = await self._join_again()
-
-    async def _join_again(self) -> Lease:
-        told = False
-        while True:
-            try:
-                return await self._enter()
-            except OVER:
-                raise
-            except ZooKeeperError as error:
-                if not told:
-                    self._log.warn(
-                        "not in {party} at the moment: {error}", party=self.party, error=error
-                    )
-                told = True
-                await deferLater(self._patient.reactor, RETRY, lambda: None)
-
-    def _log_end(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return  # we left
-        if failure.check(*OVER):
-            self._log.info(
-                "not in {party} any more: {error}", party=self.party, error=failure.value
-            )
-        else:
-            self._log.failure("staying in {party} failed", failure, party=self.party)

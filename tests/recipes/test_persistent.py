@@ -1,0 +1,222 @@
+"""Tests for `zkservice.recipes.persistent`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.client.base import TIMEOUT, quietly
+from tests.recipes.base import RecipeTestCase
+from tests.recipes.world import World, at_every_step
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import (
+    ClientClosedError,
+    NoAuthError,
+    NodeExistsError,
+    SessionExpiredError,
+)
+from zkservice.recipes import PersistentEphemeralNode
+from zkservice.wire.acl import READ_ACL_UNSAFE
+
+PATH = "/agents/one"
+
+
+class PersistentEphemeralNodeTests(RecipeTestCase):
+    """There, and there again."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.connected(), self.connected()
+
+    def node(self, client: ZooKeeperClient, data: bytes = b"", **options: Any) -> Any:
+        """The node, for a client."""
+        return PersistentEphemeralNode(client, PATH, data, reactor=self.network, **options)
+
+    def created(self, client: ZooKeeperClient, data: bytes = b"", **options: Any) -> Any:
+        """The node, made."""
+        node = self.node(client, data, **options)
+        self.assertIs(self.result(node.create()), node)
+        return node
+
+    def creating(self, node: PersistentEphemeralNode) -> Deferred[Any]:
+        """One that has come as far as it can."""
+        creating = node.create()
+        self.addCleanup(quietly, creating)
+        self.network.settle()
+        return creating
+
+    def stored(self) -> tuple[bytes, int] | None:
+        """The node's data and its owner; None if it is not there."""
+        node = self.server.keeper.tree.nodes.get(PATH)
+        return None if node is None else (node.data or b"", node.owner)
+
+    def test_life(self) -> None:
+        """Made with its parents, changed, taken away; and made once more."""
+        node = self.created(self.one, b"1")
+        self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
+        self.assertIsNone(self.result(node.set(b"2")))
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+        for _ in range(2):
+            self.assertIsNone(self.result(node.delete()))
+        self.assertEqual((self.stored(), node.present), (None, False))
+        self.assertEqual(self.one.statistics().watches, 0)
+        self.result(node.create())
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+
+    def test_twice(self) -> None:
+        """One object is one node."""
+        node = self.created(self.one)
+        self.failure(node.create(), NodeExistsError)
+
+    def test_expiry(self) -> None:
+        """It is there under each next session, with its latest data."""
+        node = self.created(self.one, b"1")
+        self.result(node.set(b"2"))
+        for _ in range(3):
+            self.expire(self.one)
+            self.assertEqual((self.stored(), node.present), ((b"2", self.session(self.one)), True))
+
+    def test_set_while_it_is_away(self) -> None:
+        """Data that are set between two sessions are those that it is made with."""
+        node = self.created(self.one, b"1")
+        self.server.refuse = True
+        self.assertTrue(self.server.expire(self.session(self.one)))
+        self.network.advance(TIMEOUT * 2)
+        self.assertFalse(node.present)
+        self.assertIsNone(self.result(node.set(b"2")))
+        self.server.refuse = False
+        self.network.advance(2)
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+
+    def test_set_while_it_is_made(self) -> None:
+        """Data that are set when the old ones are on their way win."""
+        node = self.node(self.one, b"1")
+        creating = node.create()
+        for _ in range(3):
+            self.network.run_due()
+            for cable in self.network.cables:
+                cable.carry()
+        self.assertFalse(creating.called)
+        node.set(b"2")
+        self.result(creating)
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+
+    def test_left_by_our_own_session(self) -> None:
+        """What we take for expired before the server does is replaced, not waited for."""
+        node = self.created(self.one, b"1")
+        before = self.session(self.one)
+        self.server.refuse = True
+        self.drop(self.one)
+        self.server.pause()
+        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+        self.server.resume()
+        self.server.refuse = False
+        for _ in range(100):
+            if node.present:
+                break
+            self.network.advance(0.05)
+        self.assertNotEqual(self.session(self.one), before)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+        self.network.advance(TIMEOUT)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+
+    def test_another_one(self) -> None:
+        """A node of somebody else is left alone, and followed when it is gone."""
+        first, second = self.created(self.one, b"1"), self.node(self.two, b"2")
+        waiting = self.creating(second)
+        self.assertNoResult(waiting)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+        self.result(first.set(b"3"))
+        self.assertNoResult(waiting)
+        self.result(first.delete())
+        self.assertIs(self.successResultOf(waiting), second)
+        self.assertEqual(self.stored(), (b"2", self.session(self.two)))
+
+    def test_deleted(self) -> None:
+        """Deleted by hand it is back a second later."""
+        node = self.created(self.one, b"1")
+        self.deleting(PATH)
+        self.deleting("/agents")
+        self.network.advance(0.9)
+        self.assertEqual((self.stored(), node.present), (None, False))
+        self.network.advance(0.2)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+
+    def test_deleted_for_good(self) -> None:
+        """What is deleted while it is away, or is being made, does not come."""
+        node = self.created(self.one)
+        self.deleting(PATH)
+        self.assertIsNone(self.result(node.delete()))
+        creating = node.create()
+        self.network.run_due()
+        self.assertIsNone(self.result(node.delete()))
+        self.failure(creating, CancelledError)
+        self.network.advance(3)
+        self.assertIsNone(self.stored())
+
+    def test_cancelled_behind_another_one(self) -> None:
+        """Who does not wait any more leaves the other one's node alone, and no watch."""
+        self.created(self.one, b"1")
+        waiting = self.creating(self.node(self.two))
+        waiting.cancel()
+        self.failure(waiting, CancelledError)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+        self.assertEqual(self.two.statistics().watches, 0)
+
+    def test_may_not_be_written(self) -> None:
+        """Data that the ACL keeps out are told, and come with the next session."""
+        self.result(self.bystander.ensure_path("/agents"))
+        node = self.created(self.one, b"1", acl=READ_ACL_UNSAFE)
+        self.failure(node.set(b"2"), NoAuthError)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+        self.expire(self.one)
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+
+    def test_end(self) -> None:
+        """It ends with its client, without a fuss."""
+        node = self.created(self.one)
+        with capturedLogs() as events:
+            self.result(self.one.close())
+        self.assertFalse(node.present)
+        levels = {one["log_level"] for one in events if one.get("where") == PATH}
+        self.assertEqual(levels, {LogLevel.info})
+        self.assertIsNone(self.result(node.delete()))
+        self.failure(self.node(self.one).create(), ClientClosedError)
+        last = self.connected(new_session=False)
+        creating = self.creating(self.node(last))
+        self.result(creating)
+        waiting = self.creating(self.node(self.two))
+        self.assertTrue(self.server.expire(self.session(last)))
+        self.network.advance(1)
+        self.assertTrue(waiting.called)
+        self.failure(self.node(last).create(), SessionExpiredError)
+
+
+class BrokenConnectionTests(SynchronousTestCase):
+    """A connection, cut at every step."""
+
+    def lives(self, world: World) -> None:
+        """Wait behind another one, be there, change, go."""
+        other, client = world.clients
+        first = PersistentEphemeralNode(other, PATH, b"1", reactor=world.network)
+        node = PersistentEphemeralNode(client, PATH, b"2", reactor=world.network)
+        world.result(first.create())
+        creating = node.create()
+        world.wait()
+        self.assertFalse(creating.called)
+        world.result(first.delete())
+        self.assertIs(world.result(creating), node)
+        world.result(node.set(b"3"))
+        found = world.server.keeper.tree.nodes[PATH]
+        self.assertEqual((found.data, found.owner), (b"3", world.session(1)))
+        world.result(node.delete())
+        self.assertEqual(world.children("/agents"), [])
+
+    def test_lives(self) -> None:
+        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+        at_every_step(self, 2, self.lives)

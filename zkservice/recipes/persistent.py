@@ -1,0 +1,183 @@
+"""An ephemeral node that comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from typing_extensions import Self
+
+from zkservice.errors import NodeExistsError, NoNodeError, SessionExpiredError
+from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.needs import Client
+from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.staying import Staying
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.paths import validate
+
+
+class PersistentEphemeralNode:
+    """A node that goes when our process dies, but not for good when its session expires.
+
+    It is made again, with its latest data, under the next session, and a second after
+    somebody has deleted it.  What an earlier session of ours has left is replaced; what is
+    another's is left alone, and waited for until it is gone.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        """Make the object; nothing is asked of the client yet.
+
+        Args:
+            client: connected, or going to be.
+            path: the node.
+            data: what it holds, until `set` says otherwise.
+            acl: of the node, and of its parents if they have to be made.
+            reactor: tells the time; the installed one if None.
+
+        Raises:
+            InvalidPathError: the path is none.
+        """
+        self.path = validate(path)
+        self.data = data
+        self._acl = tuple(acl)
+        self._patient = Patient(client, reactor)
+        self._creating: Deferred[Self] | None = None
+        self._staying: Staying | None = None
+        self._sessions: set[int] = set()  # under which we may have made it
+
+    def __repr__(self) -> str:
+        return f"<PersistentEphemeralNode {self.path} {'present' if self.present else 'absent'}>"
+
+    @property
+    def present(self) -> bool:
+        """Whether it is there, as far as is known here."""
+        return self._staying is not None and self._staying.present
+
+    def create(self) -> Deferred[Self]:
+        """Make it, and go on making it until `delete`.
+
+        Returns:
+            Fires with this object when the node is there, and ours.  Cancelling it takes
+            it away again.
+
+        Fails with:
+            NodeExistsError: this object has made it already.
+            SessionExpiredError: and the client begins no other session.
+            ClientClosedError: the client was closed.
+            NoAuthError: nodes may not be created there.
+        """
+        if self._creating is not None or self._staying is not None:
+            return fail(NodeExistsError(self.path))
+        creating = self._creating = Deferred.fromCoroutine(self._create())
+        if creating.called:  # a refusal
+            self._creating = None
+        return creating
+
+    def set(self, data: bytes) -> Deferred[None]:
+        """Change its data, now and for whenever it is made again.
+
+        Returns:
+            Fires when they are stored; at once while it is not `present`.
+
+        Fails with:
+            NoAuthError: the node may not be written; it is made again with these data.
+        """
+        self.data = data
+        return Deferred.fromCoroutine(self._write())
+
+    def delete(self) -> Deferred[None]:
+        """Take it away for good, or until `create`; twice is fine.
+
+        Returns:
+            Fires when it is gone; waits for a connection, if there is none.  Cancelling it
+            stops the waiting, not the deletion.  A `create` that is under way is cancelled.
+        """
+        if self._creating is not None:
+            self._creating.cancel()
+        staying, self._staying = self._staying, None
+        return succeed(None) if staying is None else staying.leave()
+
+    # -- how --------------------------------------------------------------------------
+
+    async def _create(self) -> Self:
+        try:
+            lease = await self._enter()
+        finally:
+            self._creating = None
+        self._staying = Staying(self._patient, self.path, lease, self._enter)
+        return self
+
+    async def _enter(self) -> Lease:
+        while True:
+            lease = await self._patient.outlast(self._enter_once)
+            if lease is not None:
+                return lease
+
+    async def _enter_once(self) -> Lease | None:
+        data, lease = self.data, None
+        try:
+            self._remember_session()
+            await self._patient.create_own(self.path, data, self._acl)
+            lease = await hold(self._patient, self.path)
+            if lease is None:
+                await self._make_room()
+            elif data != self.data:  # it was changed meanwhile
+                await self._write_or_release(lease)
+            return lease
+        finally:
+            self._remember_session()
+            if lease is None:
+                self._patient.clean_up(self.path, self._delete_ours())
+
+    async def _write_or_release(self, lease: Lease) -> None:
+        try:
+            await self._send()
+        except BaseException:
+            lease.release().addErrback(lambda failure: None)  # it goes with the session
+            raise
+
+    async def _send(self) -> None:
+        # What is wanted now, not what was wanted first, should it be sent again.
+        await self._patient.repeat(lambda: self._patient.client.set(self.path, self.data))
+
+    def _remember_session(self) -> None:
+        identity = self._patient.client.client_id
+        if identity is not None:
+            self._sessions.add(identity[0])
+
+    async def _make_room(self) -> None:
+        """Wait until another's node is gone; delete one that we have left ourselves."""
+        client = self._patient.client
+        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(self.path))
+        if stat is None:
+            forget(watch)
+        elif stat.ephemeral_owner in self._sessions:
+            forget(watch)
+            await self._patient.delete(self.path)
+        else:
+            self._log.info("{path} is there, and not ours: waiting for its end", path=self.path)
+            await watch
+
+    async def _delete_ours(self) -> None:
+        stat = await self._patient.repeat(lambda: self._patient.client.exists(self.path))
+        if stat is not None and stat.ephemeral_owner in self._sessions:
+            await self._patient.delete(self.path)
+
+    async def _write(self) -> None:
+        if self.present:
+            try:
+                await self._send()
+            except (NoNodeError, SessionExpiredError):
+                return  # it is made again, with what is wanted then
