@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.task import deferLater
 
 from tests.treesync.base import ServerTestCase
@@ -228,6 +228,33 @@ class CallbackTests(LiveTestCase):
             await self.client.create(f"/b/{name}")
             await self.until(partial(operator.contains, view, name))
         self.assertEqual(calls, [2, -2, -3])
+
+    async def test_coroutines(self) -> None:
+        """A callback may be a coroutine function, or answer a Deferred; it fails likewise."""
+        await self.put(TREE)
+        view = await self.children("/b")
+        told: list[list[str]] = []
+        ended: list[str] = []
+
+        async def good(view: Any) -> None:
+            await self.client.sync("/b")
+            told.append(list(view))
+
+        async def bad(view: Any) -> None:
+            ended.append("bad")
+            await self.client.get("/nowhere")
+
+        def once(view: Any) -> Deferred[None]:
+            ended.append("once")
+            return fail(CancelWatch())
+
+        view(good)(bad)(once)
+        await self.until(lambda: len(told) == 1)
+        self.assertEqual(len(self.flushLoggedErrors(NoNodeError)), 1)
+        await self.client.create("/b/c")
+        await self.until(lambda: len(told) == 2)
+        self.assertIn("c", told[1])
+        self.assertEqual(sorted(ended), ["bad", "once"])
 
     async def test_bug_13_errors_without_arguments(self) -> None:
         """A TypeError inside of a callback is not taken for one that wants an argument."""

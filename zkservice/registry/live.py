@@ -7,7 +7,7 @@ moment not long ago: through reconnects, new sessions, and symbolic links that c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -53,17 +53,18 @@ class View(Follower[T]):
 
         When the node is deleted the callback is called without arguments, if it can be.
         An exception in the first call is raised here, and then there will be no other; a
-        later one is logged and ends the calls of this callback.  ``CancelWatch`` ends
-        them without a word.
+        later one is logged and ends the calls of this callback, and so does one of a
+        coroutine or Deferred that it answers.  ``CancelWatch`` ends them without a word.
 
         Returns:
             This object: hold it, since the watching ends when nobody does.
         """
         try:
-            callback(self)
+            result = callback(self)
         except CancelWatch:
             return self
         self._callbacks.append(callback)
+        self._attend(callback, result)
         return self
 
     def __repr__(self) -> str:
@@ -105,17 +106,31 @@ class View(Follower[T]):
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
-            callback(*args)
-        except CancelWatch:
-            self.log.debug("{callback} cancelled its watch of {path}", callback=callback, path=self)
-            self._callbacks.remove(callback)
+            result = callback(*args)
         except Exception:  # noqa: BLE001, it is logged; the others are to be told too
-            self.log.failure(
-                "{callback}, told of a change of {path}, failed and is told no more",
-                callback=callback,
-                path=self,
-            )
+            self._failed(Failure(), callback)
+        else:
+            self._attend(callback, result)
+
+    def _attend(self, callback: Callable[..., object], result: object) -> None:
+        """What a callback answers is a part of it, if it takes longer."""
+        if isinstance(result, Coroutine):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            result.addErrback(self._failed, callback)
+
+    def _failed(self, failure: Failure, callback: Callable[..., object]) -> None:
+        if callback in self._callbacks:
             self._callbacks.remove(callback)
+        if failure.check(CancelWatch):
+            self.log.debug("{callback} cancelled its watch of {path}", callback=callback, path=self)
+            return
+        self.log.failure(
+            "{callback}, told of a change of {path}, failed and is told no more",
+            failure=failure,
+            callback=callback,
+            path=self,
+        )
 
 
 class Children(View["list[str]"]):
