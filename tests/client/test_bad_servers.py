@@ -78,6 +78,19 @@ class HandshakeTests(ClientTestCase):
 class ReplyTests(ClientTestCase):
     """Replies that have nothing to do with their requests."""
 
+    def test_no_watch_without_a_value(self) -> None:
+        """A reply that cannot be read leaves no watch behind, of which nobody knows."""
+        client = self.connected()
+        value, watch = client.get_and_watch("/")
+        self.network.run_due()
+        self.cable.client.outgoing.clear()  # the server never sees it
+        reply = _REPLY.pack(client.statistics().requests, 1, 0) + b"nonsense"
+        self.cable.client.protocol.dataReceived(frame(reply))
+        self.failure(value, ProtocolError)
+        self.assertEqual(client.statistics().watches, 0)
+        self.result(client.close())
+        self.assertNoResult(watch)
+
     def test_result_of_another_operation(self) -> None:
         """A transaction whose results do not fit fails, and is not left without an end."""
         client = self.connected()

@@ -179,6 +179,32 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(seen, [b"0", b"1", b"2", b"3"])
 
 
+class RemovalTests(ClientTestCase):
+    """Watches that are taken off the server."""
+
+    def test_nobody_waits_for_it(self) -> None:
+        """Who watched is told that the watch is gone, although the removal was cancelled."""
+        client = self.connected()
+        heard: list[WatchEvent] = []
+        self.result(client.add_watch("/a", heard.append))
+        removing = client.remove_watches("/a")
+        self.network.run_due()
+        removing.cancel()
+        self.failure(removing, CancelledError)
+        self.assertEqual([one.type for one in heard], [EventType.PERSISTENT_WATCH_REMOVED])
+        self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
+
+    def test_cancelled_by_who_watched(self) -> None:
+        """Who is told may cancel the removal; the connection does not care."""
+        client = self.connected()
+        removing: list[Deferred[None]] = []
+        self.result(client.add_watch("/a", lambda event: removing[0].cancel()))
+        removing.append(client.remove_watches("/a"))
+        self.failure(removing[0], CancelledError)
+        self.assertIsNone(self.result(client.exists("/a")))
+        self.assertEqual(client.statistics().connections, 1)
+
+
 class SurvivingTests(ClientTestCase):
     """What becomes of watches when the connection or the session is lost."""
 

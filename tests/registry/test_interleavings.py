@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory
 
 from tests.client.base import HOST, PORT, ClientTestCase, quietly
 from zkservice.client import State, ZooKeeperClient
-from zkservice.errors import AddressError
+from zkservice.errors import AddressError, UnregisteredError
 from zkservice.registry import Registration, RegistrationState, register
 from zkservice.registry.endpoints import DiscoveringEndpoint
 from zkservice.registry.live import Children, live_children
@@ -75,6 +75,16 @@ class RegistrationTests(ClientTestCase):
         """The same where there is no registration any more."""
         registration = self.register(self.client())
         self.check_one_cancels_another(registration.when_registered, registration.unregister)
+
+    def test_asked_for_after_the_end(self) -> None:
+        """Who asks for a registration that is on its way out need not wait for it."""
+        registration = self.registered(self.connected())
+        self.cable.cut()
+        leaving = registration.unregister()
+        self.failure(registration.when_registered(), UnregisteredError)
+        self.failure(registration.update(color="red"), UnregisteredError)
+        self.network.advance(1)
+        self.assertTrue(self.result(leaving))
 
     def test_clock_that_was_set_back(self) -> None:
         """A node that is deleted after the clock was set back is there again at once."""

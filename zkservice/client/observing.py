@@ -10,7 +10,14 @@ from twisted.python.failure import Failure
 
 from zkservice.client.asking import Asking
 from zkservice.client.operations import read_children, read_data, read_stat
-from zkservice.client.watching import PersistentWatch, WatchCallback, Watches, WatchingCall
+from zkservice.client.watching import (
+    PersistentWatch,
+    RemovingCall,
+    WatchCallback,
+    Watcher,
+    Watches,
+    WatchingCall,
+)
 from zkservice.errors import NoWatcherError, ZooKeeperError
 from zkservice.wire.records import (
     AddWatchMode,
@@ -136,13 +143,10 @@ class Observing(Asking):
         """
         try:
             record = RemoveWatchesRequest(self._at(path), type)
+            call = RemovingCall(record, path, type, self._watches)
         except ZooKeeperError:
             return fail()
-
-        def read(_: bytes) -> None:
-            self._watches.removed(record.path, type)
-
-        return self._send(record, path, read, timeout)
+        return self._submit(call, timeout)
 
     def _watch(
         self,
@@ -162,7 +166,7 @@ class Observing(Asking):
         call = WatchingCall(
             record, path, read, kind, self._watches, watcher, missing_is_answer=missing_is_answer
         )
-        value = self._submit(call, timeout)
+        value = self._submit(call, timeout).addErrback(_unwatched, watcher)
         self._watches.repeat(record.path)
         return value, watcher.deferred
 
@@ -170,3 +174,9 @@ class Observing(Asking):
 def _is_not_there(failure: Failure) -> bool:
     failure.trap(NoWatcherError)
     return False
+
+
+def _unwatched(failure: Failure, watcher: Watcher) -> Failure:
+    """Without a value there is no watch, even if the server has set it."""
+    watcher.drop()
+    return failure

@@ -215,8 +215,7 @@ class WatchingCall(Call):
         """The server has the watch."""
         self._watches.register(kind, self._place, self.watcher)
         self._settled()
-        # Who does not wait for the answer has no watch either: see `Observing`.
-        if self.deferred is None or not self.watcher.wanted:
+        if self.deferred is None or not self.watcher.wanted:  # nobody has it any more
             self.watcher.drop()
 
     def _settled(self) -> None:
@@ -224,6 +223,27 @@ class WatchingCall(Call):
         coming[self._place] -= 1
         if coming[self._place] <= 0:
             del coming[self._place]
+
+
+class RemovingCall(Call):
+    """A request that removes watches: if the server has done it, so do we.
+
+    That goes for one that nobody waits for any more, too; otherwise the watches would stay
+    here, and nobody would be told that they are gone.
+    """
+
+    __slots__ = ("_place", "_type", "_watches")
+
+    def __init__(self, record: Any, path: str, type: WatcherType, watches: Watches) -> None:
+        super().__init__(record.opcode, path, encode(record), nothing)
+        self._place: str = record.path
+        self._type = type
+        self._watches = watches
+
+    @override
+    def succeed(self, reply: bytes) -> None:
+        self._watches.removed(self._place, self._type)
+        super().succeed(reply)
 
 
 class Watches:

@@ -135,7 +135,7 @@ class Registration:
         ...; the registration goes on trying), and with `UnregisteredError`.
         """
         done: Deferred[Registration] = Deferred(self._waiting_cancelled)
-        if self.state is RegistrationState.WITHDRAWN:
+        if self._final:
             done.errback(UnregisteredError(self.path))
         elif self.state is RegistrationState.REGISTERED and not self._write:
             done.callback(self)
@@ -400,7 +400,8 @@ class Registration:
         if session != self._made_under or not 0 <= held <= CREATE_GAP_MAX:
             self._gap = 0.0
         elif held < self._gap:
-            self._poke_in(self._gap - held)
+            # What is lost in rounding must not lead to another look at the same moment.
+            self._poke_in(max(0.001, self._gap - held))
             return True
         self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
         return False
