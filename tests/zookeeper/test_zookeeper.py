@@ -19,7 +19,7 @@ from zkservice.errors import (
     NoNodeError,
     TreeSyntaxError,
 )
-from zkservice.tree import parse_tree
+from zkservice.tree import Node, parse_tree
 from zkservice.zookeeper import ZK, FailedConnect, LinkLoop, ZooKeeper, default_connection_string
 
 TREE = """
@@ -306,6 +306,15 @@ class TreeTests(ZooKeeperTestCase):
         with self.assertRaises(TypeError) as caught:
             await self.zk.import_tree(b"/a\n")  # type: ignore[arg-type]
         self.assertIn("a tree is text, not bytes", str(caught.exception))
+
+    async def test_bad_names(self) -> None:
+        """Nodes that a program has made are refused before anything is changed, too."""
+        before = self.zxid
+        for name in ("a/b", "", "..", "a\0"):
+            tree = Node({}, {"good": Node({}, {name: Node()})})
+            error = await self.assertFailure(self.zk.import_tree(tree), InvalidPathError)
+            self.assertIn(repr(f"/good/{name}"), str(error))
+        self.assertEqual(self.zxid, before)
 
     async def test_atomic(self) -> None:
         """A tree can be imported in one transaction."""

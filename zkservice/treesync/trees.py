@@ -12,7 +12,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.errors import InvalidPathError, TreeChangedError
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
-from zkservice.tree.paths import name_problem, normalize, split
+from zkservice.tree.paths import join, name_problem, normalize, split
 from zkservice.tree.plan import Acl, Keep, Plan, Trim, Why
 from zkservice.tree.wording import describe_dry_run, describe_kept
 from zkservice.treesync.flow import Progress, ignore
@@ -68,12 +68,13 @@ def import_tree(
 
     Fails with:
         TreeSyntaxError: with line and column; nothing was changed.
+        InvalidPathError: a node has a name that cannot be; nothing was changed.
         Exception: what these two fail with.
     """
 
     async def do() -> Report:
         where = normalize(path)
-        tree = text if isinstance(text, Node) else parse_tree(text, where)
+        tree = _checked(text) if isinstance(text, Node) else parse_tree(text, where)
         plan = await make_import_plan(client, tree, where, acl=acl, trim=trim, progress=reading)
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
@@ -84,6 +85,16 @@ def import_tree(
         return Report(tuple(describe_kept(plan)), plan, outcome)
 
     return Deferred.fromCoroutine(do())
+
+
+def _checked(tree: Node) -> Node:
+    """A tree that a program has made, if ZooKeeper takes all of its names."""
+    for path, node in tree.walk():
+        for name in node.children:
+            problem = name_problem(name)
+            if problem is not None:
+                raise InvalidPathError(join(path, name), problem)
+    return tree
 
 
 def read_named_tree(
