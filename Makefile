@@ -20,6 +20,7 @@ help:
 run: $(VENV)/.run
 	@echo
 	@echo "  Open http://127.0.0.1:$(PORT)/ as soon as the log says 'Serving on'.  Ctrl-C stops it."
+	@echo "  If the port is taken: make run PORT=8081"
 	@echo
 	$(BIN)/twistd -n --pidfile= zkserve --zookeeper embedded --path /svc/providers \
 		--host 127.0.0.1 --port $(PORT) examples/hello.wsgi
@@ -38,6 +39,7 @@ ci:
 
 # The stamps hang on what says which packages are needed.
 $(VENV)/.run: setup.py setup.cfg pyproject.toml
+	@echo "Making $(VENV) and installing into it, this once..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable .
 	@touch $@

@@ -17,6 +17,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import Element, reference, system_message
 from sybil import Example, Sybil
 from sybil.parsers.rest import CodeBlockParser, DocTestParser
+from twisted.python.reflect import namedAny
 from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -24,6 +25,7 @@ from typing_extensions import override
 from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
 from zkservice.service import embedded, serve
+from zkservice.service.command import parse_arguments
 from zkservice.wire.session import TRANSITIONS, Event, State
 
 ROOT = Path(errors.__file__).parent.parent
@@ -108,6 +110,30 @@ class PageTests(SynchronousTestCase):
                             options().parseOptions(arguments)
                         seen.add(name)
         self.assertIn("zkserve", seen)
+
+    def test_our_commands(self) -> None:
+        """Every shown command of zkservice is one that it takes."""
+        seen = 0
+        for path in PAGES:
+            for words in command_lines(path.read_text()):
+                if words[:1] == ["zkservice"] and "--help" not in words:
+                    parse_arguments(words[1:])
+                    seen += 1
+        self.assertGreater(seen, 5)
+
+    def test_names(self) -> None:
+        """Every dotted name of ours leads somewhere."""
+        names = {
+            (page_name(path), name)
+            for path in PAGES
+            for name in re.findall(r"``(zkservice(?:\.\w+)+)", path.read_text())
+        }
+        self.assertGreater(len(names), 10)
+        for page, name in names:
+            try:
+                namedAny(name)
+            except (AttributeError, ModuleNotFoundError) as error:
+                self.fail(f"{page}: {name}: {error}")
 
     def test_options(self) -> None:
         """Every option in README's table is one of zkserve's."""
