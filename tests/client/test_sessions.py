@@ -19,7 +19,9 @@ from zkservice.errors import (
     ConnectionLossError,
     ConnectTimeoutError,
     ForkedError,
+    OperationTimeoutError,
     SessionExpiredError,
+    UnwritableError,
 )
 from zkservice.wire.acl import CREATOR_ALL_ACL
 from zkservice.wire.frames import Framer
@@ -147,6 +149,23 @@ class ConnectTests(ClientTestCase):
         attempts = len(self.network.attempts)
         self.network.advance(60)
         self.assertEqual(len(self.network.attempts), attempts)
+
+    def test_no_time_left(self) -> None:
+        """A time-out that is over already, as one that is computed may be, is a time-out."""
+        late = self.client("10.9.9.9:1")
+        self.failure(late.connect(timeout=-0.1), ConnectTimeoutError)
+        client = self.connected()
+        self.failure(client.get("/", timeout=-0.1), OperationTimeoutError)
+        self.failure(client.add_auth("digest", "u:p", timeout=-0.1), OperationTimeoutError)
+        self.result(client.get("/"))
+
+    def test_no_credential(self) -> None:
+        """A credential that is missing is not sent: a server would refuse the client for it."""
+        client = self.connected()
+        self.failure(client.add_auth("digest", None), UnwritableError)  # type: ignore[arg-type]
+        with self.assertRaises(UnwritableError):
+            self.client(auth=[("digest", None)])
+        self.result(client.get("/"))
 
     def test_for_ever(self) -> None:
         """Without a time-out it keeps trying, and succeeds when there is a server."""

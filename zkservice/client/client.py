@@ -200,7 +200,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         (id, password), self._resumed = self._resumed, (0, b"")
         connected = self._link.start(id, password)
         if timeout is not None:
-            connected.addTimeout(timeout, self._reactor, onTimeoutCancel=self._too_late)
+            connected.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=self._too_late)
         return connected.addCallback(lambda _: self)
 
     def _too_late(self, _: object, timeout: float) -> Deferred[None]:
@@ -245,7 +245,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
             return fail()
         waiter = identity.wait()
         if timeout is not None:
-            waiter.addTimeout(timeout, self._reactor, onTimeoutCancel=_no_answer)
+            waiter.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=_no_answer)
         return waiter
 
     # -- how --------------------------------------------------------------------------
@@ -263,11 +263,13 @@ class ZooKeeperClient(Reading, Writing, Observing):
             def too_late(_: object, __: float) -> None:
                 raise OperationTimeoutError(call.path, maybe_applied=call.xid != 0)
 
-            deferred.addTimeout(timeout, self._reactor, onTimeoutCancel=too_late)
+            deferred.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=too_late)
         return deferred
 
 
 def _credential(credential: bytes | str) -> bytes:
+    if credential is None:  # would be sent, as a null buffer, and refused
+        raise UnwritableError("AuthPacket", "auth", "NoneType", "there is no credential")
     return credential.encode() if isinstance(credential, str) else credential
 
 
