@@ -333,6 +333,15 @@ class SurvivingTests(ClientTestCase):
 class PersistentTests(ClientTestCase):
     """What the contract does not say about persistent watches."""
 
+    def test_no_callback(self) -> None:
+        """What cannot be called is refused, and nothing is watched."""
+        client = self.connected()
+        for nonsense in (None, "told"):
+            with self.assertRaises(TypeError) as caught:
+                client.add_watch("/a", nonsense)  # type: ignore[arg-type]
+            self.assertIn(f"{nonsense!r} cannot be called", str(caught.exception))
+        self.assertEqual(client.statistics().watches, 0)
+
     def test_cancelled_before_it_is_set(self) -> None:
         """A watch whose handle nobody got is taken off the server."""
         client = self.connected()

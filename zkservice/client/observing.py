@@ -95,6 +95,8 @@ class Observing(Asking):
         Returns:
             Fires with a handle; its ``cancel()`` ends the watch, on the server as well.
         """
+        if not callable(callback):
+            raise TypeError(f"{callback!r} cannot be called")
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
         mode = AddWatchMode.PERSISTENT_RECURSIVE if recursive else AddWatchMode.PERSISTENT
         try:
