@@ -100,6 +100,7 @@ class OptionsTests(SynchronousTestCase):
             ("--drain-wait", "-1"): "--drain-wait must not be negative",
             ("--port", "65536"): "--port must be from 0 to 65535",
             ("--zookeeper", "h:x"): "--zookeeper: the port of 'h:x'",
+            ("--zookeeper", "embedded:"): "--zookeeper embedded: names no folder",
             ("--property", "x"): "write NAME=VALUE",
             ("--property", "x:={"): "the value is no JSON",
             ("--listen", "tpc:80"): "Unknown endpoint type",

@@ -210,6 +210,10 @@ class Options(CommandOptions):
             return ZooKeeperAt(None, assumed=True)
         kind, colon, folder = given.partition(":")
         if kind == "embedded":
+            if colon and not folder:
+                raise UsageError(
+                    "--zookeeper embedded: names no folder; without the colon it needs none"
+                )
             return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
         name = "--zookeeper" if self["zookeeper"] else CONNECTION_STRING
         _checked(name, parse_hosts, given)
