@@ -122,6 +122,21 @@ class TrustedProxiesTests(SynchronousTestCase):
                 self.assertEqual((ends.server_name, ends.server_port), ("192.0.2.1", "80"))
                 self.assertEqual(fields["HTTP_HOST"], "a")
 
+    def test_hosts_that_an_application_could_not_parse(self) -> None:
+        """What a proxy passes on of its client's is held to what a client may say itself."""
+        for host, port in (
+            *(("[:::]", ""), ("[192.0.2.1]", "x"), ("a:65536", "65536"), (":80", "-1")),
+            *(("a:99999", "123456"), ("u@a", "8 0"), ("a/b", "\u0668"), ("a:80:80", "+80")),
+        ):
+            with self.subTest((host, port)):
+                ends, fields = self.applied(
+                    TrustedProxies(["10.0.0.0/8"], headers=X_FORWARDED),
+                    x_forwarded_host=host,
+                    x_forwarded_port=port,
+                )
+                self.assertEqual((ends.server_name, ends.server_port), ("192.0.2.1", "80"))
+                self.assertEqual(fields["HTTP_HOST"], "a")
+
     def test_mapped_addresses(self) -> None:
         """An IPv4 proxy on an IPv6 socket is the same proxy."""
         ends, _ = self.applied(

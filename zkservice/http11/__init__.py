@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zkservice.http11.heads import HeadReader, Request
+from zkservice.http11.hosts import is_port, split_host
 from zkservice.http11.limits import Limit, Limits, limits_table
 from zkservice.http11.requests import Expecting, RequestParser
 from zkservice.http11.responses import (
@@ -29,5 +30,7 @@ __all__ = [
     "RequestParser",
     "chunk",
     "error_page",
+    "is_port",
     "limits_table",
+    "split_host",
 ]

@@ -6,9 +6,7 @@ line is read apart (see ``lines``); the fields that decide where the body ends, 
 
 from __future__ import annotations
 
-import re
 from io import BytesIO
-from ipaddress import IPv6Address
 from typing import IO, Final
 
 from httptools import (
@@ -19,16 +17,12 @@ from httptools import (
 )
 
 from zkservice.errors import RequestRefusedError
+from zkservice.http11.hosts import split_host
 from zkservice.http11.limits import Limits
 from zkservice.http11.lines import RequestLine, RequestLines
 from zkservice.http11.names import EnvironNames
 
 __all__ = ["HeadReader", "Request"]
-
-#: RFC 9110 7.2, a name or an address and perhaps a port; empty if the target has none.
-_HOST: Final = re.compile(
-    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?"
-)
 
 #: Remembered hosts; an attacker's inventions must not grow the memory.
 _MOST_HOSTS: Final = 1024
@@ -167,7 +161,7 @@ class HeadReader:
         if host is None:
             if protocol == "HTTP/1.1":
                 raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
-        elif host and not _is_host(host):
+        elif host and split_host(host) is None:
             raise RequestRefusedError(
                 400, "the host must be a name or an address, and perhaps a port up to 65535"
             )
@@ -195,20 +189,6 @@ class HeadReader:
                 )
             request.content_length = int(digits)
             request.fields["CONTENT_LENGTH"] = digits  # zeros before it are of no use to anyone
-
-
-def _is_host(text: str) -> bool:
-    """Whether every reader finds the same host and port in it, and finds them valid."""
-    match = _HOST.fullmatch(text)
-    if match is None:
-        return False
-    address, port = match.groups()
-    if address is not None:
-        try:
-            IPv6Address(address)
-        except ValueError:
-            return False
-    return not port or int(port) <= 65535
 
 
 def refusal(error: HttpParserError) -> RequestRefusedError:

@@ -9,6 +9,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from zkservice.http11 import is_port, split_host
 from zkservice.web.environ import Ends
 
 __all__ = ["FORWARDED_FIELDS", "TrustedProxies"]
@@ -23,7 +24,6 @@ FORWARDED_FIELDS: Final = {
 }
 _KEYS: Final = frozenset(FORWARDED_FIELDS.values())
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
-_HOST: Final = re.compile(r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 #: RFC 7239 4: a parameter of an element, its value perhaps quoted.
 _PAIR: Final = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\s*')
 
@@ -114,15 +114,14 @@ def _rewritten(ends: Ends, hop: dict[str, str], fields: dict[str, str]) -> Ends:
     scheme = hop.get("proto", "").lower()
     if scheme in _DEFAULT_PORTS:
         ends = ends._replace(scheme=scheme, server_port=_DEFAULT_PORTS[scheme])
-    host = _HOST.fullmatch(hop.get("host", ""))
-    port = hop.get("port", "")
-    if host is not None:
-        fields["HTTP_HOST"] = host[0]
-        ends = ends._replace(
-            server_name=host[1], server_port=host[2] or _DEFAULT_PORTS[ends.scheme]
-        )
-    if port.isascii() and port.isdecimal():
-        ends = ends._replace(server_port=port)
+    host = hop.get("host", "")
+    parts = split_host(host)
+    if parts is not None:
+        fields["HTTP_HOST"] = host
+        name, port = parts
+        ends = ends._replace(server_name=name, server_port=port or _DEFAULT_PORTS[ends.scheme])
+    if is_port(hop.get("port", "")):
+        ends = ends._replace(server_port=hop["port"])
     return ends
 
 
