@@ -35,3 +35,14 @@ class ManualTests(SynchronousTestCase):
         self.assertEqual(len(topical), len(set(topical)))
         known = {name.rstrip("=") for name in Options().longOpt} - {"help", "version"}
         self.assertEqual(set(topical), known)
+
+    def test_defaults(self) -> None:
+        """The numbers that the tables tell are the options' own."""
+        defaults = {row[0]: row[2] for row in Options.optParameters}
+        rows = re.findall(r"(?m)^``--([a-z-]+)`` +(.*\n(?: +.*\n)*)", MANUAL.read_text())
+        numbers = [(name, words) for name, words in rows if isinstance(defaults.get(name), int)]
+        self.assertGreater(len(numbers), 20)
+        for name, words in numbers:
+            default = defaults[name]
+            written = {1 << 20: "(1 MiB)", 1 << 30: "(1 GiB)", 0: "0 (the default)"}
+            self.assertIn(written.get(default, f"({default})"), " ".join(words.split()), name)

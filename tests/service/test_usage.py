@@ -79,6 +79,7 @@ class HelpTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "stdout", io.StringIO())
         self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
+        self.patch(sys, "argv", ["twistd"])  # else it is what runs the tests
 
     def shown(self, *words: str) -> str:
         """What is printed."""
