@@ -109,7 +109,9 @@ class TextViewTests(SynchronousTestCase):
     """Views that are a function's text."""
 
     def answer(
-        self, function: Callable[[dict[str, Any]], str], headers: tuple[tuple[str, str], ...] = ()
+        self,
+        function: Callable[[dict[str, Any]], str | bytes],
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> tuple[bytes, dict[str, str], bytes]:
         """The response of a text view."""
         end = FrontEnd(hello, views={"/view": TextView(function, headers)})
@@ -121,6 +123,12 @@ class TextViewTests(SynchronousTestCase):
         self.assertEqual((status, body), (b"HTTP/1.1 200 OK", "café".encode()))
         self.assertEqual(fields["content-type"], "text/plain; charset=utf-8")
         self.assertEqual((fields["content-length"], fields["x-a"]), ("5", "b"))
+
+    def test_bytes(self) -> None:
+        """Text that is UTF-8 already, as views of Python 2 often had it, is sent as it is."""
+        status, fields, body = self.answer(lambda environ: "café".encode())
+        self.assertEqual((status, body), (b"HTTP/1.1 200 OK", "café".encode()))
+        self.assertEqual(fields["content-length"], "5")
 
     def test_error(self) -> None:
         """A view may answer with another status, and other headers."""

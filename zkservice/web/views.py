@@ -26,12 +26,15 @@ class TextView:
     """A view that shows the text of a function.
 
     Args:
-        function: called with the environ; may raise ``ViewError``.
+        function: called with the environ, answers text (bytes are taken for UTF-8); may
+            raise ``ViewError``.
         headers: added to the response.
     """
 
     def __init__(
-        self, function: Callable[[dict[str, Any]], str], headers: Sequence[tuple[str, str]] = ()
+        self,
+        function: Callable[[dict[str, Any]], str | bytes],
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._function = function
         self._headers = headers
@@ -42,11 +45,12 @@ class TextView:
     ) -> Iterable[bytes]:
         """Answer with the text, or with what a ``ViewError`` says."""
         status, headers = "200 OK", self._headers
+        text: str | bytes
         try:
             text = self._function(environ)
         except ViewError as error:
             status, headers, text = error.status, error.headers, error.message
-        body = text.encode("utf-8")
+        body = text if isinstance(text, bytes) else text.encode("utf-8")
         start_response(
             status,
             [
