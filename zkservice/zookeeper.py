@@ -151,6 +151,17 @@ class ZooKeeper:
 
     # -- life ---------------------------------------------------------------------------
 
+    async def __aenter__(self) -> Self:
+        """`connect`; at the end of the block comes `close`."""
+        try:
+            return await self.connect()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     def connect(self, timeout: float | None = None) -> Deferred[Self]:
         """Begin the session.
 

@@ -92,6 +92,16 @@ class LifeTests(ZooKeeperTestCase):
         await self.zk.close()
         self.assertEqual(await self.client.get_children("/fooservice/providers"), [])
 
+    async def test_with(self) -> None:
+        """It can be there for a block, and takes what it registered along."""
+        async with ZooKeeper(self.zookeeper.connection_string) as zk:
+            await zk.register("/p", "1.2.3.4:5")
+            self.assertEqual(await self.client.get_children("/p"), ["1.2.3.4:5"])
+        self.assertEqual(await self.client.get_children("/p"), [])
+        async with ZooKeeper(self.client) as zk:
+            await zk.register("/p", "1.2.3.4:5")
+        self.assertEqual(await self.client.get_children("/p"), [])
+
     async def test_client_of_the_callers(self) -> None:
         """A client that was handed in stays open; what was registered is not."""
         await self.zk.import_tree(TREE)
