@@ -60,6 +60,7 @@ class RequestParser:
         self._request: Request | None = None  # the one whose body is coming
         self._body: FixedBody | ChunkedBody | None = None
         self._refused = False
+        self._refused_head = False
 
     # What the connection asks
 
@@ -81,6 +82,18 @@ class RequestParser:
     def body_bytes(self) -> int:
         """How much of the coming body is here."""
         return 0 if self._body is None else self._body.store.size
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether the request that is being read, or was refused, is a HEAD.
+
+        Whatever it is answered, the answer has no content.
+        """
+        if self._refused:
+            return self._refused_head
+        if self._request is not None:
+            return self._request.method == "HEAD"
+        return self._data.startswith(b"HEAD ", self._at)
 
     def must_continue(self) -> bool:
         """Whether the client waits for ``100 Continue``; True once for a request."""
@@ -122,6 +135,7 @@ class RequestParser:
 
     def close(self) -> None:
         """Forget everything; the connection is over."""
+        self._refused_head = self.awaits_head
         self._refused = True
         self._data, self._at = b"", 0
         self._probe = None
@@ -142,10 +156,9 @@ class RequestParser:
         if end < 4 or end - self._at > self._limits.head_bytes:
             self._check_partial_head()
             return False
-        head = self._data[self._at : end]
+        self._request = request = self._heads.read(self._data[self._at : end])
         self._at = self._searched = end
         self._probe, self._line_checked, self._skipped = None, False, False
-        self._request = request = self._heads.read(head)
         if request.chunked:
             self._body = ChunkedBody(self._limits.body_bytes, self._new_store())
         elif request.content_length:

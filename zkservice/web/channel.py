@@ -268,7 +268,7 @@ class HTTPChannel(Protocol):
         if self._begun:
             self.abort()
         else:
-            self._error(504, "the application did not answer in time")
+            self._error(504, "the application did not answer in time", exchange.request.method)
 
     def _await_client(self) -> None:
         """Set the deadline for what the client has to send next."""
@@ -318,22 +318,27 @@ class HTTPChannel(Protocol):
         """The client has broken a rule or a limit."""
         self._factory.counters.refused += 1
         self._factory.site.log_refusal(self.ends or ends_of(self.transport), refused.status)
-        self._error(refused.status, refused.rule)
+        self._error(refused.status, refused.rule, self._method_to_answer())
 
     def _shed(self, rule: str) -> None:
         """There is no room for this client at the moment."""
         self._factory.counters.shed += 1
         self._factory.site.log_refusal(self.ends or ends_of(self.transport), 503)
-        self._error(503, rule, self._factory.retry_after())
+        self._error(503, rule, self._method_to_answer(), self._factory.retry_after())
 
-    def _error(self, status: int, rule: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def _method_to_answer(self) -> str:
+        return "HEAD" if self._parser.awaits_head else "GET"
+
+    def _error(
+        self, status: int, rule: str, method: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Answer with an error page, and take nothing more from this connection."""
         self._refused = True
         self._parser.close()
         line, fields, body = error_page(status, rule, headers)
         heads = self._factory.heads
-        head = heads.head(heads.draft(line, fields), "GET", "HTTP/1.1", False, len(body))
-        self._output.write((head.data, body))
+        head = heads.head(heads.draft(line, fields), method, "HTTP/1.1", False, len(body))
+        self._output.write((head.data,) if method == "HEAD" else (head.data, body))
         self._close()
 
     # The way out
