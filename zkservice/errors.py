@@ -594,3 +594,13 @@ class ApplicationLoadError(ConfigurationError):
 
 class UnhealthyError(Exception):
     """What is served answers, but not well."""
+
+
+# -- Tests ---------------------------------------------------------------------
+
+
+class NotStartedError(Exception):
+    """A server for tests is asked for something while it does not run."""
+
+    def __init__(self) -> None:
+        super().__init__("the server does not run; call start() first")

@@ -16,23 +16,41 @@ ROOT = Path(zkservice.__file__).parent.parent
 PAGE = ROOT / "docs" / "testing.rst"
 
 
+#: How a module of tests is run, and what is said when its one test passes.
+TRIAL = ("twisted.trial", "", "PASSED (successes=1)")
+UNITTEST = ("unittest", "", "Ran 1 test in ")
+PYTEST = ("pytest", ".py", "1 passed")
+
+
 class PageTests(SynchronousTestCase):
     """What a user pastes."""
 
     def test_examples(self) -> None:
-        """Each program is a module with one test that passes."""
+        """Each program is a module with one test that passes, by all that it is written for."""
         blocks = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", PAGE.read_text())
-        self.assertEqual(len(blocks), 2)
-        for number, block in enumerate(blocks):
-            folder = Path(self.mktemp())
-            folder.mkdir()
-            (folder / f"test_pasted{number}.py").write_text(dedent(block))
-            done = subprocess.run(
-                [sys.executable, "-m", "twisted.trial", f"test_pasted{number}"],
-                cwd=folder,
-                env={"PYTHONPATH": f"{ROOT}:{folder.absolute()}"},
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            self.assertIn("PASSED (successes=1)", done.stdout, done.stdout + done.stderr)
+        self.assertEqual(len(blocks), 3)
+        for block in blocks:
+            if "import pytest" in block:
+                self.run_with(PYTEST, block)
+            elif "import unittest" in block:
+                for runner in (TRIAL, UNITTEST, PYTEST):
+                    self.run_with(runner, block)
+            else:
+                self.run_with(TRIAL, block)
+
+    def run_with(self, runner: tuple[str, str, str], block: str) -> None:
+        """Save the block, and run it."""
+        module, ending, said = runner
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "test_pasted.py").write_text(dedent(block))
+        done = subprocess.run(
+            [sys.executable, "-m", module, f"test_pasted{ending}"],
+            cwd=folder,
+            env={"PYTHONPATH": f"{ROOT}:{folder.absolute()}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn(said, done.stdout + done.stderr)

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from zkservice.errors import NotStartedError
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.testing.apache import four_letter_word
 
@@ -56,6 +57,15 @@ class EmbeddedZooKeeperTests(TestCase):
             return deferToThread(lambda: self.assertTrue(seen[state].wait(10), state))
 
         return wait
+
+    async def test_not_started(self) -> None:
+        """Before it is started there is no address, and nothing that could be asked."""
+        zookeeper = EmbeddedZooKeeper()
+        with self.assertRaisesRegex(NotStartedError, "call start"):
+            _ = zookeeper.connection_string
+        with self.assertRaises(NotStartedError):
+            zookeeper.tree()
+        self.assertIn("stopped", repr(zookeeper))
 
     async def test_with(self) -> None:
         """It can be there for a block, and says where it is when it is printed."""

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice.errors import NotStartedError
 from zkservice.testing import EmbeddedZooKeeper, ThreadedZooKeeper
 from zkservice.testing.apache import four_letter_word
 
@@ -36,6 +37,15 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.addCleanup(client.stop)
         client.start(10)
         return client
+
+    def test_not_started(self) -> None:
+        """Before it is started, and after it is stopped, it says what to do, without waiting."""
+        self.zookeeper.stop()
+        for zookeeper in (ThreadedZooKeeper(), self.zookeeper):
+            with self.assertRaisesRegex(NotStartedError, "call start"):
+                zookeeper.tree()
+        with self.assertRaises(NotStartedError):
+            _ = ThreadedZooKeeper().connection_string
 
     def test_client(self) -> None:
         """What a client does can be seen at once."""

@@ -13,6 +13,7 @@ from zope.interface import Interface
 
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.server import Statistics
+from zkservice.errors import NotStartedError
 
 #: Seconds.  Short, so that tests that wait for an expiry need not wait long.
 TICK_TIME: Final = 0.5
@@ -70,7 +71,8 @@ class EmbeddedZooKeeper:
     @property
     def server(self) -> ZooKeeperServer:
         """The server; a new one after each `start`."""
-        assert self._server is not None, "it is not started"
+        if self._server is None:
+            raise NotStartedError
         return self._server
 
     @property
@@ -81,12 +83,14 @@ class EmbeddedZooKeeper:
     @property
     def connection_string(self) -> str:
         """What clients connect to: ``127.0.0.1:PORT``."""
+        if self._port_number == 0:
+            raise NotStartedError
         return f"127.0.0.1:{self._port_number}"
 
     @override
     def __repr__(self) -> str:
         state = ", stopped" if self._port is None else ""
-        return f"<EmbeddedZooKeeper {self.connection_string}{state}>"
+        return f"<EmbeddedZooKeeper 127.0.0.1:{self._port_number}{state}>"
 
     # -- life
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from typing_extensions import Self
 
 from zkservice.embedded.server import Statistics
+from zkservice.errors import NotStartedError
 from zkservice.testing.embedded import EmbeddedZooKeeper
 
 T = TypeVar("T")
@@ -72,12 +73,13 @@ class ThreadedZooKeeper:
 
     def stop(self) -> None:
         """Stop server and thread; twice is fine."""
-        thread, self._thread = self._thread, None
+        thread = self._thread
         if thread is None:
             return
         try:
             self._wait(self._embedded.stop)
         finally:
+            self._thread = None
             self._reactor.callFromThread(self._reactor.stop)
             thread.join(PATIENCE)
             # A stopped reactor keeps the pipe by which other threads would wake it.
@@ -141,7 +143,8 @@ class ThreadedZooKeeper:
 
     @property
     def _embedded(self) -> EmbeddedZooKeeper:
-        assert self._zookeeper is not None, "it is not started"
+        if self._zookeeper is None:
+            raise NotStartedError
         return self._zookeeper
 
     def _call(self, work: Callable[[], T]) -> T:
@@ -150,6 +153,8 @@ class ThreadedZooKeeper:
 
     def _wait(self, work: Callable[[], Deferred[T]]) -> T:
         """Do something in the server's thread and wait for what comes of it."""
+        if self._thread is None:
+            raise NotStartedError
         answer: Future[T] = Future()
         self._reactor.callFromThread(self._answer, work, answer)
         return answer.result(PATIENCE)
