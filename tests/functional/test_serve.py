@@ -87,7 +87,7 @@ class OneCommandTests(SynchronousTestCase):
             for words, expected in {
                 ("missing.wsgi",): r"zkserve: the application file \S*missing.wsgi does not exist",
                 (broken,): rf"zkserve: {broken} could not be loaded: .*no_such_module",
-                (empty,): rf"zkserve: {empty} has no 'application'",
+                (empty,): rf"zkserve: {empty} has no global named 'application'",
                 ("no_such:app",): r"zkserve: no_such:app could not be loaded: .*'no_such'",
                 ("--host", "127.0.0.1", "--port", port, FLASK): "zkserve: cannot listen at tcp:"
                 rf"{port}\S* .* in use",
