@@ -89,7 +89,13 @@ class KeysTests(SynchronousTestCase):
 
     def test_loggers(self) -> None:
         """What is neither a level nor ZConfig text is refused."""
-        for text, expected in (("LOUD", "no level"), ("<logger>\nnonsense\n", "loggers: ")):
+        for text, expected in (
+            ("LOUD", "'LOUD' is no level such as INFO, no file and no ZConfig text"),
+            ("/no/file.conf", "'/no/file.conf' is no level such as INFO, no file"),
+            ("very loud", "'very loud' is no level"),
+            ("<logger>\nnonsense\n", "loggers: "),
+            ("<logger", "loggers: malformed"),
+        ):
             with self.assertRaises(ConfigurationError) as caught:
                 configure_loggers(text)
             self.assertIn(expected, str(caught.exception))

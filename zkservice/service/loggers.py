@@ -27,10 +27,12 @@ def configure_loggers(text: str) -> None:
     if os.path.isfile(text):
         with open(text, encoding="utf-8") as file:
             text = file.read()
-    if re.fullmatch(r"\w+", text):
-        level = logging.getLevelName(text.upper())
+    if not re.search(r"[<%\n]", text):  # ZConfig text has sections or directives
+        level = logging.getLevelName(text.strip().upper())
         if not isinstance(level, int):
-            raise ConfigurationError(f"loggers = {text!r} is no level such as INFO or ZConfig text")
+            raise ConfigurationError(
+                f"loggers = {text!r} is no level such as INFO, no file and no ZConfig text"
+            )
         logging.basicConfig()
         logging.getLogger().setLevel(level)  # pserve may have configured it before
         return
