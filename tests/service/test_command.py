@@ -262,6 +262,14 @@ class TreeCommandTests(CommandTestCase):
             self.assertIn(said, result.err)
             self.assertEqual(result.err.count("\n"), 1)
 
+    async def test_no_chroot(self) -> None:
+        """A chroot that is not there is named; the root below it alone would say nothing."""
+        hosts = f"{self.zookeeper.connection_string}/no/such"
+        for words in (("walk", hosts), ("export", hosts, "/"), ("import", hosts, self.file(TREE))):
+            result = await self.run_(*words)
+            self.assertEqual(result.code, Exit.FAILED)
+            self.assertIn(f"the chroot of {hosts} does not exist", result.err)
+
     async def test_changed_meanwhile(self) -> None:
         """A node that others change meanwhile has an exit code of its own."""
         await self.put("/a\n  x = 1\n")
@@ -420,6 +428,17 @@ class UsageTests(SynchronousTestCase):
             said = self.refused("export", "h:1", f"--session-timeout={word}")
             self.assertIn(f"--session-timeout: milliseconds, 1 to 2147483647, not {word!r}", said)
 
+    def test_permissions(self) -> None:
+        """Permissions are a number of five bits."""
+        for word in ("0", "32", "-1", "rw"):
+            said = self.refused("import", "h:1", f"--permission={word}")
+            self.assertIn("--permission: 1 to 31, the sum of", said)
+            self.assertIn(repr(word), said)
+
+    def test_missing_words(self) -> None:
+        """Only what is missing is asked for."""
+        self.assertIn("the following arguments are required: ADDR\n", self.refused("ask"))
+
     def test_words_are_explained(self) -> None:
         """The help of each command says what each of its words is."""
         parser = make_parser()
@@ -501,6 +520,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(self.asked, [b"servers /svc\n"])
         result = await self.run_("get-addr", self.listen(""), "/svc")
         self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+        self.assertIn("nothing is registered under /svc", result.err)
 
     async def test_check(self) -> None:
         """A service that listens is well; one that does not, or is not there, is not."""

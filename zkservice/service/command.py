@@ -23,6 +23,7 @@ from zkservice.errors import (
     ConfigurationError,
     FailedConnectError,
     InvalidHostsError,
+    NoNodeError,
     TreeChangedError,
     ZooKeeperError,
 )
@@ -41,6 +42,7 @@ from zkservice.service.command_tree import (
     validate,
     walk,
 )
+from zkservice.wire.acl import Permission
 from zkservice.zookeeper import default_connection_string
 
 Command = Callable[[Context], Awaitable[Exit]]
@@ -139,7 +141,11 @@ def _add_writing(commands: _SubParsersAction[Any]) -> None:
         "--no-trim", dest="trim", action="store_false", help="leave it, and say nothing of it"
     )
     one.add_argument(
-        "-p", "--permission", metavar="BITS", type=int, help="what everybody may do: 1 to 31"
+        "-p",
+        "--permission",
+        metavar="BITS",
+        type=permission_bits,
+        help="what everybody may do: 1 to 31",
     )
     one.add_argument("--acl", metavar="ACL", help="open, read, creator or scheme:id:perms,...")
     one.add_argument("--atomic", action="store_true", help="in one transaction, or not at all")
@@ -172,7 +178,9 @@ def _add_asking(commands: _SubParsersAction[Any]) -> None:
 
     one = _command(commands, "ask", ask, "ask the monitor of a service: status, out, in, help")
     one.add_argument("addr", metavar="ADDR", help="the monitor: HOST:PORT, or a socket's path")
-    one.add_argument("words", metavar="WORD", nargs="*", help="the command; help if missing")
+    one.add_argument(
+        "words", metavar="WORD", nargs="*", default=[], help="the command; help if missing"
+    )
     _timeout(one)
 
     for name, run, what in (
@@ -250,6 +258,15 @@ def _seconds(text: str) -> float:
     raise ArgumentTypeError(f"seconds above zero, not {text!r}")
 
 
+def permission_bits(text: str) -> int:
+    """Read the sum of the permissions that everybody gets."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= Permission.ALL:
+        return int(text)
+    raise ArgumentTypeError(
+        f"1 to 31, the sum of 1 read, 2 write, 4 create, 8 delete and 16 admin, not {text!r}"
+    )
+
+
 def _milliseconds(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_INT:
         return int(text)
@@ -279,6 +296,9 @@ async def run_command(context: Context) -> Exit:
     except UserStopError as error:
         terminal.note(str(error))
         return Exit.FAILED
+    except NoNodeError as error:
+        terminal.error(_missing(error, options))
+        return Exit.FAILED
     except InvalidHostsError as error:
         terminal.error(str(error))
         return Exit.USAGE
@@ -290,6 +310,12 @@ async def run_command(context: Context) -> Exit:
         terminal.note(f"stopped{rest}")
         return Exit.STOPPED
     return code
+
+
+def _missing(error: NoNodeError, options: Namespace) -> str:
+    """What does not exist: the root does, unless it is that of a chroot."""
+    hosts = getattr(options, "hosts", None) or getattr(options, "source", None)
+    return f"the chroot of {hosts} does not exist" if error.path == "/" else str(error)
 
 
 def run(reactor: Any, terminal: Terminal, options: Namespace) -> Exit:

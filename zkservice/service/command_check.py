@@ -38,6 +38,8 @@ async def get_addr(context: Context) -> Exit:
         context.terminal.out_json(addresses)
     elif addresses:
         context.terminal.out(" ".join(addresses))
+    else:
+        context.terminal.error(f"nothing is registered under {context.options.path}")
     return Exit.DONE if addresses else Exit.FAILED
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from zkservice.service import command_tree
-from zkservice.service.command import Command, run_on_the_reactor
+from zkservice.service.command import Command, permission_bits, run_on_the_reactor
 from zkservice.service.command_terminal import Terminal
 
 _CONNECTION: Final = "the servers: host:port,host:port/chroot"
@@ -56,7 +56,11 @@ def import_(arguments: Sequence[str] | None = None) -> int:
         "--no-trim", dest="trim", action="store_false", help="leave it, and say nothing of it"
     )
     parser.add_argument(
-        "-p", "--permission", type=int, metavar="BITS", help="what everybody may do: 1 to 31"
+        "-p",
+        "--permission",
+        type=permission_bits,
+        metavar="BITS",
+        help="what everybody may do: 1 to 31",
     )
     parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
     parser.add_argument("file", nargs="?", help="standard input if missing or -")
