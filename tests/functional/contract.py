@@ -110,16 +110,18 @@ class ServeContract(SynchronousTestCase):
 
     def test_monitor(self) -> None:
         """The line protocol's address stands in the znode, and it answers."""
-        self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0")
+        own = ("--monitor-command", "show=builtins.repr")
+        self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0", *own)
         address = self.wait_registered()
         properties = json.loads(self.kazoo.get(f"{PROVIDERS}/{address}")[0])
         host, _, port = properties["monitor"].rpartition(":")
         answers = {}
-        for command in ("help", "servers", "status", f"servers {PROVIDERS}"):
+        for command in ("help", "servers", "status", f"servers {PROVIDERS}", "show a b"):
             with socket.create_connection((host, int(port)), 5) as monitor:
                 monitor.sendall(command.encode() + b"\n")
                 answers[command] = b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
         self.assertIn("status", answers["help"])
+        self.assertEqual(answers["show a b"], "['a', 'b']\n")
         (server,) = json.loads(answers["servers"])
         self.assertEqual(
             (server["address"], server["path"], server["pid"]),

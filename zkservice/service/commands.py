@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command
+from zkservice.monitor.protocol import BUILT_IN
 from zkservice.registry import Registration
 from zkservice.service.availability import OPERATOR, Availability
+from zkservice.service.dotted import load_callable
 
 
 def commands(
@@ -59,6 +63,47 @@ def commands(
         return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
 
     return {"servers": servers, "status": show_status, "out": out, "in": put_in}
+
+
+def command_pair(text: str) -> tuple[str, str]:
+    """The command's name and its function's of ``NAME=DOTTED.NAME``.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    name, equals, dotted = text.partition("=")
+    if not equals or not dotted or name.split() != [name]:
+        raise ConfigurationError(f"{text!r} is no command for the monitor: write NAME=DOTTED.NAME")
+    return name, dotted
+
+
+def with_added(
+    known: Mapping[str, Command], added: Iterable[tuple[str, str]]
+) -> dict[str, Command]:
+    """The known commands, and others by the dotted names of their functions.
+
+    Raises:
+        ConfigurationError: one cannot be loaded or called, or its name is taken.
+    """
+    whole = dict(known)
+    for name, dotted in added:
+        what = f"the monitor's command {name}, {dotted},"
+        if name in whole or name in BUILT_IN:
+            raise ConfigurationError(f"the monitor has a command {name} already")
+        whole[name] = load_callable(dotted, what)
+        if not _takes_words(whole[name]):
+            raise ConfigurationError(f"{what} does not take one argument, a list of words")
+    return whole
+
+
+def _takes_words(found: Command) -> bool:
+    try:
+        inspect.signature(found).bind([])
+    except TypeError:
+        return False
+    except ValueError:  # something in C that does not tell
+        return True
+    return True
 
 
 def _plain(value: Any) -> Any:

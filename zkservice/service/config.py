@@ -92,6 +92,8 @@ class Config:
     session_timeout: float = 10.0
     #: ``HOST:PORT`` or a socket's path for the line protocol; None is none
     monitor: str | None = None
+    #: names of more commands of the monitor, and the dotted names of their functions
+    monitor_commands: tuple[tuple[str, str], ...] = ()
     manhole: Manhole | None = None
     #: how to configure `logging`; see `zkservice.service.loggers`
     loggers: str = ""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.python.reflect import namedAny
-
 from zkservice.errors import ConfigurationError
 from zkservice.service.application import Application, takes_requests
+from zkservice.service.dotted import load_callable
 from zkservice.web import (
     AccessLog,
     HTTPFactory,
@@ -159,15 +156,7 @@ def _metrics(status: Callable[[], Mapping[str, Any]]) -> Metrics:
 
 
 def _view(path: str, name: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = namedAny(name)
-    except Exception as error:  # noqa: BLE001 - it is not our code
-        what = str(error).split("\n")[0] or type(error).__name__
-        raise ConfigurationError(f"the view {name} for {path} cannot be loaded: {what}") from None
-    if not callable(found):
-        raise ConfigurationError(f"the view {name} for {path} is no callable")
+    found = load_callable(name, f"the view {name} for {path}")
     if not takes_requests(found):
         raise ConfigurationError(
             f"the view {name} for {path} does not take (environ, start_response), as WSGI has it; "

@@ -34,7 +34,7 @@ from zkservice.errors import (
 from zkservice.monitor import Command
 from zkservice.service.application import Application, load_application
 from zkservice.service.availability import HEALTH, Availability
-from zkservice.service.commands import commands
+from zkservice.service.commands import commands, with_added
 from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode, end_anyway
 from zkservice.service.front_end import Logs, make_factory
@@ -141,7 +141,10 @@ class ServeService(Service):
             hosts = self.embedded.start()
         self.presence = Presence(self.config, self.addresses, hosts, self._reactor, self.fail)
         self.presence.subscribe(self.notifier.ready)
-        known = commands(self.presence.registrations, self.status, self.availability)
+        known = with_added(
+            commands(self.presence.registrations, self.status, self.availability),
+            self.config.monitor_commands,
+        )
         self.presence.start(self._properties(known))
         if self.config.manhole is not None:
             self.sides.open_manhole(self.config.manhole, self._namespace())

@@ -18,6 +18,7 @@ from zkservice.errors import (
 )
 from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.application import absolute_spec
+from zkservice.service.commands import command_pair
 from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
@@ -100,6 +101,7 @@ class Options(CommandOptions):
         self["properties"] = {}
         self["identities"] = []
         self["views"] = []
+        self["monitor-commands"] = []
         self["proxies"] = []
         self["proxy-headers"] = []
 
@@ -136,6 +138,11 @@ class Options(CommandOptions):
         if not equals or not name or not path.startswith("/") or not path.isascii():
             raise UsageError(f"--view {pair!r}: write /PATH=DOTTED.NAME")
         self["views"].append((path, name))
+
+    def opt_monitor_command(self, pair: str) -> None:
+        """NAME=DOTTED.NAME (repeatable): one more command of the monitor."""
+        _checked("--monitor-command", command_pair, pair)
+        self["monitor-commands"].append(command_pair(pair))
 
     def opt_trusted_proxy(self, network: str) -> None:
         """CIDR (repeatable) of proxies whose X-Forwarded-* headers are believed."""
@@ -198,6 +205,7 @@ class Options(CommandOptions):
             threads=self["threads"],
             session_timeout=self["session-timeout"] / 1000,
             monitor=self._side_port("monitor"),
+            monitor_commands=self._monitor_commands(),
             loggers=_file_path(self["loggers"] or ""),
             manhole=self._manhole(),
             drain_wait=self["drain-wait"] / 1000,
@@ -305,6 +313,11 @@ class Options(CommandOptions):
             return None if given is None else os.path.abspath(given)
         _checked(f"--{name}", parse_address, given)
         return str(given)
+
+    def _monitor_commands(self) -> tuple[tuple[str, str], ...]:
+        if self["monitor-commands"] and self["monitor"] is None:
+            raise UsageError("--monitor-command needs --monitor")
+        return tuple(self["monitor-commands"])
 
     def _manhole(self) -> Manhole | None:
         address, keys = self._side_port("manhole"), self["manhole-keys"]

@@ -20,6 +20,7 @@ from zkservice.errors import (
     StartError,
 )
 from zkservice.registry import parse_address
+from zkservice.service.commands import command_pair
 from zkservice.service.config import Config, Listen, ZooKeeperAt
 from zkservice.service.ending import ExitCode
 from zkservice.service.front_end import TRACE_LOGGER, FrontEnd
@@ -36,6 +37,7 @@ _KEYS: Final = frozenset(
         "access_log",
         "host",
         "loggers",
+        "monitor_commands",
         "monitor_server",
         "name",  # what zc.zkzopeserver called itself in the field Server; ours does not change
         "path",
@@ -106,6 +108,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
         threads=_positive(keys, "threads", 1),
         session_timeout=_positive(keys, "session_timeout", 10_000) / 1000,
         monitor=_read("monitor_server", _monitor, keys.get("monitor_server", "")),
+        monitor_commands=_commands(keys.get("monitor_commands", "")),
         loggers=keys.get("loggers", ""),
     )
 
@@ -133,6 +136,13 @@ def _limits(keys: Mapping[str, str]) -> Limits:
         return limits_from({name.replace("_", "-"): value for name, value in written.items()})
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _commands(text: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(map(command_pair, text.split()))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"monitor_commands: {error}") from None
 
 
 def _zookeeper(text: str) -> ZooKeeperAt:

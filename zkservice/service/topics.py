@@ -22,7 +22,7 @@ TOPICS: Final[Mapping[str, Sequence[str]]] = {
         *("health", "health-tcp", "health-interval", "health-timeout"),
         *("health-rise", "health-fall"),
     ),
-    "The monitor": ("monitor", "manhole", "manhole-keys", "manhole-host-key"),
+    "The monitor": ("monitor", "monitor-command", "manhole", "manhole-keys", "manhole-host-key"),
     "Stopping": ("drain-wait", "drain-timeout"),
     "Limits": tuple(limit.option for limit in limits_table()),
     "Views": ("view", "status-views", "metrics"),
