@@ -44,6 +44,12 @@ class LoadTests(SynchronousTestCase):
         path = self.write("app.wsgi", "import beside_it\ndef application(e, s): return 42\n")
         self.assertEqual(load_application(path)({}, None), 42)
 
+    def test_paste(self) -> None:
+        """The application of a configuration, which may name what lies beside it."""
+        self.write("pasted.py", "def make(world): return lambda environ, start: 42\n")
+        path = self.write("deploy.ini", "[app:main]\npaste.app_factory = pasted:make\n")
+        self.assertEqual(load_application(f"config:{path}#main")({}, None), 42)
+
     def test_module(self) -> None:
         """An attribute, dotted too, of a module."""
         self.assertIs(load_application("os:path.join"), os.path.join)

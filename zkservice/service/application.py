@@ -112,6 +112,7 @@ def _from_paste(spec: str) -> Application:
         raise ApplicationLoadError(
             f"{spec}: PasteDeploy is not installed; pip install 'zkservice[paste]'"
         ) from None
+    _importable(os.path.dirname(spec.removeprefix("config:").partition("#")[0]))
     try:
         return _callable(spec, loadapp(spec), "the application")
     except (Exception, SystemExit) as error:
