@@ -20,6 +20,7 @@ from zkservice.errors import (
     InvalidPathError,
     NobodyRegisteredError,
 )
+from zkservice.registry import RegistrationState
 from zkservice.testing import EmbeddedZooKeeper
 
 
@@ -72,6 +73,15 @@ class EndpointTests(TestCase):
         said.transport.abortConnection()
         await port.stopListening()
         self.assertEqual(await self.client.get_children("/svc"), [])
+
+    async def test_stopped(self) -> None:
+        """The end of a port is told as what was wanted, not as a session that was lost."""
+        description = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
+        port: Any = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))
+        states: list[RegistrationState] = []
+        port.registration.subscribe(lambda change: states.append(change.state))
+        await port.stopListening()
+        self.assertEqual(states, [RegistrationState.WITHDRAWN])
 
     async def test_the_dead_are_passed_over(self) -> None:
         """An address that lets nobody in is not the last word."""

@@ -129,7 +129,9 @@ class RegisteredPort:
         return self._port.getHost()
 
     async def _stop(self) -> None:
-        # To close the session deletes its ephemeral znodes, and is bounded.
+        # To close the session deletes its ephemeral znodes, and is bounded; only that the end
+        # of the session is wanted has to be known before.
+        self.registration.unregister().addErrback(lambda _: None)
         await self._client.close()
         await _stopped(self._port)
 
