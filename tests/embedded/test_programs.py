@@ -268,7 +268,9 @@ quit
             self.start()
             say("", "state:Expired")
             say(f"connect {where}\ncreate /b\nls /\n", "[b, zookeeper]")
-            say("quit\n", "state:Closed")
+            client.stdin.write(b"quit\n")
+            client.stdin.flush()
+            self.assertEqual(client.wait(60), 0)
 
     def _sessions(self) -> str:
         report = four_letter_word(self.port, b"mntr").decode()
