@@ -16,13 +16,15 @@ from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.reflect import namedAny
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zkservice import client, errors, recipes, zookeeper
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock, Node, Queue, ReliableQueue
 from zkservice.registry import live_children, register
 from zkservice.service.command import parse_arguments
+from zkservice.service.options import Options
+from zkservice.service.paste import config_of
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import resolve
 from zkservice.tree.graph import get_edges, to_dot
@@ -66,6 +68,21 @@ def _rows(page: str, table: str) -> Iterator[Row]:
             row.here.extend(literals)
     if row is not None:
         yield row
+
+
+class OptionTests(SynchronousTestCase):
+    """docs/migrating.rst."""
+
+    def test_options(self) -> None:
+        """Every option that stands there is one of zkserve's, and every key one of Paste's."""
+        page = (DOCS / "migrating.rst").read_text()
+        options = re.findall(r"``--([a-z-]+)", page)
+        self.assertGreater(len(options), 5)
+        known = {name.rstrip("=") for name in Options().longOpt}
+        self.assertEqual([name for name in options if name not in known], [])
+        keys = {"zookeeper": "zk:2181", "path": "/p", "monitor_server": "127.0.0.1:0"}
+        for key in re.findall(r"key ``([a-z_]+)", page):
+            config_of({**keys, key: "127.0.0.1:0" if key == "monitor_server" else ""})
 
 
 class RowTests(TestCase):
