@@ -137,6 +137,12 @@ class Options(CommandOptions):
         path, equals, name = pair.partition("=")
         if not equals or not name or not path.startswith("/") or not path.isascii():
             raise UsageError(f"--view {pair!r}: write /PATH=DOTTED.NAME")
+        if any(character in "?#" or character.isspace() for character in path):
+            raise UsageError(
+                f"--view {pair!r}: no request's path has a blank, '?' or '#'; write %20"
+            )
+        if path in dict(self["views"]):
+            raise UsageError(f"--view {pair!r}: {path} is {dict(self['views'])[path]} already")
         self["views"].append((path, name))
 
     def opt_monitor_command(self, pair: str) -> None:
