@@ -1,4 +1,8 @@
-"""A Flask application: ``twistd -n zkserve --path /svc/flask examples/flask_app.py``."""
+"""A Flask application.
+
+pip install flask
+twistd -n zkserve --path /svc/flask examples/flask_app.py
+"""
 
 import os
 import time

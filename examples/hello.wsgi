@@ -1,4 +1,4 @@
-"""The smallest WSGI application: ``twistd -n zkserve --path /svc/providers hello.wsgi``."""
+"""The smallest WSGI application: ``twistd -n zkserve --path /svc/providers examples/hello.wsgi``."""
 
 
 def application(environ, start_response):
