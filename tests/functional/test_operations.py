@@ -546,7 +546,7 @@ class OperationsTests(SynchronousTestCase):
         """pserve, too, ends with exit code 1 and the reason."""
         for change, expected in (
             ("port = http", "port = 'http' is no whole number"),
-            ("port = 99999", "cannot listen"),
+            ("port = 99999", "port = 99999 must be from 0 to 65535"),
         ):
             process, log = self.paste(f"INFO\n{change}")
             self.assertEqual(process.wait(20), 1, log())
