@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
+    IPullProducer,
     IPushProducer,
     ISSLTransport,
     ITCPTransport,
-    IWriteDescriptor,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -44,7 +45,7 @@ class Receiver:
         """Nothing more will come, and nothing more can be sent."""
 
 
-@implementer(IPushProducer)
+@implementer(IPullProducer, IPushProducer)
 class ZooKeeperProtocol(Protocol):
     """Cut a connection's bytes into frames and hand them to its `receiver`."""
 
@@ -57,19 +58,22 @@ class ZooKeeperProtocol(Protocol):
         self._framer = Framer(limit, self._skipped)
         self._gone = False
         self._hung_up = False
-        self._push: Callable[[], object] | None = None
+        self._behind = False  # the transport holds bytes that it could not send at once
+        self._send_now: Callable[[bytes], int | BaseException] | None = None
 
     @override
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-        # TLS passes its bytes on when it likes, although it looks like the transport below it.
-        if IWriteDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(
+        # TLS has bytes of its own to send, although it may look like the transport below it.
+        if isinstance(self.transport, FileDescriptor) and not ISSLTransport.providedBy(
             self.transport
         ):
-            self._push = self.transport.doWrite
-        # We never stop on our own account, so this only tells us of the transport's room.
-        self.transport.registerProducer(self, True)
+            self._send_now = self.transport.writeSomeData
+        # We never stop on our own account, so this only tells us of the transport's room:
+        # when there is too much in its buffer and when there is not, or, where we pass the
+        # buffer by, when it has sent all that was left over.
+        self.transport.registerProducer(self, self._send_now is None)
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -106,13 +110,20 @@ class ZooKeeperProtocol(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; they are dropped once the connection is gone."""
-        if not self._hung_up:
+        if self._hung_up:
+            return
+        if self._send_now is None or self._behind:
             self.transport.write(data)
-            if self._push is not None:
-                # Not to wait until the reactor has asked the kernel whether we may makes a
-                # request and its answer one of two rounds of the reactor, not one of three.
-                # What cannot be sent now the transport sends later; an error it meets again.
-                self._push()
+            return
+        # Most writes fit into the kernel's buffer as they are.  To let the reactor ask first
+        # whether they do would cost a request two rounds of the reactor more, and even to let
+        # the transport find out by itself costs two system calls.
+        sent = self._send_now(data)
+        if sent != len(data):
+            self._behind = True
+            # An exception is a lost connection, which the transport will see for itself.
+            self.transport.write(data[sent:] if isinstance(sent, int) else data)
+            self.receiver.room_changed(True)
 
     def rest(self) -> None:
         """Read nothing for a while."""
@@ -127,7 +138,7 @@ class ZooKeeperProtocol(Protocol):
     def lose(self) -> None:
         """Close the connection when what was written has been sent."""
         if not self._hung_up:
-            self._push = None
+            self._send_now = None
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -138,7 +149,7 @@ class ZooKeeperProtocol(Protocol):
             self.transport.unregisterProducer()
             self.transport.abortConnection()
 
-    # IPushProducer: the transport tells how much room it has.
+    # IPushProducer and IPullProducer: the transport tells how much room it has.
 
     def pauseProducing(self) -> None:
         """The transport holds enough unsent bytes."""
@@ -146,6 +157,7 @@ class ZooKeeperProtocol(Protocol):
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
+        self._behind = False
         self.receiver.room_changed(False)
 
     def stopProducing(self) -> None:

@@ -1,0 +1,122 @@
+"""Tests for the bytes on their way out: past the transport's buffer, and through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.client.protocol import Receiver, ZooKeeperProtocol
+
+
+class Socket(FileDescriptor):
+    """A transport over a socket whose room is a number of bytes."""
+
+    def __init__(self) -> None:
+        reactor: Any = self
+        super().__init__(reactor)
+        self.connected = 1
+        self.room = 0
+        self.error: Exception | None = None
+        self.sent = b""
+        self.watched = 0  # how often the reactor was asked to watch for room
+
+    @override
+    def writeSomeData(self, data: bytes) -> int | BaseException:
+        if self.error is not None:
+            return self.error
+        took = bytes(data[: self.room])
+        self.room -= len(took)
+        self.sent += took
+        return len(took)
+
+    def addWriter(self, writer: object) -> None:  # noqa: N802
+        """Tell when there is room."""
+        self.watched += 1
+
+    def removeWriter(self, writer: object) -> None:  # noqa: N802
+        """Do not."""
+
+    def removeReader(self, reader: object) -> None:  # noqa: N802
+        """Nobody reads here."""
+
+
+class Rooms(Receiver):
+    """Notes what it is told of the transport's room."""
+
+    def __init__(self) -> None:
+        self.paused: list[bool] = []
+
+    @override
+    def room_changed(self, paused: bool) -> None:
+        self.paused.append(paused)
+
+
+class WriteTests(SynchronousTestCase):
+    """Where the bytes of a write go."""
+
+    def protocol(self, transport: Any) -> ZooKeeperProtocol:
+        """One that is connected."""
+        protocol = ZooKeeperProtocol(1000)
+        protocol.makeConnection(transport)
+        self.receiver = protocol.receiver = Rooms()
+        return protocol
+
+    def test_at_once(self) -> None:
+        """What the socket takes is sent in the call, and the reactor has nothing to watch."""
+        socket = Socket()
+        protocol = self.protocol(socket)
+        socket.room = 100
+        protocol.write(b"abc")
+        protocol.write(b"def")
+        self.assertEqual((socket.sent, socket.watched), (b"abcdef", 0))
+        self.assertEqual(self.receiver.paused, [])
+
+    def test_more_than_there_is_room_for(self) -> None:
+        """The rest is sent by and by, in order; the receiver is told to wait meanwhile."""
+        socket = Socket()
+        protocol = self.protocol(socket)
+        socket.room = 2
+        protocol.write(b"abcd")
+        protocol.write(b"ping")
+        self.assertEqual((socket.sent, self.receiver.paused), (b"ab", [True]))
+        socket.room = 3
+        socket.doWrite()
+        self.assertEqual((socket.sent, self.receiver.paused), (b"abcdp", [True]))
+        socket.room = 100
+        socket.doWrite()
+        self.assertEqual((socket.sent, self.receiver.paused), (b"abcdping", [True, False]))
+        protocol.write(b"!")
+        self.assertEqual(socket.sent, b"abcdping!")
+
+    def test_lost(self) -> None:
+        """A connection that turns out to be lost is the transport's to report."""
+        socket = Socket()
+        protocol = self.protocol(socket)
+        socket.error = ConnectionLost()
+        protocol.write(b"abc")
+        self.assertEqual(socket.watched, 1)
+        self.assertIs(socket.doWrite(), socket.error)
+
+    def test_last_words(self) -> None:
+        """Closing sends what is left over first."""
+        socket = Socket()
+        protocol = self.protocol(socket)
+        socket.room = 2
+        protocol.write(b"abcd")
+        protocol.lose()
+        socket.room = 100
+        self.assertIsInstance(socket.doWrite(), Exception)  # the connection is done
+        self.assertEqual(socket.sent, b"abcd")
+
+    def test_other_transports(self) -> None:
+        """What is no socket, such as TLS, is written to as any transport is."""
+        transport = StringTransport()
+        protocol = self.protocol(transport)
+        protocol.write(b"abc")
+        self.assertEqual(transport.value(), b"abc")
+        self.assertTrue(transport.streaming)
