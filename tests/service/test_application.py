@@ -92,7 +92,8 @@ class LoadTests(SynchronousTestCase):
 
     def test_not_callable(self) -> None:
         """An `application` that cannot be called is told so."""
-        self.assertIn("no callable", self.refused(self.write("a.wsgi", "application = 1")))
+        message = self.refused(self.write("a.wsgi", "application = 1"))
+        self.assertIn("is no callable, its type is int", message)
 
     def test_failing_file(self) -> None:
         """An error inside names itself and its line."""

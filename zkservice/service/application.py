@@ -130,7 +130,8 @@ def _callable(spec: str, found: Any, name: str) -> Application:
     if found is None:
         raise ApplicationLoadError(f"{spec} has no {name!r}")
     if not callable(found):
-        raise ApplicationLoadError(f"{name!r} of {spec} is a {type(found).__name__}, no callable")
+        kind = type(found).__name__
+        raise ApplicationLoadError(f"{name!r} of {spec} is no callable, its type is {kind}")
     if not takes_requests(found):
         raise ApplicationLoadError(
             f"{name!r} of {spec} does not take (environ, start_response), as WSGI has it; "
