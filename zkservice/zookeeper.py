@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -28,9 +27,10 @@ from zkservice.errors import (
     FailedConnectError,
     InvalidPathError,
     LinkLoopError,
+    NodeExistsError,
     NoNodeError,
 )
-from zkservice.registry import RegisteringServer, Registration, register
+from zkservice.registry import RegisteringServer, Registration, RegistrationState, register
 from zkservice.registry.addresses import parse_address as parse_addr
 from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.lookup import look_up
@@ -147,7 +147,8 @@ class ZooKeeper:
     @property
     def ephemeral(self) -> Mapping[str, Registration]:
         """What is registered here, by the paths of the znodes."""
-        return MappingProxyType(self._registrations)
+        known = self._registrations.items()
+        return {path: one for path, one in known if one.state is not RegistrationState.WITHDRAWN}
 
     # -- life ---------------------------------------------------------------------------
 
@@ -220,6 +221,10 @@ class ZooKeeper:
 
         Returns:
             Fires with the registration once it is held.
+
+        Fails with:
+            NodeExistsError: the address is registered here already; what another session
+                has left is replaced.
         """
         return Deferred.fromCoroutine(self._register(path, addr, acl, properties))
 
@@ -235,12 +240,16 @@ class ZooKeeper:
         except NoNodeError:
             where = normalize(path)
         registration = register(self.client, where, addr, properties, acl, clock=self._reactor)
+        for path in registration.paths:
+            if path in self.ephemeral:
+                registration.unregister()  # it has not begun
+                raise NodeExistsError(path, "registered here already: update that registration")
+        self._registrations.update(dict.fromkeys(registration.paths, registration))
         try:
             await registration.when_registered()
         except BaseException:
-            registration.unregister().addErrback(lambda _: None)
+            self._unregister(registration).addErrback(lambda _: None)
             raise
-        self._registrations.update(dict.fromkeys(registration.paths, registration))
         return registration
 
     register_server = register

@@ -176,10 +176,31 @@ class RegisterTests(ZooKeeperTestCase):
         one = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=3)
         self.assertEqual(dict(self.zk.ephemeral), {"/fooservice/providers/1.2.3.4:5": one})
         self.assertEqual(self.zk.ephemeral[one.path].properties["weight"], 3)
-        with self.assertRaises(TypeError):
-            self.zk.ephemeral["/x"] = one  # type: ignore[index]
         await self.zk.delete(one.path)
         self.assertEqual(dict(self.zk.ephemeral), {})
+        one = await self.zk.register("/lb/pool", "1.2.3.4:5")
+        await one.unregister()
+        self.assertEqual(dict(self.zk.ephemeral), {})
+
+    async def test_registered_twice(self) -> None:
+        """An address is registered once, so that deleting it is deleting it for good."""
+        await self.zk.import_tree(TREE)
+        one = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=1)
+        again = self.zk.register("/fooservice/providers", ("1.2.3.4", 5), weight=2)
+        error: Any = await self.assertFailure(again, NodeExistsError)
+        self.assertEqual(
+            str(error), f"{one.path}: registered here already: update that registration"
+        )
+        self.assertEqual((await self.zk.get_properties(one.path))["weight"], 1)
+        await one.unregister()
+        two = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=2)
+        self.assertEqual((await self.zk.get_properties(two.path))["weight"], 2)
+        await self.zk.delete(two.path)
+        await self.zk.register("/lb/pool", "1.2.3.4:6")
+        self.assertEqual(await self.zk.get_children("/fooservice/providers"), ["1.2.3.4:6"])
+        both = [self.zk.register("/lb/pool", "1.2.3.4:7") for _ in range(2)]
+        await self.assertFailure(both[1], NodeExistsError)
+        self.assertIs(self.zk.ephemeral["/fooservice/providers/1.2.3.4:7"], await both[0])
 
     async def test_set(self) -> None:
         """What is set on a registered node is there after a new session, too."""
