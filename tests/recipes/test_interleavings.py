@@ -21,6 +21,7 @@ from zkservice.recipes import (
     Membership,
     Participant,
     Party,
+    PersistentEphemeralNode,
     QueueItem,
     ReliableQueue,
     Semaphore,
@@ -451,4 +452,56 @@ class PartyTests(SynchronousTestCase):
             one.leave()
         world.wait()
         self.assertEqual(world.children(PATH), [])
+        world.end()
+
+
+DEEDS = ("create", "delete", "set", "drop", "expire", "time", "throw out")
+DEED_SCRIPTS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2)), max_size=25)
+
+
+class PersistentEphemeralNodeTests(SynchronousTestCase):
+    """Three who want the same node."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(DEED_SCRIPTS, st.integers(0, 3))
+    def test_node(self, script: list[tuple[str, int]], seed: int) -> None:
+        """In the end it is there if one wants it, one of those has it, and with his last data."""
+        world = World(self, 3, seed=seed)
+        nodes = [
+            PersistentEphemeralNode(client, PATH, b"%d" % number, reactor=world.network)
+            for number, client in enumerate(world.clients)
+        ]
+        wanted: set[int] = set()
+        for step, (action, number) in enumerate(script):
+            node = nodes[number]
+            if action == "create" and number not in wanted:
+                wanted.add(number)
+                node.create().addErrback(lambda failure: failure.trap(CancelledError))
+            elif action == "delete":
+                wanted.discard(number)
+                node.delete()
+            elif action == "set":
+                node.set(b"%d, step %d" % (number, step))
+            elif action == "drop":
+                world.server.drop(world.session(number))
+            elif action == "expire":
+                world.server.expire(world.session(number))
+            elif action == "time":
+                world.network.advance(number)
+            elif action == "throw out":
+                world.clients[number].delete(PATH).addErrback(lambda failure: None)
+            world.network.run_due()
+        world.wait(TIMEOUT * 2)
+        there = world.server.keeper.tree.nodes.get(PATH)
+        present = [number for number, node in enumerate(nodes) if node.present]
+        self.assertEqual(len(present), min(1, len(wanted)))
+        self.assertLessEqual(set(present), wanted)
+        self.assertEqual(there is not None, bool(wanted))
+        if there is not None:
+            owner = world.session(present[0])
+            self.assertEqual((there.owner, there.data), (owner, nodes[present[0]].data))
+        for node in nodes:
+            node.delete()
+        world.wait()
+        self.assertEqual(world.children("/locks"), [])
         world.end()
