@@ -37,10 +37,20 @@ lint: $(VENV)/.dev
 ci:
 	PYTHON=$(PYTHON) bash .ci/run
 
+# pip's own words for it are many, and hide the reason.
+define NEW_ENOUGH
+import sys
+if sys.version_info < (3, 10):
+    sys.exit("%s is Python %d.%d, and zkservice needs 3.10 or later: name one with PYTHON=python3.12, after make clean" % ((sys.executable,) + tuple(sys.version_info[:2])))
+endef
+export NEW_ENOUGH
+
 # The stamps hang on what says which packages are needed.
 $(VENV)/.run: setup.py setup.cfg pyproject.toml
+	@$(PYTHON) -c "$$NEW_ENOUGH"
 	@echo "Making $(VENV) and installing into it, this once..."
 	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "$$NEW_ENOUGH"
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 

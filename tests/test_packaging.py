@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import skipIf
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
+from twisted.python.procutils import which
 from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -136,3 +138,26 @@ class PluginTests(SynchronousTestCase):
         plugin = ROOT / "twisted" / "plugins" / "zkservice_plugins.py"
         names = set(imported(ast.parse(plugin.read_text())))
         self.assertEqual(names, {"twisted.application.service"})
+
+
+@skipIf(not which("make"), "there is no make")
+class MakefileTests(SynchronousTestCase):
+    """The newcomer's first command."""
+
+    def test_old_python(self) -> None:
+        """A Python that is too old is told in a line, before anything is made with it."""
+        old = Path(self.mktemp()).absolute()
+        environment = old.with_suffix(".venv")
+        pretend = "import sys; sys.version_info = (3, 9, 18); exec(sys.argv[1])"
+        old.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{pretend}' \"$2\"\n")
+        old.chmod(0o755)
+        done = subprocess.run(
+            ["make", "run", f"PYTHON={old}", f"VENV={environment}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("is Python 3.9, and zkservice needs 3.10 or later", done.stderr)
+        self.assertEqual((done.stdout, environment.exists()), ("", False))
