@@ -11,13 +11,33 @@ from twisted.logger import Logger, capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.base import HOST, PORT, ClientTestCase
+from zkservice import client
 from zkservice.client import LATENCY_BOUNDS, DigestMD5, four_letter_word, read_secret
 from zkservice.client.calls import Call
 from zkservice.client.counters import Counters
 from zkservice.client.hosts import BackOff, ServerOrder
 from zkservice.errors import ConnectTimeoutError, ProtocolError
+from zkservice.wire import acl
 from zkservice.wire.hosts import Address
 from zkservice.wire.records import OpCode
+
+
+def _is_public(name: str, value: object) -> bool:
+    """Whether a name is one of the module's own, for others."""
+    own = name.isupper() or getattr(value, "__module__", "") == acl.__name__
+    return own and not name.startswith("_")
+
+
+class NamesTests(SynchronousTestCase):
+    """What programs import from the package."""
+
+    def test_access_control(self) -> None:
+        """What stands in ``create`` and ``set_acl`` is where the client is."""
+        public = {name for name, value in vars(acl).items() if _is_public(name, value)}
+        self.assertIn("OPEN_ACL_UNSAFE", public)
+        self.assertEqual(public - set(client.__all__), set())
+        for name in public:
+            self.assertIs(getattr(client, name), getattr(acl, name))
 
 
 class SecretTests(SynchronousTestCase):

@@ -13,18 +13,36 @@ from zkservice.client.secrets import read_secret
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
 from zkservice.client.watching import PersistentWatch
+from zkservice.wire.acl import (
+    ACL,
+    ANYONE,
+    CREATOR_ALL_ACL,
+    OPEN_ACL_UNSAFE,
+    READ_ACL_UNSAFE,
+    Id,
+    Permission,
+    digest_acl,
+    digest_id,
+)
 from zkservice.wire.records import Stat, WatcherType
 from zkservice.wire.session import State
 from zkservice.wire.watches import EventType, KeeperState, WatchEvent
 
 __all__ = [
+    "ACL",
+    "ANYONE",
+    "CREATOR_ALL_ACL",
     "LATENCY_BOUNDS",
+    "OPEN_ACL_UNSAFE",
+    "READ_ACL_UNSAFE",
     "TLS",
     "DigestMD5",
     "EventType",
     "Get",
     "GetChildren",
+    "Id",
     "KeeperState",
+    "Permission",
     "PersistentWatch",
     "Retrying",
     "Stat",
@@ -35,6 +53,8 @@ __all__ = [
     "WatchEvent",
     "WatcherType",
     "ZooKeeperClient",
+    "digest_acl",
+    "digest_id",
     "four_letter_word",
     "read_secret",
 ]
