@@ -116,6 +116,13 @@ class OptionsTests(SynchronousTestCase):
             ("--health", "/a b"): "is no HTTP path",
             ("--session-timeout", "99999999999"): "milliseconds at most",
             ("--path", "svc"): "--path: 'svc' is no znode path",
+            ("--proxy-hops", "0"): "--proxy-hops must be at least 1, not 0",
+            ("--zookeeper-auth", "digest:/no/such"): "--zookeeper-auth: /no/such cannot be read",
+            ("--zookeeper-sasl", "/no/such"): "--zookeeper-sasl: /no/such cannot be read",
+            ("--acl", "me"): "--acl: 'me' is no ACL entry",
+            (
+                *("--zookeeper-tls", "--zookeeper-ca", "/no/such"),
+            ): "--zookeeper-tls: /no/such cannot be read",
         }.items():
             self.assertIn(expected, self.refused(*words))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 from twisted.python.usage import UsageError
 from typing_extensions import override
@@ -31,6 +32,8 @@ from zkservice.service.usage import CommandOptions
 from zkservice.web import TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
+
+T = TypeVar("T")
 
 #: Where zc.zk's users keep their connection string.
 CONNECTION_STRING = "ZC_ZK_CONNECTION_STRING"
@@ -127,10 +130,8 @@ class Options(CommandOptions):
 
     def opt_zookeeper_auth(self, identity_text: str) -> None:
         """Be SCHEME:FILE (repeatable), such as digest:FILE; or SCHEME:env:VARIABLE."""
-        try:
-            self["identities"].append(identity(identity_text, os.environ))
-        except ConfigurationError as error:
-            raise UsageError(f"--zookeeper-auth: {error}") from None
+        found = _read("--zookeeper-auth", identity, identity_text, os.environ)
+        self["identities"].append(found)
 
     def opt_view(self, pair: str) -> None:
         """/PATH=DOTTED.NAME (repeatable): a WSGI callable that answers in the reactor."""
@@ -278,17 +279,14 @@ class Options(CommandOptions):
         tls = TLS(*(self[name] for name in files)) if self["zookeeper-tls"] else None
         if tls is None and any(self[name] for name in files):
             raise UsageError("--zookeeper-ca and the like need --zookeeper-tls")
-        try:
-            sasl = self["zookeeper-sasl"]
-            return Security(
-                # Now: the files may be root's alone, which the process is no longer later.
-                None if tls is None else tls.creator(),
-                tuple(self["identities"]),
-                None if sasl is None else sasl_user(sasl, os.environ),
-                parse_acl(self["acl"]),
-            )
-        except ConfigurationError as error:
-            raise UsageError(str(error)) from None
+        sasl = self["zookeeper-sasl"]
+        return Security(
+            # Now: the files may be root's alone, which the process is no longer later.
+            None if tls is None else _read("--zookeeper-tls", tls.creator),
+            tuple(self["identities"]),
+            None if sasl is None else _read("--zookeeper-sasl", sasl_user, sasl, os.environ),
+            _read("--acl", parse_acl, self["acl"]),
+        )
 
     def _front_end(self) -> FrontEnd:
         try:
@@ -347,6 +345,7 @@ _POSITIVE = (
     "health-timeout",
     "health-rise",
     "health-fall",
+    "proxy-hops",
 )
 
 
@@ -360,11 +359,16 @@ def _log_path(path: str | None) -> str | None:
 
 
 def _checked(name: str, check: Any, value: str) -> str:
+    _read(name, check, value)
+    return value
+
+
+def _read(name: str, read: Callable[..., T], *given: Any) -> T:
+    """What an option means, or its name before what is wrong with it."""
     try:
-        check(value)
+        return read(*given)
     except (ConfigurationError, InvalidPathError, InvalidHostsError, AddressError) as error:
         raise UsageError(f"{name}: {error}") from None
-    return value
 
 
 def _json(pair: str, text: str) -> Any:
