@@ -5,12 +5,13 @@ An ignored error is part of it: mypy complains if it is none any more.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from typing_extensions import assert_type
 
+from zkservice import zookeeper
 from zkservice.client import (
     PersistentWatch,
     Stat,
@@ -20,7 +21,20 @@ from zkservice.client import (
     WatchEvent,
     ZooKeeperClient,
 )
-from zkservice.recipes import Election, Lease, Lock, Node, Queue, ReliableQueue
+from zkservice.recipes import (
+    Barrier,
+    DoubleBarrier,
+    Election,
+    Lease,
+    Lock,
+    Membership,
+    Node,
+    Participant,
+    Party,
+    PersistentEphemeralNode,
+    Queue,
+    ReliableQueue,
+)
 from zkservice.registry import Children, Properties, Registration, register
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import Node as TreeNode
@@ -30,6 +44,15 @@ from zkservice.web import HTTPFactory, TextView, Workers
 from zkservice.wire.acl import ACL
 from zkservice.wire.hosts import Address
 from zkservice.zookeeper import ZooKeeper
+
+
+class SomeNode:
+    """A class of the caller's for parsed trees."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.properties: dict[str, Any] = {}
+        self.children: dict[str, SomeNode] = {}
 
 
 async def client_operations(reactor: Any) -> None:
@@ -99,6 +122,15 @@ async def recipes(client: ZooKeeperClient) -> None:
     assert_type(await Queue(client, "/queue").get(), bytes)
     assert_type((await ReliableQueue(client, "/queue").get()).data, bytes)
     await Node(client, "/node").set_data(b"x")
+    assert_type(Barrier(client, "/barrier").wait(timeout=1.0), Deferred[None])
+    assert_type(Barrier(client, "/barrier").remove(), Deferred[bool])
+    async with await DoubleBarrier(client, "/job", 2).enter() as participant:
+        assert_type(participant, Participant)
+    async with await Party(client, "/party", "me").join() as membership:
+        assert_type(membership, Membership)
+    assert_type(Party(client, "/party").changed([]), Deferred[list[str]])
+    node = PersistentEphemeralNode(client, "/agent", b"x")
+    assert_type(node.create(), Deferred[PersistentEphemeralNode])
 
 
 async def high_level(reactor: Any) -> None:
@@ -117,6 +149,9 @@ async def high_level(reactor: Any) -> None:
     for name in await zk.children("/p"):
         assert_type(name, str)
     assert_type(parse_tree("/a\n"), TreeNode)
+    assert_type(zookeeper.parse_tree("/a\n"), zookeeper.ParseNode)
+    assert_type(zookeeper.parse_tree("/a\n", SomeNode), SomeNode)
+    assert_type(zk.ephemeral, Mapping[str, Registration])
 
 
 def registrations(client: ZooKeeperClient) -> None:
