@@ -7,6 +7,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice import testing
 from zkservice.testing import apache
 from zkservice.testing.apache import ApacheZooKeeper, four_letter_word, skip_without_apache
 
@@ -41,6 +42,11 @@ class ApacheZooKeeperTests(SynchronousTestCase):
 
 class SkipTests(SynchronousTestCase):
     """Tests that need a real server where there is none."""
+
+    def test_names(self) -> None:
+        """It is where the other servers for tests are."""
+        self.assertIs(testing.ApacheZooKeeper, ApacheZooKeeper)
+        self.assertIs(testing.skip_without_apache, skip_without_apache)
 
     def test_skipped(self) -> None:
         """They are skipped."""
