@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from typing_extensions import override
 from zope.interface import implementer
 
 #: Bytes that a transport holds before it asks its producer to pause (abstract.py).
@@ -42,6 +43,12 @@ class Network(Clock):
         self.plug: Callable[[Cable], None] = lambda cable: None  # called with each new cable
 
     # -- what the client uses
+
+    @override
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
+        """As a real reactor, refuse what lies in the past."""
+        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
+        return super().callLater(delay, callable, *args, **kw)
 
     @property
     def nameResolver(self) -> Network:  # noqa: N802

@@ -99,8 +99,8 @@ class ConnectTests(ClientTestCase):
         self.assertEqual((client.state, client.server), (CLOSED, None))
 
     def test_nonsense(self) -> None:
-        """A session without time is refused at once."""
-        for timeout in (0, -1):
+        """A session without time is refused at once, and one of more than can be asked for."""
+        for timeout in (0, -1, 2**31 / 1000, float("inf"), float("nan")):
             with self.assertRaises(ValueError):
                 ZooKeeperClient(HOST, timeout, reactor=self.network)
 

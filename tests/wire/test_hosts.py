@@ -10,7 +10,8 @@ from zkservice.errors import InvalidHostsError, InvalidPathError, ZooKeeperError
 from zkservice.wire.hosts import Address, parse_hosts
 
 hosts = st.one_of(
-    st.from_regex(r"[a-z0-9.-]{1,10}", fullmatch=True), st.ip_addresses().map(lambda ip: str(ip))
+    st.from_regex(r"[a-z0-9-]{1,9}(\.[a-z0-9-]{1,9}){0,2}\.?", fullmatch=True),
+    st.ip_addresses().map(lambda ip: str(ip)),
 )
 addresses = st.builds(Address, hosts, st.integers(1, 65535))
 
@@ -23,6 +24,8 @@ class ParseTests(SynchronousTestCase):
         for text, servers, chroot in [
             ("localhost", [("localhost", 2181)], "/"),
             ("h1:2182", [("h1", 2182)], "/"),
+            ("zk.example.org.:2182", [("zk.example.org.", 2182)], "/"),
+            ("z\u00fcrich", [("z\u00fcrich", 2181)], "/"),
             ("h1:", [("h1", 2181)], "/"),
             ("h1:2181,h2,10.0.0.3:3", [("h1", 2181), ("h2", 2181), ("10.0.0.3", 3)], "/"),
             (" h1 , h2:1 ", [("h1", 2181), ("h2", 1)], "/"),
@@ -60,6 +63,9 @@ class ParseTests(SynchronousTestCase):
             ("[::1]2181", "IPv6 is like"),
             ("h1 h2:2181", "has no blanks"),
             ("h1\nh2", "has no blanks"),
+            ("h1..example.org", "'h1..example.org' is no server: no host can have such a name"),
+            (".:2181", "no host can"),
+            ("x" * 64, "no host can"),
             ("h1\0", "has no blanks"),
             ("zk://h1:2181", "leave 'zk://' out"),
             (None, "None is no text like 'host1:2181,host2:2181'"),

@@ -94,12 +94,12 @@ class ZooKeeperClient(Reading, Writing, Observing):
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
-            ValueError: the session time-out is not more than nothing.
+            ValueError: the session time-out is not more than nothing, or over 24 days.
             UnwritableError: an identity in ``auth`` is no text and bytes.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
-        if session_timeout <= 0:
+        if not 0 < session_timeout * 1000 < 2**31:
             raise ValueError(f"a session time-out of {session_timeout} s")
         ensemble = parse_hosts(hosts)
         self._reactor = reactor

@@ -65,6 +65,12 @@ def _parse_address(text: str) -> Address:
         raise InvalidHostsError(None, f"{text!r} has no host; a server is like 'host:2181'")
     if not host.isprintable() or " " in host:
         raise InvalidHostsError(None, f"{text!r} is no server: a host's name has no blanks")
+    try:
+        host.encode("idna")  # as a resolver does, which has no good way to complain
+    except UnicodeError:
+        raise InvalidHostsError(
+            None, f"{text!r} is no server: no host can have such a name; is there a dot too many?"
+        ) from None
     return Address(host, _parse_port(text, port))
 
 
