@@ -335,6 +335,9 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("ln", "HOSTS", "../d", "/a/m")
         self.assertEqual(result.err, "/a/m -> ../d\n")
         self.assertIn("  m -> ../d\n", (await self.run_("export", "HOSTS")).out)
+        result = await self.run_("ln", "--json", "HOSTS", "../d", "/a/n")
+        self.assertEqual(json.loads(result.out), {"source": "/a/n", "target": "../d"})
+        self.assertEqual(result.err, "")
 
     async def test_json(self) -> None:
         """Programs get JSON."""

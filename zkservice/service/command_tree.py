@@ -157,10 +157,13 @@ async def walk(context: Context) -> Exit:
 
 async def ln(context: Context) -> Exit:
     """Make a symbolic link."""
-    options = context.options
+    options, terminal = context.options, context.terminal
     async with context.connected() as zk:
         await zk.ln(options.target, options.source)
-    context.terminal.note(f"{options.source} -> {options.target}")
+    if options.json:
+        terminal.out_json({"source": options.source, "target": options.target})
+    else:
+        terminal.note(f"{options.source} -> {options.target}")
     return Exit.DONE
 
 
