@@ -31,6 +31,7 @@ PROJECTS = {
     "netifaces": "netifaces-plus",
     "paste": "PasteDeploy",
     "puresasl": "pure-sasl",
+    "service_identity": "service-identity",
     "zope": "zope.interface",
 }
 

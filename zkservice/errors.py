@@ -331,6 +331,12 @@ class ConnectTimeoutError(ZooKeeperError):
     summary = "no ZooKeeper server could be reached in time"
 
 
+class TLSRefusedError(ZooKeeperError):
+    """We do not trust the server's certificate, or the server does not trust ours."""
+
+    summary = "TLS failed"
+
+
 class SilentCloseError(ZooKeeperError):
     """A server hung up on the handshake without a word.
 

@@ -6,14 +6,16 @@ import atexit
 import socket
 from typing import Any, ClassVar
 
+from OpenSSL import SSL
 from twisted.internet import reactor as installed  # noqa: TID251 - real connections
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
 from tests.certificates import Authority
 from zkservice.client import TLS, ZooKeeperClient, four_letter_word
+from zkservice.client.tls import in_words
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import ConnectTimeoutError
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
@@ -68,9 +70,10 @@ class TLSContract(TestCase):
             await client.close()
 
     async def test_wrong_name(self) -> None:
-        """A certificate for another name is refused."""
-        reason = await self.refused(self.tls(server_name="elsewhere.example"))
-        self.assertIn("elsewhere.example", reason)
+        """A certificate for another name is refused, in words."""
+        for name in ("elsewhere.example", "192.0.2.1"):
+            reason = await self.refused(self.tls(server_name=name))
+            self.assertIn(f"its certificate is not for {name}; connect to a name", reason)
 
     async def test_other_name(self) -> None:
         """Unless it is the name that is asked for, or names do not matter."""
@@ -82,7 +85,7 @@ class TLSContract(TestCase):
         other = Authority(self.mktemp())
         for verify_name in (True, False):
             reason = await self.refused(self.tls(ca=other.ca, verify_name=verify_name))
-            self.assertIn("certificate verify failed", reason)
+            self.assertIn("is signed by no authority that we trust (certificate verify", reason)
 
     async def test_no_certificate(self) -> None:
         """A server that asks for a certificate does not let us in without."""
@@ -92,6 +95,25 @@ class TLSContract(TestCase):
         """Four-letter words go through TLS, too."""
         answer = await four_letter_word(f"localhost:{self.port}", "ruok", tls=self.tls())
         self.assertEqual(answer, "imok")
+
+
+class WordsTests(SynchronousTestCase):
+    """What is said of an error."""
+
+    def test_alert(self) -> None:
+        """An alert of the server's is about our certificate."""
+        alert = SSL.Error([("SSL routines", "", "tls alert bad certificate")])
+        self.assertEqual(
+            str(in_words(alert)),
+            "it refuses our certificate, or that we have none (tls alert bad certificate)",
+        )
+
+    def test_others(self) -> None:
+        """Anything else of OpenSSL's is told as it is, and other errors are left alone."""
+        odd = SSL.Error([("SSL routines", "", "wrong version number")])
+        self.assertEqual(str(in_words(odd)), "TLS failed (wrong version number)")
+        for error in (SSL.Error(), SSL.Error([]), ValueError("x")):
+            self.assertIs(in_words(error), error)
 
 
 class EmbeddedTests(TLSContract):

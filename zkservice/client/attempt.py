@@ -14,6 +14,7 @@ from zkservice.client.hosts import mixed, resolve
 from zkservice.client.prepare import Identities, prepare
 from zkservice.client.session import Session
 from zkservice.client.settings import Settings
+from zkservice.client.tls import in_words
 from zkservice.client.watching import Watches
 from zkservice.errors import (
     AuthFailedError,
@@ -72,7 +73,7 @@ class Connector:
             except (CancelledError, *FINAL_ERRORS):
                 raise
             except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
-                failure = error
+                failure = in_words(error)
                 if session.over:  # we were cancelled, which an endpoint calls by another name
                     break
         assert failure is not None  # resolve() fails rather than answer nothing

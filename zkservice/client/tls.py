@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
@@ -19,6 +20,8 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from zope.interface import implementer
+
+from zkservice.errors import TLSRefusedError
 
 AnyPath = str | os.PathLike[str]
 
@@ -75,6 +78,33 @@ class TLS:
             pem += b"\n" + Path(self.key).read_bytes()
         loaded: PrivateCertificate = PrivateCertificate.loadPEM(pem)
         return loaded
+
+
+def in_words(error: Exception) -> Exception:
+    """What failed in TLS, for people; any other error as it is."""
+    if isinstance(error, VerificationError):
+        names = ", ".join(map(_asked_for, error.errors))
+        return TLSRefusedError(
+            None,
+            f"its certificate is not for {names}; connect to a name that it is for, or say so "
+            "as the server's name",
+        )
+    if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
+        return error
+    reason = str(error.args[0][-1][-1])  # OpenSSL's errors, the outermost last
+    if reason == "certificate verify failed":
+        what = "its certificate is signed by no authority that we trust"
+    elif "alert" in reason:
+        what = "it refuses our certificate, or that we have none"
+    else:
+        what = "TLS failed"
+    return TLSRefusedError(None, f"{what} ({reason})")
+
+
+def _asked_for(mismatch: Any) -> str:
+    wanted = mismatch.mismatched_id
+    name = getattr(wanted, "hostname", None) or getattr(wanted, "ip", wanted)
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
