@@ -17,6 +17,7 @@ from unittest import skipIf
 
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
@@ -24,6 +25,7 @@ from twisted.python.procutils import which
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests.certificates import Authority
 from tests.treesync.base import ServerTestCase
 from tests.treesync.test_reading import wide
 from zkservice import errors
@@ -372,6 +374,30 @@ class TreeCommandTests(CommandTestCase):
         for options in ({"tty": True, "NO_COLOR": "1"}, {"tty": False}):
             result = await self.run_(*words, stdin="/a\n  /n\n", **options)
             self.assertNotIn("\x1b", result.out)
+
+
+class TLSTests(CommandTestCase):
+    """A server behind TLS, whose certificate is for a name that nobody can look up."""
+
+    async def listen(self) -> str:
+        """Open a port with TLS; answers the server's address."""
+        self.authority = Authority(self.mktemp())
+        certificate = self.authority.issue("zookeeper.invalid")
+        endpoint = serverFromString(
+            reactor, f"ssl:0:interface=127.0.0.1:privateKey={quoteStringArgument(certificate)}"
+        )
+        port: Any = await endpoint.listen(self.zookeeper.server.factory)
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    async def test_server_name(self) -> None:
+        """The name in the certificate can be given; without it, the reason says so."""
+        words = ("walk", await self.listen(), "--tls-ca", self.authority.ca)
+        result = await self.run_(*words, "--tls-server-name", "zookeeper.invalid")
+        self.assertEqual((result.code, result.out), (Exit.DONE, "/\n"), result.err)
+        result = await self.run_(*words, "--timeout", "1")
+        self.assertEqual(result.code, Exit.UNREACHABLE)
+        self.assertIn("its certificate is not for 127.0.0.1", result.err)
 
 
 class ValidateTests(CommandTestCase):

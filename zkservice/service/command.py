@@ -236,6 +236,9 @@ def _server_command(
     server.add_argument("--tls-ca", metavar="FILE", help="certificates to trust")
     server.add_argument("--tls-certificate", metavar="FILE", help="our own certificate")
     server.add_argument("--tls-key", metavar="FILE", help="its key")
+    server.add_argument(
+        "--tls-server-name", metavar="NAME", help="the name in the servers' certificates"
+    )
     return one
 
 

@@ -159,6 +159,7 @@ def _named(option: str, read: Callable[..., T], *given: Any) -> T:
 def _tls(options: Namespace) -> Any:
     """The TLS side of connections, if any option asks for it."""
     ca, certificate, key = options.tls_ca, options.tls_certificate, options.tls_key
-    if not (options.tls or ca or certificate):
+    name = options.tls_server_name
+    if not (options.tls or ca or certificate or name):
         return None
-    return TLS(ca, certificate, key).creator()
+    return TLS(ca, certificate, key, name).creator()

@@ -30,6 +30,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "tls_ca": None,
     "tls_certificate": None,
     "tls_key": None,
+    "tls_server_name": None,
     "at": "/",
 }
 
