@@ -159,6 +159,42 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.network.advance(3)
         self.assertIsNone(self.stored())
 
+    def test_made_anew_at_once(self) -> None:
+        """What is deleted for a creation that was cancelled is not the next one's."""
+        node = self.node(self.one, b"1")
+        self.result(self.bystander.ensure_path("/agents"))
+        cable = self.network.cables[0]
+        with capturedLogs() as events:
+            cancelled = node.create()
+            for _ in range(20):
+                if self.stored() is not None:
+                    break
+                self.network.run_due()
+                cable.carry()
+            self.assertFalse(cancelled.called)
+            cancelled.cancel()
+            self.failureResultOf(cancelled, CancelledError)
+            self.assertIs(self.result(node.create()), node)
+        self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
+        self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
+
+    def test_not_ours_any_more(self) -> None:
+        """Data are not written into a node that is another's by now."""
+        first, second = self.created(self.one, b"1"), self.node(self.two, b"2")
+        waiting = self.creating(second)
+        change = self.bystander.transaction()
+        change.delete(PATH)
+        change.create(PATH, b"theirs")
+        committing = change.commit()
+        for _ in range(20):
+            self.network.run_due()
+            self.network.cables[-1].carry()  # the bystander's; nobody else has heard of it
+        self.successResultOf(committing)
+        self.assertTrue(first.present)
+        self.assertIsNone(self.result(first.set(b"3")))
+        self.assertEqual(self.stored(), (b"theirs", 0))
+        self.assertNoResult(waiting)
+
     def test_cancelled_behind_another_one(self) -> None:
         """Who does not wait any more leaves the other one's node alone, and no watch."""
         self.created(self.one, b"1")
@@ -220,3 +256,28 @@ class BrokenConnectionTests(SynchronousTestCase):
     def test_lives(self) -> None:
         """Cut before, in and after each frame, in both directions: it all comes to pass."""
         at_every_step(self, 2, self.lives)
+
+    def anew(self, world: World) -> None:
+        """Change one's mind, and once more."""
+        client = world.clients[0]
+        node = PersistentEphemeralNode(client, PATH, b"1", reactor=world.network)
+        with capturedLogs() as events:
+            for _ in range(3):
+                cancelled = node.create()
+                world.network.settle()
+                if cancelled.called:
+                    self.successResultOf(cancelled)
+                    node.delete()
+                else:
+                    cancelled.cancel()
+                    self.failureResultOf(cancelled, CancelledError)
+            creating = node.create()
+            world.wait()
+            self.assertIs(self.successResultOf(creating), node)
+            self.assertTrue(node.present)
+        self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
+        world.result(node.delete())
+
+    def test_anew(self) -> None:
+        """The same for one who is not sure: what was begun before does not disturb the next."""
+        at_every_step(self, 1, self.anew)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 from typing_extensions import Self
 
-from zkservice.errors import NodeExistsError, NoNodeError, SessionExpiredError
+from zkservice.errors import (
+    BadVersionError,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+)
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
@@ -56,6 +61,7 @@ class PersistentEphemeralNode:
         self._creating: Deferred[Self] | None = None
         self._staying: Staying | None = None
         self._sessions: set[int] = set()  # under which we may have made it
+        self._one_at_a_time = DeferredLock()  # making it, and taking it away
 
     def __repr__(self) -> str:
         return f"<PersistentEphemeralNode {self.path} {'present' if self.present else 'absent'}>"
@@ -107,7 +113,9 @@ class PersistentEphemeralNode:
         if self._creating is not None:
             self._creating.cancel()
         staying, self._staying = self._staying, None
-        return succeed(None) if staying is None else staying.leave()
+        if staying is None:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._gone(staying.leave()))
 
     # -- how --------------------------------------------------------------------------
 
@@ -119,27 +127,39 @@ class PersistentEphemeralNode:
         self._staying = Staying(self._patient, self.path, lease, self._enter)
         return self
 
+    async def _gone(self, leaving: Deferred[None]) -> None:
+        await self._one_at_a_time.acquire()
+        try:
+            await leaving
+        finally:
+            self._one_at_a_time.release()
+
     async def _enter(self) -> Lease:
-        while True:
-            lease = await self._patient.outlast(self._enter_once)
-            if lease is not None:
-                return lease
+        await self._one_at_a_time.acquire()
+        try:
+            while True:
+                lease = await self._patient.outlast(self._enter_once)
+                if lease is not None:
+                    return lease
+        except BaseException:
+            self._patient.clean_up(self.path, self._delete_ours())  # before the next one enters
+            raise
+        finally:
+            self._one_at_a_time.release()
 
     async def _enter_once(self) -> Lease | None:
-        data, lease = self.data, None
+        data = self.data
         try:
             self._remember_session()
             await self._patient.create_own(self.path, data, self._acl)
             lease = await hold(self._patient, self.path)
-            if lease is None:
-                await self._make_room()
-            elif data != self.data:  # it was changed meanwhile
-                await self._write_or_release(lease)
-            return lease
         finally:
             self._remember_session()
-            if lease is None:
-                self._patient.clean_up(self.path, self._delete_ours())
+        if lease is None:
+            await self._make_room()
+        elif data != self.data:  # it was changed meanwhile
+            await self._write_or_release(lease)
+        return lease
 
     async def _write_or_release(self, lease: Lease) -> None:
         try:
@@ -149,8 +169,20 @@ class PersistentEphemeralNode:
             raise
 
     async def _send(self) -> None:
-        # What is wanted now, not what was wanted first, should it be sent again.
-        await self._patient.repeat(lambda: self._patient.client.set(self.path, self.data))
+        """Store what is wanted, if the node is ours still."""
+        client = self._patient.client
+
+        async def once() -> None:
+            stat = await client.exists(self.path)
+            identity = client.client_id
+            if stat is not None and identity is not None and stat.ephemeral_owner == identity[0]:
+                await client.set(self.path, self.data, stat.version)
+
+        while True:
+            try:
+                return await self._patient.repeat(once)
+            except BadVersionError:
+                continue  # somebody has written meanwhile
 
     def _remember_session(self) -> None:
         identity = self._patient.client.client_id
@@ -171,9 +203,13 @@ class PersistentEphemeralNode:
             await watch
 
     async def _delete_ours(self) -> None:
-        stat = await self._patient.repeat(lambda: self._patient.client.exists(self.path))
-        if stat is not None and stat.ephemeral_owner in self._sessions:
-            await self._patient.delete(self.path)
+        await self._one_at_a_time.acquire()
+        try:
+            stat = await self._patient.repeat(lambda: self._patient.client.exists(self.path))
+            if stat is not None and stat.ephemeral_owner in self._sessions:
+                await self._patient.delete(self.path)
+        finally:
+            self._one_at_a_time.release()
 
     async def _write(self) -> None:
         if self.present:
