@@ -153,7 +153,7 @@ class MakefileTests(SynchronousTestCase):
         old.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{pretend}' \"$2\"\n")
         old.chmod(0o755)
         done = subprocess.run(
-            ["make", "run", f"PYTHON={old}", f"VENV={environment}"],
+            ["make", "--no-print-directory", "run", f"PYTHON={old}", f"VENV={environment}"],
             cwd=ROOT,
             capture_output=True,
             text=True,

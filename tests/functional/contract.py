@@ -200,5 +200,8 @@ class ServeContract(SynchronousTestCase):
         """A node that is deleted under a running process comes back, its parents too."""
         self.serve("--host", "127.0.0.1")
         address = self.wait_registered()
-        self.kazoo.delete("/svc", recursive=True)
+        deletion = self.kazoo.transaction()  # one by one, they are back before the last is gone
+        for path in (f"{PROVIDERS}/{address}", PROVIDERS, "/svc"):
+            deletion.delete(path)
+        self.assertEqual(deletion.commit(), [True, True, True])
         wait_for("it is registered again", lambda: self.registered() == [address])
