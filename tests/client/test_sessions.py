@@ -100,9 +100,29 @@ class ConnectTests(ClientTestCase):
 
     def test_nonsense(self) -> None:
         """A session without time is refused at once, and one of more than can be asked for."""
-        for timeout in (0, -1, 2**31 / 1000, float("inf"), float("nan")):
-            with self.assertRaises(ValueError):
-                ZooKeeperClient(HOST, timeout, reactor=self.network)
+        for timeout in (0, -1, 2**31 / 1000, float("inf"), float("nan"), None, "10"):
+            with self.assertRaises(ValueError) as caught:
+                ZooKeeperClient(HOST, timeout, reactor=self.network)  # type: ignore[arg-type]
+            self.assertIn(f"a session time-out of {timeout} s", str(caught.exception))
+
+    def test_mistaken_arguments(self) -> None:
+        """What would only fail while connecting, again and again, is refused at once.
+
+        What may be a secret is not shown.
+        """
+        mistakes: list[tuple[dict[str, Any], str]] = [
+            ({"tls": True}, "tls makes the TLS side, as TLS() does; bool does not"),
+            ({"sasl": ("user", "secret")}, "sasl is DigestMD5(user, password), not tuple"),
+            ({"auth": ("digest", "u:secret")}, "such as [('digest', 'user:password')]"),
+            ({"auth": "digest:u:secret"}, "such as [('digest', 'user:password')]"),
+            ({"auth": [("digest",)]}, "such as [('digest', 'user:password')]"),
+        ]
+        for options, expected in mistakes:
+            with self.assertRaises(TypeError) as caught:
+                self.client(**options)
+            self.assertIn(expected, str(caught.exception))
+            self.assertNotIn("secret", str(caught.exception))
+        self.connected(auth=None, tls=None, sasl=None)
 
     def test_negotiated_timeout(self) -> None:
         """The server's word counts."""

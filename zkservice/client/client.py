@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 from typing import Any, Final
 
@@ -99,8 +99,10 @@ class ZooKeeperClient(Reading, Writing, Observing):
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
-        if not 0 < session_timeout * 1000 < 2**31:
+        if not _is_time_out(session_timeout):
             raise ValueError(f"a session time-out of {session_timeout} s")
+        _check_security(tls, sasl)
+        identities = _identities(auth)
         ensemble = parse_hosts(hosts)
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
@@ -120,7 +122,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         self._link = Link(reactor, settings, random or SystemRandom())
         self._watches = self._link.watches
         self._pid = os.getpid()
-        for scheme, credential in auth:
+        for scheme, credential in identities:
             self._link.add_identity(scheme, _credential(credential))
 
     def __repr__(self) -> str:
@@ -265,6 +267,28 @@ class ZooKeeperClient(Reading, Writing, Observing):
 
             deferred.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=too_late)
         return deferred
+
+
+def _is_time_out(seconds: object) -> bool:
+    """Whether a request to connect can carry it, in milliseconds."""
+    return isinstance(seconds, (int, float)) and 0 < seconds * 1000 < 2**31
+
+
+def _check_security(tls: object, sasl: object) -> None:
+    """Refuse what would only fail while connecting, again and again."""
+    if tls is not None and not callable(tls):
+        kind = type(tls).__name__
+        raise TypeError(f"tls makes the TLS side, as TLS() does; {kind} does not")
+    if sasl is not None and not isinstance(sasl, DigestMD5):
+        raise TypeError(f"sasl is DigestMD5(user, password), not {type(sasl).__name__}")
+
+
+def _identities(auth: Iterable[tuple[str, bytes | str]] | None) -> list[tuple[str, bytes | str]]:
+    """What is to be pairs; one pair is easily given instead.  Secrets are not shown."""
+    pairs = list(auth or ())
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise TypeError("auth is pairs, such as [('digest', 'user:password')]")
+    return pairs
 
 
 def _credential(credential: bytes | str) -> bytes:
