@@ -264,7 +264,12 @@ class ZooKeeper:
 
     def get_properties(self, path: str) -> Deferred[dict[str, Any]]:
         """The properties of a node at this moment, links as they are stored."""
-        return self.client.get(path).addCallback(lambda answer: decode(answer[0]))
+
+        async def get() -> dict[str, Any]:
+            data, _ = await self.client.get(normalize(path))
+            return decode(data)
+
+        return Deferred.fromCoroutine(get())
 
     # -- nodes ----------------------------------------------------------------------------
 
@@ -311,7 +316,12 @@ class ZooKeeper:
 
     def is_ephemeral(self, path: str) -> Deferred[bool]:
         """Whether a node goes when its session ends.  Fails with NoNodeError."""
-        return self.client.get(path).addCallback(lambda answer: answer[1].ephemeral_owner != 0)
+
+        async def get() -> bool:
+            _, stat = await self.client.get(normalize(path))
+            return stat.ephemeral_owner != 0
+
+        return Deferred.fromCoroutine(get())
 
     def create_recursive(
         self, path: str, data: bytes = b"", acl: Sequence[ACL] = OPEN_ACL_UNSAFE

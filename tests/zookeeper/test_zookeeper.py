@@ -256,7 +256,11 @@ class LinkTests(ZooKeeperTestCase):
         await self.zk.import_tree("/a\n  /b\n")
         for path, real in (("/a/..", "/"), ("/a/", "/a"), ("//a//b", "/a/b"), ("a", "/a")):
             self.assertEqual(await self.zk.resolve(path), real)
-        await self.assertFailure(self.zk.resolve("/.."), InvalidPathError)
+            self.assertEqual(await self.zk.get_properties(path), {})
+            self.assertFalse(await self.zk.is_ephemeral(path))
+        methods: list[Any] = [self.zk.resolve, self.zk.get_properties, self.zk.is_ephemeral]
+        for method in methods:
+            await self.assertFailure(method("/.."), InvalidPathError)
 
     async def test_ln(self) -> None:
         """A link is a property of its parent, which may be behind a link itself."""
