@@ -44,7 +44,9 @@ class OperationTests(ClientTestCase):
         client = self.connected()
         self.result(client.create("/a"))
         self.assertEqual(self.failure(client.create("/a"), NodeExistsError).path, "/a")
-        self.assertEqual(self.failure(client.create("/b/c"), NoNodeError).path, "/b/c")
+        orphan = self.failure(client.create("/b/c"), NoNodeError)
+        self.assertEqual(orphan.path, "/b/c")
+        self.assertEqual(str(orphan), "/b/c: the parent of this znode does not exist")
 
     def test_ephemeral(self) -> None:
         """An ephemeral node is the session's, and goes with it."""

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from zkservice.errors import ServerError
+from zkservice.errors import NoNodeError, ServerError
 from zkservice.wire.jute import encode
+from zkservice.wire.records import OpCode
 
 #: Bytes of the reply header, where the body begins.
 BODY: Final = 16
@@ -79,12 +80,27 @@ class OptionalCall(Call):
             deferred.callback(None)
 
 
-_NO_NODE: Final = -101
+class CreationCall(Call):
+    """A call to which "no such node" is about the parent of the node that it names."""
+
+    __slots__ = ()
+
+    def refuse(self, code: int) -> None:
+        """Say whose absence it is."""
+        if code == _NO_NODE:
+            self.fail(NoNodeError(self.path, "the parent of this znode does not exist"))
+        else:
+            super().refuse(code)
+
+
+_NO_NODE: Final = NoNodeError.code
+_CREATIONS: Final = (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL)
 
 
 def call_for(record: Any, path: str | None, read: Read) -> Call:
     """A call with a record as its request."""
-    return Call(record.opcode, path, encode(record), read)
+    kind = CreationCall if record.opcode in _CREATIONS else Call
+    return kind(record.opcode, path, encode(record), read)
 
 
 def nothing(_: bytes) -> None:
