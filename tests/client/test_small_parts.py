@@ -155,6 +155,13 @@ class FourLetterTests(ClientTestCase):
         self.network.settle()
         self.assertFalse(self.cable.up)
 
+    def test_bytes(self) -> None:
+        """The word may be bytes, as it is for kazoo's ``command``."""
+        asked = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
+        self.assertEqual(self.result(asked), "imok")
+        nonsense = four_letter_word(f"{HOST}:{PORT}", None, reactor=self.network)  # type: ignore[arg-type]
+        self.assertIn("None is no word of four letters", str(self.failure(nonsense, ValueError)))
+
     def test_unknown(self) -> None:
         """A server that does not know the word hangs up."""
         asked = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)

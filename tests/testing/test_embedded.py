@@ -104,6 +104,10 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(self.zookeeper.tree(), {"/": b""})
         await wait(KazooState.LOST)
         self.assertFalse(self.zookeeper.expire(12345))
+        for method in (self.zookeeper.expire, self.zookeeper.drop):
+            with self.assertRaises(TypeError) as caught:
+                method(client.client_id)
+            self.assertIn("client_id[0]", str(caught.exception))
 
     async def test_drop(self) -> None:
         """The client loses its connection, and finds its session and its ephemerals again."""

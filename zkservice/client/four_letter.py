@@ -22,7 +22,7 @@ MAX_ANSWER: Final = 16 * 1024 * 1024
 
 def four_letter_word(
     host: str,
-    word: str,
+    word: str | bytes,
     *,
     timeout: float = 5.0,
     tls: TLSCreator | None = None,
@@ -49,6 +49,8 @@ def four_letter_word(
     """
     if reactor is None:
         from twisted.internet import reactor  # noqa: TID251
+    if isinstance(word, bytes):
+        word = word.decode("ascii", "replace")
 
     def too_late(_: object, seconds: float) -> str:
         raise ConnectTimeoutError(None, f"{host} did not answer {word!r} within {seconds:g} s")
@@ -58,7 +60,7 @@ def four_letter_word(
 
 
 async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreator | None) -> str:
-    if len(word) != 4 or not word.isascii():
+    if not isinstance(word, str) or len(word) != 4 or not word.isascii():
         raise ValueError(f"{word!r} is no word of four letters")
     addresses, _ = parse_hosts(host)
     if len(addresses) != 1:

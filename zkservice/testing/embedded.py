@@ -133,11 +133,11 @@ class EmbeddedZooKeeper:
 
     def expire(self, session_id: int) -> bool:
         """End a session at once, as if its client had been silent; False if there is none."""
-        return self.server.expire(session_id)
+        return self.server.expire(_session_id(session_id))
 
     def drop(self, session_id: int) -> bool:
         """Break a session's connection; the session lives on.  False if it has none."""
-        return self.server.drop(session_id)
+        return self.server.drop(_session_id(session_id))
 
     def pause(self) -> None:
         """Freeze: connections stay open, but nothing is read or answered or expires."""
@@ -200,6 +200,13 @@ class EmbeddedZooKeeper:
     def statistics(self) -> Statistics:
         """How the server is doing."""
         return self.server.statistics()
+
+
+def _session_id(given: object) -> int:
+    """The first half of a client's ``client_id``; both are easily given instead."""
+    if not isinstance(given, int):
+        raise TypeError("a session's id is a number: client.client_id[0]")
+    return given
 
 
 async def _listened(stopped: Any) -> None:
