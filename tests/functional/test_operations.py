@@ -168,6 +168,11 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(fetch(f"127.0.0.1:{port}")[0], 200)
         self.assertEqual(self.registered(), [])
 
+    def test_ill_at_first(self) -> None:
+        """Until there is a verdict, what is said is true of silence and of bad answers."""
+        process = self.serve("--health", "/never", "--health-interval", "60000")
+        process.wait_for_log(r"but not registered in .* \(health: no good answer yet\)")
+
     def test_out_and_in(self) -> None:
         """An operator takes it out and puts it back through the monitor."""
         self.serve("--monitor", os.path.join(self.folder, "m"))

@@ -187,7 +187,7 @@ class ServeService(Service):
             ask = partial(ask_tcp, endpoint)
         else:
             ask = partial(ask_http, endpoint, settings.path, self.addresses[0])
-        self.availability.object(HEALTH, "health: no answer yet")
+        self.availability.object(HEALTH, "health: no good answer yet")
         self.health = HealthCheck(settings, ask, self._health_changed, self._reactor)
         self._reactor.callWhenRunning(self._begin_to_ask)
 
