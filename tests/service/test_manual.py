@@ -7,10 +7,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice.service import embedded
 from zkservice.service.options import Options
 from zkservice.service.topics import TOPICS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
+EMBEDDED = MANUAL.with_name("protocol.rst")
 
 
 class ManualTests(SynchronousTestCase):
@@ -22,6 +24,12 @@ class ManualTests(SynchronousTestCase):
         twistd = {"pidfile", "logfile", "uid", "rundir"}
         known = {name.rstrip("=") for name in Options().longOpt} - {"help", "version"}
         self.assertEqual(named - twistd, known)
+
+    def test_zkembedded(self) -> None:
+        """Each option of zkembedded is explained beside the server that it is for."""
+        named = set(re.findall(r"^``--([a-z-]+)`` ", EMBEDDED.read_text(), re.MULTILINE))
+        known = {name.rstrip("=") for name in embedded.Options().longOpt} - {"help", "version"}
+        self.assertEqual(named, known)
 
     def test_topics(self) -> None:
         """Every option has a topic, which is a section of the manual that names the option."""
