@@ -10,11 +10,16 @@ from typing_extensions import override
 
 from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
 from zkservice.client import State
-from zkservice.errors import ProtocolError
+from zkservice.errors import (
+    AuthFailedError,
+    ProtocolError,
+    ServerError,
+    SessionClosedRequireSaslAuthError,
+)
 from zkservice.wire.frames import frame
 from zkservice.wire.jute import encode
 from zkservice.wire.multi import encode_results
-from zkservice.wire.records import ConnectResponse, EmptyResponse, OpCode
+from zkservice.wire.records import ConnectResponse, EmptyResponse, OpCode, Xid
 
 _REPLY: Final = Struct(">iqi")
 
@@ -73,6 +78,37 @@ class HandshakeTests(ClientTestCase):
         self.assertEqual(client.statistics().expiries, 1)
         self.assertIs(client.state, State.CONNECTING)
         self.assertLess(len(self.network.attempts), 40)
+
+
+class RefusalTests(ClientTestCase):
+    """A server that refuses us, but does not hang up as it should."""
+
+    def refused(self, xid: int, error: type[ServerError]) -> None:
+        """Its answer has come."""
+        self.network.run_due()
+        self.cable.client.outgoing.clear()  # the real server never sees the request
+        reply = _REPLY.pack(xid, 0, error.code)
+        self.cable.client.protocol.dataReceived(frame(reply))
+
+    def test_identity(self) -> None:
+        """An identity that is refused is the end, whoever hangs up."""
+        client = self.connected()
+        adding = client.add_auth("digest", "u:p")
+        self.refused(Xid.AUTH, AuthFailedError)
+        self.failure(adding, AuthFailedError)
+        self.assertIs(client.state, State.AUTH_FAILED)
+        self.assertFalse(self.cable.up)
+
+    def test_request(self) -> None:
+        """So is a request for which we should be somebody else."""
+        client = self.connected()
+        call, other = client.get("/"), client.exists("/")
+        self.network.run_due()
+        self.refused(client.statistics().requests - 1, SessionClosedRequireSaslAuthError)
+        self.failure(call, SessionClosedRequireSaslAuthError)
+        self.failure(other, SessionClosedRequireSaslAuthError)
+        self.assertIs(client.state, State.AUTH_FAILED)
+        self.assertFalse(self.cable.up)
 
 
 class ReplyTests(ClientTestCase):

@@ -241,8 +241,14 @@ class Connection(Receiver):
     def _refused(self, call: Call, code: int) -> None:
         self._counters.refused(code)
         if code in _HANGS_UP:
-            self.error = ServerError.from_code(code)
+            self._turned_away(code)
         call.refuse(code)
+
+    def _turned_away(self, code: int) -> ServerError:
+        """The server wants no more of us and hangs up; if it does not, we do."""
+        self.error = ServerError.from_code(code)
+        self._protocol.lose()
+        return self.error
 
     def _special(self, xid: int, err: int, payload: bytes) -> None:
         """A frame that is no reply to a numbered request."""
@@ -255,7 +261,7 @@ class Connection(Receiver):
                 self._event_received(event)
         elif xid == Xid.PING:
             if err in _HANGS_UP:
-                self.error = ServerError.from_code(err)
+                self._turned_away(err)
         elif xid == Xid.AUTH and self._auth:
             self._authenticated(err)
         else:
@@ -265,8 +271,7 @@ class Connection(Receiver):
         deferred = self._auth.popleft()
         if err:
             self._counters.refused(err)
-            self.error = ServerError.from_code(err)
-            deferred.errback(self.error)
+            deferred.errback(self._turned_away(err))
         else:
             deferred.callback(None)
 
