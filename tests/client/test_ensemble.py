@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from twisted.internet import reactor as installed  # noqa: TID251 - real connections
 from twisted.internet.defer import Deferred
@@ -19,6 +20,8 @@ from zkservice.errors import ConnectionLossError
 from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
 from zkservice.wire.session import State
 from zkservice.wire.watches import EventType
+
+T = TypeVar("T")
 
 reactor: Any = installed
 # Seconds, of the sessions.  Two thirds of it are more than the 5 s (syncLimit) after which
@@ -49,9 +52,10 @@ class EnsembleTests(TestCase):
         self.addCleanup(client.close)
         return await client.connect(20)
 
-    def server_of(self, client: ZooKeeperClient) -> ApacheZooKeeper:
-        """The member that a client is connected to."""
-        assert client.server is not None
+    async def server_of(self, client: ZooKeeperClient) -> ApacheZooKeeper:
+        """The member that a client is connected to, as soon as there is one."""
+        while client.server is None:
+            await sleep(0.02)
         port = client.server.port
         return next(member for member in self.ensemble.members if member.port == port)
 
@@ -69,17 +73,17 @@ class EnsembleTests(TestCase):
         value, watch = client.get_and_watch("/node")
         await value
 
-        member = self.server_of(client)
+        member = await self.server_of(client)
         before = client.statistics().connections
         await deferToThread(member.kill)
         await self.connected_again(client, before)
         self.assertEqual(client.client_id, identity)
-        self.assertEqual(await client.get_ephemerals(), ["/e"])
-        await self.patiently(other, "/node")
+        self.assertEqual(await self.patiently(client.get_ephemerals), ["/e"])
+        await self.patiently(other.set, "/node", b"changed")
         self.assertEqual((await watch).type, EventType.DATA_CHANGED)
         await deferToThread(member.start)
 
-        member = self.server_of(client)
+        member = await self.server_of(client)
         before = client.statistics().connections
         assert member.pid is not None
         began = time.monotonic()
@@ -93,17 +97,16 @@ class EnsembleTests(TestCase):
             os.kill(member.pid, signal.SIGCONT)
         self.assertLess(silence, TIMEOUT)  # in time for another server
         self.assertEqual(client.client_id, identity)
-        self.assertEqual(await client.get_ephemerals(), ["/e"])
+        self.assertEqual(await self.patiently(client.get_ephemerals), ["/e"])
         self.assertEqual(client.statistics().expiries, 0)
 
-    async def patiently(self, client: ZooKeeperClient, path: str) -> None:
-        """Set a node, though servers come and go."""
+    async def patiently(self, ask: Callable[..., Deferred[T]], *words: Any) -> T:
+        """The answer to a request, though servers come and go."""
         while True:
             try:
-                await client.set(path, b"changed")
+                return await ask(*words)
             except ConnectionLossError:
                 continue
-            return
 
     async def test_rolling_restart(self) -> None:
         """All three are restarted under 200 calls a second: what was acknowledged is there."""
@@ -129,7 +132,8 @@ class EnsembleTests(TestCase):
             writing.stop()
         for one in asked:
             await one
-        there = {f"/writes/{name}" for name in await client.get_children("/writes")}
+        names = await self.patiently(client.get_children, "/writes")
+        there = {f"/writes/{name}" for name in names}
         self.assertEqual(acknowledged - there, set())
         self.assertGreater(len(acknowledged), len(asked) * 0.5)
         self.assertEqual({type(error) for error in lost} - {ConnectionLossError}, set())
