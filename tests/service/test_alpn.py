@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests.certificates import Authority
 from tests.web.support import InlineWorkers
 from zkservice.service.listening import Door
 from zkservice.web import HTTPFactory
@@ -49,7 +51,8 @@ class NegotiationTests(SynchronousTestCase):
 
     @override
     def setUp(self) -> None:
-        self.certificate = KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+        pem = Path(Authority(self.mktemp()).issue("localhost")).read_bytes()
+        self.certificate = PrivateCertificate.loadPEM(pem)
 
     def factories(self) -> list[IProtocolFactory]:
         """What a port is opened with."""
