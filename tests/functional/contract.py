@@ -145,7 +145,7 @@ class ServeContract(SynchronousTestCase):
 
     def test_zookeeper_restarted(self) -> None:
         """ZooKeeper goes and comes with its data: served throughout, registered afterwards."""
-        process = self.serve("--host", "127.0.0.1", session=SHORT)
+        process = self.serve("--host", "127.0.0.1", session=2 * SHORT)
         address = self.wait_registered()
         self.server.stop()
         for _ in range(20):
@@ -155,7 +155,7 @@ class ServeContract(SynchronousTestCase):
         self.kazoo = self.independent_client()
         wait_for("it is registered", lambda: self.registered() == [address])
         # Past the end of any earlier session it is still there.
-        time.sleep(3.0)
+        time.sleep(5.0)
         self.assertEqual(self.registered(), [address])
         self.assertEqual(fetch(address)[0], 200)
         process.signal(signal.SIGTERM)

@@ -157,7 +157,7 @@ class FaultTests(ReliabilityCase):
         self.assertEqual((load.counts.lost, load.counts.refused, load.counts.errors), ([], 0, 0))
         time.sleep(3.0)  # no session of before can take it along now
         with self.client() as client:
-            self.assertTrue(self.is_ours(client))
+            wait_for("it is registered", partial(self.is_ours, client))
             self.process.signal(signal.SIGTERM)
             self.assertEqual(self.process.wait(), 0, self.process.log())
             self.assertEqual(client.get_children(PROVIDERS), [])

@@ -126,16 +126,16 @@ class ReliabilityTests(ReliabilityCase):
 
     def test_zookeeper_down(self) -> None:
         """Without any ZooKeeper for longer than a session it serves on, and keeps its address."""
-        session = 2 * SHORT  # the old one must not end before the new one is there
+        session = 4 * SHORT  # the old one must not end before the new one is there
         self.serve(session=session)
         with self.load() as scene:
             self.server.kill()
-            time.sleep(5.0)
+            time.sleep(1.5 * session / 1000)
             self.server.start()
             client = self.kazoo()
             address = scene.observer.addresses[0]
             wait_for("it is there", lambda: self.owner(client, address))
-            time.sleep(2 * session / 1000)
+            time.sleep(1.5 * session / 1000)
             self.assertNotEqual(self.owner(client, address), 0)
         self.saw()
         self.assert_all_answered()
