@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
 import traceback
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from zkservice.errors import ApplicationLoadError
+from zkservice.service.dotted import can_be_called
 
 Application = Callable[..., Any]
 
@@ -143,13 +143,7 @@ def _callable(spec: str, found: Any, name: str) -> Application:
 
 def takes_requests(found: Application) -> bool:
     """Whether it can be called as WSGI calls it, as far as can be seen from outside."""
-    try:
-        inspect.signature(found).bind({}, None)
-    except TypeError:
-        return False
-    except ValueError:  # something in C that does not tell
-        return True
-    return True
+    return can_be_called(found, {}, None)
 
 
 def _explain(spec: str, error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
@@ -13,7 +12,7 @@ from zkservice.monitor import Command
 from zkservice.monitor.protocol import BUILT_IN
 from zkservice.registry import Registration
 from zkservice.service.availability import OPERATOR, Availability
-from zkservice.service.dotted import load_callable
+from zkservice.service.dotted import can_be_called, load_callable
 
 
 def commands(
@@ -91,19 +90,9 @@ def with_added(
         if name in whole or name in BUILT_IN:
             raise ConfigurationError(f"the monitor has a command {name} already")
         whole[name] = load_callable(dotted, what)
-        if not _takes_words(whole[name]):
+        if not can_be_called(whole[name], []):
             raise ConfigurationError(f"{what} does not take one argument, a list of words")
     return whole
-
-
-def _takes_words(found: Command) -> bool:
-    try:
-        inspect.signature(found).bind([])
-    except TypeError:
-        return False
-    except ValueError:  # something in C that does not tell
-        return True
-    return True
 
 
 def _plain(value: Any) -> Any:

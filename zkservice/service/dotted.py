@@ -1,7 +1,8 @@
-"""Callables by their dotted names."""
+"""Callables by their dotted names, and what they take."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from typing import Any
@@ -31,3 +32,14 @@ def load_callable(name: str, what: str) -> Any:
     if not callable(found):
         raise ConfigurationError(f"{what} is no callable")
     return found
+
+
+def can_be_called(found: Any, *arguments: Any) -> bool:
+    """Whether a callable takes these arguments, as far as can be seen from outside."""
+    try:
+        inspect.signature(found).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # something in C that does not tell
+        return True
+    return True

@@ -249,7 +249,10 @@ class Options(CommandOptions):
             return None
         if not any("unix:" in endpoint for endpoint in self["listen"]):
             raise UsageError("--socket-owner needs --listen unix:...")
-        return socket_owner(_checked("--socket-owner", socket_owner, given))
+        try:
+            return socket_owner(given)
+        except ConfigurationError as error:
+            raise UsageError(f"--socket-owner: {error}") from None
 
     def _payload(self) -> str:
         if self["format"] not in PAYLOADS:
