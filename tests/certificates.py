@@ -1,15 +1,32 @@
-"""An authority and certificates for tests, made anew each time."""
+"""An authority and certificates for tests, made anew each time.
+
+They carry the extensions that RFC 5280 (4.2.1) asks for, as Python 3.13 and later verify strictly.
+"""
 
 from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+#: What an authority's key is for.
+_SIGNING: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -74,7 +91,13 @@ class Authority:
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=1))
             .add_extension(constraints, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
+            )
         )
+        if constraints.ca:
+            builder = builder.add_extension(_SIGNING, critical=True)
         if names:
             alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)

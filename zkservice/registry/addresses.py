@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from zkservice.errors import AddressError
+from zkservice.registry.interfaces import interface_addresses
 
 #: Answers the IPv4 addresses of this machine's interfaces.
 Interfaces = Callable[[], Iterable[str]]
@@ -49,18 +50,6 @@ def advertised_addresses(
     """
     if host not in _EVERYWHERE:
         return (format_address(host, port),)
-    found = sorted(set((interfaces or ipv4_interfaces)()))
+    found = sorted(set((interfaces or interface_addresses)()))
     outside = [address for address in found if not address.startswith("127.")]
     return tuple(format_address(address, port) for address in outside or ["127.0.0.1"])
-
-
-def ipv4_interfaces() -> list[str]:
-    """The IPv4 addresses of this machine's interfaces."""
-    import netifaces
-
-    return [
-        entry["addr"]
-        for interface in netifaces.interfaces()
-        for entry in netifaces.ifaddresses(interface).get(netifaces.AF_INET, ())
-        if "addr" in entry
-    ]
