@@ -112,7 +112,7 @@ class ValidateTests(SynchronousTestCase):
             ("/a/../b", "not names of znodes"),
             ("/a\x07", r"U\+0007 at 2"),
             ("/\U0001f600", r"U\+1F600 at 1"),
-            (None, "no string"),
+            (None, "expected a string"),
         ]:
             with self.assertRaisesRegex(InvalidPathError, reason):
                 validate(path)  # type: ignore[arg-type]

@@ -1,60 +1,10 @@
-"""Paths of znodes: what is one, and the chroot that a client puts before it.
-
-Source of the rules: PathUtils.java.
-"""
+"""The chroot that a client puts before the paths that it sends."""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from zkservice.znodes import join, parent, validate
 
-from zkservice.errors import InvalidPathError
-
-# PathUtils.validatePath: control characters, surrogates (and with them every
-# character outside the Basic Multilingual Plane), the private use area, specials.
-_FORBIDDEN: Final = re.compile(
-    "[\u0000-\u001f\u007f-\u009f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]"
-)
-
-
-def validate(path: str, *, sequence: bool = False) -> str:
-    """Answer the path, which is one that ZooKeeper accepts.
-
-    Args:
-        path: absolute, without a slash at its end unless it is the root.
-        sequence: the server will append a number, so ``/queue/`` is fine.
-
-    Raises:
-        InvalidPathError: with what is wrong.
-    """
-    if not isinstance(path, str):
-        raise InvalidPathError(path, "it is no string")
-    whole = path + "0" if sequence else path
-    if whole == "/":
-        return path
-    if not whole.startswith("/"):
-        raise InvalidPathError(path, "it does not start with a slash")
-    if whole.endswith("/"):
-        raise InvalidPathError(path, "it ends with a slash")
-    forbidden = _FORBIDDEN.search(whole)
-    if forbidden is not None:
-        code = ord(forbidden.group())
-        raise InvalidPathError(path, f"U+{code:04X} at {forbidden.start()} is not allowed")
-    if "//" in whole:
-        raise InvalidPathError(path, "it has two slashes in a row")
-    if "/." in whole and not {".", ".."}.isdisjoint(whole.split("/")):
-        raise InvalidPathError(path, "'.' and '..' are not names of znodes")
-    return path
-
-
-def parent(path: str) -> str:
-    """The path of the parent; the root is its own."""
-    return path[: path.rindex("/")] or "/"
-
-
-def join(base: str, name: str) -> str:
-    """The path of a child."""
-    return f"/{name}" if base == "/" else f"{base}/{name}"
+__all__ = ["Chroot", "join", "parent", "validate"]
 
 
 class Chroot:

@@ -1,0 +1,259 @@
+"""Tests of ``zkservice.deferreds``: waiters, alarms, back-off, reconciling, time limits."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.deferreds import Alarm, Backoff, Reconciler, Waiters, time_limit
+
+
+class WaitersTests(SynchronousTestCase):
+    """Deferreds that wait for one event."""
+
+    @override
+    def setUp(self) -> None:
+        self.waiters: Waiters[int] = Waiters()
+
+    def test_all_fire_in_the_order_in_which_they_came(self) -> None:
+        """An event reaches every waiter, the oldest first."""
+        seen: list[tuple[str, int]] = []
+
+        def fired(value: int, name: str) -> None:
+            seen.append((name, value))
+
+        for name in "abc":
+            self.waiters.add().addCallback(fired, name)
+        self.waiters.fire(7)
+        self.assertEqual(seen, [("a", 7), ("b", 7), ("c", 7)])
+        self.assertEqual(len(self.waiters), 0)
+
+    def test_a_cancelled_waiter_leaves(self) -> None:
+        """It fails with CancelledError, and nothing of it is kept."""
+        waiter = self.waiters.add()
+        waiter.cancel()
+        self.failureResultOf(waiter, CancelledError)
+        self.assertEqual(len(self.waiters), 0)
+        self.waiters.fire(1)
+
+    def test_a_waiter_may_cancel_another_while_they_fire(self) -> None:
+        """The cancelled one fails with CancelledError, those behind it still fire."""
+        first, second, third = (self.waiters.add() for _ in range(3))
+        first.addCallback(lambda _: second.cancel())
+        self.waiters.fire(1)
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(third), 1)
+
+    def test_who_comes_while_others_fire_waits_for_the_next_event(self) -> None:
+        """A waiter added in a callback does not fire with the event that is being told."""
+        later: list[Deferred[int]] = []
+        self.waiters.add().addCallback(lambda _: later.append(self.waiters.add()))
+        self.waiters.fire(1)
+        self.assertNoResult(later[0])
+        self.waiters.fire(2)
+        self.assertEqual(self.successResultOf(later[0]), 2)
+
+    def test_all_fail_with_one_error(self) -> None:
+        """An exception is shared."""
+        first, second = self.waiters.add(), self.waiters.add()
+        error = ValueError("no")
+        self.waiters.fail(error)
+        self.assertIs(self.failureResultOf(first).value, error)
+        self.assertIs(self.failureResultOf(second).value, error)
+
+    def test_each_fails_with_an_error_of_its_own(self) -> None:
+        """A function makes one error for each waiter."""
+        first, second = self.waiters.add(), self.waiters.add()
+        self.waiters.fail(lambda: ValueError("no"))
+        errors = [self.failureResultOf(waiter, ValueError).value for waiter in (first, second)]
+        self.assertIsNot(*errors)
+
+    def test_those_that_were_put_back_come_first(self) -> None:
+        """What was taken and not served keeps its place; what was cancelled is dropped."""
+        order: list[str] = []
+        old, gone = self.waiters.add(), self.waiters.add()
+        old.addCallback(lambda _: order.append("old"))
+        taken = self.waiters.take()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.waiters.add().addCallback(lambda _: order.append("new"))
+        self.waiters.put_back(taken)
+        self.waiters.fire(1)
+        self.assertEqual(order, ["old", "new"])
+
+
+class AlarmTests(SynchronousTestCase):
+    """One call that is due later, or none."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.rang: list[float] = []
+        self.alarm = Alarm(self.clock, lambda: self.rang.append(self.clock.seconds()))
+
+    def test_it_rings_once_and_is_off_then(self) -> None:
+        """After it has rung nothing is due."""
+        self.alarm.set(2)
+        self.assertTrue(self.alarm.is_set)
+        self.clock.advance(2)
+        self.clock.advance(2)
+        self.assertEqual(self.rang, [2])
+        self.assertFalse(self.alarm.is_set)
+
+    def test_setting_it_replaces_what_was_due(self) -> None:
+        """Only the last time counts."""
+        self.alarm.set(1)
+        self.alarm.set(3)
+        self.clock.pump([1, 2])
+        self.assertEqual(self.rang, [3])
+
+    def test_the_sooner_time_wins_where_that_is_asked_for(self) -> None:
+        """``set_no_later`` brings it forward, and never puts it off."""
+        self.alarm.set_no_later(5)
+        self.alarm.set_no_later(2)
+        self.alarm.set_no_later(4)
+        self.clock.advance(2)
+        self.assertEqual(self.rang, [2])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelling_leaves_nothing_in_the_clock(self) -> None:
+        """Twice is fine."""
+        self.alarm.set(1)
+        self.alarm.cancel()
+        self.alarm.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_can_be_set_again_while_it_rings(self) -> None:
+        """What it calls may set it."""
+
+        def ring() -> None:
+            self.rang.append(self.clock.seconds())
+            alarm.set(1)
+
+        alarm = Alarm(self.clock, ring)
+        alarm.set(1)
+        self.clock.pump([1, 1])
+        self.assertEqual(self.rang, [1, 2])
+        alarm.cancel()
+
+
+class BackoffTests(SynchronousTestCase):
+    """Pauses that double."""
+
+    def test_pauses_double_up_to_the_longest(self) -> None:
+        """From the first on, and from there again after a reset."""
+        backoff = Backoff(0.5, 3)
+        self.assertEqual([backoff.next() for _ in range(5)], [0.5, 1, 2, 3, 3])
+        backoff.reset()
+        self.assertEqual(backoff.next(), 0.5)
+
+    @given(st.integers(0, 10_000), st.floats(0, 1))
+    def test_jitter_takes_half_at_most(self, failures: int, drawn: float) -> None:
+        """However many failures there were, a pause is a finite number within its bounds."""
+        backoff = Backoff(0.1, 30, lambda: drawn)
+        backoff.failures = failures
+        pause = backoff.next()
+        self.assertTrue(0.05 <= pause <= 30)
+
+
+class ReconcilerTests(SynchronousTestCase):
+    """Passes, one at a time."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.passes: list[Deferred[None]] = []
+        self.crashes: list[Failure] = []
+        self.ready = True
+        self.reconciler = Reconciler(
+            self.make_pass, self.clock, self.crashes.append, lambda: self.ready
+        )
+
+    async def make_pass(self) -> None:
+        """A pass that lasts until the test ends it."""
+        self.passes.append(Deferred())
+        await self.passes[-1]
+
+    def test_a_trigger_starts_a_pass(self) -> None:
+        """At once, if none runs."""
+        self.reconciler.trigger()
+        self.assertEqual(len(self.passes), 1)
+
+    def test_triggers_during_a_pass_lead_to_one_more(self) -> None:
+        """Nothing that happens is missed, and nothing runs side by side."""
+        self.reconciler.trigger()
+        self.reconciler.trigger()
+        self.reconciler.trigger()
+        self.assertEqual(len(self.passes), 1)
+        self.passes[0].callback(None)
+        self.assertEqual(len(self.passes), 2)
+        self.passes[1].callback(None)
+        self.assertEqual(len(self.passes), 2)
+
+    def test_a_trigger_is_kept_until_a_pass_makes_sense(self) -> None:
+        """Not ready: the next trigger after that starts one pass for all."""
+        self.ready = False
+        self.reconciler.trigger()
+        self.assertEqual(self.passes, [])
+        self.assertTrue(self.reconciler.triggered)
+        self.ready = True
+        self.reconciler.trigger()
+        self.assertEqual(len(self.passes), 1)
+
+    def test_the_sooner_of_two_later_passes_is_made(self) -> None:
+        """Two triggers in time are one pass, at the earlier time."""
+        self.reconciler.trigger_in(5)
+        self.reconciler.trigger_in(1)
+        self.assertTrue(self.reconciler.waits)
+        self.clock.advance(1)
+        self.assertEqual(len(self.passes), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_pass_that_raises_is_reported_and_another_can_run(self) -> None:
+        """An unexpected error neither blocks the reconciler nor is swallowed."""
+        self.reconciler.trigger()
+        self.passes[0].errback(ValueError("bug"))
+        self.assertEqual([crash.type for crash in self.crashes], [ValueError])
+        self.reconciler.trigger()
+        self.assertEqual(len(self.passes), 2)
+
+    def test_a_cancelled_timer_makes_no_pass(self) -> None:
+        """Nothing is left in the clock."""
+        self.reconciler.trigger_in(1)
+        self.reconciler.cancel_timer()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class TimeLimitTests(SynchronousTestCase):
+    """A Deferred that may take so long."""
+
+    def test_too_late_is_the_given_error(self) -> None:
+        """The Deferred is cancelled, and fails with the error for the seconds."""
+        clock = Clock()
+        cancelled: list[Deferred[int]] = []
+        waiting: Deferred[int] = Deferred(cancelled.append)
+        time_limit(waiting, 2, clock, lambda seconds: TimeoutError(f"{seconds} s"))
+        clock.advance(2)
+        self.assertEqual(cancelled, [waiting])
+        self.assertEqual(str(self.failureResultOf(waiting, TimeoutError).value), "2 s")
+
+    def test_in_time_nothing_is_left_in_the_clock(self) -> None:
+        """The result is passed on."""
+        clock = Clock()
+        waiting: Deferred[int] = Deferred()
+        time_limit(waiting, 2, clock, TimeoutError)
+        waiting.callback(1)
+        self.assertEqual(self.successResultOf(waiting), 1)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_none_is_no_limit(self) -> None:
+        """Nothing is scheduled."""
+        clock = Clock()
+        waiting: Deferred[int] = Deferred()
+        self.assertIs(time_limit(waiting, None, clock, TimeoutError), waiting)
+        self.assertEqual(clock.getDelayedCalls(), [])
