@@ -185,12 +185,17 @@ class OperationsTests(SynchronousTestCase):
                 monitor.sendall(command.encode() + b"\n")
                 return b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
 
-        self.assertIn("out: new disk", say("out new disk"))
-        wait_for("it is out", lambda: not self.registered(), 3.0)
+        check = [sys.executable, "-m", "zkservice.service.command", "check"]
+        check += [os.path.join(self.folder, "m"), PATH]
+        self.assertEqual(subprocess.run(check, timeout=30).returncode, 0)
+        self.assertEqual(say("out new disk"), "out: new disk\n")
+        self.assertEqual(self.registered(), [])
+        self.assertEqual(subprocess.run(check, timeout=30, capture_output=True).returncode, 1)
+        self.assertEqual(say("servers"), "[]\n")
         self.assertIn('"reason": "new disk"', say("status"))
         self.assertEqual(fetch(address)[0], 200)
-        say("in")
-        self.assertEqual(wait_for("it is back", self.registered), [address])
+        self.assertEqual(say("in"), "in\n")
+        self.assertEqual(self.registered(), [address])
 
     def test_views_while_all_workers_are_busy(self) -> None:
         """A view and the status views answer although the only thread sleeps."""

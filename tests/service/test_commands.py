@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251 - trial's
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
 from twisted.python.usage import UsageError
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from typing_extensions import override
 
 from tests.service import commands as given
+from zkservice.client import ZooKeeperClient
 from zkservice.errors import ConfigurationError
-from zkservice.service.commands import command_pair, with_added
+from zkservice.registry import RegistrationState, register
+from zkservice.service.availability import CONFIRM, HEALTH, Availability
+from zkservice.service.commands import command_pair, commands, with_added
 from zkservice.service.config import Config
 from zkservice.service.options import Options
 from zkservice.service.paste import config_of
+from zkservice.testing import EmbeddedZooKeeper
 
 HERE = "tests.service.commands"
 
@@ -19,6 +29,88 @@ HERE = "tests.service.commands"
 def known(words: list[str]) -> str:
     """A command that is there already."""
     return "known"
+
+
+class OutAndInTests(TestCase):
+    """What an operator's commands reply, and when."""
+
+    timeout = 10
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.server = EmbeddedZooKeeper(tick_time=0.2)
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        self.client = ZooKeeperClient(self.server.connection_string, 4.0)
+        self.addCleanup(self.client.close)
+        await self.client.connect(5.0)
+        self.registration = register(self.client, "/svc", "h:1", {"color": "blue"})
+        await self.registration.when_registered()
+        self.clock, self.availability = Clock(), Availability()
+        self.availability.govern(self.registration)
+        self.commands = commands(lambda: [self.registration], dict, self.availability, self.clock)
+
+    async def say(self, line: str) -> str:
+        """What the monitor replies."""
+        name, *words = line.split()
+        answer = self.commands[name](words)
+        return await answer if isinstance(answer, Deferred) else answer
+
+    def exists(self) -> bool:
+        """Whether the znode is on the server now."""
+        return "/svc/h:1" in self.server.server.keeper.tree.nodes
+
+    async def until_out(self) -> None:
+        """Wait until the registration is taken out."""
+        while self.registration.state is not RegistrationState.OUT:
+            await deferLater(reactor, 0.01)
+
+    async def test_out_replies_when_the_znode_is_gone(self) -> None:
+        """Whoever reads the reply can rely on it: ``servers`` is empty, too."""
+        self.assertEqual(await self.say("servers /svc"), "h:1")
+        self.assertEqual(await self.say("out new disk"), "out: new disk")
+        self.assertFalse(self.exists())
+        self.assertEqual(await self.say("servers /svc"), "")
+        self.assertEqual(json.loads(await self.say("servers")), [])
+        self.assertEqual(await self.say("out other disk"), "out: other disk")
+
+    async def test_in_replies_when_the_znode_is_there(self) -> None:
+        """The same for the way back, also where it was never out."""
+        self.assertEqual(await self.say("in"), "in")
+        await self.say("out")
+        self.assertEqual(await self.say("in"), "in")
+        self.assertTrue(self.exists())
+        self.assertEqual(await self.say("servers /svc/"), "h:1")
+        self.assertEqual(json.loads(await self.say("servers"))[0]["color"], "blue")
+
+    async def test_in_names_other_reasons_at_once(self) -> None:
+        """What the operator cannot lift is not waited for."""
+        self.availability.object(HEALTH, "health: status 503")
+        await self.until_out()
+        await self.say("out")
+        self.assertEqual(await self.say("in"), "in; but health: status 503")
+
+    async def test_no_confirmation_is_an_error(self) -> None:
+        """If ZooKeeper does not answer in time, the reply says so, and out stays in force."""
+        self.server.pause()
+        answer: Any = self.commands["out"](["disk"])
+        self.clock.advance(CONFIRM)
+        self.assertEqual(
+            await answer, "error: out is noted, but not confirmed within 5 s: registered"
+        )
+        self.server.resume()
+        await self.until_out()
+        self.assertFalse(self.exists())
+
+    async def test_lost_connection_ends_the_wait(self) -> None:
+        """A monitor whose user has left cancels the command; nothing is left of it."""
+        self.server.pause()
+        answer: Any = self.commands["out"]([])
+        answer.cancel()
+        self.failureResultOf(answer)
+        self.server.resume()
+        await self.until_out()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class WithAddedTests(SynchronousTestCase):

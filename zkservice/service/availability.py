@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from zkservice.registry import Registration
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+
+from zkservice.registry import Change, Registration, RegistrationState
+
+T = TypeVar("T")
 
 OPERATOR = "operator"
 HEALTH = "health"
+
+#: Seconds that an operator's command waits for ZooKeeper to confirm it.
+CONFIRM: Final = 5.0
 
 
 class Availability:
@@ -34,6 +45,24 @@ class Availability:
         self.reasons.pop(party, None)
         self._apply()
 
+    async def confirmed(self, clock: IReactorTime) -> str:
+        """Wait until the registration is what the reasons ask for, `CONFIRM` seconds at most.
+
+        Returns:
+            What it is instead, if that took too long; else "".
+        """
+        registration = self._registration
+        if registration is None:
+            return ""
+        ends = _OUT if self.reasons else _IN
+        if registration.state in ends:
+            return ""
+        try:
+            await _when(registration, ends).addTimeout(CONFIRM, clock)
+        except TimeoutError:
+            return f"not confirmed within {CONFIRM:g} s: {describe(registration)}"
+        return ""
+
     def _apply(self) -> None:
         if self._registration is None:
             return
@@ -41,3 +70,32 @@ class Availability:
             self._registration.take_out("; ".join(self.reasons.values()))
         else:
             self._registration.put_back()
+
+
+#: No znode is left, and none comes.
+_OUT: Final = (RegistrationState.OUT, RegistrationState.WITHDRAWN)
+#: Registered, or never again.
+_IN: Final = (RegistrationState.REGISTERED, RegistrationState.WITHDRAWN)
+
+
+def describe(registration: Registration) -> str:
+    """The state of a registration and, where there is one, its reason."""
+    reason = f" ({registration.reason})" if registration.reason else ""
+    return f"{registration.state.value}{reason}"
+
+
+def _when(registration: Registration, states: Iterable[RegistrationState]) -> Deferred[None]:
+    """Fires when the registration is in one of these states; it can be cancelled."""
+    reached: Deferred[None] = Deferred()
+
+    def changed(change: Change) -> None:
+        if change.state in states and not reached.called:
+            reached.callback(None)
+
+    subscription = registration.subscribe(changed)
+
+    def stop(result: T) -> T:
+        subscription.cancel()
+        return result
+
+    return reached.addBoth(stop)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command
 from zkservice.monitor.protocol import BUILT_IN
-from zkservice.registry import Registration
+from zkservice.registry import Registration, RegistrationState
 from zkservice.service.availability import OPERATOR, Availability
 from zkservice.service.dotted import can_be_called, load_callable
 
@@ -19,6 +22,7 @@ def commands(
     registrations: Callable[[], Iterable[Registration]],
     status: Callable[[], Mapping[str, Any]],
     availability: Availability,
+    clock: IReactorTime,
 ) -> dict[str, Command]:
     """The commands of a service.
 
@@ -26,22 +30,24 @@ def commands(
         registrations: answers what is registered at the moment.
         status: answers what ``status`` shows, by name.
         availability: hears the operator's ``out`` and ``in``.
+        clock: for how long these wait for ZooKeeper.
     """
+
+    def registered() -> Iterator[tuple[str, Registration]]:
+        """The addresses that are registered now, not those that are to be."""
+        for one in registrations():
+            if one.state is RegistrationState.REGISTERED:
+                yield from ((address, one) for address in one.addresses)
 
     def servers(words: list[str]) -> str:
         """The registered servers as JSON; under PATH, their addresses."""
         if words:
-            return " ".join(
-                address
-                for one in registrations()
-                if one.parent == words[0]
-                for address in one.addresses
-            )
+            path = words[0].rstrip("/") or "/"
+            return " ".join(address for address, one in registered() if one.parent == path)
         return json.dumps(
             [
                 {**one.properties, "address": address, "path": one.parent}
-                for one in registrations()
-                for address in one.addresses
+                for address, one in registered()
             ],
             sort_keys=True,
         )
@@ -50,18 +56,37 @@ def commands(
         """The state of the registration, the session and the workers, as JSON."""
         return json.dumps(status(), sort_keys=True, default=_plain)
 
-    def out(words: list[str]) -> str:
-        """Deregister (the rest is the reason), but serve on, until 'in'."""
-        reason = " ".join(words) or "taken out through the monitor"
+    async def out(reason: str) -> str:
         availability.object(OPERATOR, reason)
+        still = await availability.confirmed(clock)
+        if still:
+            return f"error: out is noted, but {still}"
         return f"out: {reason}"
 
-    def put_in(words: list[str]) -> str:
-        """Register again after 'out'."""
-        availability.consent(OPERATOR)
-        return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
+    def deregister(words: list[str]) -> Deferred[str]:
+        """Deregister (the rest is the reason), but serve on, until 'in'.
 
-    return {"servers": servers, "status": show_status, "out": out, "in": put_in}
+        The reply comes when the address is gone from ZooKeeper.
+        """
+        return Deferred.fromCoroutine(out(" ".join(words) or "taken out through the monitor"))
+
+    async def put_in() -> str:
+        availability.consent(OPERATOR)
+        if availability.reasons:
+            return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
+        still = await availability.confirmed(clock)
+        if still:
+            return f"error: in is noted, but {still}"
+        return "in"
+
+    def reregister(words: list[str]) -> Deferred[str]:
+        """Register again after 'out'.
+
+        The reply comes when the address is in ZooKeeper.
+        """
+        return Deferred.fromCoroutine(put_in())
+
+    return {"servers": servers, "status": show_status, "out": deregister, "in": reregister}
 
 
 def command_pair(text: str) -> tuple[str, str]:

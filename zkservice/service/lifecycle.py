@@ -142,7 +142,7 @@ class ServeService(Service):
         self.presence = Presence(self.config, self.addresses, hosts, self._reactor, self.fail)
         self.presence.subscribe(self.notifier.ready)
         known = with_added(
-            commands(self.presence.registrations, self.status, self.availability),
+            commands(self.presence.registrations, self.status, self.availability, self._reactor),
             self.config.monitor_commands,
         )
         self.presence.start(self._properties(known))
