@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
@@ -56,6 +57,11 @@ class User:
         """Close the side that sends."""
         assert isinstance(self.protocol, Monitor)
         self.protocol.readConnectionLost()
+
+    def pause(self) -> None:
+        """Leave so much unread that the transport asks for no more."""
+        producer: Any = self.transport.producer
+        producer.pauseProducing()
 
     def leave(self) -> None:
         """Hang up."""
@@ -320,20 +326,49 @@ class LimitTests(MonitorTestCase):
         self.user.say("echo " + "x" * (MAX_LINE - 5) + "\n")
         self.assertEqual(len(self.user.heard()), MAX_LINE - 5 + 1)
 
-    def test_idle(self) -> None:
-        """Who says nothing is told so and closed."""
-        self.clock.advance(59.9)
+    def test_silent(self) -> None:
+        """A connection that sends no line within five seconds is closed, and told why."""
+        self.clock.advance(4.9)
         self.assertFalse(self.user.closed)
+        self.clock.advance(0.1)
+        self.assertEqual(self.user.heard(), "error: no command within 5 seconds\n")
+        self.assertTrue(self.user.closed)
+
+    def test_idle_session(self) -> None:
+        """An interactive session may be idle for longer, but not for ever."""
+        self.user.say("interactive\n")
+        self.clock.advance(59.9)
+        self.assertEqual((self.user.heard(), self.user.closed), ("> ", False))
         self.clock.advance(0.1)
         self.assertEqual(self.user.heard(), "error: no command within 60 seconds\n")
         self.assertTrue(self.user.closed)
 
     def test_trickle(self) -> None:
         """Single bytes do not count: only a whole line is a sign of life."""
-        for _ in range(6):
+        for _ in range(5):
             self.user.say("x")
-            self.clock.advance(10.0)
+            self.clock.advance(1.0)
         self.assertTrue(self.user.closed)
+
+    def test_unread_answers(self) -> None:
+        """While a user does not read the answers, no further command is read."""
+        self.user.say("interactive\n")
+        producer: Any = self.user.transport.producer
+        producer.pauseProducing()
+        self.user.say("echo a\n")
+        self.assertEqual(self.user.heard(), "> ")
+        producer.resumeProducing()
+        self.assertEqual(self.user.heard(), "a\n> ")
+
+    def test_unread_while_running(self) -> None:
+        """Room in the transport does not start the next command while one is running."""
+        self.user.say("interactive\nslow\necho a\n")
+        producer: Any = self.user.transport.producer
+        producer.pauseProducing()
+        producer.resumeProducing()
+        self.assertEqual(self.user.heard(), "> ")
+        self.slow[0].callback("b")
+        self.assertEqual(self.user.heard(), "b\n> a\n> ")
 
     def test_busy(self) -> None:
         """Each command starts the time anew."""
@@ -403,11 +438,58 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(len(cancelled), 1)
         self.user.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.factory.connections, set())
+        self.assertEqual(list(self.factory.places.guests), [])
 
-    def test_too_many(self) -> None:
-        """One connection too many is told so; when another ends there is room again."""
+
+class PlaceTests(MonitorTestCase):
+    """An operator gets in, however many connections there are."""
+
+    GAVE_WAY = "error: the connection was idle, and another one needs its place\n"
+
+    def test_silent_ones_do_not_lock_out(self) -> None:
+        """Of silent connections the oldest gives way, at once."""
         second = User(self.factory)
+        third = User(self.factory)
+        third.say("echo a\n")
+        self.assertEqual(third.heard(), "a\n")
+        self.assertEqual((self.user.heard(), self.user.closed), (self.GAVE_WAY, True))
+        self.assertFalse(second.closed)
+
+    def test_session_outlasts_silent_ones(self) -> None:
+        """An interactive session stays while there is a silent connection to give way."""
+        self.user.say("interactive\n")
+        for _ in range(5):
+            User(self.factory)
+        self.assertFalse(self.user.closed)
+
+    def test_session_gives_way(self) -> None:
+        """Of interactive sessions the one that has been idle longest gives way."""
+        second = User(self.factory)
+        second.say("interactive\n")
+        self.user.say("interactive\necho a\n")
+        third = User(self.factory)
+        self.assertEqual((second.closed, self.user.closed, third.closed), (True, False, False))
+
+    def test_unread_session_is_dropped(self) -> None:
+        """A session that does not read its answers gives way without a further line."""
+        self.user.say("interactive\n")
+        self.user.pause()
+        User(self.factory).say("interactive\n")
+        User(self.factory)
+        self.assertTrue(self.user.transport.disconnected)
+
+    def test_unread_answer_gives_way(self) -> None:
+        """A last answer that is not read keeps nobody out."""
+        self.user.say("echo a\n")
+        User(self.factory).say("interactive\n")
+        User(self.factory)
+        self.assertTrue(self.user.transport.disconnected)
+
+    def test_refused_while_all_are_busy(self) -> None:
+        """One connection too many is refused only while all others run a command."""
+        second = User(self.factory)
+        self.user.say("slow\n")
+        second.say("slow\n")
         third = User(self.factory)
         self.assertEqual(third.heard(), "error: too many connections to the monitor\n")
         self.assertTrue(third.closed)
@@ -415,6 +497,35 @@ class LimitTests(MonitorTestCase):
         fourth = User(self.factory)
         fourth.say("echo a\n")
         self.assertEqual(fourth.heard(), "a\n")
+
+
+class HTTPTests(MonitorTestCase):
+    """What a web page makes a browser send is not carried out."""
+
+    def test_request_is_refused(self) -> None:
+        """A request closes the connection, whichever method or command begins it."""
+        for line in ("POST / HTTP/1.1", "echo / HTTP/1.1", "echo x http/1.0", "PRI * HTTP/2.0"):
+            user = User(self.factory)
+            user.say(f"{line}\r\nHost: localhost\r\n\r\necho a\n")
+            self.assertEqual(
+                user.heard(), "error: this is a monitor, which does not speak HTTP\n", line
+            )
+            self.assertTrue(user.closed)
+            user.leave()
+
+    def test_request_in_a_session_is_refused(self) -> None:
+        """So does one in an interactive session, and one whose line end is missing."""
+        self.user.say("interactive\nGET /x HTTP/1.1\r\necho a\n")
+        self.assertTrue(self.user.heard().endswith("does not speak HTTP\n"))
+        second = User(self.factory)
+        second.say("echo / HTTP/1.1")
+        second.end()
+        self.assertTrue(second.heard().endswith("does not speak HTTP\n"))
+
+    def test_words_about_http(self) -> None:
+        """A command may have words about HTTP."""
+        self.user.say("echo HTTP/1.1 is old\n")
+        self.assertEqual(self.user.heard(), "HTTP/1.1 is old\n")
 
 
 class FactoryTests(MonitorTestCase):

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.listening import close_port
+from zkservice.service.listening import close_port, endpoint_of
 from zkservice.service.ports import Owner, give_socket, open_port, socket_owner
 
 
@@ -68,6 +68,20 @@ class ClosePortTests(SynchronousTestCase):
         self.assertEqual([client.recv(7) for client in clients], [b"welcome"] * 11)
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", where), 5)
+
+
+class EndpointTests(SynchronousTestCase):
+    """Where the monitor and the manhole listen."""
+
+    def test_loopback_by_default(self) -> None:
+        """Without a host it is this machine only; all addresses have to be asked for."""
+        for address, endpoint in (
+            (":9001", "tcp:9001:interface=127.0.0.1"),
+            ("0.0.0.0:9001", "tcp:9001:interface=0.0.0.0"),
+            ("[::1]:0", r"tcp:0:interface=\:\:1"),
+            ("/run/m", "unix:/run/m:mode=600"),
+        ):
+            self.assertEqual(endpoint_of(address), endpoint)
 
 
 class UnixSocketTests(SynchronousTestCase):

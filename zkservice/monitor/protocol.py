@@ -17,6 +17,9 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from zkservice.monitor.not_http import looks_like_http
+from zkservice.monitor.places import Claim, Places
+
 #: The words behind the command's name in, the answer out; its docstring is its help.
 Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
 
@@ -33,7 +36,7 @@ class Monitor(LineReceiver, TimeoutMixin):
     """One connection: a command, its answer, the end; or ``interactive`` and many of them.
 
     While a command runs nothing is read, so answers come in the order of the commands
-    and a user who sends without end is made to wait.
+    and a user who sends without end is made to wait.  So is one that does not read its answers.
     """
 
     delimiter = b"\n"
@@ -51,18 +54,39 @@ class Monitor(LineReceiver, TimeoutMixin):
         self._interactive = False
         self._last: tuple[str, list[str]] | None = None  # an empty line repeats it
         self._closing = False
+        self._unread = False  # more answers are waiting than the transport likes to keep
         self._running: Deferred[Any] | None = None
+
+    # -- its place -----------------------------------------------------------------------
+
+    @property
+    def claim(self) -> Claim:
+        """How strongly it holds its place among the factory's connections."""
+        if self._closing:
+            return Claim.ENDING
+        if self._running is not None:
+            return Claim.BUSY
+        return Claim.SESSION if self._interactive else Claim.SILENT
+
+    def give_way(self) -> None:
+        """Close, for another connection needs the place."""
+        if self._closing or self._unread:  # what it has not read yet would keep it open
+            self.abort()
+        else:
+            self._close("error: the connection was idle, and another one needs its place")
 
     # -- the transport's side --------------------------------------------------------
 
     @override
     def connectionMade(self) -> None:
-        self._factory.connections.add(self)
-        self.setTimeout(self._factory.timeout)
+        assert self.transport is not None
+        self._factory.places.take(self)
+        self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        self.setTimeout(self._factory.line_timeout)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._factory.connections.discard(self)
+        self._factory.places.leave(self)
         self._closing = True
         self.setTimeout(None)
         if self._running is not None:
@@ -81,6 +105,22 @@ class Monitor(LineReceiver, TimeoutMixin):
         """Nothing to do: we only close both sides together."""
 
     @override
+    def pauseProducing(self) -> None:
+        """The transport has enough: read no more commands until the answers are read."""
+        self._unread = True
+        super().pauseProducing()
+
+    @override
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self._unread = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self.paused and self._running is None and not self._unread:
+            super().resumeProducing()
+
+    @override
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         if self._factory.clock is None:
             return super().callLater(period, func)
@@ -92,7 +132,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             self.abort()
             return
         due = "command" if self._running is None else "answer"
-        self._close(f"error: no {due} within {self._factory.timeout:g} seconds")
+        self._close(f"error: no {due} within {self.timeOut:g} seconds")
         if self._running is not None:
             self._running.cancel()
 
@@ -103,6 +143,9 @@ class Monitor(LineReceiver, TimeoutMixin):
     @override
     def lineReceived(self, line: bytes) -> None:
         if self._closing:
+            return
+        if looks_like_http(line):
+            self._close("error: this is a monitor, which does not speak HTTP")
             return
         name, *words = line.decode("utf-8", "replace").split() or [""]
         if name or not self._interactive:
@@ -126,8 +169,9 @@ class Monitor(LineReceiver, TimeoutMixin):
             return
         if self._interactive:
             self._last = name, words
-        self.resetTimeout()
-        self.pauseProducing()
+        self._factory.places.take(self)
+        self.setTimeout(self._factory.timeout)
+        super().pauseProducing()
         running: Deferred[Any] = maybeDeferred(command, words)
         self._running = running
         running.addCallback(_text)
@@ -149,14 +193,17 @@ class Monitor(LineReceiver, TimeoutMixin):
             return
         assert self.transport is not None
         self.transport.write(_lines(text) + PROMPT)
-        self.resetTimeout()
-        if self.paused:
-            self.resumeProducing()
+        self.setTimeout(self._factory.timeout)
+        self._read_on()
 
     def _close(self, text: str) -> None:
         """Say the last word.  Who does not read it loses the connection after a time-out."""
         assert self.transport is not None
+        if self._closing:
+            return
         self._closing = True
+        # A paused producer would keep the connection open.
+        self.transport.unregisterProducer()  # type: ignore[attr-defined]
         self.transport.write(_lines(text))
         self.transport.loseConnection()
         self.setTimeout(self._factory.timeout)
@@ -210,9 +257,12 @@ class MonitorFactory(Factory):
     Args:
         commands: what can be asked, by name; ``help``, ``interactive`` and ``quit`` are
             built in.  A command is called in the reactor's thread.
-        timeout: seconds that a user may take for a command, and a command for its answer.
-            A command that takes longer is cancelled.
-        max_connections: how many there are at most; one more is told so and closed.
+        timeout: seconds that a command may take for its answer, and an interactive session
+            for its next line.  A command that takes longer is cancelled.
+        line_timeout: seconds in which a new connection must send its first line.
+        max_connections: how many there are at most.  When one more comes, the one that has
+            been idle longest is closed: one without a command before an interactive session.
+            While all of them run commands the newcomer is refused.
         clock: for the time-outs; the global reactor if it is None.
 
     Raises:
@@ -226,6 +276,7 @@ class MonitorFactory(Factory):
         commands: Mapping[str, Command],
         *,
         timeout: float = 120.0,
+        line_timeout: float = 5.0,
         max_connections: int = 32,
         clock: IReactorTime | None = None,
     ) -> None:
@@ -236,19 +287,17 @@ class MonitorFactory(Factory):
                 raise ValueError(f"a command of the monitor is one word, not {name!r}")
         self.commands = dict(commands)
         self.timeout = timeout
-        self.max_connections = max_connections
+        self.line_timeout = line_timeout
         self.clock = clock
-        self.connections: set[Monitor] = set()
+        self.places: Places[Monitor] = Places(max_connections)
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Monitor | Refusal:
-        if len(self.connections) >= self.max_connections:
-            return Refusal()
-        return Monitor(self)
+        return Monitor(self) if self.places.make_room() else Refusal()
 
     @override
     def stopFactory(self) -> None:
-        for connection in list(self.connections):
+        for connection in list(self.places.guests):
             connection.abort()
 
 

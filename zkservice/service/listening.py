@@ -41,6 +41,9 @@ __all__ = [
     "open_port",
 ]
 
+#: Where the monitor and the manhole listen if no host is named.
+LOOPBACK: Final = "127.0.0.1"
+
 _log = Logger()
 #: More connections than any kernel's queue holds (net.core.somaxconn).
 _BACKLOG: Final = 65536
@@ -146,11 +149,15 @@ def client_endpoint_of(
 
 
 def endpoint_of(address: str) -> str:
-    """The endpoint string for ``HOST:PORT`` or the path of a socket."""
+    """The endpoint string for ``HOST:PORT`` or the path of a socket.
+
+    A blank host is loopback: these ports are for operators, and opening one to other machines
+    must be said (``0.0.0.0:PORT``).
+    """
     if "/" in address:
         return f"unix:{quoteStringArgument(address)}:mode=600"
     try:
         host, port = parse_address(address)
     except AddressError as error:
         raise ConfigurationError(str(error)) from None
-    return Listen.tcp(host, port).endpoint
+    return Listen.tcp(host or LOOPBACK, port).endpoint

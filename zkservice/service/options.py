@@ -76,7 +76,12 @@ class Options(CommandOptions):
         ["health-fall", None, 3, "Bad answers in a row that take the address away.", int],
         ["threads", "t", 4, "Worker threads for the application.", int],
         ["session-timeout", None, 10_000, "Milliseconds before a silent process is out.", int],
-        ["monitor", "m", None, "HOST:PORT or a socket's path for the line protocol."],
+        [
+            "monitor",
+            "m",
+            None,
+            "[HOST]:PORT or a socket's path for the line protocol; without HOST on loopback.",
+        ],
         ["manhole", None, None, "HOST:PORT or a socket's path for a Python prompt (telnet)."],
         ["manhole-keys", None, None, "Make it SSH, for the public keys in this file."],
         ["manhole-host-key", None, "zkserve_host_key", "Its own key; made if it is missing."],

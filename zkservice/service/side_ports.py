@@ -30,7 +30,9 @@ class SidePorts:
 
     def open_monitor(self, address: str, commands: Mapping[str, Command]) -> str:
         """Open the line protocol; answers its address as others must write it."""
-        return self._open(address, MonitorFactory(commands))
+        where = self._open(address, MonitorFactory(commands))
+        self._log.info("The monitor listens at {where}", where=where)
+        return where
 
     def open_manhole(self, manhole: Manhole, namespace: Mapping[str, Any]) -> None:
         """Open a Python prompt that knows the namespace."""
