@@ -142,6 +142,51 @@ class EnsembleTests(TestCase):
 
 
 @skip_without_apache
+class QuorumTests(TestCase):
+    """Two of three members are gone for longer than a session's time-out."""
+
+    timeout = 180
+    #: Seconds, of the sessions; between one and 4/3 of it there is time to start two members.
+    session = 30.0
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.ensemble = ApacheEnsemble(configuration={"maxSessionTimeout": "60000"})
+        self.addCleanup(deferToThread, self.ensemble.remove)
+        await deferToThread(self.ensemble.start)
+
+    async def connect(self, **options: Any) -> ZooKeeperClient:
+        """A client of one member, which is the last in the order of the string."""
+        order = ",".join(member.connection_string for member in reversed(self.ensemble.members))
+        client = ZooKeeperClient(order, self.session, shuffle=False, **options)
+        self.addCleanup(client.close)
+        return await client.connect(20)
+
+    async def test_session_survives(self) -> None:
+        """The ensemble still has the session, and the client goes on with it."""
+        clients = [await self.connect(), await self.connect(local_expiry=False)]
+        identities = [client.client_id for client in clients]
+        for number, client in enumerate(clients):
+            await client.create(f"/e{number}", ephemeral=True)
+        gone = self.ensemble.members[:2]
+        for member in gone:
+            await deferToThread(member.kill)
+        while any(client.state is State.CONNECTED for client in clients):
+            await sleep(0.02)
+        began = time.monotonic()
+        await sleep(self.session * 1.03)
+        for member in gone:
+            member.launch()
+        while any(client.state is not State.CONNECTED for client in clients):
+            await sleep(0.02)
+        self.assertGreater(time.monotonic() - began, self.session)
+        self.assertEqual([client.client_id for client in clients], identities)
+        self.assertEqual([client.statistics().expiries for client in clients], [0, 0])
+        for number, client in enumerate(clients):
+            self.assertEqual(await client.get_ephemerals(), [f"/e{number}"])
+
+
+@skip_without_apache
 class ReconfigTests(TestCase):
     """The members of an ensemble change."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, eventAsText
+from typing_extensions import override
 
 from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
 from tests.client.network import Cable
@@ -474,6 +477,15 @@ class ReconnectTests(ClientTestCase):
         servers = {self.connected(hosts, random=Random(seed)).server for seed in range(20)}
         self.assertEqual(len(servers), 3)
 
+    def test_order_of_the_string(self) -> None:
+        """If so wished, servers are tried in the order of the string, and of the resolver."""
+        self.network.names["zk"] = ["10.0.0.9", "10.0.0.8", "10.0.0.7"]
+        for seed in range(5):
+            self.network.attempts.clear()
+            self.connected(f"zk,10.0.0.2,{HOST}", shuffle=False, random=Random(seed))
+            hosts = [host for host, _ in self.network.attempts]
+            self.assertEqual(hosts, ["10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.2", HOST])
+
     def test_black_hole(self) -> None:
         """A server that does not answer costs only its share of the session's time-out."""
         self.network.black_holes.add(("10.0.0.9", PORT))
@@ -681,13 +693,149 @@ class ExpiryTests(ClientTestCase):
         self.network.advance(TIMEOUT - 0.6)
         self.assertEqual(news, [SUSPENDED, CONNECTED])
 
+
+class Unresponsive(Protocol):
+    """A server that closes connections, and may answer ``srvr``."""
+
+    answer = b""
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        if data == b"srvr":
+            self.transport.write(self.answer)
+        self.transport.loseConnection()
+
+
+class WithoutQuorum(Unresponsive):
+    """A member of an ensemble without a quorum (AbstractFourLetterCommand.java)."""
+
+    answer = b"This ZooKeeper instance is not currently serving requests\n"
+
+
+class SilenceTests(ClientTestCase):
+    """Servers that close the connection in the handshake: what was lost, quorum or data."""
+
+    HOSTS = (HOST, "10.0.0.2", "10.0.0.3")
+
+    def suspended(self, protocol: type[Protocol], **options: Any) -> ZooKeeperClient:
+        """A client with an ephemeral node, whose three servers have become like this."""
+        for host in self.HOSTS[1:]:
+            self.network.listen(host, PORT, self.server.factory)
+        client = self.connected(",".join(self.HOSTS), **options)
+        self.result(client.create("/e", ephemeral=True))
+        self.become(protocol)
+        self.cable.cut()
+        return client
+
+    def become(self, protocol: type[Protocol], *hosts: str) -> None:
+        """Replace servers, or all of them."""
+        for host in hosts or self.HOSTS:
+            self.network.listen(host, PORT, Factory.forProtocol(protocol))
+
+    def serve(self) -> None:
+        """All are members of a whole ensemble again, whose session clocks begin anew."""
+        for host in self.HOSTS:
+            self.network.listen(host, PORT, self.server.factory)
+
+    def freeze_server(self) -> None:
+        """Without a quorum no session expires."""
+        self.patch(self.server.keeper.sessions, "due", lambda now: [])
+
+    def assert_survived(self, client: ZooKeeperClient) -> None:
+        """The session goes on, and its ephemeral node is there."""
+        self.assertIs(client.state, CONNECTED)
+        self.assertEqual(client.statistics().expiries, 0)
+        self.assertEqual(self.result(client.get_ephemerals()), ["/e"])
+
+    def test_quorum_is_back_within_four_thirds(self) -> None:
+        """A quorum that is back before 4/3 of the time-out finds the session where it was."""
+        for protocol, local_expiry in product((WithoutQuorum, Unresponsive), (True, False)):
+            self.freeze_server()
+            client = self.suspended(protocol, local_expiry=local_expiry)
+            self.network.advance(TIMEOUT * 1.25)
+            self.serve()
+            self.network.advance(1)
+            self.assert_survived(client)
+            self.result(client.close())
+
+    def test_quorum_is_back_at_last(self) -> None:
+        """Without a clock of its own the client waits for a quorum as long as it takes."""
+        self.freeze_server()
+        client = self.suspended(WithoutQuorum, local_expiry=False)
+        self.network.advance(TIMEOUT * 10)
+        self.serve()
+        self.network.advance(1)
+        self.assert_survived(client)
+
+    def test_silence_of_all_servers(self) -> None:
+        """If no server says why it closes connections, 4/3 of the time-out are enough."""
+        client = self.suspended(Unresponsive, local_expiry=False)
+        self.network.advance(TIMEOUT * 4 / 3 - 0.5)
+        self.assertIs(client.state, SUSPENDED)
+        self.network.advance(2)
+        self.assertEqual(client.statistics().expiries, 1)
+
+    def test_silence_of_some_servers(self) -> None:
+        """A server that cannot be reached may have the data, whatever the silent ones lost."""
+        client = self.suspended(Unresponsive, local_expiry=False)
+        del self.network.listening["10.0.0.2", PORT]
+        self.network.advance(TIMEOUT * 5)
+        self.assertIs(client.state, SUSPENDED)
+
+    def test_silence_that_is_interrupted(self) -> None:
+        """When a server fails otherwise in between, the silence counts from then on."""
+        client = self.suspended(Unresponsive, local_expiry=False)
+        self.network.advance(TIMEOUT)
+        self.become(WithoutQuorum, "10.0.0.3")
+        self.network.advance(1)
+        self.become(Unresponsive)
+        self.network.advance(TIMEOUT)
+        self.assertIs(client.state, SUSPENDED)
+        self.network.advance(TIMEOUT / 2)
+        self.assertEqual(client.statistics().expiries, 1)
+
+    def test_too_many_connections(self) -> None:
+        """A server that has the data and closes connections all the same ends nothing."""
+        client = self.suspended(self.serving_with(2**62), local_expiry=False)
+        self.network.advance(TIMEOUT * 5)
+        self.assertIs(client.state, SUSPENDED)
+        self.become(self.serving_with(5))
+        self.network.advance(TIMEOUT)
+        self.become(self.serving_with(2**62))  # the server was only behind
+        self.network.advance(TIMEOUT * 5)
+        self.assertIs(client.state, SUSPENDED)
+
+    def serving_with(self, zxid: int) -> type[Protocol]:
+        """A server that serves others, with data up to a zxid."""
+        serving: type[Protocol] = type(
+            "Serving", (Unresponsive,), {"answer": b"Zxid: %#x\nMode: follower\n" % zxid}
+        )
+        return serving
+
+    def test_closed_while_a_server_is_asked(self) -> None:
+        """Closing the client ends the question, too."""
+
+        class Mute(Unresponsive):
+            @override
+            def dataReceived(self, data: bytes) -> None:
+                if data != b"srvr":
+                    super().dataReceived(data)
+
+        client = self.suspended(Mute, local_expiry=False)
+        self.network.advance(0.3)
+        self.result(client.close())
+        attempts = len(self.network.attempts)
+        self.network.advance(TIMEOUT)
+        self.assertEqual(len(self.network.attempts), attempts)
+
     def test_lost_data_on_some(self) -> None:
-        """That one of the servers cannot be reached at all does not hide what the others say."""
+        """A server that serves without the data proves their loss, whatever the others do."""
         client = self.connected(f"{HOST},10.0.0.2", local_expiry=False)
         self.result(client.create("/a"))
         self.server.keeper.zxid = 5
         self.cable.cut()
-        self.network.advance(TIMEOUT + 2)
+        self.network.advance(TIMEOUT * 4 / 3 + 2)
         self.assertEqual(client.statistics().expiries, 1)
         self.assertIs(client.state, CONNECTED)
 
@@ -698,7 +846,7 @@ class ExpiryTests(ClientTestCase):
         self.result(client.create("/a"))
         self.server.keeper.zxid = 5  # as if its disk was replaced
         self.cable.cut()
-        self.network.advance(TIMEOUT - 1)
+        self.network.advance(TIMEOUT * 4 / 3 - 0.5)
         self.assertEqual(news, [SUSPENDED])
         self.network.advance(2)
         self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])

@@ -67,7 +67,7 @@ class Connector:
         limit = self._settings.attempt_timeout
         hosts = await _within(self._reactor, limit, resolve(self._reactor, address.host))
         failure: Exception | None = None
-        for ip in mixed(hosts, self._random):
+        for ip in mixed(hosts, self._random if self._settings.shuffle else None):
             try:
                 return await self._connect_to(session, address, ip, limit / len(hosts))
             except (CancelledError, *FINAL_ERRORS):

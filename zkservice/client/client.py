@@ -68,6 +68,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         client_id: tuple[int, bytes] | None = None,
         max_request: int = JUTE_MAXBUFFER,
         max_reply: int = MAX_REPLY,
+        shuffle: bool = True,
         random: Random | None = None,
     ) -> None:
         """Make a client; it connects when told to.
@@ -90,7 +91,10 @@ class ZooKeeperClient(Reading, Writing, Observing):
             max_request: bytes; a request over it is not sent.  It is the servers'
                 ``jute.maxbuffer``.
             max_reply: bytes of the largest reply that is read.
-            random: shuffles the servers, and the waits between attempts.
+            shuffle: try the servers, and the addresses behind a name, in random order, so
+                that clients spread over them.  If False they are tried in the order of
+                ``hosts``, and of the resolver.
+            random: shuffles the servers, and spreads the waits between attempts.
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
@@ -118,6 +122,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
             local_expiry=local_expiry,
             max_request=max_request,
             max_reply=max_reply,
+            shuffle=shuffle,
         )
         self._link = Link(reactor, settings, random or SystemRandom())
         self._watches = self._link.watches

@@ -17,11 +17,18 @@ from zkservice.wire.hosts import Address
 
 
 class ServerOrder:
-    """Servers in an order of our own, so that not all clients begin with the same one."""
+    """The servers in the order in which they are tried.
 
-    def __init__(self, addresses: tuple[Address, ...], random: Random) -> None:
+    Args:
+        addresses: as the connection string has them.
+        random: shuffles them, so that not all clients begin with the same one; None keeps
+            their order.
+    """
+
+    def __init__(self, addresses: tuple[Address, ...], random: Random | None) -> None:
         self._addresses = list(addresses)
-        random.shuffle(self._addresses)
+        if random is not None:
+            random.shuffle(self._addresses)
         self._next = 0
 
     def __len__(self) -> int:
@@ -39,11 +46,13 @@ class ServerOrder:
         self._next = self._addresses.index(address)
 
 
-def mixed(hosts: list[str], random: Random) -> list[str]:
-    """The addresses behind one name in an order of our own, likewise.
+def mixed(hosts: list[str], random: Random | None) -> list[str]:
+    """The addresses behind one name, likewise shuffled, or in the resolver's order.
 
     The family that the resolver put first stays first: it knows what this machine can reach.
     """
+    if random is None:
+        return hosts
     first = isIPv6Address(hosts[0])
     shuffled = random.sample(hosts, len(hosts))
     return sorted(shuffled, key=lambda host: isIPv6Address(host) is not first)

@@ -16,6 +16,7 @@ from zkservice.client.attempt import FINAL_ERRORS, Connector
 from zkservice.client.calls import Call, Waiting
 from zkservice.client.connection import Connection
 from zkservice.client.counters import Counters, Statistics
+from zkservice.client.data_loss import DataLoss, find_reason
 from zkservice.client.hosts import BackOff, ServerOrder
 from zkservice.client.listeners import Listeners, Subscription
 from zkservice.client.prepare import Identities, Identity
@@ -59,7 +60,7 @@ class Link:
         self._reactor = reactor
         self._settings = settings
         self._random = random
-        self._order = ServerOrder(settings.ensemble.addresses, random)
+        self._order = ServerOrder(settings.ensemble.addresses, random if settings.shuffle else None)
         self._identities = Identities()
         self._counters = Counters()
         self._listeners: Listeners[State] = Listeners(self._log)
@@ -81,7 +82,7 @@ class Link:
         self._closing: list[Deferred[None]] = []  # who waits for the end
         self.failure: Exception | None = None  # of the last attempt to connect
         self._said: dict[Address, str] = {}  # why each server failed, as the log knows
-        self._silent_since: float | None = None
+        self._data_loss = DataLoss(settings.ensemble.addresses)
         self._complained = False
 
     # -- what the client asks for ---------------------------------------------------
@@ -163,7 +164,7 @@ class Link:
         if session_id:
             session.resume(session_id, password)
         self._refusal = None
-        self._silent_since = None
+        self._data_loss.reset()
         self._running = True
         self._listeners.tell(session.state)
         Deferred.fromCoroutine(self._keep_connected(session)).addBoth(self._loop_ended, session)
@@ -202,10 +203,35 @@ class Link:
         except FINAL_ERRORS as error:
             self._auth_refused(session, error)
         except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
-            self._failed(session, address, error)
+            self._failed(address, error)
+            if isinstance(error, SilentCloseError):
+                await self._ask_why(session, address)
         finally:
             self._awaited = None
         return None
+
+    async def _ask_why(self, session: Session, address: Address) -> None:
+        """Give the session up if the server hangs up because the ensemble has lost data.
+
+        With ``local_expiry`` our own clock gives it up no later.
+        """
+        if self._settings.local_expiry or not session.last_zxid:
+            return
+        self._awaited = asking = Deferred.fromCoroutine(
+            find_reason(self._reactor, self._settings, address, session.last_zxid)
+        )
+        try:
+            reason = await asking
+        except CancelledError:
+            return
+        now = self._reactor.seconds()
+        self._data_loss.closed(address, reason, now)
+        if self._data_loss.is_certain(now, session.timeout * _EXPIRED_AFTER):
+            self._expire(
+                session,
+                "the servers close the connection during the handshake: they have lost the data "
+                f"that this client has seen (up to zxid {session.last_zxid:#x})",
+            )
 
     async def _sleep(self, seconds: float) -> None:
         self._awaited = deferLater(self._reactor, seconds, lambda: None)
@@ -244,7 +270,8 @@ class Link:
         """Let requests through until the connection is lost."""
         connection.lost = lambda reason: self._lost(session, connection, reason)
         self._connection, self.server = connection, address
-        self._silent_since, self._complained, self.failure = None, False, None
+        self._complained, self.failure = False, None
+        self._data_loss.reset()
         self._said.clear()
         self._cancel_expiry()
         self._log.info(
@@ -317,24 +344,15 @@ class Link:
 
     # -- while not connected ----------------------------------------------------------
 
-    def _failed(self, session: Session, address: Address, error: Exception) -> None:
+    def _failed(self, address: Address, error: Exception) -> None:
         self.failure = error
         if self._said.get(address) != str(error):  # attempts are many, reasons few
             self._said[address] = str(error)
             self._log.debug(
                 "{server} does not let us in: {error}", server=str(address), error=error
             )
-        now = self._reactor.seconds()
         if not isinstance(error, SilentCloseError):
-            return
-        if self._silent_since is None:
-            self._silent_since = now
-        elif session.last_zxid and now - self._silent_since > session.timeout:
-            self._expire(
-                session,
-                "all servers hang up on us: they have lost the data that we have seen "
-                f"(up to zxid {session.last_zxid:#x})",
-            )
+            self._data_loss.another_failure()
 
     def _complain(self) -> None:
         """Say that nothing works, once until something does."""

@@ -36,14 +36,15 @@ async def find_writable(
         reactor: connects, and tells the time.
         settings: have the servers.
         current: the one that is not asked.
-        random: shuffles them, and spreads the waits.
+        random: shuffles them, unless the settings say otherwise, and spreads the waits.
         wanted: whether to go on; an endpoint that is cancelled fails like any other.
 
     Returns:
         The server; None if it is not wanted any more.
     """
     others = [address for address in settings.ensemble.addresses if address != current]
-    random.shuffle(others)
+    if settings.shuffle:
+        random.shuffle(others)
     delay = _FIRST_DELAY
     while wanted():
         await deferLater(reactor, delay * random.uniform(0.5, 1.0), lambda: None)

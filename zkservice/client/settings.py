@@ -23,6 +23,7 @@ class Settings:
     local_expiry: bool
     max_request: int
     max_reply: int
+    shuffle: bool
 
     @property
     def attempt_timeout(self) -> float:

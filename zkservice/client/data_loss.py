@@ -1,0 +1,116 @@
+"""Tell servers that have lost data from servers that have only lost their quorum.
+
+Both close the connection during the handshake without a reply: one because this client has
+seen newer data than it has (``ZooKeeperServer.processConnectRequest``), the other because it
+does not serve at all.  In the first case the session is gone for good, in the second it is
+continued as soon as there is a quorum.  The four-letter word ``srvr``, which servers answer
+unless configured otherwise, tells which of the two it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import Enum, auto
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from zkservice.client.four_letter import ask
+from zkservice.client.settings import Settings
+from zkservice.errors import ConnectTimeoutError
+from zkservice.wire.hosts import Address
+
+#: Seconds that a server has to answer.
+_TIMEOUT: Final = 1.0
+
+_ZXID: Final = re.compile(r"^Zxid: 0x([0-9a-f]{1,16})$", re.MULTILINE)
+_NOT_SERVING: Final = ("not currently serving requests", "Mode: read-only")
+
+
+class Reason(Enum):
+    """Why a server closes the connection during the handshake."""
+
+    NO_QUORUM = auto()  # it does not serve, or only reads
+    DATA_MISSING = auto()  # it serves, and has not all data that this client has seen
+    OTHER = auto()  # it serves and has the data; perhaps it has too many connections
+    UNKNOWN = auto()  # it does not answer ``srvr``
+
+
+async def find_reason(reactor: Any, settings: Settings, address: Address, seen: int) -> Reason:
+    """Ask a server that has closed the connection during the handshake.
+
+    Args:
+        reactor: connects, and tells the time.
+        settings: have the TLS side of a connection.
+        address: the server's.
+        seen: the highest zxid that the session has seen.
+    """
+
+    def too_late(_: object, __: float) -> str:
+        raise ConnectTimeoutError
+
+    asking = Deferred.fromCoroutine(ask(reactor, address, "srvr", _TIMEOUT, settings.tls))
+    try:
+        answer = await asking.addTimeout(_TIMEOUT, reactor, onTimeoutCancel=too_late)
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001, an endpoint may fail with anything
+        return Reason.UNKNOWN
+    return _reason(answer, seen)
+
+
+def _reason(answer: str, seen: int) -> Reason:
+    if any(text in answer for text in _NOT_SERVING):
+        return Reason.NO_QUORUM
+    zxid = _ZXID.search(answer)
+    if zxid is None:
+        return Reason.UNKNOWN
+    return Reason.DATA_MISSING if int(zxid[1], 16) < seen else Reason.OTHER
+
+
+class DataLoss:
+    """The evidence that the ensemble has lost data, since the last connection.
+
+    Args:
+        addresses: of all servers.
+    """
+
+    def __init__(self, addresses: Collection[Address]) -> None:
+        self._addresses = frozenset(addresses)
+        self._missing_since: float | None = None
+        self._silent_since: float | None = None  # no server has said anything since
+        self._silent: set[Address] = set()
+
+    def reset(self) -> None:
+        """A server has accepted the session, or there is a new one."""
+        self._missing_since = None
+        self.another_failure()
+
+    def another_failure(self) -> None:
+        """A server fails otherwise, so that it may have the data."""
+        self._silent_since = None
+        self._silent.clear()
+
+    def closed(self, address: Address, reason: Reason, now: float) -> None:
+        """A server has closed the connection during the handshake."""
+        if reason is Reason.UNKNOWN:
+            self._silent.add(address)
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            return
+        self.another_failure()
+        if reason is Reason.OTHER:
+            self._missing_since = None  # servers without the data were only behind
+        elif reason is Reason.DATA_MISSING and self._missing_since is None:
+            self._missing_since = now
+
+    def is_certain(self, now: float, limit: float) -> bool:
+        """Whether the evidence is older than so many seconds.
+
+        A server that serves without the data proves that there is a quorum without them,
+        whatever the other servers do.  If no server says why, it takes all of them.
+        """
+        if self._missing_since is not None:
+            return now - self._missing_since > limit
+        everywhere = self._silent == self._addresses
+        return everywhere and self._silent_since is not None and now - self._silent_since > limit
