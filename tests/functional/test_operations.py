@@ -163,9 +163,12 @@ class OperationsTests(SynchronousTestCase):
     def test_never_healthy(self) -> None:
         """What never answers well is served, but not registered."""
         port = free_port()
-        process = self.serve("--port", str(port), "--health", "/never", "--health-interval", "100")
+        words = ["--port", str(port), "--health", "/never", "--health-interval", "100"]
+        process = self.serve(*words, "--status-views")
         process.wait_for_log(r"but not registered in .* \(health: status 503\)")
         self.assertEqual(fetch(f"127.0.0.1:{port}")[0], 200)
+        ready = fetch(f"127.0.0.1:{port}", "/-/ready")
+        self.assertEqual(ready, (503, b"health: status 503\n"))
         self.assertEqual(self.registered(), [])
 
     def test_ill_at_first(self) -> None:
@@ -175,8 +178,9 @@ class OperationsTests(SynchronousTestCase):
 
     def test_out_and_in(self) -> None:
         """An operator takes it out and puts it back through the monitor."""
-        self.serve("--monitor", os.path.join(self.folder, "m"))
+        self.serve("--monitor", os.path.join(self.folder, "m"), "--status-views")
         address = wait_for("it is registered", self.registered)[0]
+        self.assertEqual(fetch(address, "/-/ready"), (200, b"ready\n"))
 
         def say(command: str) -> str:
             with socket.socket(socket.AF_UNIX) as monitor:
@@ -194,8 +198,11 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(say("servers"), "[]\n")
         self.assertIn('"reason": "new disk"', say("status"))
         self.assertEqual(fetch(address)[0], 200)
+        self.assertEqual(fetch(address, "/-/ready"), (503, b"new disk\n"))
+        self.assertEqual(fetch(address, "/-/health")[0], 200)
         self.assertEqual(say("in"), "in\n")
         self.assertEqual(self.registered(), [address])
+        self.assertEqual(fetch(address, "/-/ready")[0], 200)
 
     def test_views_while_all_workers_are_busy(self) -> None:
         """A view and the status views answer although the only thread sleeps."""
@@ -213,6 +220,7 @@ class OperationsTests(SynchronousTestCase):
             wait_for("the worker sleeps", lambda: b"time.sleep" in fetch(address, "/-/threads")[1])
             self.assertEqual(fetch(address, "/hi?you"), (200, b"hello you"))
             self.assertEqual(fetch(address, "/-/health")[0], 200)
+            self.assertEqual(fetch(address, "/-/ready"), (200, b"ready\n"))
             metrics = fetch(address, "/-/metrics")[1].decode().splitlines()
             self.assertIn("zkserve_workers_busy 1.0", metrics)
             self.assertIn("zkserve_registered 1.0", metrics)

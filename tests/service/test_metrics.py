@@ -135,5 +135,5 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            make_factory(front_end, lambda *_: [], Workers(None), Logs(front_end), None, lambda: {})
+            make_factory(front_end, lambda *_: [], Workers(None), Logs(front_end), None, dict, str)
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

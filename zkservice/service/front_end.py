@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zkservice.errors import ConfigurationError
 from zkservice.service.application import Application, takes_requests
 from zkservice.service.dotted import load_callable
+from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
     AccessLog,
     HTTPFactory,
@@ -40,7 +41,7 @@ class FrontEnd:
     Attributes:
         views: pairs of a raw path and the dotted name of a WSGI callable that answers in
             the reactor.
-        status_views: whether ``/-/health`` and ``/-/threads`` are answered.
+        status_views: whether ``/-/health``, ``/-/ready`` and ``/-/threads`` are answered.
         metrics: whether ``/-/metrics`` is answered, for Prometheus.
         access_log, trace_log: a file's path, ``-`` for standard output, None for none.
         access_style: ``combined`` or ``json``.
@@ -115,11 +116,13 @@ def make_factory(
     logs: Logs,
     reactor: Any,
     status: Callable[[], Mapping[str, Any]],
+    why_not_ready: Callable[[], str],
 ) -> HTTPFactory:
     """The factory for all ports.
 
     Args:
         status: answers the state of everything, for those who ask in HTTP.
+        why_not_ready: returns why the process should get no requests; "" if it should.
 
     Raises:
         ConfigurationError: a view cannot be found, or what the metrics need is not installed.
@@ -130,6 +133,8 @@ def make_factory(
         metrics = _metrics(status)
         views[METRICS] = metrics.view
         visits = metrics if visits is None else _Several(visits, metrics)
+    if front_end.status_views:
+        views[READY] = ready_view(why_not_ready)
     views.update((path, _view(path, name)) for path, name in front_end.views)
     return HTTPFactory(
         application,

@@ -50,6 +50,7 @@ from zkservice.service.loggers import configure_loggers, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
 from zkservice.service.ports import give_socket
 from zkservice.service.presence import Presence
+from zkservice.service.readiness import reason_not_ready
 from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
@@ -131,7 +132,13 @@ class ServeService(Service):
         front_end = self.config.front_end
         self.logs = Logs(front_end)
         self.factory = make_factory(
-            front_end, self._load(), self.workers, self.logs, self._reactor, self.status
+            front_end,
+            self._load(),
+            self.workers,
+            self.logs,
+            self._reactor,
+            self.status,
+            self._why_not_ready,
         )
         self._door.opens_to = self.factory
         self.workers.start()
@@ -229,6 +236,13 @@ class ServeService(Service):
         if self.presence is not None:
             answer.update(self.presence.status())
         return answer
+
+    def _why_not_ready(self) -> str:
+        if self.presence is None or self.factory is None:
+            return "starting"
+        if not self.running:
+            return "stopping"
+        return reason_not_ready(self.presence.registration, self.availability, self.factory)
 
     # -- the way down --------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from zkservice.service.health import HealthSettings
 from zkservice.service.limits import limit_parameters, limits_from
 from zkservice.service.listening import check_endpoint
 from zkservice.service.ports import Owner, socket_owner
+from zkservice.service.readiness import READY
 from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
 from zkservice.service.topics import TOPICS
 from zkservice.service.usage import CommandOptions
@@ -96,7 +97,7 @@ class Options(CommandOptions):
     ]
 
     optFlags: ClassVar[list[Any]] = [
-        ["status-views", None, "Answer /-/health and /-/threads in the reactor."],
+        ["status-views", None, "Answer /-/health, /-/ready and /-/threads in the reactor."],
         ["metrics", None, "Answer /-/metrics for Prometheus; needs zkservice[metrics]."],
         ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
         ["health-tcp", None, "Register only while a TCP connection can be made."],
@@ -274,6 +275,8 @@ class Options(CommandOptions):
                 raise UsageError("give either --health or --health-tcp")
             if not re.fullmatch(r"/[!-~]*", path):
                 raise UsageError(f"--health {path!r} is no HTTP path; it begins with a slash")
+            if path.partition("?")[0] == READY:
+                raise UsageError(f"--health {READY} would wait for itself: name another path")
         return HealthSettings(
             path,
             interval=self["health-interval"] / 1000,

@@ -1,0 +1,45 @@
+"""``/-/ready``: whether this process should get requests now, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from zkservice.errors import ViewError
+from zkservice.registry import Registration, RegistrationState
+from zkservice.service.availability import Availability, describe
+from zkservice.web import HTTPFactory, TextView, View
+
+#: Where readiness probes look.
+READY: Final = "/-/ready"
+
+
+def reason_not_ready(
+    registration: Registration, availability: Availability, factory: HTTPFactory
+) -> str:
+    """Say in one line why the process should get no requests; "" if it should.
+
+    A lost connection to ZooKeeper is no reason: the address stays registered until the session
+    expires.  Otherwise an outage of ZooKeeper would make every process unready at once.
+    """
+    if factory.draining:
+        return "draining"
+    if availability.reasons:
+        return "; ".join(availability.reasons.values())
+    if registration.state is not RegistrationState.REGISTERED:
+        return f"not registered: {describe(registration)}"
+    if factory.overloaded:
+        return f"overloaded: {factory.workers.queued} requests wait for a thread"
+    return ""
+
+
+def ready_view(why_not: Callable[[], str]) -> View:
+    """The view at `READY`: 200 with ``ready``, or 503 with the reason as text."""
+
+    def ready(environ: dict[str, Any]) -> str:
+        reason = why_not()
+        if reason:
+            raise ViewError("503 Service Unavailable", f"{reason}\n")
+        return "ready\n"
+
+    return TextView(ready)
