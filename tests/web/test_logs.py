@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -178,18 +178,23 @@ class AccessLogTests(SynchronousTestCase):
         """There are two styles."""
         self.assertRaises(ValueError, AccessLog, self.lines, "common")
 
-    @given(st.text(), st.text(), st.text())
-    def test_no_text_forges_a_line(self, request: str, referer: str, agent: str) -> None:
-        """Whatever a client says, a line is one line of so many fields."""
-        visit = Visit("192.0.2.1", request, 200, 1, referer, agent, "i", 0, 0, 0)
+    @given(st.text(), st.text(), st.text(), st.text(), st.text())
+    @example("1.2.3.4\n5.6.7.8\x1b[2J", "\x7f", "\x7f", "\x9b2J", "\u2028")
+    def test_no_text_forges_a_line(
+        self, address: str, request: str, referer: str, agent: str, request_id: str
+    ) -> None:
+        """Whatever a client or a proxy says, a line is one line of so many fields."""
+        visit = Visit(address, request, 200, 1, referer, agent, request_id, 0, 0, 0)
         for style in ("combined", "json"):
             lines = Lines()
             AccessLog(lines, style, lambda: NOON).write(visit)
             (line,) = lines.lines
             self.assertTrue(line.isascii() and line.isprintable())
             if style == "json":
-                self.assertEqual(json.loads(line)["referer"], referer)
+                read = json.loads(line)
+                self.assertEqual((read["referer"], read["remote_addr"]), (referer, address))
             else:
+                self.assertRegex(line, r"^[!-~]+ - - \[")
                 fields = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
                 self.assertEqual(len(fields), 4)
 
@@ -391,3 +396,19 @@ class LogFileTests(SynchronousTestCase):
         """Whatever was decoded can be written."""
         self.file.write("a\udcffb")
         self.assertEqual(self.path.read_bytes(), b"a\\udcffb\n")
+
+    @given(st.text())
+    @example("a\r\nb\x1b[2Jc\x85d\u2028e\U000e0001")
+    def test_one_line(self, text: str) -> None:
+        """Whatever is written is one line of printable text."""
+        start = self.path.stat().st_size
+        self.file.write(text)
+        line = self.path.read_bytes()[start:].decode()
+        self.assertEqual(line[-1], "\n")
+        self.assertTrue(line[:-1].isprintable())
+        self.assertEqual(len(line.splitlines()), 1)
+
+    def test_printable_text_is_kept(self) -> None:
+        """Text that can be shown is written as it is."""
+        self.file.write("naïve \\x1b 猫")
+        self.assertEqual(self.path.read_text("utf-8"), "naïve \\x1b 猫\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.web.environ import Ends
+from zkservice.web.environ import Ends, ends_of
 from zkservice.web.proxies import FORWARDED_FIELDS, TrustedProxies
 
 ENDS = Ends("192.0.2.1", "80", "10.0.0.5", "4711", "http")
@@ -161,3 +163,13 @@ class TrustedProxiesTests(SynchronousTestCase):
         ends = proxies.apply(fields, ENDS)
         self.assertNotIn(FORWARDED_FIELDS[name], fields)
         self.assertIn(ends.scheme, ("http", "https"))
+
+
+class EndsTests(SynchronousTestCase):
+    """What is taken from the connection itself."""
+
+    def test_forged_address_is_printable(self) -> None:
+        """REMOTE_ADDR is printable, although a PROXY header can hold any text."""
+        peer = IPv4Address("TCP", "192.0.2.1\nx\x1b[2J", 4)
+        ends = ends_of(StringTransport(peerAddress=peer))
+        self.assertEqual(ends.remote_addr, "192.0.2.1\\x0ax\\x1b[2J")

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.usage import UsageError
 from typing_extensions import override
 
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError, StartError
+from zkservice.service.loggers import escape_log_texts
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.usage import CommandOptions
@@ -98,6 +99,7 @@ class EmbeddedService(Service):
     def privilegedStartService(self) -> None:
         """Open the ports, while low ones are still allowed."""
         super().privilegedStartService()
+        escape_log_texts(globalLogPublisher)
         try:
             for endpoint in self._endpoints:
                 self._ports.append(open_port(self._reactor, endpoint, self._server.factory))

@@ -22,6 +22,7 @@ from zkservice.web import (
     Visit,
     VisitLog,
     Workers,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class _LoggerWriter:
         self._logger = logging.getLogger(name)
 
     def write(self, line: str) -> None:
-        self._logger.info("%s", line)
+        self._logger.info("%s", printable(line))
 
     def reopen(self) -> None:
         """The handlers' business."""

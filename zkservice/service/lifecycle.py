@@ -46,7 +46,7 @@ from zkservice.service.listening import (
     close_port,
     open_port,
 )
-from zkservice.service.loggers import configure_loggers, reopen_log_files
+from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
 from zkservice.service.ports import give_socket
 from zkservice.service.presence import Presence
@@ -98,6 +98,7 @@ class ServeService(Service):
     def privilegedStartService(self) -> None:
         """Listen: twistd gives up root only after this."""
         super().privilegedStartService()
+        escape_log_texts(globalLogPublisher)
         self._or_exit(self._listen)
 
     @override

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
+from collections.abc import Callable
 
-from twisted.logger import LogPublisher
+from twisted.logger import FileLogObserver, LogEvent, LogPublisher
 from twisted.python.logfile import BaseLogFile
+from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
+from zkservice.web import printable
 
 
 def configure_loggers(text: str) -> None:
@@ -58,3 +62,56 @@ def reopen_log_files(publisher: LogPublisher) -> None:
         file = getattr(observer, "_outFile", None)
         if isinstance(file, BaseLogFile):
             file.reopen()
+
+
+def escape_log_texts(publisher: LogPublisher) -> None:
+    """Have the log files of a publisher show one line of printable text for each event.
+
+    An event's text may come from a client, from ZooKeeper or from an operator: a line end in it
+    would forge a record, ESC would command the terminal that shows it.
+    """
+    for observer in getattr(publisher, "_observers", ()):
+        if isinstance(observer, FileLogObserver) and not isinstance(
+            observer.formatEvent, EscapedFormat
+        ):
+            observer.formatEvent = EscapedFormat(observer.formatEvent)
+
+
+class EscapedFormat:
+    """Formats events as another function does, but escapes what is not printable.
+
+    Tracebacks keep their lines, each behind a tab, so that none of them looks like a record.
+    """
+
+    def __init__(self, format_event: Callable[[LogEvent], str | None]) -> None:
+        self._format_event = format_event
+
+    def __call__(self, event: LogEvent) -> str | None:
+        """The text of an event, with its line end; None if it has none."""
+        text = self._format_event(event)
+        if not text:
+            return text
+        # Twisted's format has put a tab behind each line end that is not the last one.
+        lines = text.removesuffix("\n").replace("\n\t", "\n")
+        if "log_failure" not in event:
+            return f"{printable(lines)}\n"
+        return "\n\t".join(map(_printable_code, lines.split("\n"))) + "\n"
+
+
+class EscapeRecords(logging.Filter):
+    """Escapes what is not printable in the records of a logger, before any handler has them."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; it is always let through."""
+        record.msg, record.args = printable(record.getMessage()), None
+        if record.exc_info:
+            lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
+            # A formatter shows this text instead of one of its own.
+            record.exc_text = "\n".join(map(_printable_code, lines))
+        return True
+
+
+def _printable_code(line: str) -> str:
+    """A line of a traceback; tabs are the indentation of the code that it shows."""
+    return "\t".join(map(printable, line.split("\t")))

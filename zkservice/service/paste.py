@@ -5,6 +5,7 @@ The keys are zc.zkzopeserver's; all are strings, times are milliseconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from zkservice.service.ending import ExitCode
 from zkservice.service.front_end import TRACE_LOGGER, FrontEnd
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.limits import limit_names, limits_from
+from zkservice.service.loggers import EscapeRecords
 from zkservice.web import Limits
 from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
@@ -76,6 +78,8 @@ def _give_up(reason: str) -> None:
 
 def run(service: ServeService, reactor: Any) -> None:
     """Run a service and the reactor, logging through `logging`."""
+    logger, escape = logging.getLogger("zkservice"), EscapeRecords()
+    logger.addFilter(escape)
     observer = STDLibLogObserver("zkservice")
     globalLogPublisher.addObserver(observer)
     service.privilegedStartService()
@@ -83,6 +87,7 @@ def run(service: ServeService, reactor: Any) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     globalLogPublisher.removeObserver(observer)
+    logger.removeFilter(escape)
 
 
 def config_of(keys: Mapping[str, str]) -> Config:

@@ -6,6 +6,7 @@ from zkservice.http11 import Limits, limits_table
 from zkservice.web.accesslog import AccessLog, Visit, VisitLog
 from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
 from zkservice.web.logfile import LogFile
+from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tracelog import TraceLog
 from zkservice.web.views import TextView, View, ViewError
@@ -28,4 +29,5 @@ __all__ = [
     "Workers",
     "WorkersStatistics",
     "limits_table",
+    "printable",
 ]

@@ -92,7 +92,7 @@ class AccessLog:
 def _combined(visit: Visit, now: datetime) -> str:
     date = f"{now:%d}/{_MONTHS[now.month - 1]}/{now:%Y:%H:%M:%S %z}"
     return (
-        f'{visit.remote_addr or "-"} - - [{date}] "{_escaped(visit.request)}" {visit.status} '
+        f'{_address(visit.remote_addr)} - - [{date}] "{_escaped(visit.request)}" {visit.status} '
         f'{visit.body_bytes} "{_escaped(visit.referer)}" "{_escaped(visit.user_agent)}" '
         f'"{_escaped(visit.request_id)}" '
         f"{visit.waited:.6f} {visit.application:.6f} {visit.sending:.6f}"
@@ -103,7 +103,13 @@ def _json(visit: Visit, now: datetime) -> str:
     fields = asdict(visit)
     for name in ("waited", "application", "sending"):
         fields[name] = round(fields[name], 6)
-    return json.dumps({"time": now.isoformat(), **fields})
+    # DEL is the one control character that JSON need not escape.
+    return json.dumps({"time": now.isoformat(), **fields}).replace("\x7f", "\\u007f")
+
+
+def _address(text: str) -> str:
+    """An address that cannot forge a field: a PROXY header may hold any text instead."""
+    return _escaped(text).replace(" ", "\\x20").replace('"', "\\x22")
 
 
 def _escaped(text: str) -> str:

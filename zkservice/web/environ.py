@@ -10,6 +10,7 @@ from twisted.internet.interfaces import ISSLTransport
 
 from zkservice.http11 import Request
 from zkservice.web.files import FileWrapper
+from zkservice.web.printable import printable
 
 __all__ = ["Ends", "ends_of", "fill_environ", "path_info", "server_environ"]
 
@@ -87,7 +88,7 @@ def ends_of(transport: Any) -> Ends:
     return Ends(
         getattr(host, "host", "localhost"),
         str(getattr(host, "port", 443 if secure else 80)),
-        getattr(peer, "host", "127.0.0.1"),
+        printable(getattr(peer, "host", "127.0.0.1")),  # a PROXY header may hold any text
         str(getattr(peer, "port", "")),
         "https" if secure else "http",
         _certificate(transport) if secure else (),

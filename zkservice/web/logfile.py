@@ -6,6 +6,8 @@ import os
 
 from twisted.logger import Logger
 
+from zkservice.web.printable import printable
+
 __all__ = ["LogFile"]
 
 
@@ -27,9 +29,9 @@ class LogFile:
         self._descriptor = self._open()
 
     def write(self, line: str) -> None:
-        """Append a line; what is not ASCII is escaped before it comes here, or UTF-8."""
+        """Append a line, in UTF-8; characters that are not printable are escaped."""
         try:
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+            os.write(self._descriptor, printable(line).encode() + b"\n")
         except OSError as error:
             if not self._losing:
                 self._log.error(

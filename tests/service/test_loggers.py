@@ -1,0 +1,100 @@
+"""Tests for `zkservice.service.loggers`: one event is one record of printable text."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import IO, Any, cast
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogPublisher, STDLibLogObserver, textFileLogObserver
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.service.loggers import EscapeRecords, escape_log_texts
+
+FORGED = "disk\r\n2026-11-20T12:00:00+0000 [-] forged\x1b[2J\x9b\u2028\x7f"
+
+
+class TwistdLogTests(SynchronousTestCase):
+    """The log file of twistd."""
+
+    @override
+    def setUp(self) -> None:
+        self.file = io.StringIO()
+        self.publisher = LogPublisher(textFileLogObserver(cast("IO[Any]", self.file)))
+        escape_log_texts(self.publisher)
+        escape_log_texts(self.publisher)  # as when two services run in one process
+        self.log = Logger(namespace="test", observer=self.publisher)
+
+    def written(self) -> str:
+        """What came into the file since the last time."""
+        text = self.file.getvalue()
+        self.file.seek(0)
+        self.file.truncate()
+        return text
+
+    @given(st.text())
+    @example(FORGED)
+    def test_one_record_is_one_line(self, reason: str) -> None:
+        """An event without a traceback is one line of printable text, whatever is in it."""
+        self.log.warn("out: {reason}", reason=reason)
+        line = self.written()
+        self.assertEqual(line[-1], "\n")
+        self.assertTrue(line[:-1].isprintable())
+
+    def test_escapes(self) -> None:
+        """What is escaped can be recognized, and nothing is escaped twice."""
+        self.log.info("a\nb\x1b[0m\té")
+        self.assertTrue(self.written().endswith(" a\\x0ab\\x1b[0m\\x09é\n"))
+
+    @given(st.text())
+    @example(FORGED)
+    def test_tracebacks_are_indented(self, message: str) -> None:
+        """Only the first line of a traceback begins a record; all are printable."""
+        self.log.failure("it failed", Failure(ValueError(message)))
+        first, *others = self.written().removesuffix("\n").split("\n")
+        self.assertIn("it failed", first)
+        self.assertGreater(len(others), 0)
+        for line in others:
+            self.assertEqual(line[:1], "\t")
+            self.assertTrue(line.replace("\t", "").isprintable(), line)
+
+    def test_silent_events(self) -> None:
+        """An event without text writes nothing."""
+        self.publisher({"log_time": 0.0, "log_format": ""})
+        self.assertEqual(self.written(), "")
+
+
+class StandardLogTests(SynchronousTestCase):
+    """The standard library's `logging`, where Paste runs the service."""
+
+    @override
+    def setUp(self) -> None:
+        self.file = io.StringIO()
+        logger = logging.Logger("zkservice.test")
+        logger.addHandler(logging.StreamHandler(self.file))
+        logger.addFilter(EscapeRecords())
+        observer = STDLibLogObserver("zkservice.test")
+        observer.logger = logger
+        self.log = Logger(namespace="test", observer=observer)
+
+    @given(st.text())
+    @example(FORGED)
+    def test_one_record_is_one_line(self, reason: str) -> None:
+        """A record without a traceback is one line of printable text."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.log.warn("out: {reason}", reason=reason)
+        line = self.file.getvalue()
+        self.assertEqual(line[-1], "\n")
+        self.assertTrue(line[:-1].isprintable())
+
+    def test_traceback_is_printable(self) -> None:
+        """The lines of a traceback are printable."""
+        self.log.failure("it failed", Failure(ValueError(FORGED)))
+        lines = self.file.getvalue().removesuffix("\n").split("\n")
+        self.assertEqual([line for line in lines if not line.isprintable()], [])
+        self.assertGreater(len(lines), 1)
