@@ -501,10 +501,14 @@ class NotAtomicError(ZooKeeperError):
 
 
 class LinkLoopError(ZooKeeperError):
-    """Links lead back to where they started; ``paths`` are those on the way."""
+    """Links lead back to where they started; ``paths`` are those on the way.
+
+    The message of a long loop names its first and its last paths.
+    """
 
     def __init__(self, paths: tuple[str, ...]) -> None:
-        super().__init__(None, "the links form a loop: " + " -> ".join(paths))
+        shown = paths if len(paths) <= 10 else (*paths[:5], "...", *paths[-4:])
+        super().__init__(None, "the links form a loop: " + " -> ".join(shown))
         self.paths = paths
 
 

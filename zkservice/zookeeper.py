@@ -345,29 +345,32 @@ class ZooKeeper:
         """
         return look_up(self.client, resolve(path)).addCallback(lambda way: way.real_path)
 
-    def ln(self, target: str, source: str) -> Deferred[None]:
+    def ln(self, target: str, source: str) -> Deferred[str]:
         """Make a symbolic link at ``source`` that leads to ``target``.
 
+        One of the two may end with a slash: then it names a parent, and the other one's
+        name is added.  ``ln("/databases/main", "/fooservice/")`` makes
+        ``/fooservice/main``.
+
         Args:
-            target: a path, relative to the node that will hold the link, or absolute; one
-                that ends with a slash means a node of the source's name below it.
+            target: a path, relative to the node that will hold the link, or absolute.
             source: where the link shall be; its parent must exist.
+
+        Returns:
+            Fires with the path of the link.
 
         Fails with:
             NoNodeError: the source's parent does not exist.
-            InvalidPathError: one of them can be no path.
+            InvalidPathError: one of them is invalid, or both end with a slash, or the link
+                would lead to itself.
         """
         return Deferred.fromCoroutine(self._ln(target, source))
 
-    async def _ln(self, target: str, source: str) -> None:
-        parent, name = split(normalize(source))
-        problem = name_problem(name)
-        if problem is not None:
-            raise InvalidPathError(source, problem)
-        whole = join(target.rstrip("/"), name) if target.endswith("/") else target
-        normalize(whole, parent)
+    async def _ln(self, target: str, source: str) -> str:
+        target, parent, name = _link(target, source)
         holder = await self.properties(parent, watch=False)
-        await holder.update({name + SYMLINK: whole})
+        await holder.update({name + SYMLINK: target})
+        return join(parent, name)
 
     # -- trees ----------------------------------------------------------------------------
 
@@ -498,6 +501,26 @@ class ZooKeeper:
 
 
 ZK = ZooKeeper
+
+
+def _link(target: str, source: str) -> tuple[str, str, str]:
+    """Where a link leads, the node that holds it, and its name.
+
+    Raises:
+        InvalidPathError: one of them is invalid, or neither of them names the link.
+    """
+    if source.endswith("/"):
+        parent, name = normalize(source), target.rpartition("/")[2]
+        problem = "it or the target must end with a name" if not name else name_problem(name)
+    else:
+        parent, name = split(normalize(source))
+        problem = name_problem(name)
+        target = join(target.rstrip("/"), name) if target.endswith("/") else target
+    if problem is None and normalize(target, parent) == join(parent, name):
+        problem = "the link would lead to itself"
+    if problem is not None:
+        raise InvalidPathError(source, problem)
+    return target, parent, name
 
 
 async def _paths(nodes: AsyncIterator[tuple[str, list[str]]]) -> AsyncIterator[str]:

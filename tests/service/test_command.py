@@ -337,6 +337,8 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("ln", "HOSTS", "../d", "/a/m")
         self.assertEqual(result.err, "/a/m -> ../d\n")
         self.assertIn("  m -> ../d\n", (await self.run_("export", "HOSTS")).out)
+        result = await self.run_("ln", "HOSTS", "/a/b/c", "/d/")
+        self.assertEqual(result.err, "/d/c -> /a/b/c\n")
         result = await self.run_("ln", "--json", "HOSTS", "../d", "/a/n")
         self.assertEqual(json.loads(result.out), {"source": "/a/n", "target": "../d"})
         self.assertEqual(result.err, "")
@@ -417,8 +419,18 @@ class ValidateTests(CommandTestCase):
     async def test_place(self) -> None:
         """Loops are found where the tree is going to be."""
         text = "/a\n  l -> /x/a/l\n"
-        self.assertEqual((await self.run_("validate", stdin=text)).code, Exit.DONE)
-        self.assertEqual((await self.run_("validate", "--at", "/x", stdin=text)).code, Exit.FAILED)
+        result = await self.run_("validate", stdin=text)
+        self.assertEqual(result.err, "<stdin>: 1 node, no mistakes\n")
+        result = await self.run_("validate", "--at", "/x", stdin=text)
+        self.assertEqual(result.code, Exit.DONE)
+        self.assertEqual(
+            result.err,
+            "zkservice: <stdin>:2:3: warning: the links form a loop: /x/a/l -> /x/a/l: "
+            "'l -> /x/a/l'\n<stdin>: 1 node, 1 warning\n",
+        )
+        result = await self.run_("validate", "--json", "--at", "/x", stdin=text)
+        (warning,) = json.loads(result.out)["warnings"]
+        self.assertTrue(warning.startswith("<stdin>:2:3: warning: "), warning)
 
     async def test_no_place(self) -> None:
         """A place that cannot be is told."""

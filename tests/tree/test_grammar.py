@@ -148,9 +148,6 @@ BAD: list[tuple[str, int, int, str]] = [
     ("/'.'", 1, 2, "cannot be a node's name"),
     ("/''", 1, 2, "cannot be empty"),
     ("/a\U0001f600", 1, 2, "U+1F600"),
-    ("/a\n  l -> l", 2, 3, "loop"),
-    ("/a\n  l -> ../b/m\n/b\n  m -> /a/l", 2, 3, "loop"),
-    ("/a\n  p => ../b q\n/b\n  q => ../a p", 2, 3, "loop"),
     (f"/a\n  b = '{'x' * MAX_DATA}'", 1, 1, "ZooKeeper takes"),
 ]
 
@@ -173,20 +170,6 @@ class RefusingTests(SynchronousTestCase):
             with self.assertRaises(TypeError) as caught:
                 parse_tree(nonsense)  # type: ignore[arg-type]
             self.assertIn(f"a tree is text, not {type(nonsense).__name__}", str(caught.exception))
-
-    def test_loops_where_the_tree_goes(self) -> None:
-        """Absolute links are judged at the place where the tree goes."""
-        text = "/a\n  l -> /x/a/l"
-        parse_tree(text)
-        error = self.assertRaises(TreeSyntaxError, parse_tree, text, "/x")
-        self.assertEqual((error.line, error.column), (2, 3))
-
-    def test_links_that_are_no_loops(self) -> None:
-        """Links shadowed by nodes, links out of the tree and links used twice are fine."""
-        parse_tree(
-            "/a\n  l -> l\n  /l\n  m -> /elsewhere\n  n -> ../../..\n"
-            "/b\n  one -> two/x\n  two -> /a/l\n  p => ../a nothing\n"
-        )
 
     def test_largest_data(self) -> None:
         """Data that just fit are accepted: what counts is what will be stored."""

@@ -34,7 +34,7 @@ class EdgeTests(SynchronousTestCase):
     """Which services use which."""
 
     def test_edges(self) -> None:
-        """Links to services and to their providers are edges, each once, in order."""
+        """Links to services, to their providers and to other nodes are edges, each once."""
         self.assertEqual(
             get_edges(parse_tree(TREE)),
             [
@@ -42,6 +42,7 @@ class EdgeTests(SynchronousTestCase):
                 ("/retail", "/cms"),
                 ("/retail", "/cms/databases/main"),
                 ("/retail", "/elsewhere"),
+                ("/retail", "/lb/pools"),
             ],
         )
 
@@ -51,11 +52,21 @@ class EdgeTests(SynchronousTestCase):
         self.assertNotIn("..", "".join(provider for _, provider in edges))
         self.assertIn(("/retail", "/cms"), edges)  # by way of /lb/pools/cms/providers
 
-    def test_loop_is_no_edge(self) -> None:
-        """Links in a circle lead nowhere and stop nothing."""
-        tree = parse_tree("/a\n  /providers\n")
-        tree.children["a"].properties |= {"x ->": "y", "y ->": "x"}
-        self.assertEqual(get_edges(tree), [])
+    def test_loop(self) -> None:
+        """Links in a loop, and links to missing nodes, keep the paths that they name."""
+        tree = parse_tree("/a\n  x -> y\n  y -> x\n  z -> y/z\n  none -> b\n  /providers\n")
+        expected = [("/a", "/a/b"), ("/a", "/a/x"), ("/a", "/a/y"), ("/a", "/a/y/z")]
+        self.assertEqual(get_edges(tree), expected)
+
+    def test_user(self) -> None:
+        """The user of a link is the nearest service above it, or the node that holds it."""
+        tree = parse_tree(
+            "/free\n  l -> /x\n  /below\n    l -> /x\n"
+            "/s\n  /providers\n  /a\n    /b\n      l -> /x\n      up -> /s\n"
+            "    /inner\n      l -> /x\n      /providers\n/x\n  l -> .\n"
+        )
+        expected = [("/free", "/x"), ("/free/below", "/x"), ("/s", "/x"), ("/s/a/inner", "/x")]
+        self.assertEqual(get_edges(tree), expected)
 
 
 class DotTests(SynchronousTestCase):

@@ -20,7 +20,14 @@ from zkservice.errors import (
     TreeSyntaxError,
 )
 from zkservice.tree import Node, parse_tree
-from zkservice.zookeeper import ZK, FailedConnect, LinkLoop, ZooKeeper, default_connection_string
+from zkservice.zookeeper import (
+    ZK,
+    BadPropertyLink,
+    FailedConnect,
+    LinkLoop,
+    ZooKeeper,
+    default_connection_string,
+)
 
 TREE = """
 /fooservice
@@ -246,6 +253,22 @@ class LinkTests(ZooKeeperTestCase):
         error = await self.assertFailure(self.zk.resolve("/a/x/y"), NoNodeError)
         self.assertEqual(error.path, "/a/x/y")  # type: ignore[attr-defined]
 
+    async def test_imported_loop(self) -> None:
+        """A tree whose links form a loop is imported with a warning, and walked and exported."""
+        text = "/a\n  p => . q\n  q => . p\n  l -> m\n  m -> l\n"
+        dry = await self.zk.import_tree(text, dry_run=True)
+        report = await self.zk.import_tree(text)
+        self.assertIn("warning: /a l ->: the links form a loop: /a/l -> /a/m -> /a/l", dry.lines)
+        self.assertEqual(len(report.lines), 4)
+        self.assertEqual(await self.zk.export_tree(), text)
+        self.assertEqual(await self.zk.print_tree(), text)
+        self.assertEqual([path async for path in self.zk.walk("/a")], ["/a"])
+        self.assertEqual((await self.zk.import_tree(text)).plan.writes, ())
+        await self.assertFailure(self.zk.resolve("/a/l"), LinkLoop)
+        properties = await self.zk.properties("/a")
+        with self.assertRaises(BadPropertyLink):
+            properties["p"]
+
     async def test_loop(self) -> None:
         """Links in a circle are told."""
         await self.client.create("/a", b'{"l ->":"m","m ->":"l"}')
@@ -276,14 +299,23 @@ class LinkTests(ZooKeeperTestCase):
         self.assertEqual(await self.zk.resolve("/top/m"), "/c")
 
     async def test_bug_12_ln_to_a_slash(self) -> None:
-        """A slash at the end of the source is none; one at the target's end adds the name."""
-        await self.zk.import_tree("/svc\n/t\n  /l\n")
-        await self.zk.ln("/t", "/svc/")
-        self.assertEqual((await self.zk.get_properties("/"))["svc ->"], "/t")
-        await self.zk.ln("/t/", "/svc/l")
-        self.assertEqual(await self.zk.resolve("/svc/l"), "/t/l")
-        await self.assertFailure(self.zk.ln("/t", "/"), InvalidPathError)
-        await self.assertFailure(self.zk.ln("", "/svc/x"), InvalidPathError)
+        """Of target and source, the one that ends with a slash gets the other one's name."""
+        await self.zk.import_tree("/svc\n/t\n  /l\n    /d\n")
+        self.assertEqual(await self.zk.ln("/t/l", "/svc/"), "/svc/l")
+        self.assertEqual(await self.zk.get_properties("/svc"), {"l ->": "/t/l"})
+        self.assertEqual(await self.zk.ln("../t/l/d", "/svc/l/../"), "/svc/d")
+        self.assertEqual(await self.zk.resolve("/svc/d"), "/t/l/d")
+        self.assertEqual(await self.zk.ln("/t/l", "/"), "/l")
+        self.assertEqual(await self.zk.ln("/t/", "/l"), "/l")
+        self.assertEqual(await self.zk.get_properties("/"), {"l ->": "/t/l"})
+        for target, source in (
+            ("/t/", "/svc/"),
+            ("..", "/svc/"),
+            ("/t", "/"),
+            ("", "/svc/x"),
+            ("", "/svc/"),
+        ):
+            await self.assertFailure(self.zk.ln(target, source), InvalidPathError)
         await self.assertFailure(self.zk.ln("/t", "/nowhere/x"), NoNodeError)
 
 

@@ -67,6 +67,10 @@ class Terminal:
         if not self.quiet:
             self.stderr.write(line + "\n")
 
+    def warn(self, text: str) -> None:
+        """What is allowed, but may be a mistake, in one line; also with ``--quiet``."""
+        self.stderr.write(f"{self.program}: {' '.join(text.split())}\n")
+
     def error(self, text: str) -> None:
         """What went wrong, in one line."""
         line = f"{self.program}: {' '.join(text.split())}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from zkservice.errors import ConfigurationError, NotEmptyError, TreeSyntaxError
@@ -126,14 +127,20 @@ async def set_property(context: Context) -> Exit:
 
 
 async def validate(context: Context) -> Exit:
-    """Tell whether a text is a tree."""
+    """Tell whether a text is a tree, and warn of links that lead in a loop."""
     validate_path(context.options.at)
+    terminal = context.terminal
     text, shown = context.read_text(context.options.file)
-    tree = parse_text(text, shown, context.options.at)
+    warnings: list[TreeSyntaxError] = []
+    tree = parse_text(text, shown, context.options.at, warnings.append)
+    told = [_with_place(shown, error, "warning: ") for error in warnings]
     if context.options.json:
-        context.terminal.out_json({"file": shown, "nodes": _count(tree)})
-    else:
-        context.terminal.note(f"{shown}: {_nodes(_count(tree))}, no mistakes")
+        terminal.out_json({"file": shown, "nodes": _count(tree), "warnings": told})
+        return Exit.DONE
+    for line in told:
+        terminal.warn(line)
+    found = "no mistakes" if not told else f"{len(told):,} warning{'s' if told[1:] else ''}"
+    terminal.note(f"{shown}: {_nodes(_count(tree))}, {found}")
     return Exit.DONE
 
 
@@ -159,21 +166,27 @@ async def ln(context: Context) -> Exit:
     """Make a symbolic link."""
     options, terminal = context.options, context.terminal
     async with context.connected() as zk:
-        await zk.ln(options.target, options.source)
+        source = await zk.ln(options.target, options.source)
     if options.json:
-        terminal.out_json({"source": options.source, "target": options.target})
+        terminal.out_json({"source": source, "target": options.target})
     else:
-        terminal.note(f"{options.source} -> {options.target}")
+        terminal.note(f"{source} -> {options.target}")
     return Exit.DONE
 
 
-def parse_text(text: str, shown: str, at: str) -> Node:
+def parse_text(
+    text: str, shown: str, at: str, warn: Callable[[TreeSyntaxError], object] | None = None
+) -> Node:
     """A tree; a mistake is told as compilers do, ``file:line:column: what``."""
     try:
-        return parse_tree(text, normalize(at))
+        return parse_tree(text, normalize(at), warn=warn)
     except TreeSyntaxError as error:
-        _, _, what = str(error).partition(": ")
-        raise ConfigurationError(f"{shown}:{error.line}:{error.column}: {what}") from None
+        raise ConfigurationError(_with_place(shown, error)) from None
+
+
+def _with_place(shown: str, error: TreeSyntaxError, kind: str = "") -> str:
+    _, _, what = str(error).partition(": ")
+    return f"{shown}:{error.line}:{error.column}: {kind}{what}"
 
 
 def _acl(options: Any) -> tuple[ACL, ...]:
@@ -236,6 +249,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "changes": [_change(change) for change in report.plan.changes],
         "done": None if outcome is None else outcome.done,
         "total": len(report.plan.writes),
+        "warnings": [str(loop) for loop in report.plan.loops],
     }
 
 

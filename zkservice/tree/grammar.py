@@ -16,13 +16,13 @@ would be misread stands in quotes, as a Python string does: ``/"two words"``.  A
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from zkservice.errors import TreeSyntaxError, TreeValueError
 from zkservice.tree.encoding import encode
-from zkservice.tree.links import loops
+from zkservice.tree.loops import loops
 from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node
 from zkservice.tree.paths import name_problem
 from zkservice.tree.values import Value, parse_value
@@ -44,27 +44,34 @@ _LINKED: Final = re.compile(rf"({_QUOTED}|\S+)(?:\s+({_QUOTED}|\S+))?(?:\s+/\S*)
 _MOST_BYTES_A_CHARACTER: Final = 12  # JSON writes an astral character as two \uXXXX
 
 
-def parse_tree(text: str, at: str = "/") -> Node:
+def parse_tree(
+    text: str, at: str = "/", *, warn: Callable[[TreeSyntaxError], object] | None = None
+) -> Node:
     """The tree that a text describes.
 
     Args:
         text: lines as above; tabs or spaces indent, but not in a mixture that could be
             read in two ways.
         at: the path where the tree will be, for the absolute links in it.
+        warn: called with each link that leads in a loop.  Such a tree is valid; whoever
+            resolves the link gets a `LinkLoopError`.
 
     Returns:
         A node without a name, whose children are the nodes at the top of the text.
 
     Raises:
         TreeSyntaxError: with line and column.  Also for what could be written, but is
-            never meant: a node twice, links in a circle, data over ZooKeeper's limit.
+            never meant: a node twice, data over ZooKeeper's limit.
     """
     if not isinstance(text, str):
         raise TypeError(f"a tree is text, not {type(text).__name__}; read or decode it first")
     parser = _Parser()
     for line in _lines(text):
         parser.feed(line)
-    parser.check(at)
+    parser.check_sizes()
+    if warn is not None:
+        for error in parser.loops(at):
+            warn(error)
     return parser.root
 
 
@@ -136,16 +143,19 @@ class _Parser:
             self._add_member(block, line)
             block.last = None
 
-    def check(self, at: str) -> None:
-        """Refuse what only shows when the tree is whole."""
+    def check_sizes(self) -> None:
+        """Refuse nodes whose data are too large."""
         for node, source in self._sources.values():
             if source.length * _MOST_BYTES_A_CHARACTER > MAX_DATA:
                 size = len(encode(node.properties))
                 if size > MAX_DATA:
                     problem = f"the node's data are {size} bytes; ZooKeeper takes {MAX_DATA}"
                     raise source.line.error(problem)
-        for node, name, problem in loops(self.root, at):
-            raise self._sources[id(node)][1].members[name].error(problem)
+
+    def loops(self, at: str) -> Iterator[TreeSyntaxError]:
+        """The lines of links that lead in a loop."""
+        for loop in loops(self.root, at):
+            yield self._sources[id(loop.node)][1].members[loop.name].error(loop.problem)
 
     def _block(self, line: _Line) -> _Block:
         """The block that the line's indentation puts it in."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -21,7 +21,7 @@ from zkservice.errors import (
     NoNodeError,
     NoPropertyError,
 )
-from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node, is_property_link, is_symlink
+from zkservice.tree.model import PROPERTY_LINK, SYMLINK, is_property_link
 from zkservice.tree.paths import join, normalize, split
 from zkservice.tree.values import Properties, Value
 
@@ -162,7 +162,7 @@ def _chain(
     path: str, properties: Properties, name: str, nodes: list[str], ways: list[Resolution]
 ) -> Lookup[Value]:
     """Go from link to link until a node has the property itself; note nodes and ways."""
-    seen = [f"{path} {name}"]
+    seen = {(path, name): None}  # in order
     while name not in properties:
         stored = properties.get(name + PROPERTY_LINK)
         if not isinstance(stored, str):
@@ -173,9 +173,9 @@ def _chain(
         path, name = way.real_path, target.name or name
         nodes.append(path)
         properties = (yield [path])[path] or {}
-        seen.append(f"{path} {name}")
-        if seen[-1] in seen[:-1]:
-            raise LinkLoopError(tuple(seen))
+        if (path, name) in seen:
+            raise LinkLoopError(tuple(map(" ".join, [*seen, (path, name)])))
+        seen[path, name] = None
     return properties[name]
 
 
@@ -201,34 +201,6 @@ def answer(lookup: Lookup[T], read: Callable[[str], Properties | None]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
-
-
-def loops(root: Node, at: str = "/") -> Iterator[tuple[Node, str, str]]:
-    """Links of a tree that lead back to themselves: node, stored name, what is wrong.
-
-    Args:
-        root: the top of the tree.
-        at: where the tree is going to be; links out of it are not judged.
-    """
-    place = normalize(at)
-
-    def read(path: str) -> Properties | None:
-        if path == place or path.startswith(place.rstrip("/") + "/"):
-            node = root.get(path[len(place.rstrip("/")) :])
-            return None if node is None else node.properties
-        return {} if place.startswith(path.rstrip("/") + "/") else None
-
-    for path, node in root.walk(place):
-        for name, value in node.properties.items():
-            problem: Exception | None = None
-            if is_symlink(name, value):
-                problem = answer(trace(join(path, name.removesuffix(SYMLINK))), read).error
-            elif is_property_link(name, value):
-                target = name.removesuffix(PROPERTY_LINK)
-                bad = answer(follow(path, node.properties, target), read).error
-                problem = None if bad is None else bad.cause
-            if isinstance(problem, LinkLoopError):
-                yield node, name, str(problem)
 
 
 def _ancestry(path: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from zkservice.errors import InvalidPathError
 from zkservice.tree.encoding import decode, encode
+from zkservice.tree.loops import Loop, loops
 from zkservice.tree.model import Node
 from zkservice.tree.paths import join
 from zkservice.tree.values import Properties, canonical
@@ -113,9 +114,14 @@ Trim: TypeAlias = "bool | None"
 
 @dataclass(frozen=True)
 class Plan:
-    """Changes, in an order in which they can be carried out."""
+    """Changes, in an order in which they can be carried out.
+
+    ``loops`` are links of the wanted tree that lead in a loop.  They are stored as they
+    are: whoever resolves one of them gets a `LinkLoopError`.
+    """
 
     changes: tuple[Change, ...] = ()
+    loops: tuple[Loop, ...] = ()
 
     @property
     def writes(self) -> tuple[Write, ...]:
@@ -144,7 +150,8 @@ def plan_import(
         trim: True deletes nodes below those of the tree that the tree does not name,
             unless they are ephemeral or hold such; None lists them, False ignores them.
     """
-    return Plan(tuple(_import_changes(tree, stored, path, tuple(acl), trim)))
+    changes = tuple(_import_changes(tree, stored, path, tuple(acl), trim))
+    return Plan(changes, tuple(loops(tree, path)))
 
 
 def plan_delete(path: str, stored: Stored, *, force: bool = False) -> Plan:

@@ -19,6 +19,7 @@ _KEPT: Final = {
 def describe_dry_run(plan: Plan) -> Iterator[str]:
     """What carrying out the plan would do; a new node stands for all below it."""
     created: set[str] = set()
+    yield from _warnings(plan)
     for change in plan.changes:
         if isinstance(change, Create):
             created.add(change.path)
@@ -37,13 +38,18 @@ def describe_dry_run(plan: Plan) -> Iterator[str]:
 
 
 def describe_kept(plan: Plan) -> Iterator[str]:
-    """What carrying out the plan leaves alone."""
+    """What carrying out the plan leaves alone, and what is wrong with what it stores."""
+    yield from _warnings(plan)
     for change in plan.changes:
         if isinstance(change, Keep):
             if change.why is Why.EPHEMERAL:
                 yield f"Not deleting {change.path} because it's ephemeral."
             else:
                 yield _KEPT[change.why].format(path=change.path)
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    return (f"warning: {loop}" for loop in plan.loops)
 
 
 def _differences(change: SetData) -> Iterator[str]:

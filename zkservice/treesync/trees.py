@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -182,4 +182,4 @@ def delete_tree(
 
 
 def _without(plan: Plan, unwanted: Keep) -> Plan:
-    return Plan(tuple(change for change in plan.changes if change != unwanted))
+    return replace(plan, changes=tuple(one for one in plan.changes if one != unwanted))
