@@ -274,7 +274,7 @@ class ReliabilityTests(ReliabilityCase):
 
     def test_application_hangs_too_long(self) -> None:
         """With a limit for requests, those that hang are answered with 504, and only those."""
-        self.serve("--health", "/health", "--request-timeout", "500")
+        self.serve("--health", "/health", "--limit", "request-timeout=500")
         with self.load() as scene:
             address = scene.observer.addresses[0]
             statuses = self.hang(address)

@@ -8,7 +8,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.service.config import Config, Listen, ZooKeeperAt
-from zkservice.service.options import CONNECTION_STRING, Options
+from zkservice.service.options import Options
+from zkservice.service.read_config import CONNECTION_STRING
 from zkservice.web import Limits
 
 
@@ -90,31 +91,51 @@ class OptionsTests(SynchronousTestCase):
         """Every limit of the front end is an option; times are milliseconds."""
         config = self.parse("--path", "/p", "--head-timeout", "1500", "--head-bytes", "4096")
         self.assertEqual(config.front_end.limits, Limits(head_timeout=1.5, head_bytes=4096))
-        self.assertIn("cannot be negative", self.refused("--keep-alive", "-1"))
+        self.assertEqual(
+            self.refused("--keep-alive", "-1"), "--keep-alive must be at least 0, not -1"
+        )
+
+    def test_limit_names_each_limit(self) -> None:
+        """``--limit`` takes what the options of old take, and wins over them."""
+        config = self.parse(
+            *("--path", "/p", "--limit", "head-timeout=1500", "--limit", "head-bytes=4096"),
+            *("--head-bytes", "1"),
+        )
+        self.assertEqual(config.front_end.limits, Limits(head_timeout=1.5, head_bytes=4096))
+
+    def test_an_invalid_limit_is_named(self) -> None:
+        """An unknown name is answered with those there are; a value with what it must be."""
+        self.assertIn("the names are target-bytes, ", self.refused("--limit", "heads=1"))
+        self.assertIn("write NAME=VALUE", self.refused("--limit", "head-bytes"))
+        self.assertEqual(
+            self.refused("--limit", "head-bytes=many"),
+            "--limit: head-bytes must be a whole number, not 'many'",
+        )
+        self.assertIn("nobody could be served", self.refused("--limit", "head-bytes=0"))
 
     def test_refusals(self) -> None:
         """What is wrong is named, and what to do instead."""
         for words, expected in {
             ("--threads", "0"): "--threads must be at least 1",
             ("--session-timeout", "0"): "--session-timeout must be at least 1",
-            ("--drain-wait", "-1"): "--drain-wait must not be negative",
-            ("--port", "65536"): "--port must be from 0 to 65535",
+            ("--drain-wait", "-1"): "--drain-wait must be at least 0, not -1",
+            ("--port", "65536"): "--port must be at most 65535, not 65536",
             ("--zookeeper", "h:x"): "--zookeeper: the port of 'h:x'",
             ("--zookeeper", "embedded:"): "--zookeeper embedded: names no folder",
             ("--property", "x"): "write NAME=VALUE",
             ("--view", "/v=a.b", "--view", "/v=c.d"): "--view '/v=c.d': /v is a.b already",
             ("--view", "/a b=c.d"): "no request's path has a blank",
             ("--view", "/a?b=c.d"): "no request's path has a blank, '?' or '#'",
-            ("--property", "x:={"): "the value is no JSON",
+            ("--property", "x:={"): "the value is invalid JSON",
             ("--listen", "tpc:80"): "Unknown endpoint type",
             ("--listen", f"ssl:443:privateKey={__file__}"): "is no valid PEM",
-            ("--listen", "tcp:1", "--port", "2"): "either --listen or",
+            ("--listen", "tcp:1", "--port", "2"): "give either --listen, or --host and --port",
             ("--monitor", "nowhere"): "--monitor: 'nowhere' is no address",
             ("--advertise", "x"): "--advertise: 'x' is no address",
             ("--advertise", ":80"): "name a host and a port",
             ("--advertise", "a/b:80"): "is no address",
-            ("--health", "/a b"): "is no HTTP path",
-            ("--session-timeout", "99999999999"): "milliseconds at most",
+            ("--health", "/a b"): "--health must be an HTTP path",
+            ("--session-timeout", "99999999999"): "--session-timeout must be at most 2147483647",
             ("--path", "svc"): "--path: 'svc' is no znode path",
             ("--proxy-hops", "0"): "--proxy-hops must be at least 1, not 0",
             ("--zookeeper-auth", "digest:/no/such"): "--zookeeper-auth: /no/such cannot be read",

@@ -24,7 +24,7 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(
             config_of({"zookeeper": "h:1", "path": "/svc"}),
             Config(
-                application="the Paste application",
+                application="",
                 path="/svc",
                 zookeeper=ZooKeeperAt("h:1"),
                 listen=(Listen("tcp:0", ""),),
@@ -45,12 +45,17 @@ class KeysTests(SynchronousTestCase):
                 "threads": "3",
                 "monitor_server": ":9",
                 "keep_alive": "2000",
+                "status_views": "true",
+                "property": "a=1\nb:=2",
+                "drain_wait": "0",
             }
         )
         self.assertEqual(config.zookeeper, ZooKeeperAt(None))
         self.assertEqual(config.listen, (Listen("tcp:80:interface=127.0.0.1", "127.0.0.1"),))
         self.assertEqual((config.session_timeout, config.threads, config.monitor), (4.0, 3, ":9"))
         self.assertEqual(config.front_end.limits, Limits(keep_alive=2.0))
+        self.assertTrue(config.front_end.status_views)
+        self.assertEqual((config.properties, config.drain_wait), ({"a": "1", "b": 2}, 0))
 
     def test_name(self) -> None:
         """zc.zkzopeserver's name for the Server field is taken, and changes nothing."""
@@ -63,14 +68,15 @@ class KeysTests(SynchronousTestCase):
         for change, expected in (
             ({"path": ""}, "'path' is missing"),
             ({"zookeper": "h"}, "unknown key zookeper"),
-            ({"port": "x"}, "port = 'x' is no whole number"),
-            ({"port": "65536"}, "port = 65536 must be from 0 to 65535"),
-            ({"port": "-1"}, "port = -1 must be from 0 to 65535"),
+            ({"port": "x"}, "port must be a whole number, not 'x'"),
+            ({"port": "65536"}, "port must be at most 65535, not 65536"),
+            ({"port": "-1"}, "port must be at least 0, not -1"),
             ({"zookeeper": "h:x"}, "zookeeper: the port of 'h:x'"),
-            ({"zookeeper": "embedded:"}, "zookeeper: 'embedded:' names no folder"),
+            ({"zookeeper": "embedded:"}, "zookeeper embedded: names no folder"),
             ({"path": "svc"}, "path: 'svc' is no znode path"),
             ({"monitor_server": "x"}, "monitor_server: 'x' is no address"),
-            ({"head_bytes": "-1"}, "cannot be negative"),
+            ({"head_bytes": "-1"}, "head_bytes must be at least 0, not -1"),
+            ({"metrics": "maybe"}, "metrics must be true or false, not 'maybe'"),
         ):
             with self.assertRaises(ConfigurationError) as caught:
                 config_of({**good, **change})

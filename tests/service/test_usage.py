@@ -1,9 +1,10 @@
-"""Tests for `zkservice.service.usage`: what a command line says to its user."""
+"""Tests for `zkservice.service.twistd_options`: what a command line says to its user."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 
 from twisted.python.usage import Options as BaseOptions
@@ -12,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.service import embedded, serve
-from zkservice.service.usage import CommandOptions
+from zkservice.service.option_table import Option, OptionTable
+from zkservice.service.twistd_options import TableOptions
 
 
 class Daemon(BaseOptions):
@@ -46,9 +48,9 @@ class MistakeTests(SynchronousTestCase):
         """What is no number is shown beside the option that takes one."""
         for option in ("--port", "--threads", "--head-bytes", "--drain-wait"):
             _, reason = self.mistake("zkserve", "--path", "/p", option, "many", "m:app")
-            self.assertEqual(reason, f"{option} takes a whole number, not 'many'")
+            self.assertEqual(reason, f"{option} must be a whole number, not 'many'")
         _, reason = self.mistake("zkembedded", "--tick-time", "2s")
-        self.assertEqual(reason, "--tick-time takes a whole number, not '2s'")
+        self.assertEqual(reason, "--tick-time must be a whole number, not '2s'")
 
     def test_no_application(self) -> None:
         """Who names no application is told how one is named."""
@@ -64,7 +66,7 @@ class MistakeTests(SynchronousTestCase):
     def test_two_applications(self) -> None:
         """A process serves one application."""
         _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "m:other")
-        self.assertEqual(reason, "one application, not several: m:app m:other")
+        self.assertEqual(reason, "expected one application, got 2: m:app m:other")
 
     def test_words_for_zkembedded(self) -> None:
         """A word that zkembedded does not take is named."""
@@ -95,17 +97,19 @@ class HelpTests(SynchronousTestCase):
         for command, options in (("zkserve", serve.Options()), ("zkembedded", embedded.Options())):
             lines = self.shown(command, "--help").splitlines()
             self.assertLessEqual(max(map(len, lines)), 80)
-            for name in options.longOpt:
-                found = [line for line in lines if f"--{name}" in line.split()]
+            shown = [row.name for row in options.table if not row.hidden]
+            for name in (*shown, "help", "version"):
+                option = re.compile(rf"^  (-\w,|   ) --{name}(=|$| )")
+                found = [line for line in lines if option.match(line)]
                 self.assertEqual(len(found), 1, name)
-                self.assertRegex(found[0], f"--{name} +[^ ]")
+                self.assertRegex(found[0], f"--{name}=? +[^ ]")
             sys.stdout.seek(0)
             sys.stdout.truncate()
 
     def test_topics(self) -> None:
         """Options stand under their topic, in the order of the topics."""
         page = self.shown("zkserve", "--help")
-        places = [page.index(f"\n{title}:\n") for title in serve.Options.topics]
+        places = [page.index(f"\n{title}:\n") for title in serve.Options.table.sections()]
         self.assertEqual(places, sorted(places))
         health = page.partition("\nHealth:\n")[2].partition("\n\n")[0]
         self.assertIn("--health-fall=", health)
@@ -127,11 +131,24 @@ class HelpTests(SynchronousTestCase):
         """The version is ours, and then Twisted's."""
         self.assertRegex(self.shown("zkserve", "--version"), r"^zkservice \S+, Twisted [0-9.]+\n$")
 
-    def test_own_topics(self) -> None:
-        """Options of a command without topics are simply its options."""
+    def test_limits_are_listed_below_their_option(self) -> None:
+        """Each limit is named with its default, and none is an option of its own."""
+        page = self.shown("zkserve", "--help")
+        limits = page.partition("\nLimits:\n")[2].partition("\n\n")[0]
+        self.assertRegex(limits, r"--limit= +NAME=VALUE")
+        self.assertRegex(limits, r"\n      head-bytes +Largest request head")
+        self.assertNotIn("--head-bytes", page)
 
-        class Small(CommandOptions):
+    def test_a_row_is_all_that_an_option_needs(self) -> None:
+        """A table of one row is a command with one option."""
+
+        class Small(TableOptions):
             longdesc = "Does little."
             synopsis = "[options]"
+            table = OptionTable((Option("colour", "Looks", "Paint it.", default="red"),))
 
-        self.assertIn("Does little.\n\nOptions:\n", str(Small()))
+        options = Small()
+        options.parseOptions(["--colour", "blue"])
+        self.assertEqual(options.values_read["colour"], "blue")
+        self.assertIn("Does little.\n\nLooks:\n      --colour=", str(Small()))
+        self.assertIn("Paint it. [default: red]", str(Small()))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar
+from typing import Any, Final
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -16,16 +15,78 @@ from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service.loggers import escape_log_texts
+from zkservice.service.option_table import FILE, Kind, Option, OptionTable, checked, milliseconds
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.service.signals import take_signals_when_running
-from zkservice.service.usage import CommandOptions
+from zkservice.service.twistd_options import TableOptions
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"
 
 __all__ = ["Options", "makeService"]
 
 
-class Options(CommandOptions):
+_SECTION: Final = "Options"
+
+
+def _read_super_digest(text: str) -> str:
+    if not all(text.partition(":")):
+        raise ConfigurationError("must be like super:BASE64, a user and a digest")
+    return text
+
+
+def _read_sasl_users(file: str) -> dict[str, str]:
+    try:
+        with open(file, encoding="utf-8") as lines:
+            return read_users(lines.read())
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+
+
+OPTIONS: Final = OptionTable(
+    (
+        Option(
+            "listen",
+            _SECTION,
+            "Listen at a Twisted server endpoint.",
+            checked(check_endpoint, "ENDPOINT"),
+            (DEFAULT_ENDPOINT,),
+            short="l",
+            repeatable=True,
+            default_text="tcp:2181 on loopback",
+        ),
+        Option(
+            "data-dir",
+            _SECTION,
+            "Keep the data in this folder; without it, in memory.",
+            FILE,
+            short="d",
+        ),
+        Option(
+            "tick-time",
+            _SECTION,
+            "Milliseconds; session time-outs are 2 to 20 ticks.",
+            milliseconds(1),
+            2.0,
+        ),
+        Option(
+            "sasl-users",
+            _SECTION,
+            "A file of lines user:password, for SASL DIGEST-MD5.",
+            Kind(_read_sasl_users, "FILE"),
+        ),
+        Option(
+            "super-digest",
+            _SECTION,
+            "super:HASH, the digest user whom no ACL binds.",
+            Kind(_read_super_digest, "USER:DIGEST"),
+        ),
+    )
+)
+
+
+class Options(TableOptions):
     """Command line of ``twistd zkembedded``."""
 
     synopsis = "[options]"
@@ -33,55 +94,12 @@ class Options(CommandOptions):
         "Run a ZooKeeper of one node in this process, for development, tests and small "
         "machines.  It is no ensemble: when the process is gone, so is the service."
     )
-    optParameters: ClassVar[list[Any]] = [
-        ["data-dir", "d", None, "Keep the data in this folder; without it, in memory."],
-        ["tick-time", None, 2000, "Milliseconds; session time-outs are 2 to 20 ticks.", int],
-        ["sasl-users", None, None, "A file of lines user:password, for SASL DIGEST-MD5."],
-        ["super-digest", None, None, "super:HASH, the digest user whom no ACL binds."],
-    ]
-
-    sasl_users: dict[str, str] | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["listen"] = []
-
-    def opt_listen(self, endpoint: str) -> None:
-        """Listen at a Twisted server endpoint (repeatable) [default: tcp:2181 on loopback]."""
-        try:
-            self["listen"].append(check_endpoint(endpoint))
-        except ConfigurationError as error:
-            raise UsageError(f"--listen: {error}") from None
-
-    opt_l = opt_listen
+    table = OPTIONS
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """There is nothing to name."""
         if words:
             raise UsageError(f"zkembedded takes options only, not {words[0]!r}")
-
-    @override
-    def postOptions(self) -> None:
-        if not self["listen"]:
-            self["listen"].append(DEFAULT_ENDPOINT)
-        if self["tick-time"] < 1:
-            raise UsageError("--tick-time must be at least 1 (milliseconds)")
-        digest = self["super-digest"]
-        if digest is not None and not all(digest.partition(":")):
-            raise UsageError("--super-digest is like super:BASE64, a user and a digest")
-        self.sasl_users = None if self["sasl-users"] is None else _users(self["sasl-users"])
-        if self["data-dir"] is not None:
-            self["data-dir"] = os.path.abspath(self["data-dir"])
-
-
-def _users(file: str) -> dict[str, str]:
-    try:
-        with open(file, encoding="utf-8") as lines:
-            return read_users(lines.read())
-    except OSError as error:
-        raise UsageError(f"--sasl-users {file}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"--sasl-users {file}: {error}") from None
 
 
 class EmbeddedService(Service):
@@ -142,12 +160,13 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: TID251 - twistd has installed the one to use
 
     at: Any = reactor
+    values = options.values_read
     server = ZooKeeperServer(
         at,
-        tick_time=options["tick-time"] / 1000,
-        data_dir=options["data-dir"],
-        super_digest=options["super-digest"],
-        sasl_users=options.sasl_users,
+        tick_time=values["tick-time"],
+        data_dir=values["data-dir"],
+        super_digest=values["super-digest"],
+        sasl_users=values["sasl-users"],
     )
-    service: IService = EmbeddedService(server, options["listen"], reactor)
+    service: IService = EmbeddedService(server, list(values["listen"]), reactor)
     return service

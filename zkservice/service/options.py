@@ -1,173 +1,491 @@
-"""The command line of ``twistd zkserve``."""
+"""The options of ``twistd zkserve``: one table, and the command line that is made from it.
+
+A Paste file has the same options (`zkservice.service.paste`), and so has the manual.  What
+the values mean together is said in `zkservice.service.read_config`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final
 
 from twisted.python.usage import UsageError
 from typing_extensions import override
 
-from zkservice.errors import (
-    AddressError,
-    ConfigurationError,
-    InvalidHostsError,
-    InvalidPathError,
-)
+from zkservice.errors import ConfigurationError
+from zkservice.http11 import Limit, limits_table
 from zkservice.registry import PAYLOADS, parse_address
-from zkservice.service.application import absolute_spec
 from zkservice.service.commands import command_pair
-from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
-from zkservice.service.front_end import FrontEnd
-from zkservice.service.health import HealthSettings
-from zkservice.service.limits import limit_parameters, limits_from
-from zkservice.service.listening import check_endpoint
-from zkservice.service.ports import Owner, socket_owner
+from zkservice.service.config import Config
+from zkservice.service.option_table import (
+    FILE,
+    FLAG,
+    LARGEST_INT,
+    LOG_FILE,
+    Kind,
+    Option,
+    OptionTable,
+    checked,
+    choice,
+    milliseconds,
+    whole_number,
+)
+from zkservice.service.ports import check_endpoint, socket_owner
+from zkservice.service.read_config import CONNECTION_STRING, read_config
 from zkservice.service.readiness import READY
-from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
-from zkservice.service.topics import TOPICS
-from zkservice.service.usage import CommandOptions
+from zkservice.service.security import parse_acl
+from zkservice.service.twistd_options import TableOptions
 from zkservice.web import TrustedProxies
-from zkservice.wire.hosts import parse_hosts
 from zkservice.wire.paths import validate
 
-T = TypeVar("T")
+__all__ = ["OPTIONS", "Options"]
 
-#: Where zc.zk's users keep their connection string.
-CONNECTION_STRING = "ZC_ZK_CONNECTION_STRING"
+_SECONDS: Final = "seconds"
 
 
-class Options(CommandOptions):
-    """What a user may say; `config` answers what it means."""
+# -- kinds that only zkserve has -------------------------------------------------------
+
+
+def _check_advertised(text: str) -> None:
+    host, port = parse_address(text)
+    if not host or "/" in host or port == 0:
+        raise ConfigurationError(f"{text!r}: name a host and a port that it has")
+
+
+def _read_property(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    typed = name.endswith(":")
+    name = name.removesuffix(":").strip()
+    if not equals or not name:
+        raise ConfigurationError(f"{text!r}: write NAME=VALUE or NAME:=JSON")
+    if not typed:
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r}: the value is invalid JSON: {error}") from None
+
+
+def _read_view(text: str) -> tuple[str, str]:
+    path, equals, name = text.partition("=")
+    if not equals or not name or not path.startswith("/") or not path.isascii():
+        raise ConfigurationError(f"{text!r}: write /PATH=DOTTED.NAME")
+    if any(character in "?#" or character.isspace() for character in path):
+        raise ConfigurationError(
+            f"{text!r}: no request's path has a blank, '?' or '#'; write %20 for a blank"
+        )
+    return path, name
+
+
+def _check_health_path(text: str) -> None:
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise ConfigurationError(f"must be an HTTP path that begins with a slash, not {text!r}")
+    if text.partition("?")[0] == READY:
+        raise ConfigurationError(f"{READY} would wait for itself: name another path")
+
+
+def _read_side_port(text: str) -> str:
+    if "/" in text:
+        return os.path.abspath(text)
+    parse_address(text)
+    return text
+
+
+def _read_loggers(text: str) -> str:
+    return os.path.abspath(text) if os.path.isfile(text) else text
+
+
+def _limit_kind(limit: Limit) -> Kind:
+    return milliseconds() if limit.unit == _SECONDS else whole_number()
+
+
+def _read_limit(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    known = {limit.option: limit for limit in limits_table()}
+    limit = known.get(name.strip())
+    if not equals or limit is None:
+        raise ConfigurationError(f"{text!r}: write NAME=VALUE; the names are {', '.join(known)}")
+    try:
+        return limit.name, _limit_kind(limit).read(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{limit.option} {error}") from None
+
+
+_PATH: Final = checked(validate, "PATH")
+_ENDPOINT: Final = checked(check_endpoint, "ENDPOINT")
+_ADVERTISED: Final = checked(_check_advertised, "HOST:PORT")
+_HEALTH_PATH: Final = checked(_check_health_path, "PATH")
+_NETWORK: Final = checked(lambda text: TrustedProxies([text]), "CIDR")
+_SIDE_PORT: Final = Kind(_read_side_port, "HOST:PORT")
+
+
+# -- the rows ------------------------------------------------------------------------
+
+_APPLICATION: Final = "The application"
+_LISTENING: Final = "Where it listens, and what it registers"
+_ZOOKEEPER: Final = "Which ZooKeeper"
+_HEALTH: Final = "Health"
+_MONITOR: Final = "The monitor"
+_STOPPING: Final = "Stopping"
+_LIMITS: Final = "Limits"
+_VIEWS: Final = "Views"
+_PROXIES: Final = "Behind a proxy"
+_LOGS: Final = "Logs"
+
+
+def _limit_rows() -> Iterator[Option]:
+    """Each limit by its own name: what Paste files and older command lines have."""
+    for limit in limits_table():
+        yield Option(
+            limit.option,
+            _LIMITS,
+            limit.help,
+            _limit_kind(limit),
+            limit.default,
+            f"limits.{limit.name}",
+            hidden=True,
+        )
+
+
+OPTIONS: Final = OptionTable(
+    (
+        Option(
+            *("threads", _APPLICATION, "Worker threads for the application.", whole_number(1), 4),
+            target="threads",
+            short="t",
+        ),
+        # -- where it listens --
+        Option(
+            "path",
+            _LISTENING,
+            "The znode under which to register; required.  It is created if it is missing.",
+            _PATH,
+            target="path",
+            short="p",
+        ),
+        Option(
+            "host",
+            _LISTENING,
+            "The address to listen on and to register; blank: all addresses.",
+            default="",
+        ),
+        Option(
+            "port",
+            _LISTENING,
+            "The port; 0: the system picks one.",
+            whole_number(0, 65535),
+            0,
+        ),
+        Option(
+            "listen",
+            _LISTENING,
+            "A Twisted server endpoint, instead of --host and --port.",
+            _ENDPOINT,
+            repeatable=True,
+        ),
+        Option(
+            "socket-owner",
+            _LISTENING,
+            "Who gets the files of unix: sockets: USER, USER:GROUP or :GROUP.",
+            Kind(socket_owner, "OWNER"),
+            target="socket_owner",
+        ),
+        Option(
+            "advertise",
+            _LISTENING,
+            "The address to register, instead of those that are listened on.",
+            _ADVERTISED,
+            repeatable=True,
+            target="advertise",
+        ),
+        Option(
+            "property",
+            _LISTENING,
+            "NAME=VALUE to store with the address, a string; NAME:=JSON stores any JSON value.",
+            Kind(_read_property, "NAME=VALUE"),
+            repeatable=True,
+        ),
+        Option(
+            "format",
+            _LISTENING,
+            "What the znode is called and holds.",
+            choice(*PAYLOADS),
+            "properties",
+            target="payload",
+        ),
+        Option(
+            "acl",
+            _LISTENING,
+            "The znode's ACL: read, open, creator, or scheme:id:perms,... as zkCli has it.",
+            Kind(parse_acl, "ACL"),
+            parse_acl("read"),
+            target="security.acl",
+            default_text="read",
+        ),
+        # -- ZooKeeper --
+        Option(
+            "zookeeper",
+            _ZOOKEEPER,
+            "HOST:PORT,.../CHROOT; 'embedded' for a ZooKeeper of one node in this process; "
+            "'embedded:FOLDER' to keep its data.",
+            Kind(str, "HOSTS"),
+            short="z",
+            default_text=f"${CONNECTION_STRING}, else embedded",
+        ),
+        Option(
+            "session-timeout",
+            _ZOOKEEPER,
+            "How long ZooKeeper keeps the address of a process that is silent.",
+            milliseconds(1, LARGEST_INT),
+            10.0,
+            target="session_timeout",
+        ),
+        Option("zookeeper-tls", _ZOOKEEPER, "Connect to ZooKeeper with TLS.", FLAG, False),
+        Option(
+            "zookeeper-ca",
+            _ZOOKEEPER,
+            "PEM file of the CAs to trust, instead of the system's.",
+            FILE,
+            target="zookeeper_tls.ca",
+        ),
+        Option(
+            "zookeeper-cert",
+            _ZOOKEEPER,
+            "PEM file of this client's certificate, for servers that ask for one.",
+            FILE,
+            target="zookeeper_tls.certificate",
+        ),
+        Option(
+            "zookeeper-key",
+            _ZOOKEEPER,
+            "PEM file of its key, if the key is in another file.",
+            FILE,
+            target="zookeeper_tls.key",
+        ),
+        Option(
+            "zookeeper-server-name",
+            _ZOOKEEPER,
+            "The name in ZooKeeper's certificate, if it is not the host's.",
+            Kind(str, "NAME"),
+            target="zookeeper_tls.server_name",
+        ),
+        Option(
+            "zookeeper-auth",
+            _ZOOKEEPER,
+            "SCHEME:FILE or SCHEME:env:VARIABLE, such as digest:FILE with user:password.",
+            Kind(str, "SCHEME:SECRET"),
+            repeatable=True,
+        ),
+        Option(
+            "zookeeper-sasl",
+            _ZOOKEEPER,
+            "FILE or env:VARIABLE with user:password, for SASL DIGEST-MD5.",
+            Kind(str, "SECRET"),
+        ),
+        # -- health --
+        Option(
+            "health",
+            _HEALTH,
+            "Register only while this HTTP path of the application returns 2xx or 3xx.",
+            _HEALTH_PATH,
+            target="health.path",
+        ),
+        Option(
+            "health-tcp", _HEALTH, "Register only while a TCP connection succeeds.", FLAG, False
+        ),
+        Option(
+            "health-interval",
+            _HEALTH,
+            "Milliseconds between two health checks.",
+            milliseconds(1),
+            2.0,
+            target="health.interval",
+        ),
+        Option(
+            "health-timeout",
+            _HEALTH,
+            "Milliseconds that a health check may take.",
+            milliseconds(1),
+            1.0,
+            target="health.timeout",
+        ),
+        Option(
+            "health-rise",
+            _HEALTH,
+            "Successful checks in a row that register the address again.",
+            whole_number(1),
+            2,
+            target="health.rise",
+        ),
+        Option(
+            "health-fall",
+            _HEALTH,
+            "Failed checks in a row that deregister the address.",
+            whole_number(1),
+            3,
+            target="health.fall",
+        ),
+        # -- the monitor --
+        Option(
+            "monitor",
+            _MONITOR,
+            "[HOST]:PORT or a socket's path for the line protocol; without HOST on loopback.",
+            _SIDE_PORT,
+            target="monitor",
+            short="m",
+            paste="monitor_server",
+        ),
+        Option(
+            "monitor-command",
+            _MONITOR,
+            "NAME=DOTTED.NAME: one more command of the monitor.",
+            Kind(command_pair, "NAME=DOTTED.NAME"),
+            repeatable=True,
+            target="monitor_commands",
+            paste="monitor_commands",
+        ),
+        Option(
+            "manhole",
+            _MONITOR,
+            "HOST:PORT or a socket's path for a Python prompt (telnet).",
+            _SIDE_PORT,
+            target="manhole.address",
+        ),
+        Option(
+            "manhole-keys",
+            _MONITOR,
+            "Make the manhole SSH, for the public keys in this file.",
+            FILE,
+            target="manhole.authorized_keys",
+        ),
+        Option(
+            "manhole-host-key",
+            _MONITOR,
+            "The SSH manhole's own key; created if it is missing.",
+            FILE,
+            "zkserve_host_key",
+            target="manhole.host_key",
+        ),
+        # -- stopping --
+        Option(
+            "drain-wait",
+            _STOPPING,
+            "Milliseconds to serve on after deregistering, so that no client is refused.",
+            milliseconds(),
+            0.5,
+            target="drain_wait",
+        ),
+        Option(
+            "drain-timeout",
+            _STOPPING,
+            "Milliseconds for running requests to finish.",
+            milliseconds(),
+            30.0,
+            target="drain_timeout",
+        ),
+        # -- limits --
+        Option(
+            "limit",
+            _LIMITS,
+            "NAME=VALUE: one of the limits below; times are milliseconds, sizes bytes.",
+            Kind(_read_limit, "NAME=VALUE"),
+            repeatable=True,
+        ),
+        *_limit_rows(),
+        # -- views --
+        Option(
+            "view",
+            _VIEWS,
+            "/PATH=DOTTED.NAME: a WSGI callable that is called in the reactor.",
+            Kind(_read_view, "/PATH=NAME"),
+            repeatable=True,
+            target="front_end.views",
+        ),
+        Option(
+            "status-views",
+            _VIEWS,
+            "Serve /-/health, /-/ready and /-/threads, in the reactor.",
+            FLAG,
+            False,
+            target="front_end.status_views",
+        ),
+        Option(
+            "metrics",
+            _VIEWS,
+            "Serve /-/metrics for Prometheus; needs zkservice[metrics].",
+            FLAG,
+            False,
+            target="front_end.metrics",
+        ),
+        # -- proxies --
+        Option(
+            "trusted-proxy",
+            _PROXIES,
+            "Address or network of proxies whose X-Forwarded-* headers are trusted.",
+            _NETWORK,
+            repeatable=True,
+        ),
+        Option(
+            "proxy-hops",
+            _PROXIES,
+            "How many trusted proxies a request comes through.",
+            whole_number(1),
+            1,
+        ),
+        Option(
+            "proxy-header",
+            _PROXIES,
+            "A field that the proxies set, instead of X-Forwarded-For and X-Forwarded-Proto.",
+            Kind(str.lower, "NAME"),
+            repeatable=True,
+        ),
+        # -- logs --
+        Option(
+            "access-log",
+            _LOGS,
+            "A file for a line about each response; - is standard output.",
+            LOG_FILE,
+            target="front_end.access_log",
+        ),
+        Option(
+            "access-log-format",
+            _LOGS,
+            "The format of the access log.",
+            choice("combined", "json"),
+            "combined",
+            target="front_end.access_style",
+        ),
+        Option(
+            "trace-log",
+            _LOGS,
+            "A file for zc.zservertracelog's records; - is standard output.",
+            LOG_FILE,
+            target="front_end.trace_log",
+        ),
+        Option(
+            "loggers",
+            _LOGS,
+            "A level for the standard library's logging, or a file with a ZConfig text.",
+            Kind(_read_loggers, "LEVEL|FILE"),
+            "",
+            target="loggers",
+        ),
+    )
+)
+
+
+class Options(TableOptions):
+    """Command line of ``twistd zkserve``; ``config`` is what it means."""
 
     synopsis = "[options] --path PATH APP"
     longdesc = (
         "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
         "with a global named 'application', 'module:callable', or 'config:deploy.ini#name'."
     )
-
-    topics = TOPICS
-
-    optParameters: ClassVar[list[Any]] = [
-        ["path", "p", None, "The znode under which to register; required."],
-        [
-            "zookeeper",
-            "z",
-            None,
-            "HOST:PORT,.../CHROOT, or 'embedded', or 'embedded:FOLDER' to keep its data.  "
-            f"[default: ${CONNECTION_STRING}, else embedded]",
-        ],
-        ["host", None, "", "The address to listen on and to register; blank: all of them."],
-        ["port", None, 0, "The port; 0: the system picks one.", int],
-        ["socket-owner", None, None, "USER, USER:GROUP or :GROUP that gets unix: sockets."],
-        ["zookeeper-ca", None, None, "PEM file of the CAs that ZooKeeper's TLS may be signed by."],
-        ["zookeeper-cert", None, None, "PEM file of our certificate, and its key."],
-        ["zookeeper-key", None, None, "PEM file of the key, if it is not in the same file."],
-        ["zookeeper-server-name", None, None, "The name in ZooKeeper's certificate."],
-        ["zookeeper-sasl", None, None, "FILE or env:VARIABLE with user:password for DIGEST-MD5."],
-        ["acl", None, "read", "ACL of the znode: read, open, creator or scheme:id:perms,..."],
-        ["format", None, "properties", "What to store: properties, serverset or curator."],
-        ["health", None, None, "Register only while this HTTP path answers 2xx or 3xx."],
-        ["health-interval", None, 2_000, "Milliseconds between two health checks.", int],
-        ["health-timeout", None, 1_000, "Milliseconds that an answer may take.", int],
-        ["health-rise", None, 2, "Good answers in a row that bring the address back.", int],
-        ["health-fall", None, 3, "Bad answers in a row that take the address away.", int],
-        ["threads", "t", 4, "Worker threads for the application.", int],
-        ["session-timeout", None, 10_000, "Milliseconds before a silent process is out.", int],
-        [
-            "monitor",
-            "m",
-            None,
-            "[HOST]:PORT or a socket's path for the line protocol; without HOST on loopback.",
-        ],
-        ["manhole", None, None, "HOST:PORT or a socket's path for a Python prompt (telnet)."],
-        ["manhole-keys", None, None, "Make it SSH, for the public keys in this file."],
-        ["manhole-host-key", None, "zkserve_host_key", "Its own key; made if it is missing."],
-        ["access-log", None, None, "A file for a line about each response; - is stdout."],
-        ["access-log-format", None, "combined", "combined or json."],
-        ["trace-log", None, None, "A file for zc.zservertracelog's records; - is stdout."],
-        ["proxy-hops", None, 1, "How many trusted proxies a request comes through.", int],
-        ["loggers", None, None, "Configure logging: a level, or a file with ZConfig text."],
-        ["drain-wait", None, 500, "Milliseconds to serve on after deregistering.", int],
-        ["drain-timeout", None, 30_000, "Milliseconds for running requests to finish.", int],
-        *limit_parameters(),
-    ]
-
-    optFlags: ClassVar[list[Any]] = [
-        ["status-views", None, "Answer /-/health, /-/ready and /-/threads in the reactor."],
-        ["metrics", None, "Answer /-/metrics for Prometheus; needs zkservice[metrics]."],
-        ["zookeeper-tls", None, "Connect to ZooKeeper with TLS."],
-        ["health-tcp", None, "Register only while a TCP connection can be made."],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["listen"] = []
-        self["advertise"] = []
-        self["properties"] = {}
-        self["identities"] = []
-        self["views"] = []
-        self["monitor-commands"] = []
-        self["proxies"] = []
-        self["proxy-headers"] = []
-
-    def opt_listen(self, endpoint: str) -> None:
-        """Listen at a Twisted server endpoint (repeatable), instead of --host and --port."""
-        self["listen"].append(_checked("--listen", check_endpoint, endpoint))
-
-    def opt_advertise(self, address: str) -> None:
-        """Register HOST:PORT (repeatable) instead of the addresses that are listened on."""
-        host, _, port = _checked("--advertise", parse_address, address).rpartition(":")
-        if not host or "/" in host or int(port) == 0:
-            raise UsageError(f"--advertise {address!r}: name a host and a port that it has")
-        self["advertise"].append(address)
-
-    def opt_property(self, pair: str) -> None:
-        """Store NAME=VALUE (repeatable) with the address: a string; NAME:=JSON: any value."""
-        name, equals, value = pair.partition("=")
-        typed = name.endswith(":")
-        name = name.removesuffix(":").strip()
-        if not equals or not name:
-            raise UsageError(f"--property {pair!r}: write NAME=VALUE or NAME:=JSON")
-        self["properties"][name] = _json(pair, value) if typed else value
-
-    def opt_zookeeper_auth(self, identity_text: str) -> None:
-        """Be SCHEME:FILE (repeatable), such as digest:FILE; or SCHEME:env:VARIABLE."""
-        found = _read("--zookeeper-auth", identity, identity_text, os.environ)
-        self["identities"].append(found)
-
-    def opt_view(self, pair: str) -> None:
-        """/PATH=DOTTED.NAME (repeatable): a WSGI callable that answers in the reactor."""
-        path, equals, name = pair.partition("=")
-        if not equals or not name or not path.startswith("/") or not path.isascii():
-            raise UsageError(f"--view {pair!r}: write /PATH=DOTTED.NAME")
-        if any(character in "?#" or character.isspace() for character in path):
-            raise UsageError(
-                f"--view {pair!r}: no request's path has a blank, '?' or '#'; write %20"
-            )
-        if path in dict(self["views"]):
-            raise UsageError(f"--view {pair!r}: {path} is {dict(self['views'])[path]} already")
-        self["views"].append((path, name))
-
-    def opt_monitor_command(self, pair: str) -> None:
-        """NAME=DOTTED.NAME (repeatable): one more command of the monitor."""
-        _checked("--monitor-command", command_pair, pair)
-        self["monitor-commands"].append(command_pair(pair))
-
-    def opt_trusted_proxy(self, network: str) -> None:
-        """CIDR (repeatable) of proxies whose X-Forwarded-* headers are believed."""
-        try:
-            TrustedProxies([network])
-        except ValueError as error:
-            raise UsageError(f"--trusted-proxy: {error}") from None
-        self["proxies"].append(network)
-
-    def opt_proxy_header(self, name: str) -> None:
-        """NAME (repeatable) that the proxies set, instead of X-Forwarded-For and -Proto."""
-        self["proxy-headers"].append(name.lower())
+    table = OPTIONS
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Take the application."""
@@ -178,212 +496,27 @@ class Options(CommandOptions):
         if misplaced := [word for word in words if word.startswith("-")]:
             raise UsageError(f"options go before the application: {misplaced[0]}")
         if len(words) > 1:
-            raise UsageError(f"one application, not several: {' '.join(words)}")
+            raise UsageError(f"expected one application, got {len(words)}: {' '.join(words)}")
         self["application"] = words[0]
 
     @override
-    def postOptions(self) -> None:
+    def accept(self) -> None:
         """Refuse what cannot be done, before anything starts."""
-        self["config"] = self._config()
+        self["config"] = read_config(self.values_read, self["application"], os.environ)
+
+    @override
+    def section_lines(self, section: str) -> Iterator[tuple[str, str]]:
+        yield from super().section_lines(section)
+        if section == _LIMITS:
+            for row in self.table:
+                if row.section == _LIMITS and row.hidden:
+                    yield (
+                        f"      {row.name}",
+                        f"{row.help} [default: {row.kind.write(row.default)}]",
+                    )
 
     @property
     def config(self) -> Config:
         """What was asked for."""
         config: Config = self["config"]
         return config
-
-    def _config(self) -> Config:
-        if self["path"] is None:
-            raise UsageError("--path is missing: the znode under which to register the address")
-        for name in _POSITIVE:
-            if self[name] < 1:
-                raise UsageError(f"--{name} must be at least 1, not {self[name]}")
-        if self["session-timeout"] > _MAX_INT:
-            raise UsageError(f"--session-timeout is {_MAX_INT} milliseconds at most")
-        for name in ("drain-wait", "drain-timeout"):
-            if self[name] < 0:
-                raise UsageError(f"--{name} must not be negative, as {self[name]} is")
-        return Config(
-            application=absolute_spec(self["application"]),
-            path=_checked("--path", validate, self["path"]),
-            zookeeper=self._zookeeper(),
-            listen=self._listen(),
-            advertise=tuple(self["advertise"]),
-            socket_owner=self._socket_owner(),
-            properties=dict(self["properties"]),
-            payload=self._payload(),
-            health=self._health(),
-            security=self._security(),
-            front_end=self._front_end(),
-            threads=self["threads"],
-            session_timeout=self["session-timeout"] / 1000,
-            monitor=self._side_port("monitor"),
-            monitor_commands=self._monitor_commands(),
-            loggers=_file_path(self["loggers"] or ""),
-            manhole=self._manhole(),
-            drain_wait=self["drain-wait"] / 1000,
-            drain_timeout=self["drain-timeout"] / 1000,
-        )
-
-    def _zookeeper(self) -> ZooKeeperAt:
-        given = self["zookeeper"] or os.environ.get(CONNECTION_STRING)
-        if not given:
-            return ZooKeeperAt(None, assumed=True)
-        kind, colon, folder = given.partition(":")
-        if kind == "embedded":
-            if colon and not folder:
-                raise UsageError(
-                    "--zookeeper embedded: names no folder; without the colon it needs none"
-                )
-            return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
-        name = "--zookeeper" if self["zookeeper"] else CONNECTION_STRING
-        _checked(name, parse_hosts, given)
-        return ZooKeeperAt(given)
-
-    def _listen(self) -> tuple[Listen, ...]:
-        if not 0 <= self["port"] <= 65535:
-            raise UsageError(f"--port must be from 0 to 65535, not {self['port']}")
-        if not self["listen"]:
-            return (Listen.tcp(self["host"], self["port"]),)
-        if self["host"] or self["port"]:
-            raise UsageError("give either --listen or --host and --port")
-        return tuple(Listen(endpoint) for endpoint in self["listen"])
-
-    def _socket_owner(self) -> Owner | None:
-        given = self["socket-owner"]
-        if given is None:
-            return None
-        if not any("unix:" in endpoint for endpoint in self["listen"]):
-            raise UsageError("--socket-owner needs --listen unix:...")
-        try:
-            return socket_owner(given)
-        except ConfigurationError as error:
-            raise UsageError(f"--socket-owner: {error}") from None
-
-    def _payload(self) -> str:
-        if self["format"] not in PAYLOADS:
-            known = ", ".join(PAYLOADS)
-            raise UsageError(f"--format {self['format']!r} is not known; there are {known}")
-        return str(self["format"])
-
-    def _health(self) -> HealthSettings | None:
-        path = self["health"]
-        if path is None and not self["health-tcp"]:
-            return None
-        if path is not None:
-            if self["health-tcp"]:
-                raise UsageError("give either --health or --health-tcp")
-            if not re.fullmatch(r"/[!-~]*", path):
-                raise UsageError(f"--health {path!r} is no HTTP path; it begins with a slash")
-            if path.partition("?")[0] == READY:
-                raise UsageError(f"--health {READY} would wait for itself: name another path")
-        return HealthSettings(
-            path,
-            interval=self["health-interval"] / 1000,
-            timeout=self["health-timeout"] / 1000,
-            rise=self["health-rise"],
-            fall=self["health-fall"],
-        )
-
-    def _security(self) -> Security:
-        files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")
-        tls = TLS(*(self[name] for name in files)) if self["zookeeper-tls"] else None
-        if tls is None and any(self[name] for name in files):
-            raise UsageError("--zookeeper-ca and the like need --zookeeper-tls")
-        sasl = self["zookeeper-sasl"]
-        return Security(
-            # Now: the files may be root's alone, which the process is no longer later.
-            None if tls is None else _read("--zookeeper-tls", tls.creator),
-            tuple(self["identities"]),
-            None if sasl is None else _read("--zookeeper-sasl", sasl_user, sasl, os.environ),
-            _read("--acl", parse_acl, self["acl"]),
-        )
-
-    def _front_end(self) -> FrontEnd:
-        try:
-            proxies = TrustedProxies(
-                self["proxies"],
-                self["proxy-hops"],
-                self["proxy-headers"] or ("x-forwarded-for", "x-forwarded-proto"),
-            )
-            limits = limits_from(self)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        if self["access-log-format"] not in ("combined", "json"):
-            raise UsageError("--access-log-format is combined or json")
-        return FrontEnd(
-            limits,
-            tuple(self["views"]),
-            bool(self["status-views"]),
-            bool(self["metrics"]),
-            proxies if self["proxies"] else None,
-            _log_path(self["access-log"]),
-            self["access-log-format"],
-            _log_path(self["trace-log"]),
-        )
-
-    def _side_port(self, name: str) -> str | None:
-        given = self[name]
-        if given is None or "/" in given:
-            return None if given is None else os.path.abspath(given)
-        _checked(f"--{name}", parse_address, given)
-        return str(given)
-
-    def _monitor_commands(self) -> tuple[tuple[str, str], ...]:
-        if self["monitor-commands"] and self["monitor"] is None:
-            raise UsageError("--monitor-command needs --monitor")
-        return tuple(self["monitor-commands"])
-
-    def _manhole(self) -> Manhole | None:
-        address, keys = self._side_port("manhole"), self["manhole-keys"]
-        if address is None:
-            if keys is not None:
-                raise UsageError("--manhole-keys needs --manhole")
-            return None
-        return Manhole(
-            address,
-            None if keys is None else os.path.abspath(keys),
-            os.path.abspath(self["manhole-host-key"]),
-        )
-
-
-#: What fits into the handshake with ZooKeeper.
-_MAX_INT = 2**31 - 1
-_POSITIVE = (
-    "threads",
-    "session-timeout",
-    "health-interval",
-    "health-timeout",
-    "health-rise",
-    "health-fall",
-    "proxy-hops",
-)
-
-
-def _file_path(text: str) -> str:
-    """The same file after a change of directory; what is no file stays."""
-    return os.path.abspath(text) if os.path.isfile(text) else text
-
-
-def _log_path(path: str | None) -> str | None:
-    return path if path is None or path == "-" else os.path.abspath(path)
-
-
-def _checked(name: str, check: Any, value: str) -> str:
-    _read(name, check, value)
-    return value
-
-
-def _read(name: str, read: Callable[..., T], *given: Any) -> T:
-    """What an option means, or its name before what is wrong with it."""
-    try:
-        return read(*given)
-    except (ConfigurationError, InvalidPathError, InvalidHostsError, AddressError) as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def _json(pair: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--property {pair!r}: the value is no JSON: {error}") from None

@@ -1,6 +1,7 @@
 """``[server:main] use = egg:zkservice``: the service as a PasteDeploy server.
 
-The keys are zc.zkzopeserver's; all are strings, times are milliseconds.
+The keys are the options of `zkservice.service.options`, with underscores, and those of
+zc.zkzopeserver; all values are strings, times are milliseconds.
 """
 
 from __future__ import annotations
@@ -8,49 +9,29 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
-from zkservice.errors import (
-    AddressError,
-    ConfigurationError,
-    InvalidHostsError,
-    InvalidPathError,
-    StartError,
-)
-from zkservice.registry import parse_address
-from zkservice.service.commands import command_pair
-from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.errors import ConfigurationError, StartError
+from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode
-from zkservice.service.front_end import TRACE_LOGGER, FrontEnd
+from zkservice.service.front_end import TRACE_LOGGER
 from zkservice.service.lifecycle import ServeService
-from zkservice.service.limits import limit_names, limits_from
 from zkservice.service.loggers import EscapeRecords
-from zkservice.web import Limits
-from zkservice.wire.hosts import parse_hosts
-from zkservice.wire.paths import validate
+from zkservice.service.option_table import Given, Option, Values
+from zkservice.service.options import OPTIONS
+from zkservice.service.read_config import read_config
 
-T = TypeVar("T")
-
-_KEYS: Final = frozenset(
-    [
-        "access_log",
-        "host",
-        "loggers",
-        "monitor_commands",
-        "monitor_server",
-        "name",  # what zc.zkzopeserver called itself in the field Server; ours does not change
-        "path",
-        "port",
-        "session_timeout",
-        "threads",
-        "trace_log",
-        "zookeeper",
-        "zservertracelog",
-    ]
-)
+#: zc.zkzopeserver runs an application in one thread unless told otherwise.
+_THREADS: Final = "1"
+#: Keys of zc.zkzopeserver's that are no options: the switch of its trace log, and what it called
+#: itself in the field Server, which changes nothing here.
+_OTHER_KEYS: Final = ("name", "zservertracelog")
+#: Repeatable options whose values are separated by blanks, as none has a blank; others by lines.
+_BY_BLANKS: Final = ("monitor-command",)
 
 
 def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None:
@@ -94,97 +75,28 @@ def config_of(keys: Mapping[str, str]) -> Config:
     """What the keys of the section mean.
 
     Raises:
-        ConfigurationError: a key is unknown, missing or wrong.
+        ConfigurationError: a key is unknown, missing or invalid.
     """
-    all_keys = _KEYS | limit_names()
-    unknown = sorted(set(keys) - all_keys)
+    rows = {row.key: row for row in OPTIONS}
+    unknown = sorted(keys.keys() - rows.keys() - set(_OTHER_KEYS))
     if unknown:
-        known = ", ".join(sorted(all_keys))
+        known = ", ".join(sorted([*rows, *_OTHER_KEYS]))
         raise ConfigurationError(f"unknown key {', '.join(unknown)}; there are {known}")
     for key in ("zookeeper", "path"):
         if not keys.get(key):
             raise ConfigurationError(f"the key {key!r} is missing")
-    return Config(
-        application="the Paste application",
-        path=_read("path", validate, keys["path"]),
-        zookeeper=_read("zookeeper", _zookeeper, keys["zookeeper"]),
-        listen=(Listen.tcp(keys.get("host", ""), _port(keys)),),
-        front_end=_front_end(keys),
-        threads=_positive(keys, "threads", 1),
-        session_timeout=_positive(keys, "session_timeout", 10_000) / 1000,
-        monitor=_read("monitor_server", _monitor, keys.get("monitor_server", "")),
-        monitor_commands=_commands(keys.get("monitor_commands", "")),
-        loggers=keys.get("loggers", ""),
-    )
-
-
-def _read(key: str, parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except (InvalidPathError, InvalidHostsError, AddressError) as error:
-        raise ConfigurationError(f"{key}: {error}") from None
-
-
-def _front_end(keys: Mapping[str, str]) -> FrontEnd:
+    given = {"threads": Given("threads", (_THREADS,))}
+    given |= {row.name: _given(row, keys[key]) for key, row in rows.items() if keys.get(key)}
+    config = read_config(Values(OPTIONS, given, prefix=""), None, os.environ)
     # Only this exact text switches zc.zkzopeserver's trace log on.
-    traced = TRACE_LOGGER if keys.get("zservertracelog") == "true" else None
-    return FrontEnd(
-        _limits(keys),
-        access_log=keys.get("access_log") or None,
-        trace_log=keys.get("trace_log") or traced,
-    )
+    if keys.get("zservertracelog") == "true" and config.front_end.trace_log is None:
+        front_end = replace(config.front_end, trace_log=TRACE_LOGGER)
+        config = replace(config, front_end=front_end)
+    return config
 
 
-def _limits(keys: Mapping[str, str]) -> Limits:
-    written = {name: _number(keys, name, 0) for name in limit_names() if keys.get(name)}
-    try:
-        return limits_from({name.replace("_", "-"): value for name, value in written.items()})
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-
-
-def _commands(text: str) -> tuple[tuple[str, str], ...]:
-    try:
-        return tuple(map(command_pair, text.split()))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"monitor_commands: {error}") from None
-
-
-def _zookeeper(text: str) -> ZooKeeperAt:
-    kind, colon, folder = text.partition(":")
-    if kind == "embedded":
-        if colon and not folder:
-            raise InvalidHostsError(None, f"{text!r} names no folder")
-        return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
-    parse_hosts(text)
-    return ZooKeeperAt(text)
-
-
-def _number(keys: Mapping[str, str], key: str, default: int) -> int:
-    text = keys.get(key) or str(default)
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(f"{key} = {text!r} is no whole number") from None
-
-
-def _port(keys: Mapping[str, str]) -> int:
-    number = _number(keys, "port", 0)
-    if not 0 <= number <= 65535:
-        raise ConfigurationError(f"port = {number} must be from 0 to 65535")
-    return number
-
-
-def _positive(keys: Mapping[str, str], key: str, default: int) -> int:
-    number = _number(keys, key, default)
-    if number < 1:
-        raise ConfigurationError(f"{key} = {number} must be at least 1")
-    return number
-
-
-def _monitor(text: str) -> str | None:
-    if not text:
-        return None
-    if "/" not in text:
-        parse_address(text)
-    return text
+def _given(row: Option, text: str) -> Given:
+    if not row.repeatable:
+        return Given(row.key, (text,))
+    texts = text.split() if row.name in _BY_BLANKS else text.strip().splitlines()
+    return Given(row.key, tuple(one.strip() for one in texts))

@@ -1,0 +1,179 @@
+"""From the values of the options to a `Config`: what they mean together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.application import absolute_spec
+from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
+from zkservice.service.front_end import FrontEnd
+from zkservice.service.health import HealthSettings
+from zkservice.service.option_table import Values
+from zkservice.service.security import TLS, Security, identity, sasl_user
+from zkservice.web import Limits, TrustedProxies
+from zkservice.wire.hosts import parse_hosts
+
+__all__ = ["CONNECTION_STRING", "read_config"]
+
+#: Where zc.zk's users keep their connection string.
+CONNECTION_STRING: Final = "ZC_ZK_CONNECTION_STRING"
+
+_FORWARDED: Final = ("x-forwarded-for", "x-forwarded-proto")
+
+
+def read_config(values: Values, application: str | None, environ: Mapping[str, str]) -> Config:
+    """The configuration that the values describe.
+
+    Files with secrets are read now: the process may be root's now, and not later.
+
+    Args:
+        values: of `zkservice.service.options.OPTIONS`.
+        application: what to serve, as the user wrote it; None if it is loaded already.
+        environ: has the variables that options name.
+
+    Raises:
+        ConfigurationError: something is missing, or two options contradict each other.
+    """
+    if values["path"] is None:
+        raise ConfigurationError(
+            f"{values.spelled('path')} is missing: the znode under which to register the address"
+        )
+    parts: dict[str, Any] = values.targets("")
+    parts["monitor_commands"] = _monitor_commands(values)
+    parts["socket_owner"] = _socket_owner(values)
+    return Config(
+        application="" if application is None else absolute_spec(application),
+        zookeeper=_zookeeper(values, environ),
+        listen=_listen(values),
+        properties=dict(values["property"]),
+        health=_health(values),
+        security=_security(values, environ),
+        front_end=_front_end(values),
+        manhole=_manhole(values),
+        **parts,
+    )
+
+
+def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperAt:
+    given = values["zookeeper"] or environ.get(CONNECTION_STRING)
+    if not given:
+        return ZooKeeperAt(None, assumed=True)
+    name = values.spelled("zookeeper") if values["zookeeper"] else CONNECTION_STRING
+    kind, colon, folder = given.partition(":")
+    if kind == "embedded":
+        if colon and not folder:
+            raise ConfigurationError(
+                f"{name} embedded: names no folder; without the colon it needs none"
+            )
+        return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
+    if name == CONNECTION_STRING:
+        _check_hosts(name, given)
+    else:
+        values.read("zookeeper", parse_hosts, given)
+    return ZooKeeperAt(given)
+
+
+def _check_hosts(name: str, hosts: str) -> None:
+    try:
+        parse_hosts(hosts)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _listen(values: Values) -> tuple[Listen, ...]:
+    if not values["listen"]:
+        return (Listen.tcp(values["host"], values["port"]),)
+    if values["host"] or values["port"]:
+        raise ConfigurationError(
+            f"give either {values.spelled('listen')}, "
+            f"or {values.spelled('host')} and {values.spelled('port')}"
+        )
+    return tuple(Listen(endpoint) for endpoint in values["listen"])
+
+
+def _socket_owner(values: Values) -> Any:
+    owner = values["socket-owner"]
+    if owner is not None and not any("unix:" in endpoint for endpoint in values["listen"]):
+        raise _needs(values, "socket-owner", f"{values.spelled('listen')} unix:...")
+    return owner
+
+
+def _health(values: Values) -> HealthSettings | None:
+    settings = HealthSettings(**values.targets("health"))
+    if settings.path is None and not values["health-tcp"]:
+        return None
+    if settings.path is not None and values["health-tcp"]:
+        raise ConfigurationError(
+            f"give either {values.spelled('health')} or {values.spelled('health-tcp')}"
+        )
+    return settings
+
+
+def _security(values: Values, environ: Mapping[str, str]) -> Security:
+    tls = TLS(**values.targets("zookeeper_tls"))
+    if not values["zookeeper-tls"] and tls != TLS():
+        files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")
+        given = next(name for name in files if values[name])
+        raise _needs(values, given, values.spelled("zookeeper-tls"))
+    sasl = values["zookeeper-sasl"]
+    return Security(
+        tls=values.read("zookeeper-tls", tls.creator) if values["zookeeper-tls"] else None,
+        identities=tuple(
+            values.read("zookeeper-auth", identity, text, environ)
+            for text in values["zookeeper-auth"]
+        ),
+        sasl=None if sasl is None else values.read("zookeeper-sasl", sasl_user, sasl, environ),
+        **values.targets("security"),
+    )
+
+
+def _front_end(values: Values) -> FrontEnd:
+    views = values["view"]
+    for number, (path, name) in enumerate(views):
+        if path in dict(views[:number]):
+            raise ConfigurationError(
+                f"{values.spelled('view')} '{path}={name}': "
+                f"{path} is {dict(views[:number])[path]} already"
+            )
+    limits = {**values.targets("limits"), **dict(values["limit"])}
+    proxies = _value(
+        lambda: TrustedProxies(
+            values["trusted-proxy"], values["proxy-hops"], values["proxy-header"] or _FORWARDED
+        )
+    )
+    return FrontEnd(
+        limits=_value(lambda: Limits(**limits)),
+        proxies=proxies if values["trusted-proxy"] else None,
+        **values.targets("front_end"),
+    )
+
+
+def _value(make: Callable[[], Any]) -> Any:
+    """What a class of a lower room makes of the values; its ValueError says what is wrong."""
+    try:
+        return make()
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _monitor_commands(values: Values) -> Any:
+    if values["monitor-command"] and values["monitor"] is None:
+        raise _needs(values, "monitor-command", values.spelled("monitor"))
+    return values["monitor-command"]
+
+
+def _manhole(values: Values) -> Manhole | None:
+    parts = values.targets("manhole")
+    if parts["address"] is None:
+        if parts["authorized_keys"] is not None:
+            raise _needs(values, "manhole-keys", values.spelled("manhole"))
+        return None
+    parts["host_key"] = os.path.abspath(parts["host_key"])
+    return Manhole(**parts)
+
+
+def _needs(values: Values, name: str, other: str) -> ConfigurationError:
+    return ConfigurationError(f"{values.spelled(name)} needs {other}")

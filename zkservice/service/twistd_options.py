@@ -1,0 +1,129 @@
+"""Commands of twistd's whose options are a table: one-line errors, and ``--help`` by section.
+
+Twisted's own ``Options`` print all of the help for a mistake, which pushes the line that says
+what is wrong off the screen; and they show every option in one alphabet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any, ClassVar, cast
+
+from twisted.python.usage import Options, UsageError
+from typing_extensions import override
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.option_table import Given, Option, OptionTable, Values
+
+__all__ = ["TableOptions"]
+
+
+class TableOptions(Options):
+    """The options of a command, from its table.
+
+    Attributes:
+        table: the options.
+        values_read: what was given and the defaults, once the command line was parsed.
+    """
+
+    table: ClassVar[OptionTable]
+    synopsis: ClassVar[str]
+    longdesc: ClassVar[str]
+    values_read: Values
+
+    @override
+    def __init_subclass__(cls) -> None:
+        """Give Twisted a handler for each row."""
+        super().__init_subclass__()
+        for row in cls.table:
+            name = f"opt_{row.name.replace('-', '_')}"
+            setattr(cls, name, _handler(row))
+            if row.short:
+                setattr(cls, f"opt_{row.short}", getattr(cls, name))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, Given] = {}
+
+    def give(self, row: Option, text: str) -> None:
+        """Take one option from the command line."""
+        before = self._given[row.name].texts if row.name in self._given else ()
+        self._given[row.name] = Given(f"--{row.name}", (*before, text))
+
+    def accept(self) -> None:
+        """Check what the values mean together; for subclasses.
+
+        Raises:
+            ConfigurationError: with what is wrong.
+        """
+
+    @override
+    def postOptions(self) -> None:
+        try:
+            self.values_read = Values(self.table, self._given)
+            self.accept()
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+
+    # -- what is shown --
+
+    @override
+    def __str__(self) -> str:
+        """What ``--help`` shows."""
+        width = max(40, int(os.environ.get("COLUMNS") or 80))
+        parts = [self.getSynopsis(), textwrap.fill(self.longdesc, width)]
+        sections = {title: list(self.section_lines(title)) for title in self.table.sections()}
+        sections["Others"] = [
+            ("      --help", "Display this help and exit."),
+            ("      --version", "Show the versions of zkservice and Twisted, and exit."),
+        ]
+        column = 2 + max(len(start) for lines in sections.values() for start, _ in lines)
+        for title, lines in sections.items():
+            parts.append("\n".join([f"{title}:", *_in_columns(lines, column, width)]))
+        return "\n\n".join(parts)
+
+    def section_lines(self, section: str) -> Iterator[tuple[str, str]]:
+        """The option and its help, for each line of a section."""
+        for row in self.table.sections()[section]:
+            start = f"  -{row.short}, " if row.short else "      "
+            default = row.shown_default
+            text = f"{row.help} [default: {default}]" if default else row.help
+            if row.repeatable:
+                text = f"{text} (repeatable)"
+            yield f"{start}--{row.name}{'' if row.kind.is_flag else '='}", text
+
+    @override
+    def getUsage(self, width: int | None = None) -> str:
+        """What twistd shows above a mistake."""
+        name = "" if self.parent is None else str(self.parent.subCommand)
+        return f"       {name} {self.synopsis}\n\n'twistd {name} --help' explains the options.\n"
+
+    def opt_version(self) -> None:
+        """Show the versions of zkservice and Twisted, and exit."""
+        print(f"zkservice {version('zkservice')}, Twisted {version('twisted')}")
+        sys.exit(0)
+
+
+def _handler(row: Option) -> Callable[..., None]:
+    """What Twisted calls for an option; by its parameters it knows a flag."""
+
+    def take_flag(self: Any) -> None:
+        cast(TableOptions, self).give(row, "true")
+
+    def take_text(self: Any, text: str) -> None:
+        cast(TableOptions, self).give(row, text)
+
+    handler = take_flag if row.kind.is_flag else take_text
+    handler.__doc__ = row.help
+    return handler
+
+
+def _in_columns(lines: list[tuple[str, str]], column: int, width: int) -> Iterator[str]:
+    for start, text in lines:
+        first, *others = textwrap.wrap(text, max(20, width - column))
+        yield f"{start:{column}}{first}"
+        yield from (" " * column + line for line in others)
