@@ -409,12 +409,27 @@ class RequestRefusedError(HTTPError):
         self.status, self.rule = status, rule
 
 
+class BodyStorageError(RequestRefusedError):
+    """There is no room to keep a request body, through no fault of the client.
+
+    ``status`` is 503 or 507, ``detail`` says to the administrator what has failed.
+    """
+
+    def __init__(self, status: int, rule: str, detail: str) -> None:
+        super().__init__(status, rule)
+        self.detail = detail
+
+
 class BadResponseError(HTTPError, ValueError):
     """The application's status, header or block is not what PEP 3333 allows."""
 
 
 class ClientGoneError(HTTPError):
     """The client has left; nobody waits for the rest of this response."""
+
+
+class ResponseStorageError(HTTPError):
+    """The part of a response that waits for a slow client cannot be stored."""
 
 
 class ViewError(HTTPError):

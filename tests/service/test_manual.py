@@ -52,7 +52,12 @@ class ManualTests(SynchronousTestCase):
         self.assertGreater(len(numbers), 20)
         for row, words in numbers:
             default = row.kind.write(row.default)
-            written = {str(1 << 20): "(1 MiB)", str(1 << 30): "(1 GiB)", "0": "0 (the default)"}
+            written = {
+                str(1 << 20): "(1 MiB)",
+                str(1 << 30): "(1 GiB)",
+                str(4 << 30): "(4 GiB)",
+                "0": "0 (the default)",
+            }
             self.assertIn(written.get(default, f"({default})"), " ".join(words.split()), row.name)
 
     def _sections(self) -> dict[str, str]:

@@ -7,17 +7,24 @@ import gc
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from errno import ENOSPC
 from functools import partial
+from itertools import count
 from typing import Any
+from unittest.mock import patch
 
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
 from zkservice.errors import RequestRefusedError
-from zkservice.web import Limits
+from zkservice.web import Limits, Visit, exchange
 from zkservice.web.exchange import Window
+from zkservice.web.regions import Spill
+from zkservice.web.turns import Turns
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 
@@ -196,6 +203,26 @@ class SlowReaderTests(SynchronousTestCase):
         )
         self.assertEqual((output.backlog, output.file_backlog), (0, 0))
 
+    def test_full_disk(self) -> None:
+        """A response whose rest cannot be stored is cut off; the log says why, in one line."""
+        with (
+            patch.object(exchange, "Spill", partial(Spill, lambda: open("/dev/full", "r+b"))),
+            patch.object(os, "pwrite", side_effect=OSError(ENOSPC, "No space left on device")),
+            capturedLogs() as captured,
+        ):
+            self.client.send(GET)
+        self.assertTrue(self.client.transport.aborted)
+        lines = [formatEvent(event) for event in captured]
+        self.assertEqual(
+            lines,
+            [
+                "the response to GET / is cut off: "
+                "a temporary file for a slow client failed: No space left on device"
+            ],
+        )
+        self.client.leave()
+        self.assertEqual(self.end.factory.statistics().connections, 0)
+
     def test_memory_is_used_again(self) -> None:
         """A client that catches up gets the next blocks from memory."""
         window = Window(100, 0, 1000)
@@ -341,6 +368,176 @@ class DeadlineTests(SynchronousTestCase):
         self.wait(100)
         self.end.workers.run()
         self.assertIn(b" 200 OK", self.client.received())
+
+
+class StorageTests(SynchronousTestCase):
+    """Bodies for which there is no room, on a disk that is full or within the bound."""
+
+    LARGE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"x" * 60
+
+    def full(self) -> FrontEnd:
+        """A front end whose temporary files are on a full disk."""
+        end = FrontEnd(hello, Limits(body_memory=50, body_disk=1000, connections=2))
+        storage = end.factory._bodies
+        storage.new_file = lambda: open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+        return end
+
+    def test_full_disk(self) -> None:
+        """Each upload gets 507, and none keeps its connection's place."""
+        end = self.full()
+        for number in range(8):
+            client = end.connect()
+            self.assertIn(b" 507 Insufficient Storage", client.send(self.LARGE))
+            client.leave()
+            self.assertEqual(end.factory.statistics().connections, 0, number)
+        self.assertEqual(end.factory.statistics().shed, 8)
+        self.assertIn(b" 200 OK", end.get())
+
+    def test_full_disk_is_logged(self) -> None:
+        """The log says why, once a minute."""
+        end = self.full()
+        with capturedLogs() as captured:
+            for seconds in (0, 1, 60):
+                end.clock.advance(seconds)
+                client = end.connect()
+                client.send(self.LARGE)
+                client.leave()
+        lines = [formatEvent(event) or "" for event in captured]
+        lines = [line for line in lines if "No space left on device" in line]
+        self.assertEqual(len(lines), 2)
+        self.assertIn("are refused with 507", lines[0])
+
+    def test_drain_with_a_full_disk(self) -> None:
+        """The uploads that met it do not hold up the end of the process."""
+        end = self.full()
+        client = end.connect()
+        client.send(self.LARGE)
+        client.leave()
+        self.assertEqual(self.successResultOf(end.factory.drain(30)), 0)
+
+    def test_bound_of_all_bodies(self) -> None:
+        """What would not fit beside the others gets 503 at its head, and fits after they end."""
+        end = FrontEnd(hello, Limits(body_memory=50, body_disk=150))
+        first = end.connect()
+        first.send(self.LARGE)
+        refused = end.get(self.LARGE.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        self.assertIn(b" 503 ", refused)
+        self.assertIn(b"Retry-After: ", refused)
+        self.assertIn(b" 200 OK", first.send(b"x" * 40))
+        self.assertIn(b" 200 OK", end.get(self.LARGE + b"x" * 40))
+
+    def test_clean_up_that_fails(self) -> None:
+        """Whatever fails while a connection is cleaned up, its place is free."""
+        log = FailingLog()
+        end = FrontEnd(hello, access_log=log)
+        end.workers.holding = True
+        client = end.connect()
+        client.send(GET)
+        client.leave()
+        self.assertEqual(end.factory.statistics().connections, 0)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class FailingLog:
+    """An access log that cannot be written."""
+
+    def write(self, visit: Visit) -> None:
+        """Fail."""
+        raise RuntimeError("no log")
+
+
+class NextTurns:
+    """A reactor of which one turn at a time is seen; a ``Clock`` runs them all at once."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def callLater(self, delay: float, function: Callable[[], None]) -> None:  # noqa: N802
+        """Keep what is to be called in the next turn."""
+        self.calls.append(function)
+
+    def turn(self) -> None:
+        """Call what was kept before."""
+        calls, self.calls = self.calls, []
+        for function in calls:
+            function()
+
+
+class TurnTests(SynchronousTestCase):
+    """Bodies in tiny chunks, which cost far more to parse than to send."""
+
+    HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def test_share(self) -> None:
+        """Others are served between the parts of what one client has sent at once."""
+        end = FrontEnd(hello)
+        client = end.connect()
+        self.assertEqual(client.send(self.HEAD + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n"), b"")
+        self.assertEqual(client.transport.producerState, "paused")
+        self.assertIn(b" 200 OK", end.get())
+        end.clock.pump([0] * 10)
+        self.assertIn(b" 200 OK", client.received())
+        self.assertEqual(client.transport.producerState, "producing")
+
+    def test_incomplete(self) -> None:
+        """When everything that has come is parsed, more is read, and its time is limited."""
+        end = FrontEnd(hello)
+        client = end.connect()
+        client.send(self.HEAD + b"1\r\na\r\n" * 1000)
+        end.clock.pump([0] * 10)
+        self.assertEqual(client.transport.producerState, "producing")
+        end.clock.pump([1] * 40)
+        self.assertIn(b" 408 ", client.received())
+
+    def test_client_that_closes_its_side(self) -> None:
+        """A client that sends no more is still answered what it has sent."""
+        end = FrontEnd(hello)
+        client = end.connect()
+        client.send(self.HEAD + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n")
+        client.channel.readConnectionLost()
+        end.clock.pump([0] * 10)
+        self.assertIn(b" 200 OK", client.received())
+
+    def test_client_that_leaves(self) -> None:
+        """Nothing is parsed for a client that has left."""
+        end = FrontEnd(hello)
+        client = end.connect()
+        client.send(self.HEAD + b"1\r\na\r\n" * 1000)
+        client.leave()
+        end.clock.pump([0] * 10)
+        self.assertEqual((client.received(), end.clock.getDelayedCalls()), (b"", []))
+
+    def test_refused_in_a_later_turn(self) -> None:
+        """What breaks a rule behind the first part is refused as ever."""
+        end = FrontEnd(hello)
+        client = end.connect()
+        client.send(self.HEAD + b"1\r\na\r\n" * 1000 + b"x\r\n")
+        end.clock.pump([0] * 10)
+        self.assertIn(b" 400 ", client.received())
+
+    def test_round_robin_within_a_share(self) -> None:
+        """When their share of a turn is over, the others go on in the next, each in its place."""
+        reactor = NextTurns()
+        now = count(0, 0.0011)
+        turns = Turns(reactor, lambda: next(now))
+        seen: list[str] = []
+        for name in "abc":
+            turns.wait(partial(seen.append, name))
+        reactor.turn()
+        self.assertEqual(seen, ["a", "b"])
+        reactor.turn()
+        self.assertEqual((seen, reactor.calls), (["a", "b", "c"], []))
+
+    def test_failing_step(self) -> None:
+        """A step that fails does not keep the others from their turn."""
+        clock = Clock()
+        turns = Turns(clock, lambda: 0.0)
+        seen: list[str] = []
+        turns.wait(partial(next, iter(())))
+        turns.wait(partial(seen.append, "b"))
+        clock.advance(0)
+        self.assertEqual(seen, ["b"])
+        self.assertEqual(len(self.flushLoggedErrors(StopIteration)), 1)
 
 
 class DrainTests(SynchronousTestCase):

@@ -15,9 +15,11 @@ from zkservice.http11.responses import (
     chunk,
     error_page,
 )
+from zkservice.http11.storage import BodyStorage
 
 __all__ = [
     "LAST_CHUNK",
+    "BodyStorage",
     "Draft",
     "Expecting",
     "Framing",

@@ -1,16 +1,15 @@
-"""Request bodies: where they end, and where they are kept until they are complete."""
+"""Request bodies: where they end."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from io import BytesIO
-from tempfile import TemporaryFile
-from typing import IO, Final
+import sys
+from typing import Final
 
 from zkservice.errors import RequestRefusedError
+from zkservice.http11.storage import BodyStore
 
-__all__ = ["BodyStore", "ChunkedBody", "FixedBody"]
+__all__ = ["ChunkedBody", "FixedBody"]
 
 _TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
@@ -21,6 +20,8 @@ _CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
     rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
 )
+#: The line of most chunks: no extension.
+_PLAIN_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _TRAILER: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 _NO_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
@@ -29,44 +30,10 @@ _LONGEST_LINE: Final = 4096  # bytes of one chunk or trailer line
 #: work for us.  16 bytes a chunk cover the line of any honest one.
 _FRAMING_BASE: Final = 16 * 1024
 _FRAMING_PER_CHUNK: Final = 16
-
-
-class BodyStore:
-    """Body bytes, in memory up to a bound and in a temporary file above it."""
-
-    def __init__(self, memory: int, new_file: Callable[[], IO[bytes]] = TemporaryFile) -> None:
-        self.size = 0
-        self._memory = memory
-        self._new_file = new_file
-        self._parts: list[bytes] = []
-        self._file: IO[bytes] | None = None
-
-    def append(self, data: bytes) -> None:
-        """Keep some more bytes."""
-        self.size += len(data)
-        if self._file is not None:
-            self._file.write(data)
-            return
-        self._parts.append(data)
-        if self.size > self._memory:
-            self._file = self._new_file()
-            self._file.writelines(self._parts)
-            self._parts.clear()
-
-    def finish(self) -> IO[bytes]:
-        """The bytes as a file at its start, which the caller closes."""
-        if self._file is None:
-            return BytesIO(b"".join(self._parts))
-        file, self._file = self._file, None
-        file.seek(0)
-        return file
-
-    def discard(self) -> None:
-        """Forget the bytes; the client left before they were complete."""
-        self._parts.clear()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+#: Chunks that may be of any size, and the data that pays for each one above that: a chunk costs
+#: the same time whether it carries one byte or a thousand.
+_FREE_CHUNKS: Final = 16 * 1024
+_BYTES_PER_CHUNK: Final = 4
 
 
 class FixedBody:
@@ -89,29 +56,92 @@ class FixedBody:
         return self._missing == 0
 
 
+class _ChunkTally:
+    """Counts what the chunks of a body carry, and refuses framing out of proportion.
+
+    Args:
+        most: bytes of data that the body may have.
+    """
+
+    __slots__ = ("_most", "chunks", "framing", "size", "stop")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = 0  #: bytes of data, those of the chunk that is coming included
+        self.chunks = 0
+        self.framing = 0  #: bytes of chunk lines and trailers
+        self.stop = 0  #: number of chunks after which others get their turn
+
+    def add_framing(self, size: int) -> None:
+        """Count bytes of a line."""
+        self.framing += size
+        if self.framing > _FRAMING_BASE + _FRAMING_PER_CHUNK * self.chunks:
+            raise RequestRefusedError(400, "the chunked body is nearly all framing")
+
+    def add_chunk(self, size: int) -> None:
+        """Count a chunk by the size that its line gives."""
+        self.chunks += 1
+        self.size += size
+        if self.size > self._most:
+            raise RequestRefusedError(413, f"the body is over the limit of {self._most} bytes")
+        if (self.chunks - _FREE_CHUNKS) * _BYTES_PER_CHUNK > self.size:
+            raise RequestRefusedError(400, "the chunks of the body are too small")
+
+
 class ChunkedBody:
     """A chunked body (RFC 9112 7.1), strictly: bare line ends, signs and gaps are refused.
 
     Extensions and trailer fields are checked, counted and dropped.
+
+    Args:
+        most: bytes of data that the body may have.
+        store: where they go.
+        turn: chunks that one call of ``feed`` reads.
     """
 
-    def __init__(self, most: int, store: BodyStore) -> None:
+    def __init__(self, most: int, store: BodyStore, turn: int = sys.maxsize) -> None:
         self.complete = False
         self.store = store
-        self._most = most  # bytes of data
+        self._turn = turn
+        self._parts: list[bytes] = []  # data of this call of feed
         self._rest = b""  # the beginning of a line
         self._missing = 0  # bytes of this chunk's data
-        self._framing = 0
-        self._chunks = 0
+        self._tally = _ChunkTally(most)
         self._read = self._read_size
 
     def feed(self, data: bytes, at: int) -> int:
-        """Take the body's bytes of ``data[at:]``; returns where the next message begins."""
-        while at < len(data) and not self.complete:
+        """Take the body's bytes of ``data[at:]``; returns where it stopped.
+
+        That is where the next message begins, or where the next call goes on.
+        """
+        tally = self._tally
+        tally.stop = tally.chunks + self._turn
+        while at < len(data) and not self.complete and tally.chunks < tally.stop:
             at = self._read(data, at)
+        if self._parts:  # the store gets one piece, however many chunks there were
+            self.store.append(b"".join(self._parts))
+            self._parts.clear()
+        return at
+
+    def _read_whole_chunks(self, data: bytes, at: int) -> int:
+        """Read plain chunks that are there from their size to their end, the usual case."""
+        tally = self._tally
+        while tally.chunks < tally.stop and (match := _PLAIN_LINE.match(data, at)) is not None:
+            start, size = match.end(), int(match[1], 16)
+            end = start + size
+            if not size or data[end : end + 2] != b"\r\n":
+                break
+            tally.add_framing(start - at)
+            tally.add_chunk(size)
+            self._parts.append(data[start:end])
+            at = end + 2
         return at
 
     def _read_size(self, data: bytes, at: int) -> int:
+        if not self._rest:
+            before, at = at, self._read_whole_chunks(data, at)
+            if at != before:
+                return at
         line, at = self._line(data, at)
         if line is None:
             return at
@@ -124,15 +154,13 @@ class ChunkedBody:
                 else "a chunk does not begin with its size",
             )
         self._missing = int(match[1], 16)
-        self._chunks += 1
-        if self.store.size + self._missing > self._most:
-            raise RequestRefusedError(413, f"the body is over the limit of {self._most} bytes")
+        self._tally.add_chunk(self._missing)
         self._read = self._read_data if self._missing else self._read_trailer
         return at
 
     def _read_data(self, data: bytes, at: int) -> int:
         end = min(at + self._missing, len(data))
-        self.store.append(data[at:end])
+        self._parts.append(data[at:end])
         self._missing -= end - at
         if not self._missing:
             self._read = self._read_data_end
@@ -166,7 +194,7 @@ class ChunkedBody:
         end = data.find(b"\n", at)
         stop = len(data) if end < 0 else end + 1
         line = self._rest + data[at:stop]
-        self._count_framing(stop - at)
+        self._tally.add_framing(stop - at)
         if len(line) > _LONGEST_LINE:
             raise RequestRefusedError(400, "a line of the chunked body is too long")
         if end < 0:
@@ -176,8 +204,3 @@ class ChunkedBody:
         if not line.endswith(b"\r\n"):
             raise RequestRefusedError(400, "a line of the chunked body does not end in CR LF")
         return line[:-2], stop
-
-    def _count_framing(self, size: int) -> None:
-        self._framing += size
-        if self._framing > _FRAMING_BASE + _FRAMING_PER_CHUNK * self._chunks:
-            raise RequestRefusedError(400, "the chunked body is nearly all framing")

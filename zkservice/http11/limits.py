@@ -59,6 +59,11 @@ class Limits:
     body_memory: int = _limit(
         512 * 1024, "bytes", "A request body above this is kept in a temporary file."
     )
+    body_disk: int = _limit(
+        4 << 30,
+        "bytes",
+        "Most that all request bodies together take in temporary files; others get 503.",
+    )
 
     pipeline_bytes: int = _limit(
         65536, "bytes", "While a request is served, reading stops at this many bytes behind it."

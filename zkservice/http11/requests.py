@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from enum import Enum
-from tempfile import TemporaryFile
-from typing import IO, Final
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from zkservice.errors import RequestRefusedError
-from zkservice.http11.bodies import BodyStore, ChunkedBody, FixedBody
+from zkservice.http11.bodies import ChunkedBody, FixedBody
 from zkservice.http11.heads import HeadReader, Request, refusal
 from zkservice.http11.limits import Limits
+from zkservice.http11.storage import BodyStorage, BodyStore
 
 __all__ = ["Expecting", "RequestParser"]
 
@@ -38,18 +38,21 @@ class RequestParser:
     Args:
         limits: the client's bounds.
         heads: reads the heads; may be shared by connections.
-        new_file: makes the temporary file for a large body.
+        bodies: keeps the bodies; connections share it, so that its bound holds for all of them.
+        turn: chunks of a body that one call of ``next_request`` reads.
     """
 
     def __init__(
         self,
         limits: Limits,
         heads: HeadReader,
-        new_file: Callable[[], IO[bytes]] = TemporaryFile,
+        bodies: BodyStorage | None = None,
+        turn: int = sys.maxsize,
     ) -> None:
         self._limits = limits
         self._heads = heads
-        self._new_file = new_file
+        self._turn = turn
+        self._bodies = bodies or BodyStorage(limits.body_memory, limits.body_disk)
         self._data = b""  # bytes that are not parsed yet begin at _at
         self._at = 0
         self._searched = 0  # no head ends before this index
@@ -77,6 +80,11 @@ class RequestParser:
     def pending(self) -> int:
         """Bytes that were fed and are not part of a request yet."""
         return len(self._data) - self._at
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether ``next_request`` returned None because its turn was over: call it again."""
+        return self._body is not None and self.pending > 0
 
     @property
     def body_bytes(self) -> int:
@@ -160,9 +168,10 @@ class RequestParser:
         self._at = self._searched = end
         self._probe, self._line_checked, self._skipped = None, False, False
         if request.chunked:
-            self._body = ChunkedBody(self._limits.body_bytes, self._new_store())
+            self._body = ChunkedBody(self._limits.body_bytes, BodyStore(self._bodies), self._turn)
         elif request.content_length:
-            self._body = FixedBody(request.content_length, self._new_store())
+            self._bodies.check(request.content_length)
+            self._body = FixedBody(request.content_length, BodyStore(self._bodies))
         return True
 
     def _skip_empty_line(self) -> bool:
@@ -228,6 +237,3 @@ class RequestParser:
             self._body = None
         self._request = None
         return request
-
-    def _new_store(self) -> BodyStore:
-        return BodyStore(self._limits.body_memory, self._new_file)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from zkservice.errors import RequestRefusedError
+from zkservice.errors import BodyStorageError, RequestRefusedError
 from zkservice.http11 import Expecting, Request, RequestParser, error_page
 from zkservice.web.environ import Ends, ends_of
 from zkservice.web.exchange import End, Exchange, ReactorExchange
@@ -48,6 +49,7 @@ class Phase(Enum):
 class HTTPChannel(Protocol):
     """One connection of a client.  Everything here happens in the reactor thread."""
 
+    _log = Logger()
     _output: Output
 
     def __init__(self, factory: HTTPFactory, parser: RequestParser) -> None:
@@ -63,6 +65,7 @@ class HTTPChannel(Protocol):
         self._body_since = 0.0
         self._begun = False  # some of the response in service has gone
         self._advancing = False  # the loop over pipelined requests is running
+        self._waits_for_turn = False  # to parse the rest of what has come
         self._reading = True
         self._at_eof = False
         self._refused = False
@@ -90,7 +93,8 @@ class HTTPChannel(Protocol):
         parser = self._parser
         parser.feed(data)
         if self._exchange is None:
-            self._advance()
+            if not self._waits_for_turn:
+                self._advance()
         elif parser.pending > self._factory.limits.pipeline_bytes:
             self._pause_reading()
 
@@ -101,7 +105,7 @@ class HTTPChannel(Protocol):
             self._exchange.read_side_closed()
         elif self._phase is Phase.LINGERING:
             self._leave()
-        elif not self._output.blocked:
+        elif not self._output.blocked and not self._waits_for_turn:
             self._close()  # else there may be whole requests behind what waits
 
     def writeConnectionLost(self) -> None:  # noqa: N802
@@ -110,15 +114,24 @@ class HTTPChannel(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = Phase.LEAVING
-        self._parser.close()
-        self._output.stopProducing()
+        # Each step for itself: one that fails must not keep the others from giving back
+        # what they hold, and a connection that stays in the factory blocks a place for good.
+        for step in (self._parser.close, self._end_exchange, self._output.stopProducing):
+            try:
+                step()
+            except Exception:  # noqa: BLE001
+                self._log.failure("a connection that has ended could not be cleaned up")
+        self._factory.disconnected(self)
+
+    def _end_exchange(self) -> None:
+        """The client has left: end what was under way for it."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
+        else:
+            exchange = self._unsettled
+        if exchange is not None:
             self._settle(exchange)
-        elif self._unsettled is not None:
-            self._settle(self._unsettled)
-        self._factory.disconnected(self)
 
     # What the factory calls
 
@@ -201,11 +214,18 @@ class HTTPChannel(Protocol):
         while self._exchange is None and self._phase is Phase.OPEN and not self._output.blocked:
             try:
                 request = self._parser.next_request()
+            except BodyStorageError as error:
+                self._factory.storage_failed(error)
+                self._shed(error.rule, error.status)
+                break
             except RequestRefusedError as refused:
                 self._refuse(refused)
                 break
             if request is None:
-                self._await_client()
+                if self._parser.unfinished:
+                    self._wait_for_turn()
+                else:
+                    self._await_client()
                 break
             self._serve(request)
             turns -= 1
@@ -213,6 +233,20 @@ class HTTPChannel(Protocol):
                 self._factory.reactor.callLater(0, self._advance)
                 break
         self._advancing = False
+
+    def _wait_for_turn(self) -> None:
+        """There is more to parse than fits into one turn: read no more until that is done."""
+        self._waits_for_turn = True
+        if self._expecting is not Expecting.BODY:
+            self._expect_body()
+        self._pause_reading()
+        self._factory.turns.wait(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._waits_for_turn = False
+        self._advance()
+        if self._phase is Phase.OPEN and self._exchange is None and not self._waits_for_turn:
+            self._resume_reading()
 
     def _serve(self, request: Request) -> None:
         """Give a request to a view or to the workers, or turn it away."""
@@ -285,13 +319,18 @@ class HTTPChannel(Protocol):
         elif expecting is Expecting.HEAD:
             self._set_deadline(limits.head_timeout)
         else:
-            self._body_since = self._factory.reactor.seconds()
-            self._set_deadline(limits.body_grace)
+            self._expect_body()
             if self._parser.must_continue():
                 if self._factory.overloaded:
                     self._shed("all threads are busy; come again later")
                 else:
                     self._output.write(_CONTINUE)
+
+    def _expect_body(self) -> None:
+        """From now on the body must come, and come fast enough."""
+        self._expecting = Expecting.BODY
+        self._body_since = self._factory.reactor.seconds()
+        self._set_deadline(self._factory.limits.body_grace)
 
     def _idle_time(self) -> float:
         """How long the connection may stay open without a request."""
@@ -320,11 +359,11 @@ class HTTPChannel(Protocol):
         self._factory.site.log_refusal(self.ends or ends_of(self.transport), refused.status)
         self._error(refused.status, refused.rule, self._method_to_answer())
 
-    def _shed(self, rule: str) -> None:
+    def _shed(self, rule: str, status: int = 503) -> None:
         """There is no room for this client at the moment."""
         self._factory.counters.shed += 1
-        self._factory.site.log_refusal(self.ends or ends_of(self.transport), 503)
-        self._error(503, rule, self._method_to_answer(), self._factory.retry_after())
+        self._factory.site.log_refusal(self.ends or ends_of(self.transport), status)
+        self._error(status, rule, self._method_to_answer(), self._factory.retry_after())
 
     def _method_to_answer(self) -> str:
         return "HEAD" if self._parser.awaits_head else "GET"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from zkservice.errors import ClientGoneError
+from zkservice.errors import ClientGoneError, ResponseStorageError
 from zkservice.http11 import Request
-from zkservice.web.regions import Spill
+from zkservice.web.regions import FileRegion, Spill
 
 if TYPE_CHECKING:
     from zkservice.web.channel import HTTPChannel
@@ -200,6 +200,7 @@ class Exchange:
 
         Raises:
             ClientGoneError: nobody waits for it.
+            ResponseStorageError: the client is far behind, and the file for the rest fails.
         """
         if self.window is None:
             limits = self.site.limits
@@ -213,10 +214,18 @@ class Exchange:
             raise ClientGoneError("the client has left")
         kept: Sequence[Part] = parts
         if not self.window.reserve(sum(map(len, parts))):
+            kept = (self._store(parts),)
+        self._workers.post(self.channel.respond, self, kept, None)
+
+    def _store(self, parts: Sequence[bytes]) -> FileRegion:
+        try:
             if self._spill is None:
                 self._spill = Spill()
-            kept = (self._spill.append(parts),)
-        self._workers.post(self.channel.respond, self, kept, None)
+            return self._spill.append(parts)
+        except OSError as error:
+            raise ResponseStorageError(
+                f"a temporary file for a slow client failed: {error.strerror or error}"
+            ) from error
 
     def finish(self, parts: Sequence[Part], end: End) -> None:
         """Send the rest of the response."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from time import time
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zkservice.http11 import HeadReader, HeadWriter, Limits, RequestParser
+from zkservice.errors import BodyStorageError
+from zkservice.http11 import BodyStorage, HeadReader, HeadWriter, Limits, RequestParser
 from zkservice.web.accesslog import VisitLog
 from zkservice.web.channel import HTTPChannel
 from zkservice.web.deadlines import Deadlines
@@ -23,6 +24,7 @@ from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.site import SOFTWARE, Site
 from zkservice.web.tracelog import TraceLog
+from zkservice.web.turns import Turns
 from zkservice.web.views import View
 from zkservice.web.views import status_views as status_views_of
 from zkservice.web.workers import Workers
@@ -37,6 +39,11 @@ ALPN: Final = (b"http/1.1", b"http/1.0")
 #: Connections over the limit that may be told so at the same time.
 _REFUSED_AT_A_TIME: Final = 32
 
+#: Chunks of a body that are parsed before others get their turn: some 0.2 ms.
+_CHUNKS_A_TURN: Final = 128
+#: Seconds between two log lines that say that bodies cannot be stored.
+_STORAGE_WARNING: Final = 60.0
+
 
 @dataclass
 class Counters:
@@ -47,7 +54,7 @@ class Counters:
     responded: int = 0  #: responses that were handed to the transport, whole
     aborted: int = 0  #: responses that were cut off, as the application failed
     refused: int = 0  #: clients that broke a rule or a limit
-    shed: int = 0  #: requests and connections that got 503, as there were too many
+    shed: int = 0  #: requests and connections that got 503 or 507, as there was no room for them
     overrun: int = 0  #: requests that ran too long
     viewed: int = 0  #: requests that a view answered
 
@@ -129,6 +136,10 @@ class HTTPFactory:
         self._most_connections = self.limits.connections or descriptor_limit()
         self._shedding = False
         self._reader = HeadReader(self.limits)
+        self._bodies = BodyStorage(self.limits.body_memory, self.limits.body_disk)
+        self._storage_warned = -inf
+        #: For connections that have more to parse than fits into one turn of the reactor.
+        self.turns = Turns(reactor)
         self._channels: set[HTTPChannel] = set()
         self._drained: list[Deferred[int]] = []
 
@@ -142,7 +153,8 @@ class HTTPFactory:
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802
         """A channel for a connection."""
-        return HTTPChannel(self, RequestParser(self.limits, self._reader))
+        parser = RequestParser(self.limits, self._reader, self._bodies, _CHUNKS_A_TURN)
+        return HTTPChannel(self, parser)
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - as TLS asks
         """What a client can choose from."""
@@ -187,6 +199,18 @@ class HTTPFactory:
     def retry_after(self) -> list[tuple[str, str]]:
         """The header of a 503."""
         return [("Retry-After", str(ceil(self.limits.retry_after)))]
+
+    def storage_failed(self, error: BodyStorageError) -> None:
+        """A request body was refused for want of room: log why, but not for each."""
+        now = self.reactor.seconds()
+        if now - self._storage_warned >= _STORAGE_WARNING:
+            self._storage_warned = now
+            self._log.warn(
+                "request bodies above {memory} bytes are refused with {status}: {detail}",
+                memory=self.limits.body_memory,
+                status=error.status,
+                detail=error.detail,
+            )
 
     def overrun(self, exchange: Exchange, seconds: float) -> None:
         """An exchange has run too long: say where it is, and replace its thread."""

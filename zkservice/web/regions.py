@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -50,10 +51,11 @@ class FileRegion:
         return data
 
     def close(self) -> None:
-        """The region is not needed any more; twice is fine."""
+        """The region is not needed any more; twice is fine, and it never raises."""
         close, self._close = self._close, None
         if close is not None:
-            close()
+            with suppress(OSError):  # the descriptor is closed all the same, and nothing is lost
+                close()
 
 
 class Spill:
@@ -88,4 +90,5 @@ class Spill:
             self._users -= 1
             last = not self._users
         if last:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from twisted.logger import Logger
 
-from zkservice.errors import BadResponseError, ClientGoneError
+from zkservice.errors import BadResponseError, ClientGoneError, ResponseStorageError
 from zkservice.http11 import (
     LAST_CHUNK,
     Draft,
@@ -259,6 +259,14 @@ def run_application(application: Application, environ: dict[str, Any], response:
             if close is not None:
                 close()
     except ClientGoneError as error:
+        response.abort(str(error))
+    except ResponseStorageError as error:
+        _log.warn(
+            "the response to {method} {uri} is cut off: {error}",
+            method=environ.get("REQUEST_METHOD"),
+            uri=environ.get("REQUEST_URI"),
+            error=str(error),
+        )
         response.abort(str(error))
     except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the application's failure
         _log.failure(
