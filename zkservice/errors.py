@@ -550,6 +550,14 @@ class AddressError(ValueError):
     """The text is no ``host:port``."""
 
 
+class FormatError(ValueError):
+    """A znode is not a service instance in any format that was expected, or a broken one."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name[:100]!r}: {problem}")
+        self.name, self.problem = name, problem
+
+
 class NobodyRegisteredError(ZooKeeperError):
     """There is no address below the znode."""
 

@@ -30,8 +30,8 @@ from zkservice.errors import (
     NodeExistsError,
     NoNodeError,
 )
+from zkservice.formats.addresses import parse_address as parse_addr
 from zkservice.registry import RegisteringServer, Registration, RegistrationState, register
-from zkservice.registry.addresses import parse_address as parse_addr
 from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.lookup import look_up
 from zkservice.tree import Node, decode, encode, format_tree, resolve

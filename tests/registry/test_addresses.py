@@ -7,11 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import AddressError
-from zkservice.registry.addresses import (
-    advertised_addresses,
-    format_address,
-    parse_address,
-)
+from zkservice.formats.addresses import format_address, parse_address
+from zkservice.registry.addresses import advertised_addresses
 
 
 class ParseTests(SynchronousTestCase):

@@ -15,12 +15,13 @@ from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AddressError,
     ClientClosedError,
+    FormatError,
     InvalidPathError,
     NoAuthError,
     UnregisteredError,
 )
+from zkservice.formats import FORMATS, read_member
 from zkservice.registry import (
-    PAYLOADS,
     Change,
     RegisteringServer,
     Registration,
@@ -438,14 +439,32 @@ class RegistrationTests(TestCase):
         keeper.received = count  # type: ignore[method-assign]
 
     async def test_formats(self) -> None:
-        """Other payloads have other names and data."""
-        for name, expected in {"serverset": "member_h:1", "curator": None}.items():
-            registration = await self.register(payload=PAYLOADS[name]).when_registered()
+        """Each format has its own znode, which is found, replaced and updated by its name."""
+        for name in FORMATS:
+            registration = await self.register(format=name, tls=[ADDRESS]).when_registered()
+            await registration.update(color="green")
             data, _ = await self.other.get(registration.path)
-            self.assertIn(b"1", data or b"")
-            if expected:
-                self.assertEqual(registration.path, f"{PARENT}/{expected}")
+            member = read_member(registration.path.rpartition("/")[2], data)
+            self.assertEqual((member.format, member.address), (name, ADDRESS))
+            again = await self.register(format=name, client=self.other).when_registered()
+            self.assertEqual(again.path, registration.path)
+            await self.until(lambda one=registration: one.state is RegistrationState.CONTESTED)
+            await again.unregister()
             await registration.unregister()
+            self.assertEqual(await self.other.get_children(PARENT), [])
+
+    def test_unknown_format(self) -> None:
+        """A format that there is none of is refused with those that there are."""
+        with self.assertRaises(FormatError) as caught:
+            self.register(format="finagle")
+        self.assertIn("serverset", str(caught.exception))
+
+    def test_address_listed_twice(self) -> None:
+        """An address that one registration names twice is refused, however it is written."""
+        for twice in (["h:1", "h:1"], ["h:1", "h:01"], ["[::1]:2", "h:1", "[::1]:2"]):
+            with self.assertRaises(AddressError) as caught:
+                self.register(*twice)
+            self.assertIn("listed twice", str(caught.exception))
 
     def test_bad_arguments(self) -> None:
         """What cannot be registered is refused before anything happens."""

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import LinkLoopError, TreeSyntaxError
+from zkservice.properties import Properties
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.graph import get_edges
 from zkservice.tree.links import MAX_LINKS, answer, follow, trace
 from zkservice.tree.loops import LinkedTree, loops
 from zkservice.tree.model import Node
 from zkservice.tree.paths import join
-from zkservice.tree.values import Properties
 
 
 def found(text: str, at: str = "/") -> list[tuple[int, int]]:

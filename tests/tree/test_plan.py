@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tree.strategies import trees
 from zkservice.errors import InvalidPathError
-from zkservice.tree.encoding import decode, encode
+from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
 from zkservice.tree.paths import split

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tree.strategies import trees
-from zkservice.tree.encoding import decode, encode
+from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
 from zkservice.tree.text import format_tree

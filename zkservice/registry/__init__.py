@@ -1,23 +1,20 @@
 """Registrations that outlive a session, and live views of what others registered."""
 
 from zkservice.errors import AddressError
-from zkservice.registry.addresses import advertised_addresses, parse_address
+from zkservice.formats.addresses import parse_address
+from zkservice.registry.addresses import advertised_addresses
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.events import RegisteringServer
 from zkservice.registry.live import Children, Properties, live_children, live_properties
-from zkservice.registry.payloads import PAYLOADS, Announcement, Payload
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
 from zkservice.registry.states import Change, RegistrationState
 
 __all__ = [
-    "PAYLOADS",
     "AddressError",
-    "Announcement",
     "Change",
     "Children",
     "Found",
-    "Payload",
     "Properties",
     "RegisteringServer",
     "Registration",

@@ -40,7 +40,8 @@ from zope.interface import implementer
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import AddressError, NobodyRegisteredError, NoNodeError
-from zkservice.registry.addresses import advertised_addresses, parse_address
+from zkservice.formats.addresses import parse_address
+from zkservice.registry.addresses import advertised_addresses
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
 from zkservice.wire.hosts import parse_hosts

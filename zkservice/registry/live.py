@@ -16,13 +16,12 @@ from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
+from zkservice.properties import Properties as Data
+from zkservice.properties import canonical, decode, encode
 from zkservice.registry.follower import Follower, Paths, depends_on
 from zkservice.registry.lookup import look_up, together
-from zkservice.tree.encoding import decode, encode
 from zkservice.tree.links import Followed, follow
 from zkservice.tree.model import PROPERTY_LINK, is_property_link
-from zkservice.tree.values import Properties as Data
-from zkservice.tree.values import canonical
 from zkservice.wire.records import Stat
 
 V = TypeVar("V", bound="View[Any]")

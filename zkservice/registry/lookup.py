@@ -10,9 +10,8 @@ from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import NoAuthError, NoNodeError
-from zkservice.tree.encoding import decode
+from zkservice.properties import Properties, decode
 from zkservice.tree.links import Lookup
-from zkservice.tree.values import Properties
 from zkservice.wire.records import Stat
 
 T = TypeVar("T")

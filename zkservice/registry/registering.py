@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import AddressError
-from zkservice.registry.addresses import advertised_addresses, format_address, parse_address
+from zkservice.formats.addresses import format_address, parse_address
+from zkservice.registry.addresses import advertised_addresses
 from zkservice.registry.events import Notify, RegisteringServer, default_notify
-from zkservice.registry.payloads import PROPERTIES, Payload
 from zkservice.registry.registration import Registration
 from zkservice.wire.acl import ACL, READ_ACL_UNSAFE
 from zkservice.wire.paths import validate
@@ -28,7 +28,8 @@ def register(
     properties: Mapping[str, Any] | None = None,
     acl: Sequence[ACL] = READ_ACL_UNSAFE,
     *,
-    payload: Payload = PROPERTIES,
+    format: str = "properties",
+    tls: Collection[str] = (),
     replace: bool = True,
     clock: IReactorTime | None = None,
     random: Callable[[], float] | None = None,
@@ -43,14 +44,15 @@ def register(
             IPv4 address of this machine; or several ``"host:port"`` as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
         acl: of the znodes; by default everybody may read and nobody may write.
-        payload: what the znodes are called and hold; see `zkservice.registry.payloads`.
+        format: what the znodes are called and hold: a name in `zkservice.formats.FORMATS`.
+        tls: those of the addresses that speak TLS, for formats that say so.
         replace: the address is certainly ours, because we listen on it: what another
             process left there is replaced at once.  If False, it is waited for.
         notify: told a `RegisteringServer` event before anything is registered, so that
             subscribers can add properties; by default zope.event's, where installed.
 
     Raises:
-        AddressError, InvalidPathError: before anything happens.
+        AddressError, InvalidPathError, FormatError: before anything happens.
     """
     whole = {"pid": os.getpid(), **(properties or {})}
     name, addresses = _expand(address)
@@ -69,7 +71,8 @@ def register(
         addresses,
         whole,
         acl,
-        payload=payload,
+        format=format,
+        tls=tls,
         replace=replace,
         clock=clock,
         random=random,

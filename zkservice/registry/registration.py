@@ -10,7 +10,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
@@ -33,9 +33,9 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
+from zkservice.registry.contents import Contents
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.lookup import together
-from zkservice.registry.payloads import PROPERTIES, Announcement, Payload
 from zkservice.registry.states import (
     CREATE_GAP,
     CREATE_GAP_MAX,
@@ -46,7 +46,7 @@ from zkservice.registry.states import (
     RegistrationState,
 )
 from zkservice.wire.acl import ACL, READ_ACL_UNSAFE, Permission
-from zkservice.wire.paths import join, validate
+from zkservice.wire.paths import validate
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 
@@ -73,7 +73,8 @@ class Registration:
         properties: Mapping[str, Any],
         acl: Sequence[ACL] = READ_ACL_UNSAFE,
         *,
-        payload: Payload = PROPERTIES,
+        format: str = "properties",
+        tls: Collection[str] = (),
         replace: bool = True,
         clock: IReactorTime,
         random: Callable[[], float],
@@ -81,9 +82,9 @@ class Registration:
         self.parent = validate(path)
         self.addresses = tuple(addresses)
         self.properties: dict[str, Any] = dict(properties)
-        self._payload = payload
-        self._since = int(clock.seconds() * 1000)
-        self._data = self._contents(self.properties)  # of each znode
+        since = int(clock.seconds() * 1000)
+        self._contents = Contents(self.addresses, format, frozenset(tls), since)
+        self._data = self._contents.of(self.parent, self.properties)  # of each znode
         self.paths = tuple(self._data)
         self.state = RegistrationState.WAITING
         self.reason = ""
@@ -151,7 +152,7 @@ class Registration:
         """
         whole = {**self.properties, **properties}
         try:
-            self._data = self._contents(whole)
+            self._data = self._contents.of(self.parent, whole)
         except ValueError:
             return fail()
         self.properties = whole
@@ -194,17 +195,6 @@ class Registration:
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
         """Hear each change of state once; ``cancel()`` of the answer ends it."""
         return self._listeners.add(callback)
-
-    def _contents(self, properties: Mapping[str, Any]) -> dict[str, bytes]:
-        """The wanted znodes and what they are to hold."""
-        all_of_it = [
-            Announcement(self.parent, address, properties, self._since)
-            for address in self.addresses
-        ]
-        return {
-            validate(join(self.parent, self._payload.name(one))): self._payload.data(one)
-            for one in all_of_it
-        }
 
     # -- what causes a pass ------------------------------------------------------
 

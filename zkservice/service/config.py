@@ -27,6 +27,11 @@ class Listen:
     endpoint: str
     host: str | None = None
 
+    @property
+    def tls(self) -> bool:
+        """Whether clients must speak TLS."""
+        return self.endpoint.removeprefix("haproxy:").startswith(("ssl:", "mtls:"))
+
     @classmethod
     def tcp(cls, host: str, port: int) -> Listen:
         """Listen on a TCP port; a blank host is all addresses, port 0 one the system picks."""
@@ -79,8 +84,8 @@ class Config:
     #: who gets the files of Unix sockets
     socket_owner: Owner | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
-    #: what the znode is called and holds: a name in `zkservice.registry.PAYLOADS`
-    payload: str = "properties"
+    #: what the znode is called and holds: a name in `zkservice.formats.FORMATS`
+    format: str = "properties"
     #: None: it is taken to be well as long as it listens
     health: HealthSettings | None = None
     #: how to be let in by ZooKeeper

@@ -147,7 +147,9 @@ class ServeService(Service):
         if hosts is None:
             self.embedded = OwnZooKeeper(self.config.zookeeper, self._reactor)
             hosts = self.embedded.start()
-        self.presence = Presence(self.config, self.addresses, hosts, self._reactor, self.fail)
+        self.presence = Presence(
+            self.config, self.addresses, hosts, self._reactor, self.fail, self._tls_addresses()
+        )
         self.presence.subscribe(self.notifier.ready)
         known = with_added(
             commands(self.presence.registrations, self.status, self.availability, self._reactor),
@@ -161,9 +163,11 @@ class ServeService(Service):
 
     def _addresses(self) -> tuple[str, ...]:
         found = self.config.advertise or tuple(
-            address
-            for listen, port in zip(self.config.listen, self.ports, strict=True)
-            for address in addresses_of(listen, port)
+            dict.fromkeys(
+                address
+                for listen, port in zip(self.config.listen, self.ports, strict=True)
+                for address in addresses_of(listen, port)
+            )
         )
         if not found:
             raise ConfigurationError(
@@ -171,6 +175,15 @@ class ServeService(Service):
                 "say with --advertise HOST:PORT what to register"
             )
         return found
+
+    def _tls_addresses(self) -> frozenset[str]:
+        """The registered addresses that speak TLS; advertised ones if all that listens does."""
+        tls = [
+            (one, port) for one, port in zip(self.config.listen, self.ports, strict=True) if one.tls
+        ]
+        if self.config.advertise:
+            return frozenset(self.addresses if len(tls) == len(self.ports) else ())
+        return frozenset(address for one, port in tls for address in addresses_of(one, port))
 
     def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
         """What is stored with the address, ``monitor`` among it."""

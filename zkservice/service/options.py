@@ -16,8 +16,9 @@ from twisted.python.usage import UsageError
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
+from zkservice.formats import FORMATS
+from zkservice.formats.addresses import parse_address
 from zkservice.http11 import Limit, limits_table
-from zkservice.registry import PAYLOADS, parse_address
 from zkservice.service.commands import command_pair
 from zkservice.service.config import Config
 from zkservice.service.option_table import (
@@ -211,10 +212,10 @@ OPTIONS: Final = OptionTable(
         Option(
             "format",
             _LISTENING,
-            "What the znode is called and holds.",
-            choice(*PAYLOADS),
+            "Which programs can read the znode: what it is called and holds.",
+            choice(*FORMATS),
             "properties",
-            target="payload",
+            target="format",
         ),
         Option(
             "acl",

@@ -21,7 +21,7 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
-from zkservice.registry import PAYLOADS, Change, Registration, RegistrationState, register
+from zkservice.registry import Change, Registration, RegistrationState, register
 from zkservice.service.config import Config
 from zkservice.wire.session import State
 
@@ -47,6 +47,7 @@ class Presence:
         addresses: what is registered.
         hosts: the connection string.
         fail: called with a reason when waiting does not help.
+        tls: those of the addresses that speak TLS.
     """
 
     _log = Logger()
@@ -58,8 +59,10 @@ class Presence:
         hosts: str,
         reactor: Any,
         fail: Callable[[str], object],
+        tls: frozenset[str] = frozenset(),
     ) -> None:
         self._config = config
+        self._tls = tls
         self._addresses = addresses
         self._hosts = hosts
         self._reactor = reactor
@@ -99,7 +102,8 @@ class Presence:
             config.security.acl,
             # What others are told to use may be somebody else's; what we listen on is not.
             replace=not config.advertise,
-            payload=PAYLOADS[config.payload],
+            format=config.format,
+            tls=self._tls,
             clock=self._reactor,
         )
         self.registration.subscribe(self._registration_changed)

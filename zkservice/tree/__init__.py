@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zkservice.tree.encoding import decode, encode
+from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.links import Resolution, answer, follow, resolve
 from zkservice.tree.model import Node

@@ -21,9 +21,9 @@ from zkservice.errors import (
     NoNodeError,
     NoPropertyError,
 )
+from zkservice.properties import Properties, Value
 from zkservice.tree.model import PROPERTY_LINK, SYMLINK, is_property_link
 from zkservice.tree.paths import join, normalize, split
-from zkservice.tree.values import Properties, Value
 
 T = TypeVar("T")
 #: What a path holds: None where there is no node.

@@ -11,8 +11,8 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
+from zkservice.properties import Properties, canonical
 from zkservice.tree.paths import join
-from zkservice.tree.values import Properties, canonical
 
 #: How the stored name of a symbolic link ends.
 SYMLINK: Final = " ->"

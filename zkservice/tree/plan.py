@@ -13,11 +13,10 @@ from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from zkservice.errors import InvalidPathError
-from zkservice.tree.encoding import decode, encode
+from zkservice.properties import Properties, canonical, decode, encode
 from zkservice.tree.loops import Loop, loops
 from zkservice.tree.model import Node
 from zkservice.tree.paths import join
-from zkservice.tree.values import Properties, canonical
 
 #: An access control list: this package compares it and hands it on, no more.
 Acl: TypeAlias = Sequence[Any]

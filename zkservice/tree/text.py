@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from zkservice.errors import InvalidPathError
+from zkservice.properties import Properties, Value
 from zkservice.tree.links import WORDS, link_target
 from zkservice.tree.model import (
     PROPERTY_LINK,
@@ -15,7 +16,6 @@ from zkservice.tree.model import (
     is_property_link,
     is_symlink,
 )
-from zkservice.tree.values import Properties, Value
 
 _INDENT: Final = "  "
 _QUOTES: Final = "'\""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from zkservice.properties import Value, canonical
 from zkservice.tree.model import SYMLINK
 from zkservice.tree.paths import split
 from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Why
-from zkservice.tree.values import Value, canonical
 
 _KEPT: Final = {
     Why.ABOVE_EPHEMERAL: "{path} not deleted due to ephemeral descendent.",

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.tree.encoding`` and ``zkservice.tree.values``."""
+"""Tests of ``zkservice.properties``, and of values written as literals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tree.strategies import properties, values
 from zkservice.errors import TreeValueError
-from zkservice.tree.encoding import decode, encode
+from zkservice.properties import MAX_DEPTH, canonical, checked_value, decode, encode
 from zkservice.tree.text import format_value
-from zkservice.tree.values import MAX_DEPTH, canonical, checked_value, parse_value
+from zkservice.tree.values import parse_value
 
 
 class EncodingTests(SynchronousTestCase):

@@ -1,0 +1,181 @@
+"""Properties and the data of a znode that store them: JSON, or one plain string.
+
+Trees, registrations and the formats that other programs read all share this, so it knows
+nothing of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from math import isfinite, isinf
+from typing import Any, Final, NoReturn, TypeAlias
+
+from zkservice.errors import TreeValueError
+
+#: What a property can be: None, a bool, int, float, str, or lists and
+#: string-keyed dicts of these.
+Value: TypeAlias = Any
+Properties: TypeAlias = dict[str, Value]
+
+#: Levels of lists and dicts in one value.  Python's own parser stops at 200 brackets.
+MAX_DEPTH: Final = 64
+
+_SMALL: Final = 64  # bits; longer ints may have more digits than Python writes
+
+
+#: The one property of a node whose data are no JSON object.
+STRING_VALUE: Final = "string_value"
+
+
+def encode(properties: Mapping[str, Any]) -> bytes:
+    """The data that store the properties: ``decode`` gives the same ones back.
+
+    A single ``string_value`` is stored as it is, so that other programs can read it,
+    unless it would be taken for something else; all else is JSON without blanks.
+
+    Raises:
+        TreeValueError: JSON cannot hold one of the values.
+    """
+    whole = checked_properties(properties)
+    if whole.keys() == {STRING_VALUE}:
+        raw = _raw(whole[STRING_VALUE])
+        if raw is not None and canonical(decode(raw)) == canonical(whole):
+            return raw
+    return canonical(whole).encode("ascii")
+
+
+def decode(
+    data: bytes | None, on_bad_json: Callable[[ValueError], object] = lambda error: None
+) -> Properties:
+    """The properties that the data of a node stand for; never fails.
+
+    No data or only white space is no property; a JSON object is its members; all else
+    is one property, ``string_value``.  Bytes that are no UTF-8 are kept in it as lone
+    surrogates (``surrogateescape``).
+
+    Args:
+        data: as ZooKeeper has them.
+        on_bad_json: told why data in braces are no JSON, before they are taken as a string.
+    """
+    text = (data or b"").decode("utf-8", "surrogateescape")
+    stripped = text.strip()
+    if not stripped:
+        return {}
+    if stripped.startswith("{") and stripped.endswith("}"):
+        try:
+            return _members(stripped)
+        except ValueError as error:
+            on_bad_json(error)
+    return {STRING_VALUE: text}
+
+
+def _members(text: str) -> Properties:
+    """The members of a JSON object."""
+    try:
+        properties: Properties = _DECODER.decode(text)
+    except RecursionError:
+        raise TreeValueError("the value is too deeply nested") from None
+    if any(map(is_too_deep, properties.values())):
+        raise TreeValueError("the value is too deeply nested")
+    return properties
+
+
+def _raw(value: object) -> bytes | None:
+    """The bytes of a plain string; None when the value has none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise ValueError(f"{text} is out of the range of a float")
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+# Strict where Python is not: what it reads, every JSON parser can, and it can be
+# written again.
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+def checked_value(value: object) -> Value:
+    """The value as JSON would give it back.
+
+    Raises:
+        TreeValueError: JSON cannot hold it.
+    """
+    if value is None or type(value) in (str, bool):
+        return value
+    if type(value) is int and value.bit_length() <= _SMALL:
+        return value
+    if type(value) is float and isfinite(value):
+        return value
+    try:
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, (int, float)):
+            return json.loads(text)
+        stored = json.loads(text, object_pairs_hook=_without_repetition)
+    except TreeValueError:
+        raise
+    except RecursionError:
+        raise TreeValueError("the value is too deeply nested") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TreeValueError(f"not storable as JSON: {error}") from None
+    if is_too_deep(stored):
+        raise TreeValueError("the value is too deeply nested")
+    return stored
+
+
+def is_too_deep(value: Value) -> bool:
+    """Whether lists and dicts stand in one another more often than ``MAX_DEPTH``."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(level)
+
+
+def checked_properties(properties: Mapping[str, Any]) -> Properties:
+    """A copy of the properties, each as JSON would give it back.
+
+    Raises:
+        TreeValueError: with the name of the one that JSON cannot hold.
+    """
+    result: Properties = {}
+    for name, value in properties.items():
+        try:
+            result[name] = checked_value(value)
+        except TreeValueError as error:
+            raise TreeValueError(f"{name}: {error.problem}") from None
+    return result
+
+
+def canonical(value: Value) -> str:
+    """One text for each value: equal texts, equal values, ``1`` and ``1.0`` told apart."""
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _without_repetition(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+    """A dict of the pairs; keys that differ in Python may be one in JSON, as 1 and '1' are."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise TreeValueError("two keys of a dict are the same in JSON")
+    return result
