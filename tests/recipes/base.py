@@ -26,6 +26,18 @@ class RecipeTestCase(ClientTestCase):
         self.assertTrue(self.server.drop(self.session(client)))
         self.network.run_due()
 
+    def lose_reply(self, client: ZooKeeperClient, *, second: bool = False) -> None:
+        """A client's first connection breaks at the server's next reply, or the one after it."""
+        cable = self.network.cables[self.clients.index(client)]
+
+        def cut() -> None:
+            cable.server_may_send = len(cable.client.received)
+
+        if second:
+            cable.moment = len(cable.client.received) + 1, cut
+        else:
+            cut()
+
     def children(self, path: str) -> list[str]:
         """The names of a node's children on the server."""
         return children(self.server, path)

@@ -41,6 +41,20 @@ class BarrierTests(RecipeTestCase):
         self.network.settle()
         return waiting
 
+    def test_lifted_with_a_lost_reply(self) -> None:
+        """A removal that is repeated leaves the next barrier in place."""
+        for second in (False, True):  # whichever of the requests it is that deletes
+            one, two = self.connected(), self.connected()
+            self.result(self.barrier(two).create())
+            self.lose_reply(one, second=second)
+            removing = self.barrier(one).remove()
+            self.network.settle()
+            lifted = self.children("/gates") == []
+            self.result(self.barrier(two).create())
+            self.network.advance(3)
+            self.assertTrue(self.successResultOf(removing))
+            self.assertEqual(self.children("/gates"), ["one"] if lifted else [])
+
     def test_open(self) -> None:
         """Where there is none nobody is held up, and no watch is left."""
         self.assertTrue(self.waiting(self.one).called)

@@ -137,6 +137,20 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertIs(self.successResultOf(waiting), second)
         self.assertEqual(self.stored(), (b"2", self.session(self.two)))
 
+    def test_deleted_with_a_lost_reply(self) -> None:
+        """A deletion that is repeated leaves the node of the next one alone."""
+        first = self.created(self.one, b"1")
+        waiting = self.creating(self.node(self.two, b"2"))
+        self.lose_reply(self.one)
+        deleting = first.delete()
+        self.network.settle()
+        second = self.successResultOf(waiting)
+        found = self.server.keeper.tree.nodes[PATH]
+        self.network.advance(3)
+        self.assertIsNone(self.successResultOf(deleting))
+        self.assertIs(self.server.keeper.tree.nodes[PATH], found)
+        self.assertTrue(second.present)
+
     def test_deleted(self) -> None:
         """Deleted by hand it is back a second later."""
         node = self.created(self.one, b"1")

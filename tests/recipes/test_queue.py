@@ -190,6 +190,56 @@ class ReliableQueueTests(QueueTestCase):
         self.result(self.item(self.queue).release())
         self.assertEqual(self.item(self.other).data, b"1")
 
+    def test_given_back_with_a_lost_reply(self) -> None:
+        """The reservation of the next consumer stays when a release is repeated."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        waiting = self.getting(self.other)
+        self.lose_reply(self.one)
+        releasing = item.release()
+        self.network.settle()
+        taken = self.successResultOf(waiting)
+        self.assertNoResult(releasing)
+        self.network.advance(3)
+        self.assertIsNone(self.successResultOf(releasing))
+        self.assertTrue(taken.lease.held)
+        self.assertIn(taken.lease.path.rpartition("/")[2], self.children(PATH))
+        self.result(taken.delete())
+
+    def test_cancelled_with_a_lost_reply(self) -> None:
+        """So it does when the connection breaks while a cancelled get gives its item back."""
+        self.put(b"1")
+        for position in range(1, 240, 8):
+            one = self.connected()
+            getting = self.of(one).get()
+            while not any(name.endswith("-processing") for name in self.children(PATH)):
+                self.network.run_due()
+                self.cable.carry()
+            self.assertFalse(getting.called)
+            self.cable.server_may_send = len(self.cable.client.received) + position
+            getting.cancel()
+            self.failureResultOf(getting, CancelledError)
+            self.network.settle()
+            waiting = self.getting(self.other)
+            self.network.advance(3)
+            taken = self.successResultOf(waiting)
+            self.assertTrue(taken.lease.held, position)
+            self.assertIn(taken.lease.path.rpartition("/")[2], self.children(PATH), position)
+            self.result(taken.release())
+
+    def test_deletion_in_doubt(self) -> None:
+        """An item that stays in the queue, for the reservation was gone, is not called deleted."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        cable = self.network.cables[0]
+        cable.client_may_send = len(cable.server.received) + 10
+        deleting = item.delete()
+        self.network.settle()
+        self.deleting(item.lease.path)
+        self.network.advance(3)
+        self.failureResultOf(deleting, LeaseLostError)
+        self.assertEqual(self.result(self.queue.qsize()), 1)
+
     def test_deleted_under_us(self) -> None:
         """A reservation that somebody deletes is lost, even before we are told."""
         self.put(b"1")

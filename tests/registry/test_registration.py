@@ -102,6 +102,26 @@ class RegistrationTests(TestCase):
         acl, _ = await self.other.get_acl(NODE)
         self.assertEqual(acl, [ACL(int(Permission.READ), ANYONE)])
 
+    async def test_looks_again_after_a_sync(self) -> None:
+        """After a broken connection no stale znode is judged, or deleted as another's."""
+        registration = await self.register().when_registered()
+        asked: list[str] = []
+        sync = self.client.sync
+
+        def record(path: str = "/") -> Deferred[str]:
+            asked.append(path)
+            return sync(path)
+
+        self.patch(self.client, "sync", record)
+        registration.take_out("pause")
+        self.server.drop(self.session())
+        await self.until(lambda: registration.state is RegistrationState.OUT)
+        self.assertEqual(asked, [PARENT])
+        self.assertEqual(self.owner(), 0)
+        registration.put_back()
+        await registration.when_registered()
+        self.assertEqual(asked, [PARENT])
+
     async def test_shown(self) -> None:
         """A registration that is printed says what it is and how it stands."""
         registration = await self.register().when_registered()

@@ -7,12 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from zkservice.errors import (
-    BarrierTimeoutError,
-    ConnectionLossError,
-    NoNodeError,
-    SessionExpiredError,
-)
+from zkservice.errors import BarrierTimeoutError, SessionExpiredError
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
@@ -60,7 +55,8 @@ class Barrier:
     def remove(self) -> Deferred[bool]:
         """Lift it; fires with whether it was there.
 
-        If the connection broke under us, and it is gone afterwards, we say that it was.
+        It counts as there if the connection breaks during the request and it is gone
+        afterwards.  A barrier that another client creates meanwhile is left alone.
 
         Fails with:
             NotEmptyError: the node has children, and stays.
@@ -94,20 +90,11 @@ class Barrier:
     # -- how --------------------------------------------------------------------------
 
     async def _remove(self) -> bool:
-        in_doubt = False
-
-        async def once() -> bool:
-            nonlocal in_doubt
-            try:
-                await self._patient.client.delete(self.path)
-            except NoNodeError:
-                return in_doubt
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                raise
-            return True
-
-        return await self._patient.outlast(once)
+        client = self._patient.client
+        stat = await self._patient.outlast(lambda: client.exists(self.path))
+        if stat is None:
+            return False
+        return await self._patient.delete_node(self.path, stat.czxid, any_session=True)
 
     async def _wait(self) -> None:
         client = self._patient.client

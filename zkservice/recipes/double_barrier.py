@@ -119,7 +119,7 @@ class DoubleBarrier:
         Nobody can be about to need it: we are one of those who are waited for.
         """
         if await self._patient.children(self.path) == [READY]:
-            await self._patient.delete(self._ready)
+            await self._patient.delete_current(self._ready)
 
     async def _join(self) -> Participant | None:
         """Enter once; None if our node is gone before all are there."""
@@ -256,7 +256,7 @@ class Participant:
         left = sorted(names & self._round)
         if left in ([], [self._mine]):
             if READY in names and names <= {READY, self._mine}:
-                await self._patient.delete(join(self.path, READY))
+                await self._patient.delete_current(join(self.path, READY))
             await self._go(left)
             return True
         if self._mine == left[0]:

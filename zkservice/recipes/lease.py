@@ -84,7 +84,7 @@ class Lease:
         Fails with:
             NoAuthError: the node may not be deleted; it goes when the session ends.
         """
-        return self.release_by(lambda: self._patient.delete(self.path))
+        return self.release_by(self._delete)
 
     def release_by(self, delete: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
         """As `release`, by something that deletes the node along with others."""
@@ -121,6 +121,9 @@ class Lease:
             raise LeaseLostError(self.path) from reason
 
     # -- how --------------------------------------------------------------------------
+
+    async def _delete(self) -> None:
+        await self._patient.delete_node(self.path, self.token)
 
     async def _watch_over(self, watch: Deferred[WatchEvent]) -> None:
         try:

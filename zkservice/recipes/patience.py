@@ -193,11 +193,58 @@ class Patient:
         return next((join(where, name) for name in names if name.startswith(mark)), None)
 
     async def delete(self, path: str) -> None:
-        """See to it that a node is not there."""
+        """See to it that a node is not there; only for a name that nobody else uses.
+
+        If a reply is lost the request is repeated, and would delete what another client has
+        created at the path meanwhile: `delete_node` does not.
+        """
         try:
             await self.repeat(lambda: self.client.delete(path))
         except NoNodeError:
             return
+
+    async def delete_node(self, path: str, czxid: int, *, any_session: bool = False) -> bool:
+        """See to it that one node is not there; a later one at its path is left alone.
+
+        Before a request is repeated the path is read again, after a sync: a server that is
+        behind would still show the deleted node.
+
+        Args:
+            path: the node's.
+            czxid: tells the node from others that were or will be at the path.
+            any_session: go on under another session if this one expires.
+
+        Returns:
+            False if it was deleted by another client, and certainly not by us.
+        """
+        repeated = in_doubt = False
+
+        async def once() -> bool:
+            nonlocal repeated, in_doubt
+            if repeated and not await self._is_node(path, czxid):
+                return in_doubt
+            repeated = True
+            try:
+                await self.client.delete(path)
+            except NoNodeError:
+                return in_doubt
+            except ConnectionLossError as error:
+                in_doubt = in_doubt or error.maybe_applied
+                raise
+            return True
+
+        return await (self.outlast(once) if any_session else self.repeat(once))
+
+    async def _is_node(self, path: str, czxid: int) -> bool:
+        await self.client.sync(path)
+        stat = await self.client.exists(path)
+        return stat is not None and stat.czxid == czxid
+
+    async def delete_current(self, path: str) -> None:
+        """Delete the node that is at a path now, if there is one; not a later one."""
+        stat = await self.repeat(lambda: self.client.exists(path))
+        if stat is not None:
+            await self.delete_node(path, stat.czxid)
 
     async def delete_marked(self, where: str, mark: str) -> None:
         """See to it that there is no node with a mark."""

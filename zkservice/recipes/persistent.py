@@ -197,7 +197,7 @@ class PersistentEphemeralNode:
             forget(watch)
         elif stat.ephemeral_owner in self._sessions:
             forget(watch)
-            await self._patient.delete(self.path)
+            await self._patient.delete_node(self.path, stat.czxid)
         else:
             self._log.info("{path} is there, and not ours: waiting for its end", path=self.path)
             await watch
@@ -207,7 +207,7 @@ class PersistentEphemeralNode:
         try:
             stat = await self._patient.repeat(lambda: self._patient.client.exists(self.path))
             if stat is not None and stat.ephemeral_owner in self._sessions:
-                await self._patient.delete(self.path)
+                await self._patient.delete_node(self.path, stat.czxid)
         finally:
             self._one_at_a_time.release()
 

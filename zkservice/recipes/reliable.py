@@ -84,8 +84,18 @@ class QueueItem:
         except TransactionFailedError as error:
             if not isinstance(error.__cause__, NoNodeError):
                 raise error.__cause__ or error from None
-            if not in_doubt:
+            if not in_doubt or await self._is_there():
                 raise LeaseLostError(self.path) from error
+
+    async def _is_there(self) -> bool:
+        """Whether the item is in the queue, after all that was sent before is visible."""
+        client = self._patient.client
+
+        async def once() -> bool:
+            await client.sync(self.path)
+            return await client.exists(self.path) is not None
+
+        return await self._patient.outlast(once)
 
 
 class ReliableQueue(BaseQueue[QueueItem]):
@@ -136,8 +146,19 @@ class ReliableQueue(BaseQueue[QueueItem]):
         return None if lease is None else QueueItem(self._patient, path, data, lease)
 
     async def _give_back(self, reservation: str, mark: bytes) -> None:
-        if await self._is_ours(reservation, mark):
-            await self._patient.delete(reservation)
+        """Delete a reservation if it is the one with the mark, whoever else reserves it."""
+        client = self._patient.client
+
+        async def once() -> None:
+            await client.sync(reservation)  # a server that is behind may not show it yet
+            try:
+                data, _ = await client.get(reservation)
+                if data == mark:
+                    await client.delete(reservation)
+            except NoNodeError:
+                return
+
+        await self._patient.repeat(once)
 
 
 class SerializedQueue(BaseQueue[QueueItem]):

@@ -101,6 +101,7 @@ class Registration:
         self._replace = replace  # what other processes left, until we have held it
         self._write = False  # what we hold has old data
         self._sessions: set[int] = set()  # under which we may have created znodes
+        self._in_doubt = False  # the last pass may have changed something
         self._working = False  # a pass is under way
         self._again = False  # something happened since it began
         self._timer: IDelayedCall | None = None
@@ -280,6 +281,9 @@ class Registration:
     async def _pass(self) -> None:
         """Look once, and change what is not as it is wanted."""
         session = self._session
+        if self._in_doubt:  # a server that is behind may still show what we have deleted
+            await self._client.sync(self.parent)
+            self._in_doubt = False
         found = await self._look()
         if session != self._session:  # what we know is of a session that is over
             self._again = True
@@ -429,6 +433,7 @@ class Registration:
             self._refused(error)
 
     def _gone(self, error: ZooKeeperError) -> None:
+        self._in_doubt = True
         if self._client.state is State.CONNECTED:
             self._failures += 1
             self._retry_later()
