@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import reactor  # noqa: TID251 - real connections
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from zkservice.client import Get, GetChildren, ZooKeeperClient
+from zkservice.client import Get, GetChildren, Retrying, ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
     BadVersionError,
@@ -357,6 +358,49 @@ class Contract(TestCase):
         await other.create("/p")
         await client.sync()
         self.assertEqual([event.type for event in heard], [EventType.CREATED])
+
+    async def test_retried_watches(self) -> None:
+        """A read with a watch whose connection breaks is repeated, and its watch fires."""
+        client, other = self.client, await self.connect()
+        retrying = Retrying(client)
+        asks: list[Callable[[str], tuple[Deferred[Any], Deferred[WatchEvent]]]] = [
+            retrying.exists_and_watch,
+            retrying.get_and_watch,
+            retrying.get_children_and_watch,
+        ]
+        for number, ask in enumerate(asks):
+            path, connections = f"/w{number}", client.statistics().connections
+            await other.create(path, b"1")
+            requests = client.statistics().requests
+            value, watch = ask(path)
+            while client.statistics().requests == requests:
+                await sleep(0)
+            self.break_connection(client)
+            await value
+            self.assertGreater(client.statistics().connections, connections)
+            self.assertFalse(watch.called)
+            await other.delete(path)
+            self.assertEqual((await watch).type, EventType.DELETED)
+        self.assertEqual(client.statistics().expiries, 0)
+
+    async def test_retried_writes(self) -> None:
+        """Writes whose connection breaks are carried out once, or fail in doubt."""
+        client, retrying = self.client, Retrying(self.client)
+        await client.create("/a")
+        versions: list[int] = []
+        for number in range(10):
+            requests = client.statistics().requests
+            written = retrying.set("/a", b"%d" % number, number)
+            while client.statistics().requests == requests:
+                await sleep(0)
+            self.break_connection(client)
+            versions.append((await written).version)
+        self.assertEqual(versions, list(range(1, 11)))
+        deleted = retrying.delete("/a", 10)
+        await sleep(0)
+        self.break_connection(client)
+        await deleted
+        self.assertIsNone(await client.exists("/a"))
 
     async def test_watch_asked_for_without_a_connection(self) -> None:
         """A one-shot watch that waited for the reconnect leaves the persistent one alone."""

@@ -7,17 +7,19 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from typing_extensions import override
 
-from tests.client.base import ClientTestCase
+from tests.client.base import TIMEOUT, ClientTestCase
 from tests.client.network import Cable
-from zkservice.client import Retrying
+from zkservice.client import EventType, Retrying, WatchEvent, ZooKeeperClient, digest_acl
 from zkservice.errors import (
     BadVersionError,
     ConnectionLossError,
     NodeExistsError,
     NoNodeError,
+    SessionExpiredError,
+    ThrottledOpError,
 )
 
 
@@ -90,6 +92,254 @@ class RetryTests(ClientTestCase):
         self.network.advance(1)
         self.failure(asked, BadVersionError)
         self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
+
+    def in_doubt(
+        self, ask: Callable[[], Deferred[Any]], *meanwhile: Callable[[ZooKeeperClient], Any]
+    ) -> Deferred[Any]:
+        """The request is carried out, its reply is lost, and another client goes on."""
+        cable, other = self.cable, self.connected()
+        cable.server_may_send = 1
+        asked = ask()
+        self.network.settle()
+        for act in meanwhile:
+            self.result(act(other))
+        self.network.advance(1)
+        return asked
+
+    def assert_in_doubt(self, asked: Deferred[Any]) -> None:
+        """It fails, and says that it may have been carried out."""
+        self.assertTrue(self.failure(asked, ConnectionLossError).maybe_applied)
+
+    def test_set_and_others_write_on(self) -> None:
+        """A write that was carried out is not called refused because others have written since."""
+        self.result(self.zk.create("/a"))
+        asked = self.in_doubt(
+            lambda: self.retrying.set("/a", b"mine", 0), lambda other: other.set("/a", b"theirs", 1)
+        )
+        self.assert_in_doubt(asked)
+
+    def test_set_and_others_replace_the_node(self) -> None:
+        """In a new node versions begin anew, so they tell nothing of a write to the old one."""
+        self.result(self.zk.create("/a"))
+        asked = self.in_doubt(
+            lambda: self.retrying.set("/a", b"mine", 0),
+            lambda other: other.delete("/a"),
+            lambda other: other.create("/a"),
+            lambda other: other.set("/a", b"theirs"),
+        )
+        self.assert_in_doubt(asked)
+        self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
+
+    def test_set_and_others_delete_or_lock(self) -> None:
+        """A node that is gone since, or may not be written any more, tells nothing either."""
+        for path in ("/a", "/b"):
+            self.result(self.zk.create(path))
+        asked = self.in_doubt(
+            lambda: self.retrying.set("/a", b"mine", 0), lambda other: other.delete("/a")
+        )
+        self.assert_in_doubt(asked)
+        locked = [digest_acl("other", "secret")]
+        asked = self.in_doubt(
+            lambda: self.retrying.set("/b", b"mine", 0), lambda other: other.set_acl("/b", locked)
+        )
+        self.assert_in_doubt(asked)
+
+    def test_delete_and_others_create_it_again(self) -> None:
+        """Another client's new node is not deleted, and its version not mistaken."""
+        for version in (-1, 0, 1):
+            path = f"/a{version}"
+            self.result(self.zk.create(path))
+            if version == 1:
+                self.result(self.zk.set(path, b"1"))
+            asked = self.in_doubt(
+                partial(self.retrying.delete, path, version),
+                lambda other, path=path: other.create(path, b"theirs"),  # type: ignore[misc]
+            )
+            self.assert_in_doubt(asked)
+            self.assertEqual(self.result(self.zk.get(path))[0], b"theirs")
+
+    def test_delete_of_a_changed_node(self) -> None:
+        """A node that is there still was not deleted, so its version counts."""
+        self.result(self.zk.create("/a"))
+        other = self.connected()
+        self.network.cables[0].client_may_send = 1
+        asked = self.retrying.delete("/a", 0)
+        self.network.settle()
+        self.result(other.set("/a", b"theirs"))
+        self.network.advance(1)
+        self.failure(asked, BadVersionError)
+
+    def test_create_ephemeral_and_others_delete_it(self) -> None:
+        """What others do with our node while the reply is lost is not mistaken for theirs."""
+        asked = self.in_doubt(
+            lambda: self.retrying.create_ephemeral("/e"),
+            lambda other: other.delete("/e"),
+            lambda other: other.create("/e", ephemeral=True),
+        )
+        self.failure(asked, NodeExistsError)
+
+    def test_write(self) -> None:
+        """What cannot be recognized is repeated only if it was certainly not carried out."""
+        asked = self.lose_reply(lambda: self.retrying.write(lambda: self.zk.create("/a")))
+        self.assert_in_doubt(asked)
+        self.assertIsNotNone(self.result(self.zk.exists("/a")))
+        tries: list[int] = []
+
+        def refused() -> Deferred[str]:
+            tries.append(1)
+            error = (
+                ThrottledOpError() if len(tries) < 3 else ConnectionLossError(maybe_applied=False)
+            )
+            return fail(error) if len(tries) < 4 else self.zk.create("/b")
+
+        asked = self.retrying.write(refused)
+        self.network.advance(1)
+        self.assertEqual(self.result(asked), "/b")
+
+    def test_attempts_that_end_in_doubt(self) -> None:
+        """When attempts are used up, one that may have been carried out is not forgotten."""
+        for last in (ConnectionLossError(maybe_applied=False), ThrottledOpError()):
+            errors = [ConnectionLossError(), *[last] * 9]
+            self.patch(self.zk, "set", lambda *_, errors=errors: fail(errors.pop(0)))
+            asked = self.retrying.set("/a", b"", 0)
+            self.network.advance(5)
+            self.assert_in_doubt(asked)
+
+    # -- across sessions
+
+    def expired(self) -> None:
+        """The session ends while there is no server; the next one begins a little later."""
+        listening = dict(self.network.listening)
+        self.network.listening.clear()
+        self.network.cables[0].cut()
+        self.network.settle()
+        self.addCleanup(self.network.listening.update, listening)
+        self.listening = listening
+
+    def outlast(self, *asked: Deferred[Any]) -> None:
+        """Let the outage outlast the session."""
+        self.network.advance(TIMEOUT * 2)
+        for one in asked:
+            self.assertNoResult(one)
+        self.network.listening.update(self.listening)
+        self.network.advance(2)
+        self.assertEqual(self.zk.statistics().expiries, 1)
+
+    def test_calls_outlast_the_session(self) -> None:
+        """Calls that were not sent when the session expired are sent in the new one, in order."""
+        self.result(self.zk.create("/a"))
+        self.expired()
+        asked: list[Deferred[Any]] = [
+            self.retrying.write(lambda: self.zk.create("/b")),
+            self.retrying.write(lambda: self.zk.create("/b/c")),
+            self.retrying.read(lambda: self.zk.get("/b")),
+            self.retrying.set("/a", b"1", 0),
+            self.retrying.delete("/b/c"),
+            self.retrying.create_protected("/b/n-"),
+        ]
+        self.outlast(*asked)
+        for one in asked:
+            self.result(one)
+        self.assertEqual(len(self.result(self.zk.get_children("/b"))), 1)
+
+    def test_ephemeral_nodes_do_not_outlast_the_session(self) -> None:
+        """What belongs to a session is not created in another one."""
+        self.expired()
+        asked = [
+            self.retrying.create_ephemeral("/e"),
+            self.retrying.create_protected("/n-", ephemeral=True),
+        ]
+        self.network.advance(TIMEOUT * 2)
+        for one in asked:
+            self.failure(one, SessionExpiredError)
+        self.network.listening.update(self.listening)
+        self.network.advance(1)
+        self.assertEqual(self.result(self.zk.get_children("/")), ["zookeeper"])
+
+    def test_write_in_doubt_outlasts_the_session(self) -> None:
+        """A write that was sent in the old session is found out about in the new one."""
+        self.result(self.zk.create("/a"))
+        self.cable.server_may_send = 1
+        asked = self.retrying.set("/a", b"mine", 0)
+        self.network.run_due()
+        self.network.cables[0].carry()
+        self.expired()
+        self.outlast(asked)
+        self.assertEqual(self.result(asked).version, 1)
+
+    def test_no_new_session(self) -> None:
+        """Where there will be no other session a call says so, and nothing is tried for ever."""
+        client = self.connected(new_session=False)
+        assert client.client_id is not None
+        self.server.expire(client.client_id[0])
+        self.network.advance(1)
+        retrying = Retrying(client, reactor=self.network)
+        self.failure(retrying.read(lambda: client.get("/")), SessionExpiredError)
+        self.failure(retrying.get_and_watch("/")[0], SessionExpiredError)
+
+    # -- watches
+
+    def watching(self) -> list[Callable[[], tuple[Deferred[Any], Deferred[WatchEvent]]]]:
+        """The operations that read and watch."""
+        return [
+            lambda: self.retrying.exists_and_watch("/a"),
+            lambda: self.retrying.get_and_watch("/a"),
+            lambda: self.retrying.get_children_and_watch("/a"),
+        ]
+
+    def test_watches(self) -> None:
+        """A read with a watch is done again, and its watch fires."""
+        for ask in self.watching():
+            for lose in (self.lose_reply, self.lose_request):
+                self.result(self.zk.create("/a"))
+                pairs: list[tuple[Deferred[Any], Deferred[WatchEvent]]] = []
+                lose(lambda ask=ask, pairs=pairs: pairs.append(ask()))  # type: ignore[misc]
+                ((value, watch),) = pairs
+                self.result(value)
+                self.assertNoResult(watch)
+                self.result(self.zk.delete("/a"))
+                self.assertEqual(self.result(watch).path, "/a")
+                self.assertEqual(self.zk.statistics().watches, 0)
+
+    def test_watches_outlast_the_session(self) -> None:
+        """A read with a watch that was not sent is sent in the new session."""
+        self.result(self.zk.create("/a"))
+        self.expired()
+        value, watch = self.retrying.get_and_watch("/a")
+        self.outlast(value)
+        self.result(value)
+        self.result(self.zk.set("/a", b"1"))
+        self.assertIs(self.result(watch).type, EventType.DATA_CHANGED)
+
+    def test_watch_ends_with_its_session(self) -> None:
+        """A watch that is set fails when its session ends, as the client's does."""
+        value, watch = self.retrying.exists_and_watch("/a")
+        self.result(value)
+        self.expired()
+        self.network.advance(TIMEOUT * 2)
+        self.failure(watch, SessionExpiredError)
+
+    def test_watch_is_cancelled(self) -> None:
+        """Cancelling the watch takes it away, before there is a value as well as after."""
+        for early in (True, False):
+            value, watch = self.retrying.exists_and_watch("/a")
+            if not early:
+                self.result(value)
+            watch.cancel()
+            self.failure(watch, CancelledError)
+            self.assertIsNone(self.result(value))
+            self.network.settle()
+            self.assertEqual(self.zk.statistics().watches, 0)
+
+    def test_watch_without_a_value(self) -> None:
+        """If the value fails or is cancelled there is no watch."""
+        value, _ = self.retrying.get_and_watch("/missing")
+        self.failure(value, NoNodeError)
+        stat, _ = self.retrying.exists_and_watch("/a")
+        stat.cancel()
+        self.failure(stat, CancelledError)
+        self.network.settle()
+        self.assertEqual(self.zk.statistics().watches, 0)
 
     def test_delete(self) -> None:
         """A node that is gone when we ask again is deleted."""

@@ -100,6 +100,18 @@ class LockTests(RecipeTestCase):
         self.waiting(self.one)
         self.assertEqual(self.result(self.lock(self.one).contenders()), ["b", "a", ""])
 
+    def test_contenders_across_sessions(self) -> None:
+        """The question is put in the next session if this one expires before it is sent."""
+        self.result(self.lock(self.two, "b").acquire())
+        self.server.refuse = True
+        self.drop(self.one)
+        contenders = self.lock(self.one).contenders()
+        self.server.expire(self.session(self.one))
+        self.server.refuse = False
+        self.network.advance(1)
+        self.assertEqual(self.one.statistics().expiries, 1)
+        self.assertEqual(self.successResultOf(contenders), ["b"])
+
     def test_try(self) -> None:
         """Who only tries gets None if others are before him, and leaves nothing behind."""
         lease = self.result(self.lock(self.one).try_acquire())

@@ -69,6 +69,18 @@ class SemaphoreTests(RecipeTestCase):
         holders = self.result(semaphore.holders())
         self.assertEqual(sorted(holders), ["a", "b"])
 
+    def test_holders_across_sessions(self) -> None:
+        """The question is put in the next session if this one expires before it is sent."""
+        self.waiting(self.two, name="a")
+        self.server.refuse = True
+        self.drop(self.one)
+        holders = self.semaphore(self.one).holders()
+        self.server.expire(self.session(self.one))
+        self.server.refuse = False
+        self.network.advance(1)
+        self.assertEqual(self.one.statistics().expiries, 1)
+        self.assertEqual(self.successResultOf(holders), ["a"])
+
     def test_another_number(self) -> None:
         """Who counts otherwise is refused."""
         self.successResultOf(self.waiting(self.one))

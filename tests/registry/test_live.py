@@ -22,6 +22,7 @@ from zkservice.errors import (
     TreeValueError,
 )
 from zkservice.registry.live import Children, Properties, live_children, live_properties
+from zkservice.wire.session import State
 
 TREE = """
 /a
@@ -494,6 +495,21 @@ class SessionTests(LiveTestCase):
             await self.retry(partial(self.client.create, f"/b/{name}"))
             await self.until(partial(operator.contains, children, name))
         self.assertEqual(len(told), 5)
+
+    async def test_changes_outlast_the_session(self) -> None:
+        """A change that waits for a connection while the session expires is made all the same."""
+        await self.put(TREE)
+        properties = await self.properties("/b")
+        self.zookeeper.refuse = True
+        self.drop()
+        await self.until(lambda: self.client.state is State.SUSPENDED)
+        changes = [properties.update(x=1), properties.set(z=2)]
+        self.expire()
+        self.zookeeper.refuse = False
+        for change in changes:
+            await change
+        self.assertEqual(self.client.statistics().expiries, 1)
+        self.assertEqual(dict(properties)["z"], 2)
 
     async def retry(self, call: Callable[[], Deferred[Any]]) -> None:
         """A call that may meet the end of a session."""

@@ -169,6 +169,14 @@ class ZooKeeperClient(Reading, Writing, Observing):
         """The server that we are connected to."""
         return self._link.server
 
+    @property
+    def last_zxid(self) -> int:
+        """The last transaction that this session has seen, in a reply; 0 if none.
+
+        Nodes with a higher ``czxid`` were created later.
+        """
+        return self._link.last_zxid
+
     def statistics(self) -> Statistics:
         """Counts and gauges of this moment."""
         return self._link.statistics()

@@ -87,6 +87,12 @@ class Link:
 
     # -- what the client asks for ---------------------------------------------------
 
+    @property
+    def last_zxid(self) -> int:
+        """The highest zxid of a reply in this session."""
+        connection = self._connection
+        return max(self.session.last_zxid, 0 if connection is None else connection.last_zxid)
+
     def subscribe(self, callback: Callable[[State], object]) -> Subscription:
         """Call this with each new state."""
         return self._listeners.add(callback)

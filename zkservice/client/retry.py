@@ -1,8 +1,8 @@
 """Repeat what is safe to repeat, and find out about what is not.
 
 A request whose connection broke may have been carried out.  Reading again is harmless.
-Writing again is not, so here is nothing that writes blindly: what has a version is
-compared, and what is created carries a mark by which it is found again.
+Writing again is not, so nothing here writes blindly: what has a version is compared, what
+is created carries a mark by which it is found again, and what cannot be found out is said.
 """
 
 from __future__ import annotations
@@ -13,36 +13,45 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zkservice.client.client import ZooKeeperClient
 from zkservice.client.creation import Data, as_bytes
+from zkservice.deferreds import Backoff
 from zkservice.errors import (
     BadVersionError,
     ConnectionLossError,
     NodeExistsError,
-    NoNodeError,
-    ThrottledOpError,
+    ServerError,
+    SessionExpiredError,
     ZooKeeperError,
 )
+from zkservice.retries import Doubt, Retries, forget
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, parent
+from zkservice.wire.paths import parent
 from zkservice.wire.records import Stat
+from zkservice.wire.watches import WatchEvent
 
 T = TypeVar("T")
 
 #: Seconds before the first repetition for a server that is overloaded; then twice as long.
 _FIRST_DELAY: Final = 0.1
+#: Seconds; of the longest of these pauses.
+_LONGEST_DELAY: Final = 10.0
 
 
 class Retrying:
     """The operations of a client, repeated when the connection breaks under them.
 
-    Each of them waits for the reconnect and tries again, ``attempts`` times in all; an
-    expired session is not survived, because what was checked before it need not hold
-    after it.  Errors are the client's; `ConnectionLossError` comes when the attempts are
-    used up.
+    Each of them waits for the reconnect and tries again, ``attempts`` times in all.  If the
+    session expires meanwhile, a request that was not sent is sent in the new session,
+    unless it is about an ephemeral node: that belongs to the session in which it was asked
+    for.  Errors are the client's, and:
+
+    - `ConnectionLossError`: the attempts are used up; or, with ``maybe_applied``, a write
+      may have been carried out, and that cannot be found out, because others have changed
+      the node since.
+    - `SessionExpiredError`: the client begins no new session, or the node is ephemeral.
     """
 
     _log = Logger()
@@ -65,58 +74,140 @@ class Retrying:
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
+        jitter = (random or SystemRandom()).random
         self._client = client
-        self._attempts = attempts
-        self._reactor = reactor
-        self._random = random or SystemRandom()
+        self._retries = Retries(
+            client,
+            reactor,
+            attempts=attempts,
+            make_backoff=lambda: Backoff(_FIRST_DELAY, _LONGEST_DELAY, jitter),
+        )
+
+    # -- reading -------------------------------------------------------------------------
 
     def read(self, ask: Callable[[], Awaitable[T]]) -> Deferred[T]:
-        """Do something that changes nothing, such as ``lambda: client.get(path)``."""
-        return Deferred.fromCoroutine(self._repeat(lambda _: ask()))
+        """Do what may be done twice, such as ``lambda: client.get(path)``.
+
+        That is all that reads, ``client.ensure_path(path)`` and ``client.add_watch(...)``.
+        """
+        return Deferred.fromCoroutine(self._retries.run(lambda _: ask(), across_sessions=True))
+
+    def exists_and_watch(self, path: str) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
+        """As the client's.
+
+        The first Deferred is repeated like `read`.  From then on the watch is the client's:
+        it survives a reconnect, and fails with `SessionExpiredError` when the session ends.
+        """
+        return self._and_watch(lambda: self._client.exists_and_watch(path))
+
+    def get_and_watch(self, path: str) -> tuple[Deferred[tuple[bytes, Stat]], Deferred[WatchEvent]]:
+        """As the client's, and repeated as `exists_and_watch` is."""
+        return self._and_watch(lambda: self._client.get_and_watch(path))
+
+    def get_children_and_watch(self, path: str) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
+        """As the client's, and repeated as `exists_and_watch` is."""
+        return self._and_watch(lambda: self._client.get_children_and_watch(path))
+
+    def _and_watch(
+        self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
+    ) -> tuple[Deferred[T], Deferred[WatchEvent]]:
+        established: list[Deferred[WatchEvent]] = []
+
+        def cancelled(_: object) -> None:
+            for one in established:
+                one.cancel()
+
+        watch: Deferred[WatchEvent] = Deferred(cancelled)
+
+        async def read() -> T:
+            value, found = await self._retries.and_watch(ask, across_sessions=True)
+            if watch.called:  # cancelled before there was a value
+                forget(found)
+            else:
+                established.append(found)
+                found.addCallbacks(watch.callback, watch.errback)
+            return value
+
+        return Deferred.fromCoroutine(read()), watch
+
+    # -- writing -------------------------------------------------------------------------
+
+    def write(self, ask: Callable[[], Awaitable[T]]) -> Deferred[T]:
+        """Do anything once, such as ``lambda: client.create(path)``.
+
+        It is repeated only as long as it was certainly not carried out.
+
+        Fails with:
+            ConnectionLossError: with ``maybe_applied``: it may have been carried out.
+        """
+
+        async def once(doubt: Doubt) -> T:
+            if doubt.error is not None:
+                raise doubt.error
+            return await ask()
+
+        return Deferred.fromCoroutine(self._write(once))
 
     def set(self, path: str, data: Data, version: int) -> Deferred[Stat]:
         """Set a node's data if it has this version, exactly once.
 
         Fails with:
             ValueError: the version is -1, which guards nothing.
-            BadVersionError: somebody else was faster.
+            BadVersionError: another client was faster; nothing was written.
+            ConnectionLossError: with ``maybe_applied``: others have changed the node since
+                the reply was lost, so whether it was written cannot be found out.
         """
         if version < 0:
             raise ValueError("a write that is repeated needs a version of 0 or more")
         return Deferred.fromCoroutine(self._set(path, as_bytes(data), version))
 
     async def _set(self, path: str, data: bytes | None, version: int) -> Stat:
-        async def once(in_doubt: bool) -> Stat:
+        seen = self._client.last_zxid
+
+        async def once(doubt: Doubt) -> Stat:
             try:
                 return await self._client.set(path, data, version)
             except BadVersionError:
-                if not in_doubt:
+                if doubt.error is None:
                     raise
-                # Was it we?  Only if nobody has set it since; then it says so itself.
+                # The refusal has come through the leader, so this reads what it saw, or later.
                 found, stat = await self._client.get(path)
-                if stat.version != version + 1 or found != (data or b""):
-                    raise
-                return stat
+                if stat.version != version + 1:
+                    raise doubt.error from None
+                if found == (data or b""):
+                    return stat
+                if stat.czxid > seen:  # versions count anew in a node that was created again
+                    raise doubt.error from None
+                doubt.dispel()  # this version is another client's, so it is not ours
+                raise
 
-        return await self._repeat(once)
+        return await self._write(once)
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
         """Delete a node; that it is gone when we ask again is success.
 
         Fails with:
             NoNodeError: it was not there in the first place.
+            BadVersionError: it has another version; it was not deleted.
+            ConnectionLossError: with ``maybe_applied``: the reply was lost, and the node that
+                is there now may be a new one of another client.
         """
         return Deferred.fromCoroutine(self._delete(path, version))
 
     async def _delete(self, path: str, version: int) -> None:
-        async def once(in_doubt: bool) -> None:
-            try:
-                await self._client.delete(path, version)
-            except NoNodeError:
-                if not in_doubt:
-                    raise
+        seen = self._client.last_zxid
 
-        await self._repeat(once)
+        async def once(doubt: Doubt) -> None:
+            if doubt.error is not None:
+                stat = await self._retries.look(path)
+                if stat is None:
+                    return
+                if stat.czxid > seen:
+                    raise doubt.error
+                doubt.dispel()  # it is the same node still
+            await self._client.delete(path, version)
+
+        await self._write(once)
 
     def create_ephemeral(
         self, path: str, data: Data = b"", acl: Iterable[ACL] = OPEN_ACL_UNSAFE
@@ -129,17 +220,22 @@ class Retrying:
         return Deferred.fromCoroutine(self._create_ephemeral(path, as_bytes(data), list(acl)))
 
     async def _create_ephemeral(self, path: str, data: bytes | None, acl: list[ACL]) -> str:
-        async def once(in_doubt: bool) -> str:
+        async def once(doubt: Doubt) -> str:
             try:
                 return await self._client.create(path, data, acl, ephemeral=True)
             except NodeExistsError:
-                stat = await self._client.exists(path) if in_doubt else None
+                if doubt.error is None:
+                    raise
+                stat = await self._client.exists(path)
+                if stat is None:  # gone since, whosever it was
+                    raise doubt.error from None
                 identity = self._client.client_id
-                if stat is None or identity is None or stat.ephemeral_owner != identity[0]:
+                if identity is None or stat.ephemeral_owner != identity[0]:
+                    doubt.dispel()
                     raise
                 return path
 
-        return await self._repeat(once)
+        return await self._write(once, across_sessions=False)
 
     def create_protected(
         self,
@@ -172,32 +268,23 @@ class Retrying:
     async def _create_protected(
         self, path: str, mark: str, data: bytes | None, acl: list[ACL], ephemeral: bool
     ) -> str:
-        async def once(in_doubt: bool) -> str:
-            found = await self._find(parent(path), mark) if in_doubt else None
-            if found is not None:
-                return found
-            return await self._client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
+        async def create(doubt: Doubt) -> str:
+            return await self._retries.create_marked(
+                path, mark, data, acl, doubt, ephemeral=ephemeral
+            )
 
         try:
-            return await self._repeat(once)
+            return await self._write(create, across_sessions=not ephemeral)
         except CancelledError:
             Deferred.fromCoroutine(self._clean_up(parent(path), mark))
             raise
 
-    async def _find(self, where: str, mark: str) -> str | None:
-        """The node with a mark, after everything that we did has become visible."""
-        await self._client.sync(where)
-        names = await self._client.get_children(where)
-        return next((join(where, name) for name in names if name.startswith(mark)), None)
-
     async def _clean_up(self, where: str, mark: str) -> None:
-        async def once(_: bool) -> None:
-            found = await self._find(where, mark)
-            if found is not None:
-                await self._delete(found, -1)
-
         try:
-            await self._repeat(once)
+            find = self._retries.find
+            found = await self._retries.run(lambda _: find(where, mark), across_sessions=True)
+            if found is not None:
+                await self._retries.delete(found, across_sessions=True)
         except ZooKeeperError as error:
             self._log.warn(
                 "a node with the mark {mark} may be left in {path}: {error}",
@@ -206,24 +293,16 @@ class Retrying:
                 error=error,
             )
 
-    async def _repeat(self, once: Callable[[bool], Awaitable[T]]) -> T:
-        """Try, and try again while it makes sense.
-
-        ``once`` is told whether an earlier attempt may have been carried out.
-        """
-        in_doubt = False
-        delay = _FIRST_DELAY
-        for remaining in reversed(range(self._attempts)):
-            try:
-                return await once(in_doubt)
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                if not remaining:
-                    raise
-            except ThrottledOpError:
-                if not remaining:
-                    raise
-                wait = delay * self._random.uniform(0.5, 1.0)
-                await deferLater(self._reactor, wait, lambda: None)
-                delay *= 2
-        raise ValueError("there must be at least one attempt")
+    async def _write(
+        self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = True
+    ) -> T:
+        """Repeat a write; an error while there is a doubt does not say what became of it."""
+        doubt = Doubt()
+        try:
+            return await self._retries.run(once, across_sessions=across_sessions, doubt=doubt)
+        except ServerError as error:
+            if doubt.error is None or isinstance(error, ConnectionLossError):
+                raise
+            if isinstance(error, SessionExpiredError) and not across_sessions:
+                raise  # and what was perhaps created is gone with it
+            raise doubt.error from error

@@ -96,7 +96,7 @@ class Lock:
 
         One that gave none is an empty string.
         """
-        return Deferred.fromCoroutine(self._contenders())
+        return Deferred.fromCoroutine(self._patient.outlast(self._contenders))
 
     # -- how --------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Client(Protocol):
     def create(
         self,
         path: str,
-        data: bytes,
+        data: bytes | None,
         acl: Iterable[ACL],
         *,
         ephemeral: bool = False,

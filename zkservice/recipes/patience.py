@@ -1,8 +1,8 @@
 """Do a thing until it is answered, however often the connection breaks meanwhile.
 
-Reading again is harmless.  A sequence node that was perhaps created is looked for by the
-mark in its name before it is created again, as Curator's protected nodes and kazoo's
-locks are.
+How that is done safely is said in `zkservice.retries`.  A sequence node that was perhaps
+created is looked for by the mark in its name before it is created again, as Curator's
+protected nodes and kazoo's locks are.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from zkservice.deferreds import Backoff, time_limit
 from zkservice.errors import (
     AuthFailedError,
     ClientClosedError,
-    ConnectionLossError,
     NodeExistsError,
     NoNodeError,
     NotReadOnlyError,
@@ -26,9 +25,12 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.recipes.needs import Client
+from zkservice.retries import Doubt, Retries, forget
 from zkservice.wire.acl import ACL
-from zkservice.wire.paths import join, parent
+from zkservice.wire.paths import parent
 from zkservice.wire.watches import WatchEvent
+
+__all__ = ["OVER", "RETRY", "Doubt", "Patient", "forget"]
 
 T = TypeVar("T")
 
@@ -59,39 +61,33 @@ class Patient:
             from twisted.internet import reactor  # noqa: TID251
         self.client = client
         self.reactor = reactor
+        self._retries = Retries(
+            client,
+            reactor,
+            attempts=None,
+            make_backoff=lambda: Backoff(RETRY, RETRY),
+            overloaded=(ThrottledOpError, NotReadOnlyError),
+        )
+
+    async def run(
+        self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = False
+    ) -> T:
+        """Try until there is an answer; ``once`` finds out what an earlier attempt has done."""
+        return await self._retries.run(once, across_sessions=across_sessions)
 
     async def repeat(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer; only for what may be done twice."""
-        while True:
-            try:
-                return await ask()
-            except ConnectionLossError:
-                continue  # the next call waits for the next connection
-            except (ThrottledOpError, NotReadOnlyError):
-                await deferLater(self.reactor, RETRY, lambda: None)
+        return await self._retries.run(lambda _: ask())
 
     async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
         """As `repeat`, and again under another session if this one expires."""
-        while True:
-            try:
-                return await self.repeat(ask)
-            except SessionExpiredError:
-                await self.next_session()
+        return await self._retries.run(lambda _: ask(), across_sessions=True)
 
     async def and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[T, Deferred[WatchEvent]]:
         """Read with a watch; who does not wait for it has to `forget` it."""
-
-        async def once() -> tuple[T, Deferred[WatchEvent]]:
-            value, watch = ask()
-            try:
-                return await value, watch
-            except BaseException:
-                forget(watch)
-                raise
-
-        return await self.repeat(once)
+        return await self._retries.and_watch(ask)
 
     async def wait_for_change(self, path: str) -> None:
         """Until a node is gone, or something else about it has changed."""
@@ -105,13 +101,7 @@ class Patient:
         self, timeout: float | None, waiting: Deferred[T], too_late: Callable[[float], Exception]
     ) -> Deferred[T]:
         """Let it wait for so many seconds, for ever if None; the error says what was due."""
-        if timeout is not None:
-
-            def give_up(_: object, seconds: float) -> None:
-                raise too_late(seconds)
-
-            waiting.addTimeout(timeout, self.reactor, onTimeoutCancel=give_up)
-        return waiting
+        return time_limit(waiting, timeout, self.reactor, too_late)
 
     async def next_session(self) -> None:
         """Wait until another session has begun.
@@ -119,13 +109,7 @@ class Patient:
         Fails with:
             SessionExpiredError: there will be none.
         """
-        answer = self.client.exists("/")
-        if answer.called:  # a refusal: others have to wait for a connection
-            await answer
-        try:
-            await answer
-        except (ConnectionLossError, SessionExpiredError):
-            return  # there was one, at least for a moment
+        await self._retries.next_session()
 
     async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
         """Do what needs the parent of a path; one that is missing is made."""
@@ -150,43 +134,21 @@ class Patient:
         Returns:
             The actual path.
         """
-        in_doubt = False
 
-        async def once() -> str:
-            nonlocal in_doubt
-            found = await self.find(parent(path), mark) if in_doubt else None
-            if found is not None:
-                return found
-            try:
-                return await self.client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                raise
+        async def once(doubt: Doubt) -> str:
+            create = self._retries.create_marked
+            return await create(path, mark, data, acl, doubt, ephemeral=ephemeral)
 
-        return await self.in_parent(path, acl, lambda: self.repeat(once))
+        return await self.in_parent(path, acl, lambda: self.run(once))
 
-    async def create_own(
-        self,
-        path: str,
-        data: bytes,
-        acl: Sequence[ACL],
-        parents_acl: Sequence[ACL] | None = None,
-    ) -> None:
-        """Create an ephemeral node with a name that only we use, and parents as needed.
-
-        Args:
-            path: the node.
-            data: the node's.
-            acl: the node's.
-            parents_acl: that of parents that have to be made; None is the node's.
-        """
-        above = acl if parents_acl is None else parents_acl
+    async def create_own(self, path: str, data: bytes, acl: Sequence[ACL]) -> None:
+        """Create an ephemeral node with a name that only we use, and parents as needed."""
 
         async def once() -> None:
             await self.client.create(path, data, acl, ephemeral=True)
 
         try:
-            await self.in_parent(path, above, lambda: self.repeat(once))
+            await self.in_parent(path, acl, lambda: self.repeat(once))
         except NodeExistsError:
             return  # by us: the reply was lost
 
@@ -197,31 +159,16 @@ class Patient:
         except NoNodeError:
             return []
 
-    async def find(self, where: str, mark: str) -> str | None:
-        """The node with a mark, after all that was sent before has become visible."""
-        await self.client.sync(where)
-        try:
-            names = await self.client.get_children(where)
-        except NoNodeError:
-            return None
-        return next((join(where, name) for name in names if name.startswith(mark)), None)
-
     async def delete(self, path: str) -> None:
         """See to it that a node is not there; only for a name that nobody else uses.
 
         If a reply is lost the request is repeated, and would delete what another client has
         created at the path meanwhile: `delete_node` does not.
         """
-        try:
-            await self.repeat(lambda: self.client.delete(path))
-        except NoNodeError:
-            return
+        await self._retries.delete(path)
 
     async def delete_node(self, path: str, czxid: int, *, any_session: bool = False) -> bool:
         """See to it that one node is not there; a later one at its path is left alone.
-
-        Before a request is repeated the path is read again, after a sync: a server that is
-        behind would still show the deleted node.
 
         Args:
             path: the node's.
@@ -231,28 +178,7 @@ class Patient:
         Returns:
             False if it was deleted by another client, and certainly not by us.
         """
-        repeated = in_doubt = False
-
-        async def once() -> bool:
-            nonlocal repeated, in_doubt
-            if repeated and not await self._is_node(path, czxid):
-                return in_doubt
-            repeated = True
-            try:
-                await self.client.delete(path)
-            except NoNodeError:
-                return in_doubt
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                raise
-            return True
-
-        return await (self.outlast(once) if any_session else self.repeat(once))
-
-    async def _is_node(self, path: str, czxid: int) -> bool:
-        await self.client.sync(path)
-        stat = await self.client.exists(path)
-        return stat is not None and stat.czxid == czxid
+        return await self._retries.delete(path, czxid, across_sessions=any_session)
 
     async def delete_current(self, path: str) -> None:
         """Delete the node that is at a path now, if there is one; not a later one."""
@@ -262,7 +188,7 @@ class Patient:
 
     async def delete_marked(self, where: str, mark: str) -> None:
         """See to it that there is no node with a mark."""
-        found = await self.repeat(lambda: self.find(where, mark))
+        found = await self.repeat(lambda: self._retries.find(where, mark))
         if found is not None:
             await self.delete(found)
 
@@ -280,9 +206,3 @@ class Patient:
             )
 
         Deferred.fromCoroutine(coroutine).addErrback(failed)
-
-
-def forget(watch: Deferred[WatchEvent]) -> None:
-    """Take a watch away."""
-    watch.addErrback(lambda failure: None)
-    watch.cancel()

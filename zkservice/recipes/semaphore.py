@@ -91,7 +91,7 @@ class Semaphore:
 
     def holders(self) -> Deferred[list[str]]:
         """The identifiers of those who hold it, in no order."""
-        return Deferred.fromCoroutine(self._holders())
+        return Deferred.fromCoroutine(self._patient.outlast(self._holders))
 
     # -- how --------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
+from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
 from zkservice.properties import Properties as Data
 from zkservice.properties import canonical, decode, encode
@@ -184,6 +185,7 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
         self, client: ZooKeeperClient, path: str, reactor: Any, *, watch: bool = True
     ) -> None:
         super().__init__(client, path, reactor)
+        self._retrying = Retrying(client, reactor=reactor)
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
@@ -278,10 +280,10 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
         for _ in range(ATTEMPTS):
             path = self._writable_path()
             try:
-                data, stat = await self._client.get(path)
+                data, stat = await self._retrying.read(partial(self._client.get, path))
                 new = make(decode(data))
-                await self._check_links(path, new)
-                await self._client.set(path, encode(new), stat.version)
+                await self._retrying.read(partial(self._check_links, path, new))
+                await self._retrying.set(path, encode(new), stat.version)
             except BadVersionError:
                 continue  # somebody else was faster: look at what they made of it
             except NoNodeError:

@@ -36,35 +36,19 @@ class Output:
         moved: called when some of what had to wait has gone.
     """
 
-    __slots__ = (
-        "_lost",
-        "_moved",
-        "_transport",
-        "_waiting",
-        "backlog",
-        "blocked",
-        "broken",
-        "file_backlog",
-    )
+    __slots__ = ("_cut", "_moved", "_transport", "_waiting", "backlog", "blocked", "file_backlog")
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         self._transport = transport
         self._moved = moved
         self._waiting: deque[Part] = deque()
-        self._lost = 0  # bytes that were dropped when the connection broke
-        #: Whether the connection has been cut, as nothing more can be sent.
-        self.broken = False
+        self._cut = False
         #: Bytes that wait here in memory; the transport may have a gulp more.
         self.backlog = 0
         #: Bytes that wait in files.
         self.file_backlog = 0
         #: Whether the client has to take something before more can leave.
         self.blocked = False
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that have not left: they wait, or were dropped when the connection broke."""
-        return self.backlog + self.file_backlog + self._lost
 
     def hold(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits, with the next ``write`` or ``flush``."""
@@ -101,9 +85,8 @@ class Output:
 
     def _give_up(self) -> None:
         """What waits cannot be sent: cut the connection, and send nothing else instead."""
-        self._lost = self.unsent
         self._forget()
-        self.blocked = self.broken = True
+        self.blocked = self._cut = True
         self._transport.abortConnection()
 
 
@@ -135,7 +118,6 @@ class SocketOutput(Output):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.hold((data,))
             self._give_up()
             return
         if sent != len(data):
@@ -147,15 +129,15 @@ class SocketOutput(Output):
         if self.blocked or not self._waiting:
             return
         self._send()
-        if self._waiting and not self.broken:
+        if self._waiting and not self._cut:
             self._block()
 
     def resumeProducing(self) -> None:
         """There is room again."""
-        if self.broken or not self.blocked:
+        if self._cut or not self.blocked:
             return  # registering calls this at once
         self._send()
-        if self.broken:
+        if self._cut:
             return
         if self._waiting:
             self._transport.startWriting()
@@ -273,7 +255,7 @@ class TransportOutput(Output):
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
-        self.blocked = self.broken
+        self.blocked = self._cut
         self.flush()
         self._moved()
 

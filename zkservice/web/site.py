@@ -136,7 +136,6 @@ class Site:
                 waited=began - exchange.received,
                 application=ended - began,
                 sending=now - ended,
-                aborted=exchange.aborted,
             )
         )
 

@@ -40,13 +40,14 @@ class Crossing(Protocol):
     """Where the bytes of a response go, and what the logs want to know of it."""
 
     status: int
+    body_bytes: int
     trace: Trace | None
 
-    def send(self, parts: tuple[bytes, ...], body_bytes: int) -> None:
-        """Send some of the response, with so many bytes of the body among it."""
+    def send(self, parts: tuple[bytes, ...]) -> None:
+        """Send some of the response."""
         ...
 
-    def finish(self, parts: tuple[Part, ...], end: End, body_bytes: int) -> None:
+    def finish(self, parts: tuple[Part, ...], end: End) -> None:
         """Send the rest of the response."""
         ...
 
@@ -187,7 +188,8 @@ class Response:
     def abort(self, reason: str) -> None:
         """Let the client see that the response is not whole."""
         self.over = True
-        self._crossing.finish((), End.ABORT, 0)
+        self._crossing.body_bytes = self._sent
+        self._crossing.finish((), End.ABORT)
         if self._crossing.trace is not None:
             self._crossing.trace.ended(reason)
 
@@ -209,7 +211,7 @@ class Response:
         if head.framing is Framing.CHUNKED:
             self._sent += len(data)
             size, data, end = chunk(data)
-            self._crossing.send((head_data + size, data, end), len(data))
+            self._crossing.send((head_data + size, data, end))
             return
         if head.framing is Framing.NO_BODY:
             self._end((head_data,), 0)
@@ -219,7 +221,7 @@ class Response:
             self._end((head_data, data), len(data))
             return
         self._sent += len(data)
-        self._crossing.send((head_data, data), len(data))
+        self._crossing.send((head_data, data))
 
     def _last_of(self, data: bytes, length: int) -> bytes:
         """What of ``data`` the promised length leaves room for."""
@@ -240,7 +242,8 @@ class Response:
         head, crossing = self._head, self._crossing
         assert head is not None
         self.over = True
-        crossing.finish(parts, End.KEEP_ALIVE if head.keep_alive else End.CLOSE, body_bytes)
+        crossing.body_bytes = self._sent + body_bytes
+        crossing.finish(parts, End.KEEP_ALIVE if head.keep_alive else End.CLOSE)
         if crossing.trace is not None:
             crossing.trace.ended()
 

@@ -1,0 +1,275 @@
+"""Repeat operations on ZooKeeper: the one engine of `zkservice.client.Retrying` and the recipes.
+
+A request whose connection broke may have been carried out.  Reading again is harmless.
+Writing again is not: the repetition finds what the first attempt has done, and what others
+have done since.  So an operation that is repeated is told of the doubt, and has to find out;
+what it cannot find out it must not guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import repeat
+from typing import Any, Final, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from zkservice.deferreds import Backoff
+from zkservice.errors import (
+    ConnectionLossError,
+    NoNodeError,
+    ServerError,
+    SessionExpiredError,
+    ThrottledOpError,
+)
+from zkservice.wire.acl import ACL
+from zkservice.wire.paths import join, parent
+from zkservice.wire.records import Stat
+from zkservice.wire.watches import WatchEvent
+
+__all__ = ["Client", "Doubt", "Retries", "forget"]
+
+T = TypeVar("T")
+
+#: Why a request is repeated after a pause, on the same connection.
+_OVERLOADED: Final = (ThrottledOpError,)
+
+
+class Client(Protocol):
+    """What this module needs of a client; its calls wait for a connection."""
+
+    def create(
+        self,
+        path: str,
+        data: bytes | None,
+        acl: Iterable[ACL],
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+    ) -> Deferred[str]:
+        """Create a node; fires with the actual path."""
+
+    def delete(self, path: str, version: int = -1) -> Deferred[None]:
+        """Delete a node."""
+
+    def exists(self, path: str) -> Deferred[Stat | None]:
+        """The node's Stat, if it is there."""
+
+    def get_children(self, path: str) -> Deferred[list[str]]:
+        """The names of the node's children."""
+
+    def sync(self, path: str) -> Deferred[str]:
+        """Catch up with the leader."""
+
+
+class Doubt:
+    """Whether an earlier attempt of an operation may have been carried out.
+
+    True while it may have been.  An operation that cannot find out raises `error`, which
+    ends the repetitions; one that finds out that it was not calls `dispel`.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        #: With ``maybe_applied``; of the first attempt that is in doubt.
+        self.error: ConnectionLossError | None = None
+
+    def __bool__(self) -> bool:
+        return self.error is not None
+
+    def dispel(self) -> None:
+        """No attempt has been carried out."""
+        self.error = None
+
+    def lost(self, error: ConnectionLossError) -> None:
+        """The connection broke during an attempt."""
+        if error.maybe_applied and self.error is None:
+            self.error = error
+
+
+class Retries:
+    """Repeats operations of one client.
+
+    Args:
+        client: does the work.
+        clock: tells the time.
+        attempts: how often an operation is tried at most; None: as often as it takes.
+        make_backoff: makes the pauses of one operation while the server is overloaded.
+        overloaded: the errors after which there is a pause.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Any,
+        *,
+        attempts: int | None,
+        make_backoff: Callable[[], Backoff],
+        overloaded: tuple[type[ServerError], ...] = _OVERLOADED,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._attempts = attempts
+        self._make_backoff = make_backoff
+        self._overloaded = overloaded
+
+    async def run(
+        self,
+        once: Callable[[Doubt], Awaitable[T]],
+        *,
+        across_sessions: bool = False,
+        doubt: Doubt | None = None,
+    ) -> T:
+        """Try, and try again when the connection breaks or the server is overloaded.
+
+        Args:
+            once: one attempt.
+            across_sessions: try again in the next session when this one expires, too.  A
+                request that fails with `SessionExpiredError` was not carried out; it was
+                waiting for a connection.
+            doubt: is handed to ``once``, and tells the caller whether there is one left.
+
+        Raises:
+            ConnectionLossError: all attempts are used up, or ``once`` raised the doubt's.
+            SessionExpiredError: the session has expired, and so has all that was known.
+        """
+        doubt = Doubt() if doubt is None else doubt
+        backoff = self._make_backoff()
+        for last in self._lasts():
+            try:
+                return await once(doubt)
+            except ConnectionLossError as error:
+                if error is doubt.error:  # it cannot find out
+                    raise
+                doubt.lost(error)
+                if last:
+                    raise doubt.error or error from None
+            except SessionExpiredError:
+                if last or not across_sessions:
+                    raise
+                await self.next_session()
+            except self._overloaded:
+                if last:
+                    raise
+                await deferLater(self._clock, backoff.next(), lambda: None)
+        raise ValueError("there must be at least one attempt")
+
+    def _lasts(self) -> Iterator[bool]:
+        """For each attempt, whether it is the last one."""
+        if self._attempts is None:
+            return repeat(False)
+        return (remaining == 0 for remaining in reversed(range(self._attempts)))
+
+    async def next_session(self) -> None:
+        """Wait until another session has begun.
+
+        Raises:
+            SessionExpiredError: there will be none.
+        """
+        answer = self._client.exists("/")
+        if answer.called:  # a refusal: others have to wait for a connection
+            await answer
+        try:
+            await answer
+        except (ConnectionLossError, SessionExpiredError):
+            return  # there was one, at least for a moment
+
+    async def and_watch(
+        self,
+        ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]],
+        *,
+        across_sessions: bool = False,
+    ) -> tuple[T, Deferred[WatchEvent]]:
+        """Read with a watch; a caller that does not wait for the event has to `forget` it."""
+
+        async def once(_: Doubt) -> tuple[T, Deferred[WatchEvent]]:
+            value, watch = ask()
+            try:
+                return await value, watch
+            except BaseException:
+                forget(watch)
+                raise
+
+        return await self.run(once, across_sessions=across_sessions)
+
+    async def create_marked(
+        self,
+        path: str,
+        mark: str,
+        data: bytes | None,
+        acl: Iterable[ACL],
+        doubt: Doubt,
+        *,
+        ephemeral: bool,
+    ) -> str:
+        """One attempt, for `run`, to create a sequence node; returns its actual path.
+
+        Args:
+            path: without the number; its name begins with the mark.
+            mark: occurs in no other node's name.
+            data: the node's.
+            acl: the node's.
+            doubt: if an attempt may have created it, it is looked for first.
+            ephemeral: it goes when the session ends.
+        """
+        found = await self.find(parent(path), mark) if doubt else None
+        if found is not None:
+            return found
+        return await self._client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
+
+    async def find(self, where: str, mark: str) -> str | None:
+        """The node with a mark, after all that was sent before has become visible."""
+        await self._client.sync(where)
+        try:
+            names = await self._client.get_children(where)
+        except NoNodeError:
+            return None
+        return next((join(where, name) for name in names if name.startswith(mark)), None)
+
+    async def delete(
+        self, path: str, czxid: int | None = None, *, across_sessions: bool = False
+    ) -> bool:
+        """Delete a node, and none that others create at its path while the reply is lost.
+
+        Args:
+            path: the node's.
+            czxid: tells the node from others; None if nobody else uses its name.
+            across_sessions: as for `run`.
+
+        Returns:
+            False if it was not there, and certainly not deleted by this call.
+        """
+        repeated = False
+
+        async def once(doubt: Doubt) -> bool:
+            nonlocal repeated
+            if repeated and czxid is not None:
+                stat = await self.look(path)
+                if stat is None or stat.czxid != czxid:
+                    return bool(doubt)
+            repeated = True
+            try:
+                await self._client.delete(path)
+            except NoNodeError:
+                return bool(doubt)
+            return True
+
+        return await self.run(once, across_sessions=across_sessions)
+
+    async def look(self, path: str) -> Stat | None:
+        """A node's Stat, after all that was sent before has become visible.
+
+        A request that was sent on an earlier connection of the session is visible then, or
+        never will be: the leader refuses what comes from the server that had it before
+        (``checkSession`` in PrepRequestProcessor).
+        """
+        await self._client.sync(path)
+        return await self._client.exists(path)
+
+
+def forget(watch: Deferred[WatchEvent]) -> None:
+    """Take a watch away."""
+    watch.addErrback(lambda failure: None)
+    watch.cancel()
