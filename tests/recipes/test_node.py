@@ -46,11 +46,37 @@ class NodeTests(RecipeTestCase):
         """What others wrote is not overwritten or deleted before it was read."""
         self.result(self.node.create())
         self.result(self.bystander.set("/a", b"theirs"))
-        self.failure(self.node.set_data(b"1"), BadVersionError)
-        self.failure(self.node.set_data(b"1"), BadVersionError)
         self.failure(self.node.delete(), BadVersionError)
         self.assertEqual(self.result(self.node.get_data()), b"theirs")
+        self.result(self.bystander.set("/a", b"again"))
+        self.failure(self.node.set_data(b"1"), BadVersionError)
+        self.assertIs(self.result(self.node.set_data(b"2")), self.node)  # said once
+        self.assertEqual(self.result(self.bystander.get("/a"))[0], b"2")
+
+    def test_seen(self) -> None:
+        """To see that it exists is to see its versions; a node that is gone has none."""
+        self.result(self.bystander.create("/a"))
+        self.result(self.bystander.set("/a", b"1"))
+        self.assertTrue(self.result(self.node.exists()))
+        self.result(self.bystander.set("/a", b"theirs"))
+        self.result(self.bystander.set_acl("/a", [ALL]))
+        self.failure(self.node.set_data(b"1"), BadVersionError)
+        self.failure(self.node.set_acl([ALL]), BadVersionError)
+        self.result(self.node.set_acl([ALL]))
+        there, changed = self.node.exists_and_watch()
+        self.assertTrue(self.result(there))
+        self.result(self.bystander.set("/a", b"theirs"))
+        self.assertTrue(changed.called)
+        self.failure(self.node.set_data(b"1"), BadVersionError)
+        self.result(self.node.get_data())
+        self.result(self.bystander.delete("/a"))
+        self.assertFalse(self.result(self.node.exists()))
+        self.result(self.bystander.create("/a"))
         self.result(self.node.set_data(b"1"))
+        self.result(self.node.delete())
+        self.result(self.bystander.create("/a"))
+        self.result(self.node.set_data(b"1"))
+        self.result(self.node.set_acl([ALL]))
 
     def test_acl(self) -> None:
         """The ACL has a version of its own: writing data does not spoil it."""

@@ -20,7 +20,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import PersistentEphemeralNode
-from zkservice.wire.acl import READ_ACL_UNSAFE
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 
 PATH = "/agents/one"
 
@@ -80,6 +80,40 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         for _ in range(3):
             self.expire(self.one)
             self.assertEqual((self.stored(), node.present), ((b"2", self.session(self.one)), True))
+
+    def test_set_acl(self) -> None:
+        """Its ACL changes now and for the sessions that follow; that of its parents does not."""
+        node = self.created(self.one, b"1")
+        self.assertIsNone(self.result(node.set_acl(READ_ACL_UNSAFE)))
+        self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
+        self.expire(self.one)
+        self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
+        self.deleting(PATH)
+        self.deleting("/agents")
+        self.network.advance(1.1)
+        self.assertTrue(node.present)
+        self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
+        self.assertEqual(self.acl("/agents"), tuple(OPEN_ACL_UNSAFE))
+        self.failure(node.set_acl(OPEN_ACL_UNSAFE), NoAuthError)
+        self.expire(self.one)
+        self.assertEqual(self.acl(), tuple(OPEN_ACL_UNSAFE))
+
+    def acl(self, path: str = PATH) -> tuple[ACL, ...]:
+        """A node's ACL."""
+        return tuple(self.result(self.bystander.get_acl(path))[0])
+
+    def test_set_acl_while_it_is_made(self) -> None:
+        """An ACL that is set when the old one is on its way wins."""
+        node = self.node(self.one, b"1")
+        creating = node.create()
+        for _ in range(3):
+            self.network.run_due()
+            for cable in self.network.cables:
+                cable.carry()
+        self.assertFalse(creating.called)
+        node.set_acl(READ_ACL_UNSAFE)
+        self.result(creating)
+        self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
 
     def test_set_while_it_is_away(self) -> None:
         """Data that are set between two sessions are those that it is made with."""

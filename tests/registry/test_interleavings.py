@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TimeoutError
 from twisted.internet.protocol import Factory
 
 from tests.client.base import HOST, PORT, ClientTestCase, quietly
@@ -141,8 +142,8 @@ class FollowerTests(ClientTestCase):
 class DiscoveryTests(ClientTestCase):
     """Connecting to whoever is registered."""
 
-    def test_cancelled(self) -> None:
-        """Who does not want a connection any more does not get one to the next address."""
+    def connect_to_the_dead(self, **options: Any) -> Deferred[Any]:
+        """Connect to a service with two members of which neither answers."""
         client = self.connected()
         self.result(client.ensure_path("/svc"))
         for host in ("10.0.9.1", "10.0.9.2"):
@@ -150,14 +151,42 @@ class DiscoveryTests(ClientTestCase):
             self.network.black_holes.add((host, 80))
             self.result(client.create(f"/svc/{host}:80"))
         endpoint: Any = DiscoveringEndpoint(
-            self.network, "/svc", f"{HOST}:{PORT}", shuffle=lambda addresses: addresses.sort()
+            self.network,
+            "/svc",
+            f"{HOST}:{PORT}",
+            shuffle=lambda members: members.sort(key=lambda member: member.host),
+            **options,
         )
-        connecting = endpoint.connect(Factory())
-        self.network.advance(1)
+        connecting: Deferred[Any] = endpoint.connect(Factory())
+        self.network.advance(0.4)
+        return connecting
+
+    def tried(self) -> list[str]:
+        """The hosts of the service that were tried."""
+        return [host for host, port in self.network.attempts if port == 80]
+
+    def test_cancelled(self) -> None:
+        """A connect that is cancelled tries no other address."""
+        connecting = self.connect_to_the_dead()
         connecting.cancel()
         self.network.advance(60)
-        self.assertTrue(connecting.called)
-        connecting.addErrback(lambda failure: None)
-        self.assertEqual(
-            [where for where in self.network.attempts if where[1] == 80], [("10.0.9.1", 80)]
-        )
+        self.failureResultOf(connecting)
+        self.assertEqual(self.tried(), ["10.0.9.1"])
+
+    def test_dead_addresses(self) -> None:
+        """After two seconds the next address is tried; after the last one it fails."""
+        connecting = self.connect_to_the_dead()
+        self.assertEqual(self.tried(), ["10.0.9.1"])
+        self.network.advance(2)
+        self.assertEqual(self.tried(), ["10.0.9.1", "10.0.9.2"])
+        self.assertNoResult(connecting)
+        self.network.advance(2)
+        error = self.failureResultOf(connecting, TimeoutError)
+        self.assertIn("10.0.9.2:80 has not accepted within 2.0 s", str(error.value))
+
+    def test_timeout_of_the_caller(self) -> None:
+        """The time-out is the caller's."""
+        connecting = self.connect_to_the_dead(timeout=0.5)
+        self.network.advance(1)
+        self.failureResultOf(connecting, TimeoutError)
+        self.assertEqual(self.tried(), ["10.0.9.1", "10.0.9.2"])

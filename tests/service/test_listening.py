@@ -9,6 +9,7 @@ import pwd
 import shutil
 import socket
 import tempfile
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
@@ -106,7 +107,11 @@ class UnixSocketTests(SynchronousTestCase):
         """Its file belongs to whom it was given; who is not named keeps what he has."""
         self.addCleanup(self.close)
         given: list[tuple[str, int, int]] = []
-        self.patch(os, "chown", lambda *words: given.append(words))
+
+        def chown(path: str, user: int, group: int, **named: bool) -> None:
+            given.append((os.path.realpath(path), user, group))
+
+        self.patch(os, "chown", chown)
         give_socket(self.port, Owner(12, -1))
         self.assertEqual(given, [(self.path, 12, -1)])
 
@@ -114,12 +119,68 @@ class UnixSocketTests(SynchronousTestCase):
         """That only root may give files away is said."""
         self.addCleanup(self.close)
 
-        def refuse(*words: object) -> None:
+        def refuse(*words: object, **named: object) -> None:
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
         self.patch(os, "chown", refuse)
         error = self.assertRaises(ConfigurationError, give_socket, self.port, Owner(12, -1))
         self.assertIn(f"cannot give {self.path} away: Operation not permitted", str(error))
+
+    def test_replaced_before_it_is_given(self) -> None:
+        """What has taken the name of the socket meanwhile is not given away."""
+        self.addCleanup(self.close)
+        victim, second = f"{self.path}.victim", f"{self.path}.second"
+        self.patch(os, "chown", lambda *words, **named: self.fail(f"chown{words}"))
+        with open(victim, "w", encoding="utf-8"):
+            pass
+        for replace in (
+            lambda: os.symlink(victim, self.path),
+            lambda: os.link(victim, self.path),
+            lambda: os.link(second, self.path),  # the socket of another service
+        ):
+            os.rename(self.path, second)
+            replace()
+            with self.assertRaises((ConfigurationError, OSError)) as caught:
+                give_socket(self.port, Owner(os.getuid(), os.getgid()))
+            self.assertIn(f"cannot give {self.path} away", str(caught.exception))
+            os.rename(second, self.path)
+
+    def test_mode_is_never_changed_by_name(self) -> None:
+        """The file has its mode from the start: what has its name later may be another's."""
+        self.addCleanup(self.close)
+        self.patch(os, "chmod", lambda *words: self.fail(f"chmod{words}"))
+        for mask in (0o000, 0o077):
+            for mode in (0o600, 0o660, 0o666, 0o777):
+                path = f"{self.path}.{mode:o}.{mask:o}"
+                before = os.umask(mask)
+                try:
+                    port: Any = open_port(self.reactor, f"unix:{path}:mode={mode:o}", Factory())
+                finally:
+                    self.assertEqual(os.umask(before), mask)
+                self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
+                self.assertEqual(os.stat(path).st_mode & 0o777, mode)
+
+    def test_left_by_a_process_that_died(self) -> None:
+        """A socket whose process has died is replaced; a file that is no socket is not."""
+        self.addCleanup(self.close)
+        for name, left in (("socket", True), ("file", False)):
+            path = f"{self.path}.{name}"
+            if left:
+                with socket.socket(socket.AF_UNIX) as dead:
+                    dead.bind(path)
+            else:
+                with open(path, "w", encoding="utf-8"):
+                    pass
+            os.symlink("999999999", f"{path}.lock")  # no process has this number
+            if left:
+                port: Any = open_port(self.reactor, f"unix:{path}", Factory())
+                self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
+            else:
+                error = self.assertRaises(
+                    ConfigurationError, open_port, self.reactor, f"unix:{path}", Factory()
+                )
+                self.assertIn("in use by another process", str(error))
+                self.assertTrue(os.path.isfile(path))
 
     def test_no_file(self) -> None:
         """A TCP port has no file, and nothing is done to it."""

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
+from zkservice.service import unix_port
 from zkservice.service.ports import check_endpoint, open_port
 
 
@@ -55,7 +56,7 @@ class OpenTests(SynchronousTestCase):
             def listen(self, *where: Any, **more: Any) -> None:
                 raise CannotListenError(None, where[0], OSError(number, "Refused"))
 
-            listenTCP = listenUNIX = listen  # noqa: N815
+            listenTCP = listen  # noqa: N815
 
         with self.assertRaises(ConfigurationError) as caught:
             open_port(Refusing(), endpoint, Factory())
@@ -65,7 +66,12 @@ class OpenTests(SynchronousTestCase):
         """A low port needs root, the file of a socket a folder that can be written."""
         message = self.refused("tcp:80", errno.EACCES)
         self.assertIn("cannot listen at tcp:80: Refused; ports below 1024 need root", message)
-        message = self.refused("unix:/run/app.sock", errno.EACCES)
+
+        def refuse(*words: object) -> None:
+            raise OSError(errno.EACCES, "Refused")
+
+        self.patch(unix_port, "_bind", refuse)
+        message = self.refused(f"unix:{self.mktemp()}", errno.EACCES)
         self.assertIn("its folder must be writable", message)
         self.assertNotIn("1024", message)
 

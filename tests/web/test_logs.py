@@ -74,7 +74,7 @@ class AccessLogTests(SynchronousTestCase):
             [
                 "198.51.100.7 - - [20/Nov/2026:12:00:00 +0100] "
                 '"GET /a?b HTTP/1.1" 200 8 "-" "x \\"y\\" \\xc3\\xa9" "id-1" '
-                "0.000000 0.000000 0.000000"
+                "0.000000 0.000000 0.000000 complete"
             ],
         )
 
@@ -98,6 +98,7 @@ class AccessLogTests(SynchronousTestCase):
                     "waited": 0.0,
                     "application": 0.0,
                     "sending": 0.0,
+                    "aborted": False,
                 }
             ],
         )
@@ -150,6 +151,64 @@ class AccessLogTests(SynchronousTestCase):
         self.end(stream).get()
         self.end(stream).get(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual([line["body_bytes"] for line in self.logged()], [7, 0])
+
+    def test_client_that_leaves_a_stream(self) -> None:
+        """What was sent counts, what waits does not, and the line says that it is not whole."""
+
+        def stream(environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
+            start("200 OK", [("Content-Length", "100")])
+            yield b"a" * 30
+            client.transport.set_flowing(False)
+            yield b"b" * 20
+            client.leave()
+            yield b"c" * 10
+
+        end = self.end(stream)
+        client = end.connect()
+        client.send(GET)
+        self.assertEqual(
+            [(line["status"], line["body_bytes"], line["aborted"]) for line in self.logged()],
+            [(200, 30, True)],
+        )
+        self.assertEqual(end.factory.statistics().aborted, 1)
+
+    def test_client_that_leaves_before_it_has_read_all(self) -> None:
+        """A response that the application has ended counts as far as the client took it."""
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
+            start("200 OK", [("Content-Length", "50")])
+            yield b"a" * 30
+            client.transport.set_flowing(False)
+            yield b"b" * 20
+
+        end = self.end(application, "combined")
+        client = end.connect()
+        client.send(GET)
+        self.assertEqual(self.lines.lines, [])
+        client.leave()
+        (line,) = self.lines.lines
+        self.assertIn('" 200 30 "', line)
+        self.assertTrue(line.endswith(" aborted"))
+        self.assertEqual(end.factory.statistics().aborted, 1)
+
+    def test_application_that_fails_in_the_middle(self) -> None:
+        """What was sent before counts; it is aborted once, although the connection is cut."""
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
+            start("200 OK", [("Content-Length", "50")])
+            yield b"a" * 30
+            raise ValueError("no more")
+
+        end = self.end(application)
+        client = end.connect()
+        client.send(GET)
+        client.leave()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(
+            [(line["status"], line["body_bytes"], line["aborted"]) for line in self.logged()],
+            [(200, 30, True)],
+        )
+        self.assertEqual(end.factory.statistics().aborted, 1)
 
     def test_everything_is_logged(self) -> None:
         """Views, refusals, turned away requests, and clients that left."""

@@ -85,6 +85,22 @@ class SocketOutputTests(SynchronousTestCase):
                 return data
             data += part
 
+    def test_unsent(self) -> None:
+        """What waits is not sent, and what was dropped with the connection stays so."""
+        self.output.write((b"x" * 100_000,))
+        arrived = len(self.read())
+        self.assertEqual(self.output.unsent, 100_000 - arrived)
+        self.client.close()
+        self.transport.room()
+        self.assertTrue(self.output.broken)
+        self.assertEqual(self.output.unsent, 100_000 - arrived)
+
+    def test_unsent_at_once(self) -> None:
+        """A client that has left before the first byte was sent nothing."""
+        self.client.close()
+        self.output.write((b"abc",))
+        self.assertEqual((self.output.broken, self.output.unsent), (True, 3))
+
     def read_all(self) -> bytes:
         """What arrives while the client goes on reading."""
         data = self.read()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from typing_extensions import Self
 
+from zkservice.errors import BadVersionError, NoNodeError
 from zkservice.recipes.needs import Client
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import join, validate
@@ -17,9 +19,10 @@ from zkservice.wire.watches import WatchEvent
 class Node:
     """One znode, whether it exists or not.
 
-    A write is refused with `BadVersionError` if somebody else has written since we last
-    read; read again, and decide again.  Errors are the client's.  Nodes are ordered by
-    their paths.
+    A write fails with `BadVersionError` if another client has written since this object
+    last saw the node, by `exists` or a read.  Then the object forgets the version: read
+    again before the next write, which is unconditional otherwise.  Errors are the client's.
+    Nodes are ordered by their paths.
     """
 
     def __init__(self, client: Client, path: str) -> None:
@@ -30,7 +33,7 @@ class Node:
         """
         self.path = validate(path)
         self._client = client
-        self._version = -1  # of the data, as last read or written; -1 is any
+        self._version = -1  # of the data, as last seen or written; -1 is any
         self._acl_version = -1  # of the ACL
 
     def __repr__(self) -> str:
@@ -72,22 +75,23 @@ class Node:
         return data.addCallback(self._read), watch
 
     def set_data(self, data: bytes) -> Deferred[Self]:
-        """Set its data, if they are those that were read last; fires with this object."""
+        """Set its data, if nobody has since it was last seen; fires with this object."""
         writing = self._client.set(self.path, data, self._version)
-        return writing.addCallback(self._written)
+        return writing.addCallbacks(self._written, self._outdated)
 
     def get_acl(self) -> Deferred[list[ACL]]:
         """Who may do what."""
         return self._client.get_acl(self.path).addCallback(self._read_acl)
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[Self]:
-        """Set who may do what, if that is what was read last; fires with this object."""
+        """Set who may do what, if nobody has since it was last seen; fires with this object."""
         writing = self._client.set_acl(self.path, acl, self._acl_version)
-        return writing.addCallback(self._acl_written)
+        return writing.addCallbacks(self._acl_written, self._acl_outdated)
 
     def delete(self) -> Deferred[None]:
-        """Delete it, if its data are those that were read last."""
-        return self._client.delete(self.path, self._version)
+        """Delete it, if nobody has set its data since it was last seen."""
+        deleting = self._client.delete(self.path, self._version)
+        return deleting.addCallbacks(lambda _: self._forget(), self._outdated)
 
     def get_children(self, prefix: str = "") -> Deferred[list[Node]]:
         """Its children whose names begin with a prefix, in the order of their names."""
@@ -107,7 +111,25 @@ class Node:
         return path
 
     def _found(self, stat: Stat | None) -> bool:
-        return stat is not None
+        if stat is None:
+            self._forget()
+            return False
+        self._version, self._acl_version = stat.version, stat.aversion
+        return True
+
+    def _forget(self) -> None:
+        self._version = self._acl_version = -1
+
+    def _outdated(self, failure: Failure) -> Failure:
+        """What is known about the data does not hold any more, if that is why it failed."""
+        if failure.check(BadVersionError, NoNodeError):
+            self._version = -1
+        return failure
+
+    def _acl_outdated(self, failure: Failure) -> Failure:
+        if failure.check(BadVersionError, NoNodeError):
+            self._acl_version = -1
+        return failure
 
     def _read(self, found: tuple[bytes, Stat]) -> bytes:
         data, stat = found

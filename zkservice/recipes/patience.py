@@ -141,14 +141,28 @@ class Patient:
 
         return await self.in_parent(path, acl, lambda: self.run(once))
 
-    async def create_own(self, path: str, data: bytes, acl: Sequence[ACL]) -> None:
-        """Create an ephemeral node with a name that only we use, and parents as needed."""
+    async def create_own(
+        self,
+        path: str,
+        data: bytes,
+        acl: Sequence[ACL],
+        parents_acl: Sequence[ACL] | None = None,
+    ) -> None:
+        """Create an ephemeral node with a name that only we use, and parents as needed.
+
+        Args:
+            path: the node.
+            data: the node's.
+            acl: the node's.
+            parents_acl: that of parents that have to be made; None is the node's.
+        """
+        above = acl if parents_acl is None else parents_acl
 
         async def once() -> None:
             await self.client.create(path, data, acl, ephemeral=True)
 
         try:
-            await self.in_parent(path, acl, lambda: self.repeat(once))
+            await self.in_parent(path, above, lambda: self.repeat(once))
         except NodeExistsError:
             return  # by us: the reply was lost
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
@@ -21,12 +21,13 @@ from zkservice.recipes.patience import Patient, forget
 from zkservice.recipes.staying import Staying
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import validate
+from zkservice.wire.records import Stat
 
 
 class PersistentEphemeralNode:
     """A node that goes when our process dies, but not for good when its session expires.
 
-    It is made again, with its latest data, under the next session, and a second after
+    It is made again, with its latest data and ACL, under the next session, and a second after
     somebody has deleted it.  What an earlier session of ours has left is replaced; what is
     another's is left alone, and waited for until it is gone.
     """
@@ -48,7 +49,8 @@ class PersistentEphemeralNode:
             client: connected, or going to be.
             path: the node.
             data: what it holds, until `set` says otherwise.
-            acl: of the node, and of its parents if they have to be made.
+            acl: of the node, until `set_acl` says otherwise, and of its parents if they
+                have to be made.
             reactor: tells the time; the installed one if None.
 
         Raises:
@@ -56,7 +58,7 @@ class PersistentEphemeralNode:
         """
         self.path = validate(path)
         self.data = data
-        self._acl = tuple(acl)
+        self.acl = self._parents_acl = tuple(acl)
         self._patient = Patient(client, reactor)
         self._creating: Deferred[Self] | None = None
         self._staying: Staying | None = None
@@ -101,7 +103,20 @@ class PersistentEphemeralNode:
             NoAuthError: the node may not be written; it is made again with these data.
         """
         self.data = data
-        return Deferred.fromCoroutine(self._write())
+        return Deferred.fromCoroutine(self._write(self._send_data))
+
+    def set_acl(self, acl: Iterable[ACL]) -> Deferred[None]:
+        """Change its ACL, now and for whenever it is made again; not that of its parents.
+
+        Returns:
+            Fires when it is stored; at once while it is not `present`.
+
+        Fails with:
+            NoAuthError: the ACL may not be changed; it is made again with this one.
+            InvalidACLError: the server refuses it, and will refuse to make the node with it.
+        """
+        self.acl = tuple(acl)
+        return Deferred.fromCoroutine(self._write(self._send_acl))
 
     def delete(self) -> Deferred[None]:
         """Take it away for good, or until `create`; twice is fine.
@@ -148,27 +163,39 @@ class PersistentEphemeralNode:
             self._one_at_a_time.release()
 
     async def _enter_once(self) -> Lease | None:
-        data = self.data
+        data, acl = self.data, self.acl
         try:
             self._remember_session()
-            await self._patient.create_own(self.path, data, self._acl)
+            await self._patient.create_own(self.path, data, acl, self._parents_acl)
             lease = await hold(self._patient, self.path)
         finally:
             self._remember_session()
         if lease is None:
             await self._make_room()
-        elif data != self.data:  # it was changed meanwhile
-            await self._write_or_release(lease)
+        else:
+            await self._write_changes(lease, data, acl)
         return lease
 
-    async def _write_or_release(self, lease: Lease) -> None:
+    async def _write_changes(self, lease: Lease, data: bytes, acl: tuple[ACL, ...]) -> None:
+        """Store what was changed while the node was made; release it if that fails."""
         try:
-            await self._send()
+            if data != self.data:
+                await self._send_data()
+            if acl != self.acl:
+                await self._send_acl()
         except BaseException:
             lease.release().addErrback(lambda failure: None)  # it goes with the session
             raise
 
-    async def _send(self) -> None:
+    async def _send_data(self) -> None:
+        client = self._patient.client
+        await self._send(lambda stat: client.set(self.path, self.data, stat.version))
+
+    async def _send_acl(self) -> None:
+        client = self._patient.client
+        await self._send(lambda stat: client.set_acl(self.path, self.acl, stat.aversion))
+
+    async def _send(self, write: Callable[[Stat], Deferred[Stat]]) -> None:
         """Store what is wanted, if the node is ours still."""
         client = self._patient.client
 
@@ -176,7 +203,7 @@ class PersistentEphemeralNode:
             stat = await client.exists(self.path)
             identity = client.client_id
             if stat is not None and identity is not None and stat.ephemeral_owner == identity[0]:
-                await client.set(self.path, self.data, stat.version)
+                await write(stat)
 
         while True:
             try:
@@ -211,9 +238,9 @@ class PersistentEphemeralNode:
         finally:
             self._one_at_a_time.release()
 
-    async def _write(self) -> None:
+    async def _write(self, send: Callable[[], Awaitable[None]]) -> None:
         if self.present:
             try:
-                await self._send()
+                await send()
             except (NoNodeError, SessionExpiredError):
                 return  # it is made again, with what is wanted then

@@ -4,19 +4,20 @@ A server description wraps another one, whose colons are escaped::
 
     zk:/svc/providers:servers=h1\:2181,h2\:2181:tcp\:0
 
-A client description names the znode below which addresses are registered::
+A client description names the znode below which addresses are registered, in any format::
 
-    zk:/svc/providers:servers=h1\:2181
+    zk:/svc/providers:servers=h1\:2181[:timeout=SECONDS][:format=NAME]
 
 ``servers`` may be left out where the environment has ``ZC_ZK_CONNECTION_STRING``.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import SystemRandom
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,7 +26,7 @@ from twisted.internet.endpoints import (
     quoteStringArgument,
     serverFromString,
 )
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, TimeoutError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -39,9 +40,15 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from zkservice.client import ZooKeeperClient
-from zkservice.errors import AddressError, NobodyRegisteredError, NoNodeError
-from zkservice.formats.addresses import parse_address
+from zkservice.errors import (
+    AddressError,
+    ConnectTimeoutError,
+    NobodyRegisteredError,
+    NoNodeError,
+)
+from zkservice.formats import FORMATS, Member
 from zkservice.registry.addresses import advertised_addresses
+from zkservice.registry.find import FoundMembers, find_members
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
 from zkservice.wire.hosts import parse_hosts
@@ -50,6 +57,8 @@ from zkservice.wire.paths import validate
 PREFIX: Final = "zk"
 #: Seconds within which ZooKeeper must have answered.
 TIMEOUT: Final = 10.0
+#: Seconds within which an address must have accepted a connection.
+CONNECT_TIMEOUT: Final = 2.0
 
 #: Makes a client of a reactor and a connection string.
 Connect = Callable[[Any, str], ZooKeeperClient]
@@ -139,7 +148,17 @@ class RegisteredPort:
 
 @implementer(IStreamClientEndpoint)
 class DiscoveringEndpoint:
-    """Connects to one of the addresses that are registered below a znode."""
+    """Connects to one of the addresses that are registered below a znode.
+
+    Args:
+        reactor: connects, and tells the time.
+        path: the znode; may lead through symbolic links.
+        servers: ZooKeeper's connection string.
+        connect: makes the client for one look-up.
+        shuffle: puts the members in the order in which they are tried.
+        timeout: seconds for each address to accept the connection.
+        formats: the names of the formats to expect.
+    """
 
     def __init__(
         self,
@@ -147,62 +166,88 @@ class DiscoveringEndpoint:
         path: str,
         servers: str,
         connect: Connect = new_client,
-        shuffle: Callable[[list[str]], object] | None = None,
+        shuffle: Callable[[list[Member]], object] | None = None,
+        *,
+        timeout: float = CONNECT_TIMEOUT,
+        formats: Iterable[str] = FORMATS,
     ) -> None:
         self._reactor = reactor
         self._path = path
         self._servers = servers
         self._connect = connect
         self._shuffle = shuffle or SystemRandom().shuffle
+        self._timeout = timeout
+        self._formats = tuple(formats)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
-        """Look the addresses up, and try them in random order until one lets us in.
+        """Look the addresses up, and try them in random order until one accepts.
 
         Fails with:
-            NobodyRegisteredError: there is no address below the znode.
-            ConnectTimeoutError: ZooKeeper cannot be reached.
-            The last address's error, if none lets us in.
+            NobodyRegisteredError: no member below the znode is available.
+            LinkLoopError: the path leads in a circle.
+            ConnectTimeoutError: ZooKeeper has not answered in time.
+            The last address's error, if none accepts.
         """
         return Deferred.fromCoroutine(self._connect_to_one(protocolFactory))
 
     async def _connect_to_one(self, factory: IProtocolFactory) -> IProtocol:
-        addresses = await self._addresses()
-        self._shuffle(addresses)
-        for address in addresses[:-1]:
+        members = await self._members()
+        self._shuffle(members)
+        for member in members[:-1]:
             try:
-                return await self._connect_to(address, factory)
+                return await self._connect_to(member, factory)
             except (CancelledError, ConnectingCancelledError):
                 raise
-            except Exception:  # noqa: BLE001 - the next one may let us in
+            except Exception:  # noqa: BLE001 - the next one may accept
                 continue
-        return await self._connect_to(addresses[-1], factory)
+        return await self._connect_to(members[-1], factory)
 
-    async def _connect_to(self, address: str, factory: IProtocolFactory) -> IProtocol:
-        host, port = parse_address(address)
-        protocol: IProtocol = await HostnameEndpoint(self._reactor, host, port).connect(factory)
-        return protocol
+    def _connect_to(self, member: Member, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect within the time-out, the look-up of the host's name included."""
 
-    async def _addresses(self) -> list[str]:
+        def too_slow(result: object, seconds: float) -> NoReturn:
+            raise TimeoutError(f"{member.address} has not accepted within {seconds} s")
+
+        # Its own time-out begins after the look-up; the limit below is to be the first that ends.
+        own = 2 * self._timeout
+        endpoint = HostnameEndpoint(self._reactor, member.host, member.port, own)
+        connecting: Deferred[IProtocol] = endpoint.connect(factory)
+        return connecting.addTimeout(self._timeout, self._reactor, too_slow)
+
+    async def _members(self) -> list[Member]:
         client = self._connect(self._reactor, self._servers)
         try:
-            await client.connect(TIMEOUT)
-            found = await client.get_children(self._path, timeout=TIMEOUT)
+            found = await Deferred.fromCoroutine(self._look_up(client)).addTimeout(
+                TIMEOUT, self._reactor, self._no_answer
+            )
         except NoNodeError:
-            found = []
+            raise NobodyRegisteredError(self._path) from None
         finally:
             await client.close()
-        addresses = [name for name in found if _is_address(name)]
-        if not addresses:
-            raise NobodyRegisteredError(self._path)
-        return addresses
+        available = [member for member in found.members if member.available]
+        if not available:
+            raise NobodyRegisteredError(self._path, _why_nobody(found))
+        return available
+
+    async def _look_up(self, client: ZooKeeperClient) -> FoundMembers:
+        await client.connect(TIMEOUT)
+        return await find_members(client, self._path, self._formats, reactor=self._reactor)
+
+    def _no_answer(self, result: object, seconds: float) -> NoReturn:
+        raise ConnectTimeoutError(
+            self._path, f"ZooKeeper at {self._servers} has not answered within {seconds} s"
+        )
 
 
-def _is_address(name: str) -> bool:
-    try:
-        parse_address(name)
-    except AddressError:
-        return False
-    return True
+def _why_nobody(found: FoundMembers) -> str | None:
+    """Why there is nobody to connect to although there are children; None without any."""
+    if found.members:
+        return f"none of the {len(found.members)} registered here is available"
+    if found.problems:
+        others = len(found.problems) - 1
+        more = f", and {others} more like it" if others else ""
+        return f"no service instance is registered here: {found.problems[0]}{more}"
+    return None
 
 
 async def _stopped(port: IListeningPort) -> None:
@@ -233,12 +278,34 @@ class EndpointParser:
     def parseStreamClient(  # noqa: N802
         self, reactor: Any, *words: Any, **named: Any
     ) -> DiscoveringEndpoint:
-        """``zk:PATH:servers=HOSTS``."""
+        """``zk:PATH:servers=HOSTS:timeout=SECONDS:format=NAME``, all but the path optional."""
         (path,) = words
         servers = _servers(named.pop("servers", None))
+        timeout = _seconds(named.pop("timeout", CONNECT_TIMEOUT))
+        formats = _formats(named.pop("format", None))
         if named:
-            raise ValueError(f"zk:{path} takes servers, not {', '.join(named)}")
-        return DiscoveringEndpoint(reactor, validate(path), servers)
+            raise ValueError(f"zk:{path} takes servers, timeout and format, not {', '.join(named)}")
+        return DiscoveringEndpoint(
+            reactor, validate(path), servers, timeout=timeout, formats=formats
+        )
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"timeout={text}: expected seconds, a number over 0")
+    return seconds
+
+
+def _formats(name: str | None) -> Iterable[str]:
+    if name is None:
+        return FORMATS
+    if name not in FORMATS:
+        raise ValueError(f"format={name}: expected one of {', '.join(FORMATS)}")
+    return [name]
 
 
 def _description(words: Sequence[str], named: Mapping[str, str]) -> str:

@@ -131,7 +131,8 @@ def write_whole(name: str, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-        os.chmod(temporary, _mode(target))
+            # By its descriptor: others may replace a name in a folder of theirs.
+            os.fchmod(file.fileno(), _mode(target))
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):

@@ -123,7 +123,7 @@ def _http(http: FrontEndStatistics) -> Iterator[Metric]:
     for name, words in {
         "accepted": "Connections that were accepted.",
         "requests": "Requests that were complete and valid.",
-        "aborted": "Responses that were cut off, as the application failed.",
+        "aborted": "Responses that were cut off: the client left, or the application failed.",
         "refused": "Clients that broke a rule or a limit.",
         "shed": "Requests and connections that got 503, as there were too many.",
         "overrun": "Requests that ran too long.",

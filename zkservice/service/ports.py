@@ -7,18 +7,20 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from OpenSSL import SSL, crypto
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore
-from twisted.python.failure import Failure
 
 from zkservice.errors import ConfigurationError
+from zkservice.service.binding import PortOpener
+from zkservice.service.unix_port import change_owner
 from zkservice.wire.hosts import Address
+
+_BAD_PEM: Final = "the key or certificate in its files is no valid PEM"
 
 
 class Owner(NamedTuple):
@@ -46,7 +48,9 @@ def _problem(text: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{text!r} cannot be used: {error.filename}: {error.strerror}"
     if isinstance(error, (SSL.Error, crypto.Error)):
-        return f"{text!r} cannot be used: the key or certificate in its files is no valid PEM"
+        return f"{text!r} cannot be used: {_BAD_PEM}, or the key is not the certificate's"
+    if isinstance(error, ConfigurationError):  # in words already
+        return f"{text!r} cannot be used: {error}"
     if text.startswith("systemd:") and isinstance(error, LookupError):
         return f"{text!r} cannot be used: systemd has given us no such socket; see its socket unit"
     return (
@@ -61,20 +65,34 @@ def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListen
     Raises:
         ConfigurationError: with the reason, and what to do about it.
     """
-    outcome: list[Any] = []
-    listening: Deferred[Any] = serverFromString(reactor, endpoint).listen(factory)
-    listening.addBoth(outcome.append)
-    if not outcome:
-        listening.cancel()
-        raise ConfigurationError(f"cannot listen at {endpoint}: it takes too long")
-    if isinstance(outcome[0], Failure):
-        raise ConfigurationError(f"cannot listen at {endpoint}: {_reason(endpoint, outcome[0])}")
-    port: IListeningPort = outcome[0]
-    return port
+    return Ports(reactor).open(endpoint, factory)
 
 
-def _reason(endpoint: str, failure: Failure) -> str:
-    error: Any = failure.value
+class Ports:
+    """Opens ports; errors are a user's line."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._opener = PortOpener(reactor)
+
+    def open(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+        """Listen now; see `open_port`."""
+        try:
+            return self._opener.open(endpoint, factory)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
+            raise ConfigurationError(
+                f"cannot listen at {endpoint}: {_reason(endpoint, error)}"
+            ) from None
+
+    def reload_certificates(self) -> None:
+        """Read the files of TLS endpoints again; one whose files cannot be used keeps the old."""
+        self._opener.reload_certificates(_problem)
+
+
+def _reason(endpoint: str, error: Any) -> str:
+    if isinstance(error, (SSL.Error, crypto.Error)):
+        return f"{_BAD_PEM}, or the key is not the certificate's"
     if isinstance(error, CannotListenError):
         error = error.socketError
     if isinstance(error, PermissionError) and endpoint.startswith("unix:"):
@@ -124,7 +142,9 @@ def give_socket(port: IListeningPort, owner: Owner) -> None:
         return
     path = listening_address(port)
     try:
-        os.chown(path, *owner)
+        change_owner(path, *owner)
+    except FileExistsError as error:
+        raise ConfigurationError(f"cannot give {path} away: {error.strerror}") from None
     except OSError as error:
         raise ConfigurationError(
             f"cannot give {path} away: {error.strerror}; only root can, "

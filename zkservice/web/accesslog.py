@@ -38,13 +38,15 @@ class Visit:
     remote_addr: str
     request: str  #: the request line; "-" if there was none worth the name
     status: int
-    body_bytes: int  #: of the response, as far as the application gave them
+    body_bytes: int  #: of the response, as far as they were sent
     referer: str
     user_agent: str
     request_id: str
     waited: float  #: for a worker
     application: float  #: in the worker
     sending: float  #: from the worker's end until the client had taken everything
+    #: Whether the client did not get all of the response: it left, or the application failed.
+    aborted: bool = False
 
 
 class VisitLog(Protocol):
@@ -61,7 +63,7 @@ class AccessLog:
     Args:
         file: takes the lines.
         style: ``combined``, Apache's format with the request id and three times added
-            (waiting, in the application, sending), or ``json``.
+            (waiting, in the application, sending) and ``complete`` or ``aborted``, or ``json``.
         now: the time, with its zone.
 
     Raises:
@@ -95,7 +97,8 @@ def _combined(visit: Visit, now: datetime) -> str:
         f'{_address(visit.remote_addr)} - - [{date}] "{_escaped(visit.request)}" {visit.status} '
         f'{visit.body_bytes} "{_escaped(visit.referer)}" "{_escaped(visit.user_agent)}" '
         f'"{_escaped(visit.request_id)}" '
-        f"{visit.waited:.6f} {visit.application:.6f} {visit.sending:.6f}"
+        f"{visit.waited:.6f} {visit.application:.6f} {visit.sending:.6f} "
+        f"{'aborted' if visit.aborted else 'complete'}"
     )
 
 

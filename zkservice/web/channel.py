@@ -131,6 +131,7 @@ class HTTPChannel(Protocol):
         else:
             exchange = self._unsettled
         if exchange is not None:
+            self._cut_off(exchange)
             self._settle(exchange)
 
     # What the factory calls
@@ -168,12 +169,15 @@ class HTTPChannel(Protocol):
 
     # What a worker's exchange calls, through the reactor
 
-    def respond(self, exchange: Exchange, parts: Sequence[Part], end: End | None) -> None:
+    def respond(
+        self, exchange: Exchange, parts: Sequence[Part], end: End | None, body_bytes: int
+    ) -> None:
         """Send some of the response to ``exchange``; ``end`` says that this is its end."""
         if exchange is not self._exchange:
             discard(parts)  # the client has gone meanwhile
             return
         output = self._output
+        exchange.body_bytes += body_bytes
         self._begun = True
         if end is None:
             # more of it may be on its way with the same delivery: send them together
@@ -186,6 +190,8 @@ class HTTPChannel(Protocol):
             self._factory.workers.after_delivery(self._flush)
             return
         output.write(parts)
+        if end is End.ABORT or output.broken:
+            self._cut_off(exchange)
         if output.blocked:
             self._set_deadline(self._factory.limits.write_stall)
             self._unsettled = exchange
@@ -194,7 +200,6 @@ class HTTPChannel(Protocol):
         self._exchange = None
         self._held = (0, 0)
         if end is End.ABORT:
-            self._factory.counters.aborted += 1
             self.abort()
             return
         self._factory.counters.responded += 1
@@ -295,6 +300,8 @@ class HTTPChannel(Protocol):
         exchange.status = exchange.status or 504
         self._factory.overrun(exchange, ran)
         exchange.abandon()
+        if self._begun:
+            self._cut_off(exchange)
         self._settle(exchange)
         self._exchange = None
         if exchange.trace is not None:
@@ -345,6 +352,13 @@ class HTTPChannel(Protocol):
         limits = self._factory.limits
         bought = self._parser.body_bytes / limits.body_rate if limits.body_rate else inf
         return self._body_since + limits.body_grace + bought
+
+    def _cut_off(self, exchange: Exchange) -> None:
+        """The client does not get what is left of the response."""
+        if not exchange.aborted:
+            exchange.aborted = True
+            exchange.body_bytes = max(0, exchange.body_bytes - self._output.unsent)
+            self._factory.counters.aborted += 1
 
     def _settle(self, exchange: Exchange) -> None:
         """Nothing more will be sent for an exchange: log it."""

@@ -122,6 +122,7 @@ class Exchange:
         "_leaving",
         "_spill",
         "_workers",
+        "aborted",
         "began",
         "body_bytes",
         "channel",
@@ -155,7 +156,8 @@ class Exchange:
         self.received = 0.0
         self.ended: float | None = None
         self.status = 0
-        self.body_bytes = 0
+        self.body_bytes = 0  # that were sent
+        self.aborted = False  # whether the client did not get all of the response
         self.trace: Trace | None = None
 
     def __str__(self) -> str:
@@ -195,7 +197,7 @@ class Exchange:
             if self._spill is not None:
                 self._spill.release()
 
-    def send(self, parts: Sequence[bytes]) -> None:
+    def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
         """Send some of the response; wait a little if the client is far behind.
 
         Raises:
@@ -215,7 +217,7 @@ class Exchange:
         kept: Sequence[Part] = parts
         if not self.window.reserve(sum(map(len, parts))):
             kept = (self._store(parts),)
-        self._workers.post(self.channel.respond, self, kept, None)
+        self._workers.post(self.channel.respond, self, kept, None, body_bytes)
 
     def _store(self, parts: Sequence[bytes]) -> FileRegion:
         try:
@@ -227,11 +229,11 @@ class Exchange:
                 f"a temporary file for a slow client failed: {error.strerror or error}"
             ) from error
 
-    def finish(self, parts: Sequence[Part], end: End) -> None:
+    def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
         """Send the rest of the response."""
         if self.site.access_log is not None:
             self.ended = self._workers.now()
-        self._workers.post(self.channel.respond, self, parts, end)
+        self._workers.post(self.channel.respond, self, parts, end, body_bytes)
 
     # Any thread
 
@@ -246,11 +248,11 @@ class ReactorExchange(Exchange):
     __slots__ = ()
 
     @override
-    def send(self, parts: Sequence[bytes]) -> None:
-        self._workers.post_here(self.channel.respond, self, parts, None)
+    def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
+        self._workers.post_here(self.channel.respond, self, parts, None, body_bytes)
 
     @override
-    def finish(self, parts: Sequence[Part], end: End) -> None:
+    def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
         if self.site.access_log is not None:
             self.ended = self._workers.now()
-        self._workers.post_here(self.channel.respond, self, parts, end)
+        self._workers.post_here(self.channel.respond, self, parts, end, body_bytes)

@@ -52,7 +52,7 @@ class Counters:
     accepted: int = 0  #: connections
     requests: int = 0  #: requests that were complete and valid
     responded: int = 0  #: responses that were handed to the transport, whole
-    aborted: int = 0  #: responses that were cut off, as the application failed
+    aborted: int = 0  #: responses that were cut off: the client left, or the application failed
     refused: int = 0  #: clients that broke a rule or a limit
     shed: int = 0  #: requests and connections that got 503 or 507, as there was no room for them
     overrun: int = 0  #: requests that ran too long

@@ -36,19 +36,35 @@ class Output:
         moved: called when some of what had to wait has gone.
     """
 
-    __slots__ = ("_cut", "_moved", "_transport", "_waiting", "backlog", "blocked", "file_backlog")
+    __slots__ = (
+        "_lost",
+        "_moved",
+        "_transport",
+        "_waiting",
+        "backlog",
+        "blocked",
+        "broken",
+        "file_backlog",
+    )
 
     def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
         self._transport = transport
         self._moved = moved
         self._waiting: deque[Part] = deque()
-        self._cut = False
+        self._lost = 0  # bytes that were dropped when the connection broke
+        #: Whether the connection has been cut, as nothing more can be sent.
+        self.broken = False
         #: Bytes that wait here in memory; the transport may have a gulp more.
         self.backlog = 0
         #: Bytes that wait in files.
         self.file_backlog = 0
         #: Whether the client has to take something before more can leave.
         self.blocked = False
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that have not left: they wait, or were dropped when the connection broke."""
+        return self.backlog + self.file_backlog + self._lost
 
     def hold(self, parts: Sequence[Part]) -> None:
         """Send ``parts`` after everything that waits, with the next ``write`` or ``flush``."""
@@ -85,8 +101,9 @@ class Output:
 
     def _give_up(self) -> None:
         """What waits cannot be sent: cut the connection, and send nothing else instead."""
+        self._lost = self.unsent
         self._forget()
-        self.blocked = self._cut = True
+        self.blocked = self.broken = True
         self._transport.abortConnection()
 
 
@@ -118,6 +135,7 @@ class SocketOutput(Output):
         except BlockingIOError:
             sent = 0
         except OSError:
+            self.hold((data,))
             self._give_up()
             return
         if sent != len(data):
@@ -129,15 +147,15 @@ class SocketOutput(Output):
         if self.blocked or not self._waiting:
             return
         self._send()
-        if self._waiting and not self._cut:
+        if self._waiting and not self.broken:
             self._block()
 
     def resumeProducing(self) -> None:
         """There is room again."""
-        if self._cut or not self.blocked:
+        if self.broken or not self.blocked:
             return  # registering calls this at once
         self._send()
-        if self._cut:
+        if self.broken:
             return
         if self._waiting:
             self._transport.startWriting()
@@ -255,7 +273,7 @@ class TransportOutput(Output):
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
-        self.blocked = self._cut
+        self.blocked = self.broken
         self.flush()
         self._moved()
 

@@ -136,6 +136,7 @@ class Site:
                 waited=began - exchange.received,
                 application=ended - began,
                 sending=now - ended,
+                aborted=exchange.aborted,
             )
         )
 

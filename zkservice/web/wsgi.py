@@ -40,14 +40,13 @@ class Crossing(Protocol):
     """Where the bytes of a response go, and what the logs want to know of it."""
 
     status: int
-    body_bytes: int
     trace: Trace | None
 
-    def send(self, parts: tuple[bytes, ...]) -> None:
-        """Send some of the response."""
+    def send(self, parts: tuple[bytes, ...], body_bytes: int) -> None:
+        """Send some of the response, with so many bytes of the body among it."""
         ...
 
-    def finish(self, parts: tuple[Part, ...], end: End) -> None:
+    def finish(self, parts: tuple[Part, ...], end: End, body_bytes: int) -> None:
         """Send the rest of the response."""
         ...
 
@@ -188,8 +187,7 @@ class Response:
     def abort(self, reason: str) -> None:
         """Let the client see that the response is not whole."""
         self.over = True
-        self._crossing.body_bytes = self._sent
-        self._crossing.finish((), End.ABORT)
+        self._crossing.finish((), End.ABORT, 0)
         if self._crossing.trace is not None:
             self._crossing.trace.ended(reason)
 
@@ -211,7 +209,7 @@ class Response:
         if head.framing is Framing.CHUNKED:
             self._sent += len(data)
             size, data, end = chunk(data)
-            self._crossing.send((head_data + size, data, end))
+            self._crossing.send((head_data + size, data, end), len(data))
             return
         if head.framing is Framing.NO_BODY:
             self._end((head_data,), 0)
@@ -221,7 +219,7 @@ class Response:
             self._end((head_data, data), len(data))
             return
         self._sent += len(data)
-        self._crossing.send((head_data, data))
+        self._crossing.send((head_data, data), len(data))
 
     def _last_of(self, data: bytes, length: int) -> bytes:
         """What of ``data`` the promised length leaves room for."""
@@ -242,8 +240,7 @@ class Response:
         head, crossing = self._head, self._crossing
         assert head is not None
         self.over = True
-        crossing.body_bytes = self._sent + body_bytes
-        crossing.finish(parts, End.KEEP_ALIVE if head.keep_alive else End.CLOSE)
+        crossing.finish(parts, End.KEEP_ALIVE if head.keep_alive else End.CLOSE, body_bytes)
         if crossing.trace is not None:
             crossing.trace.ended()
 

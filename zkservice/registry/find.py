@@ -1,0 +1,81 @@
+"""Who is registered below a path at this moment, whatever format it is registered in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from zkservice.client import Retrying, ZooKeeperClient
+from zkservice.errors import FormatError, NoAuthError, NoNodeError
+from zkservice.formats import FORMATS, Member, read_member
+from zkservice.registry.lookup import look_up, together
+from zkservice.tree.links import resolve
+from zkservice.znodes import join
+
+#: Children that are read at the same time, so that a crowded znode does not fill the memory.
+AT_A_TIME: Final = 200
+
+
+class FoundMembers(NamedTuple):
+    """The members of a service, and why other children are not among them."""
+
+    members: list[Member]
+    problems: list[FormatError]
+
+
+def find_members(
+    client: ZooKeeperClient, path: str, formats: Iterable[str] = FORMATS, *, reactor: object = None
+) -> Deferred[FoundMembers]:
+    """Read the members of a service once.  A connection that breaks meanwhile does no harm.
+
+    Args:
+        client: connected, or about to be.
+        path: may lead through symbolic links.
+        formats: the names of the formats to expect.
+        reactor: tells the time; the installed one if None.
+
+    Fails with:
+        NoNodeError: the path leads nowhere.
+        LinkLoopError: it leads in a circle.
+    """
+    retrying = Retrying(client, reactor=reactor)
+    return Deferred.fromCoroutine(_find(client, retrying, path, tuple(formats)))
+
+
+async def _find(
+    client: ZooKeeperClient, retrying: Retrying, path: str, formats: tuple[str, ...]
+) -> FoundMembers:
+    way = await retrying.read(lambda: look_up(client, resolve(path)))
+    where = way.real_path
+    names = sorted(await retrying.read(lambda: client.get_children(where)))
+    found = FoundMembers([], [])
+    for start in range(0, len(names), AT_A_TIME):
+        some = names[start : start + AT_A_TIME]
+        data = await together(retrying.read(_reader(client, join(where, name))) for name in some)
+        for name, one in zip(some, data, strict=True):
+            if one is not None:
+                _sort(found, name, one, formats)
+    return found
+
+
+def _reader(client: ZooKeeperClient, path: str) -> Callable[[], Awaitable[bytes | None]]:
+    """Read a child's data: none where that is forbidden, None where the child is gone."""
+
+    async def read() -> bytes | None:
+        try:
+            return (await client.get(path))[0] or b""
+        except NoNodeError:
+            return None
+        except NoAuthError:
+            return b""
+
+    return read
+
+
+def _sort(found: FoundMembers, name: str, data: bytes, formats: tuple[str, ...]) -> None:
+    try:
+        found.members.append(read_member(name, data, formats))
+    except FormatError as error:
+        found.problems.append(error)

@@ -1,0 +1,111 @@
+"""Unix sockets that can be opened safely as root in a folder that another user owns.
+
+The owner of a folder can replace every name in it at any moment, by a link to root's own files
+for example.  So root must neither ``chmod`` nor ``chown`` what a name points to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from typing import Any, Final
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.tcp import _reservedFD
+from twisted.internet.unix import Port
+from twisted.logger import Logger
+from twisted.python.lockfile import FilesystemLock
+from typing_extensions import override
+
+#: Linux can open a name itself, whatever it is, and change it by its descriptor.
+_NAME_ONLY: Final = getattr(os, "O_PATH", 0)
+
+
+class UNIXPort(Port):
+    """Twisted's port, but its file has its mode from the start.
+
+    Twisted binds the socket and changes the mode of whatever has its name by then, for which
+    ``chmod`` follows a symbolic link.
+    """
+
+    _log = Logger()
+    lockFile: Any = None  # noqa: N815 - Twisted's name
+
+    @override
+    def startListening(self) -> None:
+        """Bind and listen.
+
+        Raises:
+            CannotListenError: the name is in use, or cannot be created.
+        """
+        _reservedFD.reserve()  # as Twisted does, to survive EMFILE
+        path = os.fsdecode(self._bindPath)
+        factory: Any = self.factory
+        self._log.info("{what} starting on {path!r}", what=self._getLogPrefix(factory), path=path)
+        self._lock()
+        factory.doStart()
+        bound = self.createInternetSocket()
+        try:
+            _bind(bound, self._bindPath, self.mode)
+        except OSError as error:
+            bound.close()
+            raise CannotListenError(None, self._bindPath, error) from None
+        bound.listen(self.backlog)
+        self.connected = True
+        self.socket = bound
+        self.fileno = bound.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100
+        self.startReading()
+
+    def _lock(self) -> None:
+        """Take the lock beside the socket, and remove what a process has left that has died."""
+        if not self.wantPID:
+            return
+        self.lockFile = FilesystemLock(self._bindPath + b".lock")
+        if not self.lockFile.lock():
+            raise CannotListenError(None, self._bindPath, "Cannot acquire lock")
+        if not self.lockFile.clean:
+            _remove_socket(self._bindPath)
+
+
+def _bind(unbound: socket.socket, path: bytes, mode: int) -> None:
+    """Bind to a name.  The kernel creates it with mode 0777 less the mask (unix(7))."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        unbound.bind(path)
+    finally:
+        os.umask(before)
+
+
+def _remove_socket(path: bytes) -> None:
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.remove(path)
+    except OSError:
+        pass  # bind() says what is wrong
+
+
+def change_owner(path: str, user: int, group: int) -> None:
+    """Give a Unix socket that this process has made to another user, group or both.
+
+    Args:
+        user, group: numbers; -1 is who has it now.
+
+    Raises:
+        FileExistsError: something else has its name by now.
+        OSError: the socket is gone, or only root may give it away.
+    """
+    descriptor = os.open(path, _NAME_ONLY | os.O_NOFOLLOW) if _NAME_ONLY else None
+    try:
+        found = os.lstat(path) if descriptor is None else os.fstat(descriptor)
+        # A second name could be that of another service's socket.
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+            raise FileExistsError(None, "it was replaced after it had been created")
+        if descriptor is not None and os.path.exists("/proc/self/fd"):
+            os.chown(f"/proc/self/fd/{descriptor}", user, group)  # follows to the descriptor's file
+        else:
+            os.chown(path, user, group, follow_symlinks=False)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
