@@ -53,6 +53,7 @@ class ClientTestCase(SynchronousTestCase):
     def client(self, hosts: str = f"{HOST}:{PORT}", **options: Any) -> ZooKeeperClient:
         """A client that has not been told to connect."""
         options.setdefault("random", Random(1))
+        options.setdefault("clock", self.network.seconds)
         made = ZooKeeperClient(hosts, TIMEOUT, reactor=self.network, **options)
         self.clients.append(made)
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import product
+from math import inf
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -343,6 +344,42 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(client.statistics().pings, 30)
         self.assertEqual(client.statistics().connections, 1)
         self.assertIs(client.state, CONNECTED)
+
+    def test_silence(self) -> None:
+        """It is counted from the sending of what was answered last, request or ping."""
+        client = self.client()
+        self.assertEqual(client.silence, inf)
+        self.result(client.connect())
+        self.assertEqual(client.silence, 0)
+        self.network.advance(TIMEOUT / 3 - 0.5)
+        self.assertEqual(client.silence, TIMEOUT / 3 - 0.5)
+        self.network.advance(1)
+        self.assertEqual(client.silence, 0.5)
+        reading = client.get("/")
+        self.network.run_due()
+        self.network.stall(1)
+        self.assertEqual(client.silence, 1.5)
+        self.result(reading)
+        self.assertEqual(client.silence, 1)
+
+    def test_silence_is_not_broken_by_what_was_said_before(self) -> None:
+        """What lay unread while we were suspended says nothing about now; a new ping does."""
+        watcher, writer = self.connected(), self.connected()
+        events: list[object] = []
+        self.result(watcher.add_watch("/", events.append))
+        cable = self.network.cables[0]
+        self.network.advance(TIMEOUT / 3 - 0.1)
+        cable.client.paused = True
+        self.network.advance(0.2)
+        self.assertEqual(watcher.statistics().pings, 1)
+        self.result(writer.create("/a"))
+        self.network.stall(TIMEOUT * 2 / 3)
+        cable.client.paused = False
+        cable.carry()
+        self.assertTrue(events)
+        self.assertGreater(watcher.silence, TIMEOUT * 2 / 3)
+        self.network.settle()
+        self.assertLess(watcher.silence, 0.1)
 
     def test_silent_server(self) -> None:
         """A server that is silent for two thirds of the time-out is left."""

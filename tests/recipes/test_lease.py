@@ -12,6 +12,7 @@ from zkservice.recipes import Lock
 from zkservice.recipes.lease import hold
 from zkservice.recipes.patience import Patient
 from zkservice.wire.acl import ACL, ANYONE, Permission
+from zkservice.wire.session import State
 
 PATH = "/locks/one"
 
@@ -23,6 +24,7 @@ class LeaseTests(RecipeTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.one = self.connected()
+        self.cable_of_one = self.cable
         self.lease = self.result(Lock(self.one, PATH, reactor=self.network).acquire())
 
     def test_expired(self) -> None:
@@ -44,6 +46,29 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual((self.lease.held, self.lease.certain), (True, False))
         self.network.advance(TIMEOUT * 4 / 3 + 0.1)
         self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
+
+    def test_suspended(self) -> None:
+        """Who was suspended for 2/3 of the time-out is not certain from his first step on."""
+        self.network.stall(TIMEOUT * 2 / 3 + 0.1)
+        self.assertIs(self.one.state, State.CONNECTED)
+        self.assertEqual((self.lease.held, self.lease.certain), (True, False))
+        self.network.advance(0.1)
+        self.assertTrue(self.lease.certain)
+
+    def test_machine_suspended(self) -> None:
+        """It also counts when the reactor's clock stood still meanwhile."""
+        suspended = 0.0
+        client = self.connected(clock=lambda: self.network.seconds() + suspended)
+        lease = self.result(Lock(client, "/locks/two", reactor=self.network).acquire())
+        self.assertTrue(lease.certain)
+        suspended = 60.0
+        self.assertFalse(lease.certain)
+
+    def test_idle(self) -> None:
+        """Who does nothing but ping is certain all the time."""
+        for _ in range(50):
+            self.network.advance(TIMEOUT / 10)
+            self.assertTrue(self.lease.certain)
 
     def test_reconnected(self) -> None:
         """A mere reconnect loses nothing."""
@@ -173,6 +198,35 @@ class LeaseTests(RecipeTestCase):
         working = Deferred.fromCoroutine(work())
         self.deleting(self.lease.path)
         step.callback(None)
+        self.failure(working, LeaseLostError)
+
+    def test_suspended_in_the_block(self) -> None:
+        """A session that ended unheard before the block did is a loss, though none was told."""
+        step: Deferred[None] = Deferred()
+
+        async def work() -> None:
+            async with self.lease:
+                await step
+
+        working = Deferred.fromCoroutine(work())
+        self.server.expire(self.session(self.one))
+        step.callback(None)
+        self.network.advance(1)
+        self.failure(working, LeaseLostError)
+
+    def test_deleted_just_before_the_end_of_the_block(self) -> None:
+        """A node that is gone when the block ends was not there to protect its end."""
+        step: Deferred[None] = Deferred()
+
+        async def work() -> None:
+            async with self.lease:
+                await step
+
+        working = Deferred.fromCoroutine(work())
+        self.cable_of_one.holding = True
+        self.deleting(self.lease.path)
+        step.callback(None)
+        self.cable_of_one.holding = False
         self.failure(working, LeaseLostError)
 
     def test_error_in_the_block(self) -> None:

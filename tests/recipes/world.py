@@ -44,7 +44,11 @@ class World:
             if number == clients - 1:
                 self.network.plug = self._plug
             client = ZooKeeperClient(
-                f"{HOST}:{PORT}", TIMEOUT, reactor=self.network, random=Random(seed)
+                f"{HOST}:{PORT}",
+                TIMEOUT,
+                reactor=self.network,
+                random=Random(seed),
+                clock=self.network.seconds,
             )
             client.connect()
             self.network.settle()

@@ -14,6 +14,7 @@ from zkservice.client.hosts import mixed, resolve
 from zkservice.client.prepare import Identities, prepare
 from zkservice.client.session import Session
 from zkservice.client.settings import Settings
+from zkservice.client.silence import Silence
 from zkservice.client.tls import in_words
 from zkservice.client.watching import Watches
 from zkservice.errors import (
@@ -88,7 +89,9 @@ class Connector:
             self._reactor,
             limit,
             Deferred.fromCoroutine(
-                shake_hands(where, session.hello(settings.read_only), settings.max_reply)
+                shake_hands(
+                    where, session.hello(settings.read_only), settings.max_reply, settings.clock
+                )
             ),
         )
         connection = self._accept(session, welcome)
@@ -117,6 +120,7 @@ class Connector:
             welcome.protocol,
             session.timeout,
             self._counters,
+            Silence(self._settings.clock, welcome.asked),
             max_reply=self._settings.max_reply,
             read_only=bool(welcome.response.read_only),
         )

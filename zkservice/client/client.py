@@ -19,6 +19,7 @@ from zkservice.client.observing import Observing
 from zkservice.client.reading import Reading
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.settings import Settings
+from zkservice.client.silence import boot_time
 from zkservice.client.writing import Writing
 from zkservice.errors import (
     ConnectTimeoutError,
@@ -70,6 +71,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         max_reply: int = MAX_REPLY,
         shuffle: bool = True,
         random: Random | None = None,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         """Make a client; it connects when told to.
 
@@ -95,6 +97,8 @@ class ZooKeeperClient(Reading, Writing, Observing):
                 that clients spread over them.  If False they are tried in the order of
                 ``hosts``, and of the resolver.
             random: shuffles the servers, and spreads the waits between attempts.
+            clock: tells the seconds for `silence`; the default counts on while the process
+                or the machine is suspended.
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
@@ -123,6 +127,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
             max_request=max_request,
             max_reply=max_reply,
             shuffle=shuffle,
+            clock=clock,
         )
         self._link = Link(reactor, settings, random or SystemRandom())
         self._watches = self._link.watches
@@ -163,6 +168,16 @@ class ZooKeeperClient(Reading, Writing, Observing):
         """Seconds, as the server has granted them; as asked for until one has."""
         session = self._link.session
         return session.timeout or session.requested_timeout
+
+    @property
+    def silence(self) -> float:
+        """Seconds since we sent the last request, or ping, that the server has answered.
+
+        Infinity without a connection.  It is right from the first moment after the process
+        or the machine was suspended, when `state` is not.  Whoever holds something by this
+        session can be sure of it while this is well below `session_timeout`.
+        """
+        return self._link.silence
 
     @property
     def server(self) -> Address | None:

@@ -16,6 +16,7 @@ from typing_extensions import override
 from zkservice.client.calls import BODY, Call, Waiting, call_for, nothing
 from zkservice.client.counters import Counters
 from zkservice.client.protocol import Receiver, ZooKeeperProtocol
+from zkservice.client.silence import Silence
 from zkservice.errors import (
     AuthFailedError,
     ConnectionLossError,
@@ -73,6 +74,7 @@ class Connection(Receiver):
         protocol: ZooKeeperProtocol,
         timeout: float,
         counters: Counters,
+        silence: Silence,
         *,
         max_reply: int,
         read_only: bool = False,
@@ -84,12 +86,14 @@ class Connection(Receiver):
             protocol: carries the frames.
             timeout: of the session, in seconds, as the server has it.
             counters: are counted up.
+            silence: is told of requests and answers.
             max_reply: the protocol's limit, in bytes.
             read_only: the server has lost its quorum.
         """
         self._reactor = reactor
         self._protocol = protocol
         self._counters = counters
+        self.silence = silence
         self._timeout = timeout
         self._max_reply = max_reply
         self.read_only = read_only
@@ -184,6 +188,8 @@ class Connection(Receiver):
         self._counters.requests += (xid - self._xid) % _LAST_XID
         self._xid = xid
         if out:
+            if not self.silence.xid:
+                self.silence.asked(xid)
             self._spoke = now
             self._protocol.write(b"".join(out))
 
@@ -217,6 +223,8 @@ class Connection(Receiver):
                 due = pending[0].xid if pending else "none"
                 raise ProtocolError(None, f"the reply to request {xid}; due was {due}")
             call = pending.popleft()
+            if xid == self.silence.xid:
+                self.silence.answered()
             if zxid > 0:
                 self.last_zxid = zxid
             self._counters.replied(self.heard - call.sent)
@@ -234,6 +242,8 @@ class Connection(Receiver):
         if not self.pending or self.pending[0].xid != xid:
             raise ProtocolError(None, f"a frame of {size} bytes that is no reply")
         call = self.pending.popleft()
+        if xid == self.silence.xid:
+            self.silence.answered()
         self.last_zxid = max(self.last_zxid, zxid)
         self._counters.replied(self.heard - call.sent)
         call.fail(ReplyTooLargeError(call.path, size, self._max_reply))
@@ -260,6 +270,7 @@ class Connection(Receiver):
             else:
                 self._event_received(event)
         elif xid == Xid.PING:
+            self.silence.ping_answered()
             if err in _HANGS_UP:
                 self._turned_away(err)
         elif xid == Xid.AUTH and self._auth:
@@ -303,6 +314,7 @@ class Connection(Receiver):
         if stopped or now >= min(self._spoke, self.heard) + third:
             self._spoke = self._pinged = now
             self._counters.pings += 1
+            self.silence.pinged()
             self._protocol.write(_PING)
         self._schedule_beat()
 

@@ -30,6 +30,7 @@ class Welcome(NamedTuple):
 
     protocol: ZooKeeperProtocol
     response: ConnectResponse
+    asked: float  # when it was asked for, by the clock that was given
 
 
 def endpoint(
@@ -41,7 +42,9 @@ def endpoint(
     return plain if tls is None else wrapClientTLS(tls(address.host), plain)
 
 
-async def shake_hands(where: IStreamClientEndpoint, hello: ConnectRequest, limit: int) -> Welcome:
+async def shake_hands(
+    where: IStreamClientEndpoint, hello: ConnectRequest, limit: int, clock: Callable[[], float]
+) -> Welcome:
     """Connect and say hello.
 
     Cancelling it closes the connection at once.
@@ -55,8 +58,9 @@ async def shake_hands(where: IStreamClientEndpoint, hello: ConnectRequest, limit
     answer = _Answer()
     protocol.receiver = answer
     try:
+        asked = clock()
         protocol.write(frame(encode(hello)))
-        return Welcome(protocol, decode(ConnectResponse, await answer.come))
+        return Welcome(protocol, decode(ConnectResponse, await answer.come), asked)
     except BaseException:
         protocol.abort()
         raise

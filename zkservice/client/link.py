@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -132,6 +133,11 @@ class Link:
         # A lost connection is no answer, and the next one will be asked again; a refusal
         # is seen to when the server hangs up.
         identity.present(connection).addErrback(lambda failure: None)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since a request was sent that the server has answered; without one, infinity."""
+        return inf if self._connection is None else self._connection.silence.seconds()
 
     def statistics(self) -> Statistics:
         """The counts of now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from zkservice.client.handshake import TLSCreator
@@ -24,6 +25,7 @@ class Settings:
     max_request: int
     max_reply: int
     shuffle: bool
+    clock: Callable[[], float]  # counts the time in which we are suspended
 
     @property
     def attempt_timeout(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
@@ -17,14 +17,19 @@ from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 
+#: Of the session's time-out: so long after the last sign of life it is certainly not over.  It
+#: is when the client gives up a connection (ClientCnxn.java), too; a third is left to act in.
+_CERTAIN: Final = 2 / 3
+
 
 class Lease:
     """A lock, a leadership or a share of a semaphore that is held.
 
     Use it as an asynchronous context manager, or `release` it.
 
-    While the connection is broken nobody knows whether the server has ended the session:
-    then `held` is still True and `certain` is not.  What must never be done by two at a
+    While the connection is broken, and after the process or the machine was suspended, nobody
+    knows whether the server has ended the session: then `held` is still True and `certain`
+    is not.  What must never be done by two at a
     time carries the `token` along, and the one who does it refuses a token that is lower
     than one he has seen.
     """
@@ -42,6 +47,7 @@ class Lease:
         self._released = False
         self._outcome: Failure | None = None  # of the release
         self._deleting = False
+        self._unheard: BaseException | None = None  # why it was perhaps lost before the release
         self._leaving: list[Deferred[None]] = []  # who waits for the release
         self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
         self._guard.addErrback(self._log_bug)
@@ -57,8 +63,17 @@ class Lease:
 
     @property
     def certain(self) -> bool:
-        """Whether it is held and there is a connection to a server that says so."""
-        return self.held and self._patient.client.state is State.CONNECTED
+        """Whether it is held, and a server has heard us so lately that it still says so.
+
+        It asks the clock, too: a request or a ping that the server has answered was sent no
+        longer ago than 2/3 of the session's time-out.
+        """
+        client = self._patient.client
+        return (
+            self.held
+            and client.state is State.CONNECTED
+            and client.silence <= client.session_timeout * _CERTAIN
+        )
 
     @property
     def lost(self) -> Deferred[Exception]:
@@ -113,17 +128,19 @@ class Lease:
         """Release it.
 
         Raises:
-            LeaseLostError: it was lost before the block had come to its end.
+            LeaseLostError: it was lost before the block had come to its end, or perhaps:
+                the session has ended before the server heard of the release.
         """
-        reason = self._reason
         await self.release()
+        reason = self._reason or self._unheard
         if reason is not None and error is None:
             raise LeaseLostError(self.path) from reason
 
     # -- how --------------------------------------------------------------------------
 
     async def _delete(self) -> None:
-        await self._patient.delete_node(self.path, self.token)
+        if not await self._patient.delete_node(self.path, self.token):
+            self._unheard = LeaseLostError(self.path)
 
     async def _watch_over(self, watch: Deferred[WatchEvent]) -> None:
         try:
@@ -152,8 +169,11 @@ class Lease:
 
     def _gone(self, result: object) -> None:
         self._deleting = False
-        if isinstance(result, Failure) and not result.check(*OVER):
-            self._outcome = result
+        if isinstance(result, Failure):
+            if result.check(*OVER):
+                self._unheard = result.value
+            else:
+                self._outcome = result
         leaving, self._leaving = self._leaving, []
         for done in leaving:
             done.callback(None) if self._outcome is None else done.errback(self._outcome)

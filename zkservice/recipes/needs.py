@@ -47,6 +47,14 @@ class Client(Protocol):
     def client_id(self) -> tuple[int, bytes] | None:
         """Session id and password."""
 
+    @property
+    def session_timeout(self) -> float:
+        """Seconds after which a server that does not hear us ends the session."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which it may not have heard us; counts those in which we are suspended."""
+
     def create(
         self,
         path: str,
