@@ -216,7 +216,7 @@ class OperationsTests(SynchronousTestCase):
         address = wait_for("it is registered", self.registered)[0]
         host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port)), 10) as busy:
-            busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            busy.sendall(b"GET /?secret HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_for("the worker sleeps", lambda: b"time.sleep" in fetch(address, "/-/threads")[1])
             self.assertEqual(fetch(address, "/hi?you"), (200, b"hello you"))
             self.assertEqual(fetch(address, "/-/health")[0], 200)
@@ -225,6 +225,9 @@ class OperationsTests(SynchronousTestCase):
             self.assertIn("zkserve_workers_busy 1.0", metrics)
             self.assertIn("zkserve_registered 1.0", metrics)
             self.assertIn('zkserve_http_responses_total{method="GET",status="200"}', str(metrics))
+            process.wait_for_log(r"all 1 threads .* They run GET / from 127.0.0.1 for 1\.\d s")
+            self.assertNotIn("secret", process.log())
+        process.wait_for_log("a thread is free again: all of them were busy for")
 
     def test_unknown_view(self) -> None:
         """A view that cannot be found is one line, and exit code 1."""
@@ -460,6 +463,32 @@ class OperationsTests(SynchronousTestCase):
         context.load_cert_chain(clients.issue("jane"))
         self.assertEqual(ask(), b"jane")
         self.assertNotIn("Traceback", process.log())
+
+    def test_renewed_certificate(self) -> None:
+        """After SIGHUP new connections get the new certificate; the process stays."""
+        authority = Authority(self.folder)
+        pem = shutil.copy(authority.issue("old.example"), os.path.join(self.folder, "site.pem"))
+        words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
+        words += ["--listen", f"ssl:0:interface=127.0.0.1:privateKey={pem}"]
+        process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
+        self.addCleanup(process.end)
+        (address,) = wait_for("it is registered", self.registered)
+        port = int(address.rpartition(":")[2])
+
+        def shown() -> str:
+            context = ssl.create_default_context(cafile=authority.ca)
+            context.check_hostname = False
+            with (
+                socket.create_connection(("127.0.0.1", port), 20) as line,
+                context.wrap_socket(line) as secured,
+            ):
+                return str(secured.getpeercert())
+
+        self.assertIn("old.example", shown())
+        shutil.copy(authority.issue("new.example"), pem)
+        process.signal(signal.SIGHUP)
+        process.wait_for_log("the certificates of ssl:0:.* were read again")
+        self.assertIn("new.example", shown())
 
     def test_unix_socket_alone(self) -> None:
         """Nothing that can be registered is an error that says what to do."""

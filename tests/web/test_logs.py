@@ -435,6 +435,15 @@ class LogFileTests(SynchronousTestCase):
         """A path that cannot be opened is found out at once."""
         self.assertRaises(OSError, LogFile, "/nonexistent/folder/log")
 
+    def test_cannot_be_reopened(self) -> None:
+        """If the new file cannot be opened, lines go to the old one, and the log says so."""
+        self.file.path = "/nonexistent/folder/log"
+        with capturedLogs() as said:
+            self.file.reopen()
+        self.file.write("kept")
+        self.assertEqual(self.path.read_text(), "kept\n")
+        self.assertEqual([one["path"] for one in said], ["/nonexistent/folder/log"])
+
     def test_full(self) -> None:
         """A full disk costs lines, not requests; the log says so once, until it works again."""
         full = LogFile("/dev/full")

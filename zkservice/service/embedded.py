@@ -14,9 +14,9 @@ from typing_extensions import override
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError, StartError
-from zkservice.service.loggers import escape_log_texts
+from zkservice.service.loggers import escape_log_texts, reopen_log_files
 from zkservice.service.option_table import FILE, Kind, Option, OptionTable, checked, milliseconds
-from zkservice.service.ports import check_endpoint, listening_address, open_port
+from zkservice.service.ports import Ports, check_endpoint, listening_address
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.twistd_options import TableOptions
 
@@ -111,6 +111,7 @@ class EmbeddedService(Service):
         self._server = server
         self._endpoints = endpoints
         self._reactor = reactor
+        self._opener = Ports(reactor)
         self._ports: list[IListeningPort] = []
 
     @override
@@ -120,7 +121,7 @@ class EmbeddedService(Service):
         escape_log_texts(globalLogPublisher)
         try:
             for endpoint in self._endpoints:
-                self._ports.append(open_port(self._reactor, endpoint, self._server.factory))
+                self._ports.append(self._opener.open(endpoint, self._server.factory))
         except ConfigurationError as error:
             raise StartError(f"zkembedded: {error}") from None
 
@@ -132,7 +133,7 @@ class EmbeddedService(Service):
             self._server.start()
         except ConfigurationError as error:
             raise StartError(f"zkembedded: {error}") from None
-        take_signals_when_running(self._reactor, lambda: None)
+        take_signals_when_running(self._reactor, lambda: None, self._reopen)
         for port in self._ports:
             self.log.info("ZooKeeper listens on {address}", address=listening_address(port))
         self.log.warn(
@@ -145,6 +146,11 @@ class EmbeddedService(Service):
         """Close the ports and hang up; sessions can be taken up again if there is a data-dir."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    def _reopen(self) -> None:
+        """SIGHUP: the log file was moved away, or the certificates were renewed."""
+        reopen_log_files(globalLogPublisher)
+        self._opener.reload_certificates()
 
     async def _stop(self) -> None:
         ports, self._ports = self._ports, []

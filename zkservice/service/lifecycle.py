@@ -44,17 +44,16 @@ from zkservice.service.listening import (
     addresses_of,
     client_endpoint_of,
     close_port,
-    open_port,
 )
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.own_zookeeper import OwnZooKeeper
-from zkservice.service.ports import give_socket
+from zkservice.service.ports import Ports, give_socket
 from zkservice.service.presence import Presence
 from zkservice.service.readiness import reason_not_ready
 from zkservice.service.side_ports import SidePorts
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
-from zkservice.web import HTTPFactory, Workers
+from zkservice.web import BusyWatch, HTTPFactory, Workers
 
 #: Seconds to wait for ZooKeeper to hear that the address goes.
 DEREGISTER: Final = 2.0
@@ -76,12 +75,14 @@ class ServeService(Service):
         self._load = load or partial(load_application, config.application)
         self._reactor = reactor
         self.workers = Workers(reactor, threads=config.threads)
+        self._busy = BusyWatch(self.workers, reactor)
         self.availability = Availability()
         self.health: HealthCheck | None = None
         self.notifier = Notifier(os.environ, reactor)
         self.factory: HTTPFactory | None = None
         self.logs: Logs | None = None
         self._door = Door()
+        self._opener = Ports(reactor)
         self.ports: list[IListeningPort] = []
         self.embedded: OwnZooKeeper | None = None
         self.sides = SidePorts(reactor)
@@ -105,7 +106,7 @@ class ServeService(Service):
     def startService(self) -> None:
         """Load the application, and begin to serve and to register it."""
         super().startService()
-        take_signals_when_running(self._reactor, self._hurry, self._reopen_logs)
+        take_signals_when_running(self._reactor, self._hurry, self._reopen)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
         self._or_exit(self._start)
 
@@ -120,7 +121,7 @@ class ServeService(Service):
 
     def _listen(self) -> None:
         for listen in self.config.listen:
-            port = open_port(self._reactor, listen.endpoint, self._door)
+            port = self._opener.open(listen.endpoint, self._door)
             self.ports.append(port)
             if self.config.socket_owner is not None:
                 give_socket(port, self.config.socket_owner)
@@ -143,6 +144,7 @@ class ServeService(Service):
         )
         self._door.opens_to = self.factory
         self.workers.start()
+        self._busy.start()
         hosts = self.config.zookeeper.hosts
         if hosts is None:
             self.embedded = OwnZooKeeper(self.config.zookeeper, self._reactor)
@@ -283,6 +285,7 @@ class ServeService(Service):
             timeout = 0 if self._hurried else config.drain_timeout
             self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)
             await self._bounded("draining", self.factory.drain(timeout), timeout + 1)
+        self._busy.stop()
         await self._bounded("stopping the workers", self.workers.stop(1.0), 2.0)
         if self.presence is not None:
             await self._bounded("closing the session", self.presence.close(), DEREGISTER)
@@ -311,12 +314,13 @@ class ServeService(Service):
         finally:
             self._step = None
 
-    def _reopen_logs(self) -> None:
-        """SIGHUP: the log files were moved away."""
+    def _reopen(self) -> None:
+        """SIGHUP: the log files were moved away, or the certificates were renewed."""
         reopen_log_files(globalLogPublisher)
         if self.logs is not None:
             self.logs.reopen()
         self.log.info("The log files were opened again")
+        self._opener.reload_certificates()
 
     def _hurry(self) -> None:
         """A second signal: cut everything short."""

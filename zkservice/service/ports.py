@@ -45,6 +45,19 @@ def check_endpoint(text: str) -> str:
 
 
 def _problem(text: str, error: Exception) -> str:
+    return _file_problem(text, error) or (
+        f"{text!r} is no Twisted server endpoint such as "
+        f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
+    )
+
+
+def _reload_problem(text: str, error: Exception) -> str:
+    """What is wrong with an endpoint that was good before."""
+    problem = _file_problem(text, error)
+    return problem or f"{text!r} cannot be used: {str(error) or type(error).__name__}"
+
+
+def _file_problem(text: str, error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename:
         return f"{text!r} cannot be used: {error.filename}: {error.strerror}"
     if isinstance(error, (SSL.Error, crypto.Error)):
@@ -53,10 +66,7 @@ def _problem(text: str, error: Exception) -> str:
         return f"{text!r} cannot be used: {error}"
     if text.startswith("systemd:") and isinstance(error, LookupError):
         return f"{text!r} cannot be used: systemd has given us no such socket; see its socket unit"
-    return (
-        f"{text!r} is no Twisted server endpoint such as "
-        f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
-    )
+    return None
 
 
 def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
@@ -87,7 +97,7 @@ class Ports:
 
     def reload_certificates(self) -> None:
         """Read the files of TLS endpoints again; one whose files cannot be used keeps the old."""
-        self._opener.reload_certificates(_problem)
+        self._opener.reload_certificates(_reload_problem)
 
 
 def _reason(endpoint: str, error: Any) -> str:

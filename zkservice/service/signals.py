@@ -1,6 +1,6 @@
 """SIGTERM and SIGINT: the first one ends the process in good order, the second one at once.
 
-SIGHUP opens log files again.
+SIGHUP opens log files and reads certificates again.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
 from zkservice.web.accesslog import AccessLog, Visit, VisitLog
+from zkservice.web.busy import BusyWatch
 from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
@@ -15,6 +16,7 @@ from zkservice.web.workers import Workers, WorkersStatistics
 __all__ = [
     "ALPN",
     "AccessLog",
+    "BusyWatch",
     "FrontEndStatistics",
     "HTTPFactory",
     "Limits",

@@ -161,8 +161,9 @@ class Exchange:
         self.trace: Trace | None = None
 
     def __str__(self) -> str:
-        request = self.request
-        return f"{request.method} {request.target.decode('latin-1')} from {self.ends.remote_addr}"
+        # Without the query, which may hold a secret.
+        target = self.request.target.partition(b"?")[0].decode("latin-1")
+        return f"{self.request.method} {target} from {self.ends.remote_addr}"
 
     # Reactor thread
 

@@ -47,7 +47,15 @@ class LogFile:
         """Go on in a new file, after the old one was moved away (SIGHUP)."""
         if self.path == "-":
             return
-        fresh = self._open()
+        try:
+            fresh = self._open()
+        except OSError as error:
+            self._log.error(
+                "{path} cannot be opened again: {error}; its lines still go to the old file",
+                path=self.path,
+                error=error.strerror,
+            )
+            return
         # the same number, so that a thread in the middle of write() hits one file or the other
         os.dup2(fresh, self._descriptor, inheritable=False)
         os.close(fresh)

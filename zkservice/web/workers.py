@@ -246,6 +246,13 @@ class Workers:
             stuck=len(self._stuck),
         )
 
+    def busy_with(self) -> list[tuple[Job, float]]:
+        """The job of each thread and its seconds, if all threads have one; else nothing."""
+        now = self.now()
+        jobs = [(worker.job, now - worker.began) for worker in self._workers]
+        busy = [(job, seconds) for job, seconds in jobs if job is not None]
+        return busy if len(busy) == len(jobs) else []
+
     def running(self) -> list[Running]:
         """What each thread is doing, and where in its code it is."""
         now = self.now()

@@ -1,0 +1,83 @@
+"""Says in the log that every thread is busy, which other clients notice as waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from zkservice.web.workers import Job, Workers
+
+__all__ = ["BusyWatch"]
+
+#: The log names so many requests, and so much of each.
+_MAX_JOBS: Final = 8
+_MAX_TEXT: Final = 120
+
+
+class BusyWatch:
+    """Looks at the threads, and logs once when all have been in a job for long, once when not.
+
+    It looks from outside, at intervals, so that requests cost nothing more.
+
+    Args:
+        workers: the threads.
+        clock: for the intervals.
+        patience: seconds that the shortest of all jobs must have taken.
+    """
+
+    _log = Logger()
+
+    def __init__(self, workers: Workers, clock: IReactorTime, patience: float = 1.0) -> None:
+        self._workers = workers
+        self._patience = patience
+        self._clock = clock
+        self._since: float | None = None  # when the last thread became busy, once it was logged
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._loop.start(self._patience / 2, now=False).addErrback(
+            lambda failure: self._log.failure("the threads are no longer watched", failure)
+        )
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def _look(self) -> None:
+        jobs = self._workers.busy_with()
+        shortest = min((seconds for _, seconds in jobs), default=0.0)
+        if shortest >= self._patience:
+            if self._since is None:
+                self._since = self._clock.seconds() - shortest
+                self._say_busy(jobs)
+        elif self._since is not None:
+            seconds, self._since = self._clock.seconds() - self._since, None
+            self._log.info(
+                "a thread is free again: all of them were busy for {seconds:.1f} s",
+                seconds=seconds,
+            )
+
+    def _say_busy(self, jobs: list[tuple[Job, float]]) -> None:
+        self._log.warn(
+            "all {threads} threads have been busy for over {patience:g} s, requests in the queue: "
+            "{queued}; if that is usual, raise --threads.  They run {jobs}",
+            threads=len(jobs),
+            patience=self._patience,
+            queued=self._workers.queued,
+            jobs="; ".join(_described(sorted(jobs, key=lambda each: -each[1]))),
+        )
+
+
+def _described(jobs: list[tuple[Job, float]]) -> Iterable[str]:
+    for job, seconds in jobs[:_MAX_JOBS]:
+        text = str(job)
+        yield f"{text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + '...'} for {seconds:.1f} s"
+    if len(jobs) > _MAX_JOBS:
+        yield f"and {len(jobs) - _MAX_JOBS} more"
