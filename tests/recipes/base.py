@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
 from tests.client.base import ClientTestCase
 from tests.recipes.world import children
 from zkservice.client import ZooKeeperClient
@@ -53,3 +57,10 @@ class RecipeTestCase(ClientTestCase):
         if found is None:
             found = self._bystander = self.connected()
         return found
+
+
+def nodes_left(test: RecipeTestCase, waiter: Deferred[Any], *paths: str) -> list[int]:
+    """How many children these paths have in the moment in which somebody hears of his end."""
+    left: list[int] = []
+    waiter.addBoth(lambda _: left.extend(len(test.children(path)) for path in paths))
+    return left

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.client.base import TIMEOUT, quietly
-from tests.recipes.base import RecipeTestCase
+from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
@@ -20,6 +20,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import DoubleBarrier, Participant
+from zkservice.recipes.patience import LEAVE
 from zkservice.wire.acl import ACL, ANYONE, Permission
 
 PATH = "/jobs/one"
@@ -101,13 +102,22 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual((self.children(PATH), self.one.statistics().watches), ([], 0))
         self.assertNoResult(self.entering(self.two))
 
+    def test_gone_when_told(self) -> None:
+        """When a time-out or a cancellation is told, the node is gone from the server."""
+        late, cancelled = self.barrier(self.one, 3).enter(1.0), self.entering(self.two, members=3)
+        left = [nodes_left(self, waiter, PATH) for waiter in (late, cancelled)]
+        cancelled.cancel()
+        self.network.advance(2)
+        self.assertEqual(left, [[0], [1]])
+
     def test_cancelled_while_disconnected(self) -> None:
         """Cancelled without a connection, the node is deleted as soon as there is one."""
         entering = self.entering(self.one)
         self.server.refuse = True
         self.drop(self.one)
         entering.cancel()
-        self.failure(entering, CancelledError)
+        self.network.advance(LEAVE + 0.1)
+        self.failureResultOf(entering, CancelledError)
         self.assertEqual(len(self.children(PATH)), 1)
         self.server.refuse = False
         self.network.advance(2)

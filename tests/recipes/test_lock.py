@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.client.base import quietly
-from tests.recipes.base import RecipeTestCase
+from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
@@ -21,6 +21,7 @@ from zkservice.errors import (
 )
 from zkservice.recipes import Election, Lease, Lock, ReadWriteLock
 from zkservice.recipes.order import in_order
+from zkservice.recipes.patience import LEAVE
 from zkservice.wire.acl import ACL, ANYONE, Permission
 from zkservice.wire.session import State
 
@@ -120,6 +121,28 @@ class LockTests(RecipeTestCase):
         self.network.settle()
         self.assertEqual(len(self.children(PATH)), 1)
 
+    def test_gone_when_told(self) -> None:
+        """When a try, a time-out or a cancellation is told, the node is gone from the server."""
+        self.result(self.lock(self.one).acquire())
+        trying, late = self.lock(self.two).try_acquire(), self.lock(self.two).acquire(1.0)
+        cancelled = self.waiting(self.two)
+        left = [nodes_left(self, waiter, PATH) for waiter in (trying, late, cancelled)]
+        self.network.settle()
+        cancelled.cancel()
+        self.network.advance(2)
+        self.assertEqual(left, [[3], [1], [2]])
+
+    def test_second_cancellation(self) -> None:
+        """Who is cancelled twice does not wait for his node to go; it goes all the same."""
+        self.result(self.lock(self.one).acquire())
+        waiting = self.waiting(self.two)
+        waiting.cancel()
+        self.assertNoResult(waiting)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.network.settle()
+        self.assertEqual(len(self.children(PATH)), 1)
+
     def test_timeout(self) -> None:
         """Who has waited long enough is told so, and is out of the queue."""
         self.result(self.lock(self.one).acquire())
@@ -143,14 +166,15 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(third).held)
 
     def test_cancelled_while_disconnected(self) -> None:
-        """Cancelled without a connection, it is deleted as soon as there is one."""
+        """Cancelled without a connection, it is told soon, and deleted when there is one."""
         self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.server.refuse = True
         self.server.drop(self.session(self.two))
         self.network.settle()
         waiting.cancel()
-        self.failure(waiting, CancelledError)
+        self.network.advance(LEAVE + 0.1)
+        self.failureResultOf(waiting, CancelledError)
         self.assertEqual(len(self.children(PATH)), 2)
         self.server.refuse = False
         self.network.advance(2)
@@ -164,9 +188,9 @@ class LockTests(RecipeTestCase):
         waiting = self.waiting(self.two)
         self.assertEqual(len(self.children(PATH)), 2)
         waiting.cancel()
-        self.failure(waiting, CancelledError)
-        self.assertFalse(cable.up)
         self.network.advance(2)
+        self.failureResultOf(waiting, CancelledError)
+        self.assertFalse(cable.up)
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_waits_through_a_reconnect(self) -> None:
@@ -323,8 +347,8 @@ class BrokenConnectionTests(SynchronousTestCase):
         waiting = Lock(client, PATH, reactor=world.network).acquire()
         world.network.settle()
         waiting.cancel()
-        self.failureResultOf(waiting, CancelledError)
         world.wait()
+        self.failureResultOf(waiting, CancelledError)
         self.assertEqual(world.children(PATH), [before.path.rpartition("/")[2]])
         world.result(before.release())
 

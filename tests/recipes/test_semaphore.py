@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.client.base import quietly
-from tests.recipes.base import RecipeTestCase
+from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import InconsistentLeasesError, LockTimeoutError, SessionExpiredError
@@ -111,6 +111,17 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
         self.assertEqual(self.children(PATH + "-__lock__"), [])
         self.result(lease.release())
+
+    def test_gone_when_told(self) -> None:
+        """When a time-out or a cancellation is told, nothing of it is left on the server."""
+        self.successResultOf(self.waiting(self.one, leases=1))
+        queue = PATH + "-__lock__"
+        first, second = self.waiting(self.two, leases=1), self.semaphore(self.two, 1).acquire(2.0)
+        left = [nodes_left(self, waiter, PATH, queue) for waiter in (first, second)]
+        self.network.advance(1)
+        first.cancel()
+        self.network.advance(2)
+        self.assertEqual(left, [[1, 1], [1, 0]])
 
     def test_expiry(self) -> None:
         """A holder's session that ends makes room; one who waits gets in line again."""

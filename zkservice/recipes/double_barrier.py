@@ -124,19 +124,23 @@ class DoubleBarrier:
     async def _join(self) -> Participant | None:
         """Enter once; None if our node is gone before all are there."""
         path = join(self.path, uuid4().hex)
-        lease, member = None, None
-        try:
+        lease: Lease | None = None
+
+        async def enter() -> Participant | None:
+            nonlocal lease
             await self._patient.create_own(path, self._data, self._acl)
             lease = await hold(self._patient, path)
             if lease is not None and await self._all_are_here(lease):
-                member = Participant(self._patient, self.path, lease)
-            return member
-        finally:
-            if member is None:
-                if lease is not None and lease.held:
-                    lease.release().addErrback(lambda failure: None)  # it goes with the session
-                else:  # it may be there, under a session that the server does not know is over
-                    self._patient.clean_up(path, self._patient.delete(path))
+                return Participant(self._patient, self.path, lease)
+            return None
+
+        async def leave() -> None:
+            if lease is not None and lease.held:
+                await lease.release()
+            else:  # it may be there, under a session that the server does not know is over
+                await self._patient.delete(path)
+
+        return await self._patient.enter_or_leave(path, enter(), leave)
 
     async def _all_are_here(self, lease: Lease) -> bool:
         """Wait for the others; False if our own node is gone first."""

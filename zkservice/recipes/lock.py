@@ -72,7 +72,8 @@ class Lock:
 
         Returns:
             Fires with a `Lease`.  Cancelling it takes us out of the queue, even if the
-            connection is gone at the moment.
+            connection is gone at the moment.  It fails when our node is gone, or a second
+            later if there is no connection.
 
         Fails with:
             LockTimeoutError: it was not our turn in time; we are out of the queue.
@@ -88,7 +89,7 @@ class Lock:
         return self._patient.within(timeout, acquired, too_late)
 
     def try_acquire(self) -> Deferred[Lease | None]:
-        """As `acquire`, but fires with None if others are before us."""
+        """As `acquire`, but fires with None if others are before us, once our node is gone."""
         return Deferred.fromCoroutine(self._acquire(wait=False))
 
     def contenders(self) -> Deferred[list[str]]:
@@ -110,18 +111,26 @@ class Lock:
     async def _contend(self, wait: bool) -> Lease | None:
         """Enter the queue and wait; leave it again unless that ends with a lease."""
         mark = uuid4().hex
-        lease = None
-        try:
+        path: str | None = None  # of our node, once we know
+
+        async def line_up() -> Lease | None:
+            nonlocal path
             while True:
+                path = None
                 path = await self._enter(mark)
                 if not await self._wait_for_turn(path, wait):
                     return None
                 lease = await hold(self._patient, path)
                 if lease is not None:
                     return lease
-        finally:
-            if lease is None:
-                self._patient.clean_up(self.path, self._patient.delete_marked(self.path, mark))
+
+        async def leave() -> None:
+            if path is None:
+                await self._patient.delete_marked(self.path, mark)
+            else:
+                await self._patient.delete(path)
+
+        return await self._patient.enter_or_leave(self.path, line_up(), leave)
 
     async def _enter(self, mark: str) -> str:
         path = join(self.path, mark + self._turn.name)

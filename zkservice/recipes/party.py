@@ -106,14 +106,13 @@ class Party:
                 return lease
 
     async def _enter_once(self) -> Lease | None:
-        path, lease = join(self.path, self._new_name()), None
-        try:
+        path = join(self.path, self._new_name())
+
+        async def enter() -> Lease | None:
             await self._patient.create_own(path, self.identifier.encode(), self._acl)
-            lease = await hold(self._patient, path)
-            return lease
-        finally:
-            if lease is None:
-                self._patient.clean_up(path, self._patient.delete(path))
+            return await hold(self._patient, path)
+
+        return await self._patient.enter_or_leave(path, enter(), lambda: self._patient.delete(path))
 
     def _new_name(self) -> str:
         return uuid4().hex + PARTY

@@ -7,7 +7,7 @@ protected nodes and kazoo's locks are.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -30,12 +30,15 @@ from zkservice.wire.acl import ACL
 from zkservice.wire.paths import parent
 from zkservice.wire.watches import WatchEvent
 
-__all__ = ["OVER", "RETRY", "Doubt", "Patient", "forget"]
+__all__ = ["LEAVE", "OVER", "RETRY", "Doubt", "Patient", "forget"]
 
 T = TypeVar("T")
 
 #: Seconds between two attempts when the server is overloaded or read-only.
 RETRY: Final = 1.0
+
+#: Seconds for which who gives up waits until his node is gone.
+LEAVE: Final = 1.0
 
 #: The session is over, and its ephemeral nodes with it.
 OVER: Final = (SessionExpiredError, ClientClosedError, AuthFailedError)
@@ -206,8 +209,49 @@ class Patient:
         if found is not None:
             await self.delete(found)
 
-    def clean_up(self, path: str, coroutine: Any) -> None:
-        """Let something that nobody waits for take its time; the end of the session ends it."""
+    async def enter_or_leave(
+        self,
+        path: str,
+        enter: Awaitable[T | None],
+        leave: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T | None:
+        """Stand somewhere with a node, or leave nothing behind.
+
+        Args:
+            path: where, for the log.
+            enter: what creates the node; a failure, a cancellation and None mean that we do not
+                stay.
+            leave: what takes the node away then.  It is waited for, so that nobody who hears of
+                it finds the node still there; but for `LEAVE` seconds only, since there may be
+                no connection, and not when the session is over.  It goes on all the same.
+        """
+        try:
+            entered = await enter
+        except OVER:
+            self.clean_up(path, leave())  # a server that does not know yet still has the node
+            raise
+        except Exception:
+            await self._wait_for_leaving(path, leave())
+            raise
+        if entered is None:
+            await self._wait_for_leaving(path, leave())
+        return entered
+
+    async def _wait_for_leaving(self, path: str, leaving: Coroutine[Any, Any, object]) -> None:
+        done = self.clean_up(path, leaving)
+        await done.addTimeout(LEAVE, self.reactor, onTimeoutCancel=lambda *_: None)
+
+    def clean_up(self, path: str, coroutine: Coroutine[Any, Any, object]) -> Deferred[None]:
+        """Let something take its time; the end of the session ends it.
+
+        Returns:
+            Fires when it has ended, well or not.  Cancelling it stops the waiting only.
+        """
+        done: Deferred[None] = Deferred()
+
+        def ended(_: object) -> None:
+            if not done.called:
+                done.callback(None)
 
         def failed(failure: Any) -> None:
             if failure.check(*OVER):
@@ -219,4 +263,5 @@ class Patient:
                 error=failure.value,
             )
 
-        Deferred.fromCoroutine(coroutine).addErrback(failed)
+        Deferred.fromCoroutine(coroutine).addErrback(failed).addCallback(ended)
+        return done

@@ -110,15 +110,21 @@ class Semaphore:
         await self._agree()
         path = join(self.path, uuid4().hex)
         turn = await self._queue.acquire()
-        lease = None
-        try:
+
+        async def enter() -> Lease | None:
             if await self._wait_for_room() and await self._take(path, turn):
-                lease = await hold(self._patient, path)
-            return lease
-        finally:
-            turn.release().addErrback(lambda failure: None)  # its node goes with the session
-            if lease is None:
-                self._patient.clean_up(path, self._patient.delete(path))
+                return await hold(self._patient, path)
+            return None
+
+        async def leave() -> None:
+            released = _let_pass(turn)
+            await self._patient.delete(path)
+            await released
+
+        lease = await self._patient.enter_or_leave(path, enter(), leave)
+        if lease is not None:
+            _let_pass(turn)
+        return lease
 
     async def _agree(self) -> None:
         """See to it that the path is there, and says how many leases there are."""
@@ -190,3 +196,8 @@ class Semaphore:
         except NoNodeError:
             return None  # given back meanwhile
         return data.decode(errors="replace")
+
+
+def _let_pass(turn: Lease) -> Deferred[None]:
+    """Let the next one have his turn; what cannot be deleted goes with the session."""
+    return turn.release().addErrback(lambda failure: None)
