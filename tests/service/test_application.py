@@ -72,12 +72,81 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("no global named 'application'", self.refused(self.write("a.wsgi", "x = 1")))
         message = self.refused(self.write("flasky.py", "def app(environ, start): pass"))
         self.assertIn("write module:name, here flasky:app", message)
+        message = self.refused(self.write("made.py", "def create_app(): pass"))
+        self.assertIn("here made:create_app()", message)
 
     def test_factory(self) -> None:
         """What makes an application is none; else each request would fail, and nothing before."""
         path = self.write("a.wsgi", "def application():\n    return lambda environ, start: []\n")
         self.assertIn("does not take (environ, start_response)", self.refused(path))
-        self.assertIn("create_app()", self.refused("os:getcwd"))
+        self.assertIn("write application = create_app()", self.refused(path))
+        self.assertIn("if it makes the application, write 'os:getcwd()'", self.refused("os:getcwd"))
+
+    def module(self, text: str) -> None:
+        """Make a module ``made_up``."""
+        self.write("made_up.py", text)
+        sys.path.insert(0, self.folder)
+
+    def test_called_factory(self) -> None:
+        """A factory is called with literals, as gunicorn has it; they may hold any character."""
+        self.module(
+            "def create(*args, **kw):\n return lambda environ, start: (args, kw)\n"
+            "class inner:\n make = staticmethod(create)\n"
+        )
+        for spec, expected in (
+            ("made_up:create()", ((), {})),
+            ("made_up:inner.make()", ((), {})),
+            ("made_up:create('/etc/a.ini', -1, on=True)", (("/etc/a.ini", -1), {"on": True})),
+            ("made_up:create({'a:b': [None]})", (({"a:b": [None]},), {})),
+        ):
+            self.assertEqual(load_application(spec)({}, None), expected)
+            self.assertEqual(absolute_spec(spec), spec)
+
+    def test_factory_that_fails(self) -> None:
+        """What goes wrong in a factory, or with its arguments, is told in one line."""
+        self.module(
+            "def create(name):\n return {}[name]\ndef none():\n pass\ndef again():\n return none\n"
+        )
+        self.assertIn("made_up.py, line 2", self.refused("made_up:create('x')"))
+        self.assertIn("missing 1 required positional", self.refused("made_up:create()"))
+        self.assertIn("its type is NoneType", self.refused("made_up:none()"))
+        self.assertIn("does not take (environ", self.refused("made_up:again()"))
+        self.assertIn("has no 'nothing'", self.refused("made_up:nothing()"))
+
+    def test_arguments_are_literals(self) -> None:
+        """Nothing but literals is evaluated, and what is no call is refused before the import."""
+        for arguments in ("os.environ", "print(1)", "*[1]", "x=y", "1 + 1"):
+            with self.assertRaises(ApplicationLoadError) as caught:
+                check_application(f"no_such:create({arguments})")
+            self.assertIn("arguments of a factory are literals", str(caught.exception))
+        for text in ("create(**{})", "create()()", "create().app", "a[0]", "create(", "a b", "1"):
+            with self.assertRaises(ApplicationLoadError) as caught:
+                check_application(f"no_such:{text}")
+            self.assertIn("is no application", str(caught.exception))
+
+    def test_asgi(self) -> None:
+        """An ASGI application is told what it is, and what to do, in each of its forms."""
+        for text in (
+            "async def application(scope, receive, send): pass",
+            "def application(scope, receive, send): pass",
+            "class App:\n async def __call__(self, s, r, d): pass\napplication = App()",
+            "class application:\n def __init__(self, scope): pass",
+            "async def app(first, s, r, d): pass\n"
+            "import functools\napplication = functools.partial(app, 1)",
+        ):
+            message = self.refused(self.write("a.wsgi", text))
+            self.assertIn("is an ASGI application, but zkserve serves WSGI", message)
+            self.assertIn("a2wsgi.ASGIMiddleware(app)", message)
+            self.assertNotIn("create_app", message)
+
+    def test_coroutine_function(self) -> None:
+        """WSGI cannot await; such an application would fail at each request."""
+        for text in (
+            "async def application(environ, start_response): pass",
+            "async def application(environ, start_response): yield b''",
+        ):
+            message = self.refused(self.write("a.wsgi", text))
+            self.assertIn("is a coroutine function, which WSGI does not await", message)
 
     def test_callables(self) -> None:
         """Functions with defaults, objects and what cannot be looked into are applications."""

@@ -13,6 +13,10 @@ from zkservice.errors import ConfigurationError
 from zkservice.service.front_end import FrontEnd, Logs, make_factory
 
 
+async def awaited(environ: Any, start_response: Any) -> None:
+    """What looks like a view, and is none."""
+
+
 class ViewTests(SynchronousTestCase):
     """Views by their names."""
 
@@ -43,3 +47,7 @@ class ViewTests(SynchronousTestCase):
     def test_plain_function(self) -> None:
         """A function that answers text is told what makes a view of it."""
         self.assertIn("zkservice.web.TextView", self.refused("os.getcwd"))
+
+    def test_coroutine_function(self) -> None:
+        """Nobody would await it."""
+        self.assertIn("is a coroutine function", self.refused(f"{__name__}.awaited"))

@@ -93,6 +93,19 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(said.getvalue(), "zkservice: the key 'path' is missing\n")
         self.assertEqual(exit_code.code, 1)
 
+    def test_asgi(self) -> None:
+        """An application that cannot be served is refused before anything starts."""
+
+        async def application(scope: object, receive: object, send: object) -> None:
+            pass
+
+        said = io.StringIO()
+        self.patch(paste, "ExitCode", lambda: ExitCode(register=lambda end: None))
+        self.patch(sys, "stderr", said)
+        with self.assertRaises(StartError):
+            server_runner(application, {}, zookeeper="embedded", path="/svc")
+        self.assertIn("of the Paste configuration is an ASGI application", said.getvalue())
+
     def test_loggers(self) -> None:
         """What is neither a level nor ZConfig text is refused."""
         for text, expected in (

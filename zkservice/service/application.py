@@ -11,11 +11,12 @@ from types import ModuleType
 from typing import Any, Final
 
 from zkservice.errors import ApplicationLoadError
-from zkservice.service.dotted import can_be_called
+from zkservice.service.dotted import can_be_called, wsgi_problem
+from zkservice.service.module_spec import Arguments, parse_module_spec
 
 Application = Callable[..., Any]
 
-_MODULE_HINT: Final = "; a module's application is written module:callable"
+_MODULE_HINT: Final = "; a module's application is written module:callable or module:factory()"
 
 
 def absolute_spec(spec: str) -> str:
@@ -35,11 +36,7 @@ def check_application(spec: str) -> None:
         ApplicationLoadError: with one line that names it.
     """
     if _is_module(spec) and not _is_paste(spec):
-        module, _, name = spec.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-            raise ApplicationLoadError(
-                f"{spec!r} is no application; write file.wsgi, module:callable or config:file.ini"
-            )
+        parse_module_spec(spec)
         return
     file = spec.removeprefix("config:").partition("#")[0] if _is_paste(spec) else spec
     if not os.path.isfile(file):
@@ -49,7 +46,9 @@ def check_application(spec: str) -> None:
 
 
 def load_application(spec: str) -> Application:
-    """Load ``file.wsgi`` (its global ``application``), ``module:callable`` or ``config:file.ini``.
+    """Load ``file.wsgi`` (its global ``application``), a module's or ``config:file.ini``'s.
+
+    A module's application is ``module:callable``, or ``module:factory(...)`` where it is made.
 
     Raises:
         ApplicationLoadError: with one line that says what is wrong, and where.
@@ -67,7 +66,8 @@ def _is_paste(spec: str) -> bool:
 
 
 def _is_module(spec: str) -> bool:
-    return ":" in spec and "/" not in spec and not os.path.exists(spec)
+    module, colon, _ = spec.partition(":")  # behind it, a factory's arguments may be paths
+    return bool(colon) and "/" not in module and not os.path.exists(spec)
 
 
 def _from_file(path: str) -> Application:
@@ -84,25 +84,41 @@ def _from_file(path: str) -> Application:
             f"{path} has no global named 'application'; "
             f"if it has another name, write module:name{_called_app(module)}"
         )
-    return _callable(path, module.application, "application")
+    hint = "write application = create_app()"
+    return check_callable(path, module.application, "application", hint)
 
 
 def _called_app(module: ModuleType) -> str:
     """What Flask's users have."""
-    app = callable(getattr(module, "app", None)) and module.__name__.isidentifier()
-    return f", here {module.__name__}:app" if app else ""
+    if module.__name__.isidentifier():
+        for name, written in (("app", "app"), ("create_app", "create_app()")):
+            if callable(getattr(module, name, None)):
+                return f", here {module.__name__}:{written}"
+    return ""
 
 
 def _from_module(spec: str) -> Application:
-    name, _, attributes = spec.partition(":")
+    parsed = parse_module_spec(spec)
     _importable(os.getcwd())
     try:
-        found: Any = importlib.import_module(name)
+        found: Any = importlib.import_module(parsed.module)
     except (Exception, SystemExit) as error:
         raise ApplicationLoadError(_explain(spec, error)) from error
-    for attribute in attributes.split("."):
+    for attribute in parsed.attributes:
         found = getattr(found, attribute, None)
-    return _callable(spec, found, attributes)
+    if found is None:
+        raise ApplicationLoadError(f"{spec} has no {parsed.dotted!r}")
+    if parsed.arguments is None:
+        return check_callable(spec, found, parsed.dotted, f"write '{spec}()'")
+    return check_callable(spec, _make(spec, found, parsed.arguments), "the application")
+
+
+def _make(spec: str, factory: Any, arguments: Arguments) -> Any:
+    """Call a factory."""
+    try:
+        return factory(*arguments.positional, **arguments.keyword)
+    except (Exception, SystemExit) as error:
+        raise ApplicationLoadError(_explain(spec, error)) from error
 
 
 def _from_paste(spec: str) -> Application:
@@ -114,7 +130,7 @@ def _from_paste(spec: str) -> Application:
         ) from None
     _importable(os.path.dirname(spec.removeprefix("config:").partition("#")[0]))
     try:
-        return _callable(spec, loadapp(spec), "the application")
+        return check_callable(spec, loadapp(spec), "the application")
     except (Exception, SystemExit) as error:
         if isinstance(error, ApplicationLoadError):
             raise
@@ -126,24 +142,26 @@ def _importable(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _callable(spec: str, found: Any, name: str) -> Application:
-    if found is None:
-        raise ApplicationLoadError(f"{spec} has no {name!r}")
+def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Application:
+    """Return what was found, if WSGI can call it.
+
+    Args:
+        spec: where it was found, for messages.
+        name: what it is called there.
+        hint: what to write if it makes the application.
+
+    Raises:
+        ApplicationLoadError: it cannot be called so.
+    """
     if not callable(found):
         kind = type(found).__name__
         raise ApplicationLoadError(f"{name!r} of {spec} is no callable, its type is {kind}")
-    if not takes_requests(found):
-        raise ApplicationLoadError(
-            f"{name!r} of {spec} does not take (environ, start_response), as WSGI has it; "
-            "if it makes the application, call it in a .wsgi file: application = create_app()"
-        )
+    if problem := wsgi_problem(found):
+        makes = hint and can_be_called(found)
+        advice = f"; if it makes the application, {hint}" if makes else ""
+        raise ApplicationLoadError(f"{name!r} of {spec} {problem}{advice}")
     answer: Application = found
     return answer
-
-
-def takes_requests(found: Application) -> bool:
-    """Whether it can be called as WSGI calls it, as far as can be seen from outside."""
-    return can_be_called(found, {}, None)
 
 
 def _explain(spec: str, error: BaseException) -> str:

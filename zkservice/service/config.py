@@ -73,7 +73,7 @@ class Manhole:
 class Config:
     """A whole `twistd zkserve`.  Times are in seconds."""
 
-    #: a ``.wsgi`` file, ``module:callable`` or ``config:file.ini#name``
+    #: a ``.wsgi`` file, ``module:callable``, ``module:factory()`` or ``config:file.ini#name``
     application: str
     #: the znode under which to register
     path: str

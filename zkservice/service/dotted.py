@@ -34,6 +34,43 @@ def load_callable(name: str, what: str) -> Any:
     return found
 
 
+def wsgi_problem(found: Any) -> str:
+    """Say why WSGI cannot call it, as far as can be seen from outside; "" if it can.
+
+    The text continues a sentence whose subject is the callable.
+    """
+    if _is_asgi(found):
+        return (
+            "is an ASGI application, but zkserve serves WSGI; wrap it "
+            "(application = a2wsgi.ASGIMiddleware(app)) or run it with an ASGI server, "
+            "such as uvicorn"
+        )
+    if _is_async(found):
+        return "is a coroutine function, which WSGI does not await; make it a plain function"
+    if not can_be_called(found, {}, None):
+        return "does not take (environ, start_response), as WSGI has it"
+    return ""
+
+
+def _is_asgi(found: Any) -> bool:
+    """Whether it takes (scope, receive, send), as ASGI 3 has it, or (scope), as ASGI 2 has it."""
+    try:
+        names = tuple(inspect.signature(found).parameters)
+    except (TypeError, ValueError):  # something in C that does not tell
+        return False
+    if names in (("scope", "receive", "send"), ("scope",)):
+        return True
+    return _is_async(found) and can_be_called(found, {}, None, None)
+
+
+def _is_async(found: Any) -> bool:
+    """Whether calling it makes a coroutine, or an asynchronous generator."""
+    calls = (found, type(found).__call__)
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in calls
+    )
+
+
 def can_be_called(found: Any, *arguments: Any) -> bool:
     """Whether a callable takes these arguments, as far as can be seen from outside."""
     try:

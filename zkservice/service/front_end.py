@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.application import Application, takes_requests
-from zkservice.service.dotted import load_callable
+from zkservice.service.application import Application
+from zkservice.service.dotted import load_callable, wsgi_problem
 from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
     AccessLog,
@@ -163,9 +163,9 @@ def _metrics(status: Callable[[], Mapping[str, Any]]) -> Metrics:
 
 def _view(path: str, name: str) -> Any:
     found = load_callable(name, f"the view {name} for {path}")
-    if not takes_requests(found):
+    if problem := wsgi_problem(found):
         raise ConfigurationError(
-            f"the view {name} for {path} does not take (environ, start_response), as WSGI has it; "
-            "zkservice.web.TextView makes a view of a function that answers text"
+            f"the view {name} for {path} {problem}; "
+            "zkservice.web.TextView makes a view of a function that returns text"
         )
     return found

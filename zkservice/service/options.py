@@ -484,7 +484,8 @@ class Options(TableOptions):
     synopsis = "[options] --path PATH APP"
     longdesc = (
         "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
-        "with a global named 'application', 'module:callable', or 'config:deploy.ini#name'."
+        "with a global named 'application', 'module:callable', 'module:factory()' with literals as "
+        "arguments, or 'config:deploy.ini#name'."
     )
     table = OPTIONS
 
@@ -492,7 +493,8 @@ class Options(TableOptions):
         """Take the application."""
         if not words:
             raise UsageError(
-                "APP is missing: a .wsgi file, module:callable, or config:deploy.ini#name"
+                "APP is missing: a .wsgi file, module:callable, 'module:factory()', "
+                "or config:deploy.ini#name"
             )
         if misplaced := [word for word in words if word.startswith("-")]:
             raise UsageError(f"options go before the application: {misplaced[0]}")

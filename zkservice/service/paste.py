@@ -16,6 +16,7 @@ from typing import Any, Final
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
 from zkservice.errors import ConfigurationError, StartError
+from zkservice.service.application import check_callable
 from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode
 from zkservice.service.front_end import TRACE_LOGGER
@@ -43,6 +44,7 @@ def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None
         config = config_of(keys)
         from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
 
+        check_callable("the Paste configuration", app, "the application")
         run(ServeService(config, reactor, lambda: app), reactor)
     except ConfigurationError as error:
         _give_up(f"zkservice: {error}")
