@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from tests.client.watch_model import Driver, random_programs
 from zkservice.client import Get, GetChildren, Retrying, ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
@@ -305,6 +306,28 @@ class Contract(TestCase):
         )
         await handle.cancel()
         self.assertFalse(await client.check_watches("/"))
+
+    async def test_watches_of_several_modes(self) -> None:
+        """Every watch of a random program hears its events, in order, and nothing else."""
+        for program in random_programs(40):
+            driver = Driver(self.client)
+            for batch in program:
+                if batch[0].name == "cut":
+                    await self.reconnect(self.client)
+                await gatherResults([one for op in batch for one in driver.do(op)])
+                self.assertEqual(driver.mistakes(), [], program)
+            await gatherResults(driver.end())
+            self.assertEqual(self.client.statistics().watches, 0)
+
+    async def reconnect(self, client: ZooKeeperClient) -> None:
+        """Break a client's connection and wait until it has another one."""
+        connected: Deferred[None] = Deferred()
+        subscription = client.subscribe(
+            lambda state: connected.callback(None) if state is State.CONNECTED else None
+        )
+        self.break_connection(client)
+        await connected
+        subscription.cancel()
 
     async def test_remove_watches(self) -> None:
         """All who watched are told; the persistent watch of another type stays."""

@@ -15,9 +15,11 @@ from zkservice.testing.embedded import EmbeddedZooKeeper
 class EmbeddedTests(Contract):
     """With the server in this process."""
 
+    semantics = "3.9"
+
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper()
+        self.server = EmbeddedZooKeeper(watch_semantics=self.semantics)
         await self.server.start()
         self.addCleanup(self.server.stop)
         await super().setUp()
@@ -25,6 +27,12 @@ class EmbeddedTests(Contract):
     @override
     def hosts(self) -> str:
         return self.server.connection_string
+
+
+class OldWatchesTests(EmbeddedTests):
+    """With the same server, and the watches of ZooKeeper 3.6 to 3.8."""
+
+    semantics = "3.8"
 
 
 @skip_without_apache

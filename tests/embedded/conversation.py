@@ -103,7 +103,8 @@ class Party:
 class Server:
     """One server with some clients, all of whose words are written down."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[Line], *, event_zxids: bool = False) -> None:
+        self._event_zxids = event_zxids
         self._parties = [Party(line, number) for number, line in enumerate(lines)]
         self._owners = {party.session_id: party.number for party in self._parties}
         # Transactions are counted from here.
@@ -124,7 +125,9 @@ class Server:
 
     def _said(self, record: Any, xid: int, zxid: int, err: int, body: bytes) -> Said:
         if xid == Xid.NOTIFICATION:
-            return Said("event", xid, 0, err, decode(WatcherEvent, body))
+            return Said(
+                "event", xid, zxid if self._event_zxids else 0, err, decode(WatcherEvent, body)
+            )
         zxid = zxid - self._base if zxid else 0
         if err:
             return Said("error", xid, zxid, err, body)

@@ -3,7 +3,8 @@
 Left out is what ZooKeeper 3.8.0 (Debian's) does otherwise than the releases whose
 behaviour the embedded server has: exists asks for no READ, create2 in a transaction
 answers like create, a connection has one mode of watch at a path, and checkWatches
-finds the watches of other connections.  Left out, too, are TTLs that do not belong to
+finds the watches of other connections.  The watches have speeches of their own, for a
+server that is told to have those of 3.8.  Left out, too, are TTLs that do not belong to
 their flags, which a client must not send.
 """
 
@@ -21,6 +22,7 @@ from zkservice.wire.records import (
     AddWatchRequest,
     AuthPacket,
     CheckVersionRequest,
+    CheckWatchesRequest,
     Create2Request,
     CreateContainerRequest,
     CreateRequest,
@@ -39,6 +41,7 @@ from zkservice.wire.records import (
     SetACLRequest,
     SetDataRequest,
     SetWatches,
+    SetWatches2,
     SyncRequest,
     WhoAmIRequest,
 )
@@ -182,6 +185,29 @@ requests = st.one_of(
     st.just(ReconfigRequest(None, None, None, -1)),
 )
 speeches = st.tuples(st.integers(0, PARTIES - 1), requests)
+
+# Few paths, so that watches of several modes meet at one of them.
+_watched_paths = st.sampled_from([ROOT, f"{ROOT}/a", f"{ROOT}/a/b"])
+_watched_lists = st.lists(_watched_paths, max_size=2, unique=True)
+_NOTHING_MISSED = (1 << 63) - 1  # a zxid that no change is after
+_watch_kinds = st.sampled_from([1, 2, 3, 3, 4, 5, 9])
+watching = st.one_of(
+    st.builds(CreateRequest, _watched_paths, data, st.just(list(OPEN_ACL_UNSAFE)), st.just(0)),
+    st.builds(CreateRequest, _watched_paths, data, st.just(list(OPEN_ACL_UNSAFE)), st.just(0)),
+    st.builds(DeleteRequest, _watched_paths, st.just(-1)),
+    st.builds(SetDataRequest, _watched_paths, data, st.just(-1)),
+    st.builds(AddWatchRequest, _watched_paths, st.sampled_from([0, 1])),
+    st.builds(AddWatchRequest, _watched_paths, st.sampled_from([0, 1])),
+    st.builds(ExistsRequest, _watched_paths, st.just(True)),
+    st.builds(GetDataRequest, _watched_paths, st.just(True)),
+    st.builds(GetChildrenRequest, _watched_paths, st.just(True)),
+    st.builds(RemoveWatchesRequest, _watched_paths, _watch_kinds),
+    st.builds(CheckWatchesRequest, _watched_paths, _watch_kinds),
+    st.builds(SetWatches, st.just(_NOTHING_MISSED), _watched_lists, _watched_lists, _watched_lists),
+    st.builds(SetWatches, st.just(0), _watched_lists, _watched_lists, _watched_lists),
+    st.builds(SetWatches2, st.just(_NOTHING_MISSED), *[_watched_lists] * 5),
+)
+watch_speeches = st.tuples(st.integers(0, PARTIES - 1), watching)
 
 
 def settled(request: Any, root: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tests.embedded.caller import started
 from tests.embedded.conversation import Server, SocketLine, embedded_lines
-from tests.embedded.speeches import PARTIES, settled, speeches
+from tests.embedded.speeches import PARTIES, settled, speeches, watch_speeches
 from zkservice.testing.apache import ApacheZooKeeper, require_apache
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -19,8 +19,11 @@ from zkservice.wire.records import (
 )
 
 
-class ComparisonTests(SynchronousTestCase):
+class Comparison(SynchronousTestCase):
     """The embedded server and Apache's, three clients each, the same words to both."""
+
+    options: ClassVar[dict[str, Any]] = {}  # of the embedded server
+    event_zxids = False  # whether the headers of events are compared, too
 
     @override
     def setUp(self) -> None:
@@ -31,9 +34,9 @@ class ComparisonTests(SynchronousTestCase):
         self.lines = [SocketLine(self.apache_server.port) for _ in range(PARTIES)]
         for line in self.lines:
             self.addCleanup(line.close)
-        self.real = Server(self.lines)
-        server, _ = started(tick_time=0.5)
-        self.ours = Server(embedded_lines(server, PARTIES))
+        self.real = Server(self.lines, event_zxids=self.event_zxids)
+        server, _ = started(tick_time=0.5, **self.options)
+        self.ours = Server(embedded_lines(server, PARTIES), event_zxids=self.event_zxids)
         self.number = 0
 
     def say(self, party: int, request: Any) -> None:
@@ -47,8 +50,8 @@ class ComparisonTests(SynchronousTestCase):
                     f"{real!r} of the real one"
                 )
 
-    def test_two_thousand_operations(self) -> None:
-        """Replies, errors, events, Stats, even the transactions' numbers are the same."""
+    def converse(self, speech_of: st.SearchStrategy[tuple[int, Any]]) -> int:
+        """Hold random conversations; returns how many requests were compared."""
         spoken = 0
 
         @settings(
@@ -58,7 +61,7 @@ class ComparisonTests(SynchronousTestCase):
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        @given(st.lists(speeches, min_size=40, max_size=60))
+        @given(st.lists(speech_of, min_size=40, max_size=60))
         def converse(speech: list[tuple[int, Any]]) -> None:
             nonlocal spoken
             self.number += 1
@@ -69,4 +72,26 @@ class ComparisonTests(SynchronousTestCase):
                 spoken += 1
 
         converse()
-        self.assertGreaterEqual(spoken, 2000)
+        return spoken
+
+
+class ComparisonTests(Comparison):
+    """The server as it is."""
+
+    def test_two_thousand_operations(self) -> None:
+        """Replies, errors, events, Stats, even the transactions' numbers are the same."""
+        self.assertGreaterEqual(self.converse(speeches), 2000)
+
+
+class WatchComparisonTests(Comparison):
+    """The server with the watches of ZooKeeper 3.8."""
+
+    options: ClassVar[dict[str, Any]] = {"watch_semantics": "3.8"}
+    event_zxids = True
+
+    def test_watches_of_several_modes_at_one_path(self) -> None:
+        """Each request leaves the same watches, and each change makes the same events."""
+        self.assertGreaterEqual(self.converse(watch_speeches), 2000)
+
+
+del Comparison  # not to be run by itself

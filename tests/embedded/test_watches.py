@@ -366,3 +366,44 @@ class RemoveTests(WatchTestCase):
         for request in (CheckWatchesRequest, RemoveWatchesRequest):
             for type in (0, 6, -1):
                 self.assertEqual(self.one.call(request("/", type)).err, -5)
+
+
+class OldWatchesTests(SynchronousTestCase):
+    """The watches of ZooKeeper 3.6 to 3.8: one for a connection, a path and a table."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, _ = started(watch_semantics="3.8")
+        self.one = caller(self.server)
+
+    def test_the_last_one_replaces_the_others(self) -> None:
+        """A plain read makes a persistent watch a one-shot one; events have no zxid."""
+        self.one.create("/a")
+        self.one.call(AddWatchRequest("/a", 1))
+        self.one.call(GetDataRequest("/a", True))
+        for _ in range(2):
+            self.one.call(SetDataRequest("/a", b"", -1))
+        self.assertEqual(self.one.told(), [(CHANGED, "/a")])
+        self.assertEqual(self.one.event_zxids, [-1])
+
+    def test_removal_does_not_know_the_mode(self) -> None:
+        """Types of one-shot watches remove persistent ones; the types of 3.9 are refused."""
+        self.one.call(AddWatchRequest("/a", 0))
+        self.assertEqual(self.server.statistics().watches, 2)
+        self.assertEqual(self.one.call(RemoveWatchesRequest("/a", 4)).err, -5)
+        self.assertEqual(self.one.call(RemoveWatchesRequest("/a", 2)).err, 0)
+        self.assertEqual(self.one.call(RemoveWatchesRequest("/a", 2)).err, -121)
+        self.assertEqual(self.server.statistics().watches, 1)
+
+    def test_gone_with_the_connection(self) -> None:
+        """Watches die with a connection."""
+        self.one.call(AddWatchRequest("/a", 0))
+        self.one.call(AddWatchRequest("/", 1))
+        self.one.lose()
+        self.assertEqual(self.server.statistics().watches, 0)
+
+    def test_unknown_release(self) -> None:
+        """There are two kinds of watches to choose from."""
+        with self.assertRaises(ValueError) as caught:
+            started(watch_semantics="4")
+        self.assertIn("must be '3.8' or '3.9'", str(caught.exception))

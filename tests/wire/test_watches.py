@@ -9,11 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zkservice.wire.jute import encode
 from zkservice.wire.records import SetWatches2
 from zkservice.wire.watches import (
+    EVENTS,
     SET_WATCHES_MAX_LENGTH,
+    ClientWatchTable,
     EventType,
     KeeperState,
+    WatchEvent,
     WatchKind,
     WatchTable,
+    covers,
+    strongest,
 )
 
 DATA, EXIST, CHILD, PERSISTENT, RECURSIVE = WatchKind
@@ -142,7 +147,6 @@ class BookkeepingTests(SynchronousTestCase):
             {(path, f"{kind.value} {path}") for path in ("/a", "/b") for kind in WatchKind},
         )
         self.assertEqual((len(gone), len(table), table.clear()), (10, 0, []))
-        self.assertEqual(list(table.chunks()), [])
 
     def test_numbers(self) -> None:
         """Events and states have the numbers of Watcher.java, and a portion ClientCnxn's size."""
@@ -151,12 +155,110 @@ class BookkeepingTests(SynchronousTestCase):
         self.assertEqual([int(one) for one in KeeperState], [0, 3, 4, 5, 7, -112])
 
 
+class DerivationTests(SynchronousTestCase):
+    """What a client makes of the one persistent watch that a server has at a path."""
+
+    def test_table_of_events(self) -> None:
+        """The table of events says what each kind hears at its own path."""
+        for event, kinds in HEARD.items():
+            self.assertEqual({kind for kind in WatchKind if event in EVENTS[kind]}, kinds)
+
+    def test_strongest(self) -> None:
+        """A recursive watch is asked for before a plain one; one-shot kinds ask for none."""
+        self.assertIs(strongest({DATA, PERSISTENT, RECURSIVE}), RECURSIVE)
+        self.assertIs(strongest({CHILD, PERSISTENT}), PERSISTENT)
+        self.assertIsNone(strongest({DATA, EXIST, CHILD}))
+
+    def test_covers(self) -> None:
+        """A plain watch covers all one-shot kinds, a recursive one all but the list's."""
+        self.assertEqual({kind for kind in WatchKind if covers(PERSISTENT, kind)}, set(WatchKind))
+        self.assertEqual(
+            {kind for kind in WatchKind if covers(RECURSIVE, kind)}, {DATA, EXIST, RECURSIVE}
+        )
+        self.assertFalse(any(covers(None, kind) for kind in WatchKind))
+
+    def test_list_derived_from_children(self) -> None:
+        """Beside a recursive watch, a child's coming or going tells the plain one of the list."""
+        table = ClientWatchTable[str]()
+        table.add(PERSISTENT, "/a", "plain")
+        table.add(RECURSIVE, "/a", "recursive")
+        for event in (CREATED, DELETED):
+            self.assertEqual(
+                table.news(event, "/a/b"),
+                [(event, "/a/b", "recursive"), (CHILDREN, "/a", "plain")],
+            )
+        self.assertEqual(table.news(CHANGED, "/a/b"), [(CHANGED, "/a/b", "recursive")])
+        self.assertEqual(table.news(CREATED, "/a/b/c"), [(CREATED, "/a/b/c", "recursive")])
+        self.assertEqual(table.news(CHILDREN, "/a"), [])  # it would be the second time
+
+    def test_list_of_the_root(self) -> None:
+        """The root's list is derived, too; the root itself is no child of it."""
+        table = ClientWatchTable[str]()
+        table.add(PERSISTENT, "/", "plain")
+        table.add(RECURSIVE, "/", "recursive")
+        self.assertIn((CHILDREN, "/", "plain"), table.news(CREATED, "/a"))
+        self.assertNotIn((CHILDREN, "/", "plain"), table.news(DELETED, "/"))
+        for path in ("", "x", "x/y"):
+            self.assertNotIn((CHILDREN, "/", "plain"), table.news(CREATED, path))
+
+    def test_list_without_a_recursive_watch(self) -> None:
+        """A plain watch by itself hears what the server says of the list, and no more."""
+        table = ClientWatchTable[str]()
+        table.add(PERSISTENT, "/a", "plain")
+        table.add(RECURSIVE, "/", "above")
+        self.assertEqual(table.news(CREATED, "/a/b"), [(CREATED, "/a/b", "above")])
+        self.assertEqual(table.news(CHILDREN, "/a"), [(CHILDREN, "/a", "plain")])
+
+    def test_one_shot_child_watch(self) -> None:
+        """A child watch beside a recursive one waits for the server's own word."""
+        table = ClientWatchTable[str]()
+        table.add(CHILD, "/a", "child")
+        table.add(RECURSIVE, "/a", "recursive")
+        self.assertEqual(table.news(CREATED, "/a/b"), [(CREATED, "/a/b", "recursive")])
+        self.assertEqual(table.news(CHILDREN, "/a"), [(CHILDREN, "/a", "child")])
+
+
+class EventTupleTests(SynchronousTestCase):
+    """What an event is to those who compare and unpack it."""
+
+    def test_three_fields(self) -> None:
+        """It is a tuple of type, state and path; the zxid is beside them."""
+        event = WatchEvent(CREATED, KeeperState.SYNC_CONNECTED, "/a", 7)
+        type, state, path = event
+        self.assertEqual((type, state, path), (CREATED, KeeperState.SYNC_CONNECTED, "/a"))
+        self.assertEqual(event, WatchEvent(CREATED, KeeperState.SYNC_CONNECTED, "/a"))
+        self.assertEqual((event.zxid, event._replace(path="/b").zxid), (7, None))
+        self.assertIn("zxid=7", repr(event))
+
+
 class ChunkTests(SynchronousTestCase):
     """What a server is told after a reconnect, in portions that it takes."""
 
+    def test_none(self) -> None:
+        """Without watches there is nothing to send."""
+        self.assertEqual(list(ClientWatchTable[str]().chunks()), [])
+
+    def test_several_at_one_path(self) -> None:
+        """The recursive watch comes last but for the child watch, which does not harm it."""
+        table = ClientWatchTable[str]()
+        for kind in (CHILD, PERSISTENT, RECURSIVE, DATA):
+            table.add(kind, "/a", "me")
+        for kind in (CHILD, PERSISTENT):
+            table.add(kind, "/b", "me")
+        portions = [
+            {kind: paths for kind, paths in portion.items() if paths} for portion in table.chunks()
+        ]
+        self.assertEqual(
+            portions,
+            [
+                {DATA: ["/a"], CHILD: ["/b"], PERSISTENT: ["/b"], RECURSIVE: ["/a"]},
+                {CHILD: ["/a"]},
+            ],
+        )
+
     def test_many(self) -> None:
         """50,000 paths go in portions of at most 128 KiB, each path once in its own list."""
-        table = WatchTable[int]()
+        table = ClientWatchTable[int]()
         kinds = list(WatchKind)
         for number in range(50_000):
             table.add(kinds[number % 5], f"/services/é/provider-{number:05}", number)
@@ -185,7 +287,7 @@ class ChunkTests(SynchronousTestCase):
     )
     def test_any(self, watched: dict[str, WatchKind], limit: int) -> None:
         """Nothing is lost, and only a path that is too long by itself is over the limit."""
-        table = WatchTable[str]()
+        table = ClientWatchTable[str]()
         for path, kind in watched.items():
             table.add(kind, path, "me")
         seen: dict[str, WatchKind] = {}

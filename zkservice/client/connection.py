@@ -58,6 +58,9 @@ _REST: Final = 0.0005  # seconds
 # server another to answer: also when we ask late, because we were busy ourselves.
 _THIRD: Final = 1 / 3
 
+#: Is handed a watch event, and the zxid in its header, -1 if the server sends none.
+EventReceived = Callable[[WatcherEvent, int], None]
+
 
 class Connection(Receiver):
     """A connection that a server has accepted a session on.
@@ -107,8 +110,8 @@ class Connection(Receiver):
         self.pending: deque[Call] = deque()
         self._waiting = Waiting()
         self._auth: deque[Deferred[None]] = deque()
-        self._event_received: Callable[[WatcherEvent], None] | None = None
-        self._early_events: list[WatcherEvent] = []
+        self._event_received: EventReceived | None = None
+        self._early_events: list[tuple[WatcherEvent, int]] = []
         self._xid = 0
         self._awake = False  # a flush is due at the end of this turn
         self._paused = False
@@ -129,13 +132,13 @@ class Connection(Receiver):
             self._awake = True
             self._reactor.callLater(0, self._flush)
 
-    def serve(self, waiting: Waiting, event_received: Callable[[WatcherEvent], None]) -> None:
+    def serve(self, waiting: Waiting, event_received: EventReceived) -> None:
         """From now on send these calls, and hand events on, those that came before first."""
         self._waiting = waiting
         self._event_received = event_received
         events, self._early_events = self._early_events, []
-        for event in events:
-            event_received(event)
+        for event, zxid in events:
+            event_received(event, zxid)
         self.wake()
 
     def call(self, call: Call) -> Deferred[Any]:
@@ -233,7 +236,7 @@ class Connection(Receiver):
             else:
                 call.succeed(payload)
         else:
-            self._special(xid, err, payload)
+            self._special(xid, zxid, err, payload)
 
     @override
     def frame_skipped(self, head: bytes, size: int) -> None:
@@ -260,15 +263,15 @@ class Connection(Receiver):
         self._protocol.lose()
         return self.error
 
-    def _special(self, xid: int, err: int, payload: bytes) -> None:
+    def _special(self, xid: int, zxid: int, err: int, payload: bytes) -> None:
         """A frame that is no reply to a numbered request."""
         if xid == Xid.NOTIFICATION:
             self._counters.events += 1
             event = decode(WatcherEvent, payload, BODY)
             if self._event_received is None:
-                self._early_events.append(event)
+                self._early_events.append((event, zxid))
             else:
-                self._event_received(event)
+                self._event_received(event, zxid)
         elif xid == Xid.PING:
             self.silence.ping_answered()
             if err in _HANGS_UP:

@@ -66,7 +66,9 @@ class Link:
         self._counters = Counters()
         self._listeners: Listeners[State] = Listeners(self._log)
         self._waiting = Waiting()
-        self.watches = Watches(Chroot(settings.ensemble.chroot), self._send_now)
+        self.watches = Watches(
+            Chroot(settings.ensemble.chroot), self._send_now, lambda: self._seen_zxid
+        )
         self._connector = Connector(
             reactor, settings, self._identities, self.watches, self._counters, random
         )
@@ -121,6 +123,11 @@ class Link:
         else:
             self._waiting.append(call)
             self._connection.wake()
+
+    @property
+    def _seen_zxid(self) -> int:
+        """The last change that this connection has shown us."""
+        return 0 if self._connection is None else self._connection.last_zxid
 
     def add_identity(self, scheme: str, credential: bytes) -> Identity:
         """Authenticate this and every later connection as somebody more."""
@@ -304,7 +311,6 @@ class Link:
                     waiter.callback(None)
         if not session.over:
             connection.serve(self._waiting, self.watches.received)
-            self.watches.repeat_behind()
             if connection.read_only and len(self._order) > 1:
                 self._search = Deferred.fromCoroutine(self._find_better(address, connection))
         await connection.ended

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from zkservice.client.asking import Asking
 from zkservice.client.operations import read_children, read_data, read_stat
 from zkservice.client.watching import (
+    MODES,
     PersistentWatch,
     RemovingCall,
     WatchCallback,
@@ -20,13 +21,11 @@ from zkservice.client.watching import (
 )
 from zkservice.errors import NoWatcherError, ZooKeeperError
 from zkservice.wire.records import (
-    AddWatchMode,
     AddWatchRequest,
     CheckWatchesRequest,
     ExistsRequest,
     GetChildrenRequest,
     GetDataRequest,
-    RemoveWatchesRequest,
     Stat,
     WatcherType,
 )
@@ -84,6 +83,9 @@ class Observing(Asking):
         tells of `State.CONNECTED`.  When the session is over the callback is called once
         more, with `EventType.NONE` and the reason as the state.
 
+        Beside a recursive watch on the same path, a plain one learns of a changed list from
+        the child that came or went, so not of children that this client may not read.
+
         Args:
             path: absolute.
             callback: called with a `WatchEvent`; it may call anything, and what goes wrong
@@ -98,13 +100,14 @@ class Observing(Asking):
         if not callable(callback):
             raise TypeError(f"{callback!r} cannot be called")
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
-        mode = AddWatchMode.PERSISTENT_RECURSIVE if recursive else AddWatchMode.PERSISTENT
         try:
-            record = AddWatchRequest(self._at(path), mode)
+            place = self._at(path)
+            asked = self._watches.mode_for(kind, place)
+            record = AddWatchRequest(place, MODES[asked])
         except ZooKeeperError:
             return fail()
-        watch = self._watches.persistent(record.path, kind, callback)
-        call = WatchingCall(record, path, lambda _: watch, kind, self._watches, watch)
+        watch = self._watches.persistent(place, kind, callback)
+        call = WatchingCall(record, path, lambda _: watch, kind, self._watches, watch, asked)
         return self._submit(call, timeout)
 
     def check_watches(
@@ -121,8 +124,12 @@ class Observing(Asking):
             type: which; the persistent types need servers from 3.9 on.
             timeout: seconds to wait for the answer.
         """
-        checked = self._ask(CheckWatchesRequest, path, (type,), lambda _: True, timeout)
-        return checked.addErrback(_is_not_there)
+        try:
+            place = self._at(path)
+        except ZooKeeperError:
+            return fail()
+        record = CheckWatchesRequest(place, self._watches.type_on_server(place, type))
+        return self._send(record, path, lambda _: True, timeout).addErrback(_is_not_there)
 
     def remove_watches(
         self,
@@ -144,7 +151,7 @@ class Observing(Asking):
             NoWatcherError: there is none.
         """
         try:
-            record = RemoveWatchesRequest(self._at(path), type)
+            record = self._watches.removal(self._at(path), type)
             call = RemovingCall(record, path, type, self._watches)
         except ZooKeeperError:
             return fail()
@@ -162,15 +169,22 @@ class Observing(Asking):
     ) -> tuple[Deferred[Any], Deferred[WatchEvent]]:
         watcher = self._watches.one_shot()
         try:
-            record = record_type(self._at(path), True)
+            place = self._at(path)
+            asked = None if self._watches.covered(kind, place) else kind
+            record = record_type(place, asked is not None)
         except ZooKeeperError:
             return fail(), watcher.deferred
         call = WatchingCall(
-            record, path, read, kind, self._watches, watcher, missing_is_answer=missing_is_answer
+            record,
+            path,
+            read,
+            kind,
+            self._watches,
+            watcher,
+            asked,
+            missing_is_answer=missing_is_answer,
         )
-        value = self._submit(call, timeout).addErrback(_unwatched, watcher)
-        self._watches.repeat(record.path)
-        return value, watcher.deferred
+        return self._submit(call, timeout).addErrback(_unwatched, watcher), watcher.deferred
 
 
 def _is_not_there(failure: Failure) -> bool:

@@ -6,17 +6,16 @@ In this order, because a server filters watch events by what the connection may 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError
 
 from zkservice.client.calls import call_for, nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
-from zkservice.client.watching import Watcher
+from zkservice.client.watching import Watcher, set_watches
 from zkservice.wire.jute import encode
-from zkservice.wire.records import AuthPacket, SetWatches, SetWatches2
-from zkservice.wire.watches import WatchKind, WatchTable
+from zkservice.wire.records import AuthPacket
+from zkservice.wire.watches import ClientWatchTable
 
 
 class Identity:
@@ -83,7 +82,7 @@ async def prepare(
     connection: Connection,
     sasl: DigestMD5 | None,
     identities: Identities,
-    table: WatchTable[Watcher],
+    table: ClientWatchTable[Watcher],
     last_zxid: int,
 ) -> None:
     """Make a connection what the one before it was.
@@ -104,23 +103,9 @@ async def prepare(
         await negotiate(connection, sasl)
     answers = [identity.present(connection) for identity in identities]
     for paths in table.chunks():
-        record = _set_watches(last_zxid, paths)
+        record = set_watches(last_zxid, paths)
         answers.append(connection.call(call_for(record, None, nothing)))
     try:
         await DeferredList(answers, fireOnOneErrback=True, consumeErrors=True)
     except FirstError as error:
         error.subFailure.raiseException()
-
-
-def _set_watches(last_zxid: int, paths: dict[WatchKind, list[str]]) -> Any:
-    plain = (
-        last_zxid,
-        paths[WatchKind.DATA],
-        paths[WatchKind.EXIST],
-        paths[WatchKind.CHILD],
-    )
-    persistent, recursive = paths[WatchKind.PERSISTENT], paths[WatchKind.RECURSIVE]
-    # Servers before 3.6 know only the first kind of request.
-    if not (persistent or recursive):
-        return SetWatches(*plain)
-    return SetWatches2(*plain, persistent, recursive)

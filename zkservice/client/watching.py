@@ -1,9 +1,18 @@
-"""Those who wait for watch events, and what a server is told about them."""
+"""Those who wait for watch events, and what a server is told about them.
+
+Before ZooKeeper 3.9 a connection has one mode of watch at a path (ZOOKEEPER-4466): a plain
+read with a watch replaces a persistent one, and that replaces a recursive one.  No client
+can tell which server it has.  So wherever a path has several watches, the server is asked
+for the strongest (`strongest`), reads beside it set no watch of their own, and the client
+derives the rest.  What is true of a path later depends on the order of requests on the
+wire, so each reply looks again.  One-shot watches are armed with SetWatches when what
+they were derived from goes away: its zxid makes sure that no change is missed.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,6 +23,8 @@ from zkservice.client.calls import Call, Read, call_for, nothing
 from zkservice.client.listeners import call_out
 from zkservice.errors import (
     AuthFailedError,
+    NoNodeError,
+    NoWatcherError,
     SessionExpiredError,
     UnimplementedError,
     ZooKeeperError,
@@ -23,15 +34,28 @@ from zkservice.wire.paths import Chroot
 from zkservice.wire.records import (
     AddWatchMode,
     AddWatchRequest,
+    CheckWatchesRequest,
     RemoveWatchesRequest,
+    SetWatches,
+    SetWatches2,
     WatcherEvent,
     WatcherType,
 )
-from zkservice.wire.watches import EventType, KeeperState, WatchEvent, WatchKind, WatchTable
+from zkservice.wire.watches import (
+    ONE_SHOT,
+    ClientWatchTable,
+    EventType,
+    KeeperState,
+    WatchEvent,
+    WatchKind,
+    covers,
+    strongest,
+)
 
-_NO_NODE: Final = -101
+_NO_NODE: Final = NoNodeError.code
+_NO_WATCHER: Final = NoWatcherError.code
 
-_MODES: Final = {
+MODES: Final = {
     WatchKind.PERSISTENT: AddWatchMode.PERSISTENT,
     WatchKind.RECURSIVE: AddWatchMode.PERSISTENT_RECURSIVE,
 }
@@ -40,7 +64,7 @@ _TYPES: Final = {
     WatchKind.RECURSIVE: WatcherType.PERSISTENT_RECURSIVE,
 }
 #: What each type of removal takes away (ZKWatchManager.removeWatcher), and what it is called.
-_REMOVES: Final = {
+_REMOVES: Final[dict[int, tuple[WatchKind, ...]]] = {
     WatcherType.CHILDREN: (WatchKind.CHILD,),
     WatcherType.DATA: (WatchKind.DATA, WatchKind.EXIST),
     WatcherType.ANY: tuple(WatchKind),
@@ -157,6 +181,27 @@ class PersistentWatch(Watcher):
         self._give_up = None
 
 
+class _Placeholder(Watcher):
+    """Keeps a place in the table where nobody waits any more."""
+
+    @property
+    @override
+    def wanted(self) -> bool:
+        return False
+
+    @override
+    def drop(self) -> None:
+        """It is nobody's."""
+
+    @override
+    def notify(self, event: WatchEvent) -> None:
+        """Nobody hears of it."""
+
+    @override
+    def fail(self, error: Exception, path: str) -> None:
+        """Nobody hears of it."""
+
+
 class WatchingCall(Call):
     """A request that sets a watch: the watcher is registered when the reply says that it is.
 
@@ -164,7 +209,7 @@ class WatchingCall(Call):
     WatchRegistration).
     """
 
-    __slots__ = ("_if_missing", "_kind", "_place", "_watches", "watcher")
+    __slots__ = ("_asked", "_if_missing", "_kind", "_place", "_watches", "watcher")
 
     def __init__(
         self,
@@ -174,16 +219,30 @@ class WatchingCall(Call):
         kind: WatchKind,
         watches: Watches,
         watcher: Watcher,
+        asked: WatchKind | None,
         *,
         missing_is_answer: bool = False,
     ) -> None:
+        """Make one.
+
+        Args:
+            record: the request.
+            path: the client's.
+            read: makes a value of the reply.
+            kind: the table that the watcher is for.
+            watches: where it is registered.
+            watcher: whom events are for.
+            asked: the kind of watch that the record asks the server for, if any.
+            missing_is_answer: the watch is set on a missing node, too.
+        """
         super().__init__(record.opcode, path, encode(record), read)
         self._kind = kind
+        self._asked = asked
         self._place: str = record.path
         self._watches = watches
         self.watcher = watcher
         self._if_missing = missing_is_answer
-        watches.coming[self._place] += 1
+        watches.coming[kind, self._place] += 1
 
     @override
     def succeed(self, reply: bytes) -> None:
@@ -217,12 +276,14 @@ class WatchingCall(Call):
         self._settled()
         if self.deferred is None or not self.watcher.wanted:  # nobody has it any more
             self.watcher.drop()
+        else:
+            self._watches.confirm(kind, self._place, self._asked)
 
     def _settled(self) -> None:
-        coming = self._watches.coming
-        coming[self._place] -= 1
-        if coming[self._place] <= 0:
-            del coming[self._place]
+        coming, place = self._watches.coming, (self._kind, self._place)
+        coming[place] -= 1
+        if coming[place] <= 0:
+            del coming[place]
 
 
 class RemovingCall(Call):
@@ -245,23 +306,35 @@ class RemovingCall(Call):
         self._watches.removed(self._place, self._type)
         super().succeed(reply)
 
+    @override
+    def refuse(self, code: int) -> None:
+        if code == _NO_WATCHER and self._watches.removed(self._place, self._type):
+            super().succeed(b"")  # the server had a stronger one in its place
+            return
+        self._watches.restore(self._place)
+        super().refuse(code)
+
 
 class Watches:
     """A client's watchers, by the server's paths; events are told with the client's."""
 
-    def __init__(self, chroot: Chroot, send: Callable[[Call], None]) -> None:
+    def __init__(
+        self, chroot: Chroot, send: Callable[[Call], None], last_zxid: Callable[[], int]
+    ) -> None:
         """Begin with none.
 
         Args:
             chroot: is taken off the paths of events.
             send: sends a call at once, or fails it; such calls are not worth a wait.
+            last_zxid: returns the last change that the connection has shown.
         """
         self._chroot = chroot
         self._send = send
+        self._last_zxid = last_zxid
         self._removable = True  # the server knows how to remove watches
-        self.table: WatchTable[Watcher] = WatchTable()
-        #: How many requests that set a watch on a path are not answered yet.
-        self.coming: Counter[str] = Counter()
+        self.table: ClientWatchTable[Watcher] = ClientWatchTable()
+        #: How many requests for a kind of watch on a path are not answered yet.
+        self.coming: Counter[tuple[WatchKind, str]] = Counter()
 
     def one_shot(self) -> OneShot:
         """A watcher for one event."""
@@ -271,12 +344,38 @@ class Watches:
         """A watcher for every event on a server's path."""
 
         def give_up() -> Deferred[None]:
-            if not self.table.discard(kind, path, watch) or self.table.has(kind, path):
+            if not self.table.discard(kind, path, watch):
                 return succeed(None)
-            return self._remove(path, _TYPES[kind])
+            return self._withdraw(kind, path)
 
         watch = PersistentWatch(callback, give_up)
         return watch
+
+    # -- what the server is asked for
+
+    def mode_for(self, kind: WatchKind, path: str) -> WatchKind:
+        """The mode that AddWatch asks for when a persistent watch is added to a path."""
+        return strongest({kind, *self._wanted_modes(path)}) or kind
+
+    def covered(self, kind: WatchKind, path: str) -> bool:
+        """Whether a read needs no watch of its own: a persistent one at the path covers it."""
+        return covers(strongest(self._wanted_modes(path)), kind)
+
+    def _wanted_modes(self, path: str) -> list[WatchKind]:
+        return [kind for kind in MODES if self._is_wanted(kind, path)]
+
+    def _wanted(self, path: str) -> set[WatchKind]:
+        """The kinds that somebody has at a path, or has asked for."""
+        return {kind for kind in WatchKind if self._is_wanted(kind, path)}
+
+    def _is_wanted(self, kind: WatchKind, path: str) -> bool:
+        if (kind, path) in self.coming:
+            return True
+        return self.table.has(kind, path) and any(
+            watcher.wanted for watcher in self.table.of(kind, path)
+        )
+
+    # -- replies
 
     def register(self, kind: WatchKind, path: str, watcher: Watcher) -> None:
         """The server has set a watch."""
@@ -284,21 +383,114 @@ class Watches:
             watcher.place = kind, path
         self.table.add(kind, path, watcher)
 
+    def confirm(self, kind: WatchKind, path: str, asked: WatchKind | None) -> None:
+        """A watch has been registered: see that the server has what it needs.
+
+        Args:
+            kind: of the watch.
+            path: the server's.
+            asked: the kind that its request asked the server for, if any.
+        """
+        present = [mode for mode in MODES if self.table.has(mode, path)]
+        mode = strongest(present)
+        if kind is WatchKind.RECURSIVE:
+            if self.table.has(WatchKind.CHILD, path):  # servers before 3.9 have replaced it
+                self._arm(path, [WatchKind.CHILD])
+        elif kind is WatchKind.PERSISTENT:
+            if asked is WatchKind.RECURSIVE and not self._is_wanted(asked, path):
+                self._step_down(path)  # the recursive one has been cancelled meanwhile
+        elif asked is None and not covers(mode, kind):
+            self._arm(path, [kind])
+        elif asked is not None and covers(mode, kind):
+            self.restore(path)
+
+    def _arm(self, path: str, kinds: Collection[WatchKind]) -> None:
+        """Set the one-shot watches of a path by themselves; changes since the last reply count."""
+        if not kinds:
+            return
+        paths = {kind: [path] if kind in kinds else [] for kind in WatchKind}
+        self._tell(set_watches(self._last_zxid(), paths), path)
+        if any(self.covered(kind, path) for kind in kinds):  # by one that is coming
+            self.restore(path)
+
+    def restore(self, path: str) -> None:
+        """Ask for the persistent watch of a path again, which something else has replaced."""
+        mode = strongest(self._wanted_modes(path))
+        if mode is not None:
+            self._tell(AddWatchRequest(path, MODES[mode]), path)
+            if mode is WatchKind.RECURSIVE and self.table.has(WatchKind.CHILD, path):
+                self._arm(path, [WatchKind.CHILD])
+
+    def _tell(self, record: Any, path: str) -> Deferred[None]:
+        """Send a request whose failure is of no interest: then the connection is lost."""
+        call = call_for(record, self._chroot.strip(path), nothing)
+        assert call.deferred is not None
+        told: Deferred[None] = call.deferred
+        told.addErrback(lambda failure: None)
+        self._send(call)
+        return told
+
+    # -- watches that go
+
     def _forget(self, watcher: OneShot) -> None:
         if watcher.place is None or not self.table.discard(*watcher.place, watcher):
             return
         _, path = watcher.place
         # Servers before 3.9 would take persistent watches along with it.
-        if not self.table.at(path) and path not in self.coming:
+        if not self._wanted(path):
             self._remove(path, WatcherType.ANY)
 
-    def _remove(self, path: str, kind: WatcherType) -> Deferred[None]:
+    def _withdraw(self, kind: WatchKind, path: str) -> Deferred[None]:
+        """A persistent watch is gone: the server is to keep what the others need."""
+        wanted = self._wanted(path)
+        if kind in wanted:
+            return succeed(None)
+        if not wanted:
+            return self._remove(path, WatcherType.ANY)
+        if kind is WatchKind.RECURSIVE and WatchKind.PERSISTENT in wanted:
+            return self._step_down(path)
+        if kind is WatchKind.PERSISTENT and WatchKind.RECURSIVE in wanted:
+            return self._remove(path, WatcherType.PERSISTENT)
+        self._arm(path, [one for one in ONE_SHOT if self.table.has(one, path)])
+        return self._take_off(path)
+
+    def _step_down(self, path: str) -> Deferred[None]:
+        """Put a persistent watch in the place of a recursive one, from which it was derived.
+
+        It goes on being derived until the server has it.
+        """
+        placeholder = _Placeholder()
+        self.table.add(WatchKind.RECURSIVE, path, placeholder)
+        mode = AddWatchRequest(path, MODES[WatchKind.PERSISTENT])
+
+        def replaced(_: object) -> Deferred[None]:
+            self.table.discard(WatchKind.RECURSIVE, path, placeholder)
+            return self._take_off(path)
+
+        return self._tell(mode, path).addCallback(replaced)
+
+    def _take_off(self, path: str) -> Deferred[None]:
+        """Remove from the server what nobody needs at a path where others still watch.
+
+        Servers from 3.9 on know the types of persistent watches.  On older ones a
+        persistent watch is in the tables of data and child watches.
+        """
+        wanted = self._wanted(path)
+        types = [_TYPES[mode] for mode in MODES if mode not in wanted]
+        if strongest(wanted) is None:
+            if not wanted & {WatchKind.DATA, WatchKind.EXIST}:
+                types.append(WatcherType.DATA)
+            if WatchKind.CHILD not in wanted:
+                types.append(WatcherType.CHILDREN)
+        removed: Deferred[None] = succeed(None)
+        for type in types:
+            removed = self._remove(path, type)
+        return removed
+
+    def _remove(self, path: str, type: WatcherType) -> Deferred[None]:
         """Tell the server that nobody listens.  If it does not understand, so be it."""
-        alone = not self.table.at(path) and path not in self.coming
         if not self._removable:
             return succeed(None)
-        # Servers before 3.9 do not know the types of persistent watches.
-        type = WatcherType.ANY if alone else kind
         call = call_for(RemoveWatchesRequest(path, type), self._chroot.strip(path), nothing)
         assert call.deferred is not None
         removed: Deferred[None] = call.deferred
@@ -311,47 +503,83 @@ class Watches:
         if failure.check(UnimplementedError):  # before 3.5; it hangs up on us for asking
             self._removable = False
 
-    def removed(self, path: str, kind: WatcherType) -> None:
-        """The server has removed watches of a type from its path, as we asked it to."""
-        gone = [(kept, watcher) for kept, watcher in self.table.at(path) if kept in _REMOVES[kind]]
-        for kept, watcher in gone:
-            self.table.discard(kept, path, watcher)
-        for kept, watcher in gone:
-            watcher.notify(
-                WatchEvent(_REMOVED[kept], KeeperState.SYNC_CONNECTED, self._chroot.strip(path))
-            )
-        self.repeat(path)
+    # -- what users ask for by type
 
-    def repeat(self, path: str) -> None:
-        """Set a path's persistent watches again.
+    def type_on_server(self, path: str, type: WatcherType) -> WatcherType:
+        """The type to ask the server for: any, if a stronger watch stands for one of this type."""
+        mode = strongest(self._wanted_modes(path))
+        if mode is None or not self._has_any(path, type):
+            return type
+        return WatcherType.ANY
 
-        A server before 3.9 has one watch for a connection and a path: a one-shot watch
-        replaces a persistent one, and is removed with it (WatcherModeManager.java).
+    def _has_any(self, path: str, type: int) -> bool:
+        return any(self.table.has(kind, path) for kind in _REMOVES.get(type, ()))
+
+    def removal(self, path: str, type: WatcherType) -> Any:
+        """The request that removes the watches of a type from a path, and nothing else.
+
+        Raises:
+            NoWatcherError: there is none, and asking could remove others.
         """
-        for kind, mode in _MODES.items():
-            if self.table.has(kind, path):
-                call = call_for(AddWatchRequest(path, mode), self._chroot.strip(path), nothing)
-                assert call.deferred is not None
-                call.deferred.addErrback(lambda failure: None)
-                self._send(call)
+        rest = self._wanted(path).difference(_REMOVES.get(type, ()))
+        mode = strongest(rest)
+        if type in (WatcherType.DATA, WatcherType.CHILDREN) and mode is not None:
+            if not self._has_any(path, type):
+                raise NoWatcherError(self._chroot.strip(path))
+            return CheckWatchesRequest(path, WatcherType.ANY)  # the server's one stays
+        if type in (WatcherType.PERSISTENT, WatcherType.PERSISTENT_RECURSIVE):
+            if mode is WatchKind.PERSISTENT:
+                self._tell(AddWatchRequest(path, MODES[mode]), path)
+            elif mode is None and rest:
+                self._arm(path, [kind for kind in ONE_SHOT if self.table.has(kind, path)])
+        return RemoveWatchesRequest(path, type)
 
-    def repeat_behind(self) -> None:
-        """The same where requests have waited for a connection that replace such watches."""
-        for path in list(self.coming):
-            self.repeat(path)
+    def removed(self, path: str, type: int) -> bool:
+        """The server has removed watches of a type, as we asked it to; False if we had none."""
+        gone = [(kind, one) for kind, one in self.table.at(path) if kind in _REMOVES.get(type, ())]
+        for kind, watcher in gone:
+            self.table.discard(kind, path, watcher)
+        for kind, watcher in gone:
+            watcher.notify(
+                WatchEvent(_REMOVED[kind], KeeperState.SYNC_CONNECTED, self._chroot.strip(path))
+            )
+        return bool(gone)
 
-    def received(self, event: WatcherEvent) -> None:
-        """Hand an event on; one that nobody waits for any more is nobody's business."""
+    # -- events
+
+    def received(self, event: WatcherEvent, zxid: int) -> None:
+        """Hand an event on; one that nobody waits for any more is dropped.
+
+        Args:
+            event: as it came.
+            zxid: of its header; -1 from servers before 3.9.
+        """
         try:
-            kind = EventType(event.type)
+            type = EventType(event.type)
         except ValueError:
             return  # from a newer server
-        told = WatchEvent(kind, KeeperState.SYNC_CONNECTED, self._chroot.strip(event.path))
-        for watcher in self.table.take(kind, event.path):
-            watcher.notify(told)
+        number = zxid if zxid > 0 else None
+        state = KeeperState.SYNC_CONNECTED
+        for told, path, watcher in self.table.news(type, event.path):
+            watcher.notify(WatchEvent(told, state, self._chroot.strip(path), number))
 
     def fail_all(self, make_error: Callable[[str], Exception]) -> None:
         """The session is over, and with it all watches; each is told an error of its own."""
         for server_path, watcher in self.table.clear():
             path = self._chroot.strip(server_path)
             watcher.fail(make_error(path), path)
+
+
+def set_watches(last_zxid: int, paths: Mapping[WatchKind, list[str]]) -> SetWatches | SetWatches2:
+    """The request that sets watches again, by kinds; changes after ``last_zxid`` are told."""
+    plain = (
+        last_zxid,
+        paths[WatchKind.DATA],
+        paths[WatchKind.EXIST],
+        paths[WatchKind.CHILD],
+    )
+    persistent, recursive = paths[WatchKind.PERSISTENT], paths[WatchKind.RECURSIVE]
+    # Servers before 3.6 know only the first kind of request.
+    if not (persistent or recursive):
+        return SetWatches(*plain)
+    return SetWatches2(*plain, persistent, recursive)

@@ -17,7 +17,7 @@ from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, Sessions, firs
 from zkservice.embedded.settings import Settings
 from zkservice.embedded.store import Store
 from zkservice.embedded.transaction import Event, Rules, Transaction
-from zkservice.embedded.watches import Watches
+from zkservice.embedded.watches import ExclusiveWatches, Watches
 from zkservice.errors import NotReadOnlyError, ProtocolError
 from zkservice.wire.acl import Permission
 from zkservice.wire.jute import decode, encode
@@ -48,7 +48,7 @@ class Keeper:
         self.now = now
         self.tree = Tree()
         self.sessions = Sessions(settings.tick_time, first_session_id(now()), secret)
-        self.watches = Watches()
+        self.watches = ExclusiveWatches() if settings.watch_semantics == "3.8" else Watches()
         self.connections: dict[Connection, None] = {}
         #: The last transaction's number.
         self.zxid = first_zxid(now())
@@ -226,6 +226,7 @@ class Keeper:
         if not watchers:
             return
         told = encoded_event(event.type, event.path)
+        zxid = self.watches.event_zxid(zxid)
         for connection in watchers:
             if connection.identities.may(event.acl, Permission.READ):
                 connection.notify(zxid, told)

@@ -34,8 +34,16 @@ class Settings:
     handshake_timeout: float = 10.0
     #: Whether hard limits in ``/zookeeper/quota`` refuse writes (``enforceQuota``).
     enforce_quota: bool = False
+    #: The release whose watches the server has, ``"3.9"`` or ``"3.8"``.  Before 3.9 a
+    #: connection has one mode of watch at a path (ZOOKEEPER-4466), events have no zxid
+    #: (ZOOKEEPER-4655), and removeWatches does not know persistent watches.
+    watch_semantics: str = "3.9"
 
     def __post_init__(self) -> None:
+        if self.watch_semantics not in ("3.8", "3.9"):
+            raise ValueError(
+                f"watch_semantics is {self.watch_semantics!r}; it must be '3.8' or '3.9'"
+            )
         for name in ("tick_time", "reap_interval", "handshake_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be more than 0")

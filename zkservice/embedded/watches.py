@@ -1,7 +1,8 @@
 """The watches of all connections.
 
-Source: WatchManager.java with the independent modes of 3.9, DataTree.setWatches.
-A watch belongs to a connection, not to a session: it dies with the connection.
+Source: WatchManager.java with the independent modes of 3.9, and the same file as of 3.8;
+DataTree.setWatches.  A watch belongs to a connection, not to a session: it dies with the
+connection.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from typing_extensions import override
+
 from zkservice.errors import MarshallingError, NoWatcherError
 from zkservice.wire.records import WatcherType
-from zkservice.wire.watches import EventType, WatchKind, WatchTable
+from zkservice.wire.watches import EventType, WatchKind, WatchTable, lineage
 
 if TYPE_CHECKING:
     from zkservice.embedded.connection import Connection
@@ -38,14 +41,32 @@ _CONSUMED: Final[dict[EventType, tuple[WatchKind, ...]]] = {
 }
 
 
+#: Which tables of a server before 3.9 a watch is in, and which tables an event looks at.
+_TABLES: Final[dict[WatchKind, tuple[WatchKind, ...]]] = {
+    WatchKind.DATA: (WatchKind.DATA,),
+    WatchKind.CHILD: (WatchKind.CHILD,),
+    WatchKind.PERSISTENT: (WatchKind.DATA, WatchKind.CHILD),
+    WatchKind.RECURSIVE: (WatchKind.DATA, WatchKind.CHILD),
+}
+_TABLES_OF_TYPE: Final[dict[int, tuple[WatchKind, ...]]] = {
+    WatcherType.CHILDREN: (WatchKind.CHILD,),
+    WatcherType.DATA: (WatchKind.DATA,),
+    WatcherType.ANY: (WatchKind.DATA, WatchKind.CHILD),
+}
+
+
 class Watches:
-    """Which connection watches what, findable from both sides."""
+    """Which connection watches what, findable from both sides; as ZooKeeper 3.9 has it."""
 
     def __init__(self) -> None:
         self._table: WatchTable[Connection] = WatchTable()
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def event_zxid(self, zxid: int) -> int:
+        """What the header of an event says of the transaction that made it."""
+        return zxid
 
     def add(self, kind: WatchKind, path: str, connection: Connection) -> None:
         """Watch; twice is once."""
@@ -89,6 +110,101 @@ class Watches:
         for kind, path in connection.watched:
             self._table.discard(kind, path, connection)
         connection.watched.clear()
+
+
+class ExclusiveWatches(Watches):
+    """The same as ZooKeeper 3.6 to 3.8 have it (ZOOKEEPER-4466).
+
+    There are two tables, of data and of child watches.  In each a connection has one
+    watch at a path, whose mode is that of the request that came last: a one-shot watch
+    replaces a persistent one.  A recursive watch is in both tables.  Events do not carry
+    their transaction, and removeWatches knows no types of persistent watches.
+    """
+
+    def __init__(self) -> None:
+        self._modes: dict[WatchKind, dict[str, dict[Connection, WatchKind]]] = {
+            WatchKind.DATA: {},
+            WatchKind.CHILD: {},
+        }
+
+    @override
+    def __len__(self) -> int:
+        return sum(len(modes) for table in self._modes.values() for modes in table.values())
+
+    @override
+    def event_zxid(self, zxid: int) -> int:
+        return -1
+
+    @override
+    def add(self, kind: WatchKind, path: str, connection: Connection) -> None:
+        for table in _TABLES[kind]:
+            self._modes[table].setdefault(path, {})[connection] = kind
+            connection.watched[table, path] = None
+
+    @override
+    def fire(self, type: EventType, path: str) -> list[Connection]:
+        found: dict[Connection, None] = {}
+        for table in _CONSUMED[type]:
+            for place in lineage(path):
+                found.update(self._trigger(table, place, type, at_node=place == path))
+        return list(found)
+
+    def _trigger(
+        self, table: WatchKind, place: str, type: EventType, *, at_node: bool
+    ) -> dict[Connection, None]:
+        """Who at one place is told; one-shot watches among them are used up."""
+        found: dict[Connection, None] = {}
+        for connection, mode in list(self._modes[table].get(place, {}).items()):
+            if mode is WatchKind.RECURSIVE:
+                if type is not EventType.CHILDREN_CHANGED:
+                    found[connection] = None
+            elif at_node:
+                found[connection] = None
+                if mode is not WatchKind.PERSISTENT:
+                    self._discard(table, place, connection)
+        return found
+
+    @override
+    def check(self, path: str, type: int, connection: Connection) -> list[WatchKind]:
+        """Which tables have a watch at the path: of any connection, as WatchManager looks.
+
+        Raises:
+            MarshallingError: there is no such type.
+            NoWatcherError: none has.
+        """
+        return self._found(path, type, [t for t in self._modes if path in self._modes[t]])
+
+    @override
+    def remove(self, path: str, type: int, connection: Connection) -> None:
+        """Watch no more, in whatever mode.
+
+        Raises:
+            MarshallingError: there is no such type.
+            NoWatcherError: the connection has no watch in the tables of the type.
+        """
+        mine = [table for table in self._modes if (table, path) in connection.watched]
+        for table in self._found(path, type, mine):
+            self._discard(table, path, connection)
+
+    def _found(self, path: str, type: int, tables: list[WatchKind]) -> list[WatchKind]:
+        if type not in _TABLES_OF_TYPE:
+            raise MarshallingError(path)
+        found = [table for table in tables if table in _TABLES_OF_TYPE[type]]
+        if not found:
+            raise NoWatcherError(path)
+        return found
+
+    @override
+    def forget(self, connection: Connection) -> None:
+        for table, path in list(connection.watched):
+            self._discard(table, path, connection)
+
+    def _discard(self, table: WatchKind, path: str, connection: Connection) -> None:
+        modes = self._modes[table][path]
+        del modes[connection]
+        if not modes:
+            del self._modes[table][path]
+        del connection.watched[table, path]
 
 
 def data_watches(connection: Connection) -> Iterator[str]:

@@ -1,15 +1,18 @@
 """The watches that a client keeps, so that it can hand events on and set them again.
 
-Which event goes to which watch, and what a server must be told after a reconnect:
-ZKWatchManager.java and DataTree.setWatches.  Paths here are the server's, chroot
+Which event goes to which watch (`EVENTS`), which watch a server is asked for when there
+are several (`strongest`), and what a server must be told after a reconnect:
+ZKWatchManager.java, WatchManager.java and DataTree.setWatches.  Paths here are the server's, chroot
 included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum, IntEnum
 from typing import Final, Generic, NamedTuple, TypeVar
+
+from typing_extensions import Self, override
 
 #: Bytes of paths in one SetWatches request; ClientCnxn.SET_WATCHES_MAX_LENGTH.
 SET_WATCHES_MAX_LENGTH: Final = 128 * 1024
@@ -39,12 +42,36 @@ class KeeperState(IntEnum):
     EXPIRED = -112
 
 
-class WatchEvent(NamedTuple):
-    """What a watch is told: the change, the session's state, and the znode's path."""
-
+class _Event(NamedTuple):
     type: EventType
     state: KeeperState
     path: str
+
+
+class WatchEvent(_Event):
+    """What a watch is told: the change, the session's state, and the znode's path.
+
+    It is a tuple of these three, and equal to another event with the same three.
+
+    Attributes:
+        zxid: the transaction that made the change, as servers from 3.9 on send it
+            (ZOOKEEPER-4655).  None for events of older servers, for a change that was
+            missed while there was no connection, and for events made by the client.
+    """
+
+    zxid: int | None = None
+
+    def __new__(
+        cls, type: EventType, state: KeeperState, path: str, zxid: int | None = None
+    ) -> Self:
+        """Make one."""
+        event = super().__new__(cls, type, state, path)
+        event.zxid = zxid
+        return event
+
+    @override
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, zxid={self.zxid})"
 
 
 class WatchKind(Enum):
@@ -57,12 +84,39 @@ class WatchKind(Enum):
     RECURSIVE = "recursive"
 
 
-_ONE_SHOT: Final[dict[EventType, tuple[WatchKind, ...]]] = {
-    EventType.CREATED: (WatchKind.DATA, WatchKind.EXIST),
-    EventType.DATA_CHANGED: (WatchKind.DATA, WatchKind.EXIST),
-    EventType.CHILDREN_CHANGED: (WatchKind.CHILD,),
-    EventType.DELETED: (WatchKind.DATA, WatchKind.EXIST, WatchKind.CHILD),
+_OF_NODES: Final = frozenset((EventType.CREATED, EventType.DELETED, EventType.DATA_CHANGED))
+
+#: Which events of its own path a watch of each kind gets.  A recursive watch gets its
+#: events of all nodes below the path, too.
+EVENTS: Final[dict[WatchKind, frozenset[EventType]]] = {
+    WatchKind.DATA: _OF_NODES,
+    WatchKind.EXIST: _OF_NODES,
+    WatchKind.CHILD: frozenset((EventType.DELETED, EventType.CHILDREN_CHANGED)),
+    WatchKind.PERSISTENT: _OF_NODES | {EventType.CHILDREN_CHANGED},
+    WatchKind.RECURSIVE: _OF_NODES,
 }
+ONE_SHOT: Final = (WatchKind.DATA, WatchKind.EXIST, WatchKind.CHILD)
+
+
+def strongest(kinds: Collection[WatchKind]) -> WatchKind | None:
+    """The kind of persistent watch that a server is asked for, of those that are wanted.
+
+    Before ZooKeeper 3.9 a connection has one mode of watch at a path, the one that was
+    asked for last (ZOOKEEPER-4466).  So a path gets one persistent watch, and the client
+    derives from it what the others are to be told.  The recursive one is the stronger:
+    only it tells of the nodes below the path, and their creations and deletions imply
+    that a list of children has changed.
+    """
+    for kind in (WatchKind.RECURSIVE, WatchKind.PERSISTENT):
+        if kind in kinds:
+            return kind
+    return None
+
+
+def covers(mode: WatchKind | None, kind: WatchKind) -> bool:
+    """Whether a persistent watch at a path gets all events that a watch of a kind gets there."""
+    return mode is not None and EVENTS[kind] <= EVENTS[mode]
+
 
 W = TypeVar("W")
 
@@ -95,6 +149,10 @@ class WatchTable(Generic[W]):
         """Whether anybody watches the path in this way."""
         return path in self._tables[kind]
 
+    def of(self, kind: WatchKind, path: str) -> Collection[W]:
+        """The watchers of a kind on exactly this path."""
+        return self._tables[kind].get(path, {}).keys()
+
     def at(self, path: str) -> list[tuple[WatchKind, W]]:
         """The watchers on exactly this path, with their kinds."""
         return [
@@ -104,14 +162,19 @@ class WatchTable(Generic[W]):
     def take(self, type: EventType, path: str) -> list[W]:
         """Whom an event is for, each once; the one-shot watchers among them are forgotten."""
         found: dict[W, None] = {}
-        for kind in _ONE_SHOT.get(type, ()):
-            found.update(self._tables[kind].pop(path, {}))
-        found.update(self._tables[WatchKind.PERSISTENT].get(path, {}))
+        for kind in ONE_SHOT:
+            if type in EVENTS[kind]:
+                found.update(self._tables[kind].pop(path, {}))
+        found.update(self._at_node(type, path))
         # A recursive watch hears of nodes, never of lists of children.
-        if type is not EventType.CHILDREN_CHANGED and self._tables[WatchKind.RECURSIVE]:
-            for ancestor in _lineage(path):
+        if type in EVENTS[WatchKind.RECURSIVE] and self._tables[WatchKind.RECURSIVE]:
+            for ancestor in lineage(path):
                 found.update(self._tables[WatchKind.RECURSIVE].get(ancestor, {}))
         return list(found)
+
+    def _at_node(self, type: EventType, path: str) -> dict[W, None]:
+        """The persistent watchers that an event of their node is for."""
+        return self._tables[WatchKind.PERSISTENT].get(path, {})
 
     def clear(self) -> list[tuple[str, W]]:
         """Forget all watchers; answers each with its path."""
@@ -125,27 +188,72 @@ class WatchTable(Generic[W]):
             table.clear()
         return gone
 
+
+class ClientWatchTable(WatchTable[W]):
+    """The watches of a client, of which a server keeps one persistent one for each path.
+
+    Where a path has a recursive watch and a persistent one, the server has the recursive
+    one.  That a child came or went tells the persistent one that the list has changed.
+    """
+
+    def news(self, type: EventType, path: str) -> list[tuple[EventType, str, W]]:
+        """What an event of the server means: which watcher gets which event, and of which path.
+
+        One-shot watchers among them are forgotten.
+        """
+        found = [(type, path, watcher) for watcher in self.take(type, path)]
+        if type in (EventType.CREATED, EventType.DELETED) and path[:1] == "/" != path:
+            above = path[: path.rfind("/")] or "/"
+            if self.has(WatchKind.RECURSIVE, above):
+                found += [
+                    (EventType.CHILDREN_CHANGED, above, watcher)
+                    for watcher in self._tables[WatchKind.PERSISTENT].get(above, ())
+                ]
+        return found
+
+    @override
+    def _at_node(self, type: EventType, path: str) -> dict[W, None]:
+        if type is EventType.CHILDREN_CHANGED and self.has(WatchKind.RECURSIVE, path):
+            return {}  # they are told by `news`, whatever the server has beside it
+        return super()._at_node(type, path)
+
     def chunks(self, limit: int = SET_WATCHES_MAX_LENGTH) -> Iterator[dict[WatchKind, list[str]]]:
-        """The watched paths in portions for SetWatches.
+        """The watched paths in portions for SetWatches, which are to be sent in this order.
 
         No portion has more than ``limit`` bytes of paths, lengths included, unless it
         is a single path.
         """
-        portion: dict[WatchKind, list[str]] = {kind: [] for kind in WatchKind}
-        size = 0
-        for kind, table in self._tables.items():
-            for path in table:
+        for group in self._groups():
+            portion: dict[WatchKind, list[str]] = {kind: [] for kind in WatchKind}
+            size = 0
+            for kind, path in group:
                 cost = 4 + len(path.encode())
                 if size and size + cost > limit:
                     yield portion
                     portion, size = {kind: [] for kind in WatchKind}, 0
                 portion[kind].append(path)
                 size += cost
-        if size:
-            yield portion
+            if size:
+                yield portion
+
+    def _groups(self) -> tuple[list[tuple[WatchKind, str]], list[tuple[WatchKind, str]]]:
+        """All watches, and behind them the child watches at paths with a recursive one.
+
+        Servers before 3.9 put a recursive watch in the place of a child watch, and a
+        child watch in its place takes nothing from it (DataTree.setWatches).
+        """
+        recursive = self._tables[WatchKind.RECURSIVE]
+        first: list[tuple[WatchKind, str]] = []
+        for kind, table in self._tables.items():
+            if kind in (WatchKind.CHILD, WatchKind.PERSISTENT):
+                first += [(kind, path) for path in table if path not in recursive]
+            else:
+                first += [(kind, path) for path in table]
+        children = self._tables[WatchKind.CHILD]
+        return first, [(WatchKind.CHILD, path) for path in children if path in recursive]
 
 
-def _lineage(path: str) -> Iterator[str]:
+def lineage(path: str) -> Iterator[str]:
     """The path and all its ancestors, up to the root.
 
     It comes from a server, so it need not be a path.

@@ -1,0 +1,337 @@
+"""Several watches at one path, on servers that keep all of them and on those that keep one."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, given, settings
+from twisted.internet.defer import Deferred
+from typing_extensions import override
+
+from tests.client.base import ClientTestCase, quietly
+from tests.client.watch_model import CHANGED, CHILDREN, CREATED, DELETED, Driver, Op, programs
+from zkservice.client import CREATOR_ALL_ACL, PersistentWatch, ZooKeeperClient
+from zkservice.embedded import ZooKeeperServer
+from zkservice.errors import NoWatcherError
+from zkservice.wire.records import WatcherType
+from zkservice.wire.watches import EventType, WatchEvent
+
+
+class WatchModes(ClientTestCase):
+    """What must be true whatever watches the server has."""
+
+    semantics: ClassVar[str]
+
+    @override
+    def start_server(self, *args: Any, **options: Any) -> ZooKeeperServer:
+        return super().start_server(*args, watch_semantics=self.semantics, **options)
+
+    @override
+    def setUp(self) -> None:
+        """A client that watches and another one that changes."""
+        super().setUp()
+        self.watcher = self.connected()
+        self.other = self.connected()
+        self.heard: dict[str, list[tuple[EventType, str]]] = {}
+
+    def add(self, name: str, path: str = "/a", *, recursive: bool = False) -> PersistentWatch:
+        """Watch for good; what is heard is kept under the name."""
+        heard = self.heard[name] = []
+
+        def hear(event: WatchEvent) -> None:
+            heard.append((event.type, event.path))
+
+        adding = self.watcher.add_watch(path, hear, recursive)
+        return self.result(adding)
+
+    def change(self) -> None:
+        """Make a child, change both, delete the child and its parent, and make that again."""
+        changes: list[Deferred[Any]] = [
+            self.other.create("/a/b"),
+            self.other.set("/a", b""),
+            self.other.set("/a/b", b""),
+            self.other.delete("/a/b"),
+            self.other.delete("/a"),
+            self.other.create("/a"),
+        ]
+        for done in changes:
+            self.result(done)
+
+    PLAIN: ClassVar = [
+        (CHILDREN, "/a"),
+        (CHANGED, "/a"),
+        (CHILDREN, "/a"),
+        (DELETED, "/a"),
+        (CREATED, "/a"),
+    ]
+    RECURSIVE: ClassVar = [
+        (CREATED, "/a/b"),
+        (CHANGED, "/a"),
+        (CHANGED, "/a/b"),
+        (DELETED, "/a/b"),
+        (DELETED, "/a"),
+        (CREATED, "/a"),
+    ]
+
+    def test_plain_and_recursive(self) -> None:
+        """Whichever comes first, both hear all that is theirs, again and again."""
+        self.result(self.other.create("/a"))
+        for order in permutations(("plain", "recursive")):
+            handles = [self.add(name, recursive=name == "recursive") for name in order]
+            for _ in range(2):
+                self.change()
+            self.assertEqual(self.heard, {"plain": self.PLAIN * 2, "recursive": self.RECURSIVE * 2})
+            for handle in handles:
+                self.result(handle.cancel())
+            self.assertEqual(len(self.server.keeper.watches), 0)
+
+    def test_cancelled_in_every_order(self) -> None:
+        """Of three watches at a path those that stay hear what they heard before."""
+        self.result(self.other.create("/a"))
+        expected = {"plain": self.PLAIN, "twin": self.PLAIN, "recursive": self.RECURSIVE}
+        for added in permutations(expected):
+            for cancelled in permutations(expected):
+                handles = {name: self.add(name, recursive=name == "recursive") for name in added}
+                for name in cancelled:
+                    self.change()
+                    self.assertEqual(self.heard, {one: expected[one] for one in handles})
+                    self.result(handles.pop(name).cancel())
+                    del self.heard[name]
+                    for heard in self.heard.values():
+                        heard.clear()
+                self.assertEqual(len(self.server.keeper.watches), 0)
+
+    def one_shots(self) -> dict[str, Deferred[WatchEvent]]:
+        """A one-shot watch of each kind on ``/a``."""
+        asked: list[tuple[Deferred[Any], Deferred[WatchEvent]]] = [
+            self.watcher.get_and_watch("/a"),
+            self.watcher.exists_and_watch("/a"),
+            self.watcher.get_children_and_watch("/a"),
+        ]
+        for value, watch in asked:
+            self.result(value)
+            quietly(watch)
+        return dict(zip(("get", "exists", "children"), (watch for _, watch in asked), strict=True))
+
+    def test_one_shots_beside_persistent(self) -> None:
+        """One-shot watches fire beside both kinds of persistent ones, set before or after them."""
+        self.result(self.other.create("/a"))
+        for recursive in (False, True):
+            for first in (False, True):
+                watches = self.one_shots() if first else {}
+                handle = self.add("it", recursive=recursive)
+                watches = watches or self.one_shots()
+                self.change()
+                self.assertEqual(self.result(watches["get"])[::2], (CHANGED, "/a"))
+                self.assertEqual(self.result(watches["exists"])[::2], (CHANGED, "/a"))
+                self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
+                self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
+                self.result(handle.cancel())
+                self.assertEqual(len(self.server.keeper.watches), 0)
+
+    def test_one_shots_outlive_persistent(self) -> None:
+        """One-shot watches that were derived from a persistent one fire when it is cancelled."""
+        self.result(self.other.create("/a"))
+        for recursive in (False, True):
+            handle = self.add("it", recursive=recursive)
+            watches = self.one_shots()
+            self.result(handle.cancel())
+            self.change()
+            self.assertEqual(self.result(watches["get"])[::2], (CHANGED, "/a"))
+            self.assertEqual(self.result(watches["exists"])[::2], (CHANGED, "/a"))
+            self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
+            self.assertEqual(self.heard["it"], [])
+            self.assertEqual(len(self.server.keeper.watches), 0)
+
+    def test_change_while_a_watch_is_cancelled(self) -> None:
+        """A change that the server makes before it hears of the cancellation is not missed."""
+        self.result(self.other.create("/a"))
+        for recursive in (False, True):
+            handle = self.add("it", recursive=recursive)
+            watches = self.one_shots()
+            cable = self.network.cables[0]
+            cable.holding = True
+            cancelled = handle.cancel()
+            self.change()
+            cable.holding = False
+            self.result(cancelled)
+            for name, type in (("get", CHANGED), ("exists", CHANGED), ("children", CHILDREN)):
+                self.assertEqual(self.result(watches[name])[::2], (type, "/a"))
+
+    def test_plain_watch_while_the_recursive_one_is_cancelled(self) -> None:
+        """The list's changes go on being told while the server is asked for the plain watch."""
+        self.result(self.other.create("/a"))
+        handle = self.add("recursive", recursive=True)
+        self.add("plain")
+        cable = self.network.cables[0]
+        cable.holding = True
+        cancelled = handle.cancel()
+        self.change()
+        cable.holding = False
+        self.result(cancelled)
+        self.change()
+        self.assertEqual((self.heard["plain"], self.heard["recursive"]), (self.PLAIN * 2, []))
+
+    def test_children_that_may_not_be_read(self) -> None:
+        """A child watch beside a recursive one hears of children whose ACL hides them."""
+        self.result(self.other.create("/a"))
+        self.result(self.other.add_auth("digest", "u:p"))
+        for first in (False, True):
+            watch = self.one_shots()["children"] if first else None
+            handle = self.add("it", recursive=True)
+            watch = watch or self.one_shots()["children"]
+            self.result(self.other.create(f"/a/hidden-{first}", acl=CREATOR_ALL_ACL))
+            self.assertEqual(self.result(watch)[::2], (CHILDREN, "/a"))
+            self.result(handle.cancel())
+
+    def test_after_a_reconnect(self) -> None:
+        """One-shot watches fire for what was missed, and the persistent ones go on."""
+        self.result(self.other.create("/a"))
+        self.add("plain")
+        self.add("recursive", recursive=True)
+        for missed in (False, True):
+            watches = self.one_shots()
+            self.network.cables[0 if not missed else -1].cut()
+            if missed:
+                self.result(self.other.create("/a/missed"))
+                self.result(self.other.set("/a", b""))
+            self.network.advance(1)
+            if not missed:
+                self.result(self.other.create("/a/heard"))
+                self.result(self.other.set("/a", b""))
+            for name, type in (("get", CHANGED), ("exists", CHANGED), ("children", CHILDREN)):
+                self.assertEqual(self.result(watches[name])[::2], (type, "/a"))
+            self.result(self.other.delete("/a/missed" if missed else "/a/heard"))
+            for heard in self.heard.values():
+                heard.clear()
+            self.change()
+            self.assertEqual(self.heard, {"plain": self.PLAIN, "recursive": self.RECURSIVE})
+
+    def test_reads_that_wait_for_a_connection(self) -> None:
+        """Reads with a watch that are asked for without a connection silence nobody."""
+        self.result(self.other.create("/a"))
+        self.add("plain")
+        handle = self.add("recursive", recursive=True)
+        self.network.cables[0].cut()
+        asked: list[Any] = [
+            self.watcher.get_and_watch("/a"),
+            self.watcher.get_children_and_watch("/a"),
+        ]
+        self.result(handle.cancel())
+        self.network.advance(1)
+        for _ in range(2):
+            self.change()
+        self.assertEqual(self.heard["plain"], self.PLAIN * 2)
+        for (_, watch), type in zip(asked, (CHANGED, CHILDREN), strict=True):
+            self.assertEqual(self.result(watch)[::2], (type, "/a"))
+
+    def test_checked(self) -> None:
+        """A watch that a stronger one stands for is there when it is asked for."""
+        self.result(self.other.create("/a"))
+        client = self.watcher
+        for recursive in (False, True):
+            handle = self.add("it", recursive=recursive)
+            watches = self.one_shots()
+            for type in (WatcherType.DATA, WatcherType.CHILDREN, WatcherType.ANY):
+                self.assertTrue(self.result(client.check_watches("/a", type)))
+            self.change()
+            self.result(watches["children"])
+            self.result(handle.cancel())
+            self.assertFalse(self.result(client.check_watches("/a")))
+
+    def test_removed_by_type(self) -> None:
+        """What is removed by its type is told, and takes nothing else with it."""
+        self.result(self.other.create("/a"))
+        for recursive in (False, True):
+            handle = self.add("it", recursive=recursive)
+            watches = self.one_shots()
+            self.result(self.watcher.remove_watches("/a", WatcherType.DATA))
+            for name in ("get", "exists"):
+                self.assertEqual(self.result(watches[name]).type, EventType.DATA_WATCH_REMOVED)
+            self.failure(self.watcher.remove_watches("/a", WatcherType.DATA), NoWatcherError)
+            self.change()
+            self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
+            self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
+            self.result(handle.cancel())
+
+    def test_any_program(self) -> None:
+        """Every watch of a random program hears its events, in order, and nothing else."""
+
+        @settings(
+            max_examples=300,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(programs)
+        def run(program: list[list[Op]]) -> None:
+            self.run_program(self.watcher, program)
+
+        run()
+
+    def run_program(self, client: ZooKeeperClient, program: list[list[Op]]) -> None:
+        """Do it, a batch at a time, and compare."""
+        driver = Driver(client)
+        done = []
+        for batch in program:
+            if batch[0].name == "cut":
+                self.cable_of_client().cut()
+                self.network.advance(1)
+            else:
+                pending = [one for op in batch for one in driver.do(op)]
+                for one in pending:
+                    self.result(one)
+            done.append(batch)
+            self.assertEqual(driver.mistakes(), [], done)
+        for one in driver.end():
+            self.result(one)
+        self.assertEqual(len(client._link.watches.table), 0)
+
+    def cable_of_client(self) -> Any:
+        """The client's newest connection; the other one keeps its first."""
+        return next(
+            one for one in reversed(self.network.cables) if one is not self.network.cables[1]
+        )
+
+
+class NewWatchTests(WatchModes):
+    """With the watches of ZooKeeper 3.9."""
+
+    semantics = "3.9"
+
+    def test_zxid(self) -> None:
+        """An event says which transaction it tells of, also if it is derived."""
+        self.result(self.other.create("/a"))
+        events: list[WatchEvent] = []
+        self.result(self.watcher.add_watch("/a", events.append, recursive=True))
+        self.result(self.watcher.add_watch("/a", events.append))
+        _, stat = self.result(self.other.create_and_stat("/a/b"))
+        self.assertEqual([one.type for one in events], [CREATED, CHILDREN])
+        self.assertEqual({one.zxid for one in events}, {stat.czxid})
+
+    def test_zxid_of_a_missed_change(self) -> None:
+        """A change that was missed has none."""
+        self.result(self.other.create("/a"))
+        watch = self.one_shots()["get"]
+        self.network.cables[0].cut()
+        self.result(self.other.set("/a", b""))
+        self.network.advance(1)
+        self.assertIsNone(self.result(watch).zxid)
+
+
+class OldWatchTests(WatchModes):
+    """With the watches of ZooKeeper 3.6 to 3.8."""
+
+    semantics = "3.8"
+
+    def test_zxid(self) -> None:
+        """Older servers do not say which transaction an event tells of."""
+        self.result(self.other.create("/a"))
+        watch = self.one_shots()["get"]
+        self.result(self.other.set("/a", b""))
+        self.assertIsNone(self.result(watch).zxid)
+
+
+del WatchModes  # not to be run by itself
