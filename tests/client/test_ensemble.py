@@ -15,8 +15,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
-from zkservice.errors import ConnectionLossError
+from zkservice.client import Retrying, ZooKeeperClient
+from zkservice.errors import ConnectionLossError, SessionExpiredError
 from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
 from zkservice.wire.session import State
 from zkservice.wire.watches import EventType
@@ -139,6 +139,41 @@ class EnsembleTests(TestCase):
         self.assertEqual({type(error) for error in lost} - {ConnectionLossError}, set())
         self.assertEqual(len(acknowledged) + len(lost), len(asked))
         self.assertEqual(client.statistics().expiries, 0)
+
+
+@skip_without_apache
+class OutageTests(TestCase):
+    """A server that is away for longer than a session."""
+
+    timeout = 60
+
+    async def test_calls_outlast_the_session(self) -> None:
+        """`Retrying` sends in the new session what waited in the old one; the client does not."""
+        server = ApacheZooKeeper()
+        self.addCleanup(deferToThread, server.remove)
+        await deferToThread(server.start)
+        client = ZooKeeperClient(server.connection_string, 2.0)
+        self.addCleanup(client.close)
+        await client.connect(20)
+        await client.create("/a")
+        retrying = Retrying(client)
+        await deferToThread(server.stop)
+        while client.state is not State.SUSPENDED:
+            await sleep(0.02)
+        plain = client.create("/plain")
+        written = retrying.set("/a", b"1", 0)
+        created = retrying.write(lambda: client.create("/b"))
+        value, watch = retrying.get_and_watch("/a")
+        await self.assertFailure(plain, SessionExpiredError)
+        await sleep(0.5)
+        await deferToThread(server.start)
+        self.assertEqual((await written).version, 1)
+        self.assertEqual(await created, "/b")
+        self.assertEqual((await value)[0], b"1")
+        self.assertIsNone(await client.exists("/plain"))
+        self.assertEqual(client.statistics().expiries, 1)
+        await client.set("/a", b"2")
+        self.assertEqual((await watch).type, EventType.DATA_CHANGED)
 
 
 @skip_without_apache

@@ -19,7 +19,6 @@ from zkservice.client.client import ZooKeeperClient
 from zkservice.client.creation import Data, as_bytes
 from zkservice.deferreds import Backoff
 from zkservice.errors import (
-    BadVersionError,
     ConnectionLossError,
     NodeExistsError,
     ServerError,
@@ -165,21 +164,16 @@ class Retrying:
         seen = self._client.last_zxid
 
         async def once(doubt: Doubt) -> Stat:
-            try:
-                return await self._client.set(path, data, version)
-            except BadVersionError:
-                if doubt.error is None:
-                    raise
-                # The refusal has come through the leader, so this reads what it saw, or later.
+            if doubt.error is not None:
+                await self._client.sync(path)
                 found, stat = await self._client.get(path)
-                if stat.version != version + 1:
-                    raise doubt.error from None
-                if found == (data or b""):
+                if stat.version == version + 1 and found == (data or b""):
                     return stat
-                if stat.czxid > seen:  # versions count anew in a node that was created again
-                    raise doubt.error from None
-                doubt.dispel()  # this version is another client's, so it is not ours
-                raise
+                # Versions count anew in a node that was created again.
+                if stat.czxid > seen or stat.version > version + 1:
+                    raise doubt.error
+                doubt.dispel()  # this is the version before ours, or another client's
+            return await self._client.set(path, data, version)
 
         return await self._write(once)
 
