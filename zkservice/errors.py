@@ -629,6 +629,17 @@ class UnhealthyError(Exception):
     """What is served answers, but not well."""
 
 
+# -- Worker processes ----------------------------------------------------------
+
+
+class MessageError(Exception):
+    """Bytes between a parent process and a worker that are not a message of this release."""
+
+
+class WorkerUnreachableError(Exception):
+    """A worker process has gone, or does not answer."""
+
+
 # -- Tests ---------------------------------------------------------------------
 
 

@@ -1,0 +1,359 @@
+"""Tests of ``zkservice.supervisor.pool`` and ``recycling``, on a clock, without processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.supervisor.messages import Beat
+from zkservice.supervisor.pool import PoolOwner, PoolSettings, ProcessPool
+from zkservice.supervisor.process import Command, Phase, WorkerEvents
+from zkservice.supervisor.recycling import RecyclingSettings
+
+
+class FakeWorker:
+    """A worker without a process: the test says what becomes of it."""
+
+    pid = 1
+
+    def __init__(self, name: str, reactor: Clock, events: WorkerEvents, timeout: float) -> None:
+        self.name = name
+        self.phase = Phase.STARTING
+        self.reason = ""
+        self.connections = 0
+        self.has_served = False
+        self.since = reactor.seconds()
+        self.figures = Beat(0, 0, 0)
+        self.command: Command | None = None
+        self.drained: list[tuple[float, float]] = []
+        self._events = events
+
+    def start(self, command: Command, timeout: float) -> None:
+        """Take note of it."""
+        self.command = command
+
+    def drain(self, timeout: float, grace: float) -> None:
+        """Take note of it."""
+        self.phase = Phase.DRAINING
+        self.drained.append((timeout, grace))
+
+    def kill(self, reason: str) -> None:
+        """End at once."""
+        self.end(reason)
+
+    # what the test says
+
+    def serve(self) -> None:
+        """It takes connections."""
+        self.phase, self.has_served = Phase.SERVING, True
+        self._events.serving(self)  # type: ignore[arg-type]
+
+    def end(self, reason: str = "exit code 1") -> None:
+        """Its process has ended."""
+        if self.phase is not Phase.GONE:
+            self.phase, self.reason = Phase.GONE, reason
+            self._events.gone(self)  # type: ignore[arg-type]
+
+    def beat(self, requests: int = 0, rss: int = 0) -> None:
+        """It tells its figures."""
+        self.figures = Beat(requests, 0, rss)
+        self._events.beat(self)  # type: ignore[arg-type]
+
+
+class Owner(PoolOwner):
+    """Takes note of everything."""
+
+    def __init__(self) -> None:
+        self.hopeless_because = ""
+        self.reloads: list[str] = []
+
+    @override
+    def hopeless(self, reason: str) -> None:
+        self.hopeless_because = reason
+
+    @override
+    def reloaded(self, error: str) -> None:
+        self.reloads.append(error)
+
+
+class PoolTestCase(SynchronousTestCase):
+    """A pool of two workers."""
+
+    recycling = RecyclingSettings()
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.made: list[Any] = []
+        self.commands = 0
+        self.owner = Owner()
+        self.pool = ProcessPool(
+            PoolSettings(2, drain_timeout=7, recycling=self.recycling),
+            self.make_command,
+            self.clock,
+            self.owner,
+            lambda: 1.0,
+            self.make_worker,
+        )
+        self.pool.start()
+
+    def make_command(self) -> Command:
+        """A command that can be told from those before it."""
+        self.commands += 1
+        return Command((), {}, {"number": self.commands})
+
+    def make_worker(self, *arguments: Any) -> Any:
+        """A worker that the test can find."""
+        self.made.append(FakeWorker(*arguments))
+        return self.made[-1]
+
+    def serve(self) -> list[Any]:
+        """All that start begin to serve."""
+        for worker in self.made:
+            if worker.phase is Phase.STARTING:
+                worker.serve()
+        return self.pool.takers
+
+
+class StartTests(PoolTestCase):
+    """Starting, and dying."""
+
+    def test_workers_start_side_by_side(self) -> None:
+        """All are started before one of them serves; only those that serve take connections."""
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.pool.takers, [])
+        self.made[0].serve()
+        self.assertEqual(self.pool.takers, [self.made[0]])
+
+    def test_a_worker_that_dies_is_replaced_at_once(self) -> None:
+        """One that has served for a while."""
+        self.serve()
+        self.clock.advance(60)
+        self.made[0].end("killed by SIGKILL")
+        self.assertEqual(len(self.made), 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_workers_that_die_young_are_started_with_growing_pauses(self) -> None:
+        """0.1, 0.2, 0.4 seconds and so on, half a minute at most."""
+        self.serve()
+        pauses = []
+        for _ in range(12):
+            count = len(self.made)
+            self.made[-1].end()
+            self.assertEqual(len(self.made), count)
+            (call,) = self.clock.getDelayedCalls()
+            pauses.append(round(call.getTime() - self.clock.seconds(), 3))
+            self.clock.advance(pauses[-1])
+            self.assertEqual(len(self.made), count + 1)
+        self.assertEqual(pauses[:4], [0.1, 0.2, 0.4, 0.8])
+        self.assertEqual(pauses[-1], 30)
+
+    def test_when_none_can_start_it_is_hopeless(self) -> None:
+        """The owner hears why, once; nothing is started any more."""
+        self.made[0].end("cannot import app")
+        self.made[1].end("cannot import app")
+        self.clock.advance(1)
+        self.assertEqual(self.owner.hopeless_because, "")
+        self.made[2].end("cannot import app")
+        self.assertIn("cannot import app", self.owner.hopeless_because)
+        self.clock.advance(100)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_failures_after_one_has_served_are_never_hopeless(self) -> None:
+        """The database may be away for an hour; the worker that serves goes on."""
+        self.made[0].serve()
+        for _ in range(20):
+            self.made[-1].end()
+            self.clock.advance(30)
+        self.assertEqual(self.owner.hopeless_because, "")
+        self.assertEqual(self.pool.takers, [self.made[0]])
+
+
+class SizeTests(PoolTestCase):
+    """More and fewer."""
+
+    def test_more_workers_are_started(self) -> None:
+        """As many as are missing."""
+        self.serve()
+        self.pool.resize(4)
+        self.assertEqual(len(self.made), 4)
+
+    def test_those_with_the_fewest_connections_go(self) -> None:
+        """They drain; those that stay keep their connections."""
+        self.serve()
+        self.made[0].connections = 5
+        self.pool.resize(1)
+        self.assertEqual(self.made[1].drained, [(7, 3)])
+        self.assertEqual(self.pool.takers, [self.made[0]])
+        self.made[1].end()
+        self.assertEqual(len(self.made), 2)
+
+    def test_one_worker_always_stays(self) -> None:
+        """A service of none would be refused connections."""
+        self.serve()
+        self.pool.resize(0)
+        self.assertEqual(len(self.pool.takers), 1)
+
+
+class ReloadTests(PoolTestCase):
+    """New code."""
+
+    def test_the_old_drain_when_all_new_ones_serve(self) -> None:
+        """Until then the old ones take every connection; then the new ones do."""
+        old = self.serve()
+        self.pool.reload()
+        new = self.made[2:]
+        self.assertEqual([worker.command.settings["number"] for worker in new], [2, 2])
+        new[0].serve()
+        self.assertEqual(self.pool.takers, old)
+        new[1].serve()
+        self.assertEqual(self.pool.takers, new)
+        self.assertEqual([worker.drained for worker in old], [[(7, 3)], [(7, 3)]])
+        self.assertEqual(self.owner.reloads, [""])
+
+    def test_if_one_cannot_start_the_old_stay(self) -> None:
+        """The other new ones are ended, and the reason is told."""
+        old = self.serve()
+        self.pool.reload()
+        self.made[2].serve()
+        self.made[3].end("SyntaxError: invalid syntax")
+        self.assertEqual(self.pool.takers, old)
+        self.assertEqual([worker.phase for worker in self.made[2:]], [Phase.GONE, Phase.GONE])
+        self.assertEqual(self.owner.reloads, ["SyntaxError: invalid syntax"])
+        self.assertEqual([worker.drained for worker in old], [[], []])
+
+    def test_a_reload_during_a_reload_comes_after_it(self) -> None:
+        """Several are one: what counts is the code of the last one."""
+        self.serve()
+        self.pool.reload()
+        self.pool.reload()
+        self.pool.reload()
+        self.assertEqual(len(self.made), 4)
+        self.serve()
+        self.assertEqual(len(self.made), 6)
+        self.serve()
+        self.assertEqual(len(self.made), 6)
+        self.assertEqual(self.owner.reloads, ["", ""])
+
+    def test_an_old_worker_that_dies_meanwhile_is_replaced(self) -> None:
+        """The service is not to be smaller while new code is loaded."""
+        self.serve()
+        self.clock.advance(60)
+        self.pool.reload()
+        self.made[0].end()
+        self.assertEqual(len(self.made), 5)
+        self.serve()
+        takers: list[Any] = list(self.pool.takers)
+        self.assertEqual([worker.command.settings["number"] for worker in takers], [2, 2])
+
+    def test_after_a_reload_that_failed_the_settings_of_before_hold(self) -> None:
+        """A worker that is replaced later is started as the others were."""
+        self.serve()
+        self.clock.advance(60)
+        self.pool.reload()
+        self.made[2].end("SyntaxError")
+        self.made[0].end("killed by SIGKILL")
+        self.assertEqual(self.made[-1].command.settings["number"], 1)
+
+
+class RecyclingTests(PoolTestCase):
+    """Fresh workers for old ones."""
+
+    recycling = RecyclingSettings(max_requests=100, max_age=1000, max_rss=1 << 20)
+
+    def test_a_worker_is_replaced_before_it_goes(self) -> None:
+        """The other one serves first; a tenth of the bound is jitter."""
+        first, second = self.serve()
+        first.beat(requests=89)
+        self.assertEqual(len(self.made), 2)
+        first.beat(requests=90)
+        self.assertEqual(len(self.made), 3)
+        self.assertEqual(self.pool.takers, [first, second])
+        self.made[2].serve()
+        self.assertEqual(self.pool.takers, [second, self.made[2]])
+        self.assertEqual(first.drained, [(7, 3)])
+
+    def test_one_at_a_time(self) -> None:
+        """A second one waits until the first has ended."""
+        first, second = self.serve()
+        first.beat(requests=100)
+        second.beat(requests=100)
+        self.assertEqual(len(self.made), 3)
+        self.made[2].serve()
+        first.end("drained")
+        second.beat(requests=100)
+        self.assertEqual(len(self.made), 4)
+
+    def test_age_and_memory_count_too(self) -> None:
+        """Age is looked at without a beat."""
+        self.serve()[1].beat(rss=1 << 20)
+        self.assertEqual(len(self.made), 3)
+        self.made[2].serve()
+        self.made[1].end("drained")
+        self.clock.pump([1] * 901)
+        self.assertEqual(len(self.made), 4)
+
+    def test_a_successor_that_cannot_start_leaves_the_old_one(self) -> None:
+        """It serves on, and is due again."""
+        first, _ = self.serve()
+        first.beat(requests=100)
+        self.made[2].end()
+        self.assertIn(first, self.pool.takers)
+        first.beat(requests=100)
+        self.assertEqual(len(self.made), 4)
+
+    def test_permission_is_asked_first_and_given_back(self) -> None:
+        """A fleet recycles no more members at a time than its semaphore lets in."""
+        asked: list[Deferred[Any]] = []
+        given_back: list[int] = []
+
+        def permission() -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.pool.recycling.permission = permission
+        first, _ = self.serve()
+        first.beat(requests=100)
+        first.beat(requests=100)
+        self.assertEqual((len(asked), len(self.made)), (1, 2))
+        asked[0].callback(lambda: given_back.append(1))
+        self.assertEqual(len(self.made), 3)
+        self.made[2].serve()
+        self.assertEqual(given_back, [])
+        first.end("drained")
+        self.assertEqual(given_back, [1])
+
+
+class StopTests(PoolTestCase):
+    """The end."""
+
+    def test_all_drain_and_then_it_fires(self) -> None:
+        """Nothing is started in their place."""
+        self.serve()
+        stopped = self.pool.stop(5)
+        self.assertEqual([worker.drained for worker in self.made], [[(5, 3)], [(5, 3)]])
+        self.made[0].end("drained")
+        self.assertNoResult(stopped)
+        self.made[1].end("drained")
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_those_that_start_are_not_waited_for(self) -> None:
+        """A reload that is under way ends with the service."""
+        self.serve()
+        self.pool.reload()
+        stopped = self.pool.stop(5)
+        for worker in self.made[:2]:
+            worker.end("drained")
+        self.successResultOf(stopped)
+
+    def test_without_workers_it_fires_at_once(self) -> None:
+        """As after a start that was hopeless."""
+        for worker in self.made:
+            worker.end()
+        self.successResultOf(self.pool.stop(5))

@@ -1,0 +1,23 @@
+"""A parent process and its workers: listening sockets, start, watch, reload, recycle.
+
+The parent accepts connections and passes each to the worker that has the fewest.  It imports
+no application code and knows neither HTTP nor ZooKeeper; the service says what a worker runs.
+"""
+
+from __future__ import annotations
+
+from zkservice.supervisor.child import WorkerSide
+from zkservice.supervisor.connections import Acceptor, ConnectionReceiver
+from zkservice.supervisor.messages import VERSION
+from zkservice.supervisor.pool import PoolSettings, ProcessPool
+from zkservice.supervisor.process import WorkerProcess
+
+__all__ = [
+    "VERSION",
+    "Acceptor",
+    "ConnectionReceiver",
+    "PoolSettings",
+    "ProcessPool",
+    "WorkerProcess",
+    "WorkerSide",
+]

@@ -1,0 +1,329 @@
+"""Connections on their way from the parent, which accepts them, to the workers.
+
+The parent owns the listening sockets, so a worker that ends takes no waiting connection along,
+and it gives each connection to the worker that has the fewest: with keep-alive, connections
+that are spread badly once stay so.  Processes that accept from a shared socket spread 64
+connections 64 to 0; see docs/processes.rst.
+
+A connection crosses in one message of a SOCK_SEQPACKET pair, whose ancillary data is the
+descriptor (SCM_RIGHTS, unix(7)); the message is the number of the port that accepted it.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReadDescriptor
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["Acceptor", "ConnectionReceiver", "ConnectionSender", "Taker"]
+
+_PORT: Final = Struct(">H")
+#: Connections that are accepted in one turn of the reactor, so that other work has its turns.
+_AT_ONCE: Final = 64
+#: Seconds without accepting after the process or the system has run out of descriptors.
+_PAUSE: Final = 0.1
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Taker(Protocol):
+    """What takes connections: a worker."""
+
+    @property
+    def connections(self) -> int:
+        """How many it has."""
+        ...
+
+    def take(self, port: int, connection: socket.socket) -> bool:
+        """Take one that a port has accepted; False if there is no room for it at the moment."""
+        ...
+
+
+@implementer(IReadDescriptor)
+class Acceptor:
+    """Accepts from one listening socket, and gives each connection to the least loaded worker.
+
+    While no worker takes connections nothing is accepted: they wait in the kernel's queue.
+
+    Args:
+        reactor: says when there are connections.
+        port: the number of the port, by which workers know what to do with the connection.
+        listening: is closed by `stop`.
+        takers: returns the workers that take connections now.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        port: int,
+        listening: socket.socket,
+        takers: Callable[[], Sequence[Taker]],
+    ) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._listening = listening
+        self._takers = takers
+        self._reading = False
+        self._pause: IDelayedCall | None = None
+        self._held: socket.socket | None = None  # accepted, and nobody had room for it
+        self.accepted = 0  #: connections since the start
+        # accept must not block: the flag is the open file's, and may have been changed by a
+        # process that shares it, such as systemd.
+        listening.setblocking(False)
+
+    def start(self) -> None:
+        """Accept, if there are workers; call it again when there are some."""
+        if self._held is not None and not self._give(self._held):
+            return
+        self._held = None
+        if not self._reading and self._takers() and self._listening.fileno() >= 0:
+            self._reading = True
+            self._reactor.addReader(self)
+
+    def pause(self) -> None:
+        """Accept nothing; connections wait in the kernel."""
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+
+    def stop(self) -> None:
+        """Accept nothing any more, and close the socket."""
+        self.pause()
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+        self._listening.close()
+
+    # -- what the reactor calls --
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._listening.fileno()
+
+    def doRead(self) -> None:  # noqa: N802 - IReadDescriptor's name
+        """There are connections."""
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _address = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError as error:
+                self._failed(error)
+                return
+            self.accepted += 1
+            if not self._give(connection):
+                self._held = connection
+                self.pause()
+                self._later()
+                return
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """The reactor ends."""
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """For the log."""
+        return "Acceptor"
+
+    # -- how --
+
+    def _give(self, connection: socket.socket) -> bool:
+        """Give a connection to the worker that has the fewest and has room."""
+        for taker in sorted(self._takers(), key=lambda each: each.connections):
+            if taker.take(self._port, connection):
+                connection.close()  # the worker has a descriptor of its own
+                return True
+        return False
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno not in _EXHAUSTED:
+            self._log.error("cannot accept connections: {error}", error=error)
+        else:
+            self._log.warn(
+                "cannot accept connections: {error}; trying again in {pause} s",
+                error=os.strerror(error.errno or 0),
+                pause=_PAUSE,
+            )
+        self.pause()
+        self._later()
+
+    def _later(self) -> None:
+        if self._pause is None or not self._pause.active():
+            self._pause = self._reactor.callLater(_PAUSE, self.start)
+
+
+class ConnectionSender:
+    """The parent's end: passes descriptors to one worker.
+
+    Args:
+        end: a SOCK_SEQPACKET socket; closed by `close`.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._end = end
+
+    def send(self, port: int, connection: socket.socket) -> bool:
+        """Pass a connection; False if the worker has not taken enough of those before it."""
+        descriptors = array.array("i", [connection.fileno()])
+        try:
+            self._end.sendmsg(
+                [_PORT.pack(port)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
+            )
+        except OSError:  # no room, or the worker has gone: its process protocol reports that
+            return False
+        return True
+
+    def close(self) -> None:
+        """Pass no more."""
+        self._end.close()
+
+
+@implementer(IReadDescriptor)
+class ConnectionReceiver:
+    """The worker's end: takes connections over, and serves them.
+
+    Args:
+        reactor: adopts the connections.
+        end: a SOCK_SEQPACKET socket; closed by `stop`.
+        factories: by the port's number, what serves its connections.
+        closed: called when a connection that was taken over has gone.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        end: socket.socket,
+        factories: Sequence[IProtocolFactory],
+        closed: Callable[[], object],
+    ) -> None:
+        end.setblocking(False)
+        self._reactor = reactor
+        self._end = end
+        self._factories = [_Counted(factory, closed) for factory in factories]
+        self._closed = closed
+        self._reading = False
+
+    def start(self) -> None:
+        """Take connections over."""
+        if not self._reading:
+            self._reading = True
+            self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Take over what was passed before, and no more."""
+        if self._reading:
+            self.doRead()
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+        self._end.close()
+
+    # -- what the reactor calls --
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._end.fileno()
+
+    def doRead(self) -> None:  # noqa: N802
+        """Connections have come."""
+        while self._take_one():
+            pass
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """The parent has gone, or the reactor ends; the channel tells."""
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """For the log."""
+        return "ConnectionReceiver"
+
+    # -- how --
+
+    def _take_one(self) -> bool:
+        try:
+            data, ancillary, _flags, _address = self._end.recvmsg(
+                _PORT.size, socket.CMSG_SPACE(array.array("i").itemsize)
+            )
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data = b""
+        if not data:  # the parent has gone
+            self._reading = False
+            self._reactor.removeReader(self)
+            return False
+        (port,) = _PORT.unpack(data)
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors = array.array("i")
+                descriptors.frombytes(content)
+                for descriptor in descriptors:
+                    self._adopt(port, descriptor)
+        return True
+
+    def _adopt(self, port: int, descriptor: int) -> None:
+        """Serve a connection; the client may have gone in the meantime."""
+        try:
+            connection = socket.socket(fileno=descriptor)
+        except OSError:
+            os.close(descriptor)
+            self._closed()
+            return
+        connection.setblocking(False)
+        try:
+            # The reactor takes a descriptor of its own.
+            self._reactor.adoptStreamConnection(
+                descriptor, connection.family, self._factories[port]
+            )
+        except Exception as error:  # noqa: BLE001 - one connection must not cost the others
+            if not isinstance(error, OSError):
+                self._log.failure("a connection could not be taken over")
+            self._closed()
+        finally:
+            connection.close()
+
+
+@implementer(IProtocolFactory)
+class _Counted:
+    """A factory whose connections are counted when they go."""
+
+    def __init__(self, factory: Any, closed: Callable[[], object]) -> None:
+        self._factory = factory
+        self._closed = closed
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
+        """The protocol of the factory behind, which tells of its end."""
+        protocol = self._factory.buildProtocol(addr)
+        if protocol is None:
+            self._closed()
+            return None
+        lost = protocol.connectionLost
+
+        def connection_lost(reason: Failure = connectionDone) -> None:
+            try:
+                lost(reason)
+            finally:
+                self._closed()
+
+        protocol.connectionLost = connection_lost
+        return protocol
+
+    def doStart(self) -> None:  # noqa: N802
+        """Ports are the parent's."""
+
+    def doStop(self) -> None:  # noqa: N802
+        """Ports are the parent's."""

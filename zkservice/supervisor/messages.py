@@ -1,0 +1,177 @@
+"""What a parent and its workers say to each other: one class for each message.
+
+The bytes are JSON, an object with the class's name as ``type`` and its fields; values are what
+JSON has.  The first message of each side carries `VERSION`: after an upgrade a parent may have
+workers of another release for a moment, and must not guess what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+from zkservice.errors import MessageError
+
+__all__ = [
+    "MAX_MESSAGE",
+    "VERSION",
+    "Ask",
+    "Beat",
+    "Closed",
+    "Drain",
+    "Failed",
+    "Hello",
+    "LogLine",
+    "Message",
+    "Reopen",
+    "Reply",
+    "Serve",
+    "Serving",
+    "decode",
+    "encode",
+]
+
+#: Of the messages below: raise it when a field changes its meaning.
+VERSION: Final = 1
+#: Bytes of one message: the stacks of a thousand threads fit.
+MAX_MESSAGE: Final = 1 << 24
+
+
+class Message:
+    """The base of all messages."""
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """Worker to parent, first: it runs, and speaks this version."""
+
+    pid: int
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Serve(Message):
+    """Parent to worker, first: load the application and serve it."""
+
+    name: str  #: the worker's, for logs
+    settings: dict[str, Any]  #: the service's business
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Serving(Message):
+    """Worker to parent: the application is loaded, connections may come."""
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """Worker to parent: it cannot serve, and ends."""
+
+    reason: str  #: one line
+
+
+@dataclass(frozen=True)
+class Beat(Message):
+    """Worker to parent, again and again: its reactor turns."""
+
+    requests: int  #: since its start
+    in_service: int  #: requests that run or wait for a thread
+    rss: int  #: bytes of memory
+
+
+@dataclass(frozen=True)
+class Closed(Message):
+    """Worker to parent: so many of the connections that it was given are gone."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Drain(Message):
+    """Parent to worker: finish what runs, close every connection, and end."""
+
+    timeout: float  #: seconds; what runs longer is cut off
+
+
+@dataclass(frozen=True)
+class Reopen(Message):
+    """Parent to worker: log files were moved away; go on in new ones."""
+
+
+@dataclass(frozen=True)
+class LogLine(Message):
+    """Worker to parent: an entry for the service's log."""
+
+    level: str
+    namespace: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ask(Message):
+    """Either way: a question, which is answered with a `Reply` of the same number."""
+
+    number: int
+    what: str
+    arguments: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reply(Message):
+    """The answer to an `Ask`."""
+
+    number: int
+    value: Any = None
+    error: str = ""  #: why there is no value
+
+
+_TYPES: Final[dict[str, type[Message]]] = {
+    each.__name__: each
+    for each in (
+        *(Hello, Serve, Serving, Failed, Beat, Closed, Drain, Reopen, LogLine, Ask, Reply),
+    )
+}
+#: What the annotation of a field allows in JSON; ``Any`` allows everything.
+_JSON_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "int": (int,),
+    "str": (str,),
+    "float": (int, float),
+    "list[Any]": (list,),
+    "dict[str, Any]": (dict,),
+}
+
+
+def encode(message: Message) -> bytes:
+    """The message as bytes.
+
+    Raises:
+        MessageError: it is larger than `MAX_MESSAGE`.
+    """
+    values = asdict(message)  # type: ignore[call-overload]
+    data = json.dumps({"type": type(message).__name__, **values}).encode()
+    if len(data) > MAX_MESSAGE:
+        raise MessageError(f"a {type(message).__name__} of {len(data)} bytes is too large")
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """The message that the bytes hold.
+
+    Raises:
+        MessageError: they hold none, or one of another release.
+    """
+    try:
+        values = json.loads(data)
+        kind = _TYPES[values.pop("type")]
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+        raise MessageError(f"{data[:80]!r} is not a message") from None
+    known = {each.name: str(each.type) for each in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        allowed = _JSON_TYPES.get(known.get(name, "no field"))
+        if name not in known or (allowed is not None and not isinstance(value, allowed)):
+            raise MessageError(f"{kind.__name__}.{name} is invalid: {str(value)[:80]!r}")
+    try:
+        return kind(**values)
+    except TypeError:  # a field is missing
+        raise MessageError(f"a {kind.__name__} without all of its fields") from None

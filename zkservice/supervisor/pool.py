@@ -1,0 +1,338 @@
+"""So many workers, always: started, replaced, reloaded, recycled, drained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogLevel
+from typing_extensions import override
+
+from zkservice.deferreds import Alarm, Backoff, Waiters
+from zkservice.supervisor.messages import LogLine
+from zkservice.supervisor.process import Command, Phase, WorkerEvents, WorkerProcess
+from zkservice.supervisor.recycling import Recycling, RecyclingSettings
+
+__all__ = ["PoolOwner", "PoolSettings", "ProcessPool"]
+
+#: Seconds between two starts when workers die young, from and to.
+_PAUSE: Final = 0.1
+_PAUSE_MAX: Final = 30.0
+#: Seconds that a worker has to live to be replaced at once when it dies.
+_YOUNG: Final = 5.0
+#: Starts that fail before it is said that none will succeed, if none has succeeded before.
+_HOPELESS: Final = 3
+#: Seconds beyond the drain's time-out before a worker that does not end is killed.
+_DRAIN_GRACE: Final = 3.0
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How many workers, and how patient their parent is.  Times are seconds."""
+
+    size: int
+    #: without a beat after which a worker is stuck and killed; 0 is never
+    worker_timeout: float = 30.0
+    #: for a worker to load the application
+    start_timeout: float = 300.0
+    #: for the requests of a worker that is replaced
+    drain_timeout: float = 30.0
+    recycling: RecyclingSettings = field(default_factory=RecyclingSettings)
+
+
+class PoolOwner:
+    """What a pool tells whoever has it; the base does nothing."""
+
+    def takers_changed(self) -> None:
+        """There are other workers to give connections to, or none."""
+
+    def hopeless(self, reason: str) -> None:
+        """No worker can start."""
+
+    def reloaded(self, error: str) -> None:
+        """A reload is over; why it failed, or an empty text."""
+
+    def asked(self, what: str, arguments: list[Any]) -> Any:
+        """A worker asks something; the value, or a Deferred of it."""
+        raise LookupError(f"there is no answer to {what}")
+
+
+class ProcessPool(WorkerEvents):
+    """Keeps workers running.
+
+    Args:
+        settings: how many, and how long to wait.
+        command: returns how a worker is started; asked anew for each reload.
+        reactor: spawns processes and tells the time.
+        owner: hears what changes.
+        random: returns a number from 0 to 1.
+        make_worker: makes the parent's side of a worker.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        command: Callable[[], Command],
+        reactor: Any,
+        owner: PoolOwner,
+        random: Callable[[], float],
+        make_worker: Callable[..., WorkerProcess] = WorkerProcess,
+    ) -> None:
+        self._make_worker = make_worker
+        self.settings = settings
+        self.size = settings.size
+        self._make_command = command
+        self._command = self._next_command = command()
+        self._reactor = reactor
+        self._owner = owner
+        self._backoff = Backoff(_PAUSE, _PAUSE_MAX, random)
+        self._retry = Alarm(reactor, self._fill)
+        self._wanted: list[WorkerProcess] = []  # that serve, or start to fill a place
+        self._successors: dict[WorkerProcess, WorkerProcess | None] = {}  # of one, or of all
+        self._leaving: set[WorkerProcess] = set()
+        self._names = 0
+        self._has_served = False
+        self._reload_again = False
+        self._stopping = False
+        self._stopped: Waiters[None] = Waiters()
+        self.recycling = Recycling(settings.recycling, reactor, random, self.replace)
+
+    # -- what its owner does with it --
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """All that run, those that leave last."""
+        return [*self._wanted, *self._successors, *sorted(self._leaving, key=lambda w: w.name)]
+
+    @property
+    def takers(self) -> list[WorkerProcess]:
+        """The workers that take connections."""
+        return [worker for worker in self._wanted if worker.phase is Phase.SERVING]
+
+    def start(self) -> None:
+        """Start the workers, side by side."""
+        self._fill()
+
+    def resize(self, size: int) -> None:
+        """Have more workers or fewer, at least one; those with the fewest connections go."""
+        self.size = max(1, size)
+        by_load = sorted(self._wanted, key=lambda worker: worker.connections)
+        for worker in by_load[: max(0, len(self._wanted) - self.size)]:
+            self._dismiss(worker)
+        self._fill()
+
+    def reload(self) -> None:
+        """Start new workers with the code and settings of now; when they serve, drain the old.
+
+        If one of the new ones cannot start, the old ones stay.
+        """
+        if self._stopping:
+            return
+        if self._reloading:
+            self._reload_again = True
+            return
+        self._next_command = self._make_command()
+        self._log.info("reload: starting {size} new workers", size=self.size)
+        for _ in range(self.size):
+            self._start_worker(self._successors, None)
+
+    def replace(self, worker: WorkerProcess) -> bool:
+        """Start another worker in the place of one, which is drained when the other serves."""
+        if self._stopping or worker not in self._wanted or worker in self._successors.values():
+            return False
+        self._start_worker(self._successors, worker)
+        return True
+
+    def reopen(self) -> None:
+        """Have all workers open their log files again."""
+        for worker in self.workers:
+            worker.reopen()
+
+    def stop(self, timeout: float) -> Deferred[None]:
+        """Drain all workers; fires when none is left, soon after the time-out at the latest."""
+        self._stopping = True
+        self._retry.cancel()
+        self.recycling.stop()
+        for worker in [*self._successors]:
+            worker.kill("the service stops")
+        for worker in [*self._wanted]:
+            self._dismiss(worker, timeout)
+        done = self._stopped.add()
+        self._maybe_stopped()
+        return done
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.workers:
+            worker.kill("the service stops at once")
+
+    # -- starting --
+
+    @property
+    def _reloading(self) -> bool:
+        return None in self._successors.values()
+
+    def _fill(self) -> None:
+        """Start workers for places that are empty, unless it is too early."""
+        while len(self._wanted) < self.size and not (self._stopping or self._retry.is_set):
+            self._start_worker(self._wanted, None)
+
+    def _start_worker(self, place: Any, old: WorkerProcess | None) -> None:
+        self._names += 1
+        worker = self._make_worker(
+            f"worker {self._names}", self._reactor, self, self.settings.worker_timeout
+        )
+        if place is self._successors:
+            self._successors[worker] = old
+        else:
+            self._wanted.append(worker)
+        try:
+            # What replaces a worker is of its generation, unless a reload has succeeded.
+            of_reload = place is self._successors and old is None
+            command = self._next_command if of_reload else self._command
+            worker.start(command, self.settings.start_timeout)
+        except OSError as error:
+            worker.fail(f"the process cannot be started: {error}")
+
+    # -- what workers tell --
+
+    @override
+    def serving(self, worker: WorkerProcess) -> None:
+        self._has_served = True
+        self._backoff.reset()
+        self._log.info("{name} serves (process {pid})", name=worker.name, pid=worker.pid)
+        self.recycling.began(worker)
+        if worker in self._successors:
+            self._succeed(worker)
+        self._owner.takers_changed()
+
+    @override
+    def gone(self, worker: WorkerProcess) -> None:
+        self.recycling.ended(worker)
+        if worker in self._successors:
+            self._successor_failed(worker)
+        elif worker in self._leaving:
+            self._leaving.discard(worker)
+            self._log.info("{name} has ended: {reason}", name=worker.name, reason=worker.reason)
+        elif worker in self._wanted:
+            self._wanted.remove(worker)
+            self._owner.takers_changed()
+            self._died(worker)
+        self._maybe_stopped()
+
+    @override
+    def beat(self, worker: WorkerProcess) -> None:
+        self.recycling.beat(worker)
+
+    @override
+    def logged(self, worker: WorkerProcess, line: LogLine) -> None:
+        level = LogLevel.lookupByName(line.level)
+        Logger(namespace=line.namespace).emit(
+            level, "{worker}: {text}", worker=worker.name, text=line.text
+        )
+
+    @override
+    def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
+        return self._owner.asked(what, arguments)
+
+    # -- deaths --
+
+    def _died(self, worker: WorkerProcess) -> None:
+        """A worker that was wanted has ended: start another, at once if it was not young."""
+        age = self._reactor.seconds() - worker.since
+        self._log.error(
+            "{name} has ended after {age:.1f} s: {reason}",
+            name=worker.name,
+            age=age,
+            reason=worker.reason,
+        )
+        if self._stopping:
+            return
+        if not worker.has_served or age < _YOUNG:
+            pause = self._backoff.next()
+            if not self._has_served and self._backoff.failures >= max(_HOPELESS, self.size):
+                self._stopping = True
+                self._owner.hopeless(f"no worker can start: {worker.reason}")
+                return
+            self._retry.set_no_later(pause)
+            return
+        self._fill()
+
+    # -- successions --
+
+    def _succeed(self, worker: WorkerProcess) -> None:
+        old = self._successors[worker]
+        if old is not None:
+            del self._successors[worker]
+            self._wanted.append(worker)
+            if old in self._wanted:
+                self._dismiss(old)
+            return
+        generation = [each for each, of in self._successors.items() if of is None]
+        if all(each.phase is Phase.SERVING for each in generation):
+            self._command = self._next_command
+            before, self._wanted = self._wanted, []
+            for each in generation:
+                del self._successors[each]
+                self._wanted.append(each)
+            for each in before:
+                self._dismiss_from(each)
+            self._log.info("reload: the new workers serve; the old ones drain")
+            self._reload_over("")
+            self.resize(self.size)  # it may have been changed meanwhile
+
+    def _successor_failed(self, worker: WorkerProcess) -> None:
+        old = self._successors.pop(worker)
+        if self._stopping:
+            return
+        if old is not None:
+            self._log.error(
+                "{name}, in the place of {old}, cannot start: {reason}; {old} stays",
+                name=worker.name,
+                old=old.name,
+                reason=worker.reason,
+            )
+            self.recycling.began(old)  # it is due again later
+            return
+        others = [each for each, of in self._successors.items() if of is None]
+        for other in others:
+            del self._successors[other]
+            self._leaving.add(other)
+            other.kill("the reload has failed")
+        self._log.error(
+            "reload: {name} cannot start: {reason}; the old workers stay",
+            name=worker.name,
+            reason=worker.reason,
+        )
+        self._reload_over(worker.reason)
+
+    def _reload_over(self, error: str) -> None:
+        again, self._reload_again = self._reload_again, False
+        self._owner.reloaded(error)
+        if again:
+            self.reload()
+
+    # -- leaving --
+
+    def _dismiss(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+        self._wanted.remove(worker)
+        self._dismiss_from(worker, timeout)
+        self._owner.takers_changed()
+
+    def _dismiss_from(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+        self._leaving.add(worker)
+        limit = self.settings.drain_timeout if timeout is None else timeout
+        worker.drain(limit, _DRAIN_GRACE)
+
+    def _maybe_stopped(self) -> None:
+        if self._stopping and not any(self._running()):
+            self._stopped.fire(None)
+
+    def _running(self) -> Iterator[WorkerProcess]:
+        yield from self._wanted
+        yield from self._successors
+        yield from self._leaving

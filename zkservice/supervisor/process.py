@@ -1,0 +1,343 @@
+"""One worker as its parent sees it: a process, its channel, its life."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IProcessTransport, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.deferreds import Alarm
+from zkservice.supervisor.channel import Channel
+from zkservice.supervisor.connections import ConnectionSender
+from zkservice.supervisor.messages import (
+    VERSION,
+    Beat,
+    Closed,
+    Drain,
+    Failed,
+    Hello,
+    LogLine,
+    Message,
+    Reopen,
+    Serve,
+    Serving,
+)
+
+__all__ = ["CONNECTIONS", "CONTROL", "STACKS", "Command", "Phase", "WorkerEvents", "WorkerProcess"]
+
+#: The descriptors that a worker is started with, beside the standard ones.
+CONTROL: Final = 3  #: the channel
+CONNECTIONS: Final = 4  #: connections come here
+STACKS: Final = 5  #: where faulthandler writes
+#: Makes faulthandler write the stacks of all threads; the worker registers it first of all.
+STACKS_SIGNAL: Final = signal.SIGUSR1
+#: Seconds for a stuck worker to write its stacks before it is killed.
+_STACKS_TIME: Final = 1.0
+#: Seconds for what a process has written to arrive, after it has ended.
+_LAST_WORDS: Final = 0.2
+#: Seconds for a worker to end after it has closed its channel.
+_END_TIME: Final = 10.0
+#: Bytes of stacks that are kept.
+_MAX_STACKS: Final = 1 << 18
+
+
+class Phase(Enum):
+    """What a worker is at the moment."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start a worker.
+
+    Attributes:
+        arguments: the program and its arguments.
+        environment: of the process.
+        settings: what the worker is to serve; values are what JSON has.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+class WorkerEvents:
+    """What a worker tells of itself; the base hears nothing."""
+
+    def serving(self, worker: WorkerProcess) -> None:
+        """It takes connections."""
+
+    def gone(self, worker: WorkerProcess) -> None:
+        """The process has ended; ``reason`` says how."""
+
+    def beat(self, worker: WorkerProcess) -> None:
+        """It has told its figures."""
+
+    def logged(self, worker: WorkerProcess, line: LogLine) -> None:
+        """It has an entry for the log."""
+
+    def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
+        """It asks something; the value, or a Deferred of it."""
+        raise LookupError(f"there is no answer to {what}")
+
+
+class WorkerProcess:
+    """A process that serves, and the parent's end of everything that leads to it.
+
+    Args:
+        name: for people: ``worker 1``.
+        reactor: spawns the process.
+        events: hears what becomes of it.
+        timeout: seconds without a beat after which it is stuck, and killed; 0 is never.
+    """
+
+    _log = Logger()
+
+    def __init__(self, name: str, reactor: Any, events: WorkerEvents, timeout: float) -> None:
+        self.name = name
+        self.phase = Phase.STARTING
+        self.reason = ""  #: why it has ended, or could not start
+        self.connections = 0  #: that it was given and that have not gone
+        self.figures = Beat(requests=0, in_service=0, rss=0)
+        self.has_served = False
+        self.since: float = reactor.seconds()
+        self._reactor = reactor
+        self._events = events
+        self._timeout = timeout
+        self._watchdog = Alarm(reactor, self._stuck)
+        self._deadline = Alarm(reactor, self._overdue)  # of the start, then of the drain
+        self._channel: Channel | None = None
+        self._sender: ConnectionSender | None = None
+        self._process: IProcessTransport | None = None
+        self._stacks = bytearray()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.phase.value}>"
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None if there is none."""
+        return None if self._process is None else self._process.pid
+
+    # -- what its pool does with it --
+
+    def start(self, command: Command, timeout: float) -> None:
+        """Start the process, which is to serve within so many seconds.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._deadline.set(timeout)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with contextlib.closing(theirs), contextlib.closing(receiving):
+            self._sender = ConnectionSender(sending)
+            self._channel = Channel(self, self._asked, self._reactor)
+            self._channel.adopt(self._reactor, ours)
+            self._channel.send(Serve(self.name, dict(command.settings)))
+            self._process = self._reactor.spawnProcess(
+                _Process(self, self._reactor),
+                command.arguments[0],
+                list(command.arguments),
+                env=dict(command.environment),
+                childFDs={
+                    **{0: "w", 1: 1, 2: 2},
+                    **{CONTROL: theirs.fileno(), CONNECTIONS: receiving.fileno(), STACKS: "r"},
+                },
+            )
+
+    def take(self, port: int, connection: socket.socket) -> bool:
+        """Give it a connection; False if it has no room for it."""
+        if self.phase is not Phase.SERVING or self._sender is None:
+            return False
+        if not self._sender.send(port, connection):
+            return False
+        self.connections += 1
+        return True
+
+    def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
+        """Ask it something; a Deferred that fails with `WorkerUnreachableError`."""
+        assert self._channel is not None
+        return self._channel.ask(what, *arguments, timeout=timeout)
+
+    def reopen(self) -> None:
+        """Have it open its log files again."""
+        if self._channel is not None:
+            self._channel.send(Reopen())
+
+    def drain(self, timeout: float, grace: float) -> None:
+        """Have it finish what runs, and end; it is killed so many seconds after the time-out."""
+        if self.phase not in (Phase.STARTING, Phase.SERVING):
+            return
+        if self.phase is Phase.STARTING:
+            self.kill("not needed any more")
+            return
+        self.phase = Phase.DRAINING
+        self._deadline.set(timeout + grace)
+        assert self._channel is not None
+        self._channel.send(Drain(timeout))
+        if self._sender is not None:  # what was passed before is taken over first
+            self._sender.close()
+
+    def kill(self, reason: str) -> None:
+        """End the process at once."""
+        self.reason = self.reason or reason
+        self._watchdog.cancel()
+        self._deadline.cancel()
+        self._signal(signal.SIGKILL)
+
+    def fail(self, reason: str) -> None:
+        """There is no process: it is as good as ended."""
+        self.reason = reason
+        self._ended()
+
+    # -- what the channel tells --
+
+    def message_received(self, message: Message) -> None:
+        """The worker says something."""
+        if isinstance(message, Beat):
+            self.figures = message
+            self._expect_beat()
+            self._events.beat(self)
+        elif isinstance(message, Closed):
+            self.connections = max(0, self.connections - message.count)
+        elif isinstance(message, LogLine):
+            self._events.logged(self, message)
+        elif isinstance(message, Serving):
+            if self.phase is Phase.STARTING:
+                self.phase, self.has_served = Phase.SERVING, True
+                self._deadline.cancel()
+                self._events.serving(self)
+        elif isinstance(message, Failed):
+            self.reason = message.reason
+        elif isinstance(message, Hello):
+            if message.version != VERSION:
+                self.kill(f"it speaks version {message.version} of the messages, not {VERSION}")
+            self._expect_beat()
+
+    def channel_lost(self) -> None:
+        """The worker ends, and cannot be told anything; a bound sees to it that it does."""
+        self._watchdog.cancel()
+        if self.phase is not Phase.GONE:
+            self._deadline.set_no_later(_END_TIME)
+
+    def _asked(self, what: str, arguments: list[Any]) -> Any:
+        return self._events.asked(self, what, arguments)
+
+    # -- its end --
+
+    def _expect_beat(self) -> None:
+        if self._timeout and self.phase is not Phase.GONE:
+            self._watchdog.set(self._timeout)
+
+    def _stuck(self) -> None:
+        """Its reactor does not turn: have it write its stacks, and kill it."""
+        self.reason = f"its reactor has not turned for {self._timeout:g} s"
+        self._log.error(
+            "{name} (process {pid}): {reason}; it is killed",
+            name=self.name,
+            pid=self.pid,
+            reason=self.reason,
+        )
+        self._signal(STACKS_SIGNAL)
+        self._watchdog = Alarm(self._reactor, lambda: self._signal(signal.SIGKILL))
+        self._watchdog.set(_STACKS_TIME)
+
+    def stacks_received(self, data: bytes) -> None:
+        """faulthandler has written something: the stacks of a stuck or crashed worker."""
+        room = _MAX_STACKS - len(self._stacks)
+        self._stacks += data[: max(0, room)]
+
+    def ended(self, failure: Failure) -> None:
+        """The process has ended."""
+        if self.phase is not Phase.GONE:
+            self.reason = self.reason or _in_words(failure, self.phase)
+            self._ended()
+
+    def _overdue(self) -> None:
+        starting = self.phase is Phase.STARTING
+        self.kill("it did not serve in time" if starting else "it did not end in time")
+
+    def _ended(self) -> None:
+        self._watchdog.cancel()
+        self._deadline.cancel()
+        self.phase = Phase.GONE
+        if self._stacks:
+            self._log.error(
+                "{name}: where its threads were\n{stacks}",
+                name=self.name,
+                stacks=self._stacks.decode("utf-8", "replace"),
+            )
+        if self._sender is not None:
+            self._sender.close()
+        if self._channel is not None:
+            self._channel.close()
+        self.connections = 0
+        self._events.gone(self)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessExitedAlready):
+                self._process.signalProcess(number)
+
+
+class _Process(ProcessProtocol):
+    """Tells a `WorkerProcess` of its process."""
+
+    def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
+        self._worker = worker
+        self._status: Failure | None = None
+        # A process that the application has left behind may hold the pipe open for ever.
+        self._patience = Alarm(clock, self._tell)
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.closeStdin()
+
+    @override
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD == STACKS:
+            self._worker.stacks_received(data)
+
+    @override
+    def processExited(self, reason: Failure) -> None:
+        self._status = reason
+        self._patience.set(_LAST_WORDS)
+
+    @override
+    def processEnded(self, reason: Failure) -> None:
+        self._status = self._status or reason
+        self._tell()
+
+    def _tell(self) -> None:
+        self._patience.cancel()
+        status, self._status = self._status, None
+        if status is not None:
+            self._worker.ended(status)
+
+
+def _in_words(failure: Failure, phase: Phase) -> str:
+    """How a process has ended."""
+    number = getattr(failure.value, "signal", None)
+    code = getattr(failure.value, "exitCode", None)
+    if number:
+        return f"killed by {signal.Signals(number).name}"
+    if code:
+        return f"exit code {code}"
+    return "drained" if phase is Phase.DRAINING else "it ended by itself"
