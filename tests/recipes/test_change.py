@@ -135,6 +135,22 @@ class CounterTests(RecipeTestCase):
         self.failure(counter.add(), ValueError)
         self.failure(counter.value(), ValueError)
 
+    def test_another_node_of_the_same_version(self) -> None:
+        """What others put in the place of the node is counted on, not written over."""
+        client = self.connected()
+        counter = Counter(client, PATH, 1, reactor=self.network)
+        other = self.bystander
+        self.result(other.ensure_path(PATH))
+        self.lose_reply(client, second=True)  # to the write
+        adding = counter.add()
+        self.network.settle()
+        self.assertEqual(self.result(other.get(PATH))[0], b"2")
+        self.result(other.delete(PATH))
+        self.result(other.create(PATH, b"40"))
+        self.network.advance(3)
+        self.assertEqual(self.successResultOf(adding), 41)
+        self.assertEqual(self.result(other.get(PATH))[0], b"41")
+
     def test_the_same_by_another(self) -> None:
         """A lost reply, and data as another could have made them: nobody can tell, so we say so."""
         client = self.connected()

@@ -13,10 +13,9 @@ from zkservice.errors import (
     ConnectionLossError,
     NodeExistsError,
     NoNodeError,
-    SessionExpiredError,
 )
 from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient
+from zkservice.recipes.patience import Doubt, Patient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import validate
 from zkservice.wire.records import Stat
@@ -134,7 +133,7 @@ class _Writer:
             content, stat = await self._patient.outlast(self._read)
             made = change(content, stat)
             new = await made if isawaitable(made) else made
-            if new == content or await self._write(new, -1 if stat is None else stat.version):
+            if new == content or await self._write(new, stat):
                 return new
 
     async def _read(self) -> tuple[bytes | None, Stat | None]:
@@ -143,57 +142,52 @@ class _Writer:
         except NoNodeError:
             return None, None
 
-    async def _write(self, new: bytes, version: int) -> bool:
-        """Write once; False if the node has changed since it had this version (-1: was none)."""
-        lost: ConnectionLossError | None = None
-        while True:
+    async def _write(self, new: bytes, before: Stat | None) -> bool:
+        """Write once; False if the node is not as it was before (None: there was none)."""
+
+        async def once(doubt: Doubt) -> bool:
+            if doubt.error is not None:
+                outcome = await self._find_outcome(new, before, doubt.error)
+                if outcome is not None:
+                    return outcome
+                doubt.dispel()
             try:
-                await self._patient.repeat(lambda: self._send(new, version))
-            except _Doubt as doubt:
-                lost = doubt.error
-            except SessionExpiredError:  # these nodes have nothing to do with it
-                await self._patient.next_session()
+                await self._send(new, before)
             except _RACES:
-                return lost is not None and await self._was_it_we(new, version, lost)
-            else:
-                return True
+                return False
+            return True
 
-    async def _send(self, new: bytes, version: int) -> None:
+        return await self._patient.run(once, across_sessions=True)
+
+    async def _send(self, new: bytes, before: Stat | None) -> None:
         client, path = self._patient.client, self._path
-        try:
-            if version < 0:
-                await self._patient.in_parent(
-                    path, self._acl, lambda: client.create(path, new, self._acl)
-                )
-            else:
-                await client.set(path, new, version)
-        except ConnectionLossError as error:
-            if error.maybe_applied:
-                raise _Doubt(error) from None
-            raise
+        if before is not None:
+            await client.set(path, new, before.version)
+            return
+        await self._patient.in_parent(path, self._acl, lambda: client.create(path, new, self._acl))
 
-    async def _was_it_we(self, new: bytes, version: int, lost: ConnectionLossError) -> bool:
-        """After a write that was perhaps carried out: whether it was.
+    async def _find_outcome(
+        self, new: bytes, before: Stat | None, lost: ConnectionLossError
+    ) -> bool | None:
+        """What became of a write that was perhaps carried out.
 
-        If it was not, sending it again would have worked, but for a change by others.
+        Returns:
+            Whether it was; None if it was not, and the node is as it was.
 
         Raises:
             ConnectionLossError: that cannot be told.
         """
-        found, stat = await self._patient.outlast(self._read)
-        if stat is None:
-            return False  # deleted since: all is to be done again in any case
-        first = stat.version == version + 1
+        await self._patient.client.sync(self._path)
+        found, now = await self._read()
+        # In a new node versions begin anew.  All is to be done again in any case.
+        if now is None or (before is not None and now.czxid != before.czxid):
+            return False
+        version = -1 if before is None else before.version
+        if now.version == version:
+            return None
+        first = now.version == version + 1
         if first and found != new:
             return False
         if first and not self._exact:
             return True
         raise lost
-
-
-class _Doubt(Exception):  # noqa: N818, no error of anybody's
-    """A write was perhaps carried out."""
-
-    def __init__(self, error: ConnectionLossError) -> None:
-        super().__init__(error)
-        self.error = error
