@@ -27,7 +27,6 @@ from zkservice.errors import (
     FailedConnectError,
     InvalidPathError,
     LinkLoopError,
-    NodeExistsError,
     NoNodeError,
 )
 from zkservice.formats.addresses import parse_address as parse_addr
@@ -116,7 +115,7 @@ class ZooKeeper:
             from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
         self._reactor = reactor
         self._wait = wait
-        self._registrations: dict[str, Registration] = {}  # by the paths of their znodes
+        self._registrations: dict[Registration, None] = {}  # in order
         self.connection_string: str | None = None
         if isinstance(connection_string, ZooKeeperClient):
             self._ours, self.client = False, connection_string
@@ -147,8 +146,7 @@ class ZooKeeper:
     @property
     def ephemeral(self) -> Mapping[str, Registration]:
         """What is registered here, by the paths of the znodes."""
-        known = self._registrations.items()
-        return {path: one for path, one in known if one.state is not RegistrationState.WITHDRAWN}
+        return {path: one for one in self._current() for path in one.paths}
 
     # -- life ---------------------------------------------------------------------------
 
@@ -196,8 +194,7 @@ class ZooKeeper:
         if self._ours:
             return self.client.close()
         leaving = [
-            one.unregister().addTimeout(CLOSE_TIMEOUT, self._reactor)
-            for one in set(self._registrations.values())
+            one.unregister().addTimeout(CLOSE_TIMEOUT, self._reactor) for one in self._registrations
         ]
         self._registrations.clear()
         return DeferredList(leaving, consumeErrors=True).addCallback(lambda _: None)
@@ -239,12 +236,16 @@ class ZooKeeper:
             where = await self.resolve(path)
         except NoNodeError:
             where = normalize(path)
-        registration = register(self.client, where, addr, properties, acl, clock=self._reactor)
-        for path in registration.paths:
-            if path in self.ephemeral:
-                registration.unregister()  # it has not begun
-                raise NodeExistsError(path, "registered here already: update that registration")
-        self._registrations.update(dict.fromkeys(registration.paths, registration))
+        registration = register(
+            self.client,
+            normalize(path),
+            addr,
+            properties,
+            acl,
+            clock=self._reactor,
+            real_path=where,
+        )
+        self._registrations[registration] = None
         try:
             await registration.when_registered()
         except BaseException:
@@ -296,7 +297,7 @@ class ZooKeeper:
         return self.client.set(path, data, version).addCallback(self._was_set, path, data)
 
     def _was_set(self, stat: Stat, path: str, data: bytes) -> Stat:
-        registration = self._registrations.get(path)
+        registration = self._registered_at(path)
         if registration is not None:
             registration.properties.clear()
             registration.update(**decode(data)).addErrback(lambda _: None)
@@ -304,15 +305,24 @@ class ZooKeeper:
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
         """Delete a node.  One registered here is unregistered: it does not come back."""
-        registration = self._registrations.pop(path, None)
+        registration = self._registered_at(path)
         if registration is None:
             return self.client.delete(path, version)
         return self._unregister(registration)
 
     def _unregister(self, registration: Registration) -> Deferred[None]:
-        for path in registration.paths:
-            self._registrations.pop(path, None)
+        self._registrations.pop(registration, None)
         return registration.unregister().addCallback(lambda _: None)
+
+    def _registered_at(self, path: str) -> Registration | None:
+        return next((one for one in self._current() if path in one.paths), None)
+
+    def _current(self) -> list[Registration]:
+        """What is registered here, without what was unregistered elsewhere."""
+        for one in list(self._registrations):
+            if one.state is RegistrationState.WITHDRAWN:
+                del self._registrations[one]
+        return list(self._registrations)
 
     def is_ephemeral(self, path: str) -> Deferred[bool]:
         """Whether a node goes when its session ends.  Fails with NoNodeError."""
@@ -479,7 +489,7 @@ class ZooKeeper:
     async def _forget(self, plan: Plan) -> None:
         """Unregister what was registered here and is going to be deleted."""
         for change in plan.changes:
-            registration = self._registrations.get(change.path)
+            registration = self._registered_at(change.path)
             if registration is not None and isinstance(change, Delete):
                 await self._unregister(registration)
 

@@ -66,6 +66,18 @@ class ServeContract(SynchronousTestCase):
         self.addCleanup(process.end)
         return process
 
+    def test_symbolic_links_in_the_path(self) -> None:
+        """The address is where the link leads, moves with it, and no node hides the link."""
+        for color in ("/blue", "/green"):
+            self.kazoo.ensure_path(color)
+        self.kazoo.create("/links", b'{"web ->": "/blue"}')
+        self.serve("--path", "/links/web", "--host", "127.0.0.1")
+        wait_for("registered behind the link", lambda: self.kazoo.get_children("/blue"))
+        self.kazoo.set("/links", b'{"web ->": "/green"}')
+        wait_for("registered where it leads now", lambda: self.kazoo.get_children("/green"))
+        wait_for("gone from where it led", lambda: not self.kazoo.get_children("/blue"))
+        self.assertEqual(self.kazoo.get_children("/links"), [])
+
     def registered(self) -> list[str]:
         """The addresses under the path."""
         if not self.kazoo.exists(PROVIDERS):

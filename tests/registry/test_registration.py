@@ -18,6 +18,7 @@ from zkservice.errors import (
     FormatError,
     InvalidPathError,
     NoAuthError,
+    NodeExistsError,
     UnregisteredError,
 )
 from zkservice.formats import FORMATS, read_member
@@ -473,6 +474,31 @@ class RegistrationTests(TestCase):
             await registration.unregister()
             self.assertEqual(await self.other.get_children(PARENT), [])
 
+    async def test_registered_twice_on_one_client(self) -> None:
+        """The second registration of an address is refused at once, until the first is gone."""
+        first = self.register("h:1", "i:2")
+        for addresses in (["h:1"], ["x:1", "i:2"]):
+            with self.assertRaises(NodeExistsError) as caught:
+                self.register(*addresses, properties={"color": "red"})
+            self.assertIn("registered here already", str(caught.exception))
+        await self.register("x:1").when_registered()
+        await first.unregister()
+        again = await self.register(properties={"color": "red"}).when_registered()
+        data, _ = await self.other.get(again.path)
+        self.assertIn(b"red", data or b"")
+
+    async def test_registered_twice_through_a_link(self) -> None:
+        """An address that a link leads to twice is refused, and taken when the first is gone."""
+        await self.other.create("/alias", json.dumps({"x ->": PARENT}).encode())
+        first = await self.register().when_registered()
+        second = register(self.client, "/alias/x", ADDRESS, random=lambda: 0.0)
+        with self.assertRaises(NodeExistsError):
+            await second.when_registered()
+        self.assertIs(first.state, RegistrationState.REGISTERED)
+        await first.unregister()
+        await second.when_registered()
+        self.assertEqual(self.owner(), self.session())
+
     def test_unknown_format(self) -> None:
         """A format that there is none of is refused with those that there are."""
         with self.assertRaises(FormatError) as caught:
@@ -512,7 +538,7 @@ class RegistrationTests(TestCase):
             self.assertEqual(registration.addresses, ("h:1",))
             await registration.unregister()
         everywhere = register(self.client, PARENT, (None, 1))
-        self.assertEqual(everywhere.addresses, register(self.client, PARENT, ":1").addresses)
+        self.assertEqual(everywhere.addresses, register(self.other, PARENT, ":1").addresses)
 
     async def test_a_failing_listener_does_no_harm(self) -> None:
         """A listener's exception is logged, and the registration goes on."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from typing_extensions import Self, override
 
 from zkservice.client.calls import Call
+from zkservice.client.claims import Claims
 from zkservice.client.counters import Statistics
 from zkservice.client.handshake import TLSCreator
 from zkservice.client.link import Link
@@ -112,6 +113,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         _check_security(tls, sasl)
         identities = _identities(auth)
         ensemble = parse_hosts(hosts)
+        self.claims = Claims()
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
         self._resumed = client_id or (0, b"")

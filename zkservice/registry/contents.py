@@ -1,4 +1,4 @@
-"""The znodes of a registration: what they are called and hold."""
+"""The znodes of a registration: where they are, what they are called and what they hold."""
 
 from __future__ import annotations
 
@@ -12,44 +12,78 @@ from zkservice.wire.paths import join, validate
 
 
 class Contents:
-    """Writes the announcements of some addresses.
+    """The znodes that are wanted for some addresses.
 
     Args:
+        parent: the znode below which they are.
         addresses: ``host:port``, each once.
+        properties: stored with each of the addresses.
         format: a name in `FORMATS`.
         tls: those of the addresses that speak TLS.
         since: milliseconds since 1970; when the addresses were registered.
 
+    Attributes:
+        data: what each znode is to hold, by its path.
+        left: paths of earlier parents, whose znodes are to be removed.
+
     Raises:
-        AddressError: an address is there twice.
+        AddressError: an address is listed twice.
         FormatError: there is no such format.
+        TreeValueError: JSON cannot hold a property.
+        InvalidPathError: an address cannot be the name of a znode.
     """
 
-    def __init__(self, addresses: Sequence[str], format: str, tls: Set[str], since: int) -> None:
+    def __init__(
+        self,
+        parent: str,
+        addresses: Sequence[str],
+        properties: Mapping[str, Any],
+        *,
+        format: str,
+        tls: Set[str],
+        since: int,
+    ) -> None:
         twice = {address for address in addresses if addresses.count(address) > 1}
         if twice:
             raise AddressError(f"{', '.join(sorted(twice))}: listed twice; list each address once")
         if format not in FORMATS:
             raise FormatError(format, f"unknown format; expected one of {', '.join(FORMATS)}")
+        self.parent = parent
         self._format = FORMATS[format]
         self._addresses = addresses
         self._tls = tls
         self._since = since
+        self._properties = checked_properties(properties)
+        self.data = self._written(parent)
+        self.left: set[str] = set()
 
-    def of(self, parent: str, properties: Mapping[str, Any]) -> dict[str, bytes]:
-        """The data of each znode, by its path.
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the znodes, in the order of the addresses."""
+        return tuple(self.data)
 
-        Args:
-            parent: the znode below which they are.
-            properties: stored with each of the addresses.
+    def paths_below(self, parent: str) -> tuple[str, ...]:
+        """What the paths would be below another parent."""
+        return tuple(self._written(parent))
+
+    def update(self, properties: Mapping[str, Any]) -> None:
+        """Store other properties.
 
         Raises:
-            TreeValueError: JSON cannot hold a property.
-            InvalidPathError: an address cannot be the name of a znode.
+            TreeValueError: JSON cannot hold one of them; nothing has changed.
         """
-        checked = checked_properties(properties)
+        self._properties = checked_properties(properties)
+        self.data = self._written(self.parent)
+
+    def move(self, parent: str) -> None:
+        """Want the znodes below another parent, and those that there were removed."""
+        self.left.update(self.data)
+        self.parent, self.data = parent, self._written(parent)
+        self.left.difference_update(self.data)
+
+    def _written(self, parent: str) -> dict[str, bytes]:
         announcements = [
-            Announcement(parent, address, checked, self._since, tls=address in self._tls)
+            Announcement(parent, address, self._properties, self._since, tls=address in self._tls)
             for address in self._addresses
         ]
         return {

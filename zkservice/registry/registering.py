@@ -30,6 +30,7 @@ def register(
     *,
     format: str = "properties",
     tls: Collection[str] = (),
+    real_path: str | None = None,
     replace: bool = True,
     clock: IReactorTime | None = None,
     random: Callable[[], float] | None = None,
@@ -39,13 +40,15 @@ def register(
 
     Args:
         client: its session owns the znodes; it may still be connecting.
-        path: the znode under which to register; created, with its parents, if missing.
+        path: the znode under which to register; created, with its parents, if missing.  It
+            may lead through symbolic links; where one changes, the registration moves.
         address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
             IPv4 address of this machine; or several ``"host:port"`` as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
         acl: of the znodes; by default everybody may read and nobody may write.
         format: what the znodes are called and hold: a name in `zkservice.formats.FORMATS`.
         tls: those of the addresses that speak TLS, for formats that say so.
+        real_path: where the path leads, if the caller has just looked.
         replace: the address is certainly ours, because we listen on it: what another
             process left there is replaced at once.  If False, it is waited for.
         notify: told a `RegisteringServer` event before anything is registered, so that
@@ -53,10 +56,11 @@ def register(
 
     Raises:
         AddressError, InvalidPathError, FormatError: before anything happens.
+        NodeExistsError: the address is registered below the path on this client already.
     """
     whole = {"pid": os.getpid(), **(properties or {})}
     name, addresses = _expand(address)
-    (notify or default_notify())(RegisteringServer(name, validate(path), whole))
+    (notify or default_notify())(RegisteringServer(name, validate(real_path or path), whole))
     if clock is None:
         from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
 
@@ -73,6 +77,7 @@ def register(
         acl,
         format=format,
         tls=tls,
+        real_parent=real_path,
         replace=replace,
         clock=clock,
         random=random,

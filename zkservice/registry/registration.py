@@ -36,6 +36,7 @@ from zkservice.errors import (
 from zkservice.registry.contents import Contents
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.lookup import together
+from zkservice.registry.place import Place
 from zkservice.registry.states import (
     CREATE_GAP,
     CREATE_GAP_MAX,
@@ -75,6 +76,7 @@ class Registration:
         *,
         format: str = "properties",
         tls: Collection[str] = (),
+        real_parent: str | None = None,
         replace: bool = True,
         clock: IReactorTime,
         random: Callable[[], float],
@@ -83,9 +85,15 @@ class Registration:
         self.addresses = tuple(addresses)
         self.properties: dict[str, Any] = dict(properties)
         since = int(clock.seconds() * 1000)
-        self._contents = Contents(self.addresses, format, frozenset(tls), since)
-        self._data = self._contents.of(self.parent, self.properties)  # of each znode
-        self.paths = tuple(self._data)
+        self._contents = Contents(
+            validate(real_parent or path),
+            self.addresses,
+            self.properties,
+            format=format,
+            tls=frozenset(tls),
+            since=since,
+        )
+        client.claims.take(self, self.paths)
         self.state = RegistrationState.WAITING
         self.reason = ""
         self._client = client
@@ -97,8 +105,9 @@ class Registration:
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._wanted, self._final = True, False
         self._why_out = ""
-        self._first = True  # not held yet in this process
-        self._replace = replace  # what other processes left, until we have held it
+        self._place = Place(client, self.parent, self._poke)
+        self._first = True  # not held yet in this process, where the path leads now
+        self._replaces = self._replace = replace  # what others left, until we have held it
         self._write = False  # what we hold has old data
         self._sessions: set[int] = set()  # under which we may have created znodes
         self._in_doubt = False  # the last pass may have changed something
@@ -119,6 +128,16 @@ class Registration:
         return f"<Registration {self.state.name} {', '.join(self.paths)}>"
 
     # -- what its owner says ---------------------------------------------------
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The znodes, where the path leads at the moment."""
+        return self._contents.paths
+
+    @property
+    def real_parent(self) -> str:
+        """Where ``parent`` leads, through symbolic links; the same until that is known."""
+        return self._contents.parent
 
     @property
     def path(self) -> str:
@@ -153,7 +172,7 @@ class Registration:
         """
         whole = {**self.properties, **properties}
         try:
-            self._data = self._contents.of(self.parent, whole)
+            self._contents.update(whole)
         except ValueError:
             return fail()
         self.properties = whole
@@ -284,11 +303,16 @@ class Registration:
         if self._in_doubt:  # a server that is behind may still show what we have deleted
             await self._client.sync(self.parent)
             self._in_doubt = False
+        if self._wanted:
+            real_parent = await self._place.find()
+            if real_parent != self.real_parent and not self._move(real_parent):
+                return
         found = await self._look()
         if session != self._session:  # what we know is of a session that is over
             self._again = True
             return
         if not self._wanted:
+            await self._remove_left(session)
             await self._remove([one for one in found if one.owner in {session, *self._sessions}])
             return
         verdict = decide(
@@ -305,10 +329,48 @@ class Registration:
             if self.state is not RegistrationState.REGISTERED:
                 self._become(RegistrationState.WORKING)
             await self._apply(verdict, session)
+        await self._remove_left(session)
         if verdict.conflict is not None:
             self._contested(verdict.conflict)
         else:
             self._held()
+
+    def _move(self, real_parent: str) -> bool:
+        """The path leads elsewhere: want the znodes there.  False if that cannot be."""
+        try:
+            self._client.claims.take(self, self._contents.paths_below(real_parent))
+        except NodeExistsError as error:
+            self._refused(error)
+            return False
+        if self._sessions:
+            self._log.info(
+                "{path} leads to {new} now, no longer to {old}",
+                path=self.parent,
+                new=real_parent,
+                old=self.real_parent,
+            )
+        self._contents.move(real_parent)
+        self._first, self._replace = True, self._replaces
+        return True
+
+    async def _remove_left(self, session: int) -> None:
+        """Delete our znodes where the path led before."""
+        left = sorted(self._contents.left)
+        if not left:
+            return
+        stats = await together([self._client.exists(path) for path in left])
+        ours = {session, *self._sessions}
+        await self._delete(
+            Found(path, stat.ephemeral_owner, stat.version)
+            for path, stat in zip(left, stats, strict=True)
+            if stat is not None and stat.ephemeral_owner in ours
+        )
+        self._contents.left.difference_update(left)
+        self._client.claims.give_back(self, left)
+        for path in left:
+            watch = self._watches.pop(path, None)
+            if watch is not None:
+                watch.cancel()
 
     async def _look(self) -> list[Found]:
         """Read all znodes at once, each with a watch."""
@@ -337,7 +399,7 @@ class Registration:
         """Carry a verdict out in one transaction: all addresses or none, and no gap."""
         self._sessions.add(session)
         self._made_under = session
-        data = self._data
+        data = self._contents.data
         change = self._client.transaction()
         replace, write = verdict.replace, verdict.write
         if not self._writable:
@@ -357,9 +419,9 @@ class Registration:
                 self._writable = False  # somebody may write, but that is not us
                 return await self._apply(verdict, session)
             if isinstance(cause, NoNodeError):
-                await self._client.ensure_path(self.parent)
+                self._place.lost()
             raise cause or error from None
-        if data is self._data:
+        if data is self._contents.data:
             self._write = False
         if verdict.create or verdict.replace:
             self._created = self._clock.seconds()
@@ -374,14 +436,17 @@ class Registration:
 
     async def _remove(self, ours: Iterable[Found]) -> None:
         """Delete the znodes that are ours; one that is gone already is what is wanted."""
-        deleted = [self._client.delete(one.path, one.version) for one in ours]
-        await together([one.addErrback(_already_gone) for one in deleted])
+        await self._delete(ours)
         self._failures = 0
         self._made_under = 0
         if self._final:
             self._withdrawn(True)
         else:
             self._become(RegistrationState.OUT, self._why_out)
+
+    async def _delete(self, ours: Iterable[Found]) -> None:
+        deleted = [self._client.delete(one.path, one.version) for one in ours]
+        await together([one.addErrback(_already_gone) for one in deleted])
 
     def _too_soon(self, verdict: Verdict, session: int) -> bool:
         """Whether a znode that keeps being deleted must wait; see CREATE_GAP.
@@ -455,6 +520,8 @@ class Registration:
             return
         self._subscription.cancel()
         self._stop_timer()
+        self._place.cancel()
+        self._client.claims.give_back(self, (*self.paths, *self._contents.left))
         watches, self._watches = self._watches, {}
         self._become(RegistrationState.WITHDRAWN)
         for watch in watches.values():

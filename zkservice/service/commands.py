@@ -43,7 +43,9 @@ def commands(
         """The registered servers as JSON; under PATH, their addresses."""
         if words:
             path = words[0].rstrip("/") or "/"
-            return " ".join(address for address, one in registered() if one.parent == path)
+            return " ".join(
+                address for address, one in registered() if path in (one.parent, one.real_parent)
+            )
         return json.dumps(
             [
                 {**one.properties, "address": address, "path": one.parent}

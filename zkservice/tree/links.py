@@ -43,13 +43,14 @@ class Resolution:
     ``links`` are paths that no node has: their parents hold the links.  A node that
     appears at one of them takes the link's place.  ``path`` is None where the path leads
     nowhere; ``error`` then says why, and ``missing`` is where a node or a link would be
-    needed, if that is why.
+    needed, if that is why; then ``place`` is where the whole path would be, if it were made.
     """
 
     path: str | None
     links: tuple[str, ...] = ()
     missing: str | None = None
     error: Exception | None = None
+    place: str | None = None
 
     @property
     def real_path(self) -> str:
@@ -114,7 +115,7 @@ def trace(path: str, base: str = "/") -> Lookup[Resolution]:
         holder, name, rest = _deepest(whole, found)
         link, target = join(holder, name), (found[holder] or {}).get(name + SYMLINK)
         if not isinstance(target, str):
-            return Resolution(None, tuple(followed), link, NoNodeError(path))
+            return Resolution(None, tuple(followed), link, NoNodeError(path), whole)
         while active and active[-1][1] > len(rest):
             active.pop()
         active.append((link, len(rest)))

@@ -1,0 +1,38 @@
+"""Which ephemeral znodes of one client are kept, and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zkservice.errors import NodeExistsError
+
+
+class Claims:
+    """Keeps two registrations of one client from sharing a znode.
+
+    Both would find it owned by their own session and take it for theirs, so the second one's
+    data would never be stored.
+    """
+
+    __slots__ = ("_owners",)
+
+    def __init__(self) -> None:
+        self._owners: dict[str, object] = {}
+
+    def take(self, owner: object, paths: Iterable[str]) -> None:
+        """Claim znodes, all or none.
+
+        Raises:
+            NodeExistsError: one of them is claimed by another owner.
+        """
+        wanted = list(paths)
+        for path in wanted:
+            if self._owners.get(path, owner) is not owner:
+                raise NodeExistsError(path, "registered here already: update that registration")
+        self._owners.update(dict.fromkeys(wanted, owner))
+
+    def give_back(self, owner: object, paths: Iterable[str]) -> None:
+        """Let others claim these znodes; those of other owners stay as they are."""
+        for path in paths:
+            if self._owners.get(path) is owner:
+                del self._owners[path]

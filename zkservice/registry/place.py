@@ -1,0 +1,96 @@
+"""Where the path of a registration leads, through symbolic links that may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from zkservice.client import ZooKeeperClient
+from zkservice.registry.follower import Watches, depends_on
+from zkservice.registry.lookup import look_up
+from zkservice.tree.links import Resolution, trace
+from zkservice.znodes import parent
+
+#: Attempts to read links that change while they are read.  Each change causes another look
+#: anyway, so nothing is missed.
+ATTEMPTS: Final = 10
+
+
+class Place:
+    """Finds the znode that a path means, and watches the links on the way.
+
+    Args:
+        client: connected when `find` is called.
+        path: may lead through symbolic links.
+        changed: called when the path may lead elsewhere.
+    """
+
+    _log = Logger()
+
+    def __init__(self, client: ZooKeeperClient, path: str, changed: Callable[[], None]) -> None:
+        self._client = client
+        self._path = path
+        self._watches = Watches(client, changed)
+        self._way: Resolution | None = None  # as long as all its links are watched
+        self._last: str | None = None  # where it led
+        self._logged = ""  # why it leads nowhere
+
+    async def find(self) -> str:
+        """The real path.  What is missing there is created, but never in the place of a link.
+
+        A link that goes away, or leads nowhere any more, changes nothing: a program may
+        be about to write it anew, and a znode in its place would hide it for good.
+
+        Raises:
+            LinkLoopError, InvalidPathError: the links lead nowhere, and never led anywhere.
+        """
+        way, self._way = self._way, None
+        if way is None or not self._watches.are_set(_link_paths(way)):
+            way = await self._trace()
+        for _ in range(ATTEMPTS):
+            if way.path is None and way.place is not None and self._last in (None, way.place):
+                await self._client.ensure_path(way.place)
+                self._last = way.place
+            elif not await self._watches.want(_watched(way), None):
+                break
+            way = await self._trace()
+        return self._found(way)
+
+    def _trace(self) -> Deferred[Resolution]:
+        return look_up(self._client, trace(self._path))
+
+    def lost(self) -> None:
+        """The znode that `find` found is gone: begin anew."""
+        self._way = self._last = None
+
+    def cancel(self) -> None:
+        """Watch no more."""
+        self._watches.cancel()
+
+    def _found(self, way: Resolution) -> str:
+        if way.path is not None:
+            self._way, self._last, self._logged = way, way.path, ""
+        elif self._last is None:
+            return way.real_path  # raises
+        elif self._logged != str(way.error):
+            self._logged = str(way.error)
+            self._log.warn(
+                "{path} leads nowhere at the moment ({error}); staying registered below {last}",
+                path=self._path,
+                error=way.error,
+                last=self._last,
+            )
+        assert self._last is not None
+        return self._last
+
+
+def _watched(way: Resolution) -> set[str]:
+    return set(depends_on(way)) if way.path is None else _link_paths(way)
+
+
+def _link_paths(way: Resolution) -> set[str]:
+    """What tells of a change of a link: its holder, and a node that takes its place."""
+    return {path for link in way.links for path in (link, parent(link))}
