@@ -33,7 +33,9 @@ from zkservice.recipes import (
     Party,
     PersistentEphemeralNode,
     Queue,
+    ReadWriteLock,
     ReliableQueue,
+    Semaphore,
 )
 from zkservice.registry import Children, Properties, Registration, register
 from zkservice.testing import EmbeddedZooKeeper
@@ -115,8 +117,10 @@ def client_mistakes(client: ZooKeeperClient) -> None:
 
 async def recipes(client: ZooKeeperClient) -> None:
     """Recipes take a client, and answer what one holds."""
-    assert_type(Lock(client, "/lock").acquire(timeout=1.0), Deferred[Lease])
-    assert_type(Lock(client, "/lock").try_acquire(), Deferred[Lease | None])
+    acquiring: Deferred[Lease] = Lock(client, "/lock").acquire(timeout=1.0)
+    assert_type(await acquiring, Lease)
+    trying: Deferred[Lease | None] = Lock(client, "/lock").try_acquire()
+    assert_type(await trying, Lease | None)
     async with await Election(client, "/election").lead() as lease:
         assert_type(lease, Lease)
     assert_type(await Queue(client, "/queue").get(), bytes)
@@ -130,7 +134,31 @@ async def recipes(client: ZooKeeperClient) -> None:
         assert_type(membership, Membership)
     assert_type(Party(client, "/party").changed([]), Deferred[list[str]])
     node = PersistentEphemeralNode(client, "/agent", b"x")
-    assert_type(node.create(), Deferred[PersistentEphemeralNode])
+    creating: Deferred[PersistentEphemeralNode] = node.create()
+    assert_type(await creating, PersistentEphemeralNode)
+
+
+async def blocks(client: ZooKeeperClient) -> None:
+    """What is held is a block in three ways: itself, its Deferred, and what that fires with."""
+    async with Lock(client, "/lock") as lease:
+        assert_type(lease, Lease)
+    async with Lock(client, "/lock").acquire(timeout=1.0) as lease:
+        assert_type(lease, Lease)
+    async with Lock(client, "/lock").try_acquire() as lease:
+        assert_type(lease, Lease)
+    async with ReadWriteLock(client, "/lock").read() as lease:
+        assert_type(lease, Lease)
+    async with Semaphore(client, "/pool", 2) as lease, Semaphore(client, "/pool", 2).acquire():
+        assert_type(lease, Lease)
+    async with Election(client, "/election") as lease, Election(client, "/election").lead():
+        assert_type(lease, Lease)
+    async with DoubleBarrier(client, "/job", 2) as one, DoubleBarrier(client, "/job", 2).enter():
+        assert_type(one, Participant)
+    async with PersistentEphemeralNode(client, "/agent") as node:
+        assert_type(node, PersistentEphemeralNode)
+        await node.set(b"ready")
+    async with Party(client, "/party", "me") as membership, Party(client, "/party").join():
+        assert_type(membership, Membership)
 
 
 async def high_level(reactor: Any) -> None:

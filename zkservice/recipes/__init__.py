@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zkservice.recipes.barrier import Barrier
+from zkservice.recipes.blocks import Entering, Trying
 from zkservice.recipes.change import Counter, retry_change
 from zkservice.recipes.double_barrier import DoubleBarrier, Participant
 from zkservice.recipes.election import Election
@@ -23,6 +24,7 @@ __all__ = [
     "Counter",
     "DoubleBarrier",
     "Election",
+    "Entering",
     "Lease",
     "Lock",
     "Membership",
@@ -37,5 +39,6 @@ __all__ = [
     "Semaphore",
     "SerializedQueue",
     "ShallowParty",
+    "Trying",
     "retry_change",
 ]

@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, FailureGroup, race
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from zkservice.errors import (
     BarrierTimeoutError,
@@ -23,6 +23,7 @@ from zkservice.errors import (
     NoNodeError,
     SessionExpiredError,
 )
+from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
@@ -33,11 +34,12 @@ from zkservice.wire.paths import join, validate
 READY: Final = "ready"
 
 
-class DoubleBarrier:
+class DoubleBarrier(Block["Participant"]):
     """Members begin when all have entered, and go on when all are done.
 
     kazoo's ``DoubleBarrier`` on the path takes part.  Each `enter` is a member of its own.
-    It is good for any number of rounds: who has left may enter again at once.
+    It is good for any number of rounds: who has left may enter again at once.  ``async with
+    barrier`` enters and leaves, and so does ``async with barrier.enter(timeout)``.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class DoubleBarrier:
             ValueError: nobody is to enter.
             InvalidPathError: the path is none.
         """
+        super().__init__()
         if members < 1:
             raise ValueError(f"a barrier is for one member or more, not {members}")
         self.path = validate(path)
@@ -76,7 +79,7 @@ class DoubleBarrier:
     def __repr__(self) -> str:
         return f"<DoubleBarrier {self.path} for {self.members}>"
 
-    def enter(self, timeout: float | None = None) -> Deferred[Participant]:
+    def enter(self, timeout: float | None = None) -> Entering[Participant]:
         """Wait until all have entered.
 
         Args:
@@ -98,9 +101,14 @@ class DoubleBarrier:
             problem = f"not all {self.members} have entered within {seconds:g} s"
             return BarrierTimeoutError(self.path, problem)
 
-        return self._patient.within(timeout, Deferred.fromCoroutine(self._enter()), too_late)
+        entered = Deferred.fromCoroutine(self._enter())
+        return Entering(self._patient.within(timeout, entered, too_late))
 
     # -- how --------------------------------------------------------------------------
+
+    @override
+    def _enter_block(self) -> Entering[Participant]:
+        return self.enter()
 
     async def _enter(self) -> Participant:
         while True:

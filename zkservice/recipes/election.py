@@ -6,15 +6,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from typing_extensions import override
 
+from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 
 
-class Election:
-    """Candidates line up, and the first one leads; kazoo's ``Election`` on the path takes part."""
+class Election(Block[Lease]):
+    """Candidates line up, and the first one leads; kazoo's ``Election`` on the path takes part.
+
+    ``async with election`` waits to be elected, and resigns at its end; so does ``async with
+    election.lead(timeout)``.
+    """
 
     def __init__(
         self,
@@ -26,10 +32,11 @@ class Election:
         reactor: Any = None,
     ) -> None:
         """Make it; arguments as for `zkservice.recipes.Lock`."""
+        super().__init__()
         self.path = path
         self._lock = Lock(client, path, identifier, acl=acl, reactor=reactor)
 
-    def lead(self, timeout: float | None = None) -> Deferred[Lease]:
+    def lead(self, timeout: float | None = None) -> Entering[Lease]:
         """Stand as a candidate, and wait until we are elected.
 
         Leadership ends when the lease is released or `Lease.lost` fires; then call this
@@ -40,3 +47,7 @@ class Election:
     def contenders(self) -> Deferred[list[str]]:
         """The identifiers of all candidates, the leader's first."""
         return self._lock.contenders()
+
+    @override
+    def _enter_block(self) -> Entering[Lease]:
+        return self.lead()

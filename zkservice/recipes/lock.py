@@ -7,8 +7,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
+from typing_extensions import override
 
 from zkservice.errors import LockTimeoutError, NoNodeError, SessionExpiredError
+from zkservice.recipes.blocks import Block, Entering, Trying
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.order import Turn, in_order, predecessor
@@ -20,13 +22,15 @@ from zkservice.wire.paths import join, parent, validate
 LOCK: Final = "__lock__"
 
 
-class Lock:
+class Lock(Block[Lease]):
     """An exclusive lock, fair and not re-entrant; kazoo's ``Lock`` on the path excludes it.
 
     Each `acquire` is a contender of its own, so one object serves any number of them.  A
     contender is an ephemeral sequence node below the path, and waits for the one before
     it only.  It waits through lost connections, expired sessions (at the end of the queue
     again, its node went with the session), and the deletion of the path.
+
+    ``async with lock`` waits and releases, and so does ``async with lock.acquire(timeout)``.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Lock:
         Raises:
             InvalidPathError: the path is none.
         """
+        super().__init__()
         known = tuple(names)
         self.path = validate(path)
         self.identifier = identifier
@@ -64,7 +69,7 @@ class Lock:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {self._turn.name}>"
 
-    def acquire(self, timeout: float | None = None) -> Deferred[Lease]:
+    def acquire(self, timeout: float | None = None) -> Entering[Lease]:
         """Wait for our turn.
 
         Args:
@@ -86,11 +91,14 @@ class Lock:
             return LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
 
         acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
-        return self._patient.within(timeout, acquired, too_late)
+        return Entering(self._patient.within(timeout, acquired, too_late))
 
-    def try_acquire(self) -> Deferred[Lease | None]:
-        """As `acquire`, but fires with None if others are before us, once our node is gone."""
-        return Deferred.fromCoroutine(self._acquire(wait=False))
+    def try_acquire(self) -> Trying[Lease]:
+        """As `acquire`, but fires with None if others are before us, once our node is gone.
+
+        As a block, which has to be protected, it fails with `LockTimeoutError` then.
+        """
+        return Trying(Deferred.fromCoroutine(self._acquire(wait=False)), self.path)
 
     def contenders(self) -> Deferred[list[str]]:
         """The identifiers of those who hold it or wait for it, the holder first.
@@ -100,6 +108,10 @@ class Lock:
         return Deferred.fromCoroutine(self._patient.outlast(self._contenders))
 
     # -- how --------------------------------------------------------------------------
+
+    @override
+    def _enter_block(self) -> Entering[Lease]:
+        return self.acquire()
 
     async def _acquire(self, *, wait: bool) -> Lease | None:
         while True:

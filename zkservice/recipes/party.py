@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from typing_extensions import override
 
 from zkservice.errors import InvalidPathError, NoNodeError, SessionExpiredError
+from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
@@ -24,11 +25,12 @@ PARTY: Final = "__party__"
 _SHALLOW: Final = re.compile(r"[0-9a-f]{32}-(.*)", re.DOTALL)
 
 
-class Party:
+class Party(Block["Membership"]):
     """A group of members, each with an identifier; kazoo's ``Party`` on the path is the same.
 
     Who joins is a member until he leaves, and joins again by himself when his session has
-    expired.  Who dies is out as soon as the server ends his session.
+    expired.  Who dies is out as soon as the server ends his session.  ``async with party`` joins
+    and leaves, and so does ``async with party.join()``.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Party:
         Raises:
             InvalidPathError: the path is none.
         """
+        super().__init__()
         self.path = validate(path)
         self.identifier = identifier
         self._acl = tuple(acl)
@@ -60,7 +63,7 @@ class Party:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
 
-    def join(self) -> Deferred[Membership]:
+    def join(self) -> Entering[Membership]:
         """Become a member; each call is a member of its own.
 
         Returns:
@@ -72,7 +75,7 @@ class Party:
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
-        return Deferred.fromCoroutine(self._join())
+        return Entering(Deferred.fromCoroutine(self._join()))
 
     def members(self) -> Deferred[list[str]]:
         """The identifiers of all members, who joined first comes first."""
@@ -94,6 +97,10 @@ class Party:
         return Deferred.fromCoroutine(self._changed(list(known)))
 
     # -- how --------------------------------------------------------------------------
+
+    @override
+    def _enter_block(self) -> Entering[Membership]:
+        return self.join()
 
     async def _join(self) -> Membership:
         return Membership(self._patient, self.path, await self._enter(), self._enter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
@@ -15,6 +16,7 @@ from zkservice.errors import (
     NoNodeError,
     SessionExpiredError,
 )
+from zkservice.recipes.blocks import Entering
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
@@ -73,7 +75,7 @@ class PersistentEphemeralNode:
         """Whether it is there, as far as is known here."""
         return self._staying is not None and self._staying.present
 
-    def create(self) -> Deferred[Self]:
+    def create(self) -> Entering[Self]:
         """Make it, and go on making it until `delete`.
 
         Returns:
@@ -87,11 +89,11 @@ class PersistentEphemeralNode:
             NoAuthError: nodes may not be created there.
         """
         if self._creating is not None or self._staying is not None:
-            return fail(NodeExistsError(self.path))
+            return Entering(fail(NodeExistsError(self.path)))
         creating = self._creating = Deferred.fromCoroutine(self._create())
         if creating.called:  # a refusal
             self._creating = None
-        return creating
+        return Entering(creating)
 
     def set(self, data: bytes) -> Deferred[None]:
         """Change its data, now and for whenever it is made again.
@@ -131,6 +133,18 @@ class PersistentEphemeralNode:
         if staying is None:
             return succeed(None)
         return Deferred.fromCoroutine(self._gone(staying.leave()))
+
+    async def __aenter__(self) -> Self:
+        return await self.create()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        await self.delete()
 
     # -- how --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
+from typing_extensions import override
 
 from zkservice.errors import (
     BadVersionError,
@@ -18,6 +19,7 @@ from zkservice.errors import (
     SessionExpiredError,
     TransactionFailedError,
 )
+from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import LOCK, Lock
 from zkservice.recipes.needs import Client
@@ -29,11 +31,12 @@ from zkservice.wire.paths import join, validate
 _QUEUE: Final = f"-{LOCK}"
 
 
-class Semaphore:
+class Semaphore(Block[Lease]):
     """At most so many hold it at a time; kazoo's ``Semaphore`` on the path takes part.
 
     Who wants in takes a lock beside the path first, so those who wait are served in
-    order, and a lease that is given back wakes only the first of them.
+    order, and a lease that is given back wakes only the first of them.  ``async with
+    semaphore`` waits and releases, and so does ``async with semaphore.acquire(timeout)``.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Semaphore:
             ValueError: nobody could ever hold it.
             InvalidPathError: the path is none.
         """
+        super().__init__()
         if max_leases < 1:
             raise ValueError(f"a semaphore has one lease or more, not {max_leases}")
         self.path = validate(path)
@@ -69,7 +73,7 @@ class Semaphore:
         self._patient = Patient(client, reactor)
         self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
 
-    def acquire(self, timeout: float | None = None) -> Deferred[Lease]:
+    def acquire(self, timeout: float | None = None) -> Entering[Lease]:
         """Wait until there is room, and our turn.
 
         Args:
@@ -87,13 +91,18 @@ class Semaphore:
         def too_late(seconds: float) -> Exception:
             return LockTimeoutError(self.path, f"no room within {seconds:g} s")
 
-        return self._patient.within(timeout, Deferred.fromCoroutine(self._acquire()), too_late)
+        acquired = Deferred.fromCoroutine(self._acquire())
+        return Entering(self._patient.within(timeout, acquired, too_late))
 
     def holders(self) -> Deferred[list[str]]:
         """The identifiers of those who hold it, in no order."""
         return Deferred.fromCoroutine(self._patient.outlast(self._holders))
 
     # -- how --------------------------------------------------------------------------
+
+    @override
+    def _enter_block(self) -> Entering[Lease]:
+        return self.acquire()
 
     async def _acquire(self) -> Lease:
         while True:
