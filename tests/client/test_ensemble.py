@@ -175,6 +175,29 @@ class OutageTests(TestCase):
         await client.set("/a", b"2")
         self.assertEqual((await watch).type, EventType.DATA_CHANGED)
 
+    async def test_lost_data(self) -> None:
+        """Without a clock of its own the client finds out that a server has lost its data."""
+        server = ApacheZooKeeper()
+        self.addCleanup(deferToThread, server.remove)
+        await deferToThread(server.start)
+        client = ZooKeeperClient(server.connection_string, 2.0, local_expiry=False)
+        self.addCleanup(client.close)
+        await client.connect(20)
+        for number in range(10):
+            await client.create(f"/{number}")
+        before = client.client_id
+        await deferToThread(server.wipe)
+        while client.state is not State.SUSPENDED:
+            await sleep(0.02)
+        await deferToThread(server.start)
+        began = time.monotonic()
+        while client.server is None:
+            await sleep(0.02)
+        self.assertGreater(time.monotonic() - began, 2.0)
+        self.assertNotEqual(client.client_id, before)
+        self.assertEqual(client.statistics().expiries, 1)
+        self.assertIsNone(await client.exists("/0"))
+
 
 @skip_without_apache
 class QuorumTests(TestCase):
@@ -182,7 +205,7 @@ class QuorumTests(TestCase):
 
     timeout = 180
     #: Seconds, of the sessions; between one and 4/3 of it there is time to start two members.
-    session = 30.0
+    session = 45.0
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
@@ -209,7 +232,7 @@ class QuorumTests(TestCase):
         while any(client.state is State.CONNECTED for client in clients):
             await sleep(0.02)
         began = time.monotonic()
-        await sleep(self.session * 1.03)
+        await sleep(self.session * 1.02)
         for member in gone:
             member.launch()
         while any(client.state is not State.CONNECTED for client in clients):
