@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from socket import AF_INET6, AddressFamily
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import AddressError
 from zkservice.formats.addresses import format_address, parse_address
-from zkservice.registry.addresses import advertised_addresses
+from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 
 
 class ParseTests(SynchronousTestCase):
@@ -43,6 +47,14 @@ class ParseTests(SynchronousTestCase):
 class AdvertisedTests(SynchronousTestCase):
     """What others are told."""
 
+    def advertised(self, host: str, *interfaces: str, **options: bool) -> tuple[str, ...]:
+        """What is registered for a port of a machine with these addresses."""
+
+        def of_family(family: AddressFamily) -> list[str]:
+            return [one for one in interfaces if (":" in one) == (family is AF_INET6)]
+
+        return advertised_addresses(host, 80, of_family, **options)
+
     def test_a_host_is_taken_as_written(self) -> None:
         """Names are not resolved."""
         self.assertEqual(advertised_addresses("localhost", 1), ("localhost:1",))
@@ -50,14 +62,34 @@ class AdvertisedTests(SynchronousTestCase):
 
     def test_blank_is_every_outside_address(self) -> None:
         """Loopback addresses are left out as long as there is another, doubles always."""
-        interfaces = ["127.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2"]
-        for host in ("", "0.0.0.0", "::"):
+        interfaces = ["127.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2", "2001:db8::1"]
+        for host in ("", "0.0.0.0"):
             self.assertEqual(
-                advertised_addresses(host, 80, lambda: interfaces), ("10.0.0.1:80", "10.0.0.2:80")
+                self.advertised(host, *interfaces), ("10.0.0.1:80", "10.0.0.2:80"), host
             )
+
+    def test_wildcard_of_ipv6(self) -> None:
+        """IPv6 addresses that others can reach, and IPv4 ones if the socket accepts IPv4."""
+        interfaces = ["::1", "fe80::1", "2001:db8::1", "fd00::1", "127.0.0.1", "10.0.0.1"]
+        both = ("[2001:db8::1]:80", "[fd00::1]:80", "10.0.0.1:80")
+        for host in ("::", "0::0", "0:0:0:0:0:0:0:0"):
+            self.assertEqual(self.advertised(host, *interfaces), both)
+            self.assertEqual(self.advertised(host, *interfaces, dual_stack=False), both[:2])
+        self.assertEqual(self.advertised("::", "::1", "127.0.0.1", "10.0.0.1"), ("10.0.0.1:80",))
 
     def test_blank_without_a_network(self) -> None:
         """A machine that is alone is known by its loopback address."""
-        for interfaces in ([], ["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]):
-            found = advertised_addresses("", 80, lambda found=interfaces: found)  # type: ignore[misc]
-            self.assertEqual(found, ("127.0.0.1:80",))
+        for interfaces in ([], ["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "::1", "fe80::1"]):
+            self.assertEqual(self.advertised("", *interfaces), ("127.0.0.1:80",))
+            self.assertEqual(self.advertised("::", *interfaces), ("[::1]:80",))
+
+    def test_sockets(self) -> None:
+        """The socket says whether it accepts IPv4; what has no socket does not."""
+        for only in (0, 1):
+            with socket.socket(AF_INET6) as listening:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+                port = SimpleNamespace(socket=listening)
+                self.assertEqual(is_dual_stack(port), not only)
+        with socket.socket() as listening:
+            self.assertFalse(is_dual_stack(SimpleNamespace(socket=listening)))
+        self.assertFalse(is_dual_stack(object()))

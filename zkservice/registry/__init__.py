@@ -2,7 +2,7 @@
 
 from zkservice.errors import AddressError
 from zkservice.formats.addresses import parse_address
-from zkservice.registry.addresses import advertised_addresses
+from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 from zkservice.registry.decision import Found, Verdict, decide
 from zkservice.registry.events import RegisteringServer
 from zkservice.registry.live import Children, Properties, live_children, live_properties
@@ -22,6 +22,7 @@ __all__ = [
     "Verdict",
     "advertised_addresses",
     "decide",
+    "is_dual_stack",
     "live_children",
     "live_properties",
     "parse_address",

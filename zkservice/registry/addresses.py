@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import AF_INET, AF_INET6, AddressFamily
+from typing import Any
 
 from zkservice.formats.addresses import format_address
 from zkservice.registry.interfaces import interface_addresses
 
-#: Answers the IPv4 addresses of this machine's interfaces.
-Interfaces = Callable[[], Iterable[str]]
-
-_EVERYWHERE = frozenset(["", "0.0.0.0", "::"])
+#: Returns the addresses of this machine's interfaces, those of one family.
+Interfaces = Callable[[AddressFamily], Iterable[str]]
 
 
 def advertised_addresses(
-    host: str, port: int, interfaces: Interfaces | None = None
+    host: str, port: int, interfaces: Interfaces | None = None, *, dual_stack: bool = True
 ) -> tuple[str, ...]:
     """What to register for a server that listens on a host and port.
 
-    A host is taken as it is written.  A blank one (or the wildcard of IPv4 or IPv6) is
-    every IPv4 address of this machine that is no loopback address, or the loopback
-    address if there is no other.
+    A host is taken as it is written.  A blank one and the wildcard of IPv4 stand for every
+    IPv4 address of this machine that others can reach, the wildcard of IPv6 for every IPv6
+    and IPv4 address.  If there is none, the loopback address is taken.
+
+    Args:
+        host: a name or an address; IPv6 without brackets.
+        port: its number.
+        interfaces: where the machine's addresses come from.
+        dual_stack: the wildcard of IPv6 accepts IPv4 as well; see `is_dual_stack`.
     """
-    if host not in _EVERYWHERE:
+    family = _wildcard(host)
+    if family is None:
         return (format_address(host, port),)
-    found = sorted(set((interfaces or interface_addresses)()))
-    outside = [address for address in found if not address.startswith("127.")]
-    return tuple(format_address(address, port) for address in outside or ["127.0.0.1"])
+    found = interfaces or interface_addresses
+    families = [AF_INET6, AF_INET] if family is AF_INET6 and dual_stack else [family]
+    outside = [address for one in families for address in _reachable(found(one))]
+    loopback = "::1" if family is AF_INET6 else "127.0.0.1"
+    return tuple(format_address(address, port) for address in outside or [loopback])
+
+
+def is_dual_stack(port: object) -> bool:
+    """Whether an open port on the wildcard of IPv6 accepts IPv4 connections as well.
+
+    That is a setting of the system (``net.ipv6.bindv6only`` on Linux) and of the socket.
+    """
+    listening: Any = getattr(port, "socket", None)
+    try:
+        return bool(listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0)
+    except (AttributeError, OSError):  # not a socket, or one of IPv4
+        return False
+
+
+def _wildcard(host: str) -> AddressFamily | None:
+    """The family whose wildcard this is; None for a host."""
+    try:
+        address = ip_address(host or "0.0.0.0")
+    except ValueError:
+        return None
+    if not address.is_unspecified:
+        return None
+    return AF_INET6 if address.version == 6 else AF_INET
+
+
+def _reachable(addresses: Iterable[str]) -> list[str]:
+    """Without loopback addresses, and link-local ones, which need an interface's name."""
+    parsed = {text: ip_address(text) for text in addresses}
+    return sorted(
+        text for text, one in parsed.items() if not one.is_loopback and not _is_link_local(one)
+    )
+
+
+def _is_link_local(address: IPv4Address | IPv6Address) -> bool:
+    return address.version == 6 and address.is_link_local

@@ -47,7 +47,7 @@ from zkservice.errors import (
     NoNodeError,
 )
 from zkservice.formats import FORMATS, Member
-from zkservice.registry.addresses import advertised_addresses
+from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 from zkservice.registry.find import FoundMembers, find_members
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
@@ -103,7 +103,7 @@ class RegisteringEndpoint:
             registration = register(
                 client,
                 self._path,
-                advertised_addresses(where.host, where.port),
+                advertised_addresses(where.host, where.port, dual_stack=is_dual_stack(port)),
                 clock=self._reactor,
             )
             await registration.when_registered()

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.errors import AddressError, ConfigurationError
-from zkservice.registry import advertised_addresses, parse_address
+from zkservice.registry import advertised_addresses, is_dual_stack, parse_address
 from zkservice.service.config import Listen
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.web import ALPN
@@ -120,7 +120,7 @@ def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
     if not isinstance(where, (IPv4Address, IPv6Address)):
         return ()
     host = where.host if listen.host is None else listen.host
-    return advertised_addresses(host, where.port)
+    return advertised_addresses(host, where.port, dual_stack=is_dual_stack(port))
 
 
 def client_endpoint_of(
