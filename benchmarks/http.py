@@ -57,6 +57,7 @@ ROWS = {
         4,
         claims={"zopeserver": 2.2, "wsgiresource": 6, "waitress": 2.5, "gunicorn": 4},
     ),
+    "metrics": Row("hello", 4, servers=("metrics", "zkservice"), claims={"zkservice": 0.95}),
     "view": Row("hello", 4, servers=("view", "ceiling"), claims={"ceiling": 0.75}),
     "document": Row("document", 4, claims=dict.fromkeys(PEERS[:-1], 1.0)),
     "echo": Row("echo", 4, script=POST, claims=dict.fromkeys(PEERS[:-1], 1.3)),

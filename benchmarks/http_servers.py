@@ -26,6 +26,20 @@ def zkservice(name: str, port: int, threads: int) -> None:
     )
 
 
+def metrics(name: str, port: int, threads: int) -> None:
+    """The same with what ``--metrics`` counts of each response."""
+    from zkservice.web import HTTPFactory, ResponseTally, Workers
+
+    tally = ResponseTally([0.001 * 2**power for power in range(15)])
+    _serve_twisted(
+        port,
+        lambda reactor, workers: HTTPFactory(
+            APPLICATIONS[name], workers, reactor=reactor, tally=tally
+        ),
+        lambda reactor: Workers(reactor, threads),
+    )
+
+
 def view(name: str, port: int, threads: int) -> None:
     """The application as a view, which runs in the reactor."""
     from zkservice.web import HTTPFactory, Workers
@@ -143,6 +157,7 @@ def granian(name: str, port: int, threads: int) -> None:
 
 SERVERS: dict[str, Callable[[str, int, int], None]] = {
     "zkservice": zkservice,
+    "metrics": metrics,
     "view": view,
     "ceiling": ceiling,
     "wsgiresource": wsgiresource,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -29,7 +30,7 @@ class ViewTests(SynchronousTestCase):
         front_end = FrontEnd(views=(("/view", name),))
         workers: Any = InlineWorkers(lambda: 0.0)
         with self.assertRaises(ConfigurationError) as caught:
-            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, dict, str)
+            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, Mock(), str)
         message = str(caught.exception)
         self.assertTrue(message.startswith(f"the view {name} for /view "), message)
         self.assertNotIn("\n", message)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from itertools import accumulate
+from shutil import which
+from subprocess import run
 from typing import Any, ClassVar
-from unittest.mock import patch
+from unittest import skipIf
+from unittest.mock import Mock, patch
 
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.web.support import GET, StartResponse, hello
+from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import Counters
 from zkservice.errors import ConfigurationError
+from zkservice.service.figures import Figures
 from zkservice.service.front_end import FrontEnd, Logs, make_factory
 from zkservice.service.metrics import Metrics
-from zkservice.web import FrontEndStatistics, Visit, Workers, WorkersStatistics
-
-
-def visit(request: str = "GET / HTTP/1.1", status: int = 200, **more: Any) -> Visit:
-    """A request that has ended."""
-    figures = {"waited": 0.0, "application": 0.0, "sending": 0.0, **more}
-    return Visit("192.0.2.1", request, status, 100, "", "", "", **figures)
+from zkservice.web import Durations, FrontEndStatistics, ResponseTally, Workers, WorkersStatistics
 
 
 class MetricsTests(SynchronousTestCase):
@@ -30,8 +34,8 @@ class MetricsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """The state of a service that has just begun."""
-        self.status: dict[str, Any] = {"workers": self.WORKERS}
-        self.metrics = Metrics(lambda: self.status)
+        self.figures = Figures(self.WORKERS)
+        self.metrics = Metrics(lambda: self.figures)
 
     def ask(self, accept: str = "text/plain") -> tuple[str, str]:
         """The content type and the text of an answer."""
@@ -53,31 +57,33 @@ class MetricsTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
-        self.metrics.write(visit(waited=0.002, application=0.2))
-        self.metrics.write(visit(application=0.02))
-        self.metrics.write(visit("POST /x HTTP/1.1", 503, application=0.02))
+        tally = self.metrics.tally
+        tally.count("GET", 200, 100, 0.002, 0.2)
+        tally.count("GET", 200, 100, 0.0, 0.02)
+        tally.count("POST", 503, 100, 0.0, 0.025)
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=GET status=200"], 2)
         self.assertEqual(samples["zkserve_http_responses_total method=POST status=503"], 1)
         self.assertEqual(samples["zkserve_http_response_bytes_total"], 300)
         self.assertEqual(samples["zkserve_http_application_seconds_bucket le=0.025"], 2)
         self.assertEqual(samples["zkserve_http_application_seconds_count"], 3)
-        self.assertAlmostEqual(samples["zkserve_http_application_seconds_sum"], 0.24)
+        self.assertAlmostEqual(samples["zkserve_http_application_seconds_sum"], 0.245)
         self.assertAlmostEqual(samples["zkserve_http_wait_seconds_sum"], 0.002)
 
     def test_refusals(self) -> None:
         """Who was refused before there was a request is counted, but took no time."""
-        self.metrics.write(visit("", 400))
+        self.metrics.tally.count_refusal(400)
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=other status=400"], 1)
         self.assertEqual(samples["zkserve_http_application_seconds_count"], 0)
 
     def test_methods_of_others(self) -> None:
-        """Methods that clients make up do not fill the memory."""
-        for number in range(1000):
-            self.metrics.write(visit(f"M{number} / HTTP/1.1"))
+        """The methods that few clients use are one series, with those of refused clients."""
+        for method in ("LOCK", "MKCOL", "REPORT", "PURGE", "MERGE", "BIND"):
+            self.metrics.tally.count(method, 200, 0, 0.0, 0.0)
+        self.metrics.tally.count_refusal(200)
         samples = self.read()
-        self.assertEqual(samples["zkserve_http_responses_total method=other status=200"], 1000)
+        self.assertEqual(samples["zkserve_http_responses_total method=other status=200"], 7)
         self.assertLess(sum("responses" in name for name in samples), 5)
 
     def test_beginning(self) -> None:
@@ -93,12 +99,13 @@ class MetricsTests(SynchronousTestCase):
         for seconds in (0.00005, 0.0003, 100.0):
             counters.replied(seconds)
         counters.refused(-101)
-        self.status |= {
-            "registration": "registered",
-            "session": "connected",
-            "http": FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
-            "client": counters.snapshot(0, 0, 0),
-        }
+        self.figures = Figures(
+            self.WORKERS,
+            registered=True,
+            connected=True,
+            http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
+            client=counters.snapshot(0, 0, 0),
+        )
         samples = self.read()
         for name, value in {
             "zkserve_registered": 1,
@@ -112,16 +119,93 @@ class MetricsTests(SynchronousTestCase):
             "zkserve_zookeeper_latency_seconds_bucket le=0.0001": 1,
             "zkserve_zookeeper_latency_seconds_bucket le=0.0004": 2,
             "zkserve_zookeeper_latency_seconds_bucket le=+Inf": 3,
+            "zkserve_zookeeper_latency_seconds_count": 3,
+            "zkserve_zookeeper_latency_seconds_sum": 100.00035,
         }.items():
             self.assertEqual(samples[name], value, name)
 
     def test_open_metrics(self) -> None:
         """Who asks for OpenMetrics gets it, and can read it."""
-        self.metrics.write(visit())
+        self.metrics.tally.count("GET", 200, 100, 0.0, 0.0)
         kind, text = self.ask("application/openmetrics-text; version=1.0.0")
         self.assertTrue(kind.startswith("application/openmetrics-text"))
         names = {family.name for family in openmetrics.text_string_to_metric_families(text)}
         self.assertIn("zkserve_http_responses", names)
+
+
+class ServedTests(SynchronousTestCase):
+    """What the front end counts of its responses."""
+
+    def test_counted(self) -> None:
+        """Responses, refusals and clients that left are counted, with no access log."""
+        metrics = Metrics(lambda: Figures(MetricsTests.WORKERS))
+        end = WebFrontEnd(hello, tally=metrics.tally)
+        end.get()
+        end.get(b"GET / HTTP/3.0\r\n\r\n")
+        end.workers.holding = True
+        client = end.connect()
+        client.send(GET)
+        end.clock.advance(2)
+        client.leave()
+        totals = metrics.tally.totals
+        self.assertEqual(totals.responses, {("GET", 200): 1, ("", 505): 1, ("GET", 499): 1})
+        self.assertEqual((totals.body_bytes, totals.application.total), (7, 2.0))
+
+    def test_many(self) -> None:
+        """However many there are, none is missing and none is kept."""
+        tally = ResponseTally([1.0])
+        for number in range(5000):
+            tally.count("GET", 200 + number % 2, 3, number % 2, 0.5)
+        self.assertLess(len(tally._noted), 1024)
+        totals = tally.totals
+        self.assertEqual(totals.responses, {("GET", 200): 2500, ("GET", 201): 2500})
+        self.assertEqual((totals.body_bytes, totals.waiting.total), (15000, 2500.0))
+        self.assertEqual((totals.application.cells, tally.totals), ([5000, 0], totals))
+
+    def test_no_request_id(self) -> None:
+        """Without an access log the metrics need no id for each request."""
+        seen: list[bool] = []
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            seen.append("HTTP_X_REQUEST_ID" in environ)
+            return hello(environ, start)
+
+        WebFrontEnd(application, tally=ResponseTally([1.0])).get()
+        self.assertEqual(seen, [False])
+
+    @given(st.lists(st.floats(0, 100)))
+    def test_durations(self, times: list[float]) -> None:
+        """A time is in the first cell whose bound it does not exceed, as Prometheus has it."""
+        bounds = (0.001, 0.5, 10)
+        durations = Durations(bounds)
+        for at in range(0, len(times), 3):
+            durations.add(times[at : at + 3])
+        cumulated = list(accumulate(durations.cells))
+        self.assertEqual(
+            cumulated, [sum(each <= bound for each in times) for bound in (*bounds, 101)]
+        )
+
+
+@skipIf(which("promtool") is None, "needs promtool (Prometheus)")
+class PromtoolTests(SynchronousTestCase):
+    """Prometheus's own check of the text."""
+
+    def test_clean(self) -> None:
+        """It has nothing to say against any metric that is ours."""
+        counters = Counters()
+        counters.replied(0.01)
+        counters.refused(-101)
+        figures = Figures(
+            MetricsTests.WORKERS,
+            http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
+            client=counters.snapshot(0, 0, 0),
+        )
+        metrics = Metrics(lambda: figures)
+        metrics.tally.count("GET", 200, 100, 0.0, 0.1)
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
+        text = b"".join(metrics.view(environ, lambda *_: None))
+        found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+        self.assertEqual((found.returncode, found.stdout, found.stderr), (0, b"", b""))
 
 
 class MissingLibraryTests(SynchronousTestCase):
@@ -135,5 +219,7 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            make_factory(front_end, lambda *_: [], Workers(None), Logs(front_end), None, dict, str)
+            make_factory(
+                front_end, lambda *_: [], Workers(None), Logs(front_end), None, Mock(), str
+            )
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -28,6 +28,7 @@ class Statistics:
     waiting: int  # not sent yet
     watches: int
     latency: tuple[int, ...]  # replies by time they took; bounds are `LATENCY_BOUNDS`
+    latency_sum: float  # seconds that all replies took
 
 
 @dataclass
@@ -42,10 +43,12 @@ class Counters:
     connections: int = 0
     expiries: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * _CELLS)
+    latency_sum: float = 0.0
 
     def replied(self, seconds: float) -> None:
         """A reply came, so long after its request."""
         self.replies += 1
+        self.latency_sum += seconds
         # The cell of 0.1 ms is 0, and every doubling is one more.
         cell = int(seconds * 10_000).bit_length()
         self.latency[cell if cell < _CELLS else -1] += 1
@@ -68,4 +71,5 @@ class Counters:
             waiting=waiting,
             watches=watches,
             latency=tuple(self.latency),
+            latency_sum=self.latency_sum,
         )

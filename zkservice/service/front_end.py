@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.application import Application
 from zkservice.service.dotted import load_callable, wsgi_problem
+from zkservice.service.figures import Figures
 from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
     AccessLog,
@@ -19,8 +20,6 @@ from zkservice.web import (
     TraceLog,
     TrustedProxies,
     View,
-    Visit,
-    VisitLog,
     Workers,
     printable,
 )
@@ -81,17 +80,6 @@ class Logs:
                 log.reopen()
 
 
-class _Several:
-    """Those who hear of all visits, as one."""
-
-    def __init__(self, *logs: VisitLog) -> None:
-        self._logs = logs
-
-    def write(self, visit: Visit) -> None:
-        for log in self._logs:
-            log.write(visit)
-
-
 class _LoggerWriter:
     """Lines to a logger of the standard library, whose handlers say where they go."""
 
@@ -116,24 +104,22 @@ def make_factory(
     workers: Workers,
     logs: Logs,
     reactor: Any,
-    status: Callable[[], Mapping[str, Any]],
+    figures: Callable[[], Figures],
     why_not_ready: Callable[[], str],
 ) -> HTTPFactory:
     """The factory for all ports.
 
     Args:
-        status: answers the state of everything, for those who ask in HTTP.
+        figures: returns the state of everything, for metrics.
         why_not_ready: returns why the process should get no requests; "" if it should.
 
     Raises:
         ConfigurationError: a view cannot be found, or what the metrics need is not installed.
     """
     views: dict[str, View] = {}
-    visits: VisitLog | None = logs.access
-    if front_end.metrics:
-        metrics = _metrics(status)
+    metrics = _metrics(figures) if front_end.metrics else None
+    if metrics is not None:
         views[METRICS] = metrics.view
-        visits = metrics if visits is None else _Several(visits, metrics)
     if front_end.status_views:
         views[READY] = ready_view(why_not_ready)
     views.update((path, _view(path, name)) for path, name in front_end.views)
@@ -145,12 +131,13 @@ def make_factory(
         views=views,
         status_views=front_end.status_views,
         proxies=front_end.proxies,
-        access_log=visits,
+        access_log=logs.access,
         trace_log=logs.trace,
+        tally=None if metrics is None else metrics.tally,
     )
 
 
-def _metrics(status: Callable[[], Mapping[str, Any]]) -> Metrics:
+def _metrics(figures: Callable[[], Figures]) -> Metrics:
     try:
         # Only here: its library is an extra.
         from zkservice.service.metrics import Metrics
@@ -158,7 +145,7 @@ def _metrics(status: Callable[[], Mapping[str, Any]]) -> Metrics:
         raise ConfigurationError(
             "--metrics needs prometheus-client: pip install 'zkservice[metrics]'"
         ) from None
-    return Metrics(status)
+    return Metrics(figures)
 
 
 def _view(path: str, name: str) -> Any:

@@ -37,6 +37,7 @@ from zkservice.service.availability import HEALTH, Availability
 from zkservice.service.commands import commands, with_added
 from zkservice.service.config import Config
 from zkservice.service.ending import ExitCode, end_anyway
+from zkservice.service.figures import Figures
 from zkservice.service.front_end import Logs, make_factory
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listening import (
@@ -139,7 +140,7 @@ class ServeService(Service):
             self.workers,
             self.logs,
             self._reactor,
-            self.status,
+            self.figures,
             self._why_not_ready,
         )
         self._door.opens_to = self.factory
@@ -252,6 +253,17 @@ class ServeService(Service):
         if self.presence is not None:
             answer.update(self.presence.status())
         return answer
+
+    def figures(self) -> Figures:
+        """What everything is doing, for metrics."""
+        presence, factory = self.presence, self.factory
+        return Figures(
+            workers=self.workers.statistics(),
+            registered=presence is not None and presence.registered,
+            connected=presence is not None and presence.connected,
+            http=None if factory is None else factory.statistics(),
+            client=None if presence is None else presence.client.statistics(),
+        )
 
     def _why_not_ready(self) -> str:
         if self.presence is None or self.factory is None:

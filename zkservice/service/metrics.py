@@ -1,18 +1,19 @@
 """Figures for Prometheus: what the front end, its threads and the registration are doing.
 
-What happens to requests is counted as they end; all else is asked for when somebody looks.
+Responses are counted as they end, in plain numbers (see ``ResponseTally``); everything becomes
+metrics only when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     make_wsgi_app,
@@ -27,11 +28,18 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from zkservice.client import LATENCY_BOUNDS, Statistics
-from zkservice.web import FrontEndStatistics, Visit, WorkersStatistics
+from zkservice.service.figures import Figures
+from zkservice.web import (
+    Durations,
+    FrontEndStatistics,
+    ResponseTally,
+    ResponseTotals,
+    WorkersStatistics,
+)
 
 __all__ = ["Metrics"]
 
-#: Others are counted together: a client could make up any number of them.
+#: Others are counted together: there are too many that a client could choose from.
 _METHODS: Final = frozenset(
     ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
 )
@@ -41,133 +49,150 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class Metrics:
-    """What is told, and the view that tells it.
+    """What is counted, and the view that shows it.
 
     Args:
-        status: answers the state of everything, as `ServeService.status` does.
+        figures: returns the state of everything.
     """
 
-    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        #: Where the front end counts its responses.
+        self.tally = ResponseTally(_BUCKETS)
         registry = CollectorRegistry()
-        self._responses = Counter(
-            "zkserve_http_responses",
-            "Responses, those to clients that broke a rule or came too many among them.",
-            ["method", "status"],
-            registry=registry,
-        )
-        self._bytes = Counter(
-            "zkserve_http_response_bytes", "Bytes of response bodies.", registry=registry
-        )
-        self._waiting = Histogram(
-            "zkserve_http_wait_seconds",
-            "How long requests waited for a thread.",
-            registry=registry,
-            buckets=_BUCKETS,
-        )
-        self._application = Histogram(
-            "zkserve_http_application_seconds",
-            "How long the application, or a view, took.",
-            registry=registry,
-            buckets=_BUCKETS,
-        )
-        registry.register(_Present(status))
+        registry.register(_Counted(self.tally))
+        registry.register(_Present(figures))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         #: A WSGI application that answers in the format that is asked for.
         self.view = make_wsgi_app(registry)
 
-    def write(self, visit: Visit) -> None:
-        """Count a request that has ended (reactor thread)."""
-        method = visit.request.partition(" ")[0]
-        method = method if method in _METHODS else _OTHER
-        self._responses.labels(method, str(visit.status)).inc()
-        self._bytes.inc(visit.body_bytes)
-        if visit.request:
-            self._waiting.observe(visit.waited)
-            self._application.observe(visit.application)
+
+class _Counted(Collector):
+    """What was counted since the start."""
+
+    def __init__(self, tally: ResponseTally) -> None:
+        self._tally = tally
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        totals = self._tally.totals
+        yield _responses(totals)
+        yield CounterMetricFamily(
+            "zkserve_http_response_bytes", "Bytes of response bodies.", value=totals.body_bytes
+        )
+        yield _durations(
+            "zkserve_http_wait_seconds", "How long requests waited for a thread.", totals.waiting
+        )
+        yield _durations(
+            "zkserve_http_application_seconds",
+            "How long the application, or a view, took.",
+            totals.application,
+        )
 
 
 class _Present(Collector):
     """What is so at the moment at which somebody looks."""
 
-    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
-        self._status = status
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
 
     @override
     def collect(self) -> Iterator[Metric]:
-        status = self._status()
-        yield _gauge(
-            "zkserve_registered",
-            "Whether the address is registered.",
-            status.get("registration") == "registered",
-        )
+        figures = self._figures()
+        yield _gauge("zkserve_registered", "Whether the address is registered.", figures.registered)
         yield _gauge(
             "zkserve_zookeeper_connected",
             "Whether there is a connection to ZooKeeper.",
-            status.get("session") == "connected",
+            figures.connected,
         )
-        if "http" in status:
-            yield from _http(status["http"])
-        yield from _threads(status["workers"])
-        if "client" in status:
-            yield from _client(status["client"])
+        if figures.http is not None:
+            yield from _http(figures.http)
+        yield from _threads(figures.workers)
+        if figures.client is not None:
+            yield from _client(figures.client)
+
+
+def _responses(totals: ResponseTotals) -> Metric:
+    counts: Counter[tuple[str, str]] = Counter()
+    for (method, status), count in totals.responses.items():
+        counts[method if method in _METHODS else _OTHER, str(status)] += count
+    family = CounterMetricFamily(
+        "zkserve_http_responses",
+        "Responses, those to clients that broke a rule or came too many among them.",
+        labels=["method", "status"],
+    )
+    for labels, count in sorted(counts.items()):
+        family.add_metric(labels, count)
+    return family
 
 
 def _http(http: FrontEndStatistics) -> Iterator[Metric]:
-    for name, words in {
-        "connections": "Open connections.",
-        "in_service": "Requests that wait for the application or run in it.",
-        "draining": "Whether the process is about to end.",
-    }.items():
-        yield _gauge(f"zkserve_http_{name}", words, getattr(http, name))
-    for name, words in {
-        "accepted": "Connections that were accepted.",
-        "requests": "Requests that were complete and valid.",
-        "aborted": "Responses that were cut off: the client left, or the application failed.",
-        "refused": "Clients that broke a rule or a limit.",
-        "shed": "Requests and connections that got 503, as there were too many.",
-        "overrun": "Requests that ran too long.",
-        "viewed": "Requests that a view answered.",
-    }.items():
-        yield CounterMetricFamily(f"zkserve_http_{name}", words, value=getattr(http, name))
+    for name, words, value in (
+        ("connections", "Open connections.", http.connections),
+        ("in_service", "Requests that wait for the application or run in it.", http.in_service),
+        ("draining", "Whether the process is about to end.", http.draining),
+    ):
+        yield _gauge(f"zkserve_http_{name}", words, value)
+    for name, words, value in (
+        ("accepted", "Connections that were accepted.", http.accepted),
+        ("requests", "Requests that were complete and valid.", http.requests),
+        (
+            "aborted",
+            "Responses that were cut off: the client left, or the application failed.",
+            http.aborted,
+        ),
+        ("refused", "Clients that broke a rule or a limit.", http.refused),
+        ("shed", "Requests and connections that there was no room for (503, 507).", http.shed),
+        ("overrun", "Requests that ran too long.", http.overrun),
+        ("viewed", "Requests that a view answered.", http.viewed),
+    ):
+        yield CounterMetricFamily(f"zkserve_http_{name}", words, value=value)
 
 
 def _threads(workers: WorkersStatistics) -> Iterator[Metric]:
-    for name, words in {
-        "threads": "Threads that take requests.",
-        "busy": "Threads that run the application.",
-        "queued": "Requests that wait for a thread.",
-        "stuck": "Threads that were replaced and are still in the application.",
-    }.items():
-        yield _gauge(f"zkserve_workers_{name}", words, getattr(workers, name))
+    for name, words, value in (
+        ("threads", "Threads that take requests.", workers.threads),
+        ("busy", "Threads that run the application.", workers.busy),
+        ("queued", "Requests that wait for a thread.", workers.queued),
+        ("stuck", "Threads that were replaced and are still in the application.", workers.stuck),
+    ):
+        yield _gauge(f"zkserve_workers_{name}", words, value)
 
 
 def _client(client: Statistics) -> Iterator[Metric]:
-    for name, words in {
-        "requests": "Requests to ZooKeeper.",
-        "events": "Events of watches.",
-        "connections": "Connections that a ZooKeeper server has accepted.",
-        "expiries": "Sessions that have ended without our will.",
-    }.items():
-        yield CounterMetricFamily(f"zkserve_zookeeper_{name}", words, value=getattr(client, name))
+    for name, words, value in (
+        ("requests", "Requests to ZooKeeper.", client.requests),
+        ("events", "Events of watches.", client.events),
+        ("connections", "Connections that a ZooKeeper server has accepted.", client.connections),
+        ("expiries", "Sessions that have ended without our will.", client.expiries),
+    ):
+        yield CounterMetricFamily(f"zkserve_zookeeper_{name}", words, value=value)
     errors = CounterMetricFamily(
         "zkserve_zookeeper_errors", "Errors that ZooKeeper answered.", labels=["code"]
     )
     for code, count in sorted(client.errors.items()):
         errors.add_metric([str(code)], count)
     yield errors
-    latency = HistogramMetricFamily(
-        "zkserve_zookeeper_latency_seconds", "How long ZooKeeper took to answer."
+    yield _histogram(
+        "zkserve_zookeeper_latency_seconds",
+        "How long ZooKeeper took to answer.",
+        LATENCY_BOUNDS,
+        client.latency,
+        client.latency_sum,
     )
-    latency.add_metric([], list(_cumulated(client.latency)), sum_value=None)
-    yield latency
 
 
-def _cumulated(cells: Iterable[int]) -> Iterator[tuple[str, float]]:
-    total = 0
-    for bound, count in zip((*map(str, LATENCY_BOUNDS), "+Inf"), cells, strict=True):
-        total += count
-        yield bound, total
+def _durations(name: str, words: str, durations: Durations) -> Metric:
+    return _histogram(name, words, durations.bounds, durations.cells, durations.total)
+
+
+def _histogram(
+    name: str, words: str, bounds: Sequence[float], cells: Sequence[int], total: float
+) -> Metric:
+    family = HistogramMetricFamily(name, words)
+    limits = [*map(str, map(float, bounds)), "+Inf"]
+    family.add_metric([], list(zip(limits, accumulate(cells), strict=True)), sum_value=total)
+    return family
 
 
 def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:

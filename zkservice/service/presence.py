@@ -116,6 +116,16 @@ class Presence:
         """What is registered, or would be."""
         return [self.registration]
 
+    @property
+    def registered(self) -> bool:
+        """Whether the address is registered."""
+        return self.registration.state is RegistrationState.REGISTERED
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to ZooKeeper."""
+        return self.client.state is State.CONNECTED
+
     def status(self) -> dict[str, Any]:
         """How it is, as plain values."""
         server = self.client.server

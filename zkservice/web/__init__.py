@@ -9,6 +9,7 @@ from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.tally import Durations, ResponseTally, ResponseTotals
 from zkservice.web.tracelog import TraceLog
 from zkservice.web.views import TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
@@ -17,10 +18,13 @@ __all__ = [
     "ALPN",
     "AccessLog",
     "BusyWatch",
+    "Durations",
     "FrontEndStatistics",
     "HTTPFactory",
     "Limits",
     "LogFile",
+    "ResponseTally",
+    "ResponseTotals",
     "TextView",
     "TraceLog",
     "TrustedProxies",

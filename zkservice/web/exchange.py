@@ -232,7 +232,7 @@ class Exchange:
 
     def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
         """Send the rest of the response."""
-        if self.site.access_log is not None:
+        if self.site.timed:
             self.ended = self._workers.now()
         self._workers.post(self.channel.respond, self, parts, end, body_bytes)
 
@@ -254,6 +254,6 @@ class ReactorExchange(Exchange):
 
     @override
     def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
-        if self.site.access_log is not None:
+        if self.site.timed:
             self.ended = self._workers.now()
         self._workers.post_here(self.channel.respond, self, parts, end, body_bytes)

@@ -23,6 +23,7 @@ from zkservice.web.deadlines import Deadlines
 from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.site import SOFTWARE, Site
+from zkservice.web.tally import ResponseTally
 from zkservice.web.tracelog import TraceLog
 from zkservice.web.turns import Turns
 from zkservice.web.views import View
@@ -95,6 +96,7 @@ class HTTPFactory:
         proxies: whose word on the client counts; nobody's if not said.
         access_log: hears of each response.
         trace_log: gets the records of each request to the application.
+        tally: counts each response, for metrics.
     """
 
     noisy = False
@@ -112,6 +114,7 @@ class HTTPFactory:
         proxies: TrustedProxies | None = None,
         access_log: VisitLog | None = None,
         trace_log: TraceLog | None = None,
+        tally: ResponseTally | None = None,
     ) -> None:
         self.reactor = reactor
         self.workers = workers
@@ -124,6 +127,7 @@ class HTTPFactory:
             proxies or TrustedProxies(),
             access_log,
             trace_log,
+            tally,
         )
         self.heads = HeadWriter(SOFTWARE, time)
         self.deadlines = Deadlines(reactor)
@@ -271,11 +275,19 @@ class HTTPFactory:
 
     def statistics(self) -> FrontEndStatistics:
         """What the front end has done and is doing."""
+        counters = self.counters
         return FrontEndStatistics(
             connections=len(self._channels),
             in_service=sum(channel.serving for channel in self._channels),
             draining=self.draining,
-            **vars(self.counters),
+            accepted=counters.accepted,
+            requests=counters.requests,
+            responded=counters.responded,
+            aborted=counters.aborted,
+            refused=counters.refused,
+            shed=counters.shed,
+            overrun=counters.overrun,
+            viewed=counters.viewed,
         )
 
     def _close_idle(self) -> None:

@@ -16,6 +16,7 @@ from zkservice.web.accesslog import Visit, VisitLog
 from zkservice.web.environ import Ends, fill_environ, server_environ
 from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.tally import ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
 from zkservice.web.views import SLOW_VIEW, View
 from zkservice.web.workers import Worker
@@ -50,6 +51,7 @@ class Site:
         proxies: whose word on the client counts.
         access_log: hears of each response.
         trace_log: gets the records of each request to the application.
+        tally: counts each response.
     """
 
     _log = Logger()
@@ -63,11 +65,15 @@ class Site:
         proxies: TrustedProxies,
         access_log: VisitLog | None = None,
         trace_log: TraceLog | None = None,
+        tally: ResponseTally | None = None,
     ) -> None:
         #: Whether each response is the last of its connection.
         self.draining = False
         self.limits = limits
-        self.access_log = access_log
+        #: Whether somebody wants to know how long requests take.
+        self.timed = access_log is not None or tally is not None
+        self._access_log = access_log
+        self._tally = tally
         self._keeps_alive = limits.keep_alive > 0
         self._application = application
         self._now = now
@@ -82,9 +88,10 @@ class Site:
 
     def admit(self, exchange: Exchange) -> None:
         """Prepare an exchange, before a worker or a view gets it."""
-        if self.access_log is not None:
+        if self.timed:
             exchange.received = self._now()
-            self._identify(exchange.request)
+            if self._access_log is not None:
+                self._identify(exchange.request)
 
     def trace(self, exchange: Exchange) -> None:
         """Begin the trace of an exchange that is for the application."""
@@ -117,33 +124,47 @@ class Site:
         self._response_for(exchange, self._reactor_memory).answer(status, rule, headers)
 
     def log(self, exchange: Exchange) -> None:
-        """Write the line of a response that has gone, or was given up."""
-        if self.access_log is None:
+        """Count a response that has gone, or was given up, and write its line."""
+        if not self.timed:
             return
-        now = self._now()
-        request = exchange.request
-        began = exchange.received if exchange.began is None else exchange.began
-        ended = now if exchange.ended is None else exchange.ended
-        self.access_log.write(
-            Visit(
-                remote_addr=exchange.ends.remote_addr,
-                request=f"{request.method} {request.target.decode('latin-1')} {request.protocol}",
-                status=exchange.status or CLIENT_GONE,
-                body_bytes=exchange.body_bytes,
-                referer=request.fields.get("HTTP_REFERER", ""),
-                user_agent=request.fields.get("HTTP_USER_AGENT", ""),
-                request_id=request.fields.get("HTTP_X_REQUEST_ID", ""),
-                waited=began - exchange.received,
-                application=ended - began,
-                sending=now - ended,
-                aborted=exchange.aborted,
+        received, began, ended = exchange.received, exchange.began, exchange.ended
+        if began is None:
+            began = received
+        if ended is None:
+            ended = self._now()
+        if self._tally is not None:
+            self._tally.count(
+                exchange.request.method,
+                exchange.status or CLIENT_GONE,
+                exchange.body_bytes,
+                began - received,
+                ended - began,
             )
+        if self._access_log is not None:
+            self._access_log.write(self._visit(exchange, began, ended))
+
+    def _visit(self, exchange: Exchange, began: float, ended: float) -> Visit:
+        request = exchange.request
+        return Visit(
+            remote_addr=exchange.ends.remote_addr,
+            request=f"{request.method} {request.target.decode('latin-1')} {request.protocol}",
+            status=exchange.status or CLIENT_GONE,
+            body_bytes=exchange.body_bytes,
+            referer=request.fields.get("HTTP_REFERER", ""),
+            user_agent=request.fields.get("HTTP_USER_AGENT", ""),
+            request_id=request.fields.get("HTTP_X_REQUEST_ID", ""),
+            waited=began - exchange.received,
+            application=ended - began,
+            sending=self._now() - ended,
+            aborted=exchange.aborted,
         )
 
     def log_refusal(self, ends: Ends, status: int) -> None:
-        """Write the line of a client that was refused before it had sent a request."""
-        if self.access_log is not None:
-            self.access_log.write(Visit(ends.remote_addr, "", status, 0, "", "", "", 0, 0, 0))
+        """Count a client that was refused before it had sent a request, and write its line."""
+        if self._tally is not None:
+            self._tally.count_refusal(status)
+        if self._access_log is not None:
+            self._access_log.write(Visit(ends.remote_addr, "", status, 0, "", "", "", 0, 0, 0))
 
     def _identify(self, request: Request) -> None:
         """Make sure that the request has an id."""
