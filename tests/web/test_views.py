@@ -8,7 +8,7 @@ from typing import Any
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.web.support import GET, FrontEnd, StartResponse, hello, split
+from tests.web.support import FrontEnd, StartResponse, hello, split
 from zkservice.web import TextView, ViewError
 
 
@@ -160,13 +160,14 @@ class StatusViewsTests(SynchronousTestCase):
         self.assertTrue(client.send(get(b"/-/health")).startswith(b"HTTP/1.1 503 "))
 
     def test_threads(self) -> None:
-        """Every thread with its request and its stack."""
+        """Every thread with its request, but for its query, and its stack."""
         end = FrontEnd(hello, status_views=True)
         end.workers.holding = True
-        end.connect().send(GET)
+        end.connect().send(get(b"/?token=secret"))
         job = end.workers.jobs[0]
         body = split(end.get(get(b"/-/threads")))[2].decode()
         self.assertIn("worker-0: GET / from 198.51.100.7 for 1.500 s\n", body)
+        self.assertNotIn("secret", body)
         self.assertIn("stack of it", body)
         self.assertIn("worker-1 (stuck): idle", body)
         self.assertIs(job, end.workers.jobs[0])

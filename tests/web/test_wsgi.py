@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -315,6 +316,24 @@ class FileTests(SynchronousTestCase):
         """HEAD tells the length only."""
         _, fields, body = split(self.served(lambda: self.path.open("rb"), [], b"HEAD"))
         self.assertEqual((fields["content-length"], body), ("200000", b""))
+
+    def test_files_of_the_kernel(self) -> None:
+        """Files in /proc and /sys, whose size is not their status's, are read."""
+        for path in (Path("/proc/self/stat"), Path("/sys/kernel/mm/transparent_hugepage/enabled")):
+            if not path.exists():
+                continue
+            with self.subTest(path):
+                expected = path.read_bytes().split()
+                answer = self.served(partial(path.open, "rb"), [])
+                self.assertFalse(self.client.transport.aborted)
+                self.assertIn(expected[1], split(answer)[2])
+
+    def test_empty_file(self) -> None:
+        """An empty file is a response without contents, and the connection goes on."""
+        self.path.write_bytes(b"")
+        _, fields, body = split(self.served(lambda: self.path.open("rb"), []))
+        self.assertEqual((fields["content-length"], body), ("0", b""))
+        self.assertFalse(self.client.closed)
 
     def test_what_is_no_file(self) -> None:
         """Anything that can be read is read in blocks."""

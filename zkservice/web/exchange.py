@@ -161,9 +161,9 @@ class Exchange:
         self.trace: Trace | None = None
 
     def __str__(self) -> str:
-        # Without the query, which may hold a secret.
-        target = self.request.target.partition(b"?")[0].decode("latin-1")
-        return f"{self.request.method} {target} from {self.ends.remote_addr}"
+        # Without the query, which may hold secrets: this is shown in /-/threads and in the log.
+        path = self.request.path.decode("latin-1") or "*"
+        return f"{self.request.method} {path} from {self.ends.remote_addr}"
 
     # Reactor thread
 

@@ -39,5 +39,18 @@ class FileWrapper:
             return None  # no file, or none that the system knows
         if not stat.S_ISREG(status.st_mode) or hasattr(self._filelike, "encoding"):
             return None
+        if not _has_size(descriptor, status.st_size):
+            return None
         size = max(0, status.st_size - offset)
         return FileRegion.of(descriptor, offset, size if most is None else min(size, most))
+
+
+def _has_size(descriptor: int, size: int) -> bool:
+    """Whether a file is as long as its status says, which files of the kernel are not.
+
+    Those in /proc have contents and a size of 0, those in /sys are shorter than their 4096.
+    """
+    try:
+        return size > 0 and len(os.pread(descriptor, 1, size - 1)) == 1
+    except OSError:
+        return False
