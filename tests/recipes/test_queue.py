@@ -18,6 +18,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import Queue, QueueItem, ReliableQueue, SerializedQueue
+from zkservice.wire.acl import READ_ACL_UNSAFE
 
 PATH = "/jobs/queue"
 
@@ -275,6 +276,64 @@ class ReliableQueueTests(QueueTestCase):
                 item = self.item(self.other)
             self.result(item.delete())
             self.assertEqual(self.children(PATH), [], rounds)
+
+
+class HerdTests(RecipeTestCase):
+    """Many consumers of one queue."""
+
+    def test_one_is_woken(self) -> None:
+        """An item that is put in wakes one of 30 consumers, in the order in which they came."""
+        for kind in (Queue, ReliableQueue):
+            path = f"/jobs/{kind.__name__}"
+            clients = [self.connected() for _ in range(30)]
+            getting: list[Deferred[Any]] = []
+            for client in clients:
+                getting.append(kind(client, path, reactor=self.network).get())
+                self.addCleanup(quietly, getting[-1])
+                self.network.settle()
+            before = [client.statistics() for client in clients]
+            self.result(kind(self.bystander, path, reactor=self.network).put(b"1"))
+            after = [client.statistics() for client in clients]
+            self.assertEqual([one.called for one in getting], [True] + [False] * 29)
+            events = sum(one.events for one in after) - sum(one.events for one in before)
+            requests = sum(one.requests for one in after) - sum(one.requests for one in before)
+            self.assertLessEqual(events, 5)  # the item, its reservation and the next one's turn
+            self.assertLessEqual(requests, 20)
+            self.result(self.bystander.create(f"{path}/entry-100-", b"2", sequence=True))
+            self.network.settle()
+            self.assertEqual([one.called for one in getting], [True] * 2 + [False] * 28)
+
+    def test_no_line_allowed(self) -> None:
+        """Consumers that may not line up beside the queue wait all the same."""
+        self.result(self.bystander.ensure_path(PATH))
+        parent = PATH.rpartition("/")[0]
+        self.result(self.bystander.set_acl(parent, READ_ACL_UNSAFE))
+        one = self.connected()
+        for kind in (Queue, ReliableQueue):
+            getting: Deferred[Any] = kind(one, PATH, reactor=self.network).get()
+            self.network.settle()
+            self.assertNoResult(getting)
+            self.result(kind(self.bystander, PATH, reactor=self.network).put(b"1"))
+            self.network.settle()
+            self.successResultOf(getting)
+
+    def test_cancelled_in_line(self) -> None:
+        """Consumers that give up, or whose session ends, let the others pass."""
+        clients = [self.connected() for _ in range(4)]
+        getting = []
+        for client in clients:
+            getting.append(Queue(client, PATH, reactor=self.network).get())
+            self.network.settle()
+        getting[0].cancel()
+        self.failure(getting[0], CancelledError)
+        self.expire(clients[1])
+        self.result(Queue(self.bystander, PATH, reactor=self.network).put(b"1"))
+        self.assertEqual(self.successResultOf(getting[2]), b"1")
+        for one in (getting[1], getting[3]):
+            self.assertNoResult(one)
+            one.cancel()
+            self.failure(one, CancelledError)
+        self.assertEqual(self.children(f"{PATH}-consumers"), [])
 
 
 class SerializedQueueTests(QueueTestCase):

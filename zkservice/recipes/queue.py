@@ -10,10 +10,13 @@ from twisted.python.failure import Failure
 
 from zkservice.errors import (
     ConnectionLossError,
+    NoAuthError,
     NoNodeError,
     SessionExpiredError,
     ZooKeeperError,
 )
+from zkservice.recipes.lease import Lease
+from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
 from zkservice.recipes.patience import Patient, forget
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
@@ -23,6 +26,8 @@ from zkservice.wire.paths import join, validate
 PREFIX: Final = "entry-"
 #: What is appended to an item's name for the node of who works on it, as in txzookeeper.
 RESERVED: Final = "-processing"
+#: What is appended to the path for the line of consumers that wait.
+LINE: Final = "-consumers"
 
 T = TypeVar("T")
 
@@ -56,6 +61,7 @@ class BaseQueue(Generic[T]):
         self._acl = tuple(acl)
         self._patient = Patient(client, reactor)
         self._one_at_a_time = DeferredLock()
+        self._line = Lock(client, self.path + LINE, acl=self._acl, reactor=reactor)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
@@ -81,7 +87,8 @@ class BaseQueue(Generic[T]):
     def get(self) -> Deferred[T]:
         """Take the first item out, and wait until there is one.
 
-        Several of them on one queue object are served one after the other.  Cancelling it
+        Consumers that wait line up below ``PATH-consumers``, and are served in this order.
+        Several calls on one queue object are served one after the other.  Cancelling it
         leaves all items in the queue.
         """
         return Deferred.fromCoroutine(self._get())
@@ -126,24 +133,46 @@ class BaseQueue(Generic[T]):
             self._one_at_a_time.release()
 
     async def _first(self) -> T:
+        """The first item that can be had, or that comes."""
+        for name in available(await self._patient.repeat(self._names)):
+            item = await self._claim(join(self.path, name))
+            if item is not None:
+                return item
+        place = await self._line_up()
+        try:
+            return await self._wait_for_item()
+        finally:
+            if place is not None:
+                place.release().addErrback(lambda failure: None)  # it goes with the session
+
+    async def _line_up(self) -> Lease | None:
+        """Wait until no other consumer is before this one.
+
+        Only the first one watches the queue, so that an item that is put in wakes one
+        consumer and not all.  None if the ACLs allow no line beside the queue: then this
+        consumer waits along with others.
+        """
+        try:
+            return await self._line.acquire()
+        except NoAuthError:
+            return None
+
+    async def _wait_for_item(self) -> T:
         client = self._patient.client
         while True:
-            for name in await self._patient.repeat(self._available):
-                item = await self._claim(join(self.path, name))
-                if item is not None:
-                    return item
             names, watch = await self._patient.in_parent(
                 join(self.path, PREFIX),
                 self._acl,
                 lambda: self._patient.and_watch(lambda: client.get_children_and_watch(self.path)),
             )
-            if available(names):
-                forget(watch)
-            else:
+            try:
+                for name in available(names):
+                    item = await self._claim(join(self.path, name))
+                    if item is not None:
+                        return item
                 await watch
-
-    async def _available(self) -> list[str]:
-        return available(await self._names())
+            finally:
+                forget(watch)
 
     async def _names(self) -> list[str]:
         try:

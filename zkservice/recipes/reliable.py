@@ -184,6 +184,10 @@ class SerializedQueue(BaseQueue[QueueItem]):
         self._turn: Lease | None = None  # of the get that is under way
 
     @override
+    async def _line_up(self) -> None:
+        """Whoever gets holds the lock already."""
+
+    @override
     async def _first(self) -> QueueItem:
         while True:
             turn = self._turn = await self._lock.acquire()
