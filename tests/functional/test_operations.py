@@ -283,6 +283,26 @@ class OperationsTests(SynchronousTestCase):
                 said += prompt.recv(4096)
         self.assertIn("A manhole is open", process.log())
 
+    def test_manhole_and_web_pages(self) -> None:
+        """At a port it asks for the token, and the body of a POST is not run."""
+        token, proof = (os.path.join(self.folder, name) for name in ("token", "proof"))
+        process = self.serve("--manhole", ":0", "--manhole-token", token)
+        where = process.wait_for_log(
+            r"A manhole is open at (127.0.0.1:\d+), telnet, with the token"
+        )
+        run = f"open({proof!r}, 'w').close()\r\n".encode()
+        line = http.client.HTTPConnection(where[1], timeout=10)
+        self.addCleanup(line.close)
+        with contextlib.suppress(OSError):  # it may be closed before all was sent
+            line.request("POST", "/", run * 100, {"Content-Type": "text/plain"})
+        self.assertRaises((http.client.BadStatusLine, OSError), line.getresponse)
+        self.assertFalse(os.path.exists(proof))
+        host, _, port = where[1].rpartition(":")
+        with open(token, "rb") as file, socket.create_connection((host, int(port)), 10) as prompt:
+            prompt.sendall(file.read() + run)
+            wait_for("it is run", lambda: os.path.exists(proof))
+        self.assertNotIn("Traceback", process.log())
+
     def test_loggers(self) -> None:
         """What the application says through logging is in the log."""
         app = self.write("logs.wsgi", "import logging\nlogging.info('loaded')\n" + MOODY)

@@ -14,12 +14,13 @@ from twisted.cred.credentials import SSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.monitor.manhole import is_local, ssh_manhole, telnet_manhole
+from zkservice.monitor.manhole import is_local, read_token, ssh_manhole, telnet_manhole
 
 HERE = IPv4Address("TCP", "127.0.0.1", 4)
 # What a telnet program answers to the options that it is asked for.
@@ -81,12 +82,147 @@ class TelnetTests(SynchronousTestCase):
         """Peers of other machines are turned away."""
         self.assertIsNone(telnet_manhole({}).buildProtocol(THERE))
 
+    def test_banner(self) -> None:
+        """A prompt begins with what its names are."""
+        shown = self.ask(telnet_manhole({"clock": Clock()}), b"1").decode("latin-1")
+        self.assertIn(f"Python prompt inside process {os.getpid()}.", shown)
+        self.assertIn("clock: Clock.  Provide a deterministic, easily-controlled", shown)
+        self.assertLess(shown.index("clock: "), shown.index(">>>"))
+
+
+class GuardTests(SynchronousTestCase):
+    """What has to be said, or not, before a line of Python is run."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.ran: list[int] = []
+        self.factories: dict[bytes | None, Any] = {}
+
+    def connect(self, token: bytes | None = b"sesame") -> tuple[Any, StringTransport]:
+        """A connection to a manhole whose ``run`` can be seen."""
+        factory = self.factories.get(token)
+        if factory is None:
+            factory = telnet_manhole({"run": self.ran.append}, token=token, clock=self.clock)
+            self.factories[token] = factory
+        protocol: Any = factory.buildProtocol(HERE)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        self.addCleanup(protocol.connectionLost, Failure(ConnectionDone()))
+        return protocol, transport
+
+    def test_token(self) -> None:
+        """Behind the token there is a prompt; line ends may be those of any telnet."""
+        for number, end in enumerate((b"\r\n", b"\n", b"\r\0")):
+            protocol, transport = self.connect()
+            self.assertTrue(transport.value().endswith(b"Token: "))
+            protocol.dataReceived(AGREED + b"sesame" + end)
+            self.assertIn(b">>>", transport.value())
+            protocol.dataReceived(b"run(%d)\r\n" % number)
+            self.assertEqual(self.ran[-1:], [number])
+
+    def test_token_in_pieces(self) -> None:
+        """The token may come in pieces, and with the first line of Python behind it."""
+        protocol, _ = self.connect()
+        for piece in (b"ses", b"ame", b"\r", b"\n", b"run(1)\r\n"):
+            protocol.dataReceived(piece)
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"sesame\r\nrun(2)\r\n")
+        self.assertEqual(self.ran, [1, 2])
+
+    def test_wrong_token(self) -> None:
+        """With a wrong token the connection is closed, and what follows is not run."""
+        for wrong in (b"", b"sesam", b"sesame2", b"run(1)", b"x" * 10_000):
+            protocol, transport = self.connect()
+            protocol.dataReceived(wrong + b"\r\nsesame\r\nrun(1)\r\n")
+            protocol.dataReceived(b"sesame\r\nrun(1)\r\n")
+            self.assertTrue(transport.disconnecting, wrong)
+        self.assertEqual(self.ran, [])
+
+    def test_http(self) -> None:
+        """HTTP is refused, with a token or without, however it is cut into pieces."""
+        request = b"POST /run(1) HTTP/1.1\r\nHost: a\r\n\r\nrun(1)\r\nsesame\r\nrun(1)\r\n"
+        for token in (None, b"sesame"):
+            for size in (1, 7, 1000):
+                protocol, transport = self.connect(token)
+                for start in range(0, len(request), size):
+                    protocol.dataReceived(request[start : start + size])
+                self.assertTrue(transport.disconnecting)
+                self.assertIn(b"does not speak HTTP", transport.value())
+        self.assertEqual(self.ran, [])
+
+    def test_tls(self) -> None:
+        """So is a handshake of TLS, in which a page can choose some bytes."""
+        protocol, transport = self.connect(None)
+        protocol.dataReceived(b"\x16\x03\x01\x02\x00\x01\rrun(1)\r\n")
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.ran, [])
+
+    def test_endless_line(self) -> None:
+        """A first line without end is refused before it fills the memory."""
+        protocol, transport = self.connect(None)
+        for _ in range(100):
+            protocol.dataReceived(b"x" * 100)
+        self.assertTrue(transport.disconnecting)
+
+    def test_login_takes_too_long(self) -> None:
+        """Who does not log in loses the connection; who has may be idle for a day."""
+        _, silent = self.connect()
+        protocol, user = self.connect()
+        protocol.dataReceived(b"sesame\r\n")
+        self.clock.advance(60)
+        self.assertEqual((silent.disconnected, user.disconnected), (True, False))
+        self.clock.advance(86_400)
+        self.assertFalse(user.disconnected)
+
+    def test_silent_connections(self) -> None:
+        """Connections that do not log in give way to others, before a session does."""
+        protocol, user = self.connect()
+        protocol.dataReceived(b"sesame\r\n")
+        silent = [self.connect()[1] for _ in range(100)]
+        self.assertFalse(user.disconnected)
+        self.assertEqual(sum(not one.disconnected for one in silent), 31)
+        self.assertFalse(silent[-1].disconnected)
+
+
+class TokenFileTests(SynchronousTestCase):
+    """Where the token is kept."""
+
+    def test_made(self) -> None:
+        """A missing file is made, for no one else to read; its token stays."""
+        path = self.mktemp()
+        token = read_token(path)
+        self.assertGreaterEqual(len(token), 32)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertEqual(read_token(path), token)
+        self.assertNotEqual(read_token(self.mktemp()), token)
+
+    def test_given(self) -> None:
+        """The first line of a file is the token; without one it is refused."""
+        path = self.mktemp()
+        for content, token in ((b" sesame \nmore", b"sesame"), (b"x", b"x")):
+            with open(path, "wb") as file:
+                file.write(content)
+            self.assertEqual(read_token(path), token)
+        for content in (b"", b"\nx", b"x" * 5000):
+            with open(path, "wb") as file:
+                file.write(content)
+            self.assertRaises(ValueError, read_token, path)
+
+    def test_link(self) -> None:
+        """A link to nothing is not followed when the file is made."""
+        path = self.mktemp()
+        os.symlink(f"{path}.elsewhere", path)
+        self.assertRaises(OSError, read_token, path)
+        self.assertFalse(os.path.exists(f"{path}.elsewhere"))
+
 
 class SSHTests(SynchronousTestCase):
     """Python prompts for those who hold a key."""
 
     @override
     def setUp(self) -> None:
+        self.clock = Clock()
         self.path = os.path.join(self.mktemp(), "host_key")
         os.makedirs(os.path.dirname(self.path))
         self.key = Key(Ed25519PrivateKey.generate())
@@ -94,7 +230,13 @@ class SSHTests(SynchronousTestCase):
 
     def make(self) -> Any:
         """A manhole for the user ``admin`` with our key."""
-        return ssh_manhole({}, authorized_keys=[self.line, b"\n"], user="admin", host_key=self.path)
+        return ssh_manhole(
+            {},
+            authorized_keys=[self.line, b"\n"],
+            user="admin",
+            host_key=self.path,
+            clock=self.clock,
+        )
 
     def login(self, user: bytes, key: Key) -> Any:
         """Log in with a signature of the key."""
@@ -119,6 +261,27 @@ class SSHTests(SynchronousTestCase):
         credentials = SSHPrivateKey(b"admin", self.key.sshType(), blob, None, None)
         login = self.make().portal.login(credentials, None, IConchUser)
         self.failureResultOf(login, ValidPublicKey)
+
+    def test_login_takes_too_long(self) -> None:
+        """A connection that does not log in is dropped after a while, or gives way to another."""
+        factory = self.make()
+        factory.doStart()
+        self.addCleanup(factory.doStop)
+
+        def connect() -> tuple[Any, StringTransport]:
+            protocol, transport = factory.buildProtocol(THERE), StringTransport()
+            protocol.makeConnection(transport)
+            self.addCleanup(protocol.connectionLost, Failure(ConnectionDone()))
+            return protocol, transport
+
+        user, first = connect()
+        user.avatar = object()  # as Twisted does when a user has logged in
+        user.logoutFunction = lambda: None
+        silent = [connect()[1] for _ in range(40)]
+        self.assertEqual(sum(one.disconnected for one in silent), 9)
+        self.clock.advance(60)
+        self.assertEqual(sum(one.disconnected for one in silent), 40)
+        self.assertFalse(first.disconnected)
 
     def test_host_key(self) -> None:
         """The host's key is made once, for no one else to read, and kept."""

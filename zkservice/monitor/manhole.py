@@ -1,61 +1,107 @@
 """A Python prompt inside the running service, over telnet or SSH.
 
-Whoever reaches it can do all that the process can do.  Nothing opens one by itself, and
-the telnet one, which asks for no password, answers nobody but this machine.
+Whoever reaches it can do all that the process can do.  Nothing opens one by itself.  SSH asks for
+a key, telnet over TCP for a token, and a Unix socket for the permission to open its file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.conch.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker
 from twisted.conch.insults.insults import ServerProtocol
-from twisted.conch.manhole import ColoredManhole
 from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm
 from twisted.conch.ssh.keys import Key
-from twisted.conch.telnet import TelnetBootstrapProtocol, TelnetTransport
+from twisted.conch.ssh.transport import SSHServerTransport
 from twisted.cred.portal import Portal
-from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
 from typing_extensions import override
 
-_log = Logger()
+from zkservice.monitor.places import Claim, Places
+from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
+from zkservice.monitor.telnet import MAX_LINE, TelnetManholeFactory, is_local
+
+__all__ = ["is_local", "read_token", "ssh_manhole", "telnet_manhole"]
 
 
-class TelnetManholeFactory(Factory):
-    """Python prompts without a login, for peers on this machine.
+def telnet_manhole(
+    namespace: Mapping[str, Any],
+    *,
+    token: bytes | None = None,
+    clock: IReactorTime | None = None,
+) -> Factory:
+    """A factory of Python prompts over telnet; see `TelnetManholeFactory`."""
+    return TelnetManholeFactory(namespace, token, clock)
 
-    Each connection has its own copy of the namespace.
-    """
 
-    noisy = False
+class _SSHTransport(SSHServerTransport, TimeoutMixin):
+    """An SSH connection that has a time to log in, and gives its place to another one."""
 
-    def __init__(self, namespace: Mapping[str, Any]) -> None:
-        self._namespace = dict(namespace)
+    transport: Any
+    factory: Any
+
+    @property
+    def claim(self) -> Claim:
+        """How strongly it holds its place; Twisted sets ``avatar`` when somebody has logged in."""
+        return Claim.SESSION if hasattr(self, "avatar") else Claim.SILENT
+
+    def give_way(self) -> None:
+        """Close, for another connection needs the place."""
+        self.transport.abortConnection()
 
     @override
-    def buildProtocol(self, addr: IAddress | None) -> TelnetTransport | None:
-        if not is_local(addr):
-            _log.warn("no manhole for {peer}: it is not on this machine", peer=addr)
-            return None
-        return TelnetTransport(
-            TelnetBootstrapProtocol, ServerProtocol, ColoredManhole, dict(self._namespace)
-        )
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        if self.factory.clock is None:
+            return super().callLater(period, func)
+        return self.factory.clock.callLater(period, func)
+
+    @override
+    def connectionMade(self) -> None:
+        self.factory.places.take(self)
+        self.setTimeout(LOGIN_TIMEOUT)
+        super().connectionMade()
+
+    @override
+    def connectionLost(self, reason: Failure | None = connectionDone) -> None:
+        self.factory.places.leave(self)
+        self.setTimeout(None)
+        super().connectionLost(reason)
+
+    @override
+    def timeoutConnection(self) -> None:
+        if self.claim is Claim.SILENT:
+            self.transport.abortConnection()
 
 
-def telnet_manhole(namespace: Mapping[str, Any]) -> Factory:
-    """A factory of Python prompts over telnet; peers of other machines are turned away."""
-    return TelnetManholeFactory(namespace)
+class _SSHFactory(ConchFactory):
+    protocol = _SSHTransport
+    noisy = False
+
+    def __init__(self, portal: Portal, clock: IReactorTime | None) -> None:
+        super().__init__(portal)
+        self.clock = clock
+        self.places: Places[Any] = Places(MAX_CONNECTIONS)
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        self.places.make_room()  # none of them is ever busy
+        return super().buildProtocol(addr)
 
 
 def ssh_manhole(
-    namespace: Mapping[str, Any], *, authorized_keys: Iterable[bytes], user: str, host_key: str
+    namespace: Mapping[str, Any],
+    *,
+    authorized_keys: Iterable[bytes],
+    user: str,
+    host_key: str,
+    clock: IReactorTime | None = None,
 ) -> Factory:
     """A factory of Python prompts over SSH.
 
@@ -64,6 +110,7 @@ def ssh_manhole(
         authorized_keys: public keys that may log in, as lines of an OpenSSH file.
         user: the name to log in with.
         host_key: the server's private key, a file; it is made if it is missing.
+        clock: for the time-out of the login; the global reactor if it is None.
 
     Raises:
         ValueError: no key is authorized, so nobody could log in.
@@ -74,35 +121,44 @@ def ssh_manhole(
     if not keys:
         raise ValueError("an SSH manhole needs at least one authorized key")
     realm: Any = TerminalRealm()
-    realm.chainedProtocolFactory = lambda: ServerProtocol(ColoredManhole, dict(namespace))
+    banner = banner_of(namespace)
+    realm.chainedProtocolFactory = lambda: ServerProtocol(Prompt, namespace, banner)
     checker = SSHPublicKeyChecker(InMemorySSHKeyDB({user.encode(): keys}))
-    factory: Any = ConchFactory(Portal(realm, [checker]))
-    key = _host_key(host_key)
+    factory: Any = _SSHFactory(Portal(realm, [checker]), clock)
+    key = Key.fromString(_kept_secret(host_key, _new_host_key))
     factory.publicKeys = {key.sshType(): key.public()}
     factory.privateKeys = {key.sshType(): key}
     made: Factory = factory
     return made
 
 
-def is_local(address: object) -> bool:
-    """Whether a peer is on this machine: a loopback address or a UNIX socket."""
-    if isinstance(address, UNIXAddress):
-        return True
+def read_token(path: str) -> bytes:
+    """The first line of a file, which is made with a random token if it is missing.
+
+    Raises:
+        OSError: it can neither be read nor made.
+        ValueError: its first line is blank, or too long for a token.
+    """
+    content = _kept_secret(path, lambda: f"{secrets.token_urlsafe(24)}\n".encode())
+    token = content.partition(b"\n")[0].strip()
+    if not token or len(token) > MAX_LINE - 2:
+        raise ValueError(f"{path}: its first line must be the token")
+    return token
+
+
+def _kept_secret(path: str, make: Callable[[], bytes]) -> bytes:
+    """What a file holds; if it is missing it is made, for no one else to read at any moment."""
     try:
-        peer = ip_address(getattr(address, "host", ""))
-    except ValueError:
-        return False
-    mapped = getattr(peer, "ipv4_mapped", None)
-    return (mapped or peer).is_loopback
-
-
-def _host_key(path: str) -> Key:
-    if os.path.exists(path):
-        found: Key = Key.fromFile(path)
-        return found
-    key = Key(Ed25519PrivateKey.generate())
-    # Nobody else may read it, not even for a moment.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        with open(path, "rb") as file:
+            return file.read()
+    content = make()
     with os.fdopen(descriptor, "wb") as file:
-        file.write(key.toString("openssh"))
-    return key
+        file.write(content)
+    return content
+
+
+def _new_host_key() -> bytes:
+    text: bytes = Key(Ed25519PrivateKey.generate()).toString("openssh")
+    return text

@@ -351,14 +351,16 @@ OPTIONS: Final = OptionTable(
         Option(
             "manhole",
             _MONITOR,
-            "HOST:PORT or a socket's path for a Python prompt (telnet).",
+            "[HOST]:PORT or a socket's path for a Python prompt, over telnet; without HOST on "
+            "loopback.  It knows `service` and `presence`.",
             _SIDE_PORT,
             target="manhole.address",
         ),
         Option(
             "manhole-keys",
             _MONITOR,
-            "Make the manhole SSH, for the public keys in this file.",
+            "Make the manhole SSH, for the public keys in this file; the user to log in as is "
+            "the one that the process runs as.",
             FILE,
             target="manhole.authorized_keys",
         ),
@@ -369,6 +371,15 @@ OPTIONS: Final = OptionTable(
             FILE,
             "zkserve_host_key",
             target="manhole.host_key",
+        ),
+        Option(
+            "manhole-token",
+            _MONITOR,
+            "File with the token that the telnet manhole asks for at a port; created if it is "
+            "missing.",
+            FILE,
+            "zkserve_manhole_token",
+            target="manhole.token_file",
         ),
         # -- stopping --
         Option(

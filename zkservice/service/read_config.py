@@ -171,7 +171,8 @@ def _manhole(values: Values) -> Manhole | None:
         if parts["authorized_keys"] is not None:
             raise _needs(values, "manhole-keys", values.spelled("manhole"))
         return None
-    parts["host_key"] = os.path.abspath(parts["host_key"])
+    for name in ("host_key", "token_file"):
+        parts[name] = os.path.abspath(parts[name])
     return Manhole(**parts)
 
 

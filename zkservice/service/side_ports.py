@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Mapping
-from getpass import getuser
 from typing import Any
 
 from twisted.conch.ssh.keys import BadKeyError
@@ -36,8 +37,12 @@ class SidePorts:
 
     def open_manhole(self, manhole: Manhole, namespace: Mapping[str, Any]) -> None:
         """Open a Python prompt that knows the namespace."""
-        where = self._open(manhole.address, _manhole_factory(manhole, namespace))
-        self._log.warn("A manhole is open at {where}", where=where)
+        user = process_user()
+        factory = _manhole_factory(manhole, namespace, user, self._reactor)
+        where = self._open(manhole.address, factory)
+        self._log.warn(
+            "A manhole is open at {where}, {how}", where=where, how=_how_to_log_in(manhole, user)
+        )
 
     async def close(self) -> None:
         """Close all of them."""
@@ -54,17 +59,46 @@ class SidePorts:
         return listening_address(port)
 
 
-def _manhole_factory(manhole: Manhole, namespace: Mapping[str, Any]) -> IProtocolFactory:
-    # Conch is slow to import, and few want it.
-    from zkservice.monitor.manhole import ssh_manhole, telnet_manhole
-
-    if manhole.authorized_keys is None:
-        return telnet_manhole(namespace)
+def process_user() -> str:
+    """The name of the user as which the process runs, or its number if it has no name."""
+    number = os.geteuid()
     try:
-        with open(manhole.authorized_keys, "rb") as file:
-            keys = file.read().splitlines()
-        return ssh_manhole(
-            namespace, authorized_keys=keys, user=getuser(), host_key=manhole.host_key
-        )
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as in a container
+        return str(number)
+
+
+def _manhole_factory(
+    manhole: Manhole, namespace: Mapping[str, Any], user: str, reactor: Any
+) -> IProtocolFactory:
+    # Conch is slow to import, and few want it.
+    from zkservice.monitor.manhole import read_token, ssh_manhole, telnet_manhole
+
+    try:
+        if manhole.authorized_keys is not None:
+            with open(manhole.authorized_keys, "rb") as file:
+                keys = file.read().splitlines()
+            return ssh_manhole(
+                namespace,
+                authorized_keys=keys,
+                user=user,
+                host_key=manhole.host_key,
+                clock=reactor,
+            )
+        # A Unix socket has its own guard, the permissions of its file.
+        token = None if _is_socket(manhole) else read_token(manhole.token_file)
+        return telnet_manhole(namespace, token=token, clock=reactor)
     except (OSError, ValueError, BadKeyError) as error:
-        raise ConfigurationError(f"the SSH manhole cannot be opened: {error}") from None
+        raise ConfigurationError(f"the manhole cannot be opened: {error}") from None
+
+
+def _is_socket(manhole: Manhole) -> bool:
+    return "/" in manhole.address
+
+
+def _how_to_log_in(manhole: Manhole, user: str) -> str:
+    if manhole.authorized_keys is not None:
+        return f"SSH, for the user {user} and the keys in {manhole.authorized_keys}"
+    if _is_socket(manhole):
+        return f"for the user {user}"
+    return f"telnet, with the token in {manhole.token_file}"

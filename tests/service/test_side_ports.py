@@ -1,0 +1,60 @@
+"""Tests for `zkservice.service.side_ports`: who may log in to a manhole."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.errors import ConfigurationError
+from zkservice.service.config import Manhole
+from zkservice.service.side_ports import SidePorts, process_user
+
+
+class ProcessUserTests(SynchronousTestCase):
+    """The name to log in with."""
+
+    def test_not_of_the_environment(self) -> None:
+        """It is that of the user that the process runs as, whoever has started it."""
+        self.patch(os, "environ", os.environ | {"LOGNAME": "somebody", "USER": "somebody"})
+        self.assertEqual(process_user(), pwd.getpwuid(os.geteuid()).pw_name)
+
+    def test_user_without_a_name(self) -> None:
+        """A user that this machine has no name for, as in a container, has a number."""
+
+        def unknown(number: int) -> Any:
+            raise KeyError(number)
+
+        self.patch(pwd, "getpwuid", unknown)
+        self.assertEqual(process_user(), str(os.geteuid()))
+
+
+class ManholeTests(SynchronousTestCase):
+    """What is said when a manhole opens, or cannot."""
+
+    def opened(self, manhole: Manhole) -> str:
+        """What the log says of it."""
+        reactor: Any = MemoryReactorClock()
+        with capturedLogs() as seen:
+            SidePorts(reactor).open_manhole(manhole, {})
+        return formatEvent(seen[-1]) or ""
+
+    def test_token(self) -> None:
+        """At a port the log names the file of the token, and never the token."""
+        path = self.mktemp()
+        said = self.opened(Manhole(":0", token_file=path))
+        self.assertTrue(said.endswith(f", telnet, with the token in {path}"), said)
+        with open(path) as file:
+            self.assertNotIn(file.read().strip(), said)
+
+    def test_blank_token(self) -> None:
+        """A token that everybody could guess is one line that names its file."""
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write("\n")
+        error = self.assertRaises(ConfigurationError, self.opened, Manhole(":0", token_file=path))
+        self.assertIn(f"{path}: its first line must be the token", str(error))
