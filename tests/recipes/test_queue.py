@@ -69,6 +69,27 @@ class QueueTests(QueueTestCase):
         self.result(self.other.put(b"now", 5))
         self.assertEqual(self.result(self.queue.get()), b"now")
 
+    def test_another_item_of_the_same_name(self) -> None:
+        """Numbers begin anew in a queue that was deleted: a repeated request takes one item."""
+        self.put(b"1")
+        delete = self.one.delete
+
+        def lose_reply(path: str) -> Deferred[None]:
+            self.patch(self.one, "delete", delete)
+            self.lose_reply(self.one)
+            return delete(path)
+
+        self.patch(self.one, "delete", lose_reply)
+        getting = self.queue.get()
+        self.network.settle()
+        self.assertNoResult(getting)
+        self.assertEqual(self.children(PATH), [])
+        self.deleting(PATH)
+        self.result(self.other.put(b"2"))
+        self.network.advance(3)
+        self.assertEqual(self.successResultOf(getting), b"1")
+        self.assertEqual(self.result(self.other.get()), b"2")
+
     def test_wrong(self) -> None:
         """What is no item or no priority is refused."""
         self.failureResultOf(self.queue.put("text"), ValueError)

@@ -194,17 +194,17 @@ class Queue(BaseQueue[bytes]):
 
     async def _claim(self, path: str) -> bytes | None:
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, stat = await self._patient.repeat(lambda: self._patient.client.get(path))
         except NoNodeError:
             return None
         outcome: Deferred[bool] = Deferred()
-        self._patient.clean_up(path, self._take(path, data, outcome))
+        self._patient.clean_up(path, self._take(path, data, stat.czxid, outcome))
         return data if await outcome else None
 
-    async def _take(self, path: str, data: bytes, outcome: Deferred[bool]) -> None:
+    async def _take(self, path: str, data: bytes, czxid: int, outcome: Deferred[bool]) -> None:
         """Delete an item and say so; if nobody listens any more, put it in again."""
         try:
-            taken = await self._delete(path)
+            taken = await self._patient.delete_node(path, czxid, any_session=True)
         except ZooKeeperError:
             if outcome.called:  # it was cancelled
                 raise
@@ -214,23 +214,6 @@ class Queue(BaseQueue[bytes]):
             outcome.callback(taken)
         elif taken:
             await self._put_back(path, data)
-
-    async def _delete(self, path: str) -> bool:
-        """Delete an item; False if somebody else did, and certainly not we."""
-        in_doubt = False
-
-        async def once() -> bool:
-            nonlocal in_doubt
-            try:
-                await self._patient.client.delete(path)
-            except NoNodeError:
-                return in_doubt
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                raise
-            return True
-
-        return await self._patient.outlast(once)
 
     async def _put_back(self, path: str, data: bytes) -> None:
         """Put an item in again, behind its equals."""

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, fail
 from typing_extensions import override
 
 from zkservice.errors import (
-    ConnectionLossError,
     LeaseLostError,
     NodeExistsError,
     NoNodeError,
@@ -19,7 +18,7 @@ from zkservice.errors import (
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import OVER, Patient
+from zkservice.recipes.patience import OVER, Doubt, Patient
 from zkservice.recipes.queue import RESERVED, BaseQueue
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import join
@@ -64,27 +63,21 @@ class QueueItem:
         return self._lease.release()
 
     async def _delete(self) -> None:
-        in_doubt = False
-
-        async def once() -> None:
-            nonlocal in_doubt
-            change = self._patient.client.transaction()
-            change.delete(self._lease.path)
-            change.delete(self.path)
-            try:
-                await change.commit()
-            except ConnectionLossError as error:
-                in_doubt = in_doubt or error.maybe_applied
-                raise
-
         try:
-            await self._patient.repeat(once)
+            await self._patient.run(self._delete_once)
         except OVER as error:
             raise LeaseLostError(self.path) from error
+
+    async def _delete_once(self, doubt: Doubt) -> None:
+        change = self._patient.client.transaction()
+        change.delete(self._lease.path)
+        change.delete(self.path)
+        try:
+            await change.commit()
         except TransactionFailedError as error:
             if not isinstance(error.__cause__, NoNodeError):
                 raise error.__cause__ or error from None
-            if not in_doubt or await self._is_there():
+            if not doubt or await self._is_there():
                 raise LeaseLostError(self.path) from error
 
     async def _is_there(self) -> bool:
