@@ -220,7 +220,6 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(await read_tree(self.client), before)
         for words, said in (
             (("import", "HOSTS", "/no/such/file"), "/no/such/file: No such file or directory"),
-            (("import", "HOSTS", "-", "/nowhere"), "/nowhere: the znode does not exist"),
             (("export", "HOSTS", "/nowhere"), "/nowhere: the znode does not exist"),
             (("export", "HOSTS", "-o", "/no/such/file"), "/no/such/file: No such file"),
             (("rm", "-r", "HOSTS", "/"), "the root cannot be deleted"),
@@ -330,6 +329,53 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(result.code, Exit.DONE)
         result = await self.run_("rm", "HOSTS", "/d")
         self.assertEqual((await self.run_("walk", "HOSTS")).out, "/\n")
+
+    async def test_rm_asks(self) -> None:
+        """On a terminal ``rm -r`` is confirmed, as a trim is; ``-rf`` is ``-r --force``."""
+        for answer, words, tty, left in (
+            (b"n\n", ("-r",), True, True),
+            (b"y\n", ("-rf",), True, False),
+            (b"", ("-r", "--yes"), True, False),
+            (b"", ("-rf",), False, False),
+        ):
+            await self.put("/a\n  /b\n")
+            self.answer(answer)
+            result = await self.run_("rm", *words, "HOSTS", "/a", tty=tty, NO_COLOR="")
+            self.assertEqual(await self.client.exists("/a") is not None, left, words)
+            self.assertEqual("Delete 2 nodes? [y/N]" in result.err, bool(answer))
+            self.assertEqual(result.code, Exit.FAILED if left else Exit.DONE)
+
+    async def test_rm_of_the_root(self) -> None:
+        """It cannot be deleted, and the message says no more than that."""
+        result = await self.run_("rm", "-r", "HOSTS", "/")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("zkservice: the root cannot be deleted", result.err)
+
+    async def test_import_into_a_new_node(self) -> None:
+        """Missing nodes above the tree are made; a dry run names them."""
+        await self.client.create("/top")
+        words = ("import", "HOSTS", "-", "/top/new/er")
+        result = await self.run_(*words, "-d", stdin="/a\n  x = 1\n")
+        self.assertEqual(result.code, Exit.DONE)
+        self.assertTrue(result.out.startswith("add /top/new\n"), result.out)
+        self.assertEqual(await self.client.get_children("/top"), [])
+        for trim in ((), ("-t", "--yes"), ("--atomic",)):
+            await self.run_("rm", "-r", "--yes", "HOSTS", "/top/new")
+            await self.client.ensure_path("/top/other")
+            result = await self.run_(*words, *trim, stdin="/a\n  x = 1\n")
+            self.assertEqual(result.code, Exit.DONE, result.err)
+            self.assertEqual((await self.client.get("/top/new/er/a"))[0], b'{"x":1}')
+            self.assertEqual(sorted(await self.client.get_children("/top")), ["new", "other"])
+
+    async def test_ln_to_nowhere(self) -> None:
+        """The link is made, as the target may come later, and a warning says that it is missing."""
+        await self.run_("import", "HOSTS", stdin=TREE)
+        result = await self.run_("ln", "-q", "HOSTS", "/missing", "/a/m")
+        self.assertEqual(result.code, Exit.DONE)
+        self.assertIn("warning: /a/m leads nowhere: /missing does not exist", result.err)
+        result = await self.run_("ln", "--json", "HOSTS", "/a/m", "/a/n")
+        self.assertIn("warning: /a/n leads nowhere: /a/m does not exist", result.err)
+        self.assertEqual(json.loads(result.out), {"source": "/a/n", "target": "/a/m"})
 
     async def test_ln(self) -> None:
         """Links are made."""
@@ -531,23 +577,25 @@ class FakeMonitor(Protocol):
     """Answers one line."""
 
     text = ""
+    help = ""
     asked: list[bytes]
 
     @override
     def dataReceived(self, data: bytes) -> None:
         assert self.transport is not None
         self.asked.append(data)
-        self.transport.write(self.text.encode() + b"\n")
+        text = self.text or (self.help if data == b"help\n" else "")
+        self.transport.write(text.encode() + b"\n")
         self.transport.loseConnection()
 
 
 class CheckTests(CommandTestCase):
     """check and get-addr."""
 
-    def listen(self, text: str) -> str:
-        """A monitor that answers a text."""
+    def listen(self, text: str, help: str = "") -> str:
+        """A monitor that answers a text, and another if there is none and it is asked for help."""
         self.asked: list[bytes] = []
-        fake = type("Fake", (FakeMonitor,), {"text": text, "asked": self.asked})
+        fake = type("Fake", (FakeMonitor,), {"text": text, "help": help, "asked": self.asked})
         factory: Any = Factory.forProtocol(fake)
         port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -559,7 +607,7 @@ class CheckTests(CommandTestCase):
         result = await self.run_("get-addr", monitor, "/svc")
         self.assertEqual((result.code, result.out), (Exit.DONE, "1.2.3.4:5 1.2.3.4:6\n"))
         self.assertEqual(self.asked, [b"servers /svc\n"])
-        result = await self.run_("get-addr", self.listen(""), "/svc")
+        result = await self.run_("get-addr", self.listen("", help="help  this"), "/svc")
         self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
         self.assertIn("nothing is registered under /svc", result.err)
 
@@ -571,7 +619,7 @@ class CheckTests(CommandTestCase):
         result = await self.run_("check", self.listen(f"{good} 127.0.0.1:1"), "/svc")
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("127.0.0.1:1 does not accept connections", result.err)
-        result = await self.run_("check", self.listen(""), "/svc")
+        result = await self.run_("check", self.listen("", help="help  this"), "/svc")
         self.assertIn("nothing is registered under /svc", result.err)
 
     async def test_ask(self) -> None:
@@ -584,6 +632,35 @@ class CheckTests(CommandTestCase):
         result = await self.run_("ask", self.listen("error: what?"), "nonsense")
         self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
         self.assertIn("says: error: what?", result.err)
+
+    async def test_ask_what_is_no_monitor(self) -> None:
+        """What listens may be something else: its reply is no result, and silence is none."""
+        for reply in (
+            "HTTP/1.1 400 Bad Request\r\n\r\nno",
+            "SSH-2.0-Twisted",
+            "stat is not executed because it is not in the whitelist.",
+            "Zookeeper version: 3.8.0",
+            "",
+        ):
+            address = self.listen(reply)
+            result = await self.run_("ask", address, "servers", "/svc")
+            self.assertEqual((result.code, result.out), (Exit.FAILED, ""), reply)
+            self.assertIn(f"what listens at {address} is no monitor; it ", result.err)
+            self.assertEqual(result.err.count("\n"), 1)
+
+    async def test_empty_reply(self) -> None:
+        """A monitor may have nothing to say; its help shows that it is one."""
+        result = await self.run_("ask", self.listen("", help="help  this"), "servers", "/nope")
+        self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
+
+    async def test_check_tells_a_person(self) -> None:
+        """On a terminal success is said, with ``--json`` it is a value."""
+        good = self.zookeeper.connection_string
+        result = await self.run_("check", self.listen(good), "/svc", tty=True, NO_COLOR="")
+        self.assertEqual(result.err, f"{good} is registered and accepts connections\n")
+        result = await self.run_("check", "--json", self.listen(f"{good} 127.0.0.1:1"), "svc/")
+        self.assertEqual(json.loads(result.out), {good: True, "127.0.0.1:1": False})
+        self.assertEqual((result.code, self.asked), (Exit.FAILED, [b"servers /svc\n"]))
 
     async def test_ask_nothing(self) -> None:
         """Who asks nothing is told what can be asked."""

@@ -131,7 +131,7 @@ def _add_reading(commands: _SubParsersAction[Any]) -> None:
 def _add_writing(commands: _SubParsersAction[Any]) -> None:
     one = _server_command(commands, "import", import_, "make nodes those of a tree")
     one.add_argument("file", metavar="FILE", nargs="?", help="standard input if missing or -")
-    _place(one, "below which node; / if missing")
+    _place(one, "below which node, which is made if needed; / if missing")
     one.add_argument("-d", "--dry-run", action="store_true", help="only say what would be done")
     trim = one.add_mutually_exclusive_group()
     trim.add_argument(
@@ -164,7 +164,8 @@ def _add_writing(commands: _SubParsersAction[Any]) -> None:
     one.add_argument("path", metavar="PATH", help="the node")
     one.add_argument("-r", "--recursive", action="store_true", help="and all below it")
     one.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
-    one.add_argument("--force", action="store_true", help="ephemeral nodes, too")
+    one.add_argument("-f", "--force", action="store_true", help="ephemeral nodes, too")
+    one.add_argument("--yes", action="store_true", help="delete without asking")
 
     one = _server_command(commands, "ln", ln, "make a symbolic link")
     one.add_argument("target", metavar="TARGET", help="where it leads")

@@ -16,9 +16,18 @@ from typing_extensions import override
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import parse_address
 from zkservice.service.command_context import Context, Exit
+from zkservice.tree.paths import normalize
 
 #: What can go wrong on the way to somebody.
 _UNREACHABLE: Final = (ConnectError, DNSLookupError, TimeoutError)
+
+
+#: How others begin to reply to a line: HTTP, SSH, telnet, TLS alerts, and ZooKeeper, which takes
+#: ``status`` for its command ``stat``.
+_OTHERS: Final = (
+    *("HTTP/", "SSH-", "\ufffd", "\x15\x03", "Zookeeper version:"),
+    *("stat is not executed", "This ZooKeeper instance is not currently serving requests"),
+)
 
 
 async def ask(context: Context) -> Exit:
@@ -45,43 +54,73 @@ async def get_addr(context: Context) -> Exit:
 
 async def check(context: Context) -> Exit:
     """Tell whether a service is registered, and listens where it says."""
-    addresses, bad = await _addresses(context), []
-    if not addresses:
-        context.terminal.error(f"nothing is registered under {context.options.path}")
-    for address in addresses:
-        try:
-            connection = await _connect(context, _endpoint(context, address), _Hush())
-            connection.transport.loseConnection()
-        except _UNREACHABLE as error:
-            bad.append(address)
-            context.terminal.error(f"{address} does not accept connections: {_why(error)}")
-    return Exit.FAILED if bad or not addresses else Exit.DONE
+    terminal, accepting = context.terminal, {}
+    for address in await _addresses(context):
+        accepting[address] = await _accepts(context, address)
+    if terminal.json:
+        terminal.out_json(accepting)
+    elif not accepting:
+        terminal.error(f"nothing is registered under {context.options.path}")
+    return Exit.DONE if accepting and all(accepting.values()) else Exit.FAILED
+
+
+async def _accepts(context: Context, address: str) -> bool:
+    """Connect to an address; a person at a terminal is told also of success."""
+    terminal = context.terminal
+    try:
+        connection = await _connect(context, _endpoint(context, address), _Hush())
+    except _UNREACHABLE as error:
+        terminal.error(f"{address} does not accept connections: {_why(error)}")
+        return False
+    connection.transport.loseConnection()
+    if terminal.stderr.isatty() and not terminal.json:
+        terminal.note(f"{address} is registered and accepts connections")
+    return True
 
 
 async def _addresses(context: Context) -> list[str]:
     """What the monitor knows to be registered under the path."""
     options = context.options
-    answer = await _answer(context, f"servers {options.path}")
+    answer = await _answer(context, f"servers {normalize(options.path)}")
     try:
         for address in answer.split():
             parse_address(address)
     except AddressError:
-        raise ConfigurationError(
-            f"what listens at {options.addr} is no monitor; it answers {answer[:60]!r}"
-        ) from None
+        raise _no_monitor(context, answer) from None
     return answer.split()
 
 
 async def _answer(context: Context, line: str) -> str:
-    """What the monitor says to a line."""
+    """What the monitor says to a line.
+
+    Some commands have an empty reply, and so has a server that closes the connection on what it
+    does not understand.  A monitor can be told from those by its help, which is never empty.
+
+    Raises:
+        ConfigurationError: it does not listen, or replies with an error, or is no monitor.
+    """
+    answer = await _reply(context, line)
+    if answer.startswith(_OTHERS) or (not answer and not await _reply(context, "help")):
+        raise _no_monitor(context, answer)
+    if answer.startswith("error:"):
+        raise ConfigurationError(f"the monitor at {context.options.addr} says: {answer}")
+    return answer
+
+
+def _no_monitor(context: Context, answer: str) -> ConfigurationError:
+    first = answer.partition("\n")[0].strip()[:60]
+    said = f"it answers {first!r}" if answer else "it closes the connection without a reply"
+    return ConfigurationError(f"what listens at {context.options.addr} is no monitor; {said}")
+
+
+async def _reply(context: Context, line: str) -> str:
+    """All that comes for a line."""
     options, question = context.options, _Question(line)
     try:
         await _connect(context, _endpoint(context, options.addr), question)
         answer = await question.answer.addTimeout(options.timeout, context.reactor)
     except _UNREACHABLE as error:
         raise ConfigurationError(f"there is no monitor at {options.addr}: {_why(error)}") from None
-    if answer.startswith("error:"):
-        raise ConfigurationError(f"the monitor at {options.addr} says: {answer}")
     return answer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Final
+from typing import Any, Final
 
 from zkservice.service.command_context import Context, Exit
 
@@ -45,6 +45,13 @@ def commands_of(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     """The commands of a parser."""
     found = (one.choices for one in parser._actions if isinstance(one.choices, dict))
     return dict(next(found))
+
+
+def defaults_of(parser: ArgumentParser, name: str) -> dict[str, Any]:
+    """What the options of a command are where nothing is given."""
+    command = commands_of(parser)[name]
+    names = {one.dest for one in command._actions if one.dest != "help"}
+    return {each: command.get_default(each) for each in (*names, "run")}
 
 
 def options_of(parser: ArgumentParser) -> dict[str, list[str]]:

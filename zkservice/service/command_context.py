@@ -97,6 +97,8 @@ class Context:
         shown = name if name not in (None, "-") else "<stdin>"
         try:
             if shown == "<stdin>":
+                if self.terminal.stdin.isatty():
+                    self.terminal.note("reading standard input; Ctrl-D ends it")
                 return self.terminal.read_all(), shown
             with open(str(name), encoding="utf-8") as file:
                 return file.read(), str(name)

@@ -9,30 +9,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any, Final
 
-from zkservice.service import command_tree
-from zkservice.service.command import Command, permission_bits, run_on_the_reactor
+from zkservice.service.command import make_parser, permission_bits, run_on_the_reactor
+from zkservice.service.command_completion import defaults_of
 from zkservice.service.command_terminal import Terminal
 
 _CONNECTION: Final = "the servers: host:port,host:port/chroot"
-#: What ``zkservice`` has options for and the scripts have not.
-_DEFAULTS: Final[dict[str, Any]] = {
-    "json": False,
-    "yes": True,
-    "atomic": False,
-    "acl": None,
-    "permission": None,
-    "name": None,
-    "timeout": 10.0,
-    "session_timeout": 10_000,
-    "auth": [],
-    "sasl": None,
-    "tls": False,
-    "tls_ca": None,
-    "tls_certificate": None,
-    "tls_key": None,
-    "tls_server_name": None,
-    "at": "/",
-}
 
 
 def export(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +23,7 @@ def export(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", metavar="FILE", help="write the tree to FILE")
     parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
     parser.add_argument("path", nargs="?", default="/", help="the node at the top")
-    return _run(parser, arguments, command_tree.export)
+    return _run(parser, arguments, "export")
 
 
 def import_(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +47,7 @@ def import_(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
     parser.add_argument("file", nargs="?", help="standard input if missing or -")
     parser.add_argument("path", nargs="?", default="/", help="below which node")
-    return _run(parser, arguments, command_tree.import_)
+    return _run(parser, arguments, "import")
 
 
 def set_property(arguments: Sequence[str] | None = None) -> int:
@@ -77,22 +58,23 @@ def set_property(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "properties", nargs="+", metavar="name=literal", help="a string needs quotes: x='\"text\"'"
     )
-    return _run(parser, arguments, command_tree.set_property)
+    return _run(parser, arguments, "set-property")
 
 
 def validate(arguments: Sequence[str] | None = None) -> int:
     """``zookeeper_validate [file]``."""
     parser = _parser("zookeeper_validate", "Look for mistakes in a tree's text.")
     parser.add_argument("file", nargs="?", help="standard input if missing or -")
-    return _run(parser, arguments, command_tree.validate)
+    return _run(parser, arguments, "validate")
 
 
 def _parser(name: str, what: str) -> ArgumentParser:
     return ArgumentParser(prog=name, description=what, allow_abbrev=False)
 
 
-def _run(parser: ArgumentParser, arguments: Sequence[str] | None, command: Command) -> int:
+def _run(parser: ArgumentParser, arguments: Sequence[str] | None, command: str) -> int:
+    """Run a command of ``zkservice``; options that the script does not have keep their defaults."""
     given: dict[str, Any] = vars(parser.parse_intermixed_args(arguments))
-    options = Namespace(**{**_DEFAULTS, **given, "run": command})
+    options = Namespace(**{**defaults_of(make_parser(), command), "yes": True, **given})
     terminal = Terminal(program=parser.prog, quiet=True)
     return run_on_the_reactor(terminal, options)

@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from zkservice.errors import ConfigurationError, NotEmptyError, TreeSyntaxError
+from zkservice.errors import (
+    ConfigurationError,
+    NoNodeError,
+    NotEmptyError,
+    TreeSyntaxError,
+    ZooKeeperError,
+)
 from zkservice.service.command_context import Context, Exit
 from zkservice.service.security import parse_acl
 from zkservice.tree import Node, format_tree, parse_tree
@@ -18,6 +24,7 @@ from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Wri
 from zkservice.treesync import Report, delete_tree, import_tree, read_named_tree
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import validate as validate_path
+from zkservice.zookeeper import ZooKeeper
 
 #: Nodes that are named when the user is asked whether to delete them.
 _NAMED: Final = 10
@@ -56,9 +63,7 @@ async def import_(context: Context) -> Exit:
     acl, began = _acl(options), time.monotonic()
 
     async def confirm(plan: Plan) -> None:
-        deleted = [change.path for change in plan.writes if isinstance(change, Delete)]
-        if deleted and not options.yes and terminal.interactive:
-            await _confirm_deletion(context, deleted)
+        await _confirm_deletions(context, plan)
         context.writing = True
 
     async with context.connected() as zk:
@@ -69,6 +74,7 @@ async def import_(context: Context) -> Exit:
                 options.path,
                 trim=options.trim,
                 acl=acl,
+                create=True,
                 dry_run=options.dry_run,
                 atomic=options.atomic,
                 reading=reading,
@@ -83,8 +89,12 @@ async def rm(context: Context) -> Exit:
     """Delete a node, or with -r all below it, too."""
     options, terminal = context.options, context.terminal
     path, began = normalize(options.path), time.monotonic()
+    if path == "/":
+        raise ConfigurationError("the root cannot be deleted; name a node below it")
 
-    async def note_writing(plan: Plan) -> None:
+    async def confirm(plan: Plan) -> None:
+        if options.recursive and not context.writing:  # asked once, not at each attempt
+            await _confirm_deletions(context, plan)
         context.writing = True
 
     async with context.connected() as zk:
@@ -99,7 +109,7 @@ async def rm(context: Context) -> Exit:
                 reading=reading,
                 progress=progress,
                 should_stop=context.should_stop,
-                before=note_writing,
+                before=confirm,
             )
     kept = any(isinstance(change, Keep) for change in report.plan.changes)
     code = _finish(context, report, f"{'kept' if kept else 'deleted'} {path}", began)
@@ -167,11 +177,25 @@ async def ln(context: Context) -> Exit:
     options, terminal = context.options, context.terminal
     async with context.connected() as zk:
         source = await zk.ln(options.target, options.source)
+        problem = await _link_problem(zk, source, options.target)
     if options.json:
         terminal.out_json({"source": source, "target": options.target})
     else:
         terminal.note(f"{source} -> {options.target}")
+    if problem:
+        terminal.warn(f"warning: {source} leads nowhere: {problem}")
     return Exit.DONE
+
+
+async def _link_problem(zk: ZooKeeper, link: str, target: str) -> str:
+    """Why a new link cannot be followed; "" if it can."""
+    try:
+        await zk.resolve(link)
+    except NoNodeError:
+        return f"{target} does not exist"
+    except ZooKeeperError as error:
+        return str(error)
+    return ""
 
 
 def parse_text(
@@ -197,8 +221,16 @@ def _acl(options: Any) -> tuple[ACL, ...]:
     return tuple(OPEN_ACL_UNSAFE)
 
 
-async def _confirm_deletion(context: Context, paths: list[str]) -> None:
+async def _confirm_deletions(context: Context, plan: Plan) -> None:
+    """Ask whoever sits at a terminal, unless --yes was given.
+
+    Raises:
+        UserStopError: the reply is not yes.
+    """
     terminal = context.terminal
+    paths = [change.path for change in plan.writes if isinstance(change, Delete)]
+    if not paths or context.options.yes or not terminal.interactive:
+        return
     for path in paths[:_NAMED]:
         terminal.note(f"  {path}")
     if len(paths) > _NAMED:

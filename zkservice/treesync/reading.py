@@ -20,7 +20,7 @@ from zkservice.errors import (
     UnimplementedError,
 )
 from zkservice.tree.model import Node
-from zkservice.tree.paths import join
+from zkservice.tree.paths import join, split
 from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
 from zkservice.treesync.flow import Flow, Progress, ignore
 from zkservice.wire.acl import ACL
@@ -264,21 +264,42 @@ def make_import_plan(
     *,
     acl: Acl,
     trim: Trim = None,
+    create: bool = False,
     progress: Progress = ignore,
 ) -> Deferred[Plan]:
     """Find out what makes the nodes at and below ``path`` those of the tree.
 
-    Nothing is changed.  See ``zkservice.tree.plan.plan_import`` for the arguments.
+    Nothing is changed.  See ``zkservice.tree.plan.plan_import`` for the other arguments.
+
+    Args:
+        create: whether the plan makes the node at ``path``, and those above it, if missing.
 
     Fails with:
-        NoNodeError: there is no node at ``path``.
+        NoNodeError: there is no node at ``path``, and it is not to be created; or the chroot
+            does not exist.
     """
 
     async def make() -> Plan:
-        stored = await _read(client, path, _for_import(tree, trim, top=True), progress)
+        try:
+            stored = await _read(client, path, _for_import(tree, trim, top=True), progress)
+        except NoNodeError:
+            if not create or path == "/":
+                raise
+            above, whole = await _within_existing(client, path, tree)
+            return plan_import(whole, Stored(), above, acl=acl, trim=False)
         return plan_import(tree, stored, path, acl=acl, trim=trim)
 
     return Deferred.fromCoroutine(make())
+
+
+async def _within_existing(client: ZooKeeperClient, path: str, tree: Node) -> tuple[str, Node]:
+    """The nearest node above a missing path, and the tree as it is to be below that node."""
+    while path != "/":
+        path, name = split(path)
+        tree = Node({}, {name: tree})
+        if await client.exists(path) is not None:
+            break
+    return path, tree
 
 
 def make_delete_plan(

@@ -53,6 +53,7 @@ def import_tree(
     *,
     trim: Trim = None,
     acl: Acl = OPEN_ACL_UNSAFE,
+    create: bool = False,
     dry_run: bool = False,
     atomic: bool = False,
     reading: Progress = ignore,
@@ -75,7 +76,9 @@ def import_tree(
     async def do() -> Report:
         where = normalize(path)
         tree = _checked(text) if isinstance(text, Node) else parse_tree(text, where)
-        plan = await make_import_plan(client, tree, where, acl=acl, trim=trim, progress=reading)
+        plan = await make_import_plan(
+            client, tree, where, acl=acl, trim=trim, create=create, progress=reading
+        )
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
         await before(plan)
