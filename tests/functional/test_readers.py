@@ -1,0 +1,229 @@
+"""The programs that the formats are for, reading what a real ``twistd zkserve`` registers.
+
+Prometheus and Curator are Debian's packages, twitter.common.zookeeper is PyPI's (installed
+with ``--no-deps``); what is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.functional.processes import (
+    EmbeddedProcess,
+    Twistd,
+    fetch,
+    free_port,
+    quiet_kazoo,
+    wait_for,
+)
+from zkservice.formats import FORMATS, Announcement
+from zkservice.testing.apache import JAVA_FOLDER
+
+HERE = Path(__file__).parent
+APPLICATION = str(HERE.parent.parent / "examples" / "flask_app.py")
+JARS = (
+    *("curator-x-discovery", "curator-recipes", "curator-framework", "curator-client"),
+    *("jackson-core", "jackson-databind", "jackson-annotations", "guava"),
+    *("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-nop"),
+)
+
+PROMETHEUS = """
+scrape_configs:
+- job_name: serverset
+  metrics_path: /-/metrics
+  scrape_interval: 1s
+  serverset_sd_configs: [{servers: ["%(hosts)s"], paths: [/svc]}]
+  relabel_configs:
+  - {source_labels: [__meta_serverset_endpoint_host], regex: .+, action: keep}
+  - {source_labels: [__meta_serverset_path], regex: /svc/(.+)/member_.*, target_label: service}
+- job_name: nerve
+  metrics_path: /-/metrics
+  scrape_interval: 1s
+  nerve_sd_configs: [{servers: ["%(hosts)s"], paths: [/svc/nerve]}]
+  relabel_configs:
+  - {source_labels: [__meta_nerve_endpoint_host], regex: .+, action: keep}
+"""
+
+
+class ReaderTestCase(SynchronousTestCase):
+    """A ZooKeeper, and services in it."""
+
+    def setUp(self) -> None:
+        """The embedded server as a process."""
+        self.folder = os.path.abspath(self.mktemp())
+        self.zookeeper = EmbeddedProcess(os.path.join(self.folder, "zookeeper"))
+        self.zookeeper.start()
+        self.addCleanup(self.zookeeper.stop)
+        self.hosts = self.zookeeper.connection_string
+
+    def serve(self, path: str, *words: str) -> str:
+        """Serve and register; the address."""
+        process = Twistd(
+            os.path.join(self.folder, path.strip("/").replace("/", "-")),
+            "zkserve",
+            *("--zookeeper", self.hosts, "--path", path, "--host", "127.0.0.1", *words),
+            APPLICATION,
+        )
+        self.addCleanup(process.end)
+        return process.wait_for_log(r"Serving on (\S+)").group(1)
+
+
+class PrometheusTests(ReaderTestCase):
+    """Prometheus's own discovery and scraper."""
+
+    if shutil.which("prometheus") is None:
+        skip = "Prometheus is not installed"
+
+    def test_targets(self) -> None:
+        """Each service in its format is one target that is up; nothing else is a target."""
+        kazoo = quiet_kazoo(self.hosts)
+        kazoo.start(15)
+        self.addCleanup(kazoo.close)
+        self.addCleanup(kazoo.stop)
+        kazoo.create("/svc", b'{"threads":1}')
+        web = self.serve("/svc/web", "--metrics", "--format", "serverset")
+        nerve = self.serve("/svc/nerve", "--metrics", "--format", "nerve")
+        self.serve("/svc/plain")
+        address = self.prometheus()
+
+        def all_up() -> dict[tuple[str, str], str] | None:
+            status, body = fetch(address, "/api/v1/targets")
+            targets = json.loads(body)["data"]["activeTargets"] if status == 200 else []
+            found = {(one["scrapePool"], one["scrapeUrl"]): one["health"] for one in targets}
+            return found if len(found) >= 2 and "unknown" not in found.values() else None
+
+        self.assertEqual(
+            wait_for("Prometheus has two targets", all_up, 60.0, 0.2),
+            {
+                ("serverset", f"http://{web}/-/metrics"): "up",
+                ("nerve", f"http://{nerve}/-/metrics"): "up",
+            },
+        )
+
+    def prometheus(self) -> str:
+        """Start it; the address of its API."""
+        address = f"127.0.0.1:{free_port()}"
+        configuration = os.path.join(self.folder, "prometheus.yml")
+        Path(configuration).write_text(PROMETHEUS % {"hosts": self.hosts})
+        log = open(os.path.join(self.folder, "prometheus.log"), "wb")  # noqa: SIM115
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={self.folder}/data",
+                f"--web.listen-address={address}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+        )
+        self.addCleanup(process.wait, 10)
+        self.addCleanup(process.terminate)
+        wait_for("Prometheus answers", lambda: _answers(address), 30.0)
+        return address
+
+
+class CuratorTests(ReaderTestCase):
+    """Curator's ServiceDiscovery, with five types of payload."""
+
+    if shutil.which("javac") is None or not (JAVA_FOLDER / "curator-x-discovery.jar").exists():
+        skip = "Curator's jars or a Java compiler are not installed"
+
+    def read(self, name: str) -> dict[str, list[str]]:
+        """What each type of payload reads of a service, without its name."""
+        jars = os.pathsep.join(str(JAVA_FOLDER / f"{jar}.jar") for jar in JARS)
+        words = ["java", "-cp", jars, str(HERE / "CuratorReader.java")]
+        done = subprocess.run(
+            [*words, self.hosts, "/services", name], capture_output=True, text=True, timeout=90
+        )
+        lines = [line.split() for line in done.stdout.splitlines() if line.startswith("type=")]
+        self.assertEqual(len(lines), 5, done.stdout + done.stderr)
+        return {line[0].removeprefix("type="): line[1:] for line in lines}
+
+    def test_curator(self) -> None:
+        """Every type of payload reads it."""
+        host, port = self.serve("/services/web", "--format", "curator").split(":")
+        expected = [host, port, "null", "true", "null"]
+        self.assertEqual(
+            self.read("web"),
+            dict.fromkeys(["Void", "Object", "Map", "String", "ZookeeperInstance"], expected),
+        )
+
+    def test_spring(self) -> None:
+        """Spring's type reads its metadata and makes a URI of it."""
+        words = ("--format", "spring", "--property", "zone=a")
+        host, port = self.serve("/services/shop", *words).split(":")
+        found = self.read("shop")["ZookeeperInstance"]
+        self.assertEqual(found[:4], [host, port, "null", "true"])
+        self.assertEqual(found[-1], f"http://{host}:{port}")
+        payload = " ".join(found[4:-1])
+        self.assertTrue(payload.startswith("shop/shop/{"), payload)
+        for entry in ("zone=a", "instance_status=UP"):
+            self.assertIn(entry, payload)
+
+
+class TwitterCommonsTests(SynchronousTestCase):
+    """The parsers of twitter.common.zookeeper 0.3.11, which reads Aurora's serversets."""
+
+    #: What its modules import and these parsers do not need; some of it is for Python 2 only.
+    STUBS: ClassVar[dict[str, Any]] = {
+        "thrift.TSerialization": SimpleNamespace(deserialize=None),
+        "gen.twitter.thrift.endpoint.ttypes": SimpleNamespace(Endpoint=None, ServiceInstance=None),
+        "twitter.common.lang": SimpleNamespace(
+            Compatibility=SimpleNamespace(string=str), Interface=object
+        ),
+        "twitter.common.concurrent": SimpleNamespace(Future=None),
+    }
+
+    def load(self, name: str) -> ModuleType:
+        """One of its modules."""
+        try:
+            package = distribution("twitter.common.zookeeper")
+        except PackageNotFoundError:
+            raise SkipTest("twitter.common.zookeeper is not installed") from None
+        where = str(package.locate_file(f"twitter/common/zookeeper/{name}.py"))
+        spec = importlib.util.spec_from_file_location("loaded", where)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        with patch.dict(sys.modules, self.STUBS):
+            spec.loader.exec_module(module)
+        return module
+
+    def test_members(self) -> None:
+        """Names have a number, which is written back alike, and data are an instance."""
+        group = self.load("group/group_base").GroupBase
+        instance = self.load("serverset/endpoint").ServiceInstance
+        for address in ("10.0.0.1:8080", "0.0.0.1:1", "[2001:db8::1]:80", "web.example:443"):
+            one = Announcement("/svc", address, {"shard": 2, "monitor": "h:1"}, 0)
+            name = FORMATS["serverset"].znode_name(one)
+            self.assertTrue(group.znode_owned(name))
+            self.assertEqual(group.id_to_znode(group.znode_to_id(name)), name)
+            read = instance.unpack_json(FORMATS["serverset"].data(one), group.znode_to_id(name))
+            endpoint = read.service_endpoint
+            self.assertEqual((endpoint.host, endpoint.port), (one.host, one.port))
+            self.assertEqual((read.status.name(), read.shard), ("ALIVE", 2))
+            self.assertEqual(sorted(read.additional_endpoints), ["http", "monitor"])
+        leaving = Announcement("/svc", "h:1", {}, 0, available=False)
+        read = instance.unpack_json(FORMATS["serverset"].data(leaving))
+        self.assertEqual(read.status.name(), "STOPPING")
+
+
+def _answers(address: str) -> bool:
+    try:
+        return fetch(address, "/-/ready")[0] == 200
+    except OSError:
+        return False
