@@ -612,8 +612,8 @@ class OperationsTests(SynchronousTestCase):
     def test_paste_that_cannot_start(self) -> None:
         """pserve, too, ends with exit code 1 and the reason."""
         for change, expected in (
-            ("port = http", "port = 'http' is no whole number"),
-            ("port = 99999", "port = 99999 must be from 0 to 65535"),
+            ("port = http", "port must be a whole number, not 'http'"),
+            ("port = 99999", "port must be at most 65535, not 99999"),
         ):
             process, log = self.paste(f"INFO\n{change}")
             self.assertEqual(process.wait(20), 1, log())

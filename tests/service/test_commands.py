@@ -83,6 +83,14 @@ class OutAndInTests(TestCase):
         self.assertEqual(await self.say("servers /svc/"), "h:1")
         self.assertEqual(json.loads(await self.say("servers"))[0]["color"], "blue")
 
+    async def test_servers_below_a_path_with_blanks(self) -> None:
+        """A path may have blanks, which a command's line has between words."""
+        other = register(self.client, "/our  own svc", "h:2", {})
+        await other.when_registered()
+        self.commands = commands(lambda: [other], dict, self.availability, self.clock)
+        self.assertEqual(await self.say("servers /our  own svc"), "h:2")
+        self.assertEqual(await self.say("servers /our"), "")
+
     async def test_in_names_other_reasons_at_once(self) -> None:
         """What the operator cannot lift is not waited for."""
         self.availability.object(HEALTH, "health: status 503")

@@ -42,9 +42,11 @@ def commands(
     def servers(words: list[str]) -> str:
         """The registered servers as JSON; under PATH, their addresses."""
         if words:
-            path = words[0].rstrip("/") or "/"
+            path = _words(" ".join(words))
             return " ".join(
-                address for address, one in registered() if path in (one.parent, one.real_parent)
+                address
+                for address, one in registered()
+                if path in (_words(one.parent), _words(one.real_parent))
             )
         return json.dumps(
             [
@@ -120,6 +122,11 @@ def with_added(
         if not can_be_called(whole[name], []):
             raise ConfigurationError(f"{what} does not take one argument, a list of words")
     return whole
+
+
+def _words(path: str) -> list[str]:
+    """A path as words: the names of znodes may have blanks, which separate words of a command."""
+    return (path.rstrip("/") or "/").split()
 
 
 def _plain(value: Any) -> Any:
