@@ -29,8 +29,10 @@ from zkservice.errors import (
     LinkLoopError,
     NoNodeError,
 )
+from zkservice.formats import Member
 from zkservice.formats.addresses import parse_address as parse_addr
 from zkservice.registry import RegisteringServer, Registration, RegistrationState, register
+from zkservice.registry.find import find_members
 from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.lookup import look_up
 from zkservice.tree import Node, decode, encode, format_tree, resolve
@@ -258,6 +260,22 @@ class ZooKeeper:
     def children(self, path: str) -> Deferred[Children]:
         """The names of a node's children, kept current; see ``live_children``."""
         return live_children(self.client, path, reactor=self._reactor)
+
+    def members(self, path: str) -> Deferred[list[Member]]:
+        """The instances of a service at this moment, whatever format they are registered in.
+
+        Args:
+            path: the service; may lead through symbolic links.
+
+        Returns:
+            Fires with a `zkservice.formats.Member` for each child that is one.
+
+        Fails with:
+            NoNodeError: the path leads nowhere.
+            LinkLoop: it leads in a circle.
+        """
+        finding = find_members(self.client, path, reactor=self._reactor)
+        return finding.addCallback(lambda found: found.members)
 
     def properties(self, path: str, watch: bool = True) -> Deferred[Properties]:
         """A node's properties, kept current; see ``live_properties``."""

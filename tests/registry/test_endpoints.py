@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import TestCase
@@ -76,6 +77,27 @@ class EndpointTests(TestCase):
         said.transport.abortConnection()
         await port.stopListening()
         self.assertEqual(await self.client.get_children("/svc"), [])
+
+    async def test_the_same_port_twice(self) -> None:
+        """A second server on one port is refused, and the first stays registered."""
+        first = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
+        port: Any = await serverFromString(reactor, first).listen(Factory.forProtocol(Echo))
+        number = port.getHost().port
+        second = f"zk:/svc:servers={self.servers}:tcp:{number}:interface=127.0.0.1"
+        with self.assertRaises(CannotListenError):
+            await serverFromString(reactor, second).listen(Factory.forProtocol(Echo))
+        self.assertEqual(await self.client.get_children("/svc"), [f"127.0.0.1:{number}"])
+        await port.stopListening()
+
+    async def test_a_link_in_the_path(self) -> None:
+        """A server is registered where its path leads."""
+        await self.client.create("/links", b'{"svc ->": "/real"}')
+        listening = f"zk:/links/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
+        port: Any = await serverFromString(reactor, listening).listen(Factory.forProtocol(Echo))
+        self.assertEqual(len(await self.client.get_children("/real")), 1)
+        self.assertEqual(await self.client.get_children("/links"), [])
+        await port.stopListening()
+        self.assertEqual(await self.client.get_children("/real"), [])
 
     async def test_stopped(self) -> None:
         """The end of a port is told as what was wanted, not as a session that was lost."""

@@ -21,6 +21,7 @@ from zkservice.client import (
     WatchEvent,
     ZooKeeperClient,
 )
+from zkservice.formats import Member
 from zkservice.recipes import (
     Barrier,
     DoubleBarrier,
@@ -167,6 +168,7 @@ async def high_level(reactor: Any) -> None:
     assert_type(zk, ZooKeeper)
     assert_type(await zk.register("/p", ":8080", color="red"), Registration)
     assert_type(await zk.children("/p"), Children)
+    assert_type(await zk.members("/p"), list[Member])
     assert_type(await zk.properties("/p"), Properties)
     assert_type(await zk.get_properties("/p"), dict[str, Any])
     assert_type(await zk.import_tree("/a\n", "/"), Report)

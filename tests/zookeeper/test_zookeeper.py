@@ -19,6 +19,8 @@ from zkservice.errors import (
     NoNodeError,
     TreeSyntaxError,
 )
+from zkservice.formats import FORMATS
+from zkservice.registry import register
 from zkservice.tree import Node, parse_tree
 from zkservice.zookeeper import (
     ZK,
@@ -208,6 +210,22 @@ class RegisterTests(ZooKeeperTestCase):
         both = [self.zk.register("/lb/pool", "1.2.3.4:7") for _ in range(2)]
         await self.assertFailure(both[1], NodeExistsError)
         self.assertIs(self.zk.ephemeral["/fooservice/providers/1.2.3.4:7"], await both[0])
+
+    async def test_members(self) -> None:
+        """The instances of a service are found through links, in whatever format they are."""
+        await self.zk.import_tree(TREE)
+        path = "/fooservice/providers"
+        for number, name in enumerate(FORMATS, 1):
+            one = register(self.zk.client, path, f"10.0.0.{number}:80", format=name)
+            await one.when_registered()
+        await self.zk.create(f"{path}/leader", b"10.0.0.1")
+        members = await self.zk.members("/lb/pool")
+        self.assertEqual(
+            sorted((member.address, member.format) for member in members),
+            [(f"10.0.0.{number}:80", name) for number, name in enumerate(FORMATS, 1)],
+        )
+        with self.assertRaises(NoNodeError):
+            await self.zk.members("/nowhere")
 
     async def test_set(self) -> None:
         """What is set on a registered node is there after a new session, too."""
