@@ -16,6 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -208,6 +209,16 @@ class TokenFileTests(SynchronousTestCase):
             with open(path, "wb") as file:
                 file.write(content)
             self.assertRaises(ValueError, read_token, path)
+
+    def test_readable_to_others(self) -> None:
+        """A token that others can read is used, and the log warns of it."""
+        path = self.mktemp()
+        read_token(path)
+        for mode, warnings in ((0o600, 0), (0o640, 1), (0o604, 1)):
+            os.chmod(path, mode)
+            with capturedLogs() as seen:
+                read_token(path)
+            self.assertEqual([event["path"] for event in seen], [path] * warnings)
 
     def test_link(self) -> None:
         """A link to nothing is not followed when the file is made."""

@@ -20,6 +20,7 @@ from twisted.conch.ssh.transport import SSHServerTransport
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -27,6 +28,8 @@ from typing_extensions import override
 from zkservice.monitor.places import Claim, Places
 from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
 from zkservice.monitor.telnet import MAX_LINE, TelnetManholeFactory, is_local
+
+_log = Logger()
 
 __all__ = ["is_local", "read_token", "ssh_manhole", "telnet_manhole"]
 
@@ -143,6 +146,11 @@ def read_token(path: str) -> bytes:
     token = content.partition(b"\n")[0].strip()
     if not token or len(token) > MAX_LINE - 2:
         raise ValueError(f"{path}: its first line must be the token")
+    if os.stat(path).st_mode & 0o077:
+        _log.warn(
+            "other users of this machine can read the manhole's token in {path}; chmod 600 it",
+            path=path,
+        )
     return token
 
 
