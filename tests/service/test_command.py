@@ -506,6 +506,17 @@ class UsageTests(SynchronousTestCase):
         self.assertIn("COMMAND", shown)
         self.assertIn("write a tree as text", shown)
 
+    def test_help(self) -> None:
+        """``help`` is what newcomers type first; it explains all commands, or one."""
+        for words, expected in ((("help",), "zkservice COMMAND --help"), (("help", "rm"), "--yes")):
+            shown = io.StringIO()
+            self.patch(sys, "stdout", shown)
+            with self.assertRaises(SystemExit) as caught:
+                parse_arguments(words)
+            self.assertEqual(caught.exception.code, Exit.DONE)
+            self.assertIn(expected, shown.getvalue())
+        self.assertIn("invalid choice: 'nothing'", self.refused("help", "nothing"))
+
     def test_times(self) -> None:
         """A time is a number of seconds above zero, or milliseconds."""
         for word in ("-1", "0", "nan", "inf", "soon"):

@@ -75,6 +75,8 @@ def make_parser() -> ArgumentParser:
 def parse_arguments(words: Sequence[str]) -> Namespace:
     """Read a command line; options may stand before, between and behind other words.
 
+    ``help COMMAND`` is ``COMMAND --help``.
+
     Raises:
         SystemExit: it is wrong, or help was asked for.
     """
@@ -82,6 +84,8 @@ def parse_arguments(words: Sequence[str]) -> Namespace:
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(Exit.USAGE)
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
     commands = commands_of(parser)
     at = next((index for index, word in enumerate(words) if word in commands), None)
     if at is None or not all(_may_be_options(words[:at])):
