@@ -10,6 +10,7 @@ from tests.recipes.base import RecipeTestCase
 from tests.recipes.world import World, at_every_step
 from zkservice.errors import ConnectionLossError
 from zkservice.recipes import Counter, retry_change
+from zkservice.wire.acl import ACL, ANYONE, Permission
 from zkservice.wire.records import Stat
 
 PATH = "/some/where"
@@ -145,6 +146,8 @@ class CounterTests(RecipeTestCase):
         adding = counter.add()
         self.network.settle()
         self.assertEqual(self.result(other.get(PATH))[0], b"2")
+        for mark in self.children(PATH):
+            self.result(other.delete(f"{PATH}/{mark}"))
         self.result(other.delete(PATH))
         self.result(other.create(PATH, b"40"))
         self.network.advance(3)
@@ -152,7 +155,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.result(other.get(PATH))[0], b"41")
 
     def test_the_same_by_another(self) -> None:
-        """A lost reply, and data as another could have made them: nobody can tell, so we say so."""
+        """A request that is lost, and data as it would have made them: it is sent again."""
         client = self.connected()
         counter = Counter(client, PATH, reactor=self.network)
         self.result(counter.add())
@@ -163,8 +166,40 @@ class CounterTests(RecipeTestCase):
         self.assertFalse(cable.up)
         self.assertEqual(self.result(self.bystander.set(PATH, b"2")).version, 1)
         self.network.advance(3)
-        self.failureResultOf(adding, ConnectionLossError)
+        self.assertEqual(self.successResultOf(adding), 3)
+        self.assertEqual(self.result(self.bystander.get(PATH))[0], b"3")
+        self.assertEqual(self.children(PATH), [])
+
+    def test_lost_reply_and_others(self) -> None:
+        """A reply is lost, and others have counted since: it is counted once."""
+        client = self.connected()
+        counter = Counter(client, PATH, reactor=self.network)
+        self.result(counter.add())
+        self.lose_reply(client, second=True)
+        adding = counter.add()
+        self.network.settle()
         self.assertEqual(self.result(self.bystander.get(PATH))[0], b"2")
+        other = Counter(self.bystander, PATH, reactor=self.network)
+        self.assertEqual(self.result(other.add(5)), 7)
+        self.network.advance(3)
+        self.assertEqual(self.successResultOf(adding), 2)
+        self.assertEqual(self.result(other.value()), 7)
+        self.assertEqual(self.children(PATH), [])
+
+    def test_no_marks_allowed(self) -> None:
+        """Where no mark is allowed a lost reply is told if nobody can tell what came of it."""
+        acl = [ACL(int(Permission.READ | Permission.WRITE), ANYONE)]
+        self.result(self.bystander.ensure_path("/some"))
+        self.result(self.bystander.create(PATH, b"1", acl))
+        client = self.connected()
+        counter = Counter(client, PATH, reactor=self.network)
+        self.assertEqual(self.result(counter.add()), 2)
+        self.lose_reply(client, second=True)
+        adding = counter.add()
+        self.network.settle()
+        self.assertEqual(self.result(self.bystander.set(PATH, b"9")).version, 3)
+        self.network.advance(3)
+        self.failureResultOf(adding, ConnectionLossError)
 
 
 class BrokenConnectionTests(SynchronousTestCase):
@@ -183,25 +218,18 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.server.keeper.tree.nodes[PATH].data, b"xx")
 
     def counts(self, world: World) -> None:
-        """Count; if that fails, it was counted at most once, and at least if it does not."""
+        """Count: each time once."""
         (client,) = world.clients
         counter = Counter(client, PATH, reactor=world.network)
-        certain, doubtful = 0, 0
-        for _ in range(3):
-            adding = counter.add()
-            adding.addErrback(lambda failure: failure.trap(ConnectionLossError))
-            if isinstance(world.result(adding), int):
-                certain += 1
-            else:
-                doubtful += 1
-        value = world.result(counter.value())
-        self.assertTrue(certain <= value <= certain + doubtful)
-        self.assertLessEqual(doubtful, 1)
+        for expected in (1, 2, 3):
+            self.assertEqual(world.result(counter.add()), expected)
+        self.assertEqual(world.result(counter.value()), 3)
+        self.assertEqual(world.children(PATH), [])
 
     def test_changes(self) -> None:
         """Cut before, in and after each frame, in both directions: both are made once."""
         at_every_step(self, 1, self.changes)
 
     def test_counts(self) -> None:
-        """The counter is never wrong without a word."""
+        """The counter is never wrong."""
         at_every_step(self, 1, self.counts)

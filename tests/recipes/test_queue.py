@@ -63,6 +63,32 @@ class QueueTests(QueueTestCase):
         self.assertEqual(taken, [b"1", b"2", b"3"])
         self.assertEqual(self.result(self.other.qsize()), 0)
 
+    def test_put_with_a_lost_reply(self) -> None:
+        """An item that is taken out before the reply's loss is noticed is not put in again."""
+        self.put(b"0")
+        self.assertEqual(self.result(self.other.get()), b"0")
+        waiting = self.getting(self.other)
+        self.lose_reply(self.one)
+        putting = self.queue.put(b"1")
+        self.network.settle()
+        self.assertEqual(self.successResultOf(waiting), b"1")
+        self.network.advance(3)
+        self.assertEqual(self.successResultOf(putting), f"{PATH}/entry-100-")
+        self.assertEqual((self.children(PATH), self.children(f"{PATH}-producers")), ([], []))
+
+    def test_put_in_doubt_without_marks(self) -> None:
+        """Where no mark is allowed, a lost reply is told."""
+        self.result(self.bystander.ensure_path(PATH))
+        parent = PATH.rpartition("/")[0]
+        self.result(self.bystander.set_acl(parent, READ_ACL_UNSAFE))
+        self.put(b"1")
+        self.lose_reply(self.one)
+        putting = self.queue.put(b"2")
+        self.network.settle()
+        self.network.advance(3)
+        self.failureResultOf(putting, ConnectionLossError)
+        self.assertEqual(self.result(self.other.qsize()), 2)
+
     def test_priority(self) -> None:
         """A lower number is taken out earlier."""
         self.put(b"later")
@@ -439,13 +465,17 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual([name for name in world.children(PATH) if name != "_lock"], [])
 
     def produces(self, world: World) -> None:
-        """Put in; if that fails, the item may be there once."""
+        """Put two in: both are there once, and nothing else."""
         (client,) = world.clients
         queue = Queue(client, PATH, reactor=world.network)
-        putting = queue.put(b"1")
-        putting.addErrback(lambda failure: failure.trap(ConnectionLossError))
-        sure = isinstance(world.result(putting), str)
-        self.assertIn(len(world.children(PATH)), (1,) if sure else (0, 1))
+        putting = [queue.put(item) for item in (b"1", b"2")]
+        world.wait()
+        paths = [self.successResultOf(one) for one in putting]
+        names = world.children(PATH)
+        self.assertEqual([f"{PATH}/{name}" for name in names], sorted(paths))
+        self.assertEqual(world.children(f"{PATH}-producers"), [])
+        for path, item in zip(paths, (b"1", b"2"), strict=True):
+            self.assertEqual(world.server.keeper.tree.nodes[path].data, item)
 
     def test_consumes(self) -> None:
         """A queue of a single consumer loses nothing and doubles nothing."""
@@ -460,5 +490,5 @@ class BrokenConnectionTests(SynchronousTestCase):
         at_every_step(self, 2, lambda world: self.works(SerializedQueue, world))
 
     def test_produces(self) -> None:
-        """A put never fails when the item has certainly not been put in, and never doubles."""
+        """A put puts an item in once, and knows its path."""
         at_every_step(self, 1, self.produces)

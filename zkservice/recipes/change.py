@@ -14,7 +14,8 @@ from zkservice.errors import (
     NodeExistsError,
     NoNodeError,
 )
-from zkservice.recipes.needs import Client
+from zkservice.recipes.marked import MarkedWrites, Unmarkable
+from zkservice.recipes.needs import Client, Transaction
 from zkservice.recipes.patience import Doubt, Patient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import validate
@@ -97,7 +98,8 @@ class Counter:
         Fails with:
             ValueError: the node's data are no number.
             ConnectionLossError: the connection broke during the write, and whether it was
-                carried out cannot be found out.  It is never carried out twice.
+                carried out cannot be found out: the session has ended meanwhile, or the ACL
+                allows no mark below the node.  It is never carried out twice.
         """
 
         def change(data: bytes | None, _: Stat | None) -> bytes:
@@ -127,6 +129,7 @@ class _Writer:
         self._acl = tuple(acl)
         self._patient = Patient(client, reactor)
         self._exact = exact  # the same change by somebody else does not count as ours
+        self._marked = MarkedWrites(self._patient, self._path, self._acl) if exact else None
 
     async def change(self, change: Change) -> bytes:
         while True:
@@ -144,7 +147,37 @@ class _Writer:
 
     async def _write(self, new: bytes, before: Stat | None) -> bool:
         """Write once; False if the node is not as it was before (None: there was none)."""
+        if self._marked is not None:
+            try:
+                return await self._write_marked(self._marked, new, before)
+            except Unmarkable:
+                self._marked = None
+        return await self._write_unmarked(new, before)
 
+    async def _write_marked(self, marked: MarkedWrites, new: bytes, before: Stat | None) -> bool:
+        path, acl = self._path, self._acl
+
+        def add(change: Transaction) -> None:
+            if before is None:
+                change.create(path, new, acl)
+            else:
+                change.set(path, new, before.version)
+
+        async def is_the_same() -> None:
+            now = await self._patient.look(path)
+            if before is not None and now is not None and now.czxid != before.czxid:
+                raise NodeExistsError(path)  # in a new node versions begin anew
+
+        try:
+            if before is None:
+                await self._patient.in_parent(path, acl, lambda: marked.run(add))
+            else:
+                await marked.run(add, is_the_same)
+        except _RACES:
+            return False
+        return True
+
+    async def _write_unmarked(self, new: bytes, before: Stat | None) -> bool:
         async def once(doubt: Doubt) -> bool:
             if doubt.error is not None:
                 outcome = await self._find_outcome(new, before, doubt.error)

@@ -17,9 +17,18 @@ class Transaction(Protocol):
     """Writes that happen together or not at all."""
 
     def create(
-        self, path: str, data: bytes, acl: Iterable[ACL], *, ephemeral: bool = False
+        self,
+        path: str,
+        data: bytes,
+        acl: Iterable[ACL],
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
     ) -> None:
-        """Create a node."""
+        """Create a node; its result is the actual path."""
+
+    def set(self, path: str, data: bytes, version: int = -1) -> None:
+        """Set a node's data."""
 
     def delete(self, path: str, version: int = -1) -> None:
         """Delete a node."""

@@ -28,6 +28,7 @@ from zkservice.recipes.needs import Client
 from zkservice.retries import Doubt, Retries, forget
 from zkservice.wire.acl import ACL
 from zkservice.wire.paths import parent
+from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
 
 __all__ = ["LEAVE", "OVER", "RETRY", "Doubt", "Patient", "forget"]
@@ -196,6 +197,10 @@ class Patient:
             False if it was deleted by another client, and certainly not by us.
         """
         return await self._retries.delete(path, czxid, across_sessions=any_session)
+
+    async def look(self, path: str) -> Stat | None:
+        """A node's Stat, after all that was sent before has become visible; one attempt."""
+        return await self._retries.look(path)
 
     async def delete_current(self, path: str) -> None:
         """Delete the node that is at a path now, if there is one; not a later one."""

@@ -17,7 +17,8 @@ from zkservice.errors import (
 )
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
-from zkservice.recipes.needs import Client
+from zkservice.recipes.marked import MarkedWrites, Unmarkable
+from zkservice.recipes.needs import Client, Transaction
 from zkservice.recipes.patience import Patient, forget
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.paths import join, validate
@@ -28,6 +29,8 @@ PREFIX: Final = "entry-"
 RESERVED: Final = "-processing"
 #: What is appended to the path for the line of consumers that wait.
 LINE: Final = "-consumers"
+#: What is appended to the path for the marks of items that are being put in.
+MARKS: Final = "-producers"
 
 T = TypeVar("T")
 
@@ -61,21 +64,27 @@ class BaseQueue(Generic[T]):
         self._acl = tuple(acl)
         self._patient = Patient(client, reactor)
         self._one_at_a_time = DeferredLock()
+        self._marked: MarkedWrites | None  # None where no mark is allowed
+        self._marked = MarkedWrites(self._patient, self.path + MARKS, self._acl)
         self._line = Lock(client, self.path + LINE, acl=self._acl, reactor=reactor)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
 
     def put(self, item: bytes, priority: int = 100) -> Deferred[str]:
-        """Add an item; fires with its path.
+        """Add an item, once; fires with its path.
+
+        A mark below ``PATH-producers``, which is gone at once, tells whether it was put in
+        when the reply is lost.  Its path ends without a number if it was taken out before
+        that was found out.
 
         Args:
             item: bytes.
             priority: 0 to 999; lower ones are taken out first, equal ones in their order.
 
         Fails with:
-            ConnectionLossError: the item is perhaps in the queue.  A connection that
-                breaks before it is sent is no error: it is sent on the next one.
+            ConnectionLossError: the item is perhaps in the queue, because the session has
+                ended before that was found out, or the ACLs allow no mark beside the queue.
             ValueError: the priority is none, or the item are no bytes.
         """
         if not 0 <= priority <= 999:
@@ -105,6 +114,36 @@ class BaseQueue(Generic[T]):
 
     async def _put(self, item: bytes, priority: int) -> str:
         path = join(self.path, f"{PREFIX}{priority:03d}-")
+
+        def add(change: Transaction) -> None:
+            change.create(path, item, self._acl, ephemeral=self.ephemeral, sequence=True)
+
+        if self._marked is not None:
+            marked = self._marked
+            try:
+                carried = await self._patient.in_parent(path, self._acl, lambda: marked.run(add))
+            except Unmarkable:
+                self._marked = None
+            else:
+                if carried.results is not None:
+                    return str(carried.results[0])
+                return await self._patient.outlast(lambda: self._find(path, carried.zxid))
+        return await self._put_unmarked(path, item)
+
+    async def _find(self, path: str, zxid: int) -> str:
+        """The item that a transaction has created; without a number if it is gone by now."""
+        client, prefix = self._patient.client, path.rpartition("/")[2]
+        for name in reversed(items(await self._names())):
+            stat = None
+            if name.startswith(prefix):
+                stat = await client.exists(join(self.path, name))
+            if stat is not None and stat.czxid == zxid:
+                return join(self.path, name)
+            if stat is not None and stat.czxid < zxid:
+                break
+        return path
+
+    async def _put_unmarked(self, path: str, item: bytes) -> str:
         client = self._patient.client
 
         async def once() -> str:

@@ -1,0 +1,129 @@
+"""Writes that leave a mark, so that they are carried out once although a reply is lost.
+
+The mark is an ephemeral node, created in the same transaction as the write, and deleted
+when the outcome is known.  After a lost reply the mark is there if the write was carried
+out, whatever others have done since; if it is not there, the write is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from zkservice.errors import (
+    ConnectionLossError,
+    NoAuthError,
+    NoNodeError,
+    TransactionFailedError,
+)
+from zkservice.recipes.needs import Transaction
+from zkservice.recipes.patience import Doubt, Patient
+from zkservice.wire.acl import ACL
+from zkservice.wire.paths import join
+
+#: What the names of marks begin with, as those of Curator's protected nodes.
+PREFIX: Final = "_c_"
+
+
+class Unmarkable(Exception):  # noqa: N818, the caller writes without a mark
+    """No mark can be left there; nothing was written."""
+
+
+class Carried(NamedTuple):
+    """A write that was carried out."""
+
+    results: list[Any] | None  #: of its operations; None if the reply was lost
+    zxid: int  #: of the transaction, if the reply was lost; else 0
+
+
+async def _nothing() -> None:
+    """There is nothing to look at."""
+
+
+class MarkedWrites:
+    """Makes writes in one transaction with a mark."""
+
+    def __init__(self, patient: Patient, where: str, acl: Iterable[ACL]) -> None:
+        """Args:
+        patient: repeats what is safe to repeat.
+        where: the parent of the marks; made if it is missing after the write.
+        acl: of the marks, and of their parent.
+        """
+        self._patient = patient
+        self._where = where
+        self._acl = tuple(acl)
+
+    async def run(
+        self,
+        add: Callable[[Transaction], None],
+        before_repeating: Callable[[], Awaitable[None]] = _nothing,
+    ) -> Carried:
+        """Carry a write out, once.
+
+        Args:
+            add: adds the write's operations to a transaction; called for each attempt.
+            before_repeating: called if there is no mark; raises if that is because others
+                have deleted it, together with what was written.
+
+        Raises:
+            Unmarkable: no mark may be left there.
+            ConnectionLossError: the session ended while it was in doubt, and the mark with it.
+            ZooKeeperError: why the write was refused.
+        """
+        mark = join(self._where, PREFIX + uuid4().hex)
+        session: int | None = None  # that the last attempt was made in
+        marked = True  # for all that is known
+
+        async def once(doubt: Doubt) -> Carried:
+            nonlocal session, marked
+            if doubt.error is not None:
+                if session is None or session != self._session:
+                    raise doubt.error
+                found = await self._patient.look(mark)
+                if found is not None:
+                    return Carried(None, found.czxid)
+                await before_repeating()
+                doubt.dispel()
+            session, marked = self._session, True
+            try:
+                return Carried(await self._commit(add, mark), 0)
+            except ConnectionLossError:
+                raise
+            except Exception:
+                marked = False  # it was refused
+                raise
+
+        try:
+            return await self._patient.run(once, across_sessions=True)
+        finally:
+            if marked:
+                self._patient.clean_up(mark, self._patient.delete(mark))
+
+    @property
+    def _session(self) -> int | None:
+        identity = self._patient.client.client_id
+        return None if identity is None else identity[0]
+
+    async def _commit(self, add: Callable[[Transaction], None], mark: str) -> list[Any]:
+        """Send the transaction; once more if the parent of the marks is missing."""
+        for may_make_parent in (True, False):
+            change = self._patient.client.transaction()
+            add(change)
+            change.create(mark, b"", self._acl, ephemeral=True)
+            try:
+                return await change.commit()
+            except TransactionFailedError as error:
+                cause = error.__cause__ or error
+                if error.failed < len(error.results) - 1:
+                    raise cause from None
+                if not may_make_parent or not isinstance(cause, NoNodeError):
+                    raise Unmarkable(str(cause)) from cause
+            await self._make_parent()
+        raise AssertionError("the second attempt has an outcome")
+
+    async def _make_parent(self) -> None:
+        try:
+            await self._patient.client.ensure_path(self._where, self._acl)
+        except NoAuthError as error:
+            raise Unmarkable(str(error)) from error
