@@ -7,12 +7,14 @@ and 20 requests at most, that of the put included, however many consumers there 
 
 Each consumer is a client of its own, and gets the next item as soon as it has one.  Without
 ``--hosts`` the server is an embedded one in the same process: what is counted does not
-depend on it.  It ends with exit code 1 if a claim does not hold.
+depend on it; ``waiters`` starts an Apache ZooKeeper.  It ends with exit code 1 if a claim
+does not hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
+from twisted.internet.threads import deferToThread
 
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Queue, ReliableQueue
@@ -99,9 +102,19 @@ def _counts(clients: list[ZooKeeperClient]) -> tuple[int, int]:
     return sum(one.events for one in known), sum(one.requests for one in known)
 
 
+# -- locks
+
+
+async def waiters(_: Any, __: str, options: argparse.Namespace) -> bool:
+    """Many who wait for one lock: `benchmarks/recipes_waiters.py`, in processes of their own."""
+    words = ["--hosts", options.hosts] if options.hosts else []
+    command = [sys.executable, "-m", "benchmarks.recipes_waiters", *words]
+    return (await deferToThread(subprocess.run, command)).returncode == 0
+
+
 # -- all of them
 
-SECTIONS: Final[dict[str, Section]] = {"queue": queue}
+SECTIONS: Final[dict[str, Section]] = {"queue": queue, "waiters": waiters}
 
 
 async def run(reactor: Any, options: argparse.Namespace) -> None:

@@ -49,6 +49,16 @@ class InterleavingTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(SCRIPTS, st.integers(0, 3))
+    def test_lock_objects_of_many_contenders(
+        self, script: list[tuple[str, int]], seed: int
+    ) -> None:
+        """The same where the contenders of a client share one object, and what it knows."""
+        world = World(self, 3, seed=seed)
+        locks = {client: Lock(client, PATH, reactor=world.network) for client in world.clients}
+        Interleaving(self, world, locks.__getitem__, 1).run(script)
+
+    @settings(max_examples=40)
+    @given(SCRIPTS, st.integers(0, 3))
     def test_semaphore(self, script: list[tuple[str, int]], seed: int) -> None:
         """Never three hold one for two, and in the end all get it."""
         world = World(self, 3, seed=seed)

@@ -40,9 +40,11 @@ class LockTests(RecipeTestCase):
         """The lock, for a client."""
         return Lock(client, PATH, identifier, reactor=self.network, **options)
 
-    def waiting(self, client: ZooKeeperClient, **options: Any) -> Deferred[Lease]:
+    def waiting(
+        self, client: ZooKeeperClient, lock: Lock | None = None, **options: Any
+    ) -> Deferred[Lease]:
         """An acquisition that has come as far as it can."""
-        acquiring = self.lock(client, **options).acquire()
+        acquiring = (lock or self.lock(client, **options)).acquire()
         self.addCleanup(quietly, acquiring)
         self.network.settle()
         return acquiring
@@ -92,6 +94,46 @@ class LockTests(RecipeTestCase):
         self.assertEqual((len(self.cable.client.received), len(self.cable.server.received)), before)
         self.result(lease.release())
         self.assertTrue(self.result(third).held)
+
+    def test_many_get_in_line_together(self) -> None:
+        """Those who wait at one lock object list the line together, not each by himself."""
+        self.result(self.lock(self.two).acquire())
+        lock, before = self.lock(self.one), self.one.statistics().requests
+        waiting = [lock.acquire() for _ in range(50)]
+        quietly(*waiting)
+        self.network.settle()
+        self.assertEqual(self.one.statistics().watches, 50)
+        self.assertLess(self.one.statistics().requests - before, 50 * 2 + 10)
+
+    def test_handover_among_many(self) -> None:
+        """What a handover asks of the server does not depend on how many wait."""
+        lock, asked = self.lock(self.one), []
+        lease = self.result(lock.acquire())
+        waiting = [lock.acquire() for _ in range(30)]
+        quietly(*waiting)
+        self.network.settle()
+        for following in waiting:
+            before = self.one.statistics().requests
+            self.result(lease.release())
+            asked.append(self.one.statistics().requests - before)
+            lease = self.successResultOf(following)
+        self.assertEqual(set(asked), {2})  # the node is deleted, and the next one's is looked at
+
+    def test_gone_before_his_turn(self) -> None:
+        """Who is let go by hand in the middle of the line does not let the next one in."""
+        lock = self.lock(self.one)
+        first = self.result(lock.acquire())
+        waiting = [self.waiting(self.one, lock=lock) for _ in range(3)]
+        second, third, _ = in_order(self.children(PATH), ("__lock__",))[1:]
+        self.deleting(f"{PATH}/{third}")
+        self.network.settle()
+        self.deleting(f"{PATH}/{second}")
+        self.network.settle()
+        self.assertEqual([one.called for one in waiting], [False, False, False])
+        for _ in range(3):
+            self.result(first.release())
+            (first,) = [self.successResultOf(one) for one in waiting if one.called]
+            waiting = [one for one in waiting if not one.called]
 
     def test_contenders(self) -> None:
         """The holder first, then those who wait, in their order."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.recipes.order import Turn, in_order, predecessor
+from zkservice.recipes.order import Turn, in_order, predecessors
 
 
 class OrderTests(SynchronousTestCase):
@@ -36,11 +38,37 @@ class OrderTests(SynchronousTestCase):
             (self.NAMES[3], read): self.NAMES[1],
         }
         for (child, turn), before in expected.items():
-            self.assertEqual(predecessor(child, self.NAMES, turn), before, child)
+            self.assertEqual(predecessors(self.NAMES, turn)[child], before, child)
 
     def test_numbers_below_zero(self) -> None:
         """A number that has wrapped around is a number."""
         names = ["a__lock__-2147483648", "b__lock__-2147483647"]
         turn = Turn("__lock__", ("__lock__",))
-        self.assertEqual(predecessor(names[1], names, turn), names[0])
-        self.assertIsNone(predecessor(names[0], names, turn))
+        self.assertEqual(predecessors(names, turn), {names[0]: None, names[1]: names[0]})
+
+    def test_all_widths(self) -> None:
+        """Numbers are as Java's %010d writes them, also behind a name that ends with a dash."""
+        numbers = [-(2**31), -(10**9), -(10**9) + 1, -5, -1, 0, 5, 2**31 - 1]
+        for name in ("__lock__", "lock-"):
+            names = [f"m{name}{number:010d}" for number in numbers]
+            self.assertEqual(in_order(reversed(names), (name,)), names)
+
+    @given(st.permutations(range(12)), st.lists(st.booleans(), min_size=12, max_size=12))
+    def test_everybody_waits_for_the_nearest(self, order: list[int], writers: list[bool]) -> None:
+        """The same as by looking through all of them for each."""
+        nodes = {
+            f"{n:x}{'__lock__' if writers[n] else '__rlock__'}{number:010d}": (number, writers[n])
+            for n, number in enumerate(order)
+        }
+        for turn, only_writers in (
+            (Turn("__rlock__", ("__lock__",)), True),
+            (Turn("__lock__", ("__lock__", "__rlock__")), False),
+        ):
+            found = predecessors(nodes, turn)
+            for child, (number, _) in nodes.items():
+                lower = [
+                    (other, name)
+                    for name, (other, writes) in nodes.items()
+                    if other < number and (writes or not only_writers)
+                ]
+                self.assertEqual(found[child], max(lower)[1] if lower else None)

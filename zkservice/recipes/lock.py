@@ -12,11 +12,12 @@ from typing_extensions import override
 from zkservice.errors import LockTimeoutError, NoNodeError, SessionExpiredError
 from zkservice.recipes.blocks import Block, Entering, Trying
 from zkservice.recipes.lease import Lease, hold
+from zkservice.recipes.line import Line
 from zkservice.recipes.needs import Client
-from zkservice.recipes.order import Turn, in_order, predecessor
+from zkservice.recipes.order import Turn, in_order
 from zkservice.recipes.patience import Patient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, parent, validate
+from zkservice.znodes import join, split, validate
 
 #: What kazoo calls the nodes of its locks.
 LOCK: Final = "__lock__"
@@ -62,9 +63,9 @@ class Lock(Block[Lease]):
         known = tuple(names)
         self.path = validate(path)
         self.identifier = identifier
-        self._turn = Turn(known[0], known)
         self._acl = tuple(acl)
         self._patient = Patient(client, reactor)
+        self._stand_as(Turn(known[0], known))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {self._turn.name}>"
@@ -130,7 +131,7 @@ class Lock(Block[Lease]):
             while True:
                 path = None
                 path = await self._enter(mark)
-                if not await self._wait_for_turn(path, wait):
+                if not await self._line.wait_for_turn(split(path)[1], wait=wait):
                     return None
                 lease = await hold(self._patient, path)
                 if lease is not None:
@@ -144,22 +145,14 @@ class Lock(Block[Lease]):
 
         return await self._patient.enter_or_leave(self.path, line_up(), leave)
 
+    def _stand_as(self, turn: Turn) -> None:
+        self._turn = turn
+        self._line = Line(self._patient, self.path, turn)
+
     async def _enter(self, mark: str) -> str:
         path = join(self.path, mark + self._turn.name)
         data = self.identifier.encode()
         return await self._patient.create(path, mark, data, self._acl, ephemeral=True)
-
-    async def _wait_for_turn(self, path: str, wait: bool) -> bool:
-        """Whether it is our turn, or our node is gone; False if it is not and we do not wait."""
-        mine = path.rpartition("/")[2]
-        while True:
-            children = await self._patient.children(self.path)
-            before = predecessor(mine, children, self._turn) if mine in children else None
-            if before is None:
-                return True
-            if not wait:
-                return False
-            await self._patient.wait_for_change(join(parent(path), before))
 
     async def _contenders(self) -> list[str]:
         children = await self._patient.children(self.path)

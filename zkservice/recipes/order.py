@@ -8,12 +8,12 @@ one contender and not all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-#: What the server appends; a parent with more than 2**31 changes counts from below zero.
-_NUMBER = r"(-?\d{10})"
+#: Characters that the server appends (``%010d``, PrepRequestProcessor.java).  A parent with more
+#: than 2**31 changes counts from below zero, and the lowest of those numbers take one more.
+_WIDTH: Final = 10
 
 
 class Turn(NamedTuple):
@@ -27,22 +27,44 @@ class Turn(NamedTuple):
         """All whom it is a contender with, itself included."""
         return tuple(dict.fromkeys((self.name, *self.waits_for)))
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether it waits for all whom it is a contender with."""
+        return self.name in self.waits_for
+
 
 def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
     """The children that are contenders with one of these names, the first one first."""
-    pattern = re.compile(f"(?:{'|'.join(map(re.escape, names))}){_NUMBER}$")
-    found = [(int(match[1]), child) for child in children if (match := pattern.search(child))]
-    return [child for _, child in sorted(found)]
+    known = tuple(names)
+    found = [(number, child) for child in children if (number := _number(child, known)) is not None]
+    found.sort()
+    return [child for _, child in found]
 
 
-def predecessor(child: str, children: Iterable[str], turn: Turn) -> str | None:
-    """The child that has to go before it is this one's turn; None if it is its turn."""
-    number = _number(child)
-    before = [one for one in in_order(children, turn.waits_for) if _number(one) < number]
-    return before[-1] if before else None
+def predecessors(children: Iterable[str], turn: Turn) -> dict[str, str | None]:
+    """Who has to go before it is each contender's turn; None for those whose turn it is.
+
+    Args:
+        children: the names of all nodes.
+        turn: of the contender that is looked up; the others may have another one.
+    """
+    found: dict[str, str | None] = {}
+    before = None
+    for child in in_order(children, turn.names):
+        found[child] = before
+        if turn.exclusive or _number(child, turn.waits_for) is not None:
+            before = child
+    return found
 
 
-def _number(child: str) -> int:
-    found = re.search(f"{_NUMBER}$", child)
-    assert found is not None, child
-    return int(found[1])
+def _number(child: str, names: tuple[str, ...]) -> int | None:
+    """What the server has appended to one of these names; None if it is another one."""
+    tail, stem = child[-_WIDTH:], child[:-_WIDTH]
+    digits = tail.isdigit()
+    if not tail.isascii() or not (digits or (tail[:1] == "-" and tail[1:].isdigit())):
+        return None
+    if stem.endswith(names):
+        return int(tail)
+    if digits and stem.endswith("-") and stem[:-1].endswith(names):
+        return -int(tail)
+    return None

@@ -29,7 +29,7 @@ from zkservice.retries import Doubt, Retries, forget
 from zkservice.wire.acl import ACL
 from zkservice.wire.paths import parent
 from zkservice.wire.records import Stat
-from zkservice.wire.watches import WatchEvent
+from zkservice.wire.watches import EventType, WatchEvent
 
 __all__ = ["LEAVE", "OVER", "RETRY", "Doubt", "Patient", "forget"]
 
@@ -93,13 +93,13 @@ class Patient:
         """Read with a watch; who does not wait for it has to `forget` it."""
         return await self._retries.and_watch(ask)
 
-    async def wait_for_change(self, path: str) -> None:
-        """Until a node is gone, or something else about it has changed."""
+    async def wait_for_change(self, path: str) -> bool:
+        """Until a node is gone, or something else about it has changed; whether it is gone."""
         stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
         if stat is None:
             forget(watch)
-        else:
-            await watch
+            return True
+        return (await watch).type is EventType.DELETED
 
     def within(
         self, timeout: float | None, waiting: Deferred[T], too_late: Callable[[float], Exception]

@@ -56,4 +56,4 @@ class _Side(Lock):
         reactor: Any,
     ) -> None:
         super().__init__(client, path, identifier, acl=acl, reactor=reactor)
-        self._turn = turn
+        self._stand_as(turn)
