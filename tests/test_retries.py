@@ -116,4 +116,4 @@ class RetriesTests(SynchronousTestCase):
 
     def test_no_attempts(self) -> None:
         """Their number must be positive."""
-        self.failureResultOf(self.run_with(1, attempts=0), ValueError)
+        self.assertRaises(ValueError, self.run_with, 1, attempts=0)

@@ -8,8 +8,7 @@ what it cannot find out it must not guess.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from itertools import repeat
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -98,6 +97,9 @@ class Retries:
         attempts: how often an operation is tried at most; None: as often as it takes.
         make_backoff: makes the pauses of one operation while the server is overloaded.
         overloaded: the errors after which there is a pause.
+
+    Raises:
+        ValueError: there must be at least one attempt.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class Retries:
         make_backoff: Callable[[], Backoff],
         overloaded: tuple[type[ServerError], ...] = _OVERLOADED,
     ) -> None:
+        if attempts is not None and attempts < 1:
+            raise ValueError(f"attempts must be at least 1, not {attempts}")
         self._client = client
         self._clock = clock
         self._attempts = attempts
@@ -136,31 +140,27 @@ class Retries:
             SessionExpiredError: the session has expired, and so has all that was known.
         """
         doubt = Doubt() if doubt is None else doubt
-        backoff = self._make_backoff()
-        for last in self._lasts():
+        backoff: Backoff | None = None
+        tried = 0
+        while True:
+            tried += 1
             try:
                 return await once(doubt)
             except ConnectionLossError as error:
                 if error is doubt.error:  # it cannot find out
                     raise
                 doubt.lost(error)
-                if last:
+                if tried == self._attempts:
                     raise doubt.error or error from None
             except SessionExpiredError:
-                if last or not across_sessions:
+                if tried == self._attempts or not across_sessions:
                     raise
                 await self.next_session()
             except self._overloaded:
-                if last:
+                if tried == self._attempts:
                     raise
+                backoff = backoff or self._make_backoff()
                 await deferLater(self._clock, backoff.next(), lambda: None)
-        raise ValueError("there must be at least one attempt")
-
-    def _lasts(self) -> Iterator[bool]:
-        """For each attempt, whether it is the last one."""
-        if self._attempts is None:
-            return repeat(False)
-        return (remaining == 0 for remaining in reversed(range(self._attempts)))
 
     async def next_session(self) -> None:
         """Wait until another session has begun.

@@ -70,6 +70,9 @@ class Retrying:
             attempts: how often an operation is tried at most.
             reactor: tells the time; the installed one if None.
             random: spreads the waits for an overloaded server.
+
+        Raises:
+            ValueError: ``attempts`` is less than 1.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
