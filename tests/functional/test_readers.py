@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.certificates import Authority
 from tests.functional.processes import (
     EmbeddedProcess,
     Twistd,
@@ -69,11 +70,15 @@ class ReaderTestCase(SynchronousTestCase):
         self.hosts = self.zookeeper.connection_string
 
     def serve(self, path: str, *words: str) -> str:
-        """Serve and register; the address."""
+        """Serve on loopback and register; the address."""
+        return self.serve_at(path, "--host", "127.0.0.1", *words)
+
+    def serve_at(self, path: str, *words: str) -> str:
+        """Serve where the options say, and register; the address."""
         process = Twistd(
             os.path.join(self.folder, path.strip("/").replace("/", "-")),
             "zkserve",
-            *("--zookeeper", self.hosts, "--path", path, "--host", "127.0.0.1", *words),
+            *("--zookeeper", self.hosts, "--path", path, *words),
             APPLICATION,
         )
         self.addCleanup(process.end)
@@ -174,6 +179,18 @@ class CuratorTests(ReaderTestCase):
         self.assertTrue(payload.startswith("shop/shop/{"), payload)
         for entry in ("zone=a", "instance_status=UP"):
             self.assertIn(entry, payload)
+
+    def test_tls(self) -> None:
+        """The port of a TLS listener is the secure port, from which Spring makes an https URI."""
+        certificate = Authority(self.folder).issue("localhost")
+        address = self.serve_at(
+            "/services/pay",
+            *("--listen", f"ssl:0:interface=127.0.0.1:privateKey={certificate}"),
+            *("--format", "spring"),
+        )
+        host, port = address.split(":")
+        found = self.read("pay")["ZookeeperInstance"]
+        self.assertEqual((found[:3], found[-1]), ([host, port, port], f"https://{address}"))
 
 
 class TwitterCommonsTests(SynchronousTestCase):

@@ -9,17 +9,22 @@ import pwd
 import shutil
 import socket
 import tempfile
+from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
+from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.lifecycle import ServeService
 from zkservice.service.listening import close_port, endpoint_of
 from zkservice.service.ports import Owner, give_socket, open_port, socket_owner
 
@@ -217,3 +222,38 @@ class UnixSocketTests(SynchronousTestCase):
         }.items():
             error = self.assertRaises(ConfigurationError, socket_owner, text)
             self.assertIn(reason, str(error))
+
+
+class TLSTests(SynchronousTestCase):
+    """Which listeners speak TLS."""
+
+    def test_kinds_of_endpoints(self) -> None:
+        """TLS endpoints do, with or without the PROXY protocol before them; others do not."""
+        for endpoint, expected in {
+            "ssl:443:privateKey=site.pem": True,
+            "mtls:443:privateKey=site.pem": True,
+            "haproxy:ssl:443:privateKey=site.pem": True,
+            "haproxy:tcp:80": False,
+            "tcp:443": False,
+            "unix:/run/ssl:": False,
+        }.items():
+            self.assertEqual(Listen(endpoint).tls, expected, endpoint)
+
+    def tls_addresses(self, *endpoints: str, advertise: tuple[str, ...] = ()) -> set[str]:
+        """The registered addresses that count as TLS, of listeners on ports 1, 2, ..."""
+        listen = tuple(map(Listen, endpoints))
+        at = ZooKeeperAt(None)
+        config = Config("app", "/svc", at, listen, advertise=advertise)
+        service = ServeService(config, MemoryReactorClock())
+        for number, _ in enumerate(endpoints, 1):
+            where = IPv4Address("TCP", "10.0.0.1", number)
+            port: Any = SimpleNamespace(getHost=lambda where=where: where)
+            service.ports.append(port)
+        service.addresses = advertise
+        return set(service._tls_addresses())
+
+    def test_addresses(self) -> None:
+        """Those of the TLS listeners; what is advertised counts if everything speaks TLS."""
+        self.assertEqual(self.tls_addresses("ssl:1", "tcp:2"), {"10.0.0.1:1"})
+        self.assertEqual(self.tls_addresses("ssl:1", "tcp:2", advertise=("h:1",)), set())
+        self.assertEqual(self.tls_addresses("ssl:1", "mtls:2", advertise=("h:1",)), {"h:1"})
