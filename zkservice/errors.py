@@ -138,10 +138,10 @@ class ConnectionLossError(ServerError):
 
 
 class MarshallingError(ServerError):
-    """The server could not read the request."""
+    """The server could not read the request, or its reply would be too large."""
 
     code = -5
-    summary = "the server could not read the request"
+    summary = "the server could not read the request, or its reply would be too large"
 
 
 class UnimplementedError(ServerError):

@@ -318,11 +318,16 @@ class SaslTests(AccessTestCase):
 
     def test_nonsense(self) -> None:
         """So with tokens that are no response."""
-        for token in (b"", None, b"\xff", b'username="u"', b"a" * 100):
+        for token in (b"", b"\xff", b'username="u"', b"a" * 100):
             self.one = caller(self.server)
             self.one.call(GetSASLRequest(b""))
             self.assertEqual(self.error(GetSASLRequest(token)), -115)
             self.assertFalse(self.one.connected)
+
+    def test_no_token(self) -> None:
+        """A request without a token ends the connection, as it does with Java."""
+        self.one.send(self.one.request(GetSASLRequest(None)))
+        self.assertEqual((self.one.frames(), self.one.connected), ([], False))
 
     def test_other_service(self) -> None:
         """A response that was made for another service is none for this one."""
@@ -357,3 +362,20 @@ class SaslTests(AccessTestCase):
             with self.assertRaises(ValueError) as caught:
                 read_users(f"a:b\n{text}\n")
             self.assertEqual(str(caught.exception), "line 2 is not like 'user:password'")
+
+
+class NoSaslTests(AccessTestCase):
+    """A server without SASL users."""
+
+    def test_the_second_time_is_refused(self) -> None:
+        """It says once that it has no SASL; who asks again is refused and hung up on."""
+        first = self.one.call(GetSASLRequest(b""))
+        self.assertEqual((first.err, first.zxid, first.body.token), (0, 0, None))
+        self.assertEqual(self.error(GetDataRequest("/", False)), 0)
+        self.assertEqual(self.error(GetSASLRequest(b"")), -115)
+        self.assertFalse(self.one.connected)
+
+    def test_no_token(self) -> None:
+        """A request without a token ends the connection."""
+        self.one.send(self.one.request(GetSASLRequest(None)))
+        self.assertEqual((self.one.frames(), self.one.connected), ([], False))

@@ -15,6 +15,7 @@ from zkservice.wire.records import (
     CloseSession,
     CreateRequest,
     DeleteRequest,
+    ExistsRequest,
     GetDataRequest,
     SetDataRequest,
 )
@@ -68,6 +69,24 @@ class CounterTests(SynchronousTestCase):
             (DeleteRequest("/no", -1), b"count=2,bytes=2"),
         ):
             self.assertEqual(self.after(request), counted, request)
+
+    def test_numbers_that_are_too_long(self) -> None:
+        """A number that no counter can have is none; counting begins again."""
+        for digits in (19, 5000):
+            self.one.call(SetDataRequest(STATS, b"count=" + b"9" * digits + b",bytes=2", -1))
+            self.assertEqual(
+                self.after(CreateRequest(f"/a/{digits}", b"1", OPEN, 0)), b"count=1,bytes=3"
+            )
+
+    def test_ephemerals_of_a_session_that_ends(self) -> None:
+        """Whatever a counter says, all ephemeral nodes go, and who watches is told."""
+        other = caller(self.server)
+        for path in ("/a/first", "/last"):
+            other.create(path, flags=1)
+            self.one.call(ExistsRequest(path, True))
+        self.one.call(SetDataRequest(STATS, b"count=" + b"9" * 5000, -1))
+        other.call(CloseSession())
+        self.assertEqual(self.one.told(), [(2, "/a/first"), (2, "/last")])
 
     def test_transactions(self) -> None:
         """What is undone is not counted."""

@@ -27,6 +27,7 @@ from zkservice.embedded.settings import Settings
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
 from zkservice.wire.records import (
+    AddWatchRequest,
     CloseSession,
     ConnectRequest,
     CreateContainerRequest,
@@ -191,6 +192,25 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(one.transport.producerState, "paused")
         server.resume()
         self.assertEqual(one.transport.producerState, "producing")
+
+    def test_events_that_are_not_read(self) -> None:
+        """Events pile up for a client that reads nothing until it is hung up on."""
+        server, _ = started(max_frame=1000)
+        one, other = caller(server), caller(server)
+        one.call(AddWatchRequest("/", 1))
+        other.create("/a")
+        producer = one.transport.producer
+        assert producer is not None
+        producer.pauseProducing()
+        for _ in range(200):
+            other.call(SetDataRequest("/a", b"", -1))
+        self.assertTrue(one.connected)
+        producer.resumeProducing()
+        producer.pauseProducing()
+        for _ in range(600):
+            other.call(SetDataRequest("/a", b"", -1))
+        self.assertFalse(one.connected)
+        self.assertLess(len(one.read()), 16 * 1000 + 200 * 50)
 
     def test_much_is_asked(self) -> None:
         """Megabytes of answers are not made before the client takes them; none is lost."""

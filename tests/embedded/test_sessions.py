@@ -8,11 +8,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.embedded.caller import NOON, Caller, caller, framed, started
-from zkservice.embedded.sessions import Sessions, first_session_id
+from zkservice.embedded.sessions import Session, Sessions, first_session_id
+from zkservice.embedded.transaction import Transaction
+from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
 from zkservice.wire.records import (
     CloseSession,
     ConnectRequest,
+    CreateTTLRequest,
+    DeleteRequest,
     ExistsRequest,
     GetChildrenRequest,
     GetDataRequest,
@@ -297,6 +301,87 @@ class CloseTests(SynchronousTestCase):
         stat = other.call(GetDataRequest("/parent", False)).body.stat
         self.assertEqual((stat.pzxid, stat.num_children), (reply.zxid, 0))
         self.assertEqual([event.type for event in other.events], [4])
+
+
+class CleanUpTests(SynchronousTestCase):
+    """What ends with a session, or with time, does not wait for anything else to end well."""
+
+    @override
+    def setUp(self) -> None:
+        self.server, self.clock = started(tick_time=0.5, reap_interval=1.0)
+        self.one = caller(self.server)
+
+    def fail_for(self, name: str) -> None:
+        """Let the deletion of nodes with this name fail in its last step."""
+        charge = Transaction._charge
+
+        def fail(transaction: Transaction, path: str, nodes: int, size: int) -> None:
+            if path.endswith(name) and nodes < 0:
+                raise ZeroDivisionError
+            charge(transaction, path, nodes, size)
+
+        self.patch(Transaction, "_charge", fail)
+
+    def test_ephemeral_nodes(self) -> None:
+        """One that cannot be deleted is logged, and does not keep the others."""
+        other = caller(self.server)
+        for path in ("/bad", "/good"):
+            other.create(path, flags=1)
+            self.one.call(ExistsRequest(path, True))
+        self.fail_for("bad")
+        other.call(CloseSession())
+        self.assertIn((2, "/good"), self.one.told())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_sessions(self) -> None:
+        """A session that cannot be cleaned up does not keep others from expiring."""
+        others = [caller(self.server) for _ in range(2)]
+        end = self.server.keeper.end_session
+        ended: list[Session] = []
+
+        def fail_once(session: Session) -> None:
+            ended.append(session)
+            if len(ended) == 1:
+                raise ZeroDivisionError
+            end(session)
+
+        self.patch(self.server.keeper, "end_session", fail_once)
+        for _ in range(20):
+            self.clock.advance(0.5)
+            self.one.ping()
+        self.assertEqual([other.connected for other in others], [False, False])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.server.keeper.sessions), 1)
+
+    def test_containers(self) -> None:
+        """A node that cannot be reaped does not keep the others."""
+        for path in ("/bad", "/good"):
+            self.one.call(CreateTTLRequest(path, b"", list(OPEN_ACL_UNSAFE), 5, 1))
+        self.fail_for("bad")
+        for _ in range(4):
+            self.clock.advance(0.5)
+            self.one.ping()
+        self.assertEqual(self.one.call(ExistsRequest("/good", False)).err, -101)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_request_that_fails_otherwise(self) -> None:
+        """A change that fails unexpectedly leaves nothing behind, and ends its connection."""
+        self.one.create("/a")
+        self.fail_for("a")
+        with self.assertRaises(ZeroDivisionError):
+            self.one.call(DeleteRequest("/a", -1))
+        self.assertIn("/a", self.server.keeper.tree.nodes)
+
+    def test_end_that_is_not_read(self) -> None:
+        """A connection that is over is cut when its client does not read the last of it."""
+        transport = self.one.transport
+        self.patch(transport, "loseConnection", lambda: None)  # it waits for the buffer
+        aborted: list[bool] = []
+        self.patch(transport, "abortConnection", lambda: aborted.append(True))
+        self.one.send(self.one.request(CloseSession()))
+        self.assertEqual(aborted, [])
+        self.clock.pump([0.5] * 30)
+        self.assertTrue(aborted)
 
 
 class FirstIdTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,26 @@ class DirectoryTests(SynchronousTestCase):
         server, _ = started(data_dir=folder)
         self.addCleanup(server.stop)
         self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+
+    def test_private_in_a_folder_for_all(self) -> None:
+        """In a folder that was there, and is open to all, the files are not."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        folder.chmod(0o755)
+        self.addCleanup(os.umask, os.umask(0))
+        for _ in range(2):
+            server, clock = started(data_dir=folder)
+            one = Caller(server)
+            one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
+            clock.advance(0)
+            modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+            self.assertIn("zkservice.sqlite3", modes)
+            self.assertEqual(set(modes.values()), {0o600}, modes)
+            server.stop()
+            for file in folder.iterdir():  # as an earlier version left them
+                file.chmod(0o644)
+            (folder / "zkservice.sqlite3-wal").touch(0o644)
+        self.assertEqual(folder.stat().st_mode & 0o777, 0o755)
 
 
 class AnyConversationTests(StoreTestCase):

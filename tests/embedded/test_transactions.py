@@ -154,3 +154,16 @@ class TransactionTests(NodeTestCase):
         self.assertEqual((data.data, missing.err, secret.err), (b"old", -101, -102))
         self.assertEqual(sorted(children.children), ["a", "secret", "zookeeper"])
         self.assertEqual(self.server.statistics().watches, 0)
+
+    def test_reads_that_ask_for_too_much(self) -> None:
+        """A multiRead with a reply over the frame limit gets -5; one large node does not."""
+        limit = self.server.settings.max_frame
+        self.one.create("/big", bytes(limit - 100))
+        read = GetDataRequest("/big", False)
+        self.assertEqual(self.error(Multi(*[read] * 300, opcode=OpCode.MULTI_READ)), -5)
+        reply = self.one.call(Multi(read, opcode=OpCode.MULTI_READ))
+        self.assertEqual(len(reply.body[0].data), limit - 100)
+        for number in range(300):
+            self.one.create(f"/big/{'n' * 1000}{number}")
+        names = GetChildrenRequest("/big", False)
+        self.assertEqual(self.error(Multi(*[names] * 4, opcode=OpCode.MULTI_READ)), -5)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 from typing import Any
 
 from kazoo.client import KazooClient, KazooState
+from kazoo.protocol.states import KeeperState
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -65,6 +67,23 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.assertTrue(self.zookeeper.expire(session))
         self.assertTrue(lost.wait(10))
         self.assertFalse(self.zookeeper.expire(session))
+
+    def test_client_that_wants_sasl(self) -> None:
+        """Without SASL users kazoo is told that authentication failed; it does not wait."""
+        client = KazooClient(
+            self.zookeeper.connection_string,
+            sasl_options={"mechanism": "DIGEST-MD5", "username": "u", "password": "p"},
+            logger=QUIET,
+        )
+        self.addCleanup(client.close)
+        self.addCleanup(client.stop)
+
+        lost: queue.Queue[str] = queue.Queue()
+        client.add_listener(
+            lambda state: lost.put(client.client_state) if state == KazooState.LOST else None
+        )
+        client.start_async()
+        self.assertEqual(lost.get(timeout=20), KeeperState.AUTH_FAILED)
 
     def test_switches(self) -> None:
         """The server's modes can be changed and asked for."""

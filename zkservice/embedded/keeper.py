@@ -7,8 +7,10 @@ reveals a change before the event that tells of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from twisted.logger import Logger
 
 from zkservice.embedded.access import Identities
 from zkservice.embedded.connection import Connection, Link, Traffic
@@ -26,6 +28,8 @@ from zkservice.wire.watches import EventType, KeeperState
 
 _NOBODY: Final = bytes(PASSWORD_LENGTH)
 
+T = TypeVar("T")
+
 
 class Keeper:
     """One server, without a socket.
@@ -36,6 +40,8 @@ class Keeper:
         secret: session passwords are made from it.
         store: where the tree and the sessions are kept; None keeps them in memory.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -175,8 +181,7 @@ class Keeper:
         """End the sessions that were not heard of for too long."""
         if self._read_only:  # expiring is a write
             return
-        for session in self.sessions.due(self.now()):
-            self.expire_session(session)
+        self._each(self.expire_session, self.sessions.due(self.now()))
 
     def expire_session(self, session: Session) -> None:
         """End a session; its client is told nothing but the end of the connection."""
@@ -191,8 +196,7 @@ class Keeper:
             return
         self._note_session(session.id, None)
         transaction = self._transaction(Identities(""), session.id)
-        for path in self.tree.ephemerals_of(session.id):
-            transaction.remove(path)
+        self._each(transaction.remove, self.tree.ephemerals_of(session.id))
         self.commit(transaction)
 
     # -- changes
@@ -218,8 +222,7 @@ class Keeper:
         if self._store is not None:
             for path, whole in transaction.touched.items():
                 self._touched[path] = whole or self._touched.get(path, False)
-        for event in transaction.events:
-            self._tell(transaction.zxid, event)
+        self._each(lambda event: self._tell(transaction.zxid, event), transaction.events)
 
     def _tell(self, zxid: int, event: Event) -> None:
         watchers = self.watches.fire(event.type, event.path)
@@ -235,10 +238,20 @@ class Keeper:
         """Delete containers and TTL nodes that are over, each in its own transaction."""
         if self._read_only:
             return
-        for path in self.tree.reapable(int(self.now() * 1000)):
-            transaction = self._transaction(Identities(""), 0)
-            transaction.remove(path)
-            self.commit(transaction)
+        self._each(self._reap, self.tree.reapable(int(self.now() * 1000)))
+
+    def _reap(self, path: str) -> None:
+        transaction = self._transaction(Identities(""), 0)
+        transaction.remove(path)
+        self.commit(transaction)
+
+    def _each(self, clean_up: Callable[[T], object], things: Iterable[T]) -> None:
+        """Clean up each of them, whatever happens to one: the others must not stay for it."""
+        for thing in things:
+            try:
+                clean_up(thing)
+            except Exception:  # noqa: BLE001 - it is logged, and the next one is as important
+                self._log.failure("cleaning up {thing} failed", thing=thing)
 
     # -- the store
 

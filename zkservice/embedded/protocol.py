@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _WORD: Final = 4  # bytes of a four-letter word
 
+#: Frames of the largest size that may wait for a client that does not read.  It gets no
+#: answers then, but what it watches makes events all the time.
+MOST_UNREAD: Final = 16
+
 
 class StreamTransport(ITCPTransport, IConsumer, IPushProducer):
     """What a stream transport has: TCP, TLS and UNIX sockets alike."""
@@ -40,6 +44,7 @@ class ServerProtocol(Protocol):
         self._connection: Connection | None = None
         self._beginning: bytes | None = b""  # until it is no four-letter word
         self._producing = True
+        self._unread = 0  # bytes written since the transport had no more room
         #: Requests that wait until there is room for their answers.
         self._backlog: Iterator[bytes] | None = None
 
@@ -114,7 +119,11 @@ class ServerProtocol(Protocol):
     # -- Link
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
+        """Send bytes; hang up on a client that lets too many of them pile up."""
+        if not self._producing:
+            self._unread += len(data)
+            if self._unread > MOST_UNREAD * self._server.settings.max_frame:
+                return self.abort()
         self._transport.write(data)
 
     def close(self) -> None:
@@ -136,6 +145,7 @@ class ServerProtocol(Protocol):
     def resumeProducing(self) -> None:
         """Read again."""
         self._producing = True
+        self._unread = 0
         if self._connection is not None:
             self._server.heard_of(self._connection)  # it reads, so it is there
         self._let_flow()

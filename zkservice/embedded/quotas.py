@@ -18,7 +18,8 @@ from zkservice.wire.paths import parent
 _QUOTA: Final = "/zookeeper/quota"
 _LIMITS: Final = "/zookeeper_limits"
 _STATS: Final = "/zookeeper_stats"
-_FIELD: Final = re.compile(rb"(\w+)=(-?\d+)")
+# Longer numbers are no numbers here: Java's are of 64 bits, and clients write these nodes.
+_FIELD: Final = re.compile(rb"(\w+)=(-?\d{1,18})(?!\d)")
 
 
 class Usage(NamedTuple):

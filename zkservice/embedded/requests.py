@@ -80,6 +80,7 @@ from zkservice.wire.records import (
 from zkservice.wire.watches import EventType, WatchKind
 
 _HEADER: Final = Struct(">ii")  # RequestHeader: xid, opcode
+_RESULT_HEADER: Final = 81  # bytes of a multiRead's result beside its data: MultiHeader, Stat
 
 #: How a request is answered: the connection it came on and its record in, the body out.
 Answer = Callable[[Connection, Any], bytes]
@@ -169,7 +170,11 @@ class Requests:
 
     def _change(self, connection: Connection, request: Any) -> bytes:
         transaction = self._keeper.begin(connection)
-        response = self._changes[type(request)](transaction, request)
+        try:
+            response = self._changes[type(request)](transaction, request)
+        except BaseException:  # nothing of it may stay that no watch and no disk hears of
+            transaction.rollback()
+            raise
         self._keeper.commit(transaction)
         return encode(response)
 
@@ -223,7 +228,7 @@ class Requests:
             codes = [0] * failed + [error.code]
             codes += [RuntimeInconsistencyError.code] * (len(operations) - failed - 1)
             results = [(OpCode.ERROR, ErrorResponse(code)) for code in codes]
-        except ProtocolError:
+        except BaseException:
             transaction.rollback()
             raise
         self._keeper.commit(transaction)
@@ -304,18 +309,27 @@ class Requests:
 
     def _multi_read(self, connection: Connection, xid: int, frame: bytes) -> None:
         results: list[tuple[int, Any]] = []
+        size, limit = 0, self._keeper.settings.max_frame
         for request in multi.decode_requests(OpCode.MULTI_READ, frame, 8):
-            try:
-                node = self._readable(connection, request.path)
-            except (NoNodeError, NoAuthError) as error:
-                results.append((OpCode.ERROR, ErrorResponse(error.code)))
-                continue
-            if request.opcode == OpCode.GET_DATA:
-                results.append((OpCode.GET_DATA, GetDataResponse(node.data, node.stat())))
-            else:
-                names = list(node.children or ())
-                results.append((OpCode.GET_CHILDREN, GetChildrenResponse(names)))
+            code, record, length = self._read_one(connection, request)
+            size += length
+            # A few bytes can ask for the same large node hundreds of times.
+            if size > limit and results:
+                raise MarshallingError(request.path, "the reply would be too large")
+            results.append((code, record))
         connection.reply(xid, self._keeper.zxid, multi.encode_results(results))
+
+    def _read_one(self, connection: Connection, request: Any) -> tuple[int, Any, int]:
+        """One result of a multiRead: its operation code, its record, and about how long it is."""
+        try:
+            node = self._readable(connection, request.path)
+        except (NoNodeError, NoAuthError) as error:
+            return OpCode.ERROR, ErrorResponse(error.code), _RESULT_HEADER
+        if request.opcode == OpCode.GET_DATA:
+            record = GetDataResponse(node.data, node.stat())
+            return OpCode.GET_DATA, record, _RESULT_HEADER + len(node.data or b"")
+        names = GetChildrenResponse(list(node.children or ()))
+        return OpCode.GET_CHILDREN, names, _RESULT_HEADER + len(node.packed_children())
 
     # -- watches
 
@@ -394,24 +408,38 @@ class Requests:
             connection.reply(xid, 0)
 
     def _sasl(self, connection: Connection, xid: int, frame: bytes) -> None:
+        """Answer one step of SASL, or end the connection.
+
+        A missing token ends it without a reply: ZooKeeperServer.processSasl fails on it.
+        """
         token = decode(GetSASLRequest, frame, 8).token
-        users = self._keeper.settings.sasl_users
+        if token is None:
+            return connection.close()
         try:
-            answer = None if users is None else self._negotiate(connection, users, token)
+            answer = self._sasl_answer(connection, token)
         except AuthFailedError as error:
             connection.reply_error(xid, 0, error.code, encode(SetSASLResponse(None)))
             connection.close()
         else:
             connection.reply(xid, 0, encode(SetSASLResponse(answer)))
 
-    def _negotiate(
-        self, connection: Connection, users: Mapping[str, str], token: bytes | None
-    ) -> bytes:
+    def _sasl_answer(self, connection: Connection, token: bytes) -> bytes | None:
+        users = self._keeper.settings.sasl_users
+        if users is not None:
+            return self._negotiate(connection, users, token)
+        # Without users the first answer has no token, as Java's without a JAAS file.  Java
+        # says so for ever, and kazoo asks for ever; here the second time is a refusal.
+        if connection.negotiation is not None:
+            raise AuthFailedError
+        connection.negotiation = DigestMd5({}, "")
+        return None
+
+    def _negotiate(self, connection: Connection, users: Mapping[str, str], token: bytes) -> bytes:
         exchange = connection.negotiation
         if exchange is None:
             exchange = connection.negotiation = DigestMd5(users, self._random(20).hex())
             return exchange.challenge()
-        answer = exchange.answer(token or b"")
+        answer = exchange.answer(token)
         connection.identities.add(Id("sasl", exchange.user or ""))
         return answer
 

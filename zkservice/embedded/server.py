@@ -174,8 +174,9 @@ class ZooKeeperServer:
             self._next_reap = now + self.settings.reap_interval
         self.flush()
         for protocol, connection in list(self._protocols.items()):
-            silent = connection.session is None
-            if silent and now - connection.since >= self.settings.handshake_timeout:
+            # One that is closing may have a peer that does not read the last of it.
+            useless = connection.session is None or connection.closing
+            if useless and now - connection.since >= self.settings.handshake_timeout:
                 protocol.abort()
 
     # -- connections, called by their protocols
@@ -260,6 +261,9 @@ class ZooKeeperServer:
         except DataDirectoryError as error:
             # What cannot be promised is not said: clients learn that they know nothing.
             self.log.critical("hanging up on all clients: {error}", error=error)
+            self.keeper.hang_up_all()
+        except Exception:  # noqa: BLE001 - otherwise all would wait for ever
+            self.log.failure("hanging up on all clients: the data cannot be saved")
             self.keeper.hang_up_all()
 
     def lost(self, protocol: ServerProtocol, connection: Connection | None) -> None:

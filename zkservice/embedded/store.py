@@ -69,6 +69,7 @@ class Store:
             raise DataDirectoryError(self._folder, _reason(error)) from None
 
     def _open(self) -> sqlite3.Connection:
+        self._protect()
         database = sqlite3.connect(self._folder / _FILE, timeout=0, isolation_level=None)
         try:
             # Only we: the lock is taken by the first write and kept.
@@ -79,6 +80,24 @@ class Store:
             database.close()
             raise
         return database
+
+    def _protect(self) -> None:
+        """Let nobody else read the database: the secret in it makes the passwords of sessions.
+
+        The folder may be older than the server, and open to all.  SQLite gives its other
+        files the mode of the database, but what an earlier process left keeps its own.
+        """
+        for suffix in ("", "-wal", "-shm"):
+            flags = os.O_RDWR | os.O_CLOEXEC | (0 if suffix else os.O_CREAT)
+            try:
+                file = os.open(self._folder / f"{_FILE}{suffix}", flags, 0o600)
+            except FileNotFoundError:
+                continue
+            try:
+                if os.fstat(file).st_mode & 0o077:
+                    os.fchmod(file, 0o600)
+            finally:
+                os.close(file)
 
     def _begin(self, secret: bytes, zxid: int) -> tuple[bytes, int, int]:
         database = self._database
