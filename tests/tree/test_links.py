@@ -130,6 +130,14 @@ class ResolveTests(SynchronousTestCase):
             deepest.children["d"] = deepest = Node()
         self.assertEqual(self.resolve("/top", root).real_path.count("/"), 500)
 
+    def test_too_many_levels(self) -> None:
+        """A target whose ancestors would fill the memory is refused; 2,000 levels are not."""
+        root = Node({"top ->": "d/" * 500_000, "deep ->": "/d" * 2000})
+        error = self.assertRaises(InvalidPathError, self.resolve, "/top", root)
+        self.assertIn("too many levels", str(error))
+        self.assertLess(len(str(error)), 300)
+        self.assertRaises(NoNodeError, self.resolve, "/deep", root)
+
     def test_bug_14_dots_and_slashes(self) -> None:
         """Dots that lead to the root, slashes at the end and relative paths resolve."""
         for path, real in (("/a/..", "/"), ("/a/", "/a"), ("//a//b", "/a/b"), ("a", "/a")):

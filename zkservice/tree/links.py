@@ -33,6 +33,10 @@ Lookup: TypeAlias = Generator[Sequence[str], Found, T]
 #: Links followed for one path.  Links can multiply one another without a circle.
 MAX_LINKS: Final = 100
 
+#: Characters of a path, times its levels, that are looked up: a link's target of 1 MiB
+#: could name 500,000 levels, whose paths would be 250 GB.
+MAX_SIZE: Final = 8_000_000
+
 WORDS: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+""")
 
 
@@ -109,6 +113,10 @@ def trace(path: str, base: str = "/") -> Lookup[Resolution]:
     followed: list[str] = []
     active: list[tuple[str, int]] = []  # links whose target is not yet behind us
     while True:
+        if len(whole) * whole.count("/") > MAX_SIZE:
+            shown = f"{whole[:100]}..."
+            too_deep = InvalidPathError(shown, "it has too many levels to be resolved")
+            return Resolution(None, tuple(followed), None, too_deep)
         found = yield _ancestry(whole)
         if found[whole] is not None:
             return Resolution(whole, tuple(followed))
