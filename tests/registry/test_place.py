@@ -187,6 +187,39 @@ class EmbeddedPlaceTests(PlaceContract, TestCase):
         self.connection_string = self.server.connection_string
         await self.begin()
 
+    async def test_connection_cut_at_every_step_of_a_move(self) -> None:
+        """Wherever the connection breaks, the znode ends at the new place and only there."""
+        await self.put("/blue")
+        await self.put("/green")
+        await self.put("/links", web="/blue")
+        one = await self.register("/links/web").when_registered()
+        targets = ["/blue", "/green"]
+        for requests in range(12):
+            before, after = targets[requests % 2], targets[(requests + 1) % 2]
+            self.cut_after(requests)
+            await self.put("/links", web=after)
+            await self.until(after, [ADDRESS])
+            await self.until(before, [])
+            await one.when_registered()
+
+    def cut_after(self, requests: int) -> None:
+        """Break our connection when the server has read so many more requests of it."""
+        keeper, seen = self.server.server, 0
+        received = keeper.received
+        ours = self.client.client_id[0]
+
+        def count(connection: Any, frames: Any) -> bool:
+            nonlocal seen
+            reply = received(connection, frames)
+            if connection.session is not None and connection.session.id == ours:
+                seen += 1
+                if seen > requests:
+                    keeper.received = received  # type: ignore[method-assign]
+                    keeper.drop(ours)
+            return reply
+
+        keeper.received = count  # type: ignore[method-assign]
+
 
 @skip_without_apache
 class ApachePlaceTests(PlaceContract, TestCase):

@@ -113,6 +113,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         _check_security(tls, sasl)
         identities = _identities(auth)
         ensemble = parse_hosts(hosts)
+        #: which ephemeral znodes are kept by what, so that nothing keeps another one's
         self.claims = Claims()
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)

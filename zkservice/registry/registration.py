@@ -351,6 +351,7 @@ class Registration:
             )
         self._contents.move(real_parent)
         self._first, self._replace = True, self._replaces
+        self._gap = 0.0  # nobody has deleted anything
         return True
 
     async def _remove_left(self, session: int) -> None:
