@@ -36,7 +36,13 @@ class Turn(NamedTuple):
 def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
     """The children that are contenders with one of these names, the first one first."""
     known = tuple(names)
-    found = [(number, child) for child in children if (number := _number(child, known)) is not None]
+    found = []
+    for child in children:  # thousands of them, each time somebody gets in line
+        tail = child[-_WIDTH:]
+        if tail.isdecimal() and child.endswith(known, 0, -_WIDTH):
+            found.append((int(tail), child))
+        elif (number := _below_zero(child, known)) is not None:
+            found.append((number, child))
     found.sort()
     return [child for _, child in found]
 
@@ -48,23 +54,23 @@ def predecessors(children: Iterable[str], turn: Turn) -> dict[str, str | None]:
         children: the names of all nodes.
         turn: of the contender that is looked up; the others may have another one.
     """
+    line = in_order(children, turn.names)
+    if turn.exclusive:
+        return dict(zip(line, [None, *line], strict=False))
+    waited_for = frozenset(in_order(line, turn.waits_for))
     found: dict[str, str | None] = {}
     before = None
-    for child in in_order(children, turn.names):
+    for child in line:
         found[child] = before
-        if turn.exclusive or _number(child, turn.waits_for) is not None:
+        if child in waited_for:
             before = child
     return found
 
 
-def _number(child: str, names: tuple[str, ...]) -> int | None:
-    """What the server has appended to one of these names; None if it is another one."""
-    tail, stem = child[-_WIDTH:], child[:-_WIDTH]
-    digits = tail.isdigit()
-    if not tail.isascii() or not (digits or (tail[:1] == "-" and tail[1:].isdigit())):
-        return None
-    if stem.endswith(names):
-        return int(tail)
-    if digits and stem.endswith("-") and stem[:-1].endswith(names):
-        return -int(tail)
+def _below_zero(child: str, names: tuple[str, ...]) -> int | None:
+    """What the server has appended to one of these names; None if that has no minus."""
+    for width in (_WIDTH, _WIDTH + 1):
+        tail = child[-width:]
+        if tail[:1] == "-" and tail[1:].isdecimal() and child.endswith(names, 0, -width):
+            return int(tail)
     return None
