@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.config import Config, Listen, ZooKeeperAt
-from zkservice.service.lifecycle import ServeService
+from zkservice.service.listeners import Listeners
 from zkservice.service.listening import close_port, endpoint_of
 from zkservice.service.ports import Owner, give_socket, open_port, socket_owner
 
@@ -244,13 +244,12 @@ class TLSTests(SynchronousTestCase):
         listen = tuple(map(Listen, endpoints))
         at = ZooKeeperAt(None)
         config = Config("app", "/svc", at, listen, advertise=advertise)
-        service = ServeService(config, MemoryReactorClock())
+        listeners = Listeners(config, MemoryReactorClock())
         for number, _ in enumerate(endpoints, 1):
             where = IPv4Address("TCP", "10.0.0.1", number)
             port: Any = SimpleNamespace(getHost=lambda where=where: where)
-            service.ports.append(port)
-        service.addresses = advertise
-        return set(service._tls_addresses())
+            listeners.ports.append(port)
+        return set(listeners.tls_addresses)
 
     def test_addresses(self) -> None:
         """Those of the TLS listeners; what is advertised counts if everything speaks TLS."""

@@ -12,7 +12,12 @@ from tests.web.support import GET, FrontEnd, split
 from zkservice.registry import RegistrationState
 from zkservice.service.availability import HEALTH, OPERATOR, Availability
 from zkservice.service.options import Options
-from zkservice.service.readiness import READY, ready_view, reason_not_ready
+from zkservice.service.readiness import (
+    READY,
+    ready_view,
+    reason_not_registered,
+    reason_not_serving,
+)
 from zkservice.web import Limits
 
 ASK = f"GET {READY} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
@@ -47,7 +52,8 @@ class ReadyTests(SynchronousTestCase):
         self.availability.govern(registration)
 
         def why_not() -> str:
-            return reason_not_ready(self.registration, self.availability, self.end.factory)
+            registered = reason_not_registered(self.registration, self.availability)
+            return reason_not_serving(self.end.factory) or registered
 
         views = {READY: ready_view(why_not)}
         self.end = FrontEnd(hello, views=views, limits=Limits(queue=2))

@@ -14,20 +14,23 @@ from zkservice.web import HTTPFactory, TextView, View
 READY: Final = "/-/ready"
 
 
-def reason_not_ready(
-    registration: Registration, availability: Availability, factory: HTTPFactory
-) -> str:
-    """Say in one line why the process should get no requests; "" if it should.
+def reason_not_registered(registration: Registration, availability: Availability) -> str:
+    """Say in one line why the registration keeps requests away; "" if it does not.
 
     A lost connection to ZooKeeper is no reason: the address stays registered until the session
     expires.  Otherwise an outage of ZooKeeper would make every process unready at once.
     """
-    if factory.draining:
-        return "draining"
     if availability.reasons:
         return "; ".join(availability.reasons.values())
     if registration.state is not RegistrationState.REGISTERED:
         return f"not registered: {describe(registration)}"
+    return ""
+
+
+def reason_not_serving(factory: HTTPFactory) -> str:
+    """Say in one line why a front end should get no requests; "" if it should."""
+    if factory.draining:
+        return "draining"
     if factory.overloaded:
         return f"overloaded: {factory.workers.queued} requests wait for a thread"
     return ""

@@ -1,0 +1,151 @@
+"""What a service tells the world: its registration, its health, its monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.logger import Logger
+
+from zkservice.monitor import Command
+from zkservice.service.availability import HEALTH, Availability
+from zkservice.service.commands import commands, with_added
+from zkservice.service.config import Config
+from zkservice.service.health import HealthCheck, ask_http, ask_tcp
+from zkservice.service.listeners import Listeners
+from zkservice.service.own_zookeeper import OwnZooKeeper
+from zkservice.service.presence import Presence
+from zkservice.service.readiness import reason_not_registered
+from zkservice.service.shutdown import Shutdown
+from zkservice.service.side_ports import SidePorts
+
+__all__ = ["DEREGISTER", "Announcement"]
+
+#: Seconds to wait for ZooKeeper to hear that the address goes.
+DEREGISTER: Final = 2.0
+
+
+class Announcement:
+    """Registers what is listened on, as long as it is healthy and nobody objects.
+
+    Args:
+        config: where and what to register.
+        listeners: the open ports.
+        reactor: for connections and time.
+        fail: called with a reason when retrying does not help.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: Listeners,
+        reactor: Any,
+        fail: Callable[[str], object],
+    ) -> None:
+        self.availability = Availability()
+        self._config = config
+        self._reactor = reactor
+        self._sides = SidePorts(reactor)
+        self._embedded: OwnZooKeeper | None = None
+        hosts = config.zookeeper.hosts
+        if hosts is None:
+            self._embedded = OwnZooKeeper(config.zookeeper, reactor)
+            hosts = self._embedded.start()
+        self.addresses = listeners.addresses
+        self.presence = Presence(
+            config, self.addresses, hosts, reactor, fail, listeners.tls_addresses
+        )
+        self._health = self._make_health(listeners)
+
+    def start(self, status: Callable[[], Mapping[str, Any]], namespace: Mapping[str, Any]) -> None:
+        """Open the monitor and the manhole, register, and begin to check the health.
+
+        Args:
+            status: returns the state of the whole service.
+            namespace: what the manhole knows.
+
+        Raises:
+            ConfigurationError: a port cannot be opened, or a command not be loaded.
+            AddressError, InvalidPathError, TreeValueError: it can never be registered so.
+        """
+        config, presence = self._config, self.presence
+        known = with_added(
+            commands(presence.registrations, status, self.availability, self._reactor),
+            config.monitor_commands,
+        )
+        presence.start(self._properties(known))
+        if config.manhole is not None:
+            self._sides.open_manhole(config.manhole, {**namespace, "presence": presence})
+        if self._health is not None:
+            self.availability.object(HEALTH, "health: no good answer yet")
+            self._reactor.callWhenRunning(self._begin_to_check, self._health)
+        self.availability.govern(presence.registration)
+
+    def status(self) -> dict[str, Any]:
+        """The state of the registration and the session, as plain values."""
+        return {
+            "addresses": list(self.addresses),
+            "path": self._config.path,
+            **self.presence.status(),
+        }
+
+    def why_not_ready(self) -> str:
+        """Why no requests should come; "" if they should."""
+        return reason_not_registered(self.presence.registration, self.availability)
+
+    async def withdraw(self, shutdown: Shutdown) -> None:
+        """Deregister, and give clients time to hear of it."""
+        if self._health is not None:
+            self._health.stop()
+        registered = self.presence.leave()
+        if registered is not None:
+            await shutdown.step("deregistering", registered, DEREGISTER)
+            await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
+
+    async def close(self, shutdown: Shutdown) -> None:
+        """Close the session, the monitor and the embedded ZooKeeper."""
+        await shutdown.step("closing the session", self.presence.close(), DEREGISTER)
+        closing = Deferred.fromCoroutine(self._sides.close())
+        await shutdown.step("closing the monitor", closing, 1.0)
+        if self._embedded is not None:
+            stopped = Deferred.fromCoroutine(self._embedded.stop())
+            await shutdown.step("stopping ZooKeeper", stopped, 2.0)
+
+    # -- how --
+
+    def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
+        """What is stored with the address, ``monitor`` among it."""
+        properties = dict(self._config.properties)
+        if self._config.monitor is not None:
+            properties["monitor"] = self._sides.open_monitor(self._config.monitor, known)
+        return properties
+
+    def _make_health(self, listeners: Listeners) -> HealthCheck | None:
+        settings = self._config.health
+        if settings is None:
+            return None
+        where = listeners.client_endpoint(plain=settings.path is not None)
+        endpoint = clientFromString(self._reactor, where)
+        if settings.path is None:
+            ask = partial(ask_tcp, endpoint)
+        else:
+            ask = partial(ask_http, endpoint, settings.path, self.addresses[0])
+        return HealthCheck(settings, ask, self._health_changed, self._reactor)
+
+    def _begin_to_check(self, health: HealthCheck) -> None:
+        health.start().addErrback(
+            lambda failure: self._log.failure("the health check has ended", failure)
+        )
+
+    def _health_changed(self, good: bool, reason: str) -> None:
+        if good:
+            self._log.info("health check: healthy")
+            self.availability.consent(HEALTH)
+        else:
+            self._log.warn("health check: unhealthy ({reason}); deregistering", reason=reason)
+            self.availability.object(HEALTH, f"health: {reason}")

@@ -1,0 +1,71 @@
+"""An application with its threads, its logs and its HTTP factory: what one process serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from zkservice.service.application import Application
+from zkservice.service.config import Config
+from zkservice.service.figures import Figures
+from zkservice.service.front_end import Logs, make_factory
+from zkservice.web import BusyWatch, HTTPFactory, Workers
+
+__all__ = ["ApplicationServer"]
+
+#: Seconds for threads that are stuck in the application to come back at the end.
+_LAST_WAIT = 1.0
+
+
+class ApplicationServer:
+    """Serves an application; knows no port and no ZooKeeper.
+
+    Args:
+        config: what to serve, and how.
+        reactor: where the connections live.
+        load: returns the application.
+        figures: returns what the whole service is doing, for metrics.
+        why_not_ready: returns why no requests should come; "" if they should.
+
+    Raises:
+        ConfigurationError: the application, a view or a log file cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        load: Callable[[], Application],
+        figures: Callable[[], Figures],
+        why_not_ready: Callable[[], str],
+    ) -> None:
+        self.workers = Workers(reactor, threads=config.threads)
+        self.logs = Logs(config.front_end)
+        self.factory: HTTPFactory = make_factory(
+            config.front_end, load(), self.workers, self.logs, reactor, figures, why_not_ready
+        )
+        self._busy = BusyWatch(self.workers, reactor)
+
+    def start(self) -> None:
+        """Start the threads (not before the process has daemonized)."""
+        self.workers.start()
+        self._busy.start()
+
+    def status(self) -> dict[str, Any]:
+        """What it is doing, as plain values."""
+        return {"workers": self.workers.statistics(), "http": self.factory.statistics()}
+
+    def drain(self, timeout: float) -> Deferred[int]:
+        """Finish the requests that run; fires with the number of those that were cut off."""
+        return self.factory.drain(timeout)
+
+    def stop(self) -> Deferred[int]:
+        """End the threads; fires with the number of those that are stuck."""
+        self._busy.stop()
+        return self.workers.stop(_LAST_WAIT)
+
+    def reopen(self) -> None:
+        """Go on in new log files."""
+        self.logs.reopen()

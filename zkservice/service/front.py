@@ -1,0 +1,128 @@
+"""What stands behind the ports: the application in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from zkservice.service.application import Application
+from zkservice.service.application_server import ApplicationServer
+from zkservice.service.config import Config
+from zkservice.service.figures import Figures
+from zkservice.service.listeners import Listeners
+from zkservice.service.listening import Door, close_port
+from zkservice.service.readiness import reason_not_serving
+from zkservice.web import FrontEndStatistics, WorkersStatistics
+
+__all__ = ["Front", "InProcessFront"]
+
+
+class Front(Protocol):
+    """What accepts connections and serves them, as the service sees it."""
+
+    listeners: Listeners
+
+    def listen(self) -> None:
+        """Open the ports; nothing is served yet."""
+        ...
+
+    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+        """Load the application, and serve it.
+
+        Args:
+            figures: returns what the whole service is doing.
+            why_not_ready: returns why no requests should come; "" if they should.
+        """
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What it is doing, as plain values."""
+        ...
+
+    def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
+        """What the threads and the front end are doing, once it has started."""
+        ...
+
+    def why_not_ready(self) -> str:
+        """Why no requests should come, as far as it knows; "" if they should."""
+        ...
+
+    def hang_up(self) -> None:
+        """SIGHUP: open log files, and read certificates again."""
+        ...
+
+    def close_ports(self) -> Deferred[Any]:
+        """Accept no more connections, but serve those that have come."""
+        ...
+
+    def drain(self, timeout: float) -> Deferred[Any]:
+        """Finish the requests that run, within so many seconds."""
+        ...
+
+    def stop(self) -> Deferred[Any]:
+        """End all threads and processes."""
+        ...
+
+
+class InProcessFront:
+    """The application in the threads of this process.
+
+    Args:
+        config: what to serve, and where.
+        reactor: where the connections live.
+        load: returns the application.
+    """
+
+    def __init__(self, config: Config, reactor: Any, load: Callable[[], Application]) -> None:
+        self.listeners = Listeners(config, reactor)
+        self._config = config
+        self._reactor = reactor
+        self._load = load
+        self._door = Door()
+        self._server: ApplicationServer | None = None
+
+    def listen(self) -> None:
+        """Open the ports; connections wait in the kernel until there is an application."""
+        self.listeners.open(self._door)
+
+    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+        """Load the application, and serve it."""
+        self._server = ApplicationServer(
+            self._config, self._reactor, self._load, figures, why_not_ready
+        )
+        self._door.opens_to = self._server.factory
+        self._server.start()
+
+    def status(self) -> dict[str, Any]:
+        """What the threads and the front end are doing."""
+        return {} if self._server is None else self._server.status()
+
+    def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
+        """What the threads and the front end are doing, once it has started."""
+        assert self._server is not None
+        return self._server.workers.statistics(), self._server.factory.statistics()
+
+    def why_not_ready(self) -> str:
+        """Whether it drains, or has more requests than it can take."""
+        return "starting" if self._server is None else reason_not_serving(self._server.factory)
+
+    def hang_up(self) -> None:
+        """Open log files, and read certificates again."""
+        if self._server is not None:
+            self._server.reopen()
+        self.listeners.reload_certificates()
+
+    def close_ports(self) -> Deferred[Any]:
+        """Accept no more connections."""
+        closing = [close_port(self._reactor, port) for port in self.listeners.ports]
+        return DeferredList(closing, consumeErrors=True)
+
+    def drain(self, timeout: float) -> Deferred[Any]:
+        """Finish the requests that run."""
+        return succeed(0) if self._server is None else self._server.drain(timeout)
+
+    def stop(self) -> Deferred[Any]:
+        """End the threads."""
+        return succeed(0) if self._server is None else self._server.stop()

@@ -1,0 +1,57 @@
+"""The way down: steps, each of which has its bound, and a second signal that cuts them short."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+__all__ = ["Shutdown"]
+
+#: Seconds for each step once the operator is in a hurry.
+_AT_ONCE: Final = 0.01
+
+
+class Shutdown:
+    """Waits for the steps of a way down, but neither for ever nor for their success."""
+
+    _log = Logger()
+
+    def __init__(self, clock: Any) -> None:
+        self.hurried = False
+        self._clock = clock
+        self._began = 0.0
+        self._step: Deferred[Any] | None = None
+
+    def begin(self) -> None:
+        """The way down begins now."""
+        self._began = self._clock.seconds()
+
+    @property
+    def lasted(self) -> float:
+        """Seconds since it began."""
+        return float(self._clock.seconds() - self._began)
+
+    def hurry(self) -> None:
+        """Cut this step short, and all that follow."""
+        self._log.warn("Asked twice: stopping at once")
+        self.hurried = True
+        if self._step is not None:
+            self._step.cancel()
+
+    async def step(self, what: str, step: Deferred[Any], seconds: float) -> None:
+        """Wait for a step, so many seconds at most; what goes wrong is logged."""
+        self._step = step
+        try:
+            await step.addTimeout(_AT_ONCE if self.hurried else seconds, self._clock)
+        except Exception as error:  # noqa: BLE001 - the way down goes on
+            self._log.warn("{what} was cut short: {error!r}", what=what, error=error)
+        finally:
+            self._step = None
+
+    async def pause(self, what: str, seconds: float) -> None:
+        """Let others have so many seconds."""
+        passed = deferLater(self._clock, 0 if self.hurried else seconds, lambda: None)
+        await self.step(what, passed, seconds + 1)
