@@ -99,10 +99,10 @@ class ZkembeddedTests(ProcessTestCase):
         Path(self.folder, "users").write_text("nobody")
         for words, said in (
             (("--tick-time", "0"), "--tick-time must be at least 1"),
-            (("--super-digest", "super"), "--super-digest is like super:BASE64"),
+            (("--super-digest", "super"), "--super-digest must be like super:BASE64"),
             (("--listen", "nonsense:1"), "is no Twisted server endpoint"),
-            (("--sasl-users", "no-such-file"), "--sasl-users no-such-file: No such file"),
-            (("--sasl-users", "users"), "--sasl-users users: line 1 is not like"),
+            (("--sasl-users", "no-such-file"), "--sasl-users: no-such-file: No such file"),
+            (("--sasl-users", "users"), "--sasl-users: users: line 1 is not like"),
         ):
             twistd = self.run_twistd(*words)
             self.assertEqual(twistd.wait(), 1, words)

@@ -332,6 +332,7 @@ class Watches:
         self._send = send
         self._last_zxid = last_zxid
         self._removable = True  # the server knows how to remove watches
+        self._ever_persistent = False  # so most clients need not look at all
         self.table: ClientWatchTable[Watcher] = ClientWatchTable()
         #: How many requests for a kind of watch on a path are not answered yet.
         self.coming: Counter[tuple[WatchKind, str]] = Counter()
@@ -342,6 +343,7 @@ class Watches:
 
     def persistent(self, path: str, kind: WatchKind, callback: WatchCallback) -> PersistentWatch:
         """A watcher for every event on a server's path."""
+        self._ever_persistent = True
 
         def give_up() -> Deferred[None]:
             if not self.table.discard(kind, path, watch):
@@ -359,7 +361,7 @@ class Watches:
 
     def covered(self, kind: WatchKind, path: str) -> bool:
         """Whether a read needs no watch of its own: a persistent one at the path covers it."""
-        return covers(strongest(self._wanted_modes(path)), kind)
+        return self._ever_persistent and covers(strongest(self._wanted_modes(path)), kind)
 
     def _wanted_modes(self, path: str) -> list[WatchKind]:
         return [kind for kind in MODES if self._is_wanted(kind, path)]
