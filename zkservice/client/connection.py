@@ -58,6 +58,9 @@ _REST: Final = 0.0005  # seconds
 # server another to answer: also when we ask late, because we were busy ourselves.
 _THIRD: Final = 1 / 3
 
+#: Of the session's time-out: so often it is measured what the server has heard.
+_TENTH: Final = 1 / 10
+
 #: Is handed a watch event, and the zxid in its header, -1 if the server sends none.
 EventReceived = Callable[[WatcherEvent, int], None]
 
@@ -191,8 +194,9 @@ class Connection(Receiver):
         self._counters.requests += (xid - self._xid) % _LAST_XID
         self._xid = xid
         if out:
-            if not self.silence.xid:
-                self.silence.asked(xid)
+            silence = self.silence
+            if not silence.xid and abs(now - silence.measured) > self._timeout * _TENTH:
+                silence.asked(xid, now)
             self._spoke = now
             self._protocol.write(b"".join(out))
 

@@ -21,7 +21,7 @@ class Silence:
 
     That is no earlier than when we sent the last request that it has answered.  When the
     answer was read says nothing: it may have waited for us while we were suspended.  Of the
-    requests one at a time is measured, so that it costs next to nothing.
+    requests one is measured now and then, so that it costs next to nothing.
     """
 
     def __init__(self, clock: Callable[[], float], since: float) -> None:
@@ -35,15 +35,16 @@ class Silence:
         self._since = since
         self._asked = 0.0
         self._pings: deque[float] = deque()  # when those were sent that are not answered
+        self.measured = 0.0  #: when that was begun last, by the reactor's clock
         self.xid = 0  #: of the request that is being measured; 0 is none
 
     def seconds(self) -> float:
         """How long ago that was."""
         return self._clock() - self._since
 
-    def asked(self, xid: int) -> None:
-        """A request is being sent."""
-        self.xid, self._asked = xid, self._clock()
+    def asked(self, xid: int, now: float) -> None:
+        """A request is being sent, at this time of the reactor's clock."""
+        self.xid, self.measured, self._asked = xid, now, self._clock()
 
     def answered(self) -> None:
         """The request that was being measured has been answered."""
