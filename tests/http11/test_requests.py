@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.http11.support import both_ways, one, outcome, parser
 from zkservice.errors import RequestRefusedError
 from zkservice.http11 import Expecting, HeadReader, Limits, RequestParser, limits_table
-from zkservice.http11.lines import RequestLines
+from zkservice.http11.lines import METHODS, RequestLines
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -299,6 +299,104 @@ class RefusedTests(SynchronousTestCase):
         subject.feed(head(host=b""))
         error = self.assertRaises(RequestRefusedError, subject.next_request)
         self.assertIn("needs a Host", error.rule)
+
+
+LINE_PIECES = st.sampled_from(
+    [
+        *(method + b" " for method in sorted(METHODS)),
+        *(b"CONNECT ", b"PRI ", b"get ", b"G", b"GET", b" ", b"/", b"*", b"/a?b", b"//", b"#"),
+        *(b"http://", b"HTTPS://", b"http://a/", b"http://a", b"http:/", b"ftp://a/"),
+        *(
+            b" HTTP/1.1\r\n",
+            b" HTTP/1.0\r\n",
+            b" HTTP/1.1",
+            b" HTTP/2.0\r\n",
+            b" HTTP",
+            b"\r",
+            b"\n",
+        ),
+        *(b"\x80", b"\x00", b"\t", b"%41", b"a", b"Z", b"9", b"~", b"\x7f", b"\xff"),
+    ]
+)
+#: What may follow the beginning of a request line to make it one, if anything can.
+ENDINGS = (
+    *(b"\n", b"\r\n", b"1\r\n", b"0\r\n", b".1\r\n", b"1.1\r\n", b"/1.1\r\n", b"P/1.1\r\n"),
+    *(b"TP/1.1\r\n", b"TTP/1.1\r\n", b"HTTP/1.1\r\n", b" HTTP/1.1\r\n", b"/ HTTP/1.1\r\n"),
+    *(b" / HTTP/1.1\r\n", b"a HTTP/1.1\r\n", b"//a HTTP/1.1\r\n", b"://a HTTP/1.1\r\n"),
+    *(scheme[size:] + b"a HTTP/1.1\r\n" for scheme in (b"http://",) for size in range(1, 7)),
+    *(b"]/ HTTP/1.1\r\n", b":1]/ HTTP/1.1\r\n", b"1/ HTTP/1.1\r\n"),
+    *sorted({method[size:] + b" / HTTP/1.1\r\n" for method in METHODS for size in range(12)}),
+)
+
+
+class FirstBadByteTests(SynchronousTestCase):
+    """Bytes that cannot become a request line are refused when they come."""
+
+    def accepted(self, line: bytes) -> bool:
+        """Whether a whole line is a request line, for us and for llhttp."""
+        try:
+            RequestLines(100).read(line)
+        except RequestRefusedError:
+            return False
+        return isinstance(outcome([line + b"Host: a\r\n\r\n"])[0], tuple)
+
+    def test_methods(self) -> None:
+        """The known methods are those that llhttp takes for HTTP."""
+        for method in sorted(METHODS):
+            self.assertEqual(both_ways(head(method + b" / HTTP/1.1"))[0][0], method.decode())  # type: ignore[index]
+
+    def test_at_once(self) -> None:
+        """The first byte that is wrong gets its answer, although no line end has come."""
+        for data, status in (
+            (b"\x80", 400),
+            (b"G\x80", 400),
+            (b"\xff", 400),
+            (b"GEX", 501),
+            (b"g", 501),
+            (b"CON", 501),
+            (b"PRI", 505),
+            (b"GET a", 400),
+            (b"GET *", 400),
+            (b"GET /\x80", 400),
+            (b"GET /#", 400),
+            (b"GET /\t", 400),
+            (b"GET ht:", 400),
+            (b"GET http:///", 400),
+            (b"GET http://a@", 400),
+            (b"GET http://a:65536", 400),
+            (b"GET http://[::1]:80x", 400),
+            (b"GET /" + b"a" * 8190, 414),
+            (b"GET / X", 400),
+            (b"GET / HTTP/2", 505),
+            (b"GET / HTTP/1.2", 505),
+            (b"GET / HTTP/1.1x", 505),
+            (b"GET / HTTP/1.1 ", 400),
+            (b"GET / HTTP/1.1\n", 400),
+        ):
+            with self.subTest(data):
+                self.assertEqual(both_ways(data), [status])
+                self.assertEqual(outcome([data[:-1]]), [])
+
+    @given(st.lists(LINE_PIECES, max_size=6), st.binary(max_size=3))
+    def test_refused_when_nothing_can_follow(self, pieces: list[bytes], more: bytes) -> None:
+        """A beginning is refused just when no ending of it is acceptable."""
+        line = b"".join(pieces) + more
+        for size in range(1, min(len(line), 60) + 1):
+            beginning = line[:size]
+            if b"\n" in beginning or b"[" in beginning:
+                break  # the groups of an IPv6 address are checked at its end
+            possible = any(self.accepted(beginning + ending) for ending in ENDINGS)
+            try:
+                RequestLines(100).check(beginning)
+            except RequestRefusedError:
+                self.assertFalse(possible, beginning)
+                break
+            self.assertTrue(possible, beginning)
+
+    @given(st.lists(LINE_PIECES, max_size=6), st.binary(max_size=3))
+    def test_cuts_do_not_matter(self, pieces: list[bytes], more: bytes) -> None:
+        """Whole and byte by byte a line has one outcome."""
+        both_ways(b"".join(pieces) + more + b"\r\nHost: a\r\n\r\n" + GET)
 
 
 class LimitsTests(SynchronousTestCase):

@@ -6,10 +6,32 @@ import re
 from typing import Final, NamedTuple
 
 from zkservice.errors import RequestRefusedError
+from zkservice.http11.hosts import split_host
 
 __all__ = ["TOKEN", "RequestLine", "RequestLines"]
 
 TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+#: The methods that llhttp takes for HTTP.
+METHODS: Final = frozenset(
+    b"DELETE GET HEAD POST PUT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH "
+    b"UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE "
+    b"UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK SOURCE QUERY".split()
+)
+_METHOD_PREFIXES: Final = frozenset(
+    method[:size] for method in METHODS for size in range(len(method) + 1)
+)
+#: The bytes of a target that need not be escaped, and do not begin a fragment.
+_TARGET: Final = re.compile(rb"[!\"$-~]*")
+_SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
+_NAME: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+#: The beginning of an authority that has no port yet; the groups of an IPv6 address are only
+#: checked when it has ended.
+_AUTHORITY: Final = re.compile(
+    rb"%b*(?:%%[0-9A-Fa-f]?)?|\[[0-9A-Fa-f:.]*|\[[0-9A-Fa-f:.]+\]" % _NAME
+)
+_SCHEMES: Final = (b"http://", b"https://")
+_ENDS: Final = (b"HTTP/1.1\r\n", b"HTTP/1.0\r\n")
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 _VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
@@ -52,12 +74,49 @@ class RequestLines:
         known = self._known.get(line)
         if known is not None:
             return known
-        fresh = self._parse(line)
+        try:
+            fresh = self._parse(line)
+        except RequestRefusedError:
+            self.check(line)  # the first byte that is wrong decides, as for a line in pieces
+            raise
         if len(line) <= _LONGEST_REMEMBERED:
             if len(self._known) == _MOST_LINES:
                 self._known.clear()
             self._known[line] = fresh
         return fresh
+
+    def check(self, line: bytes) -> None:
+        """Check the beginning of a line, or a whole one.
+
+        Raises:
+            RequestRefusedError: no line that begins so is acceptable.  Which one depends on the
+                first byte that makes it impossible, and not on those behind it.
+        """
+        method, space, rest = line.partition(b" ")
+        if method not in (METHODS if space else _METHOD_PREFIXES):
+            raise _bad_method(method + space)
+        target, space, end = rest.partition(b" ")
+        self._check_target(method, target, bool(space))
+        if space and not end == _ENDS[0][: len(end)] and not end == _ENDS[1][: len(end)]:
+            raise _bad_end(end)
+
+    def _check_target(self, method: bytes, target: bytes, complete: bool) -> None:
+        """Check the beginning of a target; ``complete`` says that it has ended."""
+        scheme = _SCHEME.match(target)
+        if not target.startswith(b"/") and scheme is None:
+            asterisk = target == b"*" and method == b"OPTIONS"
+            begun = target.lower()
+            if not asterisk and (complete or not any(s.startswith(begun) for s in _SCHEMES)):
+                raise _BAD_TARGET.refusal()
+        if scheme is not None:
+            ended = complete and len(target) <= self._target_bytes
+            _check_authority(target[scheme.end() : self._target_bytes], ended)
+        match = _TARGET.match(target)
+        good = 0 if match is None else match.end()
+        if len(target) > self._target_bytes and good >= self._target_bytes:
+            raise self.too_long()
+        if good < len(target):
+            raise (_FRAGMENT if target[good : good + 1] == b"#" else _UNESCAPED).refusal()
 
     def too_long(self) -> RequestRefusedError:
         """What a client gets whose line is too long."""
@@ -77,17 +136,72 @@ class RequestLines:
         protocol = _VERSIONS.get(version)
         if protocol is None:
             raise _wrong_version(version)
-        if not TOKEN.fullmatch(method):
-            raise RequestRefusedError(400, "the request method is no token")
-        if method == "CONNECT":
-            raise RequestRefusedError(501, "CONNECT is for proxies; this is none")
+        if words[0] not in METHODS:
+            raise _bad_method(words[0])
         return RequestLine(method, target, protocol, *_split_target(method, target))
+
+
+def _check_authority(rest: bytes, complete: bool) -> None:
+    """Check the beginning of what follows ``http://``: a host, and perhaps a port."""
+    parts = re.split(rb"[/?#]", rest, maxsplit=1)
+    authority = parts[0]
+    if not complete and len(parts) == 1 and _AUTHORITY.fullmatch(authority):
+        return
+    if split_host(authority.decode("latin-1")) is None:
+        raise _BAD_HOST.refusal()
+
+
+def _bad_method(method: bytes) -> RequestRefusedError:
+    """What is wrong with a method, or the beginning of one, by its first byte that is."""
+    good = next(size for size in range(len(method), -1, -1) if method[:size] in _METHOD_PREFIXES)
+    seen = method[: good + 1]
+    if seen.endswith(b" ") and len(seen) > 1:
+        return _UNKNOWN_METHOD.refusal()
+    if not TOKEN.fullmatch(seen.decode("latin-1")):
+        return _NO_TOKEN.refusal()
+    if b"CONNECT".startswith(seen):
+        return RequestRefusedError(501, "CONNECT is for proxies; this is none")
+    if seen == b"PRI":  # RFC 9113 3.4: the preface of HTTP/2
+        return _VERSION.refusal()
+    return _UNKNOWN_METHOD.refusal()
+
+
+def _bad_end(end: bytes) -> RequestRefusedError:
+    """What is wrong with what follows the target, by its first byte that is."""
+    good = next(
+        size for size in range(len(end), -1, -1) if any(each[:size] == end[:size] for each in _ENDS)
+    )
+    named = good >= len(b"HTTP/") and end[good] > 0x20
+    return (_VERSION if named else _NO_VERSION).refusal()
 
 
 def _wrong_version(version: bytes) -> RequestRefusedError:
     if version.startswith(b"HTTP/"):
         return RequestRefusedError(505, "this server speaks HTTP/1.1 and HTTP/1.0")
     return RequestRefusedError(400, "the request line must end in HTTP/1.1")
+
+
+class _Rule(NamedTuple):
+    """A rule of request lines."""
+
+    status: int
+    text: str
+
+    def refusal(self) -> RequestRefusedError:
+        """A fresh error: a raised one keeps its traceback."""
+        return RequestRefusedError(self.status, self.text)
+
+
+_UNKNOWN_METHOD: Final = _Rule(501, "this server does not know the request method")
+_NO_TOKEN: Final = _Rule(400, "a request must begin with its method")
+_VERSION: Final = _Rule(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+_NO_VERSION: Final = _Rule(400, "the request line must be a method, a target and HTTP/1.1")
+_FRAGMENT: Final = _Rule(400, "a request target has no fragment (#)")
+_UNESCAPED: Final = _Rule(400, "a byte of the request target must be percent-encoded")
+_BAD_HOST: Final = _Rule(
+    400, "the host must be a name or an address, and perhaps a port up to 65535"
+)
+_BAD_TARGET: Final = _Rule(400, "the request target must be a path or an http URL")
 
 
 def _split_target(method: str, target: bytes) -> tuple[bytes, bytes, str | None]:

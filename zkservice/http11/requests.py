@@ -202,8 +202,7 @@ class RequestParser:
             lines = self._heads.lines
             end = data.find(b"\n", at, at + lines.longest) + 1
             if not end:
-                if len(data) - at >= lines.longest:
-                    raise lines.too_long()
+                lines.check(data[at : at + lines.longest])
                 return
             lines.read(data[at:end])
             self._line_checked = True
