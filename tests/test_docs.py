@@ -24,8 +24,8 @@ from typing_extensions import override
 
 from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
+from zkservice.cli.main import parse_arguments
 from zkservice.service import embedded, serve
-from zkservice.service.command import parse_arguments
 from zkservice.wire.session import TRANSITIONS, Event, State
 
 ROOT = Path(errors.__file__).parent.parent

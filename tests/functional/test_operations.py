@@ -189,7 +189,7 @@ class OperationsTests(SynchronousTestCase):
                 monitor.sendall(command.encode() + b"\n")
                 return b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
 
-        check = [sys.executable, "-m", "zkservice.service.command", "check"]
+        check = [sys.executable, "-m", "zkservice.cli.main", "check"]
         check += [os.path.join(self.folder, "m"), PATH]
         self.assertEqual(subprocess.run(check, timeout=30).returncode, 0)
         self.assertEqual(say("out new disk"), "out: new disk\n")

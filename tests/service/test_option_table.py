@@ -8,6 +8,7 @@ from dataclasses import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
+from zkservice.security import TLS, Security
 from zkservice.service.config import Config, Manhole
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
@@ -25,7 +26,6 @@ from zkservice.service.option_table import (
     whole_number,
 )
 from zkservice.service.options import OPTIONS
-from zkservice.service.security import TLS, Security
 from zkservice.web import Limits
 
 #: What the part of a target before its dot is.

@@ -19,10 +19,10 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zkservice import client, errors, recipes, zookeeper
+from zkservice.cli.main import parse_arguments
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock, Node, Queue, ReliableQueue
 from zkservice.registry import live_children, register
-from zkservice.service.command import parse_arguments
 from zkservice.service.options import Options
 from zkservice.service.paste import config_of
 from zkservice.testing import EmbeddedZooKeeper

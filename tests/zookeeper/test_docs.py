@@ -27,11 +27,11 @@ ROOT = Path(errors.__file__).parent.parent
 PAGE = ROOT / "docs" / "tree.rst"
 SHOWN_ADDRESS = "127.0.0.1:2181"
 SCRIPTS = {
-    "zkservice": "zkservice.service.command:main",
-    "zookeeper_export": "zkservice.service.command_scripts:export",
-    "zookeeper_import": "zkservice.service.command_scripts:import_",
-    "zookeeper_set_property": "zkservice.service.command_scripts:set_property",
-    "zookeeper_validate": "zkservice.service.command_scripts:validate",
+    "zkservice": "zkservice.cli.main:main",
+    "zookeeper_export": "zkservice.cli.zc_zk_scripts:export",
+    "zookeeper_import": "zkservice.cli.zc_zk_scripts:import_",
+    "zookeeper_set_property": "zkservice.cli.zc_zk_scripts:set_property",
+    "zookeeper_validate": "zkservice.cli.zc_zk_scripts:validate",
 }
 
 

@@ -1,1 +1,1 @@
-"""The programs: options, configuration, and the services that twistd runs."""
+"""What twistd runs: zkserve and zkembedded, their options and their configuration."""

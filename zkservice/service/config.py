@@ -8,10 +8,10 @@ from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from zkservice.security import Security
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.ports import Owner
-from zkservice.service.security import Security
 
 
 @dataclass(frozen=True)

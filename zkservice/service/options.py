@@ -19,6 +19,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.formats import FORMATS
 from zkservice.formats.addresses import parse_address
 from zkservice.http11 import Limit, limits_table
+from zkservice.security import parse_acl
 from zkservice.service.commands import command_pair
 from zkservice.service.config import Config
 from zkservice.service.option_table import (
@@ -37,7 +38,6 @@ from zkservice.service.option_table import (
 from zkservice.service.ports import check_endpoint, socket_owner
 from zkservice.service.read_config import CONNECTION_STRING, read_config
 from zkservice.service.readiness import READY
-from zkservice.service.security import parse_acl
 from zkservice.service.twistd_options import TableOptions
 from zkservice.web import TrustedProxies
 from zkservice.wire.paths import validate

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from zkservice.errors import ConfigurationError
+from zkservice.security import TLS, Security, identity, sasl_user
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
-from zkservice.service.security import TLS, Security, identity, sasl_user
 from zkservice.web import Limits, TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.service.security`."""
+"""Tests for `zkservice.security`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.security import TLS, Security, identity, parse_acl, sasl_user
+from zkservice.security import TLS, Security, identity, parse_acl, sasl_user
 from zkservice.wire.acl import ACL, ANYONE, CREATOR_ALL_ACL, READ_ACL_UNSAFE, Id
 
 

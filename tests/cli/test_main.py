@@ -29,11 +29,11 @@ from tests.certificates import Authority
 from tests.treesync.base import ServerTestCase
 from tests.treesync.test_reading import wide
 from zkservice import errors
-from zkservice.service import command_scripts
-from zkservice.service.command import make_parser, parse_arguments, run_command
-from zkservice.service.command_completion import commands_of
-from zkservice.service.command_context import Context, Exit
-from zkservice.service.command_terminal import Terminal
+from zkservice.cli import zc_zk_scripts
+from zkservice.cli.completion import commands_of
+from zkservice.cli.context import Context, Exit
+from zkservice.cli.main import make_parser, parse_arguments, run_command
+from zkservice.cli.terminal import Terminal
 from zkservice.tree import format_tree, parse_tree
 from zkservice.treesync import read_tree
 
@@ -785,7 +785,7 @@ class ScriptTests(SynchronousTestCase):
 
     def test_bug_16_export_without_arguments(self) -> None:
         """Scripts without arguments say what they want."""
-        for script in (command_scripts.export, command_scripts.import_):
+        for script in (zc_zk_scripts.export, zc_zk_scripts.import_):
             self.assertIn("the following arguments are required: connection", self.run_(script))
 
 
@@ -804,7 +804,7 @@ class ProcessTests(ServerTestCase):
 
     async def test_scripts(self) -> None:
         """The predecessor's scripts take its arguments and give its output."""
-        scripts, hosts = "zkservice.service.command_scripts", self.zookeeper.connection_string
+        scripts, hosts = "zkservice.cli.zc_zk_scripts", self.zookeeper.connection_string
         result = await self.run_(f"{scripts}:import_", hosts, stdin=b"/x\n  /z\n/y\n")
         self.assertEqual(result, (b"", b"", 0))
         result = await self.run_(f"{scripts}:import_", "-dt", hosts, "-", "/x", stdin=b"/w\n")
@@ -820,15 +820,15 @@ class ProcessTests(ServerTestCase):
         await self.client.create("/b", b"\xff")
         self.patch(os, "environ", {**os.environ, "PYTHONIOENCODING": "ascii"})
         hosts = self.zookeeper.connection_string
-        result = await self.run_("zkservice.service.command:main", "export", hosts)
+        result = await self.run_("zkservice.cli.main:main", "export", hosts)
         text = b"/a\n  x = '\\xe9'\n/b\n  string_value = '\\udcff'\n"
         self.assertEqual(result, (text, b"", 0))
-        result = await self.run_("zkservice.service.command:main", "import", hosts, stdin=text)
+        result = await self.run_("zkservice.cli.main:main", "import", hosts, stdin=text)
         self.assertIn(b"nothing to change", result[1])
 
     async def test_bug_16_validate_reads_standard_input(self) -> None:
         """Without a file standard input is read; a mistake is exit code 1."""
-        script = "zkservice.service.command_scripts:validate"
+        script = "zkservice.cli.zc_zk_scripts:validate"
         self.assertEqual(await self.run_(script, stdin=b"/a\n"), (b"", b"", 0))
         out, err, code = await self.run_(script, stdin=b"/a\n  b = c\n")
         self.assertEqual((out, code), (b"", 1))
@@ -858,7 +858,7 @@ class ProcessTests(ServerTestCase):
         self.stdin, self.typed = os.pipe()
         self.addCleanup(os.close, self.stdin)
         self.addCleanup(os.close, self.typed)
-        return Running(self.stdin, ["-m", "zkservice.service.command", *words])
+        return Running(self.stdin, ["-m", "zkservice.cli.main", *words])
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition, ten seconds at most."""

@@ -13,9 +13,9 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from zkservice.cli.context import Context, Exit
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import parse_address
-from zkservice.service.command_context import Context, Exit
 from zkservice.tree.paths import normalize
 
 #: What can go wrong on the way to somebody.

@@ -9,9 +9,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any, Final
 
-from zkservice.service.command import make_parser, permission_bits, run_on_the_reactor
-from zkservice.service.command_completion import defaults_of
-from zkservice.service.command_terminal import Terminal
+from zkservice.cli.completion import defaults_of
+from zkservice.cli.main import make_parser, permission_bits, run_on_the_reactor
+from zkservice.cli.terminal import Terminal
 
 _CONNECTION: Final = "the servers: host:port,host:port/chroot"
 

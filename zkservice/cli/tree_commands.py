@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from zkservice.cli.context import Context, Exit
 from zkservice.errors import (
     ConfigurationError,
     NoNodeError,
@@ -15,8 +16,7 @@ from zkservice.errors import (
     TreeSyntaxError,
     ZooKeeperError,
 )
-from zkservice.service.command_context import Context, Exit
-from zkservice.service.security import parse_acl
+from zkservice.security import parse_acl
 from zkservice.tree import Node, format_tree, parse_tree
 from zkservice.tree.grammar import parse_member
 from zkservice.tree.paths import normalize

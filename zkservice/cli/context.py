@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from zkservice.cli.terminal import Terminal
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
@@ -19,8 +20,7 @@ from zkservice.errors import (
     FailedConnectError,
     SessionClosedRequireSaslAuthError,
 )
-from zkservice.service.command_terminal import Terminal
-from zkservice.service.security import TLS, identity, sasl_user
+from zkservice.security import TLS, identity, sasl_user
 from zkservice.zookeeper import ZooKeeper
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ import shutil
 
 from twisted.internet.utils import getProcessOutputAndValue
 
+from zkservice.cli.context import Context, Exit, write_whole
+from zkservice.cli.tree_commands import parse_text
 from zkservice.errors import ConfigurationError
-from zkservice.service.command_context import Context, Exit, write_whole
-from zkservice.service.command_tree import parse_text
 from zkservice.tree import Node
 from zkservice.tree.graph import get_edges, to_dot
 from zkservice.treesync import read_named_tree

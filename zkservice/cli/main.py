@@ -19,20 +19,12 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from zkservice.errors import (
-    ConfigurationError,
-    FailedConnectError,
-    InvalidHostsError,
-    NoNodeError,
-    TreeChangedError,
-    ZooKeeperError,
-)
-from zkservice.service.command_check import ask, check, get_addr
-from zkservice.service.command_completion import commands_of, completion, options_of
-from zkservice.service.command_context import Context, Exit
-from zkservice.service.command_graph import graph
-from zkservice.service.command_terminal import Terminal
-from zkservice.service.command_tree import (
+from zkservice.cli.ask_monitor import ask, check, get_addr
+from zkservice.cli.completion import commands_of, completion, options_of
+from zkservice.cli.context import Context, Exit
+from zkservice.cli.graph import graph
+from zkservice.cli.terminal import Terminal
+from zkservice.cli.tree_commands import (
     UserStopError,
     export,
     import_,
@@ -41,6 +33,14 @@ from zkservice.service.command_tree import (
     set_property,
     validate,
     walk,
+)
+from zkservice.errors import (
+    ConfigurationError,
+    FailedConnectError,
+    InvalidHostsError,
+    NoNodeError,
+    TreeChangedError,
+    ZooKeeperError,
 )
 from zkservice.wire.acl import Permission
 from zkservice.zookeeper import default_connection_string

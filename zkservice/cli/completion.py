@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any, Final
 
-from zkservice.service.command_context import Context, Exit
+from zkservice.cli.context import Context, Exit
 
 _BASH: Final = """\
 _zkservice() {{

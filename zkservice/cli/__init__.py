@@ -1,0 +1,1 @@
+"""The ``zkservice`` command: trees in ZooKeeper, and questions to running services."""
