@@ -27,10 +27,10 @@ from statistics import median
 from struct import pack, unpack
 
 from benchmarks.client import Figures, in_a_process
-from zkservice.embedded.access import Identities
-from zkservice.embedded.keeper import Keeper
+from zkservice.embedded.access import ConnectionIdentities
 from zkservice.embedded.nodes import Tree
-from zkservice.embedded.settings import Settings
+from zkservice.embedded.server_state import ServerState
+from zkservice.embedded.settings import ServerSettings
 from zkservice.embedded.transaction import Mode, Rules, Transaction
 from zkservice.testing.apache import ApacheZooKeeper, four_letter_word
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
@@ -192,17 +192,17 @@ def starts(rounds: int) -> None:
 
 def memory(nodes: int) -> None:
     """What a node costs, with ten bytes of data and a path of about 30 characters."""
-    keeper = Keeper(Settings(), time.time, b"secret")
-    identities = Identities("127.0.0.1")
+    state = ServerState(ServerSettings(), time.time, b"secret")
+    identities = ConnectionIdentities("127.0.0.1")
     gc.collect()
     tracemalloc.start()
-    fill(keeper.tree, identities, keeper.rules, nodes)
+    fill(state.tree, identities, state.rules, nodes)
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{nodes:,} nodes: {size / nodes:.0f} bytes each")
 
 
-def fill(tree: Tree, identities: Identities, rules: Rules, nodes: int) -> None:
+def fill(tree: Tree, identities: ConnectionIdentities, rules: Rules, nodes: int) -> None:
     """Create nodes, a hundred under each parent."""
     plain = Mode(sequential=False, ephemeral=False, owner=0)
     for number in range(nodes):

@@ -8,8 +8,8 @@ from puresasl.client import SASLClient
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, Multi, caller, started
-from zkservice.embedded.access import Identities, digest_of
+from tests.embedded.raw_client import Multi, RawClient, connected_client, started
+from zkservice.embedded.access import ConnectionIdentities, digest_of
 from zkservice.embedded.sasl import read_users
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Id, digest_acl
 from zkservice.wire.records import (
@@ -40,7 +40,7 @@ class AccessTestCase(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, _ = started(**self.options)
-        self.one: Caller = caller(self.server)
+        self.one: RawClient = connected_client(self.server)
 
     def error(self, request: Any) -> int:
         """The error that a request is answered with."""
@@ -52,7 +52,7 @@ class AccessTestCase(SynchronousTestCase):
 
     def stored(self, path: str) -> list[ACL]:
         """A node's list, as the server has it."""
-        return list(self.server.keeper.tree.get(path).acl)
+        return list(self.server.state.tree.get(path).acl)
 
 
 class ListTests(AccessTestCase):
@@ -176,7 +176,7 @@ class PermissionTests(AccessTestCase):
             (0, ["sync"]),
         ):
             self.server, _ = started(**self.options)
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             self.assertEqual(self.allowed(permissions), wanted)
 
     def test_not_inherited(self) -> None:
@@ -201,7 +201,7 @@ class PermissionTests(AccessTestCase):
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
         self.one.authenticate("digest", b"u:p")
         self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
 
     def test_addresses(self) -> None:
@@ -217,9 +217,9 @@ class PermissionTests(AccessTestCase):
         }
         for address, wanted in matches.items():
             acl = (ACL(1, Id("ip", address)),)
-            self.assertEqual(Identities("127.0.0.1").may(acl, READ), wanted, address)
-        self.assertTrue(Identities("fe80::1").may((ACL(1, Id("ip", "fe80::/10")),), READ))
-        self.assertFalse(Identities("unix").may((ACL(1, Id("ip", "0.0.0.0/0")),), READ))
+            self.assertEqual(ConnectionIdentities("127.0.0.1").may(acl, READ), wanted, address)
+        self.assertTrue(ConnectionIdentities("fe80::1").may((ACL(1, Id("ip", "fe80::/10")),), READ))
+        self.assertFalse(ConnectionIdentities("unix").may((ACL(1, Id("ip", "0.0.0.0/0")),), READ))
 
     def test_super_user(self) -> None:
         """No list binds the super user."""
@@ -233,7 +233,7 @@ class PermissionTests(AccessTestCase):
     def test_no_super_user(self) -> None:
         """Unless the server knows one."""
         self.server, _ = started()
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
         self.made("/a", [ACL(0, ANYONE)])
         self.one.authenticate("digest", b"super:test")
         self.assertEqual(self.error(SetDataRequest("/a", b"", -1)), -102)
@@ -258,7 +258,7 @@ class AuthTests(AccessTestCase):
             ("nope", b""),
             ("digest", None),
         ):
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             before = self.server.statistics().sessions
             reply = self.one.authenticate(scheme, credential)
             self.assertEqual((reply.xid, reply.zxid, reply.err), (-4, 0, -115))
@@ -312,14 +312,14 @@ class SaslTests(AccessTestCase):
     def test_failure(self) -> None:
         """A wrong password or user: -115 with a null token, and a hang-up."""
         for user, password in (("u", "wrong"), ("nobody", "pass"), ("nobody", "")):
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             self.assertEqual(self.exchange(user, password), (-115, None))
             self.assertFalse(self.one.connected)
 
     def test_nonsense(self) -> None:
         """So with tokens that are no response."""
         for token in (b"", b"\xff", b'username="u"', b"a" * 100):
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             self.one.call(GetSASLRequest(b""))
             self.assertEqual(self.error(GetSASLRequest(token)), -115)
             self.assertFalse(self.one.connected)
@@ -339,7 +339,7 @@ class SaslTests(AccessTestCase):
         """An answer to another challenge is none to this one."""
         client = SASLClient("zk-sasl-md5", "zookeeper", "DIGEST-MD5", username="u", password="pass")
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
         self.one.call(GetSASLRequest(b""))
         self.assertEqual(self.error(GetSASLRequest(token)), -115)
 
@@ -351,7 +351,7 @@ class SaslTests(AccessTestCase):
     def test_switched_off(self) -> None:
         """Without users the answer is a null token, and the connection stays."""
         self.server, _ = started()
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
         reply = self.one.call(GetSASLRequest(b""))
         self.assertEqual((reply.err, reply.body.token, self.one.connected), (0, None, True))
 

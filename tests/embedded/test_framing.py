@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, Multi, caller, framed, started
+from tests.embedded.raw_client import Multi, RawClient, connected_client, framed, started
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.frames import JUTE_MAXBUFFER
 from zkservice.wire.jute import encode
@@ -74,7 +74,7 @@ class FramingTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started()
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
 
     def after(self, data: bytes) -> tuple[list[tuple[int, int]], bool]:
         """What is answered (number and error), and whether the connection stays."""
@@ -110,7 +110,7 @@ class FramingTests(SynchronousTestCase):
     def test_lengths_that_end_it(self) -> None:
         """Negative, too long or too short for a header: a hang-up without a word."""
         for data in (pack(">i", -1), pack(">i", JUTE_MAXBUFFER + 1), framed(b""), framed(bytes(7))):
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             self.assertEqual(self.after(data), ([], False), data)
 
     def test_longest(self) -> None:
@@ -134,7 +134,7 @@ class FramingTests(SynchronousTestCase):
     def test_unknown_operations(self) -> None:
         """-6, and a hang-up."""
         for opcode in (10, 13, 20, 23, 99, 108, 1000, 0, -1, -10):
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             self.assertEqual(self.after(framed(pack(">ii", 9, opcode))), ([(9, -6)], False), opcode)
 
     def test_truncated_bodies(self) -> None:
@@ -159,7 +159,7 @@ class FramingTests(SynchronousTestCase):
     def test_every_request_is_known(self) -> None:
         """What the wire can say, the server can answer: nothing is unimplemented."""
         for opcode in REQUESTS:
-            self.one = caller(self.server)
+            self.one = connected_client(self.server)
             answers, _ = self.after(framed(pack(">ii", 5, opcode)))
             self.assertNotIn((5, -6), answers, opcode)
 
@@ -168,7 +168,7 @@ class FramingTests(SynchronousTestCase):
     def test_any_bytes(self, chunks: list[bytes], greeted: bool) -> None:
         """Whatever is sent, the server answers or hangs up, and forgets the connection."""
         before = self.server.statistics()
-        one = Caller(self.server)
+        one = RawClient(self.server)
         if greeted:
             one.hello()
         for chunk in chunks:
@@ -184,7 +184,7 @@ class FramingTests(SynchronousTestCase):
     @given(st.sampled_from([*REQUESTS, OpCode.MULTI, OpCode.MULTI_READ]), st.binary(max_size=80))
     def test_any_body(self, opcode: int, body: bytes) -> None:
         """Whatever is in a request's body, there is exactly one reply to it."""
-        one = caller(self.server)
+        one = connected_client(self.server)
         one.send(framed(pack(">ii", 77, opcode) + body))
         xids = [int.from_bytes(frame[:4], "big", signed=True) for frame in one.frames()]
         wanted = -2 if opcode == OpCode.PING else 77
@@ -197,7 +197,7 @@ class FramingTests(SynchronousTestCase):
         whole = encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))
         before = self.server.statistics().sessions
         for size in range(len(whole) - 1):
-            one = Caller(self.server)
+            one = RawClient(self.server)
             one.send(framed(whole[:size]))
             self.assertEqual((one.read(), one.connected), (b"", False), size)
         self.assertEqual(self.server.statistics().sessions, before)
@@ -209,14 +209,14 @@ class TransactionNumberTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, _ = started()
-        self.one = caller(self.server)
-        self.last = self.server.keeper.zxid
+        self.one = connected_client(self.server)
+        self.last = self.server.state.zxid
 
     def used(self, request: Any) -> int:
         """How many numbers a request took; its reply has the last one."""
         reply = self.one.call(request)
         used, self.last = reply.zxid - self.last, reply.zxid
-        self.assertEqual(reply.zxid, self.server.keeper.zxid)
+        self.assertEqual(reply.zxid, self.server.state.zxid)
         return used
 
     def test_reads(self) -> None:
@@ -249,15 +249,15 @@ class TransactionNumberTests(SynchronousTestCase):
 
     def test_sessions(self) -> None:
         """The begin and the end of a session take one each; taking one up takes none."""
-        before = self.server.keeper.zxid
-        other = Caller(self.server)
+        before = self.server.state.zxid
+        other = RawClient(self.server)
         hello = other.hello()
-        self.assertEqual(self.server.keeper.zxid, before + 1)
+        self.assertEqual(self.server.state.zxid, before + 1)
         other.lose()
-        Caller(self.server).hello(session_id=hello.session_id, password=hello.password)
-        self.assertEqual(self.server.keeper.zxid, before + 1)
+        RawClient(self.server).hello(session_id=hello.session_id, password=hello.password)
+        self.assertEqual(self.server.state.zxid, before + 1)
         self.server.expire(hello.session_id)
-        self.assertEqual(self.server.keeper.zxid, before + 2)
+        self.assertEqual(self.server.state.zxid, before + 2)
 
     def test_auth(self) -> None:
         """The reply to an auth packet has none, in its turn among the others."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, caller, started
-from zkservice.embedded.nodes import Node, wrap
+from tests.embedded.raw_client import RawClient, connected_client, started
+from zkservice.embedded.nodes import ZNode, wrap
 from zkservice.embedded.transaction import LAST_SEQUENCE
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -41,7 +41,7 @@ class NodeTestCase(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5)
-        self.one: Caller = caller(self.server)
+        self.one: RawClient = connected_client(self.server)
 
     def stat(self, path: str) -> Stat:
         """A node's Stat."""
@@ -110,7 +110,7 @@ class CreateTests(NodeTestCase):
     def test_sequence_runs_out(self) -> None:
         """After the last number sequential creates are refused; plain ones are not."""
         self.one.create("/p")
-        self.server.keeper.tree.get("/p").creates = LAST_SEQUENCE
+        self.server.state.tree.get("/p").creates = LAST_SEQUENCE
         self.assertEqual(self.one.create("/p/", flags=2).body.path, "/p/2147483647")
         self.assertEqual(self.one.create("/p/", flags=2).err, -8)
         self.assertEqual(self.one.create("/p/plain").err, 0)
@@ -118,7 +118,7 @@ class CreateTests(NodeTestCase):
     def test_ephemeral(self) -> None:
         """Its owner is the session."""
         self.one.create("/e", flags=1)
-        (session,) = self.server.keeper.sessions
+        (session,) = self.server.state.sessions
         self.assertEqual(self.stat("/e").ephemeral_owner, session.id)
 
     def test_null_and_empty(self) -> None:
@@ -209,7 +209,7 @@ class MortalNodeTests(NodeTestCase):
     def test_switched_off(self) -> None:
         """Without TTL nodes, whatever has a TTL flag is unimplemented."""
         self.server, _ = started(ttl_nodes=False)
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
         self.assertEqual(self.error(CreateTTLRequest("/t", b"", OPEN, 5, 1)), -6)
         self.assertEqual(self.one.create("/t", flags=5).err, -6)
         self.assertTrue(self.one.connected)
@@ -295,7 +295,7 @@ class StatTests(NodeTestCase):
         """Counters are Java's integers, and a version is never -1."""
         self.assertEqual([wrap(2**31), wrap(-1), wrap(2**32 + 5)], [-(2**31), -1, 5])
         self.one.create("/a")
-        node: Node = self.server.keeper.tree.get("/a")
+        node: ZNode = self.server.state.tree.get("/a")
         for before, after in ((2**31 - 1, -(2**31)), (-2, 0), (5, 6)):
             node.version = before
             stat = self.one.call(SetDataRequest("/a", b"", -1)).body.stat
@@ -380,7 +380,7 @@ class ReadAndWriteTests(NodeTestCase):
 
     def test_ephemerals(self) -> None:
         """This session's, by the beginning of the string."""
-        other = caller(self.server)
+        other = connected_client(self.server)
         other.create("/foreign", flags=1)
         for path in ("/a1", "/a2", "/b"):
             self.one.create(path, flags=1)

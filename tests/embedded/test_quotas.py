@@ -7,8 +7,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, Multi, caller, started
-from tests.embedded.conversation import Server, SocketLine, embedded_lines
+from tests.embedded.differential import Server, SocketLine, embedded_lines
+from tests.embedded.raw_client import Multi, RawClient, connected_client, started
 from zkservice.testing.apache import ApacheZooKeeper, require_apache
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -39,7 +39,7 @@ class CounterTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, _ = started()
-        self.one: Caller = caller(self.server)
+        self.one: RawClient = connected_client(self.server)
         self.one.create("/a", b"abc")
         self.one.create("/a/old", b"xy")
         for request in quota("/a", b"count=2,bytes=-1"):
@@ -80,7 +80,7 @@ class CounterTests(SynchronousTestCase):
 
     def test_ephemerals_of_a_session_that_ends(self) -> None:
         """Whatever a counter says, all ephemeral nodes go, and who watches is told."""
-        other = caller(self.server)
+        other = connected_client(self.server)
         for path in ("/a/first", "/last"):
             other.create(path, flags=1)
             self.one.call(ExistsRequest(path, True))
@@ -96,7 +96,7 @@ class CounterTests(SynchronousTestCase):
 
     def test_ephemerals(self) -> None:
         """What goes with a session goes from the counter."""
-        other = caller(self.server)
+        other = connected_client(self.server)
         other.create("/a/e", b"1", flags=1)
         self.assertEqual(self.counted(), b"count=3,bytes=6")
         other.call(CloseSession())
@@ -142,7 +142,7 @@ class LimitTests(SynchronousTestCase):
     def errors(self, limits: bytes, *requests: Any, enforce: bool = True) -> list[int]:
         """The errors of requests below a node with a quota."""
         server, _ = started(enforce_quota=enforce)
-        one = caller(server)
+        one = connected_client(server)
         one.create("/a", b"abc")
         for request in quota("/a", limits):
             one.call(request)

@@ -11,19 +11,19 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import (
+from tests.embedded.raw_client import (
     NOON,
-    Caller,
     Multi,
+    RawClient,
     Reply,
     Transport,
-    caller,
+    connected_client,
     framed,
     started,
 )
 from zkservice.embedded import ZooKeeperServer
-from zkservice.embedded.keeper import first_zxid
-from zkservice.embedded.settings import Settings
+from zkservice.embedded.server_state import first_zxid
+from zkservice.embedded.settings import ServerSettings
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
 from zkservice.wire.records import (
@@ -50,24 +50,24 @@ class ReadOnlyTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5)
-        self.before = Caller(self.server)
+        self.before = RawClient(self.server)
         self.session = self.before.hello()
         self.before.create("/e", flags=1)
         self.server.read_only = True
 
     def refused(self) -> bool:
         """Whether a client is hung up on that did not offer to read only."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
         return one.read() == b"" and not one.connected
 
     def test_everybody_has_to_come_again(self) -> None:
         """The change ends all connections, both ways, and no session."""
         self.assertFalse(self.before.connected)
-        reader = caller(self.server, read_only=True)
+        reader = connected_client(self.server, read_only=True)
         self.server.read_only = False
         self.assertFalse(reader.connected)
-        again = Caller(self.server)
+        again = RawClient(self.server)
         hello = again.hello(session_id=self.session.session_id, password=self.session.password)
         self.assertEqual(hello.session_id, self.session.session_id)
         self.assertEqual(again.call(ExistsRequest("/e", False)).err, 0)
@@ -75,15 +75,15 @@ class ReadOnlyTests(SynchronousTestCase):
     def test_who_is_let_in(self) -> None:
         """Those who offered to read only; and they are told."""
         self.assertTrue(self.refused())
-        self.assertEqual(Caller(self.server).hello(read_only=True).read_only, True)
+        self.assertEqual(RawClient(self.server).hello(read_only=True).read_only, True)
         self.server.read_only = False
         self.assertFalse(self.refused())
-        self.assertEqual(Caller(self.server).hello(read_only=True).read_only, False)
+        self.assertEqual(RawClient(self.server).hello(read_only=True).read_only, False)
 
     def test_what_is_refused(self) -> None:
         """Writes, transactions and sync: -119, and no number is taken."""
-        one = caller(self.server, read_only=True)
-        zxid = self.server.keeper.zxid
+        one = connected_client(self.server, read_only=True)
+        zxid = self.server.state.zxid
         for request in (
             CreateRequest("/a", b"", OPEN, 0),
             CreateContainerRequest("/a", b"", OPEN, 4),
@@ -95,7 +95,7 @@ class ReadOnlyTests(SynchronousTestCase):
         ):
             self.assertEqual(one.call(request).err, -119, request)
         self.assertEqual(one.call(GetDataRequest("/e", True)).err, 0)
-        self.assertEqual((one.ping().err, self.server.keeper.zxid), (0, zxid))
+        self.assertEqual((one.ping().err, self.server.state.zxid), (0, zxid))
 
     def test_sessions_do_not_expire(self) -> None:
         """Nobody can end a session meanwhile; afterwards all have their time-out again."""
@@ -108,17 +108,17 @@ class ReadOnlyTests(SynchronousTestCase):
 
     def test_sessions_made_meanwhile(self) -> None:
         """They are gone when the mode ends."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         hello = one.hello(read_only=True)
         self.assertNotEqual(hello.session_id, 0)
         self.server.read_only = False
-        answer = Caller(self.server).hello(session_id=hello.session_id, password=hello.password)
+        answer = RawClient(self.server).hello(session_id=hello.session_id, password=hello.password)
         self.assertEqual(answer.session_id, 0)
 
     def test_goodbye(self) -> None:
         """Closing is answered; a real session cannot be ended, one made meanwhile is."""
-        made = caller(self.server, read_only=True)
-        real = Caller(self.server)
+        made = connected_client(self.server, read_only=True)
+        real = RawClient(self.server)
         real.hello(
             session_id=self.session.session_id, password=self.session.password, read_only=True
         )
@@ -128,26 +128,26 @@ class ReadOnlyTests(SynchronousTestCase):
 
     def test_same_again(self) -> None:
         """To switch it on when it is on changes nothing."""
-        reader = caller(self.server, read_only=True)
+        reader = connected_client(self.server, read_only=True)
         self.server.read_only = True
         self.assertTrue(reader.connected)
 
     def test_nothing_is_reaped(self) -> None:
         """That would be a write; it is done afterwards."""
         self.server.read_only = False
-        one = caller(self.server)
+        one = connected_client(self.server)
         one.call(CreateTTLRequest("/t", b"", OPEN, 5, 1))
         self.server.read_only = True
         self.clock.rightNow += 1
         self.server.reap()
-        self.assertIn("/t", self.server.keeper.tree.nodes)
+        self.assertIn("/t", self.server.state.tree.nodes)
         self.server.read_only = False
         self.server.reap()
-        self.assertNotIn("/t", self.server.keeper.tree.nodes)
+        self.assertNotIn("/t", self.server.state.tree.nodes)
 
     def test_isro(self) -> None:
         """The word for it."""
-        asker = Caller(self.server)
+        asker = RawClient(self.server)
         asker.send(b"isro")
         self.assertEqual(asker.read(), b"ro")
 
@@ -158,31 +158,31 @@ class LimitTests(SynchronousTestCase):
     def test_no_limit(self) -> None:
         """By default there may be any number of connections."""
         server, _ = started()
-        self.assertTrue(all(caller(server).connected for _ in range(200)))
+        self.assertTrue(all(connected_client(server).connected for _ in range(200)))
 
     def test_connections_of_one_address(self) -> None:
         """A limit is for each address; who goes makes room."""
         server, _ = started(max_connections=2)
-        first, _second = caller(server), caller(server)
-        third, elsewhere = Caller(server), Caller(server, "10.0.0.1")
+        first, _second = connected_client(server), connected_client(server)
+        third, elsewhere = RawClient(server), RawClient(server, "10.0.0.1")
         self.assertEqual((third.connected, elsewhere.connected), (False, True))
         first.lose()
-        self.assertTrue(caller(server).connected)
+        self.assertTrue(connected_client(server).connected)
 
     def test_refuse(self) -> None:
         """A server that is told to refuses newcomers, and only these."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         server.refuse = True
-        self.assertFalse(Caller(server).connected)
+        self.assertFalse(RawClient(server).connected)
         self.assertEqual(one.ping().err, 0)
         server.refuse = False
-        self.assertTrue(caller(server).connected)
+        self.assertTrue(connected_client(server).connected)
 
     def test_slow_reader(self) -> None:
         """Who does not read the answers is not read; who reads again is."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         producer = one.transport.producer
         assert producer is not None
         producer.pauseProducing()
@@ -196,7 +196,7 @@ class LimitTests(SynchronousTestCase):
     def test_events_that_are_not_read(self) -> None:
         """Events pile up for a client that reads nothing until it is hung up on."""
         server, _ = started(max_frame=1000)
-        one, other = caller(server), caller(server)
+        one, other = connected_client(server), connected_client(server)
         one.call(AddWatchRequest("/", 1))
         other.create("/a")
         producer = one.transport.producer
@@ -215,7 +215,7 @@ class LimitTests(SynchronousTestCase):
     def test_much_is_asked(self) -> None:
         """Megabytes of answers are not made before the client takes them; none is lost."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         one.create("/big", bytes(100_000))
         transport = one.transport
 
@@ -245,7 +245,7 @@ class LimitTests(SynchronousTestCase):
     def test_much_is_asked_of_a_fast_client(self) -> None:
         """A transport that takes everything is given everything."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         one.create("/big", bytes(100_000))
         requests = [GetDataRequest("/big", False) for _ in range(50)]
         one.send(b"".join(one.request(request) for request in requests))
@@ -254,7 +254,7 @@ class LimitTests(SynchronousTestCase):
     def test_gone_with_a_backlog(self) -> None:
         """A client that goes while its requests wait leaves nothing behind."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         one.create("/big", bytes(600_000))
         transport = one.transport
 
@@ -278,12 +278,12 @@ class LimitTests(SynchronousTestCase):
             {"min_session_timeout": 5.0, "max_session_timeout": 4.0},
         ):
             with self.assertRaises(ValueError):
-                Settings(**bad)  # type: ignore[arg-type]
-        self.assertEqual(Settings(min_session_timeout=0.1).negotiated(1), 0.1)
+                ServerSettings(**bad)  # type: ignore[arg-type]
+        self.assertEqual(ServerSettings(min_session_timeout=0.1).negotiated(1), 0.1)
 
     def test_secrets_do_not_show(self) -> None:
         """Settings can be logged: passwords are not in their text."""
-        self.assertNotIn("hidden", repr(Settings(sasl_users={"u": "hidden"})))
+        self.assertNotIn("hidden", repr(ServerSettings(sasl_users={"u": "hidden"})))
 
     def test_unix_socket(self) -> None:
         """A caller need not have an internet address."""
@@ -292,7 +292,7 @@ class LimitTests(SynchronousTestCase):
         protocol = server.factory.buildProtocol(address)
         assert protocol is not None
         protocol.makeConnection(StringTransport(peerAddress=address))
-        (connection,) = server.keeper.connections
+        (connection,) = server.state.connections
         self.assertEqual((connection.host, connection.port), ("unix", 0))
 
 
@@ -302,8 +302,8 @@ class PauseTests(SynchronousTestCase):
     def test_nothing_expires(self) -> None:
         """Meanwhile nothing is due; afterwards clients are read before sessions expire."""
         server, clock = started(tick_time=0.5)
-        one = caller(server, timeout=1000)
-        silent = caller(server, timeout=1000)
+        one = connected_client(server, timeout=1000)
+        silent = connected_client(server, timeout=1000)
         server.pause()
         clock.pump([0.5] * 20)
         self.assertEqual((server.paused, server.statistics().sessions), (True, 2))
@@ -317,7 +317,7 @@ class PauseTests(SynchronousTestCase):
         """Who calls meanwhile is not read either."""
         server, _ = started()
         server.pause()
-        self.assertEqual(Caller(server).transport.producerState, "paused")
+        self.assertEqual(RawClient(server).transport.producerState, "paused")
 
     def test_twice(self) -> None:
         """To pause what is paused changes nothing."""
@@ -339,13 +339,13 @@ class LifeTests(SynchronousTestCase):
         clock = Clock()
         server = ZooKeeperServer(clock)
         self.assertEqual(clock.getDelayedCalls(), [])
-        self.assertFalse(Caller(server).connected)
+        self.assertFalse(RawClient(server).connected)
 
     def test_stop(self) -> None:
         """All connections end, and nothing is left in the reactor."""
         server, clock = started()
         server.start()  # once more: nothing changes
-        one, greeting = caller(server), Caller(server)
+        one, greeting = connected_client(server), RawClient(server)
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         self.successResultOf(server.stop())
         self.assertEqual((one.connected, greeting.connected), (False, False))
@@ -355,7 +355,7 @@ class LifeTests(SynchronousTestCase):
     def test_stop_waits(self) -> None:
         """It is over when the last connection is."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         one.transport.abortConnection = lambda: None  # type: ignore[method-assign]
         stopped = server.stop()
         self.assertNoResult(stopped)
@@ -365,24 +365,24 @@ class LifeTests(SynchronousTestCase):
     def test_again(self) -> None:
         """In memory a second start knows nothing of the first; old sessions are over."""
         server, clock = started()
-        one = Caller(server)
+        one = RawClient(server)
         hello = one.hello()
         one.create("/a")
-        zxid = server.keeper.zxid
+        zxid = server.state.zxid
         server.stop()
         clock.rightNow += 1
         server.start()
-        other = Caller(server)
+        other = RawClient(server)
         answer = other.hello(session_id=hello.session_id, password=hello.password, last_zxid=zxid)
         self.assertEqual(answer.session_id, 0)
-        fresh = Caller(server)
+        fresh = RawClient(server)
         self.assertGreater(fresh.hello(last_zxid=zxid).session_id, hello.session_id)
         self.assertEqual(fresh.call(ExistsRequest("/a", False)).err, -101)
 
     def test_zxid_starts_with_the_time(self) -> None:
         """So clients who knew an earlier server in memory are let in."""
         server, _ = started()
-        self.assertEqual(server.keeper.zxid >> 32, int(NOON))
+        self.assertEqual(server.state.zxid >> 32, int(NOON))
         self.assertGreater(first_zxid(NOON + 0.001), first_zxid(NOON) + 4_000_000)
 
     def test_nothing_is_kept(self) -> None:
@@ -391,7 +391,7 @@ class LifeTests(SynchronousTestCase):
 
         def visit(count: int) -> None:
             for number in range(count):
-                one = caller(server)
+                one = connected_client(server)
                 one.create("/e", flags=1)
                 one.call(ExistsRequest(f"/{number}", True))
                 one.call(CloseSession())

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import NOON, Caller, caller, framed, started
-from zkservice.embedded.sessions import Session, Sessions, first_session_id
+from tests.embedded.raw_client import NOON, RawClient, connected_client, framed, started
+from zkservice.embedded.sessions import Session, SessionTracker, first_session_id
 from zkservice.embedded.transaction import Transaction
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
@@ -31,9 +31,9 @@ class HandshakeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5)
 
-    def greet(self, request: ConnectRequest) -> Caller:
+    def greet(self, request: ConnectRequest) -> RawClient:
         """Send a handshake."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         one.send(framed(encode(request)))
         return one
 
@@ -51,12 +51,12 @@ class HandshakeTests(SynchronousTestCase):
     def test_negotiation(self) -> None:
         """Time-outs are 2 to 20 ticks, whatever is asked for."""
         asked = [1, 0, -5, 1001, 5000, 100_000, 2**31 - 1]
-        got = [Caller(self.server).hello(timeout).timeout for timeout in asked]
+        got = [RawClient(self.server).hello(timeout).timeout for timeout in asked]
         self.assertEqual(got, [1000, 1000, 1000, 1001, 5000, 10_000, 10_000])
 
     def test_new_sessions(self) -> None:
         """Ids grow and carry the server's number; passwords have 16 bytes and differ."""
-        answers = [Caller(self.server).hello() for _ in range(3)]
+        answers = [RawClient(self.server).hello() for _ in range(3)]
         ids = [answer.session_id for answer in answers]
         self.assertEqual(ids, [ids[0], ids[0] + 1, ids[0] + 2])
         self.assertEqual(ids[0] >> 56, 1)
@@ -66,23 +66,23 @@ class HandshakeTests(SynchronousTestCase):
     def test_password_of_a_new_session(self) -> None:
         """Null, short and empty passwords are good enough for a new session."""
         for password in (None, b"", b"x"):
-            self.assertGreater(Caller(self.server).hello(password=password).timeout, 0)
+            self.assertGreater(RawClient(self.server).hello(password=password).timeout, 0)
 
     def test_future_client(self) -> None:
         """Who has seen a later transaction is hung up on without a word."""
-        one = self.greet(ConnectRequest(0, self.server.keeper.zxid + 1, 6000, 0, b"", False))
+        one = self.greet(ConnectRequest(0, self.server.state.zxid + 1, 6000, 0, b"", False))
         self.assertEqual((one.read(), one.connected), (b"", False))
 
     def test_malformed(self) -> None:
         """A first frame that is no handshake ends the connection without a word."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         one.send(framed(b"nonsense"))
         self.assertEqual((one.read(), one.connected), (b"", False))
         self.assertEqual(self.server.statistics().sessions, 0)
 
     def test_pipelined(self) -> None:
         """Requests right behind the handshake are answered right behind its answer."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         hello = framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False)))
         one.send(hello + one.request(GetChildrenRequest("/", False)))
         sizes = [len(frame) for frame in one.frames()]
@@ -90,7 +90,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_silent_caller(self) -> None:
         """Who does not shake hands is hung up on, after ten seconds and a tick at most."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         self.clock.pump([0.5] * 19)
         self.assertTrue(one.connected)
         self.clock.pump([0.5] * 3)
@@ -98,7 +98,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_half_a_word(self) -> None:
         """Even the first four bytes may come one by one."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         for byte in framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))):
             one.send(bytes([byte]))
         self.assertEqual([len(frame) for frame in one.frames()], [37])
@@ -110,13 +110,13 @@ class ReattachTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5)
-        self.first = Caller(self.server)
+        self.first = RawClient(self.server)
         self.session = self.first.hello()
         self.first.create("/ephemeral", flags=1)
 
-    def refused(self, **hello: object) -> Caller:
+    def refused(self, **hello: object) -> RawClient:
         """A handshake that is answered with no session and a hang-up."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         answer = one.hello(**hello)  # type: ignore[arg-type]
         self.assertEqual(
             (answer.timeout, answer.session_id, answer.password, one.connected),
@@ -124,9 +124,9 @@ class ReattachTests(SynchronousTestCase):
         )
         return one
 
-    def again(self, timeout: int = 6000) -> Caller:
+    def again(self, timeout: int = 6000) -> RawClient:
         """Take the session up again."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         answer = one.hello(timeout, self.session.session_id, self.session.password)
         self.assertEqual(answer.session_id, self.session.session_id)
         self.assertEqual(answer.password, self.session.password)
@@ -178,7 +178,7 @@ class ReattachTests(SynchronousTestCase):
         """What the earlier connection proved does not hold for the next one."""
         self.first.authenticate("digest", b"u:p")
         second = self.again()
-        connection = self.server.keeper.sessions.get(self.session.session_id)
+        connection = self.server.state.sessions.get(self.session.session_id)
         assert connection is not None and connection.connection is not None
         self.assertEqual(connection.connection.identities.names(), [("ip", "127.0.0.1")])
         self.assertTrue(second.connected)
@@ -190,9 +190,9 @@ class ExpiryTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5)
-        self.one = caller(self.server, timeout=2000)
+        self.one = connected_client(self.server, timeout=2000)
         self.one.create("/ephemeral", flags=1)
-        self.other = caller(self.server, timeout=10_000)
+        self.other = connected_client(self.server, timeout=10_000)
         self.other.call(ExistsRequest("/ephemeral", True))
 
     def test_after_the_timeout(self) -> None:
@@ -245,14 +245,14 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_expire_by_hand(self) -> None:
         """Tests can end a session; a second time there is nothing to end."""
-        session_id = self.server.keeper.tree.get("/ephemeral").owner
+        session_id = self.server.state.tree.get("/ephemeral").owner
         self.assertEqual([self.server.expire(session_id) for _ in range(2)], [True, False])
         self.assertFalse(self.one.connected)
         self.assertEqual(self.other.told(), [(2, "/ephemeral")])
 
     def test_drop(self) -> None:
         """Tests can break a connection; the session stays."""
-        session_id = self.server.keeper.tree.get("/ephemeral").owner
+        session_id = self.server.state.tree.get("/ephemeral").owner
         self.assertEqual([self.server.drop(session_id) for _ in range(2)], [True, False])
         self.assertFalse(self.one.connected)
         self.assertEqual(self.other.call(ExistsRequest("/ephemeral", False)).err, 0)
@@ -264,7 +264,7 @@ class ExpiryTests(SynchronousTestCase):
     )
     def test_buckets(self, tick: float, timeout: float, now: float) -> None:
         """Whatever the numbers, a session ends in (time-out, time-out + tick]."""
-        sessions = Sessions(tick, 1, b"")
+        sessions = SessionTracker(tick, 1, b"")
         session = sessions.create(timeout, now)
         slack = 1e-6 * max(now, 1)
         self.assertEqual(sessions.due(now + timeout - slack), [])
@@ -277,7 +277,7 @@ class CloseTests(SynchronousTestCase):
     def test_close(self) -> None:
         """What came before is answered, ephemerals go, the close is answered, then the end."""
         server, _ = started()
-        one, other = caller(server), caller(server)
+        one, other = connected_client(server), connected_client(server)
         one.create("/ephemeral", flags=1)
         one.call(ExistsRequest("/ephemeral", True))
         other.call(ExistsRequest("/ephemeral", True))
@@ -292,7 +292,7 @@ class CloseTests(SynchronousTestCase):
     def test_many_ephemerals_one_transaction(self) -> None:
         """All ephemerals of a session go at once, whatever their number."""
         server, _ = started()
-        one, other = caller(server), caller(server)
+        one, other = connected_client(server), connected_client(server)
         one.create("/parent")
         for number in range(3):
             one.create(f"/parent/{number}", flags=1)
@@ -309,7 +309,7 @@ class CleanUpTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(tick_time=0.5, reap_interval=1.0)
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
 
     def fail_for(self, name: str) -> None:
         """Let the deletion of nodes with this name fail in its last step."""
@@ -324,7 +324,7 @@ class CleanUpTests(SynchronousTestCase):
 
     def test_ephemeral_nodes(self) -> None:
         """One that cannot be deleted is logged, and does not keep the others."""
-        other = caller(self.server)
+        other = connected_client(self.server)
         for path in ("/bad", "/good"):
             other.create(path, flags=1)
             self.one.call(ExistsRequest(path, True))
@@ -335,8 +335,8 @@ class CleanUpTests(SynchronousTestCase):
 
     def test_sessions(self) -> None:
         """A session that cannot be cleaned up does not keep others from expiring."""
-        others = [caller(self.server) for _ in range(2)]
-        end = self.server.keeper.end_session
+        others = [connected_client(self.server) for _ in range(2)]
+        end = self.server.state.end_session
         ended: list[Session] = []
 
         def fail_once(session: Session) -> None:
@@ -345,13 +345,13 @@ class CleanUpTests(SynchronousTestCase):
                 raise ZeroDivisionError
             end(session)
 
-        self.patch(self.server.keeper, "end_session", fail_once)
+        self.patch(self.server.state, "end_session", fail_once)
         for _ in range(20):
             self.clock.advance(0.5)
             self.one.ping()
         self.assertEqual([other.connected for other in others], [False, False])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(len(self.server.keeper.sessions), 1)
+        self.assertEqual(len(self.server.state.sessions), 1)
 
     def test_containers(self) -> None:
         """A node that cannot be reaped does not keep the others."""
@@ -370,7 +370,7 @@ class CleanUpTests(SynchronousTestCase):
         self.fail_for("a")
         with self.assertRaises(ZeroDivisionError):
             self.one.call(DeleteRequest("/a", -1))
-        self.assertIn("/a", self.server.keeper.tree.nodes)
+        self.assertIn("/a", self.server.state.tree.nodes)
 
     def test_end_that_is_not_read(self) -> None:
         """A connection that is over is cut when its client does not read the last of it."""
@@ -397,7 +397,7 @@ class FirstIdTests(SynchronousTestCase):
     def test_ping_number(self) -> None:
         """A ping is answered with its own number, whatever number it had."""
         server, _ = started()
-        one = caller(server)
+        one = connected_client(server)
         one.send(framed(b"\0\0\0\7\0\0\0\x0b"))
         (frame,) = one.frames()
         self.assertEqual(int.from_bytes(frame[:4], "big", signed=True), Xid.PING)

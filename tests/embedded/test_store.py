@@ -13,8 +13,8 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, Multi, framed, started
-from tests.embedded.speeches import PARTIES, settled, speeches
+from tests.embedded.raw_client import Multi, RawClient, framed, started
+from tests.embedded.strategies import PARTIES, calls, settled
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import DataDirectoryError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
@@ -45,7 +45,7 @@ class StoreTestCase(SynchronousTestCase):
         self.server, self.clock = started(data_dir=self.folder, tick_time=0.5)
         self.addCleanup(lambda: self.server.stop())
 
-    def caller(self, session: ConnectResponse | None = None) -> tuple[Caller, ConnectResponse]:
+    def client(self, session: ConnectResponse | None = None) -> tuple[RawClient, ConnectResponse]:
         """A client, with a new session or an old one."""
         one = Patient(self.server, self)
         if session is None:
@@ -69,11 +69,11 @@ class StoreTestCase(SynchronousTestCase):
         """Everything about every node."""
         return {
             path: (node.data, node.acl, node.owner, node.stat(), set(node.children or ()))
-            for path, node in self.server.keeper.tree.nodes.items()
+            for path, node in self.server.state.tree.nodes.items()
         }
 
 
-class Patient(Caller):
+class Patient(RawClient):
     """A client who waits for one turn of the reactor before reading."""
 
     def __init__(self, server: ZooKeeperServer, test: StoreTestCase) -> None:
@@ -91,7 +91,7 @@ class StoreTests(StoreTestCase):
 
     def test_everything(self) -> None:
         """Data, lists, counters, containers, TTLs, ephemerals: all is as it was."""
-        one, _ = self.caller()
+        one, _ = self.client()
         one.authenticate("digest", b"u:p")
         one.call(SetDataRequest("/", b"root", -1))
         for request in (
@@ -109,92 +109,92 @@ class StoreTests(StoreTestCase):
             Multi(CreateRequest("/never", b"", OPEN, 0), DeleteRequest("/no", -1)),
         ):
             one.call(request)
-        before, zxid = self.image(), self.server.keeper.zxid
-        tree = self.server.keeper.tree
+        before, zxid = self.image(), self.server.state.zxid
+        tree = self.server.state.tree
         indexes = (tree.ephemerals, set(tree.mortal), tree.size)
         self.crash()
-        self.assertEqual((self.image(), self.server.keeper.zxid), (before, zxid))
-        tree = self.server.keeper.tree
+        self.assertEqual((self.image(), self.server.state.zxid), (before, zxid))
+        tree = self.server.state.tree
         self.assertEqual((tree.ephemerals, set(tree.mortal), tree.size), indexes)
-        other, _ = self.caller()
+        other, _ = self.client()
         self.assertEqual(other.create("/n").zxid, zxid + 2)
 
     def test_special_nodes(self) -> None:
         """Nodes that are always there keep what was done to them."""
-        one, _ = self.caller()
+        one, _ = self.client()
         one.create("/zookeeper/quota/a", b"x")
         one.call(SetDataRequest("/zookeeper", b"y", -1))
         before = self.image()
         self.crash()
         self.assertEqual(self.image(), before)
-        self.assertIs(self.server.keeper.tree.nodes[""], self.server.keeper.tree.nodes["/"])
+        self.assertIs(self.server.state.tree.nodes[""], self.server.state.tree.nodes["/"])
 
     def test_session(self) -> None:
         """A session outlives a restart that is shorter than its time-out."""
-        one, session = self.caller()
+        one, session = self.client()
         one.create("/e", flags=1)
         self.crash()
         self.clock.advance(3)
-        again, hello = self.caller(session)
+        again, hello = self.client(session)
         self.assertEqual((hello.session_id, hello.password), (session.session_id, session.password))
         self.assertEqual(again.call(ExistsRequest("/e", False)).err, 0)
 
     def test_session_that_does_not_come_back(self) -> None:
         """It has its whole time-out again, and then its ephemerals go, for good."""
-        one, _ = self.caller()
+        one, _ = self.client()
         one.create("/e", flags=1)
         self.crash()
         self.clock.pump([0.5] * 11)
-        self.assertIn("/e", self.server.keeper.tree.nodes)
+        self.assertIn("/e", self.server.state.tree.nodes)
         self.clock.pump([0.5] * 3)
-        self.assertNotIn("/e", self.server.keeper.tree.nodes)
+        self.assertNotIn("/e", self.server.state.tree.nodes)
         self.crash()
-        self.assertNotIn("/e", self.server.keeper.tree.nodes)
+        self.assertNotIn("/e", self.server.state.tree.nodes)
         self.assertEqual(self.server.statistics().sessions, 0)
 
     def test_closed_session(self) -> None:
         """It is over after a restart, too, and new ids are new."""
-        one, session = self.caller()
+        one, session = self.client()
         one.call(CloseSession())
         self.crash()
-        other, hello = self.caller(session)
+        other, hello = self.client(session)
         self.assertEqual((hello.session_id, other.connected), (0, False))
-        _, new = self.caller()
+        _, new = self.client()
         self.assertGreater(new.session_id, session.session_id)
 
     def test_negotiated_again(self) -> None:
         """The time-out that was negotiated last is the one that is kept."""
-        one, session = self.caller()
+        one, session = self.client()
         one.lose()
         again = Patient(self.server, self)
         again.hello(2000, session.session_id, session.password)
         self.crash()
-        (kept,) = self.server.keeper.sessions
+        (kept,) = self.server.state.sessions
         self.assertEqual(kept.timeout, 2.0)
 
     def test_failed_write(self) -> None:
         """A failed write took a number, and after a restart the number is still taken."""
-        one, _ = self.caller()
+        one, _ = self.client()
         zxid = one.call(DeleteRequest("/no", -1)).zxid
         self.crash()
-        self.assertEqual(self.server.keeper.zxid, zxid)
+        self.assertEqual(self.server.state.zxid, zxid)
 
     def test_stop(self) -> None:
         """A stop in good order loses nothing either, not even what was just asked."""
-        one, _ = self.caller()
-        Caller.send(one, one.request(CreateRequest("/last", b"", OPEN, 0)))
+        one, _ = self.client()
+        RawClient.send(one, one.request(CreateRequest("/last", b"", OPEN, 0)))
         self.successResultOf(self.server.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.server.start()
-        self.assertIn("/last", self.server.keeper.tree.nodes)
+        self.assertIn("/last", self.server.state.tree.nodes)
 
     def test_reports(self) -> None:
         """Reports say where the data is and how large."""
-        one, _ = self.caller()
+        one, _ = self.client()
         one.create("/a")
         sizes = {}
         for word in (b"conf", b"dirs"):
-            asker = Caller(self.server)
+            asker = RawClient(self.server)
             asker.send(word)
             sizes[word] = asker.read().decode()
         size = sum(file.stat().st_size for file in self.folder.iterdir())
@@ -214,12 +214,12 @@ class OrderTests(StoreTestCase):
 
     def test_reply_waits(self) -> None:
         """Neither the reply nor an event nor another's read leaves before the write."""
-        one, _ = self.caller()
-        watcher, _ = self.caller()
+        one, _ = self.client()
+        watcher, _ = self.client()
         watcher.call(ExistsRequest("/a", True))
-        Caller.send(one, one.request(CreateRequest("/a", b"", OPEN, 0)))
+        RawClient.send(one, one.request(CreateRequest("/a", b"", OPEN, 0)))
         read = watcher.request(GetDataRequest("/a", False))
-        Caller.send(watcher, read)
+        RawClient.send(watcher, read)
         self.assertEqual((one.read(), watcher.read(), self.on_disk("/a")), (b"", b"", False))
         self.turn()
         self.assertTrue(self.on_disk("/a"))
@@ -227,24 +227,24 @@ class OrderTests(StoreTestCase):
 
     def test_one_write_for_all(self) -> None:
         """What came in one turn of the reactor is written in one transaction."""
-        one, _ = self.caller()
+        one, _ = self.client()
         store = self.server._store
         assert store is not None
         statements: list[str] = []
         store._database.set_trace_callback(statements.append)
         for number in range(5):
-            Caller.send(one, one.request(CreateRequest(f"/{number}", b"", OPEN, 0)))
+            RawClient.send(one, one.request(CreateRequest(f"/{number}", b"", OPEN, 0)))
         self.turn()
         self.assertEqual(statements.count("COMMIT"), 1)
         self.assertEqual(len(one.frames()), 5)
 
     def test_much_is_asked(self) -> None:
         """Answers that wait for the disk are not piled up either, and none is lost."""
-        one, _ = self.caller()
+        one, _ = self.client()
         one.call(CreateRequest("/big", bytes(200_000), OPEN, 0))
         requests: list[Any] = [SetDataRequest("/big", bytes(200_000), -1)]
         requests += [GetDataRequest("/big", False) for _ in range(20)]
-        Caller.send(one, b"".join(one.request(request) for request in requests))
+        RawClient.send(one, b"".join(one.request(request) for request in requests))
         received = self.server.statistics().received
         self.assertLess(received, 12)
         self.turn()
@@ -253,17 +253,17 @@ class OrderTests(StoreTestCase):
 
     def test_reads_do_not_write(self) -> None:
         """Without a change nothing is written, and nothing waits."""
-        one, _ = self.caller()
+        one, _ = self.client()
         store = self.server._store
         assert store is not None
         statements: list[str] = []
         store._database.set_trace_callback(statements.append)
-        Caller.send(one, one.request(GetDataRequest("/", False)))
+        RawClient.send(one, one.request(GetDataRequest("/", False)))
         self.assertEqual((len(one.frames()), statements), (1, []))
 
     def test_disk_trouble(self) -> None:
         """What cannot be written is not said: all are hung up on; later it is written."""
-        one, session = self.caller()
+        one, session = self.client()
         store = self.server._store
         assert store is not None
         store._database.execute("PRAGMA max_page_count = 1")  # no page more than there are
@@ -274,10 +274,10 @@ class OrderTests(StoreTestCase):
         self.assertEqual((one.read(), one.connected), (b"", False))
         self.assertFalse(store._database.in_transaction)
         store._database.execute("PRAGMA max_page_count = 1000000")
-        self.caller(session)
-        self.caller()
+        self.client(session)
+        self.client()
         self.crash()
-        self.assertIn("/a", self.server.keeper.tree.nodes)
+        self.assertIn("/a", self.server.state.tree.nodes)
 
 
 class DirectoryTests(SynchronousTestCase):
@@ -321,7 +321,7 @@ class DirectoryTests(SynchronousTestCase):
         ):
             folder = Path(self.mktemp())
             server, clock = started(data_dir=folder)
-            one = Caller(server)
+            one = RawClient(server)
             one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
             for path in ("/a", "/a/b"):
                 one.send(one.request(CreateRequest(path, b"", OPEN, 0)))
@@ -358,7 +358,7 @@ class DirectoryTests(SynchronousTestCase):
         self.addCleanup(os.umask, os.umask(0))
         for _ in range(2):
             server, clock = started(data_dir=folder)
-            one = Caller(server)
+            one = RawClient(server)
             one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
             clock.advance(0)
             modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
@@ -375,29 +375,29 @@ class AnyConversationTests(StoreTestCase):
     """Whatever clients do, what is on the disk is what is in memory."""
 
     @settings(max_examples=40, derandomize=True, database=None)
-    @given(st.lists(speeches, max_size=40))
+    @given(st.lists(calls, max_size=40))
     def test_crash(self, conversation: list[tuple[int, Any]]) -> None:
         """After any conversation and a crash, nodes, indexes and sessions are as they were."""
-        callers = [self.caller()[0] for _ in range(PARTIES)]
+        callers = [self.client()[0] for _ in range(PARTIES)]
         callers[0].create("/ROOT")
         for party, request in conversation:
             callers[party].call(settled(request, "/ROOT"))
-        before, tree = self.image(), self.server.keeper.tree
-        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.keeper.zxid)
-        sessions = {session.id for session in self.server.keeper.sessions}
+        before, tree = self.image(), self.server.state.tree
+        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.state.zxid)
+        sessions = {session.id for session in self.server.state.sessions}
         self.crash()
-        keeper = self.server.keeper
+        state = self.server.state
         self.assertEqual(self.image(), before)
         self.assertEqual(
-            (keeper.tree.ephemerals, set(keeper.tree.mortal), keeper.tree.size, keeper.zxid),
+            (state.tree.ephemerals, set(state.tree.mortal), state.tree.size, state.zxid),
             indexes,
         )
-        self.assertEqual({session.id for session in keeper.sessions}, sessions)
+        self.assertEqual({session.id for session in state.sessions}, sessions)
         self.assert_consistent()
 
     def assert_consistent(self) -> None:
         """Indexes and counters say what the nodes say."""
-        tree = self.server.keeper.tree
+        tree = self.server.state.tree
         nodes = {path: node for path, node in tree.nodes.items() if path}
         for path, node in nodes.items():
             children = {name.rpartition("/")[2] for name in nodes if _parent(name) == path}

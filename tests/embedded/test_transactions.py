@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from tests.embedded.caller import Multi
+from tests.embedded.raw_client import Multi
 from tests.embedded.test_nodes import NodeTestCase
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -54,7 +54,7 @@ class TransactionTests(NodeTestCase):
 
     def test_failure(self) -> None:
         """What came before is undone (0), what comes after is not tried (-2)."""
-        before = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        before = {path: node.stat() for path, node in self.server.state.tree.nodes.items()}
         self.one.call(ExistsRequest("/a", True))
         self.one.call(ExistsRequest("/b", True))
         reply = self.one.call(
@@ -72,10 +72,10 @@ class TransactionTests(NodeTestCase):
         self.assertEqual(reply.err, 0)
         self.assertEqual([one.err for one in reply.body], [0, 0, 0, 0, 0, 0, -101, -2])
         self.assertEqual(self.one.told(), [])
-        after = {path: node.stat() for path, node in self.server.keeper.tree.nodes.items()}
+        after = {path: node.stat() for path, node in self.server.state.tree.nodes.items()}
         self.assertEqual(after, before)
         self.assertEqual(self.one.call(GetDataRequest("/a", False)).body.data, b"old")
-        self.assertEqual(self.server.keeper.tree.ephemerals, {})
+        self.assertEqual(self.server.state.tree.ephemerals, {})
         self.assertEqual(self.one.create("/s-", flags=2).body.path, "/s-0000000001")
 
     def test_sees_itself(self) -> None:
@@ -125,7 +125,7 @@ class TransactionTests(NodeTestCase):
         container, plain = reply.body
         self.assertEqual(container.stat.czxid, reply.zxid)
         self.assertEqual(type(plain).__name__, "PathResponse")
-        self.assertEqual(list(self.server.keeper.tree.mortal), ["/c"])
+        self.assertEqual(list(self.server.state.tree.mortal), ["/c"])
 
     def test_unreadable(self) -> None:
         """Operations that have no place in it, or a TTL flag without a TTL: -5 for all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, caller, started
+from tests.embedded.raw_client import RawClient, connected_client, started
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Id
 from zkservice.wire.records import (
     AddWatchRequest,
@@ -35,8 +35,8 @@ class WatchTestCase(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started()
-        self.one: Caller = caller(self.server)
-        self.other: Caller = caller(self.server)
+        self.one: RawClient = connected_client(self.server)
+        self.other: RawClient = connected_client(self.server)
 
     def delete(self, path: str) -> None:
         """Delete a node."""
@@ -138,12 +138,12 @@ class OneShotTests(WatchTestCase):
 
     def test_gone_with_the_connection(self) -> None:
         """Watches die with a connection, and another one of the session has none."""
-        one = Caller(self.server)
+        one = RawClient(self.server)
         hello = one.hello()
         one.call(ExistsRequest("/a", True))
         one.lose()
         self.assertEqual(self.server.statistics().watches, 0)
-        again = Caller(self.server)
+        again = RawClient(self.server)
         again.hello(session_id=hello.session_id, password=hello.password)
         self.other.create("/a")
         self.assertEqual(again.told(), [])
@@ -182,7 +182,7 @@ class SetWatchesTests(WatchTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.other.create("/old")
-        self.since = self.server.keeper.zxid
+        self.since = self.server.state.zxid
         self.other.create("/old/child")
         self.other.create("/new")
         self.set("/new")
@@ -212,7 +212,7 @@ class SetWatchesTests(WatchTestCase):
 
     def test_child(self) -> None:
         """Missing: deleted; children came or went since: changed; else it is watched."""
-        self.since = self.server.keeper.zxid
+        self.since = self.server.state.zxid
         self.other.create("/new/child")
         told = self.catch_up(child=["/no", "/new", "/old"])
         self.assertEqual(told, [(DELETED, "/no"), (CHILDREN, "/new")])
@@ -374,7 +374,7 @@ class OldWatchesTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, _ = started(watch_semantics="3.8")
-        self.one = caller(self.server)
+        self.one = connected_client(self.server)
 
     def test_the_last_one_replaces_the_others(self) -> None:
         """A plain read makes a persistent watch a one-shot one; events have no zxid."""

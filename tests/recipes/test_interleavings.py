@@ -285,7 +285,7 @@ class Consumers:
 
     def check(self) -> None:
         """No two have the same item, as far as the server has not taken it from one of them."""
-        nodes = self.world.server.keeper.tree.nodes
+        nodes = self.world.server.state.tree.nodes
         held = [
             item.data
             for _, item in self.items
@@ -506,7 +506,7 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
                 world.clients[number].delete(PATH).addErrback(lambda failure: None)
             world.network.run_due()
         world.wait(TIMEOUT * 2)
-        there = world.server.keeper.tree.nodes.get(PATH)
+        there = world.server.state.tree.nodes.get(PATH)
         present = [number for number, node in enumerate(nodes) if node.present]
         self.assertEqual(len(present), min(1, len(wanted)))
         self.assertLessEqual(set(present), wanted)

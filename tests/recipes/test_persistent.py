@@ -52,7 +52,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
 
     def stored(self) -> tuple[bytes, int] | None:
         """The node's data and its owner; None if it is not there."""
-        node = self.server.keeper.tree.nodes.get(PATH)
+        node = self.server.state.tree.nodes.get(PATH)
         return None if node is None else (node.data or b"", node.owner)
 
     def test_life(self) -> None:
@@ -179,10 +179,10 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         deleting = first.delete()
         self.network.settle()
         second = self.successResultOf(waiting)
-        found = self.server.keeper.tree.nodes[PATH]
+        found = self.server.state.tree.nodes[PATH]
         self.network.advance(3)
         self.assertIsNone(self.successResultOf(deleting))
-        self.assertIs(self.server.keeper.tree.nodes[PATH], found)
+        self.assertIs(self.server.state.tree.nodes[PATH], found)
         self.assertTrue(second.present)
 
     def test_deleted(self) -> None:
@@ -296,7 +296,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(first.delete())
         self.assertIs(world.result(creating), node)
         world.result(node.set(b"3"))
-        found = world.server.keeper.tree.nodes[PATH]
+        found = world.server.state.tree.nodes[PATH]
         self.assertEqual((found.data, found.owner), (b"3", world.session(1)))
         world.result(node.delete())
         self.assertEqual(world.children("/agents"), [])

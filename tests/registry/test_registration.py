@@ -82,7 +82,7 @@ class RegistrationTests(TestCase):
 
     def owner(self, path: str = NODE) -> int:
         """The session that owns a znode; 0 if it is not there."""
-        node = self.server.server.keeper.tree.nodes.get(path)
+        node = self.server.server.state.tree.nodes.get(path)
         return 0 if node is None else node.owner
 
     def session(self, client: ZooKeeperClient | None = None) -> int:
@@ -220,9 +220,9 @@ class RegistrationTests(TestCase):
         first = await self.register().when_registered()
         second = await self.register(client=self.other).when_registered()
         await self.until(lambda: first.state is RegistrationState.CONTESTED)
-        zxid = self.server.server.keeper.tree.nodes[NODE].czxid
+        zxid = self.server.server.state.tree.nodes[NODE].czxid
         await self.wait(0.5)
-        self.assertEqual(self.server.server.keeper.tree.nodes[NODE].czxid, zxid)
+        self.assertEqual(self.server.server.state.tree.nodes[NODE].czxid, zxid)
         await second.unregister()
         await first.when_registered()
         self.assertEqual(self.owner(), self.session())
@@ -363,7 +363,7 @@ class RegistrationTests(TestCase):
         self.assertEqual(self.owner(f"{PARENT}/a:1"), 0)
         await self.other.delete(f"{PARENT}/b:2")
         await registration.when_registered()
-        one, two = (self.server.server.keeper.tree.nodes[f"{PARENT}/{a}"] for a in ("a:1", "b:2"))
+        one, two = (self.server.server.state.tree.nodes[f"{PARENT}/{a}"] for a in ("a:1", "b:2"))
         self.assertEqual(one.czxid, two.czxid)
 
     async def test_one_of_several_is_lost(self) -> None:

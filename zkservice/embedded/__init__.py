@@ -1,7 +1,7 @@
 """A ZooKeeper server of one node, in the process.
 
 ``nodes``, ``access``, ``sessions``, ``watches`` and ``transaction`` are the pure parts,
-``keeper`` and ``requests`` put them together: frames in, frames out, the time handed in.
+``server_state`` and ``requests`` put them together: frames in, frames out, the time handed in.
 ``protocol`` and ``server`` are the Twisted part.
 """
 

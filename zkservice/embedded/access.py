@@ -20,7 +20,7 @@ from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
 _SUPER: Final = Id("super", "")
 #: Whom every ``sasl`` entry is for (SASLAuthenticationProvider.matches).
 _SASL_SUPER: Final = Id("sasl", "super")
-#: Identities that an ``auth`` entry of an ACL stands for.
+#: Schemes of the identities that an ``auth`` entry of an ACL stands for.
 _AUTHENTICATED: Final = frozenset(("digest", "sasl"))
 
 
@@ -30,7 +30,7 @@ def digest_of(credential: bytes) -> str:
     return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
 
 
-class Identities:
+class ConnectionIdentities:
     """Who a connection is: its address, and what it proved since.
 
     ``super_digest`` is the id (``super:HASH``) that makes a digest user the super user.

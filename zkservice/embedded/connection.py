@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, Protocol
 
-from zkservice.embedded.access import Identities
+from zkservice.embedded.access import ConnectionIdentities
 from zkservice.embedded.sasl import DigestMd5
 from zkservice.embedded.sessions import Session
 from zkservice.wire.watches import WatchKind
@@ -24,7 +24,7 @@ class Link(Protocol):
         """Hang up once they are sent."""
 
 
-class Traffic:
+class RequestStats:
     """What a connection did so far, for reports.  Latencies are in whole milliseconds.
 
     The latency of a request is the time that the server spent on all the requests that
@@ -71,7 +71,7 @@ class Traffic:
         self.spent += last * requests
         self.last_reply = int(now * 1000)
 
-    def add(self, other: Traffic) -> None:
+    def add(self, other: RequestStats) -> None:
         """Count another's, too."""
         self.received += other.received
         self.sent += other.sent
@@ -108,7 +108,7 @@ class Connection:
         host: str,
         port: int,
         since: float,
-        identities: Identities,
+        identities: ConnectionIdentities,
         waiting: dict[Connection, None],
     ) -> None:
         self.host, self.port = host, port
@@ -119,7 +119,7 @@ class Connection:
         self.closing = False
         #: The SASL exchange, if there was one.
         self.negotiation: DigestMd5 | None = None
-        self.traffic = Traffic()
+        self.traffic = RequestStats()
         self.out = bytearray()
         self._link = link
         self._waiting = waiting

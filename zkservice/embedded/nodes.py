@@ -19,9 +19,9 @@ from zkservice.wire.records import Stat
 #: An access control list as the tree keeps it: never changed, so it can be shared.
 AccessList = tuple[ACL, ...]
 
-#: ``Node.owner`` of a container (EphemeralType.CONTAINER_EPHEMERAL_OWNER, signed).
+#: ``ZNode.owner`` of a container (EphemeralType.CONTAINER_EPHEMERAL_OWNER, signed).
 CONTAINER: Final = -(1 << 63)
-#: ``Node.owner`` of a TTL node is this and its TTL in milliseconds (EphemeralType.TTL).
+#: ``ZNode.owner`` of a TTL node is this and its TTL in milliseconds (EphemeralType.TTL).
 _TTL_OWNER: Final = -(1 << 56)
 #: The longest TTL in milliseconds, about 34.8 years (EphemeralType.MAX_TTL).
 MAX_TTL: Final = (1 << 40) - 1
@@ -50,7 +50,7 @@ def wrap(number: int) -> int:
     return (number + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
-class Node:
+class ZNode:
     """One znode.  ``owner`` is a session id, or says that it is a container or has a TTL."""
 
     __slots__ = (
@@ -138,24 +138,24 @@ class Tree:
     """
 
     def __init__(self) -> None:
-        root = Node(b"", OPEN_ACL_UNSAFE)
-        self.nodes: dict[str, Node] = {"": root, "/": root}
+        root = ZNode(b"", OPEN_ACL_UNSAFE)
+        self.nodes: dict[str, ZNode] = {"": root, "/": root}
         #: Paths by the session that owns them, in the order of their creation.
         self.ephemerals: dict[int, dict[str, None]] = {}
         #: Containers and TTL nodes, which the reaper looks at.
         self.mortal: dict[str, None] = {}
         #: Bytes of paths and data (DataTree.approximateDataSize).
         self.size = 0
-        self.attach("/zookeeper", Node(b"", OPEN_ACL_UNSAFE))
-        self.attach("/zookeeper/quota", Node(b"", OPEN_ACL_UNSAFE))
-        config = Node(b"", READ_ACL_UNSAFE)
+        self.attach("/zookeeper", ZNode(b"", OPEN_ACL_UNSAFE))
+        self.attach("/zookeeper/quota", ZNode(b"", OPEN_ACL_UNSAFE))
+        config = ZNode(b"", READ_ACL_UNSAFE)
         config.aversion = -1
         self.attach("/zookeeper/config", config)
 
     def __len__(self) -> int:
         return len(self.nodes) - 1
 
-    def get(self, path: str) -> Node:
+    def get(self, path: str) -> ZNode:
         """The node at a path.
 
         Raises:
@@ -166,7 +166,7 @@ class Tree:
             raise NoNodeError(path)
         return node
 
-    def attach(self, path: str, node: Node) -> None:
+    def attach(self, path: str, node: ZNode) -> None:
         """Put a node under its parent, which exists; no counter of the parent changes."""
         base, _, name = path.rpartition("/")
         parent = self.nodes[base]
@@ -181,7 +181,7 @@ class Tree:
         elif node.owner:
             self.mortal[path] = None
 
-    def replace(self, path: str, node: Node) -> None:
+    def replace(self, path: str, node: ZNode) -> None:
         """Put a node in the place of one that has no owner; it keeps the children."""
         old = self.nodes[path]
         node.children = old.children
@@ -190,7 +190,7 @@ class Tree:
         if path == "/":
             self.nodes[""] = node
 
-    def detach(self, path: str) -> Node:
+    def detach(self, path: str) -> ZNode:
         """Take a node out, which exists; no counter of the parent changes."""
         base, _, name = path.rpartition("/")
         parent = self.nodes[base]
@@ -230,7 +230,7 @@ class Tree:
         return [path for path in self.mortal if self._is_over(self.nodes[path], now)]
 
     @staticmethod
-    def _is_over(node: Node, now: int) -> bool:
+    def _is_over(node: ZNode, now: int) -> bool:
         if node.children:
             return False
         if node.owner == CONTAINER:

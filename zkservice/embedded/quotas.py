@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from zkservice.embedded.nodes import Node, Tree
+from zkservice.embedded.nodes import Tree, ZNode
 from zkservice.errors import QuotaExceededError
 from zkservice.wire.paths import parent
 
@@ -37,7 +37,7 @@ class Usage(NamedTuple):
         return b"count=%d,bytes=%d" % self
 
 
-def counter_of(tree: Tree, path: str) -> tuple[str, Node] | None:
+def counter_of(tree: Tree, path: str) -> tuple[str, ZNode] | None:
     """The node that counts for a path, if there is a quota: of the closest node that has one."""
     if not tree.nodes[_QUOTA].children:
         return None
@@ -51,7 +51,7 @@ def counter_of(tree: Tree, path: str) -> tuple[str, Node] | None:
     return None
 
 
-def usage_of(counter: Node) -> Usage:
+def usage_of(counter: ZNode) -> Usage:
     """What a ``zookeeper_stats`` node says."""
     fields = _fields(counter)
     return Usage(fields.get(b"count", 0), fields.get(b"bytes", 0))
@@ -86,5 +86,5 @@ def demand(tree: Tree, path: str, nodes: int, size: int) -> None:
         raise QuotaExceededError(path)
 
 
-def _fields(node: Node) -> dict[bytes, int]:
+def _fields(node: ZNode) -> dict[bytes, int]:
     return {name: int(value) for name, value in _FIELD.findall(node.data or b"")}

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from zkservice.embedded.access import masked
 from zkservice.embedded.connection import Connection
-from zkservice.embedded.keeper import Keeper, encoded_event
-from zkservice.embedded.nodes import Node
+from zkservice.embedded.nodes import ZNode
 from zkservice.embedded.sasl import DigestMd5
+from zkservice.embedded.server_state import ServerState, encoded_event
 from zkservice.embedded.transaction import Transaction, mode_of
 from zkservice.errors import (
     AuthFailedError,
@@ -86,16 +86,16 @@ _RESULT_HEADER: Final = 81  # bytes of a multiRead's result beside its data: Mul
 Answer = Callable[[Connection, Any], bytes]
 
 
-class Requests:
-    """Carry out requests on a `Keeper`.
+class RequestProcessor:
+    """Carry out requests on a `ServerState`.
 
     Args:
-        keeper: the server's state.
+        state: the server's state.
         random: answers as many random bytes; SASL needs them.
     """
 
-    def __init__(self, keeper: Keeper, random: Callable[[int], bytes]) -> None:
-        self._keeper = keeper
+    def __init__(self, state: ServerState, random: Callable[[int], bytes]) -> None:
+        self._state = state
         self._random = random
         self._answers: dict[int, Answer] = {
             OpCode.CREATE: self._change,
@@ -149,33 +149,33 @@ class Requests:
         traffic = connection.traffic
         traffic.received += 1
         traffic.last_xid, traffic.last_opcode = xid, opcode
-        keeper = self._keeper
+        state = self._state
         try:
             answer = self._answers.get(opcode)
             if answer is not None:
                 body = answer(connection, decode(REQUESTS[opcode], frame, 8))
-                connection.reply(xid, keeper.zxid, body)
+                connection.reply(xid, state.zxid, body)
             elif opcode in self._special:
                 self._special[opcode](connection, xid, frame)
             else:  # a server cannot know what a client means that is newer
-                connection.reply_error(xid, keeper.zxid, UnimplementedError.code)
+                connection.reply_error(xid, state.zxid, UnimplementedError.code)
                 connection.close()
         except ServerError as error:
-            connection.reply_error(xid, keeper.zxid, error.code)
+            connection.reply_error(xid, state.zxid, error.code)
         except ProtocolError:
-            connection.reply_error(xid, keeper.zxid, MarshallingError.code)
-        traffic.last_zxid = keeper.zxid
+            connection.reply_error(xid, state.zxid, MarshallingError.code)
+        traffic.last_zxid = state.zxid
 
     # -- changes
 
     def _change(self, connection: Connection, request: Any) -> bytes:
-        transaction = self._keeper.begin(connection)
+        transaction = self._state.begin(connection)
         try:
             response = self._changes[type(request)](transaction, request)
         except BaseException:  # nothing of it may stay that no watch and no disk hears of
             transaction.rollback()
             raise
-        self._keeper.commit(transaction)
+        self._state.commit(transaction)
         return encode(response)
 
     def _create(self, transaction: Transaction, request: CreateRequest) -> PathResponse:
@@ -189,12 +189,12 @@ class Requests:
 
     def _make(
         self, transaction: Transaction, request: CreateRequest | CreateTTLRequest
-    ) -> tuple[str, Node]:
+    ) -> tuple[str, ZNode]:
         mode = mode_of(
             request.flags,
             ttl=request.ttl if isinstance(request, CreateTTLRequest) else None,
             container=isinstance(request, CreateContainerRequest),
-            ttl_enabled=self._keeper.settings.ttl_nodes,
+            ttl_enabled=self._state.settings.ttl_nodes,
         )
         return transaction.create(request.path, request.data, request.acl, mode)
 
@@ -215,7 +215,7 @@ class Requests:
         return EmptyResponse()
 
     def _multi(self, connection: Connection, xid: int, frame: bytes) -> None:
-        transaction = self._keeper.begin(connection)  # it takes a number even if it is unreadable
+        transaction = self._state.begin(connection)  # it takes a number even if it is unreadable
         operations = multi.decode_requests(OpCode.MULTI, frame, 8)
         results: list[tuple[int, Any]] = []
         try:
@@ -231,18 +231,18 @@ class Requests:
         except BaseException:
             transaction.rollback()
             raise
-        self._keeper.commit(transaction)
+        self._state.commit(transaction)
         connection.reply(xid, transaction.zxid, multi.encode_results(results))
 
     # -- reads
 
-    def _readable(self, connection: Connection, path: str) -> Node:
-        node = self._keeper.tree.get(path)
+    def _readable(self, connection: Connection, path: str) -> ZNode:
+        node = self._state.tree.get(path)
         connection.identities.demand(node.acl, Permission.READ, path)
         return node
 
     def _watch(self, connection: Connection, kind: WatchKind, path: str) -> None:
-        self._keeper.watches.add(kind, path, connection)
+        self._state.watches.add(kind, path, connection)
 
     def _exists(self, connection: Connection, request: ExistsRequest) -> bytes:
         if "\0" in request.path:
@@ -272,14 +272,14 @@ class Requests:
         node = self._children(connection, request)
         return node.packed_children() + node.packed_stat()
 
-    def _children(self, connection: Connection, request: GetChildrenRequest) -> Node:
+    def _children(self, connection: Connection, request: GetChildrenRequest) -> ZNode:
         node = self._readable(connection, request.path)
         if request.watch:
             self._watch(connection, WatchKind.CHILD, request.path)
         return node
 
     def _get_acl(self, connection: Connection, request: GetACLRequest) -> bytes:
-        node = self._keeper.tree.get(request.path)
+        node = self._state.tree.get(request.path)
         identities = connection.identities
         identities.demand(node.acl, Permission.READ | Permission.ADMIN, request.path)
         full = identities.may(node.acl, Permission.ADMIN)
@@ -289,27 +289,27 @@ class Requests:
         self, connection: Connection, request: GetAllChildrenNumberRequest
     ) -> bytes:
         self._readable(connection, request.path)
-        count = sum(1 for _ in self._keeper.tree.descendants(request.path))
+        count = sum(1 for _ in self._state.tree.descendants(request.path))
         return encode(GetAllChildrenNumberResponse(count))
 
     def _get_ephemerals(self, connection: Connection, request: GetEphemeralsRequest) -> bytes:
         session = connection.session
-        owned = self._keeper.tree.ephemerals_of(session.id) if session else ()
+        owned = self._state.tree.ephemerals_of(session.id) if session else ()
         prefix = request.prefix_path or ""
         return encode(GetEphemeralsResponse([path for path in owned if path.startswith(prefix)]))
 
     def _sync(self, connection: Connection, request: SyncRequest) -> bytes:
-        if self._keeper.read_only:
+        if self._state.read_only:
             raise NotReadOnlyError
         return encode(PathResponse(request.path))
 
     def _reconfig(self, connection: Connection, request: ReconfigRequest) -> bytes:
-        self._keeper.begin(connection)  # it takes a number, as every change that fails
+        self._state.begin(connection)  # it takes a number, as every change that fails
         raise ReconfigDisabledError
 
     def _multi_read(self, connection: Connection, xid: int, frame: bytes) -> None:
         results: list[tuple[int, Any]] = []
-        size, limit = 0, self._keeper.settings.max_frame
+        size, limit = 0, self._state.settings.max_frame
         for request in multi.decode_requests(OpCode.MULTI_READ, frame, 8):
             code, record, length = self._read_one(connection, request)
             size += length
@@ -317,7 +317,7 @@ class Requests:
             if size > limit and results:
                 raise MarshallingError(request.path, "the reply would be too large")
             results.append((code, record))
-        connection.reply(xid, self._keeper.zxid, multi.encode_results(results))
+        connection.reply(xid, self._state.zxid, multi.encode_results(results))
 
     def _read_one(self, connection: Connection, request: Any) -> tuple[int, Any, int]:
         """One result of a multiRead: its operation code, its record, and about how long it is."""
@@ -337,7 +337,7 @@ class Requests:
         """Set watches again after a reconnect; what was missed is told first."""
         since = request.relative_zxid
         for path in request.data_watches:
-            node = self._keeper.tree.nodes.get(path)
+            node = self._state.tree.nodes.get(path)
             if node is None:
                 self._catch_up(connection, EventType.DELETED, path)
             elif node.mzxid > since:
@@ -345,12 +345,12 @@ class Requests:
             else:
                 self._watch(connection, WatchKind.DATA, path)
         for path in request.exist_watches:
-            if path in self._keeper.tree.nodes:
+            if path in self._state.tree.nodes:
                 self._catch_up(connection, EventType.CREATED, path)
             else:
                 self._watch(connection, WatchKind.DATA, path)
         for path in request.child_watches:
-            node = self._keeper.tree.nodes.get(path)
+            node = self._state.tree.nodes.get(path)
             if node is None:
                 self._catch_up(connection, EventType.DELETED, path)
             elif node.pzxid > since:
@@ -377,24 +377,24 @@ class Requests:
         return encode(ErrorResponse(0))
 
     def _check_watches(self, connection: Connection, request: CheckWatchesRequest) -> bytes:
-        self._keeper.watches.check(request.path, request.type, connection)
+        self._state.watches.check(request.path, request.type, connection)
         return b""
 
     def _remove_watches(self, connection: Connection, request: RemoveWatchesRequest) -> bytes:
-        self._keeper.watches.remove(request.path, request.type, connection)
+        self._state.watches.remove(request.path, request.type, connection)
         return b""
 
     # -- the session and who is behind it
 
     def _ping(self, connection: Connection, xid: int, frame: bytes) -> None:
-        connection.reply(Xid.PING, self._keeper.zxid)
+        connection.reply(Xid.PING, self._state.zxid)
 
     def _close_session(self, connection: Connection, xid: int, frame: bytes) -> None:
         session = connection.session
         assert session is not None
-        if session.passing or not self._keeper.read_only:
-            self._keeper.end_session(session)
-        connection.reply(xid, self._keeper.zxid)
+        if session.passing or not self._state.read_only:
+            self._state.end_session(session)
+        connection.reply(xid, self._state.zxid)
         connection.close()
 
     def _auth(self, connection: Connection, xid: int, frame: bytes) -> None:
@@ -424,7 +424,7 @@ class Requests:
             connection.reply(xid, 0, encode(SetSASLResponse(answer)))
 
     def _sasl_answer(self, connection: Connection, token: bytes) -> bytes | None:
-        users = self._keeper.settings.sasl_users
+        users = self._state.settings.sasl_users
         if users is not None:
             return self._negotiate(connection, users, token)
         # Without users the first answer has no token, as Java's without a JAAS file.  Java

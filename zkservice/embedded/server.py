@@ -1,4 +1,4 @@
-"""The server: a `Keeper` with a clock that ticks, and a factory for its connections."""
+"""The server: a `ServerState` with a clock that ticks, and a factory for its connections."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from zkservice.embedded.connection import Connection
-from zkservice.embedded.keeper import Keeper, first_zxid
+from zkservice.embedded.four_letter_words import FourLetterWords
 from zkservice.embedded.protocol import ServerProtocol
-from zkservice.embedded.requests import Requests
-from zkservice.embedded.settings import Settings
+from zkservice.embedded.requests import RequestProcessor
+from zkservice.embedded.server_state import ServerState, first_zxid
+from zkservice.embedded.settings import ServerSettings
 from zkservice.embedded.store import Store
-from zkservice.embedded.words import Words
 from zkservice.errors import DataDirectoryError
 
 #: Bytes of replies to one client before other requests of it have to wait.
@@ -54,7 +54,7 @@ class ZooKeeperServer:
             time-outs from 2 to 20 ticks.
         data_dir: where the tree and the sessions are kept; None keeps them in memory.
         secret: session passwords are made from it; by default 16 random bytes.
-        options: the fields of `Settings`.
+        options: the fields of `ServerSettings`.
     """
 
     log = Logger()
@@ -68,7 +68,7 @@ class ZooKeeperServer:
         secret: bytes | None = None,
         **options: Any,
     ) -> None:
-        self.settings = Settings(tick_time=tick_time, **options)
+        self.settings = ServerSettings(tick_time=tick_time, **options)
         self.factory: IProtocolFactory = ZooKeeperFactory(self)
         self._reactor = reactor
         self._secret = os.urandom(16) if secret is None else secret
@@ -76,7 +76,7 @@ class ZooKeeperServer:
         self._refused: set[ServerProtocol] = set()
         self._data_dir = data_dir
         self._store: Store | None = None
-        self._keeper: Keeper | None = None
+        self._state: ServerState | None = None
         self._saving: IDelayedCall | None = None
         self._tick: IDelayedCall | None = None
         self._stopped: list[Deferred[None]] = []
@@ -85,10 +85,10 @@ class ZooKeeperServer:
         self.refuse = False
 
     @property
-    def keeper(self) -> Keeper:
+    def state(self) -> ServerState:
         """The server's state, for inspection."""
-        assert self._keeper is not None, "the server was not started"
-        return self._keeper
+        assert self._state is not None, "the server was not started"
+        return self._state
 
     # -- life
 
@@ -98,27 +98,27 @@ class ZooKeeperServer:
         Raises:
             DataDirectoryError: the data directory cannot be used.
         """
-        if self._keeper is not None:
+        if self._state is not None:
             return
-        self._keeper = self._make_keeper()
-        self._requests = Requests(self._keeper, os.urandom)
+        self._state = self._make_state()
+        self._requests = RequestProcessor(self._state, os.urandom)
         where = None if self._data_dir is None else os.fspath(self._data_dir)
-        self._words = Words(self._keeper, where)
+        self._words = FourLetterWords(self._state, where)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
         self._schedule_tick()
 
-    def _make_keeper(self) -> Keeper:
+    def _make_state(self) -> ServerState:
         now = self._reactor.seconds
         if self._data_dir is None:
-            return Keeper(self.settings, now, self._secret)
+            return ServerState(self.settings, now, self._secret)
         store = Store(self._data_dir, self._secret, first_zxid(now()))
         try:
-            keeper = Keeper(self.settings, now, store.secret, store)
+            state = ServerState(self.settings, now, store.secret, store)
         except BaseException:
             store.close()
             raise
         self._store = store
-        return keeper
+        return state
 
     def stop(self) -> Deferred[None]:
         """Hang up on everybody and stop; fires when the last connection is gone.
@@ -129,9 +129,9 @@ class ZooKeeperServer:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
-        if self._keeper is not None:
+        if self._state is not None:
             self._save()
-            self._keeper = None
+            self._state = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -166,11 +166,11 @@ class ZooKeeperServer:
     def _keep_time(self) -> None:
         # First: whatever happens below, time goes on.
         self._schedule_tick()
-        keeper = self.keeper
-        keeper.expire()
+        state = self.state
+        state.expire()
         now = self._reactor.seconds()
         if now >= self._next_reap:
-            keeper.reap()
+            state.reap()
             self._next_reap = now + self.settings.reap_interval
         self.flush()
         for protocol, connection in list(self._protocols.items()):
@@ -183,12 +183,12 @@ class ZooKeeperServer:
 
     def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
         """Somebody called; None if we hang up at once."""
-        keeper = self._keeper
-        if keeper is None or self.refuse or self._is_full(host):
+        state = self._state
+        if state is None or self.refuse or self._is_full(host):
             self._refused.add(protocol)
             protocol.close()
             return None
-        connection = self._protocols[protocol] = keeper.connect(protocol, host, port)
+        connection = self._protocols[protocol] = state.connect(protocol, host, port)
         if self._paused:
             protocol.server_paused()
         return connection
@@ -205,29 +205,29 @@ class ZooKeeperServer:
         Returns:
             False if there is so much to send that the rest of the frames should wait.
         """
-        keeper, serve = self.keeper, self._requests.serve
-        count, began, done = 0, keeper.now(), True
+        state, serve = self.state, self._requests.serve
+        count, began, done = 0, state.now(), True
         for frame in frames:
             count += 1
             if connection.session is not None:
                 serve(connection, frame)
             else:
-                keeper.greet(connection, frame)
+                state.greet(connection, frame)
             if connection.closing:
                 break
             if len(connection.out) > ENOUGH:
                 done = False
                 break
         if count:
-            keeper.heard_of(connection)
-            connection.traffic.took(count, began, keeper.now())
+            state.heard_of(connection)
+            connection.traffic.took(count, began, state.now())
         self.flush()
         return done
 
     def heard_of(self, connection: Connection) -> None:
         """A connection's client is alive."""
-        if self._keeper is not None:
-            self._keeper.heard_of(connection)
+        if self._state is not None:
+            self._state.heard_of(connection)
 
     def say(self, connection: Connection, word: bytes) -> bool:
         """Answer a four-letter word; False if it is none."""
@@ -243,35 +243,35 @@ class ZooKeeperServer:
         """Send what is to be sent; what must be saved first goes with the rest of this turn."""
         if self._saving is not None:
             return
-        if self.keeper.saved:
-            self.keeper.flush()
+        if self.state.saved:
+            self.state.flush()
         else:
             self._saving = self._reactor.callLater(0, self._save_and_flush)
 
     def _save_and_flush(self) -> None:
         self._saving = None
         self._save()
-        self.keeper.flush()
+        self.state.flush()
         for protocol in list(self._protocols):
             protocol.go_on()
 
     def _save(self) -> None:
         try:
-            self.keeper.save()
+            self.state.save()
         except DataDirectoryError as error:
             # What cannot be promised is not said: clients learn that they know nothing.
             self.log.critical("hanging up on all clients: {error}", error=error)
-            self.keeper.hang_up_all()
+            self.state.hang_up_all()
         except Exception:  # noqa: BLE001 - otherwise all would wait for ever
             self.log.failure("hanging up on all clients: the data cannot be saved")
-            self.keeper.hang_up_all()
+            self.state.hang_up_all()
 
     def lost(self, protocol: ServerProtocol, connection: Connection | None) -> None:
         """A connection is gone; its session lives on."""
         self._refused.discard(protocol)
         self._protocols.pop(protocol, None)
-        if self._keeper is not None and connection is not None:
-            self._keeper.disconnect(connection)
+        if self._state is not None and connection is not None:
+            self._state.disconnect(connection)
         if not self._protocols and not self._refused:
             waiting, self._stopped = self._stopped, []
             for stopped in waiting:
@@ -281,10 +281,10 @@ class ZooKeeperServer:
 
     def expire(self, session_id: int) -> bool:
         """End a session as if it had not been heard of; False if there is none."""
-        session = self.keeper.sessions.get(session_id)
+        session = self.state.sessions.get(session_id)
         if session is None:
             return False
-        self.keeper.expire_session(session)
+        self.state.expire_session(session)
         self.flush()
         return True
 
@@ -322,31 +322,31 @@ class ZooKeeperServer:
     @property
     def read_only(self) -> bool:
         """Whether it is a read-only server; to change it hangs up on everybody."""
-        return self.keeper.read_only
+        return self.state.read_only
 
     @read_only.setter
     def read_only(self, value: bool) -> None:
-        self.keeper.read_only = value
+        self.state.read_only = value
         self.flush()
 
     def reap(self) -> None:
         """Delete containers and TTL nodes that are over now, instead of by and by."""
-        self.keeper.reap()
+        self.state.reap()
         self.flush()
 
     def statistics(self) -> Statistics:
         """How it is doing."""
-        keeper = self.keeper
-        traffic = [connection.traffic for connection in keeper.connections]
+        state = self.state
+        traffic = [connection.traffic for connection in state.connections]
         return Statistics(
-            connections=len(keeper.connections),
-            sessions=len(keeper.sessions),
-            nodes=len(keeper.tree),
-            ephemerals=sum(map(len, keeper.tree.ephemerals.values())),
-            watches=len(keeper.watches),
-            zxid=keeper.zxid,
-            received=keeper.gone.received + sum(one.received for one in traffic),
-            sent=keeper.gone.sent + sum(one.sent for one in traffic),
+            connections=len(state.connections),
+            sessions=len(state.sessions),
+            nodes=len(state.tree),
+            ephemerals=sum(map(len, state.tree.ephemerals.values())),
+            watches=len(state.watches),
+            zxid=state.zxid,
+            received=state.gone.received + sum(one.received for one in traffic),
+            sent=state.gone.sent + sum(one.sent for one in traffic),
         )
 
 

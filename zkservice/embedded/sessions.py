@@ -43,7 +43,7 @@ class Session:
         self.passing = passing
 
 
-class Sessions:
+class SessionTracker:
     """All sessions by id, and when they expire."""
 
     def __init__(self, tick: float, first_id: int, secret: bytes) -> None:

@@ -9,7 +9,7 @@ from zkservice.wire.frames import JUTE_MAXBUFFER
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """The choices of one server.  Times are in seconds."""
 
     #: The grain of session expiry.  Java's default is 3 s, its sample file's 2 s.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from zkservice.embedded.nodes import AccessList, Node, Tree
+from zkservice.embedded.nodes import AccessList, Tree, ZNode
 from zkservice.embedded.sessions import Session
 from zkservice.errors import DataDirectoryError, ProtocolError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
@@ -193,7 +193,7 @@ class Store:
         self._database.close()
 
 
-def _row(path: str, node: Node) -> tuple[Any, ...]:
+def _row(path: str, node: ZNode) -> tuple[Any, ...]:
     return (
         path,
         node.data,
@@ -210,9 +210,9 @@ def _row(path: str, node: Node) -> tuple[Any, ...]:
     )
 
 
-def _node(row: tuple[Any, ...]) -> tuple[str, Node]:
+def _node(row: tuple[Any, ...]) -> tuple[str, ZNode]:
     path, data, acl, owner, *counters = row
-    node = Node(data, _unpacked(acl), owner)
+    node = ZNode(data, _unpacked(acl), owner)
     (
         node.czxid,
         node.mzxid,

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from zkservice.embedded import quotas
-from zkservice.embedded.access import Identities
+from zkservice.embedded.access import ConnectionIdentities
 from zkservice.embedded.nodes import (
     CONTAINER,
     MAX_TTL,
     SPECIAL_PATHS,
     AccessList,
-    Node,
     Tree,
+    ZNode,
     ttl_owner,
     wrap,
 )
@@ -88,7 +88,7 @@ def mode_of(flags: int, *, ttl: int | None, container: bool, ttl_enabled: bool) 
     return Mode(flags in _SEQUENTIAL, flags in _EPHEMERAL and not container, owner)
 
 
-class Event(NamedTuple):
+class NodeEvent(NamedTuple):
     """What watches are told of a change, and the list that says who may know."""
 
     type: EventType
@@ -134,12 +134,12 @@ class Transaction:
         tree: Tree,
         zxid: int,
         time: int,
-        identities: Identities,
+        identities: ConnectionIdentities,
         session: int,
         rules: Rules,
     ) -> None:
         self.zxid = zxid
-        self.events: list[Event] = []
+        self.events: list[NodeEvent] = []
         #: Paths whose nodes changed; True if more of the node than its counters did.
         self.touched: dict[str, bool] = {}
         self._tree = tree
@@ -158,7 +158,7 @@ class Transaction:
 
     def create(
         self, path: str, data: bytes | None, acl: Sequence[ACL] | None, mode: Mode
-    ) -> tuple[str, Node]:
+    ) -> tuple[str, ZNode]:
         """Make a node; answers its real path and the node.
 
         Raises:
@@ -182,7 +182,7 @@ class Transaction:
         if self._rules.enforce_quota:
             quotas.demand(self._tree, path, 1, len(data or b""))
         owner = self._session if mode.ephemeral else mode.owner
-        node = Node(data, wanted, owner, self.zxid, self._time)
+        node = ZNode(data, wanted, owner, self.zxid, self._time)
         self._attach(path, node, base, parent)
         return path, node
 
@@ -204,7 +204,7 @@ class Transaction:
             raise NotEmptyError(path)
         self._detach(path, base, parent)
 
-    def set_data(self, path: str, data: bytes | None, version: int) -> Node:
+    def set_data(self, path: str, data: bytes | None, version: int) -> ZNode:
         """Change the data, to the same bytes too; answers the node.
 
         Raises:
@@ -230,11 +230,11 @@ class Transaction:
         node.data, node.mzxid, node.mtime = data, self.zxid, self._time
         node.version = _next_version(node.version)
         self.touched[path] = True
-        self.events.append(Event(EventType.DATA_CHANGED, path, node.acl))
+        self.events.append(NodeEvent(EventType.DATA_CHANGED, path, node.acl))
         self._charge(path, 0, more)
         return node
 
-    def set_acl(self, path: str, acl: Sequence[ACL] | None, version: int) -> Node:
+    def set_acl(self, path: str, acl: Sequence[ACL] | None, version: int) -> ZNode:
         """Change the access control list; answers the node.
 
         Raises:
@@ -272,7 +272,7 @@ class Transaction:
         base = path[: path.rindex("/")]
         self._detach(path, base, self._tree.get(base))
 
-    def _attach(self, path: str, node: Node, base: str, parent: Node) -> None:
+    def _attach(self, path: str, node: ZNode, base: str, parent: ZNode) -> None:
         self._keep_counters(parent)
         self._tree.attach(path, node)
         self._undo.append(lambda: self._take_back(path))
@@ -285,7 +285,7 @@ class Transaction:
             self._write_counter(path, node, used)
         self._charge(path, 1, len(node.data or b""))
 
-    def _detach(self, path: str, base: str, parent: Node) -> None:
+    def _detach(self, path: str, base: str, parent: ZNode) -> None:
         self._keep_counters(parent)
         node = self._tree.detach(path)
         self._undo.append(lambda: self._tree.attach(path, node))
@@ -300,7 +300,7 @@ class Transaction:
             counter, node = found
             self._write_counter(counter, node, quotas.usage_of(node).plus(nodes, size))
 
-    def _write_counter(self, path: str, node: Node, used: quotas.Usage) -> None:
+    def _write_counter(self, path: str, node: ZNode, used: quotas.Usage) -> None:
         """Change a counter's data, and nothing else of it; no watch hears of it."""
         before, after, tree = node.data, used.packed(), self._tree
         more = len(after) - len(before or b"")
@@ -317,7 +317,7 @@ class Transaction:
     def _take_back(self, path: str) -> None:
         self._tree.detach(path)
 
-    def _keep_counters(self, parent: Node) -> None:
+    def _keep_counters(self, parent: ZNode) -> None:
         creates, pzxid = parent.creates, parent.pzxid
 
         def undo() -> None:
@@ -325,11 +325,11 @@ class Transaction:
 
         self._undo.append(undo)
 
-    def _tell(self, type: EventType, path: str, node: Node, base: str, parent: Node) -> None:
+    def _tell(self, type: EventType, path: str, node: ZNode, base: str, parent: ZNode) -> None:
         self.touched[path] = True
         self.touched.setdefault(base or "/", False)
-        self.events.append(Event(type, path, node.acl))
-        self.events.append(Event(EventType.CHILDREN_CHANGED, base or "/", parent.acl))
+        self.events.append(NodeEvent(type, path, node.acl))
+        self.events.append(NodeEvent(EventType.CHILDREN_CHANGED, base or "/", parent.acl))
 
 
 def _parent_of(path: str) -> str:

@@ -55,7 +55,7 @@ _TABLES_OF_TYPE: Final[dict[int, tuple[WatchKind, ...]]] = {
 }
 
 
-class Watches:
+class ServerWatches:
     """Which connection watches what, findable from both sides; as ZooKeeper 3.9 has it."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Watches:
         connection.watched.clear()
 
 
-class ExclusiveWatches(Watches):
+class ExclusiveWatches(ServerWatches):
     """The same as ZooKeeper 3.6 to 3.8 have it (ZOOKEEPER-4466).
 
     There are two tables, of data and of child watches.  In each a connection has one

@@ -186,7 +186,7 @@ class EmbeddedZooKeeper:
 
     def tree(self) -> dict[str, bytes | None]:
         """All paths and their data, but for ZooKeeper's own below ``/zookeeper``."""
-        nodes = self.server.keeper.tree.nodes
+        nodes = self.server.state.tree.nodes
         return {
             path: node.data
             for path, node in sorted(nodes.items())
@@ -195,7 +195,7 @@ class EmbeddedZooKeeper:
 
     def sessions(self) -> list[int]:
         """The ids of the sessions that are alive."""
-        return [session.id for session in self.server.keeper.sessions]
+        return [session.id for session in self.server.state.sessions]
 
     def statistics(self) -> Statistics:
         """How the server is doing."""

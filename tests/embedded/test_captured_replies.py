@@ -7,7 +7,7 @@ from struct import pack, unpack
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import Caller, started
+from tests.embedded.raw_client import RawClient, started
 
 STAT = 68  # bytes
 
@@ -24,18 +24,18 @@ class CapturedConversationTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         server, _ = started(tick_time=0.5)
-        server.keeper.zxid = 0x2674
-        self.caller = Caller(server)
+        server.state.zxid = 0x2674
+        self.client = RawClient(server)
         self.say("0000002d 00000000 0000000000000000 00001770 0000000000000000 00000010", bytes(17))
-        self.welcome = self.caller.read()
+        self.welcome = self.client.read()
 
     def say(self, text: str, *more: bytes) -> None:
         """Send bytes."""
-        self.caller.send(bytes.fromhex(text) + b"".join(more))
+        self.client.send(bytes.fromhex(text) + b"".join(more))
 
     def heard(self, text: str, *more: bytes) -> None:
         """The bytes that were answered."""
-        self.assertEqual(self.caller.read().hex(), (bytes.fromhex(text) + b"".join(more)).hex())
+        self.assertEqual(self.client.read().hex(), (bytes.fromhex(text) + b"".join(more)).hex())
 
     def create_v(self) -> None:
         """Create /v "hi" for world:anyone, as transaction 0x2676."""
@@ -59,7 +59,7 @@ class CapturedConversationTests(SynchronousTestCase):
     def test_get_and_watch(self) -> None:
         """Data, Stat; and the event comes before the reply to the change."""
         self.create_v()
-        self.caller.read()
+        self.client.read()
         self.say("0000000f 00000002 00000004 00000002 2f76 01")
         self.heard(
             "0000005a 00000002 0000000000002676 00000000 00000002 6869",
@@ -81,7 +81,7 @@ class CapturedConversationTests(SynchronousTestCase):
     def test_delete(self) -> None:
         """The reply to a delete is a header alone."""
         self.create_v()
-        self.caller.read()
+        self.client.read()
         self.say("00000012 00000004 00000002 00000002 2f76 ffffffff")
         self.heard("00000010 00000004 0000000000002677 00000000")
 
@@ -115,14 +115,14 @@ class CapturedConversationTests(SynchronousTestCase):
         """The end is a transaction, is answered, and then the server hangs up."""
         self.say("00000008 00000006 fffffff5")
         self.heard("00000010 00000006 0000000000002676 00000000")
-        self.assertFalse(self.caller.connected)
+        self.assertFalse(self.client.connected)
 
     def test_byte_by_byte(self) -> None:
         """However the bytes come, the answers are the same."""
         for byte in bytes.fromhex(
             "00000008 fffffffe 0000000b 0000000f 00000002 00000003 00000002 2f76 00"
         ):
-            self.caller.send(bytes([byte]))
+            self.client.send(bytes([byte]))
         self.heard(
             "00000010 fffffffe 0000000000002675 0000000000000010 00000002 0000000000002675 ffffff9b"
         )

@@ -12,14 +12,14 @@ from typing import Final, TypeVar
 
 from twisted.logger import Logger
 
-from zkservice.embedded.access import Identities
-from zkservice.embedded.connection import Connection, Link, Traffic
+from zkservice.embedded.access import ConnectionIdentities
+from zkservice.embedded.connection import Connection, Link, RequestStats
 from zkservice.embedded.nodes import Tree
-from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, Sessions, first_session_id
-from zkservice.embedded.settings import Settings
+from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, SessionTracker, first_session_id
+from zkservice.embedded.settings import ServerSettings
 from zkservice.embedded.store import Store
-from zkservice.embedded.transaction import Event, Rules, Transaction
-from zkservice.embedded.watches import ExclusiveWatches, Watches
+from zkservice.embedded.transaction import NodeEvent, Rules, Transaction
+from zkservice.embedded.watches import ExclusiveWatches, ServerWatches
 from zkservice.errors import NotReadOnlyError, ProtocolError
 from zkservice.wire.acl import Permission
 from zkservice.wire.jute import decode, encode
@@ -31,7 +31,7 @@ _NOBODY: Final = bytes(PASSWORD_LENGTH)
 T = TypeVar("T")
 
 
-class Keeper:
+class ServerState:
     """One server, without a socket.
 
     Args:
@@ -45,7 +45,7 @@ class Keeper:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ServerSettings,
         now: Callable[[], float],
         secret: bytes,
         store: Store | None = None,
@@ -53,8 +53,8 @@ class Keeper:
         self.settings = settings
         self.now = now
         self.tree = Tree()
-        self.sessions = Sessions(settings.tick_time, first_session_id(now()), secret)
-        self.watches = ExclusiveWatches() if settings.watch_semantics == "3.8" else Watches()
+        self.sessions = SessionTracker(settings.tick_time, first_session_id(now()), secret)
+        self.watches = ExclusiveWatches() if settings.watch_semantics == "3.8" else ServerWatches()
         self.connections: dict[Connection, None] = {}
         #: The last transaction's number.
         self.zxid = first_zxid(now())
@@ -63,7 +63,7 @@ class Keeper:
             schemes |= {"sasl"}
         self.rules = Rules(schemes, settings.enforce_quota)
         #: What connections did that are gone.
-        self.gone = Traffic()
+        self.gone = RequestStats()
         self._waiting: dict[Connection, None] = {}
         self._read_only = False
         self._store = store
@@ -77,7 +77,7 @@ class Keeper:
 
     def connect(self, link: Link, host: str, port: int) -> Connection:
         """Somebody called."""
-        identities = Identities(host, self.settings.super_digest)
+        identities = ConnectionIdentities(host, self.settings.super_digest)
         connection = Connection(link, host, port, self.now(), identities, self._waiting)
         self.connections[connection] = None
         return connection
@@ -195,7 +195,7 @@ class Keeper:
         if session.passing:
             return
         self._note_session(session.id, None)
-        transaction = self._transaction(Identities(""), session.id)
+        transaction = self._transaction(ConnectionIdentities(""), session.id)
         self._each(transaction.remove, self.tree.ephemerals_of(session.id))
         self.commit(transaction)
 
@@ -212,7 +212,7 @@ class Keeper:
         session = connection.session
         return self._transaction(connection.identities, session.id if session else 0)
 
-    def _transaction(self, identities: Identities, session_id: int) -> Transaction:
+    def _transaction(self, identities: ConnectionIdentities, session_id: int) -> Transaction:
         self.zxid += 1
         time = int(self.now() * 1000)
         return Transaction(self.tree, self.zxid, time, identities, session_id, self.rules)
@@ -224,7 +224,7 @@ class Keeper:
                 self._touched[path] = whole or self._touched.get(path, False)
         self._each(lambda event: self._tell(transaction.zxid, event), transaction.events)
 
-    def _tell(self, zxid: int, event: Event) -> None:
+    def _tell(self, zxid: int, event: NodeEvent) -> None:
         watchers = self.watches.fire(event.type, event.path)
         if not watchers:
             return
@@ -241,7 +241,7 @@ class Keeper:
         self._each(self._reap, self.tree.reapable(int(self.now() * 1000)))
 
     def _reap(self, path: str) -> None:
-        transaction = self._transaction(Identities(""), 0)
+        transaction = self._transaction(ConnectionIdentities(""), 0)
         transaction.remove(path)
         self.commit(transaction)
 

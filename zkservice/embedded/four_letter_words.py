@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from zkservice.embedded.connection import Connection, Traffic
-from zkservice.embedded.keeper import Keeper
+from zkservice.embedded.connection import Connection, RequestStats
+from zkservice.embedded.server_state import ServerState
 from zkservice.embedded.watches import data_watches
 from zkservice.wire.records import OpCode
 
@@ -51,22 +51,22 @@ _OPERATIONS: Final[dict[int, str]] = {
 Report = Callable[[Connection], str]
 
 
-class Words:
-    """Answer four-letter words about a `Keeper`.
+class FourLetterWords:
+    """Answer four-letter words about a `ServerState`.
 
     Args:
-        keeper: the server.
+        state: the server.
         where: what ``conf`` and ``dirs`` say of the data directory; None for memory.
     """
 
-    def __init__(self, keeper: Keeper, where: str | None = None) -> None:
-        self._keeper = keeper
+    def __init__(self, state: ServerState, where: str | None = None) -> None:
+        self._state = state
         self._where = where
-        self._started = keeper.now()
+        self._started = state.now()
         self._reports: dict[bytes, Report] = {
             b"ruok": lambda _: "imok",
-            b"isro": lambda _: "ro" if keeper.read_only else "rw",
-            b"srvr": lambda _: f"Zookeeper version: {ZOOKEEPER_VERSION}\n{self._state()}",
+            b"isro": lambda _: "ro" if state.read_only else "rw",
+            b"srvr": lambda _: f"Zookeeper version: {ZOOKEEPER_VERSION}\n{self._summary()}",
             b"stat": self._stat,
             b"cons": self._cons,
             b"envi": self._envi,
@@ -92,24 +92,24 @@ class Words:
 
     # -- the server
 
-    def _totals(self) -> Traffic:
-        total = Traffic()
-        total.add(self._keeper.gone)
-        for connection in self._keeper.connections:
+    def _totals(self) -> RequestStats:
+        total = RequestStats()
+        total.add(self._state.gone)
+        for connection in self._state.connections:
             total.add(connection.traffic)
         return total
 
-    def _state(self) -> str:
-        keeper, total = self._keeper, self._totals()
+    def _summary(self) -> str:
+        state, total = self._state, self._totals()
         return (
             f"Latency min/avg/max: {total.fastest}/{total.average:.4g}/{total.slowest}\n"
             f"Received: {total.received}\n"
             f"Sent: {total.sent}\n"
-            f"Connections: {len(keeper.connections)}\n"
+            f"Connections: {len(state.connections)}\n"
             "Outstanding: 0\n"
-            f"Zxid: {keeper.zxid:#x}\n"
-            f"Mode: {'read-only' if keeper.read_only else 'standalone'}\n"
-            f"Node count: {len(keeper.tree) + 1}\n"  # the root's other name counts
+            f"Zxid: {state.zxid:#x}\n"
+            f"Mode: {'read-only' if state.read_only else 'standalone'}\n"
+            f"Node count: {len(state.tree) + 1}\n"  # the root's other name counts
         )
 
     def _envi(self, _: Connection) -> str:
@@ -126,7 +126,7 @@ class Words:
         )
 
     def _conf(self, _: Connection) -> str:
-        settings = self._keeper.settings
+        settings = self._state.settings
         shortest, longest = settings.session_timeouts
         where, size = self._where or "", self._disk()
         return _lines(
@@ -154,33 +154,33 @@ class Words:
             return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
     def _mntr(self, _: Connection) -> str:
-        keeper, total = self._keeper, self._totals()
+        state, total = self._state, self._totals()
         limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         values = {
             "version": ZOOKEEPER_VERSION,
-            "server_state": "read-only" if keeper.read_only else "standalone",
-            "ephemerals_count": sum(map(len, keeper.tree.ephemerals.values())),
-            "num_alive_connections": len(keeper.connections),
+            "server_state": "read-only" if state.read_only else "standalone",
+            "ephemerals_count": sum(map(len, state.tree.ephemerals.values())),
+            "num_alive_connections": len(state.connections),
             "avg_latency": f"{total.average:.4g}",
             "min_latency": total.fastest,
             "max_latency": total.slowest,
             "outstanding_requests": 0,
-            "znode_count": len(keeper.tree) + 1,
-            "global_sessions": len(keeper.sessions),
+            "znode_count": len(state.tree) + 1,
+            "global_sessions": len(state.sessions),
             "local_sessions": 0,
-            "watch_count": len(keeper.watches),
+            "watch_count": len(state.watches),
             "packets_received": total.received,
             "packets_sent": total.sent,
-            "approximate_data_size": keeper.tree.size,
+            "approximate_data_size": state.tree.size,
             "open_file_descriptor_count": _descriptors(),
             "max_file_descriptor_count": limit,
-            "uptime": _milliseconds(keeper.now() - self._started),
+            "uptime": _milliseconds(state.now() - self._started),
         }
         return _lines(*(f"zk_{name}\t{value}" for name, value in values.items()))
 
     def _srst(self, _: Connection) -> str:
-        self._keeper.gone.reset()
-        for connection in self._keeper.connections:
+        self._state.gone.reset()
+        for connection in self._state.connections:
             connection.traffic.reset()
         return "Server stats reset.\n"
 
@@ -188,18 +188,18 @@ class Words:
 
     def _stat(self, asker: Connection) -> str:
         clients = "".join(self._client(one, one is asker) + "\n" for one in self._connections())
-        return f"Zookeeper version: {ZOOKEEPER_VERSION}\nClients:\n{clients}\n{self._state()}"
+        return f"Zookeeper version: {ZOOKEEPER_VERSION}\nClients:\n{clients}\n{self._summary()}"
 
     def _cons(self, asker: Connection) -> str:
         return "".join(self._details(one, asker) + "\n" for one in self._connections()) + "\n"
 
     def _crst(self, _: Connection) -> str:
-        for connection in self._keeper.connections:
+        for connection in self._state.connections:
             connection.traffic.reset()
         return "Connection stats reset.\n"
 
     def _connections(self) -> Iterable[Connection]:
-        return self._keeper.connections
+        return self._state.connections
 
     def _client(self, connection: Connection, asks: bool, more: str = "") -> str:
         traffic = connection.traffic
@@ -227,12 +227,12 @@ class Words:
 
     def _dump(self, _: Connection) -> str:
         lines = ["SessionTracker dump:"]
-        buckets = self._keeper.sessions.by_deadline()
-        lines.append(f"Session Sets ({len(buckets)})/({len(self._keeper.sessions)}):")
+        buckets = self._state.sessions.by_deadline()
+        lines.append(f"Session Sets ({len(buckets)})/({len(self._state.sessions)}):")
         for deadline, sessions in buckets:
             lines.append(f"{len(sessions)} expire at {_date(deadline)}:")
             lines += [f"\t{_hexadecimal(session.id)}" for session in sessions]
-        owners = self._keeper.tree.ephemerals
+        owners = self._state.tree.ephemerals
         lines += ["ephemeral nodes dump:", f"Sessions with Ephemerals ({len(owners)}):"]
         for session_id, paths in owners.items():
             lines.append(f"{_hexadecimal(session_id)}:")
@@ -257,7 +257,7 @@ class Words:
     # -- their watches
 
     def _watchers(self) -> dict[Connection, list[str]]:
-        found = {one: sorted(set(data_watches(one))) for one in self._keeper.connections}
+        found = {one: sorted(set(data_watches(one))) for one in self._state.connections}
         return {connection: paths for connection, paths in found.items() if paths}
 
     def _wchs(self, _: Connection) -> str:

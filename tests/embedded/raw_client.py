@@ -64,7 +64,7 @@ def started(clock: Clock | None = None, **options: Any) -> tuple[ZooKeeperServer
     return server, clock
 
 
-class Caller:
+class RawClient:
     """One connection to a server."""
 
     def __init__(self, server: ZooKeeperServer, host: str = "127.0.0.1") -> None:
@@ -194,8 +194,8 @@ def framed(payload: bytes) -> bytes:
     return pack(">i", len(payload)) + payload
 
 
-def caller(server: ZooKeeperServer, **hello: Any) -> Caller:
+def connected_client(server: ZooKeeperServer, **hello: Any) -> RawClient:
     """A caller who has shaken hands."""
-    one = Caller(server)
+    one = RawClient(server)
     one.hello(**hello)
     return one

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import started
-from tests.embedded.conversation import Server, SocketLine, embedded_lines
-from tests.embedded.speeches import PARTIES, settled, speeches, watch_speeches
+from tests.embedded.differential import Server, SocketLine, embedded_lines
+from tests.embedded.raw_client import started
+from tests.embedded.strategies import PARTIES, calls, settled, watch_calls
 from zkservice.testing.apache import ApacheZooKeeper, require_apache
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -80,7 +80,7 @@ class ComparisonTests(Comparison):
 
     def test_two_thousand_operations(self) -> None:
         """Replies, errors, events, Stats, even the transactions' numbers are the same."""
-        self.assertGreaterEqual(self.converse(speeches), 2000)
+        self.assertGreaterEqual(self.converse(calls), 2000)
 
 
 class WatchComparisonTests(Comparison):
@@ -91,7 +91,7 @@ class WatchComparisonTests(Comparison):
 
     def test_watches_of_several_modes_at_one_path(self) -> None:
         """Each request leaves the same watches, and each change makes the same events."""
-        self.assertGreaterEqual(self.converse(watch_speeches), 2000)
+        self.assertGreaterEqual(self.converse(watch_calls), 2000)
 
 
 del Comparison  # not to be run by itself

@@ -3,7 +3,7 @@
 Left out is what ZooKeeper 3.8.0 (Debian's) does otherwise than the releases whose
 behaviour the embedded server has: exists asks for no READ, create2 in a transaction
 answers like create, a connection has one mode of watch at a path, and checkWatches
-finds the watches of other connections.  The watches have speeches of their own, for a
+finds the watches of other connections.  The watches have calls of their own, for a
 server that is told to have those of 3.8.  Left out, too, are TTLs that do not belong to
 their flags, which a client must not send.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from tests.embedded.caller import Multi
+from tests.embedded.raw_client import Multi
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id, digest_id
 from zkservice.wire.records import (
     AddWatchRequest,
@@ -184,7 +184,7 @@ requests = st.one_of(
     st.just(WhoAmIRequest()),
     st.just(ReconfigRequest(None, None, None, -1)),
 )
-speeches = st.tuples(st.integers(0, PARTIES - 1), requests)
+calls = st.tuples(st.integers(0, PARTIES - 1), requests)
 
 # Few paths, so that watches of several modes meet at one of them.
 _watched_paths = st.sampled_from([ROOT, f"{ROOT}/a", f"{ROOT}/a/b"])
@@ -207,7 +207,7 @@ watching = st.one_of(
     st.builds(SetWatches, st.just(0), _watched_lists, _watched_lists, _watched_lists),
     st.builds(SetWatches2, st.just(_NOTHING_MISSED), *[_watched_lists] * 5),
 )
-watch_speeches = st.tuples(st.integers(0, PARTIES - 1), watching)
+watch_calls = st.tuples(st.integers(0, PARTIES - 1), watching)
 
 
 def settled(request: Any, root: str) -> Any:

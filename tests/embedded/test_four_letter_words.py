@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.embedded.caller import NOON, Caller, caller, started
+from tests.embedded.raw_client import NOON, RawClient, connected_client, started
 from zkservice.wire.records import ExistsRequest, GetChildrenRequest, GetDataRequest
 
 
@@ -20,16 +20,16 @@ class WordTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server, self.clock = started(**self.options)
-        self.one = caller(self.server, timeout=10_000)
+        self.one = connected_client(self.server, timeout=10_000)
         self.one.create("/e", flags=1)
         self.one.call(ExistsRequest("/e", True))
         self.one.call(GetChildrenRequest("/e", True))
-        (session,) = self.server.keeper.sessions
+        (session,) = self.server.state.sessions
         self.session = f"{session.id:#x}"
 
     def say(self, word: bytes) -> str:
         """The report."""
-        asker = Caller(self.server)
+        asker = RawClient(self.server)
         asker.send(word)
         self.assertFalse(asker.connected)
         return asker.read().decode()
@@ -41,7 +41,7 @@ class WordTests(SynchronousTestCase):
 
     def test_byte_by_byte(self) -> None:
         """A word may come in pieces."""
-        asker = Caller(self.server)
+        asker = RawClient(self.server)
         for letter in b"ruok":
             asker.send(bytes([letter]))
         self.assertEqual((asker.read(), asker.connected), (b"imok", False))
@@ -52,7 +52,7 @@ class WordTests(SynchronousTestCase):
 
     def test_srvr(self) -> None:
         """The state of the server."""
-        zxid = self.server.keeper.zxid
+        zxid = self.server.state.zxid
         self.assertRegex(
             self.say(b"srvr"),
             r"\AZookeeper version: 3\.9\.\d+-[^\n]*, built on [^\n]*\n"
@@ -77,7 +77,7 @@ class WordTests(SynchronousTestCase):
     def test_cons(self) -> None:
         """Each connection with its session and its last request."""
         lines = self.say(b"cons").split("\n")
-        zxid = self.server.keeper.zxid
+        zxid = self.server.state.zxid
         now = int(NOON * 1000)
         self.assertEqual(
             lines,
@@ -93,7 +93,7 @@ class WordTests(SynchronousTestCase):
 
     def test_dump(self) -> None:
         """Sessions, when they expire, their ephemerals and connections."""
-        caller(self.server, timeout=1000).lose()
+        connected_client(self.server, timeout=1000).lose()
         lines = self.say(b"dump").split("\n")
         self.assertEqual(lines[:2], ["SessionTracker dump:", "Session Sets (2)/(2):"])
         self.assertEqual(
@@ -158,7 +158,7 @@ class WordTests(SynchronousTestCase):
 
     def test_resets(self) -> None:
         """Counters begin again, the connections' or all of them."""
-        caller(self.server).lose()
+        connected_client(self.server).lose()
         self.assertEqual(self.say(b"crst"), "Connection stats reset.\n")
         self.assertIn("recved=0,sent=0,sid", self.say(b"cons"))
         self.assertEqual(self.say(b"srst"), "Server stats reset.\n")
@@ -170,9 +170,9 @@ class WordTests(SynchronousTestCase):
 
     def test_latencies(self) -> None:
         """What a slow request took, in milliseconds."""
-        self.server.keeper.now = iter([NOON, NOON, NOON + 0.25, NOON + 0.25]).__next__
+        self.server.state.now = iter([NOON, NOON, NOON + 0.25, NOON + 0.25]).__next__
         self.one.send(self.one.request(GetDataRequest("/", False)))
-        self.server.keeper.now = self.clock.seconds
+        self.server.state.now = self.clock.seconds
         self.assertIn("Latency min/avg/max: 0/62.5/250\n", self.say(b"srvr"))
 
     def test_forgotten(self) -> None:

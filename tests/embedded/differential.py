@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from struct import unpack
 from typing import Any, NamedTuple, Protocol
 
-from tests.embedded.caller import Caller, Multi, framed
+from tests.embedded.raw_client import Multi, RawClient, framed
 from zkservice.embedded import ZooKeeperServer
 from zkservice.wire import multi
 from zkservice.wire.jute import decode, encode
@@ -166,4 +166,4 @@ def _int(number: int) -> bytes:
 
 def embedded_lines(server: ZooKeeperServer, count: int) -> list[Line]:
     """Connections to an embedded server, without a socket."""
-    return [Caller(server) for _ in range(count)]
+    return [RawClient(server) for _ in range(count)]
