@@ -25,7 +25,7 @@ from typing_extensions import override
 from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
 from zkservice.cli.main import parse_arguments
-from zkservice.service import embedded, serve
+from zkservice.service import zkembedded, zkserve
 from zkservice.wire.session import TRANSITIONS, Event, State
 
 ROOT = Path(errors.__file__).parent.parent
@@ -33,7 +33,7 @@ PAGES = [*sorted(ROOT.glob("*.rst")), *sorted((ROOT / "docs").glob("**/*.rst"))]
 #: Where the pages' ZooKeeper is, and the znode that their applications register under.
 SHOWN_ADDRESS = "127.0.0.1:2181"
 PROVIDERS = "/svc/providers"
-COMMANDS: dict[str, type[Options]] = {"zkserve": serve.Options, "zkembedded": embedded.Options}
+COMMANDS: dict[str, type[Options]] = {"zkserve": zkserve.Options, "zkembedded": zkembedded.Options}
 
 
 def page_name(path: Path) -> str:
@@ -139,7 +139,7 @@ class PageTests(SynchronousTestCase):
         """Every option in README's table is one of zkserve's."""
         table = re.findall(r"^``--([a-z-]+)``  ", (ROOT / "README.rst").read_text(), re.MULTILINE)
         self.assertGreater(len(table), 5)
-        known = serve.Options().synonyms
+        known = zkserve.Options().synonyms
         self.assertEqual([name for name in table if name not in known], [])
 
 

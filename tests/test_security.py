@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
-from zkservice.security import TLS, Security, identity, parse_acl, sasl_user
+from zkservice.security import Security, TLSFiles, identity, parse_acl, sasl_user
 from zkservice.wire.acl import ACL, ANYONE, CREATOR_ALL_ACL, READ_ACL_UNSAFE, Id
 
 
@@ -69,11 +69,13 @@ class SecretTests(SynchronousTestCase):
 
     def test_tls_files(self) -> None:
         """A file that is missing or no PEM is named before anything connects."""
-        self.assertIn("/nowhere cannot be read", self.refused(TLS(ca="/nowhere").creator))
+        self.assertIn("/nowhere cannot be read", self.refused(TLSFiles(ca="/nowhere").creator))
         nonsense = self.file("nonsense")
-        self.assertIn("holds no certificate", self.refused(TLS(ca=nonsense).creator))
-        self.assertIn(f"{nonsense} cannot be used", self.refused(TLS(certificate=nonsense).creator))
-        self.assertTrue(callable(TLS().creator()))
+        self.assertIn("holds no certificate", self.refused(TLSFiles(ca=nonsense).creator))
+        self.assertIn(
+            f"{nonsense} cannot be used", self.refused(TLSFiles(certificate=nonsense).creator)
+        )
+        self.assertTrue(callable(TLSFiles().creator()))
         self.assertTrue(os.path.exists(nonsense))
 
 

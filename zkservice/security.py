@@ -40,7 +40,7 @@ _NAMED: Final = {"read": READ_ACL_UNSAFE, "open": OPEN_ACL_UNSAFE, "creator": CR
 
 
 @dataclass(frozen=True)
-class TLS:
+class TLSFiles:
     """A TLS connection to ZooKeeper; the files are PEM.
 
     Attributes:

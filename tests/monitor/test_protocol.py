@@ -438,7 +438,7 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(len(cancelled), 1)
         self.user.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(list(self.factory.places.guests), [])
+        self.assertEqual(list(self.factory.slots.connections), [])
 
 
 class PlaceTests(MonitorTestCase):

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tests.certificates import Authority
 from tests.web.support import InlineWorkers
-from zkservice.service.listening import Door
+from zkservice.service.listening import LateBoundFactory
 from zkservice.web import HTTPFactory
 
 
@@ -59,8 +59,8 @@ class NegotiationTests(SynchronousTestCase):
         clock = Clock()
         workers: Any = InlineWorkers(clock.seconds)
         front_end = HTTPFactory(lambda environ, start: [], workers, reactor=clock)
-        door = Door()
-        door.opens_to = front_end
+        door = LateBoundFactory()
+        door.target = front_end
         return [front_end, door]
 
     def test_browser(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import UnhealthyError
-from zkservice.service.health import HealthCheck, HealthSettings, Tally
+from zkservice.service.health import HealthCheck, HealthSettings, HealthTracker
 
 
 class TallyTests(SynchronousTestCase):
@@ -19,7 +19,7 @@ class TallyTests(SynchronousTestCase):
 
     def verdicts(self, answers: str, rise: int = 2, fall: int = 3) -> str:
         """The verdict after each answer: + healthy, - ill, ? unknown."""
-        verdict = Tally(rise, fall)
+        verdict = HealthTracker(rise, fall)
         signs = {None: "?", True: "+", False: "-"}
         said = ""
         for answer in answers:

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import close_port, endpoint_of
 from zkservice.service.ports import Owner, give_socket, open_port, socket_owner
@@ -237,12 +237,12 @@ class TLSTests(SynchronousTestCase):
             "tcp:443": False,
             "unix:/run/ssl:": False,
         }.items():
-            self.assertEqual(Listen(endpoint).tls, expected, endpoint)
+            self.assertEqual(ListenAddress(endpoint).tls, expected, endpoint)
 
     def tls_addresses(self, *endpoints: str, advertise: tuple[str, ...] = ()) -> set[str]:
         """The registered addresses that count as TLS, of listeners on ports 1, 2, ..."""
-        listen = tuple(map(Listen, endpoints))
-        at = ZooKeeperAt(None)
+        listen = tuple(map(ListenAddress, endpoints))
+        at = ZooKeeperTarget(None)
         config = Config("app", "/svc", at, listen, advertise=advertise)
         listeners = Listeners(config, MemoryReactorClock())
         for number, _ in enumerate(endpoints, 1):

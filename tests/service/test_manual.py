@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.service import embedded
+from zkservice.service import zkembedded
 from zkservice.service.options import OPTIONS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
@@ -32,7 +32,7 @@ class ManualTests(SynchronousTestCase):
     def test_zkembedded(self) -> None:
         """Each option of zkembedded is explained beside the server that it is for."""
         named = set(re.findall(r"^``--([a-z-]+)`` ", EMBEDDED.read_text(), re.MULTILINE))
-        self.assertEqual(named, {row.name for row in embedded.OPTIONS})
+        self.assertEqual(named, {row.name for row in zkembedded.OPTIONS})
 
     def test_sections(self) -> None:
         """Every section of the help is a section of the manual that names its options."""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
-from zkservice.security import TLS, Security
+from zkservice.security import Security, TLSFiles
 from zkservice.service.config import Config, Manhole
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
@@ -36,7 +36,7 @@ PARTS = {
     "limits": Limits,
     "manhole": Manhole,
     "security": Security,
-    "zookeeper_tls": TLS,
+    "zookeeper_tls": TLSFiles,
 }
 
 

@@ -7,7 +7,7 @@ import os
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.service.config import Config, Listen, ZooKeeperAt
+from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
 from zkservice.service.options import Options
 from zkservice.service.read_config import CONNECTION_STRING
 from zkservice.web import Limits
@@ -39,8 +39,8 @@ class OptionsTests(SynchronousTestCase):
             Config(
                 application="m:app",
                 path="/svc/providers",
-                zookeeper=ZooKeeperAt(None, assumed=True),
-                listen=(Listen("tcp:0", ""),),
+                zookeeper=ZooKeeperTarget(None, assumed=True),
+                listen=(ListenAddress("tcp:0", ""),),
                 threads=4,
                 session_timeout=10.0,
             ),
@@ -65,27 +65,27 @@ class OptionsTests(SynchronousTestCase):
     def test_zookeeper(self) -> None:
         """Servers, the embedded one, and the embedded one with a folder."""
         for given, expected in {
-            "h1:1,h2/ch": ZooKeeperAt("h1:1,h2/ch"),
-            "embedded": ZooKeeperAt(None),
-            "embedded:data": ZooKeeperAt(None, os.path.abspath("data")),
+            "h1:1,h2/ch": ZooKeeperTarget("h1:1,h2/ch"),
+            "embedded": ZooKeeperTarget(None),
+            "embedded:data": ZooKeeperTarget(None, os.path.abspath("data")),
         }.items():
             self.assertEqual(self.parse("--path", "/p", "-z", given).zookeeper, expected)
 
     def test_environment(self) -> None:
         """zc.zk's environment variable counts unless an option is given."""
         os.environ[CONNECTION_STRING] = "h:1"
-        self.assertEqual(self.parse("--path", "/p").zookeeper, ZooKeeperAt("h:1"))
-        self.assertEqual(self.parse("--path", "/p", "-z", "i:2").zookeeper, ZooKeeperAt("i:2"))
+        self.assertEqual(self.parse("--path", "/p").zookeeper, ZooKeeperTarget("h:1"))
+        self.assertEqual(self.parse("--path", "/p", "-z", "i:2").zookeeper, ZooKeeperTarget("i:2"))
 
     def test_host_and_port(self) -> None:
         """A host is listened on and registered as it is written, IPv6 too."""
         config = self.parse("--path", "/p", "--host", "::1", "--port", "80")
-        self.assertEqual(config.listen, (Listen("tcp:80:interface=\\:\\:1", "::1"),))
+        self.assertEqual(config.listen, (ListenAddress("tcp:80:interface=\\:\\:1", "::1"),))
 
     def test_listen(self) -> None:
         """Endpoints, several, instead of host and port."""
         config = self.parse("--path", "/p", "--listen", "tcp:1", "--listen", "unix:/tmp/s")
-        self.assertEqual(config.listen, (Listen("tcp:1"), Listen("unix:/tmp/s")))
+        self.assertEqual(config.listen, (ListenAddress("tcp:1"), ListenAddress("unix:/tmp/s")))
 
     def test_limits(self) -> None:
         """Every limit of the front end is an option; times are milliseconds."""

@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service import paste
-from zkservice.service.config import Config, Listen, ZooKeeperAt
-from zkservice.service.ending import ExitCode
+from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.paste import config_of, server_runner
+from zkservice.service.process_exit import ExitCode
 from zkservice.web import Limits
 
 
@@ -26,8 +26,8 @@ class KeysTests(SynchronousTestCase):
             Config(
                 application="",
                 path="/svc",
-                zookeeper=ZooKeeperAt("h:1"),
-                listen=(Listen("tcp:0", ""),),
+                zookeeper=ZooKeeperTarget("h:1"),
+                listen=(ListenAddress("tcp:0", ""),),
                 threads=1,
                 session_timeout=10.0,
             ),
@@ -50,8 +50,8 @@ class KeysTests(SynchronousTestCase):
                 "drain_wait": "0",
             }
         )
-        self.assertEqual(config.zookeeper, ZooKeeperAt(None))
-        self.assertEqual(config.listen, (Listen("tcp:80:interface=127.0.0.1", "127.0.0.1"),))
+        self.assertEqual(config.zookeeper, ZooKeeperTarget(None))
+        self.assertEqual(config.listen, (ListenAddress("tcp:80:interface=127.0.0.1", "127.0.0.1"),))
         self.assertEqual((config.session_timeout, config.threads, config.monitor), (4.0, 3, ":9"))
         self.assertEqual(config.front_end.limits, Limits(keep_alive=2.0))
         self.assertTrue(config.front_end.status_views)

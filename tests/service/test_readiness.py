@@ -49,7 +49,7 @@ class ReadyTests(SynchronousTestCase):
     def setUp(self) -> None:
         registration: Any = FakeRegistration()
         self.registration, self.availability = registration, Availability()
-        self.availability.govern(registration)
+        self.availability.attach(registration)
 
         def why_not() -> str:
             registered = reason_not_registered(self.registration, self.availability)
@@ -82,12 +82,12 @@ class ReadyTests(SynchronousTestCase):
 
     def test_objections_count_at_once(self) -> None:
         """Out and a failed health check make it unready before ZooKeeper has replied."""
-        self.availability.object(OPERATOR, "new disk")
+        self.availability.block(OPERATOR, "new disk")
         self.assertEqual(self.ask(), (b"503", b"new disk\n"))
-        self.availability.object(HEALTH, "health: status 503")
+        self.availability.block(HEALTH, "health: status 503")
         self.assertEqual(self.ask(), (b"503", b"new disk; health: status 503\n"))
-        self.availability.consent(OPERATOR)
-        self.availability.consent(HEALTH)
+        self.availability.unblock(OPERATOR)
+        self.availability.unblock(HEALTH)
         self.assertEqual(self.ask()[0], b"200")
 
     def test_full_queue(self) -> None:

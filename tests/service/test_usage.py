@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.service import embedded, serve
+from zkservice.service import zkembedded, zkserve
 from zkservice.service.option_table import Option, OptionTable
 from zkservice.service.twistd_options import TableOptions
 
@@ -21,8 +21,8 @@ class Daemon(BaseOptions):
     """In the place of twistd's own options."""
 
     subCommands = (  # noqa: N815 - as Twisted has it, RUF012 would like a list
-        ("zkserve", None, serve.Options, "Serve."),
-        ("zkembedded", None, embedded.Options, "Run a ZooKeeper."),
+        ("zkserve", None, zkserve.Options, "Serve."),
+        ("zkembedded", None, zkembedded.Options, "Run a ZooKeeper."),
     )
 
 
@@ -94,7 +94,10 @@ class HelpTests(SynchronousTestCase):
 
     def test_every_option(self) -> None:
         """Each option is shown once, with what it does, on lines that fit."""
-        for command, options in (("zkserve", serve.Options()), ("zkembedded", embedded.Options())):
+        for command, options in (
+            ("zkserve", zkserve.Options()),
+            ("zkembedded", zkembedded.Options()),
+        ):
             lines = self.shown(command, "--help").splitlines()
             self.assertLessEqual(max(map(len, lines)), 80)
             shown = [row.name for row in options.table if not row.hidden]
@@ -109,7 +112,7 @@ class HelpTests(SynchronousTestCase):
     def test_topics(self) -> None:
         """Options stand under their topic, in the order of the topics."""
         page = self.shown("zkserve", "--help")
-        places = [page.index(f"\n{title}:\n") for title in serve.Options.table.sections()]
+        places = [page.index(f"\n{title}:\n") for title in zkserve.Options.table.sections()]
         self.assertEqual(places, sorted(places))
         health = page.partition("\nHealth:\n")[2].partition("\n\n")[0]
         self.assertIn("--health-fall=", health)

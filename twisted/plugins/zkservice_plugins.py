@@ -4,13 +4,13 @@ from twisted.application.service import ServiceMaker
 
 zkserve = ServiceMaker(
     "zkserve",
-    "zkservice.service.serve",
+    "zkservice.service.zkserve",
     "Serve a WSGI application and keep its address in ZooKeeper.",
     "zkserve",
 )
 zkembedded = ServiceMaker(
     "zkembedded",
-    "zkservice.service.embedded",
+    "zkservice.service.zkembedded",
     "Run the embedded ZooKeeper server by itself.",
     "zkembedded",
 )

@@ -20,7 +20,7 @@ from zkservice.errors import (
     FailedConnectError,
     SessionClosedRequireSaslAuthError,
 )
-from zkservice.security import TLS, identity, sasl_user
+from zkservice.security import TLSFiles, identity, sasl_user
 from zkservice.zookeeper import ZooKeeper
 
 T = TypeVar("T")
@@ -165,4 +165,4 @@ def _tls(options: Namespace) -> Any:
     name = options.tls_server_name
     if not (options.tls or ca or certificate or name):
         return None
-    return TLS(ca, certificate, key, name).creator()
+    return TLSFiles(ca, certificate, key, name).creator()

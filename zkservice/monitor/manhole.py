@@ -25,7 +25,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.monitor.places import Claim, Places
+from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
 from zkservice.monitor.telnet import MAX_LINE, TelnetManholeFactory, is_local
 
@@ -51,11 +51,11 @@ class _SSHTransport(SSHServerTransport, TimeoutMixin):
     factory: Any
 
     @property
-    def claim(self) -> Claim:
+    def priority(self) -> SlotPriority:
         """How strongly it holds its place; Twisted sets ``avatar`` when somebody has logged in."""
-        return Claim.SESSION if hasattr(self, "avatar") else Claim.SILENT
+        return SlotPriority.SESSION if hasattr(self, "avatar") else SlotPriority.SILENT
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close, for another connection needs the place."""
         self.transport.abortConnection()
 
@@ -67,19 +67,19 @@ class _SSHTransport(SSHServerTransport, TimeoutMixin):
 
     @override
     def connectionMade(self) -> None:
-        self.factory.places.take(self)
+        self.factory.slots.occupy(self)
         self.setTimeout(LOGIN_TIMEOUT)
         super().connectionMade()
 
     @override
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
-        self.factory.places.leave(self)
+        self.factory.slots.release(self)
         self.setTimeout(None)
         super().connectionLost(reason)
 
     @override
     def timeoutConnection(self) -> None:
-        if self.claim is Claim.SILENT:
+        if self.priority is SlotPriority.SILENT:
             self.transport.abortConnection()
 
 
@@ -90,11 +90,11 @@ class _SSHFactory(ConchFactory):
     def __init__(self, portal: Portal, clock: IReactorTime | None) -> None:
         super().__init__(portal)
         self.clock = clock
-        self.places: Places[Any] = Places(MAX_CONNECTIONS)
+        self.slots: ConnectionSlots[Any] = ConnectionSlots(MAX_CONNECTIONS)
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        self.places.make_room()  # none of them is ever busy
+        self.slots.make_room()  # none of them is ever busy
         return super().buildProtocol(addr)
 
 

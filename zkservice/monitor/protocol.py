@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from zkservice.monitor.not_http import looks_like_http
-from zkservice.monitor.places import Claim, Places
+from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
+from zkservice.monitor.detect_http import looks_like_http
 
 #: The words behind the command's name in, the answer out; its docstring is its help.
 Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
@@ -60,15 +60,15 @@ class Monitor(LineReceiver, TimeoutMixin):
     # -- its place -----------------------------------------------------------------------
 
     @property
-    def claim(self) -> Claim:
+    def priority(self) -> SlotPriority:
         """How strongly it holds its place among the factory's connections."""
         if self._closing:
-            return Claim.ENDING
+            return SlotPriority.ENDING
         if self._running is not None:
-            return Claim.BUSY
-        return Claim.SESSION if self._interactive else Claim.SILENT
+            return SlotPriority.BUSY
+        return SlotPriority.SESSION if self._interactive else SlotPriority.SILENT
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close, for another connection needs the place."""
         if self._closing or self._unread:  # what it has not read yet would keep it open
             self.abort()
@@ -80,13 +80,13 @@ class Monitor(LineReceiver, TimeoutMixin):
     @override
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self._factory.places.take(self)
+        self._factory.slots.occupy(self)
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
         self.setTimeout(self._factory.line_timeout)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._factory.places.leave(self)
+        self._factory.slots.release(self)
         self._closing = True
         self.setTimeout(None)
         if self._running is not None:
@@ -169,7 +169,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             return
         if self._interactive:
             self._last = name, words
-        self._factory.places.take(self)
+        self._factory.slots.occupy(self)
         self.setTimeout(self._factory.timeout)
         super().pauseProducing()
         running: Deferred[Any] = maybeDeferred(command, words)
@@ -289,15 +289,15 @@ class MonitorFactory(Factory):
         self.timeout = timeout
         self.line_timeout = line_timeout
         self.clock = clock
-        self.places: Places[Monitor] = Places(max_connections)
+        self.slots: ConnectionSlots[Monitor] = ConnectionSlots(max_connections)
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Monitor | Refusal:
-        return Monitor(self) if self.places.make_room() else Refusal()
+        return Monitor(self) if self.slots.make_room() else Refusal()
 
     @override
     def stopFactory(self) -> None:
-        for connection in list(self.places.guests):
+        for connection in list(self.slots.connections):
             connection.abort()
 
 

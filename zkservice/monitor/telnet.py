@@ -24,8 +24,8 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.monitor.not_http import looks_like_http
-from zkservice.monitor.places import Claim, Places
+from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
+from zkservice.monitor.detect_http import looks_like_http
 from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
 
 #: Bytes of a first line, and so of a token; a longer one is neither.
@@ -118,7 +118,7 @@ class _Telnet(TelnetTransport, TimeoutMixin):
         super().__init__(_Negotiation, self._make)
         self._manhole = factory
         self._first: bytes | None = b""  # of the first line; None once it was looked at
-        self.claim = Claim.SESSION if factory.token is None else Claim.SILENT
+        self.priority = SlotPriority.SESSION if factory.token is None else SlotPriority.SILENT
 
     def _make(self) -> Any:
         token = self._manhole.token
@@ -127,11 +127,11 @@ class _Telnet(TelnetTransport, TimeoutMixin):
         return TokenGate(token, self._manhole.prompt, self._logged_in)
 
     def _logged_in(self) -> None:
-        self.claim = Claim.SESSION
+        self.priority = SlotPriority.SESSION
         self.setTimeout(None)
-        self._manhole.places.take(self)
+        self._manhole.slots.occupy(self)
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close, for another connection needs the place."""
         self.transport.abortConnection()
 
@@ -143,14 +143,14 @@ class _Telnet(TelnetTransport, TimeoutMixin):
 
     @override
     def connectionMade(self) -> None:
-        self._manhole.places.take(self)
-        if self.claim is Claim.SILENT:
+        self._manhole.slots.occupy(self)
+        if self.priority is SlotPriority.SILENT:
             self.setTimeout(LOGIN_TIMEOUT)
         super().connectionMade()
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._manhole.places.leave(self)
+        self._manhole.slots.release(self)
         self.setTimeout(None)
         super().connectionLost(reason)
 
@@ -205,14 +205,14 @@ class TelnetManholeFactory(Factory):
         self._namespace = dict(namespace)
         self.token = token
         self.clock = clock
-        self.places: Places[Any] = Places(MAX_CONNECTIONS)
+        self.slots: ConnectionSlots[Any] = ConnectionSlots(MAX_CONNECTIONS)
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> TelnetTransport | None:
         if not is_local(addr):
             _log.warn("no manhole for {peer}: it is not on this machine", peer=addr)
             return None
-        self.places.make_room()  # none of them is ever busy
+        self.slots.make_room()  # none of them is ever busy
         return _Telnet(self)
 
     def prompt(self) -> ServerProtocol:

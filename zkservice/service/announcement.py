@@ -11,16 +11,16 @@ from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
 
 from zkservice.monitor import Command
+from zkservice.service.admin_ports import AdminPorts
 from zkservice.service.availability import HEALTH, Availability
-from zkservice.service.commands import commands, with_added
 from zkservice.service.config import Config
+from zkservice.service.embedded_zookeeper import InProcessZooKeeper
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.listeners import Listeners
-from zkservice.service.own_zookeeper import OwnZooKeeper
-from zkservice.service.presence import Presence
+from zkservice.service.monitor_commands import commands, with_added
 from zkservice.service.readiness import reason_not_registered
+from zkservice.service.registrar import Registrar
 from zkservice.service.shutdown import Shutdown
-from zkservice.service.side_ports import SidePorts
 
 __all__ = ["DEREGISTER", "Announcement"]
 
@@ -50,14 +50,14 @@ class Announcement:
         self.availability = Availability()
         self._config = config
         self._reactor = reactor
-        self._sides = SidePorts(reactor)
-        self._embedded: OwnZooKeeper | None = None
+        self._sides = AdminPorts(reactor)
+        self._embedded: InProcessZooKeeper | None = None
         hosts = config.zookeeper.hosts
         if hosts is None:
-            self._embedded = OwnZooKeeper(config.zookeeper, reactor)
+            self._embedded = InProcessZooKeeper(config.zookeeper, reactor)
             hosts = self._embedded.start()
         self.addresses = listeners.addresses
-        self.presence = Presence(
+        self.presence = Registrar(
             config, self.addresses, hosts, reactor, fail, listeners.tls_addresses
         )
         self._health = self._make_health(listeners)
@@ -82,9 +82,9 @@ class Announcement:
         if config.manhole is not None:
             self._sides.open_manhole(config.manhole, {**namespace, "presence": presence})
         if self._health is not None:
-            self.availability.object(HEALTH, "health: no good answer yet")
+            self.availability.block(HEALTH, "health: no good answer yet")
             self._reactor.callWhenRunning(self._begin_to_check, self._health)
-        self.availability.govern(presence.registration)
+        self.availability.attach(presence.registration)
 
     def status(self) -> dict[str, Any]:
         """The state of the registration and the session, as plain values."""
@@ -145,7 +145,7 @@ class Announcement:
     def _health_changed(self, good: bool, reason: str) -> None:
         if good:
             self._log.info("health check: healthy")
-            self.availability.consent(HEALTH)
+            self.availability.unblock(HEALTH)
         else:
             self._log.warn("health check: unhealthy ({reason}); deregistering", reason=reason)
-            self.availability.object(HEALTH, f"health: {reason}")
+            self.availability.block(HEALTH, f"health: {reason}")

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from zkservice.errors import ApplicationLoadError
-from zkservice.service.dotted import can_be_called, wsgi_problem
+from zkservice.service.import_by_name import accepts, wsgi_problem
 from zkservice.service.module_spec import Arguments, parse_module_spec
 
 Application = Callable[..., Any]
@@ -157,7 +157,7 @@ def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Applicat
         kind = type(found).__name__
         raise ApplicationLoadError(f"{name!r} of {spec} is no callable, its type is {kind}")
     if problem := wsgi_problem(found):
-        makes = hint and can_be_called(found)
+        makes = hint and accepts(found)
         advice = f"; if it makes the application, {hint}" if makes else ""
         raise ApplicationLoadError(f"{name!r} of {spec} {problem}{advice}")
     answer: Application = found

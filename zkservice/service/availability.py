@@ -30,17 +30,17 @@ class Availability:
         self.reasons: dict[str, str] = {}
         self._registration: Registration | None = None
 
-    def govern(self, registration: Registration) -> None:
+    def attach(self, registration: Registration) -> None:
         """Apply what was said so far, and all that will be said."""
         self._registration = registration
         self._apply()
 
-    def object(self, party: str, reason: str) -> None:
+    def block(self, party: str, reason: str) -> None:
         """Say why it shall not be registered."""
         self.reasons[party] = reason
         self._apply()
 
-    def consent(self, party: str) -> None:
+    def unblock(self, party: str) -> None:
         """Take the objection back."""
         self.reasons.pop(party, None)
         self._apply()

@@ -15,7 +15,7 @@ from zkservice.service.ports import Owner
 
 
 @dataclass(frozen=True)
-class Listen:
+class ListenAddress:
     """One place to listen at.
 
     Attributes:
@@ -33,14 +33,14 @@ class Listen:
         return self.endpoint.removeprefix("haproxy:").startswith(("ssl:", "mtls:"))
 
     @classmethod
-    def tcp(cls, host: str, port: int) -> Listen:
+    def tcp(cls, host: str, port: int) -> ListenAddress:
         """Listen on a TCP port; a blank host is all addresses, port 0 one the system picks."""
         interface = f":interface={quoteStringArgument(host)}" if host else ""
         return cls(f"tcp:{port}{interface}", host)
 
 
 @dataclass(frozen=True)
-class ZooKeeperAt:
+class ZooKeeperTarget:
     """Which ZooKeeper: servers somewhere, or the embedded one.
 
     Attributes:
@@ -79,8 +79,8 @@ class Config:
     application: str
     #: the znode under which to register
     path: str
-    zookeeper: ZooKeeperAt
-    listen: tuple[Listen, ...]
+    zookeeper: ZooKeeperTarget
+    listen: tuple[ListenAddress, ...]
     #: registered instead of what ``listen`` says, where others see another address
     advertise: tuple[str, ...] = ()
     #: who gets the files of Unix sockets

@@ -12,7 +12,7 @@ from zkservice.service.application_server import ApplicationServer
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.listeners import Listeners
-from zkservice.service.listening import Door, close_port
+from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
 from zkservice.web import FrontEndStatistics, WorkersStatistics
 
@@ -80,7 +80,7 @@ class InProcessFront:
         self._config = config
         self._reactor = reactor
         self._load = load
-        self._door = Door()
+        self._door = LateBoundFactory()
         self._server: ApplicationServer | None = None
 
     def listen(self) -> None:
@@ -92,7 +92,7 @@ class InProcessFront:
         self._server = ApplicationServer(
             self._config, self._reactor, self._load, figures, why_not_ready
         )
-        self._door.opens_to = self._server.factory
+        self._door.target = self._server.factory
         self._server.start()
 
     def status(self) -> dict[str, Any]:

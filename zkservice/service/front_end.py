@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.application import Application
-from zkservice.service.dotted import load_callable, wsgi_problem
 from zkservice.service.figures import Figures
+from zkservice.service.import_by_name import load_callable, wsgi_problem
 from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
     AccessLog,

@@ -35,7 +35,7 @@ class HealthSettings:
     fall: int = 3
 
 
-class Tally:
+class HealthTracker:
     """Counts answers; knows no time and no network."""
 
     def __init__(self, rise: int, fall: int) -> None:
@@ -79,7 +79,7 @@ class HealthCheck:
         self._ask = ask
         self._changed = changed
         self._clock = clock
-        self._tally = Tally(settings.rise, settings.fall)
+        self._tally = HealthTracker(settings.rise, settings.fall)
         self._asked: Deferred[Any] | None = None
         self._loop = LoopingCall(self._once)
         self._loop.clock = clock

@@ -31,10 +31,10 @@ from zkservice.errors import (
 from zkservice.service.announcement import DEREGISTER, Announcement
 from zkservice.service.application import Application, load_application
 from zkservice.service.config import Config
-from zkservice.service.ending import ExitCode, end_anyway
 from zkservice.service.figures import Figures
 from zkservice.service.front import Front, InProcessFront
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
+from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
@@ -83,7 +83,7 @@ class ServeService(Service):
         try:
             step()
         except _USER_ERRORS as error:
-            end_anyway(1, 0.0)  # the application may have been loaded
+            force_exit(1, 0.0)  # the application may have been loaded
             # To stderr, which twistd writes to the log as well.
             raise StartError(f"zkserve: {error}") from None
 
@@ -171,4 +171,4 @@ class ServeService(Service):
     def _end(self) -> None:
         """The reactor has stopped: nothing that the application has left keeps the process."""
         left = self.config.drain_timeout - self._shutdown.lasted
-        end_anyway(self._exit.code, 0.0 if self._shutdown.hurried else max(0.0, left))
+        force_exit(self._exit.code, 0.0 if self._shutdown.hurried else max(0.0, left))

@@ -26,12 +26,12 @@ from zope.interface import implementer
 
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import advertised_addresses, is_dual_stack, parse_address
-from zkservice.service.config import Listen
+from zkservice.service.config import ListenAddress
 from zkservice.service.ports import check_endpoint, listening_address, open_port
 from zkservice.web import ALPN
 
 __all__ = [
-    "Door",
+    "LateBoundFactory",
     "addresses_of",
     "check_endpoint",
     "client_endpoint_of",
@@ -52,14 +52,14 @@ _PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory, ILoggingContext)
-class Door:
+class LateBoundFactory:
     """What ports are opened with before there is anything behind them.
 
     Low ports are opened while the process is still root, the application is loaded when
     it no longer is; connections that come in between wait in the kernel.
     """
 
-    opens_to: IProtocolFactory | None = None
+    target: IProtocolFactory | None = None
 
     def logPrefix(self) -> str:  # noqa: N802 - ILoggingContext's name
         """What twistd's log calls it."""
@@ -77,7 +77,7 @@ class Door:
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # noqa: N802
         """Hand the connection to what is behind."""
-        return None if self.opens_to is None else self.opens_to.buildProtocol(addr)
+        return None if self.target is None else self.target.buildProtocol(addr)
 
 
 def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
@@ -114,7 +114,7 @@ def _accept_pending(port: IListeningPort) -> None:
         socket_port.doRead()
 
 
-def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
+def addresses_of(listen: ListenAddress, port: IListeningPort) -> tuple[str, ...]:
     """What to register for an open port; nothing for one that has no address outside."""
     where = port.getHost()
     if not isinstance(where, (IPv4Address, IPv6Address)):
@@ -124,7 +124,7 @@ def addresses_of(listen: Listen, port: IListeningPort) -> tuple[str, ...]:
 
 
 def client_endpoint_of(
-    listening: Iterable[tuple[Listen, IListeningPort]], *, plain: bool = True
+    listening: Iterable[tuple[ListenAddress, IListeningPort]], *, plain: bool = True
 ) -> str:
     """The endpoint string with which this process can reach itself.
 
@@ -160,4 +160,4 @@ def endpoint_of(address: str) -> str:
         host, port = parse_address(address)
     except AddressError as error:
         raise ConfigurationError(str(error)) from None
-    return Listen.tcp(host or LOOPBACK, port).endpoint
+    return ListenAddress.tcp(host or LOOPBACK, port).endpoint

@@ -20,8 +20,8 @@ from zkservice.formats import FORMATS
 from zkservice.formats.addresses import parse_address
 from zkservice.http11 import Limit, limits_table
 from zkservice.security import parse_acl
-from zkservice.service.commands import command_pair
 from zkservice.service.config import Config
+from zkservice.service.monitor_commands import command_pair
 from zkservice.service.option_table import (
     FILE,
     FLAG,

@@ -18,12 +18,12 @@ from twisted.logger import STDLibLogObserver, globalLogPublisher
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service.application import check_callable
 from zkservice.service.config import Config
-from zkservice.service.ending import ExitCode
 from zkservice.service.front_end import TRACE_LOGGER
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.loggers import EscapeRecords
 from zkservice.service.option_table import Given, Option, Values
 from zkservice.service.options import OPTIONS
+from zkservice.service.process_exit import ExitCode
 from zkservice.service.read_config import read_config
 
 #: zc.zkzopeserver runs an application in one thread unless told otherwise.

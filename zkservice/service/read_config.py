@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from zkservice.errors import ConfigurationError
-from zkservice.security import TLS, Security, identity, sasl_user
+from zkservice.security import Security, TLSFiles, identity, sasl_user
 from zkservice.service.application import absolute_spec
-from zkservice.service.config import Config, Listen, Manhole, ZooKeeperAt
+from zkservice.service.config import Config, ListenAddress, Manhole, ZooKeeperTarget
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
@@ -57,10 +57,10 @@ def read_config(values: Values, application: str | None, environ: Mapping[str, s
     )
 
 
-def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperAt:
+def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperTarget:
     given = values["zookeeper"] or environ.get(CONNECTION_STRING)
     if not given:
-        return ZooKeeperAt(None, assumed=True)
+        return ZooKeeperTarget(None, assumed=True)
     name = values.spelled("zookeeper") if values["zookeeper"] else CONNECTION_STRING
     kind, colon, folder = given.partition(":")
     if kind == "embedded":
@@ -68,12 +68,12 @@ def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperAt:
             raise ConfigurationError(
                 f"{name} embedded: names no folder; without the colon it needs none"
             )
-        return ZooKeeperAt(None, os.path.abspath(folder) if colon else None)
+        return ZooKeeperTarget(None, os.path.abspath(folder) if colon else None)
     if name == CONNECTION_STRING:
         _check_hosts(name, given)
     else:
         values.read("zookeeper", parse_hosts, given)
-    return ZooKeeperAt(given)
+    return ZooKeeperTarget(given)
 
 
 def _check_hosts(name: str, hosts: str) -> None:
@@ -83,15 +83,15 @@ def _check_hosts(name: str, hosts: str) -> None:
         raise ConfigurationError(f"{name}: {error}") from None
 
 
-def _listen(values: Values) -> tuple[Listen, ...]:
+def _listen(values: Values) -> tuple[ListenAddress, ...]:
     if not values["listen"]:
-        return (Listen.tcp(values["host"], values["port"]),)
+        return (ListenAddress.tcp(values["host"], values["port"]),)
     if values["host"] or values["port"]:
         raise ConfigurationError(
             f"give either {values.spelled('listen')}, "
             f"or {values.spelled('host')} and {values.spelled('port')}"
         )
-    return tuple(Listen(endpoint) for endpoint in values["listen"])
+    return tuple(ListenAddress(endpoint) for endpoint in values["listen"])
 
 
 def _socket_owner(values: Values) -> Any:
@@ -113,8 +113,8 @@ def _health(values: Values) -> HealthSettings | None:
 
 
 def _security(values: Values, environ: Mapping[str, str]) -> Security:
-    tls = TLS(**values.targets("zookeeper_tls"))
-    if not values["zookeeper-tls"] and tls != TLS():
+    tls = TLSFiles(**values.targets("zookeeper_tls"))
+    if not values["zookeeper-tls"] and tls != TLSFiles():
         files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")
         given = next(name for name in files if values[name])
         raise _needs(values, given, values.spelled("zookeeper-tls"))

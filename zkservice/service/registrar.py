@@ -40,7 +40,7 @@ _HOPELESS: Final[dict[type[BaseException], str]] = {
 }
 
 
-class Presence:
+class Registrar:
     """Makes the session and keeps the addresses registered.
 
     Args:

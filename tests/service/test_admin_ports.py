@@ -1,4 +1,4 @@
-"""Tests for `zkservice.service.side_ports`: who may log in to a manhole."""
+"""Tests for `zkservice.service.admin_ports`: who may log in to a manhole."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
+from zkservice.service.admin_ports import AdminPorts, process_user
 from zkservice.service.config import Manhole
-from zkservice.service.side_ports import SidePorts, process_user
 
 
 class ProcessUserTests(SynchronousTestCase):
@@ -40,7 +40,7 @@ class ManholeTests(SynchronousTestCase):
         """What the log says of it."""
         reactor: Any = MemoryReactorClock()
         with capturedLogs() as seen:
-            SidePorts(reactor).open_manhole(manhole, {})
+            AdminPorts(reactor).open_manhole(manhole, {})
         return formatEvent(seen[-1]) or ""
 
     def test_token(self) -> None:

@@ -12,18 +12,18 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
-from tests.service import commands as given
+from tests.service import example_commands as given
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import ConfigurationError
 from zkservice.registry import RegistrationState, register
 from zkservice.service.availability import CONFIRM, HEALTH, Availability
-from zkservice.service.commands import command_pair, commands, with_added
 from zkservice.service.config import Config
+from zkservice.service.monitor_commands import command_pair, commands, with_added
 from zkservice.service.options import Options
 from zkservice.service.paste import config_of
 from zkservice.testing import EmbeddedZooKeeper
 
-HERE = "tests.service.commands"
+HERE = "tests.service.example_commands"
 
 
 def known(words: list[str]) -> str:
@@ -47,7 +47,7 @@ class OutAndInTests(TestCase):
         self.registration = register(self.client, "/svc", "h:1", {"color": "blue"})
         await self.registration.when_registered()
         self.clock, self.availability = Clock(), Availability()
-        self.availability.govern(self.registration)
+        self.availability.attach(self.registration)
         self.commands = commands(lambda: [self.registration], dict, self.availability, self.clock)
 
     async def say(self, line: str) -> str:
@@ -93,7 +93,7 @@ class OutAndInTests(TestCase):
 
     async def test_in_names_other_reasons_at_once(self) -> None:
         """What the operator cannot lift is not waited for."""
-        self.availability.object(HEALTH, "health: status 503")
+        self.availability.block(HEALTH, "health: status 503")
         await self.until_out()
         await self.say("out")
         self.assertEqual(await self.say("in"), "in; but health: status 503")
@@ -139,9 +139,13 @@ class WithAddedTests(SynchronousTestCase):
         for name, dotted, problem in (
             ("known", f"{HERE}.hello", "the monitor has a command known already"),
             ("help", f"{HERE}.hello", "the monitor has a command help already"),
-            ("x", f"{HERE}.nothing", "command x, tests.service.commands.nothing, cannot be loaded"),
+            (
+                "x",
+                f"{HERE}.nothing",
+                "command x, tests.service.example_commands.nothing, cannot be loaded",
+            ),
             ("x", "no_such_module.f", "command x, no_such_module.f, cannot be loaded"),
-            ("x", f"{HERE}.TEXT", "command x, tests.service.commands.TEXT, is no callable"),
+            ("x", f"{HERE}.TEXT", f"command x, {HERE}.TEXT, is no callable"),
             ("x", f"{HERE}.wordless", "wordless, does not take one argument, a list of words"),
         ):
             error = self.assertRaises(ConfigurationError, self.added, (name, dotted))

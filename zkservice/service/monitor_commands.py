@@ -15,7 +15,7 @@ from zkservice.monitor import Command
 from zkservice.monitor.protocol import BUILT_IN
 from zkservice.registry import Registration, RegistrationState
 from zkservice.service.availability import OPERATOR, Availability
-from zkservice.service.dotted import can_be_called, load_callable
+from zkservice.service.import_by_name import accepts, load_callable
 
 
 def commands(
@@ -61,7 +61,7 @@ def commands(
         return json.dumps(status(), sort_keys=True, default=_plain)
 
     async def out(reason: str) -> str:
-        availability.object(OPERATOR, reason)
+        availability.block(OPERATOR, reason)
         still = await availability.confirmed(clock)
         if still:
             return f"error: out is noted, but {still}"
@@ -75,7 +75,7 @@ def commands(
         return Deferred.fromCoroutine(out(" ".join(words) or "taken out through the monitor"))
 
     async def put_in() -> str:
-        availability.consent(OPERATOR)
+        availability.unblock(OPERATOR)
         if availability.reasons:
             return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
         still = await availability.confirmed(clock)
@@ -119,7 +119,7 @@ def with_added(
         if name in whole or name in BUILT_IN:
             raise ConfigurationError(f"the monitor has a command {name} already")
         whole[name] = load_callable(dotted, what)
-        if not can_be_called(whole[name], []):
+        if not accepts(whole[name], []):
             raise ConfigurationError(f"{what} does not take one argument, a list of words")
     return whole
 

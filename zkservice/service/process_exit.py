@@ -47,7 +47,7 @@ class ExitCode:
             self._leave(self.code)
 
 
-def end_anyway(code: int, grace: float, leave: Callable[[int], object] = os._exit) -> None:
+def force_exit(code: int, grace: float, leave: Callable[[int], object] = os._exit) -> None:
     """Have the process end soon after its main thread, whatever other threads do.
 
     To be called in the main thread, once nothing else is left to do.

@@ -20,7 +20,7 @@ from zkservice.service.config import Manhole
 from zkservice.service.listening import endpoint_of, listening_address, open_port
 
 
-class SidePorts:
+class AdminPorts:
     """Opens them, and closes them all."""
 
     _log = Logger()

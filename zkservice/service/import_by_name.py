@@ -47,7 +47,7 @@ def wsgi_problem(found: Any) -> str:
         )
     if _is_async(found):
         return "is a coroutine function, which WSGI does not await; make it a plain function"
-    if not can_be_called(found, {}, None):
+    if not accepts(found, {}, None):
         return "does not take (environ, start_response), as WSGI has it"
     return ""
 
@@ -60,7 +60,7 @@ def _is_asgi(found: Any) -> bool:
         return False
     if names in (("scope", "receive", "send"), ("scope",)):
         return True
-    return _is_async(found) and can_be_called(found, {}, None, None)
+    return _is_async(found) and accepts(found, {}, None, None)
 
 
 def _is_async(found: Any) -> bool:
@@ -71,7 +71,7 @@ def _is_async(found: Any) -> bool:
     )
 
 
-def can_be_called(found: Any, *arguments: Any) -> bool:
+def accepts(found: Any, *arguments: Any) -> bool:
     """Whether a callable takes these arguments, as far as can be seen from outside."""
     try:
         inspect.signature(found).bind(*arguments)

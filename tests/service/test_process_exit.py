@@ -1,4 +1,4 @@
-"""Tests for `zkservice.service.ending`."""
+"""Tests for `zkservice.service.process_exit`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import zkservice
 PROGRAM = """
 import sys, threading, time
 from twisted.logger import globalLogBeginner, textFileLogObserver
-from zkservice.service.ending import end_anyway
+from zkservice.service.process_exit import force_exit
 globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
 
 def forgotten():
@@ -22,7 +22,7 @@ def forgotten():
     print("the thread has ended")
 
 threading.Thread(target=forgotten, name="forgotten", daemon={daemon}).start()
-end_anyway(3, {grace})
+force_exit(3, {grace})
 print("the program has ended")
 """
 

@@ -10,17 +10,17 @@ from twisted.logger import Logger
 
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import ConfigurationError
-from zkservice.service.config import ZooKeeperAt
+from zkservice.service.config import ZooKeeperTarget
 from zkservice.service.listening import listening_address, open_port
 from zkservice.wire.hosts import DEFAULT_PORT
 
 
-class OwnZooKeeper:
+class InProcessZooKeeper:
     """A ZooKeeper of this process, at ZooKeeper's port if that is free."""
 
     _log = Logger()
 
-    def __init__(self, at: ZooKeeperAt, reactor: Any) -> None:
+    def __init__(self, at: ZooKeeperTarget, reactor: Any) -> None:
         self._at = at
         self._reactor = reactor
         self._server = ZooKeeperServer(reactor, data_dir=at.data_dir)

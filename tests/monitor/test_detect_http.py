@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.monitor.not_http import looks_like_http
+from zkservice.monitor.detect_http import looks_like_http
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+-.^_`|~", min_size=1)
 TARGET = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
