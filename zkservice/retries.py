@@ -23,11 +23,11 @@ from zkservice.errors import (
     ThrottledOpError,
 )
 from zkservice.wire.acl import ACL
-from zkservice.wire.paths import join, parent
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
+from zkservice.znodes import join, parent
 
-__all__ = ["Client", "Doubt", "Retries", "forget"]
+__all__ = ["Doubt", "RetriedClient", "Retries", "cancel_watch"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _OVERLOADED: Final = (ThrottledOpError,)
 
 
-class Client(Protocol):
+class RetriedClient(Protocol):
     """What this module needs of a client; its calls wait for a connection."""
 
     def create(
@@ -66,7 +66,7 @@ class Doubt:
     """Whether an earlier attempt of an operation may have been carried out.
 
     True while it may have been.  An operation that cannot find out raises `error`, which
-    ends the repetitions; one that finds out that it was not calls `dispel`.
+    ends the repetitions; one that finds out that it was not calls `clear`.
     """
 
     __slots__ = ("error",)
@@ -78,7 +78,7 @@ class Doubt:
     def __bool__(self) -> bool:
         return self.error is not None
 
-    def dispel(self) -> None:
+    def clear(self) -> None:
         """No attempt has been carried out."""
         self.error = None
 
@@ -104,7 +104,7 @@ class Retries:
 
     def __init__(
         self,
-        client: Client,
+        client: RetriedClient,
         clock: Any,
         *,
         attempts: int | None,
@@ -182,14 +182,14 @@ class Retries:
         *,
         across_sessions: bool = False,
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; a caller that does not wait for the event has to `forget` it."""
+        """Read with a watch; a caller that does not wait for the event has to `cancel_watch` it."""
 
         async def once(_: Doubt) -> tuple[T, Deferred[WatchEvent]]:
             value, watch = ask()
             try:
                 return await value, watch
             except BaseException:
-                forget(watch)
+                cancel_watch(watch)
                 raise
 
         return await self.run(once, across_sessions=across_sessions)
@@ -246,7 +246,7 @@ class Retries:
         async def once(doubt: Doubt) -> bool:
             nonlocal repeated
             if repeated and czxid is not None:
-                stat = await self.look(path)
+                stat = await self.stat_after_sync(path)
                 if stat is None or stat.czxid != czxid:
                     return bool(doubt)
             repeated = True
@@ -258,7 +258,7 @@ class Retries:
 
         return await self.run(once, across_sessions=across_sessions)
 
-    async def look(self, path: str) -> Stat | None:
+    async def stat_after_sync(self, path: str) -> Stat | None:
         """A node's Stat, after all that was sent before has become visible.
 
         A request that was sent on an earlier connection of the session is visible then, or
@@ -269,7 +269,7 @@ class Retries:
         return await self._client.exists(path)
 
 
-def forget(watch: Deferred[WatchEvent]) -> None:
+def cancel_watch(watch: Deferred[WatchEvent]) -> None:
     """Take a watch away."""
     watch.addErrback(lambda failure: None)
     watch.cancel()

@@ -20,7 +20,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import DoubleBarrier, Participant
-from zkservice.recipes.patience import LEAVE
+from zkservice.recipes.retrying import LEAVE_TIMEOUT
 from zkservice.wire.acl import ACL, ANYONE, Permission
 
 PATH = "/jobs/one"
@@ -116,7 +116,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.server.refuse = True
         self.drop(self.one)
         entering.cancel()
-        self.network.advance(LEAVE + 0.1)
+        self.network.advance(LEAVE_TIMEOUT + 0.1)
         self.failureResultOf(entering, CancelledError)
         self.assertEqual(len(self.children(PATH)), 1)
         self.server.refuse = False

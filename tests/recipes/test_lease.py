@@ -10,7 +10,7 @@ from tests.recipes.base import RecipeTestCase
 from zkservice.errors import ClientClosedError, LeaseLostError, NoAuthError, SessionExpiredError
 from zkservice.recipes import Lock
 from zkservice.recipes.lease import hold
-from zkservice.recipes.patience import Patient
+from zkservice.recipes.retrying import RetryingClient
 from zkservice.wire.acl import ACL, ANYONE, Permission
 from zkservice.wire.session import State
 
@@ -95,8 +95,8 @@ class LeaseTests(RecipeTestCase):
 
     def test_of_another_session(self) -> None:
         """A node that another session owns is none to hold, and is not watched."""
-        patient = Patient(self.bystander, self.network)
-        holding = Deferred.fromCoroutine(hold(patient, self.lease.path))
+        retrying = RetryingClient(self.bystander, self.network)
+        holding = Deferred.fromCoroutine(hold(retrying, self.lease.path))
         self.assertIsNone(self.result(holding))
         self.assertEqual(self.bystander.statistics().watches, 0)
 
@@ -150,13 +150,13 @@ class LeaseTests(RecipeTestCase):
         self.server.refuse = True
         self.server.drop(self.session(self.one))
         self.network.settle()
-        impatient, patient = self.lease.release(), self.lease.release()
+        impatient, retrying = self.lease.release(), self.lease.release()
         impatient.cancel()
         self.failureResultOf(impatient, CancelledError)
         self.assertFalse(self.lease.held)
         self.server.refuse = False
         self.network.advance(2)
-        self.successResultOf(patient)
+        self.successResultOf(retrying)
         self.assertEqual(self.children(PATH), [])
 
     def test_may_not_be_deleted(self) -> None:

@@ -20,8 +20,8 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import Election, Lease, Lock, ReadWriteLock
-from zkservice.recipes.order import in_order
-from zkservice.recipes.patience import LEAVE
+from zkservice.recipes.queue_order import in_order
+from zkservice.recipes.retrying import LEAVE_TIMEOUT
 from zkservice.wire.acl import ACL, ANYONE, Permission
 from zkservice.wire.session import State
 
@@ -215,7 +215,7 @@ class LockTests(RecipeTestCase):
         self.server.drop(self.session(self.two))
         self.network.settle()
         waiting.cancel()
-        self.network.advance(LEAVE + 0.1)
+        self.network.advance(LEAVE_TIMEOUT + 0.1)
         self.failureResultOf(waiting, CancelledError)
         self.assertEqual(len(self.children(PATH)), 2)
         self.server.refuse = False

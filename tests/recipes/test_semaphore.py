@@ -14,7 +14,7 @@ from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import InconsistentLeasesError, LockTimeoutError, SessionExpiredError
 from zkservice.recipes import Lease, Semaphore
-from zkservice.recipes.order import in_order
+from zkservice.recipes.queue_order import in_order
 
 PATH = "/pool"
 

@@ -25,11 +25,11 @@ from zkservice.errors import (
     SessionExpiredError,
     ZooKeeperError,
 )
-from zkservice.retries import Doubt, Retries, forget
+from zkservice.retries import Doubt, Retries, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import parent
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
+from zkservice.znodes import parent
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class Retrying:
         async def read() -> T:
             value, found = await self._retries.and_watch(ask, across_sessions=True)
             if watch.called:  # cancelled before there was a value
-                forget(found)
+                cancel_watch(found)
             else:
                 established.append(found)
                 found.addCallbacks(watch.callback, watch.errback)
@@ -175,7 +175,7 @@ class Retrying:
                 # Versions count anew in a node that was created again.
                 if stat.czxid > seen or stat.version > version + 1:
                     raise doubt.error
-                doubt.dispel()  # this is the version before ours, or another client's
+                doubt.clear()  # this is the version before ours, or another client's
             return await self._client.set(path, data, version)
 
         return await self._write(once)
@@ -196,12 +196,12 @@ class Retrying:
 
         async def once(doubt: Doubt) -> None:
             if doubt.error is not None:
-                stat = await self._retries.look(path)
+                stat = await self._retries.stat_after_sync(path)
                 if stat is None:
                     return
                 if stat.czxid > seen:
                     raise doubt.error
-                doubt.dispel()  # it is the same node still
+                doubt.clear()  # it is the same node still
             await self._client.delete(path, version)
 
         await self._write(once)
@@ -228,7 +228,7 @@ class Retrying:
                     raise doubt.error from None
                 identity = self._client.client_id
                 if identity is None or stat.ephemeral_owner != identity[0]:
-                    doubt.dispel()
+                    doubt.clear()
                     raise
                 return path
 

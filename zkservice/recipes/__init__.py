@@ -5,14 +5,14 @@ from __future__ import annotations
 from zkservice.recipes.barrier import Barrier
 from zkservice.recipes.blocks import Entering, Trying
 from zkservice.recipes.change import Counter, retry_change
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.double_barrier import DoubleBarrier, Participant
 from zkservice.recipes.election import Election
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
-from zkservice.recipes.needs import Client
 from zkservice.recipes.node import Node
 from zkservice.recipes.party import Membership, Party, ShallowParty
-from zkservice.recipes.persistent import PersistentEphemeralNode
+from zkservice.recipes.persistent_node import PersistentEphemeralNode
 from zkservice.recipes.queue import Queue
 from zkservice.recipes.read_write import ReadWriteLock
 from zkservice.recipes.reliable import QueueItem, ReliableQueue, SerializedQueue

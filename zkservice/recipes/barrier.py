@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from zkservice.errors import BarrierTimeoutError, SessionExpiredError
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.client_protocol import Client
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import validate
+from zkservice.znodes import validate
 
 
 class Barrier:
@@ -41,15 +41,15 @@ class Barrier:
         """
         self.path = validate(path)
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
 
     def __repr__(self) -> str:
         return f"<Barrier {self.path}>"
 
     def create(self) -> Deferred[None]:
         """Put it up, if it is not there already."""
-        client = self._patient.client
-        ask = self._patient.outlast(lambda: client.ensure_path(self.path, self._acl))
+        client = self._retrying.client
+        ask = self._retrying.retry_across_sessions(lambda: client.ensure_path(self.path, self._acl))
         return Deferred.fromCoroutine(ask)
 
     def remove(self) -> Deferred[bool]:
@@ -85,29 +85,29 @@ class Barrier:
         def too_late(seconds: float) -> Exception:
             return BarrierTimeoutError(self.path, f"not lifted within {seconds:g} s")
 
-        return self._patient.within(timeout, Deferred.fromCoroutine(self._wait()), too_late)
+        return self._retrying.time_limit(timeout, Deferred.fromCoroutine(self._wait()), too_late)
 
     # -- how --------------------------------------------------------------------------
 
     async def _remove(self) -> bool:
-        client = self._patient.client
-        stat = await self._patient.outlast(lambda: client.exists(self.path))
+        client = self._retrying.client
+        stat = await self._retrying.retry_across_sessions(lambda: client.exists(self.path))
         if stat is None:
             return False
-        return await self._patient.delete_node(self.path, stat.czxid, any_session=True)
+        return await self._retrying.delete_node(self.path, stat.czxid, any_session=True)
 
     async def _wait(self) -> None:
-        client = self._patient.client
-        await self._patient.outlast(lambda: client.sync(self.path))
+        client = self._retrying.client
+        await self._retrying.retry_across_sessions(lambda: client.sync(self.path))
         awaited = None  # the czxid of the one that we wait for
         while True:
             try:
-                stat, watch = await self._patient.and_watch(
+                stat, watch = await self._retrying.and_watch(
                     lambda: client.exists_and_watch(self.path)
                 )
                 if stat is None or stat.czxid != (awaited or stat.czxid):
-                    return forget(watch)
+                    return cancel_watch(watch)
                 awaited = stat.czxid
                 await watch
             except SessionExpiredError:
-                await self._patient.next_session()
+                await self._retrying.next_session()

@@ -14,12 +14,12 @@ from zkservice.errors import (
     NodeExistsError,
     NoNodeError,
 )
-from zkservice.recipes.marked import MarkedWrites, Unmarkable
-from zkservice.recipes.needs import Client, Transaction
-from zkservice.recipes.patience import Doubt, Patient
+from zkservice.recipes.client_protocol import Client, Transaction
+from zkservice.recipes.marked import CannotMarkError, MarkedWrites
+from zkservice.recipes.retrying import Doubt, RetryingClient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import validate
 from zkservice.wire.records import Stat
+from zkservice.znodes import validate
 
 #: Makes new data of the old ones and their Stat, both None if there is no node yet.
 Change = Callable[["bytes | None", "Stat | None"], "bytes | Awaitable[bytes]"]
@@ -54,7 +54,7 @@ def retry_change(
         ConnectionLossError: the connection broke during the write, and others have
             written since: whether it was carried out cannot be found out.
     """
-    writer = _Writer(client, path, acl, reactor, exact=False)
+    writer = _DataWriter(client, path, acl, reactor, exact=False)
     return Deferred.fromCoroutine(writer.change(change))
 
 
@@ -81,8 +81,8 @@ class Counter:
         """
         self.path = validate(path)
         self.default = default
-        self._patient = Patient(client, reactor)
-        self._writer = _Writer(client, path, acl, reactor, exact=True)
+        self._retrying = RetryingClient(client, reactor)
+        self._writer = _DataWriter(client, path, acl, reactor, exact=True)
 
     def value(self) -> Deferred[int]:
         """What it is now.
@@ -108,9 +108,9 @@ class Counter:
         return Deferred.fromCoroutine(self._writer.change(change)).addCallback(int)
 
     async def _value(self) -> int:
-        client = self._patient.client
+        client = self._retrying.client
         try:
-            data, _ = await self._patient.outlast(lambda: client.get(self.path))
+            data, _ = await self._retrying.retry_across_sessions(lambda: client.get(self.path))
         except NoNodeError:
             return self.default
         return self._number(data)
@@ -119,7 +119,7 @@ class Counter:
         return int(data) if data else self.default
 
 
-class _Writer:
+class _DataWriter:
     """Writes what was made of a node's data, if they are still the same."""
 
     def __init__(
@@ -127,13 +127,13 @@ class _Writer:
     ) -> None:
         self._path = validate(path)
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
         self._exact = exact  # the same change by somebody else does not count as ours
-        self._marked = MarkedWrites(self._patient, self._path, self._acl) if exact else None
+        self._marked = MarkedWrites(self._retrying, self._path, self._acl) if exact else None
 
     async def change(self, change: Change) -> bytes:
         while True:
-            content, stat = await self._patient.outlast(self._read)
+            content, stat = await self._retrying.retry_across_sessions(self._read)
             made = change(content, stat)
             new = await made if isawaitable(made) else made
             if new == content or await self._write(new, stat):
@@ -141,7 +141,7 @@ class _Writer:
 
     async def _read(self) -> tuple[bytes | None, Stat | None]:
         try:
-            return await self._patient.client.get(self._path)
+            return await self._retrying.client.get(self._path)
         except NoNodeError:
             return None, None
 
@@ -150,7 +150,7 @@ class _Writer:
         if self._marked is not None:
             try:
                 return await self._write_marked(self._marked, new, before)
-            except Unmarkable:
+            except CannotMarkError:
                 self._marked = None
         return await self._write_unmarked(new, before)
 
@@ -164,13 +164,13 @@ class _Writer:
                 change.set(path, new, before.version)
 
         async def is_the_same() -> None:
-            now = await self._patient.look(path)
+            now = await self._retrying.stat_after_sync(path)
             if before is not None and now is not None and now.czxid != before.czxid:
                 raise NodeExistsError(path)  # in a new node versions begin anew
 
         try:
             if before is None:
-                await self._patient.in_parent(path, acl, lambda: marked.run(add))
+                await self._retrying.in_parent(path, acl, lambda: marked.run(add))
             else:
                 await marked.run(add, is_the_same)
         except _RACES:
@@ -183,21 +183,21 @@ class _Writer:
                 outcome = await self._find_outcome(new, before, doubt.error)
                 if outcome is not None:
                     return outcome
-                doubt.dispel()
+                doubt.clear()
             try:
                 await self._send(new, before)
             except _RACES:
                 return False
             return True
 
-        return await self._patient.run(once, across_sessions=True)
+        return await self._retrying.run(once, across_sessions=True)
 
     async def _send(self, new: bytes, before: Stat | None) -> None:
-        client, path = self._patient.client, self._path
+        client, path = self._retrying.client, self._path
         if before is not None:
             await client.set(path, new, before.version)
             return
-        await self._patient.in_parent(path, self._acl, lambda: client.create(path, new, self._acl))
+        await self._retrying.in_parent(path, self._acl, lambda: client.create(path, new, self._acl))
 
     async def _find_outcome(
         self, new: bytes, before: Stat | None, lost: ConnectionLossError
@@ -210,7 +210,7 @@ class _Writer:
         Raises:
             ConnectionLossError: that cannot be told.
         """
-        await self._patient.client.sync(self._path)
+        await self._retrying.client.sync(self._path)
         found, now = await self._read()
         # In a new node versions begin anew.  All is to be done again in any case.
         if now is None or (before is not None and now.czxid != before.czxid):

@@ -24,11 +24,11 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, validate
+from zkservice.znodes import join, validate
 
 #: The node that says that all have entered, as in kazoo.
 READY: Final = "ready"
@@ -74,7 +74,7 @@ class DoubleBarrier(Block["Participant"]):
         self._ready = join(self.path, READY)
         self._data = identifier.encode()
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
 
     def __repr__(self) -> str:
         return f"<DoubleBarrier {self.path} for {self.members}>"
@@ -102,7 +102,7 @@ class DoubleBarrier(Block["Participant"]):
             return BarrierTimeoutError(self.path, problem)
 
         entered = Deferred.fromCoroutine(self._enter())
-        return Entering(self._patient.within(timeout, entered, too_late))
+        return Entering(self._retrying.time_limit(timeout, entered, too_late))
 
     # -- how --------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class DoubleBarrier(Block["Participant"]):
                 await self._tidy_up()
                 member = await self._join()
             except SessionExpiredError:
-                await self._patient.next_session()
+                await self._retrying.next_session()
             else:
                 if member is not None:
                     return member
@@ -126,8 +126,8 @@ class DoubleBarrier(Block["Participant"]):
 
         Nobody can be about to need it: we are one of those who are waited for.
         """
-        if await self._patient.children(self.path) == [READY]:
-            await self._patient.delete_current(self._ready)
+        if await self._retrying.children(self.path) == [READY]:
+            await self._retrying.delete_current(self._ready)
 
     async def _join(self) -> Participant | None:
         """Enter once; None if our node is gone before all are there."""
@@ -136,25 +136,25 @@ class DoubleBarrier(Block["Participant"]):
 
         async def enter() -> Participant | None:
             nonlocal lease
-            await self._patient.create_own(path, self._data, self._acl)
-            lease = await hold(self._patient, path)
+            await self._retrying.create_own(path, self._data, self._acl)
+            lease = await hold(self._retrying, path)
             if lease is not None and await self._all_are_here(lease):
-                return Participant(self._patient, self.path, lease)
+                return Participant(self._retrying, self.path, lease)
             return None
 
         async def leave() -> None:
             if lease is not None and lease.held:
                 await lease.release()
             else:  # it may be there, under a session that the server does not know is over
-                await self._patient.delete(path)
+                await self._retrying.delete(path)
 
-        return await self._patient.enter_or_leave(path, enter(), leave)
+        return await self._retrying.enter_or_leave(path, enter(), leave)
 
     async def _all_are_here(self, lease: Lease) -> bool:
         """Wait for the others; False if our own node is gone first."""
-        client = self._patient.client
+        client = self._retrying.client
         while lease.held:
-            stat, ready = await self._patient.and_watch(
+            stat, ready = await self._retrying.and_watch(
                 lambda: client.exists_and_watch(self._ready)
             )
             try:
@@ -163,17 +163,17 @@ class DoubleBarrier(Block["Participant"]):
                 if await _is_first(ready, lease.lost):
                     return True
             finally:
-                forget(ready)
+                cancel_watch(ready)
         return False
 
     async def _are_we_the_last(self) -> bool:
         """Whether all others were there before us; then we say so."""
-        names = frozenset(await self._patient.children(self.path))
+        names = frozenset(await self._retrying.children(self.path))
         if len(names - {READY}) < self.members:
             return False
         try:
-            await self._patient.repeat(
-                lambda: self._patient.client.create(self._ready, b"", self._acl)
+            await self._retrying.retry(
+                lambda: self._retrying.client.create(self._ready, b"", self._acl)
             )
         except NodeExistsError:
             return True
@@ -188,9 +188,9 @@ class Participant:
     Use it as an asynchronous context manager, or `leave`.
     """
 
-    def __init__(self, patient: Patient, path: str, lease: Lease) -> None:
+    def __init__(self, retrying: RetryingClient, path: str, lease: Lease) -> None:
         self.path = path
-        self._patient = patient
+        self._retrying = retrying
         self._lease = lease
         self._mine = lease.path.rpartition("/")[2]
         self._round: frozenset[str] | None = None  # who was there when we began to leave
@@ -223,7 +223,7 @@ class Participant:
         def too_late(seconds: float) -> Exception:
             return BarrierTimeoutError(self.path, f"not all have left within {seconds:g} s")
 
-        return self._patient.within(timeout, Deferred.fromCoroutine(self._leave()), too_late)
+        return self._retrying.time_limit(timeout, Deferred.fromCoroutine(self._leave()), too_late)
 
     async def __aenter__(self) -> Self:
         return self
@@ -251,7 +251,7 @@ class Participant:
                     if await self._all_are_done():
                         return
                 except SessionExpiredError:  # which takes our node away, as we want it
-                    await self._patient.next_session()
+                    await self._retrying.next_session()
         finally:
             self._lease.release().addErrback(lambda failure: None)  # it goes with the session
 
@@ -260,7 +260,7 @@ class Participant:
 
         Only who was there at first is waited for: others are in the next round already.
         """
-        names = frozenset(await self._patient.children(self.path))
+        names = frozenset(await self._retrying.children(self.path))
         if self._round is None:
             if self._mine not in names:
                 raise LeaseLostError(self.path)
@@ -268,22 +268,22 @@ class Participant:
         left = sorted(names & self._round)
         if left in ([], [self._mine]):
             if READY in names and names <= {READY, self._mine}:
-                await self._patient.delete_current(join(self.path, READY))
+                await self._retrying.delete_current(join(self.path, READY))
             await self._go(left)
             return True
         if self._mine == left[0]:
-            await self._patient.wait_for_change(join(self.path, left[-1]))
+            await self._retrying.wait_for_change(join(self.path, left[-1]))
         elif self._mine in left:
             await self._go(left)
         else:
-            await self._patient.wait_for_change(join(self.path, left[0]))
+            await self._retrying.wait_for_change(join(self.path, left[0]))
         return False
 
     async def _go(self, left: list[str]) -> None:
         if self._lease.held:
             await self._lease.release()
         elif self._mine in left:  # under a session that the server does not know is over
-            await self._patient.delete(self._lease.path)
+            await self._retrying.delete(self._lease.path)
 
 
 async def _is_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from typing_extensions import override
 
 from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
-from zkservice.recipes.needs import Client
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 
 

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from typing_extensions import Self
 
 from zkservice.errors import LeaseLostError, ZooKeeperError
-from zkservice.recipes.patience import OVER, Patient, forget
+from zkservice.recipes.retrying import SESSION_OVER, RetryingClient, cancel_watch
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
@@ -37,11 +37,11 @@ class Lease:
     _log = Logger()
 
     def __init__(
-        self, patient: Patient, path: str, token: int, watch: Deferred[WatchEvent]
+        self, retrying: RetryingClient, path: str, token: int, watch: Deferred[WatchEvent]
     ) -> None:
         self.path = path  #: of the ephemeral node that stands for it
         self.token = token  #: the node's czxid: higher than that of every lease before
-        self._patient = patient
+        self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
         self._asking: list[Deferred[Exception]] = []  # who waits for its loss
         self._released = False
@@ -68,7 +68,7 @@ class Lease:
         It asks the clock, too: a request or a ping that the server has answered was sent no
         longer ago than 2/3 of the session's time-out.
         """
-        client = self._patient.client
+        client = self._retrying.client
         return (
             self.held
             and client.state is State.CONNECTED
@@ -139,7 +139,7 @@ class Lease:
     # -- how --------------------------------------------------------------------------
 
     async def _delete(self) -> None:
-        if not await self._patient.delete_node(self.path, self.token):
+        if not await self._retrying.delete_node(self.path, self.token):
             self._unheard = LeaseLostError(self.path)
 
     async def _watch_over(self, watch: Deferred[WatchEvent]) -> None:
@@ -153,10 +153,10 @@ class Lease:
             self._lose(error)
 
     async def _look(self) -> Deferred[WatchEvent]:
-        client = self._patient.client
-        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(self.path))
+        client = self._retrying.client
+        stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
         if stat is None or stat.czxid != self.token:
-            forget(watch)
+            cancel_watch(watch)
             raise LeaseLostError(self.path)
         return watch
 
@@ -170,7 +170,7 @@ class Lease:
     def _gone(self, result: object) -> None:
         self._deleting = False
         if isinstance(result, Failure):
-            if result.check(*OVER):
+            if result.check(*SESSION_OVER):
                 self._unheard = result.value
             else:
                 self._outcome = result
@@ -183,14 +183,14 @@ class Lease:
         self._lose(LeaseLostError(self.path, str(failure.value)))
 
 
-async def hold(patient: Patient, path: str) -> Lease | None:
+async def hold(retrying: RetryingClient, path: str) -> Lease | None:
     """A lease on a node of this session; None if the node is not there, or not ours."""
-    client = patient.client
+    client = retrying.client
     found: tuple[Stat | None, Deferred[WatchEvent]]
-    found = await patient.and_watch(lambda: client.exists_and_watch(path))
+    found = await retrying.and_watch(lambda: client.exists_and_watch(path))
     stat, watch = found
     identity = client.client_id
     if stat is None or identity is None or stat.ephemeral_owner != identity[0]:
-        forget(watch)
+        cancel_watch(watch)
         return None
-    return Lease(patient, path, stat.czxid, watch)
+    return Lease(retrying, path, stat.czxid, watch)

@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from zkservice.errors import LockTimeoutError, NoNodeError, SessionExpiredError
 from zkservice.recipes.blocks import Block, Entering, Trying
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
-from zkservice.recipes.line import Line
-from zkservice.recipes.needs import Client
-from zkservice.recipes.order import Turn, in_order
-from zkservice.recipes.patience import Patient
+from zkservice.recipes.lock_queue import LockQueue
+from zkservice.recipes.queue_order import LockKind, in_order
+from zkservice.recipes.retrying import RetryingClient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.znodes import join, split, validate
 
@@ -64,8 +64,8 @@ class Lock(Block[Lease]):
         self.path = validate(path)
         self.identifier = identifier
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
-        self._stand_as(Turn(known[0], known))
+        self._retrying = RetryingClient(client, reactor)
+        self._stand_as(LockKind(known[0], known))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {self._turn.name}>"
@@ -92,7 +92,7 @@ class Lock(Block[Lease]):
             return LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
 
         acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
-        return Entering(self._patient.within(timeout, acquired, too_late))
+        return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def try_acquire(self) -> Trying[Lease]:
         """As `acquire`, but fires with None if others are before us, once our node is gone.
@@ -106,7 +106,7 @@ class Lock(Block[Lease]):
 
         One that gave none is an empty string.
         """
-        return Deferred.fromCoroutine(self._patient.outlast(self._contenders))
+        return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._contenders))
 
     # -- how --------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Lock(Block[Lease]):
             try:
                 return await self._contend(wait)
             except SessionExpiredError:  # and the node is gone with it
-                await self._patient.next_session()
+                await self._retrying.next_session()
 
     async def _contend(self, wait: bool) -> Lease | None:
         """Enter the queue and wait; leave it again unless that ends with a lease."""
@@ -133,29 +133,29 @@ class Lock(Block[Lease]):
                 path = await self._enter(mark)
                 if not await self._line.wait_for_turn(split(path)[1], wait=wait):
                     return None
-                lease = await hold(self._patient, path)
+                lease = await hold(self._retrying, path)
                 if lease is not None:
                     return lease
 
         async def leave() -> None:
             if path is None:
-                await self._patient.delete_marked(self.path, mark)
+                await self._retrying.delete_marked(self.path, mark)
             else:
-                await self._patient.delete(path)
+                await self._retrying.delete(path)
 
-        return await self._patient.enter_or_leave(self.path, line_up(), leave)
+        return await self._retrying.enter_or_leave(self.path, line_up(), leave)
 
-    def _stand_as(self, turn: Turn) -> None:
+    def _stand_as(self, turn: LockKind) -> None:
         self._turn = turn
-        self._line = Line(self._patient, self.path, turn)
+        self._line = LockQueue(self._retrying, self.path, turn)
 
     async def _enter(self, mark: str) -> str:
         path = join(self.path, mark + self._turn.name)
         data = self.identifier.encode()
-        return await self._patient.create(path, mark, data, self._acl, ephemeral=True)
+        return await self._retrying.create(path, mark, data, self._acl, ephemeral=True)
 
     async def _contenders(self) -> list[str]:
-        children = await self._patient.children(self.path)
+        children = await self._retrying.children(self.path)
         found = [
             await self._identifier(join(self.path, child))
             for child in in_order(children, self._turn.names)
@@ -164,7 +164,7 @@ class Lock(Block[Lease]):
 
     async def _identifier(self, path: str) -> str | None:
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None  # left meanwhile
         return data.decode(errors="replace")

@@ -17,16 +17,16 @@ from zkservice.errors import (
     NoNodeError,
     TransactionFailedError,
 )
-from zkservice.recipes.needs import Transaction
-from zkservice.recipes.patience import Doubt, Patient
+from zkservice.recipes.client_protocol import Transaction
+from zkservice.recipes.retrying import Doubt, RetryingClient
 from zkservice.wire.acl import ACL
-from zkservice.wire.paths import join
+from zkservice.znodes import join
 
 #: What the names of marks begin with, as those of Curator's protected nodes.
 PREFIX: Final = "_c_"
 
 
-class Unmarkable(Exception):  # noqa: N818, the caller writes without a mark
+class CannotMarkError(Exception):
     """No mark can be left there; nothing was written."""
 
 
@@ -44,13 +44,13 @@ async def _nothing() -> None:
 class MarkedWrites:
     """Makes writes in one transaction with a mark."""
 
-    def __init__(self, patient: Patient, where: str, acl: Iterable[ACL]) -> None:
+    def __init__(self, retrying: RetryingClient, where: str, acl: Iterable[ACL]) -> None:
         """Args:
-        patient: repeats what is safe to repeat.
+        retrying: repeats what is safe to repeat.
         where: the parent of the marks; made if it is missing after the write.
         acl: of the marks, and of their parent.
         """
-        self._patient = patient
+        self._retrying = retrying
         self._where = where
         self._acl = tuple(acl)
 
@@ -67,7 +67,7 @@ class MarkedWrites:
                 have deleted it, together with what was written.
 
         Raises:
-            Unmarkable: no mark may be left there.
+            CannotMarkError: no mark may be left there.
             ConnectionLossError: the session ended while it was in doubt, and the mark with it.
             ZooKeeperError: why the write was refused.
         """
@@ -80,11 +80,11 @@ class MarkedWrites:
             if doubt.error is not None:
                 if session is None or session != self._session:
                     raise doubt.error
-                found = await self._patient.look(mark)
+                found = await self._retrying.stat_after_sync(mark)
                 if found is not None:
                     return Carried(None, found.czxid)
                 await before_repeating()
-                doubt.dispel()
+                doubt.clear()
             session, marked = self._session, True
             try:
                 return Carried(await self._commit(add, mark), 0)
@@ -95,20 +95,20 @@ class MarkedWrites:
                 raise
 
         try:
-            return await self._patient.run(once, across_sessions=True)
+            return await self._retrying.run(once, across_sessions=True)
         finally:
             if marked:
-                self._patient.clean_up(mark, self._patient.delete(mark))
+                self._retrying.in_background(mark, self._retrying.delete(mark))
 
     @property
     def _session(self) -> int | None:
-        identity = self._patient.client.client_id
+        identity = self._retrying.client.client_id
         return None if identity is None else identity[0]
 
     async def _commit(self, add: Callable[[Transaction], None], mark: str) -> list[Any]:
         """Send the transaction; once more if the parent of the marks is missing."""
         for may_make_parent in (True, False):
-            change = self._patient.client.transaction()
+            change = self._retrying.client.transaction()
             add(change)
             change.create(mark, b"", self._acl, ephemeral=True)
             try:
@@ -118,12 +118,12 @@ class MarkedWrites:
                 if error.failed < len(error.results) - 1:
                     raise cause from None
                 if not may_make_parent or not isinstance(cause, NoNodeError):
-                    raise Unmarkable(str(cause)) from cause
+                    raise CannotMarkError(str(cause)) from cause
             await self._make_parent()
         raise AssertionError("the second attempt has an outcome")
 
     async def _make_parent(self) -> None:
         try:
-            await self._patient.client.ensure_path(self._where, self._acl)
+            await self._retrying.client.ensure_path(self._where, self._acl)
         except NoAuthError as error:
-            raise Unmarkable(str(error)) from error
+            raise CannotMarkError(str(error)) from error

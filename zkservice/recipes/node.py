@@ -9,11 +9,11 @@ from twisted.python.failure import Failure
 from typing_extensions import Self
 
 from zkservice.errors import BadVersionError, NoNodeError
-from zkservice.recipes.needs import Client
+from zkservice.recipes.client_protocol import Client
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, validate
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
+from zkservice.znodes import join, validate
 
 
 class Node:

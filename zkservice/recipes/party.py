@@ -12,12 +12,12 @@ from typing_extensions import override
 
 from zkservice.errors import InvalidPathError, NoNodeError, SessionExpiredError
 from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient, forget
-from zkservice.recipes.staying import Staying
+from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, validate
+from zkservice.znodes import join, validate
 
 #: What kazoo appends to the names of a party's nodes.
 PARTY: Final = "__party__"
@@ -58,7 +58,7 @@ class Party(Block["Membership"]):
         self.path = validate(path)
         self.identifier = identifier
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
@@ -79,7 +79,7 @@ class Party(Block["Membership"]):
 
     def members(self) -> Deferred[list[str]]:
         """The identifiers of all members, who joined first comes first."""
-        return Deferred.fromCoroutine(self._patient.outlast(self._read))
+        return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._read))
 
     def changed(self, known: Iterable[str]) -> Deferred[list[str]]:
         """Wait until the members are other ones than those that are known.
@@ -103,12 +103,12 @@ class Party(Block["Membership"]):
         return self.join()
 
     async def _join(self) -> Membership:
-        return Membership(self._patient, self.path, await self._enter(), self._enter)
+        return Membership(self._retrying, self.path, await self._enter(), self._enter)
 
     async def _enter(self) -> Lease:
         """Our node, under this session or a later one."""
         while True:
-            lease = await self._patient.outlast(self._enter_once)
+            lease = await self._retrying.retry_across_sessions(self._enter_once)
             if lease is not None:
                 return lease
 
@@ -116,34 +116,36 @@ class Party(Block["Membership"]):
         path = join(self.path, self._new_name())
 
         async def enter() -> Lease | None:
-            await self._patient.create_own(path, self.identifier.encode(), self._acl)
-            return await hold(self._patient, path)
+            await self._retrying.create_own(path, self.identifier.encode(), self._acl)
+            return await hold(self._retrying, path)
 
-        return await self._patient.enter_or_leave(path, enter(), lambda: self._patient.delete(path))
+        return await self._retrying.enter_or_leave(
+            path, enter(), lambda: self._retrying.delete(path)
+        )
 
     def _new_name(self) -> str:
         return uuid4().hex + PARTY
 
     async def _read(self) -> list[str]:
-        return await self._identifiers(await self._patient.children(self.path))
+        return await self._identifiers(await self._retrying.children(self.path))
 
     async def _changed(self, known: list[str]) -> list[str]:
         while True:
             try:
                 members = await self._wait_for_change(known)
             except SessionExpiredError:
-                await self._patient.next_session()
+                await self._retrying.next_session()
             else:
                 if members != known:
                     return members
 
     async def _wait_for_change(self, known: list[str]) -> list[str]:
         """Members; either other ones than are known, or there may be others by now."""
-        client = self._patient.client
-        names, watch = await self._patient.in_parent(
+        client = self._retrying.client
+        names, watch = await self._retrying.in_parent(
             join(self.path, PARTY),
             self._acl,
-            lambda: self._patient.and_watch(lambda: client.get_children_and_watch(self.path)),
+            lambda: self._retrying.and_watch(lambda: client.get_children_and_watch(self.path)),
         )
         try:
             members = await self._identifiers(names)
@@ -151,7 +153,7 @@ class Party(Block["Membership"]):
                 await watch
             return members
         finally:
-            forget(watch)
+            cancel_watch(watch)
 
     async def _identifiers(self, names: Iterable[str]) -> list[str]:
         """Of the members among these nodes; all are asked for at once."""
@@ -166,7 +168,7 @@ class Party(Block["Membership"]):
         """When he joined, and what he is called; None if he has left meanwhile."""
         path = join(self.path, name)
         try:
-            data, stat = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, stat = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None
         return stat.czxid, data.decode(errors="replace")
@@ -208,7 +210,7 @@ class ShallowParty(Party):
         return sorted(found[1] for found in map(_SHALLOW.fullmatch, names) if found)
 
 
-class Membership(Staying):
+class Membership(PersistentEphemeral):
     """Somebody's place in a party, until he leaves; comes back by itself if it is lost.
 
     Use it as an asynchronous context manager, or `leave`.

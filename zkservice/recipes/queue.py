@@ -15,13 +15,13 @@ from zkservice.errors import (
     SessionExpiredError,
     ZooKeeperError,
 )
+from zkservice.recipes.client_protocol import Client, Transaction
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
-from zkservice.recipes.marked import MarkedWrites, Unmarkable
-from zkservice.recipes.needs import Client, Transaction
-from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.marked import CannotMarkError, MarkedWrites
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, validate
+from zkservice.znodes import join, validate
 
 #: What the names of items begin with, as in txzookeeper and kazoo.
 PREFIX: Final = "entry-"
@@ -62,10 +62,10 @@ class BaseQueue(Generic[T]):
         self.path = validate(path)
         self.ephemeral = ephemeral
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
         self._one_at_a_time = DeferredLock()
         self._marked: MarkedWrites | None  # None where no mark is allowed
-        self._marked = MarkedWrites(self._patient, self.path + MARKS, self._acl)
+        self._marked = MarkedWrites(self._retrying, self.path + MARKS, self._acl)
         self._line = Lock(client, self.path + LINE, acl=self._acl, reactor=reactor)
 
     def __repr__(self) -> str:
@@ -121,18 +121,20 @@ class BaseQueue(Generic[T]):
         if self._marked is not None:
             marked = self._marked
             try:
-                carried = await self._patient.in_parent(path, self._acl, lambda: marked.run(add))
-            except Unmarkable:
+                carried = await self._retrying.in_parent(path, self._acl, lambda: marked.run(add))
+            except CannotMarkError:
                 self._marked = None
             else:
                 if carried.results is not None:
                     return str(carried.results[0])
-                return await self._patient.outlast(lambda: self._find(path, carried.zxid))
+                return await self._retrying.retry_across_sessions(
+                    lambda: self._find(path, carried.zxid)
+                )
         return await self._put_unmarked(path, item)
 
     async def _find(self, path: str, zxid: int) -> str:
         """The item that a transaction has created; without a number if it is gone by now."""
-        client, prefix = self._patient.client, path.rpartition("/")[2]
+        client, prefix = self._retrying.client, path.rpartition("/")[2]
         for name in reversed(items(await self._names())):
             stat = None
             if name.startswith(prefix):
@@ -144,7 +146,7 @@ class BaseQueue(Generic[T]):
         return path
 
     async def _put_unmarked(self, path: str, item: bytes) -> str:
-        client = self._patient.client
+        client = self._retrying.client
 
         async def once() -> str:
             while True:
@@ -156,9 +158,9 @@ class BaseQueue(Generic[T]):
                     if error.maybe_applied:
                         raise
                 except SessionExpiredError:
-                    await self._patient.next_session()
+                    await self._retrying.next_session()
 
-        return await self._patient.in_parent(path, self._acl, once)
+        return await self._retrying.in_parent(path, self._acl, once)
 
     async def _get(self) -> T:
         await self._one_at_a_time.acquire()
@@ -167,13 +169,13 @@ class BaseQueue(Generic[T]):
                 try:
                     return await self._first()
                 except SessionExpiredError:
-                    await self._patient.next_session()
+                    await self._retrying.next_session()
         finally:
             self._one_at_a_time.release()
 
     async def _first(self) -> T:
         """The first item that can be had, or that comes."""
-        for name in available(await self._patient.repeat(self._names)):
+        for name in available(await self._retrying.retry(self._names)):
             item = await self._claim(join(self.path, name))
             if item is not None:
                 return item
@@ -197,12 +199,12 @@ class BaseQueue(Generic[T]):
             return None
 
     async def _wait_for_item(self) -> T:
-        client = self._patient.client
+        client = self._retrying.client
         while True:
-            names, watch = await self._patient.in_parent(
+            names, watch = await self._retrying.in_parent(
                 join(self.path, PREFIX),
                 self._acl,
-                lambda: self._patient.and_watch(lambda: client.get_children_and_watch(self.path)),
+                lambda: self._retrying.and_watch(lambda: client.get_children_and_watch(self.path)),
             )
             try:
                 for name in available(names):
@@ -211,16 +213,16 @@ class BaseQueue(Generic[T]):
                         return item
                 await watch
             finally:
-                forget(watch)
+                cancel_watch(watch)
 
     async def _names(self) -> list[str]:
         try:
-            return await self._patient.client.get_children(self.path)
+            return await self._retrying.client.get_children(self.path)
         except NoNodeError:
             return []
 
     async def _qsize(self) -> int:
-        return len(items(await self._patient.outlast(self._names)))
+        return len(items(await self._retrying.retry_across_sessions(self._names)))
 
 
 class Queue(BaseQueue[bytes]):
@@ -233,17 +235,17 @@ class Queue(BaseQueue[bytes]):
 
     async def _claim(self, path: str) -> bytes | None:
         try:
-            data, stat = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, stat = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None
         outcome: Deferred[bool] = Deferred()
-        self._patient.clean_up(path, self._take(path, data, stat.czxid, outcome))
+        self._retrying.in_background(path, self._take(path, data, stat.czxid, outcome))
         return data if await outcome else None
 
     async def _take(self, path: str, data: bytes, czxid: int, outcome: Deferred[bool]) -> None:
         """Delete an item and say so; if nobody listens any more, put it in again."""
         try:
-            taken = await self._patient.delete_node(path, czxid, any_session=True)
+            taken = await self._retrying.delete_node(path, czxid, any_session=True)
         except ZooKeeperError:
             if outcome.called:  # it was cancelled
                 raise
@@ -257,8 +259,8 @@ class Queue(BaseQueue[bytes]):
     async def _put_back(self, path: str, data: bytes) -> None:
         """Put an item in again, behind its equals."""
         where = path[: path.rindex("-") + 1]
-        client = self._patient.client
-        await self._patient.outlast(
+        client = self._retrying.client
+        await self._retrying.retry_across_sessions(
             lambda: client.create(where, data, self._acl, ephemeral=self.ephemeral, sequence=True)
         )
 

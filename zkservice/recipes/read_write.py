@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lock import LOCK, Lock
-from zkservice.recipes.needs import Client
-from zkservice.recipes.order import Turn
+from zkservice.recipes.queue_order import LockKind
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 
 #: What kazoo calls the nodes of its readers.
@@ -33,8 +33,8 @@ class ReadWriteLock:
         """Make it; arguments as for `zkservice.recipes.Lock`."""
         acl = tuple(acl)
         self.path = path
-        self._read = _Side(client, path, identifier, Turn(READ, (LOCK,)), acl, reactor)
-        self._write = _Side(client, path, identifier, Turn(LOCK, (LOCK, READ)), acl, reactor)
+        self._read = _Side(client, path, identifier, LockKind(READ, (LOCK,)), acl, reactor)
+        self._write = _Side(client, path, identifier, LockKind(LOCK, (LOCK, READ)), acl, reactor)
 
     def read(self) -> Lock:
         """The lock that any number can hold while nobody writes."""
@@ -51,7 +51,7 @@ class _Side(Lock):
         client: Client,
         path: str,
         identifier: str,
-        turn: Turn,
+        turn: LockKind,
         acl: tuple[ACL, ...],
         reactor: Any,
     ) -> None:

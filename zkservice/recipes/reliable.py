@@ -15,13 +15,13 @@ from zkservice.errors import (
     NoNodeError,
     TransactionFailedError,
 )
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import Lock
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import OVER, Doubt, Patient
 from zkservice.recipes.queue import RESERVED, BaseQueue
+from zkservice.recipes.retrying import SESSION_OVER, Doubt, RetryingClient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join
+from zkservice.znodes import join
 
 #: The lock of a `SerializedQueue`, below its path, as in txzookeeper.
 _LOCK: Final = "_lock"
@@ -30,10 +30,10 @@ _LOCK: Final = "_lock"
 class QueueItem:
     """An item that is ours to work on, until it is deleted, given back or lost."""
 
-    def __init__(self, patient: Patient, path: str, data: bytes, lease: Lease) -> None:
+    def __init__(self, retrying: RetryingClient, path: str, data: bytes, lease: Lease) -> None:
         self.path = path
         self.data = data
-        self._patient = patient
+        self._retrying = retrying
         self._lease = lease
 
     def __repr__(self) -> str:
@@ -64,12 +64,12 @@ class QueueItem:
 
     async def _delete(self) -> None:
         try:
-            await self._patient.run(self._delete_once)
-        except OVER as error:
+            await self._retrying.run(self._delete_once)
+        except SESSION_OVER as error:
             raise LeaseLostError(self.path) from error
 
     async def _delete_once(self, doubt: Doubt) -> None:
-        change = self._patient.client.transaction()
+        change = self._retrying.client.transaction()
         change.delete(self._lease.path)
         change.delete(self.path)
         try:
@@ -82,13 +82,13 @@ class QueueItem:
 
     async def _is_there(self) -> bool:
         """Whether the item is in the queue, after all that was sent before is visible."""
-        client = self._patient.client
+        client = self._retrying.client
 
         async def once() -> bool:
             await client.sync(self.path)
             return await client.exists(self.path) is not None
 
-        return await self._patient.outlast(once)
+        return await self._retrying.retry_across_sessions(once)
 
 
 class ReliableQueue(BaseQueue[QueueItem]):
@@ -109,12 +109,12 @@ class ReliableQueue(BaseQueue[QueueItem]):
             return item
         finally:
             if perhaps and item is None:
-                self._patient.clean_up(reservation, self._give_back(reservation, mark))
+                self._retrying.in_background(reservation, self._give_back(reservation, mark))
 
     async def _reserve(self, reservation: str, mark: bytes) -> bool:
-        client = self._patient.client
+        client = self._retrying.client
         try:
-            await self._patient.repeat(
+            await self._retrying.retry(
                 lambda: client.create(reservation, mark, self._acl, ephemeral=True)
             )
         except NodeExistsError:
@@ -125,22 +125,22 @@ class ReliableQueue(BaseQueue[QueueItem]):
 
     async def _is_ours(self, reservation: str, mark: bytes) -> bool:
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(reservation))
+            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(reservation))
         except NoNodeError:
             return False
         return data == mark
 
     async def _read(self, path: str, reservation: str) -> QueueItem | None:
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None  # done by somebody else before we came
-        lease = await hold(self._patient, reservation)
-        return None if lease is None else QueueItem(self._patient, path, data, lease)
+        lease = await hold(self._retrying, reservation)
+        return None if lease is None else QueueItem(self._retrying, path, data, lease)
 
     async def _give_back(self, reservation: str, mark: bytes) -> None:
         """Delete a reservation if it is the one with the mark, whoever else reserves it."""
-        client = self._patient.client
+        client = self._retrying.client
 
         async def once() -> None:
             await client.sync(reservation)  # a server that is behind may not show it yet
@@ -151,7 +151,7 @@ class ReliableQueue(BaseQueue[QueueItem]):
             except NoNodeError:
                 return
 
-        await self._patient.repeat(once)
+        await self._retrying.retry(once)
 
 
 class SerializedQueue(BaseQueue[QueueItem]):
@@ -199,9 +199,9 @@ class SerializedQueue(BaseQueue[QueueItem]):
         turn = self._turn
         assert turn is not None
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None
         if not turn.held:
             raise LeaseLostError(path)
-        return QueueItem(self._patient, path, data, turn)
+        return QueueItem(self._retrying, path, data, turn)

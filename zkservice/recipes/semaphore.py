@@ -20,12 +20,12 @@ from zkservice.errors import (
     TransactionFailedError,
 )
 from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import LOCK, Lock
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient, forget
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import join, validate
+from zkservice.znodes import join, validate
 
 #: What kazoo appends to the path for the lock of those who wait.
 _QUEUE: Final = f"-{LOCK}"
@@ -70,7 +70,7 @@ class Semaphore(Block[Lease]):
         self.max_leases = max_leases
         self._data = identifier.encode()
         self._acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
         self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
 
     def acquire(self, timeout: float | None = None) -> Entering[Lease]:
@@ -92,11 +92,11 @@ class Semaphore(Block[Lease]):
             return LockTimeoutError(self.path, f"no room within {seconds:g} s")
 
         acquired = Deferred.fromCoroutine(self._acquire())
-        return Entering(self._patient.within(timeout, acquired, too_late))
+        return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def holders(self) -> Deferred[list[str]]:
         """The identifiers of those who hold it, in no order."""
-        return Deferred.fromCoroutine(self._patient.outlast(self._holders))
+        return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._holders))
 
     # -- how --------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class Semaphore(Block[Lease]):
             try:
                 lease = await self._contend()
             except SessionExpiredError:
-                await self._patient.next_session()
+                await self._retrying.next_session()
             else:
                 if lease is not None:
                     return lease
@@ -122,32 +122,32 @@ class Semaphore(Block[Lease]):
 
         async def enter() -> Lease | None:
             if await self._wait_for_room() and await self._take(path, turn):
-                return await hold(self._patient, path)
+                return await hold(self._retrying, path)
             return None
 
         async def leave() -> None:
             released = _let_pass(turn)
-            await self._patient.delete(path)
+            await self._retrying.delete(path)
             await released
 
-        lease = await self._patient.enter_or_leave(path, enter(), leave)
+        lease = await self._retrying.enter_or_leave(path, enter(), leave)
         if lease is not None:
             _let_pass(turn)
         return lease
 
     async def _agree(self) -> None:
         """See to it that the path is there, and says how many leases there are."""
-        client, path = self._patient.client, self.path
+        client, path = self._retrying.client, self.path
         number = b"%d" % self.max_leases
         while True:
             try:
-                data, stat = await self._patient.repeat(lambda: client.get(path))
+                data, stat = await self._retrying.retry(lambda: client.get(path))
                 if data:
                     return self._compare(data)
                 write = partial(client.set, path, number, stat.version)
-                await self._patient.repeat(write)
+                await self._retrying.retry(write)
             except NoNodeError:
-                await self._patient.repeat(lambda: client.ensure_path(path, self._acl))
+                await self._retrying.retry(lambda: client.ensure_path(path, self._acl))
             except BadVersionError:
                 continue  # somebody else was faster: read what he wrote
 
@@ -157,16 +157,16 @@ class Semaphore(Block[Lease]):
 
     async def _wait_for_room(self) -> bool:
         """Whether there is room now; False if the path has been deleted."""
-        client = self._patient.client
+        client = self._retrying.client
         while True:
             try:
-                holders, watch = await self._patient.and_watch(
+                holders, watch = await self._retrying.and_watch(
                     lambda: client.get_children_and_watch(self.path)
                 )
             except NoNodeError:
                 return False
             if len(holders) < self.max_leases:
-                forget(watch)
+                cancel_watch(watch)
                 return True
             await watch
 
@@ -174,13 +174,13 @@ class Semaphore(Block[Lease]):
         """Create our node if we still have the lock; False if we have not."""
 
         async def once() -> None:
-            change = self._patient.client.transaction()
+            change = self._retrying.client.transaction()
             change.check(turn.path)
             change.create(path, self._data, self._acl, ephemeral=True)
             await change.commit()
 
         try:
-            await self._patient.repeat(once)
+            await self._retrying.retry(once)
         except TransactionFailedError as error:
             if isinstance(error.__cause__, NodeExistsError):
                 return True  # by us: the reply was lost
@@ -190,10 +190,10 @@ class Semaphore(Block[Lease]):
         return True
 
     async def _holders(self) -> list[str]:
-        client = self._patient.client
+        client = self._retrying.client
         found = []
         try:
-            for name in await self._patient.repeat(lambda: client.get_children(self.path)):
+            for name in await self._retrying.retry(lambda: client.get_children(self.path)):
                 found.append(await self._identifier(join(self.path, name)))
         except NoNodeError:
             return []
@@ -201,7 +201,7 @@ class Semaphore(Block[Lease]):
 
     async def _identifier(self, path: str) -> str | None:
         try:
-            data, _ = await self._patient.repeat(lambda: self._patient.client.get(path))
+            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
         except NoNodeError:
             return None  # given back meanwhile
         return data.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.recipes.order`."""
+"""Tests for `zkservice.recipes.queue_order`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.recipes.order import Turn, in_order, predecessors
+from zkservice.recipes.queue_order import LockKind, in_order, predecessors
 
 
 class OrderTests(SynchronousTestCase):
@@ -30,7 +30,10 @@ class OrderTests(SynchronousTestCase):
 
     def test_readers_wait_for_writers(self) -> None:
         """A reader waits for the nearest writer before it, a writer for the nearest of all."""
-        read, write = Turn("__rlock__", ("__lock__",)), Turn("__lock__", ("__lock__", "__rlock__"))
+        read, write = (
+            LockKind("__rlock__", ("__lock__",)),
+            LockKind("__lock__", ("__lock__", "__rlock__")),
+        )
         expected = {
             (self.NAMES[0], read): None,
             (self.NAMES[1], write): self.NAMES[0],
@@ -43,7 +46,7 @@ class OrderTests(SynchronousTestCase):
     def test_numbers_below_zero(self) -> None:
         """A number that has wrapped around is a number."""
         names = ["a__lock__-2147483648", "b__lock__-2147483647"]
-        turn = Turn("__lock__", ("__lock__",))
+        turn = LockKind("__lock__", ("__lock__",))
         self.assertEqual(predecessors(names, turn), {names[0]: None, names[1]: names[0]})
 
     def test_all_widths(self) -> None:
@@ -61,8 +64,8 @@ class OrderTests(SynchronousTestCase):
             for n, number in enumerate(order)
         }
         for turn, only_writers in (
-            (Turn("__rlock__", ("__lock__",)), True),
-            (Turn("__lock__", ("__lock__", "__rlock__")), False),
+            (LockKind("__rlock__", ("__lock__",)), True),
+            (LockKind("__lock__", ("__lock__", "__rlock__")), False),
         ):
             found = predecessors(nodes, turn)
             for child, (number, _) in nodes.items():

@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from zkservice.deferreds import Backoff, time_limit
+from zkservice.deferreds import Backoff
+from zkservice.deferreds import time_limit as limit_time
 from zkservice.errors import (
     AuthFailedError,
     ClientClosedError,
@@ -24,32 +25,39 @@ from zkservice.errors import (
     ThrottledOpError,
     ZooKeeperError,
 )
-from zkservice.recipes.needs import Client
-from zkservice.retries import Doubt, Retries, forget
+from zkservice.recipes.client_protocol import Client
+from zkservice.retries import Doubt, Retries, cancel_watch
 from zkservice.wire.acl import ACL
-from zkservice.wire.paths import parent
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import EventType, WatchEvent
+from zkservice.znodes import parent
 
-__all__ = ["LEAVE", "OVER", "RETRY", "Doubt", "Patient", "forget"]
+__all__ = [
+    "LEAVE_TIMEOUT",
+    "RETRY_DELAY",
+    "SESSION_OVER",
+    "Doubt",
+    "RetryingClient",
+    "cancel_watch",
+]
 
 T = TypeVar("T")
 
 #: Seconds between two attempts when the server is overloaded or read-only.
-RETRY: Final = 1.0
+RETRY_DELAY: Final = 1.0
 
 #: Seconds for which who gives up waits until his node is gone.
-LEAVE: Final = 1.0
+LEAVE_TIMEOUT: Final = 1.0
 
 #: The session is over, and its ephemeral nodes with it.
-OVER: Final = (SessionExpiredError, ClientClosedError, AuthFailedError)
+SESSION_OVER: Final = (SessionExpiredError, ClientClosedError, AuthFailedError)
 
 
-class Patient:
+class RetryingClient:
     """Operations of a client that outlast broken connections, though not the session.
 
     They fail with `SessionExpiredError` when the session is over, because what was known
-    before need not hold after it; only `outlast` is for what has nothing to do with it.
+    before need not hold after it; `retry_across_sessions` is for what does not depend on it.
     """
 
     _log = Logger()
@@ -69,7 +77,7 @@ class Patient:
             client,
             reactor,
             attempts=None,
-            make_backoff=lambda: Backoff(RETRY, RETRY),
+            make_backoff=lambda: Backoff(RETRY_DELAY, RETRY_DELAY),
             overloaded=(ThrottledOpError, NotReadOnlyError),
         )
 
@@ -79,33 +87,33 @@ class Patient:
         """Try until there is an answer; ``once`` finds out what an earlier attempt has done."""
         return await self._retries.run(once, across_sessions=across_sessions)
 
-    async def repeat(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def retry(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer; only for what may be done twice."""
         return await self._retries.run(lambda _: ask())
 
-    async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """As `repeat`, and again under another session if this one expires."""
+    async def retry_across_sessions(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """As `retry`, and again under another session if this one expires."""
         return await self._retries.run(lambda _: ask(), across_sessions=True)
 
     async def and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; who does not wait for it has to `forget` it."""
+        """Read with a watch; who does not wait for it has to `cancel_watch` it."""
         return await self._retries.and_watch(ask)
 
     async def wait_for_change(self, path: str) -> bool:
         """Until a node is gone, or something else about it has changed; whether it is gone."""
         stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
         if stat is None:
-            forget(watch)
+            cancel_watch(watch)
             return True
         return (await watch).type is EventType.DELETED
 
-    def within(
+    def time_limit(
         self, timeout: float | None, waiting: Deferred[T], too_late: Callable[[float], Exception]
     ) -> Deferred[T]:
         """Let it wait for so many seconds, for ever if None; the error says what was due."""
-        return time_limit(waiting, timeout, self.reactor, too_late)
+        return limit_time(waiting, timeout, self.reactor, too_late)
 
     async def next_session(self) -> None:
         """Wait until another session has begun.
@@ -121,7 +129,7 @@ class Patient:
             try:
                 return await ask()
             except NoNodeError:
-                await self.repeat(lambda: self.client.ensure_path(parent(path), acl))
+                await self.retry(lambda: self.client.ensure_path(parent(path), acl))
 
     async def create(
         self, path: str, mark: str, data: bytes, acl: Sequence[ACL], *, ephemeral: bool
@@ -166,14 +174,14 @@ class Patient:
             await self.client.create(path, data, acl, ephemeral=True)
 
         try:
-            await self.in_parent(path, above, lambda: self.repeat(once))
+            await self.in_parent(path, above, lambda: self.retry(once))
         except NodeExistsError:
             return  # by us: the reply was lost
 
     async def children(self, path: str) -> list[str]:
         """The names of a node's children; none if there is no node."""
         try:
-            return await self.repeat(lambda: self.client.get_children(path))
+            return await self.retry(lambda: self.client.get_children(path))
         except NoNodeError:
             return []
 
@@ -198,19 +206,19 @@ class Patient:
         """
         return await self._retries.delete(path, czxid, across_sessions=any_session)
 
-    async def look(self, path: str) -> Stat | None:
+    async def stat_after_sync(self, path: str) -> Stat | None:
         """A node's Stat, after all that was sent before has become visible; one attempt."""
-        return await self._retries.look(path)
+        return await self._retries.stat_after_sync(path)
 
     async def delete_current(self, path: str) -> None:
         """Delete the node that is at a path now, if there is one; not a later one."""
-        stat = await self.repeat(lambda: self.client.exists(path))
+        stat = await self.retry(lambda: self.client.exists(path))
         if stat is not None:
             await self.delete_node(path, stat.czxid)
 
     async def delete_marked(self, where: str, mark: str) -> None:
         """See to it that there is no node with a mark."""
-        found = await self.repeat(lambda: self._retries.find(where, mark))
+        found = await self.retry(lambda: self._retries.find(where, mark))
         if found is not None:
             await self.delete(found)
 
@@ -226,14 +234,14 @@ class Patient:
             path: where, for the log.
             enter: what creates the node; a failure, a cancellation and None mean that we do not
                 stay.
-            leave: what takes the node away then.  It is waited for, so that nobody who hears of
-                it finds the node still there; but for `LEAVE` seconds only, since there may be
-                no connection, and not when the session is over.  It goes on all the same.
+            leave: what deletes the node then.  It is waited for, so that the caller does not
+                find the node still there; but for `LEAVE_TIMEOUT` seconds only, since there
+                may be no connection, and not when the session is over.  It goes on all the same.
         """
         try:
             entered = await enter
-        except OVER:
-            self.clean_up(path, leave())  # a server that does not know yet still has the node
+        except SESSION_OVER:
+            self.in_background(path, leave())  # a server that does not know yet still has the node
             raise
         except Exception:
             await self._wait_for_leaving(path, leave())
@@ -243,10 +251,10 @@ class Patient:
         return entered
 
     async def _wait_for_leaving(self, path: str, leaving: Coroutine[Any, Any, object]) -> None:
-        done = self.clean_up(path, leaving)
-        await done.addTimeout(LEAVE, self.reactor, onTimeoutCancel=lambda *_: None)
+        done = self.in_background(path, leaving)
+        await done.addTimeout(LEAVE_TIMEOUT, self.reactor, onTimeoutCancel=lambda *_: None)
 
-    def clean_up(self, path: str, coroutine: Coroutine[Any, Any, object]) -> Deferred[None]:
+    def in_background(self, path: str, coroutine: Coroutine[Any, Any, object]) -> Deferred[None]:
         """Let something take its time; the end of the session ends it.
 
         Returns:
@@ -259,7 +267,7 @@ class Patient:
                 done.callback(None)
 
         def failed(failure: Any) -> None:
-            if failure.check(*OVER):
+            if failure.check(*SESSION_OVER):
                 return
             level = "warn" if failure.check(ZooKeeperError) else "error"
             getattr(self._log, level)(

@@ -17,13 +17,13 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes.blocks import Entering
+from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
-from zkservice.recipes.needs import Client
-from zkservice.recipes.patience import Patient, forget
-from zkservice.recipes.staying import Staying
+from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
+from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import validate
 from zkservice.wire.records import Stat
+from zkservice.znodes import validate
 
 
 class PersistentEphemeralNode:
@@ -61,9 +61,9 @@ class PersistentEphemeralNode:
         self.path = validate(path)
         self.data = data
         self.acl = self._parents_acl = tuple(acl)
-        self._patient = Patient(client, reactor)
+        self._retrying = RetryingClient(client, reactor)
         self._creating: Deferred[Self] | None = None
-        self._staying: Staying | None = None
+        self._staying: PersistentEphemeral | None = None
         self._sessions: set[int] = set()  # under which we may have made it
         self._one_at_a_time = DeferredLock()  # making it, and taking it away
 
@@ -153,7 +153,7 @@ class PersistentEphemeralNode:
             lease = await self._enter()
         finally:
             self._creating = None
-        self._staying = Staying(self._patient, self.path, lease, self._enter)
+        self._staying = PersistentEphemeral(self._retrying, self.path, lease, self._enter)
         return self
 
     async def _gone(self, leaving: Deferred[None]) -> None:
@@ -167,11 +167,13 @@ class PersistentEphemeralNode:
         await self._one_at_a_time.acquire()
         try:
             while True:
-                lease = await self._patient.outlast(self._enter_once)
+                lease = await self._retrying.retry_across_sessions(self._enter_once)
                 if lease is not None:
                     return lease
         except BaseException:
-            self._patient.clean_up(self.path, self._delete_ours())  # before the next one enters
+            self._retrying.in_background(
+                self.path, self._delete_ours()
+            )  # before the next one enters
             raise
         finally:
             self._one_at_a_time.release()
@@ -180,8 +182,8 @@ class PersistentEphemeralNode:
         data, acl = self.data, self.acl
         try:
             self._remember_session()
-            await self._patient.create_own(self.path, data, acl, self._parents_acl)
-            lease = await hold(self._patient, self.path)
+            await self._retrying.create_own(self.path, data, acl, self._parents_acl)
+            lease = await hold(self._retrying, self.path)
         finally:
             self._remember_session()
         if lease is None:
@@ -202,16 +204,16 @@ class PersistentEphemeralNode:
             raise
 
     async def _send_data(self) -> None:
-        client = self._patient.client
+        client = self._retrying.client
         await self._send(lambda stat: client.set(self.path, self.data, stat.version))
 
     async def _send_acl(self) -> None:
-        client = self._patient.client
+        client = self._retrying.client
         await self._send(lambda stat: client.set_acl(self.path, self.acl, stat.aversion))
 
     async def _send(self, write: Callable[[Stat], Deferred[Stat]]) -> None:
         """Store what is wanted, if the node is ours still."""
-        client = self._patient.client
+        client = self._retrying.client
 
         async def once() -> None:
             stat = await client.exists(self.path)
@@ -221,24 +223,24 @@ class PersistentEphemeralNode:
 
         while True:
             try:
-                return await self._patient.repeat(once)
+                return await self._retrying.retry(once)
             except BadVersionError:
                 continue  # somebody has written meanwhile
 
     def _remember_session(self) -> None:
-        identity = self._patient.client.client_id
+        identity = self._retrying.client.client_id
         if identity is not None:
             self._sessions.add(identity[0])
 
     async def _make_room(self) -> None:
         """Wait until another's node is gone; delete one that we have left ourselves."""
-        client = self._patient.client
-        stat, watch = await self._patient.and_watch(lambda: client.exists_and_watch(self.path))
+        client = self._retrying.client
+        stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
         if stat is None:
-            forget(watch)
+            cancel_watch(watch)
         elif stat.ephemeral_owner in self._sessions:
-            forget(watch)
-            await self._patient.delete_node(self.path, stat.czxid)
+            cancel_watch(watch)
+            await self._retrying.delete_node(self.path, stat.czxid)
         else:
             self._log.info("{path} is there, and not ours: waiting for its end", path=self.path)
             await watch
@@ -246,9 +248,9 @@ class PersistentEphemeralNode:
     async def _delete_ours(self) -> None:
         await self._one_at_a_time.acquire()
         try:
-            stat = await self._patient.repeat(lambda: self._patient.client.exists(self.path))
+            stat = await self._retrying.retry(lambda: self._retrying.client.exists(self.path))
             if stat is not None and stat.ephemeral_owner in self._sessions:
-                await self._patient.delete_node(self.path, stat.czxid)
+                await self._retrying.delete_node(self.path, stat.czxid)
         finally:
             self._one_at_a_time.release()
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 _WIDTH: Final = 10
 
 
-class Turn(NamedTuple):
+class LockKind(NamedTuple):
     """What a contender's node is called, and for whom it waits."""
 
     name: str
@@ -47,7 +47,7 @@ def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
     return [child for _, child in found]
 
 
-def predecessors(children: Iterable[str], turn: Turn) -> dict[str, str | None]:
+def predecessors(children: Iterable[str], turn: LockKind) -> dict[str, str | None]:
     """Who has to go before it is each contender's turn; None for those whose turn it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.recipes.persistent`."""
+"""Tests for `zkservice.recipes.persistent_node`."""
 
 from __future__ import annotations
 

@@ -7,30 +7,30 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 
 from zkservice.deferreds import Waiters
-from zkservice.recipes.order import Turn, predecessors
-from zkservice.recipes.patience import Patient
+from zkservice.recipes.queue_order import LockKind, predecessors
+from zkservice.recipes.retrying import RetryingClient
 from zkservice.znodes import join
 
 #: Of each contender the one before him that he has to wait for, if there is one.
 Predecessors = Mapping[str, "str | None"]
 
 
-class Line:
+class LockQueue:
     """The line at a path, as all contenders of one lock object see it.
 
     A thousand of them get in line with a few requests for the whole of it, and move up without
     any, so what one of them costs does not depend on how many there are.
     """
 
-    def __init__(self, patient: Patient, path: str, turn: Turn) -> None:
+    def __init__(self, retrying: RetryingClient, path: str, turn: LockKind) -> None:
         """Make it; nothing is asked yet.
 
         Args:
-            patient: asks.
+            retrying: asks.
             path: the parent of the contenders' nodes.
             turn: what they are called, and whom they wait for.
         """
-        self._patient = patient
+        self._retrying = retrying
         self._path = path
         self._turn = turn
         self._asking: Waiters[Predecessors] = Waiters()
@@ -56,7 +56,7 @@ class Line:
             if before is not None:
                 if not wait:
                     return False
-                gone = await self._patient.wait_for_change(join(self._path, before))
+                gone = await self._retrying.wait_for_change(join(self._path, before))
                 if not (gone and before == self._first and self._turn.exclusive):
                     continue
             self._first = mine
@@ -71,7 +71,7 @@ class Line:
         idle = not self._asking
         answer = self._asking.add()
         if idle:
-            Deferred.fromCoroutine(self._patient.children(self._path)).addCallback(
+            Deferred.fromCoroutine(self._retrying.children(self._path)).addCallback(
                 predecessors, self._turn
             ).addCallbacks(self._asking.fire, lambda failure: self._asking.fail(failure.value))
         return answer

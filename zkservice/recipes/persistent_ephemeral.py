@@ -13,10 +13,10 @@ from typing_extensions import Self
 
 from zkservice.errors import LeaseLostError, ZooKeeperError
 from zkservice.recipes.lease import Lease
-from zkservice.recipes.patience import OVER, RETRY, Patient
+from zkservice.recipes.retrying import RETRY_DELAY, SESSION_OVER, RetryingClient
 
 
-class Staying:
+class PersistentEphemeral:
     """An ephemeral node that is made again when it is lost, until we leave.
 
     Use it as an asynchronous context manager, or `leave`.
@@ -25,10 +25,14 @@ class Staying:
     _log = Logger()
 
     def __init__(
-        self, patient: Patient, where: str, lease: Lease, enter: Callable[[], Awaitable[Lease]]
+        self,
+        retrying: RetryingClient,
+        where: str,
+        lease: Lease,
+        enter: Callable[[], Awaitable[Lease]],
     ) -> None:
         self.where = where  #: the path that we stay at
-        self._patient = patient
+        self._retrying = retrying
         self._lease = lease
         self._enter = enter
         self._staying: Deferred[None] = Deferred.fromCoroutine(self._stay())
@@ -75,7 +79,7 @@ class Staying:
         while True:
             reason = await self._lease.lost
             if isinstance(reason, LeaseLostError):  # deleted by somebody, who may go on with it
-                await deferLater(self._patient.reactor, RETRY, lambda: None)
+                await deferLater(self._retrying.reactor, RETRY_DELAY, lambda: None)
             self._lease = await self._join_again()
 
     async def _join_again(self) -> Lease:
@@ -83,7 +87,7 @@ class Staying:
         while True:
             try:
                 return await self._enter()
-            except OVER:
+            except SESSION_OVER:
                 raise
             except ZooKeeperError as error:
                 if not told:
@@ -91,12 +95,12 @@ class Staying:
                         "not at {where} at the moment: {error}", where=self.where, error=error
                     )
                 told = True
-                await deferLater(self._patient.reactor, RETRY, lambda: None)
+                await deferLater(self._retrying.reactor, RETRY_DELAY, lambda: None)
 
     def _log_end(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # we left
-        if failure.check(*OVER):
+        if failure.check(*SESSION_OVER):
             self._log.info(
                 "not at {where} any more: {error}", where=self.where, error=failure.value
             )
