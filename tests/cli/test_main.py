@@ -419,6 +419,14 @@ class TreeCommandTests(CommandTestCase):
         words = ("import", "-dt", "--yes", "HOSTS", "-")
         result = await self.run_(*words, stdin="/a\n  /n\n", tty=True)
         self.assertIn("\x1b[31mwould delete /a/b.\x1b[0m\n\x1b[32madd /a/n\x1b[0m\n", result.out)
+        await self.put("/a\n  remove = 1\n  y = 1\n")
+        changes = "/a\n  remove = 2\n  z = 1\n"
+        result = await self.run_(*words, stdin=changes, tty=True)
+        self.assertEqual(
+            result.out,
+            "/a remove change from 1 to 2\n"
+            "\x1b[31m/a remove property y = 1\x1b[0m\n\x1b[32m/a add property z = 1\x1b[0m\n",
+        )
         for options in ({"tty": True, "NO_COLOR": "1"}, {"tty": False}):
             result = await self.run_(*words, stdin="/a\n  /n\n", **options)
             self.assertNotIn("\x1b", result.out)

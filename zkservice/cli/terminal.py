@@ -15,11 +15,14 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from zkservice.tree.wording import Effect, PlanLine
+
 #: Seconds before a progress bar appears, and between two of its states.
 PATIENCE: Final = 0.4
 REFRESH: Final = 0.1
 
 _RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+_COLOURS: Final = {Effect.REMOVED: _RED, Effect.ADDED: _GREEN}
 _CLEAR: Final = "\r\x1b[K"
 _BAR: Final = 30
 
@@ -47,16 +50,13 @@ class Terminal:
         """A result."""
         self.stdout.write(text + end)
 
-    def change(self, line: str) -> None:
-        """A result that tells of a change: what goes is red, what comes is green."""
-        colour = ""
-        if self.stdout.isatty() and "NO_COLOR" not in self.environ:
-            words = line.split(" ")
-            if line.startswith("would delete ") or words[1:2] == ["remove"]:
-                colour = _RED
-            elif words[0] == "add" or words[1:2] == ["add"]:
-                colour = _GREEN
-        self.out(f"{colour}{line}{_PLAIN}" if colour else line)
+    def change(self, line: PlanLine) -> None:
+        """Print a line about a change: what is removed in red, what is added in green."""
+        colour = _COLOURS.get(line.effect)
+        if colour is not None and self.stdout.isatty() and "NO_COLOR" not in self.environ:
+            self.out(f"{colour}{line}{_PLAIN}")
+        else:
+            self.out(line)
 
     def out_json(self, value: Any) -> None:
         """A result for programs."""

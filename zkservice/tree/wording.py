@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Final
+
+from typing_extensions import Self
 
 from zkservice.properties import Value, canonical
 from zkservice.tree.model import SYMLINK
@@ -16,7 +19,32 @@ _KEPT: Final = {
 }
 
 
-def describe_dry_run(plan: Plan) -> Iterator[str]:
+class Effect(Enum):
+    """What happens to the node or property that a line names."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    OTHER = "other"
+
+
+class PlanLine(str):
+    """A line of text about a plan.
+
+    Attributes:
+        effect: what happens to the node or property, for those who show lines in colours.
+    """
+
+    __slots__ = ("effect",)
+    effect: Effect
+
+    def __new__(cls, text: str, effect: Effect = Effect.OTHER) -> Self:
+        """Make a line."""
+        line = super().__new__(cls, text)
+        line.effect = effect
+        return line
+
+
+def describe_dry_run(plan: Plan) -> Iterator[PlanLine]:
     """What carrying out the plan would do; a new node stands for all below it."""
     created: set[str] = set()
     yield from _warnings(plan)
@@ -24,46 +52,46 @@ def describe_dry_run(plan: Plan) -> Iterator[str]:
         if isinstance(change, Create):
             created.add(change.path)
             if split(change.path)[0] not in created:
-                yield f"add {change.path}"
+                yield PlanLine(f"add {change.path}", Effect.ADDED)
         elif isinstance(change, SetData):
             yield from _differences(change)
         elif isinstance(change, SetACL):
-            yield f"{change.path} ACL change from {change.old} to {change.acl}"
+            yield PlanLine(f"{change.path} ACL change from {change.old} to {change.acl}")
         elif isinstance(change, Delete):
-            yield f"would delete {change.path}."
+            yield PlanLine(f"would delete {change.path}.", Effect.REMOVED)
         elif change.why is Why.EPHEMERAL:
-            yield f"wouldn't delete {change.path} because it's ephemeral."
+            yield PlanLine(f"wouldn't delete {change.path} because it's ephemeral.")
         else:
-            yield _KEPT[change.why].format(path=change.path)
+            yield PlanLine(_KEPT[change.why].format(path=change.path))
 
 
-def describe_kept(plan: Plan) -> Iterator[str]:
+def describe_kept(plan: Plan) -> Iterator[PlanLine]:
     """What carrying out the plan leaves alone, and what is wrong with what it stores."""
     yield from _warnings(plan)
     for change in plan.changes:
         if isinstance(change, Keep):
             if change.why is Why.EPHEMERAL:
-                yield f"Not deleting {change.path} because it's ephemeral."
+                yield PlanLine(f"Not deleting {change.path} because it's ephemeral.")
             else:
-                yield _KEPT[change.why].format(path=change.path)
+                yield PlanLine(_KEPT[change.why].format(path=change.path))
 
 
-def _warnings(plan: Plan) -> Iterator[str]:
-    return (f"warning: {loop}" for loop in plan.loops)
+def _warnings(plan: Plan) -> Iterator[PlanLine]:
+    return (PlanLine(f"warning: {loop}") for loop in plan.loops)
 
 
-def _differences(change: SetData) -> Iterator[str]:
+def _differences(change: SetData) -> Iterator[PlanLine]:
     """What becomes of the old properties, then those that are new."""
     path, old, new = change.path, change.old, change.new
     for name, value in sorted(old.items()):
         if name not in new:
-            yield f"{path} remove {_member(name, value)}"
+            yield PlanLine(f"{path} remove {_member(name, value)}", Effect.REMOVED)
         elif canonical(new[name]) != canonical(value):
             shown = f"{name[: -len(SYMLINK)]} link" if name.endswith(SYMLINK) else name
-            yield f"{path} {shown} change from {value} to {new[name]}"
+            yield PlanLine(f"{path} {shown} change from {value} to {new[name]}")
     for name, value in sorted(new.items()):
         if name not in old:
-            yield f"{path} add {_member(name, value)}"
+            yield PlanLine(f"{path} add {_member(name, value)}", Effect.ADDED)
 
 
 def _member(name: str, value: Value) -> str:

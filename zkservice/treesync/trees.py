@@ -14,7 +14,7 @@ from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
 from zkservice.tree.paths import join, name_problem, normalize, split
 from zkservice.tree.plan import Acl, Keep, Plan, Trim, Why
-from zkservice.tree.wording import describe_dry_run, describe_kept
+from zkservice.tree.wording import PlanLine, describe_dry_run, describe_kept
 from zkservice.treesync.flow import Progress, ignore
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree
 from zkservice.treesync.writing import Outcome, carry_out, never
@@ -31,7 +31,7 @@ class Report:
     ``outcome`` is None for a dry run.
     """
 
-    lines: tuple[str, ...]
+    lines: tuple[PlanLine, ...]
     plan: Plan
     outcome: Outcome | None = None
 
