@@ -152,6 +152,12 @@ class BackoffTests(SynchronousTestCase):
         backoff.reset()
         self.assertEqual(backoff.next(), 0.5)
 
+    def test_a_counted_failure_makes_the_next_pause_longer(self) -> None:
+        """Counting alone has the effect of a pause that was taken."""
+        backoff = Backoff(0.5, 3)
+        backoff.count_failure()
+        self.assertEqual((backoff.failures, backoff.next()), (1, 1))
+
     @given(st.integers(0, 10_000), st.floats(0, 1))
     def test_jitter_takes_half_at_most(self, failures: int, drawn: float) -> None:
         """However many failures there were, a pause is a finite number within its bounds."""
@@ -194,6 +200,16 @@ class ReconcilerTests(SynchronousTestCase):
         self.assertEqual(len(self.passes), 2)
         self.passes[1].callback(None)
         self.assertEqual(len(self.passes), 2)
+
+    def test_passes_in_a_row_are_counted(self) -> None:
+        """A pass that nothing followed begins a new row."""
+        self.reconciler.trigger()
+        self.reconciler.trigger()
+        self.passes[0].callback(None)
+        self.assertEqual(self.reconciler.passes, 2)
+        self.passes[1].callback(None)
+        self.reconciler.trigger()
+        self.assertEqual(self.reconciler.passes, 1)
 
     def test_a_trigger_is_kept_until_a_pass_makes_sense(self) -> None:
         """Not ready: the next trigger after that starts one pass for all."""

@@ -134,11 +134,15 @@ class Backoff:
         """It worked."""
         self.failures = 0
 
+    def count_failure(self) -> None:
+        """Make the next pause longer, without one now."""
+        self.failures += 1
+
     def next(self) -> float:
         """Count a failure, and return the seconds to wait after it."""
         # The exponent is bounded: a float has no power of two for weeks of failures.
         pause = min(self._first * 2.0 ** min(self.failures, 64), self._longest)
-        self.failures += 1
+        self.count_failure()
         return pause if self._random is None else pause * (0.5 + self._random() / 2)
 
 
@@ -168,7 +172,13 @@ class Reconciler:
         self._ready = ready
         self._running = False
         self._triggered = False
+        self._passes = 0
         self._alarm = Alarm(clock, self.trigger)
+
+    @property
+    def passes(self) -> int:
+        """How many passes were made in a row, the one that runs included."""
+        return self._passes
 
     @property
     def triggered(self) -> bool:
@@ -196,8 +206,10 @@ class Reconciler:
         self._alarm.cancel()
 
     async def _reconcile(self) -> None:
+        self._passes = 0
         while self._triggered and self._ready():
             self._triggered = False
+            self._passes += 1
             await self._reconcile_once()
         self._running = False
 

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.registry.decision import Found, Verdict, decide
+from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
 
 OURS, EARLIER, FOREIGN = 10, 9, 77
 
 
 def judge(
     *owners: int | None, replace: bool = False, partly: bool = False, write: bool = False
-) -> Verdict:
+) -> ReconcilePlan:
     """The verdict on znodes /0, /1, ... with these owners, all at data version 5."""
-    found = [Found(f"/{n}", owner, 5) for n, owner in enumerate(owners)]
+    found = [ObservedNode(f"/{n}", owner, 5) for n, owner in enumerate(owners)]
     return decide(
         found, session=OURS, earlier={EARLIER}, replace=replace, partly=partly, write=write
     )
@@ -26,47 +26,53 @@ class DecisionTests(SynchronousTestCase):
 
     def test_missing_is_created(self) -> None:
         """A znode that is not there is created."""
-        self.assertEqual(judge(None), Verdict(create=("/0",)))
+        self.assertEqual(judge(None), ReconcilePlan(create=("/0",)))
 
     def test_ours_is_kept(self) -> None:
         """A znode of this session is as it is wanted."""
-        self.assertEqual(judge(OURS), Verdict())
+        self.assertEqual(judge(OURS), ReconcilePlan())
 
     def test_ours_with_old_data_is_written(self) -> None:
         """A change of properties is written in place."""
-        self.assertEqual(judge(OURS, write=True), Verdict(write=(Found("/0", OURS, 5),)))
+        self.assertEqual(
+            judge(OURS, write=True), ReconcilePlan(write=(ObservedNode("/0", OURS, 5),))
+        )
 
     def test_our_earlier_session_is_replaced(self) -> None:
         """What our own lost session left is replaced, whenever we find it."""
         for replace in (True, False):
-            self.assertEqual(judge(EARLIER, replace=replace).replace, (Found("/0", EARLIER, 5),))
+            self.assertEqual(
+                judge(EARLIER, replace=replace).replace, (ObservedNode("/0", EARLIER, 5),)
+            )
 
     def test_a_dead_process_is_replaced_by_a_new_one(self) -> None:
         """A process that has just bound the address replaces what stands there."""
-        self.assertEqual(judge(FOREIGN, replace=True).replace, (Found("/0", FOREIGN, 5),))
+        self.assertEqual(judge(FOREIGN, replace=True).replace, (ObservedNode("/0", FOREIGN, 5),))
 
     def test_a_process_that_took_over_is_left_alone(self) -> None:
         """Who comes back from an expiry does not fight the process that took its address."""
-        self.assertEqual(judge(FOREIGN).conflict, Found("/0", FOREIGN, 5))
+        self.assertEqual(judge(FOREIGN).conflict, ObservedNode("/0", FOREIGN, 5))
 
     def test_a_persistent_znode_is_never_deleted(self) -> None:
         """A znode that no session owns is somebody's data."""
         for replace in (True, False):
-            self.assertEqual(judge(0, replace=replace).conflict, Found("/0", 0, 5))
+            self.assertEqual(judge(0, replace=replace).conflict, ObservedNode("/0", 0, 5))
 
     def test_what_is_free_of_conflict(self) -> None:
         """Once it was held, an address that is lost takes no other one along."""
         verdict = judge(FOREIGN, None, partly=True)
-        self.assertEqual(verdict, Verdict(create=("/1",), conflict=Found("/0", FOREIGN, 5)))
+        self.assertEqual(
+            verdict, ReconcilePlan(create=("/1",), conflict=ObservedNode("/0", FOREIGN, 5))
+        )
 
     def test_several_are_changed_together(self) -> None:
         """Each of several addresses gets what it needs."""
         self.assertEqual(
             judge(None, OURS, EARLIER, write=True),
-            Verdict(
+            ReconcilePlan(
                 create=("/0",),
-                replace=(Found("/2", EARLIER, 5),),
-                write=(Found("/1", OURS, 5),),
+                replace=(ObservedNode("/2", EARLIER, 5),),
+                write=(ObservedNode("/1", OURS, 5),),
             ),
         )
 

@@ -18,7 +18,7 @@ from zkservice.errors import (
     NoAuthError,
     NoNodeError,
 )
-from zkservice.registry.follower import MOST_PASSES, RETRY, RETRY_MAX
+from zkservice.registry.follower import MAX_PASSES, RETRY, RETRY_MAX
 from zkservice.registry.live import Children, live_children, live_properties
 
 Answer = Callable[[], Deferred[Any]]
@@ -97,7 +97,7 @@ class FailureTests(FollowerTestCase):
     async def test_refused_for_days(self) -> None:
         """A view that was refused for a very long time asks again all the same."""
         view = await self.view()
-        view._failures = 5000  # as after 40 hours
+        view._backoff.failures = 5000  # as after 40 hours
         self.failures = [NoAuthError("/a")]
         await self.client.create("/a/c")
         await self.until(self.clock.getDelayedCalls)
@@ -136,7 +136,7 @@ class FailureTests(FollowerTestCase):
 
     async def test_never_the_same(self) -> None:
         """A tree that is another whenever it is looked at does not keep us busy for ever."""
-        self.failures = [NoNodeError("/a") for _ in range(MOST_PASSES + 10)]
+        self.failures = [NoNodeError("/a") for _ in range(MAX_PASSES + 10)]
         filling = Deferred.fromCoroutine(self.view())
         await self.until(self.clock.getDelayedCalls)
         self.assertEqual(len(self.failures), 10)

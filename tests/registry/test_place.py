@@ -159,10 +159,10 @@ class PlaceContract:
         await self.put("/green")
         await self.put("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
-        one.take_out("lunch")
+        one.suspend("lunch")
         await self.until("/blue", [])
         await self.put("/links", web="/green")
-        one.put_back()
+        one.resume()
         await self.until("/green", [ADDRESS])
         self.assertEqual(await self.children("/blue"), [])
 

@@ -114,12 +114,12 @@ class RegistrationTests(TestCase):
             return sync(path)
 
         self.patch(self.client, "sync", record)
-        registration.take_out("pause")
+        registration.suspend("pause")
         self.server.drop(self.session())
         await self.until(lambda: registration.state is RegistrationState.OUT)
         self.assertEqual(asked, [PARENT])
         self.assertEqual(self.owner(), 0)
-        registration.put_back()
+        registration.resume()
         await registration.when_registered()
         self.assertEqual(asked, [PARENT])
 
@@ -272,9 +272,9 @@ class RegistrationTests(TestCase):
         """Nor is what we delete ourselves: put back six times, it is there as soon as ever."""
         registration = await self.register().when_registered()
         for _ in range(6):
-            registration.take_out("lunch")
+            registration.suspend("lunch")
             await self.until(lambda: not self.owner())
-            registration.put_back()
+            registration.resume()
             await self.until(self.owner, 1.0)
 
     async def test_withdrawn_is_the_end(self) -> None:
@@ -283,7 +283,7 @@ class RegistrationTests(TestCase):
         states: list[RegistrationState] = []
 
         def leave() -> None:
-            self.assertTrue(registration.may_be_seen)  # the transaction is on its way
+            self.assertTrue(registration.possibly_visible)  # the transaction is on its way
             registration.unregister()
             self.client.close()
 
@@ -301,18 +301,18 @@ class RegistrationTests(TestCase):
     async def test_may_be_seen(self) -> None:
         """Whether anybody may have seen the znodes: from their creation to their removal."""
         registration = self.register()
-        self.assertFalse(registration.may_be_seen)
+        self.assertFalse(registration.possibly_visible)
         await registration.when_registered()
-        self.assertTrue(registration.may_be_seen)
-        registration.take_out("lunch")
+        self.assertTrue(registration.possibly_visible)
+        registration.suspend("lunch")
         await self.until(lambda: registration.state is RegistrationState.OUT)
-        self.assertFalse(registration.may_be_seen)
-        registration.put_back()
+        self.assertFalse(registration.possibly_visible)
+        registration.resume()
         await registration.when_registered()
         self.server.refuse = True
         self.server.expire(self.session())
         await self.until(lambda: registration.state is RegistrationState.WAITING)
-        self.assertFalse(registration.may_be_seen)
+        self.assertFalse(registration.possibly_visible)
 
     async def test_unregistered_stays_away(self) -> None:
         """What was unregistered never comes back, neither at once nor after an expiry."""
@@ -343,7 +343,7 @@ class RegistrationTests(TestCase):
     async def test_out_and_in(self) -> None:
         """Taken out it is gone, across an expiry too; put back it is there."""
         registration = await self.register().when_registered()
-        registration.take_out("lunch")
+        registration.suspend("lunch")
         await self.until(lambda: registration.state is RegistrationState.OUT)
         self.assertEqual((self.owner(), registration.reason), (0, "lunch"))
         first = self.session()
@@ -351,7 +351,7 @@ class RegistrationTests(TestCase):
         await self.until(lambda: self.session() not in (0, first))
         await self.wait(0.1)
         self.assertEqual(self.owner(), 0)
-        registration.put_back()
+        registration.resume()
         await registration.when_registered()
         self.assertEqual(self.owner(), self.session())
 

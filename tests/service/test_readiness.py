@@ -29,10 +29,10 @@ class FakeRegistration:
     def __init__(self) -> None:
         self.state, self.reason = RegistrationState.REGISTERED, ""
 
-    def take_out(self, reason: str) -> None:
+    def suspend(self, reason: str) -> None:
         """Nothing happens: ZooKeeper has not replied yet."""
 
-    def put_back(self) -> None:
+    def resume(self) -> None:
         """The same."""
 
 

@@ -3,23 +3,23 @@
 from zkservice.errors import AddressError
 from zkservice.formats.addresses import parse_address
 from zkservice.registry.addresses import advertised_addresses, is_dual_stack
-from zkservice.registry.decision import Found, Verdict, decide
+from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
 from zkservice.registry.events import RegisteringServer
 from zkservice.registry.live import Children, Properties, live_children, live_properties
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
-from zkservice.registry.states import Change, RegistrationState
+from zkservice.registry.registration_state import Change, RegistrationState
 
 __all__ = [
     "AddressError",
     "Change",
     "Children",
-    "Found",
+    "ObservedNode",
     "Properties",
+    "ReconcilePlan",
     "RegisteringServer",
     "Registration",
     "RegistrationState",
-    "Verdict",
     "advertised_addresses",
     "decide",
     "is_dual_stack",

@@ -8,7 +8,7 @@ from typing import Any
 from zkservice.errors import AddressError, FormatError
 from zkservice.formats import FORMATS, Announcement
 from zkservice.properties import checked_properties
-from zkservice.wire.paths import join, validate
+from zkservice.znodes import join, validate
 
 
 class Contents:
@@ -23,6 +23,8 @@ class Contents:
         since: milliseconds since 1970; when the addresses were registered.
 
     Attributes:
+        addresses: as they were given.
+        properties: as they were given, or updated.
         data: what each znode is to hold, by its path.
         left: paths of earlier parents, whose znodes are to be removed.
 
@@ -49,11 +51,12 @@ class Contents:
         if format not in FORMATS:
             raise FormatError(format, f"unknown format; expected one of {', '.join(FORMATS)}")
         self.parent = parent
+        self.addresses = tuple(addresses)
         self._format = FORMATS[format]
-        self._addresses = addresses
         self._tls = tls
         self._since = since
-        self._properties = checked_properties(properties)
+        self.properties = dict(properties)
+        self._stored = checked_properties(properties)
         self.data = self._written(parent)
         self.left: set[str] = set()
 
@@ -72,7 +75,8 @@ class Contents:
         Raises:
             TreeValueError: JSON cannot hold one of them; nothing has changed.
         """
-        self._properties = checked_properties(properties)
+        self._stored = checked_properties(properties)
+        self.properties = dict(properties)
         self.data = self._written(self.parent)
 
     def move(self, parent: str) -> None:
@@ -83,8 +87,8 @@ class Contents:
 
     def _written(self, parent: str) -> dict[str, bytes]:
         announcements = [
-            Announcement(parent, address, self._properties, self._since, tls=address in self._tls)
-            for address in self._addresses
+            Announcement(parent, address, self._stored, self._since, tls=address in self._tls)
+            for address in self.addresses
         ]
         return {
             validate(join(parent, self._format.znode_name(one))): self._format.data(one)

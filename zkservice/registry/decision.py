@@ -10,7 +10,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 
-class Found(NamedTuple):
+class ObservedNode(NamedTuple):
     """One wanted path, and what is there."""
 
     path: str
@@ -18,29 +18,34 @@ class Found(NamedTuple):
     version: int = -1  # of the data
 
 
-class Verdict(NamedTuple):
+class ReconcilePlan(NamedTuple):
     """What to change, all at once, and what stands in the way."""
 
     create: tuple[str, ...] = ()
-    replace: tuple[Found, ...] = ()
-    write: tuple[Found, ...] = ()
-    conflict: Found | None = None
+    replace: tuple[ObservedNode, ...] = ()
+    write: tuple[ObservedNode, ...] = ()
+    conflict: ObservedNode | None = None
 
     @property
     def changes(self) -> bool:
         """Whether there is anything to change."""
         return bool(self.create or self.replace or self.write)
 
+    @property
+    def creates(self) -> bool:
+        """Whether a znode is to be created."""
+        return bool(self.create or self.replace)
+
 
 def decide(
-    found: Sequence[Found],
+    found: Sequence[ObservedNode],
     *,
     session: int,
     earlier: Set[int],
     replace: bool,
     partly: bool,
     write: bool,
-) -> Verdict:
+) -> ReconcilePlan:
     """Judge the znodes at the wanted paths.
 
     Args:
@@ -56,9 +61,9 @@ def decide(
         write: the data of znodes that are ours is out of date.
     """
     create: list[str] = []
-    remake: list[Found] = []
-    rewrite: list[Found] = []
-    conflict: Found | None = None
+    remake: list[ObservedNode] = []
+    rewrite: list[ObservedNode] = []
+    conflict: ObservedNode | None = None
     for one in found:
         if one.owner is None:
             create.append(one.path)
@@ -70,5 +75,5 @@ def decide(
         else:
             conflict = conflict or one
     if conflict is not None and not partly:
-        return Verdict(conflict=conflict)
-    return Verdict(tuple(create), tuple(remake), tuple(rewrite), conflict)
+        return ReconcilePlan(conflict=conflict)
+    return ReconcilePlan(tuple(create), tuple(remake), tuple(rewrite), conflict)

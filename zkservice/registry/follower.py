@@ -8,16 +8,17 @@ they watch over is read, so nothing can change unseen.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
+from typing_extensions import ParamSpec
 
 from zkservice.client import Subscription, ZooKeeperClient
+from zkservice.deferreds import Backoff, Reconciler, Waiters
 from zkservice.errors import (
     ClientClosedError,
     ConnectionLossError,
@@ -25,100 +26,42 @@ from zkservice.errors import (
     SessionExpiredError,
     ZooKeeperError,
 )
-from zkservice.registry.lookup import look_up, together
+from zkservice.registry.lookup import look_up
+from zkservice.registry.watch_set import WatchedRead, WatchSet
 from zkservice.tree.links import Resolution, trace
-from zkservice.tree.paths import split
 from zkservice.wire.session import State
+from zkservice.znodes import parent
 
-T = TypeVar("T")
+__all__ = ["Follower", "depends_on"]
+
+A = TypeVar("A")  # what the server returns for the node
+T = TypeVar("T")  # what that means
+P = ParamSpec("P")
+R = TypeVar("R")
 Paths = set[str]
 
 #: Seconds between two attempts when the server refuses, from and to.
 RETRY: Final = 0.5
 RETRY_MAX: Final = 30.0
 
-#: Passes in a row without an end: a tree that changes faster than it can be read.
-MOST_PASSES: Final = 100
+#: Passes in a row without a pause: a tree may change faster than it can be read.
+MAX_PASSES: Final = 100
 
-# There is nobody to talk to at the moment: the session's next state will tell.
-_GONE: Final = (ConnectionLossError, SessionExpiredError)
-# A server that takes no writes answers all that is asked here.
+# The connection or the session is lost: its next state causes the next pass.
+_LOST: Final = (ConnectionLossError, SessionExpiredError)
+# A read-only server serves every request that is sent here.
 _CONNECTED: Final = (State.CONNECTED, State.READ_ONLY)
 
 
-class Watches:
-    """One-shot watches that are wanted, each set once and cancelled when not wanted."""
-
-    def __init__(self, client: ZooKeeperClient, fired: Callable[[], None]) -> None:
-        self._client = client
-        self._fired = fired
-        self._over = False
-        self._set: dict[tuple[str, str], Deferred[Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self._set)
-
-    async def want(self, paths: Iterable[str], keep: tuple[str, str] | None) -> bool:
-        """Watch these paths, for whatever happens to their nodes, and no others.
-
-        Args:
-            paths: need not have nodes.
-            keep: a watch of ``read`` that is wanted too.
-
-        Returns:
-            Whether a watch had to be set: then what was read before may be outdated.
-        """
-        wanted = {("exists", path) for path in paths}
-        for key in [key for key in self._set if key not in wanted and key != keep]:
-            self._set.pop(key).cancel()
-        missing = [path for _, path in sorted(wanted - self._set.keys()) if not self._over]
-        await together(self._watch("exists", path) for path in missing)
-        return bool(missing)
-
-    def are_set(self, paths: Iterable[str]) -> bool:
-        """Whether all these are watched, and nothing has happened to them."""
-        return all(("exists", path) in self._set for path in paths)
-
-    def read(self, kind: str, path: str) -> Deferred[Any]:
-        """Read a node's data (``get``) or children (``get_children``), with a watch."""
-        if self._over or (kind, path) in self._set:
-            plain: Deferred[Any] = getattr(self._client, kind)(path)
-            return plain
-        return self._watch(kind, path)
-
-    def cancel(self) -> None:
-        """Want none any more, for ever."""
-        self._over = True
-        while self._set:
-            self._set.popitem()[1].cancel()
-
-    def _watch(self, kind: str, path: str) -> Deferred[Any]:
-        key = kind, path
-        answer: Deferred[Any]
-        answer, watch = getattr(self._client, f"{kind}_and_watch")(path)
-        self._set[key] = watch
-        watch.addBoth(self._done, key, watch)
-        return answer.addErrback(self._not_set, key, watch)
-
-    def _done(self, result: object, key: tuple[str, str], watch: Deferred[Any]) -> None:
-        """It fired, the session is over, or it was cancelled."""
-        if self._set.get(key) is watch:
-            del self._set[key]
-            self._fired()
-
-    def _not_set(self, failure: Failure, key: tuple[str, str], watch: Deferred[Any]) -> Failure:
-        """The read failed, so there is no watch."""
-        if self._set.get(key) is watch:
-            del self._set[key]
-        watch.cancel()
-        return failure
-
-
-class Follower(Generic[T]):
+class Follower(Generic[A, T]):
     """Follows a path; subclasses say what is read there.
 
-    It lives as long as somebody holds it: the client holds it weakly, and its watches go
-    with it.  All methods belong to the reactor's thread.
+    It lives as long as it is referenced: the client and the reactor reference it weakly, and
+    its watches go with it.  All methods belong to the reactor's thread.
+
+    Attributes:
+        path: as it was given.
+        real_path: where it leads, through symbolic links; None until that is known.
     """
 
     log = Logger()
@@ -127,45 +70,44 @@ class Follower(Generic[T]):
         self.path = path
         self.real_path: str | None = None
         self._client = client
-        self._reactor = reactor
         self._filled = False
-        self._working = False  # a pass is under way
-        self._again = False  # something happened since it began
-        self._way: Resolution | None = None  # as long as all it depends on is watched
         self._stopped = False
-        self._failures = 0  # in a row
-        self._timer: IDelayedCall | None = None
-        self._waiting: list[Deferred[None]] = []
-        poke = _weakly(self, "_poke")
-        self._watches = Watches(client, poke)
-        self._subscription = client.subscribe(_weakly(self, "_session_changed"))
-        end = weakref.finalize(self, _release, reactor, self._watches, self._subscription)
+        self._interrupted = False  # the last pass, by a connection that was lost
+        self._way: Resolution | None = None  # as long as all that it depends on is watched
+        self._waiting: Waiters[None] = Waiters()
+        self._backoff = Backoff(RETRY, RETRY_MAX)
+        nothing: Awaitable[None] = succeed(None)
+        self._reconciler = Reconciler(
+            _weakly(self._reconcile, nothing),
+            reactor,
+            _weakly(self._crashed, None),
+            _weakly(self._can_reconcile, False),
+        )
+        self._watches = WatchSet(client, self._reconciler.trigger)
+        self._subscription = client.subscribe(_weakly(self._session_changed, None))
+        end = weakref.finalize(
+            self, _release, reactor, self._watches, self._subscription, self._reconciler
+        )
         end.atexit = False
 
     def when_current(self) -> Deferred[None]:
         """Fires when what is known is at least as new as this call."""
-        current: Deferred[None] = Deferred(self._waiting_cancelled)
-        self._waiting.append(current)
-        self._poke()
+        current = self._waiting.add()
+        self._reconciler.trigger()
         return current
-
-    def _waiting_cancelled(self, current: Deferred[None]) -> None:
-        if current in self._waiting:
-            self._waiting.remove(current)
 
     def stop(self) -> None:
         """Follow no more, and remove the watches."""
         self._stopped = True
-        _release(None, self._watches, self._subscription)
-        self._stop_timer()
+        _release(None, self._watches, self._subscription, self._reconciler)
 
     # -- what subclasses say -------------------------------------------------------
 
-    #: The operation that reads the node: ``get`` or ``get_children``.
-    kind: str
+    #: How the node is read.
+    operation: WatchedRead[A]
 
-    async def _digest(self, path: str, answer: Any) -> tuple[T, Paths]:
-        """Make sense of what was read; answers it with the paths it depends on."""
+    async def _digest(self, path: str, answer: A) -> tuple[T, Paths]:
+        """Return what was read means, and the paths that this depends on."""
         raise NotImplementedError
 
     def _found(self, value: T) -> None:
@@ -179,90 +121,72 @@ class Follower(Generic[T]):
     # -- what causes a pass ---------------------------------------------------------
 
     def _session_changed(self, state: State) -> None:
-        if state in _CONNECTED and self._again:
-            self._stop_timer()
-            self._poke()
+        if state in _CONNECTED and (self._interrupted or self._reconciler.triggered):
+            self._reconciler.cancel_timer()
+            self._reconciler.trigger()
         elif state is State.CLOSED:
             self.stop()
-            self._fail(ClientClosedError(self.path))
+            self._waiting.fail(ClientClosedError(self.path))
 
-    def _poke(self) -> None:
-        self._again = True
-        if not self._working and self._timer is None:
-            self._working = True
-            Deferred.fromCoroutine(self._catch_up()).addErrback(self._bug)
+    def _can_reconcile(self) -> bool:
+        """A trigger during a pause waits for its end.
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _retry(self) -> None:
-        self._timer = None
-        self._poke()
+        While there is no connection a pass makes sense: the client queues its requests, and
+        fails them if there will be no connection.
+        """
+        return not self._reconciler.waits
 
     def _retry_later(self) -> None:
-        if self._timer is None:
-            seconds = min(RETRY * 2 ** min(self._failures, 16), RETRY_MAX)
-            self._failures += 1
-            self._timer = self._reactor.callLater(seconds, _weakly(self, "_retry"))
-
-    def _bug(self, failure: Failure) -> None:
-        self.log.failure("following {path} failed", failure, path=self.path)
-        self._working = False
-        if not self._stopped:
-            self._retry_later()
-        self._fail(failure.value or RuntimeError("unknown"))
+        if not self._reconciler.waits:
+            self._reconciler.trigger_in(self._backoff.next())
 
     # -- a pass ----------------------------------------------------------------------
 
-    async def _catch_up(self) -> None:
-        passes = 0
-        while self._again:
-            self._again = False
-            waiting, self._waiting = self._waiting, []
-            passes += 1
-            try:
-                complete = await self._pass()
-            except _GONE as error:
-                self._interrupted(error, waiting)
-                break
-            except ZooKeeperError as error:
-                self._refused(error, waiting)
-                break
-            except BaseException:
-                self._waiting[:0] = waiting  # who calls us tells them
-                raise
-            if not complete:
-                self._again = True
-                self._waiting[:0] = waiting
-            else:
-                self._failures = 0
-                for current in waiting:
-                    if not current.called:  # else it was cancelled during the pass
-                        current.callback(None)
-            if self._again and passes >= MOST_PASSES:
+    async def _reconcile(self) -> None:
+        self._interrupted = False
+        try:
+            await self._reconcile_once()
+        except _LOST as error:
+            self._connection_lost(error)
+        except ZooKeeperError as error:
+            self._refused(error)
+        else:
+            if self._reconciler.triggered and self._reconciler.passes >= MAX_PASSES:
                 self._retry_later()
-                break
-        self._working = False
 
-    async def _pass(self) -> bool:
-        """Look once; False if it has to be done again."""
+    async def _reconcile_once(self) -> None:
+        """Serve those who waited when the pass began, or let them wait for the next one."""
+        waiting, complete = self._waiting.take(), False
+        try:
+            complete = await self._look()
+        finally:
+            if not complete:
+                self._waiting.put_back(waiting)
+        if not complete:
+            self._reconciler.trigger()
+            return
+        self._backoff.reset()
+        for current in waiting:
+            if not current.called:  # else it was cancelled during the pass
+                current.callback(None)
+
+    async def _look(self) -> bool:
+        """Look once; False if what was read was outdated by the time the watches were set."""
         way = self._way
         if way is None or not self._watches.are_set(depends_on(way)):
             way = await look_up(self._client, trace(self.path))
         self._way, depends = None, set(depends_on(way))
         if way.path is None:
-            if await self._watches.want(depends, None):
+            if await self._watches.want(depends):
                 return False
             self._lead_nowhere(way)
             return True
         try:
-            answer = await self._watches.read(self.kind, way.path)
+            answer = await self._watches.read(self.operation, way.path)
         except NoNodeError:
             return False
         value, more = await self._digest(way.path, answer)
-        if await self._watches.want(depends | more, (self.kind, way.path)):
+        if await self._watches.want(depends | more, keep=(self.operation, way.path)):
             return False
         self._filled, self.real_path, self._way = True, way.path, way
         self._found(value)
@@ -273,19 +197,17 @@ class Follower(Generic[T]):
             raise way.error or NoNodeError(self.path)
         self._lost()
 
-    def _interrupted(self, error: Exception, waiting: list[Deferred[None]]) -> None:
-        """The connection is gone: there is another pass when it is back."""
-        self._waiting[:0] = waiting
+    def _connection_lost(self, error: BaseException) -> None:
+        """The next pass is made when there is a connection again."""
         if self._stopped:
-            self._fail(error)
-        else:
-            self._again = True
-            if self._client.state in _CONNECTED:
-                self._retry_later()
+            self._waiting.fail(error)
+            return
+        self._interrupted = True
+        if self._client.state in _CONNECTED:
+            self._retry_later()
 
-    def _refused(self, error: ZooKeeperError, waiting: list[Deferred[None]]) -> None:
-        """The server will not tell us: whoever waits hears it, and we ask again later."""
-        self._waiting[:0] = waiting
+    def _refused(self, error: ZooKeeperError) -> None:
+        """Those who wait learn the error; another pass asks again later."""
         if isinstance(error, ClientClosedError) or not self._filled:
             self.stop()
         elif not self._stopped:
@@ -293,40 +215,47 @@ class Follower(Generic[T]):
                 "{path} cannot be followed at the moment: {error}", path=self.path, error=error
             )
             self._retry_later()
-        self._fail(error)
+        self._waiting.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
-        waiting, self._waiting = self._waiting, []
-        for current in waiting:
-            if not current.called:
-                current.errback(Failure(error))
+    def _crashed(self, failure: Failure) -> None:
+        self.log.failure("following {path} failed", failure, path=self.path)
+        if not self._stopped:
+            self._retry_later()
+        self._waiting.fail(failure.value or RuntimeError("unknown"))
 
 
 def depends_on(way: Resolution) -> Iterator[str]:
     """The paths that it depends on where a path leads: links, their holders, what is missing."""
     for path in way.links if way.missing is None else (*way.links, way.missing):
         yield path
-        yield split(path)[0]
+        yield parent(path)
 
 
-def _weakly(owner: object, name: str) -> Callable[..., None]:
-    """A method of an owner that it does not keep alive."""
-    reference = weakref.ref(owner)
+def _weakly(method: Callable[P, R], otherwise: R) -> Callable[P, R]:
+    """A bound method that does not keep its object alive.
 
-    def call(*args: Any) -> None:
+    Args:
+        method: called as long as its object lives.
+        otherwise: returned after that.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **named: P.kwargs) -> R:
         alive = reference()
-        if alive is not None:
-            getattr(alive, name)(*args)
+        return otherwise if alive is None else alive(*args, **named)
 
     return call
 
 
-def _release(reactor: Any, watches: Watches, subscription: Subscription) -> None:
+def _release(
+    reactor: Any, watches: WatchSet, subscription: Subscription, reconciler: Reconciler
+) -> None:
     """Leave nothing behind; the garbage collector may run this in any thread."""
 
     def release() -> None:
         watches.cancel()
         subscription.cancel()
+        reconciler.cancel_timer()
 
     if reactor is None or threadable.isInIOThread() or not hasattr(reactor, "callFromThread"):
         release()

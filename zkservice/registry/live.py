@@ -21,11 +21,13 @@ from zkservice.properties import Properties as Data
 from zkservice.properties import canonical, decode, encode
 from zkservice.registry.follower import Follower, Paths, depends_on
 from zkservice.registry.lookup import look_up, together
+from zkservice.registry.watch_set import CHILDREN, DATA
 from zkservice.tree.links import Followed, follow
 from zkservice.tree.model import PROPERTY_LINK, is_property_link
 from zkservice.wire.records import Stat
 
-V = TypeVar("V", bound="View[Any]")
+V = TypeVar("V", bound="View[Any, Any]")
+A = TypeVar("A")
 T = TypeVar("T")
 
 #: Attempts to change a node that others change at the same time.  Each that fails is one
@@ -33,7 +35,7 @@ T = TypeVar("T")
 ATTEMPTS: Final = 100
 
 
-class View(Follower[T]):
+class View(Follower[A, T]):
     """What all live views have in common: callbacks, and how they end.
 
     Attributes:
@@ -133,10 +135,10 @@ class View(Follower[T]):
         )
 
 
-class Children(View["list[str]"]):
+class Children(View["list[str]", "list[str]"]):
     """The names of a node's children, in order."""
 
-    kind = "get_children"
+    operation = CHILDREN
 
     def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
         super().__init__(client, path, reactor)
@@ -168,7 +170,7 @@ class Children(View["list[str]"]):
         self.data = []
 
 
-class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
+class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
     """A node's properties, a mapping that can be changed, too.
 
     Property links are followed: where the node has ``x =>``, ``properties["x"]`` is what
@@ -179,7 +181,7 @@ class Properties(View["tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
         data: the node's own properties, links as they are.
     """
 
-    kind = "get"
+    operation = DATA
 
     def __init__(
         self, client: ZooKeeperClient, path: str, reactor: Any, *, watch: bool = True

@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zkservice.client import ZooKeeperClient
-from zkservice.registry.follower import Watches, depends_on
+from zkservice.registry.follower import depends_on
 from zkservice.registry.lookup import look_up
+from zkservice.registry.watch_set import WatchSet
 from zkservice.tree.links import Resolution, trace
 from zkservice.znodes import parent
 
@@ -30,10 +31,10 @@ class Place:
 
     _log = Logger()
 
-    def __init__(self, client: ZooKeeperClient, path: str, changed: Callable[[], None]) -> None:
+    def __init__(self, client: ZooKeeperClient, path: str, changed: Callable[[], object]) -> None:
         self._client = client
-        self._path = path
-        self._watches = Watches(client, changed)
+        self.path = path
+        self._watches = WatchSet(client, changed)
         self._way: Resolution | None = None  # as long as all its links are watched
         self._last: str | None = None  # where it led
         self._logged = ""  # why it leads nowhere
@@ -54,13 +55,13 @@ class Place:
             if way.path is None and way.place is not None and self._last in (None, way.place):
                 await self._client.ensure_path(way.place)
                 self._last = way.place
-            elif not await self._watches.want(_watched(way), None):
+            elif not await self._watches.want(_watched(way)):
                 break
             way = await self._trace()
         return self._found(way)
 
     def _trace(self) -> Deferred[Resolution]:
-        return look_up(self._client, trace(self._path))
+        return look_up(self._client, trace(self.path))
 
     def lost(self) -> None:
         """The znode that `find` found is gone: begin anew."""
@@ -79,7 +80,7 @@ class Place:
             self._logged = str(way.error)
             self._log.warn(
                 "{path} leads nowhere at the moment ({error}); staying registered below {last}",
-                path=self._path,
+                path=self.path,
                 error=way.error,
                 last=self._last,
             )

@@ -67,9 +67,9 @@ class Availability:
         if self._registration is None:
             return
         if self.reasons:
-            self._registration.take_out("; ".join(self.reasons.values()))
+            self._registration.suspend("; ".join(self.reasons.values()))
         else:
-            self._registration.put_back()
+            self._registration.resume()
 
 
 #: No znode is left, and none comes.

@@ -144,7 +144,7 @@ class Registrar:
         if self._reauthentication is not None:
             self._reauthentication.cancel()
             self._reauthentication = None
-        seen = self.registration.may_be_seen
+        seen = self.registration.possibly_visible
         left = self.registration.unregister()
         return left if seen else None
 

@@ -1,0 +1,51 @@
+"""Slow down a fight with a program that keeps deleting what a registration creates."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+#: Seconds between two creations of a znode that others delete: at least the first, doubled
+#: with each deletion, up to the second.  A znode that lasts as long as the second starts anew.
+CREATE_GAP: Final = 0.05
+CREATE_GAP_MAX: Final = 10.0
+
+
+class CreationThrottle:
+    """Says how long the next creation has to wait.
+
+    Args:
+        clock: tells the time.
+    """
+
+    __slots__ = ("_clock", "_created", "_gap")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._gap = 0.0
+        self._created = 0.0  # when
+
+    def delay(self, *, deleted_by_others: bool) -> float:
+        """Seconds to wait before creating; 0.0 is now, and makes the next delay longer.
+
+        Args:
+            deleted_by_others: the znode is gone although neither its session ended nor this
+                process deleted it.
+        """
+        age = self._clock.seconds() - self._created  # negative if the clock was set back
+        if not deleted_by_others or not 0 <= age <= CREATE_GAP_MAX:
+            self._gap = 0.0
+        elif age < self._gap:
+            # What is lost in rounding must not lead to another look at the same moment.
+            return max(0.001, self._gap - age)
+        self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
+        return 0.0
+
+    def created(self) -> None:
+        """Remember when the znodes were created."""
+        self._created = self._clock.seconds()
+
+    def reset(self) -> None:
+        """Forget all deletions."""
+        self._gap = 0.0

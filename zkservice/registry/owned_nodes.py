@@ -1,0 +1,203 @@
+"""The znodes of a registration on the server: look at them, write them, delete them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.errors import NoAuthError, NoNodeError, TransactionFailedError
+from zkservice.registry.contents import Contents
+from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
+from zkservice.registry.lookup import together
+from zkservice.registry.watch_set import EXISTS, WatchSet
+from zkservice.wire.acl import ACL, Permission
+from zkservice.wire.records import Stat
+from zkservice.znodes import session_name
+
+__all__ = ["OwnedNodes"]
+
+
+class OwnedNodes:
+    """Changes the znodes that a registration wants, and remembers which may be its own.
+
+    Args:
+        client: its session owns the znodes.
+        contents: where they are to be, and what they are to hold.
+        acl: of the znodes.
+        changed: called when one of them was created, changed or deleted.
+
+    Attributes:
+        outdated: znodes that exist hold old data.
+
+    Raises:
+        NodeExistsError: another registration of this client wants one of the znodes.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: ZooKeeperClient,
+        contents: Contents,
+        acl: Sequence[ACL],
+        changed: Callable[[], object],
+    ) -> None:
+        client.claims.take(self, contents.paths)
+        self.contents: Final = contents
+        self.outdated = False
+        self._client = client
+        self._acl = tuple(acl)
+        # The default ACL lets nobody write, the owner included: a change is then a new znode,
+        # created in the transaction that deletes the old one.
+        self._writable = any(one.perms & Permission.WRITE for one in self._acl)
+        self._watches = WatchSet(client, changed)
+        self._sessions: set[int] = set()  # that may have created znodes
+        self._created_by = 0  # the session of the last creation, until we delete again
+        self._in_doubt = False
+
+    @property
+    def session(self) -> int:
+        """The id of the client's session; 0 while it has none."""
+        identity = self._client.client_id
+        return 0 if identity is None else identity[0]
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether anything was ever created."""
+        return bool(self._sessions)
+
+    @property
+    def created_by_session(self) -> bool:
+        """Whether the present session has created znodes and this process not deleted them."""
+        return self._created_by != 0 and self._created_by == self.session
+
+    @property
+    def session_is_new(self) -> bool:
+        """Whether the present session cannot have created any of the znodes."""
+        return self.session not in self._sessions
+
+    def move(self, parent: str) -> None:
+        """Want the znodes below another parent, and those below the old one deleted.
+
+        Raises:
+            NodeExistsError: another registration of this client wants one of them.
+        """
+        self._client.claims.take(self, self.contents.paths_below(parent))
+        self.contents.move(parent)
+
+    def distrust(self) -> None:
+        """The connection was lost: what was sent before may have been carried out."""
+        self._in_doubt = True
+
+    async def catch_up(self) -> None:
+        """After a lost connection, wait for the server to catch up with the leader.
+
+        A server that is behind may still show what was deleted through another one.
+        """
+        if self._in_doubt:
+            await self._client.sync(self.contents.parent)
+            self._in_doubt = False
+
+    async def look(self) -> list[ObservedNode]:
+        """Read all znodes at once, each with a watch."""
+        paths = self.contents.paths
+        stats = await together(self._watches.read(EXISTS, path) for path in paths)
+        return [_observed(path, stat) for path, stat in zip(paths, stats, strict=True)]
+
+    def plan(
+        self, nodes: Sequence[ObservedNode], session: int, *, replace: bool, partly: bool
+    ) -> ReconcilePlan:
+        """What to change about the znodes that were found; arguments as of `decide`."""
+        return decide(
+            nodes,
+            session=session,
+            earlier=self._sessions,
+            replace=replace,
+            partly=partly,
+            write=self.outdated,
+        )
+
+    async def apply(self, plan: ReconcilePlan, session: int) -> None:
+        """Carry out a plan in one transaction: all znodes or none, and never a gap.
+
+        Raises:
+            ZooKeeperError: what the first operation failed with that was refused.
+        """
+        self._sessions.add(session)
+        self._created_by = session
+        data = self.contents.data
+        replace, write = plan.replace, plan.write
+        if not self._writable:
+            replace, write = (*replace, *write), ()
+        transaction = self._client.transaction()
+        for node in replace:
+            self._log_replaced(node)
+            transaction.delete(node.path, node.version)
+        for path in (*plan.create, *(node.path for node in replace)):
+            transaction.create(path, data[path], self._acl, ephemeral=True)
+        for node in write:
+            transaction.set(node.path, data[node.path], node.version)
+        try:
+            await transaction.commit()
+        except TransactionFailedError as error:
+            cause = error.results[error.failed]
+            if isinstance(cause, NoAuthError) and write:
+                self._writable = False  # the ACL lets somebody write, but not this client
+                return await self.apply(plan, session)
+            raise cause or error from None
+        if data is self.contents.data:  # no update came in between
+            self.outdated = False
+
+    async def delete_ours(self, nodes: Iterable[ObservedNode], session: int) -> None:
+        """Delete those of the znodes that the present session or an earlier one owns."""
+        ours = {session, *self._sessions}
+        deleting = [
+            self._client.delete(node.path, node.version).addErrback(_ignore_missing)
+            for node in nodes
+            if node.owner in ours
+        ]
+        await together(deleting)
+
+    async def delete_all(self, nodes: Iterable[ObservedNode], session: int) -> None:
+        """Delete all that is ours at the wanted paths."""
+        await self.delete_ours(nodes, session)
+        self._created_by = 0
+
+    async def delete_left(self, session: int) -> None:
+        """Delete our znodes below earlier parents."""
+        left = sorted(self.contents.left)
+        if not left:
+            return
+        stats = await together(self._client.exists(path) for path in left)
+        nodes = [_observed(path, stat) for path, stat in zip(left, stats, strict=True)]
+        await self.delete_ours(nodes, session)
+        self.contents.left.difference_update(left)
+        self._client.claims.give_back(self, left)
+        self._watches.forget(left)
+
+    def release(self) -> None:
+        """Watch nothing any more, and let other registrations have the paths."""
+        self._watches.cancel()
+        self._client.claims.give_back(self, (*self.contents.paths, *self.contents.left))
+
+    def _log_replaced(self, node: ObservedNode) -> None:
+        if node.owner not in self._sessions:
+            self._log.warn(
+                "{path} was left by session {owner}: it is replaced",
+                path=node.path,
+                owner=session_name(node.owner or 0),
+            )
+
+
+def _observed(path: str, stat: Stat | None) -> ObservedNode:
+    if stat is None:
+        return ObservedNode(path, None)
+    return ObservedNode(path, stat.ephemeral_owner, stat.version)
+
+
+def _ignore_missing(failure: Failure) -> None:
+    failure.trap(NoNodeError)

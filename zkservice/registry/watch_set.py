@@ -1,0 +1,126 @@
+"""One-shot watches that stay set for as long as they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from zkservice.client import ZooKeeperClient
+from zkservice.registry.lookup import together
+from zkservice.wire.records import Stat
+from zkservice.wire.watches import WatchEvent
+
+__all__ = ["CHILDREN", "DATA", "EXISTS", "WatchSet", "WatchedRead"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedRead(Generic[T]):
+    """A read operation of the client, without a watch and with one."""
+
+    plain: Callable[[ZooKeeperClient, str], Deferred[T]]
+    watched: Callable[[ZooKeeperClient, str], tuple[Deferred[T], Deferred[WatchEvent]]]
+
+
+EXISTS: Final[WatchedRead[Stat | None]] = WatchedRead(
+    lambda client, path: client.exists(path),
+    lambda client, path: client.exists_and_watch(path),
+)
+DATA: Final[WatchedRead[tuple[bytes, Stat]]] = WatchedRead(
+    lambda client, path: client.get(path),
+    lambda client, path: client.get_and_watch(path),
+)
+CHILDREN: Final[WatchedRead[list[str]]] = WatchedRead(
+    lambda client, path: client.get_children(path),
+    lambda client, path: client.get_children_and_watch(path),
+)
+
+#: What a watch watches: the operation that set it, and the path.
+_Key = tuple[WatchedRead[Any], str]
+
+
+class WatchSet:
+    """Sets each wanted watch once, and cancels those that are no longer wanted.
+
+    Args:
+        client: sets the watches.
+        fired: called when a watch fires, or ends with its session.
+    """
+
+    def __init__(self, client: ZooKeeperClient, fired: Callable[[], object]) -> None:
+        self._client = client
+        self._fired = fired
+        self._cancelled = False
+        self._watches: dict[_Key, Deferred[WatchEvent]] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    async def want(
+        self, paths: Iterable[str], *, keep: tuple[WatchedRead[Any], str] | None = None
+    ) -> bool:
+        """Watch the nodes at these paths, and no others.
+
+        Args:
+            paths: where there is no node, its creation is watched for.
+            keep: a watch that `read` has set and that is still wanted.
+
+        Returns:
+            Whether a watch had to be set: what was read before that may be outdated.
+        """
+        wanted = {(EXISTS, path) for path in paths}
+        for key in [key for key in self._watches if key not in wanted and key != keep]:
+            self._watches.pop(key).cancel()
+        missing = sorted(path for key, path in wanted if (key, path) not in self._watches)
+        if self._cancelled or not missing:
+            return False
+        await together(self._watch(EXISTS, path) for path in missing)
+        return True
+
+    def are_set(self, paths: Iterable[str]) -> bool:
+        """Whether all these nodes are watched, and nothing has happened to them."""
+        return all((EXISTS, path) in self._watches for path in paths)
+
+    def read(self, operation: WatchedRead[T], path: str) -> Deferred[T]:
+        """Read a node, with a watch unless that is set already."""
+        if self._cancelled or (operation, path) in self._watches:
+            return operation.plain(self._client, path)
+        return self._watch(operation, path)
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Cancel the watches that `read` has set on these paths with `EXISTS`."""
+        for path in paths:
+            watch = self._watches.pop((EXISTS, path), None)
+            if watch is not None:
+                watch.cancel()
+
+    def cancel(self) -> None:
+        """Cancel all watches, and set none from now on."""
+        self._cancelled = True
+        while self._watches:
+            self._watches.popitem()[1].cancel()
+
+    def _watch(self, operation: WatchedRead[T], path: str) -> Deferred[T]:
+        key = operation, path
+        value, watch = operation.watched(self._client, path)
+        self._watches[key] = watch
+        watch.addBoth(self._ended, key, watch)
+        return value.addErrback(self._not_set, key, watch)
+
+    def _ended(self, result: object, key: _Key, watch: Deferred[WatchEvent]) -> None:
+        """It fired, or its session ended; one that was cancelled is no longer in the set."""
+        if self._watches.get(key) is watch:
+            del self._watches[key]
+            self._fired()
+
+    def _not_set(self, failure: Failure, key: _Key, watch: Deferred[WatchEvent]) -> Failure:
+        """The read failed, and a watch is only set by a read that succeeds."""
+        if self._watches.get(key) is watch:
+            del self._watches[key]
+        watch.cancel()
+        return failure
