@@ -36,15 +36,15 @@ class CreationThrottleTests(SynchronousTestCase):
         self.created(deleted_by_others=False)
         gaps = [self.created() for _ in range(12)]
         for gap, expected in zip(gaps, (CREATE_GAP, 2 * CREATE_GAP, 4 * CREATE_GAP), strict=False):
-            self.assertAlmostEqual(gap, expected, delta=0.002)
-        self.assertAlmostEqual(gaps[-1], CREATE_GAP_MAX, delta=0.002)
+            self.assertApproximates(gap, expected, 0.002)
+        self.assertApproximates(gaps[-1], CREATE_GAP_MAX, 0.002)
 
     def test_what_was_not_deleted_by_others_is_created_at_once(self) -> None:
         """After an expiry, or a deletion of our own, there is no fight."""
         for _ in range(5):
             self.created()
         self.assertEqual(self.created(deleted_by_others=False), 0)
-        self.assertAlmostEqual(self.created(), CREATE_GAP, delta=0.002)
+        self.assertApproximates(self.created(), CREATE_GAP, 0.002)
 
     def test_a_znode_that_lasted_ends_the_fight(self) -> None:
         """One that was there for longer than the longest gap starts anew."""
