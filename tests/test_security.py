@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
-from zkservice.security import Security, TLSFiles, identity, parse_acl, sasl_user
+from zkservice.security import Security, identity, load_tls, parse_acl, sasl_user
 from zkservice.wire.acl import ACL, ANYONE, CREATOR_ALL_ACL, READ_ACL_UNSAFE, Id
 
 
@@ -32,7 +31,9 @@ class SecretTests(SynchronousTestCase):
     def test_file(self) -> None:
         """The first line of a file, without its end."""
         path = self.file("u:p\nrest")
-        self.assertEqual(identity(f"digest:{path}", {}), ("digest", b"u:p"))
+        for where in (path, f"file:{path}"):
+            self.assertEqual(identity(f"digest:{where}", {}), ("digest", b"u:p"))
+            self.assertEqual(sasl_user(where, {}).username, "u")
 
     def test_environment(self) -> None:
         """A variable of the environment."""
@@ -48,7 +49,7 @@ class SecretTests(SynchronousTestCase):
         """What is not there, is empty or is no pair is named, never the secret."""
         empty = self.file("\n")
         for text, expected in {
-            "digest": "write SCHEME:FILE",
+            "digest": "must be SCHEME:file:FILE",
             "digest:/nowhere/secret": "/nowhere/secret cannot be read: No such file",
             "digest:env:NOT_SET": "has no variable NOT_SET",
             f"digest:{empty}": "is empty",
@@ -69,14 +70,11 @@ class SecretTests(SynchronousTestCase):
 
     def test_tls_files(self) -> None:
         """A file that is missing or no PEM is named before anything connects."""
-        self.assertIn("/nowhere cannot be read", self.refused(TLSFiles(ca="/nowhere").creator))
+        self.assertIn("/nowhere cannot be read", self.refused(load_tls, TLS(ca="/nowhere")))
         nonsense = self.file("nonsense")
-        self.assertIn("holds no certificate", self.refused(TLSFiles(ca=nonsense).creator))
-        self.assertIn(
-            f"{nonsense} cannot be used", self.refused(TLSFiles(certificate=nonsense).creator)
-        )
-        self.assertTrue(callable(TLSFiles().creator()))
-        self.assertTrue(os.path.exists(nonsense))
+        for tls in (TLS(ca=nonsense), TLS(certificate=nonsense)):
+            self.assertIn(f"{nonsense} has no certificate", self.refused(load_tls, tls))
+        self.assertTrue(callable(load_tls(TLS())))
 
 
 class ACLTests(SynchronousTestCase):

@@ -7,18 +7,11 @@ user of the machine can read; they are shown neither in a log nor in a repr.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from twisted.internet.ssl import (
-    Certificate,
-    PrivateCertificate,
-    optionsForClientTLS,
-    trustRootFromCertificates,
-)
-
-from zkservice.client import DigestMD5
+from zkservice.client import TLS, DigestMD5, read_secret
 from zkservice.errors import ConfigurationError
 from zkservice.wire.acl import (
     ACL,
@@ -40,38 +33,6 @@ _NAMED: Final = {"read": READ_ACL_UNSAFE, "open": OPEN_ACL_UNSAFE, "creator": CR
 
 
 @dataclass(frozen=True)
-class TLSFiles:
-    """A TLS connection to ZooKeeper; the files are PEM.
-
-    Attributes:
-        ca: certificates that are trusted, or None for those the system trusts.
-        certificate: our own, for servers that ask for one; with its key unless ``key`` is set.
-        server_name: what the server's certificate must be for, instead of the host's name.
-    """
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    server_name: str | None = None
-
-    def creator(self) -> Any:
-        """What the client wants: from a host's name to the TLS side of a connection.
-
-        Raises:
-            ConfigurationError: a file cannot be read, or is no PEM.
-        """
-        extra: dict[str, Any] = {}
-        if self.ca is not None:
-            extra["trustRoot"] = trustRootFromCertificates(_certificates(self.ca))
-        if self.certificate is not None:
-            pem = _read(self.certificate)
-            if self.key is not None:
-                pem += b"\n" + _read(self.key)
-            extra["clientCertificate"] = _pem(self.certificate, PrivateCertificate.loadPEM, pem)
-        return lambda host: optionsForClientTLS(self.server_name or host, **extra)
-
-
-@dataclass(frozen=True)
 class Security:
     """How to speak to ZooKeeper, and who may do what with what is registered."""
 
@@ -81,40 +42,77 @@ class Security:
     acl: Sequence[ACL] = READ_ACL_UNSAFE
 
 
-def identity(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
-    """Read ``SCHEME:FILE`` or ``SCHEME:env:VARIABLE``: a scheme and its credential.
+def load_tls(tls: TLS) -> Callable[[str], Any]:
+    """Read the files of a TLS connection now; see `TLS.load`.
 
     Raises:
-        ConfigurationError: the file or variable is not there, or holds no credential.
+        ConfigurationError: a file cannot be read, or has invalid contents.
+    """
+    try:
+        return tls.load()
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def identity(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
+    """Read ``SCHEME:SECRET``: a scheme and its credential; see `secret`.
+
+    Raises:
+        ConfigurationError: the file or variable does not exist, or holds no credential.
     """
     scheme, colon, where = text.partition(":")
     if not colon or not scheme or not where:
-        raise ConfigurationError(f"{text!r}: write SCHEME:FILE or SCHEME:env:VARIABLE")
+        raise ConfigurationError(
+            f"{text!r}: must be SCHEME:file:FILE or SCHEME:env:VARIABLE, such as digest:env:AUTH"
+        )
     credential = secret(where, environ)
     if scheme == "digest" and not all(credential.partition(b":")):
-        raise ConfigurationError(f"{where}: it must hold one line, user:password")
+        raise _no_pair(where)
     return scheme, credential
 
 
 def sasl_user(where: str, environ: Mapping[str, str]) -> DigestMD5:
-    """Read a file, or ``env:VARIABLE``, with ``user:password``."""
-    name, colon, password = secret(where, environ).decode().partition(":")
+    """Read ``user:password`` from where `secret` finds it.
+
+    Raises:
+        ConfigurationError: the file or variable does not exist, or holds something else.
+    """
+    try:
+        name, colon, password = secret(where, environ).decode().partition(":")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{where}: must be text in UTF-8") from None
     if not colon or not name:
-        raise ConfigurationError(f"{where}: it must hold one line, user:password")
+        raise _no_pair(where)
     return DigestMD5(name, password)
 
 
+def _no_pair(where: str) -> ConfigurationError:
+    return ConfigurationError(f"{where}: must hold one line, user:password")
+
+
 def secret(where: str, environ: Mapping[str, str]) -> bytes:
-    """The first line of a file, or what ``env:VARIABLE`` holds."""
-    kind, _, variable = where.partition(":")
+    """The first line of what ``file:FILE`` or ``env:VARIABLE`` holds.
+
+    ``FILE`` alone is accepted, too.
+
+    Raises:
+        ConfigurationError: the file or variable does not exist, or is empty.
+    """
+    kind, _, name = where.partition(":")
     if kind == "env":
-        if not environ.get(variable):
-            raise ConfigurationError(f"the environment has no variable {variable}")
-        return environ[variable].encode()
-    lines = _read(where).splitlines()
-    if not lines or not lines[0].strip():
-        raise ConfigurationError(f"{where} is empty; its first line is the credential")
-    return lines[0].strip()
+        if not environ.get(name):
+            raise ConfigurationError(f"the environment has no variable {name}")
+        return environ[name].encode()
+    path = os.path.expanduser(name if kind == "file" else where)
+    try:
+        line = read_secret(f"file:{path}").partition(b"\n")[0].strip()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        line = b""
+    if not line:
+        raise ConfigurationError(f"{path} is empty; its first line must be the credential")
+    return line
 
 
 def parse_acl(text: str) -> tuple[ACL, ...]:
@@ -139,27 +137,3 @@ def _entry(text: str) -> ACL:
             "such as world:anyone:r, or read, open or creator"
         )
     return ACL(sum(int(_LETTERS[letter]) for letter in set(letters)), Id(scheme, who))
-
-
-def _certificates(path: str) -> list[Certificate]:
-    """All certificates of a PEM file."""
-    end = b"-----END CERTIFICATE-----"
-    parts = [part + end for part in _read(path).split(end)[:-1]]
-    if not parts:
-        raise ConfigurationError(f"{path} holds no certificate in PEM")
-    return [_pem(path, Certificate.loadPEM, part) for part in parts]
-
-
-def _pem(path: str, load: Any, data: bytes) -> Any:
-    try:
-        return load(data)
-    except Exception as error:  # noqa: BLE001 - whatever OpenSSL says
-        raise ConfigurationError(f"{path} cannot be used: {error or 'no PEM'}") from None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None

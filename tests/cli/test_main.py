@@ -224,7 +224,7 @@ class TreeCommandTests(CommandTestCase):
             (("export", "HOSTS", "-o", "/no/such/file"), "/no/such/file: No such file"),
             (("rm", "-r", "HOSTS", "/"), "the root cannot be deleted"),
             (("ln", "HOSTS", "/x", "/nowhere/l"), "/nowhere: the znode does not exist"),
-            (("export", "HOSTS", "--auth", "digest"), "write SCHEME:FILE"),
+            (("export", "HOSTS", "--auth", "digest"), "must be SCHEME:file:FILE"),
         ):
             result = await self.run_(*words, stdin="/a\n")
             self.assertEqual(result.code, Exit.FAILED, words)
@@ -253,8 +253,8 @@ class TreeCommandTests(CommandTestCase):
         """A credential that cannot be read, or is none, is told with its option."""
         for words, said in (
             (("--auth", "digest:/no/such"), "--auth: /no/such cannot be read"),
-            (("--auth", "digest"), "--auth: 'digest': write SCHEME:FILE"),
-            (("--auth", f"digest:{self.file('joe')}"), "it must hold one line, user:password"),
+            (("--auth", "digest"), "--auth: 'digest': must be SCHEME:file:FILE"),
+            (("--auth", f"digest:{self.file('joe')}"), "must hold one line, user:password"),
             (("--sasl", "/no/such"), "--sasl: /no/such cannot be read"),
             (("--tls-ca", "/no/such"), "--tls: /no/such cannot be read"),
         ):

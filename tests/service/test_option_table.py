@@ -7,8 +7,9 @@ from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
-from zkservice.security import Security, TLSFiles
+from zkservice.security import Security
 from zkservice.service.config import Config, Manhole
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
@@ -36,7 +37,7 @@ PARTS = {
     "limits": Limits,
     "manhole": Manhole,
     "security": Security,
-    "zookeeper_tls": TLSFiles,
+    "zookeeper_tls": TLS,
 }
 
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from zkservice.cli.terminal import Terminal
-from zkservice.client import ZooKeeperClient
+from zkservice.client import TLS, ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
     ConfigurationError,
@@ -20,7 +20,7 @@ from zkservice.errors import (
     FailedConnectError,
     SessionClosedRequireSaslAuthError,
 )
-from zkservice.security import TLSFiles, identity, sasl_user
+from zkservice.security import identity, load_tls, sasl_user
 from zkservice.zookeeper import ZooKeeper
 
 T = TypeVar("T")
@@ -165,4 +165,4 @@ def _tls(options: Namespace) -> Any:
     name = options.tls_server_name
     if not (options.tls or ca or certificate or name):
         return None
-    return TLSFiles(ca, certificate, key, name).creator()
+    return load_tls(TLS(ca, certificate, key, name))

@@ -231,12 +231,14 @@ def _server_command(
     )
     server.add_argument(
         "--auth",
-        metavar="SCHEME:FILE",
+        metavar="SCHEME:SECRET",
         action="append",
         default=[],
-        help="an identity, such as digest:FILE with user:password, or digest:env:VARIABLE",
+        help="a credential: digest:file:FILE or digest:env:VARIABLE with user:password",
     )
-    server.add_argument("--sasl", metavar="FILE", help="user:password for SASL DIGEST-MD5")
+    server.add_argument(
+        "--sasl", metavar="SECRET", help="file:FILE or env:VARIABLE, for SASL DIGEST-MD5"
+    )
     server.add_argument("--tls", action="store_true", help="over TLS, with the system's CAs")
     server.add_argument("--tls-ca", metavar="FILE", help="certificates to trust")
     server.add_argument("--tls-certificate", metavar="FILE", help="our own certificate")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -12,7 +11,6 @@ from service_identity import VerificationError
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
-    Certificate,
     CertificateOptions,
     PrivateCertificate,
     optionsForClientTLS,
@@ -22,8 +20,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from zkservice.errors import TLSRefusedError
-
-AnyPath = str | os.PathLike[str]
+from zkservice.pem import AnyPath, read_certificates, read_private_certificate
 
 
 @dataclass(frozen=True)
@@ -48,36 +45,38 @@ class TLS:
     verify_name: bool = True
 
     def __call__(self, host: str) -> IOpenSSLClientConnectionCreator:
-        """The TLS side of a connection to a host.
+        """The TLS side of a connection to a host; the files are read each time.
 
         Raises:
             OSError: a file cannot be read.
-            OpenSSL.SSL.Error: a file has not what it should have.
+            ConfigurationError: a file has no certificate or key, or they do not match.
         """
-        trust = None if self.ca is None else trustRootFromCertificates(self._authorities())
-        mine = None if self.certificate is None else self._certificate()
-        name = self.server_name or host
-        if self.verify_name:
-            options: IOpenSSLClientConnectionCreator = optionsForClientTLS(
-                name, trustRoot=trust, clientCertificate=mine
+        return self.load()(host)
+
+    def load(self) -> Callable[[str], IOpenSSLClientConnectionCreator]:
+        """Read the files now; returns what makes the TLS side of each connection to a host.
+
+        For a process that gives up the right to read them.
+
+        Raises:
+            OSError: a file cannot be read.
+            ConfigurationError: a file has no certificate or key, or they do not match.
+        """
+        trust = None if self.ca is None else trustRootFromCertificates(read_certificates(self.ca))
+        own = None
+        if self.certificate is not None:
+            own = read_private_certificate(self.certificate, self.key)
+
+        def connect(host: str) -> IOpenSSLClientConnectionCreator:
+            name = self.server_name or host
+            if not self.verify_name:
+                return _Nameless(name, trust, own)
+            verified: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+                name, trustRoot=trust, clientCertificate=own
             )
-            return options
-        return _Nameless(name, trust, mine)
+            return verified
 
-    def _authorities(self) -> list[Certificate]:
-        assert self.ca is not None
-        pem = Path(self.ca).read_bytes()
-        end = b"-----END CERTIFICATE-----"
-        parts = [part + end for part in pem.split(end)[:-1]]
-        return [Certificate.loadPEM(part) for part in parts]
-
-    def _certificate(self) -> PrivateCertificate:
-        assert self.certificate is not None
-        pem = Path(self.certificate).read_bytes()
-        if self.key is not None:
-            pem += b"\n" + Path(self.key).read_bytes()
-        loaded: PrivateCertificate = PrivateCertificate.loadPEM(pem)
-        return loaded
+        return connect
 
 
 def in_words(error: Exception) -> Exception:

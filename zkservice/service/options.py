@@ -276,14 +276,14 @@ OPTIONS: Final = OptionTable(
         Option(
             "zookeeper-auth",
             _ZOOKEEPER,
-            "SCHEME:FILE or SCHEME:env:VARIABLE, such as digest:FILE with user:password.",
+            "SCHEME:file:FILE or SCHEME:env:VARIABLE; for digest, it holds user:password.",
             Kind(str, "SCHEME:SECRET"),
             repeatable=True,
         ),
         Option(
             "zookeeper-sasl",
             _ZOOKEEPER,
-            "FILE or env:VARIABLE with user:password, for SASL DIGEST-MD5.",
+            "file:FILE or env:VARIABLE with user:password, for SASL DIGEST-MD5.",
             Kind(str, "SECRET"),
         ),
         # -- health --

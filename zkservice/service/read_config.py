@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
-from zkservice.security import Security, TLSFiles, identity, sasl_user
+from zkservice.security import Security, identity, load_tls, sasl_user
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, ListenAddress, Manhole, ZooKeeperTarget
 from zkservice.service.front_end import FrontEnd
@@ -113,14 +114,14 @@ def _health(values: Values) -> HealthSettings | None:
 
 
 def _security(values: Values, environ: Mapping[str, str]) -> Security:
-    tls = TLSFiles(**values.targets("zookeeper_tls"))
-    if not values["zookeeper-tls"] and tls != TLSFiles():
+    tls = TLS(**values.targets("zookeeper_tls"))
+    if not values["zookeeper-tls"] and tls != TLS():
         files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")
         given = next(name for name in files if values[name])
         raise _needs(values, given, values.spelled("zookeeper-tls"))
     sasl = values["zookeeper-sasl"]
     return Security(
-        tls=values.read("zookeeper-tls", tls.creator) if values["zookeeper-tls"] else None,
+        tls=values.read("zookeeper-tls", load_tls, tls) if values["zookeeper-tls"] else None,
         identities=tuple(
             values.read("zookeeper-auth", identity, text, environ)
             for text in values["zookeeper-auth"]

@@ -11,22 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
-from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair
+from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
 from zkservice.errors import ConfigurationError
+from zkservice.pem import read_certificates, read_key
 
 __all__ = ["MutualTLSParser", "client_certificate", "mutual_tls"]
-
-_END: Final = b"-----END CERTIFICATE-----"
 
 
 def mutual_tls(
@@ -52,18 +50,15 @@ def mutual_tls(
         ConfigurationError: a file has not what it should have.
         OSError: a file cannot be read.
     """
-    own = _certificates(certificate or private_key)
-    between = own[1:] + (_certificates(chain) if chain else [])
-    try:
-        key = KeyPair.load(Path(private_key).read_bytes(), crypto.FILETYPE_PEM)
-    except crypto.Error:
-        raise ConfigurationError(f"{private_key} has no private key in PEM format") from None
+    own = read_certificates(certificate or private_key)
+    between = own[1:] + (read_certificates(chain) if chain else [])
+    key = read_key(private_key)
     options = CertificateOptions(
         privateKey=key.original,
         certificate=own[0].original,
         extraCertChain=[each.original for each in between],
         verify=True,
-        caCerts=[each.original for each in _certificates(client_ca)],
+        caCerts=[each.original for each in read_certificates(client_ca)],
         requireCertificate=not optional,
     )
     try:
@@ -75,19 +70,6 @@ def mutual_tls(
             f"{certificate or private_key}"
         ) from None
     return options
-
-
-def _certificates(file: str) -> list[Certificate]:
-    """All certificates in a PEM file, at least one."""
-    found = []
-    for part in Path(file).read_bytes().split(_END)[:-1]:
-        try:
-            found.append(Certificate.loadPEM(part + _END))
-        except crypto.Error:
-            raise ConfigurationError(f"certificate {len(found) + 1} in {file} is broken") from None
-    if not found:
-        raise ConfigurationError(f"{file} has no certificate in PEM format")
-    return found
 
 
 @implementer(IStreamServerEndpointStringParser)
