@@ -85,7 +85,7 @@ class OperationTests(ClientTestCase):
     def test_server_that_never_heard_of_it(self) -> None:
         """A server too old for an operation answers and hangs up; the client goes on."""
         client = self.connected()
-        del self.server._requests._answers[OpCode.WHO_AM_I]  # as before 3.7
+        self.server.unimplement(OpCode.WHO_AM_I)  # as before 3.7
         self.failure(client.who_am_i(), UnimplementedError)
         self.network.advance(1)
         self.assertIsNotNone(self.result(client.exists("/")))

@@ -94,7 +94,7 @@ class ConnectTests(ClientTestCase):
         )
         self.result(client.connect())
         assert client.client_id is not None
-        self.assertEqual([client.client_id[0]], [one.id for one in self.server.state.sessions])
+        self.assertEqual([client.client_id[0]], self.server.sessions())
         self.assertEqual(len(client.client_id[1]), 16)
         self.assertEqual((client.state, client.server), (CONNECTED, Address(HOST, PORT)))
         self.assertIn("CONNECTED", repr(client))
@@ -331,7 +331,7 @@ class ReconnectTests(ClientTestCase):
         """The server hears how much the client has seen."""
         client = self.connected()
         self.result(client.create("/a"))
-        zxid = self.server.state.zxid
+        zxid = self.server.statistics().zxid
         self.cable.cut()
         self.network.advance(1)
         hello = bytes(self.cable.server.received)
@@ -777,7 +777,7 @@ class SilenceTests(ClientTestCase):
 
     def freeze_server(self) -> None:
         """Without a quorum no session expires."""
-        self.patch(self.server.state.sessions, "due", lambda now: [])
+        self.server.expires_sessions = False
 
     def assert_survived(self, client: ZooKeeperClient) -> None:
         """The session goes on, and its ephemeral node is there."""
@@ -870,7 +870,7 @@ class SilenceTests(ClientTestCase):
         """A server that serves without the data proves their loss, whatever the others do."""
         client = self.connected(f"{HOST},10.0.0.2", local_expiry=False)
         self.result(client.create("/a"))
-        self.server.state.zxid = 5
+        self.server.lose_data(5)
         self.cable.cut()
         self.network.advance(TIMEOUT * 4 / 3 + 2)
         self.assertEqual(client.statistics().expiries, 1)
@@ -881,7 +881,7 @@ class SilenceTests(ClientTestCase):
         client = self.connected(local_expiry=False)
         news = heard_by(client)
         self.result(client.create("/a"))
-        self.server.state.zxid = 5  # as if its disk was replaced
+        self.server.lose_data(5)  # as if its disk was replaced
         self.cable.cut()
         self.network.advance(TIMEOUT * 4 / 3 - 0.5)
         self.assertEqual(news, [SUSPENDED])
@@ -895,9 +895,9 @@ class CloseTests(ClientTestCase):
     def test_session_is_ended(self) -> None:
         """The server forgets the session at once."""
         client = self.connected()
-        self.assertEqual(len(self.server.state.sessions), 1)
+        self.assertEqual(len(self.server.sessions()), 1)
         self.result(client.close())
-        self.assertEqual(len(self.server.state.sessions), 0)
+        self.assertEqual(len(self.server.sessions()), 0)
 
     def test_calls_before_it_are_answered(self) -> None:
         """What was asked for before is still done."""

@@ -84,7 +84,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.heard, {"plain": self.PLAIN * 2, "recursive": self.RECURSIVE * 2})
             for handle in handles:
                 self.result(handle.cancel())
-            self.assertEqual(len(self.server.state.watches), 0)
+            self.assertEqual(self.server.statistics().watches, 0)
 
     def test_cancelled_in_every_order(self) -> None:
         """Of three watches at a path those that stay hear what they heard before."""
@@ -100,7 +100,7 @@ class WatchModes(ClientTestCase):
                     del self.heard[name]
                     for heard in self.heard.values():
                         heard.clear()
-                self.assertEqual(len(self.server.state.watches), 0)
+                self.assertEqual(self.server.statistics().watches, 0)
 
     def one_shots(self) -> dict[str, Deferred[WatchEvent]]:
         """A one-shot watch of each kind on ``/a``."""
@@ -128,7 +128,7 @@ class WatchModes(ClientTestCase):
                 self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
                 self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
                 self.result(handle.cancel())
-                self.assertEqual(len(self.server.state.watches), 0)
+                self.assertEqual(self.server.statistics().watches, 0)
 
     def test_one_shots_outlive_persistent(self) -> None:
         """One-shot watches that were derived from a persistent one fire when it is cancelled."""
@@ -142,7 +142,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.result(watches["exists"])[::2], (CHANGED, "/a"))
             self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
             self.assertEqual(self.heard["it"], [])
-            self.assertEqual(len(self.server.state.watches), 0)
+            self.assertEqual(self.server.statistics().watches, 0)
 
     def test_change_while_a_watch_is_cancelled(self) -> None:
         """A change that the server makes before it hears of the cancellation is not missed."""

@@ -24,7 +24,7 @@ class CapturedConversationTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         server, _ = started(tick_time=0.5)
-        server.state.zxid = 0x2674
+        server.lose_data(0x2674)
         self.client = RawClient(server)
         self.say("0000002d 00000000 0000000000000000 00001770 0000000000000000 00000010", bytes(17))
         self.welcome = self.client.read()

@@ -24,8 +24,8 @@ class WordTests(SynchronousTestCase):
         self.one.create("/e", flags=1)
         self.one.call(ExistsRequest("/e", True))
         self.one.call(GetChildrenRequest("/e", True))
-        (session,) = self.server.state.sessions
-        self.session = f"{session.id:#x}"
+        (session,) = self.server.sessions()
+        self.session = f"{session:#x}"
 
     def say(self, word: bytes) -> str:
         """The report."""
@@ -52,7 +52,7 @@ class WordTests(SynchronousTestCase):
 
     def test_srvr(self) -> None:
         """The state of the server."""
-        zxid = self.server.state.zxid
+        zxid = self.server.statistics().zxid
         self.assertRegex(
             self.say(b"srvr"),
             r"\AZookeeper version: 3\.9\.\d+-[^\n]*, built on [^\n]*\n"
@@ -77,7 +77,7 @@ class WordTests(SynchronousTestCase):
     def test_cons(self) -> None:
         """Each connection with its session and its last request."""
         lines = self.say(b"cons").split("\n")
-        zxid = self.server.state.zxid
+        zxid = self.server.statistics().zxid
         now = int(NOON * 1000)
         self.assertEqual(
             lines,

@@ -210,13 +210,13 @@ class TransactionNumberTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server, _ = started()
         self.one = connected_client(self.server)
-        self.last = self.server.state.zxid
+        self.last = self.server.statistics().zxid
 
     def used(self, request: Any) -> int:
         """How many numbers a request took; its reply has the last one."""
         reply = self.one.call(request)
         used, self.last = reply.zxid - self.last, reply.zxid
-        self.assertEqual(reply.zxid, self.server.state.zxid)
+        self.assertEqual(reply.zxid, self.server.statistics().zxid)
         return used
 
     def test_reads(self) -> None:
@@ -249,15 +249,15 @@ class TransactionNumberTests(SynchronousTestCase):
 
     def test_sessions(self) -> None:
         """The begin and the end of a session take one each; taking one up takes none."""
-        before = self.server.state.zxid
+        before = self.server.statistics().zxid
         other = RawClient(self.server)
         hello = other.hello()
-        self.assertEqual(self.server.state.zxid, before + 1)
+        self.assertEqual(self.server.statistics().zxid, before + 1)
         other.lose()
         RawClient(self.server).hello(session_id=hello.session_id, password=hello.password)
-        self.assertEqual(self.server.state.zxid, before + 1)
+        self.assertEqual(self.server.statistics().zxid, before + 1)
         self.server.expire(hello.session_id)
-        self.assertEqual(self.server.state.zxid, before + 2)
+        self.assertEqual(self.server.statistics().zxid, before + 2)
 
     def test_auth(self) -> None:
         """The reply to an auth packet has none, in its turn among the others."""

@@ -118,8 +118,8 @@ class CreateTests(NodeTestCase):
     def test_ephemeral(self) -> None:
         """Its owner is the session."""
         self.one.create("/e", flags=1)
-        (session,) = self.server.state.sessions
-        self.assertEqual(self.stat("/e").ephemeral_owner, session.id)
+        (session,) = self.server.sessions()
+        self.assertEqual(self.stat("/e").ephemeral_owner, session)
 
     def test_null_and_empty(self) -> None:
         """No data and empty data stay apart; the length of both is 0."""

@@ -83,7 +83,7 @@ class ReadOnlyTests(SynchronousTestCase):
     def test_what_is_refused(self) -> None:
         """Writes, transactions and sync: -119, and no number is taken."""
         one = connected_client(self.server, read_only=True)
-        zxid = self.server.state.zxid
+        zxid = self.server.statistics().zxid
         for request in (
             CreateRequest("/a", b"", OPEN, 0),
             CreateContainerRequest("/a", b"", OPEN, 4),
@@ -95,7 +95,7 @@ class ReadOnlyTests(SynchronousTestCase):
         ):
             self.assertEqual(one.call(request).err, -119, request)
         self.assertEqual(one.call(GetDataRequest("/e", True)).err, 0)
-        self.assertEqual((one.ping().err, self.server.state.zxid), (0, zxid))
+        self.assertEqual((one.ping().err, self.server.statistics().zxid), (0, zxid))
 
     def test_sessions_do_not_expire(self) -> None:
         """Nobody can end a session meanwhile; afterwards all have their time-out again."""
@@ -140,10 +140,10 @@ class ReadOnlyTests(SynchronousTestCase):
         self.server.read_only = True
         self.clock.rightNow += 1
         self.server.reap()
-        self.assertIn("/t", self.server.state.tree.nodes)
+        self.assertIn("/t", self.server.tree())
         self.server.read_only = False
         self.server.reap()
-        self.assertNotIn("/t", self.server.state.tree.nodes)
+        self.assertNotIn("/t", self.server.tree())
 
     def test_isro(self) -> None:
         """The word for it."""
@@ -368,7 +368,7 @@ class LifeTests(SynchronousTestCase):
         one = RawClient(server)
         hello = one.hello()
         one.create("/a")
-        zxid = server.state.zxid
+        zxid = server.statistics().zxid
         server.stop()
         clock.rightNow += 1
         server.start()
@@ -382,7 +382,7 @@ class LifeTests(SynchronousTestCase):
     def test_zxid_starts_with_the_time(self) -> None:
         """So clients who knew an earlier server in memory are let in."""
         server, _ = started()
-        self.assertEqual(server.state.zxid >> 32, int(NOON))
+        self.assertEqual(server.statistics().zxid >> 32, int(NOON))
         self.assertGreater(first_zxid(NOON + 0.001), first_zxid(NOON) + 4_000_000)
 
     def test_nothing_is_kept(self) -> None:

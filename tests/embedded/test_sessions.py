@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.embedded.raw_client import NOON, RawClient, connected_client, framed, started
-from zkservice.embedded.sessions import Session, SessionTracker, first_session_id
+from zkservice.embedded.connection import Session
+from zkservice.embedded.sessions import SessionTracker, first_session_id
 from zkservice.embedded.transaction import Transaction
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
@@ -70,7 +71,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_future_client(self) -> None:
         """Who has seen a later transaction is hung up on without a word."""
-        one = self.greet(ConnectRequest(0, self.server.state.zxid + 1, 6000, 0, b"", False))
+        one = self.greet(ConnectRequest(0, self.server.statistics().zxid + 1, 6000, 0, b"", False))
         self.assertEqual((one.read(), one.connected), (b"", False))
 
     def test_malformed(self) -> None:
@@ -243,16 +244,22 @@ class ExpiryTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((len(later), self.one.connected, self.other.connected), (1, True, False))
 
+    def owner(self, path: str) -> int:
+        """The session that owns an ephemeral node."""
+        node = self.server.node(path)
+        assert node is not None
+        return node.stat.ephemeral_owner
+
     def test_expire_by_hand(self) -> None:
         """Tests can end a session; a second time there is nothing to end."""
-        session_id = self.server.state.tree.get("/ephemeral").owner
+        session_id = self.owner("/ephemeral")
         self.assertEqual([self.server.expire(session_id) for _ in range(2)], [True, False])
         self.assertFalse(self.one.connected)
         self.assertEqual(self.other.told(), [(2, "/ephemeral")])
 
     def test_drop(self) -> None:
         """Tests can break a connection; the session stays."""
-        session_id = self.server.state.tree.get("/ephemeral").owner
+        session_id = self.owner("/ephemeral")
         self.assertEqual([self.server.drop(session_id) for _ in range(2)], [True, False])
         self.assertFalse(self.one.connected)
         self.assertEqual(self.other.call(ExistsRequest("/ephemeral", False)).err, 0)
@@ -267,8 +274,8 @@ class ExpiryTests(SynchronousTestCase):
         sessions = SessionTracker(tick, 1, b"")
         session = sessions.create(timeout, now)
         slack = 1e-6 * max(now, 1)
-        self.assertEqual(sessions.due(now + timeout - slack), [])
-        self.assertEqual(sessions.due(now + timeout + tick + slack), [session])
+        self.assertEqual(sessions.expired(now + timeout - slack), [])
+        self.assertEqual(sessions.expired(now + timeout + tick + slack), [session])
 
 
 class CloseTests(SynchronousTestCase):
@@ -351,7 +358,7 @@ class CleanUpTests(SynchronousTestCase):
             self.one.ping()
         self.assertEqual([other.connected for other in others], [False, False])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(len(self.server.state.sessions), 1)
+        self.assertEqual(len(self.server.sessions()), 1)
 
     def test_containers(self) -> None:
         """A node that cannot be reaped does not keep the others."""
@@ -370,7 +377,7 @@ class CleanUpTests(SynchronousTestCase):
         self.fail_for("a")
         with self.assertRaises(ZeroDivisionError):
             self.one.call(DeleteRequest("/a", -1))
-        self.assertIn("/a", self.server.state.tree.nodes)
+        self.assertIn("/a", self.server.tree())
 
     def test_end_that_is_not_read(self) -> None:
         """A connection that is over is cut when its client does not read the last of it."""

@@ -58,11 +58,7 @@ class StoreTestCase(SynchronousTestCase):
 
     def crash(self) -> None:
         """The process is gone: what is on the disk is all there is."""
-        store = self.server._store
-        assert store is not None
-        store.close()
-        self.server._store = None
-        self.server._stop_ticking()
+        self.server.crash()
         self.server, self.clock = started(self.clock, data_dir=self.folder, tick_time=0.5)
 
     def image(self) -> dict[str, Any]:
@@ -109,11 +105,11 @@ class StoreTests(StoreTestCase):
             Multi(CreateRequest("/never", b"", OPEN, 0), DeleteRequest("/no", -1)),
         ):
             one.call(request)
-        before, zxid = self.image(), self.server.state.zxid
+        before, zxid = self.image(), self.server.statistics().zxid
         tree = self.server.state.tree
         indexes = (tree.ephemerals, set(tree.mortal), tree.size)
         self.crash()
-        self.assertEqual((self.image(), self.server.state.zxid), (before, zxid))
+        self.assertEqual((self.image(), self.server.statistics().zxid), (before, zxid))
         tree = self.server.state.tree
         self.assertEqual((tree.ephemerals, set(tree.mortal), tree.size), indexes)
         other, _ = self.client()
@@ -145,11 +141,11 @@ class StoreTests(StoreTestCase):
         one.create("/e", flags=1)
         self.crash()
         self.clock.pump([0.5] * 11)
-        self.assertIn("/e", self.server.state.tree.nodes)
+        self.assertIn("/e", self.server.tree())
         self.clock.pump([0.5] * 3)
-        self.assertNotIn("/e", self.server.state.tree.nodes)
+        self.assertNotIn("/e", self.server.tree())
         self.crash()
-        self.assertNotIn("/e", self.server.state.tree.nodes)
+        self.assertNotIn("/e", self.server.tree())
         self.assertEqual(self.server.statistics().sessions, 0)
 
     def test_closed_session(self) -> None:
@@ -177,7 +173,7 @@ class StoreTests(StoreTestCase):
         one, _ = self.client()
         zxid = one.call(DeleteRequest("/no", -1)).zxid
         self.crash()
-        self.assertEqual(self.server.state.zxid, zxid)
+        self.assertEqual(self.server.statistics().zxid, zxid)
 
     def test_stop(self) -> None:
         """A stop in good order loses nothing either, not even what was just asked."""
@@ -186,7 +182,7 @@ class StoreTests(StoreTestCase):
         self.successResultOf(self.server.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.server.start()
-        self.assertIn("/last", self.server.state.tree.nodes)
+        self.assertIn("/last", self.server.tree())
 
     def test_reports(self) -> None:
         """Reports say where the data is and how large."""
@@ -207,7 +203,7 @@ class OrderTests(StoreTestCase):
 
     def on_disk(self, path: str) -> bool:
         """Whether another look at the file finds a node."""
-        store = self.server._store
+        store = self.server.state.store
         assert store is not None
         found = store._database.execute("SELECT 1 FROM nodes WHERE path = ?", (path,)).fetchone()
         return found is not None
@@ -228,7 +224,7 @@ class OrderTests(StoreTestCase):
     def test_one_write_for_all(self) -> None:
         """What came in one turn of the reactor is written in one transaction."""
         one, _ = self.client()
-        store = self.server._store
+        store = self.server.state.store
         assert store is not None
         statements: list[str] = []
         store._database.set_trace_callback(statements.append)
@@ -254,7 +250,7 @@ class OrderTests(StoreTestCase):
     def test_reads_do_not_write(self) -> None:
         """Without a change nothing is written, and nothing waits."""
         one, _ = self.client()
-        store = self.server._store
+        store = self.server.state.store
         assert store is not None
         statements: list[str] = []
         store._database.set_trace_callback(statements.append)
@@ -264,7 +260,7 @@ class OrderTests(StoreTestCase):
     def test_disk_trouble(self) -> None:
         """What cannot be written is not said: all are hung up on; later it is written."""
         one, session = self.client()
-        store = self.server._store
+        store = self.server.state.store
         assert store is not None
         store._database.execute("PRAGMA max_page_count = 1")  # no page more than there are
         with capturedLogs() as logs:
@@ -277,7 +273,7 @@ class OrderTests(StoreTestCase):
         self.client(session)
         self.client()
         self.crash()
-        self.assertIn("/a", self.server.state.tree.nodes)
+        self.assertIn("/a", self.server.tree())
 
 
 class DirectoryTests(SynchronousTestCase):
@@ -383,16 +379,21 @@ class AnyConversationTests(StoreTestCase):
         for party, request in conversation:
             callers[party].call(settled(request, "/ROOT"))
         before, tree = self.image(), self.server.state.tree
-        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.state.zxid)
-        sessions = {session.id for session in self.server.state.sessions}
+        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.statistics().zxid)
+        sessions = self.server.sessions()
         self.crash()
         state = self.server.state
         self.assertEqual(self.image(), before)
         self.assertEqual(
-            (state.tree.ephemerals, set(state.tree.mortal), state.tree.size, state.zxid),
+            (
+                state.tree.ephemerals,
+                set(state.tree.mortal),
+                state.tree.size,
+                self.server.statistics().zxid,
+            ),
             indexes,
         )
-        self.assertEqual({session.id for session in state.sessions}, sessions)
+        self.assertEqual(self.server.sessions(), sessions)
         self.assert_consistent()
 
     def assert_consistent(self) -> None:

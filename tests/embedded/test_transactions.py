@@ -54,7 +54,7 @@ class TransactionTests(NodeTestCase):
 
     def test_failure(self) -> None:
         """What came before is undone (0), what comes after is not tried (-2)."""
-        before = {path: node.stat() for path, node in self.server.state.tree.nodes.items()}
+        before = {path: self.server.node(path) for path in self.server.tree()}
         self.one.call(ExistsRequest("/a", True))
         self.one.call(ExistsRequest("/b", True))
         reply = self.one.call(
@@ -72,10 +72,10 @@ class TransactionTests(NodeTestCase):
         self.assertEqual(reply.err, 0)
         self.assertEqual([one.err for one in reply.body], [0, 0, 0, 0, 0, 0, -101, -2])
         self.assertEqual(self.one.told(), [])
-        after = {path: node.stat() for path, node in self.server.state.tree.nodes.items()}
+        after = {path: self.server.node(path) for path in self.server.tree()}
         self.assertEqual(after, before)
         self.assertEqual(self.one.call(GetDataRequest("/a", False)).body.data, b"old")
-        self.assertEqual(self.server.state.tree.ephemerals, {})
+        self.assertEqual(self.server.statistics().ephemerals, 0)
         self.assertEqual(self.one.create("/s-", flags=2).body.path, "/s-0000000001")
 
     def test_sees_itself(self) -> None:

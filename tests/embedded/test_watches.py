@@ -182,7 +182,7 @@ class SetWatchesTests(WatchTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.other.create("/old")
-        self.since = self.server.state.zxid
+        self.since = self.server.statistics().zxid
         self.other.create("/old/child")
         self.other.create("/new")
         self.set("/new")
@@ -212,7 +212,7 @@ class SetWatchesTests(WatchTestCase):
 
     def test_child(self) -> None:
         """Missing: deleted; children came or went since: changed; else it is watched."""
-        self.since = self.server.state.zxid
+        self.since = self.server.statistics().zxid
         self.other.create("/new/child")
         told = self.catch_up(child=["/no", "/new", "/old"])
         self.assertEqual(told, [(DELETED, "/no"), (CHILDREN, "/new")])

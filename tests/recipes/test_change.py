@@ -215,7 +215,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         for expected in (b"x", b"xx"):
             changing = retry_change(client, PATH, append, reactor=world.network)
             self.assertEqual(world.result(changing), expected)
-        self.assertEqual(world.server.state.tree.nodes[PATH].data, b"xx")
+        self.assertEqual(world.server.tree()[PATH], b"xx")
 
     def counts(self, world: World) -> None:
         """Count: each time once."""

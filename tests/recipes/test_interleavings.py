@@ -283,15 +283,15 @@ class Consumers:
         """Some time goes by."""
         self.world.network.advance(number)
 
+    def on_server(self, lease: Lease) -> bool:
+        """Whether the server still has the znode of a lease."""
+        node = self.world.server.node(lease.path)
+        return node is not None and node.stat.czxid == lease.token
+
     def check(self) -> None:
         """No two have the same item, as far as the server has not taken it from one of them."""
-        nodes = self.world.server.state.tree.nodes
         held = [
-            item.data
-            for _, item in self.items
-            if item.lease.held
-            and item.lease.path in nodes
-            and nodes[item.lease.path].czxid == item.lease.token
+            item.data for _, item in self.items if item.lease.held and self.on_server(item.lease)
         ]
         self.test.assertEqual(len(held), len(set(held)))
 
@@ -506,13 +506,13 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
                 world.clients[number].delete(PATH).addErrback(lambda failure: None)
             world.network.run_due()
         world.wait(TIMEOUT * 2)
-        there = world.server.state.tree.nodes.get(PATH)
+        there = world.server.node(PATH)
         present = [number for number, node in enumerate(nodes) if node.present]
         self.assertEqual(len(present), min(1, len(wanted)))
         self.assertLessEqual(set(present), wanted)
         self.assertEqual(there is not None, bool(wanted))
         if there is not None:
-            self.assertEqual(there.owner, world.session(present[0]))
+            self.assertEqual(there.stat.ephemeral_owner, world.session(present[0]))
             if "throw out" not in dict(script):
                 self.assertEqual(there.data, nodes[present[0]].data)
         for node in nodes:

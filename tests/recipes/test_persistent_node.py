@@ -52,8 +52,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
 
     def stored(self) -> tuple[bytes, int] | None:
         """The node's data and its owner; None if it is not there."""
-        node = self.server.state.tree.nodes.get(PATH)
-        return None if node is None else (node.data or b"", node.owner)
+        node = self.server.node(PATH)
+        return None if node is None else (node.data or b"", node.stat.ephemeral_owner)
 
     def test_life(self) -> None:
         """Made with its parents, changed, taken away; and made once more."""
@@ -179,10 +179,11 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         deleting = first.delete()
         self.network.settle()
         second = self.successResultOf(waiting)
-        found = self.server.state.tree.nodes[PATH]
+        found = self.server.node(PATH)
         self.network.advance(3)
         self.assertIsNone(self.successResultOf(deleting))
-        self.assertIs(self.server.state.tree.nodes[PATH], found)
+        self.assertIsNotNone(found)
+        self.assertEqual(self.server.node(PATH), found)
         self.assertTrue(second.present)
 
     def test_deleted(self) -> None:
@@ -296,8 +297,9 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(first.delete())
         self.assertIs(world.result(creating), node)
         world.result(node.set(b"3"))
-        found = world.server.state.tree.nodes[PATH]
-        self.assertEqual((found.data, found.owner), (b"3", world.session(1)))
+        found = world.server.node(PATH)
+        assert found is not None
+        self.assertEqual((found.data, found.stat.ephemeral_owner), (b"3", world.session(1)))
         world.result(node.delete())
         self.assertEqual(world.children("/agents"), [])
 

@@ -475,7 +475,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual([f"{PATH}/{name}" for name in names], sorted(paths))
         self.assertEqual(world.children(f"{PATH}-producers"), [])
         for path, item in zip(paths, (b"1", b"2"), strict=True):
-            self.assertEqual(world.server.state.tree.nodes[path].data, item)
+            self.assertEqual(world.server.tree()[path], item)
 
     def test_consumes(self) -> None:
         """A queue of a single consumer loses nothing and doubles nothing."""

@@ -124,8 +124,8 @@ def _steps(cable: Cable) -> Iterator[Cut]:
 
 def children(server: ZooKeeperServer, path: str) -> list[str]:
     """The names of a node's children on a server; none if the node is not there."""
-    node = server.state.tree.nodes.get(path)
-    return sorted(node.children or ()) if node is not None else []
+    node = server.node(path)
+    return sorted(node.children) if node is not None else []
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:

@@ -58,7 +58,7 @@ class OutAndInTests(TestCase):
 
     def exists(self) -> bool:
         """Whether the znode is on the server now."""
-        return "/svc/h:1" in self.server.server.state.tree.nodes
+        return "/svc/h:1" in self.server.tree()
 
     async def until_out(self) -> None:
         """Wait until the registration is taken out."""

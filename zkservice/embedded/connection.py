@@ -1,4 +1,4 @@
-"""One client's connection, as the server knows it: no socket, but a link to one."""
+"""A client's connection and its session, as the server sees them, without a socket."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from typing import Final, Protocol
 
 from zkservice.embedded.access import ConnectionIdentities
 from zkservice.embedded.sasl import DigestMd5
-from zkservice.embedded.sessions import Session
 from zkservice.wire.watches import WatchKind
 
 _REPLY: Final = Struct(">iiqi")  # the frame's length, then ReplyHeader
 _LENGTH: Final = Struct(">i")
 
 
-class Link(Protocol):
-    """What carries a connection's bytes."""
+class ConnectionTransport(Protocol):
+    """Carries the bytes of a connection."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
     def close(self) -> None:
-        """Hang up once they are sent."""
+        """Close once everything is sent."""
 
 
 class RequestStats:
-    """What a connection did so far, for reports.  Latencies are in whole milliseconds.
+    """Requests, replies and latencies, for reports.  Latencies are in whole milliseconds.
 
-    The latency of a request is the time that the server spent on all the requests that
-    came together.
+    The latency of a request is the time that the server spent on all requests that
+    arrived together with it.
     """
 
     __slots__ = (
@@ -48,7 +47,7 @@ class RequestStats:
         self.reset()
 
     def reset(self) -> None:
-        """Count from nothing again."""
+        """Start counting from zero again."""
         self.received = self.sent = 0
         self.last_opcode: int | None = None
         self.last_xid = self.last_zxid = -1
@@ -57,11 +56,11 @@ class RequestStats:
 
     @property
     def average(self) -> float:
-        """Of the latencies of all requests."""
+        """The mean latency of all requests."""
         return self.spent / self.sent if self.sent else 0.0
 
-    def took(self, requests: int, began: float, now: float) -> None:
-        """Some requests were answered.  Times are in seconds."""
+    def record(self, requests: int, began: float, now: float) -> None:
+        """Add requests that were answered together.  Times are in seconds."""
         last = int((now - began) * 1000)
         if last < self.fastest or not self.last_reply:
             self.fastest = last
@@ -72,7 +71,7 @@ class RequestStats:
         self.last_reply = int(now * 1000)
 
     def add(self, other: RequestStats) -> None:
-        """Count another's, too."""
+        """Add the totals of another connection."""
         self.received += other.received
         self.sent += other.sent
         self.spent += other.spent
@@ -80,91 +79,111 @@ class RequestStats:
         self.slowest = max(self.slowest, other.slowest)
 
 
-class Connection:
-    """A connection: who it is, its session, its watches, and what it is to be told.
+class Session:
+    """One client's session.  It outlives its connection by up to ``timeout`` seconds."""
 
-    ``waiting`` is where the connection puts itself when it has something to send;
-    whoever owns that calls `flush`.
+    __slots__ = ("bucket", "connection", "id", "local", "timeout")
+
+    def __init__(self, id: int, timeout: float, *, local: bool = False) -> None:
+        self.id = id
+        self.timeout = timeout
+        #: When it expires, counted in ticks of the server.
+        self.bucket = 0
+        #: None while the client is not connected.
+        self.connection: Connection | None = None
+        #: Created by a read-only server: it is not a transaction, and is never saved.
+        self.local = local
+
+
+class Connection:
+    """One client's connection: its identities, session, watches and unsent bytes.
+
+    Args:
+        transport: carries its bytes.
+        host: the client's address; ``port`` is the client's port.
+        connected_at: seconds since 1970.
+        identities: what ACLs are checked against.
+        unflushed: where the connection adds itself when it has something to send.  The owner
+            of the dict calls `flush`.
     """
 
     __slots__ = (
-        "_link",
-        "_waiting",
+        "_transport",
+        "_unflushed",
         "closing",
+        "connected_at",
         "host",
         "identities",
-        "negotiation",
         "out",
         "port",
+        "sasl",
         "session",
-        "since",
-        "traffic",
+        "stats",
         "watched",
     )
 
     def __init__(
         self,
-        link: Link,
+        transport: ConnectionTransport,
         host: str,
         port: int,
-        since: float,
+        connected_at: float,
         identities: ConnectionIdentities,
-        waiting: dict[Connection, None],
+        unflushed: dict[Connection, None],
     ) -> None:
         self.host, self.port = host, port
-        self.since = since
+        self.connected_at = connected_at
         self.identities = identities
         self.session: Session | None = None
+        #: What the connection watches, in the order of the requests.
         self.watched: dict[tuple[WatchKind, str], None] = {}
+        #: Whether the server closes it after the bytes in ``out``.
         self.closing = False
-        #: The SASL exchange, if there was one.
-        self.negotiation: DigestMd5 | None = None
-        self.traffic = RequestStats()
+        #: The SASL exchange, once the client began one.
+        self.sasl: DigestMd5 | None = None
+        self.stats = RequestStats()
         self.out = bytearray()
-        self._link = link
-        self._waiting = waiting
+        self._transport = transport
+        self._unflushed = unflushed
 
     def send(self, payload: bytes) -> None:
         """Send one frame."""
-        self._wait()
+        self._unflushed[self] = None
         self.out += _LENGTH.pack(len(payload))
         self.out += payload
 
     def reply(self, xid: int, zxid: int, body: bytes = b"") -> None:
-        """Answer a request that was carried out."""
+        """Reply to a request that succeeded."""
         out = self.out
         if not out:
-            self._waiting[self] = None
+            self._unflushed[self] = None
         out += _REPLY.pack(16 + len(body), xid, zxid, 0)
         out += body
-        self.traffic.sent += 1
+        self.stats.sent += 1
 
     def reply_error(self, xid: int, zxid: int, code: int, body: bytes = b"") -> None:
-        """Answer a request that was not."""
-        self._wait()
+        """Reply to a request that failed."""
+        self._unflushed[self] = None
         self.out += _REPLY.pack(16 + len(body), xid, zxid, code)
         self.out += body
-        self.traffic.sent += 1
+        self.stats.sent += 1
 
     def notify(self, zxid: int, event: bytes) -> None:
-        """Tell of a watch event: a `WatcherEvent`, encoded."""
-        self._wait()
+        """Send a watch event: an encoded `WatcherEvent`."""
+        self._unflushed[self] = None
         self.out += _REPLY.pack(16 + len(event), -1, zxid, 0)
         self.out += event
 
     def close(self) -> None:
-        """Say what is still to be said, then hang up."""
+        """Close the connection with the next `flush`, after what is already in ``out``."""
         self.closing = True
-        self._waiting[self] = None
+        self._unflushed[self] = None
 
     def flush(self) -> None:
-        """Send what was put together; hang up if it is time to."""
+        """Send the bytes in ``out``; then close the transport if the connection is closing."""
         if self.out:
             data = bytes(self.out)
             self.out.clear()
-            self._link.write(data)
+            self._transport.write(data)
         if self.closing:
-            self._link.close()
-
-    def _wait(self) -> None:
-        self._waiting[self] = None
+            self._transport.close()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from zkservice.embedded.connection import Connection, RequestStats
+from zkservice.embedded.connection import Connection
 from zkservice.embedded.server_state import ServerState
 from zkservice.embedded.watches import data_watches
 from zkservice.wire.records import OpCode
@@ -87,20 +87,13 @@ class FourLetterWords:
         report = self._reports.get(word)
         if report is None:
             return None
-        connection.traffic.received += 1
+        connection.stats.received += 1
         return report(connection).encode()
 
     # -- the server
 
-    def _totals(self) -> RequestStats:
-        total = RequestStats()
-        total.add(self._state.gone)
-        for connection in self._state.connections:
-            total.add(connection.traffic)
-        return total
-
     def _summary(self) -> str:
-        state, total = self._state, self._totals()
+        state, total = self._state, self._state.total_stats()
         return (
             f"Latency min/avg/max: {total.fastest}/{total.average:.4g}/{total.slowest}\n"
             f"Received: {total.received}\n"
@@ -154,7 +147,7 @@ class FourLetterWords:
             return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
     def _mntr(self, _: Connection) -> str:
-        state, total = self._state, self._totals()
+        state, total = self._state, self._state.total_stats()
         limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         values = {
             "version": ZOOKEEPER_VERSION,
@@ -179,9 +172,9 @@ class FourLetterWords:
         return _lines(*(f"zk_{name}\t{value}" for name, value in values.items()))
 
     def _srst(self, _: Connection) -> str:
-        self._state.gone.reset()
+        self._state.closed_stats.reset()
         for connection in self._state.connections:
-            connection.traffic.reset()
+            connection.stats.reset()
         return "Server stats reset.\n"
 
     # -- its connections
@@ -195,32 +188,32 @@ class FourLetterWords:
 
     def _crst(self, _: Connection) -> str:
         for connection in self._state.connections:
-            connection.traffic.reset()
+            connection.stats.reset()
         return "Connection stats reset.\n"
 
     def _connections(self) -> Iterable[Connection]:
         return self._state.connections
 
     def _client(self, connection: Connection, asks: bool, more: str = "") -> str:
-        traffic = connection.traffic
+        stats = connection.stats
         return (
             f" {_address(connection)}[{0 if asks else 1}]"
-            f"(queued=0,recved={traffic.received},sent={traffic.sent}{more})"
+            f"(queued=0,recved={stats.received},sent={stats.sent}{more})"
         )
 
     def _details(self, connection: Connection, asker: Connection) -> str:
-        session, traffic = connection.session, connection.traffic
+        session, stats = connection.session, connection.stats
         if session is None:
             return self._client(connection, connection is asker)
-        operation = _OPERATIONS.get(traffic.last_opcode, "NA") if traffic.last_opcode else "SESS"
+        operation = _OPERATIONS.get(stats.last_opcode, "NA") if stats.last_opcode else "SESS"
         return self._client(
             connection,
             False,
             f",sid={_hexadecimal(session.id)},lop={operation}"
-            f",est={_milliseconds(connection.since)},to={_milliseconds(session.timeout)}"
-            f",lcxid={_hexadecimal(traffic.last_xid)},lzxid={_hexadecimal(traffic.last_zxid)}"
-            f",lresp={traffic.last_reply},llat={traffic.last}"
-            f",minlat={traffic.fastest},avglat={traffic.average:.4g},maxlat={traffic.slowest}",
+            f",est={_milliseconds(connection.connected_at)},to={_milliseconds(session.timeout)}"
+            f",lcxid={_hexadecimal(stats.last_xid)},lzxid={_hexadecimal(stats.last_zxid)}"
+            f",lresp={stats.last_reply},llat={stats.last}"
+            f",minlat={stats.fastest},avglat={stats.average:.4g},maxlat={stats.slowest}",
         )
 
     # -- its sessions

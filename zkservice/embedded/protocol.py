@@ -1,51 +1,80 @@
-"""Bytes between a transport and the server; what they mean is decided elsewhere."""
+"""Bytes between a transport and the server, which decides what they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet import protocol
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.embedded.connection import Connection
+from zkservice.embedded.settings import ServerSettings
 from zkservice.errors import FrameSizeError
 from zkservice.wire.frames import Framer
 
-if TYPE_CHECKING:
-    from zkservice.embedded.server import ZooKeeperServer
+_WORD_LENGTH: Final = 4  # bytes of a four-letter word
 
-_WORD: Final = 4  # bytes of a four-letter word
-
-#: Frames of the largest size that may wait for a client that does not read.  It gets no
-#: answers then, but what it watches makes events all the time.
-MOST_UNREAD: Final = 16
+#: Frames of the largest size that may be queued for a client that does not read.  Its requests
+#: wait then, but what it watches goes on making events.
+MAX_UNREAD_FRAMES: Final = 16
 
 
 class StreamTransport(ITCPTransport, IConsumer, IPushProducer):
-    """What a stream transport has: TCP, TLS and UNIX sockets alike."""
+    """What TCP, TLS and UNIX transports have in common."""
+
+
+class ConnectionHost(Protocol):
+    """What a `ServerProtocol` needs of its server."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The server's settings."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server reads nothing for now."""
+
+    def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
+        """A client has connected; None if it is refused."""
+
+    def disconnected(self, protocol: ServerProtocol, connection: Connection | None) -> None:
+        """A connection is closed."""
+
+    def four_letter_word(self, connection: Connection, word: bytes) -> bool:
+        """Answer a four-letter word; False if these bytes are none."""
+
+    def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
+        """Serve frames; False if the rest should wait, because many replies are unsent."""
+
+    def client_is_alive(self, connection: Connection) -> None:
+        """Restart the time-out of a connection's session."""
+
+    def flush(self) -> None:
+        """Send what connections have to send."""
 
 
 @implementer(IPushProducer)
-class ServerProtocol(Protocol):
+class ServerProtocol(protocol.Protocol):
     """One connection: a four-letter word, or a handshake and requests.
 
-    It is the `Link` of its `Connection`; and it is the transport's producer, because
-    what it sends are answers: a client that does not read them is not read either.
+    It is the `ConnectionTransport` of its `Connection`.  It is also its transport's producer,
+    because what it sends are replies: while a client does not read them, it is not read either.
     """
 
-    def __init__(self, server: ZooKeeperServer) -> None:
-        self._server = server
-        self._framer = Framer(server.settings.max_frame)
+    def __init__(self, host: ConnectionHost) -> None:
+        self._host = host
+        self._framer = Framer(host.settings.max_frame)
         self._connection: Connection | None = None
-        self._beginning: bytes | None = b""  # until it is no four-letter word
+        #: The first bytes, until there are enough to tell a four-letter word from a frame.
+        self._first_bytes: bytes | None = b""
         self._producing = True
-        self._unread = 0  # bytes written since the transport had no more room
-        #: Requests that wait until there is room for their answers.
+        self._unread = 0  # bytes written since the transport's buffer was full
+        #: Requests that wait until there is room for their replies.
         self._backlog: Iterator[bytes] | None = None
 
     @property
@@ -60,20 +89,20 @@ class ServerProtocol(Protocol):
         transport.registerProducer(self, True)
         peer = transport.getPeer()
         host, port = getattr(peer, "host", "unix"), getattr(peer, "port", 0)
-        self._connection = self._server.connected(self, host, port)
+        self._connection = self._host.connected(self, host, port)
 
     @override
     def dataReceived(self, data: bytes) -> None:
         connection = self._connection
         if connection is None or connection.closing:
             return
-        if self._beginning is not None:
-            data = self._beginning + data
-            if len(data) < _WORD:
-                self._beginning = data
+        if self._first_bytes is not None:
+            data = self._first_bytes + data
+            if len(data) < _WORD_LENGTH:
+                self._first_bytes = data
                 return
-            self._beginning = None
-            if self._server.say(connection, data[:_WORD]):
+            self._first_bytes = None
+            if self._host.four_letter_word(connection, data[:_WORD_LENGTH]):
                 return
         frames = self._framer.feed(data)
         if self._backlog is None:
@@ -81,86 +110,98 @@ class ServerProtocol(Protocol):
         else:
             self._backlog = chain(self._backlog, frames)
 
-    def go_on(self) -> None:
-        """Serve what waits, if there is room for the answers."""
+    def resume_backlog(self) -> None:
+        """Serve the requests that wait, if there is room for their replies now."""
         connection, frames = self._connection, self._backlog
         if connection is None or connection.closing or frames is None or self._blocked:
             return
         self._backlog = None
         self._serve(connection, frames)
         if self._backlog is None:
-            self._let_flow()
+            self._update_reading()
 
     def _serve(self, connection: Connection, frames: Iterator[bytes]) -> None:
-        """Serve requests until there is no more room for their answers.
+        """Serve requests until there is no more room for their replies.
 
         A few bytes can ask for megabytes, so it is not enough to stop reading then.
         """
         try:
-            while not self._server.received(connection, frames):
+            while not self._host.received(connection, frames):
                 if connection.out or self._blocked:
                     self._backlog = frames
-                    self._let_flow()
+                    self._update_reading()
                     return
         except FrameSizeError:
             connection.close()
-            self._server.flush()
+            self._host.flush()
 
     @property
     def _blocked(self) -> bool:
-        return not self._producing or self._server.paused
+        return not self._producing or self._host.paused
 
     @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         connection, self._connection = self._connection, None
         self._backlog = None
-        self._server.lost(self, connection)
+        self._host.disconnected(self, connection)
 
-    # -- Link
+    # -- ConnectionTransport
 
     def write(self, data: bytes) -> None:
-        """Send bytes; hang up on a client that lets too many of them pile up."""
+        """Send bytes; abort if too many are queued for a client that does not read."""
         if not self._producing:
             self._unread += len(data)
-            if self._unread > MOST_UNREAD * self._server.settings.max_frame:
+            if self._unread > MAX_UNREAD_FRAMES * self._host.settings.max_frame:
                 return self.abort()
         self._transport.write(data)
 
     def close(self) -> None:
-        """Hang up once all is sent."""
+        """Close once everything is sent."""
         self._transport.unregisterProducer()
         self._transport.loseConnection()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close at once."""
         self._transport.abortConnection()
 
     # -- IPushProducer: the client reads too slowly, or fast enough again
 
     def pauseProducing(self) -> None:
-        """Read no more requests: their answers would only pile up."""
+        """Stop reading requests: their replies would only be queued."""
         self._producing = False
-        self._let_flow()
+        self._update_reading()
 
     def resumeProducing(self) -> None:
         """Read again."""
         self._producing = True
         self._unread = 0
         if self._connection is not None:
-            self._server.heard_of(self._connection)  # it reads, so it is there
-        self._let_flow()
-        self.go_on()
+            self._host.client_is_alive(self._connection)  # it has read what was queued
+        self.host_paused_or_resumed()
 
     def stopProducing(self) -> None:
-        """The connection is going; `connectionLost` sees to it."""
+        """The connection is closing; `connectionLost` cleans up."""
 
-    def server_paused(self) -> None:
-        """The whole server was paused or resumed."""
-        self._let_flow()
-        self.go_on()
+    def host_paused_or_resumed(self) -> None:
+        """Follow a change of the host's ``paused``."""
+        self._update_reading()
+        self.resume_backlog()
 
-    def _let_flow(self) -> None:
+    def _update_reading(self) -> None:
         if self._blocked or self._backlog is not None:
             self._transport.pauseProducing()
         else:
             self._transport.resumeProducing()
+
+
+class ZooKeeperFactory(protocol.Factory):
+    """Makes the protocols of a server, for any number of ports."""
+
+    noisy = False
+
+    def __init__(self, host: ConnectionHost) -> None:
+        self._host = host
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> ServerProtocol:
+        return ServerProtocol(self._host)

@@ -141,14 +141,19 @@ class RequestProcessor:
             CheckVersionRequest: self._check,
         }
 
+    def unimplement(self, opcode: int) -> None:
+        """Answer an operation as an older release does that does not know it."""
+        self._answers.pop(opcode, None)
+        self._special.pop(opcode, None)
+
     def serve(self, connection: Connection, frame: bytes) -> None:
         """Answer one request.  A frame too short for a header ends the connection."""
         if len(frame) < 8:
             return connection.close()
         xid, opcode = _HEADER.unpack_from(frame)
-        traffic = connection.traffic
-        traffic.received += 1
-        traffic.last_xid, traffic.last_opcode = xid, opcode
+        stats = connection.stats
+        stats.received += 1
+        stats.last_xid, stats.last_opcode = xid, opcode
         state = self._state
         try:
             answer = self._answers.get(opcode)
@@ -164,7 +169,7 @@ class RequestProcessor:
             connection.reply_error(xid, state.zxid, error.code)
         except ProtocolError:
             connection.reply_error(xid, state.zxid, MarshallingError.code)
-        traffic.last_zxid = state.zxid
+        stats.last_zxid = state.zxid
 
     # -- changes
 
@@ -392,7 +397,7 @@ class RequestProcessor:
     def _close_session(self, connection: Connection, xid: int, frame: bytes) -> None:
         session = connection.session
         assert session is not None
-        if session.passing or not self._state.read_only:
+        if session.local or not self._state.read_only:
             self._state.end_session(session)
         connection.reply(xid, self._state.zxid)
         connection.close()
@@ -429,15 +434,15 @@ class RequestProcessor:
             return self._negotiate(connection, users, token)
         # Without users the first answer has no token, as Java's without a JAAS file.  Java
         # says so for ever, and kazoo asks for ever; here the second time is a refusal.
-        if connection.negotiation is not None:
+        if connection.sasl is not None:
             raise AuthFailedError
-        connection.negotiation = DigestMd5({}, "")
+        connection.sasl = DigestMd5({}, "")
         return None
 
     def _negotiate(self, connection: Connection, users: Mapping[str, str], token: bytes) -> bytes:
-        exchange = connection.negotiation
+        exchange = connection.sasl
         if exchange is None:
-            exchange = connection.negotiation = DigestMd5(users, self._random(20).hex())
+            exchange = connection.sasl = DigestMd5(users, self._random(20).hex())
             return exchange.challenge()
         answer = exchange.answer(token)
         connection.identities.add(Id("sasl", exchange.user or ""))

@@ -1,30 +1,29 @@
-"""The server: a `ServerState` with a clock that ticks, and a factory for its connections."""
+"""The server: a `ServerState` with a clock that ticks, and the connections of its clients."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import floor
-from typing import Any, Final
+from math import floor, inf
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.logger import Logger
-from typing_extensions import override
 
+from zkservice.deferreds import Alarm, Waiters
 from zkservice.embedded.connection import Connection
 from zkservice.embedded.four_letter_words import FourLetterWords
-from zkservice.embedded.protocol import ServerProtocol
+from zkservice.embedded.protocol import ServerProtocol, ZooKeeperFactory
 from zkservice.embedded.requests import RequestProcessor
-from zkservice.embedded.server_state import ServerState, first_zxid
+from zkservice.embedded.server_state import NodeView, ServerState, first_zxid
 from zkservice.embedded.settings import ServerSettings
 from zkservice.embedded.store import Store
 from zkservice.errors import DataDirectoryError
 
-#: Bytes of replies to one client before other requests of it have to wait.
-ENOUGH: Final = 1 << 20
+#: Bytes of unsent replies to one client at which its other requests have to wait.
+MAX_BUFFERED_REPLIES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,24 +35,115 @@ class Statistics:
     nodes: int
     ephemerals: int
     watches: int
+    #: The number of the last transaction.
     zxid: int
-    #: Requests that came and replies that went, since the start.
+    #: Requests received and replies sent since the start.
     received: int
     sent: int
+
+
+class Ticker:
+    """Calls a function at every tick of the clock.
+
+    Args:
+        clock: tells the time.
+        tick: seconds.  Ticks are multiples of it, so that they match the sessions' buckets.
+        ticked: the function.
+    """
+
+    def __init__(self, clock: IReactorTime, tick: float, ticked: Callable[[], object]) -> None:
+        self._clock = clock
+        self._tick = tick
+        self._ticked = ticked
+        self._alarm = Alarm(clock, self._rang)
+        self._due = inf  # seconds on the clock; inf: whenever it rings it is not late
+
+    def start(self) -> None:
+        """Call the function at the next tick, and at each tick after it."""
+        now = self._clock.seconds()
+        self._due = (floor(now / self._tick) + 1) * self._tick
+        self._alarm.set(max(0.0, self._due - now))
+
+    def start_soon(self) -> None:
+        """Call the function once the reactor has read what clients sent, then at each tick."""
+        self._due = inf
+        self._alarm.set(0)
+
+    def stop(self) -> None:
+        """Stop calling it."""
+        self._alarm.cancel()
+
+    def _rang(self) -> None:
+        if self._clock.seconds() - self._due >= self._tick:
+            # This process was suspended, or busy.  What clients sent in the meantime is not
+            # read yet, so they are not to blame: the reactor reads before the next timed call.
+            return self.start_soon()
+        self.start()  # first, so that an error below does not stop the time
+        self._ticked()
+
+
+class OpenConnections:
+    """The protocols whose transports are not closed yet."""
+
+    def __init__(self) -> None:
+        self.accepted: dict[ServerProtocol, Connection] = {}
+        self.refused: set[ServerProtocol] = set()
+        self._closed: Waiters[None] = Waiters()
+
+    def count_from(self, host: str) -> int:
+        """The number of accepted connections from an address."""
+        return sum(one.host == host for one in self.accepted.values())
+
+    def discard(self, protocol: ServerProtocol) -> None:
+        """Forget a protocol whose transport is closed."""
+        self.refused.discard(protocol)
+        self.accepted.pop(protocol, None)
+        if not self.accepted and not self.refused:
+            self._closed.fire(None)
+
+    def abort(self) -> Deferred[None]:
+        """Close all at once; fires when the last one is closed."""
+        if not self.accepted and not self.refused:
+            return succeed(None)
+        closed = self._closed.add()
+        for connection in self.accepted.values():
+            connection.closing = True  # its protocol ignores whatever still arrives
+        for protocol in [*self.accepted, *self.refused]:
+            protocol.abort()
+        return closed
+
+    def abort_idle(self, before: float) -> None:
+        """Close those that connected before a time and have no session, or are closing.
+
+        The client of a connection that is closing may not read the last bytes of it.
+        """
+        for protocol, connection in list(self.accepted.items()):
+            useless = connection.session is None or connection.closing
+            if useless and connection.connected_at <= before:
+                protocol.abort()
+
+
+class _Running(NamedTuple):
+    """The parts of a server that exist from its start to its stop."""
+
+    state: ServerState
+    requests: RequestProcessor
+    words: FourLetterWords
+    store: Store | None
 
 
 class ZooKeeperServer:
     """A ZooKeeper of one node, in this process.
 
-    It opens no port: hand `factory` to any Twisted server endpoint.  One node in one
-    process is no ensemble: when the process is gone, so is the service.
+    It opens no port: pass `factory` to any Twisted server endpoint.  One node in one
+    process is not an ensemble: when the process ends, so does the service.
 
     Args:
         reactor: for the time, and delayed calls.
         tick_time: seconds; sessions expire in (time-out, time-out + tick], and clients get
             time-outs from 2 to 20 ticks.
         data_dir: where the tree and the sessions are kept; None keeps them in memory.
-        secret: session passwords are made from it; by default 16 random bytes.
+        secret: the key of session passwords; by default 16 random bytes.
         options: the fields of `ServerSettings`.
     """
 
@@ -72,23 +162,27 @@ class ZooKeeperServer:
         self.factory: IProtocolFactory = ZooKeeperFactory(self)
         self._reactor = reactor
         self._secret = os.urandom(16) if secret is None else secret
-        self._protocols: dict[ServerProtocol, Connection] = {}
-        self._refused: set[ServerProtocol] = set()
         self._data_dir = data_dir
-        self._store: Store | None = None
-        self._state: ServerState | None = None
-        self._saving: IDelayedCall | None = None
-        self._tick: IDelayedCall | None = None
-        self._stopped: list[Deferred[None]] = []
+        self._running: _Running | None = None
+        self._connections = OpenConnections()
+        self._ticker = Ticker(reactor, tick_time, self._ticked)
+        self._next_reap = inf  # seconds on the reactor's clock
+        self._saving = Alarm(reactor, self._save_and_flush)
         self._paused = False
-        #: Whether callers are hung up on, as if the server was full.
+        #: Whether new connections are closed at once, as by a server that is full.
         self.refuse = False
+        #: Whether silent sessions expire; an ensemble without a quorum expires none.
+        self.expires_sessions = True
 
     @property
     def state(self) -> ServerState:
-        """The server's state, for inspection."""
-        assert self._state is not None, "the server was not started"
-        return self._state
+        """The tree, the sessions and the watches, for tests of the server itself."""
+        return self._parts.state
+
+    @property
+    def _parts(self) -> _Running:
+        assert self._running is not None, "the server was not started"
+        return self._running
 
     # -- life
 
@@ -98,140 +192,114 @@ class ZooKeeperServer:
         Raises:
             DataDirectoryError: the data directory cannot be used.
         """
-        if self._state is not None:
+        if self._running is not None:
             return
-        self._state = self._make_state()
-        self._requests = RequestProcessor(self._state, os.urandom)
+        state, store = self._make_state()
         where = None if self._data_dir is None else os.fspath(self._data_dir)
-        self._words = FourLetterWords(self._state, where)
+        requests, words = RequestProcessor(state, os.urandom), FourLetterWords(state, where)
+        self._running = _Running(state, requests, words, store)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
-        self._schedule_tick()
+        self._ticker.start()
 
-    def _make_state(self) -> ServerState:
+    def _make_state(self) -> tuple[ServerState, Store | None]:
         now = self._reactor.seconds
         if self._data_dir is None:
-            return ServerState(self.settings, now, self._secret)
+            return ServerState(self.settings, now, self._secret), None
         store = Store(self._data_dir, self._secret, first_zxid(now()))
         try:
-            state = ServerState(self.settings, now, store.secret, store)
+            return ServerState(self.settings, now, store.secret, store), store
         except BaseException:
             store.close()
             raise
-        self._store = store
-        return state
 
     def stop(self) -> Deferred[None]:
-        """Hang up on everybody and stop; fires when the last connection is gone.
+        """Save, close all connections and stop; fires when the last connection is closed.
 
-        Sessions are not ended: with a data directory they can be taken up again.
+        Sessions are not ended: with a data directory they can be resumed after a start.
         """
-        self._stop_ticking()
-        if self._saving is not None:
-            self._saving.cancel()
-            self._saving = None
-        if self._state is not None:
+        if self._running is not None:
             self._save()
-            self._state = None
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        if not self._protocols and not self._refused:
-            return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopped.append(stopped)
-        for connection in self._protocols.values():
-            connection.closing = True  # whatever still comes is not for us
-        for protocol in [*self._protocols, *self._refused]:
-            protocol.abort()
-        return stopped
+        return self.crash()
 
-    def _stop_ticking(self) -> None:
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
+    def crash(self) -> Deferred[None]:
+        """Stop like ``kill -9``: what is not saved yet is lost.  Fires as `stop` does."""
+        self._ticker.stop()
+        self._saving.cancel()
+        running, self._running = self._running, None
+        if running is not None and running.store is not None:
+            running.store.close()
+        return self._connections.abort()
 
-    def _schedule_tick(self) -> None:
-        now, tick = self._reactor.seconds(), self.settings.tick_time
-        due = (floor(now / tick) + 1) * tick
-        self._tick = self._reactor.callLater(max(0.0, due - now), self._ticked, due)
-
-    def _ticked(self, due: float) -> None:
-        if self._reactor.seconds() - due >= self.settings.tick_time:
-            # This process was stopped, or busy.  What clients sent in the meantime is
-            # still to be read: the reactor reads before it comes back to us.
-            self._tick = self._reactor.callLater(0, self._keep_time)
-        else:
-            self._keep_time()
-
-    def _keep_time(self) -> None:
-        # First: whatever happens below, time goes on.
-        self._schedule_tick()
-        state = self.state
-        state.expire()
-        now = self._reactor.seconds()
+    def _ticked(self) -> None:
+        state, now = self.state, self._reactor.seconds()
+        if self.expires_sessions:
+            state.expire_sessions()
         if now >= self._next_reap:
             state.reap()
             self._next_reap = now + self.settings.reap_interval
         self.flush()
-        for protocol, connection in list(self._protocols.items()):
-            # One that is closing may have a peer that does not read the last of it.
-            useless = connection.session is None or connection.closing
-            if useless and now - connection.since >= self.settings.handshake_timeout:
-                protocol.abort()
+        self._connections.abort_idle(now - self.settings.handshake_timeout)
 
-    # -- connections, called by their protocols
+    # -- ConnectionHost, called by the protocols
 
     def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
-        """Somebody called; None if we hang up at once."""
-        state = self._state
-        if state is None or self.refuse or self._is_full(host):
-            self._refused.add(protocol)
+        """A client has connected; None if it is refused."""
+        running, open_connections = self._running, self._connections
+        if running is None or self.refuse or self._is_full(host):
+            open_connections.refused.add(protocol)
             protocol.close()
             return None
-        connection = self._protocols[protocol] = state.connect(protocol, host, port)
+        connection = running.state.connect(protocol, host, port)
+        open_connections.accepted[protocol] = connection
         if self._paused:
-            protocol.server_paused()
+            protocol.host_paused_or_resumed()
         return connection
 
     def _is_full(self, host: str) -> bool:
         limit = self.settings.max_connections
-        if not limit:
-            return False
-        return sum(one.host == host for one in self._protocols.values()) >= limit
+        return limit > 0 and self._connections.count_from(host) >= limit
+
+    def disconnected(self, protocol: ServerProtocol, connection: Connection | None) -> None:
+        """A connection is closed; its session lives on."""
+        if self._running is not None and connection is not None:
+            self._running.state.disconnect(connection)
+        self._connections.discard(protocol)
 
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
-        """Frames came; all their replies leave together.
+        """Serve frames that arrived together; all their replies leave together.
 
         Returns:
-            False if there is so much to send that the rest of the frames should wait.
+            False if the rest of the frames should wait, because many replies are unsent.
         """
-        state, serve = self.state, self._requests.serve
+        running = self._running
+        assert running is not None
+        state, serve = running.state, running.requests.serve
         count, began, done = 0, state.now(), True
         for frame in frames:
             count += 1
             if connection.session is not None:
                 serve(connection, frame)
             else:
-                state.greet(connection, frame)
+                state.handle_connect_request(connection, frame)
             if connection.closing:
                 break
-            if len(connection.out) > ENOUGH:
+            if len(connection.out) > MAX_BUFFERED_REPLIES:
                 done = False
                 break
         if count:
-            state.heard_of(connection)
-            connection.traffic.took(count, began, state.now())
+            state.touch(connection)
+            connection.stats.record(count, began, state.now())
         self.flush()
         return done
 
-    def heard_of(self, connection: Connection) -> None:
-        """A connection's client is alive."""
-        if self._state is not None:
-            self._state.heard_of(connection)
+    def client_is_alive(self, connection: Connection) -> None:
+        """Restart the time-out of a connection's session."""
+        if self._running is not None:
+            self._running.state.touch(connection)
 
-    def say(self, connection: Connection, word: bytes) -> bool:
-        """Answer a four-letter word; False if it is none."""
-        text = self._words.answer(word, connection)
+    def four_letter_word(self, connection: Connection, word: bytes) -> bool:
+        """Answer a four-letter word; False if these bytes are none."""
+        text = self._parts.words.answer(word, connection)
         if text is None:
             return False
         connection.out += text
@@ -240,47 +308,40 @@ class ZooKeeperServer:
         return True
 
     def flush(self) -> None:
-        """Send what is to be sent; what must be saved first goes with the rest of this turn."""
-        if self._saving is not None:
-            return
-        if self.state.saved:
-            self.state.flush()
-        else:
-            self._saving = self._reactor.callLater(0, self._save_and_flush)
+        """Send what connections have to send; after a change, once it is saved.
+
+        Changes are saved at the end of the reactor's turn, those of all clients together.
+        """
+        running = self._running
+        assert running is not None
+        if running.state.saved:
+            running.state.flush()
+        elif not self._saving.is_set:
+            self._saving.set(0)
 
     def _save_and_flush(self) -> None:
-        self._saving = None
         self._save()
         self.state.flush()
-        for protocol in list(self._protocols):
-            protocol.go_on()
+        for protocol in list(self._connections.accepted):
+            protocol.resume_backlog()
 
     def _save(self) -> None:
+        state = self.state
         try:
-            self.state.save()
+            state.save()
         except DataDirectoryError as error:
-            # What cannot be promised is not said: clients learn that they know nothing.
-            self.log.critical("hanging up on all clients: {error}", error=error)
-            self.state.hang_up_all()
-        except Exception:  # noqa: BLE001 - otherwise all would wait for ever
-            self.log.failure("hanging up on all clients: the data cannot be saved")
-            self.state.hang_up_all()
+            # A write must not be acknowledged before it is safe: without a reply, clients know
+            # that they do not know.
+            self.log.critical("dropping all clients: {error}", error=error)
+            state.drop_all()
+        except Exception:  # noqa: BLE001 - otherwise all clients would wait for ever
+            self.log.failure("dropping all clients: the data cannot be saved")
+            state.drop_all()
 
-    def lost(self, protocol: ServerProtocol, connection: Connection | None) -> None:
-        """A connection is gone; its session lives on."""
-        self._refused.discard(protocol)
-        self._protocols.pop(protocol, None)
-        if self._state is not None and connection is not None:
-            self._state.disconnect(connection)
-        if not self._protocols and not self._refused:
-            waiting, self._stopped = self._stopped, []
-            for stopped in waiting:
-                stopped.callback(None)
-
-    # -- what tests do to a server
+    # -- faults, for tests
 
     def expire(self, session_id: int) -> bool:
-        """End a session as if it had not been heard of; False if there is none."""
+        """Expire a session as if its client had been silent; False if there is none."""
         session = self.state.sessions.get(session_id)
         if session is None:
             return False
@@ -290,7 +351,7 @@ class ZooKeeperServer:
 
     def drop(self, session_id: int) -> bool:
         """Break a session's connection, as networks do; False if it has none."""
-        for protocol, connection in self._protocols.items():
+        for protocol, connection in self._connections.accepted.items():
             if connection.session is not None and connection.session.id == session_id:
                 protocol.abort()
                 return True
@@ -302,26 +363,26 @@ class ZooKeeperServer:
         return self._paused
 
     def pause(self) -> None:
-        """Freeze, as a stopped process does: connections stay, nothing is answered."""
+        """Freeze, as a suspended process does: connections stay, nothing is answered."""
         self._set_paused(True)
 
     def resume(self) -> None:
-        """Go on: first read what clients sent, then expire who is too late."""
+        """Go on: first read what clients sent, then expire sessions that are overdue."""
         self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> None:
         if paused == self._paused:
             return
         self._paused = paused
-        for protocol in self._protocols:
-            protocol.server_paused()
-        self._stop_ticking()
+        for protocol in self._connections.accepted:
+            protocol.host_paused_or_resumed()
+        self._ticker.stop()
         if not paused:
-            self._ticked(float("-inf"))
+            self._ticker.start_soon()
 
     @property
     def read_only(self) -> bool:
-        """Whether it is a read-only server; to change it hangs up on everybody."""
+        """Whether it is a read-only server.  Changing it drops all clients."""
         return self.state.read_only
 
     @read_only.setter
@@ -330,14 +391,43 @@ class ZooKeeperServer:
         self.flush()
 
     def reap(self) -> None:
-        """Delete containers and TTL nodes that are over now, instead of by and by."""
+        """Delete containers and TTL nodes that are over now, not at the next interval."""
         self.state.reap()
         self.flush()
 
+    def lose_data(self, zxid: int) -> None:
+        """Go back to a transaction number, as a server does whose disk was replaced.
+
+        A server drops clients that have seen a later transaction than its own last one.
+        """
+        self.state.zxid = zxid
+
+    def unimplement(self, opcode: int) -> None:
+        """Answer an operation as an older release does that does not know it."""
+        self._parts.requests.unimplement(opcode)
+
+    # -- inspection, for tests and reports
+
+    def node(self, path: str) -> NodeView | None:
+        """A znode as it is now; None if there is none."""
+        return self.state.view(path)
+
+    def tree(self) -> dict[str, bytes | None]:
+        """All paths and their data, except ZooKeeper's own below ``/zookeeper``."""
+        return {
+            path: node.data
+            for path, node in sorted(self.state.tree.nodes.items())
+            if path and path != "/zookeeper" and not path.startswith("/zookeeper/")
+        }
+
+    def sessions(self) -> list[int]:
+        """The ids of the sessions that are alive."""
+        return [session.id for session in self.state.sessions]
+
     def statistics(self) -> Statistics:
-        """How it is doing."""
+        """Counts of what the server has, and of what it did since the start."""
         state = self.state
-        traffic = [connection.traffic for connection in state.connections]
+        stats = state.total_stats()
         return Statistics(
             connections=len(state.connections),
             sessions=len(state.sessions),
@@ -345,19 +435,6 @@ class ZooKeeperServer:
             ephemerals=sum(map(len, state.tree.ephemerals.values())),
             watches=len(state.watches),
             zxid=state.zxid,
-            received=state.gone.received + sum(one.received for one in traffic),
-            sent=state.gone.sent + sum(one.sent for one in traffic),
+            received=stats.received,
+            sent=stats.sent,
         )
-
-
-class ZooKeeperFactory(Factory):
-    """Protocols for a server, for as many ports as it is given to."""
-
-    noisy = False
-
-    def __init__(self, server: ZooKeeperServer) -> None:
-        self._server = server
-
-    @override
-    def buildProtocol(self, addr: IAddress | None) -> ServerProtocol:
-        return ServerProtocol(self._server)

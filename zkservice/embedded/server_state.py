@@ -1,43 +1,52 @@
-"""The server's state: its tree, sessions, watches and connections, and their lives.
+"""The server's state: its tree, sessions, watches and connections.  No socket, no timer.
 
-Everything happens at once and in one order: a change is applied, watches are told, the
-reply is written; nothing leaves before `flush`.  So a client never sees a reply that
-reveals a change before the event that tells of it.
+Everything happens in one order: a change is applied, its watch events are queued, then its
+reply; nothing is sent before `ServerState.flush`.  So a client never gets a reply that
+reveals a change before the event of that change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from twisted.logger import Logger
 
 from zkservice.embedded.access import ConnectionIdentities
-from zkservice.embedded.connection import Connection, Link, RequestStats
-from zkservice.embedded.nodes import Tree
-from zkservice.embedded.sessions import PASSWORD_LENGTH, Session, SessionTracker, first_session_id
+from zkservice.embedded.connection import Connection, ConnectionTransport, RequestStats, Session
+from zkservice.embedded.nodes import AccessList, Tree
+from zkservice.embedded.sessions import PASSWORD_LENGTH, SessionTracker, first_session_id
 from zkservice.embedded.settings import ServerSettings
-from zkservice.embedded.store import Store
+from zkservice.embedded.store import Store, UnsavedChanges
 from zkservice.embedded.transaction import NodeEvent, Rules, Transaction
 from zkservice.embedded.watches import ExclusiveWatches, ServerWatches
 from zkservice.errors import NotReadOnlyError, ProtocolError
 from zkservice.wire.acl import Permission
 from zkservice.wire.jute import decode, encode
-from zkservice.wire.records import ConnectRequest, ConnectResponse, WatcherEvent
+from zkservice.wire.records import ConnectRequest, ConnectResponse, Stat, WatcherEvent
 from zkservice.wire.watches import EventType, KeeperState
 
-_NOBODY: Final = bytes(PASSWORD_LENGTH)
+_NO_PASSWORD: Final = bytes(PASSWORD_LENGTH)
 
 T = TypeVar("T")
+
+
+class NodeView(NamedTuple):
+    """A znode at one moment."""
+
+    data: bytes | None
+    acl: AccessList
+    stat: Stat
+    children: frozenset[str]
 
 
 class ServerState:
     """One server, without a socket.
 
     Args:
-        settings: the choices.
-        now: answers seconds since 1970; all time-outs and time stamps come from it.
-        secret: session passwords are made from it.
+        settings: the server's settings.
+        now: returns seconds since 1970; all time-outs and time stamps come from it.
+        secret: the key of session passwords.
         store: where the tree and the sessions are kept; None keeps them in memory.
     """
 
@@ -55,52 +64,52 @@ class ServerState:
         self.tree = Tree()
         self.sessions = SessionTracker(settings.tick_time, first_session_id(now()), secret)
         self.watches = ExclusiveWatches() if settings.watch_semantics == "3.8" else ServerWatches()
+        #: A dict serves as a set that remembers its order.
         self.connections: dict[Connection, None] = {}
-        #: The last transaction's number.
+        #: The number of the last transaction.
         self.zxid = first_zxid(now())
         schemes = frozenset(("world", "digest", "ip"))
         if settings.sasl_users is not None:
             schemes |= {"sasl"}
         self.rules = Rules(schemes, settings.enforce_quota)
-        #: What connections did that are gone.
-        self.gone = RequestStats()
-        self._waiting: dict[Connection, None] = {}
+        #: The totals of the connections that are closed.
+        self.closed_stats = RequestStats()
+        self._unflushed: dict[Connection, None] = {}
         self._read_only = False
-        self._store = store
-        self._saved_zxid = self.zxid
-        self._touched: dict[str, bool] = {}
-        self._changed_sessions: dict[int, Session | None] = {}
+        self.store = store
+        self._unsaved = UnsavedChanges(self.zxid)
         if store is not None:
             self._load(store)
 
     # -- connections
 
-    def connect(self, link: Link, host: str, port: int) -> Connection:
-        """Somebody called."""
+    def connect(self, transport: ConnectionTransport, host: str, port: int) -> Connection:
+        """Make the connection of a client that has just connected."""
         identities = ConnectionIdentities(host, self.settings.super_digest)
-        connection = Connection(link, host, port, self.now(), identities, self._waiting)
+        connection = Connection(transport, host, port, self.now(), identities, self._unflushed)
         self.connections[connection] = None
         return connection
 
     def disconnect(self, connection: Connection) -> None:
-        """The connection is gone; its session lives on."""
-        self._leave(connection)
+        """Forget a connection that is closed; its session lives on."""
+        self._detach(connection)
         if connection in self.connections:
             del self.connections[connection]
-            self.gone.add(connection.traffic)
-        self._waiting.pop(connection, None)
+            self.closed_stats.add(connection.stats)
+        self._unflushed.pop(connection, None)
 
     def flush(self) -> None:
-        """Send all that is to be sent; with a store only what is `saved`."""
-        waiting = self._waiting
-        while waiting:
-            connection, _ = waiting.popitem()
+        """Send what connections have to send.  With a store, call it only when `saved`."""
+        unflushed = self._unflushed
+        while unflushed:
+            connection, _ = unflushed.popitem()
             connection.flush()
 
-    def greet(self, connection: Connection, frame: bytes) -> None:
+    def handle_connect_request(self, connection: Connection, frame: bytes) -> None:
         """Answer a connection's first frame (ZooKeeperServer.processConnectRequest).
 
-        A refusal is a hang-up without a word, but for a session that is no more.
+        A session that has expired, or a wrong password, is answered with session id 0.  In all
+        other cases a client is refused by closing its connection without a reply.
         """
         try:
             request = decode(ConnectRequest, frame)
@@ -112,59 +121,59 @@ class ServerState:
             return connection.close()
         timeout = self.settings.negotiated(request.timeout)
         if request.session_id:
-            session = self._reattach(request.session_id, request.password, timeout)
+            session = self._resume_session(request.session_id, request.password, timeout)
         else:
             session = self._new_session(timeout)
+        self._send_connect_response(connection, request, session)
+
+    def _send_connect_response(
+        self, connection: Connection, request: ConnectRequest, session: Session | None
+    ) -> None:
+        # Clients before 3.4 send no read-only flag and expect none.
         flag = None if request.read_only is None else self._read_only
         if session is None:
-            connection.send(encode(ConnectResponse(0, 0, 0, _NOBODY, flag)))
+            connection.send(encode(ConnectResponse(0, 0, 0, _NO_PASSWORD, flag)))
             return connection.close()
         session.connection, connection.session = connection, session
-        connection.send(
-            encode(
-                ConnectResponse(
-                    0,
-                    round(timeout * 1000),
-                    session.id,
-                    self.sessions.password(session.id),
-                    flag,
-                )
-            )
-        )
+        milliseconds, password = round(session.timeout * 1000), self.sessions.password(session.id)
+        connection.send(encode(ConnectResponse(0, milliseconds, session.id, password, flag)))
 
     def _new_session(self, timeout: float) -> Session:
-        session = self.sessions.create(timeout, self.now(), passing=self._read_only)
-        if not session.passing:
+        session = self.sessions.create(timeout, self.now(), local=self._read_only)
+        if not session.local:
             self.zxid += 1
             self._note_session(session.id, session)
         return session
 
-    def _reattach(self, session_id: int, password: bytes | None, timeout: float) -> Session | None:
+    def _resume_session(
+        self, session_id: int, password: bytes | None, timeout: float
+    ) -> Session | None:
         session = self.sessions.get(session_id)
         if session is None:
             return None
-        if session.connection is not None:  # hung up on even if the password is wrong
-            self.hang_up(session.connection)
-        if not self.sessions.admits(session_id, password):
+        if session.connection is not None:  # dropped even if the password is wrong
+            self.drop(session.connection)
+        if not self.sessions.is_password(session_id, password):
             return None
         if session.timeout != timeout:
             session.timeout = timeout
             self._note_session(session.id, session)
-        self.sessions.renew(session, self.now())
+        self.sessions.touch(session, self.now())
         return session
 
-    def hang_up(self, connection: Connection) -> None:
-        """Close a connection; what it asked for last may stay unanswered."""
-        self._leave(connection)
+    def drop(self, connection: Connection) -> None:
+        """Close a connection without sending what is queued for it."""
+        self._detach(connection)
         connection.out.clear()
         connection.close()
 
-    def hang_up_all(self) -> None:
-        """Close all connections."""
+    def drop_all(self) -> None:
+        """Close all connections without sending what is queued for them."""
         for connection in self.connections:
-            self.hang_up(connection)
+            self.drop(connection)
 
-    def _leave(self, connection: Connection) -> None:
+    def _detach(self, connection: Connection) -> None:
+        """Separate a connection from its session, and delete its watches."""
         self.watches.forget(connection)
         session, connection.session = connection.session, None
         if session is not None:
@@ -172,37 +181,37 @@ class ServerState:
 
     # -- sessions
 
-    def heard_of(self, connection: Connection) -> None:
-        """A connection sent something: its session's time-out begins anew."""
+    def touch(self, connection: Connection) -> None:
+        """Restart the time-out of a connection's session, because its client sent something."""
         if connection.session is not None:
-            self.sessions.renew(connection.session, self.now())
+            self.sessions.touch(connection.session, self.now())
 
-    def expire(self) -> None:
-        """End the sessions that were not heard of for too long."""
+    def expire_sessions(self) -> None:
+        """End the sessions whose time-outs are over."""
         if self._read_only:  # expiring is a write
             return
-        self._each(self.expire_session, self.sessions.due(self.now()))
+        self._for_each(self.expire_session, self.sessions.expired(self.now()))
 
     def expire_session(self, session: Session) -> None:
-        """End a session; its client is told nothing but the end of the connection."""
+        """End a session; its client only sees that its connection is closed."""
         if session.connection is not None:
-            self.hang_up(session.connection)
+            self.drop(session.connection)
         self.end_session(session)
 
     def end_session(self, session: Session) -> None:
-        """Forget a session and delete its ephemeral nodes, in one transaction."""
+        """Remove a session and its ephemeral nodes, in one transaction."""
         self.sessions.remove(session)
-        if session.passing:
+        if session.local:
             return
         self._note_session(session.id, None)
         transaction = self._transaction(ConnectionIdentities(""), session.id)
-        self._each(transaction.remove, self.tree.ephemerals_of(session.id))
+        self._for_each(transaction.remove, self.tree.ephemerals_of(session.id))
         self.commit(transaction)
 
     # -- changes
 
     def begin(self, connection: Connection) -> Transaction:
-        """Begin a change; it takes a number even if it fails.
+        """Begin a change; it takes a transaction number even if it fails.
 
         Raises:
             NotReadOnlyError: the server is read-only; no number is taken.
@@ -218,35 +227,34 @@ class ServerState:
         return Transaction(self.tree, self.zxid, time, identities, session_id, self.rules)
 
     def commit(self, transaction: Transaction) -> None:
-        """The change stands: tell those who watch."""
-        if self._store is not None:
-            for path, whole in transaction.touched.items():
-                self._touched[path] = whole or self._touched.get(path, False)
-        self._each(lambda event: self._tell(transaction.zxid, event), transaction.events)
+        """Keep a change, and queue its events for those that watch."""
+        if self.store is not None:
+            self._unsaved.add_nodes(transaction.touched)
+        self._for_each(lambda event: self._notify(transaction.zxid, event), transaction.events)
 
-    def _tell(self, zxid: int, event: NodeEvent) -> None:
+    def _notify(self, zxid: int, event: NodeEvent) -> None:
         watchers = self.watches.fire(event.type, event.path)
         if not watchers:
             return
-        told = encoded_event(event.type, event.path)
+        encoded = encoded_event(event.type, event.path)
         zxid = self.watches.event_zxid(zxid)
         for connection in watchers:
             if connection.identities.may(event.acl, Permission.READ):
-                connection.notify(zxid, told)
+                connection.notify(zxid, encoded)
 
     def reap(self) -> None:
         """Delete containers and TTL nodes that are over, each in its own transaction."""
         if self._read_only:
             return
-        self._each(self._reap, self.tree.reapable(int(self.now() * 1000)))
+        self._for_each(self._reap, self.tree.reapable(int(self.now() * 1000)))
 
     def _reap(self, path: str) -> None:
         transaction = self._transaction(ConnectionIdentities(""), 0)
         transaction.remove(path)
         self.commit(transaction)
 
-    def _each(self, clean_up: Callable[[T], object], things: Iterable[T]) -> None:
-        """Clean up each of them, whatever happens to one: the others must not stay for it."""
+    def _for_each(self, clean_up: Callable[[T], object], things: Iterable[T]) -> None:
+        """Clean up each thing; an error in one is logged and does not stop the others."""
         for thing in things:
             try:
                 clean_up(thing)
@@ -256,45 +264,40 @@ class ServerState:
     # -- the store
 
     def _load(self, store: Store) -> None:
-        for session in store.load(self.tree):  # from now on they have their time-out again
+        for session in store.load(self.tree):  # their time-outs start again
             self.sessions.add(session, self.now())
         # Whatever the clock says: an id that was used is never used again.
         self.sessions.next_id = max(self.sessions.next_id, store.next_session_id)
-        self.zxid = self._saved_zxid = store.zxid
+        self.zxid = self._unsaved.saved_zxid = store.zxid
 
     def _note_session(self, session_id: int, session: Session | None) -> None:
-        if self._store is not None:
-            self._changed_sessions[session_id] = session
+        if self.store is not None:
+            self._unsaved.sessions[session_id] = session
 
     @property
     def saved(self) -> bool:
-        """Whether the store has all that happened."""
-        if self._store is None:
-            return True
-        return self._saved_zxid == self.zxid and not self._changed_sessions
+        """Whether everything that happened is in the store, if there is a store."""
+        return self.store is None or not self._unsaved.anything_since(self.zxid)
 
     def save(self) -> None:
-        """Bring what happened to the store.
+        """Write to the store what is not in it yet.
 
         Raises:
-            DataDirectoryError: it is not there, so nobody may hear of it; try again.
+            DataDirectoryError: it could not be written, so no client may learn of it; a later
+                call tries again.
         """
-        if self._store is None or self.saved:
+        if self.store is None or self.saved:
             return
-        self._store.save(
-            self.zxid, self.sessions.next_id, self.tree, self._touched, self._changed_sessions
-        )
-        self._saved_zxid = self.zxid
-        self._touched.clear()
-        self._changed_sessions.clear()
+        self.store.save(self.zxid, self.sessions.next_id, self.tree, self._unsaved)
+        self._unsaved = UnsavedChanges(self.zxid)
 
     # -- read-only mode
 
     @property
     def read_only(self) -> bool:
-        """Whether this is a server that lost its ensemble, as far as clients can see.
+        """Whether clients see a server that lost its ensemble.
 
-        Changing it hangs up on everybody; when it ends, all time-outs begin anew.
+        Changing it drops all clients.  When it ends, all time-outs start again.
         """
         return self._read_only
 
@@ -303,17 +306,35 @@ class ServerState:
         if value == self._read_only:
             return
         self._read_only = value
-        self.hang_up_all()
-        for session in [session for session in self.sessions if session.passing]:
+        self.drop_all()
+        for session in [session for session in self.sessions if session.local]:
             self.sessions.remove(session)
-        self.sessions.renew_all(self.now())
+        self.sessions.touch_all(self.now())
+
+    # -- reports
+
+    def total_stats(self) -> RequestStats:
+        """The totals of all connections since the start."""
+        total = RequestStats()
+        total.add(self.closed_stats)
+        for connection in self.connections:
+            total.add(connection.stats)
+        return total
+
+    def view(self, path: str) -> NodeView | None:
+        """A znode as it is now; None if there is none."""
+        node = self.tree.nodes.get(path)
+        if node is None:
+            return None
+        return NodeView(node.data, node.acl, node.stat(), frozenset(node.children or ()))
 
 
 def first_zxid(now: float) -> int:
-    """Where a server begins that knows of no other: with the time, seconds in the epoch's place.
+    """The transaction number at which a new server starts: seconds in the epoch's place.
 
-    Clients who saw an earlier server in memory saw no later transaction than this, even
-    if it was a moment ago, so they are let in, and told that their sessions are over.
+    An in-memory server that restarts has thereby a later number than its predecessor ever
+    reached, even a moment ago.  So it accepts clients of the predecessor, and tells them that
+    their sessions have expired, instead of dropping them for ever.
     """
     return int(now * (1 << 32))
 

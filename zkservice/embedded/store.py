@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from zkservice.embedded.connection import Session
 from zkservice.embedded.nodes import AccessList, Tree, ZNode
-from zkservice.embedded.sessions import Session
 from zkservice.errors import DataDirectoryError, ProtocolError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.jute import codec_of, vector
@@ -39,6 +39,32 @@ _COLUMNS: Final = (
 )
 _PUT_NODE: Final = f"INSERT OR REPLACE INTO nodes ({_COLUMNS}) VALUES (?{', ?' * 11})"
 _PUT_COUNTERS: Final = "UPDATE nodes SET creates = ?, pzxid = ? WHERE path = ?"
+
+
+class UnsavedChanges:
+    """What has changed since the last save.
+
+    Args:
+        saved_zxid: the number of the last transaction that is saved.
+    """
+
+    __slots__ = ("nodes", "saved_zxid", "sessions")
+
+    def __init__(self, saved_zxid: int) -> None:
+        self.saved_zxid = saved_zxid
+        #: Paths that changed; False if only the counters of children did.
+        self.nodes: dict[str, bool] = {}
+        #: Sessions that changed, by id; None for those that ended.
+        self.sessions: dict[int, Session | None] = {}
+
+    def anything_since(self, zxid: int) -> bool:
+        """Whether there is something to save at a transaction number."""
+        return self.saved_zxid != zxid or bool(self.sessions)
+
+    def add_nodes(self, touched: Mapping[str, bool]) -> None:
+        """Add the paths that a transaction changed."""
+        for path, whole in touched.items():
+            self.nodes[path] = whole or self.nodes.get(path, False)
 
 
 class Store:
@@ -131,22 +157,14 @@ class Store:
         except (sqlite3.Error, LookupError, ProtocolError) as error:
             raise DataDirectoryError(self._folder, f"it is damaged ({error})") from None
 
-    def save(
-        self,
-        zxid: int,
-        next_session_id: int,
-        tree: Tree,
-        touched: Mapping[str, bool],
-        sessions: Mapping[int, Session | None],
-    ) -> None:
+    def save(self, zxid: int, next_session_id: int, tree: Tree, changes: UnsavedChanges) -> None:
         """Write what changed, and wait until it is on the disk.
 
         Args:
-            zxid: the last transaction.
-            next_session_id: of the session that will be made next.
+            zxid: the number of the last transaction.
+            next_session_id: the id of the next session.
             tree: as it is now.
-            touched: paths that changed; False if nothing but the counters of children did.
-            sessions: those that changed, None for those that ended.
+            changes: what to take from the tree, and the sessions.
 
         Raises:
             DataDirectoryError: it is not on the disk; it can be tried again.
@@ -154,8 +172,8 @@ class Store:
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._save_nodes(tree, touched.items())
-                self._save_sessions(sessions.items())
+                self._save_nodes(tree, changes.nodes.items())
+                self._save_sessions(changes.sessions.items())
                 self._database.execute(
                     "UPDATE server SET zxid = ?, next_session_id = ?", (zxid, next_session_id)
                 )

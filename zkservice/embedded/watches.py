@@ -8,16 +8,14 @@ connection.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from typing_extensions import override
 
+from zkservice.embedded.connection import Connection
 from zkservice.errors import MarshallingError, NoWatcherError
 from zkservice.wire.records import WatcherType
 from zkservice.wire.watches import EventType, WatchKind, WatchTable, lineage
-
-if TYPE_CHECKING:
-    from zkservice.embedded.connection import Connection
 
 # The server keeps no EXIST watches: exists sets a DATA watch, on a missing node too.
 _KINDS: Final[dict[int, tuple[WatchKind, ...]]] = {

@@ -13,6 +13,7 @@ from zope.interface import Interface
 
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.server import Statistics
+from zkservice.embedded.server_state import NodeView
 from zkservice.errors import NotStartedError
 
 #: Seconds.  Short, so that tests that wait for an expiry need not wait long.
@@ -185,17 +186,16 @@ class EmbeddedZooKeeper:
     # -- what tests may ask
 
     def tree(self) -> dict[str, bytes | None]:
-        """All paths and their data, but for ZooKeeper's own below ``/zookeeper``."""
-        nodes = self.server.state.tree.nodes
-        return {
-            path: node.data
-            for path, node in sorted(nodes.items())
-            if path and path != "/zookeeper" and not path.startswith("/zookeeper/")
-        }
+        """All paths and their data, except ZooKeeper's own below ``/zookeeper``."""
+        return self.server.tree()
+
+    def node(self, path: str) -> NodeView | None:
+        """A znode's data, ACL, Stat and children as they are now; None if there is none."""
+        return self.server.node(path)
 
     def sessions(self) -> list[int]:
         """The ids of the sessions that are alive."""
-        return [session.id for session in self.server.state.sessions]
+        return self.server.sessions()
 
     def statistics(self) -> Statistics:
         """How the server is doing."""

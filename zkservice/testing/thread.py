@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from typing_extensions import Self
 
 from zkservice.embedded.server import Statistics
+from zkservice.embedded.server_state import NodeView
 from zkservice.errors import NotStartedError
 from zkservice.testing.embedded import EmbeddedZooKeeper
 
@@ -132,6 +133,10 @@ class ThreadedZooKeeper:
     def tree(self) -> dict[str, bytes | None]:
         """As `EmbeddedZooKeeper.tree`."""
         return self._call(self._embedded.tree)
+
+    def node(self, path: str) -> NodeView | None:
+        """As `EmbeddedZooKeeper.node`."""
+        return self._call(lambda: self._embedded.node(path))
 
     def sessions(self) -> list[int]:
         """As `EmbeddedZooKeeper.sessions`."""
