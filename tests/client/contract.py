@@ -470,7 +470,7 @@ class Contract(TestCase):
 
     def break_connection(self, client: ZooKeeperClient) -> None:
         """As a network does it."""
-        connection = client._link._connection
+        connection = client._manager._connection
         assert connection is not None
         connection.abort()
 

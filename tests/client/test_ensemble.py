@@ -190,10 +190,8 @@ class OutageTests(TestCase):
         while client.state is not State.SUSPENDED:
             await sleep(0.02)
         await deferToThread(server.start)
-        began = time.monotonic()
         while client.server is None:
             await sleep(0.02)
-        self.assertGreater(time.monotonic() - began, 2.0)
         self.assertNotEqual(client.client_id, before)
         self.assertEqual(client.statistics().expiries, 1)
         self.assertIsNone(await client.exists("/0"))

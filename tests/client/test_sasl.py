@@ -42,7 +42,7 @@ class SaslContract(TestCase):
         await client.create("/mine", b"", CREATOR_ALL_ACL)
         self.assertEqual((await client.get_acl("/mine"))[0], [ACL(31, Id("sasl", "alice"))])
         before = client.client_id
-        connection = client._link._connection
+        connection = client._manager._connection
         assert connection is not None
         connection.abort()
         await client.get("/mine")

@@ -15,7 +15,7 @@ from zkservice import client
 from zkservice.client import LATENCY_BOUNDS, DigestMD5, four_letter_word, read_secret
 from zkservice.client.calls import Call
 from zkservice.client.counters import Counters
-from zkservice.client.hosts import BackOff, ServerOrder
+from zkservice.client.hosts import ServerOrder, reconnect_backoff
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire import acl
 from zkservice.wire.hosts import Address
@@ -116,16 +116,16 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(next(order.round()), address)
 
     @given(st.floats(0.001, 1000), st.integers())
-    def test_back_off(self, timeout: float, seed: int) -> None:
+    def test_reconnect_backoff(self, timeout: float, seed: int) -> None:
         """Waits grow from almost nothing to a tenth of the session, and never beyond 5 s."""
-        back_off = BackOff(timeout, Random(seed))
+        backoff = reconnect_backoff(timeout, Random(seed))
         limit = min(5.0, max(0.1, timeout / 10))
-        waits = [back_off.next() for _ in range(20)]
+        waits = [backoff.next() for _ in range(20)]
         self.assertLessEqual(waits[0], 0.05)
         self.assertTrue(all(0 < wait <= limit for wait in waits), waits)
         self.assertGreaterEqual(waits[-1], limit / 2)
-        back_off.reset()
-        self.assertLessEqual(back_off.next(), 0.05)
+        backoff.reset()
+        self.assertLessEqual(backoff.next(), 0.05)
 
 
 class CallTests(SynchronousTestCase):
@@ -219,7 +219,7 @@ class LogTests(ClientTestCase):
             secrets = ["hunter2", repr(client.client_id[1]), client.client_id[1].hex()]
             self.server.expire(client.client_id[0])
             self.network.advance(1)
-            Logger().info("{client} {session}", client=client, session=client._link.session)
+            Logger().info("{client} {session}", client=client, session=client._manager.session)
         self.assertGreater(len(events), 3)
         for event in events:
             shown = eventAsText(event) + repr(event)

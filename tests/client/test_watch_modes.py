@@ -287,7 +287,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(driver.mistakes(), [], done)
         for one in driver.end():
             self.result(one)
-        self.assertEqual(len(client._link.watches.table), 0)
+        self.assertEqual(len(client._manager.watches.table), 0)
 
     def cable_of_client(self) -> Any:
         """The client's newest connection; the other one keeps its first."""

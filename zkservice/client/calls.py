@@ -107,7 +107,7 @@ def nothing(_: bytes) -> None:
     """Read a reply whose header says it all."""
 
 
-class Waiting:
+class SendQueue:
     """Calls that have not been sent, in their order.
 
     What is cancelled stays behind as an empty call; from time to time those are swept

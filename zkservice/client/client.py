@@ -14,14 +14,15 @@ from zkservice.client.calls import Call
 from zkservice.client.claims import Claims
 from zkservice.client.counters import Statistics
 from zkservice.client.handshake import TLSCreator
-from zkservice.client.link import Link
 from zkservice.client.listeners import Subscription
 from zkservice.client.observing import Observing
 from zkservice.client.reading import Reading
 from zkservice.client.sasl import DigestMD5
+from zkservice.client.session_manager import SessionManager
 from zkservice.client.settings import Settings
 from zkservice.client.silence import boot_time
 from zkservice.client.writing import Writing
+from zkservice.deferreds import time_limit
 from zkservice.errors import (
     ConnectTimeoutError,
     ForkedError,
@@ -132,14 +133,14 @@ class ZooKeeperClient(Reading, Writing, Observing):
             shuffle=shuffle,
             clock=clock,
         )
-        self._link = Link(reactor, settings, random or SystemRandom())
-        self._watches = self._link.watches
+        self._manager = SessionManager(reactor, settings, random or SystemRandom())
+        self._watches = self._manager.watches
         self._pid = os.getpid()
         for scheme, credential in identities:
-            self._link.add_identity(scheme, _credential(credential))
+            self._manager.add_identity(scheme, _credential(credential))
 
     def __repr__(self) -> str:
-        session = self._link.session
+        session = self._manager.session
         return f"<ZooKeeperClient {session.state.name} session {session.id & 2**64 - 1:#x}>"
 
     async def __aenter__(self) -> Self:
@@ -158,18 +159,18 @@ class ZooKeeperClient(Reading, Writing, Observing):
     @property
     def state(self) -> State:
         """What the session is now; `State.CLOSED` before `connect`."""
-        return self._link.session.state
+        return self._manager.session.state
 
     @property
     def client_id(self) -> tuple[int, bytes] | None:
         """Session id and password, a secret that lets another client take the session over."""
-        session = self._link.session
+        session = self._manager.session
         return (session.id, session.password) if session.id else None
 
     @property
     def session_timeout(self) -> float:
         """Seconds, as the server has granted them; as asked for until one has."""
-        session = self._link.session
+        session = self._manager.session
         return session.timeout or session.requested_timeout
 
     @property
@@ -180,12 +181,12 @@ class ZooKeeperClient(Reading, Writing, Observing):
         or the machine was suspended, when `state` is not.  Whoever holds something by this
         session can be sure of it while this is well below `session_timeout`.
         """
-        return self._link.silence
+        return self._manager.silence
 
     @property
     def server(self) -> Address | None:
         """The server that we are connected to."""
-        return self._link.server
+        return self._manager.server
 
     @property
     def last_zxid(self) -> int:
@@ -193,11 +194,11 @@ class ZooKeeperClient(Reading, Writing, Observing):
 
         Nodes with a higher ``czxid`` were created later.
         """
-        return self._link.last_zxid
+        return self._manager.last_zxid
 
     def statistics(self) -> Statistics:
         """Counts and gauges of this moment."""
-        return self._link.statistics()
+        return self._manager.statistics()
 
     def subscribe(self, callback: Callable[[State], object]) -> Subscription:
         """Call this with each new state, once for each change.
@@ -207,7 +208,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         Returns:
             A handle; its ``cancel()`` ends it.
         """
-        return self._link.subscribe(callback)
+        return self._manager.subscribe(callback)
 
     def connect(self, timeout: float | None = None) -> Deferred[Self]:
         """Connect, and stay connected until `close`.
@@ -231,16 +232,17 @@ class ZooKeeperClient(Reading, Writing, Observing):
         elif os.getpid() != self._pid:
             return fail(ForkedError())
         (id, password), self._resumed = self._resumed, (0, b"")
-        connected = self._link.start(id, password)
+        connected = self._manager.start(id, password)
         if timeout is not None:
             connected.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=self._too_late)
         return connected.addCallback(lambda _: self)
 
     def _too_late(self, _: object, timeout: float) -> Deferred[None]:
         error = ConnectTimeoutError(
-            None, f"no ZooKeeper server let us in within {timeout:g} s: {self._link.failure}"
+            None,
+            f"no ZooKeeper server let us in within {timeout:g} s: {self._manager.last_failure}",
         )
-        return self._link.stop().addCallback(lambda _: fail(error))
+        return self._manager.stop().addCallback(lambda _: fail(error))
 
     def close(self) -> Deferred[None]:
         """End the session, and with it its ephemeral nodes.
@@ -253,7 +255,7 @@ class ZooKeeperClient(Reading, Writing, Observing):
         """
         if os.getpid() != self._pid and self.state is not State.CLOSED:
             return fail(ForkedError())
-        return self._link.stop()
+        return self._manager.stop()
 
     def add_auth(
         self, scheme: str, credential: bytes | str, *, timeout: float | None = None
@@ -269,17 +271,16 @@ class ZooKeeperClient(Reading, Writing, Observing):
             AuthFailedError: the server refuses it; it closes the connection, and the client
                 does not connect again.
         """
-        refusal = self._link.refusal(None)
+        refusal = self._manager.refusal(None)
         if refusal is not None:
             return fail(refusal)
         try:
-            identity = self._link.add_identity(scheme, _credential(credential))
+            identity = self._manager.add_identity(scheme, _credential(credential))
         except UnwritableError:
             return fail()
-        waiter = identity.wait()
-        if timeout is not None:
-            waiter.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=_no_answer)
-        return waiter
+        return time_limit(
+            identity.wait(), timeout, self._reactor, lambda _: OperationTimeoutError()
+        )
 
     # -- how --------------------------------------------------------------------------
 
@@ -290,13 +291,13 @@ class ZooKeeperClient(Reading, Writing, Observing):
         if os.getpid() != self._pid:
             call.fail(ForkedError(call.path))
             return deferred
-        self._link.submit(call)
+        self._manager.submit(call)
         if timeout is not None:
 
-            def too_late(_: object, __: float) -> None:
-                raise OperationTimeoutError(call.path, maybe_applied=call.xid != 0)
+            def too_late(_: float) -> OperationTimeoutError:
+                return OperationTimeoutError(call.path, maybe_applied=call.xid != 0)
 
-            deferred.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=too_late)
+            time_limit(deferred, timeout, self._reactor, too_late)
         return deferred
 
 
@@ -326,7 +327,3 @@ def _credential(credential: bytes | str) -> bytes:
     if credential is None:  # would be sent, as a null buffer, and refused
         raise UnwritableError("AuthPacket", "auth", "NoneType", "there is no credential")
     return credential.encode() if isinstance(credential, str) else credential
-
-
-def _no_answer(_: object, __: float) -> None:
-    raise OperationTimeoutError

@@ -14,11 +14,8 @@ from collections.abc import Collection
 from enum import Enum, auto
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
-
-from zkservice.client.four_letter import ask
+from zkservice.client.four_letter import ask_or_none
 from zkservice.client.settings import Settings
-from zkservice.errors import ConnectTimeoutError
 from zkservice.wire.hosts import Address
 
 #: Seconds that a server has to answer.
@@ -46,18 +43,8 @@ async def find_reason(reactor: Any, settings: Settings, address: Address, seen: 
         address: the server's.
         seen: the highest zxid that the session has seen.
     """
-
-    def too_late(_: object, __: float) -> str:
-        raise ConnectTimeoutError
-
-    asking = Deferred.fromCoroutine(ask(reactor, address, "srvr", _TIMEOUT, settings.tls))
-    try:
-        answer = await asking.addTimeout(_TIMEOUT, reactor, onTimeoutCancel=too_late)
-    except CancelledError:
-        raise
-    except Exception:  # noqa: BLE001, an endpoint may fail with anything
-        return Reason.UNKNOWN
-    return _reason(answer, seen)
+    reply = await ask_or_none(reactor, address, "srvr", _TIMEOUT, settings.tls)
+    return Reason.UNKNOWN if reply is None else _reason(reply, seen)
 
 
 def _reason(answer: str, seen: int) -> Reason:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from zkservice.client.handshake import TLSCreator, endpoint
 from zkservice.client.hosts import resolve
+from zkservice.deferreds import time_limit
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire.hosts import Address, parse_hosts
 
@@ -52,11 +53,11 @@ def four_letter_word(
     if isinstance(word, bytes):
         word = word.decode("ascii", "replace")
 
-    def too_late(_: object, seconds: float) -> str:
-        raise ConnectTimeoutError(None, f"{host} did not answer {word!r} within {seconds:g} s")
+    def too_late(seconds: float) -> ConnectTimeoutError:
+        return ConnectTimeoutError(None, f"{host} did not answer {word!r} within {seconds:g} s")
 
     asking = Deferred.fromCoroutine(_ask(reactor, host, word, timeout, tls))
-    return asking.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
+    return time_limit(asking, timeout, reactor, too_late)
 
 
 async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreator | None) -> str:
@@ -90,6 +91,23 @@ async def ask(
         except Exception:  # noqa: BLE001, an endpoint may fail with anything
             continue
     return await _ask_at(endpoint(reactor, address, hosts[-1], timeout / len(hosts), tls), word)
+
+
+async def ask_or_none(
+    reactor: Any, address: Address, word: str, timeout: float, tls: TLSCreator | None
+) -> str | None:
+    """As `ask`, but returns None if the server cannot be reached or does not reply in time.
+
+    Raises:
+        CancelledError: cancelled; the connection is closed.
+    """
+    asking = Deferred.fromCoroutine(ask(reactor, address, word, timeout, tls))
+    try:
+        return await time_limit(asking, timeout, reactor, lambda _: ConnectTimeoutError())
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001, an endpoint may fail with anything
+        return None
 
 
 async def _ask_at(where: IStreamClientEndpoint, word: str) -> str:

@@ -13,7 +13,11 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IReactorPluggableNameResolver, IResolutionReceiver
 from zope.interface import implementer
 
+from zkservice.deferreds import Backoff
 from zkservice.wire.hosts import Address
+
+#: Seconds; about the first pause between two rounds.
+_FIRST_DELAY: Final = 0.05
 
 
 class ServerOrder:
@@ -58,30 +62,14 @@ def mixed(hosts: list[str], random: Random | None) -> list[str]:
     return sorted(shuffled, key=lambda host: isIPv6Address(host) is not first)
 
 
-#: Seconds; what a first wait is about.
-_FIRST_DELAY: Final = 0.05
+def reconnect_backoff(session_timeout: float, random: Random) -> Backoff:
+    """The pauses between rounds: from 0.05 s up to a tenth of the session's time-out.
 
-
-class BackOff:
-    """Waits between rounds: each about twice the one before, up to a tenth of a session.
-
-    A tenth, because a client that waits longer gambles with its session's life.
+    A client that waits longer could lose its session although a server is there again.  The
+    pauses are never longer than 5 s, and jittered, against thundering herds.
     """
-
-    def __init__(self, session_timeout: float, random: Random) -> None:
-        self._random = random
-        self._limit = min(5.0, max(0.1, session_timeout / 10))
-        self._delay = _FIRST_DELAY
-
-    def reset(self) -> None:
-        """Something worked."""
-        self._delay = _FIRST_DELAY
-
-    def next(self) -> float:
-        """Seconds to wait now: between half and all of what is due, so that herds disperse."""
-        delay = min(self._delay, self._limit)
-        self._delay = min(self._delay * 2, self._limit)
-        return delay * self._random.uniform(0.5, 1.0)
+    longest = min(5.0, max(0.1, session_timeout / 10))
+    return Backoff(_FIRST_DELAY, longest, random.random)
 
 
 @implementer(IResolutionReceiver)

@@ -32,11 +32,11 @@ class Receiver:
         """A frame over the limit was left out; these are its first bytes."""
         raise ProtocolError(None, f"a frame of {size} bytes")
 
-    def turn_began(self, size: int) -> None:
-        """So many bytes have come; frames may follow."""
+    def turn_began(self) -> None:
+        """Bytes have come; frames may follow."""
 
-    def turn_ended(self) -> None:
-        """All frames that were in these bytes have been received."""
+    def turn_ended(self, size: int) -> None:
+        """All frames that were in so many bytes have been received."""
 
     def room_changed(self, paused: bool) -> None:
         """The transport's buffer is full (True), or has room again."""
@@ -54,6 +54,7 @@ class ZooKeeperProtocol(Protocol):
     transport: Any  # ITCPTransport, or TLS over one: both are IConsumers, too
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit  #: bytes; a larger frame is skipped
         self.receiver: Receiver = self._NOBODY
         self._framer = Framer(limit, self._skipped)
         self._gone = False
@@ -79,8 +80,7 @@ class ZooKeeperProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._hung_up:
             return
-        receiver = self.receiver
-        receiver.turn_began(len(data))
+        self.receiver.turn_began()
         try:
             for payload in self._framer.feed(data):
                 self.receiver.frame_received(payload)
@@ -92,7 +92,7 @@ class ZooKeeperProtocol(Protocol):
             )
             self.abort()
             return
-        self.receiver.turn_ended()
+        self.receiver.turn_ended(len(data))
 
     def _skipped(self, head: bytes, size: int) -> None:
         self.receiver.frame_skipped(head, size)
@@ -125,12 +125,12 @@ class ZooKeeperProtocol(Protocol):
             self.transport.write(data[sent:] if isinstance(sent, int) else data)
             self.receiver.room_changed(True)
 
-    def rest(self) -> None:
-        """Read nothing for a while."""
+    def pause_reading(self) -> None:
+        """Read nothing until `resume_reading`."""
         if not self._hung_up:
             self.transport.pauseProducing()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         """Read again."""
         if not self._hung_up:
             self.transport.resumeProducing()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from zkservice.errors import ProtocolError, SessionExpiredError
 from zkservice.wire.records import ConnectRequest, ConnectResponse
 from zkservice.wire.session import Event, State, after
 
-NO_PASSWORD = bytes(16)
+NO_PASSWORD: Final = bytes(16)
+
+#: Of the session's time-out: after such a silence no server has the session any more.
+_EXPIRED_AFTER: Final = 4 / 3  # ClientCnxn.java since 3.9.3
 
 
 @dataclass
@@ -25,7 +29,7 @@ class Session:
     writable_seen: bool = False  # the id is one that a whole ensemble knows
 
     def happened(self, event: Event) -> bool:
-        """Change the state; answers whether it is another one now."""
+        """Change the state; returns whether it is another one now."""
         before, self.state = self.state, after(self.state, event)
         return self.state is not before
 
@@ -38,6 +42,11 @@ class Session:
     def over(self) -> bool:
         """Whether there is no way back."""
         return self.state in (State.EXPIRED, State.AUTH_FAILED, State.CLOSED)
+
+    @property
+    def longest_silence(self) -> float:
+        """Seconds without contact after which no server has the session any more."""
+        return self.timeout * _EXPIRED_AFTER
 
     def hello(self, read_only: bool) -> ConnectRequest:
         """What to say to a server."""
@@ -53,7 +62,7 @@ class Session:
         )
 
     def resume(self, id: int, password: bytes) -> None:
-        """Be a session that somebody has begun before."""
+        """Adopt an existing session."""
         self.id, self.password, self.writable_seen = id, password, True
 
     def accepted(self, response: ConnectResponse, now: float) -> None:

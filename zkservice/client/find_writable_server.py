@@ -6,19 +6,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from zkservice.client.four_letter import ask
+from zkservice.client.four_letter import ask_or_none
 from zkservice.client.settings import Settings
-from zkservice.errors import ConnectTimeoutError
+from zkservice.deferreds import Backoff
 from zkservice.wire.hosts import Address
 
 # Seconds between two rounds of questions (ClientCnxn.java).
 _FIRST_DELAY: Final = 0.1
 _LAST_DELAY: Final = 60.0
 #: Seconds that one server has to answer.
-_PATIENCE: Final = 1.0
+_TIMEOUT: Final = 1.0
 
 
 async def find_writable(
@@ -45,10 +44,9 @@ async def find_writable(
     others = [address for address in settings.ensemble.addresses if address != current]
     if settings.shuffle:
         random.shuffle(others)
-    delay = _FIRST_DELAY
+    backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random.random)
     while wanted():
-        await deferLater(reactor, delay * random.uniform(0.5, 1.0), lambda: None)
-        delay = min(delay * 2, _LAST_DELAY)
+        await deferLater(reactor, backoff.next(), lambda: None)
         for address in others:
             if wanted() and await _is_writable(reactor, settings, address):
                 return address
@@ -56,14 +54,5 @@ async def find_writable(
 
 
 async def _is_writable(reactor: Any, settings: Settings, address: Address) -> bool:
-    def too_late(_: object, __: float) -> str:
-        raise ConnectTimeoutError
-
-    asking = Deferred.fromCoroutine(ask(reactor, address, "isro", _PATIENCE, settings.tls))
-    try:
-        answer = await asking.addTimeout(_PATIENCE, reactor, onTimeoutCancel=too_late)
-        return answer.strip() == "rw"
-    except CancelledError:
-        raise
-    except Exception:  # noqa: BLE001, whatever it is, this one is of no use now
-        return False
+    reply = await ask_or_none(reactor, address, "isro", _TIMEOUT, settings.tls)
+    return reply is not None and reply.strip() == "rw"

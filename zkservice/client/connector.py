@@ -11,12 +11,13 @@ from zkservice.client.connection import Connection
 from zkservice.client.counters import Counters
 from zkservice.client.handshake import Welcome, endpoint, shake_hands
 from zkservice.client.hosts import mixed, resolve
-from zkservice.client.prepare import Identities, prepare
 from zkservice.client.session import Session
+from zkservice.client.session_setup import Identities, prepare
 from zkservice.client.settings import Settings
 from zkservice.client.silence import Silence
 from zkservice.client.tls import in_words
 from zkservice.client.watching import Watches
+from zkservice.deferreds import time_limit
 from zkservice.errors import (
     AuthFailedError,
     ConnectTimeoutError,
@@ -121,13 +122,12 @@ class Connector:
             session.timeout,
             self._counters,
             Silence(self._settings.clock, welcome.asked),
-            max_reply=self._settings.max_reply,
             read_only=bool(welcome.response.read_only),
         )
 
 
 async def _within(reactor: Any, seconds: float, deferred: Deferred[Any]) -> Any:
-    def too_late(_: object, seconds: float) -> Any:
-        raise ConnectTimeoutError(None, f"no answer within {seconds:.1f} s")
+    def too_late(seconds: float) -> ConnectTimeoutError:
+        return ConnectTimeoutError(None, f"no answer within {seconds:.1f} s")
 
-    return await deferred.addTimeout(seconds, reactor, onTimeoutCancel=too_late)
+    return await time_limit(deferred, seconds, reactor, too_late)

@@ -13,6 +13,7 @@ from zkservice.client.calls import call_for, nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
 from zkservice.client.watching import Watcher, set_watches
+from zkservice.deferreds import Waiters
 from zkservice.wire.jute import encode
 from zkservice.wire.records import AuthPacket
 from zkservice.wire.watches import ClientWatchTable
@@ -27,32 +28,24 @@ class Identity:
 
     def __init__(self, scheme: str, credential: bytes) -> None:
         self._packet = encode(AuthPacket(0, scheme, credential))
-        self._waiters: list[Deferred[None]] = []
+        self._waiters: Waiters[None] = Waiters()
 
     def wait(self) -> Deferred[None]:
         """Fires when a server has accepted it."""
-        waiter: Deferred[None] = Deferred(lambda _: None)
-        self._waiters.append(waiter)
-        return waiter
+        return self._waiters.add()
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for a server to accept it."""
-        return any(not waiter.called for waiter in self._waiters)
+        """Whether something waits for a server to accept it."""
+        return len(self._waiters) > 0
 
     def accepted(self) -> None:
-        """A server took it."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)
+        """A server has accepted it."""
+        self._waiters.fire(None)
 
     def fail(self, error: Exception) -> None:
-        """No server will take it any more."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.errback(error)
+        """No server will accept it any more."""
+        self._waiters.fail(error)
 
     def present(self, connection: Connection) -> Deferred[None]:
         """Send it."""

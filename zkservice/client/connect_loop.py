@@ -1,0 +1,208 @@
+"""Connect a session to one server after another, for as long as it lives."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
+from typing import Any, Final, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from zkservice.client.connection import Connection
+from zkservice.client.connector import FINAL_ERRORS, Connector
+from zkservice.client.data_loss import DataLoss, find_reason
+from zkservice.client.failure_log import FailureLog
+from zkservice.client.find_writable_server import find_writable
+from zkservice.client.hosts import ServerOrder, reconnect_backoff
+from zkservice.client.session import Session
+from zkservice.client.settings import Settings
+from zkservice.errors import SessionExpiredError, SilentCloseError, ZooKeeperError
+from zkservice.wire.hosts import Address
+
+T = TypeVar("T")
+
+#: Seconds that a connection must last to count as a success.  A server that accepts the
+#: session only to close the connection must not be called again without a pause.
+_STABLE: Final = 1.0
+
+
+class SessionOwner(Protocol):
+    """What the loop needs of whoever owns the session."""
+
+    def connected(self, session: Session, address: Address, connection: Connection) -> None:
+        """There is a connection, which may be used."""
+
+    def expire(self, session: Session, why: str) -> None:
+        """The session is gone on the servers."""
+
+    def refuse(self, session: Session, error: ZooKeeperError) -> None:
+        """A server refuses the credentials."""
+
+
+class Interruptible:
+    """What a coroutine waits for at the moment, so that others can make it go on."""
+
+    __slots__ = ("_awaited",)
+
+    def __init__(self) -> None:
+        self._awaited: Deferred[Any] | None = None
+
+    async def wait(self, awaited: Deferred[T]) -> T:
+        """Wait for a Deferred.
+
+        Raises:
+            CancelledError: interrupted.
+            Exception: whatever the Deferred fails with.
+        """
+        self._awaited = awaited
+        try:
+            return await awaited
+        finally:
+            self._awaited = None
+
+    def interrupt(self) -> None:
+        """Cancel what is waited for, if anything is."""
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+
+class ConnectLoop:
+    """Keeps sessions connected, one at a time.
+
+    Args:
+        reactor: connects, and tells the time.
+        settings: of the client.
+        random: shuffles the servers, and spreads the pauses.
+        connector: makes one attempt.
+        owner: is told what comes of the attempts.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        random: Random,
+        connector: Connector,
+        owner: SessionOwner,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._random = random
+        self._connector = connector
+        self._owner = owner
+        addresses = settings.ensemble.addresses
+        self._order = ServerOrder(addresses, random if settings.shuffle else None)
+        self._data_loss = DataLoss(addresses)
+        self._step = Interruptible()
+        self.failures = FailureLog(addresses)
+
+    def interrupt(self) -> None:
+        """Stop an attempt or a pause; the loop looks at the session to see how it goes on."""
+        self._step.interrupt()
+
+    async def run(self, session: Session) -> None:
+        """Connect a session, again and again, until it is over."""
+        self._data_loss.reset()
+        backoff = reconnect_backoff(self._settings.session_timeout, self._random)
+        while not session.over:
+            for address in self._order.round():
+                connection = await self._try(session, address)
+                if connection is not None:
+                    began = self._reactor.seconds()
+                    await self._use(session, address, connection)
+                    if self._reactor.seconds() - began > _STABLE:
+                        backoff.reset()
+                    break
+                if session.over:
+                    return
+            else:
+                self.failures.all_failed()
+            if not session.over:
+                await self._sleep(backoff.next())
+
+    async def _try(self, session: Session, address: Address) -> Connection | None:
+        """Try to connect; returns None if that failed or is not wanted any more."""
+        try:
+            connection = await self._step.wait(
+                Deferred.fromCoroutine(self._connector.connect(session, address))
+            )
+            if not session.over:
+                return connection
+            # Closed in the last step of the attempt, by a callback of a waiter for an identity.
+            connection.abort()
+        except CancelledError:
+            pass
+        except SessionExpiredError:
+            self._owner.expire(session, f"{address} does not know it any more")
+        except FINAL_ERRORS as error:
+            self._owner.refuse(session, error)
+        except SilentCloseError as error:
+            self.failures.failed(address, error)
+            await self._ask_why(session, address)
+        except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
+            self.failures.failed(address, error)
+            self._data_loss.another_failure()
+        return None
+
+    async def _ask_why(self, session: Session, address: Address) -> None:
+        """Give the session up if the server hangs up because the ensemble has lost data.
+
+        With ``local_expiry`` our own clock gives it up no later.
+        """
+        if self._settings.local_expiry or not session.last_zxid:
+            return
+        asking = find_reason(self._reactor, self._settings, address, session.last_zxid)
+        try:
+            reason = await self._step.wait(Deferred.fromCoroutine(asking))
+        except CancelledError:
+            return
+        now = self._reactor.seconds()
+        self._data_loss.closed(address, reason, now)
+        if self._data_loss.is_certain(now, session.longest_silence):
+            self._owner.expire(
+                session,
+                "the servers close the connection during the handshake: they have lost the data "
+                f"that this client has seen (up to zxid {session.last_zxid:#x})",
+            )
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(CancelledError):
+            await self._step.wait(deferLater(self._reactor, seconds, lambda: None))
+
+    async def _use(self, session: Session, address: Address, connection: Connection) -> None:
+        """Let the owner use a connection until it is lost."""
+        self.failures.connected()
+        self._data_loss.reset()
+        self._owner.connected(session, address, connection)
+        search: Deferred[None] | None = None
+        if connection.read_only and len(self._order) > 1 and not session.over:
+            search = Deferred.fromCoroutine(self._leave_for_writable(address, connection))
+        await connection.ended
+        if search is not None:
+            search.cancel()
+
+    async def _leave_for_writable(self, current: Address, connection: Connection) -> None:
+        """Leave a read-only server as soon as another one takes writes."""
+        try:
+            better = await find_writable(
+                self._reactor,
+                self._settings,
+                current,
+                self._random,
+                lambda: not connection.ended.called,
+            )
+        except CancelledError:
+            return
+        if better is None:
+            return
+        self._log.info(
+            "{better} takes writes: leaving the read-only {server}",
+            server=str(current),
+            better=str(better),
+        )
+        self._order.prefer(better)
+        connection.abort()

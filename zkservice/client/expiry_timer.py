@@ -1,0 +1,48 @@
+"""The client's own clock for the end of a session that no server can be asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from zkservice.client.session import Session
+from zkservice.deferreds import Alarm
+
+
+class ExpiryTimer:
+    """Gives a session up once no server can have it any more.
+
+    Args:
+        clock: tells the time.
+        expired: called with a session whose time is up.
+    """
+
+    def __init__(self, clock: IReactorTime, expired: Callable[[Session], object]) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._session: Session | None = None
+        self._alarm = Alarm(clock, self._check)
+
+    def start(self, session: Session) -> None:
+        """The connection of a session is lost."""
+        self._session = session
+        self._alarm.set(max(0.0, self._time_left(session)))
+
+    def cancel(self) -> None:
+        """The session is connected again, or over."""
+        self._session = None
+        self._alarm.cancel()
+
+    def _time_left(self, session: Session) -> float:
+        now: float = self._clock.seconds()
+        return session.heard + session.longest_silence - now
+
+    def _check(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self._time_left(session) > 0:  # a server has accepted it; watches are being set
+            self.start(session)
+        else:
+            self._expired(session)

@@ -1,0 +1,295 @@
+"""Keep a session for as long as it is wanted, and begin a new one when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.client.calls import Call, SendQueue
+from zkservice.client.connect_loop import ConnectLoop
+from zkservice.client.connection import Connection
+from zkservice.client.connector import Connector
+from zkservice.client.counters import Counters, Statistics
+from zkservice.client.expiry_timer import ExpiryTimer
+from zkservice.client.listeners import Listeners, Subscription
+from zkservice.client.session import Session
+from zkservice.client.session_setup import Identities, Identity
+from zkservice.client.settings import Settings
+from zkservice.client.watching import Watches
+from zkservice.deferreds import Waiters
+from zkservice.errors import (
+    ClientClosedError,
+    ConnectionLossError,
+    RequestTooLargeError,
+    SessionExpiredError,
+    ZooKeeperError,
+)
+from zkservice.wire.hosts import Address
+from zkservice.wire.paths import Chroot
+from zkservice.wire.session import Event, State
+
+#: Seconds that a server has to answer the request that ends the session.
+CLOSE_TIMEOUT: Final = 2.0
+
+_ENVELOPE: Final = 8  # bytes of a request's header, which the server's limit counts in
+
+MakeError = Callable[[str | None], Exception]
+
+
+class SessionManager:
+    """Owns the session, the pending calls and the watches.
+
+    Args:
+        reactor: connects, and tells the time.
+        settings: of the client.
+        random: shuffles the servers, and spreads the pauses.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, random: Random) -> None:
+        self._settings = settings
+        self._identities = Identities()
+        self._counters = Counters()
+        self._listeners: Listeners[State] = Listeners(self._log)
+        self._queue = SendQueue()
+        self.watches = Watches(
+            Chroot(settings.ensemble.chroot), self._send_now, lambda: self._seen_zxid
+        )
+        connector = Connector(
+            reactor, settings, self._identities, self.watches, self._counters, random
+        )
+        self._loop = ConnectLoop(reactor, settings, random, connector, self)
+        self._expiry = ExpiryTimer(reactor, self._time_is_up)
+        self.session = Session(settings.session_timeout, state=State.CLOSED)
+        self.server: Address | None = None
+        self._connection: Connection | None = None
+        self._refusal: MakeError | None = ClientClosedError  # why calls are not accepted
+        self._running = False  # the loop has not ended
+        self._connecting: Waiters[None] = Waiters()  # for the first connection
+        self._closing: Waiters[None] = Waiters()  # for the end
+
+    # -- what the client asks for ---------------------------------------------------
+
+    @property
+    def last_failure(self) -> Exception | None:
+        """Why the last attempt to connect failed."""
+        return self._loop.failures.last
+
+    @property
+    def last_zxid(self) -> int:
+        """The highest zxid of a reply in this session."""
+        return max(self.session.last_zxid, self._seen_zxid)
+
+    @property
+    def _seen_zxid(self) -> int:
+        """The last change that this connection has shown; 0 without one."""
+        return 0 if self._connection is None else self._connection.last_zxid
+
+    @property
+    def silence(self) -> float:
+        """Seconds since a request was sent that the server has answered; without one, infinity."""
+        return inf if self._connection is None else self._connection.silence.seconds()
+
+    def statistics(self) -> Statistics:
+        """The counts of now."""
+        pending = 0 if self._connection is None else len(self._connection.pending)
+        return self._counters.snapshot(pending, len(self._queue), len(self.watches.table))
+
+    def subscribe(self, callback: Callable[[State], object]) -> Subscription:
+        """Call this with each new state."""
+        return self._listeners.add(callback)
+
+    def refusal(self, path: str | None) -> Exception | None:
+        """Why calls are not accepted now, if they are not."""
+        return None if self._refusal is None else self._refusal(path)
+
+    def submit(self, call: Call) -> None:
+        """Send a call at the end of this turn, or as soon as there is a connection."""
+        if self._refusal is not None:
+            call.fail(self._refusal(call.path))
+        elif len(call.payload) + _ENVELOPE > self._settings.max_request:
+            size = len(call.payload) + _ENVELOPE
+            call.fail(RequestTooLargeError(call.path, size, self._settings.max_request))
+        else:
+            self._queue.append(call)
+            if self._connection is not None:
+                self._connection.writer.wake()
+
+    def _send_now(self, call: Call) -> None:
+        """Send a call on this connection or never."""
+        if self._connection is None or self._refusal is not None:
+            call.fail(ConnectionLossError(call.path, maybe_applied=False))
+        else:
+            self._queue.append(call)
+            self._connection.writer.wake()
+
+    def add_identity(self, scheme: str, credential: bytes) -> Identity:
+        """Add a credential to this connection and every later one."""
+        identity = self._identities.add(scheme, credential)
+        if self._connection is not None:
+            self._present(identity, self._connection)
+        return identity
+
+    def _present(self, identity: Identity, connection: Connection) -> None:
+        # If the connection is lost, the identity is presented again on the next one.  If it
+        # is refused, `_lost` sees to that when the server closes the connection.
+        identity.present(connection).addErrback(lambda failure: None)
+
+    def start(self, session_id: int = 0, password: bytes = b"") -> Deferred[None]:
+        """Begin to connect, unless that has been done; fires when connected."""
+        if self.session.connected:
+            return succeed(None)
+        begins = self.session.state is State.CLOSED and not self._running
+        if not begins and self._refusal is not None:
+            return fail(self._refusal(None))
+        connected = self._connecting.add()
+        if begins:
+            self._begin(session_id, password)
+        return connected
+
+    def stop(self) -> Deferred[None]:
+        """End the session; fires when that is done, within `CLOSE_TIMEOUT` and a turn."""
+        closed = self._closing.add()
+        if self.session.state is not State.CLOSED:
+            self._close()
+        if not self._running:
+            self._closing.fire(None)
+        return closed
+
+    # -- the life of a session ------------------------------------------------------
+
+    def _begin(self, session_id: int = 0, password: bytes = b"") -> None:
+        session = self.session = Session(self._settings.session_timeout)
+        if session_id:
+            session.resume(session_id, password)
+        self._refusal = None
+        self._running = True
+        self._listeners.tell(session.state)
+        Deferred.fromCoroutine(self._loop.run(session)).addBoth(self._loop_ended, session)
+
+    def _loop_ended(self, result: object, session: Session) -> None:
+        self._running = False
+        if isinstance(result, Failure):
+            self._log.failure("keeping the connection to ZooKeeper failed", failure=result)
+            if not session.over:
+                self._close()
+        if session.state is State.EXPIRED and self._settings.new_session:
+            self._begin()
+        elif session.state is State.CLOSED:
+            self._close_down()
+
+    def _happened(self, session: Session, event: Event) -> None:
+        if session.happened(event):
+            self._listeners.tell(session.state)
+
+    # -- what the loop and the connection tell ------------------------------------------
+
+    def connected(self, session: Session, address: Address, connection: Connection) -> None:
+        """Let requests through until the connection is lost."""
+        connection.lost = lambda reason: self._lost(session, connection, reason)
+        self._connection, self.server = connection, address
+        self._expiry.cancel()
+        self._log.info(
+            "connected to {server}, session {session:#x} of {timeout:.1f} s",
+            server=str(address),
+            session=session.id & 0xFFFFFFFFFFFFFFFF,
+            timeout=session.timeout,
+        )
+        for identity in self._identities:
+            if identity.awaited:  # it was added while the connection was being prepared
+                self._present(identity, connection)
+        accepted = Event.ACCEPTED_READ_ONLY if connection.read_only else Event.ACCEPTED
+        self._happened(session, accepted)
+        # Listeners and waiters may close the client, so each step looks again.
+        if not session.over:
+            self._connecting.fire(None)
+        if not session.over:
+            connection.serve(self._queue, self.watches.received)
+
+    def _lost(self, session: Session, connection: Connection, reason: Failure) -> None:
+        self._connection = self.server = None
+        session.last_zxid = max(session.last_zxid, connection.last_zxid)
+        session.heard = connection.heard
+        if session.over:
+            connection.fail_pending(ClientClosedError)
+        elif connection.error is not None:
+            self.refuse(session, connection.error)
+            connection.fail_pending(self._refusal or ClientClosedError)
+        else:
+            self._log.warn(
+                "lost the connection to ZooKeeper: {reason}; reconnecting", reason=reason.value
+            )
+            if self._settings.local_expiry:
+                self._expiry.start(session)
+            self._happened(session, Event.LOST)
+
+    def _time_is_up(self, session: Session) -> None:
+        self.expire(session, "no server has heard this client for too long")
+
+    # -- the end of a session ---------------------------------------------------------
+
+    def expire(self, session: Session, why: str) -> None:
+        """The session is gone on the servers."""
+        if session.over:
+            return
+        self._counters.expiries += 1
+        self._log.warn(
+            "session {session:#x} has expired: {why}",
+            session=session.id & 0xFFFFFFFFFFFFFFFF,
+            why=why,
+        )
+        if not self._settings.new_session:
+            self._refusal = SessionExpiredError
+        self._end(session, Event.REFUSED, SessionExpiredError)
+
+    def refuse(self, session: Session, error: ZooKeeperError) -> None:
+        """A server refuses the credentials: stop connecting."""
+        if session.over:
+            return
+        self._log.error("ZooKeeper refuses this client: {error}; giving up", error=error)
+
+        def refusal(path: str | None) -> Exception:
+            return type(error)(path, error.detail)
+
+        self._refusal = refusal
+        self._end(session, Event.AUTH_REFUSED, refusal)
+
+    def _end(self, session: Session, event: Event, make_error: MakeError) -> None:
+        """The session is over: all that belonged to it fails, once the state says so."""
+        self._expiry.cancel()
+        calls = self._queue.take_all()
+        self._happened(session, event)
+        if self._refusal is make_error:  # there is no hope of another session
+            self._connecting.fail(lambda: make_error(None))
+            self._identities.fail_all(make_error)
+        for call in calls:
+            call.fail(make_error(call.path))
+        self.watches.fail_all(make_error)
+        self._loop.interrupt()
+
+    def _close(self) -> None:
+        connection = self._connection
+        self._refusal = ClientClosedError
+        self._expiry.cancel()
+        self._happened(self.session, Event.CLOSE)
+        self._connecting.fail(lambda: ClientClosedError(None))
+        self._identities.fail_all(ClientClosedError)
+        if connection is None:
+            self._loop.interrupt()
+        else:
+            connection.serve(self._queue, self.watches.received)
+            connection.close_session(CLOSE_TIMEOUT)
+
+    def _close_down(self) -> None:
+        """Nothing of the session is left but the waiters."""
+        for call in self._queue.take_all():
+            call.fail(ClientClosedError(call.path))
+        self.watches.fail_all(ClientClosedError)
+        self._closing.fire(None)
