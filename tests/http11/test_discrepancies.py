@@ -48,7 +48,7 @@ class FramingTests(SynchronousTestCase):
                     self.assertIn(byte, TOKEN, field)
                     self.assertEqual(seen[0], ("POST", b"/", b"0\r\n\r\n"), field)
                 else:
-                    self.assertEqual(seen, [400], field)
+                    self.assertIn(seen, ([400], [501]), field)
 
     def test_bytes_around_a_length(self) -> None:
         """A length is what it is with blanks around it, and nothing else."""
@@ -127,7 +127,7 @@ class FramingTests(SynchronousTestCase):
                 (b"y 100-continue", 417),
                 (b"100 continue", 417),
             ),
-            *((b"100-continue;q=1", 417), (b"\r\n 100-continue", 400)),
+            *((b"100-continue;q=1", 417), (b"\r\n 100-continue", 417)),
             (b"100-continue\r\nExpect: 100-continue", 400),
         ):
             data = POST + b"Expect: " + value + b"\r\nContent-Length: 3\r\n\r\nabc"

@@ -17,6 +17,8 @@ from httptools import (
 )
 
 from zkservice.errors import RequestRefusedError
+from zkservice.http11 import rules
+from zkservice.http11.head_check import SINGULAR, HeadCheck
 from zkservice.http11.hosts import split_host
 from zkservice.http11.limits import Limits
 from zkservice.http11.lines import RequestLine, RequestLines
@@ -26,12 +28,6 @@ __all__ = ["HeadReader", "Request"]
 
 #: Remembered hosts; an attacker's inventions must not grow the memory.
 _MOST_HOSTS: Final = 1024
-
-#: RFC 9110 5.3: the only fields that make sense once; repeated, two readers may each
-#: believe another one.
-_SINGULAR: Final = frozenset(
-    {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
-)
 
 
 class Request:
@@ -74,7 +70,7 @@ class HeadReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.lines = RequestLines(limits.target_bytes)
+        self._lines = RequestLines(limits.target_bytes)
         self._names = EnvironNames()
         self._hosts: set[str | None] = set()  # that were found to be valid
         self._sent: list[tuple[bytes, bytes]] = []
@@ -101,28 +97,38 @@ class HeadReader:
         Raises:
             RequestRefusedError: the head breaks a rule.
         """
-        line = self.lines.read(head[: head.index(b"\n") + 1])
-        self._reusable = False
-        self._sent = []
         try:
-            self._feed(head)
-            fields = self._environ()
-            protocol = line.protocol
-            self._check_host(fields.get("HTTP_HOST"), protocol)
-            if line.host is not None:
-                self._check_host(line.host, protocol)
-                fields["HTTP_HOST"] = line.host
-            request = Request(line, fields)
-            self._decide_body(request)
-            if "HTTP_EXPECT" in fields:
-                _decide_expectation(request)
-            if "HTTP_CONNECTION" in fields or protocol != "HTTP/1.1":
-                _decide_keep_alive(request)
+            request = self._read(head)
         except RequestRefusedError:
             self._parser = HttpRequestParser(self)
+            # the first byte that is wrong decides, as for a head that comes in pieces
+            self.new_check().check(head)
             raise
         if request.content_length != 0 or not self._reusable:
             self._parser = HttpRequestParser(self)
+        return request
+
+    def new_check(self) -> HeadCheck:
+        """Return a check for a head that is not complete."""
+        return HeadCheck(self._lines, self._names, self._limits)
+
+    def _read(self, head: bytes) -> Request:
+        line = self._lines.read(head[: head.index(b"\n") + 1])
+        self._reusable = False
+        self._sent = []
+        self._feed(head)
+        fields = self._environ()
+        protocol = line.protocol
+        self._check_host(fields.get("HTTP_HOST"), protocol)
+        if line.host is not None:
+            self._check_host(line.host, protocol)
+            fields["HTTP_HOST"] = line.host
+        request = Request(line, fields)
+        self._decide_body(request)
+        if "HTTP_EXPECT" in fields:
+            _decide_expectation(request)
+        if "HTTP_CONNECTION" in fields or protocol != "HTTP/1.1":
+            _decide_keep_alive(request)
         return request
 
     def _feed(self, head: bytes) -> None:
@@ -132,11 +138,11 @@ class HeadReader:
         except HttpParserUpgrade:
             self._reusable = False  # the upgrade is refused: plain HTTP goes on
         except HttpParserError as error:
-            raise refusal(error) from None
+            raise _refusal(error) from None
         if not self._complete:
             raise RequestRefusedError(400, "the request head is malformed")
         if len(self._sent) > self._limits.head_fields:
-            raise RequestRefusedError(431, f"more than {self._limits.head_fields} header fields")
+            raise rules.too_many_fields(self._limits.head_fields).refusal()
 
     def _environ(self) -> dict[str, str]:
         names = self._names
@@ -148,8 +154,8 @@ class HeadReader:
             text = value.decode("latin-1").strip(" \t")  # and nothing else: RFC 9110 5.5
             if key not in fields:
                 fields[key] = text
-            elif key in _SINGULAR:
-                raise RequestRefusedError(400, f"the field {name.decode('latin-1')} is there twice")
+            elif key in SINGULAR:
+                raise rules.repeated(name).refusal()
             else:  # RFC 9113 8.2.3: cookies are joined by semicolons
                 fields[key] += ("; " if key == "HTTP_COOKIE" else ", ") + text
         return fields
@@ -160,11 +166,9 @@ class HeadReader:
             return
         if host is None:
             if protocol == "HTTP/1.1":
-                raise RequestRefusedError(400, "an HTTP/1.1 request needs a Host field")
+                raise rules.NO_HOST.refusal()
         elif host and split_host(host) is None:
-            raise RequestRefusedError(
-                400, "the host must be a name or an address, and perhaps a port up to 65535"
-            )
+            raise rules.BAD_HOST.refusal()
         elif len(self._hosts) < _MOST_HOSTS:
             self._hosts.add(host)
 
@@ -173,28 +177,26 @@ class HeadReader:
         coding = request.fields.get("HTTP_TRANSFER_ENCODING")
         if coding is not None:
             if coding.lower() != "chunked":
-                raise RequestRefusedError(501, "the only transfer coding here is chunked")
+                raise rules.BAD_CODING.refusal()
             if request.protocol == "HTTP/1.0":
-                raise RequestRefusedError(400, "HTTP/1.0 has no transfer codings")
+                raise rules.CODING_IN_1_0.refusal()
             request.chunked, request.content_length = True, None
             return
         length = request.fields.get("CONTENT_LENGTH")
         if length is not None:
             if not (length.isascii() and length.isdecimal()):
-                raise RequestRefusedError(400, "Content-Length must be a number")
+                raise rules.BAD_LENGTH.refusal()
             digits = length.lstrip("0") or "0"
             if len(digits) > 19 or int(digits) > self._limits.body_bytes:
-                raise RequestRefusedError(
-                    413, f"the body is over the limit of {self._limits.body_bytes} bytes"
-                )
+                raise rules.body_too_long(self._limits.body_bytes).refusal()
             request.content_length = int(digits)
             request.fields["CONTENT_LENGTH"] = digits  # zeros before it are of no use to anyone
 
 
-def refusal(error: HttpParserError) -> RequestRefusedError:
+def _refusal(error: HttpParserError) -> RequestRefusedError:
     """Turn what llhttp says into an answer for the client."""
     if isinstance(error, HttpParserInvalidMethodError):
-        return RequestRefusedError(501, "this server does not know the request method")
+        return rules.UNKNOWN_METHOD.refusal()
     return RequestRefusedError(400, f"the request head is malformed: {error}")
 
 
@@ -202,7 +204,7 @@ def _decide_expectation(request: Request) -> None:
     """RFC 9110 10.1.1: the only expectation there is; HTTP/1.0 has none."""
     if request.protocol == "HTTP/1.1":
         if request.fields["HTTP_EXPECT"].lower() != "100-continue":
-            raise RequestRefusedError(417, "the only expectation here is 100-continue")
+            raise rules.BAD_EXPECTATION.refusal()
         request.expects_continue = request.content_length != 0
 
 

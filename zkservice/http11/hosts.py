@@ -6,11 +6,14 @@ import re
 from ipaddress import IPv6Address
 from typing import Final
 
-__all__ = ["is_port", "split_host"]
+__all__ = ["NAME", "can_become_host", "is_port", "split_host"]
 
-_HOST: Final = re.compile(
-    r"((?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?"
-)
+#: The pattern of one character of a name, perhaps percent-encoded.
+NAME: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+_HOST: Final = re.compile(rf"({NAME}+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?")
+#: The beginning of a host that has no port yet; the groups of an IPv6 address, which has 45
+#: characters at most, are only checked when it has ended.
+_BEGINNING: Final = re.compile(rf"{NAME}*(?:%[0-9A-Fa-f]?)?|\[[0-9A-Fa-f:.]{{0,45}}")
 
 
 def split_host(text: str) -> tuple[str, str] | None:
@@ -28,6 +31,11 @@ def split_host(text: str) -> tuple[str, str] | None:
         except ValueError:
             return None
     return (name, port) if not port or is_port(port) else None
+
+
+def can_become_host(text: str) -> bool:
+    """Whether ``text`` is a host, or the beginning of one."""
+    return _BEGINNING.fullmatch(text) is not None or split_host(text) is not None
 
 
 def is_port(text: str) -> bool:

@@ -6,7 +6,8 @@ import re
 from typing import Final, NamedTuple
 
 from zkservice.errors import RequestRefusedError
-from zkservice.http11.hosts import split_host
+from zkservice.http11 import rules
+from zkservice.http11.hosts import can_become_host, split_host
 
 __all__ = ["TOKEN", "RequestLine", "RequestLines"]
 
@@ -24,12 +25,6 @@ _METHOD_PREFIXES: Final = frozenset(
 #: The bytes of a target that need not be escaped, and do not begin a fragment.
 _TARGET: Final = re.compile(rb"[!\"$-~]*")
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
-_NAME: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
-#: The beginning of an authority that has no port yet; the groups of an IPv6 address are only
-#: checked when it has ended.
-_AUTHORITY: Final = re.compile(
-    rb"%b*(?:%%[0-9A-Fa-f]?)?|\[[0-9A-Fa-f:.]*|\[[0-9A-Fa-f:.]+\]" % _NAME
-)
 _SCHEMES: Final = (b"http://", b"https://")
 _ENDS: Final = (b"HTTP/1.1\r\n", b"HTTP/1.0\r\n")
 
@@ -94,11 +89,11 @@ class RequestLines:
         """
         method, space, rest = line.partition(b" ")
         if method not in (METHODS if space else _METHOD_PREFIXES):
-            raise _bad_method(method + space)
+            raise _bad_method(method + space).refusal()
         target, space, end = rest.partition(b" ")
         self._check_target(method, target, bool(space))
         if space and not end == _ENDS[0][: len(end)] and not end == _ENDS[1][: len(end)]:
-            raise _bad_end(end)
+            raise _bad_end(end).refusal()
 
     def _check_target(self, method: bytes, target: bytes, complete: bool) -> None:
         """Check the beginning of a target; ``complete`` says that it has ended."""
@@ -107,7 +102,7 @@ class RequestLines:
             asterisk = target == b"*" and method == b"OPTIONS"
             begun = target.lower()
             if not asterisk and (complete or not any(s.startswith(begun) for s in _SCHEMES)):
-                raise _BAD_TARGET.refusal()
+                raise rules.BAD_TARGET.refusal()
         if scheme is not None:
             ended = complete and len(target) <= self._target_bytes
             _check_authority(target[scheme.end() : self._target_bytes], ended)
@@ -116,98 +111,67 @@ class RequestLines:
         if len(target) > self._target_bytes and good >= self._target_bytes:
             raise self.too_long()
         if good < len(target):
-            raise (_FRAGMENT if target[good : good + 1] == b"#" else _UNESCAPED).refusal()
+            raise (rules.FRAGMENT if target[good : good + 1] == b"#" else rules.UNESCAPED).refusal()
 
     def too_long(self) -> RequestRefusedError:
         """What a client gets whose line is too long."""
-        return RequestRefusedError(414, f"the request target is over {self._target_bytes} bytes")
+        return rules.target_too_long(self._target_bytes).refusal()
 
     def _parse(self, line: bytes) -> RequestLine:
         if len(line) > self.longest:
             raise self.too_long()
         words = line.split(b" ")
         if len(words) != 3 or not line.endswith(b"\r\n"):
-            raise RequestRefusedError(
-                400, "the request line must be a method, a target and HTTP/1.1"
-            )
-        method, target, version = words[0].decode("latin-1"), words[1], words[2]
+            raise rules.BAD_LINE.refusal()
+        method, target, version = words
         if len(target) > self._target_bytes:
             raise self.too_long()
         protocol = _VERSIONS.get(version)
         if protocol is None:
-            raise _wrong_version(version)
-        if words[0] not in METHODS:
-            raise _bad_method(words[0])
-        return RequestLine(method, target, protocol, *_split_target(method, target))
+            raise rules.WRONG_VERSION.refusal()
+        if method not in METHODS:
+            raise _bad_method(method).refusal()
+        text = method.decode("ascii")
+        return RequestLine(text, target, protocol, *_split_target(text, target))
 
 
 def _check_authority(rest: bytes, complete: bool) -> None:
     """Check the beginning of what follows ``http://``: a host, and perhaps a port."""
     parts = re.split(rb"[/?#]", rest, maxsplit=1)
-    authority = parts[0]
-    if not complete and len(parts) == 1 and _AUTHORITY.fullmatch(authority):
-        return
-    if split_host(authority.decode("latin-1")) is None:
-        raise _BAD_HOST.refusal()
+    host = parts[0].decode("latin-1")
+    ended = complete or len(parts) > 1
+    if split_host(host) is None and (ended or not can_become_host(host)):
+        raise rules.BAD_HOST.refusal()
 
 
-def _bad_method(method: bytes) -> RequestRefusedError:
-    """What is wrong with a method, or the beginning of one, by its first byte that is."""
+def _bad_method(method: bytes) -> rules.Rule:
+    """Which rule a method breaks, or the beginning of one, by its first byte that does."""
     good = next(size for size in range(len(method), -1, -1) if method[:size] in _METHOD_PREFIXES)
     seen = method[: good + 1]
     if seen.endswith(b" ") and len(seen) > 1:
-        return _UNKNOWN_METHOD.refusal()
+        return rules.UNKNOWN_METHOD
     if not TOKEN.fullmatch(seen.decode("latin-1")):
-        return _NO_TOKEN.refusal()
+        return rules.NO_METHOD
     if b"CONNECT".startswith(seen):
-        return RequestRefusedError(501, "CONNECT is for proxies; this is none")
+        return rules.CONNECT
     if seen == b"PRI":  # RFC 9113 3.4: the preface of HTTP/2
-        return _VERSION.refusal()
-    return _UNKNOWN_METHOD.refusal()
+        return rules.WRONG_VERSION
+    return rules.UNKNOWN_METHOD
 
 
-def _bad_end(end: bytes) -> RequestRefusedError:
-    """What is wrong with what follows the target, by its first byte that is."""
+def _bad_end(end: bytes) -> rules.Rule:
+    """Which rule the bytes behind the target break, by the first one that does."""
     good = next(
         size for size in range(len(end), -1, -1) if any(each[:size] == end[:size] for each in _ENDS)
     )
     named = good >= len(b"HTTP/") and end[good] > 0x20
-    return (_VERSION if named else _NO_VERSION).refusal()
-
-
-def _wrong_version(version: bytes) -> RequestRefusedError:
-    if version.startswith(b"HTTP/"):
-        return RequestRefusedError(505, "this server speaks HTTP/1.1 and HTTP/1.0")
-    return RequestRefusedError(400, "the request line must end in HTTP/1.1")
-
-
-class _Rule(NamedTuple):
-    """A rule of request lines."""
-
-    status: int
-    text: str
-
-    def refusal(self) -> RequestRefusedError:
-        """A fresh error: a raised one keeps its traceback."""
-        return RequestRefusedError(self.status, self.text)
-
-
-_UNKNOWN_METHOD: Final = _Rule(501, "this server does not know the request method")
-_NO_TOKEN: Final = _Rule(400, "a request must begin with its method")
-_VERSION: Final = _Rule(505, "this server speaks HTTP/1.1 and HTTP/1.0")
-_NO_VERSION: Final = _Rule(400, "the request line must be a method, a target and HTTP/1.1")
-_FRAGMENT: Final = _Rule(400, "a request target has no fragment (#)")
-_UNESCAPED: Final = _Rule(400, "a byte of the request target must be percent-encoded")
-_BAD_HOST: Final = _Rule(
-    400, "the host must be a name or an address, and perhaps a port up to 65535"
-)
-_BAD_TARGET: Final = _Rule(400, "the request target must be a path or an http URL")
+    return rules.WRONG_VERSION if named else rules.BAD_LINE
 
 
 def _split_target(method: str, target: bytes) -> tuple[bytes, bytes, str | None]:
     """Path, query, and the host if the target is a URL (RFC 9112 3.2)."""
     if b"#" in target:
-        raise RequestRefusedError(400, "a request target has no fragment (#)")
+        raise rules.FRAGMENT.refusal()
     host = None
     absolute = _ABSOLUTE.match(target)
     if absolute is not None:
@@ -218,6 +182,6 @@ def _split_target(method: str, target: bytes) -> tuple[bytes, bytes, str | None]
     elif target == b"*" and method == "OPTIONS":
         target = b""
     elif not target.startswith(b"/"):
-        raise RequestRefusedError(400, "the request target must be a path or an http URL")
+        raise rules.BAD_TARGET.refusal()
     path, _, query = target.partition(b"?")
     return path, query, host

@@ -6,11 +6,11 @@ import sys
 from enum import Enum
 from typing import Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from zkservice.errors import RequestRefusedError
+from zkservice.http11 import rules
 from zkservice.http11.bodies import ChunkedBody, FixedBody
-from zkservice.http11.heads import HeadReader, Request, refusal
+from zkservice.http11.head_check import HeadCheck
+from zkservice.http11.heads import HeadReader, Request
 from zkservice.http11.limits import Limits
 from zkservice.http11.storage import BodyStorage, BodyStore
 
@@ -56,9 +56,7 @@ class RequestParser:
         self._data = b""  # bytes that are not parsed yet begin at _at
         self._at = 0
         self._searched = 0  # no head ends before this index
-        self._probe: HttpRequestParser | None = None
-        self._probed = 0  # the probe has seen the bytes before this index
-        self._line_checked = False
+        self._check: HeadCheck | None = None  # of a head that is not complete
         self._skipped = False  # the one empty line that is allowed before a request
         self._request: Request | None = None  # the one whose body is coming
         self._body: FixedBody | ChunkedBody | None = None
@@ -122,7 +120,6 @@ class RequestParser:
         else:
             self._data = self._data[self._at :] + data
             self._searched -= self._at
-            self._probed -= self._at
             self._at = 0
 
     def next_request(self) -> Request | None:
@@ -146,7 +143,7 @@ class RequestParser:
         self._refused_head = self.awaits_head
         self._refused = True
         self._data, self._at = b"", 0
-        self._probe = None
+        self._check = None
         self._request = None
         if self._body is not None:
             self._body.store.discard()
@@ -166,7 +163,7 @@ class RequestParser:
             return False
         self._request = request = self._heads.read(self._data[self._at : end])
         self._at = self._searched = end
-        self._probe, self._line_checked, self._skipped = None, False, False
+        self._check, self._skipped = None, False
         if request.chunked:
             self._body = ChunkedBody(self._limits.body_bytes, BodyStore(self._bodies), self._turn)
         elif request.content_length:
@@ -183,44 +180,24 @@ class RequestParser:
             raise RequestRefusedError(400, "this port speaks HTTP, not TLS: use http://")
         start = self._data[self._at : self._at + 3]
         if not b"\r\n".startswith(start[:2]) or self._skipped:
-            raise RequestRefusedError(400, "a request must begin with its method")
+            raise rules.NO_METHOD.refusal()
         if len(start) < 2:
             return False
         self._at += 2
         self._skipped = True
         if len(start) == 3 and start[2] < 0x20:
-            raise RequestRefusedError(400, "a request must begin with its method")
+            raise rules.NO_METHOD.refusal()
         return len(start) == 3
 
     def _check_partial_head(self) -> None:
-        """Refuse what cannot become a head, in the order of its bytes.
-
-        So the answer does not depend on how the bytes were cut, and comes at once.
-        """
-        at, data = self._at, self._data
-        if not self._line_checked:
-            lines = self._heads.lines
-            end = data.find(b"\n", at, at + lines.longest) + 1
-            if not end:
-                lines.check(data[at : at + lines.longest])
-                return
-            lines.read(data[at:end])
-            self._line_checked = True
-        most = at + self._limits.head_bytes
-        if self._probe is None:
-            self._probe, self._probed = HttpRequestParser(object()), at
-        try:
-            self._probe.feed_data(data[self._probed : most])
-        except HttpParserUpgrade:
-            pass
-        except HttpParserError as error:
-            raise refusal(error) from None
-        if len(data) > most:
-            raise RequestRefusedError(
-                431, f"the request head is over {self._limits.head_bytes} bytes"
-            )
-        self._probed = len(data)
-        self._searched = max(at, len(data) - 3)
+        """Refuse what cannot become a head, at its first byte that makes it impossible."""
+        at, limit = self._at, self._limits.head_bytes
+        if self._check is None:
+            self._check = self._heads.new_check()
+        self._check.check(self._data[at : at + limit])
+        if self.pending > limit:
+            raise rules.head_too_long(limit).refusal()
+        self._searched = max(at, len(self._data) - 3)
 
     # Bodies
 
