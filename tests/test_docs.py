@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
-from zkservice.cli.main import parse_arguments
+from zkservice.cli.parser import parse_arguments
 from zkservice.service import zkembedded, zkserve
 from zkservice.wire.session import TRANSITIONS, Event, State
 

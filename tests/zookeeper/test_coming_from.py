@@ -19,7 +19,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zkservice import client, errors, recipes, zookeeper
-from zkservice.cli.main import parse_arguments
+from zkservice.cli.parser import parse_arguments
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock, Node, Queue, ReliableQueue
 from zkservice.registry import live_children, register

@@ -1,4 +1,4 @@
-"""The commands that ask a running service, over its monitor: ask, check and get-addr."""
+"""The commands that ask the monitor of a running service: ask, check and get-addr."""
 
 from __future__ import annotations
 
@@ -14,158 +14,157 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.cli.context import Context, Exit
+from zkservice.cli.options import AddressOptions, AskOptions, MonitorOptions
 from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import parse_address
-from zkservice.tree.paths import normalize
+from zkservice.znodes import normalize
 
-#: What can go wrong on the way to somebody.
+#: How a connection can fail.
 _UNREACHABLE: Final = (ConnectError, DNSLookupError, TimeoutError)
 
-
-#: How others begin to reply to a line: HTTP, SSH, telnet, TLS alerts, and ZooKeeper, which takes
-#: ``status`` for its command ``stat``.
+#: How other servers begin their reply to a line: HTTP, SSH, telnet, TLS alerts, and ZooKeeper,
+#: which takes ``status`` for its command ``stat``.
 _OTHERS: Final = (
     *("HTTP/", "SSH-", "\ufffd", "\x15\x03", "Zookeeper version:"),
     *("stat is not executed", "This ZooKeeper instance is not currently serving requests"),
 )
 
 
-async def ask(context: Context) -> Exit:
-    """Show what a monitor answers."""
-    answer = await _answer(context, " ".join(context.options.words) or "help")
-    if context.options.json:
-        context.terminal.out_json(_value(answer))
-    elif answer:
-        context.terminal.out(answer)
+async def ask(context: Context, options: AskOptions) -> Exit:
+    """Send a command to a monitor, and print the reply."""
+    reply = await _ask(context, options, " ".join(options.words) or "help")
+    if options.json:
+        context.terminal.out_json(_value(reply))
+    elif reply:
+        context.terminal.out(reply)
     return Exit.DONE
 
 
-async def get_addr(context: Context) -> Exit:
-    """Show the addresses that a service is registered with."""
-    addresses = await _addresses(context)
-    if context.options.json:
+async def get_addr(context: Context, options: AddressOptions) -> Exit:
+    """Print the addresses that a service is registered with."""
+    addresses = await _addresses(context, options)
+    if options.json:
         context.terminal.out_json(addresses)
     elif addresses:
         context.terminal.out(" ".join(addresses))
     else:
-        context.terminal.error(f"nothing is registered under {context.options.path}")
+        context.terminal.error(f"nothing is registered under {options.path}")
     return Exit.DONE if addresses else Exit.FAILED
 
 
-async def check(context: Context) -> Exit:
-    """Tell whether a service is registered, and listens where it says."""
-    terminal, accepting = context.terminal, {}
-    for address in await _addresses(context):
-        accepting[address] = await _accepts(context, address)
-    if terminal.json:
-        terminal.out_json(accepting)
+async def check(context: Context, options: AddressOptions) -> Exit:
+    """Check that a service is registered, and that it accepts connections there."""
+    accepting: dict[str, bool] = {}
+    for address in await _addresses(context, options):
+        accepting[address] = await _accepts(context, options, address)
+    if options.json:
+        context.terminal.out_json(accepting)
     elif not accepting:
-        terminal.error(f"nothing is registered under {context.options.path}")
+        context.terminal.error(f"nothing is registered under {options.path}")
     return Exit.DONE if accepting and all(accepting.values()) else Exit.FAILED
 
 
-async def _accepts(context: Context, address: str) -> bool:
-    """Connect to an address; a person at a terminal is told also of success."""
+async def _accepts(context: Context, options: AddressOptions, address: str) -> bool:
+    """Connect to an address; at a terminal, success is printed too."""
     terminal = context.terminal
     try:
-        connection = await _connect(context, _endpoint(context, address), _Hush())
+        connection = await _connect(context, options, address, Protocol())
     except _UNREACHABLE as error:
-        terminal.error(f"{address} does not accept connections: {_why(error)}")
+        terminal.error(f"{address} does not accept connections: {_reason(error)}")
         return False
     connection.transport.loseConnection()
-    if terminal.stderr.isatty() and not terminal.json:
+    if terminal.stderr.isatty() and not options.json:
         terminal.note(f"{address} is registered and accepts connections")
     return True
 
 
-async def _addresses(context: Context) -> list[str]:
-    """What the monitor knows to be registered under the path."""
-    options = context.options
-    answer = await _answer(context, f"servers {normalize(options.path)}")
+async def _addresses(context: Context, options: AddressOptions) -> list[str]:
+    """Ask the monitor which addresses are registered under the path."""
+    reply = await _ask(context, options, f"servers {normalize(options.path)}")
     try:
-        for address in answer.split():
+        for address in reply.split():
             parse_address(address)
     except AddressError:
-        raise _no_monitor(context, answer) from None
-    return answer.split()
+        raise _no_monitor(options, reply) from None
+    return reply.split()
 
 
-async def _answer(context: Context, line: str) -> str:
-    """What the monitor says to a line.
+async def _ask(context: Context, options: MonitorOptions, line: str) -> str:
+    """Ask a monitor.
 
-    Some commands have an empty reply, and so has a server that closes the connection on what it
-    does not understand.  A monitor can be told from those by its help, which is never empty.
+    Some commands have an empty reply.  A server that closes the connection on an unknown protocol
+    looks the same, but a monitor's reply to ``help`` is never empty.
 
     Raises:
-        ConfigurationError: it does not listen, or replies with an error, or is no monitor.
+        ConfigurationError: nothing listens at the address, or it is no monitor, or the reply is
+            an error.
     """
-    answer = await _reply(context, line)
-    if answer.startswith(_OTHERS) or (not answer and not await _reply(context, "help")):
-        raise _no_monitor(context, answer)
-    if answer.startswith("error:"):
-        raise ConfigurationError(f"the monitor at {context.options.addr} says: {answer}")
-    return answer
+    reply = await _send(context, options, line)
+    if reply.startswith(_OTHERS) or (not reply and not await _send(context, options, "help")):
+        raise _no_monitor(options, reply)
+    if reply.startswith("error:"):
+        raise ConfigurationError(f"the monitor at {options.addr} says: {reply}")
+    return reply
 
 
-def _no_monitor(context: Context, answer: str) -> ConfigurationError:
-    first = answer.partition("\n")[0].strip()[:60]
-    said = f"it answers {first!r}" if answer else "it closes the connection without a reply"
-    return ConfigurationError(f"what listens at {context.options.addr} is no monitor; {said}")
+def _no_monitor(options: MonitorOptions, reply: str) -> ConfigurationError:
+    first = reply.partition("\n")[0].strip()[:60]
+    said = f"it answers {first!r}" if reply else "it closes the connection without a reply"
+    return ConfigurationError(f"what listens at {options.addr} is no monitor; {said}")
 
 
-async def _reply(context: Context, line: str) -> str:
-    """All that comes for a line."""
-    options, question = context.options, _Question(line)
+async def _send(context: Context, options: MonitorOptions, line: str) -> str:
+    """Send a line, and return all that comes back."""
+    question = _Question(line)
     try:
-        await _connect(context, _endpoint(context, options.addr), question)
-        answer = await question.answer.addTimeout(options.timeout, context.reactor)
+        await _connect(context, options, options.addr, question)
+        return await question.reply.addTimeout(options.timeout, context.reactor)
     except _UNREACHABLE as error:
-        raise ConfigurationError(f"there is no monitor at {options.addr}: {_why(error)}") from None
-    return answer
+        raise ConfigurationError(
+            f"there is no monitor at {options.addr}: {_reason(error)}"
+        ) from None
 
 
-def _value(answer: str) -> Any:
-    """An answer in JSON as what it says, any other as text."""
+def _value(reply: str) -> Any:
+    """The value of a reply in JSON; any other reply as text."""
     try:
-        return json.loads(answer)
+        return json.loads(reply)
     except ValueError:
-        return answer
+        return reply
 
 
-def _endpoint(context: Context, address: str) -> IStreamClientEndpoint:
-    """Where an address is: ``host:port``, or the path of a socket."""
-    reactor, timeout = context.reactor, context.options.timeout
+async def _connect(
+    context: Context, options: MonitorOptions, address: str, protocol: Protocol
+) -> Any:
+    endpoint = _endpoint(context, address, options.timeout)
+    connecting = endpoint.connect(Factory.forProtocol(lambda: protocol))
+    return await connecting.addTimeout(options.timeout, context.reactor)
+
+
+def _endpoint(context: Context, address: str, timeout: float) -> IStreamClientEndpoint:
+    """The endpoint of ``HOST:PORT``, or of the path of a socket."""
     if "/" in address:
-        return UNIXClientEndpoint(reactor, address, timeout)
+        return UNIXClientEndpoint(context.reactor, address, timeout)
     try:
         host, port = parse_address(address)
     except AddressError as error:
         raise ConfigurationError(str(error)) from None
-    return HostnameEndpoint(reactor, host or "127.0.0.1", port, timeout)
+    return HostnameEndpoint(context.reactor, host or "127.0.0.1", port, timeout)
 
 
-async def _connect(context: Context, where: IStreamClientEndpoint, protocol: Protocol) -> Any:
-    connecting = where.connect(Factory.forProtocol(lambda: protocol))
-    return await connecting.addTimeout(context.options.timeout, context.reactor)
-
-
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else str(error).rstrip(".")
 
 
-class _Hush(Protocol):
-    """A connection with nothing to say."""
-
-
 class _Question(Protocol):
-    """A line sent; the answer is all that comes until the other side hangs up."""
+    """Sends a line; the reply is all that comes until the connection closes."""
 
     def __init__(self, line: str) -> None:
         self._line = line
-        self._heard: list[bytes] = []
-        self.answer: Deferred[str] = Deferred(self._given_up)
+        self._received: list[bytes] = []
+        self.reply: Deferred[str] = Deferred(self._close)
 
-    def _given_up(self, _: object) -> None:
+    def _close(self, _: object) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -176,9 +175,9 @@ class _Question(Protocol):
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        self._heard.append(data)
+        self._received.append(data)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.answer.called:
-            self.answer.callback(b"".join(self._heard).decode("utf-8", "replace").strip())
+        if not self.reply.called:
+            self.reply.callback(b"".join(self._received).decode("utf-8", "replace").strip())

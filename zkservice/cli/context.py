@@ -1,98 +1,104 @@
-"""What every command is given: streams, a way to ZooKeeper, and the user's wish to stop."""
+"""What every command is given: a terminal, a session with ZooKeeper, and whether to stop."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from zkservice.cli.options import ConnectOptions
 from zkservice.cli.terminal import Terminal
-from zkservice.client import TLS, ZooKeeperClient
+from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
     ConfigurationError,
     ConnectTimeoutError,
     FailedConnectError,
+    NoNodeError,
     SessionClosedRequireSaslAuthError,
 )
 from zkservice.security import identity, load_tls, sasl_user
-from zkservice.zookeeper import ZooKeeper
+from zkservice.zookeeper import ZooKeeper, default_connection_string
 
 T = TypeVar("T")
 
 
 class Exit(IntEnum):
-    """What the exit code says."""
+    """The exit codes."""
 
     DONE = 0
     FAILED = 1  # what was asked for is wrong, or was refused
     USAGE = 2  # the command line is wrong
     UNREACHABLE = 3  # no ZooKeeper
-    CHANGED = 4  # somebody else changed a node meanwhile: try again
+    CHANGED = 4  # another client changed a node meanwhile: try again
     STOPPED = 130  # by Ctrl-C, as a shell has it: 128 + SIGINT
 
 
 @dataclass
 class Context:
-    """The surroundings of a command.
+    """The environment in which a command runs.
 
     Attributes:
-        reactor: that it runs in.
-        terminal: that it talks to.
-        options: of the command line.
-        stopping: the user has asked it to stop.
-        writing: it changes nodes now, and can stop between two changes.
+        stopping: the user has asked the command to stop.
+        writing: the command changes nodes now, and can stop between two changes.
     """
 
     reactor: Any
     terminal: Terminal
-    options: Namespace
     stopping: bool = False
     writing: bool = False
 
     def should_stop(self) -> bool:
-        """Whether the user has had enough."""
+        """Whether the user has asked the command to stop."""
         return self.stopping
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[ZooKeeper]:
-        """A session for as long as the block lasts.
+    async def connected(self, hosts: str, options: ConnectOptions) -> AsyncIterator[ZooKeeper]:
+        """A session with ZooKeeper for as long as the block lasts.
+
+        Args:
+            hosts: a connection string, or ``-`` for that of the environment.
+            options: how to connect.
 
         Raises:
-            FailedConnectError: nobody let us in within the time that the user gave.
+            FailedConnectError: there was no session within the time that the options give.
+            ConfigurationError: an option or the chroot is invalid.
         """
-        options, environ = self.options, self.terminal.environ
+        environ = self.terminal.environ
+        if hosts == "-":
+            hosts = default_connection_string(environ)
+        sasl, tls = options.sasl, options.tls_files()
         client = ZooKeeperClient(
-            options.hosts,
+            hosts,
             options.session_timeout / 1000,
             reactor=self.reactor,
             auth=[_named("--auth", identity, text, environ) for text in options.auth],
-            sasl=_named("--sasl", sasl_user, options.sasl, environ) if options.sasl else None,
-            tls=_named("--tls", _tls, options),
+            sasl=None if sasl is None else _named("--sasl", sasl_user, sasl, environ),
+            tls=None if tls is None else _named("--tls", load_tls, tls),
         )
         try:
-            await self._let_in(client)
+            await _connect(client, hosts, options.timeout)
             yield ZooKeeper(client, reactor=self.reactor)
+        except NoNodeError as error:
+            if error.path != "/":
+                raise
+            # Every server has a root, so it is that of the chroot.
+            raise ConfigurationError(f"the chroot of {hosts} does not exist") from None
         finally:
             await client.close()
 
-    async def _let_in(self, client: ZooKeeperClient) -> None:
-        try:
-            await client.connect(self.options.timeout)
-        except (ConnectTimeoutError, AuthFailedError, SessionClosedRequireSaslAuthError) as error:
-            reason = str(error.detail or error.summary)
-            raise FailedConnectError(self.options.hosts, reason) from None
-
     def read_text(self, name: str | None) -> tuple[str, str]:
-        """A file's text, and what to call it; without a name, or ``-``, standard input.
+        """Read a file; without a name, or with ``-``, standard input.
+
+        Returns:
+            The text, and the name to show in messages.
 
         Raises:
-            ConfigurationError: it cannot be read, or is no UTF-8.
+            ConfigurationError: it cannot be read, or is not UTF-8.
         """
         shown = name if name not in (None, "-") else "<stdin>"
         try:
@@ -105,10 +111,12 @@ class Context:
         except OSError as error:
             raise ConfigurationError(f"{shown}: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{shown}: byte {error.start} is no UTF-8") from None
+            raise ConfigurationError(f"{shown}: byte {error.start} is not UTF-8") from None
 
     def write_text(self, name: str | None, text: str) -> None:
-        """Write a result to a file, which is complete or as it was; without a name, show it.
+        """Write a result to a file; without a name, or with ``-``, print it.
+
+        The file is replaced as a whole or not at all.
 
         Raises:
             ConfigurationError: it cannot be written.
@@ -123,8 +131,8 @@ class Context:
 
 
 def write_whole(name: str, data: bytes) -> None:
-    """Replace a file by another in one step."""
-    if not os.path.isfile(name) and os.path.exists(name):  # a terminal, a pipe
+    """Replace the contents of a file in one step."""
+    if not os.path.isfile(name) and os.path.exists(name):  # a terminal or a pipe
         with open(name, "wb") as file:
             file.write(data)
         return
@@ -133,7 +141,7 @@ def write_whole(name: str, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-            # By its descriptor: others may replace a name in a folder of theirs.
+            # By descriptor: in a directory of another user, the name may be replaced at any time.
             os.fchmod(file.fileno(), _mode(target))
         os.replace(temporary, target)
     except BaseException:
@@ -143,7 +151,7 @@ def write_whole(name: str, data: bytes) -> None:
 
 
 def _mode(name: str) -> int:
-    """The permissions of a file, or those that a new one gets."""
+    """The permissions of a file, or those that a new file gets."""
     with suppress(OSError):
         return os.stat(name).st_mode & 0o777
     mask = os.umask(0)
@@ -151,18 +159,16 @@ def _mode(name: str) -> int:
     return 0o666 & ~mask
 
 
-def _named(option: str, read: Callable[..., T], *given: Any) -> T:
-    """What an option means, or the option's name before what is wrong with it."""
+async def _connect(client: ZooKeeperClient, hosts: str, timeout: float) -> None:
     try:
-        return read(*given)
+        await client.connect(timeout)
+    except (ConnectTimeoutError, AuthFailedError, SessionClosedRequireSaslAuthError) as error:
+        raise FailedConnectError(hosts, str(error.detail or error.summary)) from None
+
+
+def _named(option: str, read: Callable[..., T], *arguments: Any) -> T:
+    """Call a function that reads an option's value; its error names the option."""
+    try:
+        return read(*arguments)
     except ConfigurationError as error:
         raise ConfigurationError(f"{option}: {error}") from None
-
-
-def _tls(options: Namespace) -> Any:
-    """The TLS side of connections, if any option asks for it."""
-    ca, certificate, key = options.tls_ca, options.tls_certificate, options.tls_key
-    name = options.tls_server_name
-    if not (options.tls or ca or certificate or name):
-        return None
-    return load_tls(TLS(ca, certificate, key, name))

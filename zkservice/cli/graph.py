@@ -8,29 +8,29 @@ import shutil
 from twisted.internet.utils import getProcessOutputAndValue
 
 from zkservice.cli.context import Context, Exit, write_whole
+from zkservice.cli.options import GraphOptions
 from zkservice.cli.tree_commands import parse_text
 from zkservice.errors import ConfigurationError
 from zkservice.tree import Node
 from zkservice.tree.graph import get_edges, to_dot
 from zkservice.treesync import read_named_tree
-from zkservice.zookeeper import default_connection_string
 
-#: Endings of names of files that hold the graph's text itself.
+#: Extensions of files that hold the graph as text.
 _TEXT = (".dot", ".gv", ".txt")
 
 
-async def graph(context: Context) -> Exit:
+async def graph(context: Context, options: GraphOptions) -> Exit:
     """Show or draw which services use which."""
-    options, terminal = context.options, context.terminal
-    edges = get_edges(await _tree(context))
+    terminal = context.terminal
+    edges = get_edges(await _tree(context, options))
     if options.json:
         terminal.out_json(edges)
         return Exit.DONE
     dot, name = to_dot(edges), options.output
-    if name in (None, "-") or name.endswith(_TEXT):
+    if name is None or name == "-" or name.endswith(_TEXT):
         context.write_text(name, dot)
         return Exit.DONE
-    picture = await _draw(context, dot, os.path.splitext(name)[1][1:])
+    picture = await _draw(context, dot, name)
     try:
         write_whole(name, picture)
     except OSError as error:
@@ -39,24 +39,23 @@ async def graph(context: Context) -> Exit:
     return Exit.DONE
 
 
-async def _tree(context: Context) -> Node:
-    """The tree of a file, or, with two words, of a server."""
-    first, second = context.options.source, context.options.path
-    if second is None:
-        if first not in (None, "-") and not os.path.exists(first):
-            raise ConfigurationError(
-                f"{first}: there is no such file; for a server add a path, such as /"
-            )
-        return parse_text(*context.read_text(first), "/")
-    environ = context.terminal.environ
-    context.options.hosts = default_connection_string(environ) if first == "-" else first
-    async with context.connected() as zk:
-        tree = await read_named_tree(zk.client, second)
+async def _tree(context: Context, options: GraphOptions) -> Node:
+    """The tree in a file or, if there is a path too, on a server."""
+    source, path = options.source, options.path
+    if source is not None and path is not None:
+        async with context.connected(source, options) as zk:
+            tree = await read_named_tree(zk.client, path)
         return tree
+    if source not in (None, "-") and not os.path.exists(str(source)):
+        raise ConfigurationError(
+            f"{source}: there is no such file; for a server add a path, such as /"
+        )
+    return parse_text(*context.read_text(source), "/")
 
 
-async def _draw(context: Context, dot: str, kind: str) -> bytes:
-    """What Graphviz makes of a graph."""
+async def _draw(context: Context, dot: str, name: str) -> bytes:
+    """Have Graphviz draw a graph, in the format that the name ends with."""
+    kind = os.path.splitext(name)[1][1:]
     program = shutil.which("dot", path=context.terminal.environ.get("PATH"))
     if program is None:
         raise ConfigurationError(
@@ -64,7 +63,7 @@ async def _draw(context: Context, dot: str, kind: str) -> bytes:
             "with -o FILE.dot the graph is written as text"
         )
     if not kind.isalnum():
-        raise ConfigurationError(f"{context.options.output}: end it with .svg, .png or .dot")
+        raise ConfigurationError(f"{name}: end it with .svg, .png or .dot")
     out, err, code = await getProcessOutputAndValue(
         program,
         [f"-T{kind}"],

@@ -37,9 +37,8 @@ class Terminal:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Callable[[], float] = time.monotonic
     program: str = "zkservice"
-    json: bool = False
     quiet: bool = False
-    blocked: bool = False  # while we wait for input and the reactor does not run
+    blocked: bool = False  # while this waits for input and the reactor does not run
 
     @property
     def interactive(self) -> bool:
@@ -90,7 +89,7 @@ class Terminal:
         """Fires with whether the user says yes; the reactor goes on meanwhile."""
         self.stderr.write(f"{question} [y/N] ")
         self.stderr.flush()
-        line = _Line(self.stdin.fileno(), reactor)
+        line = _TypedLine(self.stdin.fileno(), reactor)
         return line.come.addCallback(lambda said: said.strip().lower() in (b"y", b"yes"))
 
     def progress(self, what: str) -> ProgressBar:
@@ -99,7 +98,7 @@ class Terminal:
 
 
 @implementer(IReadDescriptor)
-class _Line:
+class _TypedLine:
     """A line that is typed while the reactor runs."""
 
     def __init__(self, descriptor: int, reactor: Any) -> None:

@@ -9,6 +9,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from zkservice.cli.context import Context, Exit
+from zkservice.cli.options import (
+    CommandOptions,
+    ConfirmOptions,
+    ExportOptions,
+    ImportOptions,
+    LinkOptions,
+    RemoveOptions,
+    SetPropertyOptions,
+    ValidateOptions,
+    WalkOptions,
+)
+from zkservice.cli.terminal import Terminal
 from zkservice.errors import (
     ConfigurationError,
     NoNodeError,
@@ -34,10 +46,10 @@ class UserStopError(Exception):
     """The user does not want what was going to be done."""
 
 
-async def export(context: Context) -> Exit:
+async def export(context: Context, options: ExportOptions) -> Exit:
     """Write a tree."""
-    options, terminal = context.options, context.terminal
-    async with context.connected() as zk:
+    terminal = context.terminal
+    async with context.connected(options.hosts, options) as zk:
         with terminal.progress("reading") as progress:
             tree = await read_named_tree(
                 zk.client,
@@ -55,18 +67,18 @@ async def export(context: Context) -> Exit:
     return Exit.DONE
 
 
-async def import_(context: Context) -> Exit:
+async def import_(context: Context, options: ImportOptions) -> Exit:
     """Make nodes those of a tree."""
-    options, terminal = context.options, context.terminal
+    terminal = context.terminal
     text, shown = context.read_text(options.file)
     tree = parse_text(text, shown, options.path)
     acl, began = _acl(options), time.monotonic()
 
     async def confirm(plan: Plan) -> None:
-        await _confirm_deletions(context, plan)
+        await _confirm_deletions(context, plan, options)
         context.writing = True
 
-    async with context.connected() as zk:
+    async with context.connected(options.hosts, options) as zk:
         with terminal.progress("comparing") as reading, terminal.progress("importing") as progress:
             report = await import_tree(
                 zk.client,
@@ -82,22 +94,24 @@ async def import_(context: Context) -> Exit:
                 should_stop=context.should_stop,
                 before=confirm,
             )
-    return _finish(context, report, f"imported {shown} into {options.path}", began)
+    return _finish(
+        context.terminal, options, report, f"imported {shown} into {options.path}", began
+    )
 
 
-async def rm(context: Context) -> Exit:
+async def rm(context: Context, options: RemoveOptions) -> Exit:
     """Delete a node, or with -r all below it, too."""
-    options, terminal = context.options, context.terminal
+    terminal = context.terminal
     path, began = normalize(options.path), time.monotonic()
     if path == "/":
         raise ConfigurationError("the root cannot be deleted; name a node below it")
 
     async def confirm(plan: Plan) -> None:
         if options.recursive and not context.writing:  # asked once, not at each attempt
-            await _confirm_deletions(context, plan)
+            await _confirm_deletions(context, plan, options)
         context.writing = True
 
-    async with context.connected() as zk:
+    async with context.connected(options.hosts, options) as zk:
         if not options.recursive and await zk.get_children(path):
             raise NotEmptyError(path, "the node has children; use -r to delete them, too")
         with terminal.progress("reading") as reading, terminal.progress("deleting") as progress:
@@ -112,13 +126,14 @@ async def rm(context: Context) -> Exit:
                 before=confirm,
             )
     kept = any(isinstance(change, Keep) for change in report.plan.changes)
-    code = _finish(context, report, f"{'kept' if kept else 'deleted'} {path}", began)
+    code = _finish(
+        context.terminal, options, report, f"{'kept' if kept else 'deleted'} {path}", began
+    )
     return Exit.FAILED if kept and code is Exit.DONE and not options.dry_run else code
 
 
-async def set_property(context: Context) -> Exit:
+async def set_property(context: Context, options: SetPropertyOptions) -> Exit:
     """Change properties of a node; all of them are read before the first is changed."""
-    options = context.options
     properties: dict[str, Any] = {}
     for text in options.properties:
         try:
@@ -126,7 +141,7 @@ async def set_property(context: Context) -> Exit:
         except TreeSyntaxError as error:
             raise ConfigurationError(f"{text}: {error.problem}, column {error.column}") from None
         properties[name] = value
-    async with context.connected() as zk:
+    async with context.connected(options.hosts, options) as zk:
         node = await zk.properties(options.path, watch=False)
         await node.update(properties)
     if options.json:
@@ -136,15 +151,15 @@ async def set_property(context: Context) -> Exit:
     return Exit.DONE
 
 
-async def validate(context: Context) -> Exit:
+async def validate(context: Context, options: ValidateOptions) -> Exit:
     """Tell whether a text is a tree, and warn of links that lead in a loop."""
-    validate_path(context.options.at)
+    validate_path(options.at)
     terminal = context.terminal
-    text, shown = context.read_text(context.options.file)
+    text, shown = context.read_text(options.file)
     warnings: list[TreeSyntaxError] = []
-    tree = parse_text(text, shown, context.options.at, warnings.append)
+    tree = parse_text(text, shown, options.at, warnings.append)
     told = [_with_place(shown, error, "warning: ") for error in warnings]
-    if context.options.json:
+    if options.json:
         terminal.out_json({"file": shown, "nodes": _count(tree), "warnings": told})
         return Exit.DONE
     for line in told:
@@ -154,10 +169,10 @@ async def validate(context: Context) -> Exit:
     return Exit.DONE
 
 
-async def walk(context: Context) -> Exit:
+async def walk(context: Context, options: WalkOptions) -> Exit:
     """Show paths."""
-    options, terminal = context.options, context.terminal
-    async with context.connected() as zk:
+    terminal = context.terminal
+    async with context.connected(options.hosts, options) as zk:
         with terminal.progress("reading") as progress:
             tree = await read_named_tree(
                 zk.client, options.path, ephemeral=options.ephemeral, progress=progress
@@ -172,10 +187,10 @@ async def walk(context: Context) -> Exit:
     return Exit.DONE
 
 
-async def ln(context: Context) -> Exit:
+async def ln(context: Context, options: LinkOptions) -> Exit:
     """Make a symbolic link."""
-    options, terminal = context.options, context.terminal
-    async with context.connected() as zk:
+    terminal = context.terminal
+    async with context.connected(options.hosts, options) as zk:
         source = await zk.ln(options.target, options.source)
         problem = await _link_problem(zk, source, options.target)
     if options.json:
@@ -213,7 +228,7 @@ def _with_place(shown: str, error: TreeSyntaxError, kind: str = "") -> str:
     return f"{shown}:{error.line}:{error.column}: {kind}{what}"
 
 
-def _acl(options: Any) -> tuple[ACL, ...]:
+def _acl(options: ImportOptions) -> tuple[ACL, ...]:
     if options.acl is not None:
         return parse_acl(options.acl)
     if options.permission is not None:
@@ -221,7 +236,7 @@ def _acl(options: Any) -> tuple[ACL, ...]:
     return tuple(OPEN_ACL_UNSAFE)
 
 
-async def _confirm_deletions(context: Context, plan: Plan) -> None:
+async def _confirm_deletions(context: Context, plan: Plan, options: ConfirmOptions) -> None:
     """Ask whoever sits at a terminal, unless --yes was given.
 
     Raises:
@@ -229,7 +244,7 @@ async def _confirm_deletions(context: Context, plan: Plan) -> None:
     """
     terminal = context.terminal
     paths = [change.path for change in plan.writes if isinstance(change, Delete)]
-    if not paths or context.options.yes or not terminal.interactive:
+    if not paths or options.yes or not terminal.interactive:
         return
     for path in paths[:_NAMED]:
         terminal.note(f"  {path}")
@@ -239,9 +254,10 @@ async def _confirm_deletions(context: Context, plan: Plan) -> None:
         raise UserStopError("nothing was changed")
 
 
-def _finish(context: Context, report: Report, what: str, began: float) -> Exit:
+def _finish(
+    terminal: Terminal, options: CommandOptions, report: Report, what: str, began: float
+) -> Exit:
     """Show a report, and sum it up."""
-    options, terminal = context.options, context.terminal
     if options.json:
         terminal.out_json(_as_json(report))
     else:

@@ -1,0 +1,154 @@
+"""Tests for `zkservice.cli.ask_monitor`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.protocol import Factory, Protocol
+from typing_extensions import override
+
+from tests.cli.base import CommandTestCase
+from zkservice.cli.context import Exit
+
+
+class FakeMonitor(Protocol):
+    """Answers one line."""
+
+    text = ""
+    help = ""
+    asked: list[bytes]
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.asked.append(data)
+        text = self.text or (self.help if data == b"help\n" else "")
+        self.transport.write(text.encode() + b"\n")
+        self.transport.loseConnection()
+
+
+class CheckTests(CommandTestCase):
+    """check and get-addr."""
+
+    def listen(self, text: str, help: str = "") -> str:
+        """A monitor that answers a text, and another if there is none and it is asked for help."""
+        self.asked: list[bytes] = []
+        fake = type("Fake", (FakeMonitor,), {"text": text, "help": help, "asked": self.asked})
+        factory: Any = Factory.forProtocol(fake)
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    async def test_addresses(self) -> None:
+        """The addresses of a service are shown; none is a failure."""
+        monitor = self.listen("1.2.3.4:5 1.2.3.4:6")
+        result = await self.run_("get-addr", monitor, "/svc")
+        self.assertEqual((result.code, result.out), (Exit.DONE, "1.2.3.4:5 1.2.3.4:6\n"))
+        self.assertEqual(self.asked, [b"servers /svc\n"])
+        result = await self.run_("get-addr", self.listen("", help="help  this"), "/svc")
+        self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+        self.assertIn("nothing is registered under /svc", result.err)
+
+    async def test_check(self) -> None:
+        """A service that listens is well; one that does not, or is not there, is not."""
+        good = self.zookeeper.connection_string
+        result = await self.run_("check", self.listen(good), "/svc")
+        self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
+        result = await self.run_("check", self.listen(f"{good} 127.0.0.1:1"), "/svc")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("127.0.0.1:1 does not accept connections", result.err)
+        result = await self.run_("check", self.listen("", help="help  this"), "/svc")
+        self.assertIn("nothing is registered under /svc", result.err)
+
+    async def test_ask(self) -> None:
+        """What a monitor answers is shown; what it refuses is a failure."""
+        result = await self.run_("ask", self.listen("out: new disk"), "out", "new", "disk")
+        self.assertEqual((result.code, result.out), (Exit.DONE, "out: new disk\n"))
+        self.assertEqual(self.asked, [b"out new disk\n"])
+        result = await self.run_("ask", self.listen('{"path": "/svc"}'), "status", "--json")
+        self.assertEqual(json.loads(result.out), {"path": "/svc"})
+        result = await self.run_("ask", self.listen("error: what?"), "nonsense")
+        self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+        self.assertIn("says: error: what?", result.err)
+
+    async def test_ask_what_is_no_monitor(self) -> None:
+        """What listens may be something else: its reply is no result, and silence is none."""
+        for reply in (
+            "HTTP/1.1 400 Bad Request\r\n\r\nno",
+            "SSH-2.0-Twisted",
+            "stat is not executed because it is not in the whitelist.",
+            "Zookeeper version: 3.8.0",
+            "",
+        ):
+            address = self.listen(reply)
+            result = await self.run_("ask", address, "servers", "/svc")
+            self.assertEqual((result.code, result.out), (Exit.FAILED, ""), reply)
+            self.assertIn(f"what listens at {address} is no monitor; it ", result.err)
+            self.assertEqual(result.err.count("\n"), 1)
+
+    async def test_empty_reply(self) -> None:
+        """A monitor may have nothing to say; its help shows that it is one."""
+        result = await self.run_("ask", self.listen("", help="help  this"), "servers", "/nope")
+        self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
+
+    async def test_check_tells_a_person(self) -> None:
+        """On a terminal success is said, with ``--json`` it is a value."""
+        good = self.zookeeper.connection_string
+        result = await self.run_("check", self.listen(good), "/svc", tty=True, NO_COLOR="")
+        self.assertEqual(result.err, f"{good} is registered and accepts connections\n")
+        result = await self.run_("check", "--json", self.listen(f"{good} 127.0.0.1:1"), "svc/")
+        self.assertEqual(json.loads(result.out), {good: True, "127.0.0.1:1": False})
+        self.assertEqual((result.code, self.asked), (Exit.FAILED, [b"servers /svc\n"]))
+
+    async def test_ask_nothing(self) -> None:
+        """Who asks nothing is told what can be asked."""
+        result = await self.run_("ask", self.listen("out  Deregister\n in  Register"))
+        self.assertEqual((result.code, result.out), (Exit.DONE, "out  Deregister\n in  Register\n"))
+        self.assertEqual(self.asked, [b"help\n"])
+        result = await self.run_("ask", self.listen("two\nlines"), "--json")
+        self.assertEqual(json.loads(result.out), "two\nlines")
+
+    async def test_no_answer(self) -> None:
+        """A monitor that keeps a command to itself costs the time-out, and no more."""
+        factory: Any = Factory.forProtocol(Protocol)
+        server: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        address = f"127.0.0.1:{server.getHost().port}"
+        result = await self.run_("ask", address, "interactive", "--timeout", "0.1")
+        self.assertEqual(result.code, Exit.FAILED)
+        self.assertIn("no answer in time", result.err)
+
+    async def test_no_name(self) -> None:
+        """A name that nobody knows is told in a line, of the monitor and of the service."""
+        nobody = "no-such-host.invalid:80"
+        result = await self.run_("get-addr", nobody, "/svc")
+        self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
+        self.assertIn(f"there is no monitor at {nobody}: DNS lookup failed", result.err)
+        result = await self.run_("check", self.listen(nobody), "/svc")
+        self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
+        self.assertIn(f"{nobody} does not accept connections: DNS lookup failed", result.err)
+
+    async def test_other_server(self) -> None:
+        """What answers something else is no monitor, and what it says no address."""
+        for answer in ("HTTP/1.1 400 Bad Request\r\n\r\nno", "a:1 b"):
+            address = self.listen(answer)
+            for command in ("get-addr", "check"):
+                result = await self.run_(command, address, "/svc")
+                self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
+                self.assertIn(f"{address} is no monitor; it answers", result.err)
+                self.assertEqual(result.err.count("\n"), 1)
+
+    async def test_no_monitor(self) -> None:
+        """No monitor, a bad address, and a monitor that complains, are one line each."""
+        for address, said in (
+            ("127.0.0.1:1", "there is no monitor at 127.0.0.1:1"),
+            ("/no/such/socket", "there is no monitor at /no/such/socket"),
+            ("nonsense", "HOST:PORT"),
+            (self.listen("error: no"), "says: error: no"),
+        ):
+            result = await self.run_("check", address, "/svc", "--timeout", "1")
+            self.assertEqual(result.code, Exit.FAILED)
+            self.assertIn(said, result.err)
+            self.assertEqual(result.err.count("\n"), 1)

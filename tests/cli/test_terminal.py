@@ -1,0 +1,35 @@
+"""Tests for `zkservice.cli.terminal`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.cli.base import Screen
+from zkservice.cli.terminal import Terminal
+
+
+class ProgressTests(SynchronousTestCase):
+    """The progress bar."""
+
+    def bar(self, *, tty: bool, quiet: bool = False) -> str:
+        """What a bar shows while time passes."""
+        err, now = Screen(), 0.0
+        err.tty = tty
+        terminal = Terminal(Screen(), Screen(), err, {}, lambda: now, quiet=quiet)
+        with terminal.progress("importing") as progress:
+            for _ in range(10):
+                now += 0.2
+                progress(int(now * 1000), 2000)
+        return err.getvalue()
+
+    def test_terminal(self) -> None:
+        """A bar appears after a moment, moves, and goes away."""
+        shown = self.bar(tty=True)
+        self.assertTrue(shown.startswith("\r\x1b[Kimporting [######"), shown)
+        self.assertIn("1,000 of 2,000, 1,000/s", shown)
+        self.assertTrue(shown.endswith("\r\x1b[K"))
+
+    def test_pipe(self) -> None:
+        """There is none in a pipe, and none for those who want quiet."""
+        self.assertEqual(self.bar(tty=False), "")
+        self.assertEqual(self.bar(tty=True, quiet=True), "")
