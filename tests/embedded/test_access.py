@@ -58,14 +58,14 @@ class AccessTestCase(SynchronousTestCase):
 class ListTests(AccessTestCase):
     """Lists as they are stored."""
 
-    def test_digest(self) -> None:
+    def test_digest_is_sha1_of_the_credential(self) -> None:
         """The formula, and what it makes of odd credentials."""
         self.assertEqual(digest_of(b"u:p"), "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=")
         self.assertEqual(digest_of(b"super:test"), SUPER_DIGEST)
         self.assertTrue(digest_of(b"").startswith(":"))
         self.assertTrue(digest_of(b"nocolon").startswith("nocolon:"))
 
-    def test_refused(self) -> None:
+    def test_invalid_lists_are_refused(self) -> None:
         """Lists that are empty, or for nobody that could be."""
         for acl in (
             [],
@@ -87,13 +87,13 @@ class ListTests(AccessTestCase):
         ):
             self.assertEqual(self.error(CreateRequest("/a", b"", acl, 0)), -114, acl)
 
-    def test_accepted(self) -> None:
+    def test_odd_permissions_are_kept_and_duplicates_are_not(self) -> None:
         """Odd bits are kept, duplicates are not."""
         one, none = ACL(99, ANYONE), ACL(0, Id("ip", "::1"))
         self.assertEqual(self.made("/a", [one, none, one]), 0)
         self.assertEqual(self.stored("/a"), [one, none])
 
-    def test_auth(self) -> None:
+    def test_auth_entry_stands_for_proved_identities(self) -> None:
         """``auth`` stands for all that the connection proved, with the entry's bits."""
         for credential in (b"u:p", b"v:q"):
             self.one.authenticate("digest", credential)
@@ -110,7 +110,7 @@ class ListTests(AccessTestCase):
         self.one.send(whole.replace(empty, b"\0\0\0\4auth\xff\xff\xff\xff"))
         self.assertEqual(self.stored("/a"), [digest_acl("u", "p")])
 
-    def test_masked(self) -> None:
+    def test_digests_are_hidden_without_admin(self) -> None:
         """Who may not change a list does not see digests; who may does."""
         acl = [digest_acl("u", "p", ADMIN), ACL(READ, ANYONE)]
         self.made("/a", acl)
@@ -119,7 +119,7 @@ class ListTests(AccessTestCase):
         self.one.authenticate("digest", b"u:p")
         self.assertEqual(self.one.call(GetACLRequest("/a")).body.acl, acl)
 
-    def test_version(self) -> None:
+    def test_set_acl_checks_aversion(self) -> None:
         """setACL checks the list's own version, and says what is wrong in order."""
         self.one.create("/a")
         for request, error in (
@@ -161,12 +161,12 @@ class PermissionTests(AccessTestCase):
         self.assertLessEqual(set(errors.values()), {0, -102})
         return sorted(name for name, error in errors.items() if not error)
 
-    def test_read(self) -> None:
+    def test_read_permission_guards_all_reads(self) -> None:
         """READ is for all that reads."""
         wanted = ["acl", "check", "children", "count", "data", "exists", "sync"]
         self.assertEqual(self.allowed(READ), wanted)
 
-    def test_others(self) -> None:
+    def test_each_permission_guards_one_operation(self) -> None:
         """Each of the others is for one thing; CREATE and DELETE are the parent's."""
         for permissions, wanted in (
             (WRITE, ["set", "sync"]),
@@ -204,7 +204,7 @@ class PermissionTests(AccessTestCase):
         self.one = connected_client(self.server)
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
 
-    def test_addresses(self) -> None:
+    def test_ip_entry_matches_address_or_network(self) -> None:
         """An ip entry is for an address or for a network."""
         matches = {
             "127.0.0.1": True,
@@ -248,7 +248,7 @@ class AuthTests(AccessTestCase):
             self.assertEqual(self.one.authenticate("digest", credential).err, 0)
         self.assertEqual(self.one.authenticate("ip", b"").err, 0)
 
-    def test_failures(self) -> None:
+    def test_refused_auth_closes_the_connection(self) -> None:
         """Other schemes, and null: -115, and a hang-up; the session lives."""
         for scheme, credential in (
             ("world", b"anyone"),
@@ -287,14 +287,14 @@ class SaslTests(AccessTestCase):
             self.assertTrue(client.complete)
         return error, token
 
-    def test_success(self) -> None:
+    def test_sasl_success_proves_both_sides(self) -> None:
         """The connection becomes the user, and the server proves that it knew the password."""
         error, _ = self.exchange("u", "pass")
         self.assertEqual(error, 0)
         names = self.one.call(WhoAmIRequest()).body.client_info
         self.assertIn(("sasl", "u"), [(name.auth_scheme, name.user) for name in names])
 
-    def test_lists(self) -> None:
+    def test_sasl_entries_are_valid_and_match(self) -> None:
         """Entries for SASL users are valid and hold, and ``auth`` means them too."""
         self.made("/a", [ACL(31, Id("sasl", "u"))])
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
@@ -309,14 +309,14 @@ class SaslTests(AccessTestCase):
         self.exchange("super", "word")
         self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
 
-    def test_failure(self) -> None:
+    def test_sasl_failure_closes_the_connection(self) -> None:
         """A wrong password or user: -115 with a null token, and a hang-up."""
         for user, password in (("u", "wrong"), ("nobody", "pass"), ("nobody", "")):
             self.one = connected_client(self.server)
             self.assertEqual(self.exchange(user, password), (-115, None))
             self.assertFalse(self.one.connected)
 
-    def test_nonsense(self) -> None:
+    def test_malformed_sasl_token_is_refused(self) -> None:
         """So with tokens that are no response."""
         for token in (b"", b"\xff", b'username="u"', b"a" * 100):
             self.one = connected_client(self.server)
@@ -335,7 +335,7 @@ class SaslTests(AccessTestCase):
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
         self.assertEqual(self.error(GetSASLRequest(token)), -115)
 
-    def test_replay(self) -> None:
+    def test_replayed_sasl_response_is_refused(self) -> None:
         """An answer to another challenge is none to this one."""
         client = SASLClient("zk-sasl-md5", "zookeeper", "DIGEST-MD5", username="u", password="pass")
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
@@ -343,7 +343,7 @@ class SaslTests(AccessTestCase):
         self.one.call(GetSASLRequest(b""))
         self.assertEqual(self.error(GetSASLRequest(token)), -115)
 
-    def test_twice(self) -> None:
+    def test_second_sasl_exchange_is_refused(self) -> None:
         """A second exchange on a connection fails."""
         self.exchange("u", "pass")
         self.assertEqual(self.error(GetSASLRequest(b"")), -115)
@@ -361,7 +361,7 @@ class SaslTests(AccessTestCase):
         for text in ("u", ":p", "u:"):
             with self.assertRaises(ValueError) as caught:
                 read_users(f"a:b\n{text}\n")
-            self.assertEqual(str(caught.exception), "line 2 is not like 'user:password'")
+            self.assertEqual(str(caught.exception), "line 2 must be 'user:password'")
 
 
 class NoSaslTests(AccessTestCase):

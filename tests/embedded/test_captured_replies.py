@@ -44,14 +44,14 @@ class CapturedConversationTests(SynchronousTestCase):
             "00000005 776f726c64 00000006 616e796f6e65 00000000"
         )
 
-    def test_connect(self) -> None:
+    def test_connect_response(self) -> None:
         """A new session: 37 bytes, the time-out asked for, an id with the server in its head."""
         self.assertEqual(self.welcome[:12], bytes.fromhex("00000025 00000000 00001770"))
         session_id, length = unpack(">qi", self.welcome[12:24])
         self.assertEqual((session_id >> 56, length), (1, 16))
         self.assertEqual(self.welcome[-1:], b"\0")
 
-    def test_create(self) -> None:
+    def test_create_reply_has_the_path(self) -> None:
         """The reply to a create is the header and the path."""
         self.create_v()
         self.heard("00000016 00000001 0000000000002676 00000000 00000002 2f76")
@@ -73,12 +73,12 @@ class CapturedConversationTests(SynchronousTestCase):
             stat(0x2676, 0x2677, 1, 0),
         )
 
-    def test_ping(self) -> None:
+    def test_ping_reply_has_the_last_zxid(self) -> None:
         """A ping is answered with its own number and the last transaction."""
         self.say("00000008 fffffffe 0000000b")
         self.heard("00000010 fffffffe 0000000000002675 00000000")
 
-    def test_delete(self) -> None:
+    def test_delete_reply_is_only_a_header(self) -> None:
         """The reply to a delete is a header alone."""
         self.create_v()
         self.client.read()
@@ -96,7 +96,7 @@ class CapturedConversationTests(SynchronousTestCase):
             "ffffffff 00 ffffff9b ffffff9b ffffffff 01 ffffffff"
         )
 
-    def test_auth(self) -> None:
+    def test_auth_reply_has_no_zxid(self) -> None:
         """An auth packet is answered without a transaction number."""
         self.say("0000001d fffffffc 00000064 00000000 00000006 646967657374 00000003 753a70")
         self.heard("00000010 fffffffc 0000000000000000 00000000")
@@ -111,7 +111,7 @@ class CapturedConversationTests(SynchronousTestCase):
             "00000010 fffffff8 0000000000002675 00000000"
         )
 
-    def test_close(self) -> None:
+    def test_close_is_answered_before_the_connection_ends(self) -> None:
         """The end is a transaction, is answered, and then the server hangs up."""
         self.say("00000008 00000006 fffffff5")
         self.heard("00000010 00000006 0000000000002676 00000000")

@@ -113,7 +113,7 @@ class FramingTests(SynchronousTestCase):
             self.one = connected_client(self.server)
             self.assertEqual(self.after(data), ([], False), data)
 
-    def test_longest(self) -> None:
+    def test_longest_frame_is_served(self) -> None:
         """A request of exactly the limit is carried out."""
         request = CreateRequest("/big", b"", OPEN, 0)
         fixed = len(encode(request)) + 8
@@ -219,7 +219,7 @@ class TransactionNumberTests(SynchronousTestCase):
         self.assertEqual(reply.zxid, self.server.statistics().zxid)
         return used
 
-    def test_reads(self) -> None:
+    def test_reads_take_no_zxid(self) -> None:
         """Reads, sync and failed reads take none."""
         for request in (
             GetDataRequest("/", True),
@@ -231,7 +231,7 @@ class TransactionNumberTests(SynchronousTestCase):
             self.assertEqual(self.used(request), 0, request)
         self.assertEqual(self.one.ping().zxid, self.last)
 
-    def test_writes(self) -> None:
+    def test_writes_take_one_zxid(self) -> None:
         """Writes take one, failed ones too, and a transaction takes one for all."""
         for request in (
             CreateRequest("/a", b"", OPEN, 0),
@@ -247,7 +247,7 @@ class TransactionNumberTests(SynchronousTestCase):
         ):
             self.assertEqual(self.used(request), 1, request)
 
-    def test_sessions(self) -> None:
+    def test_session_start_and_end_take_a_zxid_each(self) -> None:
         """The begin and the end of a session take one each; taking one up takes none."""
         before = self.server.statistics().zxid
         other = RawClient(self.server)
@@ -259,7 +259,7 @@ class TransactionNumberTests(SynchronousTestCase):
         self.server.expire(hello.session_id)
         self.assertEqual(self.server.statistics().zxid, before + 2)
 
-    def test_auth(self) -> None:
+    def test_auth_reply_has_no_zxid(self) -> None:
         """The reply to an auth packet has none, in its turn among the others."""
         one = self.one
         requests = [SyncRequest("/"), AuthPacket(0, "digest", b"u:p"), SyncRequest("/")]

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.embedded.raw_client import RawClient, connected_client, started
-from zkservice.embedded.nodes import ZNode, wrap
+from zkservice.embedded.nodes import ZNode, wrap_int32
 from zkservice.embedded.transaction import LAST_SEQUENCE
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
@@ -56,7 +56,7 @@ class NodeTestCase(SynchronousTestCase):
 class CreateTests(NodeTestCase):
     """Create in its variants."""
 
-    def test_replies(self) -> None:
+    def test_create_replies_with_path_and_stat(self) -> None:
         """Create answers the path, the newer ones a Stat as well."""
         self.assertEqual(self.one.create("/a").body.path, "/a")
         for request in (
@@ -69,7 +69,7 @@ class CreateTests(NodeTestCase):
             self.assertEqual(reply.body.stat, self.stat(request.path))
             self.assertEqual((reply.body.stat.czxid, reply.body.stat.data_length), (reply.zxid, 2))
 
-    def test_errors(self) -> None:
+    def test_create_errors(self) -> None:
         """Each error, for each of the reasons."""
         self.one.create("/a")
         self.one.create("/e", flags=1)
@@ -92,13 +92,13 @@ class CreateTests(NodeTestCase):
             self.assertEqual(self.one.create(path).err, error, path)
         self.assertEqual([self.one.create("/f", flags=flag).err for flag in (7, -1)], [-8, -8])
 
-    def test_precedence(self) -> None:
+    def test_create_checks_in_order(self) -> None:
         """Flags before path before ACL before parent before name."""
         self.assertEqual(self.error(CreateRequest("foo", b"", [], 9)), -8)
         self.assertEqual(self.error(CreateRequest("/no/a/", b"", [], 0)), -114)
         self.assertEqual(self.error(CreateRequest("/no/a/", b"", OPEN, 0)), -101)
 
-    def test_sequence(self) -> None:
+    def test_sequence_numbers_count_all_creations(self) -> None:
         """Ten digits that count all creations under the parent, and never come again."""
         self.one.create("/p")
         self.one.create("/p/plain")
@@ -115,7 +115,7 @@ class CreateTests(NodeTestCase):
         self.assertEqual(self.one.create("/p/", flags=2).err, -8)
         self.assertEqual(self.one.create("/p/plain").err, 0)
 
-    def test_ephemeral(self) -> None:
+    def test_ephemeral_owner_is_the_session(self) -> None:
         """Its owner is the session."""
         self.one.create("/e", flags=1)
         (session,) = self.server.sessions()
@@ -138,7 +138,7 @@ class MortalNodeTests(NodeTestCase):
         """Whether there is a node."""
         return self.one.call(ExistsRequest(path, False)).err == 0
 
-    def test_container(self) -> None:
+    def test_empty_container_is_reaped(self) -> None:
         """It goes when its last child goes, not before it had one; its Stat says nothing."""
         self.one.call(CreateContainerRequest("/c", b"", OPEN, 4))
         self.assertEqual(self.stat("/c").ephemeral_owner, 0)
@@ -163,7 +163,7 @@ class MortalNodeTests(NodeTestCase):
         self.server.reap()
         self.assertEqual((self.exists("/plain"), self.exists(path)), (True, False))
 
-    def test_ttl(self) -> None:
+    def test_ttl_node_is_reaped(self) -> None:
         """It goes when it was not set for its TTL and has no children."""
         self.one.call(CreateTTLRequest("/t", b"", OPEN, 5, 10_000))
         self.assertEqual(self.stat("/t").ephemeral_owner, 0)
@@ -218,7 +218,7 @@ class MortalNodeTests(NodeTestCase):
 class DeleteTests(NodeTestCase):
     """Delete."""
 
-    def test_errors(self) -> None:
+    def test_delete_errors(self) -> None:
         """Each error, for each of the reasons."""
         self.one.create("/a")
         self.one.create("/a/b")
@@ -257,13 +257,13 @@ class StatTests(NodeTestCase):
             if new != old
         }
 
-    def test_new(self) -> None:
+    def test_stat_of_a_new_node(self) -> None:
         """A new node."""
         zxid = self.one.create("/a", b"xy").zxid
         now = int(self.clock.seconds() * 1000)
         self.assertEqual(self.stat("/a"), Stat(zxid, zxid, now, now, 0, 0, 0, 0, 2, 0, zxid))
 
-    def test_changes(self) -> None:
+    def test_stat_after_each_change(self) -> None:
         """setData, setACL, a child created, changed, deleted."""
         self.one.create("/a", b"xy")
         for request, change in (
@@ -293,7 +293,9 @@ class StatTests(NodeTestCase):
 
     def test_numbers_wrap(self) -> None:
         """Counters are Java's integers, and a version is never -1."""
-        self.assertEqual([wrap(2**31), wrap(-1), wrap(2**32 + 5)], [-(2**31), -1, 5])
+        self.assertEqual(
+            [wrap_int32(2**31), wrap_int32(-1), wrap_int32(2**32 + 5)], [-(2**31), -1, 5]
+        )
         self.one.create("/a")
         node: ZNode = self.server.state.tree.get("/a")
         for before, after in ((2**31 - 1, -(2**31)), (-2, 0), (5, 6)):
@@ -322,7 +324,7 @@ class ReadAndWriteTests(NodeTestCase):
             self.assertEqual(self.error(request), error, request)
         self.assertEqual(self.stat("/a").version, 2)
 
-    def test_missing(self) -> None:
+    def test_reads_of_missing_nodes_fail(self) -> None:
         """Reads of what is not there, or could not be, say so."""
         for path in ("/no", "foo", "/zookeeper/", "//"):
             for request in (
@@ -343,7 +345,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(self.one.call(GetChildrenRequest("", False)).err, 0)
         self.assertEqual(self.stat(""), self.stat("/"))
 
-    def test_children(self) -> None:
+    def test_children_are_names(self) -> None:
         """Names, not paths; the newer request has the Stat, too."""
         self.one.create("/a")
         self.one.create("/a/b")
@@ -354,7 +356,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual((reply.children, reply.stat), (["b"], self.stat("/a")))
         self.assertEqual(self.one.call(GetChildrenRequest("/a/b/c", False)).body.children, [])
 
-    def test_count(self) -> None:
+    def test_all_descendants_are_counted(self) -> None:
         """All descendants count, but the node itself does not."""
         for path in ("/a", "/a/b", "/a/b/c", "/ab"):
             self.one.create(path)
@@ -364,7 +366,7 @@ class ReadAndWriteTests(NodeTestCase):
         ]
         self.assertEqual(counts, [2, 1, 0, 7])
 
-    def test_deep(self) -> None:
+    def test_deep_tree_is_counted_without_recursion(self) -> None:
         """A tree may be deeper than Python's stack."""
         path = ""
         for _ in range(1500):
@@ -373,12 +375,12 @@ class ReadAndWriteTests(NodeTestCase):
         reply = self.one.call(GetAllChildrenNumberRequest("/"))
         self.assertEqual(reply.body.total_number, 1503)
 
-    def test_sync(self) -> None:
+    def test_sync_echoes_the_path(self) -> None:
         """The path is echoed, whatever it is."""
         for path in ("/", "/no", "foo", "", None):
             self.assertEqual(self.one.call(SyncRequest(path)).body.path, path)
 
-    def test_ephemerals(self) -> None:
+    def test_ephemerals_of_the_session_by_prefix(self) -> None:
         """This session's, by the beginning of the string."""
         other = connected_client(self.server)
         other.create("/foreign", flags=1)
@@ -402,7 +404,7 @@ class ReadAndWriteTests(NodeTestCase):
         found = {(info.auth_scheme, info.user) for info in infos}
         self.assertEqual(found, {("ip", "127.0.0.1"), ("digest", "u")})
 
-    def test_config(self) -> None:
+    def test_configuration_is_readable_and_not_writable(self) -> None:
         """The configuration can be read by all and written by nobody."""
         self.assertEqual(self.one.call(GetDataRequest("/zookeeper/config", False)).body.data, b"")
         acl = self.one.call(GetACLRequest("/zookeeper/config")).body.acl

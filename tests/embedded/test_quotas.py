@@ -55,7 +55,7 @@ class CounterTests(SynchronousTestCase):
         self.one.call(request)
         return self.counted()
 
-    def test_changes(self) -> None:
+    def test_changes_are_counted(self) -> None:
         """Nodes and bytes at and below the node; soft limits forbid nothing."""
         self.assertEqual(self.counted(), b"count=2,bytes=5")
         for request, counted in (
@@ -88,13 +88,13 @@ class CounterTests(SynchronousTestCase):
         other.call(CloseSession())
         self.assertEqual(self.one.told(), [(2, "/a/first"), (2, "/last")])
 
-    def test_transactions(self) -> None:
+    def test_rolled_back_changes_are_not_counted(self) -> None:
         """What is undone is not counted."""
         made = CreateRequest("/a/b", b"1", OPEN, 0)
         self.assertEqual(self.after(Multi(made, DeleteRequest("/no", -1))), b"count=2,bytes=5")
         self.assertEqual(self.after(Multi(made)), b"count=3,bytes=6")
 
-    def test_ephemerals(self) -> None:
+    def test_expired_ephemerals_are_subtracted(self) -> None:
         """What goes with a session goes from the counter."""
         other = connected_client(self.server)
         other.create("/a/e", b"1", flags=1)
@@ -102,7 +102,7 @@ class CounterTests(SynchronousTestCase):
         other.call(CloseSession())
         self.assertEqual(self.counted(), b"count=2,bytes=5")
 
-    def test_silently(self) -> None:
+    def test_counting_makes_no_event_version_or_zxid(self) -> None:
         """A counter changes without a version, a transaction number or an event."""
         before = self.one.call(GetDataRequest(STATS, True)).body.stat
         self.one.create("/a/b", b"1")
@@ -110,7 +110,7 @@ class CounterTests(SynchronousTestCase):
         after = self.one.call(GetDataRequest(STATS, False)).body.stat
         self.assertEqual(after, before._replace(data_length=15))
 
-    def test_closest(self) -> None:
+    def test_change_is_counted_at_the_closest_quota(self) -> None:
         """A change is counted once, at the closest node with a quota."""
         self.one.create("/a/b")
         for request in quota("/a/b", b"count=5,bytes=5"):
@@ -148,14 +148,14 @@ class LimitTests(SynchronousTestCase):
             one.call(request)
         return [one.call(request).err for request in requests]
 
-    def test_count(self) -> None:
+    def test_node_limit_is_enforced(self) -> None:
         """Not more nodes."""
         made = [CreateRequest(f"/a/{number}", b"", OPEN, 0) for number in range(3)]
         limits = b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2"
         self.assertEqual(self.errors(limits, *made), [0, -125, -125])
         self.assertEqual(self.errors(limits, *made, enforce=False), [0, 0, 0])
 
-    def test_bytes(self) -> None:
+    def test_byte_limit_is_enforced(self) -> None:
         """Not more bytes, by new nodes or by longer data; fewer are fine."""
         limits = b"count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=-1"
         requests = [
@@ -167,7 +167,7 @@ class LimitTests(SynchronousTestCase):
         ]
         self.assertEqual(self.errors(limits, *requests), [-125, 0, -125, -125, 0])
 
-    def test_soft(self) -> None:
+    def test_soft_limits_refuse_nothing(self) -> None:
         """Soft limits forbid nothing."""
         made = CreateRequest("/a/b", b"12345678", OPEN, 0)
         self.assertEqual(self.errors(b"count=1,bytes=1", made), [0])

@@ -115,7 +115,7 @@ class ReadOnlyTests(SynchronousTestCase):
         answer = RawClient(self.server).hello(session_id=hello.session_id, password=hello.password)
         self.assertEqual(answer.session_id, 0)
 
-    def test_goodbye(self) -> None:
+    def test_read_only_server_ends_local_sessions_only(self) -> None:
         """Closing is answered; a real session cannot be ended, one made meanwhile is."""
         made = connected_client(self.server, read_only=True)
         real = RawClient(self.server)
@@ -145,7 +145,7 @@ class ReadOnlyTests(SynchronousTestCase):
         self.server.reap()
         self.assertNotIn("/t", self.server.tree())
 
-    def test_isro(self) -> None:
+    def test_isro_reports_the_mode(self) -> None:
         """The word for it."""
         asker = RawClient(self.server)
         asker.send(b"isro")
@@ -169,7 +169,7 @@ class LimitTests(SynchronousTestCase):
         first.lose()
         self.assertTrue(connected_client(server).connected)
 
-    def test_refuse(self) -> None:
+    def test_refusing_server_keeps_connected_clients(self) -> None:
         """A server that is told to refuses newcomers, and only these."""
         server, _ = started()
         one = connected_client(server)
@@ -270,7 +270,7 @@ class LimitTests(SynchronousTestCase):
         producer.resumeProducing()
         self.assertEqual(server.statistics().received, 3)  # create, and two reads
 
-    def test_settings(self) -> None:
+    def test_invalid_settings_are_refused(self) -> None:
         """Settings that cannot be are refused when they are made."""
         for bad in (
             {"tick_time": 0.0},
@@ -313,13 +313,13 @@ class PauseTests(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual((one.connected, silent.connected), (True, False))
 
-    def test_newcomers(self) -> None:
+    def test_new_connections_are_not_read_while_paused(self) -> None:
         """Who calls meanwhile is not read either."""
         server, _ = started()
         server.pause()
         self.assertEqual(RawClient(server).transport.producerState, "paused")
 
-    def test_twice(self) -> None:
+    def test_pausing_again_changes_nothing(self) -> None:
         """To pause what is paused changes nothing."""
         server, clock = started()
         server.resume()
@@ -334,14 +334,14 @@ class PauseTests(SynchronousTestCase):
 class LifeTests(SynchronousTestCase):
     """Start and stop."""
 
-    def test_before_the_start(self) -> None:
+    def test_server_refuses_before_its_start(self) -> None:
         """To make a server does nothing; who calls too early is hung up on."""
         clock = Clock()
         server = ZooKeeperServer(clock)
         self.assertEqual(clock.getDelayedCalls(), [])
         self.assertFalse(RawClient(server).connected)
 
-    def test_stop(self) -> None:
+    def test_stop_closes_connections_and_timers(self) -> None:
         """All connections end, and nothing is left in the reactor."""
         server, clock = started()
         server.start()  # once more: nothing changes
@@ -352,7 +352,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
         self.successResultOf(server.stop())
 
-    def test_stop_waits(self) -> None:
+    def test_stop_waits_for_the_last_connection(self) -> None:
         """It is over when the last connection is."""
         server, _ = started()
         one = connected_client(server)
@@ -362,7 +362,7 @@ class LifeTests(SynchronousTestCase):
         one.lose()
         self.successResultOf(stopped)
 
-    def test_again(self) -> None:
+    def test_restart_in_memory_forgets_everything(self) -> None:
         """In memory a second start knows nothing of the first; old sessions are over."""
         server, clock = started()
         one = RawClient(server)
@@ -385,7 +385,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(server.statistics().zxid >> 32, int(NOON))
         self.assertGreater(first_zxid(NOON + 0.001), first_zxid(NOON) + 4_000_000)
 
-    def test_nothing_is_kept(self) -> None:
+    def test_closed_clients_leave_no_memory(self) -> None:
         """Ten thousand clients come and go, and the memory is what it was."""
         server, _ = started()
 

@@ -38,7 +38,7 @@ class HandshakeTests(SynchronousTestCase):
         one.send(framed(encode(request)))
         return one
 
-    def test_lengths(self) -> None:
+    def test_response_has_the_read_only_byte_if_the_request_has(self) -> None:
         """Who sends the read-only byte gets one; who does not does not."""
         with_byte = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16), False)).frames()
         without = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16))).frames()
@@ -49,7 +49,7 @@ class HandshakeTests(SynchronousTestCase):
         (frame,) = self.greet(ConnectRequest(7, 0, 6000, 0, bytes(16), False)).frames()
         self.assertEqual(frame[:4], bytes(4))
 
-    def test_negotiation(self) -> None:
+    def test_timeouts_are_2_to_20_ticks(self) -> None:
         """Time-outs are 2 to 20 ticks, whatever is asked for."""
         asked = [1, 0, -5, 1001, 5000, 100_000, 2**31 - 1]
         got = [RawClient(self.server).hello(timeout).timeout for timeout in asked]
@@ -74,14 +74,14 @@ class HandshakeTests(SynchronousTestCase):
         one = self.greet(ConnectRequest(0, self.server.statistics().zxid + 1, 6000, 0, b"", False))
         self.assertEqual((one.read(), one.connected), (b"", False))
 
-    def test_malformed(self) -> None:
+    def test_malformed_connect_request_closes_the_connection(self) -> None:
         """A first frame that is no handshake ends the connection without a word."""
         one = RawClient(self.server)
         one.send(framed(b"nonsense"))
         self.assertEqual((one.read(), one.connected), (b"", False))
         self.assertEqual(self.server.statistics().sessions, 0)
 
-    def test_pipelined(self) -> None:
+    def test_requests_behind_the_handshake_are_answered(self) -> None:
         """Requests right behind the handshake are answered right behind its answer."""
         one = RawClient(self.server)
         hello = framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False)))
@@ -161,16 +161,16 @@ class ReattachTests(SynchronousTestCase):
         for password in (None, b""):
             self.refused(session_id=self.session.session_id, password=password)
 
-    def test_unknown(self) -> None:
+    def test_unknown_session_is_refused(self) -> None:
         """A session that never was is refused."""
         self.refused(session_id=0x1234, password=self.session.password)
 
-    def test_expired(self) -> None:
+    def test_expired_session_is_refused(self) -> None:
         """A session that has expired is refused."""
         self.server.expire(self.session.session_id)
         self.refused(session_id=self.session.session_id, password=self.session.password)
 
-    def test_closed(self) -> None:
+    def test_closed_session_is_refused(self) -> None:
         """A session that was closed is refused."""
         self.first.call(CloseSession())
         self.refused(session_id=self.session.session_id, password=self.session.password)
@@ -257,7 +257,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertFalse(self.one.connected)
         self.assertEqual(self.other.told(), [(2, "/ephemeral")])
 
-    def test_drop(self) -> None:
+    def test_dropped_connection_keeps_its_session(self) -> None:
         """Tests can break a connection; the session stays."""
         session_id = self.owner("/ephemeral")
         self.assertEqual([self.server.drop(session_id) for _ in range(2)], [True, False])
@@ -269,7 +269,9 @@ class ExpiryTests(SynchronousTestCase):
         st.floats(0.01, 60),
         st.floats(0, 1e9),
     )
-    def test_buckets(self, tick: float, timeout: float, now: float) -> None:
+    def test_session_expires_within_a_tick_of_its_timeout(
+        self, tick: float, timeout: float, now: float
+    ) -> None:
         """Whatever the numbers, a session ends in (time-out, time-out + tick]."""
         sessions = SessionTracker(tick, 1, b"")
         session = sessions.create(timeout, now)
@@ -281,7 +283,7 @@ class ExpiryTests(SynchronousTestCase):
 class CloseTests(SynchronousTestCase):
     """The client ends its session."""
 
-    def test_close(self) -> None:
+    def test_close_answers_earlier_requests_and_deletes_ephemerals(self) -> None:
         """What came before is answered, ephemerals go, the close is answered, then the end."""
         server, _ = started()
         one, other = connected_client(server), connected_client(server)
@@ -309,6 +311,18 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual((stat.pzxid, stat.num_children), (reply.zxid, 0))
         self.assertEqual([event.type for event in other.events], [4])
 
+    def test_close_in_a_later_tick_is_not_a_sign_of_life(self) -> None:
+        """Sessions that were closed leave nothing in the tracker, and others still expire."""
+        server, clock = started(tick_time=0.5)
+        for _ in range(3):
+            one = connected_client(server, timeout=1000)
+            clock.advance(0.75)
+            one.call(CloseSession())
+        silent = connected_client(server, timeout=1000)
+        clock.pump([0.5] * 4)
+        self.assertEqual((server.sessions(), silent.connected), ([], False))
+        self.assertEqual(server.state.sessions.by_deadline(), [])
+
 
 class CleanUpTests(SynchronousTestCase):
     """What ends with a session, or with time, does not wait for anything else to end well."""
@@ -329,7 +343,7 @@ class CleanUpTests(SynchronousTestCase):
 
         self.patch(Transaction, "_charge", fail)
 
-    def test_ephemeral_nodes(self) -> None:
+    def test_failing_delete_does_not_stop_other_ephemerals(self) -> None:
         """One that cannot be deleted is logged, and does not keep the others."""
         other = connected_client(self.server)
         for path in ("/bad", "/good"):
@@ -340,7 +354,7 @@ class CleanUpTests(SynchronousTestCase):
         self.assertIn((2, "/good"), self.one.told())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_sessions(self) -> None:
+    def test_failing_clean_up_does_not_stop_other_expiries(self) -> None:
         """A session that cannot be cleaned up does not keep others from expiring."""
         others = [connected_client(self.server) for _ in range(2)]
         end = self.server.state.end_session
@@ -360,7 +374,7 @@ class CleanUpTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.server.sessions()), 1)
 
-    def test_containers(self) -> None:
+    def test_failing_reap_does_not_stop_others(self) -> None:
         """A node that cannot be reaped does not keep the others."""
         for path in ("/bad", "/good"):
             self.one.call(CreateTTLRequest(path, b"", list(OPEN_ACL_UNSAFE), 5, 1))

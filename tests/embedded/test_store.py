@@ -85,7 +85,7 @@ class Patient(RawClient):
 class StoreTests(StoreTestCase):
     """What was acknowledged is there again."""
 
-    def test_everything(self) -> None:
+    def test_all_of_a_tree_is_restored(self) -> None:
         """Data, lists, counters, containers, TTLs, ephemerals: all is as it was."""
         one, _ = self.client()
         one.authenticate("digest", b"u:p")
@@ -107,11 +107,11 @@ class StoreTests(StoreTestCase):
             one.call(request)
         before, zxid = self.image(), self.server.statistics().zxid
         tree = self.server.state.tree
-        indexes = (tree.ephemerals, set(tree.mortal), tree.size)
+        indexes = (tree.ephemerals, set(tree.reap_candidates), tree.size)
         self.crash()
         self.assertEqual((self.image(), self.server.statistics().zxid), (before, zxid))
         tree = self.server.state.tree
-        self.assertEqual((tree.ephemerals, set(tree.mortal), tree.size), indexes)
+        self.assertEqual((tree.ephemerals, set(tree.reap_candidates), tree.size), indexes)
         other, _ = self.client()
         self.assertEqual(other.create("/n").zxid, zxid + 2)
 
@@ -125,7 +125,7 @@ class StoreTests(StoreTestCase):
         self.assertEqual(self.image(), before)
         self.assertIs(self.server.state.tree.nodes[""], self.server.state.tree.nodes["/"])
 
-    def test_session(self) -> None:
+    def test_session_survives_a_restart(self) -> None:
         """A session outlives a restart that is shorter than its time-out."""
         one, session = self.client()
         one.create("/e", flags=1)
@@ -175,7 +175,7 @@ class StoreTests(StoreTestCase):
         self.crash()
         self.assertEqual(self.server.statistics().zxid, zxid)
 
-    def test_stop(self) -> None:
+    def test_stop_saves_the_last_request(self) -> None:
         """A stop in good order loses nothing either, not even what was just asked."""
         one, _ = self.client()
         RawClient.send(one, one.request(CreateRequest("/last", b"", OPEN, 0)))
@@ -184,7 +184,7 @@ class StoreTests(StoreTestCase):
         self.server.start()
         self.assertIn("/last", self.server.tree())
 
-    def test_reports(self) -> None:
+    def test_reports_have_folder_and_size(self) -> None:
         """Reports say where the data is and how large."""
         one, _ = self.client()
         one.create("/a")
@@ -308,7 +308,7 @@ class DirectoryTests(SynchronousTestCase):
         (folder / "zkservice.sqlite3").write_bytes(b"nonsense" * 1000)
         self.assertIn("not a database", self.error(folder))
 
-    def test_damaged(self) -> None:
+    def test_damaged_data_is_refused(self) -> None:
         """Data that cannot be read, or nodes without a parent, are not served."""
         for damage in (
             "UPDATE nodes SET acl = 'x'",
@@ -330,16 +330,16 @@ class DirectoryTests(SynchronousTestCase):
             self.assertIn("it is damaged", self.error(folder), damage)
             self.assertIn("it is damaged", self.error(folder), "it was closed")
 
-    def test_newer(self) -> None:
+    def test_newer_format_is_refused(self) -> None:
         """What a later version wrote is left alone."""
         folder = Path(self.mktemp())
         folder.mkdir()
         database = sqlite3.connect(folder / "zkservice.sqlite3")
         database.execute("PRAGMA user_version = 77")
         database.close()
-        self.assertIn("a newer version wrote it", self.error(folder))
+        self.assertIn("it was written by a newer version", self.error(folder))
 
-    def test_private(self) -> None:
+    def test_files_are_private(self) -> None:
         """Others on the machine cannot read it."""
         folder = Path(self.mktemp()) / "deep" / "data"
         server, _ = started(data_dir=folder)
@@ -372,14 +372,19 @@ class AnyConversationTests(StoreTestCase):
 
     @settings(max_examples=40, derandomize=True, database=None)
     @given(st.lists(calls, max_size=40))
-    def test_crash(self, conversation: list[tuple[int, Any]]) -> None:
+    def test_any_conversation_survives_a_crash(self, conversation: list[tuple[int, Any]]) -> None:
         """After any conversation and a crash, nodes, indexes and sessions are as they were."""
         callers = [self.client()[0] for _ in range(PARTIES)]
         callers[0].create("/ROOT")
         for party, request in conversation:
             callers[party].call(settled(request, "/ROOT"))
         before, tree = self.image(), self.server.state.tree
-        indexes = (tree.ephemerals, set(tree.mortal), tree.size, self.server.statistics().zxid)
+        indexes = (
+            tree.ephemerals,
+            set(tree.reap_candidates),
+            tree.size,
+            self.server.statistics().zxid,
+        )
         sessions = self.server.sessions()
         self.crash()
         state = self.server.state
@@ -387,7 +392,7 @@ class AnyConversationTests(StoreTestCase):
         self.assertEqual(
             (
                 state.tree.ephemerals,
-                set(state.tree.mortal),
+                set(state.tree.reap_candidates),
                 state.tree.size,
                 self.server.statistics().zxid,
             ),
@@ -406,7 +411,9 @@ class AnyConversationTests(StoreTestCase):
             self.assertGreaterEqual(node.creates + 3, len(children))
         owned = {path for paths in tree.ephemerals.values() for path in paths}
         self.assertEqual(owned, {path for path, node in nodes.items() if node.owner > 0})
-        self.assertEqual(set(tree.mortal), {path for path, node in nodes.items() if node.owner < 0})
+        self.assertEqual(
+            set(tree.reap_candidates), {path for path, node in nodes.items() if node.owner < 0}
+        )
         sizes = (len(path) + len(node.data or b"") for path, node in nodes.items() if path != "/")
         self.assertEqual(tree.size, sum(sizes) + len(nodes["/"].data or b""))
 

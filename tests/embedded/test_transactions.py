@@ -32,7 +32,7 @@ class TransactionTests(NodeTestCase):
         super().setUp()
         self.one.create("/a", b"old")
 
-    def test_layout(self) -> None:
+    def test_each_operation_has_a_result_and_one_zxid(self) -> None:
         """Each result, and one number for all."""
         reply = self.one.call(
             Multi(
@@ -52,7 +52,7 @@ class TransactionTests(NodeTestCase):
         self.assertEqual(zxids, {reply.zxid})
         self.assertEqual([type(one).__name__ for one in (checked, deleted)], ["EmptyResponse"] * 2)
 
-    def test_failure(self) -> None:
+    def test_failure_rolls_back_everything(self) -> None:
         """What came before is undone (0), what comes after is not tried (-2)."""
         before = {path: self.server.node(path) for path in self.server.tree()}
         self.one.call(ExistsRequest("/a", True))
@@ -93,7 +93,7 @@ class TransactionTests(NodeTestCase):
         self.assertEqual(len(reply.body), 6)
         self.assertEqual(self.error(ExistsRequest("/p", False)), -101)
 
-    def test_check(self) -> None:
+    def test_check_compares_versions(self) -> None:
         """A version, or (-1) existence."""
         for path, version, error in (
             ("/a", 0, None),
@@ -105,7 +105,7 @@ class TransactionTests(NodeTestCase):
             (result,) = self.one.call(Multi(CheckVersionRequest(path, version))).body
             self.assertEqual(getattr(result, "err", None), error)
 
-    def test_events(self) -> None:
+    def test_events_come_in_order_before_the_reply(self) -> None:
         """One for each operation, in their order, before the reply."""
         self.one.call(ExistsRequest("/x", True))
         self.one.call(ExistsRequest("/a", True))
@@ -113,7 +113,7 @@ class TransactionTests(NodeTestCase):
         self.one.call(Multi(SetDataRequest("/a", b"", -1), CreateRequest("/x", b"", OPEN, 0)))
         self.assertEqual(self.one.told(), [(3, "/a"), (1, "/x"), (4, "/")])
 
-    def test_empty(self) -> None:
+    def test_empty_transaction_succeeds(self) -> None:
         """Nothing to do is fine."""
         self.assertEqual(self.one.call(Multi()).body, [])
 
@@ -125,9 +125,9 @@ class TransactionTests(NodeTestCase):
         container, plain = reply.body
         self.assertEqual(container.stat.czxid, reply.zxid)
         self.assertEqual(type(plain).__name__, "PathResponse")
-        self.assertEqual(list(self.server.state.tree.mortal), ["/c"])
+        self.assertEqual(list(self.server.state.tree.reap_candidates), ["/c"])
 
-    def test_unreadable(self) -> None:
+    def test_malformed_operations_are_refused(self) -> None:
         """Operations that have no place in it, or a TTL flag without a TTL: -5 for all."""
         for request in (
             Multi(GetDataRequest("/a", False)),
@@ -138,7 +138,7 @@ class TransactionTests(NodeTestCase):
             self.assertEqual(self.error(request), -5, request)
         self.assertEqual(self.error(ExistsRequest("/b", False)), -101)
 
-    def test_reads(self) -> None:
+    def test_multi_read_has_a_result_for_each_read(self) -> None:
         """Each read has its own result or error; none sets a watch."""
         self.one.create("/secret", acl=[ACL(0, ANYONE)])
         reply = self.one.call(

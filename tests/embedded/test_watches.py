@@ -57,14 +57,14 @@ class OneShotTests(WatchTestCase):
         self.one.call(GetChildrenRequest(path, True))
         self.one.call(GetChildren2Request(path, True))
 
-    def test_create(self) -> None:
+    def test_creation_fires_exists_and_child_watches(self) -> None:
         """exists on a missing node sees the creation, the parent's watch the child."""
         self.watch("/a")
         self.watch("/")
         self.other.create("/a")
         self.assertEqual(self.one.told(), [(CREATED, "/a"), (CHILDREN, "/")])
 
-    def test_set(self) -> None:
+    def test_set_fires_data_watches_once(self) -> None:
         """A change of data, even to the same bytes, is told to data watches, once."""
         self.other.create("/a")
         self.watch("/a")
@@ -73,7 +73,7 @@ class OneShotTests(WatchTestCase):
         self.set("/a")
         self.assertEqual(self.one.told(), [(CHANGED, "/a")])
 
-    def test_delete(self) -> None:
+    def test_deletion_fires_each_watcher_once(self) -> None:
         """One event for the node, whoever watched in how many ways, and one for the parent."""
         self.other.create("/a")
         self.other.create("/a/b")
@@ -121,7 +121,7 @@ class OneShotTests(WatchTestCase):
         first, second = self.one.frames()
         self.assertEqual([first[:4], second[:4]], [b"\xff\xff\xff\xff", b"\0\0\0\3"])
 
-    def test_header(self) -> None:
+    def test_event_header_has_the_zxid(self) -> None:
         """An event has the transaction's number, no error, and state 3."""
         self.one.call(ExistsRequest("/a", True))
         zxid = self.other.create("/a").zxid
@@ -194,7 +194,7 @@ class SetWatchesTests(WatchTestCase):
         self.assertEqual((reply.xid, reply.err), (-8, 0))
         return self.one.told()
 
-    def test_data(self) -> None:
+    def test_data_watches_are_set_again_or_fire(self) -> None:
         """Missing: deleted; changed since: changed; else it is watched."""
         told = self.catch_up(data=["/no", "/new", "/old"])
         self.assertEqual(told, [(DELETED, "/no"), (CHANGED, "/new")])
@@ -203,14 +203,14 @@ class SetWatchesTests(WatchTestCase):
         self.other.create("/no")
         self.assertEqual(self.one.told(), [(CHANGED, "/old")])
 
-    def test_exist(self) -> None:
+    def test_exist_watches_are_set_again_or_fire(self) -> None:
         """There: created, however old; else it is watched."""
         self.assertEqual(self.catch_up(exist=["/no", "/old"]), [(CREATED, "/old")])
         self.set("/old")
         self.other.create("/no")
         self.assertEqual(self.one.told(), [(CREATED, "/no")])
 
-    def test_child(self) -> None:
+    def test_child_watches_are_set_again_or_fire(self) -> None:
         """Missing: deleted; children came or went since: changed; else it is watched."""
         self.since = self.server.statistics().zxid
         self.other.create("/new/child")
@@ -224,7 +224,7 @@ class SetWatchesTests(WatchTestCase):
         """A node that is gone is told for each list."""
         self.assertEqual(self.catch_up(data=["/no"], child=["/no"]), [(DELETED, "/no")] * 2)
 
-    def test_persistent(self) -> None:
+    def test_persistent_watches_are_set_again(self) -> None:
         """Persistent watches are set, and nothing is told about the past."""
         request = SetWatches2(0, [], [], [], ["/old", "/no"], ["/new"])
         reply = self.one.call(request)
@@ -258,7 +258,7 @@ class PersistentTests(WatchTestCase):
         self.delete("/a/b")
         self.delete("/a")
 
-    def test_persistent(self) -> None:
+    def test_persistent_watch_stays(self) -> None:
         """All of the node and its list of children, again and again."""
         self.add("/a", 0)
         told = [
@@ -272,7 +272,7 @@ class PersistentTests(WatchTestCase):
             self.live_and_die()
             self.assertEqual(self.one.told(), told)
 
-    def test_recursive(self) -> None:
+    def test_recursive_watch_covers_descendants(self) -> None:
         """All of the node and its descendants; no lists of children."""
         self.add("/a", 1)
         told = [
@@ -310,7 +310,7 @@ class PersistentTests(WatchTestCase):
         self.set("/a")
         self.assertEqual(self.one.told(), [(CHANGED, "/a")])
 
-    def test_body(self) -> None:
+    def test_add_watch_reply_has_four_zero_bytes(self) -> None:
         """The reply's body is four zero bytes."""
         self.one.send(self.one.request(AddWatchRequest("foo", 0)))
         (frame,) = self.one.frames()
@@ -347,7 +347,7 @@ class RemoveTests(WatchTestCase):
             self.assertEqual(self.one.call(RemoveWatchesRequest("/", type)).err, 0)
             self.assertEqual(self.present(), left)
 
-    def test_any(self) -> None:
+    def test_any_type_removes_all(self) -> None:
         """Any is all; nothing is told, then or later."""
         self.assertEqual(self.one.call(RemoveWatchesRequest("/", 3)).err, 0)
         self.other.create("/a")
@@ -355,7 +355,7 @@ class RemoveTests(WatchTestCase):
         self.assertEqual((self.present(), self.one.told()), ([], []))
         self.assertEqual(self.server.statistics().watches, 0)
 
-    def test_none(self) -> None:
+    def test_removing_no_watch_is_an_error(self) -> None:
         """-121 when there is none, be it another connection's or another path's."""
         for request in (CheckWatchesRequest, RemoveWatchesRequest):
             self.assertEqual(self.other.call(request("/", 3)).err, -121)

@@ -16,7 +16,7 @@ from zkservice.testing.apache import ApacheZooKeeper, four_letter_word, skip_wit
 class ApacheZooKeeperTests(SynchronousTestCase):
     """It starts, stops, and starts again on what it had."""
 
-    def test_life(self) -> None:
+    def test_restart_keeps_port_and_data(self) -> None:
         """The same port, the same data, and in the end nothing is left."""
         with ApacheZooKeeper() as server:
             folder = server._folder
@@ -43,12 +43,12 @@ class ApacheZooKeeperTests(SynchronousTestCase):
 class SkipTests(SynchronousTestCase):
     """Tests that need a real server where there is none."""
 
-    def test_names(self) -> None:
+    def test_it_is_exported(self) -> None:
         """It is where the other servers for tests are."""
         self.assertIs(testing.ApacheZooKeeper, ApacheZooKeeper)
         self.assertIs(testing.skip_without_apache, skip_without_apache)
 
-    def test_skipped(self) -> None:
+    def test_tests_are_skipped_without_apache(self) -> None:
         """They are skipped."""
         self.patch(apache, "available", lambda: False)
         self.patch(os, "environ", {})
@@ -59,7 +59,7 @@ class SkipTests(SynchronousTestCase):
         self.assertEqual(skip_without_apache(Sample).skip, "Apache ZooKeeper is not installed")
         self.assertRaises(SkipTest, apache.require_apache)
 
-    def test_required(self) -> None:
+    def test_tests_run_where_apache_is_required(self) -> None:
         """Unless they are required."""
         self.patch(apache, "available", lambda: False)
         self.patch(os, "environ", {apache.REQUIRE: "1"})

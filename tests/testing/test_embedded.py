@@ -67,7 +67,7 @@ class EmbeddedZooKeeperTests(TestCase):
             zookeeper.tree()
         self.assertIn("stopped", repr(zookeeper))
 
-    async def test_with(self) -> None:
+    async def test_async_with_starts_and_stops(self) -> None:
         """It can be there for a block, and says where it is when it is printed."""
         async with EmbeddedZooKeeper() as zookeeper:
             self.assertEqual(repr(zookeeper), f"<EmbeddedZooKeeper {zookeeper.connection_string}>")
@@ -76,7 +76,7 @@ class EmbeddedZooKeeperTests(TestCase):
             repr(zookeeper), f"<EmbeddedZooKeeper {zookeeper.connection_string}, stopped>"
         )
 
-    async def test_quick(self) -> None:
+    async def test_start_is_fast(self) -> None:
         """It starts in far less than a blink, unless the machine is busy with something else."""
         took = []
         for _ in range(10):
@@ -87,7 +87,7 @@ class EmbeddedZooKeeperTests(TestCase):
             await another.stop()
         self.assertLess(min(took), 0.05)
 
-    async def test_client(self) -> None:
+    async def test_client_and_test_see_the_same(self) -> None:
         """A client creates, and the test sees what it created."""
         client = await self.client()
         await deferToThread(client.create, "/a/b", b"x", makepath=True)
@@ -95,7 +95,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(self.zookeeper.sessions(), [client.client_id[0]])
         self.assertEqual(self.zookeeper.statistics().nodes, 6)
 
-    async def test_expire(self) -> None:
+    async def test_expire_deletes_ephemerals(self) -> None:
         """The client is told when it comes back, and its ephemerals are gone."""
         client = await self.client()
         await deferToThread(client.create, "/e", ephemeral=True)
@@ -109,7 +109,7 @@ class EmbeddedZooKeeperTests(TestCase):
                 method(client.client_id)
             self.assertIn("client_id[0]", str(caught.exception))
 
-    async def test_drop(self) -> None:
+    async def test_drop_keeps_the_session(self) -> None:
         """The client loses its connection, and finds its session and its ephemerals again."""
         client = await self.client()
         await deferToThread(client.create, "/e", ephemeral=True)
@@ -120,7 +120,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(client.client_id[0], session)
         self.assertIn("/e", self.zookeeper.tree())
 
-    async def test_pause(self) -> None:
+    async def test_pause_answers_nothing(self) -> None:
         """Nothing is answered meanwhile; afterwards everything is."""
         client = await self.client()
         self.zookeeper.pause()
@@ -131,7 +131,7 @@ class EmbeddedZooKeeperTests(TestCase):
         data, _ = await deferToThread(answer.get, True, 10)
         self.assertEqual(data, b"")
 
-    async def test_refuse(self) -> None:
+    async def test_refuse_closes_new_connections(self) -> None:
         """Who comes is sent away."""
         client = await self.client()
         wait = self.states(client)
@@ -159,7 +159,7 @@ class EmbeddedZooKeeperTests(TestCase):
             self.fail("it was allowed to write")
         self.assertTrue(self.zookeeper.read_only)
 
-    async def test_restart(self) -> None:
+    async def test_restart_keeps_the_port(self) -> None:
         """The port stays; what was in memory is gone, and clients get new sessions."""
         client = await self.client()
         await deferToThread(client.create, "/a")
@@ -188,7 +188,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(client.client_id[0], old)
         self.assertEqual(self.zookeeper.tree(), {"/": b"", "/e": b""})
 
-    async def test_stop(self) -> None:
+    async def test_stop_closes_connections(self) -> None:
         """It hangs up; twice is fine."""
         client = await self.client()
         wait = self.states(client)

@@ -49,7 +49,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         with self.assertRaises(NotStartedError):
             _ = ThreadedZooKeeper().connection_string
 
-    def test_client(self) -> None:
+    def test_client_and_test_see_the_same(self) -> None:
         """What a client does can be seen at once."""
         client = self.client()
         client.create("/a", b"x")
@@ -57,7 +57,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.assertEqual(self.zookeeper.sessions(), [client.client_id[0]])
         self.assertEqual(self.zookeeper.statistics().sessions, 1)
 
-    def test_hooks(self) -> None:
+    def test_expire_and_drop(self) -> None:
         """Sessions expire and connections break on demand."""
         client = self.client()
         lost = threading.Event()
@@ -85,7 +85,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         client.start_async()
         self.assertEqual(lost.get(timeout=20), KeeperState.AUTH_FAILED)
 
-    def test_switches(self) -> None:
+    def test_modes_can_be_set_and_read(self) -> None:
         """The server's modes can be changed and asked for."""
         port = int(self.zookeeper.connection_string.rpartition(":")[2])
         for name in ("refuse", "read_only"):
@@ -98,7 +98,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.zookeeper.resume()
         self.assertEqual(four_letter_word(port, b"ruok"), b"imok")
 
-    def test_time(self) -> None:
+    def test_sessions_expire_with_advance(self) -> None:
         """Sessions expire when the test lets time go by, and not before."""
         clock = Clock()
         clock.rightNow = 1e9
@@ -115,7 +115,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         """A server that lives in real time cannot be put forward."""
         self.assertRaises(TypeError, self.zookeeper.advance, 1.0)
 
-    def test_again(self) -> None:
+    def test_start_and_stop_can_be_repeated(self) -> None:
         """Start and stop may come twice; after a stop it can be started on the same port."""
         where = self.zookeeper.connection_string
         self.assertIs(self.zookeeper.start(), self.zookeeper)
@@ -145,7 +145,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.assertRaises(CannotListenError, ThreadedZooKeeper(port=port).start)
         self.assertEqual(threading.active_count(), threads)
 
-    def test_complete(self) -> None:
+    def test_it_offers_what_the_embedded_one_offers(self) -> None:
         """Whatever the one in the reactor can do, this one can."""
 
         def public(of: type[Any]) -> set[str]:

@@ -1,6 +1,6 @@
 """A ZooKeeper server of one node, in the process.
 
-``nodes``, ``access``, ``sessions``, ``watches`` and ``transaction`` are the pure parts,
+``nodes``, ``access``, ``sessions``, ``watches`` and ``transaction`` hold the data,
 ``server_state`` and ``requests`` put them together: frames in, frames out, the time handed in.
 ``protocol`` and ``server`` are the Twisted part.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: the identities of a connection, and access control lists.
+"""The identities of a connection, and access control lists.
 
 Source: ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, and the providers
 DigestAuthenticationProvider, IPAuthenticationProvider.
@@ -18,22 +18,24 @@ from zkservice.errors import AuthFailedError, InvalidACLError, NoAuthError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
 
 _SUPER: Final = Id("super", "")
-#: Whom every ``sasl`` entry is for (SASLAuthenticationProvider.matches).
+#: The user that matches every ``sasl`` entry (SASLAuthenticationProvider.matches).
 _SASL_SUPER: Final = Id("sasl", "super")
 #: Schemes of the identities that an ``auth`` entry of an ACL stands for.
 _AUTHENTICATED: Final = frozenset(("digest", "sasl"))
 
 
 def digest_of(credential: bytes) -> str:
-    """The id that scheme ``digest`` makes of ``user:password``, or of any other bytes."""
+    """The id that scheme ``digest`` derives from ``user:password``, or from any other bytes."""
     user = credential.split(b":", 1)[0].decode("utf-8", "replace")
     return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
 
 
 class ConnectionIdentities:
-    """Who a connection is: its address, and what it proved since.
+    """What ACLs are checked against: a connection's address, and its credentials.
 
-    ``super_digest`` is the id (``super:HASH``) that makes a digest user the super user.
+    Args:
+        address: the client's IP address.
+        super_digest: the digest id (``super:HASH``) of the super user; None if there is none.
     """
 
     def __init__(self, address: str, super_digest: str | None = None) -> None:
@@ -44,18 +46,18 @@ class ConnectionIdentities:
 
     @property
     def is_super(self) -> bool:
-        """Whether no ACL binds this connection."""
+        """Whether ACLs do not apply to this connection."""
         return _SUPER in self._ids
 
     def add(self, identity: Id) -> None:
-        """Be this one too."""
+        """Add an identity that was proved."""
         self._ids[identity] = None
 
     def authenticate(self, scheme: str, credential: bytes | None) -> None:
-        """Add what an auth packet proves.
+        """Add the identity that an auth packet proves.
 
         Raises:
-            AuthFailedError: the scheme takes no auth packets, or the credential is null.
+            AuthFailedError: the scheme has no auth packets, or the credential is null.
         """
         if scheme == "ip":
             return
@@ -67,7 +69,7 @@ class ConnectionIdentities:
         self.add(Id("digest", identity))
 
     def names(self) -> list[tuple[str, str]]:
-        """Scheme and user of each identity, for whoAmI: without digests."""
+        """Scheme and user of each identity, for whoAmI; digests are left out."""
         return [
             (one.scheme, one.id.partition(":")[0] if one.scheme == "digest" else one.id)
             for one in self._ids
@@ -75,13 +77,13 @@ class ConnectionIdentities:
         ]
 
     def may(self, acl: AccessList, permission: int) -> bool:
-        """Whether a list allows one of the permissions."""
+        """Whether a list gives at least one of the permissions."""
         if acl is OPEN_ACL_UNSAFE or not acl or self.is_super:
             return True
         return any(entry.perms & permission and self._matches(entry.id) for entry in acl)
 
-    def demand(self, acl: AccessList, permission: int, path: str) -> None:
-        """Insist on a permission.
+    def require(self, acl: AccessList, permission: int, path: str) -> None:
+        """Check a permission.
 
         Raises:
             NoAuthError: the list does not give it.
@@ -98,15 +100,15 @@ class ConnectionIdentities:
             return True
         return wanted in self._ids
 
-    def complete(self, acl: Sequence[ACL] | None, schemes: frozenset[str]) -> AccessList:
-        """The list that a create or setACL request means: ``auth`` entries are filled in.
+    def resolve(self, acl: Sequence[ACL] | None, schemes: frozenset[str]) -> AccessList:
+        """The list to store for a create or setACL request: ``auth`` entries are replaced.
 
         Args:
             acl: as the client sent it.
-            schemes: those that entries may have, beside ``auth``.
+            schemes: the schemes that entries may have, besides ``auth``.
 
         Raises:
-            InvalidACLError: it is empty, or an entry is for nobody that could be.
+            InvalidACLError: it is empty, or an entry has an unknown scheme or an invalid id.
         """
         if not acl:
             raise InvalidACLError
@@ -119,7 +121,7 @@ class ConnectionIdentities:
             else:
                 raise InvalidACLError
         if len(found) == 1 and OPEN_ACL_UNSAFE[0] in found:
-            return OPEN_ACL_UNSAFE  # one shared list makes the commonest check the fastest
+            return OPEN_ACL_UNSAFE  # one shared object: `may` compares by identity first
         return tuple(found)
 
     def _expand(self, permissions: int) -> list[ACL]:
@@ -129,8 +131,8 @@ class ConnectionIdentities:
         return [ACL(permissions, one) for one in mine]
 
 
-def masked(acl: AccessList) -> list[ACL]:
-    """The list as those see it who may not change it: without the digests of passwords."""
+def redact_digests(acl: AccessList) -> list[ACL]:
+    """The list for clients without ADMIN permission: the digests of passwords are hidden."""
     return [
         ACL(entry.perms, Id("digest", entry.id.id.partition(":")[0] + ":x"))
         if entry.id.scheme == "digest"
@@ -151,7 +153,7 @@ def _is_valid(identity: Id) -> bool:
 
 
 def _network(text: str) -> tuple[bool, int, int] | None:
-    """Whether it is IPv6, its number and its prefix bits; None if it is no network."""
+    """Whether it is IPv6, its number and its prefix length; None if the text is invalid."""
     address, slash, bits = text.partition("/")
     try:
         network = ip_address(address)

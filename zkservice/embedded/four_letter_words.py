@@ -1,4 +1,4 @@
-"""Four-letter words: a server's reports for people, in plain text (CommandExecutor.java)."""
+"""Four-letter words: a server's reports as plain text (CommandExecutor.java)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zkservice.embedded.server_state import ServerState
 from zkservice.embedded.watches import data_watches
 from zkservice.wire.records import OpCode
 
-#: The release of ZooKeeper whose behaviour this is; clients read it from ``envi``.
+#: The ZooKeeper release whose behaviour the server has; clients read it from ``envi``.
 ZOOKEEPER_VERSION: Final = "3.9.3-zkservice, built on 2024-10-17 23:21 UTC"
 
 # Names of operations in ``cons`` (Request.op2String, first four letters or so).
@@ -52,16 +52,16 @@ Report = Callable[[Connection], str]
 
 
 class FourLetterWords:
-    """Answer four-letter words about a `ServerState`.
+    """Answers four-letter words about a `ServerState`.
 
     Args:
-        state: the server.
-        where: what ``conf`` and ``dirs`` say of the data directory; None for memory.
+        state: the server's state.
+        data_dir: the data directory, for ``conf`` and ``dirs``; None if there is none.
     """
 
-    def __init__(self, state: ServerState, where: str | None = None) -> None:
+    def __init__(self, state: ServerState, data_dir: str | None = None) -> None:
         self._state = state
-        self._where = where
+        self._data_dir = data_dir
         self._started = state.now()
         self._reports: dict[bytes, Report] = {
             b"ruok": lambda _: "imok",
@@ -77,13 +77,12 @@ class FourLetterWords:
             b"wchc": self._wchc,
             b"wchp": self._wchp,
             b"dirs": self._dirs,
-            b"gtmk": lambda _: "306",  # the trace mask that Java's server begins with
             b"srst": self._srst,
             b"crst": self._crst,
         }
 
     def answer(self, word: bytes, connection: Connection) -> bytes | None:
-        """The report, or None: these four bytes are no word."""
+        """The report; None if the four bytes are not a word."""
         report = self._reports.get(word)
         if report is None:
             return None
@@ -121,13 +120,13 @@ class FourLetterWords:
     def _conf(self, _: Connection) -> str:
         settings = self._state.settings
         shortest, longest = settings.session_timeouts
-        where, size = self._where or "", self._disk()
+        data_dir, size = self._data_dir or "", self._disk()
         return _lines(
-            "clientPort=-1",  # the port is an endpoint's, and there may be many
+            "clientPort=-1",  # unknown: the server has endpoints, which may be many
             "secureClientPort=-1",
-            f"dataDir={where}",
+            f"dataDir={data_dir}",
             f"dataDirSize={size}",
-            f"dataLogDir={where}",
+            f"dataLogDir={data_dir}",
             f"dataLogSize={size}",
             f"tickTime={_milliseconds(settings.tick_time)}",
             f"maxClientCnxns={settings.max_connections}",
@@ -141,9 +140,9 @@ class FourLetterWords:
         return _lines(f"datadir_size: {self._disk()}", f"logdir_size: {self._disk()}")
 
     def _disk(self) -> int:
-        if self._where is None:
+        if self._data_dir is None:
             return 0
-        with os.scandir(self._where) as entries:
+        with os.scandir(self._data_dir) as entries:
             return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
     def _mntr(self, _: Connection) -> str:
@@ -305,5 +304,5 @@ def _date(seconds: float) -> str:
 def _descriptors() -> int:
     try:
         return len(os.listdir("/proc/self/fd"))
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return -1

@@ -1,8 +1,7 @@
-"""The tree of znodes: what there is, and what a reader may learn about it.
+"""The tree of znodes, and their encoded replies.
 
-Source: DataTree.java, DataNode.java, StatPersisted.  Nothing here changes the tree but
-the two methods that `Transaction` uses; times are milliseconds since 1970, as clients
-see them in a `Stat`.
+Source: DataTree.java, DataNode.java, StatPersisted.  Only `Transaction` changes a
+tree, and only `Store` fills one.  Times are milliseconds since 1970, as in a `Stat`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from zkservice.wire.paths import join
 from zkservice.wire.records import Stat
 
-#: An access control list as the tree keeps it: never changed, so it can be shared.
+#: An access control list as the tree keeps it: immutable, so nodes share it.
 AccessList = tuple[ACL, ...]
 
 #: ``ZNode.owner`` of a container (EphemeralType.CONTAINER_EPHEMERAL_OWNER, signed).
@@ -26,7 +25,7 @@ _TTL_OWNER: Final = -(1 << 56)
 #: The longest TTL in milliseconds, about 34.8 years (EphemeralType.MAX_TTL).
 MAX_TTL: Final = (1 << 40) - 1
 
-#: Nodes that are there from the start and cannot be deleted (Quotas, ZooDefs).
+#: Nodes that every server has and that cannot be deleted (Quotas, ZooDefs).
 SPECIAL_PATHS: Final = frozenset(("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"))
 
 _STAT: Final = Struct(">qqqqiiiqiiq")
@@ -41,17 +40,20 @@ def ttl_owner(milliseconds: int) -> int:
 
 
 def ttl_of(owner: int) -> int | None:
-    """The TTL in milliseconds that an ``owner`` stands for, if it does."""
+    """The TTL in milliseconds of a TTL node's ``owner``; None for any other."""
     return owner - _TTL_OWNER if _TTL_OWNER <= owner <= _TTL_OWNER | MAX_TTL else None
 
 
-def wrap(number: int) -> int:
-    """The 32-bit integer that Java's arithmetic would give."""
+def wrap_int32(number: int) -> int:
+    """A number as Java's 32-bit integers overflow."""
     return (number + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 class ZNode:
-    """One znode.  ``owner`` is a session id, or says that it is a container or has a TTL."""
+    """One znode.
+
+    ``owner`` is the session id of an ephemeral node, `CONTAINER`, a TTL (see `ttl_owner`), or 0.
+    """
 
     __slots__ = (
         "acl",
@@ -78,9 +80,9 @@ class ZNode:
         self.czxid = self.mzxid = self.pzxid = zxid
         self.ctime = self.mtime = time
         self.version = self.aversion = 0
-        #: Children ever created: what sequence numbers and ``cversion`` are made of.
+        #: Children ever created; sequence numbers and ``cversion`` derive from it.
         self.creates = 0
-        #: Names in the order of their creation; None while there never was any.
+        #: Names in the order of their creation; None if there never was a child.
         self.children: dict[str, None] | None = None
         #: The names as `packed_children` made them; None after a change.
         self.listing: bytes | None = None
@@ -98,7 +100,7 @@ class ZNode:
             self.ctime,
             self.mtime,
             self.version,
-            wrap(2 * self.creates - count),
+            wrap_int32(2 * self.creates - count),
             self.aversion,
             self.owner if self.owner > 0 else 0,
             len(self.data) if self.data else 0,
@@ -107,17 +109,18 @@ class ZNode:
         )
 
     def stat(self) -> Stat:
-        """What clients may know about it beside its data."""
+        """Its `Stat`."""
         return Stat._make(self._stat_fields())
 
     def packed_stat(self) -> bytes:
-        """The same as the 68 bytes that go over the wire."""
+        """Its `Stat` as the 68 bytes on the wire."""
         return _STAT.pack(*self._stat_fields())
 
     def packed_children(self) -> bytes:
-        """The names as the vector that goes over the wire.
+        """The names of its children as a vector on the wire.
 
-        It is kept until a child comes or goes: often many ask at once who watched.
+        It is cached until a child is created or deleted: when many clients watch the children,
+        all of them ask at once.
         """
         if self.listing is None:
             names = [name.encode() for name in self.children or ()]
@@ -126,12 +129,12 @@ class ZNode:
         return self.listing
 
     def packed_data(self) -> bytes:
-        """The data as the buffer that goes over the wire."""
+        """Its data as a buffer on the wire."""
         return _NULL if self.data is None else _LENGTH.pack(len(self.data)) + self.data
 
 
 class Tree:
-    """All znodes by path, and the indexes of those that go by themselves.
+    """All znodes by path, and indexes of the nodes that the server itself deletes.
 
     The root has a second name, the empty string, as in DataTree.java: so the parent of
     ``/a`` needs no special case, and reads of ``""`` answer like reads of ``/``.
@@ -142,8 +145,8 @@ class Tree:
         self.nodes: dict[str, ZNode] = {"": root, "/": root}
         #: Paths by the session that owns them, in the order of their creation.
         self.ephemerals: dict[int, dict[str, None]] = {}
-        #: Containers and TTL nodes, which the reaper looks at.
-        self.mortal: dict[str, None] = {}
+        #: Containers and TTL nodes.
+        self.reap_candidates: dict[str, None] = {}
         #: Bytes of paths and data (DataTree.approximateDataSize).
         self.size = 0
         self.attach("/zookeeper", ZNode(b"", OPEN_ACL_UNSAFE))
@@ -159,7 +162,7 @@ class Tree:
         """The node at a path.
 
         Raises:
-            NoNodeError: there is none; a path that could not be is just not there.
+            NoNodeError: there is none.  An invalid path is not an error of its own.
         """
         node = self.nodes.get(path)
         if node is None:
@@ -167,7 +170,7 @@ class Tree:
         return node
 
     def attach(self, path: str, node: ZNode) -> None:
-        """Put a node under its parent, which exists; no counter of the parent changes."""
+        """Add a node to its parent, which must exist; the parent's counters do not change."""
         base, _, name = path.rpartition("/")
         parent = self.nodes[base]
         if parent.children is None:
@@ -179,10 +182,10 @@ class Tree:
         if node.owner > 0:
             self.ephemerals.setdefault(node.owner, {})[path] = None
         elif node.owner:
-            self.mortal[path] = None
+            self.reap_candidates[path] = None
 
     def replace(self, path: str, node: ZNode) -> None:
-        """Put a node in the place of one that has no owner; it keeps the children."""
+        """Replace a node without an owner; the new one gets its children."""
         old = self.nodes[path]
         node.children = old.children
         self.size += len(node.data or b"") - len(old.data or b"")
@@ -191,7 +194,7 @@ class Tree:
             self.nodes[""] = node
 
     def detach(self, path: str) -> ZNode:
-        """Take a node out, which exists; no counter of the parent changes."""
+        """Remove a node, which must exist; the parent's counters do not change."""
         base, _, name = path.rpartition("/")
         parent = self.nodes[base]
         assert parent.children is not None
@@ -205,12 +208,12 @@ class Tree:
             if not owned:
                 del self.ephemerals[node.owner]
         elif node.owner:
-            del self.mortal[path]
+            del self.reap_candidates[path]
         return node
 
     def descendants(self, path: str) -> Iterator[str]:
         """The paths below a node, parents before children."""
-        waiting = [path or "/"]  # no recursion: trees may be deeper than Python's stack
+        waiting = [path or "/"]  # no recursion: a tree may be deeper than Python's stack
         while waiting:
             base = waiting.pop()
             below = [join(base, name) for name in self.nodes[base].children or ()]
@@ -222,18 +225,20 @@ class Tree:
         return tuple(self.ephemerals.get(session, ()))
 
     def reapable(self, now: int) -> list[str]:
-        """Containers that are empty again and TTL nodes that are over (ContainerManager.java).
+        """Empty containers and TTL nodes whose TTL is over (ContainerManager.java).
 
         Args:
             now: milliseconds since 1970.
         """
-        return [path for path in self.mortal if self._is_over(self.nodes[path], now)]
+        return [path for path in self.reap_candidates if self._is_over(self.nodes[path], now)]
 
     @staticmethod
     def _is_over(node: ZNode, now: int) -> bool:
         if node.children:
             return False
         if node.owner == CONTAINER:
-            return node.creates > 0  # a container that was never used may be about to be
+            return (
+                node.creates > 0
+            )  # not before its first child: its client may be about to create it
         ttl = ttl_of(node.owner)
         return ttl is not None and now - node.mtime > ttl

@@ -1,9 +1,9 @@
-"""Quotas: nodes under ``/zookeeper/quota`` that limit, and count, what is below a node.
+"""Quotas: nodes below ``/zookeeper/quota`` that count, and limit, nodes and bytes.
 
 Source: Quotas.java, StatsTrack.java, DataTree.updateQuotaStat, ZooKeeperServer.checkQuota.
 For a quota on ``/a`` there are ``/zookeeper/quota/a/zookeeper_limits``, which clients
-write, and ``.../zookeeper_stats``, which the server keeps up to date.  Nothing is
-remembered here: the nodes say it all.
+write, and ``.../zookeeper_stats``, which the server keeps up to date.  These nodes
+are the only state; functions here only read them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from zkservice.wire.paths import parent
 _QUOTA: Final = "/zookeeper/quota"
 _LIMITS: Final = "/zookeeper_limits"
 _STATS: Final = "/zookeeper_stats"
-# Longer numbers are no numbers here: Java's are of 64 bits, and clients write these nodes.
+# At most 18 digits, which fit into Java's 64 bits: clients write these nodes, and int() of
+# thousands of digits raises.
 _FIELD: Final = re.compile(rb"(\w+)=(-?\d{1,18})(?!\d)")
 
 
@@ -38,7 +39,10 @@ class Usage(NamedTuple):
 
 
 def counter_of(tree: Tree, path: str) -> tuple[str, ZNode] | None:
-    """The node that counts for a path, if there is a quota: of the closest node that has one."""
+    """The ``zookeeper_stats`` node that a change at a path is counted in; None without a quota.
+
+    It is that of the closest ancestor, or the node itself, that has a quota.
+    """
     if not tree.nodes[_QUOTA].children:
         return None
     root = path
@@ -52,13 +56,13 @@ def counter_of(tree: Tree, path: str) -> tuple[str, ZNode] | None:
 
 
 def usage_of(counter: ZNode) -> Usage:
-    """What a ``zookeeper_stats`` node says."""
+    """The usage in a ``zookeeper_stats`` node."""
     fields = _fields(counter)
     return Usage(fields.get(b"count", 0), fields.get(b"bytes", 0))
 
 
 def counted(tree: Tree, path: str) -> Usage | None:
-    """What a new ``zookeeper_stats`` node is to say; None if the path is not one of these."""
+    """The usage for a new ``zookeeper_stats`` node; None if the path is not such a node."""
     if not (path.startswith(_QUOTA + "/") and path.endswith(_STATS)):
         return None
     root = path[len(_QUOTA) : -len(_STATS)]
@@ -68,11 +72,11 @@ def counted(tree: Tree, path: str) -> Usage | None:
     return Usage(len(nodes), sum(len(node.data or b"") for node in nodes))
 
 
-def demand(tree: Tree, path: str, nodes: int, size: int) -> None:
-    """Insist that a change stays within the hard limits.
+def require(tree: Tree, path: str, nodes: int, size: int) -> None:
+    """Check a change against the hard limits.
 
     Raises:
-        QuotaExceededError: it does not.
+        QuotaExceededError: the change would exceed one.
     """
     found = counter_of(tree, path)
     if found is None:

@@ -1,7 +1,7 @@
-"""What a server does with each request (FinalRequestProcessor.java).
+"""The handlers of all requests (FinalRequestProcessor.java).
 
-A frame behind the handshake is a request: it is read, carried out, answered.  Errors
-are the ones that the client will raise; their codes go over the wire.
+Each frame after the handshake is a request: it is decoded, executed and answered.  Handlers
+raise the errors that the client will raise; only their codes go over the wire.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Final
 
-from zkservice.embedded.access import masked
+from zkservice.embedded.access import redact_digests
 from zkservice.embedded.connection import Connection
 from zkservice.embedded.nodes import ZNode
 from zkservice.embedded.sasl import DigestMd5
@@ -80,24 +80,24 @@ from zkservice.wire.records import (
 from zkservice.wire.watches import EventType, WatchKind
 
 _HEADER: Final = Struct(">ii")  # RequestHeader: xid, opcode
-_RESULT_HEADER: Final = 81  # bytes of a multiRead's result beside its data: MultiHeader, Stat
+_RESULT_HEADER: Final = 81  # bytes of a multiRead's result without its data: MultiHeader, Stat
 
-#: How a request is answered: the connection it came on and its record in, the body out.
-Answer = Callable[[Connection, Any], bytes]
+#: Takes a request's connection and record; returns the body of the reply.
+Handler = Callable[[Connection, Any], bytes]
 
 
 class RequestProcessor:
-    """Carry out requests on a `ServerState`.
+    """Executes requests on a `ServerState`.
 
     Args:
         state: the server's state.
-        random: answers as many random bytes; SASL needs them.
+        random: returns so many random bytes, for SASL.
     """
 
     def __init__(self, state: ServerState, random: Callable[[int], bytes]) -> None:
         self._state = state
         self._random = random
-        self._answers: dict[int, Answer] = {
+        self._handlers: dict[int, Handler] = {
             OpCode.CREATE: self._change,
             OpCode.CREATE2: self._change,
             OpCode.CREATE_CONTAINER: self._change,
@@ -121,7 +121,7 @@ class RequestProcessor:
             OpCode.REMOVE_WATCHES: self._remove_watches,
             OpCode.WHO_AM_I: self._who_am_i,
         }
-        # Those whose reply is more than a body behind an ordinary header.
+        # Requests whose reply needs more than a body after the usual header.
         self._special: dict[int, Callable[[Connection, int, bytes], None]] = {
             OpCode.PING: self._ping,
             OpCode.CLOSE_SESSION: self._close_session,
@@ -143,7 +143,7 @@ class RequestProcessor:
 
     def unimplement(self, opcode: int) -> None:
         """Answer an operation as an older release does that does not know it."""
-        self._answers.pop(opcode, None)
+        self._handlers.pop(opcode, None)
         self._special.pop(opcode, None)
 
     def serve(self, connection: Connection, frame: bytes) -> None:
@@ -156,13 +156,13 @@ class RequestProcessor:
         stats.last_xid, stats.last_opcode = xid, opcode
         state = self._state
         try:
-            answer = self._answers.get(opcode)
-            if answer is not None:
-                body = answer(connection, decode(REQUESTS[opcode], frame, 8))
+            handler = self._handlers.get(opcode)
+            if handler is not None:
+                body = handler(connection, decode(REQUESTS[opcode], frame, 8))
                 connection.reply(xid, state.zxid, body)
             elif opcode in self._special:
                 self._special[opcode](connection, xid, frame)
-            else:  # a server cannot know what a client means that is newer
+            else:  # a newer client's, whose next frames may mean anything
                 connection.reply_error(xid, state.zxid, UnimplementedError.code)
                 connection.close()
         except ServerError as error:
@@ -177,7 +177,7 @@ class RequestProcessor:
         transaction = self._state.begin(connection)
         try:
             response = self._changes[type(request)](transaction, request)
-        except BaseException:  # nothing of it may stay that no watch and no disk hears of
+        except BaseException:  # nothing may stay without an event and without being saved
             transaction.rollback()
             raise
         self._state.commit(transaction)
@@ -220,11 +220,13 @@ class RequestProcessor:
         return EmptyResponse()
 
     def _multi(self, connection: Connection, xid: int, frame: bytes) -> None:
-        transaction = self._state.begin(connection)  # it takes a number even if it is unreadable
+        transaction = self._state.begin(
+            connection
+        )  # it takes a number even if it cannot be decoded
         operations = multi.decode_requests(OpCode.MULTI, frame, 8)
         results: list[tuple[int, Any]] = []
         try:
-            for operation in map(_meant, operations):
+            for operation in map(_request_by_flag, operations):
                 change = self._changes[type(operation)]
                 results.append((_result_type(operation), change(transaction, operation)))
         except ServerError as error:
@@ -243,7 +245,7 @@ class RequestProcessor:
 
     def _readable(self, connection: Connection, path: str) -> ZNode:
         node = self._state.tree.get(path)
-        connection.identities.demand(node.acl, Permission.READ, path)
+        connection.identities.require(node.acl, Permission.READ, path)
         return node
 
     def _watch(self, connection: Connection, kind: WatchKind, path: str) -> None:
@@ -262,7 +264,7 @@ class RequestProcessor:
             self._watch(connection, WatchKind.DATA, request.path)
         return node.packed_stat()
 
-    # The commonest reads pack what their reply records would; the tests compare.
+    # The most frequent reads pack what their reply records would; a test compares both.
 
     def _get_data(self, connection: Connection, request: GetDataRequest) -> bytes:
         node = self._readable(connection, request.path)
@@ -286,9 +288,11 @@ class RequestProcessor:
     def _get_acl(self, connection: Connection, request: GetACLRequest) -> bytes:
         node = self._state.tree.get(request.path)
         identities = connection.identities
-        identities.demand(node.acl, Permission.READ | Permission.ADMIN, request.path)
+        identities.require(node.acl, Permission.READ | Permission.ADMIN, request.path)
         full = identities.may(node.acl, Permission.ADMIN)
-        return encode(GetACLResponse(list(node.acl) if full else masked(node.acl), node.stat()))
+        return encode(
+            GetACLResponse(list(node.acl) if full else redact_digests(node.acl), node.stat())
+        )
 
     def _count_descendants(
         self, connection: Connection, request: GetAllChildrenNumberRequest
@@ -309,7 +313,7 @@ class RequestProcessor:
         return encode(PathResponse(request.path))
 
     def _reconfig(self, connection: Connection, request: ReconfigRequest) -> bytes:
-        self._state.begin(connection)  # it takes a number, as every change that fails
+        self._state.begin(connection)  # it takes a number, like every change that fails
         raise ReconfigDisabledError
 
     def _multi_read(self, connection: Connection, xid: int, frame: bytes) -> None:
@@ -318,14 +322,14 @@ class RequestProcessor:
         for request in multi.decode_requests(OpCode.MULTI_READ, frame, 8):
             code, record, length = self._read_one(connection, request)
             size += length
-            # A few bytes can ask for the same large node hundreds of times.
+            # A few bytes can request the same large node hundreds of times.
             if size > limit and results:
                 raise MarshallingError(request.path, "the reply would be too large")
             results.append((code, record))
         connection.reply(xid, self._state.zxid, multi.encode_results(results))
 
     def _read_one(self, connection: Connection, request: Any) -> tuple[int, Any, int]:
-        """One result of a multiRead: its operation code, its record, and about how long it is."""
+        """One result of a multiRead: its operation code, record and approximate length in bytes."""
         try:
             node = self._readable(connection, request.path)
         except (NoNodeError, NoAuthError) as error:
@@ -339,7 +343,7 @@ class RequestProcessor:
     # -- watches
 
     def _set_watches(self, connection: Connection, request: SetWatches) -> bytes:
-        """Set watches again after a reconnect; what was missed is told first."""
+        """Set watches again after a reconnect; events for missed changes come before the reply."""
         since = request.relative_zxid
         for path in request.data_watches:
             node = self._state.tree.nodes.get(path)
@@ -389,7 +393,7 @@ class RequestProcessor:
         self._state.watches.remove(request.path, request.type, connection)
         return b""
 
-    # -- the session and who is behind it
+    # -- sessions and identities
 
     def _ping(self, connection: Connection, xid: int, frame: bytes) -> None:
         connection.reply(Xid.PING, self._state.zxid)
@@ -413,9 +417,9 @@ class RequestProcessor:
             connection.reply(xid, 0)
 
     def _sasl(self, connection: Connection, xid: int, frame: bytes) -> None:
-        """Answer one step of SASL, or end the connection.
+        """Answer one step of SASL, or close the connection.
 
-        A missing token ends it without a reply: ZooKeeperServer.processSasl fails on it.
+        A missing token closes it without a reply: ZooKeeperServer.processSasl fails on it.
         """
         token = decode(GetSASLRequest, frame, 8).token
         if token is None:
@@ -432,8 +436,8 @@ class RequestProcessor:
         users = self._state.settings.sasl_users
         if users is not None:
             return self._negotiate(connection, users, token)
-        # Without users the first answer has no token, as Java's without a JAAS file.  Java
-        # says so for ever, and kazoo asks for ever; here the second time is a refusal.
+        # Without users the first reply has no token, like Java's without a JAAS file.  Java sends
+        # that reply for ever, and kazoo asks for ever; here the second request is refused.
         if connection.sasl is not None:
             raise AuthFailedError
         connection.sasl = DigestMd5({}, "")
@@ -453,11 +457,11 @@ class RequestProcessor:
         return encode(WhoAmIResponse([ClientInfo(scheme, user) for scheme, user in names]))
 
 
-def _meant(operation: Any) -> Any:
-    """What a create means in a multi, where its flag alone decides (MultiOperationRecord.java).
+def _request_by_flag(operation: Any) -> Any:
+    """A create in a multi as the request that its flag alone decides (MultiOperationRecord.java).
 
     Raises:
-        ProtocolError: a TTL flag, but no TTL.
+        ProtocolError: a TTL flag in a request without a TTL.
     """
     if not isinstance(operation, CreateRequest):
         return operation
@@ -473,7 +477,7 @@ def _meant(operation: Any) -> Any:
 
 
 def _result_type(operation: Any) -> int:
-    """The type of a result in a multi: containers and TTL nodes answer like create2."""
+    """The type of a result in a multi: containers and TTL nodes have that of create2."""
     if operation.opcode in (OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL):
         return OpCode.CREATE2
     opcode: int = operation.opcode

@@ -20,28 +20,28 @@ _FIELD: Final = re.compile(r'([\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",]*))(?:,|$)')
 
 
 class DigestMd5:
-    """One exchange: a challenge, a response, an answer.
+    """One exchange: a challenge, the client's response, the server's proof.
 
     Args:
-        users: names and passwords.
-        nonce: a string that was never used before.
+        users: passwords by name.
+        nonce: a string that is never used again.
     """
 
     def __init__(self, users: Mapping[str, str], nonce: str) -> None:
         self._users = users
         self._nonce = nonce
-        #: The user who has proved to be one.
+        #: The name of the user, once it is proved.
         self.user: str | None = None
 
     def challenge(self) -> bytes:
-        """What the client is to answer."""
+        """The challenge that the client must respond to."""
         return (f'realm="{REALM}",nonce="{self._nonce}",charset=utf-8,algorithm=md5-sess').encode()
 
     def answer(self, response: bytes) -> bytes:
-        """Check the client's response; what comes back proves that we know the password too.
+        """Check the client's response; returns the proof that the server knows the password too.
 
         Raises:
-            AuthFailedError: it is wrong, or there is no such user.
+            AuthFailedError: it is wrong, there is no such user, or it is the second response.
         """
         if self.user is not None:
             raise AuthFailedError
@@ -67,10 +67,11 @@ class DigestMd5:
 
 
 def read_users(text: str) -> dict[str, str]:
-    """Users and passwords: a line ``user:password`` for each; ``#`` begins a comment line.
+    """Read users and passwords: one line ``user:password`` each; ``#`` starts a comment line.
 
     Raises:
-        ValueError: a line is none of these; the message gives its number, not its text.
+        ValueError: a line is invalid; the message has its number, and not its text, which may
+            be a password.
     """
     users = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -78,7 +79,7 @@ def read_users(text: str) -> dict[str, str]:
             continue
         user, colon, password = line.partition(":")
         if not user or not colon or not password:
-            raise ValueError(f"line {number} is not like 'user:password'")
+            raise ValueError(f"line {number} must be 'user:password'")
         users[user] = password
     return users
 

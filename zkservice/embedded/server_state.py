@@ -205,7 +205,7 @@ class ServerState:
             return
         self._note_session(session.id, None)
         transaction = self._transaction(ConnectionIdentities(""), session.id)
-        self._for_each(transaction.remove, self.tree.ephemerals_of(session.id))
+        self._for_each(transaction.delete_unchecked, self.tree.ephemerals_of(session.id))
         self.commit(transaction)
 
     # -- changes
@@ -250,7 +250,7 @@ class ServerState:
 
     def _reap(self, path: str) -> None:
         transaction = self._transaction(ConnectionIdentities(""), 0)
-        transaction.remove(path)
+        transaction.delete_unchecked(path)
         self.commit(transaction)
 
     def _for_each(self, clean_up: Callable[[T], object], things: Iterable[T]) -> None:

@@ -1,4 +1,4 @@
-"""What can be chosen about a server, with units and reasons."""
+"""The settings of a server, with units and the names that Java has for them."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from zkservice.wire.frames import JUTE_MAXBUFFER
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The choices of one server.  Times are in seconds."""
+    """The settings of one server.  Times are in seconds.
 
-    #: The grain of session expiry.  Java's default is 3 s, its sample file's 2 s.
+    Raises:
+        ValueError: a value is invalid; the message says which.
+    """
+
+    #: The unit of session expiry.  Java's default is 3 s, that of its sample file 2 s.
     tick_time: float = 2.0
-    #: What clients can negotiate; None is 2 and 20 ticks (ZooKeeperServer.java).
+    #: The time-outs that clients can get; None: 2 and 20 ticks (ZooKeeperServer.java).
     min_session_timeout: float | None = None
     max_session_timeout: float | None = None
-    #: ``super:BASE64``: the digest user whom no ACL binds; None for nobody.
+    #: ``super:BASE64``: the digest id of the super user; None if there is none.
     super_digest: str | None = None
     #: Users and passwords for SASL DIGEST-MD5; None switches SASL off.
     sasl_users: Mapping[str, str] | None = field(default=None, repr=False)
     #: TTL nodes (``zookeeper.extendedTypesEnabled``); Java has them off by default.
     ttl_nodes: bool = True
-    #: Seconds between two looks at containers and TTL nodes (ContainerManager.java).
+    #: How often containers and TTL nodes are checked (ContainerManager.java).
     reap_interval: float = 60.0
     #: Bytes of one request (``jute.maxbuffer``).
     max_frame: int = JUTE_MAXBUFFER
     #: Connections from one address, 0 for any number.  Java's default, 60, is for ensembles
     #: that many machines share.
     max_connections: int = 0
-    #: Seconds that a connection may take to its first request (sessionlessCnxnTimeout).
+    #: How long a connection may take until its first request (sessionlessCnxnTimeout).
     handshake_timeout: float = 10.0
     #: Whether hard limits in ``/zookeeper/quota`` refuse writes (``enforceQuota``).
     enforce_quota: bool = False
     #: The release whose watches the server has, ``"3.9"`` or ``"3.8"``.  Before 3.9 a
     #: connection has one mode of watch at a path (ZOOKEEPER-4466), events have no zxid
-    #: (ZOOKEEPER-4655), and removeWatches does not know persistent watches.
+    #: (ZOOKEEPER-4655), and removeWatches cannot remove persistent watches.
     watch_semantics: str = "3.9"
 
     def __post_init__(self) -> None:
         if self.watch_semantics not in ("3.8", "3.9"):
             raise ValueError(
-                f"watch_semantics is {self.watch_semantics!r}; it must be '3.8' or '3.9'"
+                f"watch_semantics must be '3.8' or '3.9', got {self.watch_semantics!r}"
             )
         for name in ("tick_time", "reap_interval", "handshake_timeout"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be more than 0")
+                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)!r}")
         if self.session_timeouts[0] > self.session_timeouts[1]:
             raise ValueError(
                 f"the shortest session time-out, {self.session_timeouts[0]} s, "
-                f"is over the longest, {self.session_timeouts[1]} s"
+                f"must not be over the longest, {self.session_timeouts[1]} s"
             )
 
     @property
@@ -63,6 +67,6 @@ class ServerSettings:
         )
 
     def negotiated(self, milliseconds: int) -> float:
-        """The time-out in seconds that a client gets who asks for this one."""
+        """The time-out in seconds for a client that requests this one."""
         shortest, longest = self.session_timeouts
         return min(max(milliseconds / 1000, shortest), longest)

@@ -1,8 +1,8 @@
-"""The tree and the sessions on disk.  A SQLite database serves as snapshot and log in one.
+"""The tree and the sessions on disk, in a SQLite database: snapshot and log in one.
 
-What changed is written before anybody is told of it, in one database transaction for
-all requests of a reactor turn, and synchronised to the disk: what was acknowledged is
-there after ``kill -9`` and after a power failure.
+Changes are written before any client learns of them, in one database transaction for
+all requests of a reactor turn, and synchronised to the disk.  So what was acknowledged
+survives ``kill -9`` and a power failure.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ class UnsavedChanges:
 
 
 class Store:
-    """One data directory, which no other process uses.
+    """One data directory, locked against other processes.
 
     Args:
-        folder: it is made if it is not there.
-        secret: for the passwords of sessions, unless there is one already.
-        zxid: where a new server begins.
+        folder: the directory; it is created if it does not exist.
+        secret: the key of session passwords of a new server; an old one keeps its own.
+        zxid: the first transaction number of a new server.
 
     Raises:
-        DataDirectoryError: it cannot be used; the message says why.
+        DataDirectoryError: the directory cannot be used; the message says why.
     """
 
     def __init__(self, folder: str | os.PathLike[str], secret: bytes, zxid: int) -> None:
@@ -98,7 +98,7 @@ class Store:
         self._protect()
         database = sqlite3.connect(self._folder / _FILE, timeout=0, isolation_level=None)
         try:
-            # Only we: the lock is taken by the first write and kept.
+            # No other process: the first write takes the lock, and it is kept.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
@@ -108,10 +108,10 @@ class Store:
         return database
 
     def _protect(self) -> None:
-        """Let nobody else read the database: the secret in it makes the passwords of sessions.
+        """Make the database unreadable to other users: session passwords derive from its secret.
 
-        The folder may be older than the server, and open to all.  SQLite gives its other
-        files the mode of the database, but what an earlier process left keeps its own.
+        The directory may be older than the server, and readable to all.  SQLite gives its other
+        files the mode of the database, but files of an earlier process keep theirs.
         """
         for suffix in ("", "-wal", "-shm"):
             flags = os.O_RDWR | os.O_CLOEXEC | (0 if suffix else os.O_CREAT)
@@ -129,7 +129,7 @@ class Store:
         database = self._database
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _FORMAT:
-            raise DataDirectoryError(self._folder, "a newer version wrote it")
+            raise DataDirectoryError(self._folder, "it was written by a newer version")
         database.execute("BEGIN IMMEDIATE")
         if version == 0:
             for statement in _SCHEMA.split(";"):
@@ -140,7 +140,7 @@ class Store:
         return found
 
     def load(self, tree: Tree) -> list[Session]:
-        """Fill a new tree; answers the sessions that were alive.
+        """Fill a new tree, and return the sessions that were alive.
 
         Raises:
             DataDirectoryError: the data cannot be read.
@@ -149,7 +149,7 @@ class Store:
             for row in self._database.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY path"):
                 path, node = _node(row)
                 if path in tree.nodes:
-                    tree.replace(path, node)  # one of those that are always there
+                    tree.replace(path, node)  # one that every tree has from the start
                 else:
                     tree.attach(path, node)
             rows = self._database.execute("SELECT id, timeout FROM sessions ORDER BY id")
@@ -194,7 +194,7 @@ class Store:
             elif whole:
                 execute(_PUT_NODE, _row(path, node))
             elif not execute(_PUT_COUNTERS, (node.creates, node.pzxid, path)).rowcount:
-                execute(_PUT_NODE, _row(path, node))  # one that is there from the start
+                execute(_PUT_NODE, _row(path, node))  # one that every tree has from the start
 
     def _save_sessions(self, sessions: Iterable[tuple[int, Session | None]]) -> None:
         for session_id, session in sessions:
@@ -207,7 +207,7 @@ class Store:
                 )
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the database, and unlock the directory."""
         self._database.close()
 
 
@@ -229,23 +229,16 @@ def _row(path: str, node: ZNode) -> tuple[Any, ...]:
 
 
 def _node(row: tuple[Any, ...]) -> tuple[str, ZNode]:
-    path, data, acl, owner, *counters = row
+    path, data, acl, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates = row
     node = ZNode(data, _unpacked(acl), owner)
-    (
-        node.czxid,
-        node.mzxid,
-        node.pzxid,
-        node.ctime,
-        node.mtime,
-        node.version,
-        node.aversion,
-        node.creates,
-    ) = counters
+    node.czxid, node.mzxid, node.pzxid = czxid, mzxid, pzxid
+    node.ctime, node.mtime = ctime, mtime
+    node.version, node.aversion, node.creates = version, aversion, creates
     return path, node
 
 
 def _packed(acl: AccessList) -> bytes | None:
-    """The list as jute; the commonest one, open to all, as nothing."""
+    """The list as jute; None for the most frequent one, open to all."""
     if acl is OPEN_ACL_UNSAFE:
         return None
     out = bytearray()

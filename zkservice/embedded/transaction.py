@@ -1,8 +1,8 @@
-"""Changes of the tree: each is checked, applied, and can be taken back.
+"""Changes of the tree: each is checked, applied, and can be rolled back.
 
 Source: PrepRequestProcessor.pRequest2Txn (the checks, in its order), DataTree.processTxn
 (the changes).  A transaction holds one change or the many of a multi; all have one zxid.
-Later changes see earlier ones.  Watches are told when it is committed.
+Later changes see earlier ones.  Watches fire when it is committed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zkservice.embedded.nodes import (
     Tree,
     ZNode,
     ttl_owner,
-    wrap,
+    wrap_int32,
 )
 from zkservice.errors import (
     BadArgumentsError,
@@ -42,11 +42,11 @@ LAST_SEQUENCE: Final = (1 << 31) - 1
 
 
 class Mode(NamedTuple):
-    """What kind of node is to be made."""
+    """The kind of node to create."""
 
     sequential: bool
     ephemeral: bool
-    owner: int  # of a node that is not ephemeral: 0, or container or TTL
+    owner: int  # of a node that is not ephemeral: 0, `CONTAINER`, or a TTL
 
 
 _SEQUENTIAL: Final = frozenset(
@@ -61,17 +61,17 @@ _TTL: Final = frozenset((CreateFlag.PERSISTENT_TTL, CreateFlag.PERSISTENT_SEQUEN
 
 
 def mode_of(flags: int, *, ttl: int | None, container: bool, ttl_enabled: bool) -> Mode:
-    """What a create request asks for.
+    """The kind of node that a create request asks for.
 
     Args:
-        flags: as sent, a `CreateFlag` if all is well.
-        ttl: milliseconds, None if the operation has no such field.
-        container: the operation is createContainer, which alone makes containers:
-            with `CreateFlag.CONTAINER` any other makes a plain node.
-        ttl_enabled: whether this server makes TTL nodes.
+        flags: as sent; a valid one is a `CreateFlag`.
+        ttl: milliseconds; None if the request has no such field.
+        container: whether the request is createContainer.  Only it creates containers: any
+            other request with `CreateFlag.CONTAINER` creates a plain node.
+        ttl_enabled: whether this server has TTL nodes.
 
     Raises:
-        BadArgumentsError: an unknown flag, or flag and TTL do not belong together.
+        BadArgumentsError: an unknown flag, or the flag and the TTL do not match.
         UnimplementedError: TTL nodes are switched off.
     """
     if not 0 <= flags <= CreateFlag.PERSISTENT_SEQUENTIAL_TTL:
@@ -89,7 +89,7 @@ def mode_of(flags: int, *, ttl: int | None, container: bool, ttl_enabled: bool) 
 
 
 class NodeEvent(NamedTuple):
-    """What watches are told of a change, and the list that says who may know."""
+    """A watch event, and the ACL that decides which watchers may get it."""
 
     type: EventType
     path: str
@@ -97,9 +97,9 @@ class NodeEvent(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a server's settings say about changes."""
+    """The settings of a server that concern changes."""
 
-    #: Schemes that entries of access control lists may have.
+    #: The schemes that entries of ACLs may have.
     schemes: frozenset[str]
     #: Whether hard quotas refuse writes.
     enforce_quota: bool = False
@@ -109,12 +109,12 @@ class Transaction:
     """Changes under one zxid, on behalf of one connection.
 
     Args:
-        tree: what is changed.
+        tree: the tree to change.
         zxid: the number of the transaction.
         time: milliseconds since 1970.
         identities: of the connection.
-        session: its session's id, which will own ephemeral nodes.
-        rules: what the server's settings say about it.
+        session: the id of the session that will own ephemeral nodes.
+        rules: the server's settings.
     """
 
     __slots__ = (
@@ -140,7 +140,7 @@ class Transaction:
     ) -> None:
         self.zxid = zxid
         self.events: list[NodeEvent] = []
-        #: Paths whose nodes changed; True if more of the node than its counters did.
+        #: Paths whose nodes changed; False if only the counters of children did.
         self.touched: dict[str, bool] = {}
         self._tree = tree
         self._time = time
@@ -150,7 +150,7 @@ class Transaction:
         self._undo: list[Callable[[], None]] = []
 
     def rollback(self) -> None:
-        """Take all changes back, the last first."""
+        """Undo all changes, the last first."""
         while self._undo:
             self._undo.pop()()
         self.events.clear()
@@ -159,17 +159,17 @@ class Transaction:
     def create(
         self, path: str, data: bytes | None, acl: Sequence[ACL] | None, mode: Mode
     ) -> tuple[str, ZNode]:
-        """Make a node; answers its real path and the node.
+        """Create a node; returns its actual path and the node.
 
         Raises:
-            BadArgumentsError: the path is none, or the parent ran out of sequence numbers.
+            BadArgumentsError: the path is invalid, or the parent has no sequence numbers left.
             InvalidACLError, NoNodeError (the parent), NoAuthError (CREATE on the parent),
             NodeExistsError, NoChildrenForEphemeralsError, QuotaExceededError.
         """
         base = _parent_of(path)
-        wanted = self._identities.complete(acl, self._rules.schemes)
+        wanted = self._identities.resolve(acl, self._rules.schemes)
         parent = self._tree.get(base)
-        self._identities.demand(parent.acl, Permission.CREATE, path)
+        self._identities.require(parent.acl, Permission.CREATE, path)
         if mode.sequential:
             if parent.creates > LAST_SEQUENCE:
                 raise BadArgumentsError(path, "the parent has no sequence numbers left")
@@ -180,32 +180,32 @@ class Transaction:
         if parent.session:
             raise NoChildrenForEphemeralsError(path)
         if self._rules.enforce_quota:
-            quotas.demand(self._tree, path, 1, len(data or b""))
+            quotas.require(self._tree, path, 1, len(data or b""))
         owner = self._session if mode.ephemeral else mode.owner
         node = ZNode(data, wanted, owner, self.zxid, self._time)
         self._attach(path, node, base, parent)
         return path, node
 
     def delete(self, path: str, version: int) -> None:
-        """Take a node away.
+        """Delete a node.
 
         Raises:
-            BadArgumentsError: the path is none, or one of the nodes that must stay.
+            BadArgumentsError: the path is invalid, or one of `SPECIAL_PATHS`.
             NoNodeError, NoAuthError (DELETE on the parent), BadVersionError, NotEmptyError.
         """
         base = _parent_of(path)
         if path in SPECIAL_PATHS:
             raise BadArgumentsError(path)
         parent = self._tree.get(base)
-        self._identities.demand(parent.acl, Permission.DELETE, path)
+        self._identities.require(parent.acl, Permission.DELETE, path)
         node = self._tree.get(path)
-        _demand_version(path, version, node.version)
+        _require_version(path, version, node.version)
         if node.children:
             raise NotEmptyError(path)
         self._detach(path, base, parent)
 
     def set_data(self, path: str, data: bytes | None, version: int) -> ZNode:
-        """Change the data, to the same bytes too; answers the node.
+        """Change the data, even to the same bytes; returns the node.
 
         Raises:
             BadArgumentsError, NoNodeError, NoAuthError (WRITE), QuotaExceededError,
@@ -213,11 +213,11 @@ class Transaction:
         """
         _validate(path)
         node = self._tree.get(path)
-        self._identities.demand(node.acl, Permission.WRITE, path)
+        self._identities.require(node.acl, Permission.WRITE, path)
         more = len(data or b"") - len(node.data or b"")
         if self._rules.enforce_quota:
-            quotas.demand(self._tree, path, 0, more)
-        _demand_version(path, version, node.version)
+            quotas.require(self._tree, path, 0, more)
+        _require_version(path, version, node.version)
         before = (node.data, node.mzxid, node.mtime, node.version)
         tree = self._tree
 
@@ -235,17 +235,17 @@ class Transaction:
         return node
 
     def set_acl(self, path: str, acl: Sequence[ACL] | None, version: int) -> ZNode:
-        """Change the access control list; answers the node.
+        """Change the access control list; returns the node.
 
         Raises:
             BadArgumentsError, InvalidACLError, NoNodeError, NoAuthError (ADMIN),
             BadVersionError (of ``aversion``).
         """
         _validate(path)
-        wanted = self._identities.complete(acl, self._rules.schemes)
+        wanted = self._identities.resolve(acl, self._rules.schemes)
         node = self._tree.get(path)
-        self._identities.demand(node.acl, Permission.ADMIN, path)
-        _demand_version(path, version, node.aversion)
+        self._identities.require(node.acl, Permission.ADMIN, path)
+        _require_version(path, version, node.aversion)
         before = (node.acl, node.aversion)
 
         def undo() -> None:
@@ -257,29 +257,32 @@ class Transaction:
         return node
 
     def check(self, path: str, version: int) -> None:
-        """Insist that a node has a version, or (-1) that it exists.
+        """Check that a node has a version, or (-1) that it exists.
 
         Raises:
             BadArgumentsError, NoNodeError, NoAuthError (READ), BadVersionError.
         """
         _validate(path)
         node = self._tree.get(path)
-        self._identities.demand(node.acl, Permission.READ, path)
-        _demand_version(path, version, node.version)
+        self._identities.require(node.acl, Permission.READ, path)
+        _require_version(path, version, node.version)
 
-    def remove(self, path: str) -> None:
-        """Take a node away that goes by itself: nobody's permission is asked."""
+    def delete_unchecked(self, path: str) -> None:
+        """Delete a node on behalf of the server: no permission and no version is checked."""
         base = path[: path.rindex("/")]
         self._detach(path, base, self._tree.get(base))
 
     def _attach(self, path: str, node: ZNode, base: str, parent: ZNode) -> None:
+        def undo_attach() -> None:
+            self._tree.detach(path)
+
         self._keep_counters(parent)
         self._tree.attach(path, node)
-        self._undo.append(lambda: self._take_back(path))
+        self._undo.append(undo_attach)
         if parent.creates <= LAST_SEQUENCE:
             parent.creates += 1
         parent.pzxid = self.zxid
-        self._tell(EventType.CREATED, path, node, base, parent)
+        self._add_events(EventType.CREATED, path, node, base, parent)
         used = quotas.counted(self._tree, path)
         if used is not None:
             self._write_counter(path, node, used)
@@ -290,18 +293,18 @@ class Transaction:
         node = self._tree.detach(path)
         self._undo.append(lambda: self._tree.attach(path, node))
         parent.pzxid = self.zxid
-        self._tell(EventType.DELETED, path, node, base, parent)
+        self._add_events(EventType.DELETED, path, node, base, parent)
         self._charge(path, -1, -len(node.data or b""))
 
     def _charge(self, path: str, nodes: int, size: int) -> None:
-        """Count a change where there is a quota."""
+        """Count a change at the quota of its path, if it has one."""
         found = quotas.counter_of(self._tree, path)
         if found is not None:
             counter, node = found
             self._write_counter(counter, node, quotas.usage_of(node).plus(nodes, size))
 
     def _write_counter(self, path: str, node: ZNode, used: quotas.Usage) -> None:
-        """Change a counter's data, and nothing else of it; no watch hears of it."""
+        """Change a counter's data and nothing else; no watch fires."""
         before, after, tree = node.data, used.packed(), self._tree
         more = len(after) - len(before or b"")
 
@@ -314,9 +317,6 @@ class Transaction:
         tree.size += more
         self.touched[path] = True
 
-    def _take_back(self, path: str) -> None:
-        self._tree.detach(path)
-
     def _keep_counters(self, parent: ZNode) -> None:
         creates, pzxid = parent.creates, parent.pzxid
 
@@ -325,7 +325,9 @@ class Transaction:
 
         self._undo.append(undo)
 
-    def _tell(self, type: EventType, path: str, node: ZNode, base: str, parent: ZNode) -> None:
+    def _add_events(
+        self, type: EventType, path: str, node: ZNode, base: str, parent: ZNode
+    ) -> None:
         self.touched[path] = True
         self.touched.setdefault(base or "/", False)
         self.events.append(NodeEvent(type, path, node.acl))
@@ -346,11 +348,11 @@ def _validate(path: str) -> None:
         raise BadArgumentsError(path, str(error)) from None
 
 
-def _demand_version(path: str, wanted: int, version: int) -> None:
+def _require_version(path: str, wanted: int, version: int) -> None:
     if wanted not in (-1, version):
         raise BadVersionError(path)
 
 
 def _next_version(version: int) -> int:
-    """The next one; never -1, which would mean "any" (PrepRequestProcessor, 3.10)."""
-    return 0 if version == -2 else wrap(version + 1)
+    """The next version; never -1, which would match any (PrepRequestProcessor, 3.10)."""
+    return 0 if version == -2 else wrap_int32(version + 1)

@@ -54,7 +54,7 @@ _TABLES_OF_TYPE: Final[dict[int, tuple[WatchKind, ...]]] = {
 
 
 class ServerWatches:
-    """Which connection watches what, findable from both sides; as ZooKeeper 3.9 has it."""
+    """Watches by path and by connection, with the semantics of ZooKeeper 3.9."""
 
     def __init__(self) -> None:
         self._table: WatchTable[Connection] = WatchTable()
@@ -63,16 +63,16 @@ class ServerWatches:
         return len(self._table)
 
     def event_zxid(self, zxid: int) -> int:
-        """What the header of an event says of the transaction that made it."""
+        """The transaction number in the header of an event."""
         return zxid
 
     def add(self, kind: WatchKind, path: str, connection: Connection) -> None:
-        """Watch; twice is once."""
+        """Set a watch; setting it again changes nothing."""
         self._table.add(kind, path, connection)
         connection.watched[kind, path] = None
 
     def fire(self, type: EventType, path: str) -> list[Connection]:
-        """Whom an event is for, each once; one-shot watches among them are used up."""
+        """The connections that get an event, each once; their one-shot watches are removed."""
         found = self._table.take(type, path)
         for connection in found:
             for kind in _CONSUMED[type]:
@@ -80,7 +80,7 @@ class ServerWatches:
         return found
 
     def check(self, path: str, type: int, connection: Connection) -> list[WatchKind]:
-        """Which kinds of watches of a `WatcherType` the connection has on exactly this path.
+        """The kinds of watches of a `WatcherType` that the connection has at exactly this path.
 
         Raises:
             MarshallingError: there is no such type.
@@ -94,7 +94,7 @@ class ServerWatches:
         return found
 
     def remove(self, path: str, type: int, connection: Connection) -> None:
-        """Watch no more.
+        """Remove watches.
 
         Raises:
             MarshallingError, NoWatcherError: as in `check`.
@@ -104,19 +104,19 @@ class ServerWatches:
             del connection.watched[kind, path]
 
     def forget(self, connection: Connection) -> None:
-        """The connection is gone."""
+        """Remove all watches of a connection that is closed."""
         for kind, path in connection.watched:
             self._table.discard(kind, path, connection)
         connection.watched.clear()
 
 
 class ExclusiveWatches(ServerWatches):
-    """The same as ZooKeeper 3.6 to 3.8 have it (ZOOKEEPER-4466).
+    """Watches with the semantics of ZooKeeper 3.6 to 3.8 (ZOOKEEPER-4466).
 
     There are two tables, of data and of child watches.  In each a connection has one
     watch at a path, whose mode is that of the request that came last: a one-shot watch
     replaces a persistent one.  A recursive watch is in both tables.  Events do not carry
-    their transaction, and removeWatches knows no types of persistent watches.
+    their transaction, and removeWatches rejects the types of persistent watches.
     """
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class ExclusiveWatches(ServerWatches):
     def _trigger(
         self, table: WatchKind, place: str, type: EventType, *, at_node: bool
     ) -> dict[Connection, None]:
-        """Who at one place is told; one-shot watches among them are used up."""
+        """The connections that get an event by their watch at one path."""
         found: dict[Connection, None] = {}
         for connection, mode in list(self._modes[table].get(place, {}).items()):
             if mode is WatchKind.RECURSIVE:
@@ -164,17 +164,17 @@ class ExclusiveWatches(ServerWatches):
 
     @override
     def check(self, path: str, type: int, connection: Connection) -> list[WatchKind]:
-        """Which tables have a watch at the path: of any connection, as WatchManager looks.
+        """The tables that have a watch at the path, of any connection: WatchManager ignores whose.
 
         Raises:
             MarshallingError: there is no such type.
-            NoWatcherError: none has.
+            NoWatcherError: there is none.
         """
         return self._found(path, type, [t for t in self._modes if path in self._modes[t]])
 
     @override
     def remove(self, path: str, type: int, connection: Connection) -> None:
-        """Watch no more, in whatever mode.
+        """Remove watches of any mode.
 
         Raises:
             MarshallingError: there is no such type.
@@ -206,5 +206,5 @@ class ExclusiveWatches(ServerWatches):
 
 
 def data_watches(connection: Connection) -> Iterator[str]:
-    """The paths that reports count: data watches, as WatchManager does."""
+    """The paths that four-letter words report: those of data watches, as in WatchManager."""
     return (path for kind, path in connection.watched if kind is not WatchKind.CHILD)

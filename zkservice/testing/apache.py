@@ -1,7 +1,7 @@
 """A real Apache ZooKeeper for tests: Debian's jars, data directories and ports of their own.
 
-Synchronous on purpose: starting a Java process is done once for many tests, outside of
-any reactor.  Every wait has a bound.
+It blocks on purpose: a Java process is started once for many tests, outside of any
+reactor.  Every wait has a bound.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ JAVA_FOLDER: Final = Path("/usr/share/java")
 #: Set to 1 to make tests fail that need Apache ZooKeeper where it is not installed.
 REQUIRE: Final = "ZKSERVICE_REQUIRE_APACHE"
 
-# Debian's jar names the others that it needs in its manifest, but for one that TLS needs, and
-# one for logging.
+# The manifest of Debian's jar names the others that it needs, except one for TLS and one for
+# logging.
 _JARS: Final = ("zookeeper", "netty-codec", "slf4j-simple")
 _SERVER: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _START_TIMEOUT: Final = 30.0  # seconds; Java on a busy machine
@@ -41,8 +41,8 @@ def available() -> bool:
 def skip_without_apache(test: T) -> T:
     """Decorate a test (or a class of tests) that needs a real server.
 
-    Where there is none it is skipped; with ``ZKSERVICE_REQUIRE_APACHE=1`` it is run, and
-    fails.
+    Where ZooKeeper is not installed the test is skipped.  With ``ZKSERVICE_REQUIRE_APACHE=1``
+    it is run there too, and fails.
     """
     if not available() and os.environ.get(REQUIRE) != "1":
         test.skip = "Apache ZooKeeper is not installed"  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ def skip_without_apache(test: T) -> T:
 
 
 def classpath() -> str:
-    """The jars that the server and ``zkCli`` need, as Java wants them."""
+    """The jars that the server and ``zkCli`` need, as a Java class path."""
     found = [JAVA_FOLDER / f"{name}.jar" for name in _JARS]
     return os.pathsep.join(str(jar) for jar in found if jar.exists())
 
@@ -61,7 +61,7 @@ class ApacheZooKeeper:
     Args:
         properties: Java system properties, such as
             ``zookeeper.DigestAuthenticationProvider.superDigest``.
-        configuration: lines of ``zoo.cfg`` beside the usual ones.
+        configuration: additional lines of ``zoo.cfg``.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class ApacheZooKeeper:
 
     @property
     def log(self) -> str:
-        """What the server printed so far."""
+        """What the server has printed so far."""
         return (self._folder / "log").read_text(errors="replace")
 
     def start(self) -> Self:
-        """Start it, and wait until it answers.
+        """Start it, and wait until clients can connect.
 
         Raises:
-            RuntimeError: it did not come up within 30 s; with the end of what it printed.
+            RuntimeError: it did not start within 30 s; the message has the end of its output.
         """
         if self._process is None:
             self.launch()
@@ -133,14 +133,14 @@ class ApacheZooKeeper:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it answers clients; a member of an ensemble, until there is a leader.
+        """Wait until clients can connect; for a member of an ensemble, until there is a leader.
 
         Raises:
-            RuntimeError: it did not come up within 30 s; with the end of what it printed.
+            RuntimeError: it did not start within 30 s; the message has the end of its output.
         """
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline and self._running():
-            # It says imok to "ruok" before it lets clients in.
+            # Not "ruok": it answers imok before it accepts clients.
             if four_letter_word(self.port, b"isro") == b"rw":
                 return
             time.sleep(0.05)
@@ -148,26 +148,26 @@ class ApacheZooKeeper:
         raise RuntimeError(f"ZooKeeper did not start:\n{self.log[-2000:]}")
 
     def stop(self) -> None:
-        """End it politely (SIGTERM) and wait; the data stay for another `start`."""
+        """Terminate it (SIGTERM) and wait; its data is kept for another `start`."""
         self._end(lambda process: process.terminate())
 
     def kill(self) -> None:
-        """End it at once (SIGKILL); the data stay for another `start`."""
+        """Kill it (SIGKILL); its data is kept for another `start`."""
         self._end(lambda process: process.kill())
 
     def restart(self) -> Self:
-        """Stop and start: the same data, the same port."""
+        """Stop and start it, on the same port with the same data."""
         self.stop()
         return self.start()
 
     def wipe(self) -> None:
-        """End it at once and delete its data: it starts again as if it were new."""
+        """Kill it and delete its data: the next `start` makes a new server on the same port."""
         self.kill()
         for data in self.data_folder.glob("version-*"):
             shutil.rmtree(data)
 
     def remove(self) -> None:
-        """Stop it for good and delete its data."""
+        """Kill it and delete its directory; it cannot be started again."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -193,12 +193,12 @@ class ApacheZooKeeper:
 
 
 class ApacheEnsemble:
-    """Several real servers that are one ZooKeeper; each member can be killed and started again.
+    """An ensemble of real servers; each member can be killed and started again.
 
     Args:
-        size: how many; a majority of them must run.
+        size: the number of members; a majority must run.
         properties: Java system properties of all members.
-        configuration: lines of their ``zoo.cfg`` beside the usual ones.
+        configuration: additional lines of their ``zoo.cfg``.
     """
 
     def __init__(
@@ -228,17 +228,17 @@ class ApacheEnsemble:
 
     @property
     def leader(self) -> ApacheZooKeeper | None:
-        """The member that leads, while there is one."""
+        """The leader, if there is one now."""
         for member in self.members:
             if b"Mode: leader" in four_letter_word(member.port, b"srvr"):
                 return member
         return None
 
     def start(self) -> Self:
-        """Start all members, and wait until each answers clients.
+        """Start all members, and wait until clients can connect to each.
 
         Raises:
-            RuntimeError: one did not come up within 30 s.
+            RuntimeError: one did not start within 30 s.
         """
         for member in self.members:
             member.launch()
@@ -247,7 +247,7 @@ class ApacheEnsemble:
         return self
 
     def remove(self) -> None:
-        """Stop all members for good and delete their data."""
+        """Kill all members and delete their directories; they cannot be started again."""
         for member in self.members:
             member.remove()
 
@@ -259,9 +259,9 @@ class ApacheEnsemble:
 
 
 def four_letter_word(port: int, word: bytes, timeout: float = 5.0) -> bytes:
-    """What the server on a loopback port answers to a four-letter word.
+    """Send a four-letter word to the server on a loopback port, and return its reply.
 
-    Nothing, if there is no server.
+    The reply is empty if there is no server.
     """
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as connection:

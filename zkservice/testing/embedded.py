@@ -1,4 +1,4 @@
-"""A ZooKeeper for tests: a real server on a loopback port, in the process, theirs to break."""
+"""A ZooKeeper server for tests: on a loopback port, in the process, with faults on demand."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class EmbeddedZooKeeper:
             ... connect to zookeeper.connection_string ...
 
     Args:
-        reactor: None for the installed one.
-        port: 0 for one that the system picks; it stays the same when the server is
+        reactor: by default the installed one.
+        port: by default one that the system picks; it stays the same when the server is
             stopped and started again.
-        clock: where the server's time comes from, by default the reactor.  With
-            `twisted.internet.task.Clock` it stands still until `advance`: sessions expire
-            when the test says so, while clients talk over real sockets.  With a data
-            directory each answer to a change waits for ``advance(0)``, too.
+        clock: the source of the server's time, by default the reactor.  With a
+            `twisted.internet.task.Clock` time stands still until `advance`, so sessions expire
+            when the test wants it, while clients use real sockets.  With a data directory,
+            the reply to each change waits for ``advance(0)`` too.
         tick_time: seconds; session time-outs are 2 to 20 ticks.
         options: what `zkservice.embedded.ZooKeeperServer` takes.
     """
@@ -62,7 +62,7 @@ class EmbeddedZooKeeper:
 
             reactor = installed  # type: ignore[assignment]
         self._reactor: Any = reactor
-        #: Where the server's time comes from.
+        #: The source of the server's time.
         self.clock: IReactorTime = clock or cast(IReactorTime, reactor)
         self._port_number = port
         self._port: IListeningPort | None = None
@@ -115,10 +115,10 @@ class EmbeddedZooKeeper:
         return self
 
     def stop(self) -> Deferred[None]:
-        """Stop listening and hang up on everybody; leaves nothing behind in the reactor.
+        """Stop listening and close all connections; nothing is left in the reactor.
 
-        Without a data directory, all is forgotten: after another `start` clients are
-        told that their sessions have expired.
+        Without a data directory, all data is lost: after another `start` clients learn that
+        their sessions have expired.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -130,7 +130,7 @@ class EmbeddedZooKeeper:
         if server is not None:
             await server.stop()
 
-    # -- what may happen to a server
+    # -- faults
 
     def expire(self, session_id: int) -> bool:
         """End a session at once, as if its client had been silent; False if there is none."""
@@ -141,7 +141,7 @@ class EmbeddedZooKeeper:
         return self.server.drop(_session_id(session_id))
 
     def pause(self) -> None:
-        """Freeze: connections stay open, but nothing is read or answered or expires."""
+        """Freeze: connections stay open, but nothing is read, answered or expired."""
         self.server.pause()
 
     def resume(self) -> None:
@@ -149,13 +149,17 @@ class EmbeddedZooKeeper:
         self.server.resume()
 
     def advance(self, seconds: float) -> None:
-        """Let time go by for the server, tick by tick; for a server with a clock of its own.
+        """Advance the server's clock, tick by tick, if it has one of its own.
 
-        Clients see nothing of it: what they sent is not read in between, so the sessions
-        whose time-outs are shorter expire.
+        What clients send is not read in between, so sessions with shorter time-outs expire.
+
+        Raises:
+            TypeError: the server's time is the reactor's.
         """
         if not isinstance(self.clock, Clock):
-            raise TypeError("time goes by itself; give the server a twisted.internet.task.Clock")
+            raise TypeError(
+                "the server's time is the reactor's; pass clock=twisted.internet.task.Clock()"
+            )
         tick = self.server.settings.tick_time
         while seconds > tick:
             self.clock.advance(tick)
@@ -173,9 +177,9 @@ class EmbeddedZooKeeper:
 
     @property
     def read_only(self) -> bool:
-        """Whether it behaves as a server cut off from its ensemble.
+        """Whether it behaves like a server that is cut off from its ensemble.
 
-        To change it hangs up on everybody, as losing and finding the others does.
+        Changing it closes all connections, as losing and finding the ensemble does.
         """
         return self.server.read_only
 
@@ -183,7 +187,7 @@ class EmbeddedZooKeeper:
     def read_only(self, value: bool) -> None:
         self.server.read_only = value
 
-    # -- what tests may ask
+    # -- inspection
 
     def tree(self) -> dict[str, bytes | None]:
         """All paths and their data, except ZooKeeper's own below ``/zookeeper``."""
@@ -198,14 +202,14 @@ class EmbeddedZooKeeper:
         return self.server.sessions()
 
     def statistics(self) -> Statistics:
-        """How the server is doing."""
+        """Counts of what the server has, and of what it did since the start."""
         return self.server.statistics()
 
 
 def _session_id(given: object) -> int:
-    """The first half of a client's ``client_id``; both are easily given instead."""
+    """The argument, if it is a session id.  It is easily mistaken for a client's ``client_id``."""
     if not isinstance(given, int):
-        raise TypeError("a session's id is a number: client.client_id[0]")
+        raise TypeError(f"expected a session id, client.client_id[0], got {given!r}")
     return given
 
 

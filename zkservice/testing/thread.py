@@ -1,4 +1,4 @@
-"""The same server for tests that know no Twisted: it has a reactor and a thread of its own."""
+"""The server for tests without Twisted: it has its own reactor, in its own thread."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from zkservice.testing.embedded import EmbeddedZooKeeper
 
 T = TypeVar("T")
 
-#: Seconds that any call waits for the server's thread.
-PATIENCE: Final = 10.0
+#: Seconds that a call waits for the server's thread.
+TIMEOUT: Final = 10.0
 
 
 class ThreadedZooKeeper:
     """A ZooKeeper server for ``unittest``, ``pytest`` and scripts; its methods block.
 
-    The reactor that programs share is neither needed nor touched.  Example::
+    It does not use or install the global reactor.  Example::
 
         with ThreadedZooKeeper() as zookeeper:
             client = KazooClient(zookeeper.connection_string)
@@ -35,7 +35,7 @@ class ThreadedZooKeeper:
             zookeeper.expire(client.client_id[0])
 
     Args:
-        options: what `EmbeddedZooKeeper` takes, but for the reactor.
+        options: those of `EmbeddedZooKeeper`, except the reactor.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -60,7 +60,7 @@ class ThreadedZooKeeper:
         """
         if self._thread is not None:
             return self
-        self._reactor = PollReactor()  # a reactor runs but once
+        self._reactor = PollReactor()  # a reactor cannot be run twice
         options = {**self._options, "port": self._port or self._options.get("port", 0)}
         self._zookeeper = EmbeddedZooKeeper(self._reactor, **options)
         self._thread = Thread(target=self._run, name="ZooKeeper", daemon=True)
@@ -73,7 +73,7 @@ class ThreadedZooKeeper:
         return self
 
     def stop(self) -> None:
-        """Stop server and thread; twice is fine."""
+        """Stop the server and its thread; calling it again does nothing."""
         thread = self._thread
         if thread is None:
             return
@@ -82,8 +82,8 @@ class ThreadedZooKeeper:
         finally:
             self._thread = None
             self._reactor.callFromThread(self._reactor.stop)
-            thread.join(PATIENCE)
-            # A stopped reactor keeps the pipe by which other threads would wake it.
+            thread.join(TIMEOUT)
+            # A stopped reactor keeps open the pipe with which other threads wake it.
             self._reactor.waker.connectionLost(Failure(ConnectionDone()))
 
     def __enter__(self) -> Self:
@@ -153,21 +153,21 @@ class ThreadedZooKeeper:
         return self._zookeeper
 
     def _call(self, work: Callable[[], T]) -> T:
-        """Do something in the server's thread."""
+        """Call a function in the server's thread, and return its result."""
         return self._wait(lambda: succeed(work()))
 
     def _wait(self, work: Callable[[], Deferred[T]]) -> T:
-        """Do something in the server's thread and wait for what comes of it."""
+        """Call a function in the server's thread, and wait until its Deferred fires."""
         if self._thread is None:
             raise NotStartedError
         answer: Future[T] = Future()
         self._reactor.callFromThread(self._answer, work, answer)
-        return answer.result(PATIENCE)
+        return answer.result(TIMEOUT)
 
     # -- the server's thread
 
     def _run(self) -> None:
-        # Signals are the main thread's.
+        # Only the main thread can handle signals.
         self._reactor.run(installSignalHandlers=False)
 
     def _answer(self, work: Callable[[], Any], answer: Future[Any]) -> None:
