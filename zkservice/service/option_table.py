@@ -155,6 +155,8 @@ class Option:
         paste: its key in a Paste file, if that is not its name with underscores.
         default_text: the default in words, where the value alone does not tell.
         hidden: it is accepted, and shown nowhere: a synonym.
+        manual: what the manual says instead of ``help``, in reStructuredText, where there is
+            room for more.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Option:
     paste: str = ""
     default_text: str = ""
     hidden: bool = False
+    manual: str = ""
 
     @property
     def key(self) -> str:

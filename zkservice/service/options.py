@@ -166,12 +166,21 @@ OPTIONS: Final = OptionTable(
             _PATH,
             target="path",
             short="p",
+            manual=(
+                "the znode under which to register the addresses; required.  It is "
+                "created if it is missing, and may lead through symbolic links"
+            ),
         ),
         Option(
             "host",
             _LISTENING,
             "The address to listen on and to register; blank: all addresses.",
             default="",
+            manual=(
+                "the address to listen on, registered as it is written; blank (the "
+                "default) is all addresses of the machine, each of which is registered, "
+                "loopback only if there is no other"
+            ),
         ),
         Option(
             "port",
@@ -179,6 +188,7 @@ OPTIONS: Final = OptionTable(
             "The port; 0: the system picks one.",
             whole_number(0, 65535),
             0,
+            manual="the port; with 0 the system picks one",
         ),
         Option(
             "listen",
@@ -186,6 +196,14 @@ OPTIONS: Final = OptionTable(
             "A Twisted server endpoint, instead of --host and --port.",
             _ENDPOINT,
             repeatable=True,
+            manual=(
+                "any `Twisted server endpoint "
+                "<https://docs.twisted.org/en/stable/core/howto/endpoints.html#servers>`_ "
+                "instead: ``tcp:8080:interface=127.0.0.1``, "
+                "``ssl:443:privateKey=site.pem``, ``unix:/run/app.sock:mode=660``, "
+                "``systemd:domain=INET:index=0``, ``haproxy:tcp:8080``; and ``mtls:``, "
+                "see below"
+            ),
         ),
         Option(
             "socket-owner",
@@ -193,6 +211,9 @@ OPTIONS: Final = OptionTable(
             "Who gets the files of unix: sockets: USER, USER:GROUP or :GROUP.",
             Kind(socket_owner, "OWNER"),
             target="socket_owner",
+            manual=(
+                "who gets the files of ``unix:`` sockets: ``USER``, ``USER:GROUP`` or ``:GROUP``"
+            ),
         ),
         Option(
             "advertise",
@@ -201,6 +222,10 @@ OPTIONS: Final = OptionTable(
             _ADVERTISED,
             repeatable=True,
             target="advertise",
+            manual=(
+                "``HOST:PORT`` to register instead: for a Unix socket behind a proxy, "
+                "or a container whose ports are mapped"
+            ),
         ),
         Option(
             "property",
@@ -208,6 +233,10 @@ OPTIONS: Final = OptionTable(
             "NAME=VALUE to store with the address, a string; NAME:=JSON stores any JSON value.",
             Kind(_read_property, "NAME=VALUE"),
             repeatable=True,
+            manual=(
+                "``NAME=VALUE`` to store with the address, a string; ``NAME:=JSON`` "
+                "stores any JSON value"
+            ),
         ),
         Option(
             "format",
@@ -216,6 +245,10 @@ OPTIONS: Final = OptionTable(
             choice(*FORMATS),
             "properties",
             target="format",
+            manual=(
+                "which programs can read the znode: ``properties``, ``serverset``, "
+                "``curator``, ``spring`` or ``nerve``; see `formats.rst <formats.rst>`_"
+            ),
         ),
         Option(
             "acl",
@@ -225,6 +258,10 @@ OPTIONS: Final = OptionTable(
             parse_acl("read"),
             target="security.acl",
             default_text="read",
+            manual=(
+                "the znode's ACL: ``read`` (everybody may read), ``open``, ``creator``, "
+                "or entries like ``world:anyone:r,digest:u:HASH:cdrwa``"
+            ),
         ),
         # -- ZooKeeper --
         Option(
@@ -235,6 +272,10 @@ OPTIONS: Final = OptionTable(
             Kind(str, "HOSTS"),
             short="z",
             default_text=f"${CONNECTION_STRING}, else embedded",
+            manual=(
+                "``host1:2181,host2:2181/chroot``; ``embedded`` for a ZooKeeper of one "
+                "node in this process; ``embedded:FOLDER`` to keep its data"
+            ),
         ),
         Option(
             "session-timeout",
@@ -244,7 +285,16 @@ OPTIONS: Final = OptionTable(
             10.0,
             target="session_timeout",
         ),
-        Option("zookeeper-tls", _ZOOKEEPER, "Connect to ZooKeeper with TLS.", FLAG, False),
+        Option(
+            "zookeeper-tls",
+            _ZOOKEEPER,
+            "Connect to ZooKeeper with TLS.",
+            FLAG,
+            False,
+            manual=(
+                "connect to ZooKeeper with TLS; the server's certificate must be for its host name"
+            ),
+        ),
         Option(
             "zookeeper-ca",
             _ZOOKEEPER,
@@ -279,12 +329,20 @@ OPTIONS: Final = OptionTable(
             "SCHEME:file:FILE or SCHEME:env:VARIABLE; for digest, it holds user:password.",
             Kind(str, "SCHEME:SECRET"),
             repeatable=True,
+            manual=(
+                "a credential: ``digest:file:FILE`` or ``digest:env:VARIABLE`` with "
+                "``user:password``"
+            ),
         ),
         Option(
             "zookeeper-sasl",
             _ZOOKEEPER,
             "file:FILE or env:VARIABLE with user:password, for SASL DIGEST-MD5.",
             Kind(str, "SECRET"),
+            manual=(
+                "``file:FILE`` or ``env:VARIABLE`` with ``user:password``, for servers "
+                "with SASL DIGEST-MD5"
+            ),
         ),
         # -- health --
         Option(
@@ -338,6 +396,10 @@ OPTIONS: Final = OptionTable(
             target="monitor",
             short="m",
             paste="monitor_server",
+            manual=(
+                "``HOST:PORT`` or a socket's path for the line protocol; without "
+                "``HOST``, as in ``:9001``, it listens on loopback only"
+            ),
         ),
         Option(
             "monitor-command",
@@ -347,6 +409,7 @@ OPTIONS: Final = OptionTable(
             repeatable=True,
             target="monitor_commands",
             paste="monitor_commands",
+            manual="``NAME=DOTTED.NAME``: one more command of the monitor, see below",
         ),
         Option(
             "manhole",
@@ -355,6 +418,11 @@ OPTIONS: Final = OptionTable(
             "loopback.  It knows `service` and `presence`.",
             _SIDE_PORT,
             target="manhole.address",
+            manual=(
+                "``[HOST]:PORT`` for telnet, from this machine only, with a token; or a "
+                "socket's path for telnet without a token: only the user that the "
+                "process runs as, and root, can connect to it (mode 0600)"
+            ),
         ),
         Option(
             "manhole-keys",
@@ -363,6 +431,7 @@ OPTIONS: Final = OptionTable(
             "the one that the process runs as.",
             FILE,
             target="manhole.authorized_keys",
+            manual="make the manhole SSH, for the public keys in this file, one a line",
         ),
         Option(
             "manhole-host-key",
@@ -371,6 +440,7 @@ OPTIONS: Final = OptionTable(
             FILE,
             "zkserve_host_key",
             target="manhole.host_key",
+            manual="the file with the SSH server's own key; created if it is missing",
         ),
         Option(
             "manhole-token",
@@ -380,6 +450,7 @@ OPTIONS: Final = OptionTable(
             FILE,
             "zkserve_manhole_token",
             target="manhole.token_file",
+            manual="the file with the token, in its first line; created if it is missing",
         ),
         # -- stopping --
         Option(
@@ -415,6 +486,11 @@ OPTIONS: Final = OptionTable(
             Kind(_read_view, "/PATH=NAME"),
             repeatable=True,
             target="front_end.views",
+            manual=(
+                "``/PATH=DOTTED.NAME``: the exact path as it is sent, and a WSGI "
+                "callable; ``zkservice.web.TextView`` makes one of a function that "
+                "returns text"
+            ),
         ),
         Option(
             "status-views",
@@ -423,6 +499,11 @@ OPTIONS: Final = OptionTable(
             FLAG,
             False,
             target="front_end.status_views",
+            manual=(
+                "serve ``/-/health`` and ``/-/ready``, see below, and ``/-/threads`` "
+                "with the stack and the request of every worker: what an application "
+                "that hangs is doing"
+            ),
         ),
         Option(
             "metrics",
@@ -431,6 +512,12 @@ OPTIONS: Final = OptionTable(
             FLAG,
             False,
             target="front_end.metrics",
+            manual=(
+                "serve ``/-/metrics`` for Prometheus (``pip install "
+                "'zkservice[metrics]'``): responses by method and status, the times "
+                "that requests waited and took, connections, threads, the registration, "
+                "the session, the process"
+            ),
         ),
         # -- proxies --
         Option(
@@ -439,6 +526,10 @@ OPTIONS: Final = OptionTable(
             "Address or network of proxies whose X-Forwarded-* headers are trusted.",
             _NETWORK,
             repeatable=True,
+            manual=(
+                "address or network of proxies whose ``X-Forwarded-*`` headers are "
+                "trusted: ``10.0.0.0/8``"
+            ),
         ),
         Option(
             "proxy-hops",
@@ -453,6 +544,10 @@ OPTIONS: Final = OptionTable(
             "A field that the proxies set, instead of X-Forwarded-For and X-Forwarded-Proto.",
             Kind(str.lower, "NAME"),
             repeatable=True,
+            manual=(
+                "a field that the proxies set, instead of ``X-Forwarded-For`` and "
+                "``X-Forwarded-Proto``"
+            ),
         ),
         # -- logs --
         Option(
@@ -461,6 +556,12 @@ OPTIONS: Final = OptionTable(
             "A file for a line about each response; - is standard output.",
             LOG_FILE,
             target="front_end.access_log",
+            manual=(
+                "a file for a line about each response, ``-`` for standard output; with "
+                "the request's id, the seconds it waited, was worked on and was sent, "
+                "and ``complete``, or ``aborted`` if the client left before it had all "
+                "of the response or the application failed in the middle"
+            ),
         ),
         Option(
             "access-log-format",
@@ -469,6 +570,7 @@ OPTIONS: Final = OptionTable(
             choice("combined", "json"),
             "combined",
             target="front_end.access_style",
+            manual="``combined`` (as Apache's, with these figures added) or ``json``",
         ),
         Option(
             "trace-log",
@@ -476,6 +578,10 @@ OPTIONS: Final = OptionTable(
             "A file for zc.zservertracelog's records; - is standard output.",
             LOG_FILE,
             target="front_end.trace_log",
+            manual=(
+                "a file for zc.zservertracelog's records, which its ``tracereport`` "
+                "reads; ``-`` for standard output"
+            ),
         ),
         Option(
             "loggers",
@@ -484,6 +590,10 @@ OPTIONS: Final = OptionTable(
             Kind(_read_loggers, "LEVEL|FILE"),
             "",
             target="loggers",
+            manual=(
+                "a level, which lets the standard library's ``logging`` through to "
+                "twistd's log, or a file with a ZConfig text"
+            ),
         ),
     )
 )

@@ -55,6 +55,12 @@ OPTIONS: Final = OptionTable(
             short="l",
             repeatable=True,
             default_text="tcp:2181 on loopback",
+            manual=(
+                "any `Twisted server endpoint "
+                "<https://docs.twisted.org/en/stable/core/howto/endpoints.html#servers>`_.  "
+                "Whoever can connect can do what the ACLs allow: ``ssl:`` and ``mtls:`` are "
+                "endpoints, too"
+            ),
         ),
         Option(
             "data-dir",
@@ -66,7 +72,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "tick-time",
             _SECTION,
-            "Milliseconds; session time-outs are 2 to 20 ticks.",
+            "Milliseconds of a tick; session time-outs are 2 to 20 ticks.",
             milliseconds(1),
             2.0,
         ),
@@ -75,12 +81,17 @@ OPTIONS: Final = OptionTable(
             _SECTION,
             "A file of lines user:password, for SASL DIGEST-MD5.",
             Kind(_read_sasl_users, "FILE"),
+            manual="a file of lines ``user:password``, for SASL DIGEST-MD5",
         ),
         Option(
             "super-digest",
             _SECTION,
-            "super:HASH, the digest user whom no ACL binds.",
+            "super:HASH, the digest user that no ACL restricts.",
             Kind(_read_super_digest, "USER:DIGEST"),
+            manual=(
+                "``super:HASH``, the digest user that no ACL restricts, as in "
+                "``zookeeper.DigestAuthenticationProvider.superDigest``"
+            ),
         ),
     )
 )
