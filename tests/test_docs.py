@@ -26,7 +26,7 @@ from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
 from zkservice.cli.parser import parse_arguments
 from zkservice.service import zkembedded, zkserve
-from zkservice.wire.session import TRANSITIONS, Event, State
+from zkservice.wire.session import TRANSITIONS, SessionEvent, State
 
 ROOT = Path(errors.__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.rst")), *sorted((ROOT / "docs").glob("**/*.rst"))]
@@ -43,9 +43,9 @@ def page_name(path: Path) -> str:
 
 def session_table() -> str:
     """The table of the session's states as docs/architecture.rst shows it."""
-    rows = [["", *(event.name.lower().replace("_", " ") for event in Event)]]
+    rows = [["", *(event.name.lower().replace("_", " ") for event in SessionEvent)]]
     for state in State:
-        targets = (TRANSITIONS[state].get(event) for event in Event)
+        targets = (TRANSITIONS[state].get(event) for event in SessionEvent)
         rows.append([state.name, *("—" if to is None else to.name for to in targets)])
     rows[0][0] = "state"
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - real connections
 from twisted.internet.defer import Deferred, gatherResults
@@ -28,7 +28,7 @@ from zkservice.errors import (
     UnimplementedError,
 )
 from zkservice.wire.acl import ACL, CREATOR_ALL_ACL, READ_ACL_UNSAFE, Id, Permission, digest_acl
-from zkservice.wire.records import Stat, WatcherType
+from zkservice.wire.records import WatcherType
 from zkservice.wire.session import State
 from zkservice.wire.watches import EventType, KeeperState, WatchEvent
 
@@ -186,18 +186,6 @@ class Contract(TestCase):
         self.assertEqual((error.failed, type(error.__cause__)), (1, BadVersionError))
         self.assertIsNotNone(await client.exists("/c"))
         self.assertEqual(await client.transaction().commit(), [])
-
-    async def test_transaction_with_stats(self) -> None:
-        """A creation in a transaction can answer its Stat, where the server sends it."""
-        client = await self.connect()
-        change = client.transaction()
-        change.create_and_stat("/stated", b"data")
-        change.delete("/stated")
-        created, nothing = await change.commit()
-        path, stat = cast("tuple[str, Stat | None]", created)
-        self.assertEqual((path, nothing), ("/stated", None))
-        if stat is not None:  # version 3.8.0 sends none
-            self.assertEqual(stat.data_length, 4)
 
     async def no_children_yet(self, path: str, stat: Any) -> Any:
         """The Stat of a node that was set after its child was created, as it is read."""

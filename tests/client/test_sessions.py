@@ -279,7 +279,7 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(client.statistics().connections, 2)
 
     def test_order_on_the_wire(self) -> None:
-        """Identities first, then watches, then what waited; each is answered before the next."""
+        """Credentials first, then watches, then what waited; each is answered before the next."""
         client = self.connected(auth=[("digest", "u:p")])
         for watch in (client.get_and_watch("/")[1], client.exists_and_watch("/missing")[1]):
             quietly(watch)
@@ -986,7 +986,7 @@ class CloseTests(ClientTestCase):
 
 
 class ListenerTests(ClientTestCase):
-    """Listeners may do anything, and break nothing."""
+    """Subscribers may do anything, and break nothing."""
 
     def test_close_from_any_state(self) -> None:
         """A listener may close the client in every state that it hears of."""

@@ -14,7 +14,7 @@ from tests.client.base import HOST, PORT, ClientTestCase
 from zkservice import client
 from zkservice.client import LATENCY_BOUNDS, DigestMD5, four_letter_word, read_secret
 from zkservice.client.calls import Call
-from zkservice.client.counters import Counters
+from zkservice.client.counters import ClientCounters
 from zkservice.client.hosts import ServerOrder, reconnect_backoff
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire import acl
@@ -76,7 +76,7 @@ class CountersTests(SynchronousTestCase):
     @given(st.floats(0, 100))
     def test_cells(self, seconds: float) -> None:
         """A reply is counted in the cell whose bounds it is between."""
-        counters = Counters()
+        counters = ClientCounters()
         counters.replied(seconds)
         cell = counters.latency.index(1)
         lower = LATENCY_BOUNDS[cell - 1] if cell else 0.0
@@ -87,7 +87,7 @@ class CountersTests(SynchronousTestCase):
 
     def test_snapshot(self) -> None:
         """A snapshot does not change any more."""
-        counters = Counters()
+        counters = ClientCounters()
         counters.refused(-101)
         before = counters.snapshot(0, 0, 0)
         counters.refused(-101)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tests.certificates import Authority
 from zkservice.client import TLS, ZooKeeperClient, four_letter_word
-from zkservice.client.tls import in_words
+from zkservice.client.tls import readable_tls_error
 from zkservice.embedded import ZooKeeperServer
 from zkservice.errors import ConnectTimeoutError
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
@@ -104,16 +104,16 @@ class WordsTests(SynchronousTestCase):
         """An alert of the server's is about our certificate."""
         alert = SSL.Error([("SSL routines", "", "tls alert bad certificate")])
         self.assertEqual(
-            str(in_words(alert)),
+            str(readable_tls_error(alert)),
             "it refuses our certificate, or that we have none (tls alert bad certificate)",
         )
 
     def test_others(self) -> None:
         """Anything else of OpenSSL's is told as it is, and other errors are left alone."""
         odd = SSL.Error([("SSL routines", "", "wrong version number")])
-        self.assertEqual(str(in_words(odd)), "TLS failed (wrong version number)")
+        self.assertEqual(str(readable_tls_error(odd)), "TLS failed (wrong version number)")
         for error in (SSL.Error(), SSL.Error([]), ValueError("x")):
-            self.assertIs(in_words(error), error)
+            self.assertIs(readable_tls_error(error), error)
 
 
 class EmbeddedTests(TLSContract):

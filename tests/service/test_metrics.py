@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.support import GET, StartResponse, hello
 from tests.web.support import FrontEnd as WebFrontEnd
-from zkservice.client.counters import Counters
+from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
 from zkservice.service.figures import Figures
 from zkservice.service.front_end import FrontEnd, Logs, make_factory
@@ -95,7 +95,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_service(self) -> None:
         """The registration, the front end and the session."""
-        counters = Counters()
+        counters = ClientCounters()
         for seconds in (0.00005, 0.0003, 100.0):
             counters.replied(seconds)
         counters.refused(-101)
@@ -192,7 +192,7 @@ class PromtoolTests(SynchronousTestCase):
 
     def test_clean(self) -> None:
         """It has nothing to say against any metric that is ours."""
-        counters = Counters()
+        counters = ClientCounters()
         counters.replied(0.01)
         counters.refused(-101)
         figures = Figures(

@@ -8,8 +8,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
-from zkservice.client.reading import Get, GetChildren
+from zkservice.client import Get, GetChildren, ZooKeeperClient
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import Node, parse_tree
 from zkservice.treesync import Outcome, carry_out, make_import_plan, read_tree

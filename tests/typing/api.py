@@ -105,7 +105,7 @@ async def client_transactions(client: ZooKeeperClient) -> None:
     assert_type(transaction, Transaction)
     transaction.create("/a")
     transaction.set("/a", b"x")
-    assert_type(await transaction.commit(), list[str | tuple[str, Stat | None] | Stat | None])
+    assert_type(await transaction.commit(), list[str | Stat | None])
 
 
 def client_mistakes(client: ZooKeeperClient) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ImpossibleEventError
-from zkservice.wire.session import TRANSITIONS, Event, State, after
+from zkservice.wire.session import TRANSITIONS, SessionEvent, State, after
 
 NEVER = None
 CONNECTING, CONNECTED, READ_ONLY, SUSPENDED, EXPIRED, AUTH_FAILED, CLOSED = State
 
-# A column for each event, in the order of Event:
+# A column for each event, in the order of SessionEvent:
 # accepted, accepted read-only, lost, refused, auth refused, close
 TABLE: dict[State, tuple[State | None, ...]] = {
     CONNECTING: (CONNECTED, READ_ONLY, CONNECTING, EXPIRED, AUTH_FAILED, CLOSED),
@@ -29,7 +29,7 @@ class TableTests(SynchronousTestCase):
     def test_every_cell(self) -> None:
         """Each event in each state leads where it must, or is refused by name."""
         for state in State:
-            for event, expected in zip(Event, TABLE[state], strict=True):
+            for event, expected in zip(SessionEvent, TABLE[state], strict=True):
                 if expected is not None:
                     self.assertIs(after(state, event), expected)
                     continue

@@ -5,14 +5,14 @@ from __future__ import annotations
 from zkservice.client.client import ZooKeeperClient
 from zkservice.client.counters import LATENCY_BOUNDS, Statistics
 from zkservice.client.four_letter import four_letter_word
-from zkservice.client.listeners import Subscription
-from zkservice.client.reading import Get, GetChildren
+from zkservice.client.read_ops import Get, GetChildren, ReadResult
 from zkservice.client.retry import Retrying
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.secrets import read_secret
+from zkservice.client.subscribers import Subscription
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
-from zkservice.client.watching import PersistentWatch
+from zkservice.client.watch_manager import PersistentWatch
 from zkservice.wire.acl import (
     ACL,
     ANYONE,
@@ -44,6 +44,7 @@ __all__ = [
     "KeeperState",
     "Permission",
     "PersistentWatch",
+    "ReadResult",
     "Retrying",
     "Stat",
     "State",

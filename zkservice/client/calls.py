@@ -13,7 +13,7 @@ from zkservice.wire.jute import encode
 from zkservice.wire.records import OpCode
 
 #: Bytes of the reply header, where the body begins.
-BODY: Final = 16
+REPLY_HEADER_SIZE: Final = 16
 
 Read = Callable[[bytes], Any]
 

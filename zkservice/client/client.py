@@ -14,14 +14,14 @@ from zkservice.client.calls import Call
 from zkservice.client.claims import Claims
 from zkservice.client.counters import Statistics
 from zkservice.client.handshake import TLSCreator
-from zkservice.client.listeners import Subscription
-from zkservice.client.observing import Observing
-from zkservice.client.reading import Reading
+from zkservice.client.read_ops import ReadOperations
 from zkservice.client.sasl import DigestMD5
 from zkservice.client.session_manager import SessionManager
-from zkservice.client.settings import Settings
+from zkservice.client.settings import ClientSettings
 from zkservice.client.silence import boot_time
-from zkservice.client.writing import Writing
+from zkservice.client.subscribers import Subscription
+from zkservice.client.watch_ops import WatchOperations
+from zkservice.client.write_ops import WriteOperations
 from zkservice.deferreds import time_limit
 from zkservice.errors import (
     ConnectTimeoutError,
@@ -38,7 +38,7 @@ from zkservice.wire.session import State
 MAX_REPLY: Final = 4 * 1024 * 1024
 
 
-class ZooKeeperClient(Reading, Writing, Observing):
+class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     """A session with a ZooKeeper ensemble.
 
     All calls may be made from any callback, before the connection is there as well as
@@ -105,21 +105,21 @@ class ZooKeeperClient(Reading, Writing, Observing):
         Raises:
             InvalidHostsError: ``hosts`` names no server.
             ValueError: the session time-out is not more than nothing, or over 24 days.
-            UnwritableError: an identity in ``auth`` is no text and bytes.
+            UnwritableError: in ``auth`` a scheme is not text or a credential not bytes.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
         if not _is_time_out(session_timeout):
             raise ValueError(f"a session time-out of {session_timeout} s")
         _check_security(tls, sasl)
-        identities = _identities(auth)
+        credentials = _credential_pairs(auth)
         ensemble = parse_hosts(hosts)
         #: which ephemeral znodes are kept by what, so that nothing keeps another one's
         self.claims = Claims()
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
         self._resumed = client_id or (0, b"")
-        settings = Settings(
+        settings = ClientSettings(
             ensemble=ensemble,
             session_timeout=session_timeout,
             connect_timeout=connect_timeout,
@@ -136,8 +136,8 @@ class ZooKeeperClient(Reading, Writing, Observing):
         self._manager = SessionManager(reactor, settings, random or SystemRandom())
         self._watches = self._manager.watches
         self._pid = os.getpid()
-        for scheme, credential in identities:
-            self._manager.add_identity(scheme, _credential(credential))
+        for scheme, credential in credentials:
+            self._manager.add_credential(scheme, _credential(credential))
 
     def __repr__(self) -> str:
         session = self._manager.session
@@ -275,12 +275,10 @@ class ZooKeeperClient(Reading, Writing, Observing):
         if refusal is not None:
             return fail(refusal)
         try:
-            identity = self._manager.add_identity(scheme, _credential(credential))
+            added = self._manager.add_credential(scheme, _credential(credential))
         except UnwritableError:
             return fail()
-        return time_limit(
-            identity.wait(), timeout, self._reactor, lambda _: OperationTimeoutError()
-        )
+        return time_limit(added.wait(), timeout, self._reactor, lambda _: OperationTimeoutError())
 
     # -- how --------------------------------------------------------------------------
 
@@ -315,8 +313,13 @@ def _check_security(tls: object, sasl: object) -> None:
         raise TypeError(f"sasl is DigestMD5(user, password), not {type(sasl).__name__}")
 
 
-def _identities(auth: Iterable[tuple[str, bytes | str]] | None) -> list[tuple[str, bytes | str]]:
-    """What is to be pairs; one pair is easily given instead.  Secrets are not shown."""
+def _credential_pairs(
+    auth: Iterable[tuple[str, bytes | str]] | None,
+) -> list[tuple[str, bytes | str]]:
+    """Check that these are pairs: passing one pair alone is an easy mistake.
+
+    The error does not show what was passed, since it may be a secret.
+    """
     pairs = list(auth or ())
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
         raise TypeError("auth is pairs, such as [('digest', 'user:password')]")

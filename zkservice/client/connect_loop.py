@@ -17,7 +17,7 @@ from zkservice.client.failure_log import FailureLog
 from zkservice.client.find_writable_server import find_writable
 from zkservice.client.hosts import ServerOrder, reconnect_backoff
 from zkservice.client.session import Session
-from zkservice.client.settings import Settings
+from zkservice.client.settings import ClientSettings
 from zkservice.errors import SessionExpiredError, SilentCloseError, ZooKeeperError
 from zkservice.wire.hosts import Address
 
@@ -84,7 +84,7 @@ class ConnectLoop:
     def __init__(
         self,
         reactor: Any,
-        settings: Settings,
+        settings: ClientSettings,
         random: Random,
         connector: Connector,
         owner: SessionOwner,

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.client.calls import BODY, Call, SendQueue, call_for, nothing
-from zkservice.client.counters import Counters
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call, SendQueue, call_for, nothing
+from zkservice.client.counters import ClientCounters
 from zkservice.client.heartbeat import Heartbeat
 from zkservice.client.protocol import Receiver, ZooKeeperProtocol
 from zkservice.client.request_writer import RequestWriter
@@ -105,7 +105,7 @@ class Connection(Receiver):
         reactor: IReactorTime,
         protocol: ZooKeeperProtocol,
         timeout: float,
-        counters: Counters,
+        counters: ClientCounters,
         silence: Silence,
         *,
         read_only: bool = False,
@@ -163,7 +163,7 @@ class Connection(Receiver):
         return deferred
 
     def authenticate(self, packet: bytes) -> Deferred[None]:
-        """Add an identity to this connection, with the bytes of an `AuthPacket`.
+        """Add a credential to this connection, with the bytes of an `AuthPacket`.
 
         Its reply may overtake others, so it has an order of its own.
         """
@@ -195,7 +195,7 @@ class Connection(Receiver):
 
     @override
     def frame_received(self, payload: bytes) -> None:
-        if len(payload) < BODY:
+        if len(payload) < REPLY_HEADER_SIZE:
             raise ProtocolError(None, f"a reply of {len(payload)} bytes has no header")
         xid, zxid, err = _REPLY.unpack_from(payload)
         if xid > 0:
@@ -245,7 +245,7 @@ class Connection(Receiver):
         """A frame that is no reply to a numbered request."""
         if xid == Xid.NOTIFICATION:
             self._counters.events += 1
-            self._events.add(decode(WatcherEvent, payload, BODY), zxid)
+            self._events.add(decode(WatcherEvent, payload, REPLY_HEADER_SIZE), zxid)
         elif xid == Xid.PING:
             self.silence.ping_answered()
             if err in _CLOSING_CODES:

@@ -8,15 +8,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from zkservice.client.connection import Connection
-from zkservice.client.counters import Counters
-from zkservice.client.handshake import Welcome, endpoint, shake_hands
-from zkservice.client.hosts import mixed, resolve
+from zkservice.client.counters import ClientCounters
+from zkservice.client.handshake import HandshakeResult, endpoint, handshake
+from zkservice.client.hosts import resolve, shuffled
 from zkservice.client.session import Session
-from zkservice.client.session_setup import Identities, prepare
-from zkservice.client.settings import Settings
+from zkservice.client.session_setup import AuthCredentials, prepare
+from zkservice.client.settings import ClientSettings
 from zkservice.client.silence import Silence
-from zkservice.client.tls import in_words
-from zkservice.client.watching import Watches
+from zkservice.client.tls import readable_tls_error
+from zkservice.client.watch_manager import WatchManager
 from zkservice.deferreds import time_limit
 from zkservice.errors import (
     AuthFailedError,
@@ -43,16 +43,16 @@ class Connector:
     def __init__(
         self,
         reactor: Any,
-        settings: Settings,
-        identities: Identities,
-        watches: Watches,
-        counters: Counters,
+        settings: ClientSettings,
+        credentials: AuthCredentials,
+        watches: WatchManager,
+        counters: ClientCounters,
         random: Random,
     ) -> None:
         self._random = random
         self._reactor = reactor
         self._settings = settings
-        self._identities = identities
+        self._credentials = credentials
         self._watches = watches
         self._counters = counters
 
@@ -62,20 +62,20 @@ class Connector:
         Raises:
             SessionExpiredError: a server says so of a session that there was.
             AuthFailedError: a server refuses us.
-            SessionClosedRequireSaslAuthError: likewise, for want of an identity.
+            SessionClosedRequireSaslAuthError: likewise, for want of an credential.
             SaslError: SASL cannot work with this server.
             Exception: no address works; it is the failure of the last one.
         """
         limit = self._settings.attempt_timeout
         hosts = await _within(self._reactor, limit, resolve(self._reactor, address.host))
         failure: Exception | None = None
-        for ip in mixed(hosts, self._random if self._settings.shuffle else None):
+        for ip in shuffled(hosts, self._random if self._settings.shuffle else None):
             try:
                 return await self._connect_to(session, address, ip, limit / len(hosts))
             except (CancelledError, *FINAL_ERRORS):
                 raise
             except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
-                failure = in_words(error)
+                failure = readable_tls_error(error)
                 if session.over:  # we were cancelled, which an endpoint calls by another name
                     break
         assert failure is not None  # resolve() fails rather than answer nothing
@@ -86,21 +86,15 @@ class Connector:
     ) -> Connection:
         settings = self._settings
         where = endpoint(self._reactor, address, ip, limit, settings.tls)
-        welcome = await _within(
-            self._reactor,
-            limit,
-            Deferred.fromCoroutine(
-                shake_hands(
-                    where, session.hello(settings.read_only), settings.max_reply, settings.clock
-                )
-            ),
-        )
-        connection = self._accept(session, welcome)
+        request = session.connect_request(settings.read_only)
+        shaking = handshake(where, request, settings.max_reply, settings.clock)
+        result = await _within(self._reactor, limit, Deferred.fromCoroutine(shaking))
+        connection = self._accept(session, result)
         try:
             await prepare(
                 connection,
                 settings.sasl,
-                self._identities,
+                self._credentials,
                 self._watches.table,
                 session.last_zxid,
             )
@@ -109,20 +103,20 @@ class Connector:
             raise
         return connection
 
-    def _accept(self, session: Session, welcome: Welcome) -> Connection:
+    def _accept(self, session: Session, result: HandshakeResult) -> Connection:
         try:
-            session.accepted(welcome.response, self._reactor.seconds())
+            session.accepted(result.response, self._reactor.seconds())
         except ZooKeeperError:
-            welcome.protocol.abort()
+            result.protocol.abort()
             raise
         self._counters.connections += 1
         return Connection(
             self._reactor,
-            welcome.protocol,
+            result.protocol,
             session.timeout,
             self._counters,
-            Silence(self._settings.clock, welcome.asked),
-            read_only=bool(welcome.response.read_only),
+            Silence(self._settings.clock, result.asked),
+            read_only=bool(result.response.read_only),
         )
 
 

@@ -32,7 +32,7 @@ class Statistics:
 
 
 @dataclass
-class Counters:
+class ClientCounters:
     """The running counts."""
 
     requests: int = 0

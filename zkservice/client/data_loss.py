@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from zkservice.client.four_letter import ask_or_none
-from zkservice.client.settings import Settings
+from zkservice.client.settings import ClientSettings
 from zkservice.wire.hosts import Address
 
 #: Seconds that a server has to answer.
@@ -34,7 +34,9 @@ class Reason(Enum):
     UNKNOWN = auto()  # it does not answer ``srvr``
 
 
-async def find_reason(reactor: Any, settings: Settings, address: Address, seen: int) -> Reason:
+async def find_reason(
+    reactor: Any, settings: ClientSettings, address: Address, seen: int
+) -> Reason:
     """Ask a server that has closed the connection during the handshake.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from twisted.internet.task import deferLater
 
 from zkservice.client.four_letter import ask_or_none
-from zkservice.client.settings import Settings
+from zkservice.client.settings import ClientSettings
 from zkservice.deferreds import Backoff
 from zkservice.wire.hosts import Address
 
@@ -22,7 +22,7 @@ _TIMEOUT: Final = 1.0
 
 async def find_writable(
     reactor: Any,
-    settings: Settings,
+    settings: ClientSettings,
     current: Address,
     random: Random,
     wanted: Callable[[], bool],
@@ -53,6 +53,6 @@ async def find_writable(
     return None
 
 
-async def _is_writable(reactor: Any, settings: Settings, address: Address) -> bool:
+async def _is_writable(reactor: Any, settings: ClientSettings, address: Address) -> bool:
     reply = await ask_or_none(reactor, address, "isro", _TIMEOUT, settings.tls)
     return reply is not None and reply.strip() == "rw"

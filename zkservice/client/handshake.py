@@ -1,4 +1,4 @@
-"""From an address to a server that has answered our ConnectRequest."""
+"""From an address to a server that has answered the ConnectRequest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zkservice.wire.records import ConnectRequest, ConnectResponse
 TLSCreator = Callable[[str], IOpenSSLClientConnectionCreator]
 
 
-class Welcome(NamedTuple):
+class HandshakeResult(NamedTuple):
     """A server's answer, and the connection it came on."""
 
     protocol: ZooKeeperProtocol
@@ -42,25 +42,24 @@ def endpoint(
     return plain if tls is None else wrapClientTLS(tls(address.host), plain)
 
 
-async def shake_hands(
-    where: IStreamClientEndpoint, hello: ConnectRequest, limit: int, clock: Callable[[], float]
-) -> Welcome:
-    """Connect and say hello.
+async def handshake(
+    where: IStreamClientEndpoint, request: ConnectRequest, limit: int, clock: Callable[[], float]
+) -> HandshakeResult:
+    """Connect and send the ConnectRequest.
 
     Cancelling it closes the connection at once.
 
     Raises:
         SilentCloseError: the server hung up.
-        ProtocolError: its answer is none.
+        ProtocolError: its reply is not a ConnectResponse.
         Exception: whatever the endpoint fails with.
     """
     protocol: Any = await where.connect(_ProtocolFactory(limit))
-    answer = _Answer()
-    protocol.receiver = answer
+    protocol.receiver = reply = _ReplyWaiter()
     try:
         asked = clock()
-        protocol.write(frame(encode(hello)))
-        return Welcome(protocol, decode(ConnectResponse, await answer.come), asked)
+        protocol.write(frame(encode(request)))
+        return HandshakeResult(protocol, decode(ConnectResponse, await reply.came), asked)
     except BaseException:
         protocol.abort()
         raise
@@ -79,21 +78,21 @@ class _ProtocolFactory(Factory):
         return ZooKeeperProtocol(self._limit)
 
 
-class _Answer(Receiver):
+class _ReplyWaiter(Receiver):
     """Wait for the one frame that a handshake is."""
 
     def __init__(self) -> None:
-        self.come: Deferred[bytes] = Deferred(lambda _: None)
+        self.came: Deferred[bytes] = Deferred(lambda _: None)
 
     @override
     def frame_received(self, payload: bytes) -> None:
-        if not self.come.called:
-            self.come.callback(payload)
+        if not self.came.called:
+            self.came.callback(payload)
 
     @override
     def connection_lost(self, reason: Failure) -> None:
-        if self.come.called:
+        if self.came.called:
             return
         silent = reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
         # Anything else is TLS telling what is wrong.
-        self.come.errback(SilentCloseError() if silent else reason)
+        self.came.errback(SilentCloseError() if silent else reason)

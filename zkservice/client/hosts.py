@@ -50,7 +50,7 @@ class ServerOrder:
         self._next = self._addresses.index(address)
 
 
-def mixed(hosts: list[str], random: Random | None) -> list[str]:
+def shuffled(hosts: list[str], random: Random | None) -> list[str]:
     """The addresses behind one name, likewise shuffled, or in the resolver's order.
 
     The family that the resolver put first stays first: it knows what this machine can reach.

@@ -1,17 +1,11 @@
-"""The bytes between a transport and whoever reads its frames; decides nothing but to hang up."""
+"""Cut the bytes of a connection into frames; what they mean is its receiver's concern."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import (
-    IPullProducer,
-    IPushProducer,
-    ISSLTransport,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IPullProducer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,11 +13,12 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.errors import ProtocolError
+from zkservice.privates import immediate_write
 from zkservice.wire.frames import Framer
 
 
 class Receiver:
-    """What a protocol tells: the seam between bytes and meaning."""
+    """What a protocol calls: the seam between bytes and meaning."""
 
     def frame_received(self, payload: bytes) -> None:
         """One whole frame, without its length."""
@@ -66,11 +61,7 @@ class ZooKeeperProtocol(Protocol):
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-        # TLS has bytes of its own to send, although it may look like the transport below it.
-        if isinstance(self.transport, FileDescriptor) and not ISSLTransport.providedBy(
-            self.transport
-        ):
-            self._send_now = self.transport.writeSomeData
+        self._send_now = immediate_write(self.transport)
         # We never stop on our own account, so this only tells us of the transport's room:
         # when there is too much in its buffer and when there is not, or, where we pass the
         # buffer by, when it has sent all that was left over.

@@ -9,7 +9,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from zkservice.client.calls import Call, SendQueue
-from zkservice.client.counters import Counters
+from zkservice.client.counters import ClientCounters
 from zkservice.client.heartbeat import Heartbeat
 from zkservice.client.protocol import ZooKeeperProtocol
 from zkservice.client.silence import Silence
@@ -54,7 +54,7 @@ class RequestWriter:
         reactor: IReactorTime,
         protocol: ZooKeeperProtocol,
         pending: deque[Call],
-        counters: Counters,
+        counters: ClientCounters,
         silence: Silence,
         heartbeat: Heartbeat,
         *,

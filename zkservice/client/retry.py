@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from zkservice.client.client import ZooKeeperClient
-from zkservice.client.creation import Data, as_bytes
+from zkservice.client.create_request import Data, as_bytes
 from zkservice.deferreds import Backoff
 from zkservice.errors import (
     ConnectionLossError,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from puresasl.client import SASLClient, SASLError
 
-from zkservice.client.calls import BODY, call_for
+from zkservice.client.calls import REPLY_HEADER_SIZE, call_for
+from zkservice.client.connection import Connection
 from zkservice.errors import SaslError
 from zkservice.wire.jute import decode
 from zkservice.wire.records import GetSASLRequest, SetSASLResponse
-
-if TYPE_CHECKING:
-    from zkservice.client.connection import Connection
 
 # SaslServerPrincipal and ZooKeeperSaslServer.java: constants, whatever the host is called.
 _SERVICE: Final = "zookeeper"
@@ -29,11 +27,11 @@ class DigestMD5:
 
 
 async def negotiate(connection: Connection, user: DigestMD5) -> None:
-    """Authenticate a connection, and see that the server knows the password, too.
+    """Authenticate a connection, and verify that the server knows the password, too.
 
     Raises:
         AuthFailedError: the server refuses the user.
-        SaslError: the server has no SASL, or did not prove who it is.
+        SaslError: the server has no SASL, or did not prove that it knows the password.
     """
     dialogue = SASLClient(
         _HOST,
@@ -50,7 +48,7 @@ async def negotiate(connection: Connection, user: DigestMD5) -> None:
                 call_for(
                     GetSASLRequest(token),
                     None,
-                    lambda reply: decode(SetSASLResponse, reply, BODY).token,
+                    lambda reply: decode(SetSASLResponse, reply, REPLY_HEADER_SIZE).token,
                 )
             )
             if challenge is None:
@@ -59,6 +57,6 @@ async def negotiate(connection: Connection, user: DigestMD5) -> None:
             if dialogue.complete:
                 return
     except SASLError as error:
-        raise SaslError(None, f"the SASL dialogue failed: {error}") from error
+        raise SaslError(None, f"the SASL exchange failed: {error}") from error
     finally:
         dialogue.dispose()

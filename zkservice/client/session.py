@@ -7,7 +7,7 @@ from typing import Final
 
 from zkservice.errors import ProtocolError, SessionExpiredError
 from zkservice.wire.records import ConnectRequest, ConnectResponse
-from zkservice.wire.session import Event, State, after
+from zkservice.wire.session import SessionEvent, State, after
 
 NO_PASSWORD: Final = bytes(16)
 
@@ -28,7 +28,7 @@ class Session:
     state: State = State.CONNECTING
     writable_seen: bool = False  # the id is one that a whole ensemble knows
 
-    def happened(self, event: Event) -> bool:
+    def happened(self, event: SessionEvent) -> bool:
         """Change the state; returns whether it is another one now."""
         before, self.state = self.state, after(self.state, event)
         return self.state is not before
@@ -48,7 +48,7 @@ class Session:
         """Seconds without contact after which no server has the session any more."""
         return self.timeout * _EXPIRED_AFTER
 
-    def hello(self, read_only: bool) -> ConnectRequest:
+    def connect_request(self, read_only: bool) -> ConnectRequest:
         """What to say to a server."""
         # A read-only server made the id up: no other server knows it.
         known = self.writable_seen

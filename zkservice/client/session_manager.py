@@ -15,13 +15,13 @@ from zkservice.client.calls import Call, SendQueue
 from zkservice.client.connect_loop import ConnectLoop
 from zkservice.client.connection import Connection
 from zkservice.client.connector import Connector
-from zkservice.client.counters import Counters, Statistics
+from zkservice.client.counters import ClientCounters, Statistics
 from zkservice.client.expiry_timer import ExpiryTimer
-from zkservice.client.listeners import Listeners, Subscription
 from zkservice.client.session import Session
-from zkservice.client.session_setup import Identities, Identity
-from zkservice.client.settings import Settings
-from zkservice.client.watching import Watches
+from zkservice.client.session_setup import AuthCredential, AuthCredentials
+from zkservice.client.settings import ClientSettings
+from zkservice.client.subscribers import Subscribers, Subscription
+from zkservice.client.watch_manager import WatchManager
 from zkservice.deferreds import Waiters
 from zkservice.errors import (
     ClientClosedError,
@@ -32,7 +32,7 @@ from zkservice.errors import (
 )
 from zkservice.wire.hosts import Address
 from zkservice.wire.paths import Chroot
-from zkservice.wire.session import Event, State
+from zkservice.wire.session import SessionEvent, State
 
 #: Seconds that a server has to answer the request that ends the session.
 CLOSE_TIMEOUT: Final = 2.0
@@ -53,17 +53,17 @@ class SessionManager:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, random: Random) -> None:
+    def __init__(self, reactor: Any, settings: ClientSettings, random: Random) -> None:
         self._settings = settings
-        self._identities = Identities()
-        self._counters = Counters()
-        self._listeners: Listeners[State] = Listeners(self._log)
+        self._credentials = AuthCredentials()
+        self._counters = ClientCounters()
+        self._listeners: Subscribers[State] = Subscribers(self._log)
         self._queue = SendQueue()
-        self.watches = Watches(
+        self.watches = WatchManager(
             Chroot(settings.ensemble.chroot), self._send_now, lambda: self._seen_zxid
         )
         connector = Connector(
-            reactor, settings, self._identities, self.watches, self._counters, random
+            reactor, settings, self._credentials, self.watches, self._counters, random
         )
         self._loop = ConnectLoop(reactor, settings, random, connector, self)
         self._expiry = ExpiryTimer(reactor, self._time_is_up)
@@ -130,17 +130,17 @@ class SessionManager:
             self._queue.append(call)
             self._connection.writer.wake()
 
-    def add_identity(self, scheme: str, credential: bytes) -> Identity:
+    def add_credential(self, scheme: str, credential: bytes) -> AuthCredential:
         """Add a credential to this connection and every later one."""
-        identity = self._identities.add(scheme, credential)
+        added = self._credentials.add(scheme, credential)
         if self._connection is not None:
-            self._present(identity, self._connection)
-        return identity
+            self._present(added, self._connection)
+        return added
 
-    def _present(self, identity: Identity, connection: Connection) -> None:
-        # If the connection is lost, the identity is presented again on the next one.  If it
+    def _present(self, credential: AuthCredential, connection: Connection) -> None:
+        # If the connection is lost, the credential is presented again on the next one.  If it
         # is refused, `_lost` sees to that when the server closes the connection.
-        identity.present(connection).addErrback(lambda failure: None)
+        credential.present(connection).addErrback(lambda failure: None)
 
     def start(self, session_id: int = 0, password: bytes = b"") -> Deferred[None]:
         """Begin to connect, unless that has been done; fires when connected."""
@@ -185,7 +185,7 @@ class SessionManager:
         elif session.state is State.CLOSED:
             self._close_down()
 
-    def _happened(self, session: Session, event: Event) -> None:
+    def _happened(self, session: Session, event: SessionEvent) -> None:
         if session.happened(event):
             self._listeners.tell(session.state)
 
@@ -202,12 +202,14 @@ class SessionManager:
             session=session.id & 0xFFFFFFFFFFFFFFFF,
             timeout=session.timeout,
         )
-        for identity in self._identities:
-            if identity.awaited:  # it was added while the connection was being prepared
-                self._present(identity, connection)
-        accepted = Event.ACCEPTED_READ_ONLY if connection.read_only else Event.ACCEPTED
+        for credential in self._credentials:
+            if credential.awaited:  # it was added while the connection was being prepared
+                self._present(credential, connection)
+        accepted = (
+            SessionEvent.ACCEPTED_READ_ONLY if connection.read_only else SessionEvent.ACCEPTED
+        )
         self._happened(session, accepted)
-        # Listeners and waiters may close the client, so each step looks again.
+        # Subscribers and waiters may close the client, so each step looks again.
         if not session.over:
             self._connecting.fire(None)
         if not session.over:
@@ -228,7 +230,7 @@ class SessionManager:
             )
             if self._settings.local_expiry:
                 self._expiry.start(session)
-            self._happened(session, Event.LOST)
+            self._happened(session, SessionEvent.LOST)
 
     def _time_is_up(self, session: Session) -> None:
         self.expire(session, "no server has heard this client for too long")
@@ -247,7 +249,7 @@ class SessionManager:
         )
         if not self._settings.new_session:
             self._refusal = SessionExpiredError
-        self._end(session, Event.REFUSED, SessionExpiredError)
+        self._end(session, SessionEvent.REFUSED, SessionExpiredError)
 
     def refuse(self, session: Session, error: ZooKeeperError) -> None:
         """A server refuses the credentials: stop connecting."""
@@ -259,16 +261,16 @@ class SessionManager:
             return type(error)(path, error.detail)
 
         self._refusal = refusal
-        self._end(session, Event.AUTH_REFUSED, refusal)
+        self._end(session, SessionEvent.AUTH_REFUSED, refusal)
 
-    def _end(self, session: Session, event: Event, make_error: MakeError) -> None:
+    def _end(self, session: Session, event: SessionEvent, make_error: MakeError) -> None:
         """The session is over: all that belonged to it fails, once the state says so."""
         self._expiry.cancel()
         calls = self._queue.take_all()
         self._happened(session, event)
         if self._refusal is make_error:  # there is no hope of another session
             self._connecting.fail(lambda: make_error(None))
-            self._identities.fail_all(make_error)
+            self._credentials.fail_all(make_error)
         for call in calls:
             call.fail(make_error(call.path))
         self.watches.fail_all(make_error)
@@ -278,9 +280,9 @@ class SessionManager:
         connection = self._connection
         self._refusal = ClientClosedError
         self._expiry.cancel()
-        self._happened(self.session, Event.CLOSE)
+        self._happened(self.session, SessionEvent.CLOSE)
         self._connecting.fail(lambda: ClientClosedError(None))
-        self._identities.fail_all(ClientClosedError)
+        self._credentials.fail_all(ClientClosedError)
         if connection is None:
             self._loop.interrupt()
         else:

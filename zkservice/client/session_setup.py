@@ -1,4 +1,4 @@
-"""What a new connection needs before requests may use it: SASL, identities, watches.
+"""What a new connection needs before requests may use it: SASL, credentials, watches.
 
 In this order, because a server filters watch events by what the connection may read.
 """
@@ -12,18 +12,22 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError
 from zkservice.client.calls import call_for, nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
-from zkservice.client.watching import Watcher, set_watches
+from zkservice.client.watch_manager import Watcher, set_watches
 from zkservice.deferreds import Waiters
 from zkservice.wire.jute import encode
 from zkservice.wire.records import AuthPacket
 from zkservice.wire.watches import ClientWatchTable
 
 
-class Identity:
-    """Credentials for one scheme, and those who wait until a server has taken them.
+class AuthCredential:
+    """A credential for one scheme, and the waiters until a server has accepted it.
+
+    Args:
+        scheme: such as ``digest``.
+        credential: for ``digest`` it is ``user:password``.
 
     Raises:
-        UnwritableError: they are no text and bytes.
+        UnwritableError: the scheme is not text, or the credential is not bytes.
     """
 
     def __init__(self, scheme: str, credential: bytes) -> None:
@@ -48,53 +52,53 @@ class Identity:
         self._waiters.fail(error)
 
     def present(self, connection: Connection) -> Deferred[None]:
-        """Send it."""
+        """Send it on a connection; fires when the server has accepted it."""
         return connection.authenticate(self._packet).addCallback(lambda _: self.accepted())
 
 
-class Identities:
-    """Everything that a connection is to be authenticated as, in the order it was added."""
+class AuthCredentials:
+    """All credentials of a client, in the order in which they were added."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes], Identity] = {}
+        self._known: dict[tuple[str, bytes], AuthCredential] = {}
 
-    def add(self, scheme: str, credential: bytes) -> Identity:
+    def add(self, scheme: str, credential: bytes) -> AuthCredential:
         """Remember one for this and every later connection."""
-        return self._known.setdefault((scheme, credential), Identity(scheme, credential))
+        return self._known.setdefault((scheme, credential), AuthCredential(scheme, credential))
 
     def fail_all(self, make_error: Callable[[None], Exception]) -> None:
-        """None of those that wait will be accepted any more."""
-        for identity in self:
-            identity.fail(make_error(None))
+        """No server will accept any of them any more."""
+        for credential in self:
+            credential.fail(make_error(None))
 
-    def __iter__(self) -> Iterator[Identity]:
+    def __iter__(self) -> Iterator[AuthCredential]:
         return iter(list(self._known.values()))
 
 
 async def prepare(
     connection: Connection,
     sasl: DigestMD5 | None,
-    identities: Identities,
+    credentials: AuthCredentials,
     table: ClientWatchTable[Watcher],
     last_zxid: int,
 ) -> None:
-    """Make a connection what the one before it was.
+    """Authenticate a connection and set the session's watches again.
 
     Args:
-        connection: a server has just accepted our session on it.
-        sasl: who we are, where the server asks for SASL.
-        identities: who else we are.
+        connection: on which a server has just accepted the session.
+        sasl: the user, if the client authenticates with SASL.
+        credentials: to present to the server.
         table: the watches to set again.
-        last_zxid: the last change that we had seen before; what changed since then is
-            told to the watches by the server.
+        last_zxid: the last change that the session has seen; the server sends the watch
+            events of all changes since then.
 
     Raises:
-        AuthFailedError: the server refuses an identity.
+        AuthFailedError: the server refuses a credential.
         Exception: the connection was lost meanwhile.
     """
     if sasl is not None:
         await negotiate(connection, sasl)
-    answers = [identity.present(connection) for identity in identities]
+    answers = [credential.present(connection) for credential in credentials]
     for paths in table.chunks():
         record = set_watches(last_zxid, paths)
         answers.append(connection.call(call_for(record, None, nothing)))

@@ -11,7 +11,7 @@ from zkservice.wire.hosts import Ensemble
 
 
 @dataclass(frozen=True)
-class Settings:
+class ClientSettings:
     """The constructor's arguments, checked; times in seconds, sizes in bytes."""
 
     ensemble: Ensemble

@@ -79,7 +79,7 @@ class TLS:
         return connect
 
 
-def in_words(error: Exception) -> Exception:
+def readable_tls_error(error: Exception) -> Exception:
     """What failed in TLS, for people; any other error as it is."""
     if isinstance(error, VerificationError):
         names = ", ".join(map(_asked_for, error.errors))

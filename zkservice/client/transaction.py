@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from typing_extensions import Unpack
 
-from zkservice.client.calls import BODY, Call
-from zkservice.client.creation import Data, as_bytes, create_request
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call
+from zkservice.client.create_request import Data, NodeKind, as_bytes, create_request
 from zkservice.errors import (
     ProtocolError,
     ServerError,
@@ -17,7 +18,7 @@ from zkservice.errors import (
 )
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.multi import decode_results, encode_requests
-from zkservice.wire.paths import Chroot, validate
+from zkservice.wire.paths import Chroot
 from zkservice.wire.records import (
     CheckVersionRequest,
     Create2Response,
@@ -29,10 +30,10 @@ from zkservice.wire.records import (
     Stat,
     StatResponse,
 )
+from zkservice.znodes import validate
 
-#: Of an operation: the path created (perhaps with its Stat), the new Stat, or None for a
-#: deletion or a check.
-Result = str | tuple[str, Stat | None] | Stat | None
+#: Of an operation: the path created, the new Stat, or None for a deletion or a check.
+Result = str | Stat | None
 
 Send = Callable[[Call, float | None], Deferred[list[Result]]]
 
@@ -45,7 +46,6 @@ class Transaction:
         self._send = send
         self._requests: list[Any] = []
         self._paths: list[str] = []
-        self._with_stat: set[int] = set()  # which requests' results have a Stat
         self._committed = False
 
     def create(
@@ -53,53 +53,10 @@ class Transaction:
         path: str,
         data: Data = b"",
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        *,
-        ephemeral: bool = False,
-        sequence: bool = False,
-        container: bool = False,
-        ttl: float | None = None,
+        **kind: Unpack[NodeKind],
     ) -> None:
         """Create a node; its result is the actual path.  Arguments as in the client's create."""
-        request = create_request(
-            self._chroot,
-            path,
-            data,
-            acl,
-            ephemeral=ephemeral,
-            sequence=sequence,
-            container=container,
-            ttl=ttl,
-        )
-        self._add(path, request)
-
-    def create_and_stat(
-        self,
-        path: str,
-        data: Data = b"",
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        *,
-        ephemeral: bool = False,
-        sequence: bool = False,
-        container: bool = False,
-        ttl: float | None = None,
-    ) -> None:
-        """As `create`, but its result is a pair of the actual path and the Stat.
-
-        The Stat is None from servers of version 3.8.0, which answer as to `create`.
-        """
-        request = create_request(
-            self._chroot,
-            path,
-            data,
-            acl,
-            ephemeral=ephemeral,
-            sequence=sequence,
-            container=container,
-            ttl=ttl,
-            with_stat=True,
-        )
-        self._with_stat.add(len(self._requests))
-        self._add(path, request)
+        self._add(path, create_request(self._chroot, path, data, acl, **kind))
 
     def delete(self, path: str, version: int = -1) -> None:
         """Delete a node; its result is None."""
@@ -148,7 +105,7 @@ class Transaction:
             raise RuntimeError("this transaction has been committed; begin a new one")
 
     def _read(self, reply: bytes) -> list[Result]:
-        answers = decode_results(reply, BODY)
+        answers = decode_results(reply, REPLY_HEADER_SIZE)
         if len(answers) != len(self._requests):
             raise ProtocolError(
                 None, f"{len(answers)} results for {len(self._requests)} operations"
@@ -161,10 +118,7 @@ class Transaction:
         codes = [answer.err if isinstance(answer, ErrorResponse) else 0 for answer in answers]
         if any(codes):
             raise self._failure(codes)
-        return [
-            self._path_and_stat(answer) if at in self._with_stat else self._result(answer)
-            for at, answer in enumerate(answers)
-        ]
+        return [self._result(answer) for answer in answers]
 
     def _failure(self, codes: list[int]) -> TransactionFailedError:
         errors = tuple(
@@ -173,10 +127,6 @@ class Transaction:
         )
         failed = next(index for index, code in enumerate(codes) if code)
         return TransactionFailedError(failed, errors)
-
-    def _path_and_stat(self, answer: Any) -> Result:
-        stat = answer.stat if isinstance(answer, Create2Response) else None
-        return self._chroot.strip(answer.path or ""), stat
 
     def _result(self, answer: Any) -> Result:
         if isinstance(answer, PathResponse | Create2Response):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from twisted.logger import Logger
 
 from zkservice.client import Subscription
-from zkservice.client.listeners import Listeners
+from zkservice.client.subscribers import Subscribers
 
 #: Seconds, at most, by which registering after an expiry is delayed, so that many processes
 #: that lost their sessions together do not register in the same moment.
@@ -64,7 +64,7 @@ class Status:
         self.reason = ""
         self._log = log
         self._subject = subject
-        self._listeners: Listeners[Change] = Listeners(log)
+        self._listeners: Subscribers[Change] = Subscribers(log)
 
     @property
     def ended(self) -> bool:

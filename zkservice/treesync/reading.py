@@ -10,8 +10,7 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from zkservice.client import ZooKeeperClient
-from zkservice.client.reading import Get, GetChildren, ReadResult
+from zkservice.client import Get, GetChildren, ReadResult, ZooKeeperClient
 from zkservice.errors import (
     ConnectionLossError,
     NoNodeError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from zkservice.errors import InvalidHostsError
-from zkservice.wire.paths import validate
+from zkservice.znodes import validate
 
 DEFAULT_PORT: Final = 2181
 _EXAMPLE: Final = "'host1:2181,host2:2181'"

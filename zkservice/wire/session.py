@@ -24,7 +24,7 @@ class State(Enum):
     CLOSED = auto()  # over: we said so
 
 
-class Event(Enum):
+class SessionEvent(Enum):
     """What can happen to a session."""
 
     ACCEPTED = auto()  # ConnectResponse with our session, and authentication done
@@ -36,27 +36,27 @@ class Event(Enum):
 
 
 _ENDS: Final = {
-    Event.REFUSED: State.EXPIRED,
-    Event.AUTH_REFUSED: State.AUTH_FAILED,
-    Event.CLOSE: State.CLOSED,
+    SessionEvent.REFUSED: State.EXPIRED,
+    SessionEvent.AUTH_REFUSED: State.AUTH_FAILED,
+    SessionEvent.CLOSE: State.CLOSED,
 }
 _STARTS: Final = {
-    Event.ACCEPTED: State.CONNECTED,
-    Event.ACCEPTED_READ_ONLY: State.READ_ONLY,
+    SessionEvent.ACCEPTED: State.CONNECTED,
+    SessionEvent.ACCEPTED_READ_ONLY: State.READ_ONLY,
 }
 
-TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
-    State.CONNECTING: {Event.LOST: State.CONNECTING, **_STARTS, **_ENDS},
-    State.CONNECTED: {Event.LOST: State.SUSPENDED, **_ENDS},
-    State.READ_ONLY: {Event.LOST: State.SUSPENDED, **_ENDS},
-    State.SUSPENDED: {Event.LOST: State.SUSPENDED, **_STARTS, **_ENDS},
-    State.EXPIRED: {Event.CLOSE: State.CLOSED},
-    State.AUTH_FAILED: {Event.CLOSE: State.CLOSED},
-    State.CLOSED: {Event.CLOSE: State.CLOSED},
+TRANSITIONS: Final[dict[State, dict[SessionEvent, State]]] = {
+    State.CONNECTING: {SessionEvent.LOST: State.CONNECTING, **_STARTS, **_ENDS},
+    State.CONNECTED: {SessionEvent.LOST: State.SUSPENDED, **_ENDS},
+    State.READ_ONLY: {SessionEvent.LOST: State.SUSPENDED, **_ENDS},
+    State.SUSPENDED: {SessionEvent.LOST: State.SUSPENDED, **_STARTS, **_ENDS},
+    State.EXPIRED: {SessionEvent.CLOSE: State.CLOSED},
+    State.AUTH_FAILED: {SessionEvent.CLOSE: State.CLOSED},
+    State.CLOSED: {SessionEvent.CLOSE: State.CLOSED},
 }
 
 
-def after(state: State, event: Event) -> State:
+def after(state: State, event: SessionEvent) -> State:
     """The only way a session changes state.
 
     Raises:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail
 
-from zkservice.client.asking import Asking
-from zkservice.client.calls import BODY, Call, OptionalCall
-from zkservice.client.operations import (
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call, OptionalCall
+from zkservice.client.replies import (
     read_acl,
     read_children,
     read_children_and_stat,
@@ -19,6 +18,7 @@ from zkservice.client.operations import (
     read_stat,
     read_total,
 )
+from zkservice.client.request_mixin import RequestMixin
 from zkservice.errors import ProtocolError, ServerError, ZooKeeperError
 from zkservice.wire.acl import ACL, Id
 from zkservice.wire.multi import decode_results, encode_requests
@@ -43,13 +43,13 @@ CONFIG_PATH = "/zookeeper/config"
 
 
 class Get(NamedTuple):
-    """For `Reading.read_all`: a node's data and Stat."""
+    """For `ReadOperations.read_all`: a node's data and Stat."""
 
     path: str
 
 
 class GetChildren(NamedTuple):
-    """For `Reading.read_all`: the names of a node's children."""
+    """For `ReadOperations.read_all`: the names of a node's children."""
 
     path: str
 
@@ -58,7 +58,7 @@ class GetChildren(NamedTuple):
 ReadResult = tuple[bytes, Stat] | list[str] | ServerError
 
 
-class Reading(Asking):
+class ReadOperations(RequestMixin):
     """The operations that change nothing."""
 
     def exists(self, path: str, *, timeout: float | None = None) -> Deferred[Stat | None]:
@@ -125,7 +125,7 @@ class Reading(Asking):
             return fail()
 
         def read_reply(reply: bytes) -> list[ReadResult]:
-            answers = decode_results(reply, BODY)
+            answers = decode_results(reply, REPLY_HEADER_SIZE)
             if len(answers) != len(reads):
                 raise ProtocolError(None, f"{len(answers)} results for {len(reads)} reads")
             return [

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, fail
 from zkservice.client.calls import Call, call_for
 from zkservice.errors import UnwritableError, ZooKeeperError
 from zkservice.wire.jute import encode_fields
-from zkservice.wire.paths import Chroot, validate
+from zkservice.wire.paths import Chroot
+from zkservice.znodes import validate
 
 
 class Send(Protocol):
@@ -20,7 +21,7 @@ class Send(Protocol):
         """Answer the call's Deferred."""
 
 
-class Asking:
+class RequestMixin:
     """What the groups of operations share."""
 
     _chroot: Chroot

@@ -46,7 +46,7 @@ class Subscription:
         self._give_up(self)
 
 
-class Listeners(Generic[T]):
+class Subscribers(Generic[T]):
     """Tell everybody everything, in the order in which it happened.
 
     If a listener makes something happen, the others hear of it when they have heard what

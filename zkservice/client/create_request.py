@@ -1,13 +1,13 @@
-"""What a create request looks like, for the kind of node that is wanted."""
+"""The record of a create request, for the kind of node that is wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from zkservice.errors import BadArgumentsError
 from zkservice.wire.acl import ACL
-from zkservice.wire.paths import Chroot, validate
+from zkservice.wire.paths import Chroot
 from zkservice.wire.records import (
     Create2Request,
     CreateContainerRequest,
@@ -15,12 +15,22 @@ from zkservice.wire.records import (
     CreateRequest,
     CreateTTLRequest,
 )
+from zkservice.znodes import validate
 
 #: Milliseconds, about 34.8 years; EphemeralType.TTL.maxValue.
 MAX_TTL: Final = 2**40 - 1
 
 #: What a node can be given; None is no data, which is read as ``b""``.
 Data = bytes | bytearray | memoryview | None
+
+
+class NodeKind(TypedDict, total=False):
+    """The keywords that say what kind of node is created, as in `create_request`."""
+
+    ephemeral: bool
+    sequence: bool
+    container: bool
+    ttl: float | None
 
 
 def create_request(
@@ -49,9 +59,9 @@ def create_request(
         with_stat: the reply is to have the Stat.
 
     Raises:
-        InvalidPathError: the path is none.
+        InvalidPathError: the path is invalid.
         BadArgumentsError: there is no such kind of node.
-        TypeError: the data are no bytes.
+        TypeError: the data are not bytes.
     """
     where = chroot.add(validate(path, sequence=sequence), sequence=sequence)
     content = as_bytes(data)
@@ -76,7 +86,7 @@ def _milliseconds(path: str, ttl: float) -> int:
     milliseconds = round(ttl * 1000)
     if not 1 <= milliseconds <= MAX_TTL:
         raise BadArgumentsError(
-            path, f"a TTL of {ttl} s; it is between 0.001 s and {MAX_TTL // 1000} s"
+            path, f"a TTL must be between 0.001 s and {MAX_TTL // 1000} s, not {ttl} s"
         )
     return milliseconds
 
@@ -85,10 +95,10 @@ def as_bytes(data: Data) -> bytes | None:
     """The data as immutable bytes.
 
     Raises:
-        TypeError: they are none.
+        TypeError: they are not bytes.
     """
     if data is None or isinstance(data, bytes):
         return data
     if isinstance(data, str):
-        raise TypeError(f"data are bytes, not str; encode it: {data[:20]!r}")
+        raise TypeError(f"data must be bytes, not str; encode it: {data[:20]!r}")
     return bytes(memoryview(data))

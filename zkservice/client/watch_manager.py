@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from zkservice.client.calls import Call, Read, call_for, nothing
-from zkservice.client.listeners import call_out
+from zkservice.client.subscribers import call_out
 from zkservice.errors import (
     AuthFailedError,
     NoNodeError,
@@ -217,7 +217,7 @@ class WatchingCall(Call):
         path: str,
         read: Read,
         kind: WatchKind,
-        watches: Watches,
+        watches: WatchManager,
         watcher: Watcher,
         asked: WatchKind | None,
         *,
@@ -295,7 +295,7 @@ class RemovingCall(Call):
 
     __slots__ = ("_place", "_type", "_watches")
 
-    def __init__(self, record: Any, path: str, type: WatcherType, watches: Watches) -> None:
+    def __init__(self, record: Any, path: str, type: WatcherType, watches: WatchManager) -> None:
         super().__init__(record.opcode, path, encode(record), nothing)
         self._place: str = record.path
         self._type = type
@@ -315,7 +315,7 @@ class RemovingCall(Call):
         super().refuse(code)
 
 
-class Watches:
+class WatchManager:
     """A client's watchers, by the server's paths; events are told with the client's."""
 
     def __init__(

@@ -8,16 +8,16 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from zkservice.client.asking import Asking
-from zkservice.client.operations import read_children, read_data, read_stat
-from zkservice.client.watching import (
+from zkservice.client.replies import read_children, read_data, read_stat
+from zkservice.client.request_mixin import RequestMixin
+from zkservice.client.watch_manager import (
     MODES,
     PersistentWatch,
     RemovingCall,
     WatchCallback,
     Watcher,
-    Watches,
     WatchingCall,
+    WatchManager,
 )
 from zkservice.errors import NoWatcherError, ZooKeeperError
 from zkservice.wire.records import (
@@ -32,7 +32,7 @@ from zkservice.wire.records import (
 from zkservice.wire.watches import WatchEvent, WatchKind
 
 
-class Observing(Asking):
+class WatchOperations(RequestMixin):
     """The operations that set watches, and those that remove them.
 
     The methods with ``_and_watch`` answer two Deferreds: one for the value, one that fires
@@ -43,7 +43,7 @@ class Observing(Asking):
     the watch away.
     """
 
-    _watches: Watches
+    _watches: WatchManager
 
     def exists_and_watch(
         self, path: str, *, timeout: float | None = None

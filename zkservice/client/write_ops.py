@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
+from typing_extensions import Unpack
 
-from zkservice.client.asking import Asking
-from zkservice.client.calls import BODY, Call, OptionalCall, nothing
-from zkservice.client.creation import Data, as_bytes, create_request
-from zkservice.client.operations import read_data, read_stat
-from zkservice.client.reading import CONFIG_PATH
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call, OptionalCall, nothing
+from zkservice.client.create_request import Data, NodeKind, as_bytes, create_request
+from zkservice.client.read_ops import CONFIG_PATH
+from zkservice.client.replies import read_data, read_stat
+from zkservice.client.request_mixin import RequestMixin
 from zkservice.client.transaction import Transaction
 from zkservice.errors import NodeExistsError, ZooKeeperError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
@@ -29,7 +30,7 @@ from zkservice.wire.records import (
 )
 
 
-class Writing(Asking):
+class WriteOperations(RequestMixin):
     """The operations that change something."""
 
     def create(
@@ -64,7 +65,7 @@ class Writing(Asking):
             NodeExistsError: the node is there already.
             NoNodeError: its parent is not.
             NoChildrenForEphemeralsError: its parent is ephemeral.
-            InvalidACLError: the ACL is none.
+            InvalidACLError: the ACL is empty or invalid.
             BadArgumentsError: there is no such kind of node.
             UnimplementedError: the server does not offer this kind.
         """
@@ -91,25 +92,12 @@ class Writing(Asking):
         data: Data = b"",
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         *,
-        ephemeral: bool = False,
-        sequence: bool = False,
-        container: bool = False,
-        ttl: float | None = None,
         timeout: float | None = None,
+        **kind: Unpack[NodeKind],
     ) -> Deferred[tuple[str, Stat]]:
         """As `create`, but fires with the actual path and the Stat (servers from 3.5 on)."""
         try:
-            record = create_request(
-                self._chroot,
-                path,
-                data,
-                acl,
-                ephemeral=ephemeral,
-                sequence=sequence,
-                container=container,
-                ttl=ttl,
-                with_stat=True,
-            )
+            record = create_request(self._chroot, path, data, acl, with_stat=True, **kind)
         except ZooKeeperError:
             return fail()
         return self._send(record, path, self._read_path_and_stat, timeout)
@@ -193,7 +181,7 @@ class Writing(Asking):
         Fails with:
             NoNodeError: it is not there.
             BadVersionError: its ACL has another version.
-            InvalidACLError: the ACL is none.
+            InvalidACLError: the ACL is empty or invalid.
         """
         return self._ask(SetACLRequest, path, (list(acl), version), read_stat, timeout)
 
@@ -233,10 +221,10 @@ class Writing(Asking):
     # -- how --------------------------------------------------------------------------
 
     def _read_path(self, reply: bytes) -> str:
-        return self._chroot.strip(decode(PathResponse, reply, BODY).path or "")
+        return self._chroot.strip(decode(PathResponse, reply, REPLY_HEADER_SIZE).path or "")
 
     def _read_path_and_stat(self, reply: bytes) -> tuple[str, Stat]:
-        body = decode(Create2Response, reply, BODY)
+        body = decode(Create2Response, reply, REPLY_HEADER_SIZE)
         return self._chroot.strip(body.path), body.stat
 
     def _read_path_before_stat(self, reply: bytes) -> str:

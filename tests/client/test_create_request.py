@@ -1,10 +1,10 @@
-"""Tests for `zkservice.client.creation`."""
+"""Tests for `zkservice.client.create_request`."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.client.creation import create_request
+from zkservice.client.create_request import create_request
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.paths import Chroot
 
