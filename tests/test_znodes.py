@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.znodes``; the rules of paths are tested in wire and tree, too."""
+"""Tests of ``zkservice.znodes``; the rules of paths are tested in wire, too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.znodes import ancestors, join, parent, session_name, split
+from zkservice.errors import InvalidPathError
+from zkservice.znodes import (
+    ancestors,
+    join,
+    name_problem,
+    normalize,
+    parent,
+    session_name,
+    split,
+    validate,
+)
 
 NAMES = st.lists(st.text("abc.:é", min_size=1).filter(lambda name: name not in (".", "..")))
 
@@ -35,6 +45,46 @@ class PathTests(SynchronousTestCase):
             self.assertEqual(split(child), (path, name))
             self.assertEqual(parent(child), path)
             path = child
+
+
+class NormalizeTests(SynchronousTestCase):
+    """Paths as people write them."""
+
+    def test_dots_and_doubled_slashes_are_resolved(self) -> None:
+        """Dots, doubled slashes and slashes at the end go; relative paths have a base."""
+        for path, base, expected in (
+            ("/", "/x", "/"),
+            ("//a///b/", "/", "/a/b"),
+            ("/a/./b/../c", "/", "/a/c"),
+            ("/a/..", "/", "/"),
+            ("x", "/", "/x"),
+            ("../x/.", "/a/b", "/a/x"),
+            ("..", "/a", "/"),
+            (".", "/a", "/a"),
+        ):
+            self.assertEqual(normalize(path, base), expected)
+
+    def test_what_is_no_path_is_refused(self) -> None:
+        """Nothing, what lies above the root, and forbidden characters."""
+        for path in ("", "/..", "/a/../..", "../../..", "/a\0", "/\U0001f600"):
+            self.assertRaises(InvalidPathError, normalize, path, "/a")
+
+    def test_dots_may_lead_to_the_root(self) -> None:
+        """Dots back to the root, slashes at the end, relative names: all have an answer."""
+        self.assertEqual(normalize("/a/.."), "/")
+        self.assertEqual(normalize("/a//b/"), "/a/b")
+        self.assertEqual(normalize("p"), "/p")
+        error = self.assertRaises(InvalidPathError, normalize, "/..")
+        self.assertIn("leads out of the tree", str(error))
+
+    @given(st.lists(st.text(min_size=1, max_size=3), max_size=3))
+    def test_a_normalized_path_is_valid_if_its_names_are(self, names: list[str]) -> None:
+        """A path of good names is one that the protocol's own rules accept."""
+        if all(name_problem(name) is None for name in names):
+            path = "/" + "/".join(names)
+            self.assertEqual(validate(path), normalize(path))
+        else:
+            self.assertRaises(InvalidPathError, validate, "/" + "/".join(names) + "/\0")
 
 
 class SessionNameTests(SynchronousTestCase):

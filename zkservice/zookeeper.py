@@ -39,12 +39,12 @@ from zkservice.tree import Node, decode, encode, format_tree, resolve
 from zkservice.tree.model import SYMLINK
 from zkservice.tree.named import ParseNode
 from zkservice.tree.named import parse_named_tree as parse_tree
-from zkservice.tree.paths import join, name_problem, normalize, split
 from zkservice.tree.plan import Acl, Delete, Plan, Trim
 from zkservice.treesync import Progress, Report, delete_tree, import_tree, read_named_tree, walk
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
+from zkservice.znodes import join, name_problem, normalize, split
 
 __all__ = [
     "OPEN_ACL_UNSAFE",
@@ -538,7 +538,7 @@ def _link(target: str, source: str) -> tuple[str, str, str]:
         InvalidPathError: one of them is invalid, or neither of them names the link.
     """
     if source.endswith("/"):
-        parent, name = normalize(source), target.rpartition("/")[2]
+        parent, name = normalize(source), split(target)[1]
         problem = "it or the target must end with a name" if not name else name_problem(name)
     else:
         parent, name = split(normalize(source))

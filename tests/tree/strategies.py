@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from zkservice.tree.model import Node
-from zkservice.tree.paths import name_problem
+from zkservice.znodes import name_problem
 
 _TRICKY = st.sampled_from(
     [

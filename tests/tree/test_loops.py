@@ -16,7 +16,7 @@ from zkservice.tree.graph import get_edges
 from zkservice.tree.links import MAX_LINKS, answer, follow, trace
 from zkservice.tree.loops import LinkedTree, loops
 from zkservice.tree.model import Node
-from zkservice.tree.paths import join
+from zkservice.znodes import join
 
 
 def found(text: str, at: str = "/") -> list[tuple[int, int]]:

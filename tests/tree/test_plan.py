@@ -10,7 +10,6 @@ from zkservice.errors import InvalidPathError
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
-from zkservice.tree.paths import split
 from zkservice.tree.plan import (
     Create,
     Delete,
@@ -24,6 +23,7 @@ from zkservice.tree.plan import (
     plan_import,
 )
 from zkservice.tree.wording import describe_dry_run, describe_kept
+from zkservice.znodes import split
 
 OPEN = ("open",)
 

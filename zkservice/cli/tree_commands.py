@@ -31,11 +31,11 @@ from zkservice.errors import (
 from zkservice.security import parse_acl
 from zkservice.tree import Node, format_tree, parse_tree
 from zkservice.tree.grammar import parse_member
-from zkservice.tree.paths import normalize
 from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Write
 from zkservice.treesync import Report, delete_tree, import_tree, read_named_tree
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE
-from zkservice.wire.paths import validate as validate_path
+from zkservice.znodes import normalize
+from zkservice.znodes import validate as validate_path
 from zkservice.zookeeper import ZooKeeper
 
 #: Nodes that are named when the user is asked whether to delete them.

@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from zkservice.errors import FormatError
 from zkservice.formats.model import Announcement, Format, Member, Znode, compact_json
+from zkservice.znodes import split
 
 NAME: Final = "curator"
 
@@ -26,7 +27,7 @@ def instance(one: Announcement, payload: object, uri_spec: object) -> bytes:
     """A ``ServiceInstance``, its members in the order in which Curator writes them."""
     return compact_json(
         {
-            "name": one.service.rpartition("/")[2],
+            "name": split(one.service)[1],
             "id": instance_id(one),
             "address": one.host,
             "port": one.port,

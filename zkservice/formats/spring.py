@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from zkservice.formats.curator import instance, instance_id, is_instance, read_instance
 from zkservice.formats.model import Announcement, Format, Member, Znode, text_values
+from zkservice.znodes import split
 
 NAME: Final = "spring"
 
@@ -28,7 +29,7 @@ _URI: Final = {
 
 
 def _data(one: Announcement) -> bytes:
-    service = one.service.rpartition("/")[2]
+    service = split(one.service)[1]
     payload = {
         "@class": _CLASS,
         "id": service,

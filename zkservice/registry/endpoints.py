@@ -52,7 +52,7 @@ from zkservice.registry.find import FoundMembers, find_members
 from zkservice.registry.registering import register
 from zkservice.registry.registration import Registration
 from zkservice.wire.hosts import parse_hosts
-from zkservice.wire.paths import validate
+from zkservice.znodes import validate
 
 PREFIX: Final = "zk"
 #: Seconds within which ZooKeeper must have answered.

@@ -15,7 +15,7 @@ from zkservice.registry.addresses import advertised_addresses
 from zkservice.registry.events import Notify, RegisteringServer, default_notify
 from zkservice.registry.registration import Registration
 from zkservice.wire.acl import ACL, READ_ACL_UNSAFE
-from zkservice.wire.paths import validate
+from zkservice.znodes import validate
 
 #: ``"host:port"``, a pair, or several ``"host:port"``.
 AddressLike = str | tuple[str | None, int | str] | Sequence[str | int]

@@ -24,8 +24,8 @@ from zkservice.errors import TreeSyntaxError, TreeValueError
 from zkservice.properties import Value, encode
 from zkservice.tree.loops import loops
 from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node
-from zkservice.tree.paths import name_problem
 from zkservice.tree.values import parse_value
+from zkservice.znodes import name_problem
 
 #: Bytes of data that a node can have: a server refuses requests over
 #: ``jute.maxbuffer``, 1 MiB less one byte, and the path and ACL are in there too.

@@ -13,7 +13,7 @@ from typing import Final
 from zkservice.errors import InvalidPathError
 from zkservice.tree.loops import LinkedTree
 from zkservice.tree.model import SYMLINK, Node, is_symlink
-from zkservice.tree.paths import join, normalize, split
+from zkservice.znodes import join, normalize, split
 
 PROVIDERS: Final = "providers"
 

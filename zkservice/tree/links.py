@@ -23,7 +23,7 @@ from zkservice.errors import (
 )
 from zkservice.properties import Properties, Value
 from zkservice.tree.model import PROPERTY_LINK, SYMLINK, is_property_link
-from zkservice.tree.paths import join, normalize, split
+from zkservice.znodes import join, normalize, split
 
 T = TypeVar("T")
 #: What a path holds: None where there is no node.

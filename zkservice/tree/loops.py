@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from zkservice.errors import InvalidPathError, LinkLoopError
 from zkservice.tree.links import MAX_LINKS, link_target
 from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node, is_property_link, is_symlink
-from zkservice.tree.paths import join, normalize
+from zkservice.znodes import join, normalize
 
 
 class Loop(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from zkservice.properties import Properties, canonical
-from zkservice.tree.paths import join
+from zkservice.znodes import join
 
 #: How the stored name of a symbolic link ends.
 SYMLINK: Final = " ->"

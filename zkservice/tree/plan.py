@@ -16,7 +16,7 @@ from zkservice.errors import InvalidPathError
 from zkservice.properties import Properties, canonical, decode, encode
 from zkservice.tree.loops import Loop, loops
 from zkservice.tree.model import Node
-from zkservice.tree.paths import join
+from zkservice.znodes import join
 
 #: An access control list: this package compares it and hands it on, no more.
 Acl: TypeAlias = Sequence[Any]

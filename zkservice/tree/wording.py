@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 from zkservice.properties import Value, canonical
 from zkservice.tree.model import SYMLINK
-from zkservice.tree.paths import split
 from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Why
+from zkservice.znodes import split
 
 _KEPT: Final = {
     Why.ABOVE_EPHEMERAL: "{path} not deleted due to ephemeral descendent.",

@@ -19,11 +19,11 @@ from zkservice.errors import (
     UnimplementedError,
 )
 from zkservice.tree.model import Node
-from zkservice.tree.paths import join, split
 from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
 from zkservice.treesync.flow import Flow, Progress, ignore
 from zkservice.wire.acl import ACL
 from zkservice.wire.records import Stat
+from zkservice.znodes import join, split
 
 #: How often a read is sent whose connection is lost each time.
 READ_ATTEMPTS: Final = 5

@@ -12,13 +12,13 @@ from zkservice.client import ZooKeeperClient
 from zkservice.errors import InvalidPathError, TreeChangedError
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import Node
-from zkservice.tree.paths import join, name_problem, normalize, split
 from zkservice.tree.plan import Acl, Keep, Plan, Trim, Why
 from zkservice.tree.wording import PlanLine, describe_dry_run, describe_kept
 from zkservice.treesync.flow import Progress, ignore
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree
 from zkservice.treesync.writing import Outcome, carry_out, never
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
+from zkservice.znodes import join, name_problem, normalize, split
 
 #: Attempts to delete a tree that others add to at the same time.
 ATTEMPTS: Final = 10
