@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zkservice.client import Get, GetChildren, ReadResult, ZooKeeperClient
 from zkservice.errors import (
     ConnectionLossError,
+    MarshallingError,
     NoNodeError,
     ReplyTooLargeError,
     ServerError,
@@ -139,7 +140,8 @@ class _Reader:
         if failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
             self._reads.extend((what, visit, attempt + 1) for what, visit, _ in batch)
             return
-        failure.trap(ReplyTooLargeError, UnimplementedError)
+        # The client refuses a reply that is too large; so does the embedded server, before that.
+        failure.trap(ReplyTooLargeError, MarshallingError, UnimplementedError)
         self._batching = not failure.check(UnimplementedError)
         for one in batch:
             self._separate(*one)
