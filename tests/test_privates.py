@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import os
 import socket
+from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection, Port, _reservedFD
 from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.internet.unix import Port as UNIXPort
+from twisted.logger import LogPublisher, textFileLogObserver
+from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from zkservice.privates import immediate_write
+from zkservice.privates import (
+    accept_pending,
+    close_socket_only,
+    file_observers,
+    immediate_write,
+    log_files,
+    reserve_descriptor,
+)
 
 
 class ImmediateWriteTests(SynchronousTestCase):
@@ -54,3 +68,77 @@ class ImmediateWriteTests(SynchronousTestCase):
     def test_other_transports_have_none(self) -> None:
         """A transport without a socket has no such function."""
         self.assertIsNone(immediate_write(StringTransport()))
+
+
+class LogFileTests(SynchronousTestCase):
+    """What writes a log, as twistd sets it up."""
+
+    def test_observers_that_write_text_are_found(self) -> None:
+        """Other observers are left out."""
+        observer = textFileLogObserver(io.StringIO())
+        other: Any = print
+        publisher = LogPublisher(other, observer)
+        self.assertEqual(list(file_observers(publisher)), [observer])
+
+    def test_files_that_can_be_opened_again_are_found(self) -> None:
+        """A log that goes to a stream has no such file."""
+        file: Any = LogFile("twistd.log", self.mktemp_folder())
+        self.addCleanup(file.close)
+        publisher = LogPublisher(textFileLogObserver(io.StringIO()), textFileLogObserver(file))
+        self.assertEqual(list(log_files(publisher)), [file])
+
+    def mktemp_folder(self) -> str:
+        """A new folder."""
+        folder: str = self.mktemp()
+        os.mkdir(folder)
+        return folder
+
+
+class PortTests(SynchronousTestCase):
+    """What a listening port does beside its interface."""
+
+    def setUp(self) -> None:
+        """A reactor that keeps what it reads."""
+        self.reactor = MemoryReactor()
+        self.built: list[Protocol] = []
+
+    def build(self) -> Protocol:
+        """A protocol, which the test counts."""
+        self.built.append(Protocol())
+        return self.built[-1]
+
+    def test_all_waiting_connections_are_accepted(self) -> None:
+        """However few the port would accept in one turn; a closed port accepts none."""
+        port = Port(0, Factory.forProtocol(self.build), 200, "127.0.0.1", self.reactor)
+        port.startListening()
+        address = port.getHost()
+        clients = [socket.create_connection((address.host, address.port)) for _ in range(150)]
+        for client in clients:
+            self.addCleanup(client.close)
+        port.numberAccepts = 1
+        accept_pending(port)
+        self.assertEqual(len(self.built), 150)
+        for protocol in self.built:
+            transport: Any = protocol.transport
+            transport.connectionLost(Failure(ConnectionError()))
+        port.connectionLost(Failure(ConnectionError()))
+        accept_pending(port)
+        self.assertEqual(len(self.built), 150)
+
+    def test_the_file_of_a_closed_unix_port_stays(self) -> None:
+        """Only the socket is closed."""
+        path = os.path.relpath(self.mktemp())
+        port = UNIXPort(path, Factory.forProtocol(self.build), reactor=self.reactor)
+        port.startListening()
+        close_socket_only(port, Failure(ConnectionError()))
+        self.assertTrue(os.path.exists(path))
+        self.assertFalse(port.connected)
+
+    def test_a_descriptor_is_reserved(self) -> None:
+        """A second call changes nothing."""
+        reserved: Any = _reservedFD
+        reserve_descriptor()
+        descriptor = reserved._fileDescriptor
+        self.assertIsNotNone(descriptor)
+        reserve_descriptor()
+        self.assertIs(reserved._fileDescriptor, descriptor)

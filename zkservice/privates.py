@@ -6,13 +6,26 @@ One function each, which says what it relies on and with which version that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor, ISSLTransport
+from twisted.internet.tcp import Port, _reservedFD
+from twisted.logger import FileLogObserver, LogPublisher
+from twisted.python.logfile import BaseLogFile
 
-__all__ = ["immediate_write"]
+__all__ = [
+    "accept_pending",
+    "close_socket_only",
+    "file_observers",
+    "immediate_write",
+    "log_files",
+    "reserve_descriptor",
+]
+
+#: More connections than any kernel's queue holds (net.core.somaxconn).
+_BACKLOG: Final = 65536
 
 
 def immediate_write(transport: Any) -> Callable[[bytes], int | BaseException] | None:
@@ -30,3 +43,56 @@ def immediate_write(transport: Any) -> Callable[[bytes], int | BaseException] | 
         return None
     write: Callable[[bytes], int | BaseException] = transport.writeSomeData
     return write
+
+
+def file_observers(publisher: LogPublisher) -> Iterator[FileLogObserver]:
+    """The observers of a publisher that write text to a file, as twistd's log does.
+
+    Relies on ``LogPublisher._observers`` (checked with Twisted 26.10): twistd adds its observer
+    to the global publisher and hands it to nobody.
+    """
+    for observer in publisher._observers:
+        if isinstance(observer, FileLogObserver):
+            yield observer
+
+
+def log_files(publisher: LogPublisher) -> Iterator[BaseLogFile]:
+    """The log files of a publisher, which can be opened again.
+
+    Relies on ``LogPublisher._observers`` and ``FileLogObserver._outFile`` (checked with Twisted
+    26.10); see `file_observers`.
+    """
+    for observer in file_observers(publisher):
+        file: Any = observer._outFile
+        if isinstance(file, BaseLogFile):
+            yield file
+
+
+def reserve_descriptor() -> None:
+    """Keep a file descriptor in reserve, with which a port survives EMFILE when it accepts.
+
+    Relies on ``twisted.internet.tcp._reservedFD`` (checked with Twisted 26.10), which
+    ``Port.startListening`` calls; a port with a ``startListening`` of its own has to do it, too.
+    """
+    _reservedFD.reserve()
+
+
+def accept_pending(port: IListeningPort) -> None:
+    """Accept all connections that wait in the kernel's queue of a port; none of a closed port.
+
+    Relies on ``Port.numberAccepts`` and ``Port.connected`` (checked with Twisted 26.10):
+    ``doRead`` accepts at most ``numberAccepts`` connections, a number that it adapts to the load.
+    """
+    socket_port: Any = port
+    if IReadDescriptor.providedBy(port) and socket_port.connected:
+        socket_port.numberAccepts = _BACKLOG
+        socket_port.doRead()
+
+
+def close_socket_only(port: Port, reason: Any) -> None:
+    """Finish closing a Unix port, but leave its file.
+
+    Relies on ``twisted.internet.unix.Port.connectionLost`` (checked with Twisted 26.10), which
+    removes the file before it calls this method of its base class, and raises if it cannot.
+    """
+    Port.connectionLost(port, reason)

@@ -16,15 +16,14 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IProtocolNegotiationFactory,
     IReactorTime,
-    IReadDescriptor,
 )
-from twisted.internet.tcp import Port as TCPPort
 from twisted.internet.unix import Port as UNIXPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.errors import AddressError, ConfigurationError
+from zkservice.privates import accept_pending, close_socket_only
 from zkservice.registry import advertised_addresses, is_dual_stack, parse_address
 from zkservice.service.config import ListenAddress
 from zkservice.service.ports import check_endpoint, listening_address, open_port
@@ -45,8 +44,6 @@ __all__ = [
 LOOPBACK: Final = "127.0.0.1"
 
 _log = Logger()
-#: More connections than any kernel's queue holds (net.core.somaxconn).
-_BACKLOG: Final = 65536
 #: Server endpoints that speak plain HTTP from the first byte.
 _PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
@@ -81,12 +78,12 @@ class LateBoundFactory:
 
 
 def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
-    """Stop listening, and let everybody in who has come so far.
+    """Stop listening, and serve the connections that the kernel has accepted already.
 
-    The kernel accepts connections before we do, and closing the port resets those.  The port
-    closes in the next turn of the reactor, so that is when to look, just before it.
+    Closing a port resets the connections that wait in the kernel's queue.  The port closes in the
+    next turn of the reactor, so they are accepted in that turn, just before.
     """
-    reactor.callLater(0, _accept_pending, port)
+    reactor.callLater(0, accept_pending, port)
     closing: Deferred[Any] = maybeDeferred(port.stopListening)
     if isinstance(port, UNIXPort):
         closing.addErrback(_leave_file, port)
@@ -94,24 +91,16 @@ def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
 
 
 def _leave_file(failure: Failure, port: UNIXPort) -> None:
-    """Close the socket although its file stays: it lies where only root may remove it."""
+    """Close the socket although its file stays, in a directory where only root may remove it."""
     failure.trap(OSError)
     error: Any = failure.value
     _log.warn(
-        "cannot remove the socket {path}: {reason}; the next start replaces it.  A folder of "
-        "its user's own would not need that",
+        "cannot remove the socket {path}: {reason}; the next start replaces it.  Put it in a "
+        "directory owned by the --uid user to have it removed",
         path=listening_address(port),
         reason=error.strerror,
     )
-    TCPPort.connectionLost(port, failure)
-
-
-def _accept_pending(port: IListeningPort) -> None:
-    socket_port: Any = port
-    if IReadDescriptor.providedBy(port) and socket_port.connected:
-        # A port that was quiet would accept only a few at once.
-        socket_port.numberAccepts = _BACKLOG
-        socket_port.doRead()
+    close_socket_only(port, failure)
 
 
 def addresses_of(listen: ListenAddress, port: IListeningPort) -> tuple[str, ...]:

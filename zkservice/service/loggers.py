@@ -8,11 +8,11 @@ import re
 import traceback
 from collections.abc import Callable
 
-from twisted.logger import FileLogObserver, LogEvent, LogPublisher
-from twisted.python.logfile import BaseLogFile
+from twisted.logger import LogEvent, LogPublisher
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
+from zkservice.privates import file_observers, log_files
 from zkservice.web import printable
 
 
@@ -54,26 +54,19 @@ def configure_loggers(text: str) -> None:
 
 
 def reopen_log_files(publisher: LogPublisher) -> None:
-    """Have the log files of a publisher opened again, after they were moved away.
-
-    twistd keeps its `BaseLogFile` to itself: it hangs on an observer of the publisher.
-    """
-    for observer in getattr(publisher, "_observers", ()):
-        file = getattr(observer, "_outFile", None)
-        if isinstance(file, BaseLogFile):
-            file.reopen()
+    """Open the log files of a publisher again, after they were moved away."""
+    for file in log_files(publisher):
+        file.reopen()
 
 
 def escape_log_texts(publisher: LogPublisher) -> None:
     """Have the log files of a publisher show one line of printable text for each event.
 
-    An event's text may come from a client, from ZooKeeper or from an operator: a line end in it
-    would forge a record, ESC would command the terminal that shows it.
+    The text of an event may come from a client, from ZooKeeper or from an operator.  A line end in
+    it would forge a record, and ESC would send commands to the terminal that shows the log.
     """
-    for observer in getattr(publisher, "_observers", ()):
-        if isinstance(observer, FileLogObserver) and not isinstance(
-            observer.formatEvent, EscapedFormat
-        ):
+    for observer in file_observers(publisher):
+        if not isinstance(observer.formatEvent, EscapedFormat):
             observer.formatEvent = EscapedFormat(observer.formatEvent)
 
 

@@ -12,11 +12,12 @@ import stat
 from typing import Any, Final
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.tcp import _reservedFD
 from twisted.internet.unix import Port
 from twisted.logger import Logger
 from twisted.python.lockfile import FilesystemLock
 from typing_extensions import override
+
+from zkservice.privates import reserve_descriptor
 
 #: Linux can open a name itself, whatever it is, and change it by its descriptor.
 _NAME_ONLY: Final = getattr(os, "O_PATH", 0)
@@ -39,7 +40,7 @@ class UNIXPort(Port):
         Raises:
             CannotListenError: the name is in use, or cannot be created.
         """
-        _reservedFD.reserve()  # as Twisted does, to survive EMFILE
+        reserve_descriptor()
         path = os.fsdecode(self._bindPath)
         factory: Any = self.factory
         self._log.info("{what} starting on {path!r}", what=self._getLogPrefix(factory), path=path)
