@@ -51,9 +51,9 @@ class EchoService(Factory):
         factory: Any = self
         return [factory]
 
-    def figures(self) -> tuple[int, int]:
+    def figures(self) -> tuple[int, int, dict[str, Any]]:
         """Lines so far."""
-        return self.lines, 0
+        return self.lines, 0, {"lines": self.lines}
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
         """Says what it was asked."""

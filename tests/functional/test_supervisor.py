@@ -95,7 +95,7 @@ class SupervisorTestCase(TestCase):
 
     def observe(self, event: Any) -> None:
         """Keep what is logged."""
-        self.log.append(str(event.get("text") or event.get("reason") or event.get("stacks") or ""))
+        self.log.append(str(event.get("text") or event.get("reason") or event.get("stack") or ""))
 
     async def end(self) -> None:
         """Leave nothing behind."""

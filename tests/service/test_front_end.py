@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from typing import Any
-from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.web.support import InlineWorkers
 from zkservice.errors import ConfigurationError
-from zkservice.service.front_end import FrontEnd, Logs, make_factory
+from zkservice.service.front_end import BuiltIn, FrontEnd, Logs, make_factory
 
 
 async def awaited(environ: Any, start_response: Any) -> None:
@@ -30,7 +29,7 @@ class ViewTests(SynchronousTestCase):
         front_end = FrontEnd(views=(("/view", name),))
         workers: Any = InlineWorkers(lambda: 0.0)
         with self.assertRaises(ConfigurationError) as caught:
-            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, Mock(), str)
+            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, BuiltIn({}))
         message = str(caught.exception)
         self.assertTrue(message.startswith(f"the view {name} for /view "), message)
         self.assertNotIn("\n", message)

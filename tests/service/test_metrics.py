@@ -21,10 +21,11 @@ from tests.web.support import GET, StartResponse, hello
 from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
-from zkservice.service.figures import Figures
-from zkservice.service.front_end import FrontEnd, Logs, make_factory
+from zkservice.service.built_in_views import local_views
+from zkservice.service.figures import BUCKETS, Figures
+from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
-from zkservice.web import Durations, FrontEndStatistics, ResponseTally, Workers, WorkersStatistics
+from zkservice.web import Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
 
 
 class MetricsTests(SynchronousTestCase):
@@ -35,7 +36,8 @@ class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """The state of a service that has just begun."""
         self.figures = Figures(self.WORKERS)
-        self.metrics = Metrics(lambda: self.figures)
+        self.tally = ResponseTally(BUCKETS)
+        self.metrics = Metrics(lambda: self.figures, lambda: self.tally.totals)
 
     def ask(self, accept: str = "text/plain") -> tuple[str, str]:
         """The content type and the text of an answer."""
@@ -57,7 +59,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
-        tally = self.metrics.tally
+        tally = self.tally
         tally.count("GET", 200, 100, 0.002, 0.2)
         tally.count("GET", 200, 100, 0.0, 0.02)
         tally.count("POST", 503, 100, 0.0, 0.025)
@@ -72,7 +74,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         """Who was refused before there was a request is counted, but took no time."""
-        self.metrics.tally.count_refusal(400)
+        self.tally.count_refusal(400)
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=other status=400"], 1)
         self.assertEqual(samples["zkserve_http_application_seconds_count"], 0)
@@ -80,8 +82,8 @@ class MetricsTests(SynchronousTestCase):
     def test_methods_of_others(self) -> None:
         """The methods that few clients use are one series, with those of refused clients."""
         for method in ("LOCK", "MKCOL", "REPORT", "PURGE", "MERGE", "BIND"):
-            self.metrics.tally.count(method, 200, 0, 0.0, 0.0)
-        self.metrics.tally.count_refusal(200)
+            self.tally.count(method, 200, 0, 0.0, 0.0)
+        self.tally.count_refusal(200)
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=other status=200"], 7)
         self.assertLess(sum("responses" in name for name in samples), 5)
@@ -126,7 +128,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_open_metrics(self) -> None:
         """Who asks for OpenMetrics gets it, and can read it."""
-        self.metrics.tally.count("GET", 200, 100, 0.0, 0.0)
+        self.tally.count("GET", 200, 100, 0.0, 0.0)
         kind, text = self.ask("application/openmetrics-text; version=1.0.0")
         self.assertTrue(kind.startswith("application/openmetrics-text"))
         names = {family.name for family in openmetrics.text_string_to_metric_families(text)}
@@ -138,8 +140,8 @@ class ServedTests(SynchronousTestCase):
 
     def test_counted(self) -> None:
         """Responses, refusals and clients that left are counted, with no access log."""
-        metrics = Metrics(lambda: Figures(MetricsTests.WORKERS))
-        end = WebFrontEnd(hello, tally=metrics.tally)
+        tally = ResponseTally(BUCKETS)
+        end = WebFrontEnd(hello, tally=tally)
         end.get()
         end.get(b"GET / HTTP/3.0\r\n\r\n")
         end.workers.holding = True
@@ -147,7 +149,7 @@ class ServedTests(SynchronousTestCase):
         client.send(GET)
         end.clock.advance(2)
         client.leave()
-        totals = metrics.tally.totals
+        totals = tally.totals
         self.assertEqual(totals.responses, {("GET", 200): 1, ("", 505): 1, ("GET", 499): 1})
         self.assertEqual((totals.body_bytes, totals.application.total), (7, 2.0))
 
@@ -200,8 +202,9 @@ class PromtoolTests(SynchronousTestCase):
             http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
             client=counters.snapshot(0, 0, 0),
         )
-        metrics = Metrics(lambda: figures)
-        metrics.tally.count("GET", 200, 100, 0.0, 0.1)
+        tally = ResponseTally(BUCKETS)
+        metrics = Metrics(lambda: figures, lambda: tally.totals)
+        tally.count("GET", 200, 100, 0.0, 0.1)
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
@@ -219,7 +222,5 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            make_factory(
-                front_end, lambda *_: [], Workers(None), Logs(front_end), None, Mock(), str
-            )
+            local_views(front_end, Mock(), str)
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
 from zkservice.security import Security
-from zkservice.service.config import Config, Manhole
+from zkservice.service.config import Config, Manhole, Processes
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import (
@@ -27,6 +27,7 @@ from zkservice.service.option_table import (
     whole_number,
 )
 from zkservice.service.options import OPTIONS
+from zkservice.supervisor import RecyclingSettings
 from zkservice.web import Limits
 
 #: What the part of a target before its dot is.
@@ -36,6 +37,8 @@ PARTS = {
     "health": HealthSettings,
     "limits": Limits,
     "manhole": Manhole,
+    "processes": Processes,
+    "recycling": RecyclingSettings,
     "security": Security,
     "zookeeper_tls": TLS,
 }

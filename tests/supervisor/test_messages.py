@@ -39,11 +39,11 @@ MESSAGES = st.one_of(
     st.builds(Serve, TEXT, st.dictionaries(TEXT, VALUES, max_size=3), WHOLE),
     st.just(Serving()),
     st.builds(Failed, TEXT),
-    st.builds(Beat, WHOLE, WHOLE, WHOLE),
+    st.builds(Beat, WHOLE, WHOLE, WHOLE, st.dictionaries(TEXT, VALUES, max_size=3)),
     st.builds(Closed, WHOLE),
     st.builds(Drain, st.floats(0, 1e9)),
     st.just(Reopen()),
-    st.builds(LogLine, TEXT, TEXT, TEXT),
+    st.builds(LogLine, TEXT, TEXT, TEXT, TEXT),
     st.builds(Ask, WHOLE, TEXT, st.lists(VALUES, max_size=3)),
     st.builds(Reply, WHOLE, VALUES, TEXT),
 )
@@ -66,7 +66,8 @@ class MessageTests(SynchronousTestCase):
         """The schema of this version; a change of it needs another version."""
         self.assertEqual(messages.VERSION, 1)
         self.assertEqual(
-            encode(Beat(1, 2, 3)), b'{"type": "Beat", "requests": 1, "in_service": 2, "rss": 3}'
+            encode(Beat(1, 2, 3, {"a": 4})),
+            b'{"type": "Beat", "requests": 1, "in_service": 2, "rss": 3, "figures": {"a": 4}}',
         )
         self.assertEqual(encode(Serving()), b'{"type": "Serving"}')
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from zkservice.monitor import Command
 from zkservice.service.admin_ports import AdminPorts
-from zkservice.service.availability import HEALTH, Availability
+from zkservice.service.availability import FRONT, HEALTH, Availability
 from zkservice.service.config import Config
 from zkservice.service.embedded_zookeeper import InProcessZooKeeper
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
@@ -57,59 +57,71 @@ class Announcement:
             self._embedded = InProcessZooKeeper(config.zookeeper, reactor)
             hosts = self._embedded.start()
         self.addresses = listeners.addresses
-        self.presence = Registrar(
+        self.registrar = Registrar(
             config, self.addresses, hosts, reactor, fail, listeners.tls_addresses
         )
         self._health = self._make_health(listeners)
 
-    def start(self, status: Callable[[], Mapping[str, Any]], namespace: Mapping[str, Any]) -> None:
+    def start(
+        self,
+        status: Callable[[], Mapping[str, Any]],
+        namespace: Mapping[str, Any],
+        more_commands: Mapping[str, Command],
+    ) -> None:
         """Open the monitor and the manhole, register, and begin to check the health.
 
         Args:
             status: returns the state of the whole service.
             namespace: what the manhole knows.
+            more_commands: of the monitor, beside those of every service.
 
         Raises:
             ConfigurationError: a port cannot be opened, or a command not be loaded.
             AddressError, InvalidPathError, TreeValueError: it can never be registered so.
         """
-        config, presence = self._config, self.presence
-        known = with_added(
-            commands(presence.registrations, status, self.availability, self._reactor),
-            config.monitor_commands,
-        )
-        presence.start(self._properties(known))
+        config, registrar = self._config, self.registrar
+        own = commands(registrar.registrations, status, self.availability, self._reactor)
+        known = with_added({**own, **more_commands}, config.monitor_commands)
+        registrar.start(self._properties(known))
         if config.manhole is not None:
-            self._sides.open_manhole(config.manhole, {**namespace, "presence": presence})
+            self._sides.open_manhole(config.manhole, {**namespace, "presence": registrar})
         if self._health is not None:
             self.availability.block(HEALTH, "health: no good answer yet")
             self._reactor.callWhenRunning(self._begin_to_check, self._health)
-        self.availability.attach(presence.registration)
+        self.availability.attach(registrar.registration)
 
     def status(self) -> dict[str, Any]:
         """The state of the registration and the session, as plain values."""
         return {
             "addresses": list(self.addresses),
             "path": self._config.path,
-            **self.presence.status(),
+            **self.registrar.status(),
         }
 
     def why_not_ready(self) -> str:
         """Why no requests should come; "" if they should."""
-        return reason_not_registered(self.presence.registration, self.availability)
+        return reason_not_registered(self.registrar.registration, self.availability)
+
+    def front_changed(self, unavailable: str) -> None:
+        """What serves has become unavailable, for a reason; or available, if that is ""."""
+        self.registrar.serving = not unavailable
+        if unavailable:
+            self.availability.block(FRONT, unavailable)
+        else:
+            self.availability.unblock(FRONT)
 
     async def withdraw(self, shutdown: Shutdown) -> None:
         """Deregister, and give clients time to hear of it."""
         if self._health is not None:
             self._health.stop()
-        registered = self.presence.leave()
+        registered = self.registrar.leave()
         if registered is not None:
             await shutdown.step("deregistering", registered, DEREGISTER)
             await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
 
     async def close(self, shutdown: Shutdown) -> None:
         """Close the session, the monitor and the embedded ZooKeeper."""
-        await shutdown.step("closing the session", self.presence.close(), DEREGISTER)
+        await shutdown.step("closing the session", self.registrar.close(), DEREGISTER)
         closing = Deferred.fromCoroutine(self._sides.close())
         await shutdown.step("closing the monitor", closing, 1.0)
         if self._embedded is not None:

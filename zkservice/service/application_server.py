@@ -9,9 +9,8 @@ from twisted.internet.defer import Deferred
 
 from zkservice.service.application import Application
 from zkservice.service.config import Config
-from zkservice.service.figures import Figures
-from zkservice.service.front_end import Logs, make_factory
-from zkservice.web import BusyWatch, HTTPFactory, Workers
+from zkservice.service.front_end import BuiltIn, Logs, make_factory
+from zkservice.web import BusyWatch, HTTPFactory, Workers, describe_threads
 
 __all__ = ["ApplicationServer"]
 
@@ -26,8 +25,7 @@ class ApplicationServer:
         config: what to serve, and how.
         reactor: where the connections live.
         load: returns the application.
-        figures: returns what the whole service is doing, for metrics.
-        why_not_ready: returns why no requests should come; "" if they should.
+        built_in: the built-in views.
 
     Raises:
         ConfigurationError: the application, a view or a log file cannot be used.
@@ -38,13 +36,12 @@ class ApplicationServer:
         config: Config,
         reactor: Any,
         load: Callable[[], Application],
-        figures: Callable[[], Figures],
-        why_not_ready: Callable[[], str],
+        built_in: BuiltIn,
     ) -> None:
         self.workers = Workers(reactor, threads=config.threads)
         self.logs = Logs(config.front_end)
         self.factory: HTTPFactory = make_factory(
-            config.front_end, load(), self.workers, self.logs, reactor, figures, why_not_ready
+            config.front_end, load(), self.workers, self.logs, reactor, built_in
         )
         self._busy = BusyWatch(self.workers, reactor)
 
@@ -56,6 +53,10 @@ class ApplicationServer:
     def status(self) -> dict[str, Any]:
         """What it is doing, as plain values."""
         return {"workers": self.workers.statistics(), "http": self.factory.statistics()}
+
+    def threads(self) -> str:
+        """What every thread is doing, and where in its code it is."""
+        return describe_threads(self.workers)
 
     def drain(self, timeout: float) -> Deferred[int]:
         """Finish the requests that run; fires with the number of those that were cut off."""

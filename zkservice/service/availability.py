@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 OPERATOR = "operator"
 HEALTH = "health"
+FRONT = "front"
 
 #: Seconds that an operator's command waits for ZooKeeper to confirm it.
 CONFIRM: Final = 5.0

@@ -7,6 +7,7 @@ to the reactor in the end, which is where this module takes part.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -120,16 +121,7 @@ class _TLSPort:
 
     def reload(self, reactor: Any) -> None:
         """Take the factory from the endpoint, which reads its files, but do not listen."""
-        taken: list[IProtocolFactory] = []
-
-        def take(wrapped: IProtocolFactory, listen: _Listen) -> IListeningPort:
-            taken.append(wrapped)
-            raise _TakenError
-
-        try:
-            _listen(_Binding(reactor, take), self.endpoint, self._factory)
-        except _TakenError:
-            self._latest.latest = taken[0]
+        self._latest.latest = wrapped_factory(reactor, self.endpoint, self._factory)
 
 
 class _TakenError(Exception):
@@ -206,6 +198,26 @@ class _Binding:
             factory,
             lambda each: self._reactor.adoptStreamPort(fileDescriptor, addressFamily, each),
         )
+
+
+def wrapped_factory(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IProtocolFactory:
+    """What an endpoint would listen with: the factory, wrapped in TLS or the like.
+
+    Nothing is opened: this is for a process that gets its connections from another one.
+
+    Raises:
+        ConfigurationError: the endpoint does not listen at once.
+        Exception: what the endpoint fails with, as when a file cannot be read.
+    """
+    taken: list[IProtocolFactory] = []
+
+    def take(wrapped: IProtocolFactory, listen: _Listen) -> IListeningPort:
+        taken.append(wrapped)
+        raise _TakenError
+
+    with contextlib.suppress(_TakenError):
+        _listen(_Binding(reactor, take), endpoint, factory)
+    return taken[0]
 
 
 def _speaks_tls(factory: Any) -> bool:

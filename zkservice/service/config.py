@@ -12,6 +12,7 @@ from zkservice.security import Security
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.ports import Owner
+from zkservice.supervisor import RecyclingSettings
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,21 @@ class Manhole:
 
 
 @dataclass(frozen=True)
+class Processes:
+    """Worker processes.  Times are seconds.
+
+    Attributes:
+        count: how many; with one the application is in the process that registers it.
+        worker_timeout: without a turn of its reactor after which a worker is killed; 0 is never.
+        recycling: when workers are replaced by fresh ones.
+    """
+
+    count: int = 1
+    worker_timeout: float = 30.0
+    recycling: RecyclingSettings = field(default_factory=RecyclingSettings)
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole `twistd zkserve`.  Times are in seconds."""
 
@@ -93,8 +109,9 @@ class Config:
     #: how to be let in by ZooKeeper
     security: Security = field(default_factory=Security)
     front_end: FrontEnd = field(default_factory=FrontEnd)
-    #: worker threads for the application
+    #: worker threads for the application, in each process
     threads: int = 4
+    processes: Processes = field(default_factory=Processes)
     #: how long ZooKeeper keeps the address of a process that is silent
     session_timeout: float = 10.0
     #: ``HOST:PORT`` or a socket's path for the line protocol; None is none

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from zkservice.client import Statistics
-from zkservice.web import FrontEndStatistics, WorkersStatistics
+from zkservice.web import FrontEndStatistics, ResponseTotals, WorkersStatistics
 
-__all__ = ["Figures"]
+__all__ = ["BUCKETS", "Figures", "Sums", "totals_to_json"]
+
+#: Seconds: of an application, from one that only computes to one that is about to be given up.
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,84 @@ class Figures:
     connected: bool = False
     http: FrontEndStatistics | None = None
     client: Statistics | None = None
+
+
+def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
+    """What was counted of responses, in values that JSON has."""
+    return {
+        "responses": [[method, status, n] for (method, status), n in totals.responses.items()],
+        "body_bytes": totals.body_bytes,
+        "waiting": [totals.waiting.cells, totals.waiting.total],
+        "application": [totals.application.cells, totals.application.total],
+    }
+
+
+class Sums:
+    """Adds up what worker processes tell, those that have ended included.
+
+    What is told is a dict with ``http``, ``workers`` and ``totals``; it is empty until a worker
+    has told something.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[str, int] = {}  # counters of the front ends of workers that have ended
+        self._completed = 0
+        self._ended_totals = ResponseTotals(BUCKETS)
+
+    def keep(self, told: Mapping[str, Any]) -> None:
+        """A worker has ended: its counters stay, so that sums never go back."""
+        for name, value in told.get("http", {}).items():
+            if name not in _PRESENT:
+                self._ended[name] = self._ended.get(name, 0) + value
+        self._completed += told.get("workers", {}).get("completed", 0)
+        _add_totals(self._ended_totals, told)
+
+    def http(self, told: Iterable[Mapping[str, Any]]) -> FrontEndStatistics:
+        """The front ends of all."""
+        present = [one["http"] for one in told if one.get("http")]
+        values: dict[str, Any] = {}
+        for field in fields(FrontEndStatistics):
+            values[field.name] = sum(
+                (one.get(field.name, 0) for one in present), self._ended.get(field.name, 0)
+            )
+        values["draining"] = bool(present) and all(one.get("draining") for one in present)
+        return FrontEndStatistics(**values)
+
+    def workers(self, told: Iterable[Mapping[str, Any]]) -> WorkersStatistics:
+        """The threads of all."""
+        present = [one["workers"] for one in told if one.get("workers")]
+        values = {
+            field.name: sum(one.get(field.name, 0) for one in present)
+            for field in fields(WorkersStatistics)
+        }
+        values["completed"] += self._completed
+        return WorkersStatistics(**values)
+
+    def totals(self, told: Iterable[Mapping[str, Any]]) -> ResponseTotals:
+        """The responses of all."""
+        sums = ResponseTotals(BUCKETS)
+        _add_totals(sums, {"totals": totals_to_json(self._ended_totals)})
+        for one in told:
+            _add_totals(sums, one)
+        return sums
+
+
+#: What a front end has now, rather than has done since its start.
+_PRESENT: Final = ("connections", "in_service", "draining")
+
+
+def _add_totals(sums: ResponseTotals, told: Mapping[str, Any]) -> None:
+    totals = told.get("totals")
+    if not totals:
+        return
+    for method, status, count in totals["responses"]:
+        sums.responses[method, status] += count
+    sums.body_bytes += totals["body_bytes"]
+    for durations, (cells, total) in (
+        (sums.waiting, totals["waiting"]),
+        (sums.application, totals["application"]),
+    ):
+        durations.cells = [
+            mine + theirs for mine, theirs in zip(durations.cells, cells, strict=True)
+        ]
+        durations.total += total

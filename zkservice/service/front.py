@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
+from zkservice.monitor import Command
 from zkservice.service.application import Application
 from zkservice.service.application_server import ApplicationServer
+from zkservice.service.built_in_views import local_views
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.listeners import Listeners
@@ -23,6 +25,13 @@ class Front(Protocol):
     """What accepts connections and serves them, as the service sees it."""
 
     listeners: Listeners
+    #: called with `unavailable` when that may have changed
+    availability_changed: Callable[[str], object]
+
+    @property
+    def unavailable(self) -> str:
+        """Why nothing can be served at the moment; "" if it can."""
+        ...
 
     def listen(self) -> None:
         """Open the ports; nothing is served yet."""
@@ -53,6 +62,19 @@ class Front(Protocol):
         """SIGHUP: open log files, and read certificates again."""
         ...
 
+    def commands(self) -> dict[str, Command]:
+        """Commands of the monitor that only this front has."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many worker processes are wanted; 0 if it has none."""
+        ...
+
+    def resize(self, size: int) -> None:
+        """Have more worker processes, or fewer."""
+        ...
+
     def close_ports(self) -> Deferred[Any]:
         """Accept no more connections, but serve those that have come."""
         ...
@@ -77,6 +99,9 @@ class InProcessFront:
 
     def __init__(self, config: Config, reactor: Any, load: Callable[[], Application]) -> None:
         self.listeners = Listeners(config, reactor)
+        self.availability_changed: Callable[[str], object] = lambda reason: None
+        self.unavailable = ""
+        self.size = 0
         self._config = config
         self._reactor = reactor
         self._load = load
@@ -90,7 +115,10 @@ class InProcessFront:
     def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
         """Load the application, and serve it."""
         self._server = ApplicationServer(
-            self._config, self._reactor, self._load, figures, why_not_ready
+            self._config,
+            self._reactor,
+            self._load,
+            local_views(self._config.front_end, figures, why_not_ready),
         )
         self._door.target = self._server.factory
         self._server.start()
@@ -113,6 +141,13 @@ class InProcessFront:
         if self._server is not None:
             self._server.reopen()
         self.listeners.reload_certificates()
+
+    def commands(self) -> dict[str, Command]:
+        """None but those of every service."""
+        return {}
+
+    def resize(self, size: int) -> None:
+        """There is nothing but this process."""
 
     def close_ports(self) -> Deferred[Any]:
         """Accept no more connections."""

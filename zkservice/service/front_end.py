@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.application import Application
-from zkservice.service.figures import Figures
 from zkservice.service.import_by_name import load_callable, wsgi_problem
-from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
     AccessLog,
     HTTPFactory,
     Limits,
     LogFile,
+    ResponseTally,
     TraceLog,
     TrustedProxies,
     View,
     Workers,
     printable,
 )
-
-if TYPE_CHECKING:
-    from zkservice.service.metrics import Metrics
-
-#: Where Prometheus looks.
-METRICS: Final = "/-/metrics"
 
 #: As a log's path: the standard library's logger of zc.zservertracelog.
 TRACE_LOGGER = "logger:zc.tracelog"
@@ -98,54 +91,47 @@ def _writer(path: str) -> Any:
     return _LoggerWriter(name) if kind == "logger" else LogFile(path)
 
 
+@dataclass(frozen=True)
+class BuiltIn:
+    """The built-in views, and what counts the responses for one of them.
+
+    Attributes:
+        views: by the raw path.
+        status_views: whether the front end itself shows ``/-/health`` and ``/-/threads``.
+        tally: None if nothing is counted.
+    """
+
+    views: Mapping[str, View]
+    status_views: bool = False
+    tally: ResponseTally | None = None
+
+
 def make_factory(
     front_end: FrontEnd,
     application: Application,
     workers: Workers,
     logs: Logs,
     reactor: Any,
-    figures: Callable[[], Figures],
-    why_not_ready: Callable[[], str],
+    built_in: BuiltIn,
 ) -> HTTPFactory:
     """The factory for all ports.
 
-    Args:
-        figures: returns the state of everything, for metrics.
-        why_not_ready: returns why the process should get no requests; "" if it should.
-
     Raises:
-        ConfigurationError: a view cannot be found, or what the metrics need is not installed.
+        ConfigurationError: a view cannot be found.
     """
-    views: dict[str, View] = {}
-    metrics = _metrics(figures) if front_end.metrics else None
-    if metrics is not None:
-        views[METRICS] = metrics.view
-    if front_end.status_views:
-        views[READY] = ready_view(why_not_ready)
-    views.update((path, _view(path, name)) for path, name in front_end.views)
+    added = {path: _view(path, name) for path, name in front_end.views}
     return HTTPFactory(
         application,
         workers,
         reactor=reactor,
         limits=front_end.limits,
-        views=views,
-        status_views=front_end.status_views,
+        views={**built_in.views, **added},
+        status_views=built_in.status_views,
         proxies=front_end.proxies,
         access_log=logs.access,
         trace_log=logs.trace,
-        tally=None if metrics is None else metrics.tally,
+        tally=built_in.tally,
     )
-
-
-def _metrics(figures: Callable[[], Figures]) -> Metrics:
-    try:
-        # Only here: its library is an extra.
-        from zkservice.service.metrics import Metrics
-    except ImportError:
-        raise ConfigurationError(
-            "--metrics needs prometheus-client: pip install 'zkservice[metrics]'"
-        ) from None
-    return Metrics(figures)
 
 
 def _view(path: str, name: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -29,33 +30,37 @@ from zkservice.errors import (
     TreeValueError,
 )
 from zkservice.service.announcement import DEREGISTER, Announcement
-from zkservice.service.application import Application, load_application
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
-from zkservice.service.front import Front, InProcessFront
+from zkservice.service.front import Front
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
 
+#: Called with a reason when there is no use in going on.
+Fail = Callable[[str], object]
+
 #: Errors of a start that are the user's to correct.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
 
 
 class ServeService(Service):
-    """Serve an application as a `Config` says."""
+    """Serve an application as a `Config` says.
+
+    Args:
+        config: what to serve, and where to register it.
+        reactor: the process's.
+        make_front: makes what serves, of what to call when that is hopeless.
+    """
 
     log = Logger()
 
-    def __init__(
-        self, config: Config, reactor: Any, load: Callable[[], Application] | None = None
-    ) -> None:
+    def __init__(self, config: Config, reactor: Any, make_front: Callable[[Fail], Front]) -> None:
         self.config = config
         self._reactor = reactor
-        self.front: Front = InProcessFront(
-            config, reactor, load or partial(load_application, config.application)
-        )
+        self.front = make_front(self.fail)
         self.announcement: Announcement | None = None
         self._notifier = Notifier(os.environ, reactor)
         self._shutdown = Shutdown(reactor)
@@ -74,7 +79,12 @@ class ServeService(Service):
     def startService(self) -> None:
         """Load the application, and begin to serve and to register it."""
         super().startService()
-        take_signals_when_running(self._reactor, self._hurry, self._hang_up)
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGHUP: self._hang_up,
+            signal.SIGTTIN: partial(self._resize_by, 1),
+            signal.SIGTTOU: partial(self._resize_by, -1),
+        }
+        take_signals_when_running(self._reactor, self._hurry, handlers)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
         self._or_exit(self._start)
 
@@ -93,8 +103,10 @@ class ServeService(Service):
         self.front.start(self.figures, self._why_not_ready)
         announcement = Announcement(self.config, self.front.listeners, self._reactor, self.fail)
         self.announcement = announcement
-        announcement.presence.subscribe(self._notifier.ready)
-        announcement.start(self.status, {"service": self})
+        announcement.registrar.subscribe(self._notifier.ready)
+        self.front.availability_changed = announcement.front_changed
+        announcement.front_changed(self.front.unavailable)
+        announcement.start(self.status, {"service": self}, self.front.commands())
 
     def fail(self, reason: str) -> None:
         """End the process in good order, but with exit code 1."""
@@ -116,7 +128,7 @@ class ServeService(Service):
 
     def figures(self) -> Figures:
         """What everything is doing, for metrics."""
-        presence = None if self.announcement is None else self.announcement.presence
+        presence = None if self.announcement is None else self.announcement.registrar
         workers, http = self.front.statistics()
         return Figures(
             workers=workers,
@@ -132,6 +144,10 @@ class ServeService(Service):
         if not self.running:
             return "stopping"
         return self.front.why_not_ready() or self.announcement.why_not_ready()
+
+    def _resize_by(self, change: int) -> None:
+        """SIGTTIN and SIGTTOU: one worker process more, or less."""
+        self.front.resize(self.front.size + change)
 
     def _hang_up(self) -> None:
         """SIGHUP: the log files were moved away, the certificates renewed."""

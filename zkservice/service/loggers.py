@@ -73,7 +73,8 @@ def escape_log_texts(publisher: LogPublisher) -> None:
 class EscapedFormat:
     """Formats events as another function does, but escapes what is not printable.
 
-    Tracebacks keep their lines, each behind a tab, so that none of them looks like a record.
+    Tracebacks, and the texts of events with a ``stack``, keep their lines, each behind a tab, so
+    that none of them looks like a record.
     """
 
     def __init__(self, format_event: Callable[[LogEvent], str | None]) -> None:
@@ -86,7 +87,7 @@ class EscapedFormat:
             return text
         # Twisted's format has put a tab behind each line end that is not the last one.
         lines = text.removesuffix("\n").replace("\n\t", "\n")
-        if "log_failure" not in event:
+        if "log_failure" not in event and "stack" not in event:
             return f"{printable(lines)}\n"
         return "\n\t".join(map(_printable_code, lines.split("\n"))) + "\n"
 

@@ -32,7 +32,6 @@ from zkservice.service.figures import Figures
 from zkservice.web import (
     Durations,
     FrontEndStatistics,
-    ResponseTally,
     ResponseTotals,
     WorkersStatistics,
 )
@@ -44,22 +43,21 @@ _METHODS: Final = frozenset(
     ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
 )
 _OTHER: Final = "other"
-#: Seconds: of an application, from one that only computes to one that is about to be given up.
-_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """What is counted, and the view that shows it.
+    """The view that shows what is counted.
 
     Args:
         figures: returns the state of everything.
+        totals: returns what was counted of all responses.
     """
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
-        #: Where the front end counts its responses.
-        self.tally = ResponseTally(_BUCKETS)
+    def __init__(
+        self, figures: Callable[[], Figures], totals: Callable[[], ResponseTotals]
+    ) -> None:
         registry = CollectorRegistry()
-        registry.register(_Counted(self.tally))
+        registry.register(_Counted(totals))
         registry.register(_Present(figures))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -70,12 +68,12 @@ class Metrics:
 class _Counted(Collector):
     """What was counted since the start."""
 
-    def __init__(self, tally: ResponseTally) -> None:
-        self._tally = tally
+    def __init__(self, totals: Callable[[], ResponseTotals]) -> None:
+        self._totals = totals
 
     @override
     def collect(self) -> Iterator[Metric]:
-        totals = self._tally.totals
+        totals = self._totals()
         yield _responses(totals)
         yield CounterMetricFamily(
             "zkserve_http_response_bytes", "Bytes of response bodies.", value=totals.body_bytes

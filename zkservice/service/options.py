@@ -158,6 +158,46 @@ OPTIONS: Final = OptionTable(
             target="threads",
             short="t",
         ),
+        Option(
+            "processes",
+            _APPLICATION,
+            "Worker processes, each with its own threads; 1: no others beside this one.",
+            whole_number(1, 1024),
+            1,
+            target="processes.count",
+        ),
+        Option(
+            "worker-timeout",
+            _APPLICATION,
+            "Milliseconds after which a worker process whose reactor does not turn is killed; "
+            "0: never.",
+            milliseconds(),
+            30.0,
+            target="processes.worker_timeout",
+        ),
+        Option(
+            "max-requests",
+            _APPLICATION,
+            "Replace a worker process after so many requests; 0: never.",
+            whole_number(),
+            0,
+            target="recycling.max_requests",
+        ),
+        Option(
+            "max-age",
+            _APPLICATION,
+            "Replace a worker process after so many seconds; 0: never.",
+            whole_number(placeholder="S"),
+            0,
+            target="recycling.max_age",
+        ),
+        Option(
+            "max-rss",
+            _APPLICATION,
+            "Replace a worker process that has so many megabytes of memory; 0: never.",
+            whole_number(placeholder="MB"),
+            0,
+        ),
         # -- where it listens --
         Option(
             "path",
@@ -597,6 +637,16 @@ OPTIONS: Final = OptionTable(
         ),
     )
 )
+
+
+def worker_rows() -> list[Option]:
+    """The options that a worker process has to know."""
+    others = ("property", "acl", "format", "advertise", "socket-owner", "zookeeper", "monitor")
+    return [
+        row
+        for row in OPTIONS
+        if row.section not in (_ZOOKEEPER, _HEALTH, _MONITOR) and row.name not in others
+    ]
 
 
 class Options(TableOptions):

@@ -18,6 +18,7 @@ from twisted.logger import STDLibLogObserver, globalLogPublisher
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service.application import check_callable
 from zkservice.service.config import Config
+from zkservice.service.front import InProcessFront
 from zkservice.service.front_end import TRACE_LOGGER
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.loggers import EscapeRecords
@@ -45,7 +46,7 @@ def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None
         from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
 
         check_callable("the Paste configuration", app, "the application")
-        run(ServeService(config, reactor, lambda: app), reactor)
+        run(ServeService(config, reactor, lambda _: front_for(config, reactor, app)), reactor)
     except ConfigurationError as error:
         _give_up(f"zkservice: {error}")
     except StartError as error:
@@ -95,6 +96,16 @@ def config_of(keys: Mapping[str, str]) -> Config:
         front_end = replace(config.front_end, trace_log=TRACE_LOGGER)
         config = replace(config, front_end=front_end)
     return config
+
+
+def front_for(config: Config, reactor: Any, app: Any) -> InProcessFront:
+    """What serves an application that is there already: this process."""
+    if config.processes.count > 1:
+        raise ConfigurationError(
+            "processes: Paste hands over an application that is loaded already; for several "
+            "processes run twistd zkserve --processes N config:FILE.ini#NAME"
+        )
+    return InProcessFront(config, reactor, lambda: app)
 
 
 def _given(row: Option, text: str) -> Given:

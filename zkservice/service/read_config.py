@@ -10,10 +10,11 @@ from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
 from zkservice.security import Security, identity, load_tls, sasl_user
 from zkservice.service.application import absolute_spec
-from zkservice.service.config import Config, ListenAddress, Manhole, ZooKeeperTarget
+from zkservice.service.config import Config, ListenAddress, Manhole, Processes, ZooKeeperTarget
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
+from zkservice.supervisor import RecyclingSettings
 from zkservice.web import Limits, TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 
@@ -54,6 +55,7 @@ def read_config(values: Values, application: str | None, environ: Mapping[str, s
         security=_security(values, environ),
         front_end=_front_end(values),
         manhole=_manhole(values),
+        processes=_processes(values),
         **parts,
     )
 
@@ -175,6 +177,11 @@ def _manhole(values: Values) -> Manhole | None:
     for name in ("host_key", "token_file"):
         parts[name] = os.path.abspath(parts[name])
     return Manhole(**parts)
+
+
+def _processes(values: Values) -> Processes:
+    recycling = RecyclingSettings(**values.targets("recycling"), max_rss=values["max-rss"] << 20)
+    return Processes(**values.targets("processes"), recycling=recycling)
 
 
 def _needs(values: Values, name: str, other: str) -> ConfigurationError:

@@ -77,6 +77,8 @@ class Registrar:
             sasl=security.sasl,
         )
         self.registration: Registration
+        #: Whether there is anything behind the ports.
+        self.serving = True
         self._told: Callable[[str], object] = lambda status: None
         self._leaving = False
         self._was_connected = False
@@ -208,6 +210,9 @@ class Registrar:
 
     def _still_waiting(self) -> None:
         self._reminder = None
+        if not self.serving:  # nobody could be answered: that is not worth a word yet
+            self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
+            return
         reason = self.registration.reason
         self._log.warn(
             "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "

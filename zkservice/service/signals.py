@@ -1,14 +1,15 @@
 """SIGTERM and SIGINT: the first one ends the process in good order, the second one at once.
 
-SIGHUP opens log files and reads certificates again.
+What other signals do, such as SIGHUP, is the service's business.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
@@ -16,7 +17,9 @@ from twisted.internet.interfaces import IReactorCore
 
 
 def take_signals(
-    reactor: Any, hurry: Callable[[], object], hang_up: Callable[[], object] = lambda: None
+    reactor: Any,
+    hurry: Callable[[], object],
+    handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
 ) -> None:
     """Handle the signals in place of the reactor, once it runs.
 
@@ -25,7 +28,7 @@ def take_signals(
 
     Args:
         hurry: called in the reactor thread for every such signal after the first.
-        hang_up: called in the reactor thread for every SIGHUP, which ends nothing.
+        handlers: called in the reactor thread for signals that end nothing.
     """
     stopping = False
 
@@ -46,11 +49,20 @@ def take_signals(
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, heard)
-        signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(hang_up))
+        for number, handler in handlers.items():
+            signal.signal(number, partial(_handle, reactor, handler))
+
+
+def _handle(
+    reactor: Any, handler: Callable[[], object], number: int, frame: FrameType | None
+) -> None:
+    reactor.callFromThread(handler)
 
 
 def take_signals_when_running(
-    reactor: Any, hurry: Callable[[], object], hang_up: Callable[[], object] = lambda: None
+    reactor: Any,
+    hurry: Callable[[], object],
+    handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
 ) -> None:
     """`take_signals`, after the reactor has installed handlers of its own."""
-    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, hang_up)
+    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, handlers)

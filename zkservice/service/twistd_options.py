@@ -47,12 +47,13 @@ class TableOptions(Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self._given: dict[str, Given] = {}
+        #: What was written, by option.
+        self.given: dict[str, Given] = {}
 
     def give(self, row: Option, text: str) -> None:
         """Take one option from the command line."""
-        before = self._given[row.name].texts if row.name in self._given else ()
-        self._given[row.name] = Given(f"--{row.name}", (*before, text))
+        before = self.given[row.name].texts if row.name in self.given else ()
+        self.given[row.name] = Given(f"--{row.name}", (*before, text))
 
     def accept(self) -> None:
         """Check what the values mean together; for subclasses.
@@ -64,7 +65,7 @@ class TableOptions(Options):
     @override
     def postOptions(self) -> None:
         try:
-            self.values_read = Values(self.table, self._given)
+            self.values_read = Values(self.table, self.given)
             self.accept()
         except ConfigurationError as error:
             raise UsageError(str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any, Final
 
 from twisted.application.service import IService, Service
@@ -144,7 +145,7 @@ class EmbeddedService(Service):
             self._server.start()
         except ConfigurationError as error:
             raise StartError(f"zkembedded: {error}") from None
-        take_signals_when_running(self._reactor, lambda: None, self._reopen)
+        take_signals_when_running(self._reactor, lambda: None, {signal.SIGHUP: self._reopen})
         for port in self._ports:
             self.log.info("ZooKeeper listens on {address}", address=listening_address(port))
         self.log.warn(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from twisted.application.service import IService
 
 from zkservice.errors import ApplicationLoadError, StartError
-from zkservice.service.application import check_application
+from zkservice.service.application import check_application, load_application
+from zkservice.service.front import Front, InProcessFront
 from zkservice.service.lifecycle import ServeService
+from zkservice.service.multi_process import MultiProcessFront
 from zkservice.service.options import Options
+from zkservice.service.worker import settings_for
 
 __all__ = ["Options", "makeService"]
 
@@ -21,5 +28,13 @@ def makeService(options: Options) -> IService:
         check_application(config.application)
     except ApplicationLoadError as error:
         raise StartError(f"zkserve: {error}") from None
-    service: IService = ServeService(config, reactor)
+    service: IService = ServeService(config, reactor, partial(_front_for, options, reactor))
     return service
+
+
+def _front_for(options: Options, reactor: Any, fail: Callable[[str], object]) -> Front:
+    config = options.config
+    if config.processes.count > 1:
+        settings = partial(settings_for, config.application, options.given)
+        return MultiProcessFront(config, reactor, settings, fail)
+    return InProcessFront(config, reactor, partial(load_application, config.application))

@@ -11,6 +11,7 @@ from zkservice.supervisor.connections import Acceptor, ConnectionReceiver
 from zkservice.supervisor.messages import VERSION
 from zkservice.supervisor.pool import PoolSettings, ProcessPool
 from zkservice.supervisor.process import WorkerProcess
+from zkservice.supervisor.recycling import RecyclingSettings
 
 __all__ = [
     "VERSION",
@@ -18,6 +19,7 @@ __all__ = [
     "ConnectionReceiver",
     "PoolSettings",
     "ProcessPool",
+    "RecyclingSettings",
     "WorkerProcess",
     "WorkerSide",
 ]

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, Logger, formatEvent
 
+from zkservice.errors import AddressError, ConfigurationError, InvalidPathError
 from zkservice.supervisor.channel import Channel
 from zkservice.supervisor.connections import ConnectionReceiver
 from zkservice.supervisor.messages import (
@@ -38,6 +39,8 @@ __all__ = ["Served", "WorkerSide"]
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 #: Seconds for the requests that run when the parent has gone.
 _ORPHAN_DRAIN: Final = 5.0
+#: Errors that say in one line what the user has to correct.
+_USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError)
 #: Seconds between two beats.
 _BEAT: Final = 1.0
 #: Characters of a log entry that is passed on.
@@ -52,8 +55,8 @@ class Served(Protocol):
         """What serves the connections of each port, by its number."""
         ...
 
-    def figures(self) -> tuple[int, int]:
-        """Requests since the start, and those in service now."""
+    def figures(self) -> tuple[int, int, dict[str, Any]]:
+        """Requests since the start, those in service now, and what else is counted."""
         ...
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
@@ -118,17 +121,20 @@ class WorkerSide:
 
     def observe(self, event: LogEvent) -> None:
         """A log observer: the service has one log, the parent's."""
-        text = formatEvent(event)
+        text, stack = formatEvent(event), ""
         failure = event.get("log_failure")
         if failure is not None:
-            text = f"{text}\n{failure.getTraceback()}"
-        if text:
+            stack = failure.getTraceback()
+        elif "stack" in event:
+            text, _, stack = text.partition("\n")
+        if text or stack:
             level = event.get("log_level")
             self._channel.send(
                 LogLine(
                     level=getattr(level, "name", "info"),
                     namespace=str(event.get("log_namespace", "worker")),
                     text=text[:_MAX_LOG_LINE],
+                    stack=stack[:_MAX_LOG_LINE],
                 )
             )
 
@@ -160,6 +166,9 @@ class WorkerSide:
             return
         try:
             self._served = self._make(message.name, message.settings, self)
+        except _USER_ERRORS as error:
+            self._fail(str(error))
+            return
         except BaseException as error:  # noqa: BLE001 - an application may raise anything
             self._log.failure("the worker cannot serve")
             self._fail(str(error) or type(error).__name__)
@@ -200,8 +209,8 @@ class WorkerSide:
 
     def _beat(self) -> None:
         assert self._served is not None
-        requests, in_service = self._served.figures()
-        self._channel.send(Beat(requests, in_service, _rss()))
+        requests, in_service, figures = self._served.figures()
+        self._channel.send(Beat(requests, in_service, _rss(), figures))
 
     def _connection_closed(self) -> None:
         self._closed += 1

@@ -141,7 +141,11 @@ class Acceptor:
 
     def _give(self, connection: socket.socket) -> bool:
         """Give a connection to the worker that has the fewest and has room."""
-        for taker in sorted(self._takers(), key=lambda each: each.connections):
+        takers = self._takers()
+        # Those that have equally many take turns: sorting keeps their order.
+        first = self.accepted % max(1, len(takers))
+        turns = [*takers[first:], *takers[:first]]
+        for taker in sorted(turns, key=lambda each: each.connections):
             if taker.take(self._port, connection):
                 connection.close()  # the worker has a descriptor of its own
                 return True

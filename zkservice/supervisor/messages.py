@@ -8,7 +8,7 @@ workers of another release for a moment, and must not guess what they mean.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from zkservice.errors import MessageError
@@ -78,6 +78,11 @@ class Beat(Message):
     requests: int  #: since its start
     in_service: int  #: requests that run or wait for a thread
     rss: int  #: bytes of memory
+    figures: dict[str, Any] = field(default_factory=dict)  #: what else the service counts
+
+    def with_figures(self, figures: dict[str, Any]) -> Beat:
+        """The same, with figures that are newer."""
+        return replace(self, figures=figures)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class LogLine(Message):
     level: str
     namespace: str
     text: str
+    stack: str = ""  #: lines of code, where there are some
 
 
 @dataclass(frozen=True)

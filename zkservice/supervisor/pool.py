@@ -48,6 +48,9 @@ class PoolOwner:
     def takers_changed(self) -> None:
         """There are other workers to give connections to, or none."""
 
+    def gone(self, worker: WorkerProcess) -> None:
+        """A worker has ended."""
+
     def hopeless(self, reason: str) -> None:
         """No worker can start."""
 
@@ -112,6 +115,11 @@ class ProcessPool(WorkerEvents):
     def takers(self) -> list[WorkerProcess]:
         """The workers that take connections."""
         return [worker for worker in self._wanted if worker.phase is Phase.SERVING]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is on its way down."""
+        return self._stopping
 
     def start(self) -> None:
         """Start the workers, side by side."""
@@ -213,6 +221,7 @@ class ProcessPool(WorkerEvents):
     @override
     def gone(self, worker: WorkerProcess) -> None:
         self.recycling.ended(worker)
+        self._owner.gone(worker)
         if worker in self._successors:
             self._successor_failed(worker)
         elif worker in self._leaving:
@@ -231,9 +240,17 @@ class ProcessPool(WorkerEvents):
     @override
     def logged(self, worker: WorkerProcess, line: LogLine) -> None:
         level = LogLevel.lookupByName(line.level)
-        Logger(namespace=line.namespace).emit(
-            level, "{worker}: {text}", worker=worker.name, text=line.text
-        )
+        log = Logger(namespace=line.namespace)
+        if line.stack:
+            log.emit(
+                level,
+                "{worker}: {text}\n{stack}",
+                worker=worker.name,
+                text=line.text,
+                stack=line.stack.rstrip("\n"),
+            )
+        else:
+            log.emit(level, "{worker}: {text}", worker=worker.name, text=line.text)
 
     @override
     def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:

@@ -279,9 +279,9 @@ class WorkerProcess:
         self.phase = Phase.GONE
         if self._stacks:
             self._log.error(
-                "{name}: where its threads were\n{stacks}",
+                "{name}: where its threads were\n{stack}",
                 name=self.name,
-                stacks=self._stacks.decode("utf-8", "replace"),
+                stack=self._stacks.decode("utf-8", "replace").rstrip("\n"),
             )
         if self._sender is not None:
             self._sender.close()

@@ -11,12 +11,13 @@ from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tally import Durations, ResponseTally, ResponseTotals
 from zkservice.web.tracelog import TraceLog
-from zkservice.web.views import TextView, View, ViewError
+from zkservice.web.views import AskingView, TextView, View, ViewError, describe_threads
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
     "ALPN",
     "AccessLog",
+    "AskingView",
     "BusyWatch",
     "Durations",
     "FrontEndStatistics",
@@ -34,6 +35,7 @@ __all__ = [
     "VisitLog",
     "Workers",
     "WorkersStatistics",
+    "describe_threads",
     "limits_table",
     "printable",
 ]

@@ -10,6 +10,7 @@ from time import time
 from typing import Any, Final
 
 from twisted.logger import Logger, LoggingFile, LogLevel
+from twisted.python.failure import Failure
 
 from zkservice.http11 import HeadWriter, Limits, Request
 from zkservice.web.accesslog import Visit, VisitLog
@@ -18,7 +19,7 @@ from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tally import ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
-from zkservice.web.views import SLOW_VIEW, View
+from zkservice.web.views import SLOW_VIEW, AskingView, View
 from zkservice.web.workers import Worker
 from zkservice.web.wsgi import Application, Response, run_application
 
@@ -104,11 +105,12 @@ class Site:
         environ = self._environ_for(exchange, self._reactor_memory)
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = path, ""
         environ["wsgi.multithread"] = False
-        response = self._response_for(exchange, self._reactor_memory)
-        try:
-            run_application(view, environ, response)
-        finally:
-            exchange.request.body.close()
+        if isinstance(view, AskingView):
+            asked = view.ask(environ)
+            asked.addCallback(self._show, exchange, environ)
+            asked.addErrback(self._cannot_show, exchange, path)
+            return
+        self._show(view, exchange, environ)
         took = self._now() - began
         if took > SLOW_VIEW:
             self._log.warn(
@@ -116,6 +118,17 @@ class Site:
                 view=getattr(view, "__name__", repr(view)),
                 took=took,
             )
+
+    def _show(self, view: View, exchange: Exchange, environ: dict[str, Any]) -> None:
+        try:
+            run_application(view, environ, self._response_for(exchange, self._reactor_memory))
+        finally:
+            exchange.request.body.close()
+
+    def _cannot_show(self, failure: Failure, exchange: Exchange, path: str) -> None:
+        exchange.request.body.close()
+        self._log.warn("the view {path} has no answer: {error}", path=path, error=failure.value)
+        exchange.answer(503, "the answer of other processes did not come in time", [])
 
     def answer(
         self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]

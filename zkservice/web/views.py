@@ -8,13 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import Deferred
+
 from zkservice.errors import ViewError
 
 if TYPE_CHECKING:
     from zkservice.web.factory import HTTPFactory
     from zkservice.web.workers import Workers
 
-__all__ = ["SLOW_VIEW", "TextView", "View", "ViewError", "status_views"]
+__all__ = [
+    "SLOW_VIEW",
+    "AskingView",
+    "TextView",
+    "View",
+    "ViewError",
+    "describe_threads",
+    "status_views",
+]
 
 View = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -62,6 +72,24 @@ class TextView:
         return [body]
 
 
+class AskingView:
+    """A view whose answer comes later: what it shows has to be asked for somewhere else.
+
+    Args:
+        ask: called with the environ; fires with a WSGI callable that shows the answer.
+    """
+
+    def __init__(self, ask: Callable[[dict[str, Any]], Deferred[View]]) -> None:
+        self.ask = ask
+        self.__name__ = getattr(ask, "__name__", repr(ask))
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Never called: the front end asks, and calls the answer."""
+        raise NotImplementedError("an AskingView has to be asked")
+
+
 def status_views(factory: HTTPFactory, workers: Workers) -> dict[str, View]:
     """The views that are built in: ``/-/health`` and ``/-/threads``."""
 
@@ -77,11 +105,16 @@ def status_views(factory: HTTPFactory, workers: Workers) -> dict[str, View]:
 
     def threads(environ: dict[str, Any]) -> str:
         """What every worker thread is doing, and where in its code it is."""
-        return "\n".join(
-            f"{running.thread}{' (stuck)' if running.stuck else ''}: "
-            f"{'idle' if running.job is None else f'{running.job} for {running.seconds:.3f} s'}\n"
-            f"{running.stack}"
-            for running in workers.running()
-        )
+        return describe_threads(workers)
 
     return {"/-/health": TextView(health), "/-/threads": TextView(threads)}
+
+
+def describe_threads(workers: Workers) -> str:
+    """What every worker thread is doing, and where in its code it is."""
+    return "\n".join(
+        f"{running.thread}{' (stuck)' if running.stuck else ''}: "
+        f"{'idle' if running.job is None else f'{running.job} for {running.seconds:.3f} s'}\n"
+        f"{running.stack}"
+        for running in workers.running()
+    )

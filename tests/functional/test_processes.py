@@ -1,0 +1,391 @@
+"""``twistd zkserve --processes``: workers that die, hang, are reloaded and recycled, under load.
+
+With a real ZooKeeper where there is one, else with the embedded server in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from typing_extensions import override
+
+from tests.certificates import Authority
+from tests.functional.processes import EmbeddedProcess, Twistd, fetch, wait_for
+from tests.functional.reliability import PROVIDERS, ReliabilityCase
+from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+
+APP = """
+import os, time
+
+RELEASE = {release!r}
+{broken}
+
+def hang():
+    time.sleep(60)
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/hang":
+        from twisted.internet import reactor
+        reactor.callFromThread(hang)
+    if path == "/slow":
+        time.sleep(1.5)
+    if path == "/upload":
+        body = str(len(environ["wsgi.input"].read())).encode()
+    else:
+        body = f"{{RELEASE}} {{os.getpid()}}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
+
+
+class ProcessesCase(ReliabilityCase):
+    """A service of two workers."""
+
+    @override
+    def setUp(self) -> None:
+        self.zookeeper = EmbeddedProcess(self.mktemp())
+        self.addCleanup(self.zookeeper.stop)
+        self.zookeeper.start()
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.write("one")
+
+    @override
+    def hosts(self) -> str:
+        return self.zookeeper.connection_string
+
+    def write(self, release: str, broken: str = "") -> None:
+        """Put a release of the application in place."""
+        (self.folder / "app.py").write_text(APP.format(release=release, broken=broken))
+
+    def start(self, *words: str, processes: int = 2) -> Twistd:
+        """A registered service of the application in the folder."""
+        process = Twistd(
+            str(self.folder),
+            *("zkserve", "--zookeeper", self.hosts(), "--path", PROVIDERS),
+            *("--host", "127.0.0.1", "--processes", str(processes), "--status-views", *words),
+            *("--monitor", "127.0.0.1:0", "app:app"),
+        )
+        self.addCleanup(process.end)
+        self.monitor = process.wait_for_log(r"The monitor listens at (\S+)").group(1)
+        self.address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        self.process = process
+        self.until_serving(processes)
+        return process
+
+    def workers(self) -> dict[str, int]:
+        """The processes of the workers that serve, by name."""
+        found = re.findall(r"name (worker \d+), pid (\d+), state serving", self.ask("workers"))
+        return {name: int(pid) for name, pid in found}
+
+    def until_serving(self, count: int) -> dict[str, int]:
+        """Wait until so many workers serve."""
+
+        def look() -> dict[str, int] | None:
+            found = self.workers()
+            return found if len(found) == count else None
+
+        return wait_for(f"{count} workers", look, 30)
+
+    def until_gone(self, pid: int) -> None:
+        """Wait until a worker is no longer among those that serve."""
+        wait_for(f"{pid} is gone", lambda: pid not in self.workers().values(), 30)
+
+    def until_ended(self, pid: int) -> None:
+        """Wait until there is no such process."""
+        wait_for(f"the end of {pid}", lambda: not os.path.exists(f"/proc/{pid}"), 30)
+
+    def until_released(self, release: str) -> None:
+        """Wait until new connections get this release."""
+        wait_for(release, lambda: self.release() == release, 30)
+
+    def release(self) -> str:
+        """What a new connection gets."""
+        return fetch(self.address)[1].decode().partition(" ")[0]
+
+    def ask(self, line: str) -> str:
+        """A command of the monitor."""
+        host, _, port = self.monitor.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(line.encode() + b"\n")
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        return answer.decode()
+
+
+class SpreadTests(ProcessesCase):
+    """Which worker serves what."""
+
+    def test_kept_connections_are_spread_evenly(self) -> None:
+        """64 that are opened at once: 16 for each of 4 workers."""
+        self.start(processes=4)
+        host, _, port = self.address.rpartition(":")
+        connections = [socket.create_connection((host, int(port)), 10) for _ in range(64)]
+        try:
+            pids: Counter[str] = Counter()
+            for connection in connections:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                pids[connection.recv(65536).decode().split()[-1]] += 1
+        finally:
+            for connection in connections:
+                connection.close()
+        self.assertEqual(sorted(pids.values()), [16, 16, 16, 16])
+
+    def test_tls_and_unix_sockets_are_served_by_workers(self) -> None:
+        """What wraps a connection is the worker's; the parent passes it on as it is."""
+        pem = Authority(self.mktemp()).issue("localhost")
+        folder = tempfile.mkdtemp()  # a short name: that of a Unix socket has 107 bytes at most
+        self.addCleanup(shutil.rmtree, folder)
+        path = Path(folder) / "app.sock"
+        process = Twistd(
+            str(self.folder),
+            *("zkserve", "--zookeeper", self.hosts(), "--path", PROVIDERS, "--processes", "2"),
+            *("--listen", f"ssl:0:privateKey={pem}:interface=127.0.0.1"),
+            *("--listen", f"unix:{path}"),
+            "app:app",
+        )
+        self.addCleanup(process.end)
+        address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        host, _, port = address.rpartition(":")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection((host, int(port)), 10) as plain,
+            context.wrap_socket(plain) as secure,
+        ):
+            secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            self.assertIn(b"200 OK", secure.recv(65536))
+        with socket.socket(socket.AF_UNIX) as local:
+            local.settimeout(10)
+            local.connect(str(path))
+            local.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            self.assertIn(b"200 OK", local.recv(65536))
+
+
+class LifeTests(ProcessesCase):
+    """Workers that end, and what it costs."""
+
+    def test_a_killed_worker_loses_only_what_it_served(self) -> None:
+        """It is replaced at once, the address stays, and no other request is lost."""
+        self.start()
+        with self.load():
+            for _ in range(3):
+                (victim, *_) = self.until_serving(2).values()
+                os.kill(victim, signal.SIGKILL)
+                self.process.wait_for_log(rf"process {victim}\)")
+                self.until_gone(victim)
+        self.until_serving(2)
+        self.saw()
+        # Each kill can cost what runs on the kept connections of that worker: 6 clients.
+        self.assertLessEqual(len(self.last.counts.lost), 3 * 6)
+        self.assertEqual((self.last.counts.refused, self.last.without), (0, 0))
+
+    def test_a_stuck_worker_is_killed_and_its_stack_is_logged(self) -> None:
+        """Its reactor has not turned for --worker-timeout."""
+        self.start("--worker-timeout", "2500")
+        before = self.until_serving(2)
+        with contextlib.suppress(ConnectionError):
+            fetch(self.address, "/hang")
+        self.process.wait_for_log(r"has not turned for 2.5 s", 30)
+        self.process.wait_for_log(r"where its threads were\n\t.*\n(\t.*\n)+\t.*app.py", 30)
+        wait_for("another worker", lambda: self.workers().keys() - before.keys(), 30)
+        after = self.until_serving(2)
+        self.assertEqual(len(set(after.values()) & set(before.values())), 1)
+
+    def test_workers_end_with_a_killed_parent(self) -> None:
+        """kill -9 of the parent leaves no process behind."""
+        self.start()
+        pids = self.until_serving(2).values()
+        os.kill(self.process.pid, signal.SIGKILL)
+        for pid in pids:
+            self.until_ended(pid)
+
+    def test_an_application_that_cannot_be_loaded_ends_the_service(self) -> None:
+        """With one line that says why, and exit code 1."""
+        self.write("one", "import no_such_module")
+        process = Twistd(
+            str(self.folder),
+            *("zkserve", "--zookeeper", self.hosts(), "--path", PROVIDERS, "--processes", "2"),
+            *("--host", "127.0.0.1", "app:app"),
+        )
+        self.addCleanup(process.end)
+        self.assertEqual(process.wait(60), 1)
+        self.assertRegex(process.log(), r"zkserve: no worker can start: .*no_such_module")
+        self.assertNotIn("Serving on", process.log())
+        self.assertNotIn("Traceback", process.log())
+
+    def test_sigterm_of_the_service_loses_nothing(self) -> None:
+        """Clients that follow the address are answered until the end."""
+        self.start()
+        with self.load(12) as scene:
+            self.process.signal(signal.SIGTERM)
+            scene.gone()
+            self.assertEqual(self.process.wait(60), 0)
+        self.saw()
+        self.assertEqual((self.last.counts.lost, self.last.counts.errors), ([], 0))
+
+
+class ReloadTests(ProcessesCase):
+    """New code, without a restart."""
+
+    def test_ten_reloads_lose_no_request(self) -> None:
+        """Under load, with connections that are kept; the znode never goes."""
+        self.start()
+        with self.load(6):
+            for number in range(10):
+                self.write(f"release-{number}")
+                self.process.signal(signal.SIGHUP)
+                self.until_released(f"release-{number}")
+        self.saw()
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0)
+
+    def test_a_slow_request_and_an_upload_outlast_a_reload(self) -> None:
+        """What has begun on an old worker is finished there."""
+        self.start()
+        host, _, port = self.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), 30) as slow,
+            socket.create_connection((host, int(port)), 30) as upload,
+        ):
+            slow.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            upload.sendall(UPLOAD + b"x" * 20)
+            self.write("two")
+            self.process.signal(signal.SIGHUP)
+            self.until_released("two")
+            upload.sendall(b"x" * 20)
+            self.assertIn(b"one ", slow.recv(65536))
+            self.assertTrue(upload.recv(65536).endswith(b"\r\n\r\n40"))
+
+    def test_code_that_cannot_be_loaded_leaves_the_old_workers(self) -> None:
+        """The log says why."""
+        self.start()
+        before = self.until_serving(2)
+        self.write("two", "this is no Python")
+        self.process.signal(signal.SIGHUP)
+        self.process.wait_for_log(r"reload: worker \d+ cannot start: .*; the old workers stay", 30)
+        self.assertEqual(self.release(), "one")
+        self.assertEqual(self.workers(), before)
+
+
+class ScaleTests(ProcessesCase):
+    """More and fewer workers."""
+
+    def test_signals_change_the_number(self) -> None:
+        """TTIN is one more, TTOU one less, as gunicorn has them."""
+        self.start()
+        self.process.signal(signal.SIGTTIN)
+        self.until_serving(3)
+        self.process.signal(signal.SIGTTOU)
+        self.until_serving(2)
+        self.process.signal(signal.SIGTTOU)
+        self.until_serving(1)
+
+    def test_the_monitor_shows_and_changes_them(self) -> None:
+        """workers, workers add, workers remove."""
+        self.start()
+        shown = self.ask("workers")
+        self.assertIn("2 wanted\n", shown)
+        self.assertEqual(shown.count("state serving"), 2)
+        self.assertEqual(self.ask("workers add 2"), "4 wanted\n")
+        self.until_serving(4)
+        self.assertEqual(self.ask("workers remove 3"), "1 wanted\n")
+        self.until_serving(1)
+        self.assertIn("error: write workers", self.ask("workers more"))
+        status = json.loads(self.ask("status"))
+        self.assertEqual(status["registration"], "registered")
+
+
+class RecyclingTests(ProcessesCase):
+    """Fresh workers."""
+
+    def test_workers_are_replaced_after_so_many_requests(self) -> None:
+        """Under load, and nothing is lost."""
+        self.start("--max-requests", "200")
+        before = set(self.until_serving(2).values())
+        with self.load(6):
+            wait_for("both are replaced", lambda: not before & set(self.workers().values()), 60)
+        self.saw()
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0)
+
+
+class ViewTests(ProcessesCase):
+    """One view of all."""
+
+    def test_views_show_the_whole(self) -> None:
+        """Whichever worker is asked: sums, and each worker."""
+        self.start("--metrics")
+        for _ in range(20):
+            fetch(self.address)
+        status, text = fetch(self.address, "/-/metrics")
+        self.assertEqual(status, 200)
+        counted = re.search(rb'responses_total{method="GET",status="200"} (\d+)', text)
+        assert counted is not None
+        self.assertGreaterEqual(int(counted[1]), 20)
+        status, text = fetch(self.address, "/-/threads")
+        self.assertEqual((status, text.count(b"(process ")), (200, 2))
+        self.assertEqual(fetch(self.address, "/-/ready"), (200, b"ready\n"))
+
+    def test_counters_do_not_go_back_when_a_worker_dies(self) -> None:
+        """Prometheus would take that for a restart."""
+        self.start("--metrics")
+        for _ in range(20):
+            fetch(self.address)
+        fetch(self.address, "/-/metrics")  # has the workers tell their figures
+        for pid in self.until_serving(2).values():
+            os.kill(pid, signal.SIGKILL)
+            self.until_gone(pid)
+        self.until_serving(2)
+        text = fetch(self.address, "/-/metrics")[1]
+        counted = re.search(rb'responses_total{method="GET",status="200"} (\d+)', text)
+        assert counted is not None
+        self.assertGreaterEqual(int(counted[1]), 20)
+
+    def test_one_access_log_has_whole_lines_of_all_workers(self) -> None:
+        """Also after it was moved away."""
+        log = self.folder / "access.log"
+        self.start("--access-log", str(log))
+        with self.load(6) as scene:
+            log.rename(self.folder / "old.log")
+            self.process.signal(signal.SIGHUP)
+            wait_for("a new file", lambda: log.exists() and log.stat().st_size > 2000, 30)
+        sent = scene.counts.sent
+        time.sleep(0.2)
+        lines = (self.folder / "old.log").read_text() + log.read_text()
+        complete = [line for line in lines.splitlines() if '"GET / HTTP/1.1" 200' in line]
+        for line in complete:
+            self.assertRegex(line, r'^127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 200 .*$')
+        self.assertGreaterEqual(len(complete), sent)
+
+
+@skip_without_apache
+class ApacheTests(LifeTests):
+    """With Apache ZooKeeper."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.apache = ApacheZooKeeper()
+        self.addCleanup(self.apache.remove)
+        self.apache.start()
+
+    @override
+    def hosts(self) -> str:
+        return self.apache.connection_string

@@ -1,0 +1,300 @@
+"""What stands behind the ports: the application in worker processes.
+
+The parent opens the ports and passes connections on.  It loads no application code, so nothing
+that an application does can take the registration, the session or the ports along.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.logger import Logger
+from typing_extensions import override
+
+from zkservice.errors import ViewError
+from zkservice.monitor import Command as MonitorCommand
+from zkservice.service.built_in_views import (
+    HEALTH,
+    METRICS,
+    THREADS,
+    load_metrics,
+    show,
+)
+from zkservice.service.config import Config
+from zkservice.service.figures import Figures, Sums
+from zkservice.service.listeners import Listeners
+from zkservice.service.listening import LateBoundFactory
+from zkservice.service.readiness import READY, ready_view
+from zkservice.supervisor import Acceptor, PoolSettings, ProcessPool, WorkerProcess
+from zkservice.supervisor.pool import PoolOwner
+from zkservice.supervisor.process import Command
+from zkservice.web import FrontEndStatistics, TextView, View, WorkersStatistics
+
+__all__ = ["MultiProcessFront"]
+
+#: Seconds for the workers to tell their figures or their threads' stacks.
+_ASK: Final = 1.0
+
+
+class MultiProcessFront(PoolOwner):
+    """The application in worker processes.
+
+    Args:
+        config: what to serve, and where.
+        reactor: spawns the workers.
+        settings: returns what a worker has to know; asked again at each reload.
+        fail: called with a reason when no worker can start.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        settings: Callable[[], Mapping[str, Any]],
+        fail: Callable[[str], object],
+    ) -> None:
+        self.listeners = Listeners(config, reactor)
+        self.availability_changed: Callable[[str], object] = lambda reason: None
+        self._config = config
+        self._reactor = reactor
+        self._settings = settings
+        self._fail = fail
+        self._acceptors: list[Acceptor] = []
+        self._sums = Sums()
+        self._views: dict[str, View] = {}
+        self._pool: ProcessPool | None = None
+
+    # -- a front ---------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Open the ports; connections wait in the kernel until a worker serves."""
+        if self._acceptors:
+            return
+        self.listeners.open(LateBoundFactory())
+        for number, port in enumerate(self.listeners.ports):
+            opened: Any = port
+            opened.stopReading()  # the acceptor does
+            listening = socket.socket(fileno=os.dup(opened.fileno()))
+            self._acceptors.append(Acceptor(self._reactor, number, listening, self._takers))
+
+    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+        """Start the workers."""
+        processes = self._config.processes
+        self._views = self._make_views(figures, why_not_ready)
+        self._pool = ProcessPool(
+            PoolSettings(
+                processes.count,
+                worker_timeout=processes.worker_timeout,
+                drain_timeout=self._config.drain_timeout,
+                recycling=processes.recycling,
+            ),
+            self._command,
+            self._reactor,
+            self,
+            random.random,
+        )
+        self._pool.start()
+
+    def status(self) -> dict[str, Any]:
+        """What all are doing together, and each by itself."""
+        workers, http = self.statistics()
+        return {
+            "workers": workers,
+            "http": http,
+            "processes": [self._describe(worker) for worker in self._all()],
+        }
+
+    def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
+        """The sums of what the workers have told last."""
+        told = [worker.figures.figures for worker in self._all()]
+        return self._sums.workers(told), self._sums.http(told)
+
+    def why_not_ready(self) -> str:
+        """Whether there is a worker that serves."""
+        return self.unavailable
+
+    @property
+    def unavailable(self) -> str:
+        """Whether there is a worker that serves."""
+        return "" if self._takers() else "no worker process serves"
+
+    def hang_up(self) -> None:
+        """Open log files again, and start new workers with the code of now."""
+        self.listeners.reload_certificates()
+        if self._pool is not None:
+            self._pool.reopen()
+            self._pool.reload()
+
+    def close_ports(self) -> Deferred[Any]:
+        """Accept what has come, and no more."""
+        for acceptor in self._acceptors:
+            acceptor.stop()
+        closing = [maybeDeferred(port.stopListening) for port in self.listeners.ports]
+        return DeferredList(closing, consumeErrors=True)
+
+    def drain(self, timeout: float) -> Deferred[Any]:
+        """Have the workers finish the requests that run; a second time is at once."""
+        if self._pool is None:
+            return succeed(None)
+        if self._pool.stopping:
+            self._pool.kill()
+        return self._pool.stop(timeout)
+
+    def stop(self) -> Deferred[Any]:
+        """End what is left of them."""
+        if self._pool is None:
+            return succeed(None)
+        self._pool.kill()
+        return self._pool.stop(0)
+
+    def commands(self) -> dict[str, MonitorCommand]:
+        """``workers``, to look at them and to have more or fewer."""
+        return {"workers": self._workers_command}
+
+    def resize(self, size: int) -> None:
+        """Have more worker processes or fewer, at least one."""
+        if self._pool is not None:
+            self._pool.resize(size)
+
+    @property
+    def size(self) -> int:
+        """How many worker processes are wanted."""
+        return self._config.processes.count if self._pool is None else self._pool.size
+
+    # -- what the pool tells ---------------------------------------------------------
+
+    @override
+    def takers_changed(self) -> None:
+        serving = bool(self._takers())
+        for acceptor in self._acceptors:
+            if serving:
+                acceptor.start()
+            else:
+                acceptor.pause()
+        self.availability_changed(self.unavailable)
+
+    @override
+    def hopeless(self, reason: str) -> None:
+        self._fail(reason)
+
+    @override
+    def asked(self, what: str, arguments: list[Any]) -> Any:
+        path, environ = arguments
+        return Deferred.fromCoroutine(self._show(path, environ))
+
+    @override
+    def gone(self, worker: WorkerProcess) -> None:
+        self._sums.keep(worker.figures.figures)
+
+    # -- how -------------------------------------------------------------------------
+
+    def _takers(self) -> list[WorkerProcess]:
+        return [] if self._pool is None else self._pool.takers
+
+    def _all(self) -> list[WorkerProcess]:
+        return [] if self._pool is None else self._pool.workers
+
+    def _command(self) -> Command:
+        return Command(
+            [sys.executable, "-m", "zkservice.service.worker"],
+            dict(os.environ),
+            self._settings(),
+        )
+
+    def _workers_command(self, words: list[str]) -> str:
+        """The worker processes; 'workers add [N]' and 'workers remove [N]' change their number."""
+        if not words:
+            described = map(self._describe, self._all())
+            lines = [
+                ", ".join(f"{key} {value}" for key, value in each.items()) for each in described
+            ]
+            return "\n".join([f"{self.size} wanted", *lines])
+        signs = {"add": 1, "remove": -1}
+        number = words[1] if len(words) > 1 else "1"
+        if words[0] not in signs or len(words) > 2 or not number.isdecimal():
+            return "error: write workers, workers add [N] or workers remove [N]"
+        self.resize(self.size + signs[words[0]] * int(number))
+        return f"{self.size} wanted"
+
+    def _describe(self, worker: WorkerProcess) -> dict[str, Any]:
+        return {
+            "name": worker.name,
+            "pid": worker.pid,
+            "state": worker.phase.value,
+            "age": round(self._reactor.seconds() - worker.since, 1),
+            "connections": worker.connections,
+            "requests": worker.figures.requests,
+            "in_service": worker.figures.in_service,
+            "rss": worker.figures.rss,
+        }
+
+    # -- the views, which workers ask for ----------------------------------------------
+
+    def _make_views(
+        self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]
+    ) -> dict[str, View]:
+        views: dict[str, View] = {HEALTH: TextView(self._health), READY: ready_view(why_not_ready)}
+        if self._config.front_end.metrics:
+
+            def totals() -> Any:
+                return self._sums.totals([worker.figures.figures for worker in self._all()])
+
+            views[METRICS] = load_metrics()(figures, totals).view
+        return views
+
+    async def _show(self, path: str, environ: Mapping[str, str]) -> Any:
+        """What a view shows, after the workers have told how they are."""
+        if path == THREADS:
+            text = await self._threads()
+            return show(TextView(lambda _: text), environ)
+        await self._refresh()
+        return show(self._views[path], environ)
+
+    async def _refresh(self) -> None:
+        """Have all workers tell their figures; one that does not is shown as it was."""
+
+        def told(figures: Any, worker: WorkerProcess) -> None:
+            worker.figures = worker.figures.with_figures(figures)
+
+        await DeferredList(
+            [
+                worker.ask("figures", timeout=_ASK).addCallback(told, worker)
+                for worker in self._takers()
+            ],
+            consumeErrors=True,
+        )
+
+    async def _threads(self) -> str:
+        workers = self._takers()
+        asked = [worker.ask("threads", timeout=_ASK) for worker in workers]
+        outcomes: Any = await DeferredList(asked, consumeErrors=True)
+        parts = []
+        for worker, (succeeded, outcome) in zip(workers, outcomes, strict=True):
+            text = outcome if succeeded else f"{outcome.value}\n"
+            parts.append(f"{worker.name} (process {worker.pid})\n\n{text}")
+        return "\n".join(parts)
+
+    def _health(self, environ: dict[str, Any]) -> str:
+        """``ok``, or 503 without a worker; then the figures of all and of each."""
+        workers, http = self.statistics()
+        lines = [f"{name}: {value}" for name, value in vars(http).items()]
+        lines += [f"workers.{name}: {value}" for name, value in vars(workers).items()]
+        for one in map(self._describe, self._all()):
+            lines.append(f"{one.pop('name')}: {_on_a_line(one)}")
+        text = "".join(f"{line}\n" for line in lines)
+        reason = self.unavailable
+        if reason:
+            raise ViewError("503 Service Unavailable", f"{reason}\n\n{text}")
+        return f"ok\n\n{text}"
+
+
+def _on_a_line(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())

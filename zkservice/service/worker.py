@@ -1,0 +1,177 @@
+"""A worker process of ``twistd zkserve --processes``: the application, and nothing else.
+
+It has no port, no session and no registration: connections come from its parent, and what
+it logs and counts goes there.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger, globalLogBeginner
+
+from zkservice.service.application import load_application
+from zkservice.service.application_server import ApplicationServer
+from zkservice.service.binding import wrapped_factory
+from zkservice.service.built_in_views import asked_views
+from zkservice.service.config import Config
+from zkservice.service.figures import totals_to_json
+from zkservice.service.loggers import configure_loggers
+from zkservice.service.option_table import Given, Values
+from zkservice.service.options import OPTIONS, worker_rows
+from zkservice.service.process_exit import force_exit
+from zkservice.service.read_config import read_config
+from zkservice.supervisor import WorkerSide
+from zkservice.web import ResponseTally
+
+__all__ = ["WorkerServer", "main", "settings_for"]
+
+#: Seconds for the parent to answer for all processes.
+_ASK = 3.0
+#: Seconds for the requests that run when the parent has died.
+_ORPHAN_DRAIN = 5.0
+#: systemd's sockets are the parent's; what remains of such an endpoint is what speaks on them.
+_SYSTEMD = re.compile(r"systemd:.*$")
+
+
+def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]:
+    """What a worker has to know, in values that JSON has.
+
+    Options that are the parent's business alone (ZooKeeper, the monitor, secrets) stay there.
+
+    Args:
+        application: as `Config` has it.
+        given: the options that the user gave, by name.
+    """
+    rows = {row.name for row in worker_rows()}
+    return {
+        "application": application,
+        "given": {
+            name: [one.spelled, list(one.texts)] for name, one in given.items() if name in rows
+        },
+    }
+
+
+def config_from(settings: Mapping[str, Any]) -> Config:
+    """The configuration of a worker, from its settings.
+
+    Raises:
+        ConfigurationError: an option is invalid here, as when a file has gone.
+    """
+    given = {
+        name: Given(spelled, tuple(texts))
+        for name, (spelled, texts) in settings["given"].items()
+        if name in OPTIONS.by_name
+    }
+    return read_config(Values(OPTIONS, given), settings["application"], {})
+
+
+class WorkerServer:
+    """What a worker serves, for its `WorkerSide`.
+
+    Args:
+        reactor: where the connections live.
+        name: the worker's.
+        settings: of `settings_for`.
+        side: the way to the parent.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, name: str, settings: Mapping[str, Any], side: WorkerSide
+    ) -> None:
+        config = config_from(settings)
+        configure_loggers(config.loggers)
+
+        def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
+            answer: Deferred[Any] = side.ask("view", path, environ, timeout=_ASK)
+            return answer
+
+        built_in = asked_views(config.front_end, ask)
+        self._tally: ResponseTally | None = built_in.tally
+        self._name = name
+        load = partial(load_application, config.application)
+        self._server = ApplicationServer(config, reactor, load, built_in)
+        self.factories: Sequence[IProtocolFactory] = [
+            wrapped_factory(reactor, _SYSTEMD.sub("tcp:0", listen.endpoint), self._server.factory)
+            for listen in config.listen
+        ]
+        self._server.start()
+
+    def figures(self) -> tuple[int, int, dict[str, Any]]:
+        """Requests since the start, those in service now, and all that is counted."""
+        http = self._server.factory.statistics()
+        figures = {
+            "http": asdict(http),
+            "workers": asdict(self._server.workers.statistics()),
+            "totals": None if self._tally is None else totals_to_json(self._tally.totals),
+        }
+        return http.requests, http.in_service, figures
+
+    def answer(self, what: str, arguments: list[Any]) -> Any:
+        """Answer the parent."""
+        if what == "figures":
+            return self.figures()[2]
+        if what == "threads":
+            return self._server.threads()
+        if what == "overloaded":
+            return self._server.factory.overloaded
+        raise LookupError(f"there is no answer to {what}")
+
+    def reopen(self) -> None:
+        """Go on in new log files."""
+        self._server.reopen()
+
+    def drain(self, timeout: float) -> Deferred[Any]:
+        """Finish what runs, then end the threads."""
+        drained: Deferred[Any] = self._server.drain(timeout)
+        return drained.addBoth(lambda _: self._server.stop())
+
+
+def main() -> None:
+    """Be a worker until the parent says otherwise."""
+    from twisted.internet import reactor  # noqa: TID251 - the process is ours
+
+    at: Any = reactor
+    codes: list[int] = []
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        at.callLater(0, at.stop)
+
+    make: Callable[..., WorkerServer] = partial(WorkerServer, at)
+    side = WorkerSide(at, make, leave)
+    observe: Any = side.observe
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
+    side.attach()
+    at.callWhenRunning(_take_signals, at, side)
+    at.run()
+    code = codes[-1] if codes else 0
+    force_exit(code, 0.0)  # threads that the application has left behind
+    sys.exit(code)
+
+
+def _take_signals(reactor: Any, side: WorkerSide) -> None:
+    """Leave signals to the parent, which a terminal or systemd sends them to as well.
+
+    Ctrl-C reaches the whole process group; a worker that ended at once would lose what runs.
+    SIGTERM drains: the kernel sends it when the parent has died.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: reactor.callFromThread(side.drain, _ORPHAN_DRAIN)
+    )
+
+
+if __name__ == "__main__":
+    main()
