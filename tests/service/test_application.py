@@ -122,7 +122,7 @@ class LoadTests(SynchronousTestCase):
         for text in ("create(**{})", "create()()", "create().app", "a[0]", "create(", "a b", "1"):
             with self.assertRaises(ApplicationLoadError) as caught:
                 check_application(f"no_such:{text}")
-            self.assertIn("is no application", str(caught.exception))
+            self.assertIn("is invalid: an application is", str(caught.exception))
 
     def test_asgi(self) -> None:
         """An ASGI application is told what it is, and what to do, in each of its forms."""
@@ -162,7 +162,7 @@ class LoadTests(SynchronousTestCase):
     def test_not_callable(self) -> None:
         """An `application` that cannot be called is told so."""
         message = self.refused(self.write("a.wsgi", "application = 1"))
-        self.assertIn("is no callable, its type is int", message)
+        self.assertIn("is not callable, its type is int", message)
 
     def test_failing_file(self) -> None:
         """An error inside names itself and its line."""
@@ -187,8 +187,8 @@ class LoadTests(SynchronousTestCase):
         """A module that does not exist, an attribute that does not, and what is no name."""
         self.assertIn("No module named 'no_such'", self.refused("no_such:app"))
         self.assertIn("has no 'nothing'", self.refused("os:nothing"))
-        self.assertIn("is no application", self.refused("os:"))
-        self.assertIn("is no application", self.refused("1+1:app"))
+        self.assertIn("is invalid: an application is", self.refused("os:"))
+        self.assertIn("is invalid: an application is", self.refused("1+1:app"))
 
     def test_absolute(self) -> None:
         """A file is named absolutely before any change of directory; a module stays."""

@@ -42,7 +42,7 @@ class ViewTests(SynchronousTestCase):
 
     def test_not_callable(self) -> None:
         """What cannot be called is no view."""
-        self.assertIn("is no callable", self.refused("os.sep"))
+        self.assertIn("is not callable", self.refused("os.sep"))
 
     def test_plain_function(self) -> None:
         """A function that answers text is told what makes a view of it."""

@@ -14,7 +14,7 @@ from zkservice.errors import UnhealthyError
 from zkservice.service.health import HealthCheck, HealthSettings, HealthTracker
 
 
-class TallyTests(SynchronousTestCase):
+class TrackerTests(SynchronousTestCase):
     """How answers become a verdict."""
 
     def verdicts(self, answers: str, rise: int = 2, fall: int = 3) -> str:
@@ -23,7 +23,7 @@ class TallyTests(SynchronousTestCase):
         signs = {None: "?", True: "+", False: "-"}
         said = ""
         for answer in answers:
-            verdict.hear(answer == "+")
+            verdict.record(answer == "+")
             said += signs[verdict.healthy]
         return said
 

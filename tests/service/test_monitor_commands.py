@@ -145,7 +145,7 @@ class WithAddedTests(SynchronousTestCase):
                 "command x, tests.service.example_commands.nothing, cannot be loaded",
             ),
             ("x", "no_such_module.f", "command x, no_such_module.f, cannot be loaded"),
-            ("x", f"{HERE}.TEXT", f"command x, {HERE}.TEXT, is no callable"),
+            ("x", f"{HERE}.TEXT", f"command x, {HERE}.TEXT, is not callable"),
             ("x", f"{HERE}.wordless", "wordless, does not take one argument, a list of words"),
         ):
             error = self.assertRaises(ConfigurationError, self.added, (name, dotted))
@@ -185,7 +185,7 @@ class WrittenTests(SynchronousTestCase):
         error = self.assertRaises(UsageError, self.options, "--monitor-command", "a")
         self.assertEqual(
             str(error),
-            "--monitor-command: 'a' is no command for the monitor: write NAME=DOTTED.NAME",
+            "--monitor-command: 'a' is invalid: a command for the monitor is NAME=DOTTED.NAME",
         )
 
     def test_paste(self) -> None:
@@ -196,7 +196,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(config_of(keys).monitor_commands, (("a", "x.a"), ("b", "y.b")))
         keys["monitor_commands"] = "a = x.a"
         error = self.assertRaises(ConfigurationError, config_of, keys)
-        self.assertIn("monitor_commands: 'a' is no command for the monitor", str(error))
+        self.assertIn("monitor_commands: 'a' is invalid: a command for the monitor", str(error))
 
     def test_pairs(self) -> None:
         """Both halves have to be there, and the name is one word."""

@@ -1,8 +1,7 @@
-"""The monitor: a port that answers lines of text about the running service.
+"""The monitor: a port that replies to lines of text about the running service.
 
-``echo status | nc 127.0.0.1 9001`` asks one question; ``interactive`` as the first line
-keeps the connection open.  What can be asked is a mapping of names to `Command`, handed
-in by whoever knows the answers.
+``echo status | nc 127.0.0.1 9001`` sends one command; ``interactive`` as the first line
+keeps the connection open.  The commands are a mapping of names to `Command`.
 """
 
 from zkservice.monitor.protocol import Command, MonitorFactory

@@ -1,7 +1,7 @@
-"""Tells HTTP from what an operator types.
+"""Tell HTTP from what an operator types.
 
-A web page can have a browser on this machine send requests to ports of this machine, and
-chooses method, path and body.  So what comes after a line of HTTP must not be carried out.
+A web page can make a browser on this machine send requests to ports of this machine, and
+chooses method, path and body.  So nothing that follows a line of HTTP may be executed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Final
 
 #: RFC 9112 3: a request line ends with the version; a method may be any token, even ``out``.
 _REQUEST_LINE: Final = re.compile(rb"\sHTTP/\d(\.\d+)?\s*\Z", re.IGNORECASE)
-#: RFC 8446 5.1: the type of a record with a handshake.  A page chooses bytes of a ClientHello.
+#: RFC 8446 5.1: the type of a handshake record.  A page chooses some bytes of a ClientHello.
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
 
 def looks_like_http(line: bytes) -> bool:
-    """Whether a connection's line is a request of HTTP, or the begin of one over TLS."""
+    """Whether a line is an HTTP request line, or the start of a TLS handshake."""
     return line.startswith(_TLS_HANDSHAKE) or _REQUEST_LINE.search(line) is not None

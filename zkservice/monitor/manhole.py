@@ -1,7 +1,7 @@
 """A Python prompt inside the running service, over telnet or SSH.
 
-Whoever reaches it can do all that the process can do.  Nothing opens one by itself.  SSH asks for
-a key, telnet over TCP for a token, and a Unix socket for the permission to open its file.
+Its users can do everything that the process can do, so it is opened only on demand.  SSH asks for a
+key and telnet over TCP for a token; a Unix socket is protected by the permissions of its file.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def telnet_manhole(
 
 
 class _SSHTransport(SSHServerTransport, TimeoutMixin):
-    """An SSH connection that has a time to log in, and gives its place to another one."""
+    """An SSH connection that closes without a timely login, or when its slot is needed."""
 
     transport: Any
     factory: Any
 
     @property
     def priority(self) -> SlotPriority:
-        """How strongly it holds its place; Twisted sets ``avatar`` when somebody has logged in."""
+        """How important the connection is; Twisted sets ``avatar`` at the login."""
         return SlotPriority.SESSION if hasattr(self, "avatar") else SlotPriority.SILENT
 
     def evict(self) -> None:
-        """Close, for another connection needs the place."""
+        """Close the connection: another one needs its slot."""
         self.transport.abortConnection()
 
     @override
@@ -94,7 +94,7 @@ class _SSHFactory(ConchFactory):
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        self.slots.make_room()  # none of them is ever busy
+        self.slots.make_room()  # a manhole's connection is never busy
         return super().buildProtocol(addr)
 
 
@@ -112,11 +112,11 @@ def ssh_manhole(
         namespace: what the prompt knows; each connection has its own copy.
         authorized_keys: public keys that may log in, as lines of an OpenSSH file.
         user: the name to log in with.
-        host_key: the server's private key, a file; it is made if it is missing.
+        host_key: the server's private key, a file, which is created if it is missing.
         clock: for the time-out of the login; the global reactor if it is None.
 
     Raises:
-        ValueError: no key is authorized, so nobody could log in.
+        ValueError: there is no authorized key, so no user could log in.
         OSError: the host key cannot be read or written.
         twisted.conch.ssh.keys.BadKeyError: one of the keys cannot be read.
     """
@@ -136,10 +136,10 @@ def ssh_manhole(
 
 
 def read_token(path: str) -> bytes:
-    """The first line of a file, which is made with a random token if it is missing.
+    """Read the first line of a file, which is created with a random token if it is missing.
 
     Raises:
-        OSError: it can neither be read nor made.
+        OSError: the file cannot be read or created.
         ValueError: its first line is blank, or too long for a token.
     """
     content = _kept_secret(path, lambda: f"{secrets.token_urlsafe(24)}\n".encode())
@@ -155,7 +155,7 @@ def read_token(path: str) -> bytes:
 
 
 def _kept_secret(path: str, make: Callable[[], bytes]) -> bytes:
-    """What a file holds; if it is missing it is made, for no one else to read at any moment."""
+    """Read a file; if it is missing, create it, readable only by this user from the start."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What a manhole shows and how many connections it keeps, over telnet as over SSH."""
+"""The Python prompt of a manhole and its limits, for telnet and SSH."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from twisted.conch.manhole import ColoredManhole
 from typing_extensions import override
 
-#: Connections that a manhole keeps.
+#: The most connections of a manhole.
 MAX_CONNECTIONS: Final = 32
 #: Seconds to log in.
 LOGIN_TIMEOUT: Final = 60.0
@@ -34,7 +34,7 @@ class Prompt(ColoredManhole):
 
 
 def banner_of(namespace: Mapping[str, Any]) -> str:
-    """What a user has to know: whose prompt this is, and what the names in it are."""
+    """Tell the user which process this is, and which names the prompt knows."""
     lines = [f"Python prompt inside process {os.getpid()}.  Ctrl-D leaves.  Names:"]
     for name, value in sorted(namespace.items()):
         about = (getdoc(type(value)) or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The line protocol: a command and its words in, text out, and then good-bye."""
+"""The line protocol of the monitor: a command and its words in, a reply of text lines out."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from zope.interface import implementer
 from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.detect_http import looks_like_http
 
-#: The words behind the command's name in, the answer out; its docstring is its help.
+#: Takes the words after the name of the command, returns the reply; its docstring is its help.
 Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
 
 #: The longest line that is read, in bytes.
 MAX_LINE: Final = 4096
 PROMPT: Final = b"> "
 
-# A word or message that a user sees is cut here.
-_SHOWN: Final = 300
+# Words and messages are truncated to this length in replies.
+_MAX_SHOWN: Final = 300
 
 
 @implementer(IHalfCloseableProtocol)
 class Monitor(LineReceiver, TimeoutMixin):
-    """One connection: a command, its answer, the end; or ``interactive`` and many of them.
+    """One connection: a command and its reply; or ``interactive`` and many commands.
 
-    While a command runs nothing is read, so answers come in the order of the commands
-    and a user who sends without end is made to wait.  So is one that does not read its answers.
+    While a command runs, nothing is read.  So replies come in the order of the commands, and a user
+    who sends too much is slowed down, as is one that does not read its replies.
     """
 
     delimiter = b"\n"
@@ -48,20 +48,20 @@ class Monitor(LineReceiver, TimeoutMixin):
         self._commands: dict[str, Command] = {
             **factory.commands,
             "help": self._help,
-            "interactive": self._stay,
-            "quit": self._leave,
+            "interactive": self._start_session,
+            "quit": self._end_session,
         }
         self._interactive = False
         self._last: tuple[str, list[str]] | None = None  # an empty line repeats it
         self._closing = False
-        self._unread = False  # more answers are waiting than the transport likes to keep
+        self._unread = False  # the transport has more replies than it wants to buffer
         self._running: Deferred[Any] | None = None
 
-    # -- its place -----------------------------------------------------------------------
+    # -- as a user of a slot --------------------------------------------------------------
 
     @property
     def priority(self) -> SlotPriority:
-        """How strongly it holds its place among the factory's connections."""
+        """How important the connection is among those of the factory."""
         if self._closing:
             return SlotPriority.ENDING
         if self._running is not None:
@@ -69,13 +69,13 @@ class Monitor(LineReceiver, TimeoutMixin):
         return SlotPriority.SESSION if self._interactive else SlotPriority.SILENT
 
     def evict(self) -> None:
-        """Close, for another connection needs the place."""
-        if self._closing or self._unread:  # what it has not read yet would keep it open
+        """Close the connection: another one needs its slot."""
+        if self._closing or self._unread:  # replies that were not read would keep it open
             self.abort()
         else:
             self._close("error: the connection was idle, and another one needs its place")
 
-    # -- the transport's side --------------------------------------------------------
+    # -- called by the transport --------------------------------------------------------
 
     @override
     def connectionMade(self) -> None:
@@ -93,7 +93,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             self._running.cancel()
 
     def readConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
-        """The user has said everything, the last line perhaps without its end."""
+        """The user sends nothing more; the last line may lack its line end."""
         self._interactive = False
         rest = self.clearLineBuffer()
         if rest:
@@ -102,11 +102,11 @@ class Monitor(LineReceiver, TimeoutMixin):
             self._close("")
 
     def writeConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
-        """Nothing to do: we only close both sides together."""
+        """Nothing to do: this side closes both directions at once."""
 
     @override
     def pauseProducing(self) -> None:
-        """The transport has enough: read no more commands until the answers are read."""
+        """The transport's buffer is full: read no more commands until the replies are read."""
         self._unread = True
         super().pauseProducing()
 
@@ -114,9 +114,9 @@ class Monitor(LineReceiver, TimeoutMixin):
     def resumeProducing(self) -> None:
         """The transport has room again."""
         self._unread = False
-        self._read_on()
+        self._resume_reading()
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if self.paused and self._running is None and not self._unread:
             super().resumeProducing()
 
@@ -128,11 +128,11 @@ class Monitor(LineReceiver, TimeoutMixin):
 
     @override
     def timeoutConnection(self) -> None:
-        if self._closing:  # the last answer finds no reader
+        if self._closing:  # the user does not read the last reply
             self.abort()
             return
-        due = "command" if self._running is None else "answer"
-        self._close(f"error: no {due} within {self.timeOut:g} seconds")
+        missing = "command" if self._running is None else "answer"
+        self._close(f"error: no {missing} within {self.timeOut:g} seconds")
         if self._running is not None:
             self._running.cancel()
 
@@ -153,19 +153,19 @@ class Monitor(LineReceiver, TimeoutMixin):
         elif self._last is not None:
             self._run(*self._last)
         else:
-            self._answer("")
+            self._reply("")
 
     def abort(self) -> None:
         """Drop the connection at once."""
         assert self.transport is not None
         self.transport.abortConnection()  # type: ignore[attr-defined]
 
-    # -- commands and their answers ----------------------------------------------------
+    # -- commands and their replies ----------------------------------------------------
 
     def _run(self, name: str, words: list[str]) -> None:
         command = self._commands.get(name)
         if command is None:
-            self._answer(f"error: {_unknown(name)}")
+            self._reply(f"error: {_unknown(name)}")
             return
         if self._interactive:
             self._last = name, words
@@ -175,16 +175,16 @@ class Monitor(LineReceiver, TimeoutMixin):
         running: Deferred[Any] = maybeDeferred(command, words)
         self._running = running
         running.addCallback(_text)
-        running.addCallbacks(self._answer, self._failed, errbackArgs=(name,))
+        running.addCallbacks(self._reply, self._failed, errbackArgs=(name,))
 
     def _failed(self, failure: Failure, name: str) -> None:
         if self._closing and failure.check(CancelledError):
-            return  # we gave up on it ourselves
+            return  # cancelled by this connection
         self._log.failure("the monitor's command {command} failed", failure, command=name)
         problem = " ".join(str(failure.value).split()) or type(failure.value).__name__
-        self._answer(f"error: {_cut(problem)}")
+        self._reply(f"error: {_cut(problem)}")
 
-    def _answer(self, text: str) -> None:
+    def _reply(self, text: str) -> None:
         self._running = None
         if self._closing:
             return
@@ -194,10 +194,10 @@ class Monitor(LineReceiver, TimeoutMixin):
         assert self.transport is not None
         self.transport.write(_lines(text) + PROMPT)
         self.setTimeout(self._factory.timeout)
-        self._read_on()
+        self._resume_reading()
 
     def _close(self, text: str) -> None:
-        """Say the last word.  Who does not read it loses the connection after a time-out."""
+        """Send the final reply and close; a time-out drops a connection that does not read it."""
         assert self.transport is not None
         if self._closing:
             return
@@ -208,7 +208,7 @@ class Monitor(LineReceiver, TimeoutMixin):
         self.transport.loseConnection()
         self.setTimeout(self._factory.timeout)
 
-    # -- what is built in -------------------------------------------------------------
+    # -- the built-in commands -------------------------------------------------------------
 
     def _help(self, words: list[str]) -> str:
         """List the commands, or explain one: help [command]."""
@@ -224,7 +224,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             return f"error: {_unknown(words[0])}"
         return _documentation(command) or f"{words[0]} has no help."
 
-    def _stay(self, words: list[str]) -> str:
+    def _start_session(self, words: list[str]) -> str:
         """Keep the connection open and show a prompt, until quit.
 
         An empty line repeats the last command.
@@ -232,7 +232,7 @@ class Monitor(LineReceiver, TimeoutMixin):
         self._interactive = True
         return ""
 
-    def _leave(self, words: list[str]) -> str:
+    def _end_session(self, words: list[str]) -> str:
         """Close the connection."""
         self._interactive = False
         return ""
@@ -242,7 +242,7 @@ BUILT_IN: Final = frozenset({"help", "interactive", "quit"})
 
 
 class Refusal(Protocol):
-    """Say that there are too many connections, and hang up."""
+    """Reply that there are too many connections, and close."""
 
     @override
     def connectionMade(self) -> None:
@@ -252,21 +252,21 @@ class Refusal(Protocol):
 
 
 class MonitorFactory(Factory):
-    """Make the monitor's connections.
+    """Makes the connections of a monitor.
 
     Args:
-        commands: what can be asked, by name; ``help``, ``interactive`` and ``quit`` are
+        commands: by name; ``help``, ``interactive`` and ``quit`` are
             built in.  A command is called in the reactor's thread.
-        timeout: seconds that a command may take for its answer, and an interactive session
+        timeout: seconds that a command may take to reply, and an interactive session
             for its next line.  A command that takes longer is cancelled.
         line_timeout: seconds in which a new connection must send its first line.
         max_connections: how many there are at most.  When one more comes, the one that has
             been idle longest is closed: one without a command before an interactive session.
-            While all of them run commands the newcomer is refused.
+            While all of them run commands, the new connection is refused.
         clock: for the time-outs; the global reactor if it is None.
 
     Raises:
-        ValueError: a command's name is built in, or no single word.
+        ValueError: a command's name is built in, or is not a single word.
     """
 
     noisy = False
@@ -308,7 +308,7 @@ def _text(answer: object) -> str:
 
 
 def _lines(text: str) -> bytes:
-    """The text as whole lines; whatever is in it can be sent."""
+    """The text as whole lines of bytes, also if it cannot be encoded in UTF-8."""
     raw = text.rstrip("\n").encode("utf-8", "backslashreplace")
     return raw + b"\n" if raw else b""
 
@@ -318,7 +318,7 @@ def _unknown(name: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def _documentation(command: Command) -> str:

@@ -1,4 +1,4 @@
-"""A Python prompt over telnet: for this machine only, behind a token, and not for HTTP."""
+"""A Python prompt over telnet: for this machine only, with a token, and not for HTTP."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.detect_http import looks_like_http
 from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
 
-#: Bytes of a first line, and so of a token; a longer one is neither.
+#: Bytes of the first line, and so of a token.
 MAX_LINE: Final = 4096
 
 _log = Logger()
 
 
 class TokenGate(Protocol):
-    """Asks for the token, and lets another protocol take its place once it was given.
+    """Asks for the token, and then hands the connection to another protocol.
 
     Args:
-        token: what has to be sent as the first line.
-        behind: makes the protocol that takes over.
-        opened: called when it does.
+        token: what the user must send as the first line.
+        make: makes the protocol that takes over.
+        opened: called when it takes over.
     """
 
-    def __init__(
-        self, token: bytes, behind: Callable[[], Any], opened: Callable[[], object]
-    ) -> None:
+    def __init__(self, token: bytes, make: Callable[[], Any], opened: Callable[[], object]) -> None:
         self._token = token
-        self._behind = behind
+        self._make = make
         self._opened = opened
         self._line = b""
         self._size: tuple[int, int] | None = None
@@ -55,7 +53,7 @@ class TokenGate(Protocol):
         self.terminalProtocol = self
 
     def terminalSize(self, width: int, height: int) -> None:  # noqa: N802 - Twisted's name
-        """Keep the size for the protocol behind."""
+        """Keep the size for the protocol that takes over."""
         self._size = width, height
 
     @override
@@ -77,13 +75,13 @@ class TokenGate(Protocol):
             self._line = b""
             return
         self._opened()
-        behind = self._behind()
-        transport.protocol = behind
-        behind.makeConnection(transport)
+        inner = self._make()
+        transport.protocol = inner
+        inner.makeConnection(transport)
         if self._size is not None:
-            behind.terminalProtocol.terminalSize(*self._size)
+            inner.terminalProtocol.terminalSize(*self._size)
         if rest and rest.strip(b"\r\n\0"):
-            behind.dataReceived(rest.lstrip(b"\n\0"))
+            inner.dataReceived(rest.lstrip(b"\n\0"))
 
 
 def _first_line(data: bytes) -> tuple[bytes, bytes | None]:
@@ -93,9 +91,9 @@ def _first_line(data: bytes) -> tuple[bytes, bytes | None]:
 
 
 class _Negotiation(TelnetBootstrapProtocol):
-    """Asks for the options that a prompt needs; a peer that leaves without an answer is no error.
+    """Negotiates the options that a prompt needs.
 
-    Twisted logs a traceback for each of them.
+    A peer that disconnects without a reply is no error, but Twisted would log a traceback for each.
     """
 
     @override
@@ -110,14 +108,14 @@ class _Negotiation(TelnetBootstrapProtocol):
 
 
 class _Telnet(TelnetTransport, TimeoutMixin):
-    """A telnet connection that refuses HTTP, and has a time to log in."""
+    """A telnet connection that refuses HTTP, and closes without a timely login."""
 
     transport: Any
 
     def __init__(self, factory: TelnetManholeFactory) -> None:
         super().__init__(_Negotiation, self._make)
         self._manhole = factory
-        self._first: bytes | None = b""  # of the first line; None once it was looked at
+        self._first: bytes | None = b""  # what has come of the first line; None once it was checked
         self.priority = SlotPriority.SESSION if factory.token is None else SlotPriority.SILENT
 
     def _make(self) -> Any:
@@ -132,7 +130,7 @@ class _Telnet(TelnetTransport, TimeoutMixin):
         self._manhole.slots.occupy(self)
 
     def evict(self) -> None:
-        """Close, for another connection needs the place."""
+        """Close the connection: another one needs its slot."""
         self.transport.abortConnection()
 
     @override
@@ -173,9 +171,9 @@ class _Telnet(TelnetTransport, TimeoutMixin):
             self.transport.abortConnection()
 
     def _is_http(self, data: bytes) -> bool:
-        """Whether the first line is one of HTTP, or of no user.  What follows it is not looked at.
+        """Whether the first line is HTTP, or too long for a user; later lines are not checked.
 
-        Nothing runs before the line's end has come, so it may come in pieces.
+        Nothing runs before the end of the line, so it may come in pieces.
         """
         assert self._first is not None
         line, rest = _first_line(self._first + data)
@@ -190,7 +188,7 @@ class TelnetManholeFactory(Factory):
 
     Args:
         namespace: what the prompt knows.
-        token: what a user must send first; None asks for none, which is for Unix sockets only.
+        token: what a user must send first; None for no token, on Unix sockets only.
         clock: for the time-out of the login; the global reactor if it is None.
     """
 
@@ -212,7 +210,7 @@ class TelnetManholeFactory(Factory):
         if not is_local(addr):
             _log.warn("no manhole for {peer}: it is not on this machine", peer=addr)
             return None
-        self.slots.make_room()  # none of them is ever busy
+        self.slots.make_room()  # a manhole's connection is never busy
         return _Telnet(self)
 
     def prompt(self) -> ServerProtocol:

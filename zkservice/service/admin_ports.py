@@ -1,4 +1,4 @@
-"""The ports beside the served one: the monitor's and the manhole's."""
+"""The ports for operators: the monitor's and the manhole's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zkservice.service.listening import endpoint_of, listening_address, open_por
 
 
 class AdminPorts:
-    """Opens them, and closes them all."""
+    """Opens the ports, and closes them all."""
 
     _log = Logger()
 
@@ -30,13 +30,13 @@ class AdminPorts:
         self._ports: list[IListeningPort] = []
 
     def open_monitor(self, address: str, commands: Mapping[str, Command]) -> str:
-        """Open the line protocol; answers its address as others must write it."""
+        """Open the monitor; returns its address as clients must write it."""
         where = self._open(address, MonitorFactory(commands))
         self._log.info("The monitor listens at {where}", where=where)
         return where
 
     def open_manhole(self, manhole: Manhole, namespace: Mapping[str, Any]) -> None:
-        """Open a Python prompt that knows the namespace."""
+        """Open a Python prompt with these names."""
         user = process_user()
         factory = _manhole_factory(manhole, namespace, user, self._reactor)
         where = self._open(manhole.address, factory)
@@ -71,7 +71,7 @@ def process_user() -> str:
 def _manhole_factory(
     manhole: Manhole, namespace: Mapping[str, Any], user: str, reactor: Any
 ) -> IProtocolFactory:
-    # Conch is slow to import, and few want it.
+    # Conch is slow to import, and few services have a manhole.
     from zkservice.monitor.manhole import read_token, ssh_manhole, telnet_manhole
 
     try:
@@ -85,7 +85,7 @@ def _manhole_factory(
                 host_key=manhole.host_key,
                 clock=reactor,
             )
-        # A Unix socket has its own guard, the permissions of its file.
+        # A Unix socket is protected by the permissions of its file.
         token = None if _is_socket(manhole) else read_token(manhole.token_file)
         return telnet_manhole(namespace, token=token, clock=reactor)
     except (OSError, ValueError, BadKeyError) as error:

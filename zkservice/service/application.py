@@ -1,4 +1,4 @@
-"""Find the WSGI application that a user names."""
+"""Load the WSGI application that a user names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODULE_HINT: Final = "; a module's application is written module:callable or mo
 
 
 def absolute_spec(spec: str) -> str:
-    """The same application, named so that it is found after a change of directory too."""
+    """Name the same application independently of the current directory."""
     if _is_paste(spec):
         file, mark, name = spec.removeprefix("config:").partition("#")
         return f"config:{os.path.abspath(file)}{mark}{name}"
@@ -30,7 +30,7 @@ def absolute_spec(spec: str) -> str:
 
 
 def check_application(spec: str) -> None:
-    """Refuse what certainly cannot be loaded, without loading anything.
+    """Refuse an application that certainly cannot be loaded, without loading anything.
 
     Raises:
         ApplicationLoadError: with one line that names it.
@@ -66,7 +66,7 @@ def _is_paste(spec: str) -> bool:
 
 
 def _is_module(spec: str) -> bool:
-    module, colon, _ = spec.partition(":")  # behind it, a factory's arguments may be paths
+    module, colon, _ = spec.partition(":")  # a factory's arguments may be paths
     return bool(colon) and "/" not in module and not os.path.exists(spec)
 
 
@@ -89,7 +89,7 @@ def _from_file(path: str) -> Application:
 
 
 def _called_app(module: ModuleType) -> str:
-    """What Flask's users have."""
+    """A hint for users of Flask, whose applications are called ``app``."""
     if module.__name__.isidentifier():
         for name, written in (("app", "app"), ("create_app", "create_app()")):
             if callable(getattr(module, name, None)):
@@ -151,17 +151,17 @@ def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Applicat
         hint: what to write if it makes the application.
 
     Raises:
-        ApplicationLoadError: it cannot be called so.
+        ApplicationLoadError: WSGI cannot call it.
     """
     if not callable(found):
         kind = type(found).__name__
-        raise ApplicationLoadError(f"{name!r} of {spec} is no callable, its type is {kind}")
+        raise ApplicationLoadError(f"{name!r} of {spec} is not callable, its type is {kind}")
     if problem := wsgi_problem(found):
         makes = hint and accepts(found)
         advice = f"; if it makes the application, {hint}" if makes else ""
         raise ApplicationLoadError(f"{name!r} of {spec} {problem}{advice}")
-    answer: Application = found
-    return answer
+    application: Application = found
+    return application
 
 
 def _explain(spec: str, error: BaseException) -> str:

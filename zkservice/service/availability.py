@@ -1,4 +1,4 @@
-"""Who says that the service shall not be registered, and why."""
+"""The reasons for which a service is not registered although it runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CONFIRM: Final = 5.0
 
 
 class Availability:
-    """Reasons against being registered; without any, the service is registered.
+    """Blocks the registration for as long as there is a reason to.
 
-    Each party (the operator, the health check) has one reason at a time, and takes back
-    only its own.
+    Each party (the operator, the health check) has at most one reason at a time, and removes only
+    its own.
     """
 
     def __init__(self) -> None:
@@ -32,25 +32,27 @@ class Availability:
         self._registration: Registration | None = None
 
     def attach(self, registration: Registration) -> None:
-        """Apply what was said so far, and all that will be said."""
+        """Apply the reasons to a registration, those that exist and all later ones."""
         self._registration = registration
         self._apply()
 
     def block(self, party: str, reason: str) -> None:
-        """Say why it shall not be registered."""
+        """Block the registration for a reason."""
         self.reasons[party] = reason
         self._apply()
 
     def unblock(self, party: str) -> None:
-        """Take the objection back."""
+        """Remove the reason of a party."""
         self.reasons.pop(party, None)
         self._apply()
 
     async def confirmed(self, clock: IReactorTime) -> str:
-        """Wait until the registration is what the reasons ask for, `CONFIRM` seconds at most.
+        """Wait until the registration is in the state that the reasons require.
+
+        Waits `CONFIRM` seconds at most.
 
         Returns:
-            What it is instead, if that took too long; else "".
+            The state that it is in instead, if that took too long; else "".
         """
         registration = self._registration
         if registration is None:
@@ -73,9 +75,9 @@ class Availability:
             self._registration.resume()
 
 
-#: No znode is left, and none comes.
+#: There is no znode, and none will be created.
 _OUT: Final = (RegistrationState.OUT, RegistrationState.WITHDRAWN)
-#: Registered, or never again.
+#: Registered, or gone for good.
 _IN: Final = (RegistrationState.REGISTERED, RegistrationState.WITHDRAWN)
 
 

@@ -1,4 +1,4 @@
-"""The embedded ZooKeeper beside the served application, where no other was named."""
+"""The embedded ZooKeeper in the process of the application, if no other is configured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zkservice.wire.hosts import DEFAULT_PORT
 
 
 class InProcessZooKeeper:
-    """A ZooKeeper of this process, at ZooKeeper's port if that is free."""
+    """A ZooKeeper server in this process, at ZooKeeper's port if that is free."""
 
     _log = Logger()
 
@@ -27,10 +27,10 @@ class InProcessZooKeeper:
         self._port: IListeningPort | None = None
 
     def start(self) -> str:
-        """Start it; answers its connection string.
+        """Start the server; returns its connection string.
 
         Raises:
-            ConfigurationError: its folder cannot be used.
+            ConfigurationError: its data directory cannot be used.
         """
         self._server.start()
         try:
@@ -48,7 +48,7 @@ class InProcessZooKeeper:
         return hosts
 
     async def stop(self) -> None:
-        """Close its port, and hang up."""
+        """Close the port and all connections."""
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
         await self._server.stop()

@@ -1,8 +1,8 @@
-"""Ask again and again whether what is served is well, and say so when that changes.
+"""Health checks of the application, repeated at an interval.
 
-One answer is no verdict: it takes ``fall`` failures in a row to be ill and ``rise``
-successes in a row to be well again; only the first verdict of all is made at the first
-success, so that a start does not wait.
+One result does not change the state: it takes ``fall`` failures in a row to become unhealthy and
+``rise`` successes in a row to become healthy again.  Only at the start one success is enough, so
+that the registration does not wait.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from zkservice.errors import UnhealthyError
 
 @dataclass(frozen=True)
 class HealthSettings:
-    """What to ask and how often.  Times are in seconds."""
+    """What to check and how often.  Times are in seconds."""
 
-    #: an HTTP path that answers 2xx or 3xx, or None: a TCP connection is enough
+    #: an HTTP path that must return 2xx or 3xx, or None: a TCP connection is enough
     path: str | None
     interval: float = 2.0
     timeout: float = 1.0
-    #: successes in a row that make an ill service well
+    #: successes in a row that make an unhealthy service healthy
     rise: int = 2
-    #: failures in a row that make a well service ill
+    #: failures in a row that make a healthy service unhealthy
     fall: int = 3
 
 
 class HealthTracker:
-    """Counts answers; knows no time and no network."""
+    """Turns the results of checks into a state; uses neither time nor network."""
 
     def __init__(self, rise: int, fall: int) -> None:
-        self.healthy: bool | None = None  # None: not known yet
+        self.healthy: bool | None = None  # None until it is known
         self._rise, self._fall = rise, fall
-        self._row = 0  # answers in a row that contradict the verdict
+        self._row = 0  # results in a row that contradict the state
 
-    def hear(self, good: bool) -> bool:
-        """Count an answer; answers whether the verdict has changed."""
+    def record(self, good: bool) -> bool:
+        """Count a result; returns whether the state has changed."""
         if good is self.healthy:
             self._row = 0
             return False
@@ -60,11 +60,11 @@ class HealthTracker:
 
 
 class HealthCheck:
-    """Asks at intervals, and reports each change of the verdict.
+    """Checks at an interval, and reports each change of the state.
 
     Args:
-        ask: fires when all is well, fails with the reason when it is not.
-        changed: called with the new verdict and the last reason.
+        ask: a check: its Deferred fires on success, and fails with the reason otherwise.
+        changed: called with the new state and the last reason.
     """
 
     def __init__(
@@ -79,22 +79,22 @@ class HealthCheck:
         self._ask = ask
         self._changed = changed
         self._clock = clock
-        self._tally = HealthTracker(settings.rise, settings.fall)
+        self._tracker = HealthTracker(settings.rise, settings.fall)
         self._asked: Deferred[Any] | None = None
         self._loop = LoopingCall(self._once)
         self._loop.clock = clock
 
     @property
     def healthy(self) -> bool | None:
-        """The verdict; None until there is one."""
-        return self._tally.healthy
+        """Whether the service is healthy; None until it is known."""
+        return self._tracker.healthy
 
     def start(self) -> Deferred[Any]:
-        """Begin to ask, at once.  Fires when it was stopped; fails if it cannot go on."""
+        """Begin with a check at once.  Fires after `stop`; fails if checking cannot go on."""
         return self._loop.start(self._settings.interval)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking; a check that runs is cancelled."""
         if self._loop.running:
             self._loop.stop()
         if self._asked is not None:
@@ -102,23 +102,23 @@ class HealthCheck:
 
     def _once(self) -> Deferred[None]:
         self._asked = self._ask().addTimeout(self._settings.timeout, self._clock)
-        return self._asked.addCallbacks(lambda _: self._hear(True, ""), self._failed)
+        return self._asked.addCallbacks(lambda _: self._record(True, ""), self._failed)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(TimeoutError, CancelledError):
-            self._hear(False, f"no answer within {self._settings.timeout} s")
+            self._record(False, f"no answer within {self._settings.timeout} s")
         else:
-            self._hear(False, failure.getErrorMessage() or type(failure.value).__name__)
+            self._record(False, failure.getErrorMessage() or type(failure.value).__name__)
 
-    def _hear(self, good: bool, reason: str) -> None:
+    def _record(self, good: bool, reason: str) -> None:
         self._asked = None
         self.reason = reason
-        if self._loop.running and self._tally.hear(good):
+        if self._loop.running and self._tracker.record(good):
             self._changed(good, reason)
 
 
 def ask_tcp(endpoint: IStreamClientEndpoint) -> Deferred[None]:
-    """Connect, and hang up."""
+    """Check that a TCP connection succeeds."""
     return Deferred.fromCoroutine(_ask_tcp(endpoint))
 
 
@@ -135,11 +135,11 @@ def ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> Deferred[
 async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> None:
     protocol: Any = await endpoint.connect(_quiet(_StatusLine))
     try:
-        # HTTP/1.0: one answer, and the server closes.
+        # HTTP/1.0: the server closes the connection after one response.
         protocol.transport.write(
             f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: zkserve-health\r\n\r\n".encode()
         )
-        line = await protocol.come
+        line = await protocol.received
     finally:
         protocol.transport.abortConnection()
     status = line.split(b" ")[1:2]
@@ -149,27 +149,27 @@ async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> No
 
 
 class _StatusLine(Protocol):
-    """Waits for the first line of an answer."""
+    """Waits for the first line of a response."""
 
     def __init__(self) -> None:
-        self.come: Deferred[bytes] = Deferred(lambda _: None)
+        self.received: Deferred[bytes] = Deferred(lambda _: None)
         self._data = b""
 
     @override
     def dataReceived(self, data: bytes) -> None:
         self._data += data
         line, end, _ = self._data.partition(b"\r\n")
-        if (end or len(line) > 1000) and not self.come.called:
-            self.come.callback(line)
+        if (end or len(line) > 1000) and not self.received.called:
+            self.received.callback(line)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.come.called:
-            self.come.errback(UnhealthyError("the connection was closed without an answer"))
+        if not self.received.called:
+            self.received.errback(UnhealthyError("the connection was closed without a response"))
 
 
 def _quiet(protocol: type[Protocol]) -> Factory[Any]:
-    """A factory that says nothing in the log each time it is used."""
+    """A factory that does not log each connection."""
     factory: Factory[Any] = Factory.forProtocol(protocol)
     factory.noisy = False
     return factory

@@ -1,4 +1,4 @@
-"""Callables by their dotted names, and what they take."""
+"""Import callables by their dotted names, and check what they accept."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from zkservice.errors import ConfigurationError
 
 
 def load_callable(name: str, what: str) -> Any:
-    """What a dotted name leads to; modules in the current folder are found, too.
+    """Import a callable; modules in the current directory are found, too.
 
     Args:
         name: ``package.module.callable``.
-        what: what it is to be, for messages: ``the view``.
+        what: what it is, for messages: ``the view``.
 
     Raises:
-        ConfigurationError: it cannot be imported, or is no callable.
+        ConfigurationError: it cannot be imported, or is not callable.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = namedAny(name)
-    except Exception as error:  # noqa: BLE001 - it is not our code
+    except Exception as error:  # noqa: BLE001 - it is the user's code
         problem = str(error).split("\n")[0] or type(error).__name__
         raise ConfigurationError(f"{what} cannot be loaded: {problem}") from None
     if not callable(found):
-        raise ConfigurationError(f"{what} is no callable")
+        raise ConfigurationError(f"{what} is not callable")
     return found
 
 
 def wsgi_problem(found: Any) -> str:
-    """Say why WSGI cannot call it, as far as can be seen from outside; "" if it can.
+    """Return why WSGI cannot call it, as far as its signature tells; "" if it can.
 
     The text continues a sentence whose subject is the callable.
     """
@@ -56,7 +56,7 @@ def _is_asgi(found: Any) -> bool:
     """Whether it takes (scope, receive, send), as ASGI 3 has it, or (scope), as ASGI 2 has it."""
     try:
         names = tuple(inspect.signature(found).parameters)
-    except (TypeError, ValueError):  # something in C that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return False
     if names in (("scope", "receive", "send"), ("scope",)):
         return True
@@ -72,11 +72,11 @@ def _is_async(found: Any) -> bool:
 
 
 def accepts(found: Any, *arguments: Any) -> bool:
-    """Whether a callable takes these arguments, as far as can be seen from outside."""
+    """Whether a callable accepts these arguments, as far as its signature tells."""
     try:
         inspect.signature(found).bind(*arguments)
     except TypeError:
         return False
-    except ValueError:  # something in C that does not tell
+    except ValueError:  # a builtin without a signature
         return True
     return True

@@ -1,4 +1,4 @@
-"""``module:application`` and ``module:factory(...)``, as gunicorn's users write them."""
+"""``module:application`` and ``module:factory(...)``, in the notation of gunicorn."""
 
 from __future__ import annotations
 
@@ -88,6 +88,6 @@ def _arguments(spec: str, call: ast.Call) -> Arguments:
 
 def _invalid(spec: str) -> ApplicationLoadError:
     return ApplicationLoadError(
-        f"{spec!r} is no application; write file.wsgi, module:callable, module:factory() or "
+        f"{spec!r} is invalid: an application is file.wsgi, module:callable, module:factory() or "
         "config:file.ini"
     )

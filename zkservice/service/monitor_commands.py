@@ -1,4 +1,4 @@
-"""The commands of the line protocol: what this process serves and how it does."""
+"""The monitor's commands: the registration, its state, and to change it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def commands(
     """The commands of a service.
 
     Args:
-        registrations: answers what is registered at the moment.
-        status: answers what ``status`` shows, by name.
-        availability: hears the operator's ``out`` and ``in``.
-        clock: for how long these wait for ZooKeeper.
+        registrations: returns the registrations of the service.
+        status: returns what ``status`` shows, by name.
+        availability: ``out`` blocks it, ``in`` unblocks it.
+        clock: for how long these two wait for ZooKeeper.
     """
 
     def registered() -> Iterator[tuple[str, Registration]]:
-        """The addresses that are registered now, not those that are to be."""
+        """The addresses that are registered now, not those that will be."""
         for one in registrations():
             if one.state is RegistrationState.REGISTERED:
                 yield from ((address, one) for address in one.addresses)
@@ -94,21 +94,23 @@ def commands(
 
 
 def command_pair(text: str) -> tuple[str, str]:
-    """The command's name and its function's of ``NAME=DOTTED.NAME``.
+    """Split ``NAME=DOTTED.NAME`` into the name of a command and that of its function.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the text is invalid.
     """
     name, equals, dotted = text.partition("=")
     if not equals or not dotted or name.split() != [name]:
-        raise ConfigurationError(f"{text!r} is no command for the monitor: write NAME=DOTTED.NAME")
+        raise ConfigurationError(
+            f"{text!r} is invalid: a command for the monitor is NAME=DOTTED.NAME"
+        )
     return name, dotted
 
 
 def with_added(
     known: Mapping[str, Command], added: Iterable[tuple[str, str]]
 ) -> dict[str, Command]:
-    """The known commands, and others by the dotted names of their functions.
+    """Add commands by the dotted names of their functions.
 
     Raises:
         ConfigurationError: one cannot be loaded or called, or its name is taken.
@@ -125,7 +127,7 @@ def with_added(
 
 
 def _words(path: str) -> list[str]:
-    """A path as words: the names of znodes may have blanks, which separate words of a command."""
+    """Split a path at its blanks, as the monitor splits the words of a command."""
     return (path.rstrip("/") or "/").split()
 
 

@@ -1,7 +1,7 @@
-"""The end of the process, although the application has left threads behind.
+"""Exit codes, and an exit that threads of the application cannot prevent.
 
-At its end Python waits for every thread that is no daemon, for ever.  A thread that an
-application has forgotten would so keep a process that serves nobody any more.
+Python waits at exit for every thread that is not a daemon, without a limit.  A thread that an
+application leaves behind would keep a process alive that no longer serves requests.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _log: Final = Logger()
 
 
 class ExitCode:
-    """Lets the process exit with another code than 0 although the reactor has stopped well.
+    """Makes the process exit with another code than 0 although the reactor stopped normally.
 
-    Make it early: what is registered with `atexit` later, as by the application, runs before.
+    Create it early: handlers that are registered with `atexit` later run before it.
 
     Attributes:
         code: 0 changes nothing.
@@ -48,24 +48,24 @@ class ExitCode:
 
 
 def force_exit(code: int, grace: float, leave: Callable[[int], object] = os._exit) -> None:
-    """Have the process end soon after its main thread, whatever other threads do.
+    """Make the process exit soon after its main thread, whatever other threads do.
 
-    To be called in the main thread, once nothing else is left to do.
+    Call it in the main thread, as the last step.
 
     Args:
-        code: the exit code, if threads had to be cut off; what they hold is lost.
-        grace: seconds that they get.
+        code: the exit code if threads had to be cut off; their unsaved work is lost.
+        grace: seconds that they have to finish.
     """
-    left = _left()
+    left = _remaining_threads()
     if not left:
         return
-    # Now: nothing is logged any more when the time is up.
+    # Logged now, because logging has ended when the time is up.
     _log.warn(
         "threads of the application still run: {names}; the process ends in {grace} s without them",
         names=", ".join(sorted(one.name for one in left)),
         grace=grace,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):  # asked again, it goes at once
+    for number in (signal.SIGTERM, signal.SIGINT):  # a further signal ends the process at once
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(number, signal.SIG_DFL)
     threading.Thread(
@@ -73,8 +73,8 @@ def force_exit(code: int, grace: float, leave: Callable[[int], object] = os._exi
     ).start()
 
 
-def _left() -> list[threading.Thread]:
-    """The threads that Python waits for at its end."""
+def _remaining_threads() -> list[threading.Thread]:
+    """The threads that Python waits for at exit."""
     main = threading.main_thread()
     return [one for one in threading.enumerate() if not (one.daemon or one is main)]
 
@@ -82,9 +82,9 @@ def _left() -> list[threading.Thread]:
 def _wait(code: int, grace: float, leave: Callable[[int], object]) -> None:
     threading.main_thread().join()
     until = time.monotonic() + grace
-    for thread in _left():
+    for thread in _remaining_threads():
         thread.join(max(0.0, until - time.monotonic()))
-    if not _left():
+    if not _remaining_threads():
         return
     _flush()
     leave(code)

@@ -1,4 +1,4 @@
-"""``/-/ready``: whether this process should get requests now, and why not."""
+"""``/-/ready``: whether this process should receive requests now, and why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READY: Final = "/-/ready"
 
 
 def reason_not_registered(registration: Registration, availability: Availability) -> str:
-    """Say in one line why the registration keeps requests away; "" if it does not.
+    """Return in one line why the registration keeps requests away; "" if it does not.
 
     A lost connection to ZooKeeper is no reason: the address stays registered until the session
     expires.  Otherwise an outage of ZooKeeper would make every process unready at once.
@@ -28,7 +28,7 @@ def reason_not_registered(registration: Registration, availability: Availability
 
 
 def reason_not_serving(factory: HTTPFactory) -> str:
-    """Say in one line why a front end should get no requests; "" if it should."""
+    """Return in one line why a front end should receive no requests; "" if it should."""
     if factory.draining:
         return "draining"
     if factory.overloaded:

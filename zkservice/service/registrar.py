@@ -1,4 +1,4 @@
-"""The service's place in ZooKeeper: a session, a registration, and what is said of them."""
+"""The session and the registration of a service, and what the log and systemd hear of them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from zkservice.wire.session import State
 
 #: Seconds without a registration after which the log says so.
 STILL_WAITING: Final = 3.0
-#: Seconds until ZooKeeper is asked again after it has refused credentials it knew.
+#: Seconds between attempts after ZooKeeper has refused credentials that it had accepted before.
 REAUTHENTICATE: Final = 30.0
 
-#: What no waiting will mend, and what to do about it.
-_HOPELESS: Final[dict[type[BaseException], str]] = {
+#: Errors that retrying cannot fix, and what to do about them.
+_PERMANENT_ERRORS: Final[dict[type[BaseException], str]] = {
     AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
     NoAuthError: "name an identity that may create there with --zookeeper-auth, or another --path",
     InvalidACLError: "correct --acl ('creator' needs --zookeeper-auth)",
@@ -41,12 +41,12 @@ _HOPELESS: Final[dict[type[BaseException], str]] = {
 
 
 class Registrar:
-    """Makes the session and keeps the addresses registered.
+    """Opens the session and keeps the addresses registered.
 
     Args:
-        addresses: what is registered.
+        addresses: the addresses to register.
         hosts: the connection string.
-        fail: called with a reason when waiting does not help.
+        fail: called with the reason when retrying cannot help.
         tls: those of the addresses that speak TLS.
     """
 
@@ -79,21 +79,22 @@ class Registrar:
         self.registration: Registration
         #: Whether there is anything behind the ports.
         self.serving = True
-        self._told: Callable[[str], object] = lambda status: None
+        self._report: Callable[[str], object] = lambda status: None
         self._leaving = False
         self._was_connected = False
         self._reminder: IDelayedCall | None = None
         self._reauthentication: IDelayedCall | None = None
 
-    def subscribe(self, told: Callable[[str], object]) -> None:
-        """Tell in a word how it is: when it is registered, or serves without being so."""
-        self._told = told
+    def subscribe(self, report: Callable[[str], object]) -> None:
+        """Call a function with the status line of the service each time it changes."""
+        self._report = report
 
     def start(self, properties: Mapping[str, Any]) -> None:
-        """Connect and register, for as long as it takes.
+        """Connect and register; both are retried until they succeed.
 
         Raises:
-            AddressError, InvalidPathError, TreeValueError: it can never be registered so.
+            AddressError, InvalidPathError, TreeValueError: an address, the path or a property is
+                invalid.
         """
         config = self._config
         self.registration = register(
@@ -102,7 +103,8 @@ class Registrar:
             self._addresses,
             properties,
             config.security.acl,
-            # What others are told to use may be somebody else's; what we listen on is not.
+            # An advertised address may belong to another process; one that this process listens
+            # on cannot, so a node that is there was left by an earlier process.
             replace=not config.advertise,
             format=config.format,
             tls=self._tls,
@@ -115,7 +117,7 @@ class Registrar:
         self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
 
     def registrations(self) -> list[Registration]:
-        """What is registered, or would be."""
+        """The registrations of the service, in any state."""
         return [self.registration]
 
     @property
@@ -129,7 +131,7 @@ class Registrar:
         return self.client.state is State.CONNECTED
 
     def status(self) -> dict[str, Any]:
-        """How it is, as plain values."""
+        """The state of the registration and the session, as plain values."""
         server = self.client.server
         return {
             "registration": self.registration.state.name.lower(),
@@ -140,7 +142,7 @@ class Registrar:
         }
 
     def leave(self) -> Deferred[bool] | None:
-        """Deregister for good; None if nobody can have seen the address."""
+        """Deregister for good; returns None if no client can have seen the address."""
         self._leaving = True
         self._cancel_reminder()
         if self._reauthentication is not None:
@@ -154,13 +156,15 @@ class Registrar:
         """Close the session."""
         return self.client.close()
 
-    # -- what happens to the session -------------------------------------------------
+    # -- changes of the session -------------------------------------------------
 
     def _session_changed(self, state: State) -> None:
         if state is State.SUSPENDED:
-            self._log.warn("The connection to ZooKeeper is lost; serving on while it is sought")
+            self._log.warn(
+                "The connection to ZooKeeper is lost; reconnecting, and serving meanwhile"
+            )
         elif state is State.EXPIRED:
-            self._log.warn("The ZooKeeper session has expired; a new one will be made")
+            self._log.warn("The ZooKeeper session has expired; opening a new one")
         elif state is State.CONNECTED:
             self._was_connected = True
         elif state is State.AUTH_FAILED and self._was_connected and not self._leaving:
@@ -172,7 +176,7 @@ class Registrar:
             self._reauthentication = self._reactor.callLater(REAUTHENTICATE, self._reauthenticate)
 
     def _reauthenticate(self) -> None:
-        """The servers' users may be as they were again."""
+        """Try the credentials again: the servers may accept them by now."""
         self._reauthentication = None
         Deferred.fromCoroutine(self._connect_again()).addErrback(
             lambda failure: self._log.failure("connecting to ZooKeeper failed", failure)
@@ -182,20 +186,22 @@ class Registrar:
         await self.client.close()
         if self._leaving:
             return
-        with contextlib.suppress(ZooKeeperError):  # the state tells, and leads here again
+        with contextlib.suppress(
+            ZooKeeperError
+        ):  # a refusal changes the state, which schedules the next attempt
             await self.client.connect()
 
     def _cannot_connect(self, failure: Failure) -> None:
         if failure.check(ZooKeeperError, CancelledError) is None:
             self._log.failure("connecting to ZooKeeper failed", failure)
         elif failure.check(AuthFailedError) is not None:
-            self._fail(f"{failure.value}; {_HOPELESS[AuthFailedError]}")
+            self._fail(f"{failure.value}; {_PERMANENT_ERRORS[AuthFailedError]}")
 
-    # -- what happens to the registration ----------------------------------------------
+    # -- changes of the registration ----------------------------------------------
 
     def _cannot_register(self, failure: Failure) -> None:
-        """Refused before it was ever registered: for what waiting does not mend, end."""
-        advice = _HOPELESS.get(type(failure.value))  # type: ignore[arg-type]
+        """The first registration failed: end the process if retrying cannot help."""
+        advice = _PERMANENT_ERRORS.get(type(failure.value))  # type: ignore[arg-type]
         if advice is not None:
             self._fail(f"{failure.value}; {advice}")
         elif failure.check(UnregisteredError, CancelledError) is None:
@@ -206,7 +212,7 @@ class Registrar:
             self._cancel_reminder()
             self._log.info("Serving on {addresses}", addresses=self._served())
         if not self._leaving and self._reminder is None:
-            self._tell()
+            self._report_status()
 
     def _still_waiting(self) -> None:
         self._reminder = None
@@ -216,20 +222,20 @@ class Registrar:
         reason = self.registration.reason
         self._log.warn(
             "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "
-            "it will be as soon as that is possible",
+            "it registers as soon as that is possible",
             addresses=self._served(),
             state=self.registration.state.value,
             reason=f" ({reason})" if reason else "",
             hosts=self._hosts,
         )
-        self._tell()
+        self._report_status()
 
-    def _tell(self) -> None:
-        """To serve is to be ready, registered or not; the status says which."""
+    def _report_status(self) -> None:
+        """Report the status.  A service that serves is ready for systemd, registered or not."""
         status = f"Serving on {self._served()}"
         if self.registration.state is not RegistrationState.REGISTERED:
             status += f", but not registered: {self.registration.state.value}"
-        self._told(status)
+        self._report(status)
 
     def _served(self) -> str:
         return ", ".join(self._addresses)

@@ -1,4 +1,4 @@
-"""The way down: steps, each of which has its bound, and a second signal that cuts them short."""
+"""Shutdown in steps, each with a time limit; a second signal cuts all of them short."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from twisted.logger import Logger
 
 __all__ = ["Shutdown"]
 
-#: Seconds for each step once the operator is in a hurry.
+#: Seconds for each step after a second signal.
 _AT_ONCE: Final = 0.01
 
 
 class Shutdown:
-    """Waits for the steps of a way down, but neither for ever nor for their success."""
+    """Waits for the steps of a shutdown, each up to a time limit, also if one fails."""
 
     _log = Logger()
 
@@ -26,7 +26,7 @@ class Shutdown:
         self._step: Deferred[Any] | None = None
 
     def begin(self) -> None:
-        """The way down begins now."""
+        """The shutdown begins now."""
         self._began = self._clock.seconds()
 
     @property
@@ -35,8 +35,8 @@ class Shutdown:
         return float(self._clock.seconds() - self._began)
 
     def hurry(self) -> None:
-        """Cut this step short, and all that follow."""
-        self._log.warn("Asked twice: stopping at once")
+        """Cut this step short, and all later ones."""
+        self._log.warn("second signal: stopping at once")
         self.hurried = True
         if self._step is not None:
             self._step.cancel()
@@ -46,12 +46,12 @@ class Shutdown:
         self._step = step
         try:
             await step.addTimeout(_AT_ONCE if self.hurried else seconds, self._clock)
-        except Exception as error:  # noqa: BLE001 - the way down goes on
+        except Exception as error:  # noqa: BLE001 - the shutdown goes on
             self._log.warn("{what} was cut short: {error!r}", what=what, error=error)
         finally:
             self._step = None
 
     async def pause(self, what: str, seconds: float) -> None:
-        """Let others have so many seconds."""
+        """Wait for so many seconds."""
         passed = deferLater(self._clock, 0 if self.hurried else seconds, lambda: None)
         await self.step(what, passed, seconds + 1)

@@ -1,6 +1,6 @@
-"""SIGTERM and SIGINT: the first one ends the process in good order, the second one at once.
+"""Signals: the first SIGTERM or SIGINT shuts down in order, the second one at once.
 
-What other signals do, such as SIGHUP, is the service's business.
+What other signals do, such as SIGHUP, the service decides.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def take_signals(
 ) -> None:
     """Handle the signals in place of the reactor, once it runs.
 
-    The reactor's own handlers make twistd die of the signal after a clean shutdown; a
-    process that has ended in good order exits with 0.
+    The reactor's own handlers make twistd kill itself with the signal after a clean shutdown, but
+    a process that has shut down in order should exit with 0.
 
     Args:
         hurry: called in the reactor thread for every such signal after the first.
@@ -40,15 +40,15 @@ def take_signals(
             stopping = True
             try:
                 reactor.stop()
-            except ReactorNotRunning:  # somebody else has stopped it
+            except ReactorNotRunning:  # it was stopped otherwise
                 hurry()
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, heard)
+            signal.signal(number, handle)
         for number, handler in handlers.items():
             signal.signal(number, partial(_handle, reactor, handler))
 

@@ -1,4 +1,4 @@
-"""Tell systemd how the service is (sd_notify(3)), where systemd runs it."""
+"""Notify systemd of the state of the service (sd_notify(3)), if systemd runs it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Notifier:
             self._pause = int(period) / 1_000_000 / 2
 
     def ready(self, status: str) -> None:
-        """The service has started; from now on the watchdog is fed."""
+        """Report that the service has started; from now on the watchdog is notified."""
         self.send(f"READY=1\nSTATUS={status}")
         if self._watchdog is not None and not self._watchdog.running:
             self._watchdog.start(self._pause)
 
     def stopping(self) -> None:
-        """The service is on its way down."""
+        """Report that the service shuts down."""
         self.send("STOPPING=1")
 
     def stop(self) -> None:
-        """Feed the watchdog no more."""
+        """Stop notifying the watchdog."""
         if self._watchdog is not None and self._watchdog.running:
             self._watchdog.stop()
 
@@ -54,4 +54,4 @@ class Notifier:
                 sender.setblocking(False)
                 sender.sendto(state.encode(), address)
         except OSError as error:
-            self._log.warn("systemd was not told {state!r}: {error}", state=state, error=error)
+            self._log.warn("cannot notify systemd of {state!r}: {error}", state=state, error=error)
