@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from zkservice.client import ZooKeeperClient
-from zkservice.tree import Node, decode, encode, format_tree, parse_tree
+from zkservice.tree import TreeNode, decode, encode, format_tree, parse_tree
 from zkservice.treesync import delete_tree, import_tree, read_named_tree, read_tree
 
 PLACE = "/benchmark-tree"
@@ -38,15 +38,15 @@ Figures = dict[str, Any]
 
 def make_text(count: int) -> str:
     """A tree of services with providers, as text; about 100 nodes to a service."""
-    root = Node()
+    root = TreeNode()
     made = 0
     while made < count:
-        service = root.children[f"service-{made:06}"] = Node({"type": "z4m", "threads": 4})
-        providers = service.children["providers"] = Node()
+        service = root.children[f"service-{made:06}"] = TreeNode({"type": "z4m", "threads": 4})
+        providers = service.children["providers"] = TreeNode()
         made += 2
         for i in range(min(98, count - made)):
             properties = {"pid": 10_000 + i, "monitor": f"10.0.0.{i}:9090", "weight": i / 4}
-            providers.children[f"10.0.{made % 250}.{i}:8080"] = Node(properties)
+            providers.children[f"10.0.{made % 250}.{i}:8080"] = TreeNode(properties)
         made += len(providers.children)
     return format_tree(root)
 
@@ -104,7 +104,7 @@ def kazoo(hosts: str, text: str) -> Figures:
     client = KazooClient(hosts, timeout=30.0)
     client.start()
 
-    def load(path: str, node: Node, top: bool) -> None:
+    def load(path: str, node: TreeNode, top: bool) -> None:
         if not top:
             for name in client.get_children(path):
                 if name not in node.children:
@@ -120,8 +120,8 @@ def kazoo(hosts: str, text: str) -> Figures:
                 client.create(below, data, OPEN_ACL_UNSAFE)
             load(below, child, False)
 
-    def dump(path: str) -> Node:
-        node = Node(decode(client.get(path)[0]))
+    def dump(path: str) -> TreeNode:
+        node = TreeNode(decode(client.get(path)[0]))
         for name in sorted(client.get_children(path)):
             below = f"{path}/{name}"
             if not client.get(below)[1].ephemeralOwner:

@@ -33,12 +33,12 @@ from zkservice.formats import Member
 from zkservice.formats.addresses import parse_address as parse_addr
 from zkservice.registry import RegisteringServer, Registration, RegistrationState, register
 from zkservice.registry.find import find_members
-from zkservice.registry.live import Children, Properties, live_children, live_properties
+from zkservice.registry.live_views import Children, Properties, live_children, live_properties
 from zkservice.registry.lookup import look_up
-from zkservice.tree import Node, decode, encode, format_tree, resolve
+from zkservice.tree import TreeNode, decode, encode, format_tree, resolve
 from zkservice.tree.model import SYMLINK
-from zkservice.tree.named import ParseNode
-from zkservice.tree.named import parse_named_tree as parse_tree
+from zkservice.tree.parse_node import ParseNode
+from zkservice.tree.parse_node import parse_named_tree as parse_tree
 from zkservice.tree.plan import Acl, Delete, Plan, Trim
 from zkservice.treesync import Progress, Report, delete_tree, import_tree, read_named_tree, walk
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
@@ -404,7 +404,7 @@ class ZooKeeper:
 
     def import_tree(
         self,
-        text: str | Node,
+        text: str | TreeNode,
         path: str = "/",
         trim: Trim = None,
         acl: Acl = OPEN_ACL_UNSAFE,
@@ -431,7 +431,7 @@ class ZooKeeper:
             TreeSyntaxError: with line and column; nothing was changed.
             NoNodeError: there is no node at ``path``.
             TreeChangedError: somebody else changed a node meanwhile.
-            PlanFailedError, NotAtomicError, RequestTooLargeError: as ``carry_out``.
+            PlanFailedError, NotAtomicError, RequestTooLargeError: as ``apply_plan``.
         """
 
         return import_tree(

@@ -19,7 +19,7 @@ from zkservice.errors import (
     NoNodeError,
 )
 from zkservice.registry.follower import MAX_PASSES, RETRY, RETRY_MAX
-from zkservice.registry.live import Children, live_children, live_properties
+from zkservice.registry.live_views import Children, live_children, live_properties
 
 Answer = Callable[[], Deferred[Any]]
 

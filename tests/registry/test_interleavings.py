@@ -15,7 +15,7 @@ from zkservice.client import State, ZooKeeperClient
 from zkservice.errors import AddressError, UnregisteredError
 from zkservice.registry import Registration, RegistrationState, register
 from zkservice.registry.endpoints import DiscoveringEndpoint
-from zkservice.registry.live import Children, live_children
+from zkservice.registry.live_views import Children, live_children
 from zkservice.wire.acl import ACL, ANYONE, Permission, digest_acl
 
 NODE = "/svc/h:1"

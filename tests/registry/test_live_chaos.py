@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
 from tests.treesync.base import ServerTestCase
-from zkservice.registry.live import live_children, live_properties
+from zkservice.registry.live_views import live_children, live_properties
 
 #: Nodes that come, go and change; "link" leads to one of two.
 NAMES = ["a", "b", "c", "d"]

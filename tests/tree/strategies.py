@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.znodes import name_problem
 
 _TRICKY = st.sampled_from(
@@ -52,12 +52,12 @@ member_names = st.one_of(
 properties = st.dictionaries(member_names, values, max_size=4)
 
 
-def nodes(children: st.SearchStrategy[dict[str, Node]]) -> st.SearchStrategy[Node]:
+def nodes(children: st.SearchStrategy[dict[str, TreeNode]]) -> st.SearchStrategy[TreeNode]:
     """Nodes over these children."""
-    return st.builds(Node, properties, children)
+    return st.builds(TreeNode, properties, children)
 
 
-trees: st.SearchStrategy[Node] = st.recursive(
+trees: st.SearchStrategy[TreeNode] = st.recursive(
     nodes(st.just({})),
     lambda inner: nodes(st.dictionaries(node_names, inner, max_size=3)),
     max_leaves=5,

@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tree.strategies import texts
 from zkservice.errors import TreeSyntaxError
 from zkservice.tree.grammar import MAX_DATA, parse_tree
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.tree.text import format_tree
 
 
-def only(text: str) -> Node:
+def only(text: str) -> TreeNode:
     """The one node of a text."""
     (node,) = parse_tree(text).children.values()
     return node
@@ -43,16 +43,16 @@ class ReadingTests(SynchronousTestCase):
         )
         self.assertEqual(
             tree,
-            Node(
+            TreeNode(
                 {},
                 {
-                    "lb": Node(
+                    "lb": TreeNode(
                         {"type": "ipvs", "late": [1, "two"]},
                         {
-                            "pools": Node(
+                            "pools": TreeNode(
                                 {},
                                 {
-                                    "cms": Node(
+                                    "cms": TreeNode(
                                         {
                                             "address": "1.2.3.4:80",
                                             "providers ->": "/cms/providers",
@@ -64,7 +64,7 @@ class ReadingTests(SynchronousTestCase):
                             )
                         },
                     ),
-                    "1.2.3.4:80": Node(),
+                    "1.2.3.4:80": TreeNode(),
                 },
             ),
         )
@@ -81,7 +81,7 @@ class ReadingTests(SynchronousTestCase):
             ("/'lb x':ipvs", "lb x", {"type": "ipvs"}),
         ):
             tree = parse_tree(line)
-            self.assertEqual(tree, Node({}, {name: Node(properties)}), line)
+            self.assertEqual(tree, TreeNode({}, {name: TreeNode(properties)}), line)
 
     def test_first_operator_counts(self) -> None:
         """What follows an operator may look like another one."""
@@ -104,11 +104,11 @@ class ReadingTests(SynchronousTestCase):
     def test_root(self) -> None:
         """A lone slash stands for the place itself; what is below it goes there too."""
         tree = parse_tree("/ : t\n  a = 1\n  /x\n/y\n")
-        self.assertEqual(tree, Node({"type": "t", "a": 1}, {"x": Node(), "y": Node()}))
+        self.assertEqual(tree, TreeNode({"type": "t", "a": 1}, {"x": TreeNode(), "y": TreeNode()}))
 
     def test_nothing(self) -> None:
         """Nothing but comments is an empty tree."""
-        self.assertEqual(parse_tree("\n # nothing\n"), Node())
+        self.assertEqual(parse_tree("\n # nothing\n"), TreeNode())
 
 
 #: Text, line, column, a part of the problem.
@@ -222,7 +222,7 @@ class PredecessorsBugTests(SynchronousTestCase):
 
     def test_bug_2_property_links_survive(self) -> None:
         """A property link is written as a link and read as the same link."""
-        tree = Node({}, {"n": Node({"v =>": "../src v"})})
+        tree = TreeNode({}, {"n": TreeNode({"v =>": "../src v"})})
         self.assertEqual(format_tree(tree), "/n\n  v => ../src v\n")
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
@@ -230,13 +230,17 @@ class PredecessorsBugTests(SynchronousTestCase):
         """Operators in values and blanks in names are no trouble."""
         self.assertEqual(only("/a\n url='http://x?a=1'").properties, {"url": "http://x?a=1"})
         self.assertEqual(only("/a\n a='x=>y'").properties, {"a": "x=>y"})
-        tree = Node({}, {"two words": Node({"and more": 1})})
+        tree = TreeNode({}, {"two words": TreeNode({"and more": 1})})
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     def test_bug_4_types_strings_and_the_root(self) -> None:
         """Types that are no strings, plain strings and the root's properties survive."""
-        tree = Node(
+        tree = TreeNode(
             {"on the": "root"},
-            {"a": Node({"type": 3}), "b": Node({"string_value": "x"}), "c": Node({"type": None})},
+            {
+                "a": TreeNode({"type": 3}),
+                "b": TreeNode({"string_value": "x"}),
+                "c": TreeNode({"type": None}),
+            },
         )
         self.assertEqual(parse_tree(format_tree(tree)), tree)

@@ -16,10 +16,10 @@ from zkservice.errors import (
 )
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.links import MAX_LINKS, Resolution, answer, follow, link_target, resolve
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 
 
-def reader(root: Node) -> Callable[[str], dict[str, Any] | None]:
+def reader(root: TreeNode) -> Callable[[str], dict[str, Any] | None]:
     """What the paths of a tree hold."""
 
     def read(path: str) -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ TREE = parse_tree(
 class ResolveTests(SynchronousTestCase):
     """Paths through symbolic links."""
 
-    def resolve(self, path: str, root: Node = TREE) -> Resolution:
+    def resolve(self, path: str, root: TreeNode = TREE) -> Resolution:
         """Where a path of the tree leads."""
         return answer(resolve(path), reader(root))
 
@@ -97,7 +97,9 @@ class ResolveTests(SynchronousTestCase):
 
     def test_loops(self) -> None:
         """Links to themselves, to each other and through themselves are loops."""
-        root = Node({}, {"a": Node({"l ->": "l", "m ->": "n", "n ->": "/a/m/x", "o ->": "o/o"})})
+        root = TreeNode(
+            {}, {"a": TreeNode({"l ->": "l", "m ->": "n", "n ->": "/a/m/x", "o ->": "o/o"})}
+        )
         for path, first in (("/a/l", "/a/l"), ("/a/m/y", "/a/m"), ("/a/o", "/a/o")):
             error = self.assertRaises(LinkLoopError, self.resolve, path, root)
             self.assertEqual(error.paths[0], first)
@@ -111,7 +113,7 @@ class ResolveTests(SynchronousTestCase):
     def test_multiplying_links(self) -> None:
         """Links that double one another end at a limit, not at the end of time."""
         links = {"l0 ->": "/"} | {f"l{i + 1} ->": f"l{i}/l{i}" for i in range(40)}
-        error = self.assertRaises(LinkLoopError, self.resolve, "/l40", Node(links))
+        error = self.assertRaises(LinkLoopError, self.resolve, "/l40", TreeNode(links))
         self.assertLessEqual(len(error.paths), MAX_LINKS + 1)
 
     def test_nodes_hide_links(self) -> None:
@@ -121,18 +123,18 @@ class ResolveTests(SynchronousTestCase):
 
     def test_values_that_are_no_links(self) -> None:
         """A property with an arrow in its name but no text in it is no link."""
-        self.assertRaises(NoNodeError, self.resolve, "/l", Node({"l ->": 5}))
+        self.assertRaises(NoNodeError, self.resolve, "/l", TreeNode({"l ->": 5}))
 
     def test_500_levels(self) -> None:
         """Depth needs no recursion."""
-        root = deepest = Node({"top ->": "/" + "/".join("d" * 500)})
+        root = deepest = TreeNode({"top ->": "/" + "/".join("d" * 500)})
         for _ in range(500):
-            deepest.children["d"] = deepest = Node()
+            deepest.children["d"] = deepest = TreeNode()
         self.assertEqual(self.resolve("/top", root).real_path.count("/"), 500)
 
     def test_too_many_levels(self) -> None:
         """A target whose ancestors would fill the memory is refused; 2,000 levels are not."""
-        root = Node({"top ->": "d/" * 500_000, "deep ->": "/d" * 2000})
+        root = TreeNode({"top ->": "d/" * 500_000, "deep ->": "/d" * 2000})
         error = self.assertRaises(InvalidPathError, self.resolve, "/top", root)
         self.assertIn("too many levels", str(error))
         self.assertLess(len(str(error)), 300)

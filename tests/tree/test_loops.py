@@ -15,7 +15,7 @@ from zkservice.tree.grammar import parse_tree
 from zkservice.tree.graph import get_edges
 from zkservice.tree.links import MAX_LINKS, answer, follow, trace
 from zkservice.tree.loops import LinkedTree, loops
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.znodes import join
 
 
@@ -52,7 +52,7 @@ class LoopTests(SynchronousTestCase):
             ],
         )
         ring = {f"l{number} ->": f"l{(number + 1) % 1000}" for number in range(1000)}
-        self.assertLess(max(len(loop.problem) for loop in loops(Node(ring))), 200)
+        self.assertLess(max(len(loop.problem) for loop in loops(TreeNode(ring))), 200)
 
     def test_where_the_tree_goes(self) -> None:
         """Absolute links are judged at the place where the tree goes."""
@@ -73,10 +73,10 @@ class LoopTests(SynchronousTestCase):
     def test_too_many_links(self) -> None:
         """Links that multiply one another, or follow one another for too long, are told."""
         links = {"l0 ->": "/"} | {f"l{i + 1} ->": f"l{i}/l{i}" for i in range(40)}
-        names = [loop.name for loop in loops(Node(links))]
+        names = [loop.name for loop in loops(TreeNode(links))]
         self.assertEqual(names, [f"l{i} ->" for i in range(6, 41)])  # 127 links and more
         chain = {"l0 ->": "/"} | {f"l{i + 1} ->": f"l{i}" for i in range(MAX_LINKS + 1)}
-        tree = Node(chain)
+        tree = TreeNode(chain)
         names = [loop.name for loop in loops(tree)]
         self.assertEqual(names, [f"l{MAX_LINKS} ->", f"l{MAX_LINKS + 1} ->"])
 
@@ -89,16 +89,16 @@ _MEMBERS = st.dictionaries(
     st.one_of(_TARGETS, st.builds("{} {}".format, _TARGETS, st.sampled_from("abc"))),
     max_size=4,
 )
-_TREES: st.SearchStrategy[Node] = st.recursive(
-    st.builds(Node, _MEMBERS),
+_TREES: st.SearchStrategy[TreeNode] = st.recursive(
+    st.builds(TreeNode, _MEMBERS),
     lambda inner: st.builds(
-        Node, _MEMBERS, st.dictionaries(st.sampled_from("abx"), inner, max_size=3)
+        TreeNode, _MEMBERS, st.dictionaries(st.sampled_from("abx"), inner, max_size=3)
     ),
     max_leaves=5,
 )
 
 
-def reader(root: Node) -> Callable[[str], Properties | None]:
+def reader(root: TreeNode) -> Callable[[str], Properties | None]:
     """What the paths of a tree hold."""
 
     def read(path: str) -> Properties | None:
@@ -113,7 +113,7 @@ class AgreementTests(SynchronousTestCase):
 
     @settings(max_examples=400)
     @given(_TREES)
-    def test_symlinks(self, root: Node) -> None:
+    def test_symlinks(self, root: TreeNode) -> None:
         """Every link leads where following it on a server leads."""
         tree = LinkedTree(root)
         for path, node in root.walk():
@@ -126,7 +126,7 @@ class AgreementTests(SynchronousTestCase):
 
     @settings(max_examples=400)
     @given(_TREES)
-    def test_property_links(self, root: Node) -> None:
+    def test_property_links(self, root: TreeNode) -> None:
         """Every property link is a loop here if following it on a server is one."""
         tree = LinkedTree(root)
         for path, node in root.walk():

@@ -9,7 +9,7 @@ from tests.tree.strategies import trees
 from zkservice.errors import InvalidPathError
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.tree.plan import (
     Create,
     Delete,
@@ -22,13 +22,13 @@ from zkservice.tree.plan import (
     plan_delete,
     plan_import,
 )
-from zkservice.tree.wording import describe_dry_run, describe_kept
+from zkservice.tree.plan_text import describe_dry_run, describe_kept
 from zkservice.znodes import split
 
 OPEN = ("open",)
 
 
-def stored(tree: Node, acl: tuple[str, ...] = OPEN) -> Stored:
+def stored(tree: TreeNode, acl: tuple[str, ...] = OPEN) -> Stored:
     """A tree as a server would have it; nodes of type ``ephemeral`` are."""
     result = Stored(acl=acl, data=encode(tree.properties))
     pending = [(tree, result)]
@@ -41,7 +41,7 @@ def stored(tree: Node, acl: tuple[str, ...] = OPEN) -> Stored:
     return result
 
 
-def carry_out(plan: Plan, there: Stored) -> None:
+def apply_plan(plan: Plan, there: Stored) -> None:
     """What a server does with a plan; refuses what a server would refuse."""
 
     def find(path: str) -> Stored:
@@ -76,22 +76,22 @@ class ImportTests(SynchronousTestCase):
     """Plans of imports."""
 
     @given(trees, trees)
-    def test_reaches_the_tree(self, new: Node, old: Node) -> None:
+    def test_reaches_the_tree(self, new: TreeNode, old: TreeNode) -> None:
         """After a trimming import the nodes are the tree's, and nothing is left to do."""
         there = stored(old)
         plan = plan_import(new, there, acl=OPEN, trim=True)
-        carry_out(plan, there)
+        apply_plan(plan, there)
         result = there.to_tree(ephemeral=True)
         for name, child in new.children.items():
             for path, node in child.walk("/" + name):
                 found = result.get(path)
                 assert found is not None
-                self.assertEqual(Node(found.properties), Node(node.properties))
+                self.assertEqual(TreeNode(found.properties), TreeNode(node.properties))
         again = plan_import(new, there, acl=OPEN, trim=True)
         self.assertEqual(again.writes, ())
 
     @given(trees)
-    def test_unchanged_is_not_written(self, tree: Node) -> None:
+    def test_unchanged_is_not_written(self, tree: TreeNode) -> None:
         """What is as it should be gives an empty plan."""
         plan = plan_import(tree, stored(tree), acl=OPEN, trim=True)
         self.assertEqual(plan.changes, ())
@@ -159,9 +159,9 @@ class ImportTests(SynchronousTestCase):
 
     def test_deep_and_wide(self) -> None:
         """500 levels need no recursion, in either direction."""
-        deep = deepest = Node()
+        deep = deepest = TreeNode()
         for _ in range(500):
-            deepest.children["d"] = deepest = Node()
+            deepest.children["d"] = deepest = TreeNode()
         self.assertEqual(len(plan_import(deep, Stored(), acl=OPEN).writes), 500)
         top = Stored(children={"d": stored(deep.children["d"])})
         self.assertEqual(len(plan_delete("/d", top.children["d"]).writes), 500)

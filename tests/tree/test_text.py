@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tree.strategies import trees
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.tree.text import format_tree
 
 
@@ -19,13 +19,13 @@ class RoundTripTests(SynchronousTestCase):
 
     @given(trees)
     @settings(max_examples=400)
-    def test_parse_undoes_format(self, tree: Node) -> None:
+    def test_parse_undoes_format(self, tree: TreeNode) -> None:
         """Every tree can be written and read back, whatever its names and values."""
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     @given(trees)
     @settings(max_examples=200)
-    def test_stored_and_exported(self, tree: Node) -> None:
+    def test_stored_and_exported(self, tree: TreeNode) -> None:
         """What nodes store is what their exported text stores when it is imported."""
         for path, node in parse_tree(format_tree(tree)).walk():
             original = tree.get(path)
@@ -34,10 +34,10 @@ class RoundTripTests(SynchronousTestCase):
 
     def test_deep_and_wide(self) -> None:
         """500 levels and 20,000 nodes need no recursion and no patience."""
-        root = deepest = Node()
+        root = deepest = TreeNode()
         for level in range(500):
-            deepest.children["d"] = deepest = Node({"level": level})
-        root.children.update({f"n{i}": Node({"i": i, "s": "x"}) for i in range(20_000)})
+            deepest.children["d"] = deepest = TreeNode({"level": level})
+        root.children.update({f"n{i}": TreeNode({"i": i, "s": "x"}) for i in range(20_000)})
         start = time.process_time()  # nobody else's work counts
         again = parse_tree(format_tree(root))
         self.assertEqual(again, root)
@@ -49,13 +49,13 @@ class FormatTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """Properties come first, then links, then nodes, each sorted by name."""
-        root = Node(
+        root = TreeNode(
             {},
             {
-                "b": Node(),
-                "a": Node(
+                "b": TreeNode(),
+                "a": TreeNode(
                     {"z": 1, "l ->": "/t", "y": "text", "k ->": "../u", "p =>": "../src v"},
-                    {"d": Node(), "c": Node({"type": "t y"})},
+                    {"d": TreeNode(), "c": TreeNode({"type": "t y"})},
                 ),
             },
         )
@@ -74,26 +74,26 @@ class FormatTests(SynchronousTestCase):
 
     def test_empty(self) -> None:
         """A tree of nothing is one end of a line."""
-        self.assertEqual(format_tree(Node()), "\n")
+        self.assertEqual(format_tree(TreeNode()), "\n")
 
     def test_root_has_properties(self) -> None:
         """The root's own properties stand below a line of their own."""
-        root = Node({"type": "t", "a": 1}, {"n": Node()})
+        root = TreeNode({"type": "t", "a": 1}, {"n": TreeNode()})
         self.assertEqual(format_tree(root), "/ : t\n  a = 1\n/n\n")
 
     def test_type_that_is_no_line(self) -> None:
         """A type that cannot follow a colon is written as a property."""
         for type_ in (3, "", " x", "a\nb", None, ["t"]):
-            text = format_tree(Node({}, {"n": Node({"type": type_})}))
+            text = format_tree(TreeNode({}, {"n": TreeNode({"type": type_})}))
             self.assertEqual(text, f"/n\n  type = {type_!r}\n")
 
     def test_quotes_only_where_needed(self) -> None:
         """Ordinary names stay as they are; misleading ones are quoted."""
-        root = Node(
+        root = TreeNode(
             {},
             {
-                "1.2.3.4:80": Node(),
-                "a b": Node({"x=y": 1, "#": 2, "/p": 3, "ok-1": 4, "a b ->": "/c d"}),
+                "1.2.3.4:80": TreeNode(),
+                "a b": TreeNode({"x=y": 1, "#": 2, "/p": 3, "ok-1": 4, "a b ->": "/c d"}),
             },
         )
         self.assertEqual(
@@ -110,6 +110,6 @@ class FormatTests(SynchronousTestCase):
     def test_binary_data(self) -> None:
         """Data that are no text survive, as escapes in a plain ASCII text."""
         data = b"\x00\xff\xfe{\x80"
-        text = format_tree(Node({}, {"n": Node(decode(data))}))
+        text = format_tree(TreeNode({}, {"n": TreeNode(decode(data))}))
         self.assertTrue(text.isascii())
         self.assertEqual(encode(parse_tree(text).children["n"].properties), data)

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from zkservice.client import Get, GetChildren, ZooKeeperClient
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.tree import Node, parse_tree
-from zkservice.treesync import Outcome, carry_out, make_import_plan, read_tree
+from zkservice.tree import TreeNode, parse_tree
+from zkservice.treesync import Outcome, apply_plan, make_import_plan, read_tree
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 
 
@@ -34,14 +34,14 @@ class ServerTestCase(TestCase):
         await client.connect(timeout=10)
         return client
 
-    async def put(self, text: str | Node, path: str = "/", **options: Any) -> Outcome:
+    async def put(self, text: str | TreeNode, path: str = "/", **options: Any) -> Outcome:
         """Import a tree."""
         tree = parse_tree(text) if isinstance(text, str) else text
         options = {"acl": OPEN_ACL_UNSAFE, "trim": True, **options}
         plan = await make_import_plan(self.client, tree, path, **options)
-        return await carry_out(self.client, plan)
+        return await apply_plan(self.client, plan)
 
-    async def tree(self, path: str = "/") -> Node:
+    async def tree(self, path: str = "/") -> TreeNode:
         """What is there."""
         node = (await read_tree(self.client, path)).to_tree(ephemeral=True)
         node.children.pop("zookeeper", None)

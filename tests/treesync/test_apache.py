@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from tests.registry import test_live
+from tests.registry import test_live_views
 from tests.treesync import test_reading, test_writing
 from tests.treesync.base import ServerTestCase
 from zkservice.client import ZooKeeperClient
@@ -72,15 +72,15 @@ class ApacheAtomicTests(OnApache, test_writing.AtomicTests):
 
 
 @skip_without_apache
-class ApacheChildrenTests(OnApache, test_live.ChildrenTests):
+class ApacheChildrenTests(OnApache, test_live_views.ChildrenTests):
     """Live children."""
 
 
 @skip_without_apache
-class ApachePropertiesTests(OnApache, test_live.PropertiesTests):
+class ApachePropertiesTests(OnApache, test_live_views.PropertiesTests):
     """Live properties."""
 
 
 @skip_without_apache
-class ApachePropertyLinkTests(OnApache, test_live.PropertyLinkTests):
+class ApachePropertyLinkTests(OnApache, test_live_views.PropertyLinkTests):
     """Live properties of other nodes."""

@@ -14,10 +14,10 @@ from zkservice.errors import (
     NoNodeError,
     UnimplementedError,
 )
-from zkservice.tree import Node, parse_tree
+from zkservice.tree import TreeNode, parse_tree
 from zkservice.tree.plan import Delete, SetACL
 from zkservice.treesync import make_delete_plan, make_import_plan, read_tree, walk
-from zkservice.treesync.flow import LIMIT
+from zkservice.treesync.bounded_requests import LIMIT
 from zkservice.treesync.reading import BATCHES
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
 
@@ -35,12 +35,12 @@ TREE = parse_tree(
 )
 
 
-def wide(count: int) -> Node:
+def wide(count: int) -> TreeNode:
     """A tree of 100 nodes below each of some."""
-    return Node(
+    return TreeNode(
         {},
         {
-            f"s{i}": Node({}, {f"n{j:02}": Node({"j": j}) for j in range(100)})
+            f"s{i}": TreeNode({}, {f"n{j:02}": TreeNode({"j": j}) for j in range(100)})
             for i in range(count // 100)
         },
     )
@@ -115,8 +115,8 @@ class ReadTests(ServerTestCase):
 
     async def test_large_nodes(self) -> None:
         """Nodes whose data are too much for one answer are read one by one."""
-        tree = Node({}, {f"n{i}": Node({"string_value": "x" * 500_000}) for i in range(12)})
-        tree.children["small"] = Node({"x": 1})
+        tree = TreeNode({}, {f"n{i}": TreeNode({"string_value": "x" * 500_000}) for i in range(12)})
+        tree.children["small"] = TreeNode({"x": 1})
         await self.put(tree)
         self.assertEqual(await self.tree(), tree)
 
@@ -132,7 +132,7 @@ class ReadTests(ServerTestCase):
 class ImportPlanTests(ServerTestCase):
     """What is read for an import, and found out."""
 
-    async def requests(self, tree: Node, **options: Any) -> list[str]:
+    async def requests(self, tree: TreeNode, **options: Any) -> list[str]:
         """What is asked of the server for a plan."""
         seen: list[str] = []
 

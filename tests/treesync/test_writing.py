@@ -20,9 +20,9 @@ from zkservice.errors import (
     RequestTooLargeError,
     TreeChangedError,
 )
-from zkservice.tree import Node, parse_tree
+from zkservice.tree import TreeNode, parse_tree
 from zkservice.tree.plan import Create, Plan, SetACL
-from zkservice.treesync import carry_out, make_delete_plan, make_import_plan
+from zkservice.treesync import apply_plan, make_delete_plan, make_import_plan
 from zkservice.treesync.writing import BATCH, Outcome
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
 
@@ -43,14 +43,14 @@ class CarryOutTests(ServerTestCase):
     async def test_bug_17_depth_and_breadth(self) -> None:
         """500 levels and 3,000 nodes are no trouble: import, again, read, delete."""
         tree = wide(2500)
-        tree.children["deep"] = deepest = Node()
+        tree.children["deep"] = deepest = TreeNode()
         for level in range(499):
-            deepest.children["d"] = deepest = Node({"level": level})
+            deepest.children["d"] = deepest = TreeNode({"level": level})
         self.assertEqual((await self.put(tree)).done, 25 + 2500 + 500)
         self.assertEqual(await self.tree(), tree)
         self.assertEqual((await self.put(tree)).done, 0)
         plan = await make_delete_plan(self.client, "/deep")
-        self.assertEqual((await carry_out(self.client, plan)).done, 500)
+        self.assertEqual((await apply_plan(self.client, plan)).done, 500)
 
     async def test_few_requests(self) -> None:
         """Changes travel together."""
@@ -64,13 +64,13 @@ class CarryOutTests(ServerTestCase):
         tree = wide(1000)
         plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
         client: Any = Intercepted(self.client, count)
-        await carry_out(client, plan)
+        await apply_plan(client, plan)
         self.assertEqual(requests, -(-1010 // BATCH))
 
     async def test_large_data(self) -> None:
         """Data near the limit travel alone; many nodes of some size in several transactions."""
-        tree = Node({}, {f"n{i}": Node({"string_value": "x" * 200_000}) for i in range(12)})
-        tree.children["large"] = Node({"string_value": "x" * 1_040_000})
+        tree = TreeNode({}, {f"n{i}": TreeNode({"string_value": "x" * 200_000}) for i in range(12)})
+        tree.children["large"] = TreeNode({"string_value": "x" * 1_040_000})
         self.assertEqual((await self.put(tree)).done, 13)
         self.assertEqual(await self.tree(), tree)
 
@@ -78,7 +78,7 @@ class CarryOutTests(ServerTestCase):
         """Whoever looks on is told how much is done."""
         told: list[tuple[int, int]] = []
         plan = await make_import_plan(self.client, wide(300), acl=OPEN_ACL_UNSAFE)
-        await carry_out(self.client, plan, progress=lambda *args: told.append(args))
+        await apply_plan(self.client, plan, progress=lambda *args: told.append(args))
         self.assertEqual(told[-1], (303, 303))
         self.assertEqual(told, sorted(told))
 
@@ -91,7 +91,9 @@ class CarryOutTests(ServerTestCase):
             done = made
 
         plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
-        outcome = await carry_out(self.client, plan, progress=note, should_stop=lambda: done >= 500)
+        outcome = await apply_plan(
+            self.client, plan, progress=note, should_stop=lambda: done >= 500
+        )
         self.assertTrue(outcome.stopped)
         self.assertTrue(500 <= outcome.done < outcome.total, outcome)
         there = await self.tree()
@@ -111,7 +113,7 @@ class InterferenceTests(ServerTestCase):
     async def refused(self, plan: Plan, path: str, cause: type[Exception], done: int) -> None:
         """Carrying the plan out fails at this node, for this reason, after so many changes."""
         for atomic in (True, False):
-            carried = carry_out(self.client, plan, atomic=atomic)
+            carried = apply_plan(self.client, plan, atomic=atomic)
             error = await self.assertFailure(carried, TreeChangedError)
             assert isinstance(error, TreeChangedError)
             self.assertEqual(error.path, path)
@@ -148,7 +150,7 @@ class InterferenceTests(ServerTestCase):
         plan = await self.plan("/a\n", acl=READ_ACL_UNSAFE)
         theirs = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "127.0.0.1"))]
         await self.client.set_acl("/a", theirs)
-        error = await self.assertFailure(carry_out(self.client, plan), TreeChangedError)
+        error = await self.assertFailure(apply_plan(self.client, plan), TreeChangedError)
         self.assertEqual(error.path, "/a")  # type: ignore[attr-defined]
         self.assertEqual((await self.client.get_acl("/a"))[0], theirs)
 
@@ -158,14 +160,14 @@ class InterferenceTests(ServerTestCase):
         plan = await self.plan("/a\n")
         await self.client.delete("/a/b/c")
         await self.client.delete("/a/e")
-        self.assertEqual(await carry_out(self.client, plan), Outcome(4, 4))
+        self.assertEqual(await apply_plan(self.client, plan), Outcome(4, 4))
         self.assertEqual(await self.tree(), parse_tree("/a\n"))
 
     async def test_refused_for_another_reason(self) -> None:
         """A change that is not allowed is named too, and is no concurrent change."""
         await self.client.create("/a", b"", READ_ACL_UNSAFE)
         plan = await self.plan("/a\n  /b\n", acl=READ_ACL_UNSAFE)
-        error = await self.assertFailure(carry_out(self.client, plan), PlanFailedError)
+        error = await self.assertFailure(apply_plan(self.client, plan), PlanFailedError)
         self.assertNotIsInstance(error, TreeChangedError)
         self.assertEqual(error.path, "/a/b")  # type: ignore[attr-defined]
 
@@ -181,15 +183,15 @@ class AtomicTests(ServerTestCase):
                 SetACL("/a", OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, 0),
             )
         )
-        await self.assertFailure(carry_out(self.client, plan, atomic=True), NotAtomicError)
-        self.assertEqual(await self.tree(), Node())
+        await self.assertFailure(apply_plan(self.client, plan, atomic=True), NotAtomicError)
+        self.assertEqual(await self.tree(), TreeNode())
 
     async def test_too_large(self) -> None:
         """What does not fit into a transaction is refused, and nothing is done."""
         changes = [Create(f"/n{i}", b"x" * 300_000, OPEN_ACL_UNSAFE) for i in range(5)]
-        carried: Deferred[Outcome] = carry_out(self.client, Plan(tuple(changes)), atomic=True)
+        carried: Deferred[Outcome] = apply_plan(self.client, Plan(tuple(changes)), atomic=True)
         await self.assertFailure(carried, RequestTooLargeError)
-        self.assertEqual(await self.tree(), Node())
+        self.assertEqual(await self.tree(), TreeNode())
 
 
 class UnchangedTests(ServerTestCase):
@@ -197,7 +199,7 @@ class UnchangedTests(ServerTestCase):
 
     async def test_random_trees(self) -> None:
         """Any tree over any other becomes the tree, and a second time nothing is written."""
-        samples: list[Node] = []
+        samples: list[TreeNode] = []
 
         @settings(
             max_examples=25,
@@ -206,8 +208,8 @@ class UnchangedTests(ServerTestCase):
             derandomize=True,
         )
         @given(trees)
-        def collect(tree: Node) -> None:
-            samples.append(Node({}, {"top": tree}))
+        def collect(tree: TreeNode) -> None:
+            samples.append(TreeNode({}, {"top": tree}))
 
         collect()
         for sample in samples:
@@ -242,7 +244,7 @@ class LostConnectionTests(ServerTestCase):
                 assert self.client.client_id is not None
                 self.zookeeper.drop(self.client.client_id[0])
 
-        carried = carry_out(self.client, plan, progress=drop)
+        carried = apply_plan(self.client, plan, progress=drop)
         error = await self.assertFailure(carried, PlanFailedError)
         assert isinstance(error, PlanFailedError)
         self.assertIsInstance(error.cause, ConnectionLossError)
@@ -264,12 +266,12 @@ class OneMomentTests(ServerTestCase):
             trim=True,
         )
         before = self.zxid
-        self.assertEqual(await carry_out(self.client, plan, atomic=True), Outcome(4, 4))
+        self.assertEqual(await apply_plan(self.client, plan, atomic=True), Outcome(4, 4))
         self.assertEqual(self.zxid, before + 1)
         self.assertEqual(await self.tree(), parse_tree("/a\n  x = 2\n  /c\n    /d\n"))
 
     async def test_nothing(self) -> None:
         """An empty plan is no transaction."""
         before = self.zxid
-        self.assertEqual(await carry_out(self.client, Plan(), atomic=True), Outcome(0, 0))
+        self.assertEqual(await apply_plan(self.client, Plan(), atomic=True), Outcome(0, 0))
         self.assertEqual(self.zxid, before)

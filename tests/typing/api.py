@@ -40,8 +40,7 @@ from zkservice.recipes import (
 )
 from zkservice.registry import Children, Properties, Registration, register
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.tree import Node as TreeNode
-from zkservice.tree import parse_tree
+from zkservice.tree import TreeNode, parse_tree
 from zkservice.treesync import Report
 from zkservice.web import HTTPFactory, TextView, Workers
 from zkservice.wire.acl import ACL

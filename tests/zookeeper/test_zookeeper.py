@@ -21,7 +21,7 @@ from zkservice.errors import (
 )
 from zkservice.formats import FORMATS
 from zkservice.registry import register
-from zkservice.tree import Node, parse_tree
+from zkservice.tree import TreeNode, parse_tree
 from zkservice.zookeeper import (
     ZK,
     BadPropertyLink,
@@ -396,7 +396,7 @@ class TreeTests(ZooKeeperTestCase):
         """Nodes that a program has made are refused before anything is changed, too."""
         before = self.zxid
         for name in ("a/b", "", "..", "a\0"):
-            tree = Node({}, {"good": Node({}, {name: Node()})})
+            tree = TreeNode({}, {"good": TreeNode({}, {name: TreeNode()})})
             error = await self.assertFailure(self.zk.import_tree(tree), InvalidPathError)
             self.assertIn(repr(f"/good/{name}"), str(error))
         self.assertEqual(self.zxid, before)

@@ -11,7 +11,7 @@ from zkservice.cli.context import Context, Exit, write_whole
 from zkservice.cli.options import GraphOptions
 from zkservice.cli.tree_commands import parse_text
 from zkservice.errors import ConfigurationError
-from zkservice.tree import Node
+from zkservice.tree import TreeNode
 from zkservice.tree.graph import get_edges, to_dot
 from zkservice.treesync import read_named_tree
 
@@ -39,7 +39,7 @@ async def graph(context: Context, options: GraphOptions) -> Exit:
     return Exit.DONE
 
 
-async def _tree(context: Context, options: GraphOptions) -> Node:
+async def _tree(context: Context, options: GraphOptions) -> TreeNode:
     """The tree in a file or, if there is a path too, on a server."""
     source, path = options.source, options.path
     if source is not None and path is not None:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from zkservice.tree.wording import Effect, PlanLine
+from zkservice.tree.plan_text import Effect, PlanLine
 
 #: Seconds before a progress bar appears, and between two of its states.
 PATIENCE: Final = 0.4

@@ -29,7 +29,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.security import parse_acl
-from zkservice.tree import Node, format_tree, parse_tree
+from zkservice.tree import TreeNode, format_tree, parse_tree
 from zkservice.tree.grammar import parse_member
 from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Write
 from zkservice.treesync import Report, delete_tree, import_tree, read_named_tree
@@ -215,7 +215,7 @@ async def _link_problem(zk: ZooKeeper, link: str, target: str) -> str:
 
 def parse_text(
     text: str, shown: str, at: str, warn: Callable[[TreeSyntaxError], object] | None = None
-) -> Node:
+) -> TreeNode:
     """A tree; a mistake is told as compilers do, ``file:line:column: what``."""
     try:
         return parse_tree(text, normalize(at), warn=warn)
@@ -307,11 +307,11 @@ def _change(change: Write | Keep) -> dict[str, Any]:
     if isinstance(change, SetData):
         told |= {"old": change.old, "new": change.new}
     elif isinstance(change, Keep):
-        told["why"] = change.why.value
+        told["why"] = change.reason.value
     return told
 
 
-def _count(tree: Node) -> int:
+def _count(tree: TreeNode) -> int:
     return sum(1 for _ in tree.walk()) - 1
 
 

@@ -5,8 +5,8 @@ from zkservice.formats.addresses import parse_address
 from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
 from zkservice.registry.events import RegisteringServer
-from zkservice.registry.live import Children, Properties, live_children, live_properties
-from zkservice.registry.registering import register
+from zkservice.registry.live_views import Children, Properties, live_children, live_properties
+from zkservice.registry.register_api import register
 from zkservice.registry.registration import Registration
 from zkservice.registry.registration_state import Change, RegistrationState
 

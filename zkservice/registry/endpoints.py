@@ -49,7 +49,7 @@ from zkservice.errors import (
 from zkservice.formats import FORMATS, Member
 from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 from zkservice.registry.find import FoundMembers, find_members
-from zkservice.registry.registering import register
+from zkservice.registry.register_api import register
 from zkservice.registry.registration import Registration
 from zkservice.wire.hosts import parse_hosts
 from zkservice.znodes import validate

@@ -5,13 +5,13 @@ from __future__ import annotations
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.links import Resolution, answer, follow, resolve
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.tree.text import format_lines, format_tree, format_value
 from zkservice.tree.values import parse_value
 
 __all__ = [
-    "Node",
     "Resolution",
+    "TreeNode",
     "answer",
     "decode",
     "encode",

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from zkservice.errors import TreeSyntaxError, TreeValueError
 from zkservice.properties import Value, encode
 from zkservice.tree.loops import loops
-from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node
+from zkservice.tree.model import PROPERTY_LINK, SYMLINK, TreeNode
 from zkservice.tree.values import parse_value
 from zkservice.znodes import name_problem
 
@@ -46,7 +46,7 @@ _MOST_BYTES_A_CHARACTER: Final = 12  # JSON writes an astral character as two \u
 
 def parse_tree(
     text: str, at: str = "/", *, warn: Callable[[TreeSyntaxError], object] | None = None
-) -> Node:
+) -> TreeNode:
     """The tree that a text describes.
 
     Args:
@@ -81,14 +81,14 @@ def parse_member(text: str) -> tuple[str, Value]:
     Raises:
         TreeSyntaxError: with the column.
     """
-    line = _Line(1, "", text.strip())
+    line = _SourceLine(1, "", text.strip())
     match = _MEMBER.match(line.text)
     if match is None or line.text.startswith(("/", "#")):
         raise line.error("write NAME=LITERAL, NAME->PATH or NAME=>PATH")
     return _member(line, match)
 
 
-class _Line(NamedTuple):
+class _SourceLine(NamedTuple):
     number: int
     indent: str
     text: str
@@ -99,13 +99,13 @@ class _Line(NamedTuple):
         return TreeSyntaxError(self.number, column, problem, self.text)
 
 
-def _lines(text: str) -> Iterator[_Line]:
+def _lines(text: str) -> Iterator[_SourceLine]:
     """The lines that say something."""
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = raw.rstrip()
         stripped = line.lstrip()
         if stripped and not stripped.startswith("#"):
-            yield _Line(number, line[: len(line) - len(stripped)], stripped)
+            yield _SourceLine(number, line[: len(line) - len(stripped)], stripped)
 
 
 @dataclass
@@ -113,28 +113,28 @@ class _Block:
     """Lines of one indentation: the members of one node."""
 
     indent: str
-    owner: Node
-    last: Node | None = None  # of the last line, where that was a node
+    owner: TreeNode
+    last: TreeNode | None = None  # of the last line, where that was a node
 
 
 @dataclass
 class _Source:
     """Where a node was written, and roughly how much of it there is."""
 
-    line: _Line
+    line: _SourceLine
     length: int = 0
-    members: dict[str, _Line] = field(default_factory=dict)
+    members: dict[str, _SourceLine] = field(default_factory=dict)
 
 
 class _Parser:
     """Fed line by line; remembers the nodes whose indentation is still open."""
 
     def __init__(self) -> None:
-        self.root = Node()
+        self.root = TreeNode()
         self._blocks: list[_Block] = []
-        self._sources: dict[int, tuple[Node, _Source]] = {}  # by id: nodes are no keys
+        self._sources: dict[int, tuple[TreeNode, _Source]] = {}  # by id: nodes are no keys
 
-    def feed(self, line: _Line) -> None:
+    def feed(self, line: _SourceLine) -> None:
         """Take one line that is neither blank nor a comment."""
         block = self._block(line)
         if line.text.startswith("/"):
@@ -157,7 +157,7 @@ class _Parser:
         for loop in loops(self.root, at):
             yield self._sources[id(loop.node)][1].members[loop.name].error(loop.problem)
 
-    def _block(self, line: _Line) -> _Block:
+    def _block(self, line: _SourceLine) -> _Block:
         """The block that the line's indentation puts it in."""
         blocks, indent = self._blocks, line.indent
         if not blocks:
@@ -177,7 +177,7 @@ class _Parser:
             raise line.error("Invalid indentation, tabs and spaces are mixed")
         return blocks[-1]
 
-    def _add_node(self, block: _Block, line: _Line) -> Node:
+    def _add_node(self, block: _Block, line: _SourceLine) -> TreeNode:
         match = _ROOT.match(line.text)
         if match is not None:
             return self._add_root(block, line, match["type"])
@@ -191,11 +191,11 @@ class _Parser:
             raise line.error(problem, 1)
         if name in block.owner.children:
             raise line.error("duplicate node", 1)
-        node = block.owner.children[name] = Node()
+        node = block.owner.children[name] = TreeNode()
         self._describe(node, line, match["type"])
         return node
 
-    def _add_root(self, block: _Block, line: _Line, type_: str | None) -> Node:
+    def _add_root(self, block: _Block, line: _SourceLine, type_: str | None) -> TreeNode:
         if len(self._blocks) > 1:
             raise line.error("a node needs a name after the slash", 1)
         if id(block.owner) in self._sources:
@@ -203,14 +203,14 @@ class _Parser:
         self._describe(block.owner, line, type_)
         return block.owner
 
-    def _describe(self, node: Node, line: _Line, type_: str | None) -> None:
+    def _describe(self, node: TreeNode, line: _SourceLine, type_: str | None) -> None:
         source = _Source(line, len(line.text))
         self._sources[id(node)] = node, source
         if type_ is not None:
             node.properties["type"] = type_
             source.members["type"] = line
 
-    def _add_member(self, block: _Block, line: _Line) -> None:
+    def _add_member(self, block: _Block, line: _SourceLine) -> None:
         match = _MEMBER.match(line.text)
         if match is None:
             raise line.error("Bad link format" if "->" in line.text else "Unrecognized data")
@@ -225,7 +225,7 @@ class _Parser:
         source.members[name] = line
 
 
-def _member(line: _Line, match: re.Match[str]) -> tuple[str, Value]:
+def _member(line: _SourceLine, match: re.Match[str]) -> tuple[str, Value]:
     """The stored name and the value of a property or link."""
     name, rest, offset = _name(line, match, 0), match["rest"], match.start("rest")
     if match["operator"] == "->":
@@ -238,7 +238,7 @@ def _member(line: _Line, match: re.Match[str]) -> tuple[str, Value]:
     return name, _literal(line, rest, offset)
 
 
-def _symlink_target(line: _Line, text: str, offset: int) -> str:
+def _symlink_target(line: _SourceLine, text: str, offset: int) -> str:
     target = _TARGET.match(text)
     if target is None:
         raise line.error("Bad link format", offset)
@@ -247,13 +247,13 @@ def _symlink_target(line: _Line, text: str, offset: int) -> str:
     return str(_literal(line, text, offset))
 
 
-def _name(line: _Line, match: re.Match[str], offset: int) -> str:
+def _name(line: _SourceLine, match: re.Match[str], offset: int) -> str:
     if match["quoted"] is None:
         return match["name"]
     return str(_literal(line, match["quoted"], offset))
 
 
-def _literal(line: _Line, text: str, offset: int) -> Value:
+def _literal(line: _SourceLine, text: str, offset: int) -> Value:
     if not text:
         raise line.error("a value is missing", offset)
     try:

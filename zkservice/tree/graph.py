@@ -12,13 +12,13 @@ from typing import Final
 
 from zkservice.errors import InvalidPathError
 from zkservice.tree.loops import LinkedTree
-from zkservice.tree.model import SYMLINK, Node, is_symlink
+from zkservice.tree.model import SYMLINK, TreeNode, is_symlink
 from zkservice.znodes import join, normalize, split
 
 PROVIDERS: Final = "providers"
 
 
-def get_edges(root: Node) -> list[tuple[str, str]]:
+def get_edges(root: TreeNode) -> list[tuple[str, str]]:
     """Pairs of user and what it uses, in order, each once.
 
     Links are followed as far as the tree goes: a relative one, one through another link,

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from zkservice.errors import InvalidPathError, LinkLoopError
 from zkservice.tree.links import MAX_LINKS, link_target
-from zkservice.tree.model import PROPERTY_LINK, SYMLINK, Node, is_property_link, is_symlink
+from zkservice.tree.model import PROPERTY_LINK, SYMLINK, TreeNode, is_property_link, is_symlink
 from zkservice.znodes import join, normalize
 
 
@@ -23,7 +23,7 @@ class Loop(NamedTuple):
     path: str  #: of the node that holds it
     name: str  #: as it is stored: ``main ->``, ``color =>``
     problem: str
-    node: Node
+    node: TreeNode
 
     def __str__(self) -> str:
         return f"{self.path} {self.name}: {self.problem}"
@@ -47,7 +47,7 @@ _NOWHERE: Final = Destination(None)
 _TOO_MANY: Final = f"more than {MAX_LINKS} links have to be followed, or they form a loop"
 
 
-def loops(root: Node, at: str = "/") -> Iterator[Loop]:
+def loops(root: TreeNode, at: str = "/") -> Iterator[Loop]:
     """Links of a tree that lead in a loop.
 
     Args:
@@ -69,7 +69,7 @@ def loops(root: Node, at: str = "/") -> Iterator[Loop]:
 class LinkedTree:
     """A tree whose links are followed, each once."""
 
-    def __init__(self, root: Node, at: str = "/") -> None:
+    def __init__(self, root: TreeNode, at: str = "/") -> None:
         """Follow no link yet.
 
         Args:
@@ -187,7 +187,7 @@ class LinkedTree:
             return Destination(None, found.links, _TOO_MANY)
         return Destination(found.path, found.links + 1, found.problem)
 
-    def _find(self, path: str) -> tuple[Node | None, list[str]]:
+    def _find(self, path: str) -> tuple[TreeNode | None, list[str]]:
         """The deepest node on a path, and the names that are missing below it.
 
         None if the path is not in the tree.

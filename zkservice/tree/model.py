@@ -19,10 +19,10 @@ SYMLINK: Final = " ->"
 #: How the stored name of a property link ends.
 PROPERTY_LINK: Final = " =>"
 
-Walk: TypeAlias = "Iterator[tuple[str, Node]]"
+Walk: TypeAlias = "Iterator[tuple[str, TreeNode]]"
 
 
-class Node:
+class TreeNode:
     """A node: its properties, links among them, and its children by name.
 
     The root of a parsed tree is such a node; it has properties only when the text
@@ -34,10 +34,10 @@ class Node:
     def __init__(
         self,
         properties: Mapping[str, Any] | None = None,
-        children: Mapping[str, Node] | None = None,
+        children: Mapping[str, TreeNode] | None = None,
     ) -> None:
         self.properties: Properties = dict(properties or {})
-        self.children: dict[str, Node] = dict(children or {})
+        self.children: dict[str, TreeNode] = dict(children or {})
 
     def walk(self, path: str = "/") -> Walk:
         """This node and all below it with their paths: parents first, names in order."""
@@ -50,9 +50,9 @@ class Node:
                 for name in sorted(node.children, reverse=True)
             ]
 
-    def get(self, path: str) -> Node | None:
+    def get(self, path: str) -> TreeNode | None:
         """The node at a normalized path below this one, which is ``/``."""
-        node: Node | None = self
+        node: TreeNode | None = self
         for name in path.split("/"):
             if name and node is not None:
                 node = node.children.get(name)
@@ -60,7 +60,7 @@ class Node:
 
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same; ``1``, ``1.0`` and ``True`` are not."""
-        if not isinstance(other, Node):
+        if not isinstance(other, TreeNode):
             return NotImplemented
         pending = [(self, other)]  # a loop, as trees may be deeper than Python recurses
         while pending:
@@ -75,7 +75,7 @@ class Node:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Node({reprlib.repr(self.properties)}, {reprlib.repr(sorted(self.children))})"
+        return f"TreeNode({reprlib.repr(self.properties)}, {reprlib.repr(sorted(self.children))})"
 
 
 def is_symlink(name: str, value: object) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from zkservice.errors import InvalidPathError
 from zkservice.properties import Properties, canonical, decode, encode
 from zkservice.tree.loops import Loop, loops
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.znodes import join
 
 #: An access control list: this package compares it and hands it on, no more.
@@ -37,15 +37,15 @@ class Stored:
     aversion: int = 0
     children: dict[str, Stored] = field(default_factory=dict)
 
-    def to_tree(self, *, ephemeral: bool = False) -> Node:
+    def to_tree(self, *, ephemeral: bool = False) -> TreeNode:
         """The tree of it, ephemeral nodes on request."""
-        root = Node(decode(self.data))
+        root = TreeNode(decode(self.data))
         pending = [(self, root)]
         while pending:
             stored, node = pending.pop()
             for name, child in stored.children.items():
                 if ephemeral or not child.ephemeral:
-                    node.children[name] = Node(decode(child.data))
+                    node.children[name] = TreeNode(decode(child.data))
                     pending.append((child, node.children[name]))
         return root
 
@@ -88,7 +88,7 @@ class Delete:
     version: int
 
 
-class Why(Enum):
+class KeepReason(Enum):
     """Why a node that could be deleted is kept."""
 
     EPHEMERAL = "it is ephemeral"
@@ -101,7 +101,7 @@ class Keep:
     """A node that is left alone, which the user should hear of."""
 
     path: str
-    why: Why
+    reason: KeepReason
 
 
 Write: TypeAlias = "Create | SetData | SetACL | Delete"
@@ -133,7 +133,7 @@ class Plan:
 
 
 def plan_import(
-    tree: Node, stored: Stored, path: str = "/", *, acl: Acl, trim: Trim = None
+    tree: TreeNode, stored: Stored, path: str = "/", *, acl: Acl, trim: Trim = None
 ) -> Plan:
     """What makes the nodes at and below ``path`` those of the tree.
 
@@ -167,7 +167,7 @@ def plan_delete(path: str, stored: Stored, *, force: bool = False) -> Plan:
 
 
 def _import_changes(
-    tree: Node, stored: Stored, path: str, acl: Acl, trim: Trim
+    tree: TreeNode, stored: Stored, path: str, acl: Acl, trim: Trim
 ) -> Iterator[Change]:
     if tree.properties:
         yield from _set_data(path, tree, stored)
@@ -184,7 +184,9 @@ def _import_changes(
         pending += _below(here, node, there)
 
 
-def _below(path: str, node: Node, there: Stored | None) -> list[tuple[str, Node, Stored | None]]:
+def _below(
+    path: str, node: TreeNode, there: Stored | None
+) -> list[tuple[str, TreeNode, Stored | None]]:
     """The children, last name first, as they are taken from the end."""
     existing = _NOTHING if there is None else there.children
     return [
@@ -193,7 +195,7 @@ def _below(path: str, node: Node, there: Stored | None) -> list[tuple[str, Node,
     ]
 
 
-def _set_data(path: str, node: Node, there: Stored) -> Iterator[Change]:
+def _set_data(path: str, node: TreeNode, there: Stored) -> Iterator[Change]:
     data = encode(node.properties)
     if data == there.data:  # as we write it: no need to understand it
         return
@@ -202,14 +204,14 @@ def _set_data(path: str, node: Node, there: Stored) -> Iterator[Change]:
         yield SetData(path, old, node.properties, data, there.version)
 
 
-def _extra(path: str, node: Node, there: Stored, trim: Trim) -> Iterator[Change]:
+def _extra(path: str, node: TreeNode, there: Stored, trim: Trim) -> Iterator[Change]:
     """What becomes of nodes that the tree does not name."""
     for name in sorted(there.children.keys() - node.children.keys()):
         extra = join(path, name)
         if trim:
             yield from _delete_changes(extra, there.children[name], force=False, quiet=True)
         elif trim is None:
-            yield Keep(extra, Why.NOT_ASKED)
+            yield Keep(extra, KeepReason.NOT_ASKED)
 
 
 def _delete_changes(path: str, stored: Stored, *, force: bool, quiet: bool) -> Iterator[Change]:
@@ -225,11 +227,11 @@ def _delete_changes(path: str, stored: Stored, *, force: bool, quiet: bool) -> I
     for here, parent, node in _children_first(path, stored):
         if here in held:
             held.add(parent)
-            yield Keep(here, Why.ABOVE_EPHEMERAL)
+            yield Keep(here, KeepReason.ABOVE_EPHEMERAL)
         elif node.ephemeral and not force:
             held.add(parent)
             if not (quiet and here == path):
-                yield Keep(here, Why.EPHEMERAL)
+                yield Keep(here, KeepReason.EPHEMERAL)
         else:
             yield Delete(here, node.version)
 

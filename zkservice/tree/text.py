@@ -12,7 +12,7 @@ from zkservice.tree.links import WORDS, link_target
 from zkservice.tree.model import (
     PROPERTY_LINK,
     SYMLINK,
-    Node,
+    TreeNode,
     is_property_link,
     is_symlink,
 )
@@ -24,7 +24,7 @@ _QUOTES: Final = "'\""
 _BARE_MEMBER: Final = re.compile(r"(?!['\"#/])(?:(?!->)[^\s=])+")
 
 
-def format_tree(root: Node) -> str:
+def format_tree(root: TreeNode) -> str:
     """The text of a tree; properties, then links, then nodes below, each in order.
 
     Args:
@@ -34,7 +34,7 @@ def format_tree(root: Node) -> str:
     return "\n".join(format_lines(root)) + "\n"
 
 
-def format_lines(root: Node) -> Iterator[str]:
+def format_lines(root: TreeNode) -> Iterator[str]:
     """The lines of ``format_tree``, one by one, without their ends."""
     if root.properties:
         yield "/" + _type_of(root.properties)
@@ -53,7 +53,7 @@ def format_value(value: Value) -> str:
     return repr(value)
 
 
-def _below(node: Node, indent: str) -> list[tuple[str, Node, str]]:
+def _below(node: TreeNode, indent: str) -> list[tuple[str, TreeNode, str]]:
     """The children, last name first, as they are taken from the end."""
     return [(name, child, indent) for name, child in sorted(node.children.items(), reverse=True)]
 

@@ -4,16 +4,16 @@ Nothing here waits for one node after the other.  Requests go out as fast as ans
 come in, a bounded number at a time, and the server answers them in order.
 """
 
-from zkservice.treesync.flow import Progress
+from zkservice.treesync.bounded_requests import Progress
+from zkservice.treesync.import_export import Report, delete_tree, import_tree, read_named_tree
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree, walk
-from zkservice.treesync.trees import Report, delete_tree, import_tree, read_named_tree
-from zkservice.treesync.writing import Outcome, carry_out
+from zkservice.treesync.writing import Outcome, apply_plan
 
 __all__ = [
     "Outcome",
     "Progress",
     "Report",
-    "carry_out",
+    "apply_plan",
     "delete_tree",
     "import_tree",
     "make_delete_plan",

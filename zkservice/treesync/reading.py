@@ -19,9 +19,9 @@ from zkservice.errors import (
     ServerError,
     UnimplementedError,
 )
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
-from zkservice.treesync.flow import Flow, Progress, ignore
+from zkservice.treesync.bounded_requests import BoundedRequests, Progress, ignore
 from zkservice.wire.acl import ACL
 from zkservice.wire.records import Stat
 from zkservice.znodes import join, split
@@ -59,7 +59,7 @@ def _for_deletion(name: str) -> _Wanted | None:
     return _Wanted(_for_deletion, data=False)
 
 
-def _for_import(node: Node, trim: Trim, *, top: bool = False) -> _Wanted:
+def _for_import(node: TreeNode, trim: Trim, *, top: bool = False) -> _Wanted:
     """What a tree names, ACLs too; of what it does not name only what matters."""
 
     def below(name: str) -> _Wanted | None:
@@ -89,7 +89,7 @@ class _Reader:
 
     async def run(self) -> None:
         """Ask and go on asking until nothing is left to ask."""
-        await Flow(self._start_next).run()
+        await BoundedRequests(self._start_next).run()
 
     def ask(self, what: Get | GetChildren, visit: _Visit, attempt: int = 1) -> None:
         """Put a read at the end."""
@@ -260,7 +260,7 @@ def read_tree(
 
 def make_import_plan(
     client: ZooKeeperClient,
-    tree: Node,
+    tree: TreeNode,
     path: str = "/",
     *,
     acl: Acl,
@@ -293,11 +293,13 @@ def make_import_plan(
     return Deferred.fromCoroutine(make())
 
 
-async def _within_existing(client: ZooKeeperClient, path: str, tree: Node) -> tuple[str, Node]:
+async def _within_existing(
+    client: ZooKeeperClient, path: str, tree: TreeNode
+) -> tuple[str, TreeNode]:
     """The nearest node above a missing path, and the tree as it is to be below that node."""
     while path != "/":
         path, name = split(path)
-        tree = Node({}, {name: tree})
+        tree = TreeNode({}, {name: tree})
         if await client.exists(path) is not None:
             break
     return path, tree

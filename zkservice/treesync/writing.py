@@ -24,7 +24,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.tree.plan import Create, Delete, Plan, SetACL, SetData, Write
-from zkservice.treesync.flow import Flow, Progress, ignore
+from zkservice.treesync.bounded_requests import BoundedRequests, Progress, ignore
 
 #: Changes in one transaction, their bytes (a server takes a request of 1 MiB), and
 #: transactions under way at a time.  Measured with 10,000 nodes on one real server: 0.43 s
@@ -54,7 +54,7 @@ class Outcome:
         return self.done < self.total
 
 
-def carry_out(
+def apply_plan(
     client: ZooKeeperClient,
     plan: Plan,
     *,
@@ -86,11 +86,11 @@ def carry_out(
         RequestTooLargeError: it does not fit into one transaction.
     """
     if atomic:
-        return Deferred.fromCoroutine(_carry_out_at_once(client, plan))
-    return Deferred.fromCoroutine(_Writer(client, plan, progress, should_stop).run())
+        return Deferred.fromCoroutine(_apply_atomically(client, plan))
+    return Deferred.fromCoroutine(_PlanWriter(client, plan, progress, should_stop).run())
 
 
-class _Writer:
+class _PlanWriter:
     """Makes the changes of a plan: many in one transaction, several transactions at a time.
 
     A transaction costs a server hardly more than one change does.  If one is refused
@@ -117,7 +117,7 @@ class _Writer:
 
     async def run(self) -> Outcome:
         """Make them; ends when all are answered."""
-        await Flow(self._start_next, BATCHES).run()
+        await BoundedRequests(self._start_next, BATCHES).run()
         while self._refused is not None:
             number, batch, error = self._refused
             at, cause = _culprit(error)
@@ -125,7 +125,7 @@ class _Writer:
                 await self._make_first(batch[:at])
                 raise _failure(batch[at].path, cause, self._done, self._total)
             self._try_again(number, batch, at)
-            await Flow(self._start_next, BATCHES).run()
+            await BoundedRequests(self._start_next, BATCHES).run()
         return Outcome(self._done, self._total)
 
     def _try_again(self, number: int, batch: Batch, at: int) -> None:
@@ -248,7 +248,7 @@ def _transaction(client: ZooKeeperClient, changes: Sequence[Write]) -> Transacti
     return transaction
 
 
-async def _carry_out_at_once(client: ZooKeeperClient, plan: Plan) -> Outcome:
+async def _apply_atomically(client: ZooKeeperClient, plan: Plan) -> Outcome:
     writes = plan.writes
     try:
         if writes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.model import Node
+from zkservice.tree.model import TreeNode
 
 
 class NamedNode(Protocol):
@@ -16,7 +16,7 @@ class NamedNode(Protocol):
     children: Any  #: a dict of nodes by name
 
 
-class ParseNode(Node):
+class ParseNode(TreeNode):
     """A node that knows its name, which is empty for the root of a tree."""
 
     __slots__ = ("name",)

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.tree.named``: nodes with names, and of other classes."""
+"""Tests of ``zkservice.tree.parse_node``: nodes with names, and of other classes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tree.strategies import trees
 from zkservice.errors import TreeSyntaxError
-from zkservice.tree import Node, format_tree, parse_tree
-from zkservice.tree.named import ParseNode, parse_named_tree
+from zkservice.tree import TreeNode, format_tree, parse_tree
+from zkservice.tree.parse_node import ParseNode, parse_named_tree
 
 TEXT = "/a : t\n  x = 1\n  l -> /b\n  /b\n    y = [2]\n/c\n"
 
@@ -63,6 +63,6 @@ class NamedTests(SynchronousTestCase):
         self.assertEqual((caught.exception.line, caught.exception.column), (2, 7))
 
     @given(trees)
-    def test_same_tree(self, tree: Node) -> None:
+    def test_same_tree(self, tree: TreeNode) -> None:
         """Whatever the tree is, it is the same one with names."""
         self.assertEqual(parse_named_tree(format_tree(tree)), tree)

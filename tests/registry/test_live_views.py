@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.registry.live``: children and properties that keep up."""
+"""Tests of ``zkservice.registry.live_views``: children and properties that keep up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zkservice.errors import (
     NoNodeError,
     TreeValueError,
 )
-from zkservice.registry.live import Children, Properties, live_children, live_properties
+from zkservice.registry.live_views import Children, Properties, live_children, live_properties
 from zkservice.wire.session import State
 
 TREE = """

@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import InvalidPathError, TreeChangedError
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.model import Node
-from zkservice.tree.plan import Acl, Keep, Plan, Trim, Why
-from zkservice.tree.wording import PlanLine, describe_dry_run, describe_kept
-from zkservice.treesync.flow import Progress, ignore
+from zkservice.tree.model import TreeNode
+from zkservice.tree.plan import Acl, Keep, KeepReason, Plan, Trim
+from zkservice.tree.plan_text import PlanLine, describe_dry_run, describe_kept
+from zkservice.treesync.bounded_requests import Progress, ignore
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree
-from zkservice.treesync.writing import Outcome, carry_out, never
+from zkservice.treesync.writing import Outcome, apply_plan, never
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.znodes import join, name_problem, normalize, split
 
@@ -48,7 +48,7 @@ async def _nothing(plan: Plan) -> None:
 
 def import_tree(
     client: ZooKeeperClient,
-    text: str | Node,
+    text: str | TreeNode,
     path: str = "/",
     *,
     trim: Trim = None,
@@ -63,7 +63,7 @@ def import_tree(
 ) -> Deferred[Report]:
     """Make the nodes below ``path`` those of a tree, in the tree language or as it is.
 
-    See ``make_import_plan`` and ``carry_out`` for the arguments; ``reading`` is the
+    See ``make_import_plan`` and ``apply_plan`` for the arguments; ``reading`` is the
     progress of the first; ``before`` is called with the plan, and waited for, before it
     is carried out.
 
@@ -75,14 +75,14 @@ def import_tree(
 
     async def do() -> Report:
         where = normalize(path)
-        tree = _checked(text) if isinstance(text, Node) else parse_tree(text, where)
+        tree = _checked(text) if isinstance(text, TreeNode) else parse_tree(text, where)
         plan = await make_import_plan(
             client, tree, where, acl=acl, trim=trim, create=create, progress=reading
         )
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
         await before(plan)
-        outcome = await carry_out(
+        outcome = await apply_plan(
             client, plan, atomic=atomic, progress=progress, should_stop=should_stop
         )
         return Report(tuple(describe_kept(plan)), plan, outcome)
@@ -90,7 +90,7 @@ def import_tree(
     return Deferred.fromCoroutine(do())
 
 
-def _checked(tree: Node) -> Node:
+def _checked(tree: TreeNode) -> TreeNode:
     """A tree that a program has made, if ZooKeeper takes all of its names."""
     for path, node in tree.walk():
         for name in node.children:
@@ -107,7 +107,7 @@ def read_named_tree(
     ephemeral: bool = False,
     name: str | None = None,
     progress: Progress = ignore,
-) -> Deferred[Node]:
+) -> Deferred[TreeNode]:
     """A node and all below it, as a tree that can be written or imported elsewhere.
 
     The node at ``path`` is below the tree's root, under ``name`` or its own name; but
@@ -117,7 +117,7 @@ def read_named_tree(
         NoNodeError: there is no such node.
     """
 
-    async def do() -> Node:
+    async def do() -> TreeNode:
         where = normalize(path)
         problem = name_problem(name) if name else None
         if problem is not None:
@@ -126,7 +126,7 @@ def read_named_tree(
         if where == "/":
             stored.children.pop("zookeeper", None)
         tree, top = stored.to_tree(ephemeral=ephemeral), name or split(where)[1]
-        return Node({}, {top: tree}) if top else tree
+        return TreeNode({}, {top: tree}) if top else tree
 
     return Deferred.fromCoroutine(do())
 
@@ -169,12 +169,12 @@ def delete_tree(
         for attempt in range(1, ATTEMPTS + 1):
             plan = await make_delete_plan(client, where, force=force, progress=reading)
             if ignore_if_ephemeral:
-                plan = _without(plan, Keep(where, Why.EPHEMERAL))
+                plan = _without(plan, Keep(where, KeepReason.EPHEMERAL))
             if dry_run:
                 return Report(tuple(describe_dry_run(plan)), plan)
             await before(plan)
             try:
-                outcome = await carry_out(client, plan, progress=progress, should_stop=should_stop)
+                outcome = await apply_plan(client, plan, progress=progress, should_stop=should_stop)
                 break
             except TreeChangedError:
                 if attempt == ATTEMPTS:

@@ -20,7 +20,7 @@ def ignore(done: int, total: int) -> None:
     """Progress that nobody wants to see."""
 
 
-class Flow:
+class BoundedRequests:
     """Requests, started in order, a bounded number at a time.
 
     After a failure no more are started, and ``run`` fails once those under way are

@@ -10,12 +10,12 @@ from typing_extensions import Self
 
 from zkservice.properties import Value, canonical
 from zkservice.tree.model import SYMLINK
-from zkservice.tree.plan import Create, Delete, Keep, Plan, SetACL, SetData, Why
+from zkservice.tree.plan import Create, Delete, Keep, KeepReason, Plan, SetACL, SetData
 from zkservice.znodes import split
 
 _KEPT: Final = {
-    Why.ABOVE_EPHEMERAL: "{path} not deleted due to ephemeral descendent.",
-    Why.NOT_ASKED: "extra path not trimmed: {path}",
+    KeepReason.ABOVE_EPHEMERAL: "{path} not deleted due to ephemeral descendent.",
+    KeepReason.NOT_ASKED: "extra path not trimmed: {path}",
 }
 
 
@@ -59,10 +59,10 @@ def describe_dry_run(plan: Plan) -> Iterator[PlanLine]:
             yield PlanLine(f"{change.path} ACL change from {change.old} to {change.acl}")
         elif isinstance(change, Delete):
             yield PlanLine(f"would delete {change.path}.", Effect.REMOVED)
-        elif change.why is Why.EPHEMERAL:
+        elif change.reason is KeepReason.EPHEMERAL:
             yield PlanLine(f"wouldn't delete {change.path} because it's ephemeral.")
         else:
-            yield PlanLine(_KEPT[change.why].format(path=change.path))
+            yield PlanLine(_KEPT[change.reason].format(path=change.path))
 
 
 def describe_kept(plan: Plan) -> Iterator[PlanLine]:
@@ -70,10 +70,10 @@ def describe_kept(plan: Plan) -> Iterator[PlanLine]:
     yield from _warnings(plan)
     for change in plan.changes:
         if isinstance(change, Keep):
-            if change.why is Why.EPHEMERAL:
+            if change.reason is KeepReason.EPHEMERAL:
                 yield PlanLine(f"Not deleting {change.path} because it's ephemeral.")
             else:
-                yield PlanLine(_KEPT[change.why].format(path=change.path))
+                yield PlanLine(_KEPT[change.reason].format(path=change.path))
 
 
 def _warnings(plan: Plan) -> Iterator[PlanLine]:

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.treesync.flow``."""
+"""Tests of ``zkservice.treesync.bounded_requests``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.treesync.flow import Flow
+from zkservice.treesync.bounded_requests import BoundedRequests
 
 
 class FlowTests(SynchronousTestCase):
@@ -23,7 +23,7 @@ class FlowTests(SynchronousTestCase):
             self.started.append(Deferred())
             return self.started[-1]
 
-        return Flow(start, limit).run()
+        return BoundedRequests(start, limit).run()
 
     def test_bounded(self) -> None:
         """As many as the limit are under way; each answer starts another."""
@@ -52,7 +52,7 @@ class FlowTests(SynchronousTestCase):
             left -= 1
             return succeed(None) if left >= 0 else None
 
-        self.successResultOf(Flow(start, 3).run())
+        self.successResultOf(BoundedRequests(start, 3).run())
 
     def test_failure(self) -> None:
         """After a failure no more are started; it is told when the others are answered."""
@@ -66,7 +66,7 @@ class FlowTests(SynchronousTestCase):
 
     def test_failure_to_start(self) -> None:
         """A request that cannot even be started ends the flow in the same way."""
-        done = Flow(lambda: 1 / 0, 3).run()  # type: ignore[arg-type, return-value]
+        done = BoundedRequests(lambda: 1 / 0, 3).run()  # type: ignore[arg-type, return-value]
         self.failureResultOf(done, ZeroDivisionError)
 
     def test_cancel(self) -> None:
