@@ -117,7 +117,7 @@ class BarrierTests(RecipeTestCase):
         self.assertNoResult(waiting)
         self.network.advance(0.2)
         error = self.failure(waiting, BarrierTimeoutError)
-        self.assertEqual(str(error), f"{PATH}: not lifted within 2.5 s")
+        self.assertEqual(str(error), f"{PATH}: not removed within 2.5 s")
         self.assertEqual(self.two.statistics().watches, 0)
 
     def test_cancelled(self) -> None:

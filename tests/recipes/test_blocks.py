@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -113,6 +114,17 @@ class BlockTests(RecipeTestCase):
                 return [outer.held, inner.held]
 
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), [True, False])
+
+    def test_blocks_leave_nothing_in_their_context(self) -> None:
+        """A coroutine that lives long keeps nothing of the blocks that it has left."""
+
+        async def work() -> tuple[int, int]:
+            before = len(copy_context())
+            async with self.lock:
+                inside = len(copy_context())
+            return inside - before, len(copy_context()) - before
+
+        self.assertEqual(self.result(Deferred.fromCoroutine(work())), (1, 0))
 
     def test_entered_and_left_in_different_coroutines(self) -> None:
         """An exit stack that one coroutine fills can be closed by another one."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.client.base import TIMEOUT, quietly
-from tests.recipes.base import RecipeTestCase
+from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
@@ -20,6 +20,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import PersistentEphemeralNode
+from zkservice.recipes.retrying import LEAVE_TIMEOUT
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 
 PATH = "/agents/one"
@@ -212,20 +213,95 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         """What is deleted for a creation that was cancelled is not the next one's."""
         node = self.node(self.one, b"1")
         self.result(self.bystander.ensure_path("/agents"))
-        cable = self.network.cables[0]
         with capturedLogs() as events:
             cancelled = node.create()
-            for _ in range(20):
-                if self.stored() is not None:
-                    break
-                self.network.run_due()
-                cable.carry()
+            self.until_stored()
             self.assertFalse(cancelled.called)
             cancelled.cancel()
-            self.failureResultOf(cancelled, CancelledError)
             self.assertIs(self.result(node.create()), node)
+            self.failureResultOf(cancelled, CancelledError)
         self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
         self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
+
+    def test_cancelled_creation_fails_when_the_node_is_gone(self) -> None:
+        """Nothing is left when the caller notices, if there is a connection."""
+        self.result(self.bystander.ensure_path("/agents"))
+        creating = self.node(self.one).create()
+        self.until_stored()
+        self.assertFalse(creating.called)
+        left = nodes_left(self, creating, "/agents")
+        creating.cancel()
+        self.network.settle()
+        self.assertEqual(left, [0])
+
+    def test_cancelled_creation_without_a_connection_fails_in_time(self) -> None:
+        """It waits for the deletion, but not until there is a connection again."""
+        self.result(self.bystander.ensure_path("/agents"))
+        creating = self.node(self.one).create()
+        self.until_stored()
+        self.server.refuse = True
+        self.drop(self.one)
+        creating.cancel()
+        self.assertNoResult(creating)
+        self.network.advance(LEAVE_TIMEOUT)
+        self.failureResultOf(creating, CancelledError)
+        self.server.refuse = False
+        self.network.advance(5)
+        self.assertIsNone(self.stored())
+
+    def test_deletion_waits_for_a_cancelled_creation(self) -> None:
+        """A deletion fires when the node of the creation that it cancels is gone."""
+        self.result(self.bystander.ensure_path("/agents"))
+        node = self.node(self.one)
+        creating = node.create()
+        self.until_stored()
+        deleting = node.delete()
+        left = nodes_left(self, deleting, "/agents")
+        self.network.settle()
+        self.assertEqual(left, [0])
+        self.failureResultOf(creating, CancelledError)
+
+    def until_stored(self) -> None:
+        """Let time pass until the node exists; its client does not know yet."""
+        for _ in range(20):
+            if self.stored() is not None:
+                break
+            self.network.run_due()
+            self.network.cables[0].carry()
+
+    def test_second_object_of_a_client_is_refused(self) -> None:
+        """Both would take the node for theirs; it is free when the first has deleted it."""
+        first, second = self.created(self.one, b"1"), self.node(self.one, b"2")
+        error = self.failure(second.create(), NodeExistsError)
+        self.assertIn("another object of this client", str(error))
+        self.assertIsNone(self.result(second.delete()))
+        self.failure(second.create(), NodeExistsError)
+        self.assertEqual(self.stored(), (b"1", self.session(self.one)))
+        deleting = first.delete()
+        self.failure(second.create(), NodeExistsError)
+        self.assertIsNone(self.result(deleting))
+        self.assertIs(self.result(second.create()), second)
+        self.assertEqual(self.stored(), (b"2", self.session(self.one)))
+
+    def test_node_is_free_after_a_failed_creation(self) -> None:
+        """A creation that was refused or cancelled does not keep others from the node."""
+        waiting = self.created(self.two) and self.creating(self.node(self.one))
+        waiting.cancel()
+        self.failure(waiting, CancelledError)
+        first = self.node(self.one)
+        creating = self.creating(first)
+        first.delete()
+        self.failure(creating, CancelledError)
+        self.assertNoResult(self.creating(self.node(self.one)))
+
+    def test_node_is_free_after_a_deletion_that_nothing_waited_for(self) -> None:
+        """A deletion whose Deferred is cancelled goes on, and then others may have the node."""
+        first = self.created(self.one, b"1")
+        deleting = first.delete()
+        deleting.cancel()
+        self.failure(deleting, CancelledError)
+        second = self.node(self.one, b"2")
+        self.assertIs(self.result(second.create()), second)
 
     def test_not_ours_any_more(self) -> None:
         """Data are not written into a node that is another's by now."""
@@ -320,7 +396,7 @@ class BrokenConnectionTests(SynchronousTestCase):
                     node.delete()
                 else:
                     cancelled.cancel()
-                    self.failureResultOf(cancelled, CancelledError)
+                    cancelled.addErrback(lambda failure: failure.trap(CancelledError))
             creating = node.create()
             world.wait()
             self.assertIs(self.successResultOf(creating), node)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.client.base import quietly
-from tests.recipes.base import RecipeTestCase
+from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.errors import (
     ClientClosedError,
@@ -18,6 +18,7 @@ from zkservice.errors import (
     SessionExpiredError,
 )
 from zkservice.recipes import Queue, QueueItem, ReliableQueue, SerializedQueue
+from zkservice.recipes.retrying import LEAVE_TIMEOUT
 from zkservice.wire.acl import READ_ACL_UNSAFE
 
 PATH = "/jobs/queue"
@@ -266,10 +267,10 @@ class ReliableQueueTests(QueueTestCase):
             self.assertFalse(getting.called)
             self.cable.server_may_send = len(self.cable.client.received) + position
             getting.cancel()
-            self.failureResultOf(getting, CancelledError)
             self.network.settle()
             waiting = self.getting(self.other)
             self.network.advance(3)
+            self.failureResultOf(getting, CancelledError)
             taken = self.successResultOf(waiting)
             self.assertTrue(taken.lease.held, position)
             self.assertIn(taken.lease.path.rpartition("/")[2], self.children(PATH), position)
@@ -287,6 +288,38 @@ class ReliableQueueTests(QueueTestCase):
         self.network.advance(3)
         self.failureResultOf(deleting, LeaseLostError)
         self.assertEqual(self.result(self.queue.qsize()), 1)
+
+    def test_repeated_deletion_leaves_the_next_consumers_item(self) -> None:
+        """A transaction is not repeated if another consumer has reserved the item meanwhile."""
+        self.put(b"1")
+        item = self.item(self.queue)
+        cable = self.network.cables[0]
+        cable.client_may_send = len(cable.server.received) + 10
+        deleting = item.delete()
+        self.network.settle()
+        self.deleting(item.lease.path)
+        taken = self.item(self.other)
+        self.assertEqual(taken.lease.path, item.lease.path)
+        self.network.advance(3)
+        self.failureResultOf(deleting, LeaseLostError)
+        self.assertTrue(taken.lease.held)
+        self.assertIsNone(self.result(taken.delete()))
+        self.assertEqual(self.children(PATH), [])
+
+    def test_cancelled_get_fails_when_its_reservation_is_gone(self) -> None:
+        """The item is free when the caller notices, if there is a connection."""
+        self.put(b"1")
+        getting = self.queue.get()
+        for _ in range(20):
+            if len(self.children(PATH)) == 2:  # the item and its reservation
+                break
+            self.network.run_due()
+            self.network.cables[0].carry()
+        self.assertFalse(getting.called)
+        left = nodes_left(self, getting, PATH)
+        getting.cancel()
+        self.network.settle()
+        self.assertEqual(left, [1])
 
     def test_deleted_under_us(self) -> None:
         """A reservation that somebody deletes is lost, even before we are told."""
@@ -364,6 +397,30 @@ class HerdTests(RecipeTestCase):
             self.network.settle()
             self.successResultOf(getting)
 
+    def test_cancelled_get_fails_when_its_place_is_free(self) -> None:
+        """A cancelled get has left the line of consumers when the caller notices."""
+        queue = Queue(self.bystander, PATH, reactor=self.network)
+        getting = queue.get()
+        self.network.settle()
+        left = nodes_left(self, getting, f"{PATH}-consumers")
+        getting.cancel()
+        self.network.settle()
+        self.assertEqual(left, [0])
+
+    def test_cancelled_get_without_a_connection_fails_in_time(self) -> None:
+        """A cancelled get waits for its node, but not until there is a connection again."""
+        getting = Queue(self.bystander, PATH, reactor=self.network).get()
+        self.network.settle()
+        self.server.refuse = True
+        self.drop(self.bystander)
+        getting.cancel()
+        self.assertNoResult(getting)
+        self.network.advance(LEAVE_TIMEOUT)
+        self.failureResultOf(getting, CancelledError)
+        self.server.refuse = False
+        self.network.advance(5)
+        self.assertEqual(self.children(f"{PATH}-consumers"), [])
+
     def test_cancelled_in_line(self) -> None:
         """Consumers that give up, or whose session ends, let the others pass."""
         clients = [self.connected() for _ in range(4)]
@@ -423,11 +480,13 @@ class SerializedQueueTests(QueueTestCase):
         self.result(self.other.put(b"1"))
         self.assertTrue(self.result(waiting).lease.held)
 
-    def test_cancelled(self) -> None:
-        """A cancelled get lets go of the lock."""
+    def test_cancelled_get_fails_when_its_lock_is_free(self) -> None:
+        """A cancelled get has released the lock when the caller notices."""
         waiting = self.getting(self.queue)
+        left = nodes_left(self, waiting, f"{PATH}/_lock")
         waiting.cancel()
-        self.failure(waiting, CancelledError)
+        self.network.settle()
+        self.assertEqual(left, [0])
         self.put(b"1")
         self.assertEqual(self.result(self.other.get()).data, b"1")
 

@@ -1,4 +1,4 @@
-"""What programs build on ZooKeeper, handed a client: locks, elections, queues, parties."""
+"""Recipes on top of a client: locks, elections, queues, parties and others."""
 
 from __future__ import annotations
 

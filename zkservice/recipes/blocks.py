@@ -1,19 +1,29 @@
-"""What is held as a block: ``async with Lock(client, path)``, ``async with lock.acquire()``."""
+"""Recipes as blocks: ``async with Lock(client, path)``, ``async with lock.acquire()``."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from zkservice.errors import LockTimeoutError
 
 
-class Leavable(Protocol):
-    """What a block ends with."""
+class Leavable:
+    """Something that an ``async with`` block ends with; a subclass says what that means."""
+
+    async def leave_block(self, error: BaseException | None) -> None:
+        """Leave it.
+
+        Args:
+            error: what the block raised; None if it came to its end.
+        """
+        raise NotImplementedError
 
     async def __aexit__(
         self,
@@ -21,22 +31,32 @@ class Leavable(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave it."""
+        """Leave it, whether or not the block has raised."""
+        await self.leave_block(error)
+
+
+class Held(Leavable):
+    """Something that is held already, so a block has only to leave it."""
+
+    async def __aenter__(self) -> Self:
+        return self
 
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Leavable)
 
-#: What the blocks around the coroutine that is running have entered.
-_ENTERED: Final[ContextVar[tuple[object, ...]]] = ContextVar("entered", default=())
 
+class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
+    """A Deferred that is a block, too: it waits, and leaves what it has fired with.
 
-class _Relay(Deferred[R]):
-    """Fires as another Deferred does; cancelled, it fires when that one has ended."""
+    It relays another Deferred, whose coroutine may need some time to end after it was
+    cancelled: this one fires when that one has ended.
+    """
 
     def __init__(self, source: Deferred[R]) -> None:
         super().__init__()
         self._source = source
+        self._held: T | None = None
         source.addCallbacks(self.callback, self.errback)
 
     @override
@@ -47,72 +67,86 @@ class _Relay(Deferred[R]):
         else:
             self._source.cancel()
 
+    @override
+    async def leave_block(self, error: BaseException | None) -> None:
+        """Leave what was entered."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.leave_block(error)
 
-class Entering(_Relay[T]):
+
+class Entering(_BlockDeferred[T, T]):
     """A Deferred of something that is held; as a block it waits for it, and leaves it again.
 
     ``async with lock.acquire() as lease`` is ``async with await lock.acquire() as lease``.
     """
 
-    _held: T | None = None
-
     async def __aenter__(self) -> T:
         self._held = held = await self
         return held
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave what was entered."""
-        held, self._held = self._held, None
-        if held is not None:
-            await held.__aexit__(kind, error, traceback)
 
-
-class Trying(_Relay["T | None"], Generic[T]):
-    """As `Entering`, for what fires with None if it cannot be had; then there is no block."""
+class Trying(_BlockDeferred["T | None", T]):
+    """Like `Entering`, but it fires with None if others hold it; as a block it fails then."""
 
     def __init__(self, source: Deferred[T | None], path: str) -> None:
         super().__init__(source)
         self._path = path
-        self._held: T | None = None
 
     async def __aenter__(self) -> T:
         """Wait for it.
 
         Raises:
-            LockTimeoutError: others are before us; the block would not be protected.
+            LockTimeoutError: others come first; the block would not be protected.
         """
         held = self._held = await self
         if held is None:
-            raise LockTimeoutError(self._path, "others are before us")
+            raise LockTimeoutError(self._path, "others come first")
         return held
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave what was entered."""
-        held, self._held = self._held, None
-        if held is not None:
-            await held.__aexit__(kind, error, traceback)
 
+class _OpenBlocks(Generic[T]):
+    """What the blocks of one object have entered, and not left yet.
 
-class Block(Generic[T]):
-    """A recipe that each block enters anew; any number of blocks may be in one object.
-
-    A block leaves what it has itself entered: a coroutine has a context of its own, and
-    remembers it there.  Who enters in one coroutine and leaves in another one (with an
-    `contextlib.AsyncExitStack`) leaves what was entered first.
+    A coroutine runs in a context of its own, and remembers there which of them it has entered.
     """
 
     def __init__(self) -> None:
-        self._open: list[T] = []  # what blocks are in, the one entered first comes first
+        # In the order in which they were entered; the token undoes what was remembered.
+        self._open: list[tuple[T, Token[tuple[T, ...]]]] = []
+        # It belongs to the object, not to the module: another object's blocks do not matter.
+        # A context keeps a variable alive as long as it has a value, so `remove` takes it away.
+        self._entered: ContextVar[tuple[T, ...]] = ContextVar("entered", default=())
+
+    def add(self, held: T) -> None:
+        """The running coroutine has entered a block."""
+        self._open.append((held, self._entered.set((*self._entered.get(), held))))
+
+    def remove(self) -> T:
+        """The running coroutine leaves a block: the last that it has entered.
+
+        A coroutine that has entered none leaves the first of all.
+        """
+        entered = self._entered.get()
+        index = len(self._open) - 1
+        while index and not any(self._open[index][0] is one for one in entered):
+            index -= 1
+        held, token = self._open.pop(index)
+        with suppress(ValueError):  # it was entered in another context
+            self._entered.reset(token)
+        return held
+
+
+class Block(Leavable, Generic[T]):
+    """A recipe that each ``async with`` block enters anew; it can be in many blocks at a time.
+
+    A block leaves what it has entered itself.  If one coroutine enters and another one leaves
+    (with `contextlib.AsyncExitStack`), what was entered first is left first.
+    """
+
+    @cached_property
+    def _blocks(self) -> _OpenBlocks[T]:
+        return _OpenBlocks()
 
     def _enter_block(self) -> Deferred[Any]:
         """Enter as a block without arguments does; fires with a `T`."""
@@ -120,20 +154,10 @@ class Block(Generic[T]):
 
     async def __aenter__(self) -> T:
         held: T = await self._enter_block()
-        self._open.append(held)
-        _ENTERED.set((*_ENTERED.get(), held))
+        self._blocks.add(held)
         return held
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    @override
+    async def leave_block(self, error: BaseException | None) -> None:
         """Leave what this block has entered."""
-        entered = _ENTERED.get()
-        ours = [one for one in self._open if any(one is other for other in entered)]
-        held = ours[-1] if ours else self._open[0]
-        self._open.remove(held)
-        _ENTERED.set(tuple(one for one in entered if one is not held))
-        await held.__aexit__(kind, error, traceback)
+        await self._blocks.remove().leave_block(error)

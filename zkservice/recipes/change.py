@@ -1,4 +1,4 @@
-"""Change a node's data by a function of them, whatever others do meanwhile."""
+"""Change a node's data by a function of the old data, whatever others do meanwhile."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from zkservice.errors import (
 )
 from zkservice.recipes.client_protocol import Client, Transaction
 from zkservice.recipes.marked import CannotMarkError, MarkedWrites
+from zkservice.recipes.recipe import Recipe
 from zkservice.recipes.retrying import Doubt, RetryingClient
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
 from zkservice.znodes import validate
 
-#: Makes new data of the old ones and their Stat, both None if there is no node yet.
+#: Makes new data of the old data and their Stat; both are None if there is no node yet.
 Change = Callable[["bytes | None", "Stat | None"], "bytes | Awaitable[bytes]"]
 
 _RACES = (NodeExistsError, NoNodeError, BadVersionError)
@@ -35,31 +36,43 @@ def retry_change(
     acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
     reactor: Any = None,
 ) -> Deferred[bytes]:
-    """Change a node's data, and try again if somebody else was faster.
+    """Change a node's data, and try again if another client was faster.
 
     Args:
         client: connected, or going to be.
-        path: the node; it and its parents are made when they are missing.
+        path: the node; it and its parents are created when they are missing.
         change: called with the data and the Stat, or None and None if there is no node;
-            answers the new data, or an awaitable of them.  Called again after each race
-            that was lost; what it raises is the outcome.
-        acl: of what is made.
-        reactor: tells the time; the installed one if None.
+            returns the new data, or an awaitable of them.  Called again when another
+            client has written meanwhile; what it raises is the outcome.
+        acl: of the nodes that are created.
+        reactor: tells the time; None is the installed one.
 
     Returns:
-        Fires with the new data.  Nothing is written if they are the old ones.
-        Cancelling it stops the trying; what was sent may be carried out.
+        Fires with the new data.  Nothing is written if they are equal to the old data.
+        Cancelling it stops the attempts; what was sent may be carried out.
 
     Fails with:
         ConnectionLossError: the connection broke during the write, and others have
             written since: whether it was carried out cannot be found out.
     """
-    writer = _DataWriter(client, path, acl, reactor, exact=False)
+    retrying = RetryingClient(client, reactor)
+    writer = _DataWriter(retrying, validate(path), tuple(acl), exact=False)
     return Deferred.fromCoroutine(writer.change(change))
 
 
-class Counter:
-    """A number in a node, as text; kazoo's ``Counter`` on the path counts the same."""
+class Counter(Recipe):
+    """A number in a node, as text; kazoo's ``Counter`` on the path counts the same.
+
+    Args:
+        client: connected, or going to be.
+        path: the node; created at the first change, with its parents.
+        default: where it starts if there is no node, or one without data.
+        acl: of the nodes that are created.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        InvalidPathError: the path is invalid.
+    """
 
     def __init__(
         self,
@@ -70,33 +83,23 @@ class Counter:
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         reactor: Any = None,
     ) -> None:
-        """Make it; nothing is asked of the client yet.
-
-        Args:
-            client: connected, or going to be.
-            path: the node; made at the first change, with its parents.
-            default: what it counts from where there is no node, or one without data.
-            acl: of what is made.
-            reactor: tells the time; the installed one if None.
-        """
-        self.path = validate(path)
+        super().__init__(client, path, acl=acl, reactor=reactor)
         self.default = default
-        self._retrying = RetryingClient(client, reactor)
-        self._writer = _DataWriter(client, path, acl, reactor, exact=True)
+        self._writer = _DataWriter(self._retrying, self.path, self._acl, exact=True)
 
     def value(self) -> Deferred[int]:
-        """What it is now.
+        """The current number.
 
         Fails with:
-            ValueError: the node's data are no number.
+            ValueError: the node's data are not a number.
         """
         return Deferred.fromCoroutine(self._value())
 
     def add(self, amount: int = 1) -> Deferred[int]:
-        """Count up, or down if the amount is negative; fires with the new number.
+        """Add a number, which may be negative; fires with the new number.
 
         Fails with:
-            ValueError: the node's data are no number.
+            ValueError: the node's data are not a number.
             ConnectionLossError: the connection broke during the write, and whether it was
                 carried out cannot be found out: the session has ended meanwhile, or the ACL
                 allows no mark below the node.  It is never carried out twice.
@@ -106,6 +109,8 @@ class Counter:
             return b"%d" % (self._number(data) + amount)
 
         return Deferred.fromCoroutine(self._writer.change(change)).addCallback(int)
+
+    # -- how --------------------------------------------------------------------------
 
     async def _value(self) -> int:
         client = self._retrying.client
@@ -120,16 +125,24 @@ class Counter:
 
 
 class _DataWriter:
-    """Writes what was made of a node's data, if they are still the same."""
+    """Writes new data, made of the old ones, if the old ones are still there.
+
+    Args:
+        retrying: repeats what is safe to repeat.
+        path: the node.
+        acl: of the nodes that are created.
+        exact: another client's write of the same data does not count as ours, as with a
+            counter; each write leaves a mark then.
+    """
 
     def __init__(
-        self, client: Client, path: str, acl: Iterable[ACL], reactor: Any, *, exact: bool
+        self, retrying: RetryingClient, path: str, acl: tuple[ACL, ...], *, exact: bool
     ) -> None:
-        self._path = validate(path)
-        self._acl = tuple(acl)
-        self._retrying = RetryingClient(client, reactor)
-        self._exact = exact  # the same change by somebody else does not count as ours
-        self._marked = MarkedWrites(self._retrying, self._path, self._acl) if exact else None
+        self._path = path
+        self._acl = acl
+        self._retrying = retrying
+        self._exact = exact
+        self._marked = MarkedWrites(retrying, path, acl) if exact else None
 
     async def change(self, change: Change) -> bytes:
         while True:
@@ -163,16 +176,16 @@ class _DataWriter:
             else:
                 change.set(path, new, before.version)
 
-        async def is_the_same() -> None:
+        async def check_same_node() -> None:
             now = await self._retrying.stat_after_sync(path)
             if before is not None and now is not None and now.czxid != before.czxid:
-                raise NodeExistsError(path)  # in a new node versions begin anew
+                raise NodeExistsError(path)  # the versions of a new node start at 0 again
 
         try:
             if before is None:
                 await self._retrying.in_parent(path, acl, lambda: marked.run(add))
             else:
-                await marked.run(add, is_the_same)
+                await marked.run(add, check_same_node)
         except _RACES:
             return False
         return True
@@ -202,17 +215,17 @@ class _DataWriter:
     async def _find_outcome(
         self, new: bytes, before: Stat | None, lost: ConnectionLossError
     ) -> bool | None:
-        """What became of a write that was perhaps carried out.
+        """Find out whether a write with a lost reply was carried out.
 
         Returns:
-            Whether it was; None if it was not, and the node is as it was.
+            Whether it was carried out; None if it was not, and the node is as it was.
 
         Raises:
-            ConnectionLossError: that cannot be told.
+            ConnectionLossError: that cannot be found out.
         """
         await self._retrying.client.sync(self._path)
         found, now = await self._read()
-        # In a new node versions begin anew.  All is to be done again in any case.
+        # The versions of a new node start at 0 again.  The change has to be made again anyway.
         if now is None or (before is not None and now.czxid != before.czxid):
             return False
         version = -1 if before is None else before.version

@@ -1,4 +1,4 @@
-"""What a recipe needs of the client that it is handed."""
+"""What a recipe needs of the client that it is given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from zkservice.retries import RetriedClient
 from zkservice.wire.acl import ACL
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
@@ -40,49 +41,46 @@ class Transaction(Protocol):
         """Carry all of it out."""
 
 
-class Client(Protocol):
+class NodeClaims(Protocol):
+    """Which ephemeral nodes of the client are kept, and by which object."""
+
+    def take(self, owner: object, paths: Iterable[str]) -> None:
+        """Claim nodes; raises `NodeExistsError` if another owner has claimed one."""
+
+    def give_back(self, owner: object, paths: Iterable[str]) -> None:
+        """Let others claim them."""
+
+
+class Client(RetriedClient, Protocol):
     """A session with ZooKeeper, as `zkservice.client.ZooKeeperClient` is one.
 
-    Its calls wait for a connection; they fail with `ConnectionLossError` when it breaks
+    Its calls wait for a connection.  They fail with `ConnectionLossError` when it breaks
     under them, and with `SessionExpiredError` when the session ends before they are
     carried out.  Its watches survive a reconnect and fail when the session ends.
     """
 
     @property
     def state(self) -> State:
-        """What the session is now."""
+        """The state of the session."""
 
     @property
     def client_id(self) -> tuple[int, bytes] | None:
         """Session id and password."""
 
     @property
+    def claims(self) -> NodeClaims:
+        """Which ephemeral nodes are kept by one object only."""
+
+    @property
     def session_timeout(self) -> float:
-        """Seconds after which a server that does not hear us ends the session."""
+        """Seconds after which a server that receives nothing ends the session."""
 
     @property
     def silence(self) -> float:
-        """Seconds for which it may not have heard us; counts those in which we are suspended."""
-
-    def create(
-        self,
-        path: str,
-        data: bytes | None,
-        acl: Iterable[ACL],
-        *,
-        ephemeral: bool = False,
-        sequence: bool = False,
-    ) -> Deferred[str]:
-        """Create a node; fires with the actual path."""
+        """Seconds in which the server may have received nothing, suspended time included."""
 
     def ensure_path(self, path: str, acl: Iterable[ACL]) -> Deferred[None]:
         """Create a node and its ancestors, as far as they are missing."""
-
-    def delete(self, path: str, version: int = -1) -> Deferred[None]:
-        """Delete a node."""
-
-    def exists(self, path: str) -> Deferred[Stat | None]:
-        """The node's Stat, if it is there."""
 
     def get(self, path: str) -> Deferred[tuple[bytes, Stat]]:
         """The node's data and Stat."""
@@ -90,17 +88,11 @@ class Client(Protocol):
     def set(self, path: str, data: bytes, version: int = -1) -> Deferred[Stat]:
         """Set the node's data."""
 
-    def get_children(self, path: str) -> Deferred[list[str]]:
-        """The names of the node's children."""
-
     def get_acl(self, path: str) -> Deferred[tuple[list[ACL], Stat]]:
         """The node's ACL and Stat."""
 
     def set_acl(self, path: str, acl: Iterable[ACL], version: int = -1) -> Deferred[Stat]:
         """Set the node's ACL."""
-
-    def sync(self, path: str) -> Deferred[str]:
-        """Catch up with the leader."""
 
     def exists_and_watch(self, path: str) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
         """The Stat, and a Deferred that fires when the node changes."""

@@ -1,37 +1,38 @@
-"""Something that is held until it is released, or lost."""
+"""Something that is held until it is released or lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from typing_extensions import Self
+from typing_extensions import override
 
+from zkservice.deferreds import Waiters
 from zkservice.errors import LeaseLostError, ZooKeeperError
+from zkservice.recipes.blocks import Held
 from zkservice.recipes.retrying import SESSION_OVER, RetryingClient, cancel_watch
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 
-#: Of the session's time-out: so long after the last sign of life it is certainly not over.  It
-#: is when the client gives up a connection (ClientCnxn.java), too; a third is left to act in.
+#: Part of the session's time-out: for so long after the last reply the session is certainly not
+#: over.  The client gives up a connection at the same time, as ClientCnxn.java does; the last
+#: third is left for finishing.
 _CERTAIN: Final = 2 / 3
 
 
-class Lease:
+class Lease(Held):
     """A lock, a leadership or a share of a semaphore that is held.
 
     Use it as an asynchronous context manager, or `release` it.
 
     While the connection is broken, and after the process or the machine was suspended, nobody
-    knows whether the server has ended the session: then `held` is still True and `certain`
-    is not.  What must never be done by two at a
-    time carries the `token` along, and the one who does it refuses a token that is lower
-    than one he has seen.
+    knows whether the server has ended the session: then `held` is still True and `certain` is
+    not.  Work that must never be done by two holders at a time carries the `token` along
+    (fencing): the resource refuses a token that is lower than one it has seen.
     """
 
     _log = Logger()
@@ -43,27 +44,25 @@ class Lease:
         self.token = token  #: the node's czxid: higher than that of every lease before
         self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
-        self._asking: list[Deferred[Exception]] = []  # who waits for its loss
-        self._released = False
-        self._outcome: Failure | None = None  # of the release
-        self._deleting = False
-        self._unheard: BaseException | None = None  # why it was perhaps lost before the release
-        self._leaving: list[Deferred[None]] = []  # who waits for the release
+        self._losing: Waiters[Exception] = Waiters()  # wait for its loss
+        self._release: _Release | None = None
         self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
         self._guard.addErrback(self._log_bug)
 
     def __repr__(self) -> str:
-        state = "released" if self._released else "held" if self._reason is None else "lost"
+        state = "held" if self._reason is None else "lost"
+        if self._release is not None:
+            state = "released"
         return f"<Lease {self.path} token {self.token:#x} {state}>"
 
     @property
     def held(self) -> bool:
         """Whether it is neither lost nor released, as far as is known here."""
-        return self._reason is None and not self._released
+        return self._reason is None and self._release is None
 
     @property
     def certain(self) -> bool:
-        """Whether it is held, and a server has heard us so lately that it still says so.
+        """Whether it is held, and the server has replied recently enough to be sure of it.
 
         It asks the clock, too: a request or a ping that the server has answered was sent no
         longer ago than 2/3 of the session's time-out.
@@ -80,17 +79,13 @@ class Lease:
         """A new Deferred that fires when it is lost, with the reason.
 
         The reason is a `SessionExpiredError` or another end of the session, or a
-        `LeaseLostError` when the node was deleted.  It does not fire any more once the
-        lease is released.  It can be cancelled.
+        `LeaseLostError` when the node was deleted.  It never fires once the lease is
+        released.  It can be cancelled.
         """
-        if self._reason is not None:
-            return succeed(self._reason)
-        lost: Deferred[Exception] = Deferred(self._asking.remove)
-        self._asking.append(lost)
-        return lost
+        return self._losing.add() if self._reason is None else succeed(self._reason)
 
     def release(self) -> Deferred[None]:
-        """Give it back; twice is fine, and so is one that is lost.
+        """Give it back.  It can be called again, and when the lease is lost.
 
         Returns:
             Fires when the node is gone; waits for a connection, if there is none.
@@ -101,46 +96,43 @@ class Lease:
         """
         return self.release_by(self._delete)
 
-    def release_by(self, delete: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
-        """As `release`, by something that deletes the node along with others."""
-        if not self._released:
-            self._released = True
+    def release_by(
+        self, delete: Callable[[], Coroutine[Any, Any, LeaseLostError | None]]
+    ) -> Deferred[None]:
+        """Like `release`, by something that deletes the node along with others.
+
+        Args:
+            delete: returns an error if the lease was perhaps lost before, else None.
+        """
+        if self._release is None:
+            self._release = _Release()
             self._guard.cancel()
-            self._asking = []  # not emptied: those who ask may still cancel
+            self._losing.take()
             if self._reason is None:
-                self._deleting = True
-                Deferred.fromCoroutine(delete()).addBoth(self._gone)
-        if not self._deleting:
-            return succeed(None) if self._outcome is None else fail(self._outcome)
-        done: Deferred[None] = Deferred(self._leaving.remove)
-        self._leaving.append(done)
-        return done
+                Deferred.fromCoroutine(delete()).addBoth(self._release.finish)
+            else:
+                self._release.finish(None)
+        return self._release.wait()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    @override
+    async def leave_block(self, error: BaseException | None) -> None:
         """Release it.
 
         Raises:
             LeaseLostError: it was lost before the block had come to its end, or perhaps:
-                the session has ended before the server heard of the release.
+                the session has ended before the server confirmed the release.
         """
         await self.release()
-        reason = self._reason or self._unheard
+        doubt = None if self._release is None else self._release.doubt
+        reason = self._reason or doubt
         if reason is not None and error is None:
             raise LeaseLostError(self.path) from reason
 
     # -- how --------------------------------------------------------------------------
 
-    async def _delete(self) -> None:
-        if not await self._retrying.delete_node(self.path, self.token):
-            self._unheard = LeaseLostError(self.path)
+    async def _delete(self) -> LeaseLostError | None:
+        deleted = await self._retrying.delete_node(self.path, self.token)
+        return None if deleted else LeaseLostError(self.path)
 
     async def _watch_over(self, watch: Deferred[WatchEvent]) -> None:
         try:
@@ -163,24 +155,40 @@ class Lease:
     def _lose(self, reason: Exception) -> None:
         self._reason = reason
         self._log.warn("lost {path}: {reason}", path=self.path, reason=reason)
-        asking, self._asking = self._asking, []
-        for lost in asking:
-            lost.callback(reason)
-
-    def _gone(self, result: object) -> None:
-        self._deleting = False
-        if isinstance(result, Failure):
-            if result.check(*SESSION_OVER):
-                self._unheard = result.value
-            else:
-                self._outcome = result
-        leaving, self._leaving = self._leaving, []
-        for done in leaving:
-            done.callback(None) if self._outcome is None else done.errback(self._outcome)
+        self._losing.fire(reason)
 
     def _log_bug(self, failure: Failure) -> None:
         self._log.failure("watching over {path} failed", failure, path=self.path)
         self._lose(LeaseLostError(self.path, str(failure.value)))
+
+
+class _Release:
+    """The deletion of a lease's node, its outcome, and those that wait for it."""
+
+    def __init__(self) -> None:
+        self.doubt: BaseException | None = None  #: why it was perhaps lost before
+        self._waiting: Waiters[None] = Waiters()
+        self._finished = False
+        self._error: BaseException | None = None
+
+    def wait(self) -> Deferred[None]:
+        """Fires when it has ended; cancelling it stops the waiting only."""
+        if not self._finished:
+            return self._waiting.add()
+        return succeed(None) if self._error is None else fail(self._error)
+
+    def finish(self, result: LeaseLostError | Failure | None) -> None:
+        """It has ended: with nothing, with a doubt or with a failure."""
+        self._finished = True
+        if not isinstance(result, Failure):
+            self.doubt = result
+        elif result.check(*SESSION_OVER):  # the node is gone, or will be
+            self.doubt = result.value
+        else:
+            assert result.value is not None
+            self._error = result.value
+            return self._waiting.fail(result.value)
+        return self._waiting.fire(None)
 
 
 async def hold(retrying: RetryingClient, path: str) -> Lease | None:

@@ -1,8 +1,8 @@
-"""Writes that leave a mark, so that they are carried out once although a reply is lost.
+"""Writes that leave a mark, so that they are carried out exactly once although a reply is lost.
 
 The mark is an ephemeral node, created in the same transaction as the write, and deleted
-when the outcome is known.  After a lost reply the mark is there if the write was carried
-out, whatever others have done since; if it is not there, the write is sent again.
+when the outcome is known.  After a lost reply the mark exists if the write was carried
+out, whatever others have done since; if it does not exist, the write is sent again.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ class CannotMarkError(Exception):
     """No mark can be left there; nothing was written."""
 
 
-class Carried(NamedTuple):
+class MarkedOutcome(NamedTuple):
     """A write that was carried out."""
 
     results: list[Any] | None  #: of its operations; None if the reply was lost
     zxid: int  #: of the transaction, if the reply was lost; else 0
 
 
-async def _nothing() -> None:
-    """There is nothing to look at."""
+async def _check_nothing() -> None:
+    """The write may be sent again if there is no mark."""
 
 
 class MarkedWrites:
-    """Makes writes in one transaction with a mark."""
+    """Makes writes in one transaction with a mark.
+
+    Args:
+        retrying: repeats what is safe to repeat.
+        where: the parent of the marks; created if it is missing after the write.
+        acl: of the marks, and of their parent.
+    """
 
     def __init__(self, retrying: RetryingClient, where: str, acl: Iterable[ACL]) -> None:
-        """Args:
-        retrying: repeats what is safe to repeat.
-        where: the parent of the marks; made if it is missing after the write.
-        acl: of the marks, and of their parent.
-        """
         self._retrying = retrying
         self._where = where
         self._acl = tuple(acl)
@@ -57,37 +58,37 @@ class MarkedWrites:
     async def run(
         self,
         add: Callable[[Transaction], None],
-        before_repeating: Callable[[], Awaitable[None]] = _nothing,
-    ) -> Carried:
-        """Carry a write out, once.
+        before_repeating: Callable[[], Awaitable[None]] = _check_nothing,
+    ) -> MarkedOutcome:
+        """Carry a write out, exactly once.
 
         Args:
             add: adds the write's operations to a transaction; called for each attempt.
-            before_repeating: called if there is no mark; raises if that is because others
-                have deleted it, together with what was written.
+            before_repeating: called if there is no mark; raises if others may have deleted
+                the mark together with what was written.
 
         Raises:
-            CannotMarkError: no mark may be left there.
+            CannotMarkError: no mark may be created there.
             ConnectionLossError: the session ended while it was in doubt, and the mark with it.
             ZooKeeperError: why the write was refused.
         """
         mark = join(self._where, PREFIX + uuid4().hex)
-        session: int | None = None  # that the last attempt was made in
-        marked = True  # for all that is known
+        session: int | None = None  # of the last attempt
+        marked = True  # the mark may exist
 
-        async def once(doubt: Doubt) -> Carried:
+        async def once(doubt: Doubt) -> MarkedOutcome:
             nonlocal session, marked
             if doubt.error is not None:
                 if session is None or session != self._session:
                     raise doubt.error
                 found = await self._retrying.stat_after_sync(mark)
                 if found is not None:
-                    return Carried(None, found.czxid)
+                    return MarkedOutcome(None, found.czxid)
                 await before_repeating()
                 doubt.clear()
             session, marked = self._session, True
             try:
-                return Carried(await self._commit(add, mark), 0)
+                return MarkedOutcome(await self._commit(add, mark), 0)
             except ConnectionLossError:
                 raise
             except Exception:

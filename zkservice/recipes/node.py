@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -13,7 +14,10 @@ from zkservice.recipes.client_protocol import Client
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
-from zkservice.znodes import join, validate
+from zkservice.znodes import join, split, validate
+
+#: The version that every node has, for the server.
+_ANY: Final = -1
 
 
 class Node:
@@ -23,18 +27,20 @@ class Node:
     last saw the node, by `exists` or a read.  Then the object forgets the version: read
     again before the next write, which is unconditional otherwise.  Errors are the client's.
     Nodes are ordered by their paths.
+
+    Args:
+        client: connected, or going to be.
+        path: the node's.
+
+    Raises:
+        InvalidPathError: the path is invalid.
     """
 
     def __init__(self, client: Client, path: str) -> None:
-        """Make the object; nothing is asked of the client yet.
-
-        Raises:
-            InvalidPathError: the path is none.
-        """
         self.path = validate(path)
         self._client = client
-        self._version = -1  # of the data, as last seen or written; -1 is any
-        self._acl_version = -1  # of the ACL
+        self._data = _KnownVersion()
+        self._acl = _KnownVersion()
 
     def __repr__(self) -> str:
         return f"<Node {self.path}>"
@@ -45,7 +51,7 @@ class Node:
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return self.path.rpartition("/")[2]
+        return split(self.path)[1]
 
     def create(
         self, data: bytes = b"", acl: Iterable[ACL] = OPEN_ACL_UNSAFE, **kind: bool
@@ -57,7 +63,7 @@ class Node:
         return self._client.create(self.path, data, acl, **kind).addCallback(self._created)
 
     def exists(self) -> Deferred[bool]:
-        """Whether it is there."""
+        """Whether it exists."""
         return self._client.exists(self.path).addCallback(self._found)
 
     def exists_and_watch(self) -> tuple[Deferred[bool], Deferred[WatchEvent]]:
@@ -75,23 +81,23 @@ class Node:
         return data.addCallback(self._read), watch
 
     def set_data(self, data: bytes) -> Deferred[Self]:
-        """Set its data, if nobody has since it was last seen; fires with this object."""
-        writing = self._client.set(self.path, data, self._version)
-        return writing.addCallbacks(self._written, self._outdated)
+        """Set its data, if it has the version that was seen last; fires with this object."""
+        writing = self._client.set(self.path, data, self._data.number)
+        return writing.addCallbacks(self._written, self._data.outdated)
 
     def get_acl(self) -> Deferred[list[ACL]]:
-        """Who may do what."""
-        return self._client.get_acl(self.path).addCallback(self._read_acl)
+        """Its ACL."""
+        return self._client.get_acl(self.path).addCallback(self._acl_read)
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[Self]:
-        """Set who may do what, if nobody has since it was last seen; fires with this object."""
-        writing = self._client.set_acl(self.path, acl, self._acl_version)
-        return writing.addCallbacks(self._acl_written, self._acl_outdated)
+        """Set its ACL, if it has the version that was seen last; fires with this object."""
+        writing = self._client.set_acl(self.path, acl, self._acl.number)
+        return writing.addCallbacks(self._acl_written, self._acl.outdated)
 
     def delete(self) -> Deferred[None]:
-        """Delete it, if nobody has set its data since it was last seen."""
-        deleting = self._client.delete(self.path, self._version)
-        return deleting.addCallbacks(lambda _: self._forget(), self._outdated)
+        """Delete it, if its data have the version that was seen last."""
+        deleting = self._client.delete(self.path, self._data.number)
+        return deleting.addCallbacks(self._deleted, self._data.outdated)
 
     def get_children(self, prefix: str = "") -> Deferred[list[Node]]:
         """Its children whose names begin with a prefix, in the order of their names."""
@@ -100,55 +106,57 @@ class Node:
     def get_children_and_watch(
         self, prefix: str = ""
     ) -> tuple[Deferred[list[Node]], Deferred[WatchEvent]]:
-        """The same, and a Deferred for when a child comes or goes, or the node is deleted."""
+        """The same, and a Deferred for when a child is created or deleted, or the node goes."""
         names, watch = self._client.get_children_and_watch(self.path)
         return names.addCallback(self._children, prefix), watch
 
     # -- how --------------------------------------------------------------------------
 
     def _created(self, path: str) -> str:
-        self.path, self._version, self._acl_version = path, 0, 0
+        self.path, self._data.number, self._acl.number = path, 0, 0
         return path
 
     def _found(self, stat: Stat | None) -> bool:
         if stat is None:
-            self._forget()
+            self._deleted()
             return False
-        self._version, self._acl_version = stat.version, stat.aversion
+        self._data.number, self._acl.number = stat.version, stat.aversion
         return True
 
-    def _forget(self) -> None:
-        self._version = self._acl_version = -1
-
-    def _outdated(self, failure: Failure) -> Failure:
-        """What is known about the data does not hold any more, if that is why it failed."""
-        if failure.check(BadVersionError, NoNodeError):
-            self._version = -1
-        return failure
-
-    def _acl_outdated(self, failure: Failure) -> Failure:
-        if failure.check(BadVersionError, NoNodeError):
-            self._acl_version = -1
-        return failure
+    def _deleted(self, _: None = None) -> None:
+        self._data.number = self._acl.number = _ANY
 
     def _read(self, found: tuple[bytes, Stat]) -> bytes:
         data, stat = found
-        self._version = stat.version
+        self._data.number = stat.version
         return data
 
     def _written(self, stat: Stat) -> Self:
-        self._version = stat.version
+        self._data.number = stat.version
         return self
 
-    def _read_acl(self, found: tuple[list[ACL], Stat]) -> list[ACL]:
+    def _acl_read(self, found: tuple[list[ACL], Stat]) -> list[ACL]:
         acl, stat = found
-        self._acl_version = stat.aversion
+        self._acl.number = stat.aversion
         return acl
 
     def _acl_written(self, stat: Stat) -> Self:
-        self._acl_version = stat.aversion
+        self._acl.number = stat.aversion
         return self
 
     def _children(self, names: list[str], prefix: str) -> list[Node]:
         chosen = sorted(name for name in names if name.startswith(prefix))
         return [Node(self._client, join(self.path, name)) for name in chosen]
+
+
+class _KnownVersion:
+    """The version of a node's data or ACL that was seen last."""
+
+    def __init__(self) -> None:
+        self.number = _ANY
+
+    def outdated(self, failure: Failure) -> Failure:
+        """Forget it if a write has failed because it is not the current one."""
+        if failure.check(BadVersionError, NoNodeError):
+            self.number = _ANY
+        return failure

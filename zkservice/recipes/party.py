@@ -1,4 +1,4 @@
-"""Who takes part: a group whose members come, go and die."""
+"""A group whose members join, leave and die."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from typing_extensions import override
 
-from zkservice.errors import InvalidPathError, NoNodeError, SessionExpiredError
+from zkservice.errors import InvalidPathError
 from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
-from zkservice.recipes.retrying import RetryingClient, cancel_watch
+from zkservice.recipes.recipe import NamedRecipe
+from zkservice.recipes.retrying import cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.znodes import join, validate
+from zkservice.znodes import join, name_problem
 
 #: What kazoo appends to the names of a party's nodes.
 PARTY: Final = "__party__"
@@ -25,12 +26,22 @@ PARTY: Final = "__party__"
 _SHALLOW: Final = re.compile(r"[0-9a-f]{32}-(.*)", re.DOTALL)
 
 
-class Party(Block["Membership"]):
+class Party(NamedRecipe, Block["Membership"]):
     """A group of members, each with an identifier; kazoo's ``Party`` on the path is the same.
 
-    Who joins is a member until he leaves, and joins again by himself when his session has
-    expired.  Who dies is out as soon as the server ends his session.  ``async with party`` joins
-    and leaves, and so does ``async with party.join()``.
+    A member stays until it leaves; if its session expires, it rejoins by itself.  A member
+    that dies is out as soon as the server ends its session.  ``async with party`` joins and
+    leaves, and so does ``async with party.join()``.
+
+    Args:
+        client: connected, or going to be.
+        path: the parent of the members' nodes; created when it is missing.
+        identifier: our name among the members.
+        acl: of the nodes, and of the path if it has to be created.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        InvalidPathError: the path is invalid, or the identifier is (in a `ShallowParty`).
     """
 
     def __init__(
@@ -42,33 +53,18 @@ class Party(Block["Membership"]):
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         reactor: Any = None,
     ) -> None:
-        """Make it; nothing is asked of the client yet.
-
-        Args:
-            client: connected, or going to be.
-            path: the parent of the members' nodes; made when it is missing.
-            identifier: what we are called among the members.
-            acl: of the nodes, and of the path if it has to be made.
-            reactor: tells the time; the installed one if None.
-
-        Raises:
-            InvalidPathError: the path is none.
-        """
-        super().__init__()
-        self.path = validate(path)
-        self.identifier = identifier
-        self._acl = tuple(acl)
-        self._retrying = RetryingClient(client, reactor)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path}>"
+        super().__init__(client, path, identifier, acl=acl, reactor=reactor)
+        name = self._new_name()
+        problem = name_problem(name)
+        if problem is not None:
+            raise InvalidPathError(name, problem)
 
     def join(self) -> Entering[Membership]:
         """Become a member; each call is a member of its own.
 
         Returns:
             Fires with a `Membership` when the others can see us.  Cancelling it takes us
-            out, even if the connection is gone at the moment.
+            out, even if the connection is lost at the moment.
 
         Fails with:
             SessionExpiredError: and the client begins no other session.
@@ -78,11 +74,11 @@ class Party(Block["Membership"]):
         return Entering(Deferred.fromCoroutine(self._join()))
 
     def members(self) -> Deferred[list[str]]:
-        """The identifiers of all members, who joined first comes first."""
-        return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._read))
+        """The identifiers of all members, in the order in which they joined."""
+        return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._members))
 
     def changed(self, known: Iterable[str]) -> Deferred[list[str]]:
-        """Wait until the members are other ones than those that are known.
+        """Wait until the members are not those that are known.
 
         Call it again with its result, and no change that lasts is ever missed, whatever
         happens to the connection and the session.
@@ -106,11 +102,8 @@ class Party(Block["Membership"]):
         return Membership(self._retrying, self.path, await self._enter(), self._enter)
 
     async def _enter(self) -> Lease:
-        """Our node, under this session or a later one."""
-        while True:
-            lease = await self._retrying.retry_across_sessions(self._enter_once)
-            if lease is not None:
-                return lease
+        """Create our node, in this session or a later one."""
+        return await self._retrying.retry_until_entered(self._enter_once)
 
     async def _enter_once(self) -> Lease | None:
         path = join(self.path, self._new_name())
@@ -119,28 +112,27 @@ class Party(Block["Membership"]):
             await self._retrying.create_own(path, self.identifier.encode(), self._acl)
             return await hold(self._retrying, path)
 
-        return await self._retrying.enter_or_leave(
-            path, enter(), lambda: self._retrying.delete(path)
-        )
+        async def leave() -> None:
+            await self._retrying.delete(path)
+
+        return await self._retrying.enter_or_leave(path, enter(), leave)
 
     def _new_name(self) -> str:
         return uuid4().hex + PARTY
 
-    async def _read(self) -> list[str]:
+    async def _members(self) -> list[str]:
         return await self._identifiers(await self._retrying.children(self.path))
 
     async def _changed(self, known: list[str]) -> list[str]:
         while True:
-            try:
-                members = await self._wait_for_change(known)
-            except SessionExpiredError:
-                await self._retrying.next_session()
-            else:
-                if members != known:
-                    return members
+            members = await self._retrying.retry_across_sessions(
+                lambda: self._wait_for_change(known)
+            )
+            if members != known:
+                return members
 
     async def _wait_for_change(self, known: list[str]) -> list[str]:
-        """Members; either other ones than are known, or there may be others by now."""
+        """The members; if they are those that are known, others may have joined by now."""
         client = self._retrying.client
         names, watch = await self._retrying.in_parent(
             join(self.path, PARTY),
@@ -165,41 +157,21 @@ class Party(Block["Membership"]):
         return [identifier for _, identifier in sorted(filter(None, found))]
 
     async def _member(self, name: str) -> tuple[int, str] | None:
-        """When he joined, and what he is called; None if he has left meanwhile."""
-        path = join(self.path, name)
-        try:
-            data, stat = await self._retrying.retry(lambda: self._retrying.client.get(path))
-        except NoNodeError:
+        """When it joined (the czxid), and its identifier; None if it has left meanwhile."""
+        found = await self._retrying.get(join(self.path, name))
+        if found is None:
             return None
+        data, stat = found
         return stat.czxid, data.decode(errors="replace")
 
 
 class ShallowParty(Party):
     """A party whose identifiers are in the names of the nodes; kazoo's is the same.
 
-    All members are read with one request, however many there are.  `members` and
-    `changed` have them in alphabetical order.
+    All members are read with one request, however many there are.  `members` and `changed`
+    return them in alphabetical order.  The arguments are those of `Party`; the identifier
+    must be valid as a part of a node's name.
     """
-
-    def __init__(
-        self,
-        client: Client,
-        path: str,
-        identifier: str = "",
-        *,
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        reactor: Any = None,
-    ) -> None:
-        """Make it; arguments as for `Party`.
-
-        Raises:
-            InvalidPathError: the path is none, or the identifier cannot be part of a name.
-        """
-        super().__init__(client, path, identifier, acl=acl, reactor=reactor)
-        name = self._new_name()
-        if "/" in name:
-            raise InvalidPathError(name, "a name has no slash")
-        validate(join(self.path, name))
 
     @override
     def _new_name(self) -> str:
@@ -211,7 +183,7 @@ class ShallowParty(Party):
 
 
 class Membership(PersistentEphemeral):
-    """Somebody's place in a party, until he leaves; comes back by itself if it is lost.
+    """A place in a party; it is created again by itself if it is lost, until `leave`.
 
     Use it as an asynchronous context manager, or `leave`.
     """

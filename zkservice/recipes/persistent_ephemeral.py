@@ -1,25 +1,33 @@
-"""Be there until we say otherwise, whatever happens to the session."""
+"""An ephemeral node that is created again when it is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from typing_extensions import Self
+from typing_extensions import override
 
 from zkservice.errors import LeaseLostError, ZooKeeperError
+from zkservice.recipes.blocks import Held
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.retrying import RETRY_DELAY, SESSION_OVER, RetryingClient
 
 
-class PersistentEphemeral:
-    """An ephemeral node that is made again when it is lost, until we leave.
+class PersistentEphemeral(Held):
+    """Keeps an ephemeral node alive: creates it again when it is lost, until `leave`.
 
-    Use it as an asynchronous context manager, or `leave`.
+    It is not a `zkservice.deferreds.Reconciler`, because `leave` has to cancel an attempt that
+    is under way.
+
+    Args:
+        retrying: creates and watches the node.
+        where: the path that log lines name.
+        lease: on the node, which exists already.
+        enter: creates the node again.
+        ended: called when the session is over and the client begins no other.
     """
 
     _log = Logger()
@@ -30,79 +38,84 @@ class PersistentEphemeral:
         where: str,
         lease: Lease,
         enter: Callable[[], Awaitable[Lease]],
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
-        self.where = where  #: the path that we stay at
+        self.where = where
         self._retrying = retrying
         self._lease = lease
         self._enter = enter
-        self._staying: Deferred[None] = Deferred.fromCoroutine(self._stay())
-        self._staying.addErrback(self._log_end)
+        self._ended = ended
+        self._keeping: Deferred[None] = Deferred.fromCoroutine(self._keep())
+        self._keeping.addErrback(self._log_end)
 
     @property
     def path(self) -> str:
-        """Of the node that stands for us; it may be another one after an expiry."""
+        """Of the node; it may be another one after a session has expired."""
         return self._lease.path
 
     @property
     def present(self) -> bool:
-        """Whether the others can see us, as far as is known here."""
+        """Whether the node exists, as far as is known here."""
         return self._lease.held
 
     def leave(self) -> Deferred[None]:
-        """Be no member any more; twice is fine.
+        """Delete the node, and do not create it again.  It can be called again.
 
         Returns:
             Fires when the node is gone; waits for a connection, if there is none.  At
-            once while we are not `present`.  Cancelling it stops the waiting: we leave.
+            once while it is not `present`.  Cancelling it stops the waiting, not the deletion.
 
         Fails with:
             NoAuthError: the node may not be deleted; it goes when the session ends.
         """
-        self._staying.cancel()
+        self._keeping.cancel()
         return self._lease.release()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    @override
+    async def leave_block(self, error: BaseException | None) -> None:
         """Leave."""
         await self.leave()
 
     # -- how --------------------------------------------------------------------------
 
-    async def _stay(self) -> None:
+    async def _keep(self) -> None:
         while True:
             reason = await self._lease.lost
-            if isinstance(reason, LeaseLostError):  # deleted by somebody, who may go on with it
-                await deferLater(self._retrying.reactor, RETRY_DELAY, lambda: None)
-            self._lease = await self._join_again()
+            if isinstance(reason, LeaseLostError):
+                # Another client has deleted it, and may do so again: do not compete with it.
+                await self._pause()
+            self._lease = await self._enter_again()
 
-    async def _join_again(self) -> Lease:
-        told = False
+    async def _enter_again(self) -> Lease:
+        logged = False
         while True:
             try:
                 return await self._enter()
             except SESSION_OVER:
                 raise
             except ZooKeeperError as error:
-                if not told:
+                if not logged:
                     self._log.warn(
-                        "not at {where} at the moment: {error}", where=self.where, error=error
+                        "cannot create the node at {where}: {error}; retrying every {delay} s",
+                        where=self.where,
+                        error=error,
+                        delay=RETRY_DELAY,
                     )
-                told = True
-                await deferLater(self._retrying.reactor, RETRY_DELAY, lambda: None)
+                logged = True
+                await self._pause()
+
+    def _pause(self) -> Deferred[None]:
+        return deferLater(self._retrying.reactor, RETRY_DELAY, lambda: None)
 
     def _log_end(self, failure: Failure) -> None:
         if failure.check(CancelledError):
-            return  # we left
+            return  # by `leave`
+        self._ended()
         if failure.check(*SESSION_OVER):
             self._log.info(
-                "not at {where} any more: {error}", where=self.where, error=failure.value
+                "the node at {where} is gone for good: {error}",
+                where=self.where,
+                error=failure.value,
             )
         else:
-            self._log.failure("staying at {where} failed", failure, where=self.where)
+            self._log.failure("keeping the node at {where} failed", failure, where=self.where)

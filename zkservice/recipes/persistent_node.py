@@ -1,14 +1,13 @@
-"""An ephemeral node that comes back."""
+"""An ephemeral node with a fixed path that is created again in each session."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from types import TracebackType
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from zkservice.errors import (
     BadVersionError,
@@ -16,22 +15,33 @@ from zkservice.errors import (
     NoNodeError,
     SessionExpiredError,
 )
-from zkservice.recipes.blocks import Entering
+from zkservice.recipes.blocks import Entering, Leavable
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
-from zkservice.recipes.retrying import RetryingClient, cancel_watch
+from zkservice.recipes.recipe import Recipe
+from zkservice.recipes.retrying import SESSION_OVER, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
-from zkservice.znodes import validate
 
 
-class PersistentEphemeralNode:
-    """A node that goes when our process dies, but not for good when its session expires.
+class PersistentEphemeralNode(Recipe, Leavable):
+    """A node that goes when this process ends, but not for good when its session expires.
 
-    It is made again, with its latest data and ACL, under the next session, and a second after
-    somebody has deleted it.  What an earlier session of ours has left is replaced; what is
-    another's is left alone, and waited for until it is gone.
+    It is created again, with its latest data and ACL, in the next session, and a second after
+    another client has deleted it.  A node that an earlier session of this object has left is
+    replaced.  A node of another client is left alone, and waited for until it is gone.
+
+    Args:
+        client: connected, or going to be.
+        path: the node.  One object of a client can keep it.
+        data: what it holds, until `set` changes it.
+        acl: of the node, until `set_acl` changes it, and of its parents if they
+            have to be created.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        InvalidPathError: the path is invalid.
     """
 
     _log = Logger()
@@ -45,83 +55,78 @@ class PersistentEphemeralNode:
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         reactor: Any = None,
     ) -> None:
-        """Make the object; nothing is asked of the client yet.
-
-        Args:
-            client: connected, or going to be.
-            path: the node.
-            data: what it holds, until `set` says otherwise.
-            acl: of the node, until `set_acl` says otherwise, and of its parents if they
-                have to be made.
-            reactor: tells the time; the installed one if None.
-
-        Raises:
-            InvalidPathError: the path is none.
-        """
-        self.path = validate(path)
+        super().__init__(client, path, acl=acl, reactor=reactor)
         self.data = data
-        self.acl = self._parents_acl = tuple(acl)
-        self._retrying = RetryingClient(client, reactor)
+        self.acl = self._acl  # the latter stays that of the parents
         self._creating: Deferred[Self] | None = None
-        self._staying: PersistentEphemeral | None = None
-        self._sessions: set[int] = set()  # under which we may have made it
-        self._one_at_a_time = DeferredLock()  # making it, and taking it away
+        self._kept: PersistentEphemeral | None = None
+        self._cleaning_up: Deferred[None] | None = None  # after a creation that failed
+        self._sessions: set[int] = set()  # in which we may have created it
+        self._one_at_a_time = DeferredLock()  # creating it and deleting it
 
     def __repr__(self) -> str:
         return f"<PersistentEphemeralNode {self.path} {'present' if self.present else 'absent'}>"
 
     @property
     def present(self) -> bool:
-        """Whether it is there, as far as is known here."""
-        return self._staying is not None and self._staying.present
+        """Whether it exists, as far as is known here."""
+        return self._kept is not None and self._kept.present
 
     def create(self) -> Entering[Self]:
-        """Make it, and go on making it until `delete`.
+        """Create it, and create it again whenever it is lost, until `delete`.
 
         Returns:
-            Fires with this object when the node is there, and ours.  Cancelling it takes
-            it away again.
+            Fires with this object when the node exists, and is ours.  Cancelling it deletes
+            the node.  It fails when the node is gone, or a second later if there is no
+            connection.
 
         Fails with:
-            NodeExistsError: this object has made it already.
+            NodeExistsError: this object has created it already, or another object of this
+                client (a `PersistentEphemeralNode` or a registration) keeps it.
             SessionExpiredError: and the client begins no other session.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
-        if self._creating is not None or self._staying is not None:
-            return Entering(fail(NodeExistsError(self.path)))
+        if self._wanted:
+            return Entering(fail(NodeExistsError(self.path, "this object has created it already")))
+        try:
+            self._retrying.client.claims.take(self, [self.path])
+        except NodeExistsError:
+            problem = "another object of this client keeps this node already"
+            return Entering(fail(NodeExistsError(self.path, problem)))
         creating = self._creating = Deferred.fromCoroutine(self._create())
-        if creating.called:  # a refusal
+        if creating.called:  # it failed at once
             self._creating = None
+            self._give_back()
         return Entering(creating)
 
     def set(self, data: bytes) -> Deferred[None]:
-        """Change its data, now and for whenever it is made again.
+        """Change its data, now and for whenever it is created again.
 
         Returns:
             Fires when they are stored; at once while it is not `present`.
 
         Fails with:
-            NoAuthError: the node may not be written; it is made again with these data.
+            NoAuthError: the node may not be written; it is created with these data next time.
         """
         self.data = data
         return Deferred.fromCoroutine(self._write(self._send_data))
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[None]:
-        """Change its ACL, now and for whenever it is made again; not that of its parents.
+        """Change its ACL, now and for whenever it is created again; not that of its parents.
 
         Returns:
             Fires when it is stored; at once while it is not `present`.
 
         Fails with:
-            NoAuthError: the ACL may not be changed; it is made again with this one.
-            InvalidACLError: the server refuses it, and will refuse to make the node with it.
+            NoAuthError: the ACL may not be changed; it is created with this one next time.
+            InvalidACLError: the server refuses it, and will refuse to create the node with it.
         """
         self.acl = tuple(acl)
         return Deferred.fromCoroutine(self._write(self._send_acl))
 
     def delete(self) -> Deferred[None]:
-        """Take it away for good, or until `create`; twice is fine.
+        """Delete it for good, or until `create`.  It can be called again.
 
         Returns:
             Fires when it is gone; waits for a connection, if there is none.  Cancelling it
@@ -129,51 +134,67 @@ class PersistentEphemeralNode:
         """
         if self._creating is not None:
             self._creating.cancel()
-        staying, self._staying = self._staying, None
-        if staying is None:
-            return succeed(None)
-        return Deferred.fromCoroutine(self._gone(staying.leave()))
+        kept, self._kept = self._kept, None
+        if kept is not None:  # whether or not the caller goes on waiting
+            self._wait_until_gone(kept).addBoth(lambda _: self._give_back())
+        return self._wait_until_gone(kept)
+
+    @override
+    async def leave_block(self, error: BaseException | None) -> None:
+        """Delete it."""
+        await self.delete()
 
     async def __aenter__(self) -> Self:
         return await self.create()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take it away."""
-        await self.delete()
-
     # -- how --------------------------------------------------------------------------
+
+    @property
+    def _wanted(self) -> bool:
+        return self._creating is not None or self._kept is not None
+
+    def _give_back(self) -> None:
+        """Let another object of this client keep the node, unless this one was called again."""
+        if not self._wanted:
+            self._retrying.client.claims.give_back(self, [self.path])
 
     async def _create(self) -> Self:
         try:
             lease = await self._enter()
-        finally:
-            self._creating = None
-        self._staying = PersistentEphemeral(self._retrying, self.path, lease, self._enter)
+        except Exception as error:
+            self._creating = None  # now, so that it can be created again at once
+            cleaning, self._cleaning_up = self._cleaning_up, None
+            if cleaning is not None and not isinstance(error, SESSION_OVER):
+                await self._retrying.wait_briefly(cleaning)
+            raise
+        self._creating = None
+        self._kept = PersistentEphemeral(self._retrying, self.path, lease, self._enter, self._ended)
         return self
 
-    async def _gone(self, leaving: Deferred[None]) -> None:
-        await self._one_at_a_time.acquire()
-        try:
-            await leaving
-        finally:
-            self._one_at_a_time.release()
+    def _ended(self) -> None:
+        self._kept = None
+        self._give_back()
+
+    def _wait_until_gone(self, kept: PersistentEphemeral | None) -> Deferred[None]:
+        leaving = succeed(None) if kept is None else kept.leave()
+
+        async def in_turn() -> None:
+            # A creation that was cancelled cleans up first: it is before us in this queue.
+            await self._one_at_a_time.acquire()
+            try:
+                await leaving
+            finally:
+                self._one_at_a_time.release()
+
+        return Deferred.fromCoroutine(in_turn())
 
     async def _enter(self) -> Lease:
         await self._one_at_a_time.acquire()
         try:
-            while True:
-                lease = await self._retrying.retry_across_sessions(self._enter_once)
-                if lease is not None:
-                    return lease
+            return await self._retrying.retry_until_entered(self._enter_once)
         except BaseException:
-            self._retrying.in_background(
-                self.path, self._delete_ours()
-            )  # before the next one enters
+            # It waits for `_one_at_a_time`, and gets it before the next creation does.
+            self._cleaning_up = self._retrying.in_background(self.path, self._delete_ours())
             raise
         finally:
             self._one_at_a_time.release()
@@ -182,7 +203,7 @@ class PersistentEphemeralNode:
         data, acl = self.data, self.acl
         try:
             self._remember_session()
-            await self._retrying.create_own(self.path, data, acl, self._parents_acl)
+            await self._retrying.create_own(self.path, data, acl, self._acl)
             lease = await hold(self._retrying, self.path)
         finally:
             self._remember_session()
@@ -193,7 +214,7 @@ class PersistentEphemeralNode:
         return lease
 
     async def _write_changes(self, lease: Lease, data: bytes, acl: tuple[ACL, ...]) -> None:
-        """Store what was changed while the node was made; release it if that fails."""
+        """Store what was changed while the node was created; release it if that fails."""
         try:
             if data != self.data:
                 await self._send_data()
@@ -212,7 +233,7 @@ class PersistentEphemeralNode:
         await self._send(lambda stat: client.set_acl(self.path, self.acl, stat.aversion))
 
     async def _send(self, write: Callable[[Stat], Deferred[Stat]]) -> None:
-        """Store what is wanted, if the node is ours still."""
+        """Store what is wanted, if the node is still ours."""
         client = self._retrying.client
 
         async def once() -> None:
@@ -225,7 +246,7 @@ class PersistentEphemeralNode:
             try:
                 return await self._retrying.retry(once)
             except BadVersionError:
-                continue  # somebody has written meanwhile
+                continue  # another client has written meanwhile
 
     def _remember_session(self) -> None:
         identity = self._retrying.client.client_id
@@ -233,7 +254,7 @@ class PersistentEphemeralNode:
             self._sessions.add(identity[0])
 
     async def _make_room(self) -> None:
-        """Wait until another's node is gone; delete one that we have left ourselves."""
+        """Wait until another client's node is gone; delete one that we have left ourselves."""
         client = self._retrying.client
         stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
         if stat is None:
@@ -242,7 +263,9 @@ class PersistentEphemeralNode:
             cancel_watch(watch)
             await self._retrying.delete_node(self.path, stat.czxid)
         else:
-            self._log.info("{path} is there, and not ours: waiting for its end", path=self.path)
+            self._log.info(
+                "{path} belongs to another client: waiting until it is deleted", path=self.path
+            )
             await watch
 
     async def _delete_ours(self) -> None:
@@ -253,10 +276,11 @@ class PersistentEphemeralNode:
                 await self._retrying.delete_node(self.path, stat.czxid)
         finally:
             self._one_at_a_time.release()
+            self._give_back()
 
     async def _write(self, send: Callable[[], Awaitable[None]]) -> None:
         if self.present:
             try:
                 await send()
             except (NoNodeError, SessionExpiredError):
-                return  # it is made again, with what is wanted then
+                return  # it is created again with what is wanted then

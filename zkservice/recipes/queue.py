@@ -1,42 +1,48 @@
-"""A queue: what is put in by some is taken out by others, each item once."""
+"""A queue: items are put in by some clients and taken out by others, each item once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
 from twisted.python.failure import Failure
 
-from zkservice.errors import (
-    ConnectionLossError,
-    NoAuthError,
-    NoNodeError,
-    SessionExpiredError,
-    ZooKeeperError,
-)
+from zkservice.errors import NoAuthError, NoNodeError, ZooKeeperError
 from zkservice.recipes.client_protocol import Client, Transaction
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.marked import CannotMarkError, MarkedWrites
-from zkservice.recipes.retrying import RetryingClient, cancel_watch
+from zkservice.recipes.recipe import Recipe
+from zkservice.recipes.retrying import Doubt, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.znodes import join, validate
+from zkservice.znodes import join, split
 
 #: What the names of items begin with, as in txzookeeper and kazoo.
 PREFIX: Final = "entry-"
-#: What is appended to an item's name for the node of who works on it, as in txzookeeper.
+#: What is appended to an item's name for the node of its consumer, as in txzookeeper.
 RESERVED: Final = "-processing"
-#: What is appended to the path for the line of consumers that wait.
-LINE: Final = "-consumers"
+#: What is appended to the path for the queue of consumers that wait.
+CONSUMERS: Final = "-consumers"
 #: What is appended to the path for the marks of items that are being put in.
 MARKS: Final = "-producers"
 
 T = TypeVar("T")
 
 
-class BaseQueue(Generic[T]):
-    """What the queues have in common: items that are put in, counted and waited for."""
+class BaseQueue(Recipe, Generic[T]):
+    """The base of the queues: items that are put in, counted and waited for.
+
+    Args:
+        client: connected, or going to be.
+        path: the parent of the items' nodes; created when it is missing.
+        acl: of the items, and of the path if it has to be created.
+        ephemeral: items that are put in here are deleted when our session ends.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        InvalidPathError: the path is invalid.
+    """
 
     def __init__(
         self,
@@ -47,36 +53,19 @@ class BaseQueue(Generic[T]):
         ephemeral: bool = False,
         reactor: Any = None,
     ) -> None:
-        """Make a queue; nothing is asked of the client yet.
-
-        Args:
-            client: connected, or going to be.
-            path: the parent of the items' nodes; made when it is missing.
-            acl: of the items, and of the path if it has to be made.
-            ephemeral: items that are put in here go when our session ends.
-            reactor: tells the time; the installed one if None.
-
-        Raises:
-            InvalidPathError: the path is none.
-        """
-        self.path = validate(path)
+        super().__init__(client, path, acl=acl, reactor=reactor)
         self.ephemeral = ephemeral
-        self._acl = tuple(acl)
-        self._retrying = RetryingClient(client, reactor)
         self._one_at_a_time = DeferredLock()
         self._marked: MarkedWrites | None  # None where no mark is allowed
         self._marked = MarkedWrites(self._retrying, self.path + MARKS, self._acl)
-        self._line = Lock(client, self.path + LINE, acl=self._acl, reactor=reactor)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path}>"
+        self._consumers = Lock(client, self.path + CONSUMERS, acl=self._acl, reactor=reactor)
 
     def put(self, item: bytes, priority: int = 100) -> Deferred[str]:
         """Add an item, once; fires with its path.
 
-        A mark below ``PATH-producers``, which is gone at once, tells whether it was put in
-        when the reply is lost.  Its path ends without a number if it was taken out before
-        that was found out.
+        A mark below ``PATH-producers``, which is deleted at once, tells whether it was put in
+        when the reply is lost.  The path ends without a number if the item was taken out
+        before that was found out.
 
         Args:
             item: bytes.
@@ -85,31 +74,32 @@ class BaseQueue(Generic[T]):
         Fails with:
             ConnectionLossError: the item is perhaps in the queue, because the session has
                 ended before that was found out, or the ACLs allow no mark beside the queue.
-            ValueError: the priority is none, or the item are no bytes.
+            ValueError: the priority or the item is invalid.
         """
         if not 0 <= priority <= 999:
-            return fail(ValueError(f"a priority is a number from 0 to 999, not {priority}"))
+            return fail(ValueError(f"priority must be from 0 to 999, got {priority}"))
         if not isinstance(item, bytes):
-            return fail(ValueError(f"items are bytes, not {type(item).__name__}"))
+            return fail(ValueError(f"expected bytes as an item, got {type(item).__name__}"))
         return Deferred.fromCoroutine(self._put(item, priority))
 
     def get(self) -> Deferred[T]:
         """Take the first item out, and wait until there is one.
 
-        Consumers that wait line up below ``PATH-consumers``, and are served in this order.
+        Consumers that wait queue below ``PATH-consumers``, and are served in this order.
         Several calls on one queue object are served one after the other.  Cancelling it
-        leaves all items in the queue.
+        leaves all items in the queue.  It fails when its nodes are gone, or within two seconds
+        if there is no connection.
         """
         return Deferred.fromCoroutine(self._get())
 
     def qsize(self) -> Deferred[int]:
-        """How many items there are, those that somebody works on included."""
+        """The number of items, including those that a consumer has reserved."""
         return Deferred.fromCoroutine(self._qsize())
 
     # -- how --------------------------------------------------------------------------
 
     async def _claim(self, path: str) -> T | None:
-        """Make an item ours; None if somebody else did."""
+        """Make an item ours; None if another consumer has done that."""
         raise NotImplementedError
 
     async def _put(self, item: bytes, priority: int) -> str:
@@ -121,20 +111,20 @@ class BaseQueue(Generic[T]):
         if self._marked is not None:
             marked = self._marked
             try:
-                carried = await self._retrying.in_parent(path, self._acl, lambda: marked.run(add))
+                outcome = await self._retrying.in_parent(path, self._acl, lambda: marked.run(add))
             except CannotMarkError:
                 self._marked = None
             else:
-                if carried.results is not None:
-                    return str(carried.results[0])
+                if outcome.results is not None:
+                    return str(outcome.results[0])
                 return await self._retrying.retry_across_sessions(
-                    lambda: self._find(path, carried.zxid)
+                    lambda: self._find(path, outcome.zxid)
                 )
         return await self._put_unmarked(path, item)
 
     async def _find(self, path: str, zxid: int) -> str:
         """The item that a transaction has created; without a number if it is gone by now."""
-        client, prefix = self._retrying.client, path.rpartition("/")[2]
+        client, prefix = self._retrying.client, split(path)[1]
         for name in reversed(items(await self._names())):
             stat = None
             if name.startswith(prefix):
@@ -148,55 +138,57 @@ class BaseQueue(Generic[T]):
     async def _put_unmarked(self, path: str, item: bytes) -> str:
         client = self._retrying.client
 
-        async def once() -> str:
-            while True:
-                try:
-                    return await client.create(
-                        path, item, self._acl, ephemeral=self.ephemeral, sequence=True
-                    )
-                except ConnectionLossError as error:
-                    if error.maybe_applied:
-                        raise
-                except SessionExpiredError:
-                    await self._retrying.next_session()
+        async def once(doubt: Doubt) -> str:
+            if doubt.error is not None:
+                raise doubt.error
+            return await client.create(
+                path, item, self._acl, ephemeral=self.ephemeral, sequence=True
+            )
 
-        return await self._retrying.in_parent(path, self._acl, once)
+        return await self._retrying.in_parent(
+            path, self._acl, lambda: self._retrying.run(once, across_sessions=True)
+        )
 
     async def _get(self) -> T:
         await self._one_at_a_time.acquire()
         try:
-            while True:
-                try:
-                    return await self._first()
-                except SessionExpiredError:
-                    await self._retrying.next_session()
+            return await self._retrying.retry_across_sessions(self._first)
         finally:
             self._one_at_a_time.release()
 
     async def _first(self) -> T:
-        """The first item that can be had, or that comes."""
+        """The first item that is free, now or later."""
         for name in available(await self._retrying.retry(self._names)):
             item = await self._claim(join(self.path, name))
             if item is not None:
                 return item
-        place = await self._line_up()
-        try:
+        place = await self._queue_up()
+        if place is None:
             return await self._wait_for_item()
-        finally:
-            if place is not None:
-                place.release().addErrback(lambda failure: None)  # it goes with the session
+        return await self._while_held(place, self._wait_for_item())
 
-    async def _line_up(self) -> Lease | None:
+    async def _queue_up(self) -> Lease | None:
         """Wait until no other consumer is before this one.
 
         Only the first one watches the queue, so that an item that is put in wakes one
-        consumer and not all.  None if the ACLs allow no line beside the queue: then this
-        consumer waits along with others.
+        consumer and not all.  None if the ACLs allow no such queue beside this one: then
+        this consumer waits together with others.
         """
         try:
-            return await self._line.acquire()
+            return await self._consumers.acquire()
         except NoAuthError:
             return None
+
+    async def _while_held(self, lease: Lease, getting: Awaitable[T]) -> T:
+        """Get an item and release a lease; if there is none, the lease's node is gone first."""
+
+        async def leave() -> None:
+            await lease.release()
+
+        item: T | None = await self._retrying.enter_or_leave(lease.path, getting, leave)
+        assert item is not None
+        lease.release().addErrback(lambda failure: None)  # it goes with the session
+        return item
 
     async def _wait_for_item(self) -> T:
         client = self._retrying.client
@@ -228,22 +220,26 @@ class BaseQueue(Generic[T]):
 class Queue(BaseQueue[bytes]):
     """A queue whose items are deleted when they are taken out; ``get`` fires with the bytes.
 
-    kazoo's ``Queue`` on the path takes part.  Who must not lose an item when he crashes
-    takes a `ReliableQueue`.  If the connection breaks while an item is deleted, and it is
-    gone afterwards, it is handed out: in that case alone another may have had it, too.
+    kazoo's ``Queue`` on the path takes part.  Use a `ReliableQueue` if a consumer that crashes
+    must not lose an item.  If the connection breaks while an item is deleted, and it is gone
+    afterwards, it is returned: only in that case may another consumer have received it, too.
     """
 
     async def _claim(self, path: str) -> bytes | None:
-        try:
-            data, stat = await self._retrying.retry(lambda: self._retrying.client.get(path))
-        except NoNodeError:
+        found = await self._retrying.get(path)
+        if found is None:
             return None
+        data, stat = found
         outcome: Deferred[bool] = Deferred()
-        self._retrying.in_background(path, self._take(path, data, stat.czxid, outcome))
-        return data if await outcome else None
+        taking = self._retrying.in_background(path, self._take(path, data, stat.czxid, outcome))
+        try:
+            return data if await outcome else None
+        except CancelledError:
+            await self._retrying.wait_briefly(taking)
+            raise
 
     async def _take(self, path: str, data: bytes, czxid: int, outcome: Deferred[bool]) -> None:
-        """Delete an item and say so; if nobody listens any more, put it in again."""
+        """Delete an item and fire with success; if that was cancelled, put the item in again."""
         try:
             taken = await self._retrying.delete_node(path, czxid, any_session=True)
         except ZooKeeperError:
@@ -257,7 +253,7 @@ class Queue(BaseQueue[bytes]):
             await self._put_back(path, data)
 
     async def _put_back(self, path: str, data: bytes) -> None:
-        """Put an item in again, behind its equals."""
+        """Put an item in again, behind those of the same priority."""
         where = path[: path.rindex("-") + 1]
         client = self._retrying.client
         await self._retrying.retry_across_sessions(
@@ -271,6 +267,6 @@ def items(names: Iterable[str]) -> list[str]:
 
 
 def available(names: Iterable[str]) -> list[str]:
-    """The items that nobody works on."""
+    """The items that no consumer has reserved."""
     known = set(names)
     return [name for name in items(known) if name + RESERVED not in known]

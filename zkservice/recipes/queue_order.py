@@ -1,9 +1,9 @@
-"""Whose turn it is: who waits for whom, by the names of the nodes.
+"""The order of a lock's contenders: which one waits for which, by the names of the nodes.
 
 A contender's node is ``<mark><name><number>``: the mark is its own, the name says what it
-wants (``__lock__``, ``__rlock__``), the server appends the number.  Everybody waits for
-the nearest lower number that excludes him, and for no one else, so that a release wakes
-one contender and not all.
+wants (``__lock__``, ``__rlock__``), the server appends the number.  Each waits for the nearest
+lower number that excludes it, and for no other, so that a release wakes one contender and not
+all of them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ _WIDTH: Final = 10
 
 
 class LockKind(NamedTuple):
-    """What a contender's node is called, and for whom it waits."""
+    """The name in a contender's nodes, and the names that it waits for."""
 
     name: str
     waits_for: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All whom it is a contender with, itself included."""
+        """The names of all that it competes with, its own included."""
         return tuple(dict.fromkeys((self.name, *self.waits_for)))
 
     @property
     def exclusive(self) -> bool:
-        """Whether it waits for all whom it is a contender with."""
+        """Whether it waits for all that it competes with."""
         return self.name in self.waits_for
 
 
 def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
-    """The children that are contenders with one of these names, the first one first."""
+    """The children that have one of these names in theirs, the first in line first."""
     known = tuple(names)
     found = []
-    for child in children:  # thousands of them, each time somebody gets in line
+    for child in children:  # thousands of them, each time a contender joins
         tail = child[-_WIDTH:]
         if tail.isdecimal() and child.endswith(known, 0, -_WIDTH):
             found.append((int(tail), child))
@@ -47,20 +47,20 @@ def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
     return [child for _, child in found]
 
 
-def predecessors(children: Iterable[str], turn: LockKind) -> dict[str, str | None]:
-    """Who has to go before it is each contender's turn; None for those whose turn it is.
+def predecessors(children: Iterable[str], kind: LockKind) -> dict[str, str | None]:
+    """The contender that each contender has to wait for; None if it is its turn.
 
     Args:
         children: the names of all nodes.
-        turn: of the contender that is looked up; the others may have another one.
+        kind: of the contender that is looked up; the others may be of another one.
     """
-    line = in_order(children, turn.names)
-    if turn.exclusive:
-        return dict(zip(line, [None, *line], strict=False))
-    waited_for = frozenset(in_order(line, turn.waits_for))
+    queue = in_order(children, kind.names)
+    if kind.exclusive:
+        return dict(zip(queue, [None, *queue], strict=False))
+    waited_for = frozenset(in_order(queue, kind.waits_for))
     found: dict[str, str | None] = {}
     before = None
-    for child in line:
+    for child in queue:
         found[child] = before
         if child in waited_for:
             before = child
@@ -68,7 +68,7 @@ def predecessors(children: Iterable[str], turn: LockKind) -> dict[str, str | Non
 
 
 def _below_zero(child: str, names: tuple[str, ...]) -> int | None:
-    """What the server has appended to one of these names; None if that has no minus."""
+    """The number after one of these names, if it is negative; else None."""
     for width in (_WIDTH, _WIDTH + 1):
         tail = child[-width:]
         if tail[:1] == "-" and tail[1:].isdecimal() and child.endswith(names, 0, -width):

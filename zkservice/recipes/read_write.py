@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 
-from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lock import LOCK, Lock
 from zkservice.recipes.queue_order import LockKind
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.recipes.recipe import NamedRecipe
 
 #: What kazoo calls the nodes of its readers.
 READ: Final = "__rlock__"
 
 
-class ReadWriteLock:
+class ReadWriteLock(NamedRecipe):
     """A pair of locks on one path; kazoo's ``ReadLock`` and ``WriteLock`` take part.
 
-    A writer waits for everybody before him, a reader only for writers: readers that come
-    after a waiting writer let him pass, so neither starves.
+    A writer waits for everything before it, a reader only for writers.  Readers that come
+    after a waiting writer let it pass, so neither starves.  The arguments are those of
+    `zkservice.recipes.Lock`.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        path: str,
-        identifier: str = "",
-        *,
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        reactor: Any = None,
-    ) -> None:
-        """Make it; arguments as for `zkservice.recipes.Lock`."""
-        acl = tuple(acl)
-        self.path = path
-        self._read = _Side(client, path, identifier, LockKind(READ, (LOCK,)), acl, reactor)
-        self._write = _Side(client, path, identifier, LockKind(LOCK, (LOCK, READ)), acl, reactor)
-
     def read(self) -> Lock:
-        """The lock that any number can hold while nobody writes."""
+        """The lock that any number can hold while nothing is written."""
         return self._read
 
     def write(self) -> Lock:
-        """The lock that one alone can hold."""
+        """The lock that only one can hold."""
         return self._write
 
+    # -- how --------------------------------------------------------------------------
 
-class _Side(Lock):
-    def __init__(
-        self,
-        client: Client,
-        path: str,
-        identifier: str,
-        turn: LockKind,
-        acl: tuple[ACL, ...],
-        reactor: Any,
-    ) -> None:
-        super().__init__(client, path, identifier, acl=acl, reactor=reactor)
-        self._stand_as(turn)
+    @cached_property
+    def _read(self) -> Lock:
+        return self._lock(LockKind(READ, (LOCK,)))
+
+    @cached_property
+    def _write(self) -> Lock:
+        return self._lock(LockKind(LOCK, (LOCK, READ)))
+
+    def _lock(self, kind: LockKind) -> Lock:
+        lock = _LockOfKind(
+            self._retrying.client,
+            self.path,
+            self.identifier,
+            acl=self._acl,
+            reactor=self._retrying.reactor,
+        )
+        lock.set_kind(kind)
+        return lock
+
+
+class _LockOfKind(Lock):
+    """A lock with other rules about what it waits for."""
+
+    def set_kind(self, kind: LockKind) -> None:
+        """To be called before it is used."""
+        self._set_kind(kind)

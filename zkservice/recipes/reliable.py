@@ -1,26 +1,19 @@
-"""Queues that no item is lost from: it stays in the queue until the work on it is done."""
+"""Queues that lose no item: it stays in the queue until the work on it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
 from typing_extensions import override
 
-from zkservice.errors import (
-    LeaseLostError,
-    NodeExistsError,
-    NoNodeError,
-    TransactionFailedError,
-)
-from zkservice.recipes.client_protocol import Client
+from zkservice.errors import LeaseLostError, NodeExistsError, NoNodeError, TransactionFailedError
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.queue import RESERVED, BaseQueue
 from zkservice.recipes.retrying import SESSION_OVER, Doubt, RetryingClient
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.znodes import join
 
 #: The lock of a `SerializedQueue`, below its path, as in txzookeeper.
@@ -28,7 +21,7 @@ _LOCK: Final = "_lock"
 
 
 class QueueItem:
-    """An item that is ours to work on, until it is deleted, given back or lost."""
+    """An item that is ours to work on, until it is deleted, released or lost."""
 
     def __init__(self, retrying: RetryingClient, path: str, data: bytes, lease: Lease) -> None:
         self.path = path
@@ -41,26 +34,28 @@ class QueueItem:
 
     @property
     def lease(self) -> Lease:
-        """Tells by ``held`` and ``lost`` whether it is still ours."""
+        """Its ``held`` and ``lost`` tell whether the item is still ours."""
         return self._lease
 
     def delete(self) -> Deferred[None]:
-        """The work is done: take it out of the queue, and let go of it, in one transaction.
+        """The work is done: delete the item and its reservation in one transaction.
 
         Returns:
             Fires when it is gone.  Cancelling it stops the waiting, not the deletion.
 
         Fails with:
             LeaseLostError: it is not ours any more: it is in the queue again, or another
-                has got it; or the session ended before we heard that it was deleted.
+                consumer has it; or the session ended before the deletion was confirmed.
         """
         if not self._lease.held:
             return fail(LeaseLostError(self.path))
         return self._lease.release_by(self._delete)
 
     def release(self) -> Deferred[None]:
-        """The work is not done: leave it to somebody else, at its place in the queue."""
+        """The work is not done: leave it to another consumer, at its place in the queue."""
         return self._lease.release()
+
+    # -- how --------------------------------------------------------------------------
 
     async def _delete(self) -> None:
         try:
@@ -69,47 +64,51 @@ class QueueItem:
             raise LeaseLostError(self.path) from error
 
     async def _delete_once(self, doubt: Doubt) -> None:
+        if doubt:
+            # The reservation's path does not tell it from that of the next consumer, which a
+            # repeated transaction would delete together with its item: compare the czxid.
+            stat = await self._retrying.stat_after_sync(self._lease.path)
+            if stat is None or stat.czxid != self._lease.token:
+                return await self._check_deleted()
+            doubt.clear()
         change = self._retrying.client.transaction()
         change.delete(self._lease.path)
         change.delete(self.path)
         try:
             await change.commit()
         except TransactionFailedError as error:
-            if not isinstance(error.__cause__, NoNodeError):
-                raise error.__cause__ or error from None
-            if not doubt or await self._is_there():
+            if isinstance(error.__cause__, NoNodeError):
                 raise LeaseLostError(self.path) from error
+            raise error.__cause__ or error from None
 
-    async def _is_there(self) -> bool:
-        """Whether the item is in the queue, after all that was sent before is visible."""
-        client = self._retrying.client
-
-        async def once() -> bool:
-            await client.sync(self.path)
-            return await client.exists(self.path) is not None
-
-        return await self._retrying.retry_across_sessions(once)
+    async def _check_deleted(self) -> None:
+        """Our reservation is gone: either the transaction has deleted it, or another client."""
+        if await self._retrying.client.exists(self.path) is not None:
+            raise LeaseLostError(self.path)
 
 
 class ReliableQueue(BaseQueue[QueueItem]):
-    """A queue whose items come back when the session of who works on them ends.
+    """A queue whose items come back when the session of their consumer ends.
 
-    `get` fires with a `QueueItem`; whoever is done with it calls its ``delete``.  An
-    ephemeral node beside it says that somebody works on it, as in txzookeeper.
+    `get` fires with a `QueueItem`; call its ``delete`` when the work is done.  An ephemeral
+    node beside the item says that a consumer has reserved it, as in txzookeeper.
     """
 
     @override
     async def _claim(self, path: str) -> QueueItem | None:
         reservation, mark = path + RESERVED, uuid4().hex.encode()
-        item, perhaps = None, True
-        try:
-            perhaps = await self._reserve(reservation, mark)
-            if perhaps:
-                item = await self._read(path, reservation)
-            return item
-        finally:
-            if perhaps and item is None:
-                self._retrying.in_background(reservation, self._give_back(reservation, mark))
+        perhaps_ours = True
+
+        async def claim() -> QueueItem | None:
+            nonlocal perhaps_ours
+            perhaps_ours = await self._reserve(reservation, mark)
+            return await self._read(path, reservation) if perhaps_ours else None
+
+        async def leave() -> None:
+            if perhaps_ours:
+                await self._delete_reservation(reservation, mark)
+
+        return await self._retrying.enter_or_leave(reservation, claim(), leave)
 
     async def _reserve(self, reservation: str, mark: bytes) -> bool:
         client = self._retrying.client
@@ -117,29 +116,22 @@ class ReliableQueue(BaseQueue[QueueItem]):
             await self._retrying.retry(
                 lambda: client.create(reservation, mark, self._acl, ephemeral=True)
             )
-        except NodeExistsError:
-            return await self._is_ours(reservation, mark)  # if the reply to a first one was lost
+        except NodeExistsError:  # by us, if the reply to a first request was lost
+            found = await self._retrying.get(reservation)
+            return found is not None and found[0] == mark
         except NoNodeError:
             return False
         return True
 
-    async def _is_ours(self, reservation: str, mark: bytes) -> bool:
-        try:
-            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(reservation))
-        except NoNodeError:
-            return False
-        return data == mark
-
     async def _read(self, path: str, reservation: str) -> QueueItem | None:
-        try:
-            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
-        except NoNodeError:
-            return None  # done by somebody else before we came
+        found = await self._retrying.get(path)
+        if found is None:
+            return None  # another consumer has done it before we came
         lease = await hold(self._retrying, reservation)
-        return None if lease is None else QueueItem(self._retrying, path, data, lease)
+        return None if lease is None else QueueItem(self._retrying, path, found[0], lease)
 
-    async def _give_back(self, reservation: str, mark: bytes) -> None:
-        """Delete a reservation if it is the one with the mark, whoever else reserves it."""
+    async def _delete_reservation(self, reservation: str, mark: bytes) -> None:
+        """Delete a reservation if it has the mark, and not that of another consumer."""
         client = self._retrying.client
 
         async def once() -> None:
@@ -157,51 +149,41 @@ class ReliableQueue(BaseQueue[QueueItem]):
 class SerializedQueue(BaseQueue[QueueItem]):
     """A queue whose items are worked on one at a time, strictly in order.
 
-    `get` fires with a `QueueItem`, and nobody gets another one before that is deleted or
-    given back, or its holder's session ends.  Whoever gets holds the lock ``_lock`` below
-    the path.
+    `get` fires with a `QueueItem`, and no consumer gets another one before that is deleted or
+    released, or its consumer's session ends.  A consumer holds the lock ``_lock`` below the
+    path.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        path: str,
-        *,
-        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
-        ephemeral: bool = False,
-        reactor: Any = None,
-    ) -> None:
-        """Make a queue; arguments as for `zkservice.recipes.Queue`."""
-        super().__init__(client, path, acl=acl, ephemeral=ephemeral, reactor=reactor)
-        self._lock = Lock(client, join(self.path, _LOCK), acl=self._acl, reactor=reactor)
-        self._turn: Lease | None = None  # of the get that is under way
+    _turn: Lease | None = None  # of the `get` that is under way
 
-    @override
-    async def _line_up(self) -> None:
-        """Whoever gets holds the lock already."""
+    @cached_property
+    def _lock(self) -> Lock:
+        retrying = self._retrying
+        path = join(self.path, _LOCK)
+        return Lock(retrying.client, path, acl=self._acl, reactor=retrying.reactor)
 
     @override
     async def _first(self) -> QueueItem:
         while True:
             turn = self._turn = await self._lock.acquire()
-            item = None
+
+            async def leave(turn: Lease = turn) -> None:
+                await turn.release()
+
             try:
-                item = await super()._first()
-                return item
+                item = await self._retrying.enter_or_leave(turn.path, self._wait_for_item(), leave)
             except LeaseLostError:
-                continue  # somebody deleted the lock's node while we waited for an item
-            finally:
-                if item is None:
-                    turn.release().addErrback(lambda failure: None)  # it goes with the session
+                continue  # another client deleted the lock's node while we waited for an item
+            assert item is not None
+            return item
 
     @override
     async def _claim(self, path: str) -> QueueItem | None:
         turn = self._turn
         assert turn is not None
-        try:
-            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
-        except NoNodeError:
+        found = await self._retrying.get(path)
+        if found is None:
             return None
         if not turn.held:
             raise LeaseLostError(path)
-        return QueueItem(self._retrying, path, data, turn)
+        return QueueItem(self._retrying, path, found[0], turn)

@@ -1,8 +1,8 @@
-"""Do a thing until it is answered, however often the connection breaks meanwhile.
+"""Repeat a client's operations until the server has replied, however often the connection breaks.
 
-How that is done safely is said in `zkservice.retries`.  A sequence node that was perhaps
-created is looked for by the mark in its name before it is created again, as Curator's
-protected nodes and kazoo's locks are.
+`zkservice.retries` says how that is safe.  A sequence node that may have been created is
+looked for by the mark in its name before it is created again, as with Curator's protected
+nodes and kazoo's locks.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
-from zkservice.deferreds import Backoff
-from zkservice.deferreds import time_limit as limit_time
+from zkservice.deferreds import Backoff, time_limit
 from zkservice.errors import (
     AuthFailedError,
     ClientClosedError,
@@ -46,7 +46,7 @@ T = TypeVar("T")
 #: Seconds between two attempts when the server is overloaded or read-only.
 RETRY_DELAY: Final = 1.0
 
-#: Seconds for which who gives up waits until his node is gone.
+#: Seconds for which a waiter that gives up waits until its node is gone.
 LEAVE_TIMEOUT: Final = 1.0
 
 #: The session is over, and its ephemeral nodes with it.
@@ -54,21 +54,19 @@ SESSION_OVER: Final = (SessionExpiredError, ClientClosedError, AuthFailedError)
 
 
 class RetryingClient:
-    """Operations of a client that outlast broken connections, though not the session.
+    """Operations of a client that survive broken connections, but not the session.
 
     They fail with `SessionExpiredError` when the session is over, because what was known
     before need not hold after it; `retry_across_sessions` is for what does not depend on it.
+
+    Args:
+        client: does the work.
+        reactor: tells the time; None is the installed one.
     """
 
     _log = Logger()
 
     def __init__(self, client: Client, reactor: Any = None) -> None:
-        """Put it around a client.
-
-        Args:
-            client: does the work.
-            reactor: tells the time; the installed one if None.
-        """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
         self.client = client
@@ -81,55 +79,83 @@ class RetryingClient:
             overloaded=(ThrottledOpError, NotReadOnlyError),
         )
 
+    # -- repeating ----------------------------------------------------------------------
+
     async def run(
         self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = False
     ) -> T:
-        """Try until there is an answer; ``once`` finds out what an earlier attempt has done."""
+        """Repeat ``once`` until it returns; it finds out what an earlier attempt has done."""
         return await self._retries.run(once, across_sessions=across_sessions)
 
     async def retry(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until there is an answer; only for what may be done twice."""
+        """Repeat a request until there is a reply; only for what may be done twice."""
         return await self._retries.run(lambda _: ask())
 
     async def retry_across_sessions(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """As `retry`, and again under another session if this one expires."""
+        """Like `retry`, and again in the next session if this one expires."""
         return await self._retries.run(lambda _: ask(), across_sessions=True)
+
+    async def retry_until_entered(self, enter: Callable[[], Awaitable[T | None]]) -> T:
+        """Like `retry_across_sessions`, and again as long as the outcome is None."""
+        while True:
+            entered = await self.retry_across_sessions(enter)
+            if entered is not None:
+                return entered
+
+    def time_limit(
+        self, timeout: float | None, waiting: Deferred[T], error: Callable[[float], Exception]
+    ) -> Deferred[T]:
+        """Cancel a Deferred after so many seconds (None: never); it fails with ``error`` then."""
+        return time_limit(waiting, timeout, self.reactor, error)
+
+    async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
+        """Do what needs the parent of a path; create the parent if it is missing."""
+        while True:
+            try:
+                return await ask()
+            except NoNodeError:
+                await self.retry(lambda: self.client.ensure_path(parent(path), acl))
+
+    # -- reading ------------------------------------------------------------------------
 
     async def and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; who does not wait for it has to `cancel_watch` it."""
+        """Read with a watch; a caller that does not wait for it has to `cancel_watch`."""
         return await self._retries.and_watch(ask)
 
     async def wait_for_change(self, path: str) -> bool:
-        """Until a node is gone, or something else about it has changed; whether it is gone."""
+        """Wait until a node is deleted or changed in another way; returns whether it is gone."""
         stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
         if stat is None:
             cancel_watch(watch)
             return True
         return (await watch).type is EventType.DELETED
 
-    def time_limit(
-        self, timeout: float | None, waiting: Deferred[T], too_late: Callable[[float], Exception]
-    ) -> Deferred[T]:
-        """Let it wait for so many seconds, for ever if None; the error says what was due."""
-        return limit_time(waiting, timeout, self.reactor, too_late)
+    async def children(self, path: str) -> list[str]:
+        """The names of a node's children; none if there is no node."""
+        try:
+            return await self.retry(lambda: self.client.get_children(path))
+        except NoNodeError:
+            return []
 
-    async def next_session(self) -> None:
-        """Wait until another session has begun.
+    async def get(self, path: str) -> tuple[bytes, Stat] | None:
+        """A node's data and Stat; None if there is no node."""
+        try:
+            return await self.retry(lambda: self.client.get(path))
+        except NoNodeError:
+            return None
 
-        Fails with:
-            SessionExpiredError: there will be none.
-        """
-        await self._retries.next_session()
+    async def get_text(self, path: str) -> str | None:
+        """A node's data as text; None if there is no node."""
+        found = await self.get(path)
+        return None if found is None else found[0].decode(errors="replace")
 
-    async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
-        """Do what needs the parent of a path; one that is missing is made."""
-        while True:
-            try:
-                return await ask()
-            except NoNodeError:
-                await self.retry(lambda: self.client.ensure_path(parent(path), acl))
+    async def stat_after_sync(self, path: str) -> Stat | None:
+        """A node's Stat, after all that was sent before has become visible; one attempt."""
+        return await self._retries.stat_after_sync(path)
+
+    # -- creating -----------------------------------------------------------------------
 
     async def create(
         self, path: str, mark: str, data: bytes, acl: Sequence[ACL], *, ephemeral: bool
@@ -140,8 +166,8 @@ class RetryingClient:
             path: without the number; its name begins with the mark.
             mark: occurs in no other node's name.
             data: the node's.
-            acl: the node's and that of parents that have to be made.
-            ephemeral: it goes when the session ends.
+            acl: of the node, and of parents that have to be created.
+            ephemeral: it is deleted when the session ends.
 
         Returns:
             The actual path.
@@ -166,7 +192,7 @@ class RetryingClient:
             path: the node.
             data: the node's.
             acl: the node's.
-            parents_acl: that of parents that have to be made; None is the node's.
+            parents_acl: of parents that have to be created; None is the node's.
         """
         above = acl if parents_acl is None else parents_acl
 
@@ -176,39 +202,30 @@ class RetryingClient:
         try:
             await self.in_parent(path, above, lambda: self.retry(once))
         except NodeExistsError:
-            return  # by us: the reply was lost
+            return  # created by us: the reply was lost
 
-    async def children(self, path: str) -> list[str]:
-        """The names of a node's children; none if there is no node."""
-        try:
-            return await self.retry(lambda: self.client.get_children(path))
-        except NoNodeError:
-            return []
+    # -- deleting -----------------------------------------------------------------------
 
     async def delete(self, path: str) -> None:
-        """See to it that a node is not there; only for a name that nobody else uses.
+        """Make sure that a node does not exist; only for a name that nobody else uses.
 
-        If a reply is lost the request is repeated, and would delete what another client has
+        A request that is repeated after a lost reply would delete what another client has
         created at the path meanwhile: `delete_node` does not.
         """
         await self._retries.delete(path)
 
     async def delete_node(self, path: str, czxid: int, *, any_session: bool = False) -> bool:
-        """See to it that one node is not there; a later one at its path is left alone.
+        """Make sure that one node does not exist; a later one at its path is left alone.
 
         Args:
             path: the node's.
             czxid: tells the node from others that were or will be at the path.
-            any_session: go on under another session if this one expires.
+            any_session: continue in the next session if this one expires.
 
         Returns:
             False if it was deleted by another client, and certainly not by us.
         """
         return await self._retries.delete(path, czxid, across_sessions=any_session)
-
-    async def stat_after_sync(self, path: str) -> Stat | None:
-        """A node's Stat, after all that was sent before has become visible; one attempt."""
-        return await self._retries.stat_after_sync(path)
 
     async def delete_current(self, path: str) -> None:
         """Delete the node that is at a path now, if there is one; not a later one."""
@@ -217,10 +234,12 @@ class RetryingClient:
             await self.delete_node(path, stat.czxid)
 
     async def delete_marked(self, where: str, mark: str) -> None:
-        """See to it that there is no node with a mark."""
+        """Make sure that there is no node with a mark."""
         found = await self.retry(lambda: self._retries.find(where, mark))
         if found is not None:
             await self.delete(found)
+
+    # -- cleaning up --------------------------------------------------------------------
 
     async def enter_or_leave(
         self,
@@ -228,37 +247,37 @@ class RetryingClient:
         enter: Awaitable[T | None],
         leave: Callable[[], Coroutine[Any, Any, object]],
     ) -> T | None:
-        """Stand somewhere with a node, or leave nothing behind.
+        """Create a node and wait for something, or leave nothing behind.
 
         Args:
             path: where, for the log.
-            enter: what creates the node; a failure, a cancellation and None mean that we do not
-                stay.
-            leave: what deletes the node then.  It is waited for, so that the caller does not
+            enter: creates the node; a failure, a cancellation and None mean that it has to go.
+            leave: deletes the node then.  It is waited for, so that the caller does not
                 find the node still there; but for `LEAVE_TIMEOUT` seconds only, since there
                 may be no connection, and not when the session is over.  It goes on all the same.
         """
         try:
             entered = await enter
         except SESSION_OVER:
-            self.in_background(path, leave())  # a server that does not know yet still has the node
+            # The client may give a session up before the server does, which has the node still.
+            self.in_background(path, leave())
             raise
         except Exception:
-            await self._wait_for_leaving(path, leave())
+            await self.wait_briefly(self.in_background(path, leave()))
             raise
         if entered is None:
-            await self._wait_for_leaving(path, leave())
+            await self.wait_briefly(self.in_background(path, leave()))
         return entered
 
-    async def _wait_for_leaving(self, path: str, leaving: Coroutine[Any, Any, object]) -> None:
-        done = self.in_background(path, leaving)
+    async def wait_briefly(self, done: Deferred[None]) -> None:
+        """Wait for a clean-up, but for `LEAVE_TIMEOUT` seconds only."""
         await done.addTimeout(LEAVE_TIMEOUT, self.reactor, onTimeoutCancel=lambda *_: None)
 
-    def in_background(self, path: str, coroutine: Coroutine[Any, Any, object]) -> Deferred[None]:
-        """Let something take its time; the end of the session ends it.
+    def in_background(self, path: str, work: Coroutine[Any, Any, object]) -> Deferred[None]:
+        """Run a clean-up, which the end of the session ends; errors are logged.
 
         Returns:
-            Fires when it has ended, well or not.  Cancelling it stops the waiting only.
+            Fires when it has ended, successfully or not.  Cancelling it stops the waiting only.
         """
         done: Deferred[None] = Deferred()
 
@@ -266,15 +285,16 @@ class RetryingClient:
             if not done.called:
                 done.callback(None)
 
-        def failed(failure: Any) -> None:
-            if failure.check(*SESSION_OVER):
-                return
-            level = "warn" if failure.check(ZooKeeperError) else "error"
-            getattr(self._log, level)(
-                "a node may be left at {path} until the session ends: {error}",
-                path=path,
-                error=failure.value,
-            )
-
-        Deferred.fromCoroutine(coroutine).addErrback(failed).addCallback(ended)
+        Deferred.fromCoroutine(work).addErrback(self._log_leftover, path).addCallback(ended)
         return done
+
+    def _log_leftover(self, failure: Failure, path: str) -> None:
+        if failure.check(*SESSION_OVER):
+            return
+        level = LogLevel.warn if failure.check(ZooKeeperError) else LogLevel.error
+        self._log.emit(
+            level,
+            "a node may be left at {path} until the session ends: {error}",
+            path=path,
+            error=failure.value,
+        )

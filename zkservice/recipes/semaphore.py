@@ -1,4 +1,4 @@
-"""A lock that a number of holders share."""
+"""A lock that a number of holders can have at a time."""
 
 from __future__ import annotations
 
@@ -16,27 +16,39 @@ from zkservice.errors import (
     LockTimeoutError,
     NodeExistsError,
     NoNodeError,
-    SessionExpiredError,
     TransactionFailedError,
 )
 from zkservice.recipes.blocks import Block, Entering
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import LOCK, Lock
-from zkservice.recipes.retrying import RetryingClient, cancel_watch
+from zkservice.recipes.recipe import NamedRecipe
+from zkservice.recipes.retrying import cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
-from zkservice.znodes import join, validate
+from zkservice.znodes import join
 
-#: What kazoo appends to the path for the lock of those who wait.
+#: What kazoo appends to the path for the lock of the waiters.
 _QUEUE: Final = f"-{LOCK}"
 
 
-class Semaphore(Block[Lease]):
+class Semaphore(NamedRecipe, Block[Lease]):
     """At most so many hold it at a time; kazoo's ``Semaphore`` on the path takes part.
 
-    Who wants in takes a lock beside the path first, so those who wait are served in
-    order, and a lease that is given back wakes only the first of them.  ``async with
-    semaphore`` waits and releases, and so does ``async with semaphore.acquire(timeout)``.
+    A waiter first takes a lock beside the path.  So waiters are served in order, and a lease
+    that is given back wakes only the first of them.  ``async with semaphore`` waits and
+    releases, and so does ``async with semaphore.acquire(timeout)``.
+
+    Args:
+        client: connected, or going to be.
+        path: the parent of the holders' nodes; created when it is missing.
+        max_leases: how many; the same for all that use the path.
+        identifier: stored in the nodes, for `holders`.
+        acl: of the nodes, and of the path if it has to be created.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        ValueError: ``max_leases`` is not positive.
+        InvalidPathError: the path is invalid.
     """
 
     def __init__(
@@ -49,53 +61,35 @@ class Semaphore(Block[Lease]):
         acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
         reactor: Any = None,
     ) -> None:
-        """Make it; nothing is asked of the client yet.
-
-        Args:
-            client: connected, or going to be.
-            path: the parent of the holders' nodes; made when it is missing.
-            max_leases: how many; the same for all who use the path.
-            identifier: stored in the nodes, for `holders`.
-            acl: of the nodes, and of the path if it has to be made.
-            reactor: tells the time; the installed one if None.
-
-        Raises:
-            ValueError: nobody could ever hold it.
-            InvalidPathError: the path is none.
-        """
-        super().__init__()
+        super().__init__(client, path, identifier, acl=acl, reactor=reactor)
         if max_leases < 1:
-            raise ValueError(f"a semaphore has one lease or more, not {max_leases}")
-        self.path = validate(path)
+            raise ValueError(f"max_leases must be at least 1, got {max_leases}")
         self.max_leases = max_leases
-        self._data = identifier.encode()
-        self._acl = tuple(acl)
-        self._retrying = RetryingClient(client, reactor)
         self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
 
     def acquire(self, timeout: float | None = None) -> Entering[Lease]:
-        """Wait until there is room, and our turn.
+        """Wait for our turn and for a free lease.
 
         Args:
             timeout: seconds to wait; None is for ever.
 
         Returns:
-            Fires with a `Lease`.  Cancelling it takes us out of the queue.
+            Fires with a `Lease`.  Cancelling it leaves the queue.
 
         Fails with:
-            LockTimeoutError: there was no room in time.
+            LockTimeoutError: no lease was free in time.
             InconsistentLeasesError: others use it with another number of leases.
             and what `Lock.acquire` fails with.
         """
 
         def too_late(seconds: float) -> Exception:
-            return LockTimeoutError(self.path, f"no room within {seconds:g} s")
+            return LockTimeoutError(self.path, f"no lease was free within {seconds:g} s")
 
-        acquired = Deferred.fromCoroutine(self._acquire())
+        acquired = Deferred.fromCoroutine(self._retrying.retry_until_entered(self._contend))
         return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def holders(self) -> Deferred[list[str]]:
-        """The identifiers of those who hold it, in no order."""
+        """The identifiers of all holders, in no order."""
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._holders))
 
     # -- how --------------------------------------------------------------------------
@@ -104,39 +98,29 @@ class Semaphore(Block[Lease]):
     def _enter_block(self) -> Entering[Lease]:
         return self.acquire()
 
-    async def _acquire(self) -> Lease:
-        while True:
-            try:
-                lease = await self._contend()
-            except SessionExpiredError:
-                await self._retrying.next_session()
-            else:
-                if lease is not None:
-                    return lease
-
     async def _contend(self) -> Lease | None:
-        """Wait in the queue, then for room; None if that has to be done again."""
+        """Wait in the queue, then for a free lease; None if that has to be done again."""
         await self._agree()
         path = join(self.path, uuid4().hex)
         turn = await self._queue.acquire()
 
         async def enter() -> Lease | None:
-            if await self._wait_for_room() and await self._take(path, turn):
+            if await self._wait_for_free_lease() and await self._take(path, turn):
                 return await hold(self._retrying, path)
             return None
 
         async def leave() -> None:
-            released = _let_pass(turn)
+            released = _release(turn)
             await self._retrying.delete(path)
             await released
 
         lease = await self._retrying.enter_or_leave(path, enter(), leave)
         if lease is not None:
-            _let_pass(turn)
+            _release(turn)
         return lease
 
     async def _agree(self) -> None:
-        """See to it that the path is there, and says how many leases there are."""
+        """Make sure that the path exists, and that its data say how many leases there are."""
         client, path = self._retrying.client, self.path
         number = b"%d" % self.max_leases
         while True:
@@ -149,14 +133,14 @@ class Semaphore(Block[Lease]):
             except NoNodeError:
                 await self._retrying.retry(lambda: client.ensure_path(path, self._acl))
             except BadVersionError:
-                continue  # somebody else was faster: read what he wrote
+                continue  # another client was faster: read what it has written
 
     def _compare(self, data: bytes) -> None:
         if data.isdigit() and int(data) != self.max_leases:
             raise InconsistentLeasesError(self.path, self.max_leases, int(data))
 
-    async def _wait_for_room(self) -> bool:
-        """Whether there is room now; False if the path has been deleted."""
+    async def _wait_for_free_lease(self) -> bool:
+        """Whether a lease is free now; False if the path has been deleted."""
         client = self._retrying.client
         while True:
             try:
@@ -176,37 +160,25 @@ class Semaphore(Block[Lease]):
         async def once() -> None:
             change = self._retrying.client.transaction()
             change.check(turn.path)
-            change.create(path, self._data, self._acl, ephemeral=True)
+            change.create(path, self.identifier.encode(), self._acl, ephemeral=True)
             await change.commit()
 
         try:
             await self._retrying.retry(once)
         except TransactionFailedError as error:
             if isinstance(error.__cause__, NodeExistsError):
-                return True  # by us: the reply was lost
+                return True  # created by us: the reply was lost
             if isinstance(error.__cause__, NoNodeError):
                 return False  # the lock's node, or the path
             raise error.__cause__ or error from None
         return True
 
     async def _holders(self) -> list[str]:
-        client = self._retrying.client
-        found = []
-        try:
-            for name in await self._retrying.retry(lambda: client.get_children(self.path)):
-                found.append(await self._identifier(join(self.path, name)))
-        except NoNodeError:
-            return []
+        names = await self._retrying.children(self.path)
+        found = [await self._retrying.get_text(join(self.path, name)) for name in names]
         return [identifier for identifier in found if identifier is not None]
 
-    async def _identifier(self, path: str) -> str | None:
-        try:
-            data, _ = await self._retrying.retry(lambda: self._retrying.client.get(path))
-        except NoNodeError:
-            return None  # given back meanwhile
-        return data.decode(errors="replace")
 
-
-def _let_pass(turn: Lease) -> Deferred[None]:
-    """Let the next one have his turn; what cannot be deleted goes with the session."""
+def _release(turn: Lease) -> Deferred[None]:
+    """Let the next waiter have its turn; what cannot be deleted goes with the session."""
     return turn.release().addErrback(lambda failure: None)

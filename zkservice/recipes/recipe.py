@@ -1,0 +1,64 @@
+"""What all recipes have in common: a client, a path and an ACL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from zkservice.recipes.client_protocol import Client
+from zkservice.recipes.retrying import RetryingClient
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.znodes import validate
+
+
+class Recipe:
+    """The base of the recipes; nothing is asked of the client before a method is called.
+
+    Args:
+        client: connected, or going to be.
+        path: the node that the recipe uses; created when it is missing.
+        acl: of the nodes that the recipe creates, and of their parents.
+        reactor: tells the time; None is the installed one.
+
+    Raises:
+        InvalidPathError: the path is invalid.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        self.path = validate(path)
+        self._acl = tuple(acl)
+        self._retrying = RetryingClient(client, reactor)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+
+class NamedRecipe(Recipe):
+    """A recipe whose nodes say which contender or member they belong to.
+
+    Args:
+        client: connected, or going to be.
+        path: the parent of the nodes; created when it is missing.
+        identifier: stored in the nodes that this object creates.
+        acl: of the nodes, and of their parents.
+        reactor: tells the time; None is the installed one.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        identifier: str = "",
+        *,
+        acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
+        reactor: Any = None,
+    ) -> None:
+        super().__init__(client, path, acl=acl, reactor=reactor)
+        self.identifier = identifier
