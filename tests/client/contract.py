@@ -92,7 +92,7 @@ class Contract(TestCase):
             self.assertEqual(await self.client.exists(path), stat)
             await self.client.delete(path)
 
-    async def test_errors(self) -> None:
+    async def test_each_refusal_has_its_error(self) -> None:
         """Each refusal has its name."""
         client = self.client
         await gatherResults([client.create("/a"), client.create("/e", ephemeral=True)])

@@ -58,7 +58,7 @@ class OperationTests(ClientTestCase):
         self.result(client.close())
         self.assertIsNone(self.result(other.exists("/e")))
 
-    def test_sequence(self) -> None:
+    def test_sequence_number_is_in_the_returned_path(self) -> None:
         """The server's number is in the path that create answers; a slash may be its prefix."""
         client = self.connected()
         self.result(client.create("/q"))
@@ -144,7 +144,7 @@ class OperationTests(ClientTestCase):
         assert stat is not None
         self.assertEqual(stat.version, 0)
 
-    def test_set(self) -> None:
+    def test_set_returns_the_new_stat(self) -> None:
         """Setting answers the new Stat, and respects the version."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -180,7 +180,7 @@ class OperationTests(ClientTestCase):
         acl, _ = self.result(client.get_acl("/mine"))
         self.assertEqual(acl, [digest_acl("u", "p")])
 
-    def test_sync(self) -> None:
+    def test_sync_returns_the_path(self) -> None:
         """Sync answers the path."""
         client = self.connected()
         self.assertEqual(self.result(client.sync("/a")), "/a")
@@ -265,7 +265,7 @@ class EnsurePathTests(ClientTestCase):
         self.result(client.ensure_path("/a/b/c"))
         self.assertIsNotNone(self.result(client.exists("/a/b/c")))
 
-    def test_failure(self) -> None:
+    def test_ensure_path_fails_where_nothing_can_be_created(self) -> None:
         """What cannot be created is an error."""
         client = self.connected()
         self.result(client.create("/e", ephemeral=True))
@@ -297,7 +297,7 @@ class ChrootTests(ClientTestCase):
 class TransactionTests(ClientTestCase):
     """All or nothing."""
 
-    def test_success(self) -> None:
+    def test_each_operation_has_a_result(self) -> None:
         """Each operation has its result."""
         client = self.connected()
         self.result(client.create("/old"))
@@ -315,7 +315,7 @@ class TransactionTests(ClientTestCase):
         self.assertEqual((checked, deleted), (None, None))
         self.assertIsNone(self.result(client.exists("/old")))
 
-    def test_failure(self) -> None:
+    def test_failed_operation_is_named(self) -> None:
         """The one that failed is named, and nothing has happened."""
         client = self.connected()
         change = client.transaction()
@@ -331,11 +331,11 @@ class TransactionTests(ClientTestCase):
         self.assertIn("operation 1", str(error))
         self.assertIsNone(self.result(client.exists("/a")))
 
-    def test_empty(self) -> None:
+    def test_no_operations_have_no_results(self) -> None:
         """No operations, no results."""
         self.assertEqual(self.result(self.connected().transaction().commit()), [])
 
-    def test_once(self) -> None:
+    def test_second_commit_is_refused(self) -> None:
         """A transaction is committed once, and has no operations after that."""
         client = self.connected()
         change = client.transaction()
@@ -343,7 +343,7 @@ class TransactionTests(ClientTestCase):
         self.assertRaises(RuntimeError, change.commit)
         self.assertRaises(RuntimeError, change.delete, "/a")
 
-    def test_arguments(self) -> None:
+    def test_invalid_arguments_raise_at_once(self) -> None:
         """Bad arguments are the caller's fault at once."""
         change = self.connected().transaction()
         self.assertRaises(InvalidPathError, change.delete, "a")
@@ -370,7 +370,7 @@ class WaitingTests(ClientTestCase):
         self.result(more)
         self.assertEqual(len(self.cable.client.writes), before + 2)
 
-    def test_timeout(self) -> None:
+    def test_call_times_out_and_keeps_its_place(self) -> None:
         """A call may wait for so long; its place in the order is kept."""
         client = self.connected()
         self.server.pause()

@@ -68,7 +68,7 @@ class RetryTests(ClientTestCase):
         self.network.plug = lambda cable: None
         self.network.advance(5)
 
-    def test_set(self) -> None:
+    def test_guarded_set_happens_once(self) -> None:
         """A guarded write happens once, whichever half of the way was lost."""
         self.result(self.zk.create("/a"))
         for version, lose in enumerate((self.lose_reply, self.lose_request)):

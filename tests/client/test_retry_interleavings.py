@@ -137,7 +137,7 @@ class RivalTests(SynchronousTestCase):
         if answer is do_nothing and early is do_nothing:
             self.assertEqual(said, {"NoneType"})
 
-    def test_set(self) -> None:
+    def test_set_reports_what_happened(self) -> None:
         """A write never says that it was refused if it was carried out, nor the reverse."""
         for answer in (do_nothing, write_on, delete, create_anew, create_anew_and_write):
             self.check(lambda safely: safely.set(PATH, b"mine", 0), answer, BadVersionError)

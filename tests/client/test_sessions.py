@@ -53,11 +53,11 @@ class ConnectTests(ClientTestCase):
     """The first connection."""
 
     def test_before_connect(self) -> None:
-        """Who forgets to connect is told what to do."""
+        """A call without `connect` fails with an error that says what to do."""
         error = self.failure(self.client().get("/a"), ClientClosedError)
         self.assertEqual(str(error), "/a: the ZooKeeper client is closed; connect() opens it")
 
-    def test_with(self) -> None:
+    def test_block_closes_the_client(self) -> None:
         """A client can be there for a block, and is closed at its end, however that is."""
         client = self.client()
 
@@ -102,12 +102,12 @@ class ConnectTests(ClientTestCase):
         self.result(client.close())
         self.assertEqual((client.state, client.server), (CLOSED, None))
 
-    def test_nonsense(self) -> None:
+    def test_invalid_session_timeout_is_refused(self) -> None:
         """A session without time is refused at once, and one of more than can be asked for."""
         for timeout in (0, -1, 2**31 / 1000, float("inf"), float("nan"), None, "10"):
             with self.assertRaises(ValueError) as caught:
                 ZooKeeperClient(HOST, timeout, reactor=self.network)  # type: ignore[arg-type]
-            self.assertIn(f"a session time-out of {timeout} s", str(caught.exception))
+            self.assertIn(f"below 24 days, not {timeout!r}", str(caught.exception))
 
     def test_mistaken_arguments(self) -> None:
         """What would only fail while connecting, again and again, is refused at once.
@@ -115,8 +115,8 @@ class ConnectTests(ClientTestCase):
         What may be a secret is not shown.
         """
         mistakes: list[tuple[dict[str, Any], str]] = [
-            ({"tls": True}, "tls makes the TLS side, as TLS() does; bool does not"),
-            ({"sasl": ("user", "secret")}, "sasl is DigestMD5(user, password), not tuple"),
+            ({"tls": True}, "tls must be a TLS(...) or another callable, not bool"),
+            ({"sasl": ("user", "secret")}, "sasl must be DigestMD5(user, password), not tuple"),
             ({"auth": ("digest", "u:secret")}, "such as [('digest', 'user:password')]"),
             ({"auth": "digest:u:secret"}, "such as [('digest', 'user:password')]"),
             ({"auth": [("digest",)]}, "such as [('digest', 'user:password')]"),
@@ -143,8 +143,8 @@ class ConnectTests(ClientTestCase):
         self.assertEqual(self.result(read)[0], b"1")
         self.assertEqual(self.result(created), "/a")
 
-    def test_twice(self) -> None:
-        """Whoever asks for the connection gets it, and there is only one."""
+    def test_second_connect_shares_the_connection(self) -> None:
+        """Every `connect` fires with the client, and there is only one connection."""
         client = self.client()
         both = [client.connect(), client.connect()]
         for one in [*both, client.connect()]:
@@ -160,7 +160,7 @@ class ConnectTests(ClientTestCase):
         self.assertNotEqual(client.client_id, before)
         self.assertIsNotNone(self.result(client.exists("/")))
 
-    def test_timeout(self) -> None:
+    def test_connect_times_out(self) -> None:
         """After the time-out the client gives up, says why, and leaves nothing behind."""
         self.network.listening.clear()
         client = self.client()
@@ -962,7 +962,7 @@ class CloseTests(ClientTestCase):
         """There is nothing to do."""
         self.result(self.client().close())
 
-    def test_twice(self) -> None:
+    def test_second_close_is_fine(self) -> None:
         """Closing what is being closed, or is closed, is fine."""
         client = self.connected()
         first, second = client.close(), client.close()
@@ -1014,8 +1014,8 @@ class ListenerTests(ClientTestCase):
             self.result(closed[0])
             self.assertEqual(news[-2:], [state, CLOSED])
 
-    def test_order(self) -> None:
-        """All listeners hear everything in the order in which it happened."""
+    def test_callbacks_are_called_in_order(self) -> None:
+        """Every callback is called with everything, in the order in which it happened."""
         client = self.client()
         first = heard_by(client)
         client.subscribe(lambda state: quietly(client.close()) if state is CONNECTED else None)

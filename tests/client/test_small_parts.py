@@ -147,7 +147,7 @@ class CallTests(SynchronousTestCase):
 class FourLetterTests(ClientTestCase):
     """Questions without a session."""
 
-    def test_answer(self) -> None:
+    def test_whole_reply_is_returned(self) -> None:
         """The whole answer comes, and the connection is closed."""
         asked = four_letter_word(f"{HOST}:{PORT}", "srvr", reactor=self.network)
         answer = self.result(asked)
@@ -160,7 +160,9 @@ class FourLetterTests(ClientTestCase):
         asked = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
         self.assertEqual(self.result(asked), "imok")
         nonsense = four_letter_word(f"{HOST}:{PORT}", None, reactor=self.network)  # type: ignore[arg-type]
-        self.assertIn("None is no word of four letters", str(self.failure(nonsense, ValueError)))
+        self.assertIn(
+            "expected a word of four letters, got None", str(self.failure(nonsense, ValueError))
+        )
 
     def test_unknown(self) -> None:
         """A server that does not know the word hangs up."""
@@ -201,7 +203,7 @@ class FourLetterTests(ClientTestCase):
         self.assertIn("within 2 s", str(self.failure(asked, ConnectTimeoutError)))
         self.server.resume()
 
-    def test_nonsense(self) -> None:
+    def test_invalid_words_and_hosts_are_refused(self) -> None:
         """Four letters, one host."""
         for host, word in ((HOST, "ru ok"), (HOST, "häßl"), ("a,b", "ruok"), ("", "ruok")):
             self.failure(four_letter_word(host, word, reactor=self.network), ValueError)

@@ -85,10 +85,10 @@ class TLSContract(TestCase):
         other = Authority(self.mktemp())
         for verify_name in (True, False):
             reason = await self.refused(self.tls(ca=other.ca, verify_name=verify_name))
-            self.assertIn("is signed by no authority that we trust (certificate verify", reason)
+            self.assertIn("is not signed by a trusted authority (certificate verify", reason)
 
     async def test_no_certificate(self) -> None:
-        """A server that asks for a certificate does not let us in without."""
+        """A server that requires a certificate refuses a client without one."""
         await self.refused(self.tls(certificate=None))
 
     async def test_four_letter_word(self) -> None:
@@ -105,7 +105,7 @@ class WordsTests(SynchronousTestCase):
         alert = SSL.Error([("SSL routines", "", "tls alert bad certificate")])
         self.assertEqual(
             str(readable_tls_error(alert)),
-            "it refuses our certificate, or that we have none (tls alert bad certificate)",
+            "it refuses the client's certificate, or requires one (tls alert bad certificate)",
         )
 
     def test_others(self) -> None:

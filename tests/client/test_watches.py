@@ -311,7 +311,7 @@ class SurvivingTests(ClientTestCase):
         """What the client sent on the newest connection."""
         return list(Framer(0xFFFFF).feed(bytes(self.cable.server.received)))
 
-    def test_expiry(self) -> None:
+    def test_watches_fail_when_the_session_expires(self) -> None:
         """An expired session's watches fail, and the new session has none of them."""
         client, watches = self.watching()
         assert client.client_id is not None
@@ -339,7 +339,7 @@ class PersistentTests(ClientTestCase):
         for nonsense in (None, "told"):
             with self.assertRaises(TypeError) as caught:
                 client.add_watch("/a", nonsense)  # type: ignore[arg-type]
-            self.assertIn(f"{nonsense!r} cannot be called", str(caught.exception))
+            self.assertIn(f"must be callable, not {nonsense!r}", str(caught.exception))
         self.assertEqual(client.statistics().watches, 0)
 
     def test_cancelled_before_it_is_set(self) -> None:

@@ -72,7 +72,7 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(encode_requests(requests), self.REQUEST)
         self.assertEqual(decode_requests(OpCode.MULTI, self.REQUEST), requests)
 
-    def test_failure(self) -> None:
+    def test_failed_transaction_has_an_error_for_each_operation(self) -> None:
         """A transaction that failed has an error in every slot: 0 before the culprit."""
         results = [ErrorResponse(0), ErrorResponse(-101)]
         self.assertEqual(encode_results([(OpCode.ERROR, one) for one in results]), self.REPLY)
@@ -87,7 +87,7 @@ class GoldenTests(SynchronousTestCase):
             with self.assertRaises(ProtocolError):
                 decode_results(self.REPLY[:size])
 
-    def test_empty(self) -> None:
+    def test_empty_transaction_is_only_its_end(self) -> None:
         """A transaction of nothing is only its end, both ways."""
         self.assertEqual(encode_requests([]), encode(END))
         self.assertEqual(encode_results([]), bytes.fromhex("ffffffff 01 ffffffff"))

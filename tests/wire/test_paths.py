@@ -144,7 +144,7 @@ class ChrootTests(SynchronousTestCase):
         self.assertEqual(chroot.add("/"), "/app/x")
         self.assertEqual(chroot.add("/a/b"), "/app/x/a/b")
 
-    def test_sequence(self) -> None:
+    def test_sequence_node_of_the_root_is_a_child_of_the_chroot(self) -> None:
         """A sequence node of the root is a child of the chroot, not its neighbour."""
         chroot = Chroot("/app")
         self.assertEqual(chroot.add("/", sequence=True), "/app/")

@@ -78,7 +78,7 @@ class EventTests(SynchronousTestCase):
         self.assertIn("recursive /", full("/").take(CHANGED, "/"))
         self.assertEqual(full("/").take(CHILDREN, "/"), ["child /", "persistent /"])
 
-    def test_twice(self) -> None:
+    def test_one_shot_watches_fire_once(self) -> None:
         """One-shot watches hear once, persistent ones again and again."""
         table = full("/a")
         table.take(DELETED, "/a")
@@ -93,7 +93,7 @@ class EventTests(SynchronousTestCase):
         table.add(RECURSIVE, "/", "me")
         self.assertEqual(table.take(DELETED, "/a"), ["me"])
 
-    def test_order(self) -> None:
+    def test_watchers_of_a_path_keep_their_order(self) -> None:
         """Watchers of one path hear in the order in which they came."""
         table = WatchTable[str]()
         for name in "cab":

@@ -1,4 +1,4 @@
-"""A request that somebody waits for."""
+"""A request and the Deferred for its reply."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Read = Callable[[bytes], Any]
 
 
 class Call:
-    """One request, from the moment it is asked for until its answer is there.
+    """One request, from the call of a method until its reply is there.
 
     ``payload`` is the record's bytes; ``xid`` is 0 until it is sent; ``deferred`` is None
-    once nobody waits any more (answered, failed or cancelled), but its place in the order
+    once the call has fired or was cancelled, but a call that was sent keeps its place in the order
     of requests is kept, since its reply will still come.
     """
 
@@ -38,18 +38,18 @@ class Call:
         self.deferred: Deferred[Any] | None = Deferred(self.cancelled)
 
     def cancelled(self, deferred: Deferred[Any]) -> None:
-        """Nobody waits any more (the canceller of a Deferred)."""
+        """The caller has cancelled the Deferred."""
         self.deferred = None
         self.payload = b""
 
     def succeed(self, reply: bytes) -> None:
-        """The server did it; the reply is a whole frame, header included."""
+        """The server has done it; the reply is a whole frame, header included."""
         deferred, self.deferred = self.deferred, None
         if deferred is None:
             return
         try:
             value = self.read(reply)
-        except Exception as error:  # noqa: BLE001, whatever the reply is, its waiter hears of it
+        except Exception as error:  # noqa: BLE001, whatever the reply is, the call must not hang
             deferred.errback(error)
         else:
             deferred.callback(value)
@@ -59,14 +59,14 @@ class Call:
         self.fail(ServerError.from_code(code, self.path))
 
     def fail(self, error: Exception) -> None:
-        """There will be no answer, or it is an error."""
+        """The call fails: the reply is an error, or there will be none."""
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             deferred.errback(error)
 
 
 class OptionalCall(Call):
-    """A call to which "no such node" is an answer (None), not an error."""
+    """A call that fires with None if the node does not exist, instead of failing."""
 
     __slots__ = ()
 
@@ -81,12 +81,12 @@ class OptionalCall(Call):
 
 
 class CreationCall(Call):
-    """A call to which "no such node" is about the parent of the node that it names."""
+    """A call whose "no such node" means the parent of the node that it names."""
 
     __slots__ = ()
 
     def refuse(self, code: int) -> None:
-        """Say whose absence it is."""
+        """Say that it is the parent that does not exist."""
         if code == _NO_NODE:
             self.fail(NoNodeError(self.path, "the parent of this znode does not exist"))
         else:
@@ -104,14 +104,14 @@ def call_for(record: Any, path: str | None, read: Read) -> Call:
 
 
 def nothing(_: bytes) -> None:
-    """Read a reply whose header says it all."""
+    """Read a reply that has no body."""
 
 
 class SendQueue:
-    """Calls that have not been sent, in their order.
+    """Calls that have not been sent, in the order in which they were made.
 
-    What is cancelled stays behind as an empty call; from time to time those are swept
-    out, so that calls which time out while there is no connection do not pile up.
+    A cancelled call stays behind without its payload.  From time to time these are swept out,
+    so that calls which time out while there is no connection do not pile up.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class SendQueue:
         self._sweep_at = max(64, 2 * len(self.calls))
 
     def take_all(self) -> list[Call]:
-        """All calls, which are not here any more."""
+        """Remove all calls and return those that are still wanted."""
         calls = [call for call in self.calls if call.deferred is not None]
         self.calls.clear()
         self._sweep_at = 64

@@ -41,15 +41,14 @@ MAX_REPLY: Final = 4 * 1024 * 1024
 class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     """A session with a ZooKeeper ensemble.
 
-    All calls may be made from any callback, before the connection is there as well as
-    after: they wait for it.  Each answers a Deferred that can be cancelled, which stops the
-    waiting; the request itself, once sent, cannot be called back.  What all of them can
+    You can make calls before the client is connected; they are queued.  Each returns a
+    Deferred.  Cancelling it stops the waiting, not a request that was sent.  All calls can
     fail with:
 
     - `ConnectionLossError`: the connection broke; ``maybe_applied`` says whether the server
       may have carried the request out.
     - `SessionExpiredError`: the session is over; a new one begins by itself.
-    - `OperationTimeoutError`: no answer within the call's ``timeout`` (seconds).
+    - `OperationTimeoutError`: no reply within the call's ``timeout`` (seconds).
     - `ClientClosedError`: `connect` was not called, or `close` was.
     - `ForkedError`: the client is another process's.
     - `NoAuthError`, `InvalidPathError`, and whatever an operation names.
@@ -75,7 +74,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         random: Random | None = None,
         clock: Callable[[], float] = boot_time,
     ) -> None:
-        """Make a client; it connects when told to.
+        """Make a client; `connect` connects it.
 
         Args:
             hosts: ``host:port,host:port/chroot``.
@@ -85,11 +84,11 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             tls: makes the TLS side of a connection, given the server's name.
             auth: pairs of scheme and credential, presented on each connection.
             sasl: a user of a server with a JAAS file.
-            read_only: be content with a server that has lost its quorum.
+            read_only: also connect to a server that has lost its quorum, and only reads.
             new_session: after an expiry begin a new session.
             local_expiry: after 4/3 of the session's time-out without a server take the
-                session for expired, though none has said so.
-            connect_timeout: seconds for one server to let us in; if None, so that all can
+                session for expired, although none has said so.
+            connect_timeout: seconds for one server to accept the session; if None, so that all can
                 be tried within a session's time-out.
             client_id: session id and password of a session to go on with.
             max_request: bytes; a request over it is not sent.  It is the servers'
@@ -99,18 +98,21 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
                 that clients spread over them.  If False they are tried in the order of
                 ``hosts``, and of the resolver.
             random: shuffles the servers, and spreads the waits between attempts.
-            clock: tells the seconds for `silence`; the default counts on while the process
+            clock: returns the seconds for `silence`; the default counts on while the process
                 or the machine is suspended.
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
-            ValueError: the session time-out is not more than nothing, or over 24 days.
+            ValueError: the session time-out is not positive, or over 24 days.
             UnwritableError: in ``auth`` a scheme is not text or a credential not bytes.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
         if not _is_time_out(session_timeout):
-            raise ValueError(f"a session time-out of {session_timeout} s")
+            raise ValueError(
+                f"session_timeout must be a number of seconds, positive and below 24 days, "
+                f"not {session_timeout!r}"
+            )
         _check_security(tls, sasl)
         credentials = _credential_pairs(auth)
         ensemble = parse_hosts(hosts)
@@ -175,17 +177,18 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     @property
     def silence(self) -> float:
-        """Seconds since we sent the last request, or ping, that the server has answered.
+        """Seconds since the client sent the last request, or ping, that the server answered.
 
         Infinity without a connection.  It is right from the first moment after the process
-        or the machine was suspended, when `state` is not.  Whoever holds something by this
-        session can be sure of it while this is well below `session_timeout`.
+        or the machine was suspended, when `state` is not.  A lock or
+        another thing that this session holds is safe while this is well below
+        `session_timeout`.
         """
         return self._manager.silence
 
     @property
     def server(self) -> Address | None:
-        """The server that we are connected to."""
+        """The server that the client is connected to."""
         return self._manager.server
 
     @property
@@ -222,9 +225,9 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             not the trying: `close` does that.
 
         Fails with:
-            ConnectTimeoutError: no server let us in within the time-out.
-            AuthFailedError: a server refuses our credentials.
-            SessionExpiredError: there is to be no new session after the one that expired.
+            ConnectTimeoutError: no server accepted the session within the time-out.
+            AuthFailedError: a server refuses the credentials.
+            SessionExpiredError: the session has expired, and ``new_session`` is False.
             ClientClosedError: closed before it was connected.
         """
         if self.state is State.CLOSED:
@@ -240,7 +243,8 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     def _too_late(self, _: object, timeout: float) -> Deferred[None]:
         error = ConnectTimeoutError(
             None,
-            f"no ZooKeeper server let us in within {timeout:g} s: {self._manager.last_failure}",
+            f"no ZooKeeper server accepted the session within {timeout:g} s: "
+            f"{self._manager.last_failure}",
         )
         return self._manager.stop().addCallback(lambda _: fail(error))
 
@@ -248,7 +252,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         """End the session, and with it its ephemeral nodes.
 
         Calls that were made before are sent and answered, if the server does so in time;
-        all others fail with `ClientClosedError`, and so do watches.  Twice is fine.
+        all others fail with `ClientClosedError`, and so do watches.  Calling it again is fine.
 
         Returns:
             Fires within about two seconds, whatever the server does.
@@ -260,12 +264,12 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     def add_auth(
         self, scheme: str, credential: bytes | str, *, timeout: float | None = None
     ) -> Deferred[None]:
-        """Be somebody more, on this connection and on each that follows.
+        """Add a credential to this connection and to each that follows.
 
         Args:
             scheme: ``digest``, or what else the servers are configured for.
             credential: for ``digest`` it is ``user:password``.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
 
         Fails with:
             AuthFailedError: the server refuses it; it closes the connection, and the client
@@ -300,7 +304,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
 
 def _is_time_out(seconds: object) -> bool:
-    """Whether a request to connect can carry it, in milliseconds."""
+    """Whether a ConnectRequest can carry it, in milliseconds."""
     return isinstance(seconds, (int, float)) and 0 < seconds * 1000 < 2**31
 
 
@@ -308,9 +312,9 @@ def _check_security(tls: object, sasl: object) -> None:
     """Refuse what would only fail while connecting, again and again."""
     if tls is not None and not callable(tls):
         kind = type(tls).__name__
-        raise TypeError(f"tls makes the TLS side, as TLS() does; {kind} does not")
+        raise TypeError(f"tls must be a TLS(...) or another callable, not {kind}")
     if sasl is not None and not isinstance(sasl, DigestMD5):
-        raise TypeError(f"sasl is DigestMD5(user, password), not {type(sasl).__name__}")
+        raise TypeError(f"sasl must be DigestMD5(user, password), not {type(sasl).__name__}")
 
 
 def _credential_pairs(
@@ -322,7 +326,7 @@ def _credential_pairs(
     """
     pairs = list(auth or ())
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-        raise TypeError("auth is pairs, such as [('digest', 'user:password')]")
+        raise TypeError("auth must be a list of pairs, such as [('digest', 'user:password')]")
     return pairs
 
 

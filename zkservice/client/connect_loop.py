@@ -29,7 +29,7 @@ _STABLE: Final = 1.0
 
 
 class SessionOwner(Protocol):
-    """What the loop needs of whoever owns the session."""
+    """What the loop needs of the session's owner."""
 
     def connected(self, session: Session, address: Address, connection: Connection) -> None:
         """There is a connection, which may be used."""
@@ -76,7 +76,7 @@ class ConnectLoop:
         settings: of the client.
         random: shuffles the servers, and spreads the pauses.
         connector: makes one attempt.
-        owner: is told what comes of the attempts.
+        owner: is called with the outcome of the attempts.
     """
 
     _log = Logger()
@@ -137,7 +137,7 @@ class ConnectLoop:
         except CancelledError:
             pass
         except SessionExpiredError:
-            self._owner.expire(session, f"{address} does not know it any more")
+            self._owner.expire(session, f"{address} does not know it")
         except FINAL_ERRORS as error:
             self._owner.refuse(session, error)
         except SilentCloseError as error:
@@ -151,7 +151,7 @@ class ConnectLoop:
     async def _ask_why(self, session: Session, address: Address) -> None:
         """Give the session up if the server hangs up because the ensemble has lost data.
 
-        With ``local_expiry`` our own clock gives it up no later.
+        With ``local_expiry`` the client's own clock gives it up no later.
         """
         if self._settings.local_expiry or not session.last_zxid:
             return

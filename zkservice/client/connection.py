@@ -60,7 +60,7 @@ EventReceived = Callable[[WatcherEvent, int], None]
 
 
 class EventBuffer:
-    """Keeps watch events until somebody receives them, then hands each on at once."""
+    """Keeps watch events until there is a receiver, then hands each on at once."""
 
     __slots__ = ("_early", "receiver")
 
@@ -94,7 +94,7 @@ class Connection(Receiver):
         protocol: carries the frames.
         timeout: of the session, in seconds, as the server has granted it.
         counters: are counted up.
-        silence: is told of requests and answers.
+        silence: measures requests and replies.
         read_only: the server has lost its quorum.
     """
 
@@ -202,7 +202,7 @@ class Connection(Receiver):
             pending = self.pending
             if not pending or pending[0].xid != xid:
                 due = pending[0].xid if pending else "none"
-                raise ProtocolError(None, f"the reply to request {xid}; due was {due}")
+                raise ProtocolError(None, f"expected the reply to request {due}, got that to {xid}")
             call = pending.popleft()
             if xid == self.silence.xid:
                 self.silence.answered()
@@ -221,7 +221,9 @@ class Connection(Receiver):
         """A reply that is too large costs its call, not the connection."""
         xid, zxid, _ = _REPLY.unpack(head)
         if not self.pending or self.pending[0].xid != xid:
-            raise ProtocolError(None, f"a frame of {size} bytes that is no reply")
+            raise ProtocolError(
+                None, f"a frame of {size} bytes, over the limit, that is not the next reply"
+            )
         call = self.pending.popleft()
         if xid == self.silence.xid:
             self.silence.answered()
@@ -236,13 +238,13 @@ class Connection(Receiver):
         call.refuse(code)
 
     def _turned_away(self, code: int) -> ServerError:
-        """The server refuses this client and closes the connection; if it does not, we do."""
+        """The server refuses this client and should close the connection; close it here, too."""
         self.error = ServerError.from_code(code)
         self._protocol.lose()
         return self.error
 
     def _special(self, xid: int, zxid: int, err: int, payload: bytes) -> None:
-        """A frame that is no reply to a numbered request."""
+        """A frame other than a reply to a numbered request."""
         if xid == Xid.NOTIFICATION:
             self._counters.events += 1
             self._events.add(decode(WatcherEvent, payload, REPLY_HEADER_SIZE), zxid)
@@ -253,7 +255,7 @@ class Connection(Receiver):
         elif xid == Xid.AUTH and self._auth:
             self._authenticated(err)
         else:
-            raise ProtocolError(None, f"a reply with the number {xid}, which was not asked for")
+            raise ProtocolError(None, f"an unexpected reply with the number {xid}")
 
     def _authenticated(self, err: int) -> None:
         deferred = self._auth.popleft()
@@ -275,7 +277,7 @@ class Connection(Receiver):
         self._protocol.abort()
 
     def close_session(self, limit: float) -> None:
-        """Send what is queued, then end the session; the server answers and hangs up.
+        """Send what is queued, then end the session; the server replies and closes the connection.
 
         Args:
             limit: seconds for all of it; then the connection is aborted.

@@ -28,7 +28,7 @@ from zkservice.errors import (
 )
 from zkservice.wire.hosts import Address
 
-#: What no other server would answer differently.
+#: Errors that every other server would return as well.
 FINAL_ERRORS = (
     SessionExpiredError,
     AuthFailedError,
@@ -38,7 +38,7 @@ FINAL_ERRORS = (
 
 
 class Connector:
-    """Knows how to make a connection that is ready for requests."""
+    """Makes connections that are ready for requests."""
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class Connector:
         """Try all addresses of a server, one after the other.
 
         Raises:
-            SessionExpiredError: a server says so of a session that there was.
-            AuthFailedError: a server refuses us.
-            SessionClosedRequireSaslAuthError: likewise, for want of an credential.
+            SessionExpiredError: a server does not know the session any more.
+            AuthFailedError: a server refuses a credential.
+            SessionClosedRequireSaslAuthError: a server requires SASL.
             SaslError: SASL cannot work with this server.
             Exception: no address works; it is the failure of the last one.
         """
@@ -76,9 +76,9 @@ class Connector:
                 raise
             except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
                 failure = readable_tls_error(error)
-                if session.over:  # we were cancelled, which an endpoint calls by another name
+                if session.over:  # cancelled, which an endpoint reports as an error of its own
                     break
-        assert failure is not None  # resolve() fails rather than answer nothing
+        assert failure is not None  # resolve() fails rather than return nothing
         raise failure
 
     async def _connect_to(
@@ -122,6 +122,6 @@ class Connector:
 
 async def _within(reactor: Any, seconds: float, deferred: Deferred[Any]) -> Any:
     def too_late(seconds: float) -> ConnectTimeoutError:
-        return ConnectTimeoutError(None, f"no answer within {seconds:.1f} s")
+        return ConnectTimeoutError(None, f"no reply within {seconds:.1f} s")
 
     return await time_limit(deferred, seconds, reactor, too_late)

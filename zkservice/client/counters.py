@@ -23,7 +23,7 @@ class Statistics:
     events: int  # watch events received
     pings: int
     connections: int  # that were accepted by a server
-    expiries: int  # sessions that ended without our will
+    expiries: int  # sessions that ended without `close`
     outstanding: int  # sent, not answered
     waiting: int  # not sent yet
     watches: int
@@ -46,7 +46,7 @@ class ClientCounters:
     latency_sum: float = 0.0
 
     def replied(self, seconds: float) -> None:
-        """A reply came, so long after its request."""
+        """A reply came, so many seconds after its request."""
         self.replies += 1
         self.latency_sum += seconds
         # The cell of 0.1 ms is 0, and every doubling is one more.
@@ -54,7 +54,7 @@ class ClientCounters:
         self.latency[cell if cell < _CELLS else -1] += 1
 
     def refused(self, code: int) -> None:
-        """The server answered with an error code."""
+        """The server replied with an error code."""
         self.errors[code] += 1
 
     def snapshot(self, outstanding: int, waiting: int, watches: int) -> Statistics:

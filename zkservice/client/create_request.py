@@ -20,7 +20,7 @@ from zkservice.znodes import validate
 #: Milliseconds, about 34.8 years; EphemeralType.TTL.maxValue.
 MAX_TTL: Final = 2**40 - 1
 
-#: What a node can be given; None is no data, which is read as ``b""``.
+#: The data of a node; None is no data, which is read as ``b""``.
 Data = bytes | bytearray | memoryview | None
 
 
@@ -51,12 +51,12 @@ def create_request(
         chroot: is put before the path.
         path: the client's; with ``sequence`` it may end with a slash.
         data: bytes, or None for a node without data.
-        acl: who may do what.
-        ephemeral: it goes when the session ends.
+        acl: the permissions.
+        ephemeral: the node is deleted when the session ends.
         sequence: the server appends a number of ten digits.
-        container: it goes some time after its last child went.
-        ttl: seconds; it goes when it has no children and was not set for so long.
-        with_stat: the reply is to have the Stat.
+        container: the node is deleted some time after its last child.
+        ttl: seconds; the node is deleted when it has no children and was not set for so long.
+        with_stat: ask for the Stat in the reply.
 
     Raises:
         InvalidPathError: the path is invalid.

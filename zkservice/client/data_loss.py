@@ -4,7 +4,7 @@ Both close the connection during the handshake without a reply: one because this
 seen newer data than it has (``ZooKeeperServer.processConnectRequest``), the other because it
 does not serve at all.  In the first case the session is gone for good, in the second it is
 continued as soon as there is a quorum.  The four-letter word ``srvr``, which servers answer
-unless configured otherwise, tells which of the two it is.
+unless configured otherwise, shows which of the two it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zkservice.client.four_letter import ask_or_none
 from zkservice.client.settings import ClientSettings
 from zkservice.wire.hosts import Address
 
-#: Seconds that a server has to answer.
+#: Seconds that a server has to reply.
 _TIMEOUT: Final = 1.0
 
 _ZXID: Final = re.compile(r"^Zxid: 0x([0-9a-f]{1,16})$", re.MULTILINE)
@@ -41,7 +41,7 @@ async def find_reason(
 
     Args:
         reactor: connects, and tells the time.
-        settings: have the TLS side of a connection.
+        settings: of the client.
         address: the server's.
         seen: the highest zxid that the session has seen.
     """
@@ -49,10 +49,10 @@ async def find_reason(
     return Reason.UNKNOWN if reply is None else _reason(reply, seen)
 
 
-def _reason(answer: str, seen: int) -> Reason:
-    if any(text in answer for text in _NOT_SERVING):
+def _reason(reply: str, seen: int) -> Reason:
+    if any(text in reply for text in _NOT_SERVING):
         return Reason.NO_QUORUM
-    zxid = _ZXID.search(answer)
+    zxid = _ZXID.search(reply)
     if zxid is None:
         return Reason.UNKNOWN
     return Reason.DATA_MISSING if int(zxid[1], 16) < seen else Reason.OTHER
@@ -68,7 +68,7 @@ class DataLoss:
     def __init__(self, addresses: Collection[Address]) -> None:
         self._addresses = frozenset(addresses)
         self._missing_since: float | None = None
-        self._silent_since: float | None = None  # no server has said anything since
+        self._silent_since: float | None = None  # no server has replied since
         self._silent: set[Address] = set()
 
     def reset(self) -> None:
@@ -77,7 +77,7 @@ class DataLoss:
         self.another_failure()
 
     def another_failure(self) -> None:
-        """A server fails otherwise, so that it may have the data."""
+        """A server fails in another way, so it may have the data."""
         self._silent_since = None
         self._silent.clear()
 
@@ -97,7 +97,8 @@ class DataLoss:
         """Whether the evidence is older than so many seconds.
 
         A server that serves without the data proves that there is a quorum without them,
-        whatever the other servers do.  If no server says why, it takes all of them.
+        whatever the other servers do.  If no server replies to ``srvr``, all of them must
+        have closed the connection.
         """
         if self._missing_since is not None:
             return now - self._missing_since > limit

@@ -13,10 +13,10 @@ from zkservice.client.settings import ClientSettings
 from zkservice.deferreds import Backoff
 from zkservice.wire.hosts import Address
 
-# Seconds between two rounds of questions (ClientCnxn.java).
+# Seconds between two rounds (ClientCnxn.java).
 _FIRST_DELAY: Final = 0.1
 _LAST_DELAY: Final = 60.0
-#: Seconds that one server has to answer.
+#: Seconds that one server has to reply.
 _TIMEOUT: Final = 1.0
 
 
@@ -27,19 +27,19 @@ async def find_writable(
     random: Random,
     wanted: Callable[[], bool],
 ) -> Address | None:
-    """Ask the other servers in turn, until one says that it takes writes.
+    """Ask the other servers in turn, until one accepts writes.
 
     Cancelling it closes what connection it has.
 
     Args:
         reactor: connects, and tells the time.
-        settings: have the servers.
-        current: the one that is not asked.
-        random: shuffles them, unless the settings say otherwise, and spreads the waits.
-        wanted: whether to go on; an endpoint that is cancelled fails like any other.
+        settings: of the client.
+        current: the read-only server, which is not asked.
+        random: shuffles the others, unless the settings say otherwise, and jitters the pauses.
+        wanted: returns whether to go on; a cancelled endpoint fails like any other.
 
     Returns:
-        The server; None if it is not wanted any more.
+        The server; None if the search is not wanted any more.
     """
     others = [address for address in settings.ensemble.addresses if address != current]
     if settings.shuffle:

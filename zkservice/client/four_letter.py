@@ -1,4 +1,4 @@
-"""Four-letter words: questions to a server that need no session (ServerCnxn.java)."""
+"""Four-letter words: commands to a server that need no session (ServerCnxn.java)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zkservice.deferreds import time_limit
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire.hosts import Address, parse_hosts
 
-#: Bytes of an answer that are kept; the longest, of a server with many watches, is less.
+#: Bytes of a reply that are kept; the longest, of a server with many watches, is shorter.
 MAX_ANSWER: Final = 16 * 1024 * 1024
 
 
@@ -29,23 +29,24 @@ def four_letter_word(
     tls: TLSCreator | None = None,
     reactor: Any = None,
 ) -> Deferred[str]:
-    """Ask a server something.
+    """Send a four-letter word to a server.
 
     Args:
         host: ``host:port`` of one server.
-        word: ``ruok``, ``srvr``, ``mntr``, ``isro``, ...; which of them a server answers is
-            its configuration (``4lw.commands.whitelist``), and what it says to others, too.
+        word: ``ruok``, ``srvr``, ``mntr``, ``isro``, ...; ``4lw.commands.whitelist``
+            in a server's configuration says which of them it answers.
         timeout: seconds for all of it.
         tls: as for a client.
         reactor: the installed one if None.
 
     Returns:
-        Fires with the answer.  Cancelling it closes the connection.
+        Fires with the reply.  Cancelling it closes the connection.
 
     Fails with:
-        ValueError: it has not four letters, or this is no single host.
-        ConnectTimeoutError: the answer did not come in time.
-        ProtocolError: the server hung up without an answer: it does not know the word.
+        ValueError: the word has not four letters, or ``host`` is not one server.
+        ConnectTimeoutError: the reply did not come in time.
+        ProtocolError: the server closed the connection without a reply: it does not know the
+            word.
         Exception: the server cannot be reached.
     """
     if reactor is None:
@@ -54,7 +55,7 @@ def four_letter_word(
         word = word.decode("ascii", "replace")
 
     def too_late(seconds: float) -> ConnectTimeoutError:
-        return ConnectTimeoutError(None, f"{host} did not answer {word!r} within {seconds:g} s")
+        return ConnectTimeoutError(None, f"{host} did not reply to {word!r} within {seconds:g} s")
 
     asking = Deferred.fromCoroutine(_ask(reactor, host, word, timeout, tls))
     return time_limit(asking, timeout, reactor, too_late)
@@ -62,25 +63,25 @@ def four_letter_word(
 
 async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreator | None) -> str:
     if not isinstance(word, str) or len(word) != 4 or not word.isascii():
-        raise ValueError(f"{word!r} is no word of four letters")
+        raise ValueError(f"expected a word of four letters, got {word!r}")
     addresses, _ = parse_hosts(host)
     if len(addresses) != 1:
-        raise ValueError(f"{host!r} is not one server")
-    answer = await ask(reactor, addresses[0], word, timeout, tls)
-    if not answer:
-        raise ProtocolError(None, f"{host} hung up instead of an answer to {word!r}")
-    return answer
+        raise ValueError(f"expected one server, got {host!r}")
+    reply = await ask(reactor, addresses[0], word, timeout, tls)
+    if not reply:
+        raise ProtocolError(None, f"{host} closed the connection without a reply to {word!r}")
+    return reply
 
 
 async def ask(
     reactor: Any, address: Address, word: str, timeout: float, tls: TLSCreator | None
 ) -> str:
-    """Say a word and listen until the server hangs up; nothing if it says nothing.
+    """Send a word and read until the server closes the connection; returns what came.
 
     All addresses behind a name are tried, each for its share of the time-out.
 
     Raises:
-        Exception: none lets us in; it is the failure of the last one.
+        Exception: no address can be connected to; it is the failure of the last one.
     """
     hosts = await resolve(reactor, address.host)
     for ip in hosts[:-1]:
@@ -111,22 +112,22 @@ async def ask_or_none(
 
 
 async def _ask_at(where: IStreamClientEndpoint, word: str) -> str:
-    protocol: Any = await where.connect(_AskingFactory())
+    protocol: Any = await where.connect(_ReplyReaderFactory())
     try:
         protocol.transport.write(word.encode("ascii"))
-        answer: str = await protocol.answer
-        return answer
+        reply: str = await protocol.reply
+        return reply
     finally:
         protocol.transport.abortConnection()
 
 
-class _Asking(Protocol):
-    """Gather all that comes until the end."""
+class _ReplyReader(Protocol):
+    """Gathers what comes until the connection is closed."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
         self._size = 0
-        self.answer: Deferred[str] = Deferred(lambda _: None)
+        self.reply: Deferred[str] = Deferred(lambda _: None)
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -136,15 +137,15 @@ class _Asking(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.answer.called:
-            self.answer.callback(b"".join(self._chunks).decode("utf-8", "replace"))
+        if not self.reply.called:
+            self.reply.callback(b"".join(self._chunks).decode("utf-8", "replace"))
 
 
-class _AskingFactory(Factory):
-    """Makes one protocol; endpoints want it so."""
+class _ReplyReaderFactory(Factory):
+    """Makes the protocol that an endpoint connects."""
 
     noisy = False
 
     @override
-    def buildProtocol(self, addr: object) -> _Asking:
-        return _Asking()
+    def buildProtocol(self, addr: object) -> _ReplyReader:
+        return _ReplyReader()

@@ -21,22 +21,22 @@ from zkservice.wire.hosts import Address
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import ConnectRequest, ConnectResponse
 
-#: Makes the TLS side of a connection to a host of this name.
+#: Makes the TLS side of a connection, from the host's name.
 TLSCreator = Callable[[str], IOpenSSLClientConnectionCreator]
 
 
 class HandshakeResult(NamedTuple):
-    """A server's answer, and the connection it came on."""
+    """A server's ConnectResponse, and the connection it came on."""
 
     protocol: ZooKeeperProtocol
     response: ConnectResponse
-    asked: float  # when it was asked for, by the clock that was given
+    asked: float  # when the request was sent, by the given clock
 
 
 def endpoint(
     reactor: Any, address: Address, ip: str, timeout: float, tls: TLSCreator | None
 ) -> IStreamClientEndpoint:
-    """Where to connect to; a certificate is checked for the address's name."""
+    """The endpoint for one IP address of a server; a certificate must be for the server's name."""
     tcp = TCP6ClientEndpoint if isIPv6Address(ip) else TCP4ClientEndpoint
     plain: IStreamClientEndpoint = tcp(reactor, ip, address.port, timeout=timeout)
     return plain if tls is None else wrapClientTLS(tls(address.host), plain)
@@ -50,7 +50,7 @@ async def handshake(
     Cancelling it closes the connection at once.
 
     Raises:
-        SilentCloseError: the server hung up.
+        SilentCloseError: the server closed the connection.
         ProtocolError: its reply is not a ConnectResponse.
         Exception: whatever the endpoint fails with.
     """
@@ -66,7 +66,7 @@ async def handshake(
 
 
 class _ProtocolFactory(Factory):
-    """Makes one protocol; endpoints want it so."""
+    """Makes the protocol that an endpoint connects."""
 
     noisy = False
 
@@ -79,7 +79,7 @@ class _ProtocolFactory(Factory):
 
 
 class _ReplyWaiter(Receiver):
-    """Wait for the one frame that a handshake is."""
+    """Waits for the one frame of the handshake."""
 
     def __init__(self) -> None:
         self.came: Deferred[bytes] = Deferred(lambda _: None)
@@ -94,5 +94,5 @@ class _ReplyWaiter(Receiver):
         if self.came.called:
             return
         silent = reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
-        # Anything else is TLS telling what is wrong.
+        # Anything else is TLS saying what is wrong.
         self.came.errback(SilentCloseError() if silent else reason)

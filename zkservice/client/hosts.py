@@ -1,4 +1,4 @@
-"""Which server next: the order, the addresses behind a name, and how long to wait."""
+"""The order of servers, the addresses behind a name, and the pauses between rounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ServerOrder:
         return len(self._addresses)
 
     def round(self) -> Iterator[Address]:
-        """Every server once, beginning behind the one that was tried last."""
+        """Every server once, beginning after the one that was tried last."""
         for _ in range(len(self._addresses)):
             address = self._addresses[self._next]
             self._next = (self._next + 1) % len(self._addresses)
@@ -51,7 +51,7 @@ class ServerOrder:
 
 
 def shuffled(hosts: list[str], random: Random | None) -> list[str]:
-    """The addresses behind one name, likewise shuffled, or in the resolver's order.
+    """The addresses behind one name, shuffled; with ``random`` None in the resolver's order.
 
     The family that the resolver put first stays first: it knows what this machine can reach.
     """
@@ -74,7 +74,7 @@ def reconnect_backoff(session_timeout: float, random: Random) -> Backoff:
 
 @implementer(IResolutionReceiver)
 class _Collector:
-    """Gather the addresses of one name."""
+    """Gathers the addresses of one name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -82,7 +82,7 @@ class _Collector:
         self.done: Deferred[list[str]] = Deferred(lambda _: None)
 
     def resolutionBegan(self, resolutionInProgress: Any) -> None:  # noqa: N802, N803
-        """We are told once it is over."""
+        """Nothing to do; the end is what counts."""
 
     def addressResolved(self, address: Any) -> None:  # noqa: N802
         """One address more."""
@@ -92,7 +92,7 @@ class _Collector:
     def resolutionComplete(self) -> None:  # noqa: N802
         """No more addresses."""
         if self.done.called:
-            return  # whoever asked did not wait for it
+            return  # cancelled
         if self._hosts:
             self.done.callback(self._hosts)
         else:
@@ -100,10 +100,10 @@ class _Collector:
 
 
 def resolve(reactor: IReactorPluggableNameResolver, host: str) -> Deferred[list[str]]:
-    """The IP addresses behind a name, asked for anew each time: servers move.
+    """The IP addresses behind a name, resolved anew each time: servers move.
 
     Fails with:
-        DNSLookupError: there are none.
+        DNSLookupError: the name has no address.
     """
     collector = _Collector(host)
     if isIPAddress(host) or isIPv6Address(host):

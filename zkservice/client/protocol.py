@@ -24,7 +24,7 @@ class Receiver:
         """One whole frame, without its length."""
 
     def frame_skipped(self, head: bytes, size: int) -> None:
-        """A frame over the limit was left out; these are its first bytes."""
+        """A frame over the limit was skipped; these are its first bytes."""
         raise ProtocolError(None, f"a frame of {size} bytes")
 
     def turn_began(self) -> None:
@@ -42,18 +42,18 @@ class Receiver:
 
 @implementer(IPullProducer, IPushProducer)
 class ZooKeeperProtocol(Protocol):
-    """Cut a connection's bytes into frames and hand them to its `receiver`."""
+    """Cuts a connection's bytes into frames and hands them to its `receiver`."""
 
     _log = Logger()
-    _NOBODY: Final = Receiver()
+    _NO_RECEIVER: Final = Receiver()
     transport: Any  # ITCPTransport, or TLS over one: both are IConsumers, too
 
     def __init__(self, limit: int) -> None:
         self.limit = limit  #: bytes; a larger frame is skipped
-        self.receiver: Receiver = self._NOBODY
+        self.receiver: Receiver = self._NO_RECEIVER
         self._framer = Framer(limit, self._skipped)
         self._gone = False
-        self._hung_up = False
+        self._closing = False
         self._behind = False  # the transport holds bytes that it could not send at once
         self._send_now: Callable[[bytes], int | BaseException] | None = None
 
@@ -62,24 +62,26 @@ class ZooKeeperProtocol(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self._send_now = immediate_write(self.transport)
-        # We never stop on our own account, so this only tells us of the transport's room:
-        # when there is too much in its buffer and when there is not, or, where we pass the
-        # buffer by, when it has sent all that was left over.
+        # This protocol produces nothing by itself; being a producer, it is called when the
+        # transport's buffer is full and when it has room again.  Where the buffer is bypassed
+        # it is a pull producer, called when all that was left over has been sent.
         self.transport.registerProducer(self, self._send_now is None)
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        if self._hung_up:
+        if self._closing:
             return
         self.receiver.turn_began()
         try:
             for payload in self._framer.feed(data):
                 self.receiver.frame_received(payload)
-                if self._hung_up:
+                if self._closing:
                     return
         except ProtocolError as error:
             self._log.error(
-                "hanging up on {server}: {error}", server=self.transport_peer, error=error
+                "invalid data from {server}: {error}; closing the connection",
+                server=self.transport_peer,
+                error=error,
             )
             self.abort()
             return
@@ -90,8 +92,8 @@ class ZooKeeperProtocol(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._gone = self._hung_up = True
-        receiver, self.receiver = self.receiver, self._NOBODY
+        self._gone = self._closing = True
+        receiver, self.receiver = self.receiver, self._NO_RECEIVER
         receiver.connection_lost(reason)
 
     @property
@@ -101,46 +103,46 @@ class ZooKeeperProtocol(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; they are dropped once the connection is gone."""
-        if self._hung_up:
+        if self._closing:
             return
         if self._send_now is None or self._behind:
             self.transport.write(data)
             return
-        # Most writes fit into the kernel's buffer as they are.  To let the reactor ask first
-        # whether they do would cost a request two rounds of the reactor more, and even to let
-        # the transport find out by itself costs two system calls.
+        # Most writes fit into the kernel's buffer.  If the reactor polled for room first, each
+        # request would take two more rounds of the reactor; if the transport tried by itself,
+        # two more system calls.
         sent = self._send_now(data)
         if sent != len(data):
             self._behind = True
-            # An exception is a lost connection, which the transport will see for itself.
+            # An exception means a lost connection; the transport will notice it by itself.
             self.transport.write(data[sent:] if isinstance(sent, int) else data)
             self.receiver.room_changed(True)
 
     def pause_reading(self) -> None:
         """Read nothing until `resume_reading`."""
-        if not self._hung_up:
+        if not self._closing:
             self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
         """Read again."""
-        if not self._hung_up:
+        if not self._closing:
             self.transport.resumeProducing()
 
     def lose(self) -> None:
         """Close the connection when what was written has been sent."""
-        if not self._hung_up:
+        if not self._closing:
             self._send_now = None
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close the connection at once; frames that have come but were not read are dropped."""
-        self._hung_up = True
+        self._closing = True
         if not self._gone:
             self.transport.unregisterProducer()
             self.transport.abortConnection()
 
-    # IPushProducer and IPullProducer: the transport tells how much room it has.
+    # IPushProducer and IPullProducer: the transport calls these as its room changes.
 
     def pauseProducing(self) -> None:
         """The transport holds enough unsent bytes."""
@@ -152,4 +154,4 @@ class ZooKeeperProtocol(Protocol):
         self.receiver.room_changed(False)
 
     def stopProducing(self) -> None:
-        """The transport is going away; `connectionLost` says the rest."""
+        """The transport is going away; `connectionLost` follows."""

@@ -54,7 +54,7 @@ class GetChildren(NamedTuple):
     path: str
 
 
-#: An answer for each: data and Stat, names, or the error of this one read.
+#: The result of one read: data and Stat, names, or its error.
 ReadResult = tuple[bytes, Stat] | list[str] | ServerError
 
 
@@ -62,14 +62,14 @@ class ReadOperations(RequestMixin):
     """The operations that change nothing."""
 
     def exists(self, path: str, *, timeout: float | None = None) -> Deferred[Stat | None]:
-        """The node's Stat, or None if it is not there."""
+        """The node's Stat, or None if it does not exist."""
         return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
 
     def get(self, path: str, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
         """The node's data (``b""`` if it has none) and Stat.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
         """
         return self._ask(GetDataRequest, path, (False,), read_data, timeout)
 
@@ -77,7 +77,7 @@ class ReadOperations(RequestMixin):
         """The names of the node's children, in no order.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
         """
         return self._ask(GetChildrenRequest, path, (False,), read_children, timeout)
 
@@ -87,22 +87,22 @@ class ReadOperations(RequestMixin):
         """The names of the node's children, in no order, and its own Stat.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
         """
         return self._ask(GetChildren2Request, path, (False,), read_children_and_stat, timeout)
 
     def get_acl(
         self, path: str, *, timeout: float | None = None
     ) -> Deferred[tuple[list[ACL], Stat]]:
-        """The node's ACL and Stat.  Who may not change it sees digests as ``user:x``.
+        """The node's ACL and Stat.  Without the right to change it, digests are ``user:x``.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
         """
         return self._ask(GetACLRequest, path, (), read_acl, timeout)
 
     def sync(self, path: str = "/", *, timeout: float | None = None) -> Deferred[str]:
-        """Wait until our server has caught up with the leader; fires with the path."""
+        """Wait until the server has caught up with the leader; fires with the path."""
         return self._ask(SyncRequest, path, (), lambda _: path, timeout)
 
     def read_all(
@@ -112,11 +112,11 @@ class ReadOperations(RequestMixin):
 
         Args:
             reads: what to read.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
 
         Returns:
-            Fires with an answer for each, in their order: data and Stat, names of
-            children, or the error of this one read.
+            Fires with a result for each, in their order: data and Stat, names of children,
+            or the error of this one read.
         """
         reads = list(reads)
         try:
@@ -125,11 +125,11 @@ class ReadOperations(RequestMixin):
             return fail()
 
         def read_reply(reply: bytes) -> list[ReadResult]:
-            answers = decode_results(reply, REPLY_HEADER_SIZE)
-            if len(answers) != len(reads):
-                raise ProtocolError(None, f"{len(answers)} results for {len(reads)} reads")
+            results = decode_results(reply, REPLY_HEADER_SIZE)
+            if len(results) != len(reads):
+                raise ProtocolError(None, f"{len(results)} results for {len(reads)} reads")
             return [
-                _read_result(read.path, answer) for read, answer in zip(reads, answers, strict=True)
+                _read_result(read.path, result) for read, result in zip(reads, results, strict=True)
             ]
 
         return self._submit(Call(OpCode.MULTI_READ, None, payload, read_reply), timeout)
@@ -145,7 +145,7 @@ class ReadOperations(RequestMixin):
 
         Args:
             prefix: what the paths start with, as text; ``/`` is all.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
         """
         chroot = self._chroot
 
@@ -158,27 +158,27 @@ class ReadOperations(RequestMixin):
         """How many nodes there are below this one, at any depth (servers from 3.6 on).
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
         """
         return self._ask(GetAllChildrenNumberRequest, path, (), read_total, timeout)
 
     def who_am_i(self, *, timeout: float | None = None) -> Deferred[list[Id]]:
-        """Whom the server takes us for: scheme and user (servers from 3.7 on)."""
+        """The identities of this connection: scheme and user (servers from 3.7 on)."""
         return self._send(WhoAmIRequest(), None, read_identities, timeout)
 
     def get_config(self, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
         """The members of the ensemble, as text, and the Stat of the node they are kept in.
 
         Lines like ``server.1=host:2888:3888:participant;2181`` and ``version=100000000``;
-        nothing if the server stands alone.
+        empty data from a standalone server.
         """
         record = GetDataRequest(CONFIG_PATH, False)
         return self._send(record, CONFIG_PATH, read_data, timeout)
 
 
-def _read_result(path: str, answer: object) -> ReadResult:
-    if isinstance(answer, GetDataResponse):
-        return answer.data or b"", answer.stat
-    if isinstance(answer, GetChildrenResponse):
-        return answer.children
-    return ServerError.from_code(getattr(answer, "err", -5), path)
+def _read_result(path: str, result: object) -> ReadResult:
+    if isinstance(result, GetDataResponse):
+        return result.data or b"", result.stat
+    if isinstance(result, GetChildrenResponse):
+        return result.children
+    return ServerError.from_code(getattr(result, "err", -5), path)

@@ -1,4 +1,4 @@
-"""How a request is made of a method's arguments, and sent."""
+"""Make a request of a method's arguments, and send it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Send(Protocol):
     """Sends a call; ``timeout`` is in seconds, None for no limit."""
 
     def __call__(self, call: Call, timeout: float | None) -> Deferred[Any]:
-        """Answer the call's Deferred."""
+        """Returns the call's Deferred."""
 
 
 class RequestMixin:
-    """What the groups of operations share."""
+    """What the groups of operations share: chroot, encoding, sending."""
 
     _chroot: Chroot
 
@@ -34,7 +34,7 @@ class RequestMixin:
         """The server's path.
 
         Raises:
-            InvalidPathError: it is none.
+            InvalidPathError: the path is invalid.
         """
         return self._chroot.add(validate(path))
 
@@ -57,7 +57,7 @@ class RequestMixin:
     def _send(
         self, record: Any, path: str | None, read: Callable[[bytes], Any], timeout: float | None
     ) -> Deferred[Any]:
-        """Send a request that is a record already."""
+        """Send a request from a finished record."""
         try:
             call = call_for(record, path, read)
         except UnwritableError:

@@ -17,7 +17,7 @@ from zkservice.client.silence import Silence
 _REQUEST: Final = Struct(">iii")  # length, and RequestHeader: xid, type
 _LAST_XID: Final = 2**31 - 1
 
-#: Bytes handed to the transport in one go; it says afterwards whether it wants more.
+#: Bytes handed to the transport in one write; afterwards it may pause the writer.
 _WRITE_SIZE: Final = 0x40000
 
 
@@ -29,8 +29,8 @@ class RequestWriter:
         protocol: carries the bytes.
         pending: receives each call that was written; its reply is due in this order.
         counters: are counted up.
-        silence: is told of the request that it measures.
-        heartbeat: is told when bytes are sent.
+        silence: measures some of the requests.
+        heartbeat: notes when bytes were sent.
         measure_every: seconds between two requests whose way to the server is measured.
     """
 

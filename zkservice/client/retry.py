@@ -2,7 +2,7 @@
 
 A request whose connection broke may have been carried out.  Reading again is harmless.
 Writing again is not, so nothing here writes blindly: what has a version is compared, what
-is created carries a mark by which it is found again, and what cannot be found out is said.
+is created carries a mark by which it is found again, and what cannot be found out is raised.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Retrying:
         return await self._write(once)
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
-        """Delete a node; that it is gone when we ask again is success.
+        """Delete a node; if it is gone when the request is repeated, that is success.
 
         Fails with:
             NoNodeError: it was not there in the first place.
@@ -209,7 +209,7 @@ class Retrying:
     def create_ephemeral(
         self, path: str, data: Data = b"", acl: Iterable[ACL] = OPEN_ACL_UNSAFE
     ) -> Deferred[str]:
-        """Create an ephemeral node; one that is there is ours if our session owns it.
+        """Create an ephemeral node; an existing one that this session owns is success.
 
         Fails with:
             NodeExistsError: it is another session's.
@@ -250,7 +250,7 @@ class Retrying:
         Args:
             path: the parent, and the beginning of the name: ``/locks/lock-``.
             data: bytes; None is a node without data.
-            acl: who may do what.
+            acl: the permissions.
             ephemeral: it goes when the session ends.
 
         Returns:
@@ -293,7 +293,7 @@ class Retrying:
     async def _write(
         self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = True
     ) -> T:
-        """Repeat a write; an error while there is a doubt does not say what became of it."""
+        """Repeat a write; an error after a doubtful attempt does not decide the doubt."""
         doubt = Doubt()
         try:
             return await self._retries.run(once, across_sessions=across_sessions, doubt=doubt)

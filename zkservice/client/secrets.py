@@ -17,7 +17,7 @@ def read_secret(source: str, environ: Mapping[str, str] | None = None) -> bytes:
         environ: the environment; the process's if None.
 
     Raises:
-        ValueError: it is neither, or there is no such variable, or nothing in it.
+        ValueError: it is neither, or the variable is missing or empty.
         OSError: the file cannot be read.
     """
     kind, _, name = source.partition(":")

@@ -1,4 +1,4 @@
-"""What a session is, on the client's side."""
+"""A session as its client knows it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _EXPIRED_AFTER: Final = 4 / 3  # ClientCnxn.java since 3.9.3
 
 @dataclass
 class Session:
-    """What we know of one session; a new session is a new object."""
+    """What the client knows of one session; a new session is a new object."""
 
     requested_timeout: float  # seconds
     id: int = 0
     password: bytes = field(default=NO_PASSWORD, repr=False)
-    timeout: float = 0.0  # seconds, as the server has it; 0 until it has accepted us
+    timeout: float = 0.0  # seconds, as granted by the server; 0 until it has accepted the session
     last_zxid: int = 0
-    heard: float = 0.0  # when a server last spoke to us, in the reactor's seconds
+    heard: float = 0.0  # when bytes last came, in the reactor's seconds
     state: State = State.CONNECTING
-    writable_seen: bool = False  # the id is one that a whole ensemble knows
+    writable_seen: bool = False  # the whole ensemble knows the id
 
     def happened(self, event: SessionEvent) -> bool:
-        """Change the state; returns whether it is another one now."""
+        """Apply an event; returns whether the state has changed."""
         before, self.state = self.state, after(self.state, event)
         return self.state is not before
 
@@ -40,7 +40,7 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether there is no way back."""
+        """Whether it has ended for good."""
         return self.state in (State.EXPIRED, State.AUTH_FAILED, State.CLOSED)
 
     @property
@@ -49,8 +49,8 @@ class Session:
         return self.timeout * _EXPIRED_AFTER
 
     def connect_request(self, read_only: bool) -> ConnectRequest:
-        """What to say to a server."""
-        # A read-only server made the id up: no other server knows it.
+        """The request that a connection begins with."""
+        # The id of a read-only server is local to it: no other server knows it.
         known = self.writable_seen
         return ConnectRequest(
             protocol_version=0,
@@ -69,10 +69,10 @@ class Session:
         """Remember what a server has granted, and when.
 
         Raises:
-            SessionExpiredError: the session that we had is over.  A server that answers
-                with the id of another one has lost ours.
-            ProtocolError: the server does not begin a new one.  That is a fault of this
-                server; nothing of ours has expired.
+            SessionExpiredError: the session is over.  A server that replies with another
+                session's id has lost this one.
+            ProtocolError: the server does not begin a new session.  That is a fault of this
+                server; no session has expired.
         """
         if self.writable_seen:
             if response.timeout <= 0 or response.session_id != self.id:

@@ -34,7 +34,7 @@ from zkservice.wire.hosts import Address
 from zkservice.wire.paths import Chroot
 from zkservice.wire.session import SessionEvent, State
 
-#: Seconds that a server has to answer the request that ends the session.
+#: Seconds that a server has to reply to the request that ends the session.
 CLOSE_TIMEOUT: Final = 2.0
 
 _ENVELOPE: Final = 8  # bytes of a request's header, which the server's limit counts in
@@ -189,7 +189,7 @@ class SessionManager:
         if session.happened(event):
             self._listeners.tell(session.state)
 
-    # -- what the loop and the connection tell ------------------------------------------
+    # -- called by the loop and the connection ------------------------------------------
 
     def connected(self, session: Session, address: Address, connection: Connection) -> None:
         """Let requests through until the connection is lost."""
@@ -233,7 +233,7 @@ class SessionManager:
             self._happened(session, SessionEvent.LOST)
 
     def _time_is_up(self, session: Session) -> None:
-        self.expire(session, "no server has heard this client for too long")
+        self.expire(session, "no connection to a server for longer than the session lives")
 
     # -- the end of a session ---------------------------------------------------------
 
@@ -268,7 +268,7 @@ class SessionManager:
         self._expiry.cancel()
         calls = self._queue.take_all()
         self._happened(session, event)
-        if self._refusal is make_error:  # there is no hope of another session
+        if self._refusal is make_error:  # there will be no other session
             self._connecting.fail(lambda: make_error(None))
             self._credentials.fail_all(make_error)
         for call in calls:

@@ -1,4 +1,4 @@
-"""What a client was made with."""
+"""The checked arguments of a client."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ClientSettings:
     max_request: int
     max_reply: int
     shuffle: bool
-    clock: Callable[[], float]  # counts the time in which we are suspended
+    clock: Callable[[], float]  # also counts while the process is suspended
 
     @property
     def attempt_timeout(self) -> float:
-        """How long one server may take to let us in.
+        """How long one server may take to accept the session.
 
         So long that all servers can be tried within one session (ClientCnxn.java).
         """

@@ -1,4 +1,4 @@
-"""How long the server may not have heard us, by a clock that suspension does not stop."""
+"""How long the server may not have heard the client, by a clock that suspension does not stop."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-#: Linux counts in it the time that the machine was suspended; elsewhere there is none like it.
+#: On Linux it includes the time that the machine was suspended; other systems have no such clock.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_time() -> float:
-    """Seconds since the machine was started; nobody sets this clock."""
+    """Seconds since the machine was started; the clock is never set."""
     return time.clock_gettime(_CLOCK)
 
 
 class Silence:
     """When the server last began to count the session's time-out anew, at the least.
 
-    That is no earlier than when we sent the last request that it has answered.  When the
-    answer was read says nothing: it may have waited for us while we were suspended.  Of the
-    requests one is measured now and then, so that it costs next to nothing.
+    That is no earlier than when the last request was sent that it has answered.  The time at
+    which the reply was read proves nothing: it may have waited in the socket while this
+    process was suspended.  Only now and then a request is measured, so it costs next to
+    nothing.
     """
 
     def __init__(self, clock: Callable[[], float], since: float) -> None:
         """Begin with an answered request.
 
         Args:
-            clock: tells the seconds; also counts those in which we were suspended.
+            clock: returns seconds; also counts while this process is suspended.
             since: when that request was sent.
         """
         self._clock = clock
@@ -36,7 +37,7 @@ class Silence:
         self._asked = 0.0
         self._pings: deque[float] = deque()  # when those were sent that are not answered
         self.measured = 0.0  #: when that was begun last, by the reactor's clock
-        self.xid = 0  #: of the request that is being measured; 0 is none
+        self.xid = 0  #: of the request that is being measured; 0: none is
 
     def seconds(self) -> float:
         """How long ago that was."""
@@ -52,10 +53,10 @@ class Silence:
         self._since = max(self._since, self._asked)
 
     def pinged(self) -> None:
-        """A ping is being sent; it may be one of several, if we were suspended."""
+        """A ping is being sent; there may be several, after a suspension."""
         self._pings.append(self._clock())
 
     def ping_answered(self) -> None:
         """The oldest of the pings has been answered."""
-        if self._pings:  # a server may say what it was not asked
+        if self._pings:  # a server may send a reply to a ping that was never sent
             self._since = max(self._since, self._pings.popleft())

@@ -1,4 +1,4 @@
-"""Callbacks of others: called in order, and never able to break us."""
+"""Callbacks of the application: called in order, their errors logged."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ T = TypeVar("T")
 
 
 def call_out(log: Logger, callback: Callable[[T], object], value: T) -> None:
-    """Call somebody else's function; what goes wrong in it is logged.
+    """Call a function of the application; what goes wrong in it is logged.
 
-    That goes for a coroutine or Deferred that it answers, too.
+    That includes the failure of a coroutine or Deferred that it returns.
     """
     try:
         result = callback(value)
-    except Exception:  # noqa: BLE001, it is logged, and we have our own work to do
-        log.failure("{callback} failed when told {value}", callback=callback, value=value)
+    except Exception:  # noqa: BLE001, it is logged; the caller must go on
+        log.failure("{callback} failed when called with {value}", callback=callback, value=value)
         return
     if isinstance(result, Coroutine):
         result = Deferred.fromCoroutine(result)
     if isinstance(result, Deferred):
         result.addErrback(
             lambda failure: log.failure(
-                "{callback} failed when told {value}",
+                "{callback} failed when called with {value}",
                 failure=failure,
                 callback=callback,
                 value=value,
@@ -36,21 +36,20 @@ def call_out(log: Logger, callback: Callable[[T], object], value: T) -> None:
 
 
 class Subscription:
-    """A place among the listeners."""
+    """The handle of one callback."""
 
     def __init__(self, give_up: Callable[[Subscription], None]) -> None:
         self._give_up = give_up
 
     def cancel(self) -> None:
-        """Hear nothing more, not even what has happened already; twice is fine."""
+        """Make no further call, not even for what has happened already; repeating it is fine."""
         self._give_up(self)
 
 
 class Subscribers(Generic[T]):
-    """Tell everybody everything, in the order in which it happened.
+    """Calls all callbacks with every piece of news, in the order in which it happened.
 
-    If a listener makes something happen, the others hear of it when they have heard what
-    came before.
+    If a callback makes something happen, that is delivered after what came before.
     """
 
     def __init__(self, log: Logger) -> None:
@@ -60,13 +59,13 @@ class Subscribers(Generic[T]):
         self._telling = False
 
     def add(self, callback: Callable[[T], Any]) -> Subscription:
-        """Tell this one, too, from the next piece of news on."""
+        """Call this one, too, from the next piece of news on."""
         subscription = Subscription(lambda one: self._callbacks.pop(one, None) and None)
         self._callbacks[subscription] = callback
         return subscription
 
     def tell(self, news: T) -> None:
-        """Something happened."""
+        """Deliver a piece of news."""
         self._news.append(news)
         if self._telling:
             return

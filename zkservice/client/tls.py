@@ -1,4 +1,4 @@
-"""TLS to the servers, with their names verified unless somebody insists otherwise."""
+"""TLS to the servers, with their names verified unless that is switched off."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from zkservice.pem import AnyPath, read_certificates, read_private_certificate
 
 @dataclass(frozen=True)
 class TLS:
-    """How to trust a server, and how to be trusted by it; hand it to a client as ``tls``.
+    """Which servers to trust, and the client's own certificate; pass it to a client as ``tls``.
 
     ::
 
         ZooKeeperClient("zk1:2281", tls=TLS(ca="ca.pem", certificate="me.pem", key="me.key"))
     """
 
-    #: PEM file of the authorities to believe; None for those of the system.
+    #: PEM file of the trusted authorities; None for those of the system.
     ca: AnyPath | None = None
-    #: PEM file of our certificate, where servers ask for one (they do by default).
+    #: PEM file of the client's certificate, where servers ask for one (they do by default).
     certificate: AnyPath | None = None
     #: PEM file of its key; None if it is in the same file.
     key: AnyPath | None = None
-    #: The name in the servers' certificates, if it is not the one that we connect to.
+    #: The name in the servers' certificates, if it is not the host's name in the connection string.
     server_name: str | None = None
-    #: Whether the certificate must be for that name.  Without it, whoever has any
-    #: certificate of the same authority can pass for a server.
+    #: Whether the certificate must be for that name.  Without it, any
+    #: certificate of the same authority can pass for a server's.
     verify_name: bool = True
 
     def __call__(self, host: str) -> IOpenSSLClientConnectionCreator:
@@ -80,21 +80,21 @@ class TLS:
 
 
 def readable_tls_error(error: Exception) -> Exception:
-    """What failed in TLS, for people; any other error as it is."""
+    """Turn an error of TLS into a readable one; return any other error unchanged."""
     if isinstance(error, VerificationError):
         names = ", ".join(map(_asked_for, error.errors))
         return TLSRefusedError(
             None,
-            f"its certificate is not for {names}; connect to a name that it is for, or say so "
-            "as the server's name",
+            f"its certificate is not for {names}; connect to a name that it is for, or set "
+            "that name as the server's name",
         )
     if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
         return error
     reason = str(error.args[0][-1][-1])  # OpenSSL's errors, the outermost last
     if reason == "certificate verify failed":
-        what = "its certificate is signed by no authority that we trust"
+        what = "its certificate is not signed by a trusted authority"
     elif "alert" in reason:
-        what = "it refuses our certificate, or that we have none"
+        what = "it refuses the client's certificate, or requires one"
     else:
         what = "TLS failed"
     return TLSRefusedError(None, f"{what} ({reason})")
@@ -108,7 +108,7 @@ def _asked_for(mismatch: Any) -> str:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Nameless:
-    """Believe every certificate of the authorities, whatever name is in it."""
+    """Accepts every certificate of the authorities, whatever name is in it."""
 
     def __init__(self, name: str, trust: Any, mine: PrivateCertificate | None) -> None:
         more: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class _Nameless:
         self._name = name
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803
-        """The connection, which still says whom it asks for."""
+        """The connection, which still sends the server name (SNI)."""
         connection = SSL.Connection(self._context, None)
         if not (isIPAddress(self._name) or isIPv6Address(self._name)):
             connection.set_tlsext_host_name(self._name.encode("idna"))

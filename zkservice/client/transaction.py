@@ -71,10 +71,10 @@ class Transaction:
         self._add(path, CheckVersionRequest(self._at(path), version))
 
     def commit(self, *, timeout: float | None = None) -> Deferred[list[Result]]:
-        """Carry all of it out.
+        """Send the transaction.
 
         Args:
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
 
         Returns:
             Fires with a result for each operation, in their order.  Cancelling it stops
@@ -102,23 +102,23 @@ class Transaction:
 
     def _check_open(self) -> None:
         if self._committed:
-            raise RuntimeError("this transaction has been committed; begin a new one")
+            raise RuntimeError("this transaction has been committed: begin a new one")
 
     def _read(self, reply: bytes) -> list[Result]:
-        answers = decode_results(reply, REPLY_HEADER_SIZE)
-        if len(answers) != len(self._requests):
+        results = decode_results(reply, REPLY_HEADER_SIZE)
+        if len(results) != len(self._requests):
             raise ProtocolError(
-                None, f"{len(answers)} results for {len(self._requests)} operations"
+                None, f"{len(results)} results for {len(self._requests)} operations"
             )
-        for request, answer in zip(self._requests, answers, strict=True):
-            if not isinstance(answer, _possible_results(request)):
+        for request, result in zip(self._requests, results, strict=True):
+            if not isinstance(result, _possible_results(request)):
                 raise ProtocolError(
-                    None, f"a {type(answer).__name__} for a {type(request).__name__}"
+                    None, f"a {type(result).__name__} for a {type(request).__name__}"
                 )
-        codes = [answer.err if isinstance(answer, ErrorResponse) else 0 for answer in answers]
+        codes = [result.err if isinstance(result, ErrorResponse) else 0 for result in results]
         if any(codes):
             raise self._failure(codes)
-        return [self._result(answer) for answer in answers]
+        return [self._result(result) for result in results]
 
     def _failure(self, codes: list[int]) -> TransactionFailedError:
         errors = tuple(
@@ -128,15 +128,15 @@ class Transaction:
         failed = next(index for index, code in enumerate(codes) if code)
         return TransactionFailedError(failed, errors)
 
-    def _result(self, answer: Any) -> Result:
-        if isinstance(answer, PathResponse | Create2Response):
-            return self._chroot.strip(answer.path or "")
-        if isinstance(answer, StatResponse):
-            return answer.stat
+    def _result(self, result: Any) -> Result:
+        if isinstance(result, PathResponse | Create2Response):
+            return self._chroot.strip(result.path or "")
+        if isinstance(result, StatResponse):
+            return result.stat
         return None
 
 
 def _possible_results(request: Any) -> tuple[type[Any], ...]:
-    """What a server may answer to an operation; it creates with and without a Stat."""
+    """The results that a server may send; creations come with and without a Stat."""
     created = (PathResponse, Create2Response)
     return (ErrorResponse, *(created if request.reply in created else (request.reply,)))

@@ -1,4 +1,4 @@
-"""Those who wait for watch events, and what a server is told about them.
+"""The watchers of a client, and the watches that the server has for them.
 
 Before ZooKeeper 3.9 a connection has one mode of watch at a path (ZOOKEEPER-4466): a plain
 read with a watch replaces a persistent one, and that replaces a recursive one.  No client
@@ -83,15 +83,15 @@ WatchCallback = Callable[[WatchEvent], object]
 
 
 class Watcher:
-    """Somebody whom events are for."""
+    """Receives the events of one watch."""
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for events."""
+        """Whether it still wants events."""
         raise NotImplementedError
 
     def drop(self) -> object:
-        """Nobody waits any more: tell the server, and say nothing."""
+        """It wants no more events: remove the watch from the server, without an event."""
         raise NotImplementedError
 
     def notify(self, event: WatchEvent) -> None:
@@ -99,7 +99,7 @@ class Watcher:
         raise NotImplementedError
 
     def fail(self, error: Exception, path: str) -> None:
-        """There will be no event any more."""
+        """There will be no more events."""
         raise NotImplementedError
 
 
@@ -157,7 +157,7 @@ class PersistentWatch(Watcher):
         """Hear nothing more; twice is fine.
 
         Returns:
-            Fires when the server has been told, if it can be.  It does not fail.
+            Fires when the watch is removed from the server, if it can be.  It does not fail.
         """
         give_up, self._give_up = self._give_up, None
         return succeed(None) if give_up is None else give_up()
@@ -182,7 +182,7 @@ class PersistentWatch(Watcher):
 
 
 class _Placeholder(Watcher):
-    """Keeps a place in the table where nobody waits any more."""
+    """Keeps the place of a watcher that has gone."""
 
     @property
     @override
@@ -191,15 +191,15 @@ class _Placeholder(Watcher):
 
     @override
     def drop(self) -> None:
-        """It is nobody's."""
+        """No."""
 
     @override
     def notify(self, event: WatchEvent) -> None:
-        """Nobody hears of it."""
+        """Ignore it."""
 
     @override
     def fail(self, error: Exception, path: str) -> None:
-        """Nobody hears of it."""
+        """Ignore it."""
 
 
 class WatchingCall(Call):
@@ -231,7 +231,7 @@ class WatchingCall(Call):
             read: makes a value of the reply.
             kind: the table that the watcher is for.
             watches: where it is registered.
-            watcher: whom events are for.
+            watcher: receives the events.
             asked: the kind of watch that the record asks the server for, if any.
             missing_is_answer: the watch is set on a missing node, too.
         """
@@ -274,7 +274,7 @@ class WatchingCall(Call):
         """The server has the watch."""
         self._watches.register(kind, self._place, self.watcher)
         self._settled()
-        if self.deferred is None or not self.watcher.wanted:  # nobody has it any more
+        if self.deferred is None or not self.watcher.wanted:  # cancelled meanwhile
             self.watcher.drop()
         else:
             self._watches.confirm(kind, self._place, self._asked)
@@ -287,10 +287,10 @@ class WatchingCall(Call):
 
 
 class RemovingCall(Call):
-    """A request that removes watches: if the server has done it, so do we.
+    """A request that removes watches: the watchers here go when the server has done it.
 
-    That goes for one that nobody waits for any more, too; otherwise the watches would stay
-    here, and nobody would be told that they are gone.
+    They go even if the call was cancelled; otherwise they would wait for events that cannot
+    come any more.
     """
 
     __slots__ = ("_place", "_type", "_watches")
@@ -316,7 +316,7 @@ class RemovingCall(Call):
 
 
 class WatchManager:
-    """A client's watchers, by the server's paths; events are told with the client's."""
+    """A client's watchers, by the server's paths; events carry the client's."""
 
     def __init__(
         self, chroot: Chroot, send: Callable[[Call], None], last_zxid: Callable[[], int]
@@ -325,7 +325,7 @@ class WatchManager:
 
         Args:
             chroot: is taken off the paths of events.
-            send: sends a call at once, or fails it; such calls are not worth a wait.
+            send: sends a call at once, or fails it; such calls do not wait for a connection.
             last_zxid: returns the last change that the connection has shown.
         """
         self._chroot = chroot
@@ -353,7 +353,7 @@ class WatchManager:
         watch = PersistentWatch(callback, give_up)
         return watch
 
-    # -- what the server is asked for
+    # -- the request for a watch
 
     def mode_for(self, kind: WatchKind, path: str) -> WatchKind:
         """The mode that AddWatch asks for when a persistent watch is added to a path."""
@@ -367,7 +367,7 @@ class WatchManager:
         return [kind for kind in MODES if self._is_wanted(kind, path)]
 
     def _wanted(self, path: str) -> set[WatchKind]:
-        """The kinds that somebody has at a path, or has asked for."""
+        """The kinds that have a watcher at a path, or a request under way."""
         return {kind for kind in WatchKind if self._is_wanted(kind, path)}
 
     def _is_wanted(self, kind: WatchKind, path: str) -> bool:
@@ -411,7 +411,7 @@ class WatchManager:
         if not kinds:
             return
         paths = {kind: [path] if kind in kinds else [] for kind in WatchKind}
-        self._tell(set_watches(self._last_zxid(), paths), path)
+        self._send_quietly(set_watches(self._last_zxid(), paths), path)
         if any(self.covered(kind, path) for kind in kinds):  # by one that is coming
             self.restore(path)
 
@@ -419,18 +419,18 @@ class WatchManager:
         """Ask for the persistent watch of a path again, which something else has replaced."""
         mode = strongest(self._wanted_modes(path))
         if mode is not None:
-            self._tell(AddWatchRequest(path, MODES[mode]), path)
+            self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
             if mode is WatchKind.RECURSIVE and self.table.has(WatchKind.CHILD, path):
                 self._arm(path, [WatchKind.CHILD])
 
-    def _tell(self, record: Any, path: str) -> Deferred[None]:
+    def _send_quietly(self, record: Any, path: str) -> Deferred[None]:
         """Send a request whose failure is of no interest: then the connection is lost."""
         call = call_for(record, self._chroot.strip(path), nothing)
         assert call.deferred is not None
-        told: Deferred[None] = call.deferred
-        told.addErrback(lambda failure: None)
+        done: Deferred[None] = call.deferred
+        done.addErrback(lambda failure: None)
         self._send(call)
-        return told
+        return done
 
     # -- watches that go
 
@@ -469,10 +469,10 @@ class WatchManager:
             self.table.discard(WatchKind.RECURSIVE, path, placeholder)
             return self._take_off(path)
 
-        return self._tell(mode, path).addCallback(replaced)
+        return self._send_quietly(mode, path).addCallback(replaced)
 
     def _take_off(self, path: str) -> Deferred[None]:
-        """Remove from the server what nobody needs at a path where others still watch.
+        """Remove the watches that are not needed at a path that still has other watchers.
 
         Servers from 3.9 on know the types of persistent watches.  On older ones a
         persistent watch is in the tables of data and child watches.
@@ -490,7 +490,7 @@ class WatchManager:
         return removed
 
     def _remove(self, path: str, type: WatcherType) -> Deferred[None]:
-        """Tell the server that nobody listens.  If it does not understand, so be it."""
+        """Remove a type of watch from the server; errors are ignored."""
         if not self._removable:
             return succeed(None)
         call = call_for(RemoveWatchesRequest(path, type), self._chroot.strip(path), nothing)
@@ -502,10 +502,10 @@ class WatchManager:
 
     def _not_removed(self, failure: Any) -> None:
         failure.trap(ZooKeeperError)
-        if failure.check(UnimplementedError):  # before 3.5; it hangs up on us for asking
+        if failure.check(UnimplementedError):  # before 3.5; it closes the connection
             self._removable = False
 
-    # -- what users ask for by type
+    # -- removal by type
 
     def type_on_server(self, path: str, type: WatcherType) -> WatcherType:
         """The type to ask the server for: any, if a stronger watch stands for one of this type."""
@@ -531,13 +531,13 @@ class WatchManager:
             return CheckWatchesRequest(path, WatcherType.ANY)  # the server's one stays
         if type in (WatcherType.PERSISTENT, WatcherType.PERSISTENT_RECURSIVE):
             if mode is WatchKind.PERSISTENT:
-                self._tell(AddWatchRequest(path, MODES[mode]), path)
+                self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
             elif mode is None and rest:
                 self._arm(path, [kind for kind in ONE_SHOT if self.table.has(kind, path)])
         return RemoveWatchesRequest(path, type)
 
     def removed(self, path: str, type: int) -> bool:
-        """The server has removed watches of a type, as we asked it to; False if we had none."""
+        """The server has removed watches of a type; returns False if there were none here."""
         gone = [(kind, one) for kind, one in self.table.at(path) if kind in _REMOVES.get(type, ())]
         for kind, watcher in gone:
             self.table.discard(kind, path, watcher)
@@ -550,7 +550,7 @@ class WatchManager:
     # -- events
 
     def received(self, event: WatcherEvent, zxid: int) -> None:
-        """Hand an event on; one that nobody waits for any more is dropped.
+        """Hand an event to its watchers; without any it is dropped.
 
         Args:
             event: as it came.
@@ -562,18 +562,18 @@ class WatchManager:
             return  # from a newer server
         number = zxid if zxid > 0 else None
         state = KeeperState.SYNC_CONNECTED
-        for told, path, watcher in self.table.news(type, event.path):
-            watcher.notify(WatchEvent(told, state, self._chroot.strip(path), number))
+        for derived, path, watcher in self.table.news(type, event.path):
+            watcher.notify(WatchEvent(derived, state, self._chroot.strip(path), number))
 
     def fail_all(self, make_error: Callable[[str], Exception]) -> None:
-        """The session is over, and with it all watches; each is told an error of its own."""
+        """The session is over, and with it all watches; each fails with an error of its own."""
         for server_path, watcher in self.table.clear():
             path = self._chroot.strip(server_path)
             watcher.fail(make_error(path), path)
 
 
 def set_watches(last_zxid: int, paths: Mapping[WatchKind, list[str]]) -> SetWatches | SetWatches2:
-    """The request that sets watches again, by kinds; changes after ``last_zxid`` are told."""
+    """The request that sets watches again; changes after ``last_zxid`` fire them at once."""
     plain = (
         last_zxid,
         paths[WatchKind.DATA],

@@ -35,7 +35,7 @@ from zkservice.wire.watches import WatchEvent, WatchKind
 class WatchOperations(RequestMixin):
     """The operations that set watches, and those that remove them.
 
-    The methods with ``_and_watch`` answer two Deferreds: one for the value, one that fires
+    The methods with ``_and_watch`` return two Deferreds: one for the value, one that fires
     once, with the next event.  After a reconnect the watch is set again, and fires if the
     change happened meanwhile.  It fails with `SessionExpiredError` or `ClientClosedError`
     when there will be no event any more.  If the value's Deferred fails, is cancelled or
@@ -79,8 +79,8 @@ class WatchOperations(RequestMixin):
         """Call back with every event on a node, whether it is there or not.
 
         Needs servers from 3.6 on.  The watch is set again after a reconnect, but changes
-        that happen while there is no connection are not told: read again when `subscribe`
-        tells of `State.CONNECTED`.  When the session is over the callback is called once
+        that happen while there is no connection cause no call: read again when `subscribe`
+        reports `State.CONNECTED`.  When the session is over the callback is called once
         more, with `EventType.NONE` and the reason as the state.
 
         Beside a recursive watch on the same path, a plain one learns of a changed list from
@@ -90,15 +90,15 @@ class WatchOperations(RequestMixin):
             path: absolute.
             callback: called with a `WatchEvent`; it may call anything, and what goes wrong
                 in it is logged.
-            recursive: watch all nodes below it, too; then lists of children are not told,
-                since each child's coming and going is.
-            timeout: seconds to wait for the answer.
+            recursive: watch all nodes below it, too; there are no events for changed lists
+                of children then, since each created or deleted child has its own.
+            timeout: seconds to wait for the reply.
 
         Returns:
             Fires with a handle; its ``cancel()`` ends the watch, on the server as well.
         """
         if not callable(callback):
-            raise TypeError(f"{callback!r} cannot be called")
+            raise TypeError(f"callback must be callable, not {callback!r}")
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
         try:
             place = self._at(path)
@@ -122,7 +122,7 @@ class WatchOperations(RequestMixin):
         Args:
             path: absolute; of a recursive watch, exactly the one it was set on.
             type: which; the persistent types need servers from 3.9 on.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
         """
         try:
             place = self._at(path)
@@ -140,15 +140,15 @@ class WatchOperations(RequestMixin):
     ) -> Deferred[None]:
         """Remove all watches of a type from a path, on the server and here.
 
-        Those who watched are told with one of the events ``..._WATCH_REMOVED``.
+        Their watchers receive one of the events ``..._WATCH_REMOVED``.
 
         Args:
             path: absolute; of a recursive watch, exactly the one it was set on.
             type: which; the persistent types need servers from 3.9 on.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
 
         Fails with:
-            NoWatcherError: there is none.
+            NoWatcherError: there is no such watch.
         """
         try:
             record = self._watches.removal(self._at(path), type)

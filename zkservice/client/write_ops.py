@@ -50,20 +50,20 @@ class WriteOperations(RequestMixin):
         Args:
             path: absolute; with ``sequence`` it may end with a slash.
             data: bytes; None is a node without data.
-            acl: who may do what.
-            ephemeral: it goes when the session ends.
+            acl: the permissions.
+            ephemeral: the node is deleted when the session ends.
             sequence: the server appends a number of ten digits.
-            container: it goes some time after its last child went (servers from 3.5 on).
-            ttl: seconds; it goes when it has no children and was not set for so long
-                (servers from 3.5 on that are configured for it).
-            timeout: seconds to wait for the answer.
+            container: the node is deleted some time after its last child (servers from 3.5 on).
+            ttl: seconds; the node is deleted when it has no children and was not set for so
+                long (servers from 3.5 on that are configured for it).
+            timeout: seconds to wait for the reply.
 
         Returns:
             Fires with the actual path.
 
         Fails with:
-            NodeExistsError: the node is there already.
-            NoNodeError: its parent is not.
+            NodeExistsError: the node exists already.
+            NoNodeError: its parent does not exist.
             NoChildrenForEphemeralsError: its parent is ephemeral.
             InvalidACLError: the ACL is empty or invalid.
             BadArgumentsError: there is no such kind of node.
@@ -128,7 +128,7 @@ class WriteOperations(RequestMixin):
         if await self._is_there(path, timeout) is not None:
             return
         # Pipelined.  What counts is the last one: of its ancestors some may be there
-        # although we may not create them.
+        # although this client may not create them.
         results = [
             self._submit(_creation(where, path, acl), timeout)
             for where in _lineage(self._chroot.add(path))
@@ -149,7 +149,7 @@ class WriteOperations(RequestMixin):
         """Delete a node, if it has this version; -1 is any.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
             BadVersionError: it has another version.
             NotEmptyError: it has children.
         """
@@ -161,7 +161,7 @@ class WriteOperations(RequestMixin):
         """Set a node's data, if it has this version; -1 is any.  Fires with the new Stat.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
             BadVersionError: it has another version.
         """
         return self._ask(SetDataRequest, path, (as_bytes(data), version), read_stat, timeout)
@@ -179,7 +179,7 @@ class WriteOperations(RequestMixin):
         Fires with the new Stat.
 
         Fails with:
-            NoNodeError: it is not there.
+            NoNodeError: it does not exist.
             BadVersionError: its ACL has another version.
             InvalidACLError: the ACL is empty or invalid.
         """
@@ -198,22 +198,22 @@ class WriteOperations(RequestMixin):
         version: int = -1,
         timeout: float | None = None,
     ) -> Deferred[tuple[bytes, Stat]]:
-        """Change the members of the ensemble; fires with what `get_config` then answers.
+        """Change the members of the ensemble; fires with what `get_config` then returns.
 
         Args:
             joining: servers to add, ``server.4=host:2888:3888;2181``, separated by commas.
             leaving: numbers of servers to take away, separated by commas.
             new_members: instead of both, all servers that are to be left.
             version: of the configuration, for which this is meant; -1 is any.
-            timeout: seconds to wait for the answer.
+            timeout: seconds to wait for the reply.
 
         Fails with:
             ReconfigDisabledError: it is switched off on the servers.
-            UnimplementedError: the server stands alone.
+            UnimplementedError: the server is standalone.
             NewConfigNoQuorumError: too few of the new members are up to date.
-            ReconfigInProgressError: another one is going on.
+            ReconfigInProgressError: another reconfiguration is in progress.
             BadVersionError: the configuration has another version.
-            NoAuthError: only an administrator may do it.
+            NoAuthError: the client is not an administrator.
         """
         record = ReconfigRequest(joining, leaving, new_members, version)
         return self._send(record, CONFIG_PATH, read_data, timeout)

@@ -26,7 +26,7 @@ class Permission(IntFlag):
 
 @record
 class Id:
-    """Whom an ACL entry is for: ``Id("world", "anyone")``, ``Id("ip", "10.0.0.0/8")``."""
+    """The identity of an ACL entry: ``Id("world", "anyone")``, ``Id("ip", "10.0.0.0/8")``."""
 
     scheme: LenientUString
     id: LenientUString
@@ -34,7 +34,7 @@ class Id:
 
 @record
 class ACL:
-    """One entry of an access control list: permission bits and whom they are for."""
+    """One entry of an access control list: permission bits and an identity."""
 
     perms: Int
     id: Id
@@ -46,7 +46,7 @@ ANYONE: Final = Id("world", "anyone")
 OPEN_ACL_UNSAFE: Final = (ACL(int(Permission.ALL), ANYONE),)
 #: Reading for everybody, nothing else for anybody.
 READ_ACL_UNSAFE: Final = (ACL(int(Permission.READ), ANYONE),)
-#: Everything for whoever the connection is authenticated as; the server expands it.
+#: All permissions for the identities of the connection; the server expands it.
 CREATOR_ALL_ACL: Final = (ACL(int(Permission.ALL), Id("auth", "")),)
 
 

@@ -31,7 +31,7 @@ class Framer:
 
         Args:
             limit: bytes of the largest frame.
-            skipped: a larger frame is left out and this is told its first `HEAD` bytes and
+            skipped: a larger frame is skipped and this is called with its first `HEAD` bytes and
                 its size; without it, such a frame is an error.
         """
         self._limit = limit

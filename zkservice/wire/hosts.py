@@ -23,7 +23,7 @@ class Address(NamedTuple):
 
 
 class Ensemble(NamedTuple):
-    """What a connection string says: the servers, and the chroot ("/" for none)."""
+    """A parsed connection string: the servers, and the chroot ("/" for none)."""
 
     addresses: tuple[Address, ...]
     chroot: str
@@ -35,19 +35,21 @@ def parse_hosts(text: str) -> Ensemble:
     IPv6 addresses stand in brackets; the port is 2181 unless it is given.
 
     Raises:
-        InvalidHostsError: it names no server, or one that is no ``host:port``.
-        InvalidPathError: the chroot is no path.
+        InvalidHostsError: it names no server, or one that is not ``host:port``.
+        InvalidPathError: the chroot is invalid.
     """
     if not isinstance(text, str):
-        raise InvalidHostsError(None, f"{text!r} is no text like {_EXAMPLE}")
+        raise InvalidHostsError(None, f"expected text like {_EXAMPLE}, got {text!r}")
     scheme, found, _ = text.strip().partition("://")
     if found and scheme.isalnum():
-        raise InvalidHostsError(None, f"{text!r}: leave '{scheme}://' out; it is like {_EXAMPLE}")
+        raise InvalidHostsError(
+            None, f"{text!r}: leave '{scheme}://' out; write it like {_EXAMPLE}"
+        )
     servers, slash, rest = text.strip().partition("/")
     chroot = validate("/" + rest) if slash else "/"
     addresses = tuple(_parse_address(part.strip()) for part in servers.split(",") if part.strip())
     if not addresses:
-        raise InvalidHostsError(None, f"{text!r} names no server; it is like {_EXAMPLE}")
+        raise InvalidHostsError(None, f"{text!r} names no server; write it like {_EXAMPLE}")
     return Ensemble(addresses, chroot)
 
 
@@ -55,21 +57,21 @@ def _parse_address(text: str) -> Address:
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
-            raise InvalidHostsError(None, f"{text!r} is no server; IPv6 is like '[::1]:2181'")
+            raise InvalidHostsError(None, f"{text!r} is not a server; write IPv6 like '[::1]:2181'")
         port = port[1:]
     elif text.count(":") > 1:
-        raise InvalidHostsError(None, f"{text!r} is no server; write IPv6 like '[::1]:2181'")
+        raise InvalidHostsError(None, f"{text!r} is not a server; write IPv6 like '[::1]:2181'")
     else:
         host, _, port = text.partition(":")
     if not host:
-        raise InvalidHostsError(None, f"{text!r} has no host; a server is like 'host:2181'")
+        raise InvalidHostsError(None, f"{text!r} has no host; write a server like 'host:2181'")
     if not host.isprintable() or " " in host:
-        raise InvalidHostsError(None, f"{text!r} is no server: a host's name has no blanks")
+        raise InvalidHostsError(None, f"{text!r} is not a server: a host's name has no blanks")
     try:
         host.encode("idna")  # as a resolver does, which has no good way to complain
     except UnicodeError:
         raise InvalidHostsError(
-            None, f"{text!r} is no server: no host can have such a name; is there a dot too many?"
+            None, f"{text!r} is not a server: the host's name is invalid; is there a dot too many?"
         ) from None
     return Address(host, _parse_port(text, port))
 

@@ -33,7 +33,7 @@ NULL: Final = -1
 class Codec(Generic[T]):
     """How a value becomes bytes and back.
 
-    ``put`` appends to the bytes; ``get`` reads at an offset and answers the value and
+    ``put`` appends to the bytes; ``get`` reads at an offset and returns the value and
     the offset behind it, or raises `ProtocolError`.
     """
 
@@ -115,7 +115,7 @@ def _text(raw: bytes) -> str:
             raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16")
         )
     except UnicodeDecodeError as error:
-        raise ProtocolError(None, f"a string that is no UTF-8: {error.reason}") from None
+        raise ProtocolError(None, f"a string that is not UTF-8: {error.reason}") from None
 
 
 def _put_ustring(out: bytearray, value: str) -> None:
@@ -231,7 +231,7 @@ def codec_of(annotation: Any) -> Codec[Any]:
     nullable = [part for part in get_args(annotation) if part is not type(None)]
     if len(nullable) == 1 and get_origin(nullable[0]) is list:
         return vector(codec_of(get_args(nullable[0])[0]))
-    # The class's own: a subclass that is no record itself has other fields.
+    # The class's own: a subclass that is not a record itself has other fields.
     codec = getattr(annotation, "__dict__", {}).get("__jute__")
     if not isinstance(codec, Codec):
         raise TypeError(f"{annotation!r} is not a jute type")
@@ -271,8 +271,8 @@ def record(cls: type[R]) -> type[R]:
 
     made.__jute__ = Codec(put, get)
     made.__puts__ = tuple(put_field for _, put_field in puts)
-    answer: type[R] = made
-    return answer
+    typed: type[R] = made
+    return typed
 
 
 def encode(value: object) -> bytes:
@@ -287,17 +287,17 @@ def encode(value: object) -> bytes:
 
 
 def encode_fields(cls: type[Any], *values: object) -> bytes:
-    """The bytes of a record with these values, which nobody needs as an object.
+    """The bytes of a record with these values, without building the record object.
 
     Raises:
-        UnwritableError: a value is none that its field can carry.
+        UnwritableError: its field cannot carry a value.
     """
     out = bytearray()
     try:
         for put, value in zip(cls.__puts__, values, strict=True):
             put(out, value)
     except _UNWRITABLE:
-        return encode(cls(*values))  # which says what is wrong with which field
+        return encode(cls(*values))  # which raises an error that names the field
     return bytes(out)
 
 
@@ -320,12 +320,12 @@ def decode(cls: type[R], data: bytes, offset: int = 0) -> R:
     """Read a record that begins at the offset; what follows it is ignored, as servers do.
 
     Raises:
-        ProtocolError: the bytes end too early, or are no such record.
+        ProtocolError: the bytes end too early, or are not such a record.
     """
     return decode_at(cls, data, offset)[0]
 
 
 def decode_at(cls: type[R], data: bytes, offset: int) -> tuple[R, int]:
-    """Read a record at the offset; answers it and the offset behind it."""
+    """Read a record at the offset; returns it and the offset after it."""
     codec: Codec[R] = cls.__jute__  # type: ignore[attr-defined]
     return codec.get(data, offset)

@@ -85,7 +85,7 @@ def decode_requests(opcode: OpCode, data: bytes, offset: int = 0) -> list[Any]:
     """The operations of a `OpCode.MULTI` or `OpCode.MULTI_READ` request.
 
     Raises:
-        ProtocolError: an operation that has no place in it, or bytes that end too early.
+        ProtocolError: an operation is not allowed in it, or the bytes end too early.
     """
     return [request for _, request in _decode(_REQUESTS[opcode], data, offset)]
 
@@ -107,7 +107,7 @@ def decode_results(data: bytes, offset: int = 0) -> list[Any]:
     """The result records of the reply, an `ErrorResponse` for what failed.
 
     Raises:
-        ProtocolError: bytes that are no such reply.
+        ProtocolError: the bytes are not such a reply.
     """
     return [result for _, result in _decode(_RESULTS, data, offset)]
 
@@ -119,6 +119,6 @@ def _decode(known: dict[int, type[Any]], data: bytes, offset: int) -> list[tuple
         if header.done:
             return found
         if header.type not in known:
-            raise ProtocolError(None, f"operation {header.type} has no place in a transaction")
+            raise ProtocolError(None, f"operation {header.type} is not allowed in a transaction")
         one, offset = decode_at(known[header.type], data, offset)
         found.append((header.type, one))

@@ -149,7 +149,7 @@ class ConnectRequest:
 
 @record
 class ConnectResponse:
-    """The answer to it.  A ``timeout`` (milliseconds) of 0 or less: there is no such session."""
+    """The reply to it.  A ``timeout`` (milliseconds) of 0 or less: there is no such session."""
 
     protocol_version: Int
     timeout: Int
@@ -285,7 +285,7 @@ class ErrorResponse:
 
 @record
 class EmptyResponse:
-    """Nothing: the reply header says it all."""
+    """A reply without a body."""
 
 
 # -- requests -----------------------------------------------------------------------
@@ -542,7 +542,7 @@ class WhoAmIRequest:
 
 @record
 class CloseSession:
-    """End the session; the server answers, then closes the connection."""
+    """End the session; the server replies, then closes the connection."""
 
     opcode: ClassVar[OpCode] = OpCode.CLOSE_SESSION
     reply: ClassVar[RecordType] = EmptyResponse
@@ -550,7 +550,7 @@ class CloseSession:
 
 @record
 class Ping:
-    """Say that the client is alive; sent with `Xid.PING`."""
+    """Keep the session alive; sent with `Xid.PING`."""
 
     opcode: ClassVar[OpCode] = OpCode.PING
     reply: ClassVar[RecordType] = EmptyResponse

@@ -13,26 +13,26 @@ from zkservice.errors import ImpossibleEventError
 
 
 class State(Enum):
-    """What a session is, as its client knows it."""
+    """The state of a session, as its client knows it."""
 
     CONNECTING = auto()  # no server has accepted the session yet
     CONNECTED = auto()
     READ_ONLY = auto()  # connected to a server that has lost its quorum
-    SUSPENDED = auto()  # no connection; the server may still hold our ephemerals
+    SUSPENDED = auto()  # no connection; the servers may still have the session's ephemerals
     EXPIRED = auto()  # over: ephemerals and watches are gone
     AUTH_FAILED = auto()  # over: the server refuses the credentials
-    CLOSED = auto()  # over: we said so
+    CLOSED = auto()  # over: `close` was called, or `connect` never was
 
 
 class SessionEvent(Enum):
     """What can happen to a session."""
 
-    ACCEPTED = auto()  # ConnectResponse with our session, and authentication done
+    ACCEPTED = auto()  # ConnectResponse with this session, and authentication done
     ACCEPTED_READ_ONLY = auto()  # the same from a read-only server
     LOST = auto()  # the connection, or the attempt to make one
-    REFUSED = auto()  # ConnectResponse with time-out 0, another id, or our own clock
+    REFUSED = auto()  # ConnectResponse with time-out 0 or another id, or the client's own clock
     AUTH_REFUSED = auto()  # an auth packet answered with AUTHFAILED
-    CLOSE = auto()  # we want no more of it
+    CLOSE = auto()  # the client ends it
 
 
 _ENDS: Final = {
@@ -57,7 +57,7 @@ TRANSITIONS: Final[dict[State, dict[SessionEvent, State]]] = {
 
 
 def after(state: State, event: SessionEvent) -> State:
-    """The only way a session changes state.
+    """The state after an event.
 
     Raises:
         ImpossibleEventError: the table has no such transition.

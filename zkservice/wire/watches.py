@@ -1,7 +1,7 @@
 """The watches that a client keeps, so that it can hand events on and set them again.
 
 Which event goes to which watch (`EVENTS`), which watch a server is asked for when there
-are several (`strongest`), and what a server must be told after a reconnect:
+are several (`strongest`), and what a server must be sent after a reconnect:
 ZKWatchManager.java, WatchManager.java and DataTree.setWatches.  Paths here are the server's, chroot
 included.
 """
@@ -19,7 +19,7 @@ SET_WATCHES_MAX_LENGTH: Final = 128 * 1024
 
 
 class EventType(IntEnum):
-    """What a watch event tells (Watcher.Event.EventType)."""
+    """What a watch event is about (Watcher.Event.EventType)."""
 
     NONE = -1  # the session's state; never on the wire
     CREATED = 1
@@ -49,7 +49,7 @@ class _Event(NamedTuple):
 
 
 class WatchEvent(_Event):
-    """What a watch is told: the change, the session's state, and the znode's path.
+    """What a watch receives: the change, the session's state, and the znode's path.
 
     It is a tuple of these three, and equal to another event with the same three.
 
@@ -103,8 +103,8 @@ def strongest(kinds: Collection[WatchKind]) -> WatchKind | None:
 
     Before ZooKeeper 3.9 a connection has one mode of watch at a path, the one that was
     asked for last (ZOOKEEPER-4466).  So a path gets one persistent watch, and the client
-    derives from it what the others are to be told.  The recursive one is the stronger:
-    only it tells of the nodes below the path, and their creations and deletions imply
+    derives the events of the others from it.  The recursive one is the stronger:
+    only it covers the nodes below the path, and their creations and deletions imply
     that a list of children has changed.
     """
     for kind in (WatchKind.RECURSIVE, WatchKind.PERSISTENT):
@@ -136,7 +136,7 @@ class WatchTable(Generic[W]):
         self._tables[kind].setdefault(path, {})[watcher] = None
 
     def discard(self, kind: WatchKind, path: str, watcher: W) -> bool:
-        """Forget a watcher; answers whether it was here."""
+        """Remove a watcher; returns whether it was here."""
         watchers = self._tables[kind].get(path, {})
         if watcher not in watchers:
             return False
@@ -160,7 +160,7 @@ class WatchTable(Generic[W]):
         ]
 
     def take(self, type: EventType, path: str) -> list[W]:
-        """Whom an event is for, each once; the one-shot watchers among them are forgotten."""
+        """The watchers that an event is for, each once; one-shot watchers are removed."""
         found: dict[W, None] = {}
         for kind in ONE_SHOT:
             if type in EVENTS[kind]:
@@ -177,7 +177,7 @@ class WatchTable(Generic[W]):
         return self._tables[WatchKind.PERSISTENT].get(path, {})
 
     def clear(self) -> list[tuple[str, W]]:
-        """Forget all watchers; answers each with its path."""
+        """Remove all watchers; returns each with its path."""
         gone = [
             (path, watcher)
             for table in self._tables.values()
@@ -193,7 +193,7 @@ class ClientWatchTable(WatchTable[W]):
     """The watches of a client, of which a server keeps one persistent one for each path.
 
     Where a path has a recursive watch and a persistent one, the server has the recursive
-    one.  That a child came or went tells the persistent one that the list has changed.
+    one.  A created or deleted child means for the persistent one that the list has changed.
     """
 
     def news(self, type: EventType, path: str) -> list[tuple[EventType, str, W]]:
@@ -214,7 +214,7 @@ class ClientWatchTable(WatchTable[W]):
     @override
     def _at_node(self, type: EventType, path: str) -> dict[W, None]:
         if type is EventType.CHILDREN_CHANGED and self.has(WatchKind.RECURSIVE, path):
-            return {}  # they are told by `news`, whatever the server has beside it
+            return {}  # `news` derives them, whatever else the server has
         return super()._at_node(type, path)
 
     def chunks(self, limit: int = SET_WATCHES_MAX_LENGTH) -> Iterator[dict[WatchKind, list[str]]]:
