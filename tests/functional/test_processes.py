@@ -85,7 +85,8 @@ class ProcessesCase(ReliabilityCase):
         self.monitor = process.wait_for_log(r"The monitor listens at (\S+)").group(1)
         self.address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
         self.process = process
-        self.until_serving(processes)
+        if processes > 1:
+            self.until_serving(processes)
         return process
 
     def workers(self) -> dict[str, int]:
@@ -324,6 +325,26 @@ class RecyclingTests(ProcessesCase):
         self.saw()
         self.assert_all_answered()
         self.assertEqual(self.last.without, 0)
+
+    def test_a_single_process_ends_for_its_supervisor(self) -> None:
+        """It drains and deregisters first, and nothing is lost; the exit code is 0."""
+        process = self.start("--max-requests", "100", processes=1)
+        with self.load(3) as scene:
+            self.assertEqual(process.wait(60), 0)
+            scene.gone()
+        self.saw()
+        self.assertEqual(self.last.counts.lost, [])
+        self.assertRegex(process.log(), r"Ending: recycling: \d+ requests")
+
+    def test_members_of_a_fleet_are_recycled_one_after_the_other(self) -> None:
+        """--recycle-together 1: a semaphore in ZooKeeper lets one in."""
+        client = self.kazoo()
+        words = ("--max-age", "2", "--recycle-together", "1", "--drain-wait", "1500")
+        first, second = (self.start(*words, processes=1) for _ in range(2))
+        while first.process.poll() is None and second.process.poll() is None:
+            self.assertNotEqual(client.get_children(PROVIDERS), [])
+            time.sleep(0.01)
+        self.assertEqual([first.wait(60), second.wait(60)], [0, 0])
 
 
 class ViewTests(ProcessesCase):

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from zkservice.supervisor import Acceptor, PoolSettings, ProcessPool
 from zkservice.supervisor.pool import PoolOwner
-from zkservice.supervisor.process import Command, Phase
+from zkservice.supervisor.process import Command, WorkerPhase
 from zkservice.supervisor.recycling import RecyclingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +54,11 @@ class SupervisorTestCase(TestCase):
     timeout = 120
     size = 2
     recycling = RecyclingSettings()
+    broken = False
 
     @override
     def setUp(self) -> None:
-        self.settings: dict[str, Any] = {"release": 1}
+        self.settings: dict[str, Any] = {"release": 1, "broken": self.broken}
         self.hopeless: list[str] = []
         self.reloads: list[str] = []
         self.log: list[str] = []
@@ -168,7 +169,7 @@ class LifeTests(SupervisorTestCase):
         (victim,) = [worker for worker in self.pool.takers if worker.name == name]
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
-        await self.until(lambda: victim.phase is Phase.GONE)
+        await self.until(lambda: victim.phase is WorkerPhase.GONE)
         self.assertIn("who?", await self.say(second, "who?"))
         await self.serving()
         self.assertEqual(victim.reason, "killed by SIGKILL")
@@ -188,7 +189,7 @@ class LifeTests(SupervisorTestCase):
         await self.serving()
         worker = self.pool.takers[0]
         worker._channel._transport.loseConnection()  # type: ignore[union-attr]
-        await self.until(lambda: worker.phase is Phase.GONE)
+        await self.until(lambda: worker.phase is WorkerPhase.GONE)
 
     async def test_the_pool_answers_questions(self) -> None:
         """A worker's answer comes back; one that cannot answer is an error."""
@@ -214,7 +215,7 @@ class ReloadTests(SupervisorTestCase):
         await self.until(lambda: self.reloads)
         (client,) = await self.connect(1)
         self.assertIn("/2: x", await self.say(client, "x"))
-        await self.until(lambda: all(worker.phase is Phase.GONE for worker in old))
+        await self.until(lambda: all(worker.phase is WorkerPhase.GONE for worker in old))
         self.assertEqual([worker.reason for worker in old], ["drained", "drained"])
 
     async def test_broken_code_leaves_the_old_workers(self) -> None:
@@ -247,12 +248,10 @@ class RecyclingTests(SupervisorTestCase):
 class BrokenTests(SupervisorTestCase):
     """Code that cannot be loaded."""
 
+    broken = True
+
     async def test_if_none_can_start_it_is_said(self) -> None:
         """After a few attempts."""
-        self.settings["broken"] = True
-        self.pool._command = self.pool._make_command()
-        for worker in self.pool.workers:
-            worker.kill("the test wants it broken from the start")
         await self.until(lambda: self.hopeless)
         self.assertIn("no module named nonsense", self.hopeless[0])
         self.flushLoggedErrors()

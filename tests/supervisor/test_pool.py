@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from zkservice.supervisor.messages import Beat
 from zkservice.supervisor.pool import PoolOwner, PoolSettings, ProcessPool
-from zkservice.supervisor.process import Command, Phase, WorkerEvents
-from zkservice.supervisor.recycling import RecyclingSettings
+from zkservice.supervisor.process import Command, WorkerEvents, WorkerPhase
+from zkservice.supervisor.recycling import RecyclingSettings, SelfRecycling
 
 
 class FakeWorker:
@@ -22,7 +22,7 @@ class FakeWorker:
 
     def __init__(self, name: str, reactor: Clock, events: WorkerEvents, timeout: float) -> None:
         self.name = name
-        self.phase = Phase.STARTING
+        self.phase = WorkerPhase.STARTING
         self.reason = ""
         self.connections = 0
         self.has_served = False
@@ -38,7 +38,7 @@ class FakeWorker:
 
     def drain(self, timeout: float, grace: float) -> None:
         """Take note of it."""
-        self.phase = Phase.DRAINING
+        self.phase = WorkerPhase.DRAINING
         self.drained.append((timeout, grace))
 
     def kill(self, reason: str) -> None:
@@ -49,13 +49,13 @@ class FakeWorker:
 
     def serve(self) -> None:
         """It takes connections."""
-        self.phase, self.has_served = Phase.SERVING, True
+        self.phase, self.has_served = WorkerPhase.SERVING, True
         self._events.serving(self)  # type: ignore[arg-type]
 
     def end(self, reason: str = "exit code 1") -> None:
         """Its process has ended."""
-        if self.phase is not Phase.GONE:
-            self.phase, self.reason = Phase.GONE, reason
+        if self.phase is not WorkerPhase.GONE:
+            self.phase, self.reason = WorkerPhase.GONE, reason
             self._events.gone(self)  # type: ignore[arg-type]
 
     def beat(self, requests: int = 0, rss: int = 0) -> None:
@@ -114,7 +114,7 @@ class PoolTestCase(SynchronousTestCase):
     def serve(self) -> list[Any]:
         """All that start begin to serve."""
         for worker in self.made:
-            if worker.phase is Phase.STARTING:
+            if worker.phase is WorkerPhase.STARTING:
                 worker.serve()
         return self.pool.takers
 
@@ -222,7 +222,9 @@ class ReloadTests(PoolTestCase):
         self.made[2].serve()
         self.made[3].end("SyntaxError: invalid syntax")
         self.assertEqual(self.pool.takers, old)
-        self.assertEqual([worker.phase for worker in self.made[2:]], [Phase.GONE, Phase.GONE])
+        self.assertEqual(
+            [worker.phase for worker in self.made[2:]], [WorkerPhase.GONE, WorkerPhase.GONE]
+        )
         self.assertEqual(self.owner.reloads, ["SyntaxError: invalid syntax"])
         self.assertEqual([worker.drained for worker in old], [[], []])
 
@@ -326,6 +328,57 @@ class RecyclingTests(PoolTestCase):
         self.assertEqual(given_back, [])
         first.end("drained")
         self.assertEqual(given_back, [1])
+
+
+class SelfRecyclingTests(SynchronousTestCase):
+    """A process that serves by itself ends when it has reached a bound."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.figures = (0, 0)
+        self.ended: list[str] = []
+
+    def recycling(self, **bounds: float) -> SelfRecycling:
+        """One that looks."""
+        settings: Any = RecyclingSettings(**bounds)  # type: ignore[arg-type]
+        made = SelfRecycling(
+            settings, self.clock, lambda: 1.0, lambda: self.figures, self.ended.append
+        )
+        made.start()
+        return made
+
+    def test_it_ends_once_with_the_reason(self) -> None:
+        """A tenth of the bound is jitter."""
+        self.recycling(max_requests=100)
+        self.clock.advance(1)
+        self.assertEqual(self.ended, [])
+        self.figures = (90, 0)
+        self.clock.pump([1, 1, 1])
+        self.assertEqual(self.ended, ["recycling: 90 requests"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_without_a_bound_it_does_not_look(self) -> None:
+        """Nothing is due in the clock."""
+        self.recycling()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_without_permission_it_serves_on(self) -> None:
+        """It asks again until it is let."""
+        recycling = self.recycling(max_age=10)
+        asked: list[Deferred[Any]] = []
+
+        def permission() -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        recycling.permission = permission
+        self.clock.pump([1] * 12)
+        self.assertEqual((len(asked), self.ended), (1, []))
+        asked[0].errback(ConnectionError())
+        self.clock.advance(1)
+        asked[1].callback(lambda: None)
+        self.assertEqual(len(self.ended), 1)
 
 
 class StopTests(PoolTestCase):

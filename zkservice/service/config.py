@@ -80,11 +80,13 @@ class Processes:
         count: how many; with one the application is in the process that registers it.
         worker_timeout: without a turn of its reactor after which a worker is killed; 0 is never.
         recycling: when workers are replaced by fresh ones.
+        recycle_together: how many members of the fleet may be recycled at a time; 0 is any number.
     """
 
     count: int = 1
     worker_timeout: float = 30.0
     recycling: RecyclingSettings = field(default_factory=RecyclingSettings)
+    recycle_together: int = 0
 
 
 @dataclass(frozen=True)

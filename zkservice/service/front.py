@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from zkservice.service.figures import Figures
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
+from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
 from zkservice.web import FrontEndStatistics, WorkersStatistics
 
 __all__ = ["Front", "InProcessFront"]
@@ -62,6 +64,10 @@ class Front(Protocol):
         """SIGHUP: open log files, and read certificates again."""
         ...
 
+    def recycle_with(self, permission: Permission) -> None:
+        """Ask for permission before anything is recycled."""
+        ...
+
     def commands(self) -> dict[str, Command]:
         """Commands of the monitor that only this front has."""
         ...
@@ -95,9 +101,16 @@ class InProcessFront:
         config: what to serve, and where.
         reactor: where the connections live.
         load: returns the application.
+        end: called with a reason when the process is to end, for its supervisor to start another.
     """
 
-    def __init__(self, config: Config, reactor: Any, load: Callable[[], Application]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        load: Callable[[], Application],
+        end: Callable[[str], object],
+    ) -> None:
         self.listeners = Listeners(config, reactor)
         self.availability_changed: Callable[[str], object] = lambda reason: None
         self.unavailable = ""
@@ -107,6 +120,9 @@ class InProcessFront:
         self._load = load
         self._door = LateBoundFactory()
         self._server: ApplicationServer | None = None
+        self._recycling = SelfRecycling(
+            config.processes.recycling, reactor, random.random, self._recycling_figures, end
+        )
 
     def listen(self) -> None:
         """Open the ports; connections wait in the kernel until there is an application."""
@@ -122,6 +138,15 @@ class InProcessFront:
         )
         self._door.target = self._server.factory
         self._server.start()
+        self._recycling.start()
+
+    def recycle_with(self, permission: Permission) -> None:
+        """Ask for permission before this process ends to be replaced."""
+        self._recycling.permission = permission
+
+    def _recycling_figures(self) -> tuple[int, int]:
+        assert self._server is not None
+        return self._server.factory.statistics().requests, resident_bytes()
 
     def status(self) -> dict[str, Any]:
         """What the threads and the front end are doing."""
@@ -151,6 +176,7 @@ class InProcessFront:
 
     def close_ports(self) -> Deferred[Any]:
         """Accept no more connections."""
+        self._recycling.stop()
         closing = [close_port(self._reactor, port) for port in self.listeners.ports]
         return DeferredList(closing, consumeErrors=True)
 

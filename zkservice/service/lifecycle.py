@@ -32,15 +32,13 @@ from zkservice.errors import (
 from zkservice.service.announcement import DEREGISTER, Announcement
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
+from zkservice.service.fleet import recycling_permission
 from zkservice.service.front import Front
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
-
-#: Called with a reason when there is no use in going on.
-Fail = Callable[[str], object]
 
 #: Errors of a start that are the user's to correct.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
@@ -52,15 +50,17 @@ class ServeService(Service):
     Args:
         config: what to serve, and where to register it.
         reactor: the process's.
-        make_front: makes what serves, of what to call when that is hopeless.
+        make_front: makes what serves, for this service.
     """
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any, make_front: Callable[[Fail], Front]) -> None:
+    def __init__(
+        self, config: Config, reactor: Any, make_front: Callable[[ServeService], Front]
+    ) -> None:
         self.config = config
         self._reactor = reactor
-        self.front = make_front(self.fail)
+        self.front = make_front(self)
         self.announcement: Announcement | None = None
         self._notifier = Notifier(os.environ, reactor)
         self._shutdown = Shutdown(reactor)
@@ -106,7 +106,19 @@ class ServeService(Service):
         announcement.registrar.subscribe(self._notifier.ready)
         self.front.availability_changed = announcement.front_changed
         announcement.front_changed(self.front.unavailable)
+        together = self.config.processes.recycle_together
+        if together:
+            client = announcement.registrar.client
+            self.front.recycle_with(
+                recycling_permission(client, self.config.path, together, self._reactor)
+            )
         announcement.start(self.status, {"service": self}, self.front.commands())
+
+    def end(self, reason: str) -> None:
+        """End the process in good order, with exit code 0."""
+        self.log.info("Ending: {reason}", reason=reason)
+        with contextlib.suppress(ReactorNotRunning):  # it is stopping already
+            self._reactor.stop()
 
     def fail(self, reason: str) -> None:
         """End the process in good order, but with exit code 1."""

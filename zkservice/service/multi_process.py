@@ -31,7 +31,7 @@ from zkservice.service.figures import Figures, Sums
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
 from zkservice.service.readiness import READY, ready_view
-from zkservice.supervisor import Acceptor, PoolSettings, ProcessPool, WorkerProcess
+from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command
 from zkservice.web import FrontEndStatistics, TextView, View, WorkersStatistics
@@ -154,6 +154,11 @@ class MultiProcessFront(PoolOwner):
             return succeed(None)
         self._pool.kill()
         return self._pool.stop(0)
+
+    def recycle_with(self, permission: Permission) -> None:
+        """Ask for permission before a worker is recycled."""
+        assert self._pool is not None
+        self._pool.recycling.permission = permission
 
     def commands(self) -> dict[str, MonitorCommand]:
         """``workers``, to look at them and to have more or fewer."""

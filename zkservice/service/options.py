@@ -198,6 +198,15 @@ OPTIONS: Final = OptionTable(
             whole_number(placeholder="MB"),
             0,
         ),
+        Option(
+            "recycle-together",
+            _APPLICATION,
+            "Of all processes registered at --path, so many may be recycled at a time; "
+            "0: any number.",
+            whole_number(),
+            0,
+            target="processes.recycle_together",
+        ),
         # -- where it listens --
         Option(
             "path",

@@ -46,7 +46,10 @@ def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None
         from twisted.internet import reactor  # noqa: TID251 - the process is ours from here
 
         check_callable("the Paste configuration", app, "the application")
-        run(ServeService(config, reactor, lambda _: front_for(config, reactor, app)), reactor)
+        run(
+            ServeService(config, reactor, lambda service: front_for(config, reactor, app, service)),
+            reactor,
+        )
     except ConfigurationError as error:
         _give_up(f"zkservice: {error}")
     except StartError as error:
@@ -98,14 +101,14 @@ def config_of(keys: Mapping[str, str]) -> Config:
     return config
 
 
-def front_for(config: Config, reactor: Any, app: Any) -> InProcessFront:
+def front_for(config: Config, reactor: Any, app: Any, service: ServeService) -> InProcessFront:
     """What serves an application that is there already: this process."""
     if config.processes.count > 1:
         raise ConfigurationError(
             "processes: Paste hands over an application that is loaded already; for several "
             "processes run twistd zkserve --processes N config:FILE.ini#NAME"
         )
-    return InProcessFront(config, reactor, lambda: app)
+    return InProcessFront(config, reactor, lambda: app, service.end)
 
 
 def _given(row: Option, text: str) -> Given:

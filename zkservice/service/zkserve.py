@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,9 +31,11 @@ def makeService(options: Options) -> IService:
     return service
 
 
-def _front_for(options: Options, reactor: Any, fail: Callable[[str], object]) -> Front:
+def _front_for(options: Options, reactor: Any, service: ServeService) -> Front:
     config = options.config
     if config.processes.count > 1:
         settings = partial(settings_for, config.application, options.given)
-        return MultiProcessFront(config, reactor, settings, fail)
-    return InProcessFront(config, reactor, partial(load_application, config.application))
+        return MultiProcessFront(config, reactor, settings, service.fail)
+    return InProcessFront(
+        config, reactor, partial(load_application, config.application), service.end
+    )

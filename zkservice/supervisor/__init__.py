@@ -11,15 +11,23 @@ from zkservice.supervisor.connections import Acceptor, ConnectionReceiver
 from zkservice.supervisor.messages import VERSION
 from zkservice.supervisor.pool import PoolSettings, ProcessPool
 from zkservice.supervisor.process import WorkerProcess
-from zkservice.supervisor.recycling import RecyclingSettings
+from zkservice.supervisor.recycling import (
+    Permission,
+    RecyclingSettings,
+    SelfRecycling,
+    resident_bytes,
+)
 
 __all__ = [
     "VERSION",
     "Acceptor",
     "ConnectionReceiver",
+    "Permission",
     "PoolSettings",
     "ProcessPool",
     "RecyclingSettings",
+    "SelfRecycling",
     "WorkerProcess",
     "WorkerSide",
+    "resident_bytes",
 ]

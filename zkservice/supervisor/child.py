@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
-import resource
 import signal
 import socket
 import sys
@@ -33,6 +32,7 @@ from zkservice.supervisor.messages import (
     Serving,
 )
 from zkservice.supervisor.process import CONNECTIONS, CONTROL, STACKS, STACKS_SIGNAL
+from zkservice.supervisor.recycling import resident_bytes
 
 __all__ = ["Served", "WorkerSide"]
 
@@ -210,7 +210,7 @@ class WorkerSide:
     def _beat(self) -> None:
         assert self._served is not None
         requests, in_service, figures = self._served.figures()
-        self._channel.send(Beat(requests, in_service, _rss(), figures))
+        self._channel.send(Beat(requests, in_service, resident_bytes(), figures))
 
     def _connection_closed(self) -> None:
         self._closed += 1
@@ -229,12 +229,3 @@ def _end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-def _rss() -> int:
-    """Bytes of memory that the process has in use; 0 where /proc does not tell."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return 0

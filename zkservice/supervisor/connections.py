@@ -218,7 +218,7 @@ class ConnectionReceiver:
         end.setblocking(False)
         self._reactor = reactor
         self._end = end
-        self._factories = [_Counted(factory, closed) for factory in factories]
+        self._factories = [_CountingFactory(factory, closed) for factory in factories]
         self._closed = closed
         self._reading = False
 
@@ -302,7 +302,7 @@ class ConnectionReceiver:
 
 
 @implementer(IProtocolFactory)
-class _Counted:
+class _CountingFactory:
     """A factory whose connections are counted when they go."""
 
     def __init__(self, factory: Any, closed: Callable[[], object]) -> None:

@@ -10,20 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from typing_extensions import override
 
-from zkservice.deferreds import Alarm, Backoff, Waiters
+from zkservice.deferreds import Waiters
 from zkservice.supervisor.messages import LogLine
-from zkservice.supervisor.process import Command, Phase, WorkerEvents, WorkerProcess
+from zkservice.supervisor.process import Command, WorkerEvents, WorkerPhase, WorkerProcess
 from zkservice.supervisor.recycling import Recycling, RecyclingSettings
+from zkservice.supervisor.starting import Releases, Restarts, Starter
 
 __all__ = ["PoolOwner", "PoolSettings", "ProcessPool"]
 
-#: Seconds between two starts when workers die young, from and to.
-_PAUSE: Final = 0.1
-_PAUSE_MAX: Final = 30.0
-#: Seconds that a worker has to live to be replaced at once when it dies.
-_YOUNG: Final = 5.0
-#: Starts that fail before it is said that none will succeed, if none has succeeded before.
-_HOPELESS: Final = 3
 #: Seconds beyond the drain's time-out before a worker that does not end is killed.
 _DRAIN_GRACE: Final = 3.0
 
@@ -85,21 +79,17 @@ class ProcessPool(WorkerEvents):
         random: Callable[[], float],
         make_worker: Callable[..., WorkerProcess] = WorkerProcess,
     ) -> None:
-        self._make_worker = make_worker
         self.settings = settings
         self.size = settings.size
-        self._make_command = command
-        self._command = self._next_command = command()
-        self._reactor = reactor
         self._owner = owner
-        self._backoff = Backoff(_PAUSE, _PAUSE_MAX, random)
-        self._retry = Alarm(reactor, self._fill)
+        self._releases = Releases(command)
+        self._restarts = Restarts(reactor, random, self._fill)
+        self._starter = Starter(
+            reactor, self, settings.worker_timeout, settings.start_timeout, make_worker
+        )
         self._wanted: list[WorkerProcess] = []  # that serve, or start to fill a place
         self._successors: dict[WorkerProcess, WorkerProcess | None] = {}  # of one, or of all
         self._leaving: set[WorkerProcess] = set()
-        self._names = 0
-        self._has_served = False
-        self._reload_again = False
         self._stopping = False
         self._stopped: Waiters[None] = Waiters()
         self.recycling = Recycling(settings.recycling, reactor, random, self.replace)
@@ -114,7 +104,7 @@ class ProcessPool(WorkerEvents):
     @property
     def takers(self) -> list[WorkerProcess]:
         """The workers that take connections."""
-        return [worker for worker in self._wanted if worker.phase is Phase.SERVING]
+        return [worker for worker in self._wanted if worker.phase is WorkerPhase.SERVING]
 
     @property
     def stopping(self) -> bool:
@@ -141,9 +131,9 @@ class ProcessPool(WorkerEvents):
         if self._stopping:
             return
         if self._reloading:
-            self._reload_again = True
+            self._releases.reload_again = True
             return
-        self._next_command = self._make_command()
+        self._releases.prepare()
         self._log.info("reload: starting {size} new workers", size=self.size)
         for _ in range(self.size):
             self._start_worker(self._successors, None)
@@ -163,7 +153,7 @@ class ProcessPool(WorkerEvents):
     def stop(self, timeout: float) -> Deferred[None]:
         """Drain all workers; fires when none is left, soon after the time-out at the latest."""
         self._stopping = True
-        self._retry.cancel()
+        self._restarts.stop()
         self.recycling.stop()
         for worker in [*self._successors]:
             worker.kill("the service stops")
@@ -186,32 +176,24 @@ class ProcessPool(WorkerEvents):
 
     def _fill(self) -> None:
         """Start workers for places that are empty, unless it is too early."""
-        while len(self._wanted) < self.size and not (self._stopping or self._retry.is_set):
+        while len(self._wanted) < self.size and not (self._stopping or self._restarts.pausing):
             self._start_worker(self._wanted, None)
 
     def _start_worker(self, place: Any, old: WorkerProcess | None) -> None:
-        self._names += 1
-        worker = self._make_worker(
-            f"worker {self._names}", self._reactor, self, self.settings.worker_timeout
-        )
+        worker = self._starter.make()
         if place is self._successors:
             self._successors[worker] = old
         else:
             self._wanted.append(worker)
-        try:
-            # What replaces a worker is of its generation, unless a reload has succeeded.
-            of_reload = place is self._successors and old is None
-            command = self._next_command if of_reload else self._command
-            worker.start(command, self.settings.start_timeout)
-        except OSError as error:
-            worker.fail(f"the process cannot be started: {error}")
+        # What replaces a worker is of its generation, unless a reload has succeeded.
+        of_reload = place is self._successors and old is None
+        self._starter.start(worker, self._releases.next if of_reload else self._releases.current)
 
     # -- what workers tell --
 
     @override
     def serving(self, worker: WorkerProcess) -> None:
-        self._has_served = True
-        self._backoff.reset()
+        self._restarts.served()
         self._log.info("{name} serves (process {pid})", name=worker.name, pid=worker.pid)
         self.recycling.began(worker)
         if worker in self._successors:
@@ -260,24 +242,19 @@ class ProcessPool(WorkerEvents):
 
     def _died(self, worker: WorkerProcess) -> None:
         """A worker that was wanted has ended: start another, at once if it was not young."""
-        age = self._reactor.seconds() - worker.since
         self._log.error(
             "{name} has ended after {age:.1f} s: {reason}",
             name=worker.name,
-            age=age,
+            age=self._restarts.age(worker),
             reason=worker.reason,
         )
         if self._stopping:
             return
-        if not worker.has_served or age < _YOUNG:
-            pause = self._backoff.next()
-            if not self._has_served and self._backoff.failures >= max(_HOPELESS, self.size):
-                self._stopping = True
-                self._owner.hopeless(f"no worker can start: {worker.reason}")
-                return
-            self._retry.set_no_later(pause)
-            return
-        self._fill()
+        if self._restarts.died(worker, self.size):
+            self._fill()
+        else:
+            self._stopping = True
+            self._owner.hopeless(f"no worker can start: {worker.reason}")
 
     # -- successions --
 
@@ -290,8 +267,7 @@ class ProcessPool(WorkerEvents):
                 self._dismiss(old)
             return
         generation = [each for each, of in self._successors.items() if of is None]
-        if all(each.phase is Phase.SERVING for each in generation):
-            self._command = self._next_command
+        if all(each.phase is WorkerPhase.SERVING for each in generation):
             before, self._wanted = self._wanted, []
             for each in generation:
                 del self._successors[each]
@@ -328,7 +304,7 @@ class ProcessPool(WorkerEvents):
         self._reload_over(worker.reason)
 
     def _reload_over(self, error: str) -> None:
-        again, self._reload_again = self._reload_again, False
+        again = self._releases.finish(accepted=not error)
         self._owner.reloaded(error)
         if again:
             self.reload()

@@ -34,7 +34,15 @@ from zkservice.supervisor.messages import (
     Serving,
 )
 
-__all__ = ["CONNECTIONS", "CONTROL", "STACKS", "Command", "Phase", "WorkerEvents", "WorkerProcess"]
+__all__ = [
+    "CONNECTIONS",
+    "CONTROL",
+    "STACKS",
+    "Command",
+    "WorkerEvents",
+    "WorkerPhase",
+    "WorkerProcess",
+]
 
 #: The descriptors that a worker is started with, beside the standard ones.
 CONTROL: Final = 3  #: the channel
@@ -52,7 +60,7 @@ _END_TIME: Final = 10.0
 _MAX_STACKS: Final = 1 << 18
 
 
-class Phase(Enum):
+class WorkerPhase(Enum):
     """What a worker is at the moment."""
 
     STARTING = "starting"
@@ -110,7 +118,7 @@ class WorkerProcess:
 
     def __init__(self, name: str, reactor: Any, events: WorkerEvents, timeout: float) -> None:
         self.name = name
-        self.phase = Phase.STARTING
+        self.phase = WorkerPhase.STARTING
         self.reason = ""  #: why it has ended, or could not start
         self.connections = 0  #: that it was given and that have not gone
         self.figures = Beat(requests=0, in_service=0, rss=0)
@@ -124,7 +132,6 @@ class WorkerProcess:
         self._channel: Channel | None = None
         self._sender: ConnectionSender | None = None
         self._process: IProcessTransport | None = None
-        self._stacks = bytearray()
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.phase.value}>"
@@ -163,7 +170,7 @@ class WorkerProcess:
 
     def take(self, port: int, connection: socket.socket) -> bool:
         """Give it a connection; False if it has no room for it."""
-        if self.phase is not Phase.SERVING or self._sender is None:
+        if self.phase is not WorkerPhase.SERVING or self._sender is None:
             return False
         if not self._sender.send(port, connection):
             return False
@@ -182,12 +189,12 @@ class WorkerProcess:
 
     def drain(self, timeout: float, grace: float) -> None:
         """Have it finish what runs, and end; it is killed so many seconds after the time-out."""
-        if self.phase not in (Phase.STARTING, Phase.SERVING):
+        if self.phase not in (WorkerPhase.STARTING, WorkerPhase.SERVING):
             return
-        if self.phase is Phase.STARTING:
+        if self.phase is WorkerPhase.STARTING:
             self.kill("not needed any more")
             return
-        self.phase = Phase.DRAINING
+        self.phase = WorkerPhase.DRAINING
         self._deadline.set(timeout + grace)
         assert self._channel is not None
         self._channel.send(Drain(timeout))
@@ -219,8 +226,8 @@ class WorkerProcess:
         elif isinstance(message, LogLine):
             self._events.logged(self, message)
         elif isinstance(message, Serving):
-            if self.phase is Phase.STARTING:
-                self.phase, self.has_served = Phase.SERVING, True
+            if self.phase is WorkerPhase.STARTING:
+                self.phase, self.has_served = WorkerPhase.SERVING, True
                 self._deadline.cancel()
                 self._events.serving(self)
         elif isinstance(message, Failed):
@@ -233,7 +240,7 @@ class WorkerProcess:
     def channel_lost(self) -> None:
         """The worker ends, and cannot be told anything; a bound sees to it that it does."""
         self._watchdog.cancel()
-        if self.phase is not Phase.GONE:
+        if self.phase is not WorkerPhase.GONE:
             self._deadline.set_no_later(_END_TIME)
 
     def _asked(self, what: str, arguments: list[Any]) -> Any:
@@ -242,7 +249,7 @@ class WorkerProcess:
     # -- its end --
 
     def _expect_beat(self) -> None:
-        if self._timeout and self.phase is not Phase.GONE:
+        if self._timeout and self.phase is not WorkerPhase.GONE:
             self._watchdog.set(self._timeout)
 
     def _stuck(self) -> None:
@@ -258,31 +265,24 @@ class WorkerProcess:
         self._watchdog = Alarm(self._reactor, lambda: self._signal(signal.SIGKILL))
         self._watchdog.set(_STACKS_TIME)
 
-    def stacks_received(self, data: bytes) -> None:
-        """faulthandler has written something: the stacks of a stuck or crashed worker."""
-        room = _MAX_STACKS - len(self._stacks)
-        self._stacks += data[: max(0, room)]
-
-    def ended(self, failure: Failure) -> None:
-        """The process has ended."""
-        if self.phase is not Phase.GONE:
+    def ended(self, failure: Failure, stacks: str) -> None:
+        """The process has ended; faulthandler has written the stacks if it was stuck or crashed."""
+        if self.phase is not WorkerPhase.GONE:
             self.reason = self.reason or _in_words(failure, self.phase)
+            if stacks:
+                self._log.error(
+                    "{name}: where its threads were\n{stack}", name=self.name, stack=stacks
+                )
             self._ended()
 
     def _overdue(self) -> None:
-        starting = self.phase is Phase.STARTING
+        starting = self.phase is WorkerPhase.STARTING
         self.kill("it did not serve in time" if starting else "it did not end in time")
 
     def _ended(self) -> None:
         self._watchdog.cancel()
         self._deadline.cancel()
-        self.phase = Phase.GONE
-        if self._stacks:
-            self._log.error(
-                "{name}: where its threads were\n{stack}",
-                name=self.name,
-                stack=self._stacks.decode("utf-8", "replace").rstrip("\n"),
-            )
+        self.phase = WorkerPhase.GONE
         if self._sender is not None:
             self._sender.close()
         if self._channel is not None:
@@ -302,6 +302,7 @@ class _Process(ProcessProtocol):
     def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
         self._worker = worker
         self._status: Failure | None = None
+        self._stacks = bytearray()
         # A process that the application has left behind may hold the pipe open for ever.
         self._patience = Alarm(clock, self._tell)
 
@@ -313,7 +314,7 @@ class _Process(ProcessProtocol):
     @override
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD == STACKS:
-            self._worker.stacks_received(data)
+            self._stacks += data[: max(0, _MAX_STACKS - len(self._stacks))]
 
     @override
     def processExited(self, reason: Failure) -> None:
@@ -329,10 +330,11 @@ class _Process(ProcessProtocol):
         self._patience.cancel()
         status, self._status = self._status, None
         if status is not None:
-            self._worker.ended(status)
+            stacks = self._stacks.decode("utf-8", "replace").rstrip("\n")
+            self._worker.ended(status, stacks)
 
 
-def _in_words(failure: Failure, phase: Phase) -> str:
+def _in_words(failure: Failure, phase: WorkerPhase) -> str:
     """How a process has ended."""
     number = getattr(failure.value, "signal", None)
     code = getattr(failure.value, "exitCode", None)
@@ -340,4 +342,4 @@ def _in_words(failure: Failure, phase: Phase) -> str:
         return f"killed by {signal.Signals(number).name}"
     if code:
         return f"exit code {code}"
-    return "drained" if phase is Phase.DRAINING else "it ended by itself"
+    return "drained" if phase is WorkerPhase.DRAINING else "it ended by itself"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from twisted.logger import Logger
 from zkservice.deferreds import Alarm
 from zkservice.supervisor.process import WorkerProcess
 
-__all__ = ["Permission", "Recycling", "RecyclingSettings"]
+__all__ = ["Permission", "Recycling", "RecyclingSettings", "SelfRecycling", "resident_bytes"]
 
 #: The share of a bound by which workers differ, so that they are not all due together.
 _JITTER: Final = 0.1
@@ -21,6 +22,16 @@ _LOOK: Final = 1.0
 
 #: Asked before a worker is recycled; fires with what gives the permission back.
 Permission = Callable[[], "Deferred[Callable[[], object]]"]
+
+
+def always_permitted() -> Deferred[Callable[[], object]]:
+    """The permission where nobody else has to be asked."""
+    return succeed(lambda: None)
+
+
+def share_of(random: Callable[[], float]) -> float:
+    """The share of the bounds that counts for one process, so that not all are due together."""
+    return 1 - _JITTER * random()
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,75 @@ class RecyclingSettings:
     def wanted(self) -> bool:
         """Whether there is a bound."""
         return bool(self.max_requests or self.max_age or self.max_rss)
+
+    def reached(self, share: float, requests: int, age: float, rss: int) -> str:
+        """Which bound a process has reached, in words; empty if none.
+
+        Args:
+            share: of the bounds on requests and age that counts for this process.
+            requests: since its start.
+            age: seconds.
+            rss: bytes of memory.
+        """
+        if self.max_requests and requests >= self.max_requests * share:
+            return f"{requests} requests"
+        if self.max_age and age >= self.max_age * share:
+            return f"{age:.0f} s of age"
+        if self.max_rss and rss >= self.max_rss:
+            return f"{rss >> 20} MB of memory"
+        return ""
+
+
+class SelfRecycling:
+    """Ends a process that serves by itself when it has reached a bound.
+
+    Whoever supervises the process (systemd, a container) starts it again.
+
+    Args:
+        settings: the bounds.
+        clock: tells the time.
+        random: returns a number from 0 to 1.
+        figures: returns the requests since the start, and the bytes of memory.
+        end: called once, with the reason.
+    """
+
+    def __init__(
+        self,
+        settings: RecyclingSettings,
+        clock: Any,
+        random: Callable[[], float],
+        figures: Callable[[], tuple[int, int]],
+        end: Callable[[str], object],
+    ) -> None:
+        self.permission: Permission = always_permitted
+        self._settings = settings
+        self._clock = clock
+        self._share = share_of(random)
+        self._figures = figures
+        self._end = end
+        self._since = clock.seconds()
+        self._alarm = Alarm(clock, self._look)
+
+    def start(self) -> None:
+        """Begin to look, if there is a bound."""
+        if self._settings.wanted:
+            self._alarm.set(_LOOK)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._alarm.cancel()
+
+    def _look(self) -> None:
+        requests, rss = self._figures()
+        age = self._clock.seconds() - self._since
+        why = self._settings.reached(self._share, requests, age, rss)
+        if why:
+            # The permit is not given back: it goes with the session, when the process has ended.
+            self.permission().addCallbacks(
+                lambda _: self._end(f"recycling: {why}"), lambda _: self._alarm.set(_LOOK)
+            )
+        else:
+            self._alarm.set(_LOOK)
 
 
 class Recycling:
@@ -56,10 +136,10 @@ class Recycling:
         clock: Any,
         random: Callable[[], float],
         replace: Callable[[WorkerProcess], bool],
-        permission: Permission = lambda: succeed(lambda: None),
+        permission: Permission | None = None,
     ) -> None:
         self.settings = settings
-        self.permission = permission
+        self.permission = permission or always_permitted
         self._clock = clock
         self._random = random
         self._replace = replace
@@ -71,7 +151,7 @@ class Recycling:
     def began(self, worker: WorkerProcess) -> None:
         """A worker serves, or serves on although it was due."""
         if self.settings.wanted:
-            self._shares[worker] = 1 - _JITTER * self._random()
+            self._shares[worker] = share_of(self._random)
             self._alarm.set_no_later(_LOOK)
         if worker is self._current:  # its successor has failed
             self._finished()
@@ -101,16 +181,8 @@ class Recycling:
             self._alarm.set(_LOOK)
 
     def _due(self, worker: WorkerProcess, share: float) -> str:
-        """Which bound it has reached; empty if none."""
-        settings, figures = self.settings, worker.figures
         age = self._clock.seconds() - worker.since
-        if settings.max_requests and figures.requests >= settings.max_requests * share:
-            return f"{figures.requests} requests"
-        if settings.max_age and age >= settings.max_age * share:
-            return f"{age:.0f} s of age"
-        if settings.max_rss and figures.rss >= settings.max_rss:
-            return f"{figures.rss >> 20} MB of memory"
-        return ""
+        return self.settings.reached(share, worker.figures.requests, age, worker.figures.rss)
 
     def _recycle(self, worker: WorkerProcess) -> None:
         self._current = worker
@@ -136,3 +208,12 @@ class Recycling:
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
             give_back()
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process has in use; 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
