@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.deferreds import Waiters
-from zkservice.errors import LeaseLostError, ZooKeeperError
+from zkservice.errors import ClientClosedError, LeaseLostError, ZooKeeperError
 from zkservice.recipes.blocks import Held
 from zkservice.recipes.retrying import SESSION_OVER, RetryingClient, cancel_watch
 from zkservice.wire.records import Stat
@@ -154,7 +154,8 @@ class Lease(Held):
 
     def _lose(self, reason: Exception) -> None:
         self._reason = reason
-        self._log.warn("lost {path}: {reason}", path=self.path, reason=reason)
+        if not isinstance(reason, ClientClosedError):  # its owner closed the client itself
+            self._log.warn("lost {path}: {reason}", path=self.path, reason=reason)
         self._losing.fire(reason)
 
     def _log_bug(self, failure: Failure) -> None:
