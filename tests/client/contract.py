@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from tests import effort
 from tests.client.watch_model import Driver, random_programs
 from zkservice.client import Get, GetChildren, Retrying, ZooKeeperClient
 from zkservice.errors import (
@@ -297,7 +298,7 @@ class Contract(TestCase):
 
     async def test_watches_of_several_modes(self) -> None:
         """Every watch of a random program hears its events, in order, and nothing else."""
-        for program in random_programs(40):
+        for program in random_programs(effort(40, 4)):
             driver = Driver(self.client)
             for batch in program:
                 if batch[0].name == "cut":

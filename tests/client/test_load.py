@@ -6,21 +6,22 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from tests import effort
 from tests.client.base import ClientTestCase, quietly
 from tests.client.network import BUFFER
 from zkservice.errors import ConnectionLossError
 from zkservice.wire.session import State
 from zkservice.wire.watches import EventType
 
-WATCHES = 50_000
-CALLS = 100_000
+WATCHES = effort(50_000, 5_000)
+CALLS = effort(100_000, 10_000)
 
 
 class LoadTests(ClientTestCase):
     """Numbers that no program needs, and that some program will have."""
 
     def test_watches_survive(self) -> None:
-        """Fifty thousand watches are there after a reconnect; a change meanwhile is told."""
+        """Tens of thousands of watches are there after a reconnect; a change meanwhile is told."""
         client, other = self.connected(), self.connected()
         watches: list[Deferred[Any]] = []
         for number in range(WATCHES):
@@ -39,7 +40,7 @@ class LoadTests(ClientTestCase):
         quietly(*watches)
 
     def test_calls_outstanding(self) -> None:
-        """A hundred thousand calls can wait for their answers, and get them in order."""
+        """Tens of thousands of calls can wait for their answers, and get them in order."""
         client = self.connected()
         order: list[int] = []
         calls = []

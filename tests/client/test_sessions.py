@@ -196,7 +196,7 @@ class ConnectTests(ClientTestCase):
         self.network.listening.clear()
         client = self.client()
         connecting = client.connect()
-        self.network.advance(3600)
+        self.network.advance(900)
         self.assertNoResult(connecting)
         self.network.listen(HOST, PORT, self.server.factory)
         self.network.advance(1)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from twisted.internet.defer import Deferred
 from typing_extensions import override
 
+from tests import effort
 from tests.client.base import ClientTestCase, quietly
 from tests.client.watch_model import CHANGED, CHILDREN, CREATED, DELETED, Driver, Op, programs
 from zkservice.client import CREATOR_ALL_ACL, PersistentWatch, ZooKeeperClient
@@ -259,7 +260,7 @@ class WatchModes(ClientTestCase):
         """Every watch of a random program hears its events, in order, and nothing else."""
 
         @settings(
-            max_examples=300,
+            max_examples=effort(300, 25),
             deadline=None,
             derandomize=True,
             database=None,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests import effort
 from tests.embedded.raw_client import Multi, RawClient, connected_client, framed, started
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.frames import JUTE_MAXBUFFER
@@ -163,7 +164,7 @@ class FramingTests(SynchronousTestCase):
             answers, _ = self.after(framed(pack(">ii", 5, opcode)))
             self.assertNotIn((5, -6), answers, opcode)
 
-    @settings(max_examples=300)
+    @settings(max_examples=effort(300, 60))
     @given(st.lists(st.binary(max_size=60), max_size=5), st.booleans())
     def test_any_bytes(self, chunks: list[bytes], greeted: bool) -> None:
         """Whatever is sent, the server answers or hangs up, and forgets the connection."""
@@ -180,7 +181,7 @@ class FramingTests(SynchronousTestCase):
         after = self.server.statistics()
         self.assertEqual((after.connections, after.watches), (before.connections, before.watches))
 
-    @settings(max_examples=300)
+    @settings(max_examples=effort(300, 60))
     @given(st.sampled_from([*REQUESTS, OpCode.MULTI, OpCode.MULTI_READ]), st.binary(max_size=80))
     def test_any_body(self, opcode: int, body: bytes) -> None:
         """Whatever is in a request's body, there is exactly one reply to it."""

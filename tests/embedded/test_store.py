@@ -13,6 +13,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests import effort
 from tests.embedded.raw_client import Multi, RawClient, framed, started
 from tests.embedded.strategies import PARTIES, calls, settled
 from zkservice.embedded import ZooKeeperServer
@@ -370,7 +371,7 @@ class DirectoryTests(SynchronousTestCase):
 class AnyConversationTests(StoreTestCase):
     """Whatever clients do, what is on the disk is what is in memory."""
 
-    @settings(max_examples=40, derandomize=True, database=None)
+    @settings(max_examples=effort(40, 8), derandomize=True, database=None)
     @given(st.lists(calls, max_size=40))
     def test_any_conversation_survives_a_crash(self, conversation: list[tuple[int, Any]]) -> None:
         """After any conversation and a crash, nodes, indexes and sessions are as they were."""

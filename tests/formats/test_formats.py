@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from zkservice.errors import FormatError
 from zkservice.formats import FORMATS, Announcement, Member, read_member
 from zkservice.formats.addresses import format_address
@@ -289,6 +290,7 @@ class ReadingTests(SynchronousTestCase):
         self.refuse("i", CURATOR.replace(b"8080", b"null"), "port")
         self.refuse("i", CURATOR.replace(b'"payload"', b'"enabled":1,"payload"'), "enabled")
 
+    @settings(max_examples=effort(100, 40))
     @given(st.text(max_size=20) | addresses, st.binary(max_size=60) | traps.map(encode))
     @example("m", b'{"serviceEndpoint":{"host":"h","port":' + b"9" * 5000 + b"}}")
     @example("m", b"[" * 100_000)

@@ -12,10 +12,14 @@ from typing_extensions import override
 from tests.embedded.differential import Server, SocketLine, embedded_lines
 from tests.embedded.raw_client import started
 from tests.embedded.strategies import PARTIES, calls, settled, watch_calls
+from tests.embedded.test_quotas import OPEN, STATS, quota
 from zkservice.testing.apache import ApacheZooKeeper, require_apache
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.records import (
     CreateRequest,
+    DeleteRequest,
+    GetDataRequest,
+    SetDataRequest,
 )
 
 
@@ -92,6 +96,37 @@ class WatchComparisonTests(Comparison):
     def test_watches_of_several_modes_at_one_path(self) -> None:
         """Each request leaves the same watches, and each change makes the same events."""
         self.assertGreaterEqual(self.converse(watch_calls), 2000)
+
+
+class QuotaComparisonTests(SynchronousTestCase):
+    """Hard quotas."""
+
+    def test_counters_and_errors_are_the_same(self) -> None:
+        """Errors, counters and everything else."""
+        require_apache()
+        with ApacheZooKeeper(configuration={"enforceQuota": "true"}) as apache:
+            line = SocketLine(apache.port)
+            self.addCleanup(line.close)
+            server, _ = started(enforce_quota=True)
+            both = [Server([line]), Server(embedded_lines(server, 1))]
+            limits = b"count=3,bytes=-1=;byteHardLimit=12;countHardLimit=4"
+            for request in [
+                CreateRequest("/a", b"abc", OPEN, 0),
+                *quota("/a", limits),
+                CreateRequest("/a/b", b"1234", OPEN, 0),
+                SetDataRequest("/a/b", b"1234567890", -1),
+                SetDataRequest("/a/b", b"1234567890", 77),
+                CreateRequest("/a/c", b"1234", OPEN, 2),
+                CreateRequest("/a/d", b"12", OPEN, 1),
+                CreateRequest("/a/d", b"", OPEN, 1),
+                CreateRequest("/a/e", b"", OPEN, 0),
+                DeleteRequest("/a/b", -1),
+                CreateRequest("/a/e", b"", OPEN, 0),
+                SetDataRequest("/a/e", b"1", -1),
+            ]:
+                for one in (request, GetDataRequest(STATS, False)):
+                    theirs, ours = (server.hear(0, one) for server in both)
+                    self.assertEqual(ours, theirs, one)
 
 
 del Comparison  # not to be run by itself

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from zkservice.errors import LinkLoopError, TreeSyntaxError
 from zkservice.properties import Properties
 from zkservice.tree.grammar import parse_tree
@@ -111,7 +112,7 @@ def reader(root: TreeNode) -> Callable[[str], Properties | None]:
 class AgreementTests(SynchronousTestCase):
     """What is found out about a tree in memory is what a server would show."""
 
-    @settings(max_examples=400)
+    @settings(max_examples=effort(400, 80))
     @given(_TREES)
     def test_symlinks(self, root: TreeNode) -> None:
         """Every link leads where following it on a server leads."""
@@ -124,7 +125,7 @@ class AgreementTests(SynchronousTestCase):
                 self.assertEqual(here.path, way.path, link)
                 self.assertEqual(bool(here.problem), isinstance(way.error, LinkLoopError), link)
 
-    @settings(max_examples=400)
+    @settings(max_examples=effort(400, 80))
     @given(_TREES)
     def test_property_links(self, root: TreeNode) -> None:
         """Every property link is a loop here if following it on a server is one."""
@@ -139,7 +140,7 @@ class AgreementTests(SynchronousTestCase):
 
 
 #: Lines of each hostile text.
-LINES = 20_000
+LINES = effort(20_000, 4_000)
 
 HOSTILE = {
     "a chain of property links": "/a\n" + "".join(f"  p{i} => . p{i + 1}\n" for i in range(LINES)),
@@ -163,10 +164,10 @@ class HostileTests(SynchronousTestCase):
     """Trees that are made to take long."""
 
     def test_linear(self) -> None:
-        """20,000 lines of links are read, judged and drawn within a few seconds of work."""
+        """Thousands of lines of links are read, judged and drawn in half a millisecond each."""
         for name, text in HOSTILE.items():
             began = time.process_time()  # nobody else's work counts
             errors: list[TreeSyntaxError] = []
             tree = parse_tree(text, warn=errors.append)
             get_edges(tree)
-            self.assertLess(time.process_time() - began, 10, name)
+            self.assertLess(time.process_time() - began, LINES / 2000, name)

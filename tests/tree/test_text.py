@@ -7,6 +7,7 @@ import time
 from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from tests.tree.strategies import trees
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
@@ -18,13 +19,13 @@ class RoundTripTests(SynchronousTestCase):
     """What is written can be read."""
 
     @given(trees)
-    @settings(max_examples=400)
+    @settings(max_examples=effort(400, 80))
     def test_parse_undoes_format(self, tree: TreeNode) -> None:
         """Every tree can be written and read back, whatever its names and values."""
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     @given(trees)
-    @settings(max_examples=200)
+    @settings(max_examples=effort(200, 40))
     def test_stored_and_exported(self, tree: TreeNode) -> None:
         """What nodes store is what their exported text stores when it is imported."""
         for path, node in parse_tree(format_tree(tree)).walk():
