@@ -47,7 +47,7 @@ class RecipeTestCase(ClientTestCase):
         return children(self.server, path)
 
     def deleting(self, path: str) -> None:
-        """Somebody else deletes a node."""
+        """Another client deletes a node."""
         self.result(self.bystander.delete(path))
 
     @property
@@ -60,7 +60,7 @@ class RecipeTestCase(ClientTestCase):
 
 
 def nodes_left(test: RecipeTestCase, waiter: Deferred[Any], *paths: str) -> list[int]:
-    """How many children these paths have in the moment in which somebody hears of his end."""
+    """How many children these paths have at the moment at which a Deferred fires."""
     left: list[int] = []
     waiter.addBoth(lambda _: left.extend(len(test.children(path)) for path in paths))
     return left

@@ -35,7 +35,7 @@ class BarrierTests(RecipeTestCase):
         return Barrier(client, PATH, reactor=self.network)
 
     def waiting(self, client: ZooKeeperClient) -> Deferred[None]:
-        """One who has come as far as he can."""
+        """A call that has come as far as it can."""
         waiting = self.barrier(client).wait()
         self.addCleanup(quietly, waiting)
         self.network.settle()
@@ -55,8 +55,8 @@ class BarrierTests(RecipeTestCase):
             self.assertTrue(self.successResultOf(removing))
             self.assertEqual(self.children("/gates"), ["one"] if lifted else [])
 
-    def test_open(self) -> None:
-        """Where there is none nobody is held up, and no watch is left."""
+    def test_wait_ends_at_once_without_a_barrier(self) -> None:
+        """A missing barrier blocks nothing, and leaves no watch."""
         self.assertTrue(self.waiting(self.one).called)
         self.assertEqual(self.one.statistics().watches, 0)
 
@@ -78,7 +78,7 @@ class BarrierTests(RecipeTestCase):
         self.assertNoResult(self.waiting(self.two))
 
     def test_data_are_no_lifting(self) -> None:
-        """Who writes into the node does not lift the barrier."""
+        """Writing into the node does not remove the barrier."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
         self.result(self.one.set(PATH, b"why"))
@@ -87,7 +87,7 @@ class BarrierTests(RecipeTestCase):
         self.assertIsNone(self.result(waiting))
 
     def test_lifted_and_put_up_while_cut_off(self) -> None:
-        """Who was cut off passes the barrier that he waited for, and not the next one."""
+        """After a lost connection only the barrier that was waited for counts, not the next one."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
         self.server.refuse = True
@@ -101,7 +101,7 @@ class BarrierTests(RecipeTestCase):
         self.assertNoResult(self.waiting(self.two))
 
     def test_waits_through_an_expiry(self) -> None:
-        """Who waits goes on waiting under the next session."""
+        """The wait goes on in the next session."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
         self.expire(self.two)
@@ -109,8 +109,8 @@ class BarrierTests(RecipeTestCase):
         self.deleting(PATH)
         self.assertIsNone(self.result(waiting))
 
-    def test_timeout(self) -> None:
-        """Who has waited long enough is told so, and leaves no watch."""
+    def test_wait_times_out(self) -> None:
+        """It fails with the seconds that it waited, and leaves no watch."""
         self.result(self.barrier(self.one).create())
         waiting = self.barrier(self.two).wait(2.5)
         self.network.advance(2.4)
@@ -120,8 +120,8 @@ class BarrierTests(RecipeTestCase):
         self.assertEqual(str(error), f"{PATH}: not removed within 2.5 s")
         self.assertEqual(self.two.statistics().watches, 0)
 
-    def test_cancelled(self) -> None:
-        """Who does not want to wait any more leaves no watch."""
+    def test_cancelled_wait_leaves_no_watch(self) -> None:
+        """Cancelling stops the waiting."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
         waiting.cancel()
@@ -139,13 +139,13 @@ class BarrierTests(RecipeTestCase):
         self.result(self.two.close())
         self.failure(closed, ClientClosedError)
 
-    def test_children(self) -> None:
-        """A node with something below it is not deleted."""
+    def test_barrier_with_children_is_not_removed(self) -> None:
+        """A node with children is not deleted."""
         self.result(self.bystander.ensure_path(PATH + "/below"))
         self.failure(self.barrier(self.one).remove(), NotEmptyError)
 
-    def test_path(self) -> None:
-        """A path that is none is refused when the barrier is made."""
+    def test_invalid_path_is_refused(self) -> None:
+        """It is refused by the constructor."""
         self.assertRaises(InvalidPathError, Barrier, self.one, "gates", reactor=self.network)
 
 
@@ -167,6 +167,6 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertTrue(world.result(ours.remove()))
         self.assertEqual(world.children("/gates"), [])
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)

@@ -35,8 +35,8 @@ class BlockTests(RecipeTestCase):
         self.one = self.connected()
         self.lock = Lock(self.one, PATH, reactor=self.network)
 
-    def test_every_recipe(self) -> None:
-        """An object and the Deferred of its method are blocks alike; nothing is left after it."""
+    def test_every_recipe_is_a_block(self) -> None:
+        """So is the Deferred of its method; nothing is left after it."""
         client = self.one
         options: dict[str, Any] = {"reactor": self.network}
         makers: list[Callable[[], Any]] = [
@@ -134,8 +134,8 @@ class BlockTests(RecipeTestCase):
         self.result(Deferred.fromCoroutine(stack.aclose()))
         self.assertEqual((lease.held, self.children(PATH)), (False, []))
 
-    def test_try(self) -> None:
-        """A try that has no success has no block either."""
+    def test_failed_try_has_no_block(self) -> None:
+        """It fails with a time-out error."""
 
         async def work() -> None:
             async with self.lock.try_acquire():
@@ -146,8 +146,8 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
         self.result(lease.release())
 
-    def test_cancelled(self) -> None:
-        """Cancelled at the door he leaves the line, cancelled inside he leaves the block."""
+    def test_cancelled_block_is_left(self) -> None:
+        """Cancelled while it waits, it leaves the queue; cancelled inside, it releases."""
 
         async def work() -> None:
             async with self.lock.acquire():
@@ -163,8 +163,8 @@ class BlockTests(RecipeTestCase):
         self.failure(inside, CancelledError)
         self.assertEqual(self.children(PATH), [])
 
-    def test_error(self) -> None:
-        """An error in the block is its outcome, and everything is left all the same."""
+    def test_error_in_a_block_is_its_outcome(self) -> None:
+        """Everything is left all the same."""
 
         async def work() -> None:
             async with self.lock:

@@ -54,16 +54,16 @@ class RetryChangeTests(RecipeTestCase):
         self.assertEqual(self.change(lambda data, stat: data), b"x")
         self.assertEqual(self.data(), (b"x", 0))
 
-    def test_empty(self) -> None:
-        """A node is made for empty data, too."""
+    def test_empty_data_create_the_node(self) -> None:
+        """A node is created for empty data, too."""
         self.assertEqual(self.change(lambda data, stat: b""), b"")
         self.assertEqual(self.data(), (b"", 0))
 
-    def test_awaited(self) -> None:
+    def test_function_may_return_an_awaitable(self) -> None:
         """The function may take its time."""
         self.assertEqual(self.change(lambda data, stat: succeed(b"later")), b"later")
 
-    def test_error(self) -> None:
+    def test_error_of_the_function_is_the_outcome(self) -> None:
         """What the function raises is the outcome, and nothing is written."""
 
         def refuse(data: bytes | None, stat: Stat | None) -> bytes:
@@ -92,13 +92,13 @@ class RetryChangeTests(RecipeTestCase):
 
         return self.change(slow)
 
-    def test_races(self) -> None:
-        """Somebody else makes, sets and deletes it meanwhile: then all is done again."""
+    def test_function_is_called_again_after_a_race(self) -> None:
+        """Another client creates, sets and deletes the node meanwhile."""
         self.assertEqual(self.race("create", "set", "delete"), b"x")
         self.assertEqual(self.seen, [(None, None), (b"", 0), (b"y", 1), (None, None)])
 
-    def test_expiry(self) -> None:
-        """A session that ends meanwhile is no obstacle."""
+    def test_change_survives_the_session(self) -> None:
+        """It goes on in the next session."""
         self.server.refuse = True
         self.drop(self.one)
         changing = retry_change(self.one, PATH, self.append, reactor=self.network)
@@ -128,8 +128,8 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(max(self.successResultOf(one) for one in adding), 333)
         self.assertEqual(self.result(counters[0].value()), 333)
 
-    def test_no_number(self) -> None:
-        """Data that are no number are an error, and stay."""
+    def test_data_that_are_not_a_number_are_an_error(self) -> None:
+        """They are left as they are."""
         self.result(self.bystander.ensure_path(PATH))
         self.result(self.bystander.set(PATH, b"hello"))
         counter = Counter(self.connected(), PATH, reactor=self.network)
@@ -187,7 +187,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_no_marks_allowed(self) -> None:
-        """Where no mark is allowed a lost reply is told if nobody can tell what came of it."""
+        """Where no mark is allowed, a write whose outcome cannot be found out fails."""
         acl = [ACL(int(Permission.READ | Permission.WRITE), ANYONE)]
         self.result(self.bystander.ensure_path("/some"))
         self.result(self.bystander.create(PATH, b"1", acl))
@@ -226,7 +226,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.result(counter.value()), 3)
         self.assertEqual(world.children(PATH), [])
 
-    def test_changes(self) -> None:
+    def test_changes_survive_cuts_at_every_step(self) -> None:
         """Cut before, in and after each frame, in both directions: both are made once."""
         at_every_step(self, 1, self.changes)
 

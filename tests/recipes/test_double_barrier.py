@@ -40,7 +40,7 @@ class DoubleBarrierTestCase(RecipeTestCase):
         return DoubleBarrier(client, PATH, members, name, reactor=self.network)
 
     def entering(self, client: ZooKeeperClient, **options: Any) -> Deferred[Participant]:
-        """One who has come as far as he can."""
+        """A call that has come as far as it can."""
         entering = self.barrier(client, **options).enter()
         self.addCleanup(quietly, entering)
         self.network.settle()
@@ -52,7 +52,7 @@ class DoubleBarrierTestCase(RecipeTestCase):
         return [self.result(one) for one in entering]
 
     def leaving(self, participant: Participant) -> Deferred[None]:
-        """One who has left as far as he can."""
+        """A call to leave that has come as far as it can."""
         leaving = participant.leave()
         self.addCleanup(quietly, leaving)
         self.network.settle()
@@ -82,7 +82,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual(self.one.statistics().watches, 1)  # on its own node
 
     def test_ready_wakes_once(self) -> None:
-        """Those who wait hear nothing of those who come before the last one."""
+        """Waiters receive no event for members that come before the last one."""
         self.entering(self.one, members=3)
         cable = self.network.cables[0]
         before = len(cable.client.received)
@@ -90,11 +90,11 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual(len(cable.client.received), before)
 
     def test_nobody_to_enter(self) -> None:
-        """One for nobody cannot be made."""
+        """The number of members must be positive."""
         self.assertRaises(ValueError, self.barrier, self.one, 0)
 
     def test_timeout(self) -> None:
-        """Who has waited long enough is told so, and is not counted any more."""
+        """It fails with the seconds that it waited, and is not counted any more."""
         late = self.barrier(self.one).enter(2.5)
         self.network.advance(2.6)
         error = self.failure(late, BarrierTimeoutError)
@@ -124,7 +124,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_waits_through_an_expiry(self) -> None:
-        """Who waits enters again under the next session."""
+        """A member that waits enters again in the next session."""
         entering = self.entering(self.one)
         self.expire(self.one)
         self.assertNoResult(entering)
@@ -146,7 +146,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertNoResult(entering)
 
     def test_own_node_deleted(self) -> None:
-        """Who is thrown out while he waits enters again."""
+        """A member whose node is deleted while it waits enters again."""
         entering = self.entering(self.one)
         self.deleting(f"{PATH}/{self.children(PATH)[0]}")
         self.assertEqual(len(self.children(PATH)), 1)
@@ -154,7 +154,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertTrue(self.result(entering).lease.held)
 
     def test_ready_while_cut_off(self) -> None:
-        """Who is cut off when the last one comes hears of it later, even if that one leaves."""
+        """A member without a connection is let in later, even if the last one has left again."""
         entering = self.entering(self.one)
         self.server.refuse = True
         self.drop(self.one)
@@ -175,8 +175,8 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertNoResult(entering)
         self.assertTrue(self.entering(self.one).called and entering.called)
 
-    def test_errors(self) -> None:
-        """Who may not create nodes, has no other session, or is closed, is told so."""
+    def test_entering_fails_without_access_or_session(self) -> None:
+        """Without permission, without another session, and when the client is closed."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         sealed = DoubleBarrier(self.one, "/sealed", 2, reactor=self.network)
@@ -194,7 +194,7 @@ class LeaveTests(DoubleBarrierTestCase):
     """End together."""
 
     def test_together(self) -> None:
-        """Nobody goes on before all are done, in whatever order they are; nothing is left."""
+        """No member goes on before all have left, in whatever order; nothing remains."""
         for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
             participants = self.by_name(self.entered(*self.trio))
             first, second = (self.leaving(participants[number]) for number in order[:2])
@@ -205,7 +205,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.assertEqual([client.statistics().watches for client in self.trio], [0, 0, 0])
 
     def test_round_after_round(self) -> None:
-        """Who is slow to hear that all are done does not wait for the next round."""
+        """A member that learns late that all have left does not wait for the next round."""
         lowest, highest = self.by_name(self.entered(self.one, self.two))
         leaving = self.leaving(highest)
         slow = self.one if lowest.lease.path in self.mine(self.two) else self.two
@@ -226,8 +226,8 @@ class LeaveTests(DoubleBarrierTestCase):
         found: list[str] = self.result(client.get_ephemerals())
         return found
 
-    def test_one_dies(self) -> None:
-        """Nobody waits for the dead."""
+    def test_members_that_die_are_not_waited_for(self) -> None:
+        """The end of a session counts as leaving."""
         participants = self.entered(*self.trio)
         leaving = [self.leaving(one) for one in participants[:2]]
         self.expire(self.three)
@@ -252,8 +252,8 @@ class LeaveTests(DoubleBarrierTestCase):
         """Whose node is gone already."""
         return self.two if participants[0].lease.path in self.mine(self.one) else self.one
 
-    def test_lost_before(self) -> None:
-        """Who was out before he left is told so, at once, however it happened."""
+    def test_leaving_fails_if_the_lease_was_lost(self) -> None:
+        """It fails at once, whatever the reason."""
         participants = self.entered(self.one, self.two)
         self.expire(self.one)
         self.failure(participants[0].leave(), LeaseLostError)
@@ -261,7 +261,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.failure(participants[1].leave(), LeaseLostError)
 
     def test_timeout_and_again(self) -> None:
-        """Who does not wait any longer has left all the same, and may wait again."""
+        """A member whose wait is cancelled has left all the same, and may wait again."""
         for number in (0, 1):
             participants = self.by_name(self.entered(self.one, self.two))
             late = participants[number].leave(2.5)
@@ -275,7 +275,7 @@ class LeaveTests(DoubleBarrierTestCase):
             self.result(participants[1 - number].leave())
             self.assertIsNone(self.successResultOf(again))
 
-    def test_context(self) -> None:
+    def test_block_waits_for_the_others_unless_it_fails(self) -> None:
         """A block that ends waits for the others; one that fails does not."""
         first, second = self.entered(self.one, self.two)
 
@@ -313,6 +313,6 @@ class BrokenConnectionTests(SynchronousTestCase):
             world.wait()
             self.assertEqual((leaving, world.children(PATH)), ([None], []))
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)

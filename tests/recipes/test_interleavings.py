@@ -153,7 +153,7 @@ class Interleaving:
         self.network.advance(number)
 
     def do_delete_path(self, number: int) -> None:
-        """Somebody tidies up, if there is nothing left."""
+        """Another client deletes the path, if it is empty."""
         self.clients[number].delete(PATH).addErrback(lambda failure: None)
         self.network.settle()
 
@@ -306,12 +306,12 @@ class DoubleBarrierTests(SynchronousTestCase):
     @settings(max_examples=40)
     @given(ROUNDS, st.integers(0, 3))
     def test_rounds(self, script: list[tuple[str, int]], seed: int) -> None:
-        """Nobody begins alone while all live, nobody waits for ever, and nothing is left."""
+        """No member begins alone while all live, none waits for ever, and nothing remains."""
         Rounds(self, World(self, 3, seed=seed)).run(script)
 
 
 class Rounds:
-    """Three members, each of whom is out, entering, in or leaving."""
+    """Three members, each of which is out, entering, in or leaving."""
 
     def __init__(self, test: SynchronousTestCase, world: World) -> None:
         self.test, self.world = test, world
@@ -344,7 +344,7 @@ class Rounds:
         self.world.end()
 
     def do_step(self, number: int) -> None:
-        """A member who is out enters, and one who is in leaves."""
+        """A member that is out enters, and one that is in leaves."""
         if self.under_way[number] is None:
             step = self.enter if self.participants[number] is None else self.leave
             step(number)
@@ -366,7 +366,7 @@ class Rounds:
         self.start(number, self.barriers[number].enter().addCallback(entered))
 
     def leave(self, number: int) -> None:
-        """One leaves; he may have been out already."""
+        """One leaves; it may have been out already."""
         participant = self.participants[number]
         assert participant is not None
 
@@ -390,7 +390,7 @@ class Rounds:
         deferred.addBoth(done)
 
     def do_cancel(self, number: int) -> None:
-        """A member does not want to wait any more: he is out."""
+        """A member's wait is cancelled: it is out."""
         waiting = self.under_way[number]
         if waiting is not None:
             self.alive = False
@@ -417,12 +417,12 @@ MOVE_SCRIPTS = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 2)), ma
 
 
 class PartyTests(SynchronousTestCase):
-    """Members that come and go, and one who watches them."""
+    """Members that join and leave, and a watcher."""
 
     @settings(max_examples=40)
     @given(MOVE_SCRIPTS, st.integers(0, 3))
     def test_members(self, script: list[tuple[str, int]], seed: int) -> None:
-        """In the end those are members who want to be, once each, and the watcher knows."""
+        """In the end the wanted members are there, once each, and the watcher knows."""
         world = World(self, 3, seed=seed)
         wanted: list[Membership] = []
         seen: list[list[str]] = [[]]
@@ -470,7 +470,7 @@ DEED_SCRIPTS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2)), ma
 
 
 class PersistentEphemeralNodeTests(SynchronousTestCase):
-    """Three who want the same node."""
+    """Three clients that want the same node."""
 
     @settings(max_examples=40, deadline=None)
     @given(DEED_SCRIPTS, st.integers(0, 3))

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Together(TestCase):
-    """Who uses kazoo and who uses this package exclude, wake and serve each other."""
+    """Programs with kazoo and programs with this package exclude, wake and serve each other."""
 
     timeout = 60
 
@@ -90,7 +90,7 @@ class Contract:
         await self.theirs(theirs.release)
 
     async def test_alternating(self: Any) -> None:
-        """Passed to and fro a number of times, nobody is left behind, and never two have it."""
+        """Handed over a number of times, it reaches every contender, and never two have it."""
         holders: list[str] = []
 
         def one_of_theirs() -> None:
@@ -155,7 +155,7 @@ class Contract:
         await self.theirs(theirs.release)
 
     async def test_election(self: Any) -> None:
-        """Candidates of both kinds are in one line."""
+        """Candidates of both kinds are in one queue."""
         lease = await Election(self.ours, self.path, "ours").lead()
         theirs = self.kazoo.Election(self.path, "kazoo")
         led: Deferred[None] = Deferred()
@@ -193,7 +193,7 @@ class Contract:
         self.assertEqual(await self.theirs(lambda: theirs.value), -1)
 
     async def test_barrier(self: Any) -> None:
-        """A barrier of either kind holds up both, and either lifts it."""
+        """A barrier of either kind blocks both, and either can remove it."""
         ours, theirs = Barrier(self.ours, self.path), self.kazoo.Barrier(self.path)
         for create, remove in (
             (ours.create, lambda: self.theirs(theirs.remove)),
@@ -253,7 +253,7 @@ class Contract:
             self.assertEqual(await self.theirs(list, theirs), [])
 
     async def test_queues_of_ours(self: Any) -> None:
-        """The transactions of the queues that lose nothing are ones that the server takes."""
+        """The server accepts the transactions of the queues that lose nothing."""
         for kind in (ReliableQueue, SerializedQueue):
             queue = kind(self.ours, f"{self.path}/{kind.__name__}")
             waiting = queue.get()

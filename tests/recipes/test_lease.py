@@ -27,8 +27,8 @@ class LeaseTests(RecipeTestCase):
         self.cable_of_one = self.cable
         self.lease = self.result(Lock(self.one, PATH, reactor=self.network).acquire())
 
-    def test_expired(self) -> None:
-        """The end of the session is told, with its reason, to each who asks."""
+    def test_lost_fires_when_the_session_ends(self) -> None:
+        """All that wait for it receive the reason."""
         early, cancelled = self.lease.lost, self.lease.lost
         cancelled.cancel()
         self.failureResultOf(cancelled, CancelledError)
@@ -37,8 +37,8 @@ class LeaseTests(RecipeTestCase):
         self.assertIsInstance(self.successResultOf(self.lease.lost), SessionExpiredError)
         self.assertFalse(self.lease.held)
 
-    def test_cut_off(self) -> None:
-        """Who is cut off is not certain any more, and in the end takes it for lost."""
+    def test_without_a_connection_it_is_not_certain(self) -> None:
+        """In the end the client gives the session up, and the lease is lost."""
         lost = self.lease.lost
         self.server.refuse = True
         self.server.drop(self.session(self.one))
@@ -47,16 +47,16 @@ class LeaseTests(RecipeTestCase):
         self.network.advance(TIMEOUT * 4 / 3 + 0.1)
         self.assertIsInstance(self.successResultOf(lost), SessionExpiredError)
 
-    def test_suspended(self) -> None:
-        """Who was suspended for 2/3 of the time-out is not certain from his first step on."""
+    def test_suspended_process_is_not_certain(self) -> None:
+        """After 2/3 of the time-out it is not certain from the first step on."""
         self.network.stall(TIMEOUT * 2 / 3 + 0.1)
         self.assertIs(self.one.state, State.CONNECTED)
         self.assertEqual((self.lease.held, self.lease.certain), (True, False))
         self.network.advance(0.1)
         self.assertTrue(self.lease.certain)
 
-    def test_machine_suspended(self) -> None:
-        """It also counts when the reactor's clock stood still meanwhile."""
+    def test_suspended_machine_is_not_certain(self) -> None:
+        """Time in which the reactor's clock stood still counts, too."""
         suspended = 0.0
         client = self.connected(clock=lambda: self.network.seconds() + suspended)
         lease = self.result(Lock(client, "/locks/two", reactor=self.network).acquire())
@@ -64,28 +64,28 @@ class LeaseTests(RecipeTestCase):
         suspended = 60.0
         self.assertFalse(lease.certain)
 
-    def test_idle(self) -> None:
-        """Who does nothing but ping is certain all the time."""
+    def test_idle_client_is_certain(self) -> None:
+        """Pings are enough to be certain all the time."""
         for _ in range(50):
             self.network.advance(TIMEOUT / 10)
             self.assertTrue(self.lease.certain)
 
-    def test_reconnected(self) -> None:
-        """A mere reconnect loses nothing."""
+    def test_reconnect_loses_nothing(self) -> None:
+        """The lease is held before and after it."""
         lost = self.lease.lost
         self.server.drop(self.session(self.one))
         self.network.advance(2)
         self.assertNoResult(lost)
         self.assertTrue(self.lease.certain)
 
-    def test_deleted(self) -> None:
-        """A node that somebody deletes is told."""
+    def test_lost_fires_when_the_node_is_deleted(self) -> None:
+        """The reason is a lost lease."""
         lost = self.lease.lost
         self.deleting(self.lease.path)
         self.assertIsInstance(self.result(lost), LeaseLostError)
 
-    def test_replaced(self) -> None:
-        """A node of the same name that somebody puts in its place is not ours."""
+    def test_node_of_another_client_is_not_ours(self) -> None:
+        """A node of the same name that another client creates in its place does not count."""
         lost = self.lease.lost
         change = self.bystander.transaction()
         change.delete(self.lease.path)
@@ -101,7 +101,7 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual(self.bystander.statistics().watches, 0)
 
     def test_deleted_while_cut_off(self) -> None:
-        """A node that somebody deletes while there is no connection is told, too."""
+        """A node that is deleted while there is no connection is reported, too."""
         lost = self.lease.lost
         self.server.drop(self.session(self.one))
         self.network.run_due()
@@ -109,23 +109,23 @@ class LeaseTests(RecipeTestCase):
         self.network.advance(2)
         self.assertIsInstance(self.result(lost), LeaseLostError)
 
-    def test_written(self) -> None:
-        """Data that somebody writes into the node are no loss, and do not end the watch."""
+    def test_written_data_do_not_end_the_watch(self) -> None:
+        """Data that another client writes into the node are no loss."""
         self.result(self.bystander.set(self.lease.path, b"x"))
         lost = self.lease.lost
         self.assertNoResult(lost)
         self.deleting(self.lease.path)
         self.assertIsInstance(self.result(lost), LeaseLostError)
 
-    def test_closed(self) -> None:
-        """Closing the client gives everything up; releasing afterwards is no error."""
+    def test_closing_the_client_loses_it(self) -> None:
+        """Releasing it afterwards is not an error."""
         lost = self.lease.lost
         self.result(self.one.close())
         self.assertIsInstance(self.successResultOf(lost), ClientClosedError)
         self.assertIsNone(self.successResultOf(self.lease.release()))
 
     def test_not_interested_any_more(self) -> None:
-        """Who asked whether it is lost can stop asking after the release, too."""
+        """A Deferred for its loss can be cancelled after the release, too."""
         early, late = self.lease.lost, self.lease.lost
         early.cancel()
         self.failure(early, CancelledError)
@@ -133,8 +133,8 @@ class LeaseTests(RecipeTestCase):
         late.cancel()
         self.failure(late, CancelledError)
 
-    def test_released(self) -> None:
-        """After the release nobody is told of a loss, nothing is watched, and twice is fine."""
+    def test_lost_never_fires_after_the_release(self) -> None:
+        """Nothing is watched, and releasing it again is fine."""
         lost = self.lease.lost
         releases = self.lease.release(), self.lease.release()
         self.network.settle()
@@ -146,7 +146,7 @@ class LeaseTests(RecipeTestCase):
         self.assertIn("released", repr(self.lease))
 
     def test_release_waits_for_a_connection(self) -> None:
-        """Without a connection it is released as soon as there is one, even if nobody waits."""
+        """Without a connection it is released as soon as there is one."""
         self.server.refuse = True
         self.server.drop(self.session(self.one))
         self.network.settle()
@@ -160,7 +160,7 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_may_not_be_deleted(self) -> None:
-        """Who may not delete his node is told so, each time; the end of the session does it."""
+        """Without permission to delete the node each release fails; it goes with the session."""
         no_deletion = ACL(int(Permission.ALL & ~Permission.DELETE), ANYONE)
         self.result(self.bystander.set_acl(PATH, [no_deletion]))
         self.failure(self.lease.release(), NoAuthError)
@@ -177,8 +177,8 @@ class LeaseTests(RecipeTestCase):
         self.network.advance(TIMEOUT * 2)
         self.assertIsNone(self.successResultOf(releasing))
 
-    def test_context_manager(self) -> None:
-        """Leaving the block releases it."""
+    def test_block_releases_it(self) -> None:
+        """The end of the block releases it."""
 
         async def work() -> int:
             async with self.lease as lease:

@@ -49,8 +49,8 @@ class LockTests(RecipeTestCase):
         self.network.settle()
         return acquiring
 
-    def test_alone(self) -> None:
-        """Who is alone gets it at once; the node has kazoo's name and the session's life."""
+    def test_free_lock_is_acquired_at_once(self) -> None:
+        """The node has kazoo's name and the session's life."""
         lease = self.result(self.lock(self.one, "me").acquire())
         (name,) = self.children(PATH)
         self.assertRegex(name, r"^[0-9a-f]{32}__lock__0000000000$")
@@ -61,7 +61,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(lease.held and lease.certain)
 
     def test_nothing_is_created_outside_the_rules(self) -> None:
-        """A path that is none is refused when the lock is made."""
+        """An invalid path is refused by the constructor."""
         self.assertRaises(InvalidPathError, Lock, self.one, "locks", reactor=self.network)
 
     def test_one_after_the_other(self) -> None:
@@ -84,7 +84,7 @@ class LockTests(RecipeTestCase):
         self.result(first.release())
         self.assertTrue(self.result(second).held)
 
-    def test_no_herd(self) -> None:
+    def test_release_wakes_only_the_next_contender(self) -> None:
         """A release causes traffic for the next one only."""
         first = self.result(self.lock(self.one).acquire())
         second, third = self.waiting(self.two), self.waiting(self.bystander)
@@ -96,7 +96,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(third).held)
 
     def test_many_get_in_line_together(self) -> None:
-        """Those who wait at one lock object list the line together, not each by himself."""
+        """The contenders of one lock object read the queue together, not each by itself."""
         self.result(self.lock(self.two).acquire())
         lock, before = self.lock(self.one), self.one.statistics().requests
         waiting = [lock.acquire() for _ in range(50)]
@@ -119,8 +119,8 @@ class LockTests(RecipeTestCase):
             lease = self.successResultOf(following)
         self.assertEqual(set(asked), {2})  # the node is deleted, and the next one's is looked at
 
-    def test_gone_before_his_turn(self) -> None:
-        """Who is let go by hand in the middle of the line does not let the next one in."""
+    def test_deleted_waiter_does_not_let_the_next_in(self) -> None:
+        """A waiter whose node is deleted does not let the next one in."""
         lock = self.lock(self.one)
         first = self.result(lock.acquire())
         waiting = [self.waiting(self.one, lock=lock) for _ in range(3)]
@@ -135,8 +135,8 @@ class LockTests(RecipeTestCase):
             (first,) = [self.successResultOf(one) for one in waiting if one.called]
             waiting = [one for one in waiting if not one.called]
 
-    def test_contenders(self) -> None:
-        """The holder first, then those who wait, in their order."""
+    def test_contenders_are_listed_in_order(self) -> None:
+        """The holder first, then those that wait."""
         self.assertEqual(self.result(self.lock(self.one).contenders()), [])
         self.result(self.lock(self.two, "b").acquire())
         self.waiting(self.one, identifier="a")
@@ -156,7 +156,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.successResultOf(contenders), ["b"])
 
     def test_try(self) -> None:
-        """Who only tries gets None if others are before him, and leaves nothing behind."""
+        """It fires with None if others come first, and leaves nothing behind."""
         lease = self.result(self.lock(self.one).try_acquire())
         assert lease is not None
         self.assertIsNone(self.result(self.lock(self.two).try_acquire()))
@@ -174,8 +174,8 @@ class LockTests(RecipeTestCase):
         self.network.advance(2)
         self.assertEqual(left, [[3], [1], [2]])
 
-    def test_second_cancellation(self) -> None:
-        """Who is cancelled twice does not wait for his node to go; it goes all the same."""
+    def test_second_cancellation_does_not_wait(self) -> None:
+        """It does not wait for the node's deletion, which happens all the same."""
         self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         waiting.cancel()
@@ -185,8 +185,8 @@ class LockTests(RecipeTestCase):
         self.network.settle()
         self.assertEqual(len(self.children(PATH)), 1)
 
-    def test_timeout(self) -> None:
-        """Who has waited long enough is told so, and is out of the queue."""
+    def test_acquire_times_out(self) -> None:
+        """It fails with the seconds that it waited, and has left the queue."""
         self.result(self.lock(self.one).acquire())
         waiting = self.lock(self.two).acquire(2.5)
         self.network.advance(2.4)
@@ -195,8 +195,8 @@ class LockTests(RecipeTestCase):
         self.assertIn("not our turn within 2.5 s", str(self.failure(waiting, LockTimeoutError)))
         self.assertEqual(len(self.children(PATH)), 1)
 
-    def test_cancelled(self) -> None:
-        """Cancelling takes us out of the queue, our watch too, and lets the next one move up."""
+    def test_cancelled_contender_leaves_the_queue(self) -> None:
+        """Its watch is gone, too, and the next one moves up."""
         first = self.result(self.lock(self.one).acquire())
         second, third = self.waiting(self.two), self.waiting(self.bystander)
         second.cancel()
@@ -223,7 +223,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_cancelled_after_the_reply_was_lost(self) -> None:
-        """A node that was created although nobody heard so is found and deleted."""
+        """A node that was created although the reply was lost is found and deleted."""
         self.result(self.lock(self.one).acquire())
         cable = self.network.cables[1]
         cable.server_may_send = len(cable.client.received) + 1
@@ -247,7 +247,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(waiting).held)
 
     def test_waits_through_an_expiry(self) -> None:
-        """Who waits gets in line again under the next session."""
+        """A waiter rejoins the queue in the next session."""
         first = self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.expire(self.two)
@@ -265,8 +265,8 @@ class LockTests(RecipeTestCase):
         self.network.advance(1)
         self.failure(waiting, SessionExpiredError)
 
-    def test_closed(self) -> None:
-        """The wait ends with the client."""
+    def test_closing_the_client_ends_the_wait(self) -> None:
+        """It fails with the client's error."""
         self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.result(self.two.close())
@@ -314,8 +314,8 @@ class LockTests(RecipeTestCase):
         self.network.advance(4)
         self.assertTrue(self.successResultOf(acquiring).certain)
 
-    def test_forbidden(self) -> None:
-        """Who may not create nodes is told so."""
+    def test_acquire_fails_without_permission(self) -> None:
+        """The server's error is the outcome."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         lock = Lock(self.one, "/sealed", reactor=self.network)
@@ -325,8 +325,8 @@ class LockTests(RecipeTestCase):
 class ReadWriteTests(RecipeTestCase):
     """Readers share, writers do not."""
 
-    def test_rules(self) -> None:
-        """Readers together; a writer waits for them, and readers after him wait for him."""
+    def test_readers_share_and_writers_exclude(self) -> None:
+        """Readers together; a writer waits for them, and later readers wait for it."""
         one, two = self.connected(), self.connected()
         first = ReadWriteLock(one, PATH, "1", reactor=self.network)
         second = ReadWriteLock(two, PATH, "2", reactor=self.network)
@@ -349,8 +349,8 @@ class ReadWriteTests(RecipeTestCase):
 class ElectionTests(RecipeTestCase):
     """One leads."""
 
-    def test_succession(self) -> None:
-        """When the leader's session ends the next candidate leads, and the old one knows."""
+    def test_next_candidate_leads_after_expiry(self) -> None:
+        """The old leader's lease is lost."""
         one, two = self.connected(), self.connected()
         leading = self.result(Election(one, PATH, "one", reactor=self.network).lead())
         election = Election(two, PATH, "two", reactor=self.network)
@@ -368,7 +368,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """The life of a contender, cut at every step."""
 
     def lives(self, world: World) -> None:
-        """Wait behind somebody, hold it, release it."""
+        """Wait behind another contender, hold it, release it."""
         other, client = world.clients
         before = world.result(Lock(other, PATH, reactor=world.network).acquire())
         holding = outcome(Lock(client, PATH, reactor=world.network).acquire())
@@ -383,7 +383,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.children(PATH), [])
 
     def gives_up(self, world: World) -> None:
-        """Wait behind somebody, and be cancelled."""
+        """Wait behind another contender, and be cancelled."""
         other, client = world.clients
         before = world.result(Lock(other, PATH, reactor=world.network).acquire())
         waiting = Lock(client, PATH, reactor=world.network).acquire()
@@ -394,10 +394,10 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.children(PATH), [before.path.rpartition("/")[2]])
         world.result(before.release())
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)
 
-    def test_gives_up(self) -> None:
-        """The same for one who is cancelled, connected or not: nothing of him is left."""
+    def test_cancelled_contender_leaves_nothing_at_any_step(self) -> None:
+        """The same for one that is cancelled, connected or not."""
         at_every_step(self, 2, self.gives_up)

@@ -22,8 +22,8 @@ class NodeTests(RecipeTestCase):
         self.one = self.connected()
         self.node = Node(self.one, "/a")
 
-    def test_life(self) -> None:
-        """It comes, is read and written, and goes."""
+    def test_node_is_created_read_written_and_deleted(self) -> None:
+        """Each method does what its name says."""
         self.assertFalse(self.result(self.node.exists()))
         self.failure(self.node.get_data(), NoNodeError)
         self.assertEqual(self.result(self.node.create(b"1")), "/a")
@@ -35,14 +35,14 @@ class NodeTests(RecipeTestCase):
         self.assertEqual((self.node.name, repr(self.node)), ("a", "<Node /a>"))
         self.assertRaises(InvalidPathError, Node, self.one, "a")
 
-    def test_never_read(self) -> None:
-        """What was never read may be written whatever it is."""
+    def test_version_is_not_checked_before_a_read(self) -> None:
+        """A node that was never read may be written, whatever its version."""
         self.result(self.bystander.create("/a"))
         self.result(self.bystander.set("/a", b"x"))
         self.result(self.node.set_data(b"1"))
         self.assertEqual(self.result(self.node.get_data()), b"1")
 
-    def test_outdated(self) -> None:
+    def test_changed_node_is_not_overwritten(self) -> None:
         """What others wrote is not overwritten or deleted before it was read."""
         self.result(self.node.create())
         self.result(self.bystander.set("/a", b"theirs"))
@@ -53,8 +53,8 @@ class NodeTests(RecipeTestCase):
         self.assertIs(self.result(self.node.set_data(b"2")), self.node)  # said once
         self.assertEqual(self.result(self.bystander.get("/a"))[0], b"2")
 
-    def test_seen(self) -> None:
-        """To see that it exists is to see its versions; a node that is gone has none."""
+    def test_exists_remembers_the_versions(self) -> None:
+        """A node that is gone has none."""
         self.result(self.bystander.create("/a"))
         self.result(self.bystander.set("/a", b"1"))
         self.assertTrue(self.result(self.node.exists()))
@@ -78,8 +78,8 @@ class NodeTests(RecipeTestCase):
         self.result(self.node.set_data(b"1"))
         self.result(self.node.set_acl([ALL]))
 
-    def test_acl(self) -> None:
-        """The ACL has a version of its own: writing data does not spoil it."""
+    def test_acl_has_a_version_of_its_own(self) -> None:
+        """Writing data does not change it."""
         self.result(self.node.create())
         self.result(self.node.set_data(b"1"))
         self.assertEqual(self.result(self.node.get_acl()), [ALL])
@@ -89,16 +89,16 @@ class NodeTests(RecipeTestCase):
         self.result(self.node.get_acl())
         self.result(self.node.set_acl(READ_ACL_UNSAFE))
 
-    def test_sequence(self) -> None:
-        """A sequence node's object has the name that the server made."""
+    def test_sequence_node_takes_the_actual_path(self) -> None:
+        """The object has the path that the server made."""
         node = Node(self.one, "/s-")
         self.result(node.create(sequence=True, ephemeral=True))
         self.assertEqual(node.path, "/s-0000000000")
         self.expire(self.one)
         self.assertFalse(self.result(node.exists()))
 
-    def test_children(self) -> None:
-        """Children are nodes, in order, those with a prefix if one is named."""
+    def test_children_are_nodes_in_order(self) -> None:
+        """Those with a prefix, if one is given."""
         for path in ("/a", "/a/y2", "/a/x", "/a/y1"):
             self.result(self.bystander.create(path))
         names = [child.name for child in self.result(self.node.get_children())]
@@ -108,8 +108,8 @@ class NodeTests(RecipeTestCase):
         self.assertLess(*found)
         self.failure(self.node.delete(), NotEmptyError)
 
-    def test_watches(self) -> None:
-        """Each read can come with a watch."""
+    def test_reads_can_come_with_a_watch(self) -> None:
+        """Each read has a variant with a watch."""
         there, created = self.node.exists_and_watch()
         self.assertFalse(self.result(there))
         self.result(self.bystander.create("/a", b"1"))

@@ -42,11 +42,11 @@ class PartyTestCase(RecipeTestCase):
         return self.result(self.party(client, name).join())
 
     def members(self) -> list[str]:
-        """As somebody else sees them."""
+        """As another client sees them."""
         return self.result(self.party(self.bystander).members())
 
     def changing(self, *known: str) -> Deferred[list[str]]:
-        """Somebody who waits for a change, as far as he can."""
+        """A wait for a change that has come as far as it can."""
         changing = self.party(self.bystander).changed(known)
         self.addCleanup(quietly, changing)
         self.network.settle()
@@ -54,7 +54,7 @@ class PartyTestCase(RecipeTestCase):
 
 
 class MemberTests(PartyTestCase):
-    """Who takes part."""
+    """Members that join, leave and die."""
 
     def test_come_and_go(self) -> None:
         """Members are told in the order in which they came; nodes have kazoo's names."""
@@ -68,15 +68,15 @@ class MemberTests(PartyTestCase):
         self.assertEqual([one.present for one in memberships], [False, True, True])
         self.assertEqual(repr(memberships[1]), f"<Membership {memberships[1].path} present>")
 
-    def test_leaving_twice(self) -> None:
-        """It is fine, and nothing is watched after it."""
+    def test_leaving_again_is_fine(self) -> None:
+        """Nothing is watched after it."""
         membership = self.joined(self.one)
         for _ in range(2):
             self.assertIsNone(self.result(membership.leave()))
         self.assertEqual((self.members(), self.one.statistics().watches), ([], 0))
 
-    def test_context(self) -> None:
-        """A member for a block."""
+    def test_block_is_a_member(self) -> None:
+        """It leaves at its end."""
 
         async def work() -> list[str]:
             async with await self.party(self.one, "a").join():
@@ -85,8 +85,8 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), ["a"])
         self.assertEqual(self.members(), [])
 
-    def test_other_nodes(self) -> None:
-        """Nodes that are no member's are not counted."""
+    def test_other_nodes_are_not_members(self) -> None:
+        """Nodes with other names are not counted."""
         self.result(self.bystander.ensure_path(PATH + "/else"))
         self.joined(self.one, "a")
         self.assertEqual(self.members(), ["a"])
@@ -104,16 +104,16 @@ class MemberTests(PartyTestCase):
                 cable.carry()
         self.assertEqual((len(self.successResultOf(reading)), most), (20, 20))
 
-    def test_reconnect(self) -> None:
-        """A connection that breaks costs nothing."""
+    def test_reconnect_costs_nothing(self) -> None:
+        """A connection that breaks does not end the membership."""
         membership = self.joined(self.one)
         path = membership.path
         self.drop(self.one)
         self.network.advance(2)
         self.assertEqual((membership.path, membership.present), (path, True))
 
-    def test_expiry(self) -> None:
-        """Who has expired joins again by himself, as often as it takes."""
+    def test_member_rejoins_after_expiry(self) -> None:
+        """It rejoins by itself, each time."""
         membership = self.joined(self.one, "a")
         for _ in range(3):
             path = membership.path
@@ -125,7 +125,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), [])
 
     def test_expired_before_the_server_knows(self) -> None:
-        """Who takes himself for expired is not there twice when he is back."""
+        """A client that gave its session up too early is not there twice when it is back."""
         membership = self.joined(self.one, "a")
         self.server.refuse = True
         self.drop(self.one)
@@ -139,8 +139,8 @@ class MemberTests(PartyTestCase):
         self.network.advance(TIMEOUT)
         self.assertEqual(self.members(), ["a"])
 
-    def test_thrown_out(self) -> None:
-        """Whose node is deleted by hand is back a second later, not sooner."""
+    def test_deleted_member_rejoins_after_a_second(self) -> None:
+        """Not sooner."""
         membership = self.joined(self.one, "a")
         self.deleting(membership.path)
         self.deleting(PATH)
@@ -150,7 +150,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual((self.members(), membership.present), (["a"], True))
 
     def test_left_while_absent(self) -> None:
-        """Who leaves while he is out does not come back."""
+        """A member that leaves while it is out does not come back."""
         membership = self.joined(self.one, "a")
         self.deleting(membership.path)
         self.assertIsNone(self.result(membership.leave()))
@@ -158,7 +158,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), [])
 
     def test_left_while_cut_off(self) -> None:
-        """Who leaves without a connection is out as soon as there is one."""
+        """A member that leaves without a connection is out as soon as there is one."""
         membership = self.joined(self.one, "a")
         self.server.refuse = True
         self.drop(self.one)
@@ -171,7 +171,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), [])
 
     def test_cancelled(self) -> None:
-        """Who does not want to join any more is not in, even if the reply was lost."""
+        """A cancelled member has not joined, even if the reply was lost."""
         self.result(self.bystander.ensure_path(PATH))
         cable = self.network.cables[0]
         cable.server_may_send = len(cable.client.received) + 1
@@ -184,7 +184,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual((left, self.children(PATH)), ([0], []))
 
     def test_refused_for_a_while(self) -> None:
-        """Who is kept out for a while says so once, and goes on trying."""
+        """A member that may not rejoin for a while logs that once, and goes on trying."""
         membership = self.joined(self.one, "a")
         nobody = [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)]
         self.result(self.bystander.set_acl(PATH, nobody))
@@ -199,8 +199,8 @@ class MemberTests(PartyTestCase):
         self.network.advance(2)
         self.assertEqual((self.members(), membership.present), (["a"], True))
 
-    def test_errors(self) -> None:
-        """Who may not come in, or has no other session, is told so."""
+    def test_joining_fails_without_access_or_session(self) -> None:
+        """The errors are the client's."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         self.failure(Party(self.one, "/sealed", reactor=self.network).join(), NoAuthError)
@@ -211,8 +211,8 @@ class MemberTests(PartyTestCase):
         self.failure(joining, SessionExpiredError)
         self.assertRaises(InvalidPathError, Party, self.one, "x", reactor=self.network)
 
-    def test_closed(self) -> None:
-        """A membership ends with its client, without a fuss."""
+    def test_membership_ends_with_its_client(self) -> None:
+        """It is logged as information only."""
         membership = self.joined(self.one, "a")
         self.result(self.one.close())
         self.assertFalse(membership.present)
@@ -224,8 +224,8 @@ class MemberTests(PartyTestCase):
 class ChangeTests(PartyTestCase):
     """Hearing of it."""
 
-    def test_changed(self) -> None:
-        """It fires at the next change, or at once if that has been already."""
+    def test_changed_fires_at_the_next_change(self) -> None:
+        """Or at once, if the members are others already."""
         changing = self.changing()
         self.assertNoResult(changing)
         membership = self.joined(self.one, "a")
@@ -236,8 +236,8 @@ class ChangeTests(PartyTestCase):
         self.assertEqual(self.successResultOf(changing), [])
         self.assertEqual(self.bystander.statistics().watches, 0)
 
-    def test_same_again(self) -> None:
-        """Changes that leave all as it was, and nodes of others, are none."""
+    def test_changed_ignores_changes_that_leave_the_members(self) -> None:
+        """Nodes with other names do not count, either."""
         membership = self.joined(self.one, "a")
         changing = self.changing("a")
         self.joined(self.two, "a")
@@ -261,8 +261,8 @@ class ChangeTests(PartyTestCase):
             self.assertEqual(self.successResultOf(changing), ["a"])
             self.result(membership.leave())
 
-    def test_deleted(self) -> None:
-        """Somebody who tidies up does not end the waiting."""
+    def test_changed_survives_the_deletion_of_the_path(self) -> None:
+        """It goes on waiting."""
         changing = self.changing()
         self.deleting(PATH)
         self.assertNoResult(changing)
@@ -270,7 +270,7 @@ class ChangeTests(PartyTestCase):
         self.assertEqual(self.successResultOf(changing), ["a"])
 
     def test_cancelled(self) -> None:
-        """Who is not interested any more leaves no watch."""
+        """A cancelled wait leaves no watch."""
         changing = self.changing()
         changing.cancel()
         self.failure(changing, CancelledError)
@@ -284,16 +284,16 @@ class ShallowTests(PartyTestCase):
     def party(self, client: ZooKeeperClient, name: str = "") -> Party:
         return ShallowParty(client, PATH, name, reactor=self.network)
 
-    def test_members(self) -> None:
-        """Identifiers are in the names of the nodes, whatever characters are in them."""
+    def test_identifiers_are_in_the_names(self) -> None:
+        """Whatever characters are in them."""
         for name in ("b-1", "a", ""):
             self.joined(self.one, name)
         self.result(self.bystander.ensure_path(PATH + "/else"))
         self.assertEqual(self.members(), ["", "a", "b-1"])
         self.assertEqual(self.successResultOf(self.changing("", "a")), ["", "a", "b-1"])
 
-    def test_no_name(self) -> None:
-        """An identifier that cannot be in a name is refused at once."""
+    def test_invalid_identifier_is_refused(self) -> None:
+        """One that cannot be in a name is refused by the constructor."""
         self.assertRaises(InvalidPathError, self.party, self.one, "a/b")
 
 
@@ -301,7 +301,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """A connection, cut at every step."""
 
     def lives(self, world: World) -> None:
-        """Join, see somebody come, leave."""
+        """Join, see another member join, leave."""
         ours, others = (
             Party(client, PATH, name, reactor=world.network)
             for client, name in zip(reversed(world.clients), ("ours", "theirs"), strict=True)
@@ -319,6 +319,6 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(theirs.leave())
         self.assertEqual(world.children(PATH), [])
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)

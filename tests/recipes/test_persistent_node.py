@@ -56,8 +56,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         node = self.server.node(PATH)
         return None if node is None else (node.data or b"", node.stat.ephemeral_owner)
 
-    def test_life(self) -> None:
-        """Made with its parents, changed, taken away; and made once more."""
+    def test_node_is_created_changed_and_deleted(self) -> None:
+        """With its parents; and it can be created once more."""
         node = self.created(self.one, b"1")
         self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
         self.assertIsNone(self.result(node.set(b"2")))
@@ -69,21 +69,21 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.result(node.create())
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
-    def test_twice(self) -> None:
+    def test_second_creation_is_refused(self) -> None:
         """One object is one node."""
         node = self.created(self.one)
         self.failure(node.create(), NodeExistsError)
 
-    def test_expiry(self) -> None:
-        """It is there under each next session, with its latest data."""
+    def test_node_is_created_again_in_each_session(self) -> None:
+        """With its latest data."""
         node = self.created(self.one, b"1")
         self.result(node.set(b"2"))
         for _ in range(3):
             self.expire(self.one)
             self.assertEqual((self.stored(), node.present), ((b"2", self.session(self.one)), True))
 
-    def test_set_acl(self) -> None:
-        """Its ACL changes now and for the sessions that follow; that of its parents does not."""
+    def test_acl_changes_for_the_next_sessions_too(self) -> None:
+        """That of its parents does not."""
         node = self.created(self.one, b"1")
         self.assertIsNone(self.result(node.set_acl(READ_ACL_UNSAFE)))
         self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
@@ -160,8 +160,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.network.advance(TIMEOUT)
         self.assertEqual(self.stored(), (b"1", self.session(self.one)))
 
-    def test_another_one(self) -> None:
-        """A node of somebody else is left alone, and followed when it is gone."""
+    def test_node_of_another_client_is_waited_for(self) -> None:
+        """It is left alone until it is gone."""
         first, second = self.created(self.one, b"1"), self.node(self.two, b"2")
         waiting = self.creating(second)
         self.assertNoResult(waiting)
@@ -187,8 +187,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.server.node(PATH), found)
         self.assertTrue(second.present)
 
-    def test_deleted(self) -> None:
-        """Deleted by hand it is back a second later."""
+    def test_deleted_node_is_back_after_a_second(self) -> None:
+        """Not sooner."""
         node = self.created(self.one, b"1")
         self.deleting(PATH)
         self.deleting("/agents")
@@ -321,7 +321,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertNoResult(waiting)
 
     def test_cancelled_behind_another_one(self) -> None:
-        """Who does not wait any more leaves the other one's node alone, and no watch."""
+        """A cancelled creation leaves the other client's node alone, and no watch."""
         self.created(self.one, b"1")
         waiting = self.creating(self.node(self.two))
         waiting.cancel()
@@ -338,8 +338,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.expire(self.one)
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
-    def test_end(self) -> None:
-        """It ends with its client, without a fuss."""
+    def test_it_ends_with_its_client(self) -> None:
+        """It is logged as information only."""
         node = self.created(self.one)
         with capturedLogs() as events:
             self.result(self.one.close())
@@ -379,8 +379,8 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(node.delete())
         self.assertEqual(world.children("/agents"), [])
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)
 
     def anew(self, world: World) -> None:
@@ -404,6 +404,6 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
         world.result(node.delete())
 
-    def test_anew(self) -> None:
-        """The same for one who is not sure: what was begun before does not disturb the next."""
+    def test_cancelled_creations_do_not_disturb_the_next(self) -> None:
+        """At every step; what was begun before does not disturb the next creation."""
         at_every_step(self, 1, self.anew)

@@ -55,8 +55,8 @@ class QueueTestCase(RecipeTestCase):
 class QueueTests(QueueTestCase):
     """First in, first out, each once."""
 
-    def test_in_order(self) -> None:
-        """Items come out in the order in which they were put in, whoever takes them."""
+    def test_items_come_out_in_order(self) -> None:
+        """Whichever consumer takes them."""
         self.put(b"1", b"2", b"3")
         self.assertEqual(self.children(PATH)[0], "entry-100-0000000000")
         self.assertEqual(self.result(self.queue.qsize()), 3)
@@ -78,7 +78,7 @@ class QueueTests(QueueTestCase):
         self.assertEqual((self.children(PATH), self.children(f"{PATH}-producers")), ([], []))
 
     def test_put_in_doubt_without_marks(self) -> None:
-        """Where no mark is allowed, a lost reply is told."""
+        """Where no mark is allowed, a put with a lost reply fails."""
         self.result(self.bystander.ensure_path(PATH))
         parent = PATH.rpartition("/")[0]
         self.result(self.bystander.set_acl(parent, READ_ACL_UNSAFE))
@@ -90,7 +90,7 @@ class QueueTests(QueueTestCase):
         self.failureResultOf(putting, ConnectionLossError)
         self.assertEqual(self.result(self.other.qsize()), 2)
 
-    def test_priority(self) -> None:
+    def test_lower_priority_comes_first(self) -> None:
         """A lower number is taken out earlier."""
         self.put(b"later")
         self.result(self.other.put(b"now", 5))
@@ -117,13 +117,13 @@ class QueueTests(QueueTestCase):
         self.assertEqual(self.successResultOf(getting), b"1")
         self.assertEqual(self.result(self.other.get()), b"2")
 
-    def test_wrong(self) -> None:
-        """What is no item or no priority is refused."""
+    def test_invalid_items_and_priorities_are_refused(self) -> None:
+        """Items are bytes, priorities are from 0 to 999."""
         self.failureResultOf(self.queue.put("text"), ValueError)
         self.failureResultOf(self.queue.put(b"", 1000), ValueError)
 
-    def test_waits(self) -> None:
-        """A get waits for an item; several of one object line up."""
+    def test_get_waits_for_an_item(self) -> None:
+        """Several calls of one object are served in order."""
         first, second, third = [self.getting(q) for q in (self.queue, self.queue, self.other)]
         self.assertNoResult(first)
         self.put(b"1")
@@ -133,8 +133,8 @@ class QueueTests(QueueTestCase):
         self.put(b"2", b"3")
         self.assertTrue(all(one.called for one in (first, second, third)))
 
-    def test_empty_item(self) -> None:
-        """An item without bytes is an item."""
+    def test_empty_item_is_an_item(self) -> None:
+        """An item may have no bytes."""
         self.put(b"")
         self.assertEqual(self.result(self.queue.get()), b"")
 
@@ -167,8 +167,8 @@ class QueueTests(QueueTestCase):
             else:
                 self.assertEqual(self.result(self.other.get()), b"1", rounds)
 
-    def test_ephemeral(self) -> None:
-        """Items can go with the session of who put them in."""
+    def test_ephemeral_items_go_with_the_session(self) -> None:
+        """With that of the client that put them in."""
         self.result(self.of(self.one, ephemeral=True).put(b"1"))
         self.assertEqual(self.result(self.other.qsize()), 1)
         self.expire(self.one)
@@ -181,8 +181,8 @@ class QueueTests(QueueTestCase):
         self.put(b"1")
         self.assertEqual(self.result(getting), b"1")
 
-    def test_closed(self) -> None:
-        """A get ends with the client."""
+    def test_closing_the_client_ends_a_get(self) -> None:
+        """It fails with the client's error."""
         getting = self.getting(self.queue)
         self.result(self.one.close())
         self.failure(getting, ClientClosedError)
@@ -198,8 +198,8 @@ class ReliableQueueTests(QueueTestCase):
         item: QueueItem = self.result(queue.get())
         return item
 
-    def test_each_once(self) -> None:
-        """Two consumers get different items; deleted, they are gone with what reserved them."""
+    def test_two_consumers_get_different_items(self) -> None:
+        """Deleted items are gone with their reservations."""
         self.put(b"1", b"2")
         first, second = self.item(self.queue), self.item(self.other)
         self.assertEqual((first.data, second.data), (b"1", b"2"))
@@ -212,7 +212,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(self.one.statistics().watches, 0)
 
     def test_at_the_same_time(self) -> None:
-        """Those who reach for the same item at the same time get different ones."""
+        """Consumers that ask at the same time get different items."""
         self.put(b"1", b"2", b"3")
         queues = (self.queue, self.of(self.one), self.other)
         getting = [outcome(queue.get()) for queue in queues]
@@ -220,8 +220,8 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(sorted(item.data for (item,) in getting), [b"1", b"2", b"3"])
         self.assertTrue(all(item.lease.held for (item,) in getting))
 
-    def test_comes_back(self) -> None:
-        """The item of a session that ends goes to somebody who waits."""
+    def test_item_of_an_expired_session_comes_back(self) -> None:
+        """A consumer that waits gets it."""
         self.put(b"1")
         item = self.item(self.queue)
         waiting = self.getting(self.other)
@@ -233,8 +233,8 @@ class ReliableQueueTests(QueueTestCase):
         self.failure(item.delete(), LeaseLostError)
         self.assertEqual(self.result(self.queue.qsize()), 1)
 
-    def test_given_back(self) -> None:
-        """An item that is given back is the first one again."""
+    def test_released_item_is_first_again(self) -> None:
+        """It keeps its place in the queue."""
         self.put(b"1", b"2")
         self.result(self.item(self.queue).release())
         self.assertEqual(self.item(self.other).data, b"1")
@@ -322,7 +322,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(left, [1])
 
     def test_deleted_under_us(self) -> None:
-        """A reservation that somebody deletes is lost, even before we are told."""
+        """A reservation that another client deletes is lost, even before the event arrives."""
         self.put(b"1")
         item = self.item(self.queue)
         self.server.drop(self.session(self.one))
@@ -334,7 +334,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(self.children(PATH), ["entry-100-0000000000"])
 
     def test_deleted_by_others(self) -> None:
-        """An item that somebody else deletes while we work on it is not ours to delete."""
+        """An item that another client deletes while we work on it cannot be deleted again."""
         self.put(b"1")
         item = self.item(self.queue)
         self.deleting(item.path)
@@ -464,7 +464,7 @@ class SerializedQueueTests(QueueTestCase):
         self.assertEqual(self.children(f"{PATH}/_lock"), [])
 
     def test_expiry(self) -> None:
-        """When the session of who works on it ends, the next one gets the same item."""
+        """When the session of the consumer ends, the next one gets the same item."""
         self.put(b"1")
         first = self.successResultOf(self.getting(self.queue))
         second = self.getting(self.other)
@@ -473,7 +473,7 @@ class SerializedQueueTests(QueueTestCase):
         self.failure(first.delete(), LeaseLostError)
 
     def test_lock_deleted_while_waiting(self) -> None:
-        """Who loses the lock while he waits for an item gets in line again."""
+        """A consumer that loses the lock while it waits for an item queues again."""
         waiting = self.getting(self.queue)
         (name,) = self.children(f"{PATH}/_lock")
         self.deleting(f"{PATH}/_lock/{name}")
@@ -536,18 +536,18 @@ class BrokenConnectionTests(SynchronousTestCase):
         for path, item in zip(paths, (b"1", b"2"), strict=True):
             self.assertEqual(world.server.tree()[path], item)
 
-    def test_consumes(self) -> None:
+    def test_queue_survives_cuts_at_every_step(self) -> None:
         """A queue of a single consumer loses nothing and doubles nothing."""
         at_every_step(self, 2, self.consumes)
 
-    def test_works_reliably(self) -> None:
-        """A reliable queue hands out each item until it is deleted, and then no more."""
+    def test_reliable_queue_survives_cuts_at_every_step(self) -> None:
+        """It returns each item until it is deleted, and not after that."""
         at_every_step(self, 2, lambda world: self.works(ReliableQueue, world))
 
     def test_works_in_order(self) -> None:
         """A serialized queue does so, too."""
         at_every_step(self, 2, lambda world: self.works(SerializedQueue, world))
 
-    def test_produces(self) -> None:
+    def test_put_survives_cuts_at_every_step(self) -> None:
         """A put puts an item in once, and knows its path."""
         at_every_step(self, 1, self.produces)

@@ -49,8 +49,8 @@ class SemaphoreTests(RecipeTestCase):
         self.assertTrue(self.result(third).certain)
         self.assertEqual(len(self.children(PATH)), 2)
 
-    def test_in_order(self) -> None:
-        """Those who wait are served in the order in which they came."""
+    def test_waiters_are_served_in_order(self) -> None:
+        """In the order in which they came."""
         first = self.successResultOf(self.waiting(self.one, leases=1))
         second, third = self.waiting(self.two, leases=1), self.waiting(self.one, leases=1)
         self.result(first.release())
@@ -59,8 +59,8 @@ class SemaphoreTests(RecipeTestCase):
         self.result(lease.release())
         self.assertTrue(self.result(third).held)
 
-    def test_holders(self) -> None:
-        """Those who are in, not those who wait; nobody if it was never used."""
+    def test_holders_are_listed_without_waiters(self) -> None:
+        """The list is empty if it was never used."""
         semaphore = self.semaphore(self.one)
         nobody = self.result(semaphore.holders())
         self.assertEqual(nobody, [])
@@ -81,8 +81,8 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(self.one.statistics().expiries, 1)
         self.assertEqual(self.successResultOf(holders), ["a"])
 
-    def test_another_number(self) -> None:
-        """Who counts otherwise is refused."""
+    def test_other_number_of_leases_is_refused(self) -> None:
+        """All users of a path must agree."""
         self.successResultOf(self.waiting(self.one))
         error = self.failure(self.semaphore(self.two, 3).acquire(), InconsistentLeasesError)
         self.assertEqual((error.wanted, error.found), (3, 2))
@@ -94,8 +94,8 @@ class SemaphoreTests(RecipeTestCase):
         self.assertTrue(self.successResultOf(self.waiting(self.one)).held)
         self.assertEqual(self.result(self.bystander.get(PATH))[0], b"mine")
 
-    def test_no_leases(self) -> None:
-        """One that nobody could hold cannot be made."""
+    def test_number_of_leases_must_be_positive(self) -> None:
+        """The constructor refuses others."""
         self.assertRaises(ValueError, self.semaphore, self.one, 0)
 
     def test_timeout_and_cancellation(self) -> None:
@@ -123,8 +123,8 @@ class SemaphoreTests(RecipeTestCase):
         self.network.advance(2)
         self.assertEqual(left, [[1, 1], [1, 0]])
 
-    def test_expiry(self) -> None:
-        """A holder's session that ends makes room; one who waits gets in line again."""
+    def test_expired_holder_makes_room(self) -> None:
+        """A waiter whose session expires rejoins the queue."""
         lease = self.successResultOf(self.waiting(self.one, leases=1))
         second, third = self.waiting(self.two, leases=1), self.waiting(self.one, leases=1)
         self.expire(self.two)
@@ -171,6 +171,6 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(lease.release())
         self.assertEqual(world.children(PATH), [])
 
-    def test_lives(self) -> None:
-        """Cut before, in and after each frame, in both directions: it all comes to pass."""
+    def test_survives_cuts_at_every_step(self) -> None:
+        """Cut before, in and after each frame, in both directions: all of it happens."""
         at_every_step(self, 2, self.lives)
