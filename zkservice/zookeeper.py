@@ -70,7 +70,7 @@ LinkLoop = LinkLoopError
 BadPropertyLink = BadPropertyLinkError
 FailedConnect = FailedConnectError
 
-#: Where ZooKeeper is when nobody says so.
+#: Where ZooKeeper is unless an argument or the environment says otherwise.
 DEFAULT_CONNECTION_STRING: Final = "127.0.0.1:2181"
 CONNECTION_VARIABLE: Final = "ZC_ZK_CONNECTION_STRING"
 
@@ -430,7 +430,7 @@ class ZooKeeper:
         Fails with:
             TreeSyntaxError: with line and column; nothing was changed.
             NoNodeError: there is no node at ``path``.
-            TreeChangedError: somebody else changed a node meanwhile.
+            TreeChangedError: another client changed a node meanwhile.
             PlanFailedError, NotAtomicError, RequestTooLargeError: as ``apply_plan``.
         """
 

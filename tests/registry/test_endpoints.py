@@ -158,7 +158,7 @@ class EndpointTests(TestCase):
             clientFromString(reactor, "zk:/svc:servers=h\\:x")
         with self.assertRaises(ValueError) as caught:
             serverFromString(reactor, "zk:/svc:servers=h")
-        self.assertIn("what to listen on", str(caught.exception))
+        self.assertIn("has no endpoint to listen on", str(caught.exception))
 
 
 class DiscoveryTests(TestCase):

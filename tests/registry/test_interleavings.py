@@ -182,7 +182,7 @@ class DiscoveryTests(ClientTestCase):
         self.assertNoResult(connecting)
         self.network.advance(2)
         error = self.failureResultOf(connecting, TimeoutError)
-        self.assertIn("10.0.9.2:80 has not accepted within 2.0 s", str(error.value))
+        self.assertIn("10.0.9.2:80 did not accept the connection within 2.0 s", str(error.value))
 
     def test_timeout_of_the_caller(self) -> None:
         """The time-out is the caller's."""

@@ -74,7 +74,7 @@ class KeysTests(SynchronousTestCase):
             ({"zookeeper": "h:x"}, "zookeeper: the port of 'h:x'"),
             ({"zookeeper": "embedded:"}, "zookeeper embedded: names no folder"),
             ({"path": "svc"}, "path: 'svc' is no znode path"),
-            ({"monitor_server": "x"}, "monitor_server: 'x' is no address"),
+            ({"monitor_server": "x"}, "monitor_server: 'x' is not an address"),
             ({"head_bytes": "-1"}, "head_bytes must be at least 0, not -1"),
             ({"metrics": "maybe"}, "metrics must be true or false, not 'maybe'"),
         ):

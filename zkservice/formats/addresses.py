@@ -13,11 +13,11 @@ def parse_address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon or "/" in host or not _is_port(port):
-        raise AddressError(f"{text!r} is no address; write HOST:PORT")
+        raise AddressError(f"{text!r} is not an address; expected HOST:PORT")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise AddressError(f"{text!r} is no address; write IPv6 in brackets, like [::1]:{port}")
+        raise AddressError(f"{text!r} is not an address; write IPv6 in brackets, like [::1]:{port}")
     return host, int(port)
 
 

@@ -1,4 +1,4 @@
-r"""Endpoint strings: listen and be registered, or connect to whoever is.
+r"""Endpoint strings: listen and be registered, or connect to a registered address.
 
 A server description wraps another one, whose colons are escaped::
 
@@ -55,9 +55,9 @@ from zkservice.wire.hosts import parse_hosts
 from zkservice.znodes import validate
 
 PREFIX: Final = "zk"
-#: Seconds within which ZooKeeper must have answered.
+#: Seconds within which ZooKeeper must answer.
 TIMEOUT: Final = 10.0
-#: Seconds within which an address must have accepted a connection.
+#: Seconds within which an address must accept a connection.
 CONNECT_TIMEOUT: Final = 2.0
 
 #: Makes a client of a reactor and a connection string.
@@ -98,7 +98,7 @@ class RegisteringEndpoint:
         try:
             where = port.getHost()
             if not isinstance(where, (IPv4Address, IPv6Address)):
-                raise AddressError(f"{where} is no address that others can connect to")
+                raise AddressError(f"{where} is not an address that others can connect to")
             await client.connect(TIMEOUT)
             registration = register(
                 client,
@@ -108,7 +108,7 @@ class RegisteringEndpoint:
             )
             await registration.when_registered()
         except BaseException:
-            await _stopped(port)
+            await _stop_listening(port)
             await client.close()
             raise
         registered: IListeningPort = RegisteredPort(port, registration, client)
@@ -139,11 +139,11 @@ class RegisteredPort:
         return self._port.getHost()
 
     async def _stop(self) -> None:
-        # To close the session deletes its ephemeral znodes, and is bounded; only that the end
-        # of the session is wanted has to be known before.
+        # Closing the session deletes its ephemeral znodes, and is bounded.  The registration
+        # must know before that the end of the session is wanted.
         self.registration.unregister().addErrback(lambda _: None)
         await self._client.close()
-        await _stopped(self._port)
+        await _stop_listening(self._port)
 
 
 @implementer(IStreamClientEndpoint)
@@ -206,7 +206,7 @@ class DiscoveringEndpoint:
         """Connect within the time-out, the look-up of the host's name included."""
 
         def too_slow(result: object, seconds: float) -> NoReturn:
-            raise TimeoutError(f"{member.address} has not accepted within {seconds} s")
+            raise TimeoutError(f"{member.address} did not accept the connection within {seconds} s")
 
         # Its own time-out begins after the look-up; the limit below is to be the first that ends.
         own = 2 * self._timeout
@@ -218,7 +218,7 @@ class DiscoveringEndpoint:
         client = self._connect(self._reactor, self._servers)
         try:
             found = await Deferred.fromCoroutine(self._look_up(client)).addTimeout(
-                TIMEOUT, self._reactor, self._no_answer
+                TIMEOUT, self._reactor, self._lookup_timed_out
             )
         except NoNodeError:
             raise NobodyRegisteredError(self._path) from None
@@ -226,21 +226,21 @@ class DiscoveringEndpoint:
             await client.close()
         available = [member for member in found.members if member.available]
         if not available:
-            raise NobodyRegisteredError(self._path, _why_nobody(found))
+            raise NobodyRegisteredError(self._path, _why_none_available(found))
         return available
 
     async def _look_up(self, client: ZooKeeperClient) -> FoundMembers:
         await client.connect(TIMEOUT)
         return await find_members(client, self._path, self._formats, reactor=self._reactor)
 
-    def _no_answer(self, result: object, seconds: float) -> NoReturn:
+    def _lookup_timed_out(self, result: object, seconds: float) -> NoReturn:
         raise ConnectTimeoutError(
-            self._path, f"ZooKeeper at {self._servers} has not answered within {seconds} s"
+            self._path, f"ZooKeeper at {self._servers} did not answer within {seconds} s"
         )
 
 
-def _why_nobody(found: FoundMembers) -> str | None:
-    """Why there is nobody to connect to although there are children; None without any."""
+def _why_none_available(found: FoundMembers) -> str | None:
+    """Why no child is an address to connect to; None where there are no children."""
     if found.members:
         return f"none of the {len(found.members)} registered here is available"
     if found.problems:
@@ -250,7 +250,7 @@ def _why_nobody(found: FoundMembers) -> str | None:
     return None
 
 
-async def _stopped(port: IListeningPort) -> None:
+async def _stop_listening(port: IListeningPort) -> None:
     stopping: Any = port.stopListening()
     if stopping is not None:
         await stopping
@@ -271,7 +271,7 @@ class EndpointParser:
         path, wrapped = words[0], words[1:]
         servers = _servers(named.pop("servers", None))
         if not wrapped and not named:
-            raise ValueError(f"zk:{path} says not what to listen on; add an endpoint like tcp\\:0")
+            raise ValueError(f"zk:{path} has no endpoint to listen on; add one like tcp\\:0")
         inner = serverFromString(reactor, _description(wrapped, named))
         return RegisteringEndpoint(reactor, validate(path), servers, inner)
 
@@ -323,7 +323,7 @@ def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
 def _servers(given: str | None) -> str:
     servers = given or os.environ.get("ZC_ZK_CONNECTION_STRING", "")
     if not servers:
-        raise ValueError("say which ZooKeeper: zk:/path:servers=host1\\:2181")
+        raise ValueError("ZooKeeper's address is missing; expected zk:/path:servers=host1\\:2181")
     parse_hosts(servers)
     return servers
 

@@ -1,4 +1,4 @@
-"""What others may say about a registration before it is made."""
+"""The event that lets subscribers change a registration before it is made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Hands an event to whoever subscribed; `zope.event.notify` is one.
+#: Calls the subscribers with an event, as `zope.event.notify` does.
 Notify = Callable[[object], object]
 
 
@@ -26,10 +26,10 @@ class RegisteringServer:
 
 
 def default_notify() -> Notify:
-    """`zope.event.notify` where zope.event is installed, else nobody listens."""
+    """`zope.event.notify` where zope.event is installed, else a function that does nothing."""
     try:
         from zope.event import notify
     except ImportError:
         return lambda event: None
-    answer: Notify = notify
-    return answer
+    found: Notify = notify
+    return found

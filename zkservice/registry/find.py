@@ -1,4 +1,4 @@
-"""Who is registered below a path at this moment, whatever format it is registered in."""
+"""Read once which addresses are registered below a path, in any format."""
 
 from __future__ import annotations
 

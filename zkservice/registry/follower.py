@@ -155,7 +155,7 @@ class Follower(Generic[A, T]):
                 self._retry_later()
 
     async def _reconcile_once(self) -> None:
-        """Serve those who waited when the pass began, or let them wait for the next one."""
+        """Fire what waited when the pass began, or let it wait for the next pass."""
         waiting, complete = self._waiting.take(), False
         try:
             complete = await self._look()
@@ -207,7 +207,7 @@ class Follower(Generic[A, T]):
             self._retry_later()
 
     def _refused(self, error: ZooKeeperError) -> None:
-        """Those who wait learn the error; another pass asks again later."""
+        """Fail what waits with the error; another pass asks again later."""
         if isinstance(error, ClientClosedError) or not self._filled:
             self.stop()
         elif not self._stopped:

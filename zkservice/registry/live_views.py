@@ -30,8 +30,8 @@ V = TypeVar("V", bound="View[Any, Any]")
 A = TypeVar("A")
 T = TypeVar("T")
 
-#: Attempts to change a node that others change at the same time.  Each that fails is one
-#: of theirs that succeeded.
+#: Attempts to change a node that others change at the same time.  Each failure means that a
+#: change of theirs succeeded.
 ATTEMPTS: Final = 100
 
 
@@ -56,17 +56,17 @@ class View(Follower[A, T]):
         When the node is deleted the callback is called without arguments, if it can be.
         An exception in the first call is raised here, and then there will be no other; a
         later one is logged and ends the calls of this callback, and so does one of a
-        coroutine or Deferred that it answers.  ``CancelWatch`` ends them without a word.
+        coroutine or Deferred that it returns.  ``CancelWatch`` ends them without a log line.
 
         Returns:
-            This object: hold it, since the watching ends when nobody does.
+            This object.  Keep a reference to it: the watching ends with the last one.
         """
         try:
             result = callback(self)
         except CancelWatch:
             return self
         self._callbacks.append(callback)
-        self._attend(callback, result)
+        self._watch_result(callback, result)
         return self
 
     def __repr__(self) -> str:
@@ -112,10 +112,10 @@ class View(Follower[A, T]):
         except Exception:  # noqa: BLE001, it is logged; the others are to be told too
             self._failed(Failure(), callback)
         else:
-            self._attend(callback, result)
+            self._watch_result(callback, result)
 
-    def _attend(self, callback: Callable[..., object], result: object) -> None:
-        """What a callback answers is a part of it, if it takes longer."""
+    def _watch_result(self, callback: Callable[..., object], result: object) -> None:
+        """Treat a failure of the coroutine or Deferred that a callback returned as its own."""
         if isinstance(result, Coroutine):
             result = Deferred.fromCoroutine(result)
         if isinstance(result, Deferred):
@@ -128,7 +128,7 @@ class View(Follower[A, T]):
             self.log.debug("{callback} cancelled its watch of {path}", callback=callback, path=self)
             return
         self.log.failure(
-            "{callback}, told of a change of {path}, failed and is told no more",
+            "{callback} failed when called for {path}; it will not be called again",
             failure=failure,
             callback=callback,
             path=self,
@@ -287,7 +287,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
                 await self._retrying.read(partial(self._check_links, path, new))
                 await self._retrying.set(path, encode(new), stat.version)
             except BadVersionError:
-                continue  # somebody else was faster: look at what they made of it
+                continue  # another client was faster: apply the change to what it wrote
             except NoNodeError:
                 await super().when_current()
                 continue  # it may be elsewhere by now
@@ -358,7 +358,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
 
 
 def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferred[Children]:
-    """The names of a node's children, kept current for as long as somebody holds them.
+    """The names of a node's children, kept current for as long as they are referenced.
 
     Args:
         client: connected, or about to be.
@@ -378,7 +378,7 @@ def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferr
 def live_properties(
     client: ZooKeeperClient, path: str, *, reactor: Any, watch: bool = True
 ) -> Deferred[Properties]:
-    """A node's properties, kept current for as long as somebody holds them.
+    """A node's properties, kept current for as long as they are referenced.
 
     Args:
         client: connected, or about to be.

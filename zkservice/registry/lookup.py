@@ -43,8 +43,8 @@ async def _look_up(
         wanted = next(lookup)
         while True:
             unknown = [path for path in wanted if path not in known]
-            answers = await together(_read_properties(client, path) for path in unknown)
-            found = {**dict(zip(unknown, answers, strict=True)), **known}
+            values = await together(_read_properties(client, path) for path in unknown)
+            found = {**dict(zip(unknown, values, strict=True)), **known}
             wanted = lookup.send(found)
     except StopIteration as end:
         result: T = end.value
@@ -52,7 +52,7 @@ async def _look_up(
 
 
 async def together(asked: Iterable[Deferred[T]]) -> list[T]:
-    """Wait for all answers; raise the first error, as it is."""
+    """Wait for all values; raise the first error, as it is."""
     try:
         return await gatherResults(list(asked), consumeErrors=True)
     except FirstError as error:
@@ -60,7 +60,7 @@ async def together(asked: Iterable[Deferred[T]]) -> list[T]:
 
 
 def _read_properties(client: ZooKeeperClient, path: str) -> Deferred[Properties | None]:
-    """The properties of a node; None where there is none, none where reading is forbidden."""
+    """The properties of a node: None without a node, empty where reading is forbidden."""
 
     def got(answer: tuple[bytes, Stat]) -> Properties:
         return decode(answer[0])

@@ -51,7 +51,7 @@ class OwnedNodes:
         self.outdated = False
         self._client = client
         self._acl = tuple(acl)
-        # The default ACL lets nobody write, the owner included: a change is then a new znode,
+        # The default ACL lets no client write, not even the owner: a change is then a new znode,
         # created in the transaction that deletes the old one.
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._watches = WatchSet(client, changed)
@@ -146,7 +146,7 @@ class OwnedNodes:
         except TransactionFailedError as error:
             cause = error.results[error.failed]
             if isinstance(cause, NoAuthError) and write:
-                self._writable = False  # the ACL lets somebody write, but not this client
+                self._writable = False  # the ACL lets others write, but not this client
                 return await self.apply(plan, session)
             raise cause or error from None
         if data is self.contents.data:  # no update came in between

@@ -1,4 +1,4 @@
-"""Register an address: what a caller may say, and what is made of it."""
+"""Register an address: the arguments, their defaults, and the addresses that they stand for."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def register(
         address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
             IPv4 address of this machine; or several ``"host:port"`` as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
-        acl: of the znodes; by default everybody may read and nobody may write.
+        acl: of the znodes; by default every client may read and none may write.
         format: what the znodes are called and hold: a name in `zkservice.formats.FORMATS`.
-        tls: those of the addresses that speak TLS, for formats that say so.
+        tls: those of the addresses that expect TLS, for formats that store it.
         real_path: where the path leads, if the caller has just looked.
         replace: the address is certainly ours, because we listen on it: what another
             process left there is replaced at once.  If False, it is waited for.
-        notify: told a `RegisteringServer` event before anything is registered, so that
+        notify: called with a `RegisteringServer` event before anything is registered, so that
             subscribers can add properties; by default zope.event's, where installed.
 
     Raises:
@@ -109,4 +109,4 @@ def _pair(address: AddressLike, host: str, port: int | str) -> tuple[str, int]:
 
 
 def _no_address(address: object) -> AddressError:
-    return AddressError(f"{address!r} is no address; write 'HOST:PORT' or (HOST, PORT)")
+    return AddressError(f"{address!r} is not an address; expected 'HOST:PORT' or (HOST, PORT)")

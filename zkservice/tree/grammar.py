@@ -53,8 +53,8 @@ def parse_tree(
         text: lines as above; tabs or spaces indent, but not in a mixture that could be
             read in two ways.
         at: the path where the tree will be, for the absolute links in it.
-        warn: called with each link that leads in a loop.  Such a tree is valid; whoever
-            resolves the link gets a `LinkLoopError`.
+        warn: called with each link that leads in a loop.  Such a tree is valid;
+            resolving the link fails with `LinkLoopError`.
 
     Returns:
         A node without a name, whose children are the nodes at the top of the text.

@@ -105,7 +105,7 @@ def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
 
 
 def trace(path: str, base: str = "/") -> Lookup[Resolution]:
-    """As ``resolve``, but a path that leads nowhere is an answer too, with its reason."""
+    """As ``resolve``, but a path that leads nowhere is a result too, with its reason."""
     try:
         whole = normalize(path, base)
     except InvalidPathError as error:

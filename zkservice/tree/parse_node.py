@@ -47,7 +47,7 @@ def parse_named_tree(text: str, node_class: Callable[..., Any] = ParseNode) -> A
     Args:
         text: in the tree language.
         node_class: called without arguments for the root and with its name for each other
-            node; what it answers has ``properties`` and ``children``, both dicts.
+            node; what it returns has ``properties`` and ``children``, both dicts.
 
     Returns:
         The root, whose children are the nodes at the top of the text.

@@ -2,7 +2,7 @@
 
 A plan is made before anything is changed: it can be printed, carried out, or thrown
 away.  Each change knows the version of what it was made for, so that carrying it out
-late fails instead of undoing what somebody else did in between.
+late fails instead of undoing what others did in between.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Acl: TypeAlias = Sequence[Any]
 class Stored:
     """A node as it was read from a server.
 
-    ``acl`` is None where nobody asked for it.  ``children`` may be fewer than the node
+    ``acl`` is None where it was not read.  ``children`` may be fewer than the node
     has where nothing depends on them.
     """
 
@@ -116,7 +116,7 @@ class Plan:
     """Changes, in an order in which they can be carried out.
 
     ``loops`` are links of the wanted tree that lead in a loop.  They are stored as they
-    are: whoever resolves one of them gets a `LinkLoopError`.
+    are: resolving one of them fails with `LinkLoopError`.
     """
 
     changes: tuple[Change, ...] = ()

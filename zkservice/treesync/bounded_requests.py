@@ -17,7 +17,7 @@ Progress = Callable[[int, int], object]
 
 
 def ignore(done: int, total: int) -> None:
-    """Progress that nobody wants to see."""
+    """Report no progress."""
 
 
 class BoundedRequests:

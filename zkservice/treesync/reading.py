@@ -55,7 +55,7 @@ def _below_root(name: str) -> _Wanted | None:
 
 
 def _for_deletion(name: str) -> _Wanted | None:
-    """Versions and who is ephemeral, no data."""
+    """Versions and which nodes are ephemeral, no data."""
     return _Wanted(_for_deletion, data=False)
 
 
@@ -72,7 +72,7 @@ def _for_import(node: TreeNode, trim: Trim, *, top: bool = False) -> _Wanted:
 
 
 class _Reader:
-    """Reads a subtree: what it learns from one answer decides what it asks next.
+    """Reads a subtree: each reply decides what is read next.
 
     Data and names of children are asked for many at a time, where the server can do that
     and the answer is not too large; all else one by one.

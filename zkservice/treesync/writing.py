@@ -37,7 +37,7 @@ Batch = tuple[Write, ...]
 
 
 def never() -> bool:
-    """A wish to stop that does not come."""
+    """Never ask to stop."""
     return False
 
 
@@ -80,7 +80,7 @@ def apply_plan(
     Cancelling it stops it, without waiting for what is under way.
 
     Fails with:
-        TreeChangedError: somebody else changed a node meanwhile; it is named.
+        TreeChangedError: another client changed a node meanwhile; it is named.
         PlanFailedError: a change was refused, or the connection lost.
         NotAtomicError: a transaction cannot do it.
         RequestTooLargeError: it does not fit into one transaction.
@@ -188,7 +188,7 @@ def _culprit(error: Exception) -> tuple[int, Exception]:
 
 
 def _has_vanished(change: Write, cause: Exception) -> bool:
-    """Whether there is nothing left to do, because somebody else did it."""
+    """Whether there is nothing left to do, because another client did it."""
     return isinstance(change, Delete) and isinstance(cause, NoNodeError)
 
 
