@@ -221,6 +221,17 @@ class ReconcilerTests(SynchronousTestCase):
         self.reconciler.trigger()
         self.assertEqual(len(self.passes), 1)
 
+    def test_idle_is_when_the_last_pass_has_ended(self) -> None:
+        """Also if it raised; at once if none runs."""
+        self.successResultOf(self.reconciler.when_idle())
+        self.reconciler.trigger()
+        self.reconciler.trigger()
+        idle = self.reconciler.when_idle()
+        self.passes[0].callback(None)
+        self.assertNoResult(idle)
+        self.passes[1].errback(ZeroDivisionError())
+        self.successResultOf(idle)
+
     def test_the_sooner_of_two_later_passes_is_made(self) -> None:
         """Two triggers in time are one pass, at the earlier time."""
         self.reconciler.trigger_in(5)

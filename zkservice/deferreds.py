@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -174,6 +174,7 @@ class Reconciler:
         self._triggered = False
         self._passes = 0
         self._alarm = Alarm(clock, self.trigger)
+        self._idle: Waiters[None] = Waiters()
 
     @property
     def passes(self) -> int:
@@ -201,6 +202,10 @@ class Reconciler:
         """Make a pass in so many seconds, or before."""
         self._alarm.set_no_later(seconds)
 
+    def when_idle(self) -> Deferred[None]:
+        """Fires when no pass is running; at once if none is."""
+        return self._idle.add() if self._running else succeed(None)
+
     def cancel_timer(self) -> None:
         """Forget a pass that is due later."""
         self._alarm.cancel()
@@ -212,9 +217,11 @@ class Reconciler:
             self._passes += 1
             await self._reconcile_once()
         self._running = False
+        self._idle.fire(None)
 
     def _failed(self, failure: Failure) -> None:
         self._running = False
+        self._idle.fire(None)
         self._crashed(failure)
 
 

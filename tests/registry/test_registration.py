@@ -573,3 +573,82 @@ class RegistrationTests(ClientTestCase):
         waiting.addErrback(lambda _: None)
         waiting.cancel()
         self.fired(registration.when_registered())
+
+    # -- handing over to another process, and taking over from one --
+
+    def test_frozen_it_leaves_the_znodes_alone(self) -> None:
+        """Neither deleted nor put right, whatever is wanted and whatever happens."""
+        registration = self.registered()
+        self.fired(registration.freeze())
+        registration.suspend("ill")
+        self.network.advance(1)
+        self.assertEqual(self.owner(), self.session())
+        self.fired(self.other.delete(NODE))
+        self.server.expire(self.session())
+        self.network.advance(5)
+        self.assertEqual(self.owner(), 0)
+
+    def test_freezing_waits_for_the_change_on_its_way(self) -> None:
+        """What was sent before is carried out; nothing follows it."""
+        registration = self.register()
+        seen: list[tuple[bool, int]] = []
+
+        def freeze(change: Change) -> None:
+            if change.state is RegistrationState.WORKING:
+                frozen = registration.freeze()
+                seen.append((frozen.called, 0))
+                frozen.addCallback(lambda _: seen.append((True, self.session())))
+
+        registration.subscribe(freeze)
+        self.until(lambda: len(seen) == 2)
+        self.assertEqual(seen[0], (False, 0))
+        self.assertEqual(self.owner(), self.session())
+
+    def hand_over(self, **options: Any) -> tuple[Registration, Registration, list[int]]:
+        """A frozen registration, the one that has taken over, and the owners that were seen."""
+        old = self.registered(client=self.other, **options)
+        new = self.register(**options)
+        self.fired(new.freeze())
+        self.fired(old.freeze())
+        owners: list[int] = []
+        new.take_over(self.session(self.other))
+        self.until(lambda: self.see(owners) == self.session())
+        return old, new, owners
+
+    def see(self, owners: list[int]) -> int:
+        """Note the owner."""
+        owners.append(self.owner())
+        return owners[-1]
+
+    def test_it_takes_over_in_one_transaction(self) -> None:
+        """The znode is the old session's, then the new one's, and there throughout."""
+        old, new, owners = self.hand_over()
+        self.assertNotIn(0, owners)
+        self.assertIs(self.fired(new.when_registered()), new)
+        self.fired(old.unregister())
+        self.assertEqual(self.owner(), self.session())
+
+    def test_what_is_waited_for_otherwise_is_taken_over(self) -> None:
+        """An advertised address: the znode of the named session is replaced, and no other."""
+        _, new, owners = self.hand_over(replace=False)
+        self.assertNotIn(0, owners)
+        self.fired(new.when_registered())
+
+    def test_without_a_session_nothing_foreign_is_replaced(self) -> None:
+        """Session 0 would be every persistent znode: somebody's data."""
+        self.fired(self.other.ensure_path(NODE))
+        new = self.register()
+        self.fired(new.freeze())
+        new.take_over(0)
+        self.until_it_is(new, RegistrationState.CONTESTED)
+
+    def test_it_is_taken_back_in_one_transaction(self) -> None:
+        """The new process does not become ready: the old one goes on, and the znode stays."""
+        old, new, _ = self.hand_over()
+        self.fired(new.freeze())
+        owners: list[int] = []
+        old.take_over(self.session())
+        self.until(lambda: self.see(owners) == self.session(self.other))
+        self.assertNotIn(0, owners)
+        self.fired(new.unregister())
+        self.assertEqual(self.owner(), self.session(self.other))

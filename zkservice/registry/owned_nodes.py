@@ -56,6 +56,7 @@ class OwnedNodes:
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._watches = WatchSet(client, changed)
         self._sessions: set[int] = set()  # that may have created znodes
+        self._predecessor = 0  # the session of another process, which hands its znodes over
         self._created_by = 0  # the session of the last creation, until we delete again
         self._in_doubt = False
 
@@ -89,6 +90,10 @@ class OwnedNodes:
         self._client.claims.take(self, self.contents.paths_below(parent))
         self.contents.move(parent)
 
+    def inherit(self, session: int) -> None:
+        """Replace the znodes of another process's session; 0 is none."""
+        self._predecessor = session
+
     def distrust(self) -> None:
         """The connection was lost: what was sent before may have been carried out."""
         self._in_doubt = True
@@ -115,7 +120,8 @@ class OwnedNodes:
         return decide(
             nodes,
             session=session,
-            earlier=self._sessions,
+            # 0 would be every persistent znode.
+            earlier=self._sessions | ({self._predecessor} - {0}),
             replace=replace,
             partly=partly,
             write=self.outdated,
@@ -185,7 +191,7 @@ class OwnedNodes:
         self._client.claims.give_back(self, (*self.contents.paths, *self.contents.left))
 
     def _log_replaced(self, node: ObservedNode) -> None:
-        if node.owner not in self._sessions:
+        if node.owner not in (*self._sessions, self._predecessor):
             self._log.warn(
                 "{path} was left by session {owner}: it is replaced",
                 path=node.path,

@@ -208,6 +208,27 @@ class Registration:
             self._goal = Goal.PRESENT
             self._reconciler.trigger()
 
+    def freeze(self) -> Deferred[None]:
+        """Leave the znodes as they are until `take_over`; another process may replace them.
+
+        Fires when no change is on its way any more.  `suspend` and `resume` do nothing meanwhile.
+        """
+        if self._goal is not Goal.GONE:
+            self._goal = Goal.FROZEN
+        return self._reconciler.when_idle()
+
+    def take_over(self, session: int) -> None:
+        """Want the znodes again after `freeze`; those of another process's session are replaced.
+
+        Args:
+            session: the id of the session from which they are taken over; 0 if there is none.
+        """
+        if self._goal is Goal.FROZEN:
+            self._goal = Goal.PRESENT
+            self._nodes.inherit(session)
+            self._throttle.reset()
+            self._reconciler.trigger()
+
     def unregister(self) -> Deferred[bool]:
         """Remove the znodes for good.
 
@@ -246,7 +267,9 @@ class Registration:
             self._status.become(RegistrationState.WAITING)
 
     def _can_reconcile(self) -> bool:
-        return self._client.state is State.CONNECTED and not self._status.ended
+        if self._goal is Goal.FROZEN or self._status.ended:
+            return False
+        return self._client.state is State.CONNECTED
 
     def _trigger_in(self, seconds: float) -> None:
         """Make a pass then, or before; the end of the session is no reason to wait for one."""
@@ -281,7 +304,7 @@ class Registration:
             self._reconciler.trigger()
         elif self._goal is Goal.PRESENT:
             await self._make_present(observed, session)
-        else:
+        elif self._goal is not Goal.FROZEN:
             await nodes.delete_left(session)
             await nodes.delete_all(observed, session)
             self._absent()

@@ -26,6 +26,7 @@ class Goal(Enum):
 
     PRESENT = "present"
     SUSPENDED = "suspended"
+    FROZEN = "frozen"
     GONE = "gone"
 
 
