@@ -2,8 +2,8 @@
 
 A request whose connection broke may have been carried out.  Reading again is harmless.
 Writing again is not: the repetition finds what the first attempt has done, and what others
-have done since.  So an operation that is repeated is told of the doubt, and has to find out;
-what it cannot find out it must not guess.
+have done since.  So each attempt receives a `Doubt`, and has to find out what became of the
+earlier ones; if it cannot, it must fail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OVERLOADED: Final = (ThrottledOpError,)
 
 
 class RetriedClient(Protocol):
-    """What this module needs of a client; its calls wait for a connection."""
+    """What `Retries` needs of a client; its calls wait for a connection."""
 
     def create(
         self,
@@ -79,7 +79,7 @@ class Doubt:
         return self.error is not None
 
     def clear(self) -> None:
-        """No attempt has been carried out."""
+        """It was found out that no attempt has been carried out."""
         self.error = None
 
     def lost(self, error: ConnectionLossError) -> None:
@@ -126,18 +126,18 @@ class Retries:
         across_sessions: bool = False,
         doubt: Doubt | None = None,
     ) -> T:
-        """Try, and try again when the connection breaks or the server is overloaded.
+        """Repeat an attempt when the connection breaks or the server is overloaded.
 
         Args:
             once: one attempt.
-            across_sessions: try again in the next session when this one expires, too.  A
+            across_sessions: repeat it in the next session when this one expires, too.  A
                 request that fails with `SessionExpiredError` was not carried out; it was
                 waiting for a connection.
-            doubt: is handed to ``once``, and tells the caller whether there is one left.
+            doubt: is passed to ``once``; the caller can see whether it was cleared.
 
         Raises:
             ConnectionLossError: all attempts are used up, or ``once`` raised the doubt's.
-            SessionExpiredError: the session has expired, and so has all that was known.
+            SessionExpiredError: the session has expired, and what was known may be outdated.
         """
         doubt = Doubt() if doubt is None else doubt
         backoff: Backoff | None = None
@@ -168,11 +168,11 @@ class Retries:
         Raises:
             SessionExpiredError: there will be none.
         """
-        answer = self._client.exists("/")
-        if answer.called:  # a refusal: others have to wait for a connection
-            await answer
+        reply = self._client.exists("/")
+        if reply.called:  # the client refuses calls; otherwise this one waits for a connection
+            await reply
         try:
-            await answer
+            await reply
         except (ConnectionLossError, SessionExpiredError):
             return  # there was one, at least for a moment
 
@@ -204,7 +204,7 @@ class Retries:
         *,
         ephemeral: bool,
     ) -> str:
-        """One attempt, for `run`, to create a sequence node; returns its actual path.
+        """Create a sequence node; returns its actual path.  One attempt, for `run`.
 
         Args:
             path: without the number; its name begins with the mark.
@@ -212,7 +212,7 @@ class Retries:
             data: the node's.
             acl: the node's.
             doubt: if an attempt may have created it, it is looked for first.
-            ephemeral: it goes when the session ends.
+            ephemeral: it is deleted when the session ends.
         """
         found = await self.find(parent(path), mark) if doubt else None
         if found is not None:
@@ -231,7 +231,7 @@ class Retries:
     async def delete(
         self, path: str, czxid: int | None = None, *, across_sessions: bool = False
     ) -> bool:
-        """Delete a node, and none that others create at its path while the reply is lost.
+        """Delete a node, but not one that others create at its path after a lost reply.
 
         Args:
             path: the node's.
@@ -270,6 +270,6 @@ class Retries:
 
 
 def cancel_watch(watch: Deferred[WatchEvent]) -> None:
-    """Take a watch away."""
+    """Stop waiting for a watch's event."""
     watch.addErrback(lambda failure: None)
     watch.cancel()
