@@ -277,10 +277,16 @@ class OperationsTests(SynchronousTestCase):
         with socket.socket(socket.AF_UNIX) as prompt:
             prompt.settimeout(5)
             prompt.connect(where)
-            prompt.sendall(b"service.config.path[::-1]\r\n")
-            said = b""
-            while PATH[::-1].encode() not in said:
-                said += prompt.recv(4096)
+            for expression, shown in (
+                ("service.config.path[::-1]", PATH[::-1]),
+                ("service.workers.statistics()", "WorkersStatistics("),
+                ("service.status()['path'][::-1]", PATH[::-1]),
+                ("presence.client.state", "State.CONNECTED"),
+            ):
+                prompt.sendall(f"{expression}\r\n".encode())
+                said = b""
+                while shown.encode() not in said:
+                    said += prompt.recv(4096)
         self.assertIn("A manhole is open", process.log())
 
     def test_manhole_and_web_pages(self) -> None:

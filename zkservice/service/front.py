@@ -18,7 +18,7 @@ from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
-from zkservice.web import FrontEndStatistics, WorkersStatistics
+from zkservice.web import FrontEndStatistics, Workers, WorkersStatistics
 
 __all__ = ["Front", "InProcessFront"]
 
@@ -147,6 +147,11 @@ class InProcessFront:
     def _recycling_figures(self) -> tuple[int, int]:
         assert self._server is not None
         return self._server.factory.statistics().requests, resident_bytes()
+
+    @property
+    def workers(self) -> Workers | None:
+        """The threads; None before there is an application."""
+        return None if self._server is None else self._server.workers
 
     def status(self) -> dict[str, Any]:
         """What the threads and the front end are doing."""

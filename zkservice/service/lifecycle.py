@@ -33,12 +33,13 @@ from zkservice.service.announcement import DEREGISTER, Announcement
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
-from zkservice.service.front import Front
+from zkservice.service.front import Front, InProcessFront
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.systemd import Notifier
+from zkservice.web import Workers
 
 #: Errors of a start that are the user's to correct.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
@@ -130,6 +131,11 @@ class ServeService(Service):
             self._reactor.stop()
 
     # -- what happens meanwhile ------------------------------------------------------
+
+    @property
+    def workers(self) -> Workers | None:
+        """The worker threads of this process, for the manhole; None with worker processes."""
+        return self.front.workers if isinstance(self.front, InProcessFront) else None
 
     def status(self) -> dict[str, Any]:
         """The state of everything, as plain values."""
