@@ -156,7 +156,7 @@ class OperationsTests(SynchronousTestCase):
         fetch(address, "/ill")
         wait_for("it is taken away", lambda: not self.registered(), 3.0)
         self.assertEqual(fetch(address)[0], 200)
-        process.wait_for_log(r"Health: ill \(status 503\)")
+        process.wait_for_log(r"health check: unhealthy \(status 503\)")
         fetch(address, "/well")
         self.assertEqual(wait_for("it is back", self.registered), [address])
 
