@@ -102,7 +102,7 @@ class ZkembeddedTests(ProcessTestCase):
             (("--super-digest", "super"), "--super-digest must be like super:BASE64"),
             (("--listen", "nonsense:1"), "is no Twisted server endpoint"),
             (("--sasl-users", "no-such-file"), "--sasl-users: no-such-file: No such file"),
-            (("--sasl-users", "users"), "--sasl-users: users: line 1 is not like"),
+            (("--sasl-users", "users"), "--sasl-users: users: line 1 must be 'user:password'"),
         ):
             twistd = self.run_twistd(*words)
             self.assertEqual(twistd.wait(), 1, words)
