@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,7 @@ def make_factory(
     Raises:
         ConfigurationError: a view cannot be found.
     """
-    added = {path: _view(path, name) for path, name in front_end.views}
+    added = load_views(front_end.views)
     return HTTPFactory(
         application,
         workers,
@@ -132,6 +132,15 @@ def make_factory(
         trace_log=logs.trace,
         tally=built_in.tally,
     )
+
+
+def load_views(views: Iterable[tuple[str, str]]) -> dict[str, View]:
+    """The users' views, by their paths.
+
+    Raises:
+        ConfigurationError: one cannot be found, or called as WSGI has it.
+    """
+    return {path: _view(path, name) for path, name in views}
 
 
 def _view(path: str, name: str) -> Any:

@@ -1,7 +1,8 @@
 """Tables of options: one row says everything that anybody has to know about an option.
 
-The command line, ``--help``, Paste files and the manual's tables are made from the rows.  To
-add an option, add a row, and read its value where it acts.
+The command line, ``--help``, configuration files, variables of the environment, Paste files and
+the manual's tables are made from the rows.  To add an option, add a row, and read its value where
+it acts.
 """
 
 from __future__ import annotations
@@ -48,16 +49,23 @@ class Kind:
         read: makes the value of a text; raises `ConfigurationError` with what the text must be.
         placeholder: what stands for the text in the help; empty for a flag.
         write: makes the text of a value, for defaults in the help.
+        takes_json: of a pair, that ``NAME:=JSON`` is understood.
     """
 
     read: Callable[[str], Any]
     placeholder: str
     write: Callable[[Any], str] = str
+    takes_json: bool = False
 
     @property
     def is_flag(self) -> bool:
         """Whether the option stands for itself, without a text."""
         return not self.placeholder
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether its text is a name and a value: a file may have a table of them."""
+        return "=" in self.placeholder
 
 
 def checked(check: Callable[[str], object], placeholder: str) -> Kind:
@@ -155,6 +163,7 @@ class Option:
         paste: its key in a Paste file, if that is not its name with underscores.
         default_text: the default in words, where the value alone does not tell.
         hidden: it is accepted, and shown nowhere: a synonym.
+        command_line_only: neither a file nor a Paste file has it.
         manual: what the manual says instead of ``help``, in reStructuredText, where there is
             room for more.
     """
@@ -170,6 +179,7 @@ class Option:
     paste: str = ""
     default_text: str = ""
     hidden: bool = False
+    command_line_only: bool = False
     manual: str = ""
 
     @property

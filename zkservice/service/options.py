@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from zkservice.formats import FORMATS
 from zkservice.formats.addresses import parse_address
 from zkservice.http11 import Limit, limits_table
 from zkservice.security import parse_acl
+from zkservice.service.check_config import check_config
 from zkservice.service.config import Config
 from zkservice.service.monitor_commands import command_pair
 from zkservice.service.option_table import (
@@ -27,6 +29,7 @@ from zkservice.service.option_table import (
     FLAG,
     LARGEST_INT,
     LOG_FILE,
+    Given,
     Kind,
     Option,
     OptionTable,
@@ -38,7 +41,8 @@ from zkservice.service.option_table import (
 from zkservice.service.ports import check_endpoint, socket_owner
 from zkservice.service.read_config import CONNECTION_STRING, read_config
 from zkservice.service.readiness import READY
-from zkservice.service.twistd_options import TableOptions
+from zkservice.service.sources import APPLICATION
+from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config_row
 from zkservice.web import TrustedProxies
 from zkservice.wire.paths import validate
 
@@ -280,7 +284,7 @@ OPTIONS: Final = OptionTable(
             "property",
             _LISTENING,
             "NAME=VALUE to store with the address, a string; NAME:=JSON stores any JSON value.",
-            Kind(_read_property, "NAME=VALUE"),
+            Kind(_read_property, "NAME=VALUE", takes_json=True),
             repeatable=True,
             manual=(
                 "``NAME=VALUE`` to store with the address, a string; ``NAME:=JSON`` "
@@ -644,6 +648,20 @@ OPTIONS: Final = OptionTable(
                 "twistd's log, or a file with a ZConfig text"
             ),
         ),
+        # -- a file --
+        config_row(CONFIGURATION, "ZKSERVE_"),
+        Option(
+            "check-config",
+            CONFIGURATION,
+            "Load everything, say what would be listened on and registered, and exit with 0 or 1.",
+            FLAG,
+            False,
+            command_line_only=True,
+            manual=(
+                "load everything, say what would be listened on and registered, and exit with 0, "
+                "or with 1 and what is wrong"
+            ),
+        ),
     )
 )
 
@@ -662,6 +680,7 @@ class Options(TableOptions):
     """Command line of ``twistd zkserve``; ``config`` is what it means."""
 
     synopsis = "[options] --path PATH APP"
+    other_keys = (APPLICATION,)
     longdesc = (
         "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
         "with a global named 'application', 'module:callable', 'module:factory()' with literals as "
@@ -671,21 +690,26 @@ class Options(TableOptions):
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Take the application."""
-        if not words:
-            raise UsageError(
-                "APP is missing: a .wsgi file, module:callable, 'module:factory()', "
-                "or config:deploy.ini#name"
-            )
         if misplaced := [word for word in words if word.startswith("-")]:
             raise UsageError(f"options go before the application: {misplaced[0]}")
         if len(words) > 1:
             raise UsageError(f"expected one application, got {len(words)}: {' '.join(words)}")
-        self["application"] = words[0]
+        if words:
+            self.given[APPLICATION] = Given("APP", words)
 
     @override
     def accept(self) -> None:
         """Refuse what cannot be done, before anything starts."""
+        if APPLICATION not in self.given:
+            raise ConfigurationError(
+                "APP is missing: a .wsgi file, module:callable, 'module:factory()', "
+                "or config:deploy.ini#name"
+            )
+        self["application"] = self.given[APPLICATION].texts[-1]
         self["config"] = read_config(self.values_read, self["application"], os.environ)
+        if self.values_read["check-config"]:
+            # Here, before twistd looks for a process that has its pidfile.
+            sys.exit(check_config(self.config, self.sources.warnings))
 
     @override
     def section_lines(self, section: str) -> Iterator[tuple[str, str]]:

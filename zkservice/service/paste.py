@@ -83,7 +83,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
     Raises:
         ConfigurationError: a key is unknown, missing or invalid.
     """
-    rows = {row.key: row for row in OPTIONS}
+    rows = {row.key: row for row in OPTIONS if not row.command_line_only}
     unknown = sorted(keys.keys() - rows.keys() - set(_OTHER_KEYS))
     if unknown:
         known = ", ".join(sorted([*rows, *_OTHER_KEYS]))

@@ -17,9 +17,31 @@ from twisted.python.usage import Options, UsageError
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.option_table import Given, Option, OptionTable, Values
+from zkservice.service.option_table import FILE, Given, Option, OptionTable, Values
+from zkservice.service.sources import Sources
 
-__all__ = ["TableOptions"]
+__all__ = ["CONFIGURATION", "TableOptions", "config_row"]
+
+CONFIGURATION = "A configuration file"
+
+
+def config_row(section: str, prefix: str) -> Option:
+    """The option that names the file.
+
+    Args:
+        section: where the help shows it.
+        prefix: of the variables of the environment.
+    """
+    return Option(
+        "config",
+        section,
+        "A TOML file whose keys are the long options.  The command line wins, then the "
+        f"environment ({prefix}PORT=8080), then the file.",
+        FILE,
+        short="c",
+        command_line_only=True,
+        manual="A TOML file whose keys are the long options, see below",
+    )
 
 
 class TableOptions(Options):
@@ -27,10 +49,17 @@ class TableOptions(Options):
 
     Attributes:
         table: the options.
-        values_read: what was given and the defaults, once the command line was parsed.
+        variables: the prefix of the variables of the environment that are options.
+        other_keys: what else these and a file may name.
+        sources: where the options were written, once the command line was parsed.
+        given: what was written, by option.
+        values_read: what was given and the defaults.
     """
 
     table: ClassVar[OptionTable]
+    variables: ClassVar[str] = "ZKSERVE_"
+    other_keys: ClassVar[tuple[str, ...]] = ()
+    sources: Sources
     synopsis: ClassVar[str]
     longdesc: ClassVar[str]
     values_read: Values
@@ -47,7 +76,6 @@ class TableOptions(Options):
 
     def __init__(self) -> None:
         super().__init__()
-        #: What was written, by option.
         self.given: dict[str, Given] = {}
 
     def give(self, row: Option, text: str) -> None:
@@ -65,6 +93,10 @@ class TableOptions(Options):
     @override
     def postOptions(self) -> None:
         try:
+            self.sources = Sources(
+                self.table, dict(self.given), os.environ, self.variables, self.other_keys
+            )
+            self.given = self.sources.read()
             self.values_read = Values(self.table, self.given)
             self.accept()
         except ConfigurationError as error:

@@ -19,7 +19,7 @@ from zkservice.service.loggers import escape_log_texts, reopen_log_files
 from zkservice.service.option_table import FILE, Kind, Option, OptionTable, checked, milliseconds
 from zkservice.service.ports import Ports, check_endpoint, listening_address
 from zkservice.service.signals import take_signals_when_running
-from zkservice.service.twistd_options import TableOptions
+from zkservice.service.twistd_options import TableOptions, config_row
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"
 
@@ -94,6 +94,7 @@ OPTIONS: Final = OptionTable(
                 "``zookeeper.DigestAuthenticationProvider.superDigest``"
             ),
         ),
+        config_row(_SECTION, "ZKEMBEDDED_"),
     )
 )
 
@@ -107,6 +108,7 @@ class Options(TableOptions):
         "machines.  It is no ensemble: when the process is gone, so is the service."
     )
     table = OPTIONS
+    variables = "ZKEMBEDDED_"
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """There is nothing to name."""
@@ -186,5 +188,7 @@ def makeService(options: Options) -> IService:
         super_digest=values["super-digest"],
         sasl_users=values["sasl-users"],
     )
+    for warning in options.sources.warnings:
+        EmbeddedService.log.warn("{warning}", warning=warning)
     service: IService = EmbeddedService(server, list(values["listen"]), reactor)
     return service

@@ -27,6 +27,8 @@ def makeService(options: Options) -> IService:
         check_application(config.application)
     except ApplicationLoadError as error:
         raise StartError(f"zkserve: {error}") from None
+    for warning in options.sources.warnings:
+        ServeService.log.warn("{warning}", warning=warning)
     service: IService = ServeService(config, reactor, partial(_front_for, options, reactor))
     return service
 
