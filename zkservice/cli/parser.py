@@ -215,7 +215,7 @@ def _add_reading(line: CommandLine) -> None:
 
 
 def _add_writing(line: CommandLine) -> None:
-    one = _server_command(line.add("import", "make nodes those of a tree", import_, ImportOptions))
+    one = _server_command(line.add("import", "make nodes match a tree", import_, ImportOptions))
     _add_file(one, "file", nargs="?", help="standard input if missing or -")
     _add_path(one, "below which node; it is created if it is missing; / if PATH is missing")
     one.add_argument("-d", "--dry-run", action="store_true", help="only print what would be done")

@@ -1,4 +1,4 @@
-"""What the command line says, and how: lines, colours, a progress bar, questions."""
+"""The output of the command line: lines, colours, a progress bar, questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zope.interface import implementer
 from zkservice.tree.plan_text import Effect, PlanLine
 
 #: Seconds before a progress bar appears, and between two of its states.
-PATIENCE: Final = 0.4
+PROGRESS_DELAY: Final = 0.4
 REFRESH: Final = 0.1
 
 _RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
@@ -29,7 +29,7 @@ _BAR: Final = 30
 
 @dataclass
 class Terminal:
-    """The streams of a program; results go to one, everything else to another."""
+    """The streams of a program: results go to ``stdout``, everything else to ``stderr``."""
 
     stdin: TextIO = field(default_factory=lambda: sys.stdin)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -42,11 +42,11 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody is there to answer a question."""
+        """Whether a user can answer a question."""
         return self.stdin.isatty() and self.stderr.isatty()
 
     def out(self, text: str, end: str = "\n") -> None:
-        """A result."""
+        """Print a result."""
         self.stdout.write(text + end)
 
     def change(self, line: PlanLine) -> None:
@@ -58,27 +58,27 @@ class Terminal:
             self.out(line)
 
     def out_json(self, value: Any) -> None:
-        """A result for programs."""
+        """Print a result for programs, in JSON."""
         self.out(json.dumps(value, sort_keys=True))
 
     def note(self, line: str) -> None:
-        """A summary, or what else is good to know."""
+        """Print a summary or a hint, unless ``--quiet`` was given."""
         if not self.quiet:
             self.stderr.write(line + "\n")
 
     def warn(self, text: str) -> None:
-        """What is allowed, but may be a mistake, in one line; also with ``--quiet``."""
+        """Print in one line what is allowed but may be a mistake, also with ``--quiet``."""
         self.stderr.write(f"{self.program}: {' '.join(text.split())}\n")
 
     def error(self, text: str) -> None:
-        """What went wrong, in one line."""
+        """Print in one line what went wrong."""
         line = f"{self.program}: {' '.join(text.split())}"
         if self.stderr.isatty() and "NO_COLOR" not in self.environ:
             line = f"{_RED}{line}{_PLAIN}"
         self.stderr.write(line + "\n")
 
     def read_all(self) -> str:
-        """All of standard input; Ctrl-C ends it with a CancelledError."""
+        """Read all of standard input; Ctrl-C raises a CancelledError."""
         self.blocked = True
         try:
             return self.stdin.read()
@@ -86,11 +86,11 @@ class Terminal:
             self.blocked = False
 
     def ask(self, question: str, reactor: Any) -> Deferred[bool]:
-        """Fires with whether the user says yes; the reactor goes on meanwhile."""
+        """Ask a question; fires with whether the reply is yes.  The reactor runs meanwhile."""
         self.stderr.write(f"{question} [y/N] ")
         self.stderr.flush()
         line = _TypedLine(self.stdin.fileno(), reactor)
-        return line.come.addCallback(lambda said: said.strip().lower() in (b"y", b"yes"))
+        return line.typed.addCallback(lambda reply: reply.strip().lower() in (b"y", b"yes"))
 
     def progress(self, what: str) -> ProgressBar:
         """A bar for something that may take a while; nothing is shown unless to a person."""
@@ -99,36 +99,36 @@ class Terminal:
 
 @implementer(IReadDescriptor)
 class _TypedLine:
-    """A line that is typed while the reactor runs."""
+    """Reads a line that the user types, while the reactor runs."""
 
     def __init__(self, descriptor: int, reactor: Any) -> None:
         self._descriptor = descriptor
         self._reactor = reactor
-        self._heard = b""
-        self.come: Deferred[bytes] = Deferred(lambda _: self._leave())
+        self._data = b""
+        self.typed: Deferred[bytes] = Deferred(lambda _: self._leave())
         reactor.addReader(self)
 
     def fileno(self) -> int:
-        """What the reactor looks at."""
+        """The file descriptor, for the reactor."""
         return self._descriptor
 
     def logPrefix(self) -> str:  # noqa: N802, the reactor's name
-        """What the log calls it."""
+        """The name for the log."""
         return "terminal"
 
     def doRead(self) -> None:  # noqa: N802, the reactor's name
-        """Something was typed, or nothing more will be."""
+        """Read what was typed, or the end of the input."""
         data = os.read(self._descriptor, 4096)
-        self._heard += data
+        self._data += data
         if not data or b"\n" in data:
             self._leave()
-            self.come.callback(self._heard)
+            self.typed.callback(self._data)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802, the reactor's name
-        """The terminal is gone."""
+        """The terminal was closed: the reply is empty."""
         self._leave()
-        if not self.come.called:
-            self.come.callback(b"")
+        if not self.typed.called:
+            self.typed.callback(b"")
 
     def _leave(self) -> None:
         self._reactor.removeReader(self)
@@ -142,11 +142,11 @@ class ProgressBar:
         self._what = what
         self._visible = visible
         self._began = terminal.clock()
-        self._next = self._began + PATIENCE
+        self._next = self._began + PROGRESS_DELAY
         self._shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """So much is done, of so much."""
+        """Report how much is done, of how much."""
         now = self._terminal.clock()
         if self._visible and now >= self._next:
             self._next = now + REFRESH
@@ -165,7 +165,7 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """It is over: leave the line as it was."""
+        """Clear the line of the bar."""
         if self._shown:
             self._terminal.stderr.write(_CLEAR)
             self._terminal.stderr.flush()

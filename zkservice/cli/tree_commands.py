@@ -43,7 +43,7 @@ _NAMED: Final = 10
 
 
 class UserStopError(Exception):
-    """The user does not want what was going to be done."""
+    """The user has declined to confirm a change."""
 
 
 async def export(context: Context, options: ExportOptions) -> Exit:
@@ -68,7 +68,7 @@ async def export(context: Context, options: ExportOptions) -> Exit:
 
 
 async def import_(context: Context, options: ImportOptions) -> Exit:
-    """Make nodes those of a tree."""
+    """Make nodes match a tree."""
     terminal = context.terminal
     text, shown = context.read_text(options.file)
     tree = parse_text(text, shown, options.path)
@@ -100,7 +100,7 @@ async def import_(context: Context, options: ImportOptions) -> Exit:
 
 
 async def rm(context: Context, options: RemoveOptions) -> Exit:
-    """Delete a node, or with -r all below it, too."""
+    """Delete a node; with -r, all nodes below it, too."""
     terminal = context.terminal
     path, began = normalize(options.path), time.monotonic()
     if path == "/":
@@ -152,7 +152,7 @@ async def set_property(context: Context, options: SetPropertyOptions) -> Exit:
 
 
 async def validate(context: Context, options: ValidateOptions) -> Exit:
-    """Tell whether a text is a tree, and warn of links that lead in a loop."""
+    """Check the text of a tree, and warn of links that form a loop."""
     validate_path(options.at)
     terminal = context.terminal
     text, shown = context.read_text(options.file)
@@ -170,7 +170,7 @@ async def validate(context: Context, options: ValidateOptions) -> Exit:
 
 
 async def walk(context: Context, options: WalkOptions) -> Exit:
-    """Show paths."""
+    """Print paths."""
     terminal = context.terminal
     async with context.connected(options.hosts, options) as zk:
         with terminal.progress("reading") as progress:
@@ -216,7 +216,7 @@ async def _link_problem(zk: ZooKeeper, link: str, target: str) -> str:
 def parse_text(
     text: str, shown: str, at: str, warn: Callable[[TreeSyntaxError], object] | None = None
 ) -> TreeNode:
-    """A tree; a mistake is told as compilers do, ``file:line:column: what``."""
+    """Parse a tree; errors are written as compilers do, ``file:line:column: what``."""
     try:
         return parse_tree(text, normalize(at), warn=warn)
     except TreeSyntaxError as error:
@@ -237,7 +237,7 @@ def _acl(options: ImportOptions) -> tuple[ACL, ...]:
 
 
 async def _confirm_deletions(context: Context, plan: Plan, options: ConfirmOptions) -> None:
-    """Ask whoever sits at a terminal, unless --yes was given.
+    """Ask the user at a terminal, unless --yes was given.
 
     Raises:
         UserStopError: the reply is not yes.
@@ -257,7 +257,7 @@ async def _confirm_deletions(context: Context, plan: Plan, options: ConfirmOptio
 def _finish(
     terminal: Terminal, options: CommandOptions, report: Report, what: str, began: float
 ) -> Exit:
-    """Show a report, and sum it up."""
+    """Print a report and its summary."""
     if options.json:
         terminal.out_json(_as_json(report))
     else:

@@ -1,4 +1,4 @@
-"""Open ports, and what they are called from outside."""
+"""The addresses of open ports: to register, to connect to, and to close them without loss."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ _PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory, ILoggingContext)
 class LateBoundFactory:
-    """What ports are opened with before there is anything behind them.
+    """The factory of ports that are opened before the application is loaded.
 
-    Low ports are opened while the process is still root, the application is loaded when
-    it no longer is; connections that come in between wait in the kernel.
+    Low ports are opened while the process is still root; the application is loaded after it has
+    given up root.  Connections that arrive in between wait in the kernel.
     """
 
     target: IProtocolFactory | None = None
 
     def logPrefix(self) -> str:  # noqa: N802 - ILoggingContext's name
-        """What twistd's log calls it."""
+        """The name for twistd's log."""
         return "zkserve"
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - IProtocolNegotiationFactory's
-        """What may be spoken behind TLS."""
+        """The protocols to offer in the TLS handshake (ALPN)."""
         return list(ALPN)
 
     def doStart(self) -> None:  # noqa: N802 - IProtocolFactory's name
@@ -73,7 +73,7 @@ class LateBoundFactory:
         """A port has stopped listening."""
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # noqa: N802
-        """Hand the connection to what is behind."""
+        """Build the connection with the target, once there is one."""
         return None if self.target is None else self.target.buildProtocol(addr)
 
 
@@ -104,7 +104,7 @@ def _leave_file(failure: Failure, port: UNIXPort) -> None:
 
 
 def addresses_of(listen: ListenAddress, port: IListeningPort) -> tuple[str, ...]:
-    """What to register for an open port; nothing for one that has no address outside."""
+    """The addresses to register for an open port; none for a Unix socket."""
     where = port.getHost()
     if not isinstance(where, (IPv4Address, IPv6Address)):
         return ()
@@ -118,7 +118,7 @@ def client_endpoint_of(
     """The endpoint string with which this process can reach itself.
 
     Args:
-        plain: it must speak plain HTTP; to connect alone, any port will do.
+        plain: the port must speak plain HTTP; without it, any port to connect to.
 
     Raises:
         ConfigurationError: none of these speaks plain HTTP.

@@ -1,7 +1,7 @@
-"""Unix sockets that can be opened safely as root in a folder that another user owns.
+"""Unix sockets that root can open safely in a directory that another user owns.
 
-The owner of a folder can replace every name in it at any moment, by a link to root's own files
-for example.  So root must neither ``chmod`` nor ``chown`` what a name points to.
+The owner of a directory can replace every name in it at any moment, for example by a link to a file
+of root's.  So root must neither ``chmod`` nor ``chown`` what a name points to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME_ONLY: Final = getattr(os, "O_PATH", 0)
 
 
 class UNIXPort(Port):
-    """Twisted's port, but its file has its mode from the start.
+    """Twisted's Unix port, whose file has its mode from the start.
 
     Twisted binds the socket and changes the mode of whatever has its name by then, for which
     ``chmod`` follows a symbolic link.
@@ -60,7 +60,7 @@ class UNIXPort(Port):
         self.startReading()
 
     def _lock(self) -> None:
-        """Take the lock beside the socket, and remove what a process has left that has died."""
+        """Take the lock beside the socket, and remove the socket of a process that has died."""
         if not self.wantPID:
             return
         self.lockFile = FilesystemLock(self._bindPath + b".lock")
