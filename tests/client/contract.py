@@ -400,15 +400,15 @@ class Contract(TestCase):
         client, retrying = self.client, Retrying(self.client)
         await client.create("/a")
         versions: list[int] = []
-        for number in range(10):
+        for number in range(4):
             requests = client.statistics().requests
             written = retrying.set("/a", b"%d" % number, number)
             while client.statistics().requests == requests:
                 await sleep(0)
             self.break_connection(client)
             versions.append((await written).version)
-        self.assertEqual(versions, list(range(1, 11)))
-        deleted = retrying.delete("/a", 10)
+        self.assertEqual(versions, [1, 2, 3, 4])
+        deleted = retrying.delete("/a", 4)
         await sleep(0)
         self.break_connection(client)
         await deleted

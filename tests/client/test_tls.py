@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from OpenSSL import SSL
 from twisted.internet import reactor as installed  # noqa: TID251 - real connections
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -56,6 +57,10 @@ class TLSContract(TestCase):
         error: Any = await self.assertFailure(client.connect(1.5), ConnectTimeoutError)
         return str(error)
 
+    async def all_refused(self, wrong: list[TLS]) -> list[str]:
+        """None of them can connect; why not, for each.  They wait at the same time."""
+        return await gatherResults([Deferred.fromCoroutine(self.refused(tls)) for tls in wrong])
+
     def tls(self, **options: Any) -> TLS:
         """What every client has."""
         return TLS(**{"ca": self.authority.ca, "certificate": self.client_file, **options})
@@ -71,8 +76,9 @@ class TLSContract(TestCase):
 
     async def test_wrong_name(self) -> None:
         """A certificate for another name is refused, in words."""
-        for name in ("elsewhere.example", "192.0.2.1"):
-            reason = await self.refused(self.tls(server_name=name))
+        names = ("elsewhere.example", "192.0.2.1")
+        reasons = await self.all_refused([self.tls(server_name=name) for name in names])
+        for name, reason in zip(names, reasons, strict=True):
             self.assertIn(f"its certificate is not for {name}; connect to a name", reason)
 
     async def test_other_name(self) -> None:
@@ -83,8 +89,8 @@ class TLSContract(TestCase):
     async def test_wrong_authority(self) -> None:
         """A certificate of another authority is refused, even if names do not matter."""
         other = Authority(self.mktemp())
-        for verify_name in (True, False):
-            reason = await self.refused(self.tls(ca=other.ca, verify_name=verify_name))
+        wrong = [self.tls(ca=other.ca, verify_name=verify) for verify in (True, False)]
+        for reason in await self.all_refused(wrong):
             self.assertIn("is not signed by a trusted authority (certificate verify", reason)
 
     async def test_no_certificate(self) -> None:

@@ -1,6 +1,6 @@
 """A program that holds a lock, and is suspended in the middle of its work.
 
-    python -m tests.recipes.suspended_holder HOST:PORT PATH
+    python -m tests.functional.suspended_holder HOST:PORT PATH
 
 It prints ``held`` and then works without giving the reactor a turn, until it finds that it was
 suspended; then it prints what it knows of its lease at that moment.

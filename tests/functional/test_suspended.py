@@ -25,7 +25,7 @@ class SuspendedTests(TestCase):
             [
                 sys.executable,
                 "-m",
-                "tests.recipes.suspended_holder",
+                "tests.functional.suspended_holder",
                 server.connection_string,
                 "/lock",
             ],
