@@ -17,7 +17,7 @@ from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 class SuspendedTests(TestCase):
     """SIGSTOP and SIGCONT, with Apache ZooKeeper."""
 
-    def test_not_certain_after_it(self) -> None:
+    def test_lease_is_not_certain_after_a_suspension(self) -> None:
         """Its lease is not certain at the first look, and its block ends with the loss."""
         server = ApacheZooKeeper().start()
         self.addCleanup(server.remove)
