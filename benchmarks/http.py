@@ -125,7 +125,10 @@ def _await_port(process: subprocess.Popen[bytes], server: str, port: int) -> Non
         if process.poll() is not None:
             raise SystemExit(f"{server} has ended with {process.returncode}; is it installed?")
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                # A parent process listens before its workers answer.
+                connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                connection.recv(1)
         except OSError:
             time.sleep(0.05)
         else:

@@ -52,6 +52,14 @@ def sleep(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
     return hello(environ, start_response)
 
 
+def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer after 5 ms of the thread's own processor time."""
+    end = time.thread_time() + 0.005
+    while time.thread_time() < end:
+        sum(range(500))
+    return hello(environ, start_response)
+
+
 def both(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer to ``/large`` with 100 MB in blocks, to all else as ``hello``."""
     if environ["PATH_INFO"] != "/large":
@@ -66,5 +74,6 @@ APPLICATIONS: dict[str, Callable[..., Iterable[bytes]]] = {
     "echo": echo,
     "stream": stream,
     "sleep": sleep,
+    "compute": compute,
     "both": both,
 }

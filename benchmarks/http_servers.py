@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.http_apps import APPLICATIONS
@@ -129,18 +130,29 @@ def waitress(name: str, port: int, threads: int) -> None:
     serve(APPLICATIONS[name], host=HOST, port=port, threads=threads, backlog=BACKLOG)
 
 
-def gunicorn(name: str, port: int, threads: int) -> None:
-    """gunicorn with one process and its gthread worker."""
+def zkserve(name: str, port: int, threads: int, processes: int) -> None:
+    """The whole of ``twistd zkserve``, with an embedded ZooKeeper."""
+    from twisted.scripts.twistd import run
+
+    sys.argv = ["twistd", "-n", "--pidfile=", "zkserve", "--zookeeper=embedded"]
+    sys.argv += ["--path=/benchmark", f"--host={HOST}", f"--port={port}", f"--threads={threads}"]
+    sys.argv += [f"--processes={processes}", f"benchmarks.http_apps:{name}"]
+    run()
+
+
+def gunicorn(name: str, port: int, threads: int, processes: int = 1) -> None:
+    """gunicorn with its gthread worker."""
     from gunicorn.app.wsgiapp import run
 
-    sys.argv = ["gunicorn", "--worker-class=gthread", "--workers=1", f"--threads={threads}"]
+    sys.argv = ["gunicorn", "--worker-class=gthread", f"--workers={processes}"]
+    sys.argv += [f"--threads={threads}"]
     sys.argv += [f"--bind={HOST}:{port}", f"--backlog={BACKLOG}", "--keep-alive=75"]
     sys.argv += ["--log-level=error", f"benchmarks.http_apps:{name}"]
     run()
 
 
-def granian(name: str, port: int, threads: int) -> None:
-    """granian: the protocol in Rust, one process."""
+def granian(name: str, port: int, threads: int, processes: int = 1) -> None:
+    """granian: the protocol in Rust."""
     from granian.constants import Interfaces
     from granian.server import Server
 
@@ -149,6 +161,7 @@ def granian(name: str, port: int, threads: int) -> None:
         address=HOST,
         port=port,
         interface=Interfaces.WSGI,
+        workers=processes,
         blocking_threads=threads,
         backlog=BACKLOG,
         log_enabled=False,
@@ -165,6 +178,10 @@ SERVERS: dict[str, Callable[[str, int, int], None]] = {
     "waitress": waitress,
     "gunicorn": gunicorn,
     "granian": granian,
+    "zkserve-1": partial(zkserve, processes=1),
+    "zkserve-2": partial(zkserve, processes=2),
+    "gunicorn-2": partial(gunicorn, processes=2),
+    "granian-2": partial(granian, processes=2),
 }
 
 if __name__ == "__main__":

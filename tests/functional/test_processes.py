@@ -231,6 +231,20 @@ class LifeTests(ProcessesCase):
         self.assertNotIn("Serving on", process.log())
         self.assertNotIn("Traceback", process.log())
 
+    def test_signals_to_the_whole_group_lose_nothing(self) -> None:
+        """Ctrl-C reaches the workers as well, and so does systemd's SIGTERM; the parent decides."""
+        self.start()
+        pids = [self.process.pid, *self.until_serving(2).values()]
+        with self.load(12) as scene:
+            for pid in pids[1:]:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    os.kill(pid, number)
+            os.kill(pids[0], signal.SIGINT)
+            scene.gone()
+            self.assertEqual(self.process.wait(60), 0)
+        self.saw()
+        self.assertEqual((self.last.counts.lost, self.last.counts.errors), ([], 0))
+
     def test_sigterm_of_the_service_loses_nothing(self) -> None:
         """Clients that follow the address are answered until the end."""
         self.start()

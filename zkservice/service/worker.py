@@ -6,12 +6,14 @@ it logs and counts goes there.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -163,14 +165,19 @@ def main() -> None:
 def _take_signals(reactor: Any, side: WorkerSide) -> None:
     """Leave signals to the parent, which a terminal or systemd sends them to as well.
 
-    Ctrl-C reaches the whole process group; a worker that ended at once would lose what runs.
-    SIGTERM drains: the kernel sends it when the parent has died.
+    Ctrl-C reaches the whole process group, and systemd may send SIGTERM to all of it; a worker
+    that ended before its parent has deregistered would refuse clients.  The kernel sends SIGTERM
+    when the parent has died: then it drains.
     """
+    parent = os.getppid()
+
+    def terminated(number: int, frame: FrameType | None) -> None:
+        if os.getppid() != parent:
+            reactor.callFromThread(side.drain, _ORPHAN_DRAIN)
+
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: reactor.callFromThread(side.drain, _ORPHAN_DRAIN)
-    )
+    signal.signal(signal.SIGTERM, terminated)
 
 
 if __name__ == "__main__":
