@@ -102,7 +102,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(json.loads(result.out), {good: True, "127.0.0.1:1": False})
         self.assertEqual((result.code, self.asked), (Exit.FAILED, [b"servers /svc\n"]))
 
-    async def test_ask_nothing(self) -> None:
+    async def test_ask_without_words_shows_the_help(self) -> None:
         """Who asks nothing is told what can be asked."""
         result = await self.run_("ask", self.listen("out  Deregister\n in  Register"))
         self.assertEqual((result.code, result.out), (Exit.DONE, "out  Deregister\n in  Register\n"))
@@ -110,7 +110,7 @@ class CheckTests(CommandTestCase):
         result = await self.run_("ask", self.listen("two\nlines"), "--json")
         self.assertEqual(json.loads(result.out), "two\nlines")
 
-    async def test_no_answer(self) -> None:
+    async def test_no_reply_costs_the_timeout_only(self) -> None:
         """A monitor that keeps a command to itself costs the time-out, and no more."""
         factory: Any = Factory.forProtocol(Protocol)
         server: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -120,7 +120,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("no answer in time", result.err)
 
-    async def test_no_name(self) -> None:
+    async def test_an_unknown_name_is_one_line(self) -> None:
         """A name that nobody knows is told in a line, of the monitor and of the service."""
         nobody = "no-such-host.invalid:80"
         result = await self.run_("get-addr", nobody, "/svc")
@@ -130,7 +130,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
         self.assertIn(f"{nobody} does not accept connections: DNS lookup failed", result.err)
 
-    async def test_other_server(self) -> None:
+    async def test_another_server_is_no_monitor(self) -> None:
         """What answers something else is no monitor, and what it says no address."""
         for answer in ("HTTP/1.1 400 Bad Request\r\n\r\nno", "a:1 b"):
             address = self.listen(answer)
@@ -140,7 +140,7 @@ class CheckTests(CommandTestCase):
                 self.assertIn(f"{address} is no monitor; it answers", result.err)
                 self.assertEqual(result.err.count("\n"), 1)
 
-    async def test_no_monitor(self) -> None:
+    async def test_a_missing_monitor_is_one_line(self) -> None:
         """No monitor, a bad address, and a monitor that complains, are one line each."""
         for address, said in (
             ("127.0.0.1:1", "there is no monitor at 127.0.0.1:1"),

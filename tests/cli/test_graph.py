@@ -17,7 +17,7 @@ class GraphTests(CommandTestCase):
 
     TREE = "/a\n  /providers\n/b\n  uses -> /a/providers\n"
 
-    async def test_text(self) -> None:
+    async def test_graph_of_a_file_or_a_server_as_text(self) -> None:
         """A file's or a server's graph, as text."""
         dot = 'digraph g {\n  "/b" -> "/a";\n}\n'
         self.assertEqual((await self.run_("graph", stdin=self.TREE)).out, dot)
@@ -35,7 +35,7 @@ class GraphTests(CommandTestCase):
         self.assertEqual(json.loads(result.out), [["/b", "/a"]])
 
     @skipIf(not which("dot"), "Graphviz is not installed")
-    async def test_picture(self) -> None:
+    async def test_graphviz_draws_a_picture(self) -> None:
         """Graphviz draws."""
         name = self.mktemp() + ".svg"
         result = await self.run_("graph", "-o", name, stdin=self.TREE, PATH=os.environ["PATH"])
@@ -43,7 +43,7 @@ class GraphTests(CommandTestCase):
         with open(name) as file:
             self.assertIn("</svg>", file.read())
 
-    async def test_no_graphviz(self) -> None:
+    async def test_a_missing_graphviz_is_explained(self) -> None:
         """Without Graphviz the user is told what to do."""
         result = await self.run_("graph", "-o", "x.svg", stdin=self.TREE, PATH="/nowhere")
         self.assertEqual(result.code, Exit.FAILED)

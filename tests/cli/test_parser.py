@@ -29,13 +29,13 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(caught.exception.code, Exit.USAGE)
         return self.said.getvalue()
 
-    def test_nothing(self) -> None:
-        """Who says nothing is shown what can be said."""
+    def test_no_command_shows_help(self) -> None:
+        """Without a word, the help is shown."""
         shown = self.refused()
         self.assertIn("COMMAND", shown)
         self.assertIn("write a tree as text", shown)
 
-    def test_help(self) -> None:
+    def test_help_is_a_command(self) -> None:
         """``help`` is what newcomers type first; it explains all commands, or one."""
         for words, expected in ((("help",), "zkservice COMMAND --help"), (("help", "rm"), "--yes")):
             shown = io.StringIO()
@@ -46,7 +46,7 @@ class UsageTests(SynchronousTestCase):
             self.assertIn(expected, shown.getvalue())
         self.assertIn("invalid choice: 'nothing'", self.refused("help", "nothing"))
 
-    def test_times(self) -> None:
+    def test_times_must_be_positive(self) -> None:
         """A time is a number of seconds above zero, or milliseconds."""
         for word in ("-1", "0", "nan", "inf", "soon"):
             said = self.refused("export", "h:1", f"--timeout={word}")
@@ -57,14 +57,14 @@ class UsageTests(SynchronousTestCase):
                 f"--session-timeout: must be milliseconds, 1 to 2147483647, not {word!r}", said
             )
 
-    def test_permissions(self) -> None:
+    def test_permissions_must_have_five_bits(self) -> None:
         """Permissions are a number of five bits."""
         for word in ("0", "32", "-1", "rw"):
             said = self.refused("import", "h:1", f"--permission={word}")
             self.assertIn("--permission: must be 1 to 31, the sum of", said)
             self.assertIn(repr(word), said)
 
-    def test_missing_words(self) -> None:
+    def test_only_what_is_missing_is_asked_for(self) -> None:
         """Only what is missing is asked for."""
         self.assertIn("the following arguments are required: ADDR\n", self.refused("ask"))
 

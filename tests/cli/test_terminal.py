@@ -22,14 +22,14 @@ class ProgressTests(SynchronousTestCase):
                 progress(int(now * 1000), 2000)
         return err.getvalue()
 
-    def test_terminal(self) -> None:
+    def test_a_bar_appears_moves_and_goes_away(self) -> None:
         """A bar appears after a moment, moves, and goes away."""
         shown = self.bar(tty=True)
         self.assertTrue(shown.startswith("\r\x1b[Kimporting [######"), shown)
         self.assertIn("1,000 of 2,000, 1,000/s", shown)
         self.assertTrue(shown.endswith("\r\x1b[K"))
 
-    def test_pipe(self) -> None:
+    def test_there_is_no_bar_in_a_pipe(self) -> None:
         """There is none in a pipe, and none for those who want quiet."""
         self.assertEqual(self.bar(tty=False), "")
         self.assertEqual(self.bar(tty=True, quiet=True), "")

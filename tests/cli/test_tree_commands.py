@@ -42,7 +42,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("walk", "HOSTS", "/d")
         self.assertEqual(result.out, "/d\n/d/z\n/d/z/b\n/d/z/b/c\n")
 
-    async def test_again(self) -> None:
+    async def test_a_repeated_import_writes_nothing(self) -> None:
         """What is there already is not written, and the summary says so."""
         await self.run_("import", "HOSTS", stdin=TREE)
         before = await read_tree(self.client)
@@ -131,7 +131,7 @@ class TreeCommandTests(CommandTestCase):
         self.addCleanup(os.close, ours)
         self.patch(Screen, "fileno", lambda screen: ours)
 
-    async def test_stopped(self) -> None:
+    async def test_ctrl_c_stops_between_two_changes(self) -> None:
         """Ctrl-C in the middle of an import leaves a tree, and says how much was done."""
         name = self.file(format_tree(wide(3000)))
         stopping = self.run_("import", "HOSTS", name)
@@ -145,7 +145,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("import", "HOSTS", name)
         self.assertEqual(await self.tree(), wide(3000))
 
-    async def test_mistakes(self) -> None:
+    async def test_mistakes_change_nothing(self) -> None:
         """Mistakes are told with file, line and column, and change nothing."""
         before = await read_tree(self.client)
         name = self.file("/good\n/bad\n  x = y\n")
@@ -171,7 +171,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("export", "no port here:x")
         self.assertEqual(result.code, Exit.USAGE)
 
-    async def test_latin_1(self) -> None:
+    async def test_a_file_must_be_utf_8(self) -> None:
         """A file that is no UTF-8 is told as such."""
         name = self.mktemp()
         with open(name, "wb") as file:
@@ -179,7 +179,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("validate", name)
         self.assertIn(f"{name}: byte 4 is not UTF-8", result.err)
 
-    async def test_unreachable(self) -> None:
+    async def test_no_zookeeper_is_one_line(self) -> None:
         """No ZooKeeper is one line, within the time-out."""
         self.zookeeper.refuse = True
         result = await self.run_("export", "HOSTS", "--timeout", "0.3")
@@ -397,18 +397,18 @@ class TLSTests(CommandTestCase):
 class ValidateTests(CommandTestCase):
     """validate."""
 
-    async def test_good(self) -> None:
+    async def test_a_good_tree_is_counted(self) -> None:
         """A good tree is counted."""
         result = await self.run_("validate", stdin=TREE)
         self.assertEqual((result.code, result.err), (Exit.DONE, "<stdin>: 4 nodes, no mistakes\n"))
 
-    async def test_bad(self) -> None:
+    async def test_a_bad_tree_is_refused_with_its_place(self) -> None:
         """A bad one is told with line and column."""
         result = await self.run_("validate", "-", stdin="/a\n  /b\n /c\n")
         self.assertEqual(result.code, Exit.FAILED)
         self.assertTrue(result.err.startswith("zkservice: <stdin>:3:2: Invalid indentation"))
 
-    async def test_place(self) -> None:
+    async def test_loops_are_found_where_the_tree_will_be(self) -> None:
         """Loops are found where the tree is going to be."""
         text = "/a\n  l -> /x/a/l\n"
         result = await self.run_("validate", stdin=text)
@@ -424,7 +424,7 @@ class ValidateTests(CommandTestCase):
         (warning,) = json.loads(result.out)["warnings"]
         self.assertTrue(warning.startswith("<stdin>:2:3: warning: "), warning)
 
-    async def test_no_place(self) -> None:
+    async def test_the_place_must_be_a_path(self) -> None:
         """A place that cannot be is told."""
         result = await self.run_("validate", "--at", "x", stdin=TREE)
         self.assertEqual(result.code, Exit.FAILED)

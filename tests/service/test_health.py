@@ -15,10 +15,10 @@ from zkservice.service.health import HealthCheck, HealthSettings, HealthTracker
 
 
 class TrackerTests(SynchronousTestCase):
-    """How answers become a verdict."""
+    """How results of checks become a state."""
 
-    def verdicts(self, answers: str, rise: int = 2, fall: int = 3) -> str:
-        """The verdict after each answer: + healthy, - ill, ? unknown."""
+    def states(self, answers: str, rise: int = 2, fall: int = 3) -> str:
+        """The state after each result: + healthy, - ill, ? unknown."""
         verdict = HealthTracker(rise, fall)
         signs = {None: "?", True: "+", False: "-"}
         said = ""
@@ -29,22 +29,22 @@ class TrackerTests(SynchronousTestCase):
 
     def test_first_success_is_enough(self) -> None:
         """A start does not wait for a second answer."""
-        self.assertEqual(self.verdicts("-+"), "?+")
+        self.assertEqual(self.states("-+"), "?+")
 
-    def test_rise_and_fall(self) -> None:
+    def test_failures_and_successes_in_a_row_change_the_state(self) -> None:
         """Three failures in a row, then two successes in a row."""
-        self.assertEqual(self.verdicts("+--+---+-++"), "++++++----+")
+        self.assertEqual(self.states("+--+---+-++"), "++++++----+")
 
-    def test_never_well(self) -> None:
-        """Failures from the start are a verdict too."""
-        self.assertEqual(self.verdicts("---"), "??-")
+    def test_failures_from_the_start_are_unhealthy(self) -> None:
+        """A service that never was healthy is unhealthy after ``fall`` failures."""
+        self.assertEqual(self.states("---"), "??-")
 
     @given(st.text("+-", max_size=40), st.integers(1, 4), st.integers(1, 4))
     def test_changes_only_after_a_row(self, answers: str, rise: int, fall: int) -> None:
-        """A verdict changes only at the end of a row of that length."""
-        verdicts = self.verdicts(answers, rise, fall)
-        for at in range(1, len(verdicts)):
-            before, now = verdicts[at - 1], verdicts[at]
+        """A state changes only at the end of a row of that length."""
+        states = self.states(answers, rise, fall)
+        for at in range(1, len(states)):
+            before, now = states[at - 1], states[at]
             if before != now and before != "?":
                 length = rise if now == "+" else fall
                 self.assertEqual(answers[at + 1 - length : at + 1], now * length)
@@ -71,7 +71,7 @@ class HealthCheckTests(SynchronousTestCase):
         return self.asked[-1]
 
     def test_changes_are_said_once(self) -> None:
-        """Only a change of the verdict is reported, with its reason."""
+        """Only a change of the state is reported, with its reason."""
         self.check.start()
         self.asked[-1].callback(None)
         for _ in range(3):
@@ -81,7 +81,7 @@ class HealthCheckTests(SynchronousTestCase):
         self.check.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_silence_is_failure(self) -> None:
+    def test_no_response_in_time_is_a_failure(self) -> None:
         """No answer within the time-out counts, and the question is cancelled."""
         self.check.start()
         self.clock.pump([1.0, 1.0, 1.0])
@@ -89,7 +89,7 @@ class HealthCheckTests(SynchronousTestCase):
         self.check.stop()
 
     def test_stopped_while_asking(self) -> None:
-        """A question that is open when it stops says nothing any more."""
+        """A check that runs when checking stops reports nothing."""
         self.check.start()
         self.check.stop()
         self.assertEqual(self.said, [])

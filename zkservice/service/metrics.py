@@ -57,15 +57,15 @@ class Metrics:
         self, figures: Callable[[], Figures], totals: Callable[[], ResponseTotals]
     ) -> None:
         registry = CollectorRegistry()
-        registry.register(_Counted(totals))
-        registry.register(_Present(figures))
+        registry.register(_ResponseCollector(totals))
+        registry.register(_StateCollector(figures))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         #: A WSGI application that answers in the format that is asked for.
         self.view = make_wsgi_app(registry)
 
 
-class _Counted(Collector):
+class _ResponseCollector(Collector):
     """What was counted since the start."""
 
     def __init__(self, totals: Callable[[], ResponseTotals]) -> None:
@@ -88,7 +88,7 @@ class _Counted(Collector):
         )
 
 
-class _Present(Collector):
+class _StateCollector(Collector):
     """What is so at the moment at which somebody looks."""
 
     def __init__(self, figures: Callable[[], Figures]) -> None:
