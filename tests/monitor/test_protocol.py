@@ -226,7 +226,7 @@ class HelpTests(MonitorTestCase):
             ],
         )
 
-    def test_nothing(self) -> None:
+    def test_an_empty_line_is_help(self) -> None:
         """A user who says nothing is helped."""
         self.user.say("\n")
         self.assertIn("Say the words again.", self.user.heard())

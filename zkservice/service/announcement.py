@@ -22,13 +22,13 @@ from zkservice.service.readiness import reason_not_registered
 from zkservice.service.registrar import Registrar
 from zkservice.service.shutdown import Shutdown
 
-__all__ = ["DEREGISTER", "Announcement"]
+__all__ = ["DEREGISTER", "Announcer"]
 
 #: Seconds to wait for ZooKeeper to hear that the address goes.
 DEREGISTER: Final = 2.0
 
 
-class Announcement:
+class Announcer:
     """Registers what is listened on, as long as it is healthy and nobody objects.
 
     Args:

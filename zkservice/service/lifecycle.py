@@ -29,7 +29,7 @@ from zkservice.errors import (
     StartError,
     TreeValueError,
 )
-from zkservice.service.announcement import DEREGISTER, Announcement
+from zkservice.service.announcement import DEREGISTER, Announcer
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
@@ -62,7 +62,7 @@ class ServeService(Service):
         self.config = config
         self._reactor = reactor
         self.front = make_front(self)
-        self.announcement: Announcement | None = None
+        self.announcement: Announcer | None = None
         self._notifier = Notifier(os.environ, reactor)
         self._shutdown = Shutdown(reactor)
         self._exit = ExitCode()
@@ -102,7 +102,7 @@ class ServeService(Service):
         self.front.listen()  # where nothing was started as root
         configure_loggers(self.config.loggers)
         self.front.start(self.figures, self._why_not_ready)
-        announcement = Announcement(self.config, self.front.listeners, self._reactor, self.fail)
+        announcement = Announcer(self.config, self.front.listeners, self._reactor, self.fail)
         self.announcement = announcement
         announcement.registrar.subscribe(self._notifier.ready)
         self.front.availability_changed = announcement.front_changed

@@ -33,64 +33,83 @@ def commands(
         clock: for how long these two wait for ZooKeeper.
     """
 
-    def registered() -> Iterator[tuple[str, Registration]]:
-        """The addresses that are registered now, not those that will be."""
-        for one in registrations():
-            if one.state is RegistrationState.REGISTERED:
-                yield from ((address, one) for address in one.addresses)
+    def show_status(words: list[str]) -> str:
+        """The state of the registration, the session and the workers, as JSON."""
+        return json.dumps(status(), sort_keys=True, default=_plain)
 
-    def servers(words: list[str]) -> str:
+    operator = _Operator(availability, clock)
+    return {
+        "servers": _Servers(registrations).show,
+        "status": show_status,
+        "out": operator.deregister,
+        "in": operator.register,
+    }
+
+
+class _Servers:
+    """Shows what is registered."""
+
+    def __init__(self, registrations: Callable[[], Iterable[Registration]]) -> None:
+        self._registrations = registrations
+
+    def show(self, words: list[str]) -> str:
         """The registered servers as JSON; under PATH, their addresses."""
         if words:
             path = _words(" ".join(words))
             return " ".join(
                 address
-                for address, one in registered()
+                for address, one in self._registered()
                 if path in (_words(one.parent), _words(one.real_parent))
             )
         return json.dumps(
             [
                 {**one.properties, "address": address, "path": one.parent}
-                for address, one in registered()
+                for address, one in self._registered()
             ],
             sort_keys=True,
         )
 
-    def show_status(words: list[str]) -> str:
-        """The state of the registration, the session and the workers, as JSON."""
-        return json.dumps(status(), sort_keys=True, default=_plain)
+    def _registered(self) -> Iterator[tuple[str, Registration]]:
+        """The addresses that are registered now, not those that will be."""
+        for one in self._registrations():
+            if one.state is RegistrationState.REGISTERED:
+                yield from ((address, one) for address in one.addresses)
 
-    async def out(reason: str) -> str:
-        availability.block(OPERATOR, reason)
-        still = await availability.confirmed(clock)
-        if still:
-            return f"error: out is noted, but {still}"
-        return f"out: {reason}"
 
-    def deregister(words: list[str]) -> Deferred[str]:
+class _Operator:
+    """Takes the service out, and puts it back."""
+
+    def __init__(self, availability: Availability, clock: IReactorTime) -> None:
+        self._availability = availability
+        self._clock = clock
+
+    def deregister(self, words: list[str]) -> Deferred[str]:
         """Deregister (the rest is the reason), but serve on, until 'in'.
 
         The reply comes when the address is gone from ZooKeeper.
         """
-        return Deferred.fromCoroutine(out(" ".join(words) or "taken out through the monitor"))
+        reason = " ".join(words) or "taken out through the monitor"
+        return Deferred.fromCoroutine(self._deregister(reason))
 
-    async def put_in() -> str:
-        availability.unblock(OPERATOR)
-        if availability.reasons:
-            return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
-        still = await availability.confirmed(clock)
-        if still:
-            return f"error: in is noted, but {still}"
-        return "in"
-
-    def reregister(words: list[str]) -> Deferred[str]:
+    def register(self, words: list[str]) -> Deferred[str]:
         """Register again after 'out'.
 
         The reply comes when the address is in ZooKeeper.
         """
-        return Deferred.fromCoroutine(put_in())
+        return Deferred.fromCoroutine(self._register())
 
-    return {"servers": servers, "status": show_status, "out": deregister, "in": reregister}
+    async def _deregister(self, reason: str) -> str:
+        self._availability.block(OPERATOR, reason)
+        pending = await self._availability.confirmed(self._clock)
+        return f"error: out is noted, but {pending}" if pending else f"out: {reason}"
+
+    async def _register(self) -> str:
+        self._availability.unblock(OPERATOR)
+        reasons = self._availability.reasons
+        if reasons:
+            return "; ".join(["in", *(f"but {reason}" for reason in reasons.values())])
+        pending = await self._availability.confirmed(self._clock)
+        return f"error: in is noted, but {pending}" if pending else "in"
 
 
 def command_pair(text: str) -> tuple[str, str]:
