@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.wire.paths``: the rules of PathUtils.java, and the chroot."""
+"""Tests for the paths of znodes (PathUtils.java), and for the chroot of `zkservice.wire.paths`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import InvalidPathError
-from zkservice.wire.paths import Chroot, join, parent, validate
+from zkservice.wire.paths import Chroot
+from zkservice.znodes import join, parent, validate
 
 GOOD = [
     "/",

@@ -12,8 +12,8 @@ from typing import Final
 
 from zkservice.errors import NoNodeError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
-from zkservice.wire.paths import join
 from zkservice.wire.records import Stat
+from zkservice.znodes import join
 
 #: An access control list as the tree keeps it: immutable, so nodes share it.
 AccessList = tuple[ACL, ...]

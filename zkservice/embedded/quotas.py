@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from zkservice.embedded.nodes import Tree, ZNode
 from zkservice.errors import QuotaExceededError
-from zkservice.wire.paths import parent
+from zkservice.znodes import parent
 
 _QUOTA: Final = "/zookeeper/quota"
 _LIMITS: Final = "/zookeeper_limits"

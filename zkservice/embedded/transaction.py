@@ -32,9 +32,9 @@ from zkservice.errors import (
     UnimplementedError,
 )
 from zkservice.wire.acl import ACL, Permission
-from zkservice.wire.paths import validate
 from zkservice.wire.records import CreateFlag
 from zkservice.wire.watches import EventType
+from zkservice.znodes import validate
 
 #: The last sequence number: creating sequential children beyond it is refused.  Java's
 #: server hands the same name out again and again (DataTree.createNode keeps the counter).

@@ -44,7 +44,7 @@ from zkservice.service.readiness import READY
 from zkservice.service.sources import APPLICATION
 from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config_row
 from zkservice.web import TrustedProxies
-from zkservice.wire.paths import validate
+from zkservice.znodes import validate
 
 __all__ = ["OPTIONS", "Options"]
 

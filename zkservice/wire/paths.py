@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from zkservice.znodes import join, parent, validate
-
-__all__ = ["Chroot", "join", "parent", "validate"]
+from zkservice.znodes import validate
 
 
 class Chroot:
-    """A path that a client puts before every path it sends and takes off what comes back."""
+    """A path that a client puts before each path it sends, and removes from each it receives.
+
+    Args:
+        prefix: absolute; ``/`` for none.
+
+    Raises:
+        InvalidPathError: the prefix is not a valid path.
+    """
 
     def __init__(self, prefix: str = "/") -> None:
         self.prefix = "" if prefix in ("", "/") else validate(prefix)
@@ -24,7 +29,7 @@ class Chroot:
         return self.prefix if path == "/" and not sequence else self.prefix + path
 
     def strip(self, path: str) -> str:
-        """The client's path for a server's path; a path outside is answered as it is."""
+        """The client's path for a server's path; a path outside of it is returned unchanged."""
         if not self.prefix or not path.startswith(self.prefix):
             return path
         rest = path[len(self.prefix) :]
