@@ -8,13 +8,14 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
 from zkservice.errors import MessageError, WorkerUnreachableError
@@ -51,6 +52,7 @@ class _Only(Factory):
         return self._protocol
 
 
+@implementer(IPushProducer)
 class Channel(Int32StringReceiver):
     """Carries messages both ways, and matches answers with questions.
 
@@ -70,6 +72,7 @@ class Channel(Int32StringReceiver):
         self._asked: dict[int, Deferred[Any]] = {}
         self._number = 0
         self._open = False
+        self._full = False
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Begin to speak over one end of a pair of sockets, which is taken over."""
@@ -109,9 +112,15 @@ class Channel(Int32StringReceiver):
             lambda seconds: WorkerUnreachableError(f"no answer for {seconds} s"),
         )
 
+    @property
+    def full(self) -> bool:
+        """Whether the other side does not read, so that only what matters is to be sent."""
+        return self._full
+
     def close(self) -> None:
         """Send what waits, and close."""
         if self._open:
+            self._transport.unregisterProducer()
             self._transport.loseConnection()
 
     @property
@@ -123,6 +132,18 @@ class Channel(Int32StringReceiver):
     @override
     def connectionMade(self) -> None:
         self._open = True
+        self._transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The other side reads too slowly, or not at all."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """It has caught up."""
+        self._full = False
+
+    def stopProducing(self) -> None:
+        """The connection is going; `connectionLost` tells."""
 
     @override
     def stringReceived(self, string: bytes) -> None:

@@ -100,6 +100,7 @@ class WorkerSide:
         self._beats.clock = reactor
         self._closed = 0  # connections that the parent has not been told of
         self._ending = False
+        self._dropped = 0  # log entries while the parent did not read
 
     def attach(self) -> None:
         """Take over the descriptors that the parent has left, and greet it.
@@ -120,7 +121,16 @@ class WorkerSide:
         return self._channel.ask(what, *arguments, timeout=timeout)
 
     def observe(self, event: LogEvent) -> None:
-        """A log observer: the service has one log, the parent's."""
+        """A log observer: the service has one log, the parent's.
+
+        While the parent does not read, entries are dropped and counted, not kept.
+        """
+        if self._channel.full:
+            self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._log.warn("{dropped} log entries were dropped", dropped=dropped)
         text, stack = formatEvent(event), ""
         failure = event.get("log_failure")
         if failure is not None:

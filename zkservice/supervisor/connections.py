@@ -43,6 +43,11 @@ class Taker(Protocol):
         """How many it has."""
         ...
 
+    @property
+    def late(self) -> bool:
+        """Whether it is perhaps stuck, so that others come first."""
+        ...
+
     def take(self, port: int, connection: socket.socket) -> bool:
         """Take one that a port has accepted; False if there is no room for it at the moment."""
         ...
@@ -85,6 +90,7 @@ class Acceptor:
     def start(self) -> None:
         """Accept, if there are workers; call it again when there are some."""
         if self._held is not None and not self._give(self._held):
+            self._later()
             return
         self._held = None
         if not self._reading and self._takers() and self._listening.fileno() >= 0:
@@ -145,7 +151,7 @@ class Acceptor:
         # Those that have equally many take turns: sorting keeps their order.
         first = self.accepted % max(1, len(takers))
         turns = [*takers[first:], *takers[:first]]
-        for taker in sorted(turns, key=lambda each: each.connections):
+        for taker in sorted(turns, key=lambda each: (each.late, each.connections)):
             if taker.take(self._port, connection):
                 connection.close()  # the worker has a descriptor of its own
                 return True

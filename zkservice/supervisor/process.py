@@ -50,6 +50,8 @@ CONNECTIONS: Final = 4  #: connections come here
 STACKS: Final = 5  #: where faulthandler writes
 #: Makes faulthandler write the stacks of all threads; the worker registers it first of all.
 STACKS_SIGNAL: Final = signal.SIGUSR1
+#: Seconds without a beat after which others get the connections.
+_LATE: Final = 3.0
 #: Seconds for a stuck worker to write its stacks before it is killed.
 _STACKS_TIME: Final = 1.0
 #: Seconds for what a process has written to arrive, after it has ended.
@@ -124,6 +126,7 @@ class WorkerProcess:
         self.figures = Beat(requests=0, in_service=0, rss=0)
         self.has_served = False
         self.since: float = reactor.seconds()
+        self.heard = self.since  #: when it gave its last sign of life
         self._reactor = reactor
         self._events = events
         self._timeout = timeout
@@ -140,6 +143,11 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """The process's number; None if there is none."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def late(self) -> bool:
+        """Whether it is silent for longer than it should: perhaps it is stuck."""
+        return bool(self._reactor.seconds() - self.heard > _LATE)
 
     # -- what its pool does with it --
 
@@ -219,6 +227,7 @@ class WorkerProcess:
         """The worker says something."""
         if isinstance(message, Beat):
             self.figures = message
+            self.heard = self._reactor.seconds()
             self._expect_beat()
             self._events.beat(self)
         elif isinstance(message, Closed):

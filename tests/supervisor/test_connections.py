@@ -1,0 +1,265 @@
+"""Tests of ``zkservice.supervisor.connections``: who gets a connection, without a reactor."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.supervisor.connections import Acceptor, ConnectionReceiver, ConnectionSender
+
+
+class FakeReactor(Clock):
+    """A clock that knows who reads, and takes connections over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+        self.adopted: list[tuple[int, Any]] = []
+        self.refuses = False
+
+    def addReader(self, reader: Any) -> None:  # noqa: N802
+        """It reads."""
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:  # noqa: N802
+        """It reads no more."""
+        self.readers.remove(reader)
+
+    def adoptStreamConnection(  # noqa: N802
+        self, descriptor: int, family: int, factory: Any
+    ) -> None:
+        """Take note of it."""
+        if self.refuses:
+            raise OSError(errno.ENOTCONN, "the client has left")
+        self.adopted.append((family, factory.buildProtocol(None)))
+
+
+class FakeListening:
+    """A listening socket with connections that the test names."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+        self.closed = False
+
+    def setblocking(self, blocking: bool) -> None:
+        """Nothing blocks."""
+
+    def fileno(self) -> int:
+        """As an open socket has."""
+        return -1 if self.closed else 5
+
+    def accept(self) -> tuple[Any, Any]:
+        """The next one."""
+        if not self.waiting:
+            raise BlockingIOError
+        one = self.waiting.pop(0)
+        if isinstance(one, OSError):
+            raise one
+        return one, None
+
+    def close(self) -> None:
+        """It is closed."""
+        self.closed = True
+
+
+class FakeConnection:
+    """An accepted connection."""
+
+    closed = False
+
+    def close(self) -> None:
+        """It is closed here; a worker has it."""
+        self.closed = True
+
+
+class FakeTaker:
+    """A worker."""
+
+    def __init__(self, connections: int = 0, *, late: bool = False, room: int = 100) -> None:
+        self.connections = connections
+        self.late = late
+        self.room = room
+
+    def take(self, port: int, connection: Any) -> bool:
+        """Take it, while there is room."""
+        if not self.room:
+            return False
+        self.room -= 1
+        self.connections += 1
+        return True
+
+
+class AcceptorTests(SynchronousTestCase):
+    """Which worker gets a connection."""
+
+    @override
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.listening = FakeListening()
+        self.takers: list[Any] = []
+        listening: Any = self.listening
+        self.acceptor = Acceptor(self.reactor, 0, listening, lambda: self.takers)
+
+    def accept(self, count: int) -> list[FakeConnection]:
+        """So many connections come."""
+        connections = [FakeConnection() for _ in range(count)]
+        self.listening.waiting += connections
+        self.acceptor.doRead()
+        return connections
+
+    def test_the_worker_with_the_fewest_gets_the_next(self) -> None:
+        """Until all have equally many."""
+        self.takers = [FakeTaker(5), FakeTaker(2), FakeTaker(0)]
+        self.acceptor.start()
+        connections = self.accept(8)
+        self.assertEqual([taker.connections for taker in self.takers], [5, 5, 5])
+        self.assertTrue(all(connection.closed for connection in connections))
+
+    def test_workers_with_equally_many_take_turns(self) -> None:
+        """Connections that are closed at once do not all go to the first worker."""
+        self.takers = [FakeTaker(), FakeTaker()]
+        self.acceptor.start()
+        for _ in range(10):
+            self.accept(1)
+            for taker in self.takers:
+                taker.connections = 0
+        self.assertEqual([taker.room for taker in self.takers], [95, 95])
+
+    def test_a_worker_that_is_silent_comes_last(self) -> None:
+        """It may be stuck; if all are, they get connections all the same."""
+        self.takers = [FakeTaker(0, late=True), FakeTaker(50)]
+        self.acceptor.start()
+        self.accept(10)
+        self.assertEqual([taker.connections for taker in self.takers], [0, 60])
+        self.takers = self.takers[:1]
+        self.accept(1)
+        self.assertEqual(self.takers[0].connections, 1)
+
+    def test_without_workers_connections_wait_in_the_kernel(self) -> None:
+        """Nothing is read before there is one."""
+        self.acceptor.start()
+        self.assertEqual(self.reactor.readers, [])
+        self.takers = [FakeTaker()]
+        self.acceptor.start()
+        self.assertEqual(self.reactor.readers, [self.acceptor])
+
+    def test_a_connection_that_no_worker_has_room_for_waits(self) -> None:
+        """It is given a moment later, and nothing more is accepted until then."""
+        self.takers = [FakeTaker(room=1)]
+        self.acceptor.start()
+        first, second, third = self.accept(3)
+        self.assertEqual((first.closed, second.closed), (True, False))
+        self.assertEqual(self.listening.waiting, [third])
+        self.assertEqual(self.reactor.readers, [])
+        self.reactor.advance(0.1)
+        self.assertFalse(second.closed)
+        self.takers[0].room = 5
+        self.reactor.advance(0.1)
+        self.assertTrue(second.closed)
+        self.assertEqual(self.reactor.readers, [self.acceptor])
+
+    def test_running_out_of_descriptors_is_a_pause(self) -> None:
+        """Not a loop: the socket stays readable while nothing can be accepted."""
+        self.takers = [FakeTaker()]
+        self.acceptor.start()
+        self.listening.waiting.append(OSError(errno.EMFILE, "too many"))
+        self.acceptor.doRead()
+        self.assertEqual(self.reactor.readers, [])
+        self.reactor.advance(0.1)
+        self.assertEqual(self.reactor.readers, [self.acceptor])
+
+    def test_stopping_leaves_nothing(self) -> None:
+        """A connection that nobody has taken is closed, and so is the socket."""
+        self.takers = [FakeTaker(room=0)]
+        self.acceptor.start()
+        (held,) = self.accept(1)
+        self.acceptor.stop()
+        self.assertTrue(held.closed and self.listening.closed)
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+
+
+class FakeProtocol:
+    """What a factory builds."""
+
+    def __init__(self) -> None:
+        self.reasons: list[Any] = []
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """Take note of it."""
+        self.reasons.append(reason)
+
+
+class FakeFactory:
+    """Builds protocols."""
+
+    def buildProtocol(self, addr: Any) -> FakeProtocol:  # noqa: N802
+        """One."""
+        return FakeProtocol()
+
+
+class CrossingTests(SynchronousTestCase):
+    """Descriptors over a real pair of sockets."""
+
+    @override
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.closed = 0
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sender = ConnectionSender(ours)
+        factories: Any = [FakeFactory(), FakeFactory()]
+        self.receiver = ConnectionReceiver(self.reactor, theirs, factories, self.count)
+        self.receiver.start()
+        self.addCleanup(self.receiver.stop)
+        self.addCleanup(self.sender.close)
+
+    def count(self) -> None:
+        """A connection has gone."""
+        self.closed += 1
+
+    def connection(self) -> socket.socket:
+        """One end of a connection."""
+        one, other = socket.socketpair()
+        self.addCleanup(other.close)
+        return one
+
+    def test_a_connection_crosses_and_its_end_is_counted(self) -> None:
+        """The parent may close its own descriptor at once."""
+        with self.connection() as connection:
+            self.assertTrue(self.sender.send(1, connection))
+        self.receiver.doRead()
+        ((family, protocol),) = self.reactor.adopted
+        self.assertEqual((family, self.closed), (socket.AF_UNIX, 0))
+        protocol.connectionLost("gone")
+        self.assertEqual((self.closed, protocol.reasons), (1, ["gone"]))
+
+    def test_a_client_that_has_left_is_counted_at_once(self) -> None:
+        """Nothing is adopted, and the count is right."""
+        self.reactor.refuses = True
+        with self.connection() as connection:
+            self.sender.send(0, connection)
+        self.receiver.doRead()
+        self.assertEqual(self.closed, 1)
+
+    def test_a_full_queue_is_no_room(self) -> None:
+        """A worker that takes nothing over is not given connections without end."""
+        sent = 0
+        with self.connection() as connection:
+            while sent < 100_000 and self.sender.send(0, connection):
+                sent += 1
+        self.assertTrue(0 < sent < 100_000)
+        self.receiver.doRead()
+        self.assertEqual(len(self.reactor.adopted), sent)
+
+    def test_what_was_passed_before_the_end_is_taken_over(self) -> None:
+        """A worker that drains serves what it was given."""
+        with self.connection() as connection:
+            self.sender.send(0, connection)
+        self.sender.close()
+        self.receiver.stop()
+        self.assertEqual(len(self.reactor.adopted), 1)
+        self.assertEqual(self.reactor.readers, [])
