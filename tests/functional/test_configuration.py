@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
-from tests.functional.processes import (
-    TWISTD,
-    free_port,
-)
+from tests.functional.processes import TWISTD, EmbeddedProcess, Twistd, fetch, free_port, wait_for
 from tests.functional.reliability import PROVIDERS, ReliabilityCase
 
 APP = """
+import os
+
 def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
+    body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 """
 
 
@@ -85,3 +89,77 @@ class CheckTests(ConfigurationCase):
         self.assertEqual((code, out), (1, ""))
         self.assertRegex(err, r"zkserve: app:app could not be loaded: SyntaxError")
         self.assertNotIn("Traceback", err)
+
+
+class HangUpTests(ConfigurationCase):
+    """SIGHUP reads the file again."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.zookeeper = EmbeddedProcess(self.mktemp())
+        self.addCleanup(self.zookeeper.stop)
+        self.zookeeper.start()
+
+    @override
+    def hosts(self) -> str:
+        return self.zookeeper.connection_string
+
+    def start(self, *lines: str) -> Twistd:
+        """A service whose command line names nothing but the file."""
+        self.write(f'zookeeper = "{self.hosts()}"', *lines)
+        process = Twistd(str(self.folder), "zkserve", "--config", "zkserve.toml")
+        self.addCleanup(process.end)
+        self.address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        return process
+
+    def hang_up(self, process: Twistd, *lines: str) -> None:
+        """Edit the file, and send the signal."""
+        self.write(f'zookeeper = "{self.hosts()}"', *lines)
+        process.signal(signal.SIGHUP)
+
+    def registered(self) -> Any:
+        """What the znode holds."""
+        return json.loads(self.kazoo().get(f"{PROVIDERS}/{self.address}")[0])
+
+    def test_properties_that_changed_are_written(self) -> None:
+        """The znode is the same one; what needs a restart is named."""
+        process = self.start("property = {version = 1, old = true}")
+        client = self.kazoo()
+        before = client.get(f"{PROVIDERS}/{self.address}")[1]
+        self.hang_up(process, "threads = 7", "property = {version = 2}")
+        process.wait_for_log(r"configuration: changed property\n")
+        process.wait_for_log(r"configuration: threads changed too, which needs a restart")
+        wait_for("the new version", lambda: self.registered().get("version") == 2)
+        self.assertNotIn("old", self.registered())
+        after = client.get(f"{PROVIDERS}/{self.address}")[1]
+        self.assertEqual(after.owner_session_id, before.owner_session_id)
+
+    def test_a_broken_file_leaves_everything_as_it_was(self) -> None:
+        """The log says why; when it is mended, it counts."""
+        process = self.start("property = {version = 1}", "processes = 2")
+        process.wait_for_log(r"worker \d serves(.*\n)+.*worker \d serves")
+        pids = {self.worker() for _ in range(8)}
+        self.hang_up(process, "property = {version = 2}", "processes = many")
+        process.wait_for_log(r"the configuration is invalid: zkserve.toml is invalid TOML")
+        self.assertEqual(self.registered()["version"], 1)
+        self.assertEqual({self.worker() for _ in range(8)}, pids)
+        self.hang_up(process, "property = {version = 3}", "processes = 2")
+        wait_for("the new version", lambda: self.registered()["version"] == 3)
+        wait_for("new workers", lambda: self.worker() not in pids, 30)
+
+    def test_new_workers_take_their_options_from_it(self) -> None:
+        """Limits, the application, the number of processes; under the same address."""
+        process = self.start("processes = 2")
+        (self.folder / "other.py").write_text(APP.replace("os.getpid()", "'other'"))
+        self.write(f'zookeeper = "{self.hosts()}"', "processes = 3", "limit = {target-bytes = 90}")
+        text = (self.folder / "zkserve.toml").read_text()
+        (self.folder / "zkserve.toml").write_text(text.replace("app:app", "other:app"))
+        process.signal(signal.SIGHUP)
+        wait_for("the other application", lambda: self.worker() == "other", 30)
+        wait_for("the limit", lambda: fetch(self.address, "/" + "x" * 100)[0] == 414, 30)
+        self.assertEqual(len(re.findall(r"worker \d+ serves", process.log())), 2 + 3)
+
+    def worker(self) -> str:
+        """Who answers."""
+        return fetch(self.address)[1].decode()

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 
 from tests.client.base import HOST, PORT, ClientTestCase, quietly
 from zkservice.client import State, ZooKeeperClient
-from zkservice.errors import AddressError, UnregisteredError
+from zkservice.errors import AddressError, TreeValueError, UnregisteredError
 from zkservice.registry import Registration, RegistrationState, register
 from zkservice.registry.endpoints import DiscoveringEndpoint
 from zkservice.registry.live_views import Children, live_children
@@ -109,6 +109,18 @@ class RegistrationTests(ClientTestCase):
             self.assertEqual(json.loads(data)["color"], color)
             self.assertEqual(stat.ephemeral_owner, (client.client_id or (0,))[0])
         self.assertIs(registration.state, RegistrationState.REGISTERED)
+
+    def test_properties_are_replaced(self) -> None:
+        """Those that are not named any more go; invalid ones change nothing."""
+        client = self.connected()
+        registration = self.registered(client)
+        self.result(registration.update(color="red", size=1))
+        self.result(registration.replace_properties({"color": "green"}))
+        self.assertEqual(registration.properties, {"color": "green"})
+        stored = json.loads(self.result(client.get(NODE))[0])
+        self.assertEqual((stored["color"], "size" in stored), ("green", False))
+        self.failure(registration.replace_properties({"bad": object()}), TreeValueError)
+        self.assertEqual(registration.properties, {"color": "green"})
 
     def test_no_address(self) -> None:
         """No address at all is an error of the caller's."""

@@ -186,8 +186,12 @@ class Registration:
         They are set in place where the ACL allows writing, and replaced in one
         transaction where it does not.  Fires as `when_registered` does, once the change is stored.
         """
+        return self.replace_properties({**self.properties, **properties})
+
+    def replace_properties(self, properties: Mapping[str, Any]) -> Deferred[Registration]:
+        """Have these properties and no others; otherwise as `update`."""
         try:
-            self._nodes.contents.update({**self.properties, **properties})
+            self._nodes.contents.update(properties)
         except ValueError:
             return fail()
         self._nodes.outdated = True

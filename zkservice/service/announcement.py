@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from zkservice.errors import UnregisteredError
 from zkservice.monitor import Command
 from zkservice.service.admin_ports import AdminPorts
 from zkservice.service.availability import FRONT, HEALTH, Availability
@@ -51,6 +53,7 @@ class Announcer:
         self._config = config
         self._reactor = reactor
         self._sides = AdminPorts(reactor)
+        self._own: dict[str, str] = {}  # properties beside those of the configuration
         self._embedded: InProcessZooKeeper | None = None
         hosts = config.zookeeper.hosts
         if hosts is None:
@@ -102,6 +105,15 @@ class Announcer:
         """Why no requests should come; "" if they should."""
         return reason_not_registered(self.registrar.registration, self.availability)
 
+    def configure(self, config: Config) -> None:
+        """Go on with another configuration: store its properties, if they have changed."""
+        before, self._config = self._config, config
+        if config.properties != before.properties:
+            stored = self.registrar.registration.replace_properties(
+                {**config.properties, **self._own}
+            )
+            stored.addErrback(self._not_stored)
+
     def front_changed(self, unavailable: str) -> None:
         """What serves has become unavailable, for a reason; or available, if that is ""."""
         self.registrar.serving = not unavailable
@@ -130,12 +142,18 @@ class Announcer:
 
     # -- how --
 
+    def _not_stored(self, failure: Failure) -> None:
+        if failure.check(UnregisteredError, CancelledError) is None:
+            self._log.error(
+                "the properties cannot be stored: {reason}; those before stay",
+                reason=failure.getErrorMessage(),
+            )
+
     def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
         """What is stored with the address, ``monitor`` among it."""
-        properties = dict(self._config.properties)
         if self._config.monitor is not None:
-            properties["monitor"] = self._sides.open_monitor(self._config.monitor, known)
-        return properties
+            self._own["monitor"] = self._sides.open_monitor(self._config.monitor, known)
+        return {**self._config.properties, **self._own}
 
     def _make_health(self, listeners: Listeners) -> HealthCheck | None:
         settings = self._config.health

@@ -88,6 +88,11 @@ class Processes:
     recycling: RecyclingSettings = field(default_factory=RecyclingSettings)
     recycle_together: int = 0
 
+    @property
+    def supervised(self) -> bool:
+        """Whether the application is in processes of its own."""
+        return self.count > 1
+
 
 @dataclass(frozen=True)
 class Config:

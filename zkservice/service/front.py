@@ -64,6 +64,18 @@ class Front(Protocol):
         """SIGHUP: open log files, and read certificates again."""
         ...
 
+    def configure(self, config: Config) -> None:
+        """Go on with another configuration, as far as that can change.
+
+        Raises:
+            ConfigurationError: it cannot be used; nothing has changed.
+        """
+        ...
+
+    def reload(self) -> None:
+        """Serve with the code and the settings of now, if that can be done."""
+        ...
+
     def recycle_with(self, permission: Permission) -> None:
         """Ask for permission before anything is recycled."""
         ...
@@ -171,6 +183,12 @@ class InProcessFront:
         if self._server is not None:
             self._server.reopen()
         self.listeners.reload_certificates()
+
+    def configure(self, config: Config) -> None:
+        """Nothing of what is here can change while the process runs."""
+
+    def reload(self) -> None:
+        """The code of this process stays as it is."""
 
     def commands(self) -> dict[str, Command]:
         """None but those of every service."""

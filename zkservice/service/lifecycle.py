@@ -34,6 +34,7 @@ from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
 from zkservice.service.front import Front, InProcessFront
+from zkservice.service.live_config import LiveConfig, Reread
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.shutdown import Shutdown
@@ -52,14 +53,20 @@ class ServeService(Service):
         config: what to serve, and where to register it.
         reactor: the process's.
         make_front: makes what serves, for this service.
+        live: reads the configuration file again; None if there can be none.
     """
 
     log = Logger()
 
     def __init__(
-        self, config: Config, reactor: Any, make_front: Callable[[ServeService], Front]
+        self,
+        config: Config,
+        reactor: Any,
+        make_front: Callable[[ServeService], Front],
+        live: LiveConfig | None = None,
     ) -> None:
         self.config = config
+        self._live = live
         self._reactor = reactor
         self.front = make_front(self)
         self.announcement: Announcer | None = None
@@ -168,10 +175,42 @@ class ServeService(Service):
         self.front.resize(self.front.size + change)
 
     def _hang_up(self) -> None:
-        """SIGHUP: the log files were moved away, the certificates renewed."""
+        """SIGHUP: the log files were moved away, the certificates renewed, the file edited."""
         reopen_log_files(globalLogPublisher)
         self.front.hang_up()
         self.log.info("The log files were opened again")
+        if self._read_again():
+            self.front.reload()
+
+    def _read_again(self) -> bool:
+        """Take what has changed in the configuration file; False if it is invalid."""
+        if self._live is None:
+            return True
+        try:
+            reread = self._live.read()
+            self.front.configure(reread.config)
+        except ConfigurationError as error:
+            self.log.error(
+                "the configuration is invalid: {reason}; everything stays as it was, and no code "
+                "is loaded",
+                reason=str(error),
+            )
+            return False
+        self._live.accept(reread)
+        self.config = reread.config
+        if self.announcement is not None:
+            self.announcement.configure(reread.config)
+        self._tell_changes(reread)
+        return True
+
+    def _tell_changes(self, reread: Reread) -> None:
+        if reread.changed:
+            self.log.info("configuration: changed {names}", names=", ".join(reread.changed))
+        if reread.later:
+            self.log.warn(
+                "configuration: {names} changed too, which needs a restart",
+                names=", ".join(reread.later),
+            )
 
     # -- the way down --------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class MultiProcessFront(PoolOwner):
         self._settings = settings
         self._fail = fail
         self._acceptors: list[Acceptor] = []
+        self._figures: Callable[[], Figures] | None = None
         self._sums = Sums()
         self._views: dict[str, View] = {}
         self._pool: ProcessPool | None = None
@@ -87,15 +88,12 @@ class MultiProcessFront(PoolOwner):
 
     def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
         """Start the workers."""
-        processes = self._config.processes
-        self._views = self._make_views(figures, why_not_ready)
+        self._figures = figures
+        self._views = {HEALTH: TextView(self._health), READY: ready_view(why_not_ready)}
+        if self._config.front_end.metrics:
+            self._views[METRICS] = self._metrics_view()
         self._pool = ProcessPool(
-            PoolSettings(
-                processes.count,
-                worker_timeout=processes.worker_timeout,
-                drain_timeout=self._config.drain_timeout,
-                recycling=processes.recycling,
-            ),
+            self._pool_settings(),
             self._command,
             self._reactor,
             self,
@@ -127,10 +125,24 @@ class MultiProcessFront(PoolOwner):
         return "" if self._takers() else "no worker process serves"
 
     def hang_up(self) -> None:
-        """Open log files again, and start new workers with the code of now."""
+        """Open log files again, and read the certificates."""
         self.listeners.reload_certificates()
         if self._pool is not None:
             self._pool.reopen()
+
+    def configure(self, config: Config) -> None:
+        """Have the workers of the next reload go on with another configuration."""
+        if config.front_end.metrics and METRICS not in self._views:
+            self._views[METRICS] = self._metrics_view()
+        before, self._config = self._config, config
+        if self._pool is not None:
+            self._pool.configure(self._pool_settings())
+            if config.processes.count != before.processes.count:
+                self._pool.size = config.processes.count  # for the reload that follows
+
+    def reload(self) -> None:
+        """Start new workers with the code and the settings of now."""
+        if self._pool is not None:
             self._pool.reload()
 
     def close_ports(self) -> Deferred[Any]:
@@ -214,6 +226,15 @@ class MultiProcessFront(PoolOwner):
             self._settings(),
         )
 
+    def _pool_settings(self) -> PoolSettings:
+        processes = self._config.processes
+        return PoolSettings(
+            processes.count,
+            worker_timeout=processes.worker_timeout,
+            drain_timeout=self._config.drain_timeout,
+            recycling=processes.recycling,
+        )
+
     def _workers_command(self, words: list[str]) -> str:
         """The worker processes; 'workers add [N]' and 'workers remove [N]' change their number."""
         if not words:
@@ -243,17 +264,12 @@ class MultiProcessFront(PoolOwner):
 
     # -- the views, which workers ask for ----------------------------------------------
 
-    def _make_views(
-        self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]
-    ) -> dict[str, View]:
-        views: dict[str, View] = {HEALTH: TextView(self._health), READY: ready_view(why_not_ready)}
-        if self._config.front_end.metrics:
+    def _metrics_view(self) -> View:
+        def totals() -> Any:
+            return self._sums.totals([worker.figures.figures for worker in self._all()])
 
-            def totals() -> Any:
-                return self._sums.totals([worker.figures.figures for worker in self._all()])
-
-            views[METRICS] = load_metrics()(figures, totals).view
-        return views
+        assert self._figures is not None
+        return load_metrics()(self._figures, totals).view
 
     async def _show(self, path: str, environ: Mapping[str, str]) -> Any:
         """What a view shows, after the workers have told how they are."""

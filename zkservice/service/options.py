@@ -676,6 +676,24 @@ def worker_rows() -> list[Option]:
     ]
 
 
+#: Take effect at SIGHUP in every service.
+_RELOADED: Final = ("property", "drain-wait", "drain-timeout")
+
+
+def reloadable(supervised: bool) -> frozenset[str]:
+    """The names of the options that SIGHUP takes from the file again; others need a restart.
+
+    Args:
+        supervised: whether there are worker processes: new ones take their options anew.
+    """
+    names = set(_RELOADED)
+    if supervised:
+        names.update(row.name for row in worker_rows() if row.section != _LISTENING)
+        names.add(APPLICATION)
+        names.discard("recycle-together")  # its semaphore is made at the start
+    return frozenset(names)
+
+
 class Options(TableOptions):
     """Command line of ``twistd zkserve``; ``config`` is what it means."""
 

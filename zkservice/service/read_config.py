@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from zkservice.client import TLS
@@ -58,6 +59,40 @@ def read_config(values: Values, application: str | None, environ: Mapping[str, s
         processes=_processes(values),
         **parts,
     )
+
+
+def reread_config(
+    values: Values, config: Config, application: str | None, *, supervised: bool
+) -> Config:
+    """The configuration with what can change while the service runs.
+
+    Args:
+        values: of the options that can; the others are not looked at.
+        config: what was in force.
+        application: what to serve from now on, as the user wrote it; None if that is the same.
+        supervised: whether new worker processes will take what is theirs.
+
+    Raises:
+        ConfigurationError: the values contradict each other.
+    """
+    return replace(
+        config,
+        application=config.application if application is None else absolute_spec(application),
+        properties=dict(values["property"]),
+        drain_wait=values["drain-wait"],
+        drain_timeout=values["drain-timeout"],
+        **(_of_workers(values, config) if supervised else {}),
+    )
+
+
+def _of_workers(values: Values, config: Config) -> dict[str, Any]:
+    together = config.processes.recycle_together
+    return {
+        "front_end": _front_end(values),
+        "processes": replace(_processes(values), recycle_together=together),
+        "threads": values["threads"],
+        "loggers": values["loggers"],
+    }
 
 
 def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperTarget:

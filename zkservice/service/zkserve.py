@@ -11,6 +11,7 @@ from zkservice.errors import ApplicationLoadError, StartError
 from zkservice.service.application import check_application, load_application
 from zkservice.service.front import Front, InProcessFront
 from zkservice.service.lifecycle import ServeService
+from zkservice.service.live_config import LiveConfig
 from zkservice.service.multi_process import MultiProcessFront
 from zkservice.service.options import Options
 from zkservice.service.worker import settings_for
@@ -23,21 +24,26 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: TID251 - twistd has installed the one to use
 
     config = options.config
+    live = LiveConfig(options.sources, options.given, config)
     try:
         check_application(config.application)
     except ApplicationLoadError as error:
         raise StartError(f"zkserve: {error}") from None
     for warning in options.sources.warnings:
         ServeService.log.warn("{warning}", warning=warning)
-    service: IService = ServeService(config, reactor, partial(_front_for, options, reactor))
+    service: IService = ServeService(config, reactor, partial(_front_for, live, reactor), live)
     return service
 
 
-def _front_for(options: Options, reactor: Any, service: ServeService) -> Front:
-    config = options.config
-    if config.processes.count > 1:
-        settings = partial(settings_for, config.application, options.given)
-        return MultiProcessFront(config, reactor, settings, service.fail)
+def _front_for(live: LiveConfig, reactor: Any, service: ServeService) -> Front:
+    config = live.config
+    if config.processes.supervised:
+        return MultiProcessFront(
+            config,
+            reactor,
+            lambda: settings_for(live.config.application, live.given),
+            service.fail,
+        )
     return InProcessFront(
         config, reactor, partial(load_application, config.application), service.end
     )

@@ -123,6 +123,12 @@ class ProcessPool(WorkerEvents):
             self._dismiss(worker)
         self._fill()
 
+    def configure(self, settings: PoolSettings) -> None:
+        """Go on with other settings; ``size`` is for the next reload, `resize` for now."""
+        self.settings = settings
+        self.recycling.settings = settings.recycling
+        self._starter.configure(settings.worker_timeout, settings.start_timeout)
+
     def reload(self) -> None:
         """Start new workers with the code and settings of now; when they serve, drain the old.
 
@@ -276,7 +282,6 @@ class ProcessPool(WorkerEvents):
                 self._dismiss_from(each)
             self._log.info("reload: the new workers serve; the old ones drain")
             self._reload_over("")
-            self.resize(self.size)  # it may have been changed meanwhile
 
     def _successor_failed(self, worker: WorkerProcess) -> None:
         old = self._successors.pop(worker)
@@ -305,6 +310,7 @@ class ProcessPool(WorkerEvents):
 
     def _reload_over(self, error: str) -> None:
         again = self._releases.finish(accepted=not error)
+        self.resize(self.size)  # it may have been changed meanwhile
         self._owner.reloaded(error)
         if again:
             self.reload()

@@ -127,6 +127,10 @@ class Starter:
         self._make_worker = make_worker
         self._started = 0
 
+    def configure(self, worker_timeout: float, start_timeout: float) -> None:
+        """Watch workers that start from now on in another way."""
+        self._worker_timeout, self._start_timeout = worker_timeout, start_timeout
+
     def make(self) -> WorkerProcess:
         """A worker that has not been started yet."""
         self._started += 1
