@@ -29,12 +29,12 @@ from zkservice.errors import (
     LinkLoopError,
     NoNodeError,
 )
+from zkservice.following.lookup import look_up
 from zkservice.formats import Member
 from zkservice.formats.addresses import parse_address as parse_addr
 from zkservice.registry import RegisteringServer, Registration, RegistrationState, register
 from zkservice.registry.find import find_members
 from zkservice.registry.live_views import Children, Properties, live_children, live_properties
-from zkservice.registry.lookup import look_up
 from zkservice.tree import TreeNode, decode, encode, format_tree, resolve
 from zkservice.tree.model import SYMLINK
 from zkservice.tree.parse_node import ParseNode

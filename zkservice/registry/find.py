@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import FormatError, NoAuthError, NoNodeError
+from zkservice.following.lookup import look_up, together
 from zkservice.formats import FORMATS, Member, read_member
-from zkservice.registry.lookup import look_up, together
 from zkservice.tree.links import resolve
 from zkservice.znodes import join
 

@@ -17,11 +17,11 @@ from typing_extensions import override
 
 from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
+from zkservice.following.follower import Follower, Paths, depends_on
+from zkservice.following.lookup import look_up, together
+from zkservice.following.watch_set import CHILDREN, DATA
 from zkservice.properties import Properties as Data
 from zkservice.properties import canonical, decode, encode
-from zkservice.registry.follower import Follower, Paths, depends_on
-from zkservice.registry.lookup import look_up, together
-from zkservice.registry.watch_set import CHILDREN, DATA
 from zkservice.tree.links import Followed, follow
 from zkservice.tree.model import PROPERTY_LINK, is_property_link
 from zkservice.wire.records import Stat

@@ -10,10 +10,10 @@ from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import NoAuthError, NoNodeError, TransactionFailedError
+from zkservice.following.lookup import together
+from zkservice.following.watch_set import EXISTS, WatchSet
 from zkservice.registry.contents import Contents
 from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
-from zkservice.registry.lookup import together
-from zkservice.registry.watch_set import EXISTS, WatchSet
 from zkservice.wire.acl import ACL, Permission
 from zkservice.wire.records import Stat
 from zkservice.znodes import session_name

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zkservice.client import ZooKeeperClient
-from zkservice.registry.follower import depends_on
-from zkservice.registry.lookup import look_up
-from zkservice.registry.watch_set import WatchSet
+from zkservice.following.follower import depends_on
+from zkservice.following.lookup import look_up
+from zkservice.following.watch_set import WatchSet
 from zkservice.tree.links import Resolution, trace
 from zkservice.znodes import parent
 

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.registry.follower``: what goes wrong, and how it goes on."""
+"""Tests of ``zkservice.following.follower``: what goes wrong, and how it goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zkservice.errors import (
     NoAuthError,
     NoNodeError,
 )
-from zkservice.registry.follower import MAX_PASSES, RETRY, RETRY_MAX
+from zkservice.following.follower import MAX_PASSES, RETRY, RETRY_MAX
 from zkservice.registry.live_views import Children, live_children, live_properties
 
 Answer = Callable[[], Deferred[Any]]

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
-from zkservice.registry.lookup import together
+from zkservice.following.lookup import together
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
 

@@ -26,8 +26,8 @@ from zkservice.errors import (
     SessionExpiredError,
     ZooKeeperError,
 )
-from zkservice.registry.lookup import look_up
-from zkservice.registry.watch_set import WatchedRead, WatchSet
+from zkservice.following.lookup import look_up
+from zkservice.following.watch_set import WatchedRead, WatchSet
 from zkservice.tree.links import Resolution, trace
 from zkservice.wire.session import State
 from zkservice.znodes import parent
