@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http11.support import both_ways, one, outcome, parser
 from zkservice.errors import RequestRefusedError
-from zkservice.http11 import Expecting, HeadReader, Limits, RequestParser, limits_table
+from zkservice.http11 import HeadReader, Limits, ParserState, RequestParser, limits_table
 from zkservice.http11.lines import METHODS, RequestLines
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -620,20 +620,20 @@ class StateTests(SynchronousTestCase):
         """The parser knows what the next byte belongs to."""
         subject = parser()
         for data, expecting in (
-            (b"", Expecting.REQUEST),
-            (b"POST / HT", Expecting.HEAD),
-            (b"TP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n", Expecting.BODY),
-            (b"a", Expecting.BODY),
+            (b"", ParserState.REQUEST),
+            (b"POST / HT", ParserState.HEAD),
+            (b"TP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n", ParserState.BODY),
+            (b"a", ParserState.BODY),
         ):
             subject.feed(data)
             self.assertIsNone(subject.next_request())
             self.assertIs(subject.expecting, expecting)
         subject.feed(b"b")
         self.assertIsNotNone(subject.next_request())
-        self.assertIs(subject.expecting, Expecting.REQUEST)
+        self.assertIs(subject.expecting, ParserState.REQUEST)
         subject.feed(b"\0")
         self.assertRaises(RequestRefusedError, subject.next_request)
-        self.assertIs(subject.expecting, Expecting.NOTHING)
+        self.assertIs(subject.expecting, ParserState.NOTHING)
 
     def test_pipelined_requests_stay_bytes(self) -> None:
         """One request is parsed at a time, however many are there."""

@@ -24,7 +24,7 @@ def lines(head: Head) -> list[bytes]:
 
 
 class HeadWriterTests(SynchronousTestCase):
-    """Drafts and heads."""
+    """Checked and framed heads."""
 
     @override
     def setUp(self) -> None:
@@ -41,8 +41,8 @@ class HeadWriterTests(SynchronousTestCase):
         body_length: int | None = None,
     ) -> Head:
         """A head for a response of the given kind."""
-        draft = self.writer.draft(status, headers or [])
-        return self.writer.head(draft, method, protocol, keep_alive, body_length)
+        checked = self.writer.check(status, headers or [])
+        return self.writer.head(checked, method, protocol, keep_alive, body_length)
 
     def test_golden(self) -> None:
         """Status, server, date, the application's fields in its order, then ours."""
@@ -127,7 +127,7 @@ class HeadWriterTests(SynchronousTestCase):
             *(" 200 OK", "+20 OK", "\u0662\u0660\u0660 OK", "200\tOK", "HTTP/1.1 200 OK"),
         ):
             with self.subTest(status):
-                self.assertRaises(BadResponseError, self.writer.draft, status, [])
+                self.assertRaises(BadResponseError, self.writer.check, status, [])
 
     def test_refused_headers(self) -> None:
         """Nothing that would split the response or speak for the connection gets out."""
@@ -161,21 +161,21 @@ class HeadWriterTests(SynchronousTestCase):
             ("Connection", "close, X-Secret"),
         ):
             with self.subTest(header):
-                self.assertRaises(BadResponseError, self.writer.draft, "200 OK", [header])
+                self.assertRaises(BadResponseError, self.writer.check, "200 OK", [header])
 
     def test_refused_types(self) -> None:
         """Bytes, lists and numbers where strings and tuples belong are the application's bug."""
         bad: list[Any] = [(b"X", "a"), ("X", b"a"), ("X", 1), ["X", "a"], ("X",), "XY", None]
         for header in bad:
             with self.subTest(header):
-                self.assertRaises(BadResponseError, self.writer.draft, "200 OK", [header])
-        self.assertRaises(BadResponseError, self.writer.draft, b"200 OK", [])
-        self.assertRaises(BadResponseError, self.writer.draft, "200 OK", None)
+                self.assertRaises(BadResponseError, self.writer.check, "200 OK", [header])
+        self.assertRaises(BadResponseError, self.writer.check, b"200 OK", [])
+        self.assertRaises(BadResponseError, self.writer.check, "200 OK", None)
 
     def test_two_lengths(self) -> None:
         """Even the same length twice is one too many."""
         headers = [("Content-Length", "1"), ("content-length", "1")]
-        self.assertRaises(BadResponseError, self.writer.draft, "200 OK", headers)
+        self.assertRaises(BadResponseError, self.writer.check, "200 OK", headers)
 
     def test_text_that_formats_itself(self) -> None:
         """What is sent is what was checked, whatever a kind of string says of itself."""
@@ -203,16 +203,16 @@ class HeadWriterTests(SynchronousTestCase):
         for number in range(2000):
             head = self.head(f"200 {number}", [("X", str(number))])
             self.assertIn(b"X: %d" % number, lines(head))
-        self.assertLessEqual(len(self.writer._drafts), 512)
+        self.assertLessEqual(len(self.writer._known), 512)
 
     @given(st.text(), st.text(), st.text())
     def test_any_text(self, reason: str, name: str, value: str) -> None:
         """Whatever gets through adds exactly one line, whose parts are what was said."""
         try:
-            draft = self.writer.draft("200 " + reason, [(name, value)])
+            checked = self.writer.check("200 " + reason, [(name, value)])
         except BadResponseError:
             return
-        head = self.writer.head(draft, "GET", "HTTP/1.1", True, None)
+        head = self.writer.head(checked, "GET", "HTTP/1.1", True, None)
         if name.lower() not in ("content-length", "connection", "date", "server"):
             self.assertEqual(len(lines(head)), 5)
             self.assertIn(f"{name}: {value}".encode("latin-1"), lines(head))

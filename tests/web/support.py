@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,8 @@ from typing_extensions import override
 
 from zkservice.web import HTTPFactory, Limits
 from zkservice.web.channel import HTTPChannel
-from zkservice.web.workers import Job, Running, Worker, WorkersStatistics
+from zkservice.web.worker import Job, Running, Worker
+from zkservice.web.workers import WorkersStatistics
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 StartResponse = Callable[..., Callable[[bytes], None]]
@@ -31,6 +33,8 @@ class InlineWorkers:
         self.holding = False
         self.jobs: list[Job] = []
         self._worker = Worker()
+        self.results = self
+        self.lock = threading.Lock()
 
     def submit(self, job: Job) -> None:
         """Run a job, or keep it."""

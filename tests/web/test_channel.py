@@ -21,10 +21,10 @@ from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
 from zkservice.errors import RequestRefusedError
-from zkservice.web import Limits, Visit, exchange
-from zkservice.web.exchange import Window
-from zkservice.web.regions import Spill
+from zkservice.web import AccessRecord, Limits, window
+from zkservice.web.file_segments import Spill
 from zkservice.web.turns import Turns
+from zkservice.web.window import SendWindow
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 
@@ -206,7 +206,7 @@ class SlowReaderTests(SynchronousTestCase):
     def test_full_disk(self) -> None:
         """A response whose rest cannot be stored is cut off; the log says why, in one line."""
         with (
-            patch.object(exchange, "Spill", partial(Spill, lambda: open("/dev/full", "r+b"))),
+            patch.object(window, "Spill", partial(Spill, lambda: open("/dev/full", "r+b"))),
             patch.object(os, "pwrite", side_effect=OSError(ENOSPC, "No space left on device")),
             capturedLogs() as captured,
         ):
@@ -225,7 +225,7 @@ class SlowReaderTests(SynchronousTestCase):
 
     def test_memory_is_used_again(self) -> None:
         """A client that catches up gets the next blocks from memory."""
-        window = Window(100, 0, 1000)
+        window = SendWindow(100, 0, 1000)
         places = [window.reserve(60), window.reserve(60)]
         window.take(60, 0)
         self.assertEqual([*places, window.reserve(60)], [True, False, True])
@@ -235,14 +235,14 @@ class SlowReaderTests(SynchronousTestCase):
         for needed, glances in ((False, 20), (True, 2)):
             seconds = itertools.count()
             answer = [needed].__getitem__
-            window = Window(100, 20, 1000, partial(answer, 0), partial(next, seconds))
+            window = SendWindow(100, 20, 1000, partial(answer, 0), partial(next, seconds))
             window.reserve(60)
             self.assertFalse(window.reserve(60))
             self.assertEqual(next(seconds), glances * 2)
 
     def test_patient_worker(self) -> None:
         """A worker that nobody needs gets its place in memory as soon as there is one."""
-        window = Window(100, 1e9, 1000)
+        window = SendWindow(100, 1e9, 1000)
         window.reserve(60)
         helper = threading.Thread(target=window.take, args=(60, 0))
         helper.start()
@@ -441,7 +441,7 @@ class StorageTests(SynchronousTestCase):
 class FailingLog:
     """An access log that cannot be written."""
 
-    def write(self, visit: Visit) -> None:
+    def write(self, record: AccessRecord) -> None:
         """Fail."""
         raise RuntimeError("no log")
 

@@ -24,6 +24,7 @@ from typing_extensions import override
 from tests.certificates import Authority
 from tests.web.support import GET, StartResponse
 from zkservice.web import HTTPFactory, Limits, TextView, Workers
+from zkservice.web.channel import HTTPChannel
 
 reactor: Any = _reactor
 PATIENCE = 20.0  # seconds until a test that waits for a socket has failed
@@ -57,7 +58,7 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 
 def worker_threads() -> int:
     """How many threads there are for applications; the clients of these tests have others."""
-    return sum("-application-" in thread.name for thread in threading.enumerate())
+    return sum(thread.name.startswith("application-") for thread in threading.enumerate())
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -312,7 +313,8 @@ class SocketTests(FunctionalTests):
         sock = await self.client(self.connect)
         while not self.factory.statistics().connections:
             await deferLater(reactor, 0.01)
-        (channel,) = self.factory._channels
+        (channel,) = self.factory.server.connections._open
+        assert isinstance(channel, HTTPChannel)
         transport: Any = channel.transport
         self.assertTrue(transport.getTcpNoDelay())
         sock.close()

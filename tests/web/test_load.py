@@ -181,7 +181,7 @@ class ReplaceTests(SynchronousTestCase):
         self.release.set()
         self.reactor.turn_until(lambda: self.workers.statistics().stuck == 0)
         done: list[int] = []
-        self.workers.submit(Call(lambda: self.workers.post(done.append, 1)))
+        self.workers.submit(Call(lambda: self.workers.results.post(done.append, 1)))
         self.reactor.advance(0)
         self.reactor.turn_until(lambda: bool(done))
         self.assertEqual(self.workers.statistics().threads, 1)

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello
 from zkservice.web import AccessLog, Limits, LogFile, TextView, TraceLog
-from zkservice.web.accesslog import Visit
+from zkservice.web.accesslog import AccessRecord
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=timezone(timedelta(hours=1)))
 
@@ -243,10 +243,10 @@ class AccessLogTests(SynchronousTestCase):
         self, address: str, request: str, referer: str, agent: str, request_id: str
     ) -> None:
         """Whatever a client or a proxy says, a line is one line of so many fields."""
-        visit = Visit(address, request, 200, 1, referer, agent, request_id, 0, 0, 0)
+        record = AccessRecord(address, request, 200, 1, referer, agent, request_id, 0, 0, 0)
         for style in ("combined", "json"):
             lines = Lines()
-            AccessLog(lines, style, lambda: NOON).write(visit)
+            AccessLog(lines, style, lambda: NOON).write(record)
             (line,) = lines.lines
             self.assertTrue(line.isascii() and line.isprintable())
             if style == "json":

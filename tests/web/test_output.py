@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice.web.file_segments import FileSegment, Spill
 from zkservice.web.output import Part, SocketOutput
-from zkservice.web.regions import FileRegion, Spill
 
 
 class PlainTransport:
@@ -109,13 +109,13 @@ class SocketOutputTests(SynchronousTestCase):
             data += self.read()
         return data
 
-    def region(self, data: bytes, close: Any = None) -> FileRegion:
-        """A region of a file with such bytes."""
+    def segment(self, data: bytes, close: Any = None) -> FileSegment:
+        """A segment of a file with such bytes."""
         path = Path(self.mktemp())
         path.write_bytes(b"<<" + data + b">>")
         self.path = path
         with path.open("rb") as file:
-            return FileRegion.of(file.fileno(), 2, len(data))
+            return FileSegment.of(file.fileno(), 2, len(data))
 
     def test_at_once(self) -> None:
         """What the kernel takes has gone, and nobody is asked for more."""
@@ -155,7 +155,7 @@ class SocketOutputTests(SynchronousTestCase):
         for in_file, size in pieces:
             data = random.randbytes(size)
             expected += data
-            part: Part = self.region(data) if in_file and data else data
+            part: Part = self.segment(data) if in_file and data else data
             if random.random() < 0.5:
                 self.output.hold((part,))
             else:
@@ -167,9 +167,9 @@ class SocketOutputTests(SynchronousTestCase):
 
     def test_file_that_shrank(self) -> None:
         """A file that lost its end is cut, and nothing else takes the place of the rest."""
-        region = self.region(b"x" * 50_000)
+        segment = self.segment(b"x" * 50_000)
         os.truncate(self.path, 10)
-        self.output.write((b"head", region))
+        self.output.write((b"head", segment))
         self.transport.room()
         self.assertTrue(self.transport.aborted)
         self.output.write((b"another response",))
@@ -189,9 +189,9 @@ class SocketOutputTests(SynchronousTestCase):
     def test_lost(self) -> None:
         """With the connection everything that waits goes, files included."""
         closed: list[int] = []
-        region = self.region(b"abc")
-        spare = FileRegion(region.descriptor, 2, 3, lambda: closed.append(1))
-        self.output.write((b"x" * 100_000, spare, region))
+        segment = self.segment(b"abc")
+        spare = FileSegment(segment.descriptor, 2, 3, lambda: closed.append(1))
+        self.output.write((b"x" * 100_000, spare, segment))
         self.output.stopProducing()
         self.assertEqual((self.output.backlog, self.output.file_backlog, closed), (0, 0, [1]))
 
@@ -200,7 +200,7 @@ class SpillTests(SynchronousTestCase):
     """A file between a worker and a client."""
 
     def test_closed_by_the_last(self) -> None:
-        """The file lives as long as the worker or a region needs it."""
+        """The file lives as long as the worker or a segment needs it."""
         before = len(os.listdir("/proc/self/fd"))
         spill = Spill()
         first, second = spill.append((b"ab", b"c")), spill.append((b"def",))

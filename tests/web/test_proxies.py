@@ -9,10 +9,10 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.web.environ import Ends, ends_of
+from zkservice.web.environ import ConnectionInfo, connection_info
 from zkservice.web.proxies import FORWARDED_FIELDS, TrustedProxies
 
-ENDS = Ends("192.0.2.1", "80", "10.0.0.5", "4711", "http")
+INFO = ConnectionInfo("192.0.2.1", "80", "10.0.0.5", "4711", "http")
 X_FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port")
 
 
@@ -20,18 +20,18 @@ class TrustedProxiesTests(SynchronousTestCase):
     """Rewriting and stripping."""
 
     def applied(
-        self, proxies: TrustedProxies, /, ends: Ends = ENDS, **said: str
-    ) -> tuple[Ends, dict[str, str]]:
-        """The ends and the fields after the proxies' word was taken, or not."""
+        self, proxies: TrustedProxies, /, info: ConnectionInfo = INFO, **said: str
+    ) -> tuple[ConnectionInfo, dict[str, str]]:
+        """The connection and the fields after the proxies' word was taken, or not."""
         fields = {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"}
         fields |= {f"HTTP_{name.upper()}": value for name, value in said.items()}
-        return proxies.apply(fields, ends), fields
+        return proxies.apply(fields, info), fields
 
     def test_nothing_said(self) -> None:
         """A request without such fields is as it was."""
         for proxies in (TrustedProxies(), TrustedProxies(["10.0.0.0/8"])):
-            ends, fields = self.applied(proxies)
-            self.assertIs(ends, ENDS)
+            info, fields = self.applied(proxies)
+            self.assertIs(info, INFO)
             self.assertEqual(fields, {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"})
 
     def test_strangers_are_not_believed(self) -> None:
@@ -39,41 +39,41 @@ class TrustedProxiesTests(SynchronousTestCase):
         proxies = TrustedProxies(["172.16.0.0/12"], headers=X_FORWARDED)
         with capturedLogs() as events:
             for _ in range(3):
-                ends, fields = self.applied(
+                info, fields = self.applied(
                     proxies, x_forwarded_for="6.6.6.6", x_forwarded_host="b", forwarded="c"
                 )
-                self.assertEqual((ends, fields), (ENDS, {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"}))
+                self.assertEqual((info, fields), (INFO, {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"}))
         self.assertEqual([event["peer"] for event in events], ["10.0.0.5"])
 
     def test_address_and_scheme(self) -> None:
         """By default a proxy is believed about these two, and the fields are gone."""
-        ends, fields = self.applied(
+        info, fields = self.applied(
             TrustedProxies(["10.0.0.0/8"]),
             x_forwarded_for="203.0.113.9",
             x_forwarded_proto="https",
             x_forwarded_host="evil",
         )
-        self.assertEqual((ends.remote_addr, ends.remote_port), ("203.0.113.9", ""))
-        self.assertEqual((ends.scheme, ends.server_port), ("https", "443"))
+        self.assertEqual((info.remote_addr, info.remote_port), ("203.0.113.9", ""))
+        self.assertEqual((info.scheme, info.server_port), ("https", "443"))
         self.assertEqual(fields, {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"})
 
     def test_host_and_port(self) -> None:
         """If the proxies set them, host and port of the server are the outer ones."""
         proxies = TrustedProxies(["10.0.0.5"], headers=X_FORWARDED)
-        ends, fields = self.applied(
+        info, fields = self.applied(
             proxies, x_forwarded_host="www.example.org", x_forwarded_proto="https"
         )
-        self.assertEqual((ends.server_name, ends.server_port), ("www.example.org", "443"))
+        self.assertEqual((info.server_name, info.server_port), ("www.example.org", "443"))
         self.assertEqual(fields["HTTP_HOST"], "www.example.org")
-        ends, _ = self.applied(proxies, x_forwarded_host="[::1]:81", x_forwarded_port="8443")
-        self.assertEqual((ends.server_name, ends.server_port), ("[::1]", "8443"))
+        info, _ = self.applied(proxies, x_forwarded_host="[::1]:81", x_forwarded_port="8443")
+        self.assertEqual((info.server_name, info.server_port), ("[::1]", "8443"))
 
     def test_the_forged_end_of_the_chain(self) -> None:
         """What the client put in front of the chain is not reached (one hop)."""
-        ends, _ = self.applied(
+        info, _ = self.applied(
             TrustedProxies(["10.0.0.0/8"]), x_forwarded_for="6.6.6.6, 203.0.113.9"
         )
-        self.assertEqual(ends.remote_addr, "203.0.113.9")
+        self.assertEqual(info.remote_addr, "203.0.113.9")
 
     def test_hops(self) -> None:
         """The chain is followed as far as its links are trusted, and as the hops reach."""
@@ -86,42 +86,42 @@ class TrustedProxiesTests(SynchronousTestCase):
             (2, ["10.0.0.5/32"], "10.0.0.7"),
         ):
             with self.subTest((hops, networks)):
-                ends, _ = self.applied(TrustedProxies(networks, hops), x_forwarded_for=chain)
-                self.assertEqual(ends.remote_addr, address)
+                info, _ = self.applied(TrustedProxies(networks, hops), x_forwarded_for=chain)
+                self.assertEqual(info.remote_addr, address)
 
     def test_scheme_of_a_longer_way(self) -> None:
         """A scheme that is said once holds for all hops."""
-        ends, _ = self.applied(
+        info, _ = self.applied(
             TrustedProxies(["10.0.0.0/8"], 2),
             x_forwarded_for="203.0.113.9, 10.0.0.7",
             x_forwarded_proto="https",
         )
-        self.assertEqual((ends.remote_addr, ends.scheme), ("203.0.113.9", "https"))
+        self.assertEqual((info.remote_addr, info.scheme), ("203.0.113.9", "https"))
 
     def test_forwarded(self) -> None:
         """RFC 7239's field says everything in one."""
-        ends, fields = self.applied(
+        info, fields = self.applied(
             TrustedProxies(["10.0.0.0/8"], headers=["Forwarded"]),
             forwarded='for=6.6.6.6, for="[2001:db8::17]:4711";proto=https;host="b:444"',
             x_forwarded_for="6.6.6.6",
         )
-        self.assertEqual((ends.remote_addr, ends.scheme), ("2001:db8::17", "https"))
-        self.assertEqual((ends.server_name, ends.server_port), ("b", "444"))
+        self.assertEqual((info.remote_addr, info.scheme), ("2001:db8::17", "https"))
+        self.assertEqual((info.server_name, info.server_port), ("b", "444"))
         self.assertEqual(fields, {"HTTP_HOST": "b:444", "HTTP_ACCEPT": "b"})
 
     def test_nonsense_changes_nothing(self) -> None:
         """A trusted proxy that passes nonsense on does no harm."""
         for said in ("unknown", "_hidden", "", "999.1.1.1", "a, b", "1.2.3.4.5"):
             with self.subTest(said):
-                ends, fields = self.applied(
+                info, fields = self.applied(
                     TrustedProxies(["10.0.0.0/8"], headers=X_FORWARDED),
                     x_forwarded_for=said,
                     x_forwarded_proto="gopher",
                     x_forwarded_host="a b",
                     x_forwarded_port="x",
                 )
-                self.assertEqual((ends.remote_addr, ends.scheme), ("10.0.0.5", "http"))
-                self.assertEqual((ends.server_name, ends.server_port), ("192.0.2.1", "80"))
+                self.assertEqual((info.remote_addr, info.scheme), ("10.0.0.5", "http"))
+                self.assertEqual((info.server_name, info.server_port), ("192.0.2.1", "80"))
                 self.assertEqual(fields["HTTP_HOST"], "a")
 
     def test_hosts_that_an_application_could_not_parse(self) -> None:
@@ -131,22 +131,22 @@ class TrustedProxiesTests(SynchronousTestCase):
             *(("a:99999", "123456"), ("u@a", "8 0"), ("a/b", "\u0668"), ("a:80:80", "+80")),
         ):
             with self.subTest((host, port)):
-                ends, fields = self.applied(
+                info, fields = self.applied(
                     TrustedProxies(["10.0.0.0/8"], headers=X_FORWARDED),
                     x_forwarded_host=host,
                     x_forwarded_port=port,
                 )
-                self.assertEqual((ends.server_name, ends.server_port), ("192.0.2.1", "80"))
+                self.assertEqual((info.server_name, info.server_port), ("192.0.2.1", "80"))
                 self.assertEqual(fields["HTTP_HOST"], "a")
 
     def test_mapped_addresses(self) -> None:
         """An IPv4 proxy on an IPv6 socket is the same proxy."""
-        ends, _ = self.applied(
+        info, _ = self.applied(
             TrustedProxies(["10.0.0.0/8"]),
-            ENDS._replace(remote_addr="::ffff:10.0.0.5"),
+            INFO._replace(remote_addr="::ffff:10.0.0.5"),
             x_forwarded_for="::ffff:203.0.113.9",
         )
-        self.assertEqual(ends.remote_addr, "203.0.113.9")
+        self.assertEqual(info.remote_addr, "203.0.113.9")
 
     def test_mistakes_of_the_administrator(self) -> None:
         """Networks, hops and headers that cannot be meant are refused."""
@@ -157,19 +157,19 @@ class TrustedProxiesTests(SynchronousTestCase):
 
     @given(st.sampled_from(sorted(FORWARDED_FIELDS)), st.text(max_size=60), st.integers(1, 3))
     def test_any_text(self, name: str, value: str, hops: int) -> None:
-        """Whatever a field holds, it is gone, and the ends are addresses or what they were."""
+        """Whatever a field holds, it is gone, and the addresses are valid or what they were."""
         proxies = TrustedProxies(["10.0.0.0/8"], hops, [name])
         fields = {FORWARDED_FIELDS[name]: value}
-        ends = proxies.apply(fields, ENDS)
+        info = proxies.apply(fields, INFO)
         self.assertNotIn(FORWARDED_FIELDS[name], fields)
-        self.assertIn(ends.scheme, ("http", "https"))
+        self.assertIn(info.scheme, ("http", "https"))
 
 
-class EndsTests(SynchronousTestCase):
+class ConnectionInfoTests(SynchronousTestCase):
     """What is taken from the connection itself."""
 
     def test_forged_address_is_printable(self) -> None:
         """REMOTE_ADDR is printable, although a PROXY header can hold any text."""
         peer = IPv4Address("TCP", "192.0.2.1\nx\x1b[2J", 4)
-        ends = ends_of(StringTransport(peerAddress=peer))
-        self.assertEqual(ends.remote_addr, "192.0.2.1\\x0ax\\x1b[2J")
+        info = connection_info(StringTransport(peerAddress=peer))
+        self.assertEqual(info.remote_addr, "192.0.2.1\\x0ax\\x1b[2J")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.support import FrontEnd, StartResponse, hello, split
-from zkservice.web import TextView, ViewError
+from zkservice.web import AskingView, Limits, TextView, View, ViewError
 
 
 def get(path: bytes, method: bytes = b"GET") -> bytes:
@@ -171,3 +172,21 @@ class StatusViewsTests(SynchronousTestCase):
         self.assertIn("stack of it", body)
         self.assertIn("worker-1 (stuck): idle", body)
         self.assertIs(job, end.workers.jobs[0])
+
+
+class AskingViewTests(SynchronousTestCase):
+    """Views whose answer comes later."""
+
+    def test_no_deadline_of_an_idle_connection_counts(self) -> None:
+        """An answer that comes after the idle time is sent, and nothing is logged before."""
+        asked: Deferred[View] = Deferred()
+        end = FrontEnd(hello, Limits(keep_alive=10), views={"/-/all": AskingView(lambda _: asked)})
+        client = end.connect()
+        end.clock.advance(9)
+        self.assertEqual(client.send(get(b"/-/all")), b"")
+        end.clock.pump([1] * 5)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        asked.callback(TextView(lambda _: "later"))
+        end.clock.advance(0)
+        self.assertIn(b"later", client.received())
+        self.assertFalse(client.closed)

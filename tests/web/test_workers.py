@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.web.workers import Worker, Workers
+from zkservice.web.worker import Worker
+from zkservice.web.workers import Workers
 
 PATIENCE = 10.0  # seconds until a test that waits for a thread has failed
 
@@ -114,7 +115,7 @@ class WorkersTests(SynchronousTestCase):
         number = 0
         for size in sizes:
             batch = [
-                lambda number=number: workers.post(self.results.append, number)
+                lambda number=number: workers.results.post(self.results.append, number)
                 for number in range(number, number + size)
             ]
             number += size
@@ -130,7 +131,7 @@ class WorkersTests(SynchronousTestCase):
 
         def meet() -> None:
             barrier.wait()
-            workers.post(self.results.append, "met")
+            workers.results.post(self.results.append, "met")
 
         return meet
 
@@ -185,7 +186,7 @@ class WorkersTests(SynchronousTestCase):
 
         def post_many() -> None:
             for number in range(100):
-                workers.post(self.results.append, number)
+                workers.results.post(self.results.append, number)
             done.set()
 
         self.submit(workers, post_many)
@@ -198,7 +199,7 @@ class WorkersTests(SynchronousTestCase):
         """What the reactor posts to itself is delivered at its turn's end, with no wake."""
         workers = self.workers(1)
         for number in range(3):
-            workers.post_here(self.results.append, number)
+            workers.results.post_here(self.results.append, number)
         self.assertEqual((self.results, self.reactor.wakes), ([], 0))
         self.reactor.advance(0)
         self.assertEqual((self.results, self.reactor.wakes), ([0, 1, 2], 0))
@@ -227,7 +228,7 @@ class WorkersTests(SynchronousTestCase):
         def fail() -> None:
             raise SystemExit
 
-        self.submit(workers, fail, lambda: workers.post(self.results.append, 1))
+        self.submit(workers, fail, lambda: workers.results.post(self.results.append, 1))
         self.reactor.turn_until(lambda: bool(self.results))
         self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
 
@@ -236,8 +237,8 @@ class WorkersTests(SynchronousTestCase):
         workers = self.workers(1)
 
         def post() -> None:
-            workers.post(self.results.remove, 1)
-            workers.post(self.results.append, 2)
+            workers.results.post(self.results.remove, 1)
+            workers.results.post(self.results.append, 2)
 
         self.submit(workers, post)
         self.reactor.turn_until(lambda: bool(self.results))
@@ -287,5 +288,5 @@ class WorkersTests(SynchronousTestCase):
         workers = self.workers(1)
         self.stop(workers)
         workers.start()
-        self.submit(workers, lambda: workers.post(self.results.append, 1))
+        self.submit(workers, lambda: workers.results.post(self.results.append, 1))
         self.reactor.turn_until(lambda: bool(self.results))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from zkservice.http11.heads import HeadReader, Request
 from zkservice.http11.hosts import is_port, split_host
 from zkservice.http11.limits import Limit, Limits, limits_table
-from zkservice.http11.requests import Expecting, RequestParser
+from zkservice.http11.requests import ParserState, RequestParser
 from zkservice.http11.responses import (
     LAST_CHUNK,
-    Draft,
+    CheckedHead,
     Framing,
     Head,
     HeadWriter,
@@ -20,14 +20,14 @@ from zkservice.http11.storage import BodyStorage
 __all__ = [
     "LAST_CHUNK",
     "BodyStorage",
-    "Draft",
-    "Expecting",
+    "CheckedHead",
     "Framing",
     "Head",
     "HeadReader",
     "HeadWriter",
     "Limit",
     "Limits",
+    "ParserState",
     "Request",
     "RequestParser",
     "chunk",

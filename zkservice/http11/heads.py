@@ -27,7 +27,7 @@ from zkservice.http11.names import EnvironNames
 __all__ = ["HeadReader", "Request"]
 
 #: Remembered hosts; an attacker's inventions must not grow the memory.
-_MOST_HOSTS: Final = 1024
+_MAX_HOSTS: Final = 1024
 
 
 class Request:
@@ -169,7 +169,7 @@ class HeadReader:
                 raise rules.NO_HOST.refusal()
         elif host and split_host(host) is None:
             raise rules.BAD_HOST.refusal()
-        elif len(self._hosts) < _MOST_HOSTS:
+        elif len(self._hosts) < _MAX_HOSTS:
             self._hosts.add(host)
 
     def _decide_body(self, request: Request) -> None:

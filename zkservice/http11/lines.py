@@ -32,7 +32,7 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 _VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
 
 #: Remembered lines, and the longest worth remembering; inventions must not grow the memory.
-_MOST_LINES: Final = 1024
+_MAX_LINES: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
 
 
@@ -75,7 +75,7 @@ class RequestLines:
             self.check(line)  # the first byte that is wrong decides, as for a line in pieces
             raise
         if len(line) <= _LONGEST_REMEMBERED:
-            if len(self._known) == _MOST_LINES:
+            if len(self._known) == _MAX_LINES:
                 self._known.clear()
             self._known[line] = fresh
         return fresh

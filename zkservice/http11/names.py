@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["EnvironNames"]
 
 #: Remembered spellings; an attacker's inventions must not grow the memory.
-_MOST_NAMES: Final = 1024
+_MAX_NAMES: Final = 1024
 
 
 class EnvironNames(dict[bytes, "str | None"]):
@@ -20,7 +20,7 @@ class EnvironNames(dict[bytes, "str | None"]):
 
     def __missing__(self, name: bytes) -> str | None:
         key = _environ_key(name)
-        if len(self) < _MOST_NAMES:
+        if len(self) < _MAX_NAMES:
             self[name] = key
         return key
 

@@ -14,13 +14,13 @@ from zkservice.http11.heads import HeadReader, Request
 from zkservice.http11.limits import Limits
 from zkservice.http11.storage import BodyStorage, BodyStore
 
-__all__ = ["Expecting", "RequestParser"]
+__all__ = ["ParserState", "RequestParser"]
 
 _END: Final = b"\r\n\r\n"
 _TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the first byte of a client that speaks TLS
 
 
-class Expecting(Enum):
+class ParserState(Enum):
     """What a connection's next byte is part of."""
 
     REQUEST = "the first byte of a request"
@@ -66,13 +66,13 @@ class RequestParser:
     # What the connection asks
 
     @property
-    def expecting(self) -> Expecting:
+    def expecting(self) -> ParserState:
         """What the next byte is part of, once ``next_request`` has returned None."""
         if self._refused:
-            return Expecting.NOTHING
+            return ParserState.NOTHING
         if self._body is not None:
-            return Expecting.BODY
-        return Expecting.HEAD if self.pending else Expecting.REQUEST
+            return ParserState.BODY
+        return ParserState.HEAD if self.pending else ParserState.REQUEST
 
     @property
     def pending(self) -> int:

@@ -12,7 +12,7 @@ from typing import Final
 
 from zkservice.errors import BadResponseError
 
-__all__ = ["LAST_CHUNK", "Draft", "Framing", "Head", "HeadWriter", "chunk", "error_page"]
+__all__ = ["LAST_CHUNK", "CheckedHead", "Framing", "Head", "HeadWriter", "chunk", "error_page"]
 
 _STATUS: Final = re.compile(r"([2-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -35,9 +35,9 @@ _HOP_BY_HOP: Final = frozenset(
 #: Statuses whose responses have no content, whatever the application returns.
 _BODILESS: Final = frozenset({204, 205, 304})
 
-#: Remembered drafts, and how many bytes of header fields are worth remembering.
-_MOST_DRAFTS: Final = 512
-_LONGEST_DRAFT: Final = 1024
+#: Checked heads that are cached, and how many bytes of header fields are worth it.
+_MAX_CHECKED: Final = 512
+_LONGEST_CHECKED: Final = 1024
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -66,7 +66,7 @@ _KINDS: Final = {
 }
 
 
-class Draft:
+class CheckedHead:
     """A status and header fields that were checked, not yet framed.  It never changes."""
 
     __slots__ = (
@@ -118,9 +118,9 @@ class HeadWriter:
         self._now = now
         self._second = -1
         self._date = b""
-        self._drafts: dict[tuple[object, ...], Draft] = {}
+        self._known: dict[tuple[object, ...], CheckedHead] = {}
 
-    def draft(self, status: str, headers: list[tuple[str, str]]) -> Draft:
+    def check(self, status: str, headers: list[tuple[str, str]]) -> CheckedHead:
         """Check what ``start_response`` was given.
 
         Raises:
@@ -130,39 +130,44 @@ class HeadWriter:
             if not isinstance(headers, list):
                 raise TypeError
             key = (status, *headers)
-            draft = self._drafts.get(key)
-            if draft is None:
-                draft = _check(status, headers)
-                if len(self._drafts) == _MOST_DRAFTS:
-                    self._drafts.clear()
-                if len(draft.fields) < _LONGEST_DRAFT:
-                    self._drafts[key] = draft
+            checked = self._known.get(key)
+            if checked is None:
+                checked = _check(status, headers)
+                if len(self._known) == _MAX_CHECKED:
+                    self._known.clear()
+                if len(checked.fields) < _LONGEST_CHECKED:
+                    self._known[key] = checked
         except TypeError:
             raise BadResponseError(
                 f"the status must be a string and the headers a list of (name, value) "
                 f"tuples of strings, not {status!r} and {headers!r}"
             ) from None
-        return draft
+        return checked
 
     def head(
-        self, draft: Draft, method: str, protocol: str, keep_alive: bool, body_length: int | None
+        self,
+        checked: CheckedHead,
+        method: str,
+        protocol: str,
+        keep_alive: bool,
+        body_length: int | None,
     ) -> Head:
         """Decide the framing and write the head.
 
         Args:
-            draft: what the application said.
+            checked: what the application said.
             method: the request's.
             protocol: the request's; a response to HTTP/1.0 has no chunks.
             keep_alive: whether the connection could serve another request.
             body_length: the body's bytes if they are all known, else None.
         """
-        extra = draft.length_line
-        length = draft.length
-        if method == "HEAD" or draft.code in _BODILESS:
+        extra = checked.length_line
+        length = checked.length
+        if method == "HEAD" or checked.code in _BODILESS:
             framing = Framing.NO_BODY
-            if draft.code == 204:
+            if checked.code == 204:
                 extra = b""  # RFC 9110 8.6: no length in a 204
-            elif draft.code == 205:
+            elif checked.code == 205:
                 extra = b"Content-Length: 0\r\n"  # RFC 9110 15.3.6: nothing, and so framed
             elif method == "HEAD" and length is None and body_length:
                 extra = b"Content-Length: %d\r\n" % body_length
@@ -176,17 +181,17 @@ class HeadWriter:
             framing, extra = Framing.CHUNKED, b"Transfer-Encoding: chunked\r\n"
         else:
             framing = Framing.CLOSE
-        keep_alive = keep_alive and not draft.close and framing is not Framing.CLOSE
+        keep_alive = keep_alive and not checked.close and framing is not Framing.CLOSE
         if not keep_alive:
             extra += b"Connection: close\r\n"
         elif protocol == "HTTP/1.0":
             extra += b"Connection: keep-alive\r\n"
         data = b"".join(
             (
-                draft.status_line,
-                b"" if draft.server else self._server,
-                b"" if draft.date else self._date_line(),
-                draft.fields,
+                checked.status_line,
+                b"" if checked.server else self._server,
+                b"" if checked.date else self._date_line(),
+                checked.fields,
                 extra,
                 b"\r\n",
             )
@@ -201,12 +206,12 @@ class HeadWriter:
         return self._date
 
 
-def _check(status: str, headers: list[tuple[str, str]]) -> Draft:
+def _check(status: str, headers: list[tuple[str, str]]) -> CheckedHead:
     match = _STATUS.fullmatch(status)
     if match is None:
         raise BadResponseError(f"a status must be like '200 OK', not {status!r}")
     # joined, not formatted: a subclass of str may format itself as something unchecked
-    draft = Draft(int(match[1]), "".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1"))
+    checked = CheckedHead(int(match[1]), "".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1"))
     lines: list[str] = []
     for item in headers:
         if type(item) is not tuple or len(item) != 2:
@@ -215,11 +220,11 @@ def _check(status: str, headers: list[tuple[str, str]]) -> Draft:
         _check_field(name, value)
         kind = _KINDS.get(name.lower())
         if kind is not None:
-            _note(draft, kind, name, value)
+            _note(checked, kind, name, value)
         if kind is not _Kind.CONNECTION and kind is not _Kind.LENGTH:
             lines += (name, ": ", value, "\r\n")
-    draft.fields = "".join(lines).encode("latin-1")
-    return draft
+    checked.fields = "".join(lines).encode("latin-1")
+    return checked
 
 
 def _check_field(name: str, value: str) -> None:
@@ -233,24 +238,24 @@ def _check_field(name: str, value: str) -> None:
         raise BadResponseError(f"the header {name} is the server's, not the application's")
 
 
-def _note(draft: Draft, kind: _Kind, name: str, value: str) -> None:
-    """Remember in the draft what a field means for the server."""
+def _note(checked: CheckedHead, kind: _Kind, name: str, value: str) -> None:
+    """Note in the checked head what a field means for the server."""
     if kind is _Kind.LENGTH:
         length = value.strip(" \t")
         if not (length.isascii() and length.isdecimal() and len(length) < 20):
             raise BadResponseError(f"Content-Length must be a number, not {value!r}")
-        if draft.length is not None:
+        if checked.length is not None:
             raise BadResponseError("Content-Length is there twice")
-        draft.length = int(length)
-        draft.length_line = "".join((name, ": ", str(draft.length), "\r\n")).encode("ascii")
+        checked.length = int(length)
+        checked.length_line = "".join((name, ": ", str(checked.length), "\r\n")).encode("ascii")
     elif kind is _Kind.CONNECTION:
         if value.strip(" \t").lower() != "close":
             raise BadResponseError("the only Connection an application can ask for is close")
-        draft.close = True
+        checked.close = True
     elif kind is _Kind.DATE:
-        draft.date = True
+        checked.date = True
     else:
-        draft.server = True
+        checked.server = True
 
 
 def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:

@@ -29,10 +29,10 @@ def reason_not_registered(registration: Registration, availability: Availability
 
 def reason_not_serving(factory: HTTPFactory) -> str:
     """Return in one line why a front end should receive no requests; "" if it should."""
-    if factory.draining:
+    if factory.server.draining:
         return "draining"
-    if factory.overloaded:
-        return f"overloaded: {factory.workers.queued} requests wait for a thread"
+    if factory.server.queue.reached:
+        return f"overloaded: {factory.server.workers.queued} requests wait for a thread"
     return ""
 
 

@@ -126,7 +126,7 @@ class WorkerServer:
         if what == "threads":
             return self._server.threads()
         if what == "overloaded":
-            return self._server.factory.overloaded
+            return self._server.factory.server.queue.reached
         raise LookupError(f"there is no answer to {what}")
 
     def reopen(self) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
-from zkservice.web.accesslog import AccessLog, Visit, VisitLog
+from zkservice.web.accesslog import AccessLog, AccessRecord, AccessSink
 from zkservice.web.busy import BusyWatch
-from zkservice.web.factory import ALPN, FrontEndStatistics, HTTPFactory
+from zkservice.web.factory import ALPN, HTTPFactory
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.server import FrontEndStatistics
+from zkservice.web.status import describe_threads
 from zkservice.web.tally import Durations, ResponseTally, ResponseTotals
 from zkservice.web.tracelog import TraceLog
-from zkservice.web.views import AskingView, TextView, View, ViewError, describe_threads
+from zkservice.web.views import AskingView, TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
     "ALPN",
     "AccessLog",
+    "AccessRecord",
+    "AccessSink",
     "AskingView",
     "BusyWatch",
     "Durations",
@@ -31,8 +35,6 @@ __all__ = [
     "TrustedProxies",
     "View",
     "ViewError",
-    "Visit",
-    "VisitLog",
     "Workers",
     "WorkersStatistics",
     "describe_threads",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-__all__ = ["AccessLog", "LineWriter", "Visit", "VisitLog"]
+__all__ = ["AccessLog", "AccessRecord", "AccessSink", "LineWriter"]
 
 #: Not strftime's: those are in the language of the locale.
 _MONTHS: Final = (
@@ -34,7 +34,7 @@ class LineWriter(Protocol):
 
 
 @dataclass(frozen=True)
-class Visit:
+class AccessRecord:
     """One request and what became of it.  Times are seconds."""
 
     remote_addr: str
@@ -51,16 +51,16 @@ class Visit:
     aborted: bool = False
 
 
-class VisitLog(Protocol):
-    """Who hears of all visits."""
+class AccessSink(Protocol):
+    """Receives every access record."""
 
-    def write(self, visit: Visit) -> None:
-        """Take note of a visit (reactor thread)."""
+    def write(self, record: AccessRecord) -> None:
+        """Take a record (reactor thread)."""
         ...
 
 
 class AccessLog:
-    """Writes a line for each visit.
+    """Writes a line for each record.
 
     Args:
         file: takes the lines.
@@ -84,28 +84,28 @@ class AccessLog:
         self._line = _combined if style == "combined" else _json
         self._now = now
 
-    def write(self, visit: Visit) -> None:
-        """Log a visit (reactor thread)."""
-        self._file.write(self._line(visit, self._now()))
+    def write(self, record: AccessRecord) -> None:
+        """Log a record (reactor thread)."""
+        self._file.write(self._line(record, self._now()))
 
     def reopen(self) -> None:
         """Go on in a new file, after the old one was moved away."""
         self._file.reopen()
 
 
-def _combined(visit: Visit, now: datetime) -> str:
+def _combined(record: AccessRecord, now: datetime) -> str:
     date = f"{now:%d}/{_MONTHS[now.month - 1]}/{now:%Y:%H:%M:%S %z}"
     return (
-        f'{_address(visit.remote_addr)} - - [{date}] "{_escaped(visit.request)}" {visit.status} '
-        f'{visit.body_bytes} "{_escaped(visit.referer)}" "{_escaped(visit.user_agent)}" '
-        f'"{_escaped(visit.request_id)}" '
-        f"{visit.waited:.6f} {visit.application:.6f} {visit.sending:.6f} "
-        f"{'aborted' if visit.aborted else 'complete'}"
+        f'{_address(record.remote_addr)} - - [{date}] "{_escaped(record.request)}" {record.status} '
+        f'{record.body_bytes} "{_escaped(record.referer)}" "{_escaped(record.user_agent)}" '
+        f'"{_escaped(record.request_id)}" '
+        f"{record.waited:.6f} {record.application:.6f} {record.sending:.6f} "
+        f"{'aborted' if record.aborted else 'complete'}"
     )
 
 
-def _json(visit: Visit, now: datetime) -> str:
-    fields = asdict(visit)
+def _json(record: AccessRecord, now: datetime) -> str:
+    fields = asdict(record)
     for name in ("waited", "application", "sending"):
         fields[name] = round(fields[name], 6)
     # DEL is the one control character that JSON need not escape.

@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from zkservice.web.workers import Job, Workers
+from zkservice.web.worker import Job
+from zkservice.web.workers import Workers
 
 __all__ = ["BusyWatch"]
 

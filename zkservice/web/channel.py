@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -15,16 +15,13 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.errors import BodyStorageError, RequestRefusedError
-from zkservice.http11 import Expecting, Request, RequestParser, error_page
-from zkservice.web.environ import Ends, ends_of
+from zkservice.http11 import Limits, ParserState, Request, RequestParser, error_page
+from zkservice.web.environ import ConnectionInfo, connection_info
 from zkservice.web.exchange import End, Exchange, ReactorExchange
-from zkservice.web.output import Output, discard, output_for
+from zkservice.web.output import Output, Part, discard, output_for
+from zkservice.web.server import HTTPServer
 
-if TYPE_CHECKING:
-    from zkservice.web.factory import HTTPFactory
-    from zkservice.web.output import Part
-
-__all__ = ["HTTPChannel", "Phase"]
+__all__ = ["ChannelState", "HTTPChannel"]
 
 _CONTINUE: Final = (b"HTTP/1.1 100 Continue\r\n\r\n",)
 
@@ -36,13 +33,84 @@ _LINGER_SECONDS: Final = 2.0
 _TURNS: Final = 32
 
 
-class Phase(Enum):
+class ChannelState(Enum):
     """What a connection is still good for; it only moves down this list."""
 
     OPEN = "requests"
     FLUSHING = "the rest of the last response"
     LINGERING = "the client's reading it; what it sends is dropped"
     LEAVING = "nothing: the transport was told to close"
+
+
+class _Loop(Enum):
+    """Whether the loop over what the client has sent is under way."""
+
+    IDLE = auto()
+    RUNNING = auto()
+    #: There is more to parse than fits into one turn of the reactor.
+    WAITING = auto()
+
+
+class _ReadSide:
+    """What the client sends: whether it is read, and how much of it is dropped."""
+
+    __slots__ = ("_reading", "_transport", "dropped", "ended")
+
+    def __init__(self) -> None:
+        self._transport: Any = None
+        self._reading = True
+        #: Whether the client sends no more.
+        self.ended = False
+        #: Bytes that came after the last request.
+        self.dropped = 0
+
+    def connect(self, transport: Any) -> None:
+        """Read from a transport."""
+        self._transport = transport
+
+    def pause(self) -> None:
+        """Let the client wait before it sends more."""
+        if self._reading and not self.ended:
+            self._reading = False
+            self._transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._reading and not self.ended:
+            self._reading = True
+            self._transport.resumeProducing()
+
+
+class _BodyRate:
+    """How fast the body of a request must come.
+
+    Args:
+        limits: say how fast.
+    """
+
+    __slots__ = ("_limits", "_since")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._since = 0.0
+
+    def begin(self, now: float) -> None:
+        """The body begins to come."""
+        self._since = now
+
+    def deadline(self, received: int) -> float:
+        """When a body of which so many bytes have come is too slow."""
+        limits = self._limits
+        bought = received / limits.body_rate if limits.body_rate else inf
+        return self._since + limits.body_grace + bought
+
+
+# Read for each request: before Python 3.12 a member of an enum costs ten times as much.
+_OPEN: Final = ChannelState.OPEN
+_REQUEST: Final = ParserState.REQUEST
+_IDLE: Final = _Loop.IDLE
+_RUNNING: Final = _Loop.RUNNING
+_WAITING: Final = _Loop.WAITING
 
 
 @implementer(IHalfCloseableProtocol)
@@ -52,60 +120,59 @@ class HTTPChannel(Protocol):
     _log = Logger()
     _output: Output
 
-    def __init__(self, factory: HTTPFactory, parser: RequestParser) -> None:
-        self._factory = factory
-        #: Known from the first request on: a proxy's word comes after the connection.
-        self.ends: Ends | None = None
+    def __init__(self, server: HTTPServer, parser: RequestParser) -> None:
+        self._server = server
+        #: Known from the first request on: a PROXY header comes after the connection.
+        self.info: ConnectionInfo | None = None
         self._parser = parser
-        self._phase = Phase.OPEN
+        self._state = _OPEN
         self._exchange: Exchange | None = None  # the request in service
         self._unsettled: Exchange | None = None  # answered, but not all of it has gone
         self._held = (0, 0)  # bytes of its response that wait, in memory and in files
-        self._expecting = Expecting.REQUEST  # what the deadline was set for
-        self._body_since = 0.0
         self._begun = False  # some of the response in service has gone
-        self._advancing = False  # the loop over pipelined requests is running
-        self._waits_for_turn = False  # to parse the rest of what has come
-        self._reading = True
-        self._at_eof = False
-        self._refused = False
-        self._dropped = 0  # bytes that came after the last request
+        self._awaited = _REQUEST  # what the deadline was set for
+        self._body_rate = _BodyRate(server.limits)
+        self._loop = _IDLE
+        self._read_side = _ReadSide()
         self.deadline = self.bucket = inf
 
     # What the transport calls
 
     @override
     def connectionMade(self) -> None:
+        server = self._server
+        self._read_side.connect(self.transport)
         self._output = output_for(self.transport, self._output_moved)
-        self._set_deadline(self._idle_time() or self._factory.limits.head_timeout)
-        if self._factory.connected(self):
+        self._set_deadline(self._idle_time() or server.limits.head_timeout)
+        server.counters.accepted += 1
+        if server.connections.add(self):
             return
-        if self._factory.crowded:
-            self.abort()  # not even for an answer is there room
+        if server.connections.crowded:
+            self.abort()  # too crowded even to send a 503
         else:
             self._shed("there are too many connections; come again later")
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        if self._phase is not Phase.OPEN:
+        if self._state is not _OPEN:
             self._drop(len(data))
             return
         parser = self._parser
         parser.feed(data)
         if self._exchange is None:
-            if not self._waits_for_turn:
+            if self._loop is not _WAITING:
                 self._advance()
-        elif parser.pending > self._factory.limits.pipeline_bytes:
-            self._pause_reading()
+        elif parser.pending > self._server.limits.pipeline_bytes:
+            self._read_side.pause()
 
     def readConnectionLost(self) -> None:  # noqa: N802 - IHalfCloseableProtocol
         """The client sends no more; it may still wait for the response to what it sent."""
-        self._at_eof = True
+        self._read_side.ended = True
         if self._exchange is not None:
             self._exchange.read_side_closed()
-        elif self._phase is Phase.LINGERING:
+        elif self._state is ChannelState.LINGERING:
             self._leave()
-        elif not self._output.blocked and not self._waits_for_turn:
+        elif not self._output.blocked and self._loop is not _WAITING:
             self._close()  # else there may be whole requests behind what waits
 
     def writeConnectionLost(self) -> None:  # noqa: N802
@@ -113,15 +180,16 @@ class HTTPChannel(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._phase = Phase.LEAVING
+        self._state = ChannelState.LEAVING
         # Each step for itself: one that fails must not keep the others from giving back
-        # what they hold, and a connection that stays in the factory blocks a place for good.
+        # what they hold, and a connection that stays listed takes up a place for good.
         for step in (self._parser.close, self._end_exchange, self._output.stopProducing):
             try:
                 step()
             except Exception:  # noqa: BLE001
                 self._log.failure("a connection that has ended could not be cleaned up")
-        self._factory.disconnected(self)
+        self._server.deadlines.forget(self)
+        self._server.connections.discard(self)
 
     def _end_exchange(self) -> None:
         """The client has left: end what was under way for it."""
@@ -134,7 +202,7 @@ class HTTPChannel(Protocol):
             self._cut_off(exchange)
             self._settle(exchange)
 
-    # What the factory calls
+    # What the server calls
 
     @property
     def serving(self) -> bool:
@@ -144,28 +212,30 @@ class HTTPChannel(Protocol):
     def close_if_idle(self) -> None:
         """Close the connection if neither a request nor a response is under way."""
         idle = self._exchange is None and not self._output.blocked
-        if idle and self._parser.expecting is Expecting.REQUEST:
+        if idle and self._parser.expecting is _REQUEST:
             self._leave()
 
     def abort(self) -> None:
         """Cut the connection, whatever is under way; what was pipelined is not served any more."""
-        self._phase = Phase.LEAVING
+        self._state = ChannelState.LEAVING
         self._transport().abortConnection()
 
     def overdue(self, now: float) -> None:
         """The client took too long; see ``Limits`` for each case."""
-        if self._phase is not Phase.OPEN or self._output.blocked:
+        if self._state is not _OPEN or self._output.blocked:
             self.abort()
         elif self._exchange is not None:
             self._check_overrun(self._exchange)
-        elif self._expecting is Expecting.REQUEST:
+        elif self._awaited is _REQUEST:
             self._leave()
-        elif self._expecting is Expecting.HEAD:
+        elif self._awaited is ParserState.HEAD:
             self._refuse(RequestRefusedError(408, "the request head took too long"))
-        elif self._body_deadline() > now:
-            self._factory.deadlines.set(self, self._body_deadline())
         else:
-            self._refuse(RequestRefusedError(408, "the request body came too slowly"))
+            deadline = self._body_rate.deadline(self._parser.body_bytes)
+            if deadline > now:
+                self._server.deadlines.set(self, deadline)
+            else:
+                self._refuse(RequestRefusedError(408, "the request body came too slowly"))
 
     # What a worker's exchange calls, through the reactor
 
@@ -187,13 +257,13 @@ class HTTPChannel(Protocol):
                 self._held[0] + output.backlog - before[0],
                 self._held[1] + output.file_backlog - before[1],
             )
-            self._factory.workers.after_delivery(self._flush)
+            self._server.workers.results.after_delivery(self._flush)
             return
         output.write(parts)
         if end is End.ABORT or output.broken:
             self._cut_off(exchange)
         if output.blocked:
-            self._set_deadline(self._factory.limits.write_stall)
+            self._set_deadline(self._server.limits.write_stall)
             self._unsettled = exchange
         else:
             self._settle(exchange)
@@ -202,25 +272,25 @@ class HTTPChannel(Protocol):
         if end is End.ABORT:
             self.abort()
             return
-        self._factory.counters.responded += 1
+        self._server.counters.responded += 1
         if end is End.CLOSE:
             self._close()
-        elif not self._advancing:
-            self._resume_reading()
+        elif self._loop is not _RUNNING:
+            self._read_side.resume()
             self._advance()
 
     # Requests
 
     def _advance(self) -> None:
         """Serve the next request if it is complete, and so on until one has to wait."""
-        self._advancing = True
+        self._loop = _RUNNING
         turns = _TURNS
         # one that does not read its responses gets no more of them
-        while self._exchange is None and self._phase is Phase.OPEN and not self._output.blocked:
+        while self._exchange is None and self._state is _OPEN and not self._output.blocked:
             try:
                 request = self._parser.next_request()
             except BodyStorageError as error:
-                self._factory.storage_failed(error)
+                self._server.storage.failed(error)
                 self._shed(error.rule, error.status)
                 break
             except RequestRefusedError as refused:
@@ -235,56 +305,59 @@ class HTTPChannel(Protocol):
             self._serve(request)
             turns -= 1
             if not turns:  # views can answer a whole pipeline here: let others have a turn
-                self._factory.reactor.callLater(0, self._advance)
+                self._server.reactor.callLater(0, self._advance)
                 break
-        self._advancing = False
+        if self._loop is _RUNNING:
+            self._loop = _IDLE
 
     def _wait_for_turn(self) -> None:
         """There is more to parse than fits into one turn: read no more until that is done."""
-        self._waits_for_turn = True
-        if self._expecting is not Expecting.BODY:
+        self._loop = _WAITING
+        if self._awaited is not ParserState.BODY:
             self._expect_body()
-        self._pause_reading()
-        self._factory.turns.wait(self._take_turn)
+        self._read_side.pause()
+        self._server.turns.wait(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._waits_for_turn = False
+        self._loop = _IDLE
         self._advance()
-        if self._phase is Phase.OPEN and self._exchange is None and not self._waits_for_turn:
-            self._resume_reading()
+        waits = self._exchange is not None or self._loop is _WAITING
+        if self._state is _OPEN and not waits:
+            self._read_side.resume()
 
     def _serve(self, request: Request) -> None:
         """Give a request to a view or to the workers, or turn it away."""
-        factory = self._factory
-        factory.counters.requests += 1
-        if self.ends is None:
-            self.ends = ends_of(self.transport)
-        self._expecting = Expecting.REQUEST
+        server, handler = self._server, self._server.handler
+        server.counters.requests += 1
+        if self.info is None:
+            self.info = connection_info(self.transport)
+        self._awaited = _REQUEST
         self._begun = False
-        view = factory.views.get(request.path)
-        here = view is not None or factory.overloaded
+        view = server.views.get(request.path)
+        here = view is not None or server.queue.reached
         kind = ReactorExchange if here else Exchange
-        self._exchange = exchange = kind(request, self.ends, self, factory.site, factory.workers)
-        if self._at_eof:
+        self._exchange = exchange = kind(request, self.info, self, handler, server.workers)
+        if self._read_side.ended:
             exchange.read_side_closed()
-        factory.site.admit(exchange)
+        handler.admit(exchange)
         if view is not None:
-            factory.counters.viewed += 1
+            server.counters.viewed += 1
+            self.deadline = inf  # of the idle connection; views have no other one
             path = request.path.decode("ascii")
-            factory.site.run_view(exchange, view, path)
+            handler.run_view(exchange, view, path)
             return
-        factory.site.trace(exchange)
+        handler.trace(exchange)
         if here:
-            factory.counters.shed += 1
+            server.counters.shed += 1
             request.body.close()
-            exchange.answer(503, "all threads are busy; come again later", factory.retry_after())
+            exchange.answer(503, "all threads are busy; come again later", server.retry_after())
             return
         self._await_worker()
-        factory.workers.submit(exchange)
+        server.workers.submit(exchange)
 
     def _await_worker(self) -> None:
         """While a request is in service, only its own time is limited."""
-        timeout = self._factory.limits.request_timeout
+        timeout = self._server.limits.request_timeout
         if timeout:
             self._set_deadline(timeout)
         else:
@@ -292,13 +365,13 @@ class HTTPChannel(Protocol):
 
     def _check_overrun(self, exchange: Exchange) -> None:
         """The deadline of a request in service has passed; its time in the queue is free."""
-        timeout = self._factory.limits.request_timeout
-        ran = 0.0 if exchange.began is None else self._factory.workers.now() - exchange.began
+        timeout = self._server.limits.request_timeout
+        ran = 0.0 if exchange.began is None else self._server.workers.now() - exchange.began
         if ran < timeout:
             self._set_deadline(timeout - ran)
             return
         exchange.status = exchange.status or 504
-        self._factory.overrun(exchange, ran)
+        self._server.overrun(exchange, ran)
         exchange.abandon()
         if self._begun:
             self._cut_off(exchange)
@@ -313,71 +386,66 @@ class HTTPChannel(Protocol):
 
     def _await_client(self) -> None:
         """Set the deadline for what the client has to send next."""
-        expecting, before = self._parser.expecting, self._expecting
-        self._expecting = expecting
-        limits = self._factory.limits
-        if self._at_eof:
+        expecting, before = self._parser.expecting, self._awaited
+        self._awaited = expecting
+        limits = self._server.limits
+        if self._read_side.ended:
             self._close()  # nothing more will come
-        elif expecting is Expecting.REQUEST:
+        elif expecting is _REQUEST:
             if not self._output.blocked:
                 self._set_deadline(self._idle_time())
         elif expecting is before:
             pass  # it has one
-        elif expecting is Expecting.HEAD:
+        elif expecting is ParserState.HEAD:
             self._set_deadline(limits.head_timeout)
         else:
             self._expect_body()
             if self._parser.must_continue():
-                if self._factory.overloaded:
+                if self._server.queue.reached:
                     self._shed("all threads are busy; come again later")
                 else:
                     self._output.write(_CONTINUE)
 
     def _expect_body(self) -> None:
         """From now on the body must come, and come fast enough."""
-        self._expecting = Expecting.BODY
-        self._body_since = self._factory.reactor.seconds()
-        self._set_deadline(self._factory.limits.body_grace)
+        self._awaited = ParserState.BODY
+        self._body_rate.begin(self._server.reactor.seconds())
+        self._set_deadline(self._server.limits.body_grace)
 
     def _idle_time(self) -> float:
         """How long the connection may stay open without a request."""
-        factory = self._factory
-        limits = factory.limits
-        if factory.draining:  # a response that began before told the client to stay
+        limits = self._server.limits
+        if self._server.draining:  # a response that began before told the client to stay
             return min(limits.drain_linger, limits.keep_alive)
         return limits.keep_alive
-
-    def _body_deadline(self) -> float:
-        """When a body that has come this far is too slow."""
-        limits = self._factory.limits
-        bought = self._parser.body_bytes / limits.body_rate if limits.body_rate else inf
-        return self._body_since + limits.body_grace + bought
 
     def _cut_off(self, exchange: Exchange) -> None:
         """The client does not get what is left of the response."""
         if not exchange.aborted:
             exchange.aborted = True
             exchange.body_bytes = max(0, exchange.body_bytes - self._output.unsent)
-            self._factory.counters.aborted += 1
+            self._server.counters.aborted += 1
 
     def _settle(self, exchange: Exchange) -> None:
         """Nothing more will be sent for an exchange: log it."""
         self._unsettled = None
-        self._factory.site.log(exchange)
+        self._server.handler.log(exchange)
 
     # Answers without a request
 
     def _refuse(self, refused: RequestRefusedError) -> None:
         """The client has broken a rule or a limit."""
-        self._factory.counters.refused += 1
-        self._factory.site.log_refusal(self.ends or ends_of(self.transport), refused.status)
+        self._server.counters.refused += 1
+        self._server.handler.log_refusal(
+            self.info or connection_info(self.transport), refused.status
+        )
         self._error(refused.status, refused.rule, self._method_to_answer())
 
     def _shed(self, rule: str, status: int = 503) -> None:
         """There is no room for this client at the moment."""
-        self._factory.counters.shed += 1
-        self._factory.site.log_refusal(self.ends or ends_of(self.transport), status)
-        self._error(status, rule, self._method_to_answer(), self._factory.retry_after())
+        self._server.counters.shed += 1
+        self._server.handler.log_refusal(self.info or connection_info(self.transport), status)
+        self._error(status, rule, self._method_to_answer(), self._server.retry_after())
 
     def _method_to_answer(self) -> str:
         return "HEAD" if self._parser.awaits_head else "GET"
@@ -386,11 +454,10 @@ class HTTPChannel(Protocol):
         self, status: int, rule: str, method: str, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
         """Answer with an error page, and take nothing more from this connection."""
-        self._refused = True
         self._parser.close()
         line, fields, body = error_page(status, rule, headers)
-        heads = self._factory.heads
-        head = heads.head(heads.draft(line, fields), method, "HTTP/1.1", False, len(body))
+        heads = self._server.heads
+        head = heads.head(heads.check(line, fields), method, "HTTP/1.1", False, len(body))
         self._output.write((head.data,) if method == "HEAD" else (head.data, body))
         self._close()
 
@@ -400,23 +467,23 @@ class HTTPChannel(Protocol):
         self._output.flush()
         self._open_window()
         if self._output.blocked:
-            self._set_deadline(self._factory.limits.write_stall)
+            self._set_deadline(self._server.limits.write_stall)
 
     def _output_moved(self) -> None:
         """The client has taken some of what waited."""
         self._open_window()
         if self._output.blocked:
-            self._set_deadline(self._factory.limits.write_stall)
+            self._set_deadline(self._server.limits.write_stall)
             return
         if self._unsettled is not None:
             self._settle(self._unsettled)
-        if self._phase is Phase.FLUSHING:
+        if self._state is ChannelState.FLUSHING:
             self._finish()
         elif self._exchange is not None:
             self._await_worker()
-        elif self._phase is Phase.OPEN:
+        elif self._state is _OPEN:
             self._set_deadline(self._idle_time())
-            self._resume_reading()
+            self._read_side.resume()
             self._advance()
 
     def _open_window(self) -> None:
@@ -427,30 +494,31 @@ class HTTPChannel(Protocol):
             exchange.window.take(held[0] - output.backlog, held[1] - output.file_backlog)
 
     def _set_deadline(self, seconds: float) -> None:
-        factory = self._factory
-        factory.deadlines.set(self, factory.reactor.seconds() + seconds)
+        server = self._server
+        server.deadlines.set(self, server.reactor.seconds() + seconds)
 
     # Closing
 
     def _close(self) -> None:
         """Close as soon as everything has been sent."""
-        if self._phase is Phase.OPEN:
-            self._phase = Phase.FLUSHING
+        if self._state is _OPEN:
+            self._state = ChannelState.FLUSHING
             if self._output.blocked:
-                self._set_deadline(self._factory.limits.write_stall)
+                self._set_deadline(self._server.limits.write_stall)
             else:
                 self._finish()
 
     def _finish(self) -> None:
         """Everything has been sent: close, but so that the client can read it."""
-        unread = self._refused or self._parser.pending or self._dropped
-        if self._at_eof or not unread or not self._can_half_close():
+        refused = self._parser.expecting is ParserState.NOTHING
+        unread = refused or self._parser.pending or self._read_side.dropped
+        if self._read_side.ended or not unread or not self._can_half_close():
             self._leave()
             return
-        self._phase = Phase.LINGERING
+        self._state = ChannelState.LINGERING
         self._output.close()
         self._transport().loseWriteConnection()
-        self._resume_reading()
+        self._read_side.resume()
         self._set_deadline(_LINGER_SECONDS)
 
     def _can_half_close(self) -> bool:
@@ -459,32 +527,20 @@ class HTTPChannel(Protocol):
         return hasattr(transport, "loseWriteConnection") and not ISSLTransport.providedBy(transport)
 
     def _leave(self) -> None:
-        if self._phase is not Phase.LEAVING:
+        if self._state is not ChannelState.LEAVING:
             self._output.close()
-            self._phase = Phase.LEAVING
-            self._set_deadline(self._factory.limits.write_stall)
+            self._state = ChannelState.LEAVING
+            self._set_deadline(self._server.limits.write_stall)
             self._transport().loseConnection()
 
     def _drop(self, size: int) -> None:
         """Count what comes after the last request; no client may send it for ever."""
-        self._dropped += size
-        if self._dropped > _LINGER_BYTES:
-            if self._phase is Phase.FLUSHING:
-                self._pause_reading()
+        self._read_side.dropped += size
+        if self._read_side.dropped > _LINGER_BYTES:
+            if self._state is ChannelState.FLUSHING:
+                self._read_side.pause()
             else:
                 self.abort()
-
-    # Reading
-
-    def _pause_reading(self) -> None:
-        if self._reading and not self._at_eof:
-            self._reading = False
-            self._transport().pauseProducing()
-
-    def _resume_reading(self) -> None:
-        if not self._reading and not self._at_eof:
-            self._reading = True
-            self._transport().resumeProducing()
 
     def _transport(self) -> Any:
         return self.transport

@@ -8,13 +8,13 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["Deadlines", "Watched"]
+__all__ = ["Deadlines", "HasDeadline"]
 
 _TICK: Final = 1.0  # seconds; how late a deadline may be noticed
 
 
-class Watched(Protocol):
-    """Something that must not wait for ever."""
+class HasDeadline(Protocol):
+    """Something that is told when its deadline has passed."""
 
     #: When ``overdue`` is due, in the reactor's seconds; ``inf`` for never.
     deadline: float
@@ -22,69 +22,69 @@ class Watched(Protocol):
     bucket: float
 
     def overdue(self, now: float) -> None:
-        """The deadline has passed; set another, or be watched no more."""
+        """The deadline has passed; set another, or none."""
         ...
 
 
 class Deadlines:
     """Calls ``overdue`` of whatever has passed its deadline, a second later at most.
 
-    Each watched object lies in the bucket of the second in which it was due when it was
+    Each item lies in the bucket of the second in which it was due when it was
     put there.  When the bucket's time comes and the deadline has moved on, so does the
-    object.  The clock runs only while something is watched.
+    object.  The clock runs only while something is item.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._buckets: dict[float, set[Watched]] = {}
+        self._buckets: dict[float, set[HasDeadline]] = {}
         self._tick: IDelayedCall | None = None
 
-    def set(self, watched: Watched, deadline: float) -> None:
-        """Move the deadline of ``watched``, wherever it was."""
-        watched.deadline = deadline
-        if deadline < watched.bucket:
-            self._take(watched)
-            self._put(watched)
+    def set(self, item: HasDeadline, deadline: float) -> None:
+        """Move the deadline of ``item``, wherever it was."""
+        item.deadline = deadline
+        if deadline < item.bucket:
+            self._take(item)
+            self._put(item)
 
-    def forget(self, watched: Watched) -> None:
-        """Watch it no more."""
-        watched.deadline = inf
-        self._take(watched)
+    def forget(self, item: HasDeadline) -> None:
+        """Drop the deadline of ``item``."""
+        item.deadline = inf
+        self._take(item)
         if not self._buckets and self._tick is not None:
             self._tick.cancel()
             self._tick = None
 
-    def _put(self, watched: Watched) -> None:
-        watched.bucket = float(int(watched.deadline) + 1)
-        self._buckets.setdefault(watched.bucket, set()).add(watched)
+    def _put(self, item: HasDeadline) -> None:
+        item.bucket = float(int(item.deadline) + 1)
+        self._buckets.setdefault(item.bucket, set()).add(item)
         if self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)
 
-    def _take(self, watched: Watched) -> None:
-        bucket = self._buckets.get(watched.bucket)
+    def _take(self, item: HasDeadline) -> None:
+        bucket = self._buckets.get(item.bucket)
         if bucket is not None:
-            bucket.discard(watched)
+            bucket.discard(item)
             if not bucket:
-                del self._buckets[watched.bucket]
-        watched.bucket = inf
+                del self._buckets[item.bucket]
+        item.bucket = inf
 
     def _look(self) -> None:
         self._tick = None
         now = self._reactor.seconds()
         for time in [time for time in self._buckets if time <= now]:
-            for watched in list(self._buckets.get(time, ())):
-                self._take(watched)
-                if watched.deadline <= now:
-                    self._call(watched, now)
-                if watched.bucket == inf and now < watched.deadline < inf:
-                    self._put(watched)
+            for item in list(self._buckets.get(time, ())):
+                self._take(item)
+                if item.deadline <= now:
+                    self._call(item, now)
+                if item.bucket == inf and now < item.deadline < inf:
+                    self._put(item)
         if self._buckets and self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)
 
-    def _call(self, watched: Watched, now: float) -> None:
+    def _call(self, item: HasDeadline, now: float) -> None:
         try:
-            watched.overdue(now)
+            item.overdue(now)
         except Exception:  # noqa: BLE001 - one failure must not stop the clock for all
             self._log.failure("what is overdue could not be dealt with")

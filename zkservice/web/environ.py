@@ -12,11 +12,11 @@ from zkservice.http11 import Request
 from zkservice.web.files import FileWrapper
 from zkservice.web.printable import printable
 
-__all__ = ["Ends", "ends_of", "fill_environ", "path_info", "server_environ"]
+__all__ = ["ConnectionInfo", "connection_info", "fill_environ", "path_info", "server_environ"]
 
 
-class Ends(NamedTuple):
-    """The two ends of a connection, as CGI names them (RFC 3875 4.1)."""
+class ConnectionInfo(NamedTuple):
+    """The addresses of a connection, as CGI names them (RFC 3875 4.1)."""
 
     server_name: str
     server_port: str
@@ -44,7 +44,10 @@ def server_environ(software: str, multithread: bool) -> dict[str, Any]:
 
 
 def fill_environ(
-    environ: dict[str, Any], request: Request, ends: Ends, disconnected: Callable[[], bool]
+    environ: dict[str, Any],
+    request: Request,
+    info: ConnectionInfo,
+    disconnected: Callable[[], bool],
 ) -> None:
     """Add what a request brings; ``wsgi.errors`` is the caller's."""
     environ.update(request.fields)
@@ -62,7 +65,7 @@ def fill_environ(
         environ["REMOTE_PORT"],
         environ["wsgi.url_scheme"],
         certificate,
-    ) = ends
+    ) = info
     if certificate:
         environ.update(certificate)
     environ["wsgi.input"] = request.body
@@ -81,11 +84,11 @@ def path_info(path: bytes) -> str:
     return path.decode("latin-1")
 
 
-def ends_of(transport: Any) -> Ends:
-    """The ends of a transport's connection; a Unix socket's are this machine."""
+def connection_info(transport: Any) -> ConnectionInfo:
+    """The addresses of a transport's connection; those of a Unix socket are this machine's."""
     host, peer = transport.getHost(), transport.getPeer()
     secure = ISSLTransport.providedBy(transport)
-    return Ends(
+    return ConnectionInfo(
         getattr(host, "host", "localhost"),
         str(getattr(host, "port", 443 if secure else 80)),
         printable(getattr(peer, "host", "127.0.0.1")),  # a PROXY header may hold any text

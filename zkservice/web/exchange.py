@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
-from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from typing_extensions import override
 
-from zkservice.errors import ClientGoneError, ResponseStorageError
-from zkservice.http11 import Request
-from zkservice.web.regions import FileRegion, Spill
+from zkservice.errors import ClientGoneError
+from zkservice.http11 import Limits, Request
+from zkservice.web.environ import ConnectionInfo
+from zkservice.web.output import Part
+from zkservice.web.tracelog import Trace
+from zkservice.web.window import SendWindow
+from zkservice.web.worker import Worker
+from zkservice.web.workers import Workers
 
-if TYPE_CHECKING:
-    from zkservice.web.channel import HTTPChannel
-    from zkservice.web.environ import Ends
-    from zkservice.web.output import Part
-    from zkservice.web.site import Site
-    from zkservice.web.tracelog import Trace
-    from zkservice.web.workers import Worker, Workers
-
-__all__ = ["End", "Exchange", "ReactorExchange", "Window"]
+__all__ = ["End", "Exchange", "Handler", "ReactorExchange", "Responder"]
 
 
 class End(Enum):
@@ -34,103 +29,66 @@ class End(Enum):
     ABORT = auto()
 
 
-#: Seconds after which a worker that waits for a client looks whether others need it, and
-#: how much faster its patience goes if they do.
-_GLANCE: Final = 0.02
-_HURRY: Final = 10
+class _Client(Enum):
+    """What is known of a client that waits for its response."""
+
+    WAITS = auto()
+    SENDS_NO_MORE = auto()  #: it has probably left, but may be waiting
+    GONE = auto()
 
 
-class Window:
-    """How far a worker is ahead of its client, and where it puts what it has.
+# Read for each request: before Python 3.12 a member of an enum costs ten times as much.
+_WAITS: Final = _Client.WAITS
+_GONE: Final = _Client.GONE
 
-    The lock guards the numbers, nothing else.
 
-    Args:
-        memory: bytes that may wait in memory.
-        patience: seconds that the worker waits for room there, altogether.
-        file: bytes that may wait in a file once the patience is used up.
-        needed: says whether somebody else needs the worker; then its patience is short.
-        now: seconds of a clock.
-    """
+class Responder(Protocol):
+    """Takes the response to an exchange (reactor thread)."""
 
-    def __init__(
-        self,
-        memory: int,
-        patience: float,
-        file: int,
-        needed: Callable[[], bool] = lambda: False,
-        now: Callable[[], float] = monotonic,
+    def respond(
+        self, exchange: Exchange, parts: Sequence[Part], end: End | None, body_bytes: int
     ) -> None:
-        self._most = (memory, file)
-        self._patience = patience
-        self._needed = needed
-        self._now = now
-        self._changed = threading.Condition()
-        self._owed = [0, 0]  # bytes in memory, bytes in the file
-        self._closed = False
+        """Send some of the response; ``end`` says that this is its end."""
+        ...
 
-    # Worker thread
 
-    def reserve(self, size: int) -> bool:
-        """Find a place for ``size`` more bytes: True for the memory, False for the file.
+class Handler(Protocol):
+    """Makes the response to an exchange."""
 
-        Raises:
-            ClientGoneError: nobody waits for them.
-        """
-        with self._changed:
-            while self._patience > 0 and not self._has_room(0, size):
-                began = self._now()
-                self._changed.wait(min(self._patience, _GLANCE))
-                waited = self._now() - began
-                self._patience -= waited * _HURRY if self._needed() else waited
-            place = 0 if self._has_room(0, size) else 1
-            self._changed.wait_for(lambda: self._has_room(place, size))
-            if self._closed:
-                raise ClientGoneError("the client has left")
-            self._owed[place] += size
-            return place == 0
+    limits: Limits
+    #: Whether exchanges must note when their response ended.
+    timed: bool
 
-    def _has_room(self, place: int, size: int) -> bool:
-        owed = self._owed[place]
-        return self._closed or not owed or owed + size <= self._most[place]
+    def run(self, exchange: Exchange, worker: Worker) -> None:
+        """Run the application (worker thread)."""
+        ...
 
-    # Reactor thread
-
-    def take(self, memory: int, file: int) -> None:
-        """The client has taken this much from each."""
-        with self._changed:
-            self._owed[0] -= memory
-            self._owed[1] -= file
-            self._changed.notify()
-
-    def close(self) -> None:
-        """Nobody takes anything any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+    def answer(
+        self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]
+    ) -> None:
+        """Answer with an error page."""
+        ...
 
 
 class Exchange:
     """A request on its way through a worker, and the response on its way back.
 
-    ``send`` and ``finish`` are the crossing: the worker calls them, and the reactor finds
-    their bytes in ``HTTPChannel.respond``.
+    The worker calls ``send`` and ``finish``; the reactor gets their bytes in
+    ``Responder.respond``.  See ``handover`` for what the two threads write and read.
     """
 
     __slots__ = (
-        "_gone",
-        "_leaving",
-        "_spill",
+        "_client",
+        "_handler",
+        "_responder",
         "_workers",
         "aborted",
         "began",
         "body_bytes",
-        "channel",
+        "connection",
         "ended",
-        "ends",
         "received",
         "request",
-        "site",
         "status",
         "trace",
         "window",
@@ -138,21 +96,25 @@ class Exchange:
     )
 
     def __init__(
-        self, request: Request, ends: Ends, channel: HTTPChannel, site: Site, workers: Workers
+        self,
+        request: Request,
+        connection: ConnectionInfo,
+        responder: Responder,
+        handler: Handler,
+        workers: Workers,
     ) -> None:
         self.request = request
-        self.ends = ends
-        self.channel = channel
-        self.site = site
+        self.connection = connection
+        self._responder = responder
+        self._handler = handler
         self._workers = workers
-        self._gone = self._leaving = False
-        #: Only a response that is sent in several parts needs these.
-        self.window: Window | None = None
-        self._spill: Spill | None = None
-        #: Who runs it, and since when by the workers' clock.
+        self._client = _WAITS
+        #: Only a response that is sent in several parts needs it.
+        self.window: SendWindow | None = None
+        #: The thread that runs it, and since when by the workers' clock.
         self.worker: Worker | None = None
         self.began: float | None = None
-        # For the logs; ``received`` and ``ended`` are set if somebody reads them.
+        # For the logs; ``received`` and ``ended`` are only set if the handler is timed.
         self.received = 0.0
         self.ended: float | None = None
         self.status = 0
@@ -163,84 +125,83 @@ class Exchange:
     def __str__(self) -> str:
         # Without the query, which may hold secrets: this is shown in /-/threads and in the log.
         path = self.request.path.decode("latin-1") or "*"
-        return f"{self.request.method} {path} from {self.ends.remote_addr}"
+        return f"{self.request.method} {path} from {self.connection.remote_addr}"
 
     # Reactor thread
 
     def read_side_closed(self) -> None:
         """The client sends no more: it has probably left, but may be waiting."""
-        self._leaving = True
+        if self._client is _WAITS:
+            self._client = _Client.SENDS_NO_MORE
 
     def abandon(self) -> None:
         """The client has left: a worker that waits for it need not."""
-        self._gone = True
-        if self.window is not None:
-            self.window.close()
+        with self._workers.results.lock:
+            self._client = _GONE
+            window = self.window
+        if window is not None:
+            window.close()
 
     def answer(self, status: int, rule: str, headers: list[tuple[str, str]]) -> None:
         """Answer with an error page instead of the application."""
         if self.trace is not None:
             self.trace.ended(rule)
-        self.site.answer(self, status, rule, headers)
+        self._handler.answer(self, status, rule, headers)
 
     # Worker thread
 
     def run(self, worker: Worker) -> None:
         """Run the application for this request."""
-        self.worker, self.began = worker, worker.began
+        self.worker = worker
+        self.began = worker.began  # after the worker, see ``handover``
         try:
-            if not self._gone:
-                self.site.run(self, worker)
+            if self._client is not _GONE:
+                self._handler.run(self, worker)
             elif self.trace is not None:
                 self.trace.ended("the client has left")
         finally:
             self.request.body.close()
-            if self._spill is not None:
-                self._spill.release()
+            if self.window is not None:
+                self.window.release()
 
     def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
         """Send some of the response; wait a little if the client is far behind.
 
         Raises:
-            ClientGoneError: nobody waits for it.
+            ClientGoneError: the client has left.
             ResponseStorageError: the client is far behind, and the file for the rest fails.
         """
-        if self.window is None:
-            limits = self.site.limits
-            self.window = Window(
-                limits.response_memory,
-                limits.response_patience,
-                limits.response_file,
-                lambda: self._workers.queued > 0,
-            )
-        if self._gone:  # after the window is there: abandon() closes it or we see this
-            raise ClientGoneError("the client has left")
-        kept: Sequence[Part] = parts
-        if not self.window.reserve(sum(map(len, parts))):
-            kept = (self._store(parts),)
-        self._workers.post(self.channel.respond, self, kept, None, body_bytes)
+        window = self.window or self._open_window()
+        results = self._workers.results
+        results.post(self._responder.respond, self, window.admit(parts), None, body_bytes)
 
-    def _store(self, parts: Sequence[bytes]) -> FileRegion:
-        try:
-            if self._spill is None:
-                self._spill = Spill()
-            return self._spill.append(parts)
-        except OSError as error:
-            raise ResponseStorageError(
-                f"a temporary file for a slow client failed: {error.strerror or error}"
-            ) from error
+    def _open_window(self) -> SendWindow:
+        limits = self._handler.limits
+        window = SendWindow(
+            limits.response_memory,
+            limits.response_patience,
+            limits.response_file,
+            lambda: self._workers.queued > 0,
+        )
+        with self._workers.results.lock:  # abandon() closes the window, or has been here before
+            self.window = window
+            gone = self._client is _GONE
+        if gone:
+            window.close()  # for an application that goes on all the same
+            raise ClientGoneError("the client has left")
+        return window
 
     def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
         """Send the rest of the response."""
-        if self.site.timed:
+        if self._handler.timed:
             self.ended = self._workers.now()
-        self._workers.post(self.channel.respond, self, parts, end, body_bytes)
+        self._workers.results.post(self._responder.respond, self, parts, end, body_bytes)
 
     # Any thread
 
     def client_disconnected(self) -> bool:
-        """Whether nobody waits for the response any more, as far as one can see."""
-        return self._gone or self._leaving
+        """Whether the client has left, as far as one can see."""
+        return self._client is not _WAITS
 
 
 class ReactorExchange(Exchange):
@@ -250,10 +211,12 @@ class ReactorExchange(Exchange):
 
     @override
     def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
-        self._workers.post_here(self.channel.respond, self, parts, None, body_bytes)
+        post = self._workers.results.post_here
+        post(self._responder.respond, self, parts, None, body_bytes)
 
     @override
     def finish(self, parts: Sequence[Part], end: End, body_bytes: int) -> None:
-        if self.site.timed:
+        if self._handler.timed:
             self.ended = self._workers.now()
-        self._workers.post_here(self.channel.respond, self, parts, end, body_bytes)
+        post = self._workers.results.post_here
+        post(self._responder.respond, self, parts, end, body_bytes)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from zkservice.web.regions import FileRegion
+from zkservice.web.file_segments import FileSegment
 
 __all__ = ["FileWrapper"]
 
@@ -29,7 +29,7 @@ class FileWrapper:
     def __iter__(self) -> Iterator[bytes]:
         return iter(lambda: self._filelike.read(self._block_size), b"")
 
-    def region(self, most: int | None) -> FileRegion | None:
+    def segment(self, most: int | None) -> FileSegment | None:
         """What is left of the file, ``most`` bytes if that is given; None if it has to be read."""
         try:
             descriptor = self._filelike.fileno()
@@ -42,7 +42,7 @@ class FileWrapper:
         if not _has_size(descriptor, status.st_size):
             return None
         size = max(0, status.st_size - offset)
-        return FileRegion.of(descriptor, offset, size if most is None else min(size, most))
+        return FileSegment.of(descriptor, offset, size if most is None else min(size, most))
 
 
 def _has_size(descriptor: int, size: int) -> bool:

@@ -13,19 +13,19 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
-from zkservice.web.regions import FileRegion
+from zkservice.web.file_segments import FileSegment
 
 __all__ = ["Output", "Part", "SocketOutput", "TransportOutput", "discard", "output_for"]
 
 #: Bytes given to a transport at a time, and parts given to the kernel.
 _GULP: Final = 128 * 1024
-_MOST_PARTS: Final = 256
+_MAX_PARTS: Final = 256
 
 #: Bytes of a file that are sent before others get their turn.
 _FILE_GULP: Final = 1 << 20
 
 #: A part of a response.
-Part: TypeAlias = bytes | memoryview | FileRegion
+Part: TypeAlias = bytes | memoryview | FileSegment
 
 
 class Output:
@@ -72,7 +72,7 @@ class Output:
             if not part:
                 continue
             self._waiting.append(part)
-            if isinstance(part, FileRegion):
+            if isinstance(part, FileSegment):
                 self.file_backlog += len(part)
             else:
                 self.backlog += len(part)
@@ -126,7 +126,7 @@ class SocketOutput(Output):
         """Send ``parts`` after everything that waits."""
         alone = len(parts) == 1 and not self._waiting and not self.blocked
         data = parts[0] if alone else None
-        if data is None or isinstance(data, FileRegion):
+        if data is None or isinstance(data, FileSegment):
             self.hold(parts)
             self.flush()
             return
@@ -175,7 +175,7 @@ class SocketOutput(Output):
         try:
             while waiting:
                 first = waiting[0]
-                if isinstance(first, FileRegion):
+                if isinstance(first, FileSegment):
                     if not self._send_file(first):
                         break
                 else:
@@ -189,8 +189,8 @@ class SocketOutput(Output):
         """Send the bytes in front of the next file."""
         waiting = self._waiting
         parts: list[bytes | memoryview] = []
-        for part in islice(waiting, _MOST_PARTS):
-            if isinstance(part, FileRegion):
+        for part in islice(waiting, _MAX_PARTS):
+            if isinstance(part, FileSegment):
                 break
             parts.append(part)
         sent = self._socket.sendmsg(parts)
@@ -202,17 +202,17 @@ class SocketOutput(Output):
             sent -= len(part)
             waiting.popleft()
 
-    def _send_file(self, region: FileRegion) -> bool:
+    def _send_file(self, segment: FileSegment) -> bool:
         """Send a gulp of a file; returns whether it is others' turn only afterwards."""
-        size = min(len(region), _FILE_GULP)
-        sent = os.sendfile(self._socket.fileno(), region.descriptor, region.offset, size)
+        size = min(len(segment), _FILE_GULP)
+        sent = os.sendfile(self._socket.fileno(), segment.descriptor, segment.offset, size)
         if not sent:
             self._give_up()  # the file has become shorter than it was
             return False
-        region.advance(sent)
+        segment.advance(sent)
         self.file_backlog -= sent
-        if not region:
-            region.close()
+        if not segment:
+            segment.close()
             self._waiting.popleft()
             return True
         return False
@@ -242,7 +242,7 @@ class TransportOutput(Output):
         """The next bytes that wait."""
         waiting = self._waiting
         first = waiting[0]
-        if isinstance(first, FileRegion):
+        if isinstance(first, FileSegment):
             data = first.read(_GULP)
             self.file_backlog -= len(data)
             if not first:
@@ -251,7 +251,7 @@ class TransportOutput(Output):
             return data
         room = _GULP
         gulp: list[bytes | memoryview] = []
-        while room and waiting and not isinstance(part := waiting[0], FileRegion):
+        while room and waiting and not isinstance(part := waiting[0], FileSegment):
             gulp.append(memoryview(part)[:room])
             if len(part) > room:
                 waiting[0] = memoryview(part)[room:]
@@ -281,7 +281,7 @@ class TransportOutput(Output):
 def discard(parts: Iterable[Part]) -> None:
     """Give up parts that nobody waits for any more."""
     for part in parts:
-        if isinstance(part, FileRegion):
+        if isinstance(part, FileSegment):
             part.close()
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from zkservice.http11 import is_port, split_host
-from zkservice.web.environ import Ends
+from zkservice.web.environ import ConnectionInfo
 
 __all__ = ["FORWARDED_FIELDS", "TrustedProxies"]
 
@@ -65,21 +65,21 @@ class TrustedProxies:
             raise ValueError("believe either Forwarded or X-Forwarded-*, not both")
         self._warned = False
 
-    def apply(self, fields: dict[str, str], ends: Ends) -> Ends:
-        """Take what a proxy said out of ``fields``; returns the ends as the client has them."""
+    def apply(self, fields: dict[str, str], info: ConnectionInfo) -> ConnectionInfo:
+        """Take what a proxy said out of ``fields``; returns how the client sees it."""
         if _KEYS.isdisjoint(fields):
-            return ends
+            return info
         said = {key: fields.pop(key) for key in _KEYS & fields.keys()}
-        if not self._trusts(ends.remote_addr):
-            self._warn(ends.remote_addr)
-            return ends
+        if not self._trusts(info.remote_addr):
+            self._warn(info.remote_addr)
+            return info
         believed = {name: said.get(FORWARDED_FIELDS[name], "") for name in self._headers}
         if "forwarded" in believed:
             hops = _forwarded(believed["forwarded"])
         else:
             hops = _x_forwarded(believed)
-        remote_addr, hop = self._client(ends.remote_addr, hops)
-        return _rewritten(ends._replace(remote_addr=remote_addr), hop, fields)
+        remote_addr, hop = self._client(info.remote_addr, hops)
+        return _rewritten(info._replace(remote_addr=remote_addr), hop, fields)
 
     def _client(self, peer: str, hops: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
         """Walk back from the peer as far as every proxy is trusted."""
@@ -108,21 +108,21 @@ class TrustedProxies:
             )
 
 
-def _rewritten(ends: Ends, hop: dict[str, str], fields: dict[str, str]) -> Ends:
+def _rewritten(info: ConnectionInfo, hop: dict[str, str], fields: dict[str, str]) -> ConnectionInfo:
     """Put what the proxy said about the server in its place."""
-    ends = ends._replace(remote_port="") if hop.get("for") else ends
+    info = info._replace(remote_port="") if hop.get("for") else info
     scheme = hop.get("proto", "").lower()
     if scheme in _DEFAULT_PORTS:
-        ends = ends._replace(scheme=scheme, server_port=_DEFAULT_PORTS[scheme])
+        info = info._replace(scheme=scheme, server_port=_DEFAULT_PORTS[scheme])
     host = hop.get("host", "")
     parts = split_host(host)
     if parts is not None:
         fields["HTTP_HOST"] = host
         name, port = parts
-        ends = ends._replace(server_name=name, server_port=port or _DEFAULT_PORTS[ends.scheme])
+        info = info._replace(server_name=name, server_port=port or _DEFAULT_PORTS[info.scheme])
     if is_port(hop.get("port", "")):
-        ends = ends._replace(server_port=hop["port"])
-    return ends
+        info = info._replace(server_port=hop["port"])
+    return info
 
 
 def _x_forwarded(said: dict[str, str]) -> list[dict[str, str]]:

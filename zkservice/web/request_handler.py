@@ -13,17 +13,17 @@ from twisted.logger import Logger, LoggingFile, LogLevel
 from twisted.python.failure import Failure
 
 from zkservice.http11 import HeadWriter, Limits, Request
-from zkservice.web.accesslog import Visit, VisitLog
-from zkservice.web.environ import Ends, fill_environ, server_environ
+from zkservice.web.accesslog import AccessRecord, AccessSink
+from zkservice.web.environ import ConnectionInfo, fill_environ, server_environ
 from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tally import ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
 from zkservice.web.views import SLOW_VIEW, AskingView, View
-from zkservice.web.workers import Worker
+from zkservice.web.worker import Worker
 from zkservice.web.wsgi import Application, Response, run_application
 
-__all__ = ["SOFTWARE", "Site"]
+__all__ = ["SOFTWARE", "RequestHandler"]
 
 SOFTWARE: Final = "zkservice"
 #: The status in the log of a request whose client left before there was an answer.
@@ -34,14 +34,14 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 
 
 class _Memory:
-    """What one thread keeps for one site, so that no two threads share it."""
+    """What one thread keeps for one handler, so that no two threads share it."""
 
     def __init__(self) -> None:
         self.heads = HeadWriter(SOFTWARE, time)
         self.errors = LoggingFile(Logger("wsgi.errors"), LogLevel.error)
 
 
-class Site:
+class RequestHandler:
     """Runs the application, or a view, for an exchange, and writes the logs of it.
 
     Args:
@@ -64,7 +64,7 @@ class Site:
         limits: Limits,
         now: Callable[[], float],
         proxies: TrustedProxies,
-        access_log: VisitLog | None = None,
+        access_log: AccessSink | None = None,
         trace_log: TraceLog | None = None,
         tally: ResponseTally | None = None,
     ) -> None:
@@ -154,12 +154,12 @@ class Site:
                 ended - began,
             )
         if self._access_log is not None:
-            self._access_log.write(self._visit(exchange, began, ended))
+            self._access_log.write(self._record(exchange, began, ended))
 
-    def _visit(self, exchange: Exchange, began: float, ended: float) -> Visit:
+    def _record(self, exchange: Exchange, began: float, ended: float) -> AccessRecord:
         request = exchange.request
-        return Visit(
-            remote_addr=exchange.ends.remote_addr,
+        return AccessRecord(
+            remote_addr=exchange.connection.remote_addr,
             request=f"{request.method} {request.target.decode('latin-1')} {request.protocol}",
             status=exchange.status or CLIENT_GONE,
             body_bytes=exchange.body_bytes,
@@ -172,12 +172,14 @@ class Site:
             aborted=exchange.aborted,
         )
 
-    def log_refusal(self, ends: Ends, status: int) -> None:
+    def log_refusal(self, info: ConnectionInfo, status: int) -> None:
         """Count a client that was refused before it had sent a request, and write its line."""
         if self._tally is not None:
             self._tally.count_refusal(status)
         if self._access_log is not None:
-            self._access_log.write(Visit(ends.remote_addr, "", status, 0, "", "", "", 0, 0, 0))
+            self._access_log.write(
+                AccessRecord(info.remote_addr, "", status, 0, "", "", "", 0, 0, 0)
+            )
 
     def _identify(self, request: Request) -> None:
         """Make sure that the request has an id."""
@@ -204,10 +206,10 @@ class Site:
 
     def _environ_for(self, exchange: Exchange, memory: _Memory) -> dict[str, Any]:
         request = exchange.request
-        exchange.ends = self._proxies.apply(request.fields, exchange.ends)
+        exchange.connection = self._proxies.apply(request.fields, exchange.connection)
         environ = self._environ.copy()
         environ["wsgi.errors"] = memory.errors
-        fill_environ(environ, request, exchange.ends, exchange.client_disconnected)
+        fill_environ(environ, request, exchange.connection, exchange.client_disconnected)
         return environ
 
     def _response_for(self, exchange: Exchange, memory: _Memory) -> Response:

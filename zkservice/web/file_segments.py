@@ -9,17 +9,17 @@ from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO
 
-__all__ = ["FileRegion", "Spill"]
+__all__ = ["FileSegment", "Spill"]
 
 
-class FileRegion:
+class FileSegment:
     """Some bytes of a file, on their way to a client.  The reactor sends and closes it.
 
     Args:
         descriptor: of the file.
         offset: of the first byte.
         size: bytes.
-        close: called once, when the region is not needed any more.
+        close: called once, when the segment is not needed any more.
     """
 
     __slots__ = ("_close", "_size", "descriptor", "offset")
@@ -31,8 +31,8 @@ class FileRegion:
         self._close: Callable[[], None] | None = close
 
     @classmethod
-    def of(cls, descriptor: int, offset: int, size: int) -> FileRegion:
-        """A region of a file that its owner may close in the meantime."""
+    def of(cls, descriptor: int, offset: int, size: int) -> FileSegment:
+        """A segment of a file that its owner may close in the meantime."""
         own = os.dup(descriptor)
         return cls(own, offset, size, lambda: os.close(own))
 
@@ -51,7 +51,7 @@ class FileRegion:
         return data
 
     def close(self) -> None:
-        """The region is not needed any more; twice is fine, and it never raises."""
+        """The segment is not needed any more; twice is fine, and it never raises."""
         close, self._close = self._close, None
         if close is not None:
             with suppress(OSError):  # the descriptor is closed all the same, and nothing is lost
@@ -61,7 +61,7 @@ class FileRegion:
 class Spill:
     """A temporary file that a worker fills and the reactor empties.
 
-    The lock guards the number of those who need the file: the worker, and each region
+    The lock guards the number of those who need the file: the worker, and each segment
     that is not sent.  The last one to go closes it.
     """
 
@@ -71,7 +71,7 @@ class Spill:
         self._users = 1
         self._lock = threading.Lock()
 
-    def append(self, parts: Sequence[bytes]) -> FileRegion:
+    def append(self, parts: Sequence[bytes]) -> FileSegment:
         """Keep some bytes (worker thread)."""
         descriptor, start = self._file.fileno(), self._end
         for part in parts:
@@ -82,7 +82,7 @@ class Spill:
                 view = view[written:]
         with self._lock:
             self._users += 1
-        return FileRegion(descriptor, start, self._end - start, self.release)
+        return FileSegment(descriptor, start, self._end - start, self.release)
 
     def release(self) -> None:
         """One user less (any thread)."""

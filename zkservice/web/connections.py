@@ -1,0 +1,113 @@
+"""The open connections of a server: how many there may be, and how they are drained."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from zkservice.deferreds import Alarm, Waiters
+
+__all__ = ["Connections", "Drainable", "descriptor_limit"]
+
+#: Connections over the limit that get an answer at the same time.
+_MAX_REFUSED: Final = 32
+
+
+def descriptor_limit() -> int:
+    """As many connections as the process may open files, with some left for the application."""
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
+
+
+class Drainable(Protocol):
+    """A connection, as far as draining goes."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether a request is in service."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """Close the connection if neither a request nor a response is under way."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is under way."""
+        ...
+
+
+class Connections:
+    """All open connections.
+
+    Args:
+        clock: for the time-outs of draining.
+        limit: how many there may be.
+    """
+
+    def __init__(self, clock: IReactorTime, limit: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._open: set[Drainable] = set()
+        self._drained: Waiters[int] = Waiters()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Drainable) -> bool:
+        """Add a connection; returns False if it is over the limit, and must be refused."""
+        self._open.add(connection)
+        return len(self._open) <= self._limit
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many connections that even refusing them takes too many files."""
+        return len(self._open) > self._limit + _MAX_REFUSED
+
+    def discard(self, connection: Drainable) -> None:
+        """Remove a connection that is closed."""
+        self._open.discard(connection)
+        if not self._open:
+            self._drained.fire(0)
+
+    @property
+    def serving(self) -> int:
+        """How many of them have a request in service."""
+        return sum(connection.serving for connection in self._open)
+
+    def drain(self, linger: float, timeout: float) -> Deferred[int]:
+        """Close each connection once it is idle.
+
+        Args:
+            linger: seconds for which idle ones may stay and send one more request.
+            timeout: seconds after which those that are left are cut off.
+
+        Returns:
+            Fires with the number of requests that were cut off.
+        """
+        drained = self._drained.add()
+        alarms = Alarm(self._clock, self._close_idle), Alarm(self._clock, self._cut)
+        alarms[0].set(min(linger, timeout))
+        alarms[1].set(timeout)
+
+        def stop_waiting(result: int) -> int:
+            for alarm in alarms:
+                alarm.cancel()
+            return result
+
+        drained.addBoth(stop_waiting)
+        if not self._open:
+            self._drained.fire(0)
+        return drained
+
+    def _close_idle(self) -> None:
+        for connection in list(self._open):
+            connection.close_if_idle()
+
+    def _cut(self) -> None:
+        cut = 0
+        for connection in list(self._open):
+            cut += connection.serving
+            connection.abort()
+        self._drained.fire(cut)

@@ -1,0 +1,43 @@
+"""The views that are built in: ``/-/health`` and ``/-/threads``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zkservice.errors import ViewError
+from zkservice.web.server import HTTPServer
+from zkservice.web.views import TextView, View
+from zkservice.web.workers import Workers
+
+__all__ = ["describe_threads", "status_views"]
+
+
+def status_views(server: HTTPServer) -> dict[str, View]:
+    """Return the views of a server by their paths."""
+    workers = server.workers
+
+    def health(environ: dict[str, Any]) -> str:
+        """``ok``, or 503 while the process is draining; then the figures."""
+        figures = vars(server.statistics()) | {
+            f"workers.{name}": value for name, value in vars(workers.statistics()).items()
+        }
+        text = "".join(f"{name}: {value}\n" for name, value in figures.items())
+        if server.draining:
+            raise ViewError("503 Service Unavailable", f"draining\n\n{text}")
+        return f"ok\n\n{text}"
+
+    def threads(environ: dict[str, Any]) -> str:
+        """What every worker thread is doing, and where in its code it is."""
+        return describe_threads(workers)
+
+    return {"/-/health": TextView(health), "/-/threads": TextView(threads)}
+
+
+def describe_threads(workers: Workers) -> str:
+    """Return what every worker thread is doing, and where in its code it is."""
+    return "\n".join(
+        f"{running.thread}{' (stuck)' if running.stuck else ''}: "
+        f"{'idle' if running.job is None else f'{running.job} for {running.seconds:.3f} s'}\n"
+        f"{running.stack}"
+        for running in workers.running()
+    )

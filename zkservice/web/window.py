@@ -1,0 +1,113 @@
+"""How far a worker may be ahead of its client, and where what the client has not taken waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+from zkservice.errors import ClientGoneError, ResponseStorageError
+from zkservice.web.file_segments import FileSegment, Spill
+
+__all__ = ["SendWindow"]
+
+#: Seconds after which a worker that waits for a client looks whether requests wait for it,
+#: and how much faster its patience runs out if they do.
+_POLL_INTERVAL: Final = 0.02
+_CONTENDED_FACTOR: Final = 10
+
+
+class SendWindow:
+    """Bounds what a streamed response has waiting for its client: backpressure for the worker.
+
+    The lock guards the numbers, nothing else; the file is the worker's alone.
+
+    Args:
+        memory: bytes that may wait in memory.
+        patience: seconds that the worker waits for room there, altogether.
+        file: bytes that may wait in a file once the patience is used up.
+        needed: returns whether requests wait for the worker; then its patience is short.
+        now: seconds of a clock.
+    """
+
+    def __init__(
+        self,
+        memory: int,
+        patience: float,
+        file: int,
+        needed: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._most = (memory, file)
+        self._patience = patience
+        self._needed = needed
+        self._now = now
+        self._changed = threading.Condition()
+        self._owed = [0, 0]  # bytes in memory, bytes in the file
+        self._closed = False
+        self._spill: Spill | None = None
+
+    # Worker thread
+
+    def reserve(self, size: int) -> bool:
+        """Find a place for ``size`` more bytes: True for the memory, False for the file.
+
+        Raises:
+            ClientGoneError: the client has left.
+        """
+        with self._changed:
+            while self._patience > 0 and not self._has_room(0, size):
+                began = self._now()
+                self._changed.wait(min(self._patience, _POLL_INTERVAL))
+                waited = self._now() - began
+                self._patience -= waited * _CONTENDED_FACTOR if self._needed() else waited
+            place = 0 if self._has_room(0, size) else 1
+            self._changed.wait_for(lambda: self._has_room(place, size))
+            if self._closed:
+                raise ClientGoneError("the client has left")
+            self._owed[place] += size
+            return place == 0
+
+    def _has_room(self, place: int, size: int) -> bool:
+        owed = self._owed[place]
+        return self._closed or not owed or owed + size <= self._most[place]
+
+    def admit(self, parts: Sequence[bytes]) -> Sequence[bytes | FileSegment]:
+        """Find a place for some parts, and return them as they are to be sent.
+
+        Raises:
+            ClientGoneError: the client has left.
+            ResponseStorageError: the client is far behind, and the file for the rest fails.
+        """
+        return parts if self.reserve(sum(map(len, parts))) else (self._store(parts),)
+
+    def _store(self, parts: Sequence[bytes]) -> FileSegment:
+        try:
+            if self._spill is None:
+                self._spill = Spill()
+            return self._spill.append(parts)
+        except OSError as error:
+            raise ResponseStorageError(
+                f"a temporary file for a slow client failed: {error.strerror or error}"
+            ) from error
+
+    def release(self) -> None:
+        """The worker stores nothing more."""
+        if self._spill is not None:
+            self._spill.release()
+
+    # Reactor thread
+
+    def take(self, memory: int, file: int) -> None:
+        """The client has taken this much from each."""
+        with self._changed:
+            self._owed[0] -= memory
+            self._owed[1] -= file
+            self._changed.notify()
+
+    def close(self) -> None:
+        """The client takes nothing more: wake the worker."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
