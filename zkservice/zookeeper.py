@@ -317,8 +317,7 @@ class ZooKeeper:
     def _was_set(self, stat: Stat, path: str, data: bytes) -> Stat:
         registration = self._registered_at(path)
         if registration is not None:
-            registration.properties.clear()
-            registration.update(**decode(data)).addErrback(lambda _: None)
+            registration.replace_properties(decode(data)).addErrback(lambda _: None)
         return stat
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:

@@ -424,7 +424,7 @@ class RegistrationTests(ClientTestCase):
         data, _ = self.fired(self.other.get(NODE))
         self.assertEqual(json.loads(data or b""), {"pid": os.getpid(), "color": "green"})
 
-    def test_closing_the_client_fails_those_who_wait(self) -> None:
+    def test_closing_the_client_fails_waiting_deferreds(self) -> None:
         """Waiting fails with ClientClosedError."""
         self.fired(self.other.ensure_path(NODE))
         waiting = self.register().when_registered()
@@ -432,7 +432,7 @@ class RegistrationTests(ClientTestCase):
         with self.assertRaises(ClientClosedError):
             self.fired(waiting)
 
-    def test_a_refusal_fails_those_who_wait_and_is_retried(self) -> None:
+    def test_a_refusal_fails_waiting_deferreds_and_is_retried(self) -> None:
         """A parent that may not be given children: said to who waits, and tried again."""
         self.fired(self.other.ensure_path(PARENT))
         self.fired(

@@ -24,7 +24,7 @@ class Contents:
 
     Attributes:
         addresses: as they were given.
-        properties: as they were given, or updated.
+        properties: as they were given or set last.
         data: what each znode is to hold, by its path.
         left: paths of earlier parents, whose znodes are to be removed.
 
@@ -69,8 +69,8 @@ class Contents:
         """What the paths would be below another parent."""
         return tuple(self._written(parent))
 
-    def update(self, properties: Mapping[str, Any]) -> None:
-        """Store other properties.
+    def replace_properties(self, properties: Mapping[str, Any]) -> None:
+        """Replace all properties.
 
         Raises:
             TreeValueError: JSON cannot hold one of them; nothing has changed.

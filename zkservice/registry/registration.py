@@ -185,13 +185,16 @@ class Registration:
 
         They are set in place where the ACL allows writing, and replaced in one
         transaction where it does not.  Fires as `when_registered` does, once the change is stored.
+
+        Fails with:
+            TreeValueError: JSON cannot hold a property; nothing has changed.
         """
         return self.replace_properties({**self.properties, **properties})
 
     def replace_properties(self, properties: Mapping[str, Any]) -> Deferred[Registration]:
-        """Have these properties and no others; otherwise as `update`."""
+        """Replace all properties; otherwise like `update`."""
         try:
-            self._nodes.contents.update(properties)
+            self._nodes.contents.replace_properties(properties)
         except ValueError:
             return fail()
         self._nodes.outdated = True
