@@ -1,9 +1,9 @@
 """Handshakes between the reactor's thread and the worker threads, all named in one place.
 
-The queues are deques, whose ``append`` and ``popleft`` are atomic in every build of Python.  A
-lock is taken only where one side goes to sleep, or may be asleep: there each side writes one
-thing and then reads another, and without a lock (or the GIL, which is one) both may read the old
-state.  Then a job would wait for ever for a thread that sleeps.
+Where one side may go to sleep, each side writes one thing and then reads another.  Without a lock
+(the GIL is one) both may read the old state; then a job would wait for ever for a thread that
+sleeps.  The queues are deques: ``append`` and ``popleft`` take the GIL, or, in a free-threaded
+Python, the deque's own lock.  ``len`` and ``bool`` do not, so nothing rests on them.
 
 =============================== ==================================================================
 what crosses                    why no update is lost
@@ -11,9 +11,11 @@ what crosses                    why no update is lost
 a job, to a thread              ``JobQueue``: under its lock, a thread parks only if there is no
                                 job, and jobs are added; so a job finds the thread parked, or the
                                 thread finds the job.
-a result, to the reactor        ``Results``: under its lock, a result is added and the flag read
-                                which says that the reactor is going to look; the reactor clears
-                                the flag before it looks.
+a result, to the reactor        ``Results``: a thread appends it, then reads the flag which says
+                                that the reactor is going to look; the reactor clears the flag,
+                                then pops until nothing is left.  In the order of the deque's lock
+                                either the append comes first, and the result is popped, or the
+                                last pop does, and the thread reads the flag that was cleared.
 the first part of a stream,     ``Exchange.send`` and ``abandon``, under the lock of ``Results``:
 and a client that leaves        either the window is closed, or ``send`` sees that the client
                                 has left.  Later parts and room in the window: its own lock.
@@ -149,7 +151,10 @@ class JobQueue:
     def note_length(self, seconds: float) -> None:
         """Learn how long a job has taken."""
         usual = self._usual
-        self._usual = max(usual * (_STEP_UP if seconds > usual else _STEP_DOWN), _SHORTEST)
+        if seconds > usual:
+            self._usual = usual * _STEP_UP
+        elif usual > _SHORTEST:
+            self._usual = usual * _STEP_DOWN
 
 
 class Results:
@@ -164,7 +169,7 @@ class Results:
     _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
-        #: Guards what the two sides tell each other.
+        #: Guards what exchanges tell the other side.
         self.lock = threading.Lock()
         self._reactor = reactor
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -176,10 +181,9 @@ class Results:
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have the reactor call ``function(*args)``, together with whatever else is ready."""
-        with self.lock:
-            self._ready.append((function, args))
-            expected, self._expected = self._expected, True
-        if not expected:
+        self._ready.append((function, args))
+        if not self._expected:  # after the append, see above
+            self._expected = True
             self._reactor.callFromThread(self._deliver)
 
     # Reactor thread
@@ -203,19 +207,24 @@ class Results:
 
     def _deliver(self) -> None:
         """Call everything that was posted."""
-        with self.lock:
-            self._expected = False  # first: what is posted from here on wakes us again
-        ready = self._ready
-        while ready:
-            function, args = ready.popleft()
-            self._call(function, args)
+        self._expected = False  # first: what is posted from here on wakes us again
+        take = self._ready.popleft
+        while True:
+            try:
+                function, args = take()  # not bool(): only this takes the deque's lock, see above
+            except IndexError:
+                break
+            try:
+                function(*args)
+            except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
+                self._log_failure()
         if self._after:
             after, self._after = self._after, {}
             for function in after:
-                self._call(function, ())
+                try:
+                    function()
+                except Exception:  # noqa: BLE001
+                    self._log_failure()
 
-    def _call(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
-        try:
-            function(*args)
-        except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
-            self._log.failure("a worker's result could not be delivered")
+    def _log_failure(self) -> None:
+        self._log.failure("a worker's result could not be delivered")
