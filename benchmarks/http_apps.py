@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -52,6 +53,13 @@ def sleep(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
     return hello(environ, start_response)
 
 
+def process(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with the number of the process."""
+    body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
 def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer after 5 ms of the thread's own processor time."""
     end = time.thread_time() + 0.005
@@ -75,5 +83,6 @@ APPLICATIONS: dict[str, Callable[..., Iterable[bytes]]] = {
     "stream": stream,
     "sleep": sleep,
     "compute": compute,
+    "process": process,
     "both": both,
 }

@@ -179,6 +179,7 @@ SERVERS: dict[str, Callable[[str, int, int], None]] = {
     "gunicorn": gunicorn,
     "granian": granian,
     "zkserve-1": partial(zkserve, processes=1),
+    "zkserve-4": partial(zkserve, processes=4),
     "zkserve-2": partial(zkserve, processes=2),
     "gunicorn-2": partial(gunicorn, processes=2),
     "granian-2": partial(granian, processes=2),
