@@ -13,7 +13,7 @@ __all__ = ["ChunkedBody", "FixedBody"]
 
 _TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-#: A chunk's line (RFC 9112 7.1): the size without padding that serves nobody, and extensions,
+#: A chunk's line (RFC 9112 7.1): the size without padding, and extensions,
 #: which we ignore.  They are checked to the letter, for readers disagree about the malformed:
 #: whether a quoted string that is not closed goes on behind the line's end, for one.
 _CHUNK_LINE: Final = re.compile(

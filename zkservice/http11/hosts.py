@@ -1,4 +1,4 @@
-"""Hosts (RFC 9110 7.2): whom a request is for, in Host fields, targets and a proxy's words."""
+"""Hosts (RFC 9110 7.2), as in Host fields, request targets and the fields of proxies."""
 
 from __future__ import annotations
 

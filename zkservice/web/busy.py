@@ -1,4 +1,4 @@
-"""Says in the log that every thread is busy, which other clients notice as waiting."""
+"""Logs that every thread is busy, so that other clients have to wait."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class BusyWatch:
         self._loop.clock = clock
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._loop.start(self._patience / 2, now=False).addErrback(
             lambda failure: self._log.failure("the threads are no longer watched", failure)
         )
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._loop.running:
             self._loop.stop()
 

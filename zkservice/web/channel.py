@@ -1,4 +1,4 @@
-"""One connection: bytes to the parser, requests to their place, responses to the transport."""
+"""One connection: bytes to the parser, requests to views and workers, responses to the output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TURNS: Final = 32
 
 
 class ChannelState(Enum):
-    """What a connection is still good for; it only moves down this list."""
+    """What a connection can still do; it only moves down this list."""
 
     OPEN = "requests"
     FLUSHING = "the rest of the last response"
@@ -69,7 +69,7 @@ class _ReadSide:
         self._transport = transport
 
     def pause(self) -> None:
-        """Let the client wait before it sends more."""
+        """Stop reading: backpressure for the client."""
         if self._reading and not self.ended:
             self._reading = False
             self._transport.pauseProducing()
@@ -176,7 +176,7 @@ class HTTPChannel(Protocol):
             self._close()  # else there may be whole requests behind what waits
 
     def writeConnectionLost(self) -> None:  # noqa: N802
-        """Our own half-close is done; now the client reads, and closes."""
+        """Our half-close is done; the client reads, and closes."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -192,7 +192,7 @@ class HTTPChannel(Protocol):
         self._server.connections.discard(self)
 
     def _end_exchange(self) -> None:
-        """The client has left: end what was under way for it."""
+        """The client has left: end the request in service."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
@@ -285,7 +285,7 @@ class HTTPChannel(Protocol):
         """Serve the next request if it is complete, and so on until one has to wait."""
         self._loop = _RUNNING
         turns = _TURNS
-        # one that does not read its responses gets no more of them
+        # a client that does not read its responses gets no more of them
         while self._exchange is None and self._state is _OPEN and not self._output.blocked:
             try:
                 request = self._parser.next_request()
@@ -326,7 +326,7 @@ class HTTPChannel(Protocol):
             self._read_side.resume()
 
     def _serve(self, request: Request) -> None:
-        """Give a request to a view or to the workers, or turn it away."""
+        """Give a request to a view or to the workers, or answer 503."""
         server, handler = self._server, self._server.handler
         server.counters.requests += 1
         if self.info is None:
@@ -364,7 +364,7 @@ class HTTPChannel(Protocol):
             self.deadline = inf
 
     def _check_overrun(self, exchange: Exchange) -> None:
-        """The deadline of a request in service has passed; its time in the queue is free."""
+        """The deadline of a request in service has passed; time in the queue does not count."""
         timeout = self._server.limits.request_timeout
         ran = 0.0 if exchange.began is None else self._server.workers.now() - exchange.began
         if ran < timeout:
@@ -407,7 +407,7 @@ class HTTPChannel(Protocol):
                     self._output.write(_CONTINUE)
 
     def _expect_body(self) -> None:
-        """From now on the body must come, and come fast enough."""
+        """Start the deadline of a body."""
         self._awaited = ParserState.BODY
         self._body_rate.begin(self._server.reactor.seconds())
         self._set_deadline(self._server.limits.body_grace)
@@ -453,7 +453,7 @@ class HTTPChannel(Protocol):
     def _error(
         self, status: int, rule: str, method: str, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """Answer with an error page, and take nothing more from this connection."""
+        """Answer with an error page, and drop all further input."""
         self._parser.close()
         line, fields, body = error_page(status, rule, headers)
         heads = self._server.heads
@@ -461,7 +461,7 @@ class HTTPChannel(Protocol):
         self._output.write((head.data,) if method == "HEAD" else (head.data, body))
         self._close()
 
-    # The way out
+    # Output
 
     def _flush(self) -> None:
         self._output.flush()
@@ -509,7 +509,7 @@ class HTTPChannel(Protocol):
                 self._finish()
 
     def _finish(self) -> None:
-        """Everything has been sent: close, but so that the client can read it."""
+        """Everything has been sent: close without losing what the client has not read."""
         refused = self._parser.expecting is ParserState.NOTHING
         unread = refused or self._parser.pending or self._read_side.dropped
         if self._read_side.ended or not unread or not self._can_half_close():
@@ -522,7 +522,7 @@ class HTTPChannel(Protocol):
         self._set_deadline(_LINGER_SECONDS)
 
     def _can_half_close(self) -> bool:
-        """TLS has no half-close; its own farewell keeps the response safe."""
+        """TLS has no half-close; its close alert keeps the response safe."""
         transport = self.transport
         return hasattr(transport, "loseWriteConnection") and not ISSLTransport.providedBy(transport)
 
@@ -534,7 +534,7 @@ class HTTPChannel(Protocol):
             self._transport().loseConnection()
 
     def _drop(self, size: int) -> None:
-        """Count what comes after the last request; no client may send it for ever."""
+        """Count what comes after the last request; it is bounded."""
         self._read_side.dropped += size
         if self._read_side.dropped > _LINGER_BYTES:
             if self._state is ChannelState.FLUSHING:

@@ -18,7 +18,7 @@ class HasDeadline(Protocol):
 
     #: When ``overdue`` is due, in the reactor's seconds; ``inf`` for never.
     deadline: float
-    #: Where ``Deadlines`` keeps it; nobody else's business.
+    #: Where ``Deadlines`` keeps it; private to that class.
     bucket: float
 
     def overdue(self, now: float) -> None:

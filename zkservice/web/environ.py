@@ -28,7 +28,7 @@ class ConnectionInfo(NamedTuple):
 
 
 def server_environ(software: str, multithread: bool) -> dict[str, Any]:
-    """The part that is the same for all requests."""
+    """Return the part that is the same for all requests."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_SOFTWARE": software,
@@ -49,7 +49,7 @@ def fill_environ(
     info: ConnectionInfo,
     disconnected: Callable[[], bool],
 ) -> None:
-    """Add what a request brings; ``wsgi.errors`` is the caller's."""
+    """Add the keys of one request, except ``wsgi.errors``."""
     environ.update(request.fields)
     target = request.target.decode("latin-1")
     environ["REQUEST_METHOD"] = request.method
@@ -78,7 +78,7 @@ def fill_environ(
 
 
 def path_info(path: bytes) -> str:
-    """The path's bytes, percent-decoded, as the latin-1 text PEP 3333 wants."""
+    """Return the path's bytes, percent-decoded, as latin-1 text (PEP 3333)."""
     if b"%" in path:
         path = unquote_to_bytes(path)
     return path.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Parts of a response that lie in a file: an application's own, or a slow reader's spill."""
+"""Parts of a response that are in a file: the application's, or the overflow of a slow client."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class FileSegment:
         self._size -= size
 
     def read(self, most: int) -> bytes:
-        """Some bytes from the beginning; none if the file has become shorter."""
+        """Return bytes from the beginning; none if the file has become shorter."""
         data = os.pread(self.descriptor, min(most, self._size), self.offset)
         self.advance(len(data))
         return data
 
     def close(self) -> None:
-        """The segment is not needed any more; twice is fine, and it never raises."""
+        """Release the file.  Idempotent, and it never raises."""
         close, self._close = self._close, None
         if close is not None:
             with suppress(OSError):  # the descriptor is closed all the same, and nothing is lost
@@ -72,7 +72,7 @@ class Spill:
         self._lock = threading.Lock()
 
     def append(self, parts: Sequence[bytes]) -> FileSegment:
-        """Keep some bytes (worker thread)."""
+        """Store some bytes (worker thread)."""
         descriptor, start = self._file.fileno(), self._end
         for part in parts:
             view = memoryview(part)
@@ -85,7 +85,7 @@ class Spill:
         return FileSegment(descriptor, start, self._end - start, self.release)
 
     def release(self) -> None:
-        """One user less (any thread)."""
+        """Drop one user; the last one closes the file (any thread)."""
         with self._lock:
             self._users -= 1
             last = not self._users

@@ -1,4 +1,4 @@
-"""PEP 3333's ``wsgi.file_wrapper``: a file that can go to the client without Python."""
+"""PEP 3333's ``wsgi.file_wrapper``: a file that the kernel can send to the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log file that can be moved away under the process."""
+"""A log file that can be rotated while the process runs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LogFile:
         os.close(fresh)
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         if self.path != "-":
             os.close(self._descriptor)
 

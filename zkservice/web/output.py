@@ -1,4 +1,4 @@
-"""A connection's way out: bytes leave at once if they can, and wait in order if not."""
+"""A connection's output: sent at once if possible, else queued in order."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from zkservice.web.file_segments import FileSegment
 __all__ = ["Output", "Part", "SocketOutput", "TransportOutput", "discard", "output_for"]
 
 #: Bytes given to a transport at a time, and parts given to the kernel.
-_GULP: Final = 128 * 1024
+_CHUNK_SIZE: Final = 128 * 1024
 _MAX_PARTS: Final = 256
 
 #: Bytes of a file that are sent before others get their turn.
-_FILE_GULP: Final = 1 << 20
+_FILE_CHUNK_SIZE: Final = 1 << 20
 
 #: A part of a response.
 Part: TypeAlias = bytes | memoryview | FileSegment
 
 
 class Output:
-    """What waits to be sent on one connection.
+    """The output of one connection.
 
     Args:
         transport: of the connection.
-        moved: called when some of what had to wait has gone.
+        moved: called when some of what was queued has been sent.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Output:
         self._lost = 0  # bytes that were dropped when the connection broke
         #: Whether the connection has been cut, as nothing more can be sent.
         self.broken = False
-        #: Bytes that wait here in memory; the transport may have a gulp more.
+        #: Bytes that are queued in memory; the transport may have a chunk more.
         self.backlog = 0
         #: Bytes that wait in files.
         self.file_backlog = 0
@@ -63,11 +63,11 @@ class Output:
 
     @property
     def unsent(self) -> int:
-        """Bytes that have not left: they wait, or were dropped when the connection broke."""
+        """Bytes that were not sent: they are queued, or were dropped when the connection broke."""
         return self.backlog + self.file_backlog + self._lost
 
     def hold(self, parts: Sequence[Part]) -> None:
-        """Send ``parts`` after everything that waits, with the next ``write`` or ``flush``."""
+        """Queue ``parts``; the next ``write`` or ``flush`` sends them."""
         for part in parts:
             if not part:
                 continue
@@ -78,19 +78,19 @@ class Output:
                 self.backlog += len(part)
 
     def write(self, parts: Sequence[Part]) -> None:
-        """Send ``parts`` after everything that waits."""
+        """Send ``parts`` after everything that is queued."""
         self.hold(parts)
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the client takes it."""
+        """Send what is queued, as far as the client takes it."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing more will be written: let the transport go when it has sent its rest."""
+        """Nothing more will be written: let the transport close when its buffer is empty."""
 
     def stopProducing(self) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         self._forget()
         self.blocked = False
 
@@ -100,7 +100,7 @@ class Output:
         self.backlog = self.file_backlog = 0
 
     def _give_up(self) -> None:
-        """What waits cannot be sent: cut the connection, and send nothing else instead."""
+        """What is queued cannot be sent: abort the connection, and send nothing else instead."""
         self._lost = self.unsent
         self._forget()
         self.blocked = self.broken = True
@@ -109,7 +109,7 @@ class Output:
 
 @implementer(IPullProducer)
 class SocketOutput(Output):
-    """The way out of a plain socket.
+    """The output of a plain socket.
 
     The socket is written to directly, which spares most responses two system calls and a
     turn of the reactor.  What the kernel does not take waits here; the transport, whose
@@ -123,7 +123,7 @@ class SocketOutput(Output):
         self._socket = transport.getHandle()
 
     def write(self, parts: Sequence[Part]) -> None:
-        """Send ``parts`` after everything that waits."""
+        """Send ``parts`` after everything that is queued."""
         alone = len(parts) == 1 and not self._waiting and not self.blocked
         data = parts[0] if alone else None
         if data is None or isinstance(data, FileSegment):
@@ -143,7 +143,7 @@ class SocketOutput(Output):
             self._block()
 
     def flush(self) -> None:
-        """Send what waits, as far as the kernel takes it."""
+        """Send what is queued, as far as the kernel takes it."""
         if self.blocked or not self._waiting:
             return
         self._send()
@@ -203,8 +203,8 @@ class SocketOutput(Output):
             waiting.popleft()
 
     def _send_file(self, segment: FileSegment) -> bool:
-        """Send a gulp of a file; returns whether it is others' turn only afterwards."""
-        size = min(len(segment), _FILE_GULP)
+        """Send a chunk of a file; returns whether more may be sent in this turn of the reactor."""
+        size = min(len(segment), _FILE_CHUNK_SIZE)
         sent = os.sendfile(self._socket.fileno(), segment.descriptor, segment.offset, size)
         if not sent:
             self._give_up()  # the file has become shorter than it was
@@ -220,7 +220,7 @@ class SocketOutput(Output):
 
 @implementer(IPushProducer)
 class TransportOutput(Output):
-    """The way out of any transport: TLS, a proxy protocol wrapper, a test's."""
+    """The output of any transport: TLS, a proxy protocol wrapper, a test's."""
 
     __slots__ = ("_closed",)
 
@@ -230,45 +230,45 @@ class TransportOutput(Output):
         transport.registerProducer(self, True)
 
     def flush(self) -> None:
-        """Give the transport what waits, a gulp at a time, until it has enough."""
+        """Give the transport what is queued, a chunk at a time, until it pauses us."""
         while self._waiting and not self.blocked:
-            gulp = self._gulp()
-            if not gulp:
+            chunk = self._next_chunk()
+            if not chunk:
                 self._give_up()  # a file has become shorter than it was
                 return
-            self._transport.write(gulp)
+            self._transport.write(chunk)
 
-    def _gulp(self) -> bytes:
-        """The next bytes that wait."""
+    def _next_chunk(self) -> bytes:
+        """Take the next chunk from the queue."""
         waiting = self._waiting
         first = waiting[0]
         if isinstance(first, FileSegment):
-            data = first.read(_GULP)
+            data = first.read(_CHUNK_SIZE)
             self.file_backlog -= len(data)
             if not first:
                 first.close()
                 waiting.popleft()
             return data
-        room = _GULP
-        gulp: list[bytes | memoryview] = []
+        room = _CHUNK_SIZE
+        chunk: list[bytes | memoryview] = []
         while room and waiting and not isinstance(part := waiting[0], FileSegment):
-            gulp.append(memoryview(part)[:room])
+            chunk.append(memoryview(part)[:room])
             if len(part) > room:
                 waiting[0] = memoryview(part)[room:]
             else:
                 waiting.popleft()
-            room -= len(gulp[-1])
-        self.backlog -= _GULP - room
-        return b"".join(gulp)
+            room -= len(chunk[-1])
+        self.backlog -= _CHUNK_SIZE - room
+        return b"".join(chunk)
 
     def close(self) -> None:
-        """Nothing more will be written: let the transport go when it has sent its rest."""
+        """Nothing more will be written: let the transport close when its buffer is empty."""
         if not self._closed:
             self._closed = True
             self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
+        """The transport's buffer is full."""
         self.blocked = True
 
     def resumeProducing(self) -> None:
@@ -279,14 +279,14 @@ class TransportOutput(Output):
 
 
 def discard(parts: Iterable[Part]) -> None:
-    """Give up parts that nobody waits for any more."""
+    """Close parts that will not be sent."""
     for part in parts:
         if isinstance(part, FileSegment):
             part.close()
 
 
 def output_for(transport: Any, moved: Callable[[], None]) -> Output:
-    """The way out that suits a transport."""
+    """Return the output for a kind of transport."""
     if isinstance(transport.getPeer(), (IPv4Address, IPv6Address)):
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:

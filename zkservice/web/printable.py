@@ -1,4 +1,4 @@
-"""Text that can be written to a log and shown on a terminal, whoever it comes from."""
+"""Text from any source, made safe for logs and terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom to believe about where a request came from."""
+"""Which proxies are believed about where a request came from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAIR: Final = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\
 
 
 class TrustedProxies:
-    """Takes the word of known proxies for the client's address, scheme and host.
+    """Believes known proxies about the client's address, scheme and host.
 
     Every other client's ``X-Forwarded-*`` and ``Forwarded`` are dropped, and the trusted
     ones' too once they are used: an application then has one truth.

@@ -71,7 +71,7 @@ class RequestHandler:
         #: Whether each response is the last of its connection.
         self.draining = False
         self.limits = limits
-        #: Whether somebody wants to know how long requests take.
+        #: Whether a log or the metrics need the times of requests.
         self.timed = access_log is not None or tally is not None
         self._access_log = access_log
         self._tally = tally
@@ -114,7 +114,7 @@ class RequestHandler:
         took = self._now() - began
         if took > SLOW_VIEW:
             self._log.warn(
-                "the view {view} took {took:.3f} s, during which nobody else was served",
+                "the view {view} took {took:.3f} s, which blocked all other clients",
                 view=getattr(view, "__name__", repr(view)),
                 took=took,
             )

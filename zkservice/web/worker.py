@@ -28,7 +28,7 @@ class Worker:
         self.job: Job | None = None
         #: When the job began, by the clock of the workers.
         self.began = 0.0
-        #: Jobs that the thread has finished; nobody else counts here.
+        #: Jobs that the thread has finished; only the thread itself writes it.
         self.completed = 0
         #: The thread's own objects, by the object that keeps them.
         self.memory: dict[object, Any] = {}
