@@ -7,7 +7,7 @@ import io
 from twisted.internet import reactor  # noqa: TID251
 from typing_extensions import override
 
-from tests.treesync.base import ServerTestCase
+from tests.treesync.base import SocketTestCase
 from zkservice.cli.context import Context, Exit
 from zkservice.cli.main import run_command
 from zkservice.cli.parser import parse_arguments
@@ -35,7 +35,7 @@ class Result:
         self.err = terminal.stderr.getvalue()  # type: ignore[attr-defined]
 
 
-class CommandTestCase(ServerTestCase):
+class CommandTestCase(SocketTestCase):
     """Commands, run in this process."""
 
     async def run_(self, *words: str, stdin: str = "", tty: bool = False, **environ: str) -> Result:

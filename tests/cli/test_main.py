@@ -9,18 +9,16 @@ import signal
 import struct
 import sys
 import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.treesync.base import ServerTestCase
+from tests.treesync.base import SocketTestCase
 from zkservice import errors
 from zkservice.cli import zc_zk_scripts
 
@@ -44,7 +42,7 @@ class ScriptTests(SynchronousTestCase):
             self.assertIn("the following arguments are required: connection", self.run_(script))
 
 
-class ProcessTests(ServerTestCase):
+class ProcessTests(SocketTestCase):
     """The programs, as processes."""
 
     async def run_(self, program: str, *words: str, stdin: bytes = b"") -> tuple[bytes, bytes, int]:
@@ -114,14 +112,6 @@ class ProcessTests(ServerTestCase):
         self.addCleanup(os.close, self.stdin)
         self.addCleanup(os.close, self.typed)
         return Running(self.stdin, ["-m", "zkservice.cli.main", *words])
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition, ten seconds at most."""
-        for _ in range(1000):
-            if condition():
-                return
-            await deferLater(reactor, 0.01)
-        self.fail("it did not happen")
 
 
 def unread(pipe: int) -> int:

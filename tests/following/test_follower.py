@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from typing_extensions import override
 
@@ -44,14 +43,6 @@ class FollowerTestCase(ServerTestCase):
     async def view(self) -> Children:
         """A view of children."""
         return await live_children(self.intercepted, "/a", reactor=self.clock)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, ten seconds at most."""
-        for _ in range(2000):
-            if condition():
-                return
-            await deferLater(reactor, 0.005)
-        self.fail("it did not happen")
 
 
 class FailureTests(FollowerTestCase):

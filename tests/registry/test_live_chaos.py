@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
-from tests.treesync.base import ServerTestCase
+from tests.treesync.base import SocketTestCase
 from zkservice.registry.live_views import live_children, live_properties
 
 #: Nodes that come, go and change; "link" leads to one of two.
@@ -93,7 +93,7 @@ class World:
         return place, children, json.loads(self.kazoo.get(place)[0])
 
 
-class ChaosTests(ServerTestCase):
+class ChaosTests(SocketTestCase):
     """400 changes, with the views' connection broken and their session ended on the way."""
 
     timeout = 60

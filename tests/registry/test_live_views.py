@@ -9,9 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.internet.task import deferLater
 
 from tests.treesync.base import ServerTestCase
 from zkservice.errors import (
@@ -41,19 +39,11 @@ class LiveTestCase(ServerTestCase):
 
     async def children(self, path: str) -> Children:
         """A view of children."""
-        return await live_children(self.client, path, reactor=reactor)
+        return await live_children(self.client, path, reactor=self.reactor)
 
     async def properties(self, path: str, **options: Any) -> Properties:
         """A view of properties."""
-        return await live_properties(self.client, path, reactor=reactor, **options)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, ten seconds at most."""
-        for _ in range(2000):
-            if condition():
-                return
-            await deferLater(reactor, 0.005)
-        self.fail("it did not happen")
+        return await live_properties(self.client, path, reactor=self.reactor, **options)
 
     def expire(self) -> None:
         """End the client's session."""
@@ -168,7 +158,7 @@ class ChildrenTests(LiveTestCase):
         await self.until(lambda: view.deleted)
         for path in ("/b", "/b/d", "/b/d/x"):
             await self.client.create(path)
-            await deferLater(reactor, 0.01)
+            await self.sleep(0.01)
         await self.until(lambda: list(view) == ["x"])
 
 
@@ -327,7 +317,7 @@ class PropertiesTests(LiveTestCase):
     async def test_bug_6_no_update_is_lost(self) -> None:
         """Updates of several clients at the same time all take place."""
         await self.put("/n\n")
-        other = await live_properties(await self.connect(), "/n", reactor=reactor)
+        other = await live_properties(await self.connect(), "/n", reactor=self.reactor)
         view = await self.properties("/n")
         await gatherResults(
             [(view, other)[i % 2].update({f"k{i}": i}) for i in range(20)], consumeErrors=True
@@ -517,7 +507,7 @@ class SessionTests(LiveTestCase):
             try:
                 await call()
             except Exception:  # noqa: BLE001, whatever a session's end causes
-                await deferLater(reactor, 0.02)
+                await self.sleep(0.02)
             else:
                 return
         self.fail("it never worked")
@@ -541,7 +531,7 @@ class GarbageTests(LiveTestCase):
         self.assertGreater(self.watches, 2)
         gone = weakref.ref(view)
         del view
-        await deferLater(reactor, 0)
+        await self.sleep(0)
         gc.collect()
         self.assertIsNone(gone())
         await self.until(lambda: self.watches == 0)
@@ -555,7 +545,7 @@ class GarbageTests(LiveTestCase):
         view(lambda _, view=view: names.append(view))
         gone = weakref.ref(view)
         del view
-        await deferLater(reactor, 0)
+        await self.sleep(0)
         names.clear()
         gc.collect()
         self.assertIsNone(gone())

@@ -2,236 +2,186 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-from typing import Any, ClassVar
-from uuid import uuid4
 
-from twisted.internet import reactor  # noqa: TID251 - loopback connections
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
+from tests.treesync.base import OnApache, ServerTestCase
 from zkservice.errors import LinkLoopError
 from zkservice.registry import Registration, RegistrationState, register
-from zkservice.testing import EmbeddedZooKeeper
-from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+from zkservice.testing.apache import skip_without_apache
 
 ADDRESS = "h:1"
 
 
-class PlaceContract:
-    """A registration is where its path leads, on either server."""
+class PlaceTestCase(ServerTestCase):
+    """Two clients, and registrations of one of them."""
 
-    timeout = 20
-    connection_string: str
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.other = self.client
+        self.client = await self.connect(session_timeout=4.0)  # the newest connection is its
 
-    async def begin(self: Any) -> None:
-        """Two clients, below a znode of the test's own."""
-        maker = ZooKeeperClient(self.connection_string)
-        await maker.connect(10.0)
-        self.chroot = f"/{uuid4()}"
-        await maker.create(self.chroot)
-        await maker.close()
-        self.client, self.other = await self.connect(), await self.connect()
-
-    async def connect(self: Any, **options: Any) -> ZooKeeperClient:
-        """A connected client that is closed after the test."""
-        client = ZooKeeperClient(self.connection_string + self.chroot, 4.0, **options)
-        self.addCleanup(client.close)
-        return await client.connect(10.0)
-
-    async def put(self: Any, path: str, **properties: str) -> None:
-        """A node with links: ``name="/target"``."""
-        data = json.dumps({f"{name} ->": target for name, target in properties.items()}).encode()
+    async def links(self, path: str, **links: str) -> None:
+        """A node with symbolic links: ``name="/target"``."""
+        data = json.dumps({f"{name} ->": target for name, target in links.items()}).encode()
         await self.other.ensure_path(path)
         await self.other.set(path, data)
 
-    def register(self: Any, path: str, **options: Any) -> Registration:
-        """A registration that draws no dice."""
-        return register(self.client, path, ADDRESS, random=lambda: 0.0, **options)
+    def register(self, path: str) -> Registration:
+        """A registration without jitter."""
+        return register(self.client, path, ADDRESS, random=lambda: 0.0, clock=self.reactor)
 
-    async def children(self: Any, path: str) -> list[str] | None:
+    async def children(self, path: str) -> list[str] | None:
         """What is below a path; None if there is no such node."""
         if await self.other.exists(path) is None:
             return None
         return list(await self.other.get_children(path))
 
-    async def until(self: Any, path: str, expected: list[str] | None) -> None:
+    async def until_children(self, path: str, expected: list[str] | None) -> None:
         """Wait for the children of a path."""
         for _ in range(500):
             if await self.children(path) == expected:
                 return
-            await deferLater(reactor, 0.02, lambda: None)
+            await self.sleep(0.02)
         self.assertEqual(await self.children(path), expected)
 
-    async def test_a_link_is_followed(self: Any) -> None:
-        """The znode is made where the link leads; no real node hides the link."""
-        await self.put("/real/providers")
-        await self.put("/links", web="/real/providers")
+
+class PlaceTests(PlaceTestCase):
+    """A registration is where its path leads."""
+
+    async def test_a_link_is_followed(self) -> None:
+        """The znode is created where the link leads; no real node hides the link."""
+        await self.links("/real/providers")
+        await self.links("/links", web="/real/providers")
         one = await self.register("/links/web").when_registered()
         self.assertEqual(one.path, f"/real/providers/{ADDRESS}")
         self.assertEqual((one.parent, one.real_parent), ("/links/web", "/real/providers"))
         self.assertEqual(await self.children("/links"), [])
 
-    async def test_missing_below_a_link(self: Any) -> None:
+    async def test_what_is_missing_below_a_link_is_created_there(self) -> None:
         """What is missing is created behind the link, not in its place."""
-        await self.put("/real")
-        await self.put("/links", web="/real")
+        await self.links("/real")
+        await self.links("/links", web="/real")
         await self.register("/links/web/providers").when_registered()
         self.assertEqual(await self.children("/real/providers"), [ADDRESS])
         self.assertEqual(await self.children("/links"), [])
 
-    async def test_the_target_is_missing(self: Any) -> None:
+    async def test_a_missing_target_is_created(self) -> None:
         """Where the link leads to nothing, that is created."""
-        await self.put("/links", web="/fresh/providers")
+        await self.links("/links", web="/fresh/providers")
         await self.register("/links/web").when_registered()
         self.assertEqual(await self.children("/fresh/providers"), [ADDRESS])
         self.assertEqual(await self.children("/links"), [])
 
-    async def test_a_link_that_changes(self: Any) -> None:
+    async def test_the_registration_moves_with_a_link(self) -> None:
         """The registration moves with the link, each time."""
-        await self.put("/blue")
-        await self.put("/green")
-        await self.put("/links", web="/blue")
+        await self.links("/blue")
+        await self.links("/green")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         for target, before in (("/green", "/blue"), ("/blue", "/green")):
-            await self.put("/links", web=target)
-            await self.until(target, [ADDRESS])
-            await self.until(before, [])
+            await self.links("/links", web=target)
+            await self.until_children(target, [ADDRESS])
+            await self.until_children(before, [])
         self.assertEqual(one.real_parent, "/blue")
         await one.unregister()
         self.assertEqual(await self.children("/blue"), [])
 
-    async def test_a_link_that_changes_during_an_expiry(self: Any) -> None:
+    async def test_a_new_session_registers_where_the_link_leads(self) -> None:
         """The new session registers where the link leads by then."""
-        await self.put("/blue")
-        await self.put("/green")
-        await self.put("/links", web="/blue")
+        await self.links("/blue")
+        await self.links("/green")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
-        await self.put("/links", web="/green")
+        await self.links("/links", web="/green")
         twin = await self.connect(client_id=self.client.client_id)
         await twin.close()  # and with it the session
-        await self.until("/green", [ADDRESS])
-        await self.until("/blue", [])
+        await self.until_children("/green", [ADDRESS])
+        await self.until_children("/blue", [])
         await one.when_registered()
 
-    async def test_a_link_that_goes_away(self: Any) -> None:
+    async def test_no_node_takes_the_place_of_a_deleted_link(self) -> None:
         """Nothing takes the link's place; when it is back, it is followed."""
-        await self.put("/blue")
-        await self.put("/green")
-        await self.put("/links", web="/blue")
+        await self.links("/blue")
+        await self.links("/green")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         for broken in ({}, {"web": "/links/web/round"}, {"web": "/nowhere"}):
-            await self.put("/links", **broken)
+            await self.links("/links", **broken)
             await one.update(changed=len(broken))
             self.assertEqual(await self.children("/blue"), [ADDRESS])
             self.assertEqual(await self.children("/links"), [])
             self.assertIsNone(await self.children("/nowhere"))
-        await self.put("/links", web="/green")
-        await self.until("/green", [ADDRESS])
-        await self.until("/blue", [])
+        await self.links("/links", web="/green")
+        await self.until_children("/green", [ADDRESS])
+        await self.until_children("/blue", [])
 
-    async def test_a_loop(self: Any) -> None:
+    async def test_links_in_a_circle_are_refused_until_they_are_mended(self) -> None:
         """A path that leads in a circle is refused with the links, and followed when mended."""
-        await self.put("/links", web="/links/web/on")
+        await self.links("/links", web="/links/web/on")
         one = self.register("/links/web")
         with self.assertRaises(LinkLoopError):
             await one.when_registered()
         self.assertIs(one.state, RegistrationState.FAILING)
-        await self.put("/links", web="/mended")
-        await self.until("/mended", [ADDRESS])
+        await self.links("/links", web="/mended")
+        await self.until_children("/mended", [ADDRESS])
 
-    async def test_a_real_node_that_becomes_a_link(self: Any) -> None:
+    async def test_a_link_in_place_of_a_node_is_followed(self) -> None:
         """A node that is replaced by a link is not made again."""
-        await self.put("/links/web")
+        await self.links("/links/web")
         await self.register("/links/web").when_registered()
         delete = self.other.transaction()
         delete.delete(f"/links/web/{ADDRESS}")
         delete.delete("/links/web")
         delete.set("/links", json.dumps({"web ->": "/green"}).encode())
         await delete.commit()
-        await self.until("/green", [ADDRESS])
+        await self.until_children("/green", [ADDRESS])
         self.assertEqual(await self.children("/links"), [])
 
-    async def test_out_and_in(self: Any) -> None:
-        """What is taken out is gone everywhere, and put back where the link leads then."""
-        await self.put("/green")
-        await self.put("/links", web="/blue")
+    async def test_a_suspended_registration_resumes_where_the_link_leads(self) -> None:
+        """Suspended, it is registered nowhere; resumed, where the link leads by then."""
+        await self.links("/green")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         one.suspend("lunch")
-        await self.until("/blue", [])
-        await self.put("/links", web="/green")
+        await self.until_children("/blue", [])
+        await self.links("/links", web="/green")
         one.resume()
-        await self.until("/green", [ADDRESS])
+        await self.until_children("/green", [ADDRESS])
         self.assertEqual(await self.children("/blue"), [])
 
-    async def test_unregistered_leaves_no_watches(self: Any) -> None:
+    async def test_unregistered_leaves_no_watches(self) -> None:
         """Nothing of an unregistered registration stays on the server."""
-        await self.put("/links", web="/blue")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         await one.unregister()
-        await self.put("/links", web="/green")
-        await deferLater(reactor, 0.2, lambda: None)
+        await self.links("/links", web="/green")
+        await self.sleep(0.2)
         self.assertIsNone(await self.children("/green"))
 
 
-class EmbeddedPlaceTests(PlaceContract, TestCase):
-    """On the embedded server."""
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        """A server."""
-        self.server = EmbeddedZooKeeper(tick_time=0.2)
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.connection_string = self.server.connection_string
-        await self.begin()
+class LostConnectionTests(PlaceTestCase):
+    """With connections that the test breaks."""
 
     async def test_connection_cut_at_every_step_of_a_move(self) -> None:
         """Wherever the connection breaks, the znode ends at the new place and only there."""
-        await self.put("/blue")
-        await self.put("/green")
-        await self.put("/links", web="/blue")
+        await self.links("/blue")
+        await self.links("/green")
+        await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         targets = ["/blue", "/green"]
-        for requests in range(12):
-            before, after = targets[requests % 2], targets[(requests + 1) % 2]
-            self.cut_after(requests)
-            await self.put("/links", web=after)
-            await self.until(after, [ADDRESS])
-            await self.until(before, [])
+        for step in range(24):
+            before, after = targets[step % 2], targets[(step + 1) % 2]
+            cable = self.reactor.cables[-1]
+            cable.client_may_send = len(cable.server.received) + 1 + 30 * step
+            await self.links("/links", web=after)
+            await self.until_children(after, [ADDRESS])
+            await self.until_children(before, [])
             await one.when_registered()
-
-    def cut_after(self, requests: int) -> None:
-        """Break our connection when the server has read so many more requests of it."""
-        keeper, seen = self.server.server, 0
-        received = keeper.received
-        ours = self.client.client_id[0]
-
-        def count(connection: Any, frames: Any) -> bool:
-            nonlocal seen
-            reply = received(connection, frames)
-            if connection.session is not None and connection.session.id == ours:
-                seen += 1
-                if seen > requests:
-                    keeper.received = received  # type: ignore[method-assign]
-                    keeper.drop(ours)
-            return reply
-
-        keeper.received = count  # type: ignore[method-assign]
 
 
 @skip_without_apache
-class ApachePlaceTests(PlaceContract, TestCase):
-    """On Apache's."""
-
-    server: ClassVar[ApacheZooKeeper | None] = None
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        """One server for all tests: it takes a second to start."""
-        if ApachePlaceTests.server is None:
-            ApachePlaceTests.server = ApacheZooKeeper()
-            atexit.register(ApachePlaceTests.server.remove)
-            ApachePlaceTests.server.start()
-        self.connection_string = ApachePlaceTests.server.connection_string
-        await self.begin()
+class ApachePlaceTests(OnApache, PlaceTests):
+    """On Apache's server."""

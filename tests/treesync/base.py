@@ -2,37 +2,83 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
-from typing import Any
+from itertools import count
+from random import Random
+from typing import Any, ClassVar
 
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python import log
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from tests.client.network import Network
 from zkservice.client import Get, GetChildren, ZooKeeperClient
-from zkservice.testing import EmbeddedZooKeeper
+from zkservice.embedded import ZooKeeperServer
+from zkservice.testing import ApacheZooKeeper, EmbeddedZooKeeper
 from zkservice.tree import TreeNode, parse_tree
 from zkservice.treesync import Outcome, apply_plan, make_import_plan, read_tree
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 
+HOST, PORT = "10.0.0.1", 2181
+#: Seconds of the network's time for each turn of the installed reactor.
+TURN = 0.01
+
 
 class ServerTestCase(TestCase):
-    """Tests against a server of their own; real sockets, as short as they can be."""
+    """Tests against a server of their own, on a network without sockets.
+
+    The network's time advances with each turn of the installed reactor, however long that
+    takes, so a test waits for no clock.
+    """
 
     timeout = 60
+    reactor: Any  #: tells the time
+    zookeeper: Any  #: the server
+    hosts = f"{HOST}:{PORT}"
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.zookeeper = EmbeddedZooKeeper()
-        await self.zookeeper.start()
-        self.addCleanup(self.zookeeper.stop)
+        await self.start()
         self.client = await self.connect()
 
-    async def connect(self, chroot: str = "") -> ZooKeeperClient:
+    async def start(self) -> None:
+        """Start the server."""
+        self.reactor = network = Network()
+        turns = LoopingCall(network.advance, TURN)
+        turns.start(0, now=False).addErrback(lambda failure: log.err(failure))
+        self.addCleanup(turns.stop)
+        self.zookeeper = ZooKeeperServer(network, tick_time=0.5, secret=b"s")
+        network.listen(HOST, PORT, self.zookeeper.factory)
+        self.zookeeper.start()
+        self.addCleanup(self.zookeeper.stop)
+
+    def new_client(self, chroot: str = "", **options: Any) -> ZooKeeperClient:
+        """A client that does not connect yet."""
+        options = {"random": Random(1), "clock": self.reactor.seconds, **options}
+        return ZooKeeperClient(self.hosts + chroot, reactor=self.reactor, **options)
+
+    async def connect(self, chroot: str = "", **options: Any) -> ZooKeeperClient:
         """Another client; closed when the test ends."""
-        client = ZooKeeperClient(self.zookeeper.connection_string + chroot)
+        client = self.new_client(chroot, **options)
         self.addCleanup(client.close)
         await client.connect(timeout=10)
         return client
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """Let time go by."""
+        return deferLater(self.reactor, seconds)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition, ten seconds at most."""
+        for _ in range(2000):
+            if condition():
+                return
+            await self.sleep(0.005)
+        self.fail("it did not happen")
 
     async def put(self, text: str | TreeNode, path: str = "/", **options: Any) -> Outcome:
         """Import a tree."""
@@ -50,17 +96,49 @@ class ServerTestCase(TestCase):
     @property
     def zxid(self) -> int:
         """Of the last change that the server made."""
-        return self.zookeeper.statistics().zxid
+        return int(self.zookeeper.statistics().zxid)
+
+
+class SocketTestCase(ServerTestCase):
+    """Tests against a server with a loopback port."""
+
+    @override
+    async def start(self) -> None:
+        self.reactor = reactor
+        self.zookeeper = EmbeddedZooKeeper()
+        await self.zookeeper.start()
+        self.addCleanup(self.zookeeper.stop)
+        self.hosts = self.zookeeper.connection_string
+
+
+class OnApache(ServerTestCase):
+    """Makes tests run on Apache's server, below a node of their own."""
+
+    shared: ClassVar[ApacheZooKeeper | None] = None
+    places: ClassVar[count[int]] = count()
+
+    @override
+    async def start(self) -> None:
+        self.reactor = reactor
+        if OnApache.shared is None:  # it takes a second to start
+            OnApache.shared = ApacheZooKeeper()
+            atexit.register(OnApache.shared.remove)
+            OnApache.shared.start()
+        self.hosts = OnApache.shared.connection_string
+        place = f"/place{next(self.places)}"
+        first = await self.connect()
+        await first.create(place)
+        self.hosts += place
 
 
 class Intercepted:
-    """A client whose calls a test sees first."""
+    """A client whose calls go through a function of the test."""
 
     def __init__(self, client: ZooKeeperClient, seen: Callable[..., Any]) -> None:
         """Args:
         client: does the work.
-        seen: called with the name, the call and its arguments; what it answers, instead of
-            the client, is the answer.
+        seen: called with the name, the call and its arguments; its result takes the place
+            of the client's.
         """
         self._client = client
         self._seen = seen
@@ -73,7 +151,7 @@ class Intercepted:
 
 
 def asked(name: str, *args: Any) -> list[str]:
-    """What a call asks for; one call may ask for several things."""
+    """The reads that a call makes; ``read_all`` makes several."""
     if name != "read_all":
         return [f"{name} {args[0]}"]
     kinds = {Get: "get", GetChildren: "get_children"}

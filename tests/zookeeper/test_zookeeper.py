@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from typing_extensions import override
 
 from tests.tree.test_grammar import BAD
-from tests.treesync.base import Intercepted, ServerTestCase
+from tests.treesync.base import Intercepted, SocketTestCase
 from zkservice import zookeeper
 from zkservice.errors import (
     InvalidPathError,
@@ -48,7 +48,7 @@ METHODS = [
 ]
 
 
-class ZooKeeperTestCase(ServerTestCase):
+class ZooKeeperTestCase(SocketTestCase):
     """With a ZooKeeper object."""
 
     @override
