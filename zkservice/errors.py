@@ -425,7 +425,7 @@ class BadResponseError(HTTPError, ValueError):
 
 
 class ClientGoneError(HTTPError):
-    """The client has left; nobody waits for the rest of this response."""
+    """The client has left, so the rest of the response has no receiver."""
 
 
 class ResponseStorageError(HTTPError):
@@ -433,7 +433,7 @@ class ResponseStorageError(HTTPError):
 
 
 class ViewError(HTTPError):
-    """A view answers with something else than its text.
+    """A view responds with something else than its text.
 
     ``status`` is like ``404 Not Found``, ``message`` the text to show, ``headers`` are
     added to the response.
@@ -463,7 +463,7 @@ class TreeSyntaxError(ValueError):
 
 
 class TreeValueError(ValueError):
-    """A value is none that a node can store, or text is no literal.
+    """A value that a node cannot store, or a text that is not a literal.
 
     ``offset`` counts the characters of the text before the culprit.
     """
@@ -499,11 +499,11 @@ class PlanFailedError(ZooKeeperError):
 
 
 class TreeChangedError(PlanFailedError):
-    """A node was changed by somebody else after the plan was made; nothing of that is lost."""
+    """Another client changed a node after the plan was made; its change is kept."""
 
     @staticmethod
     def _problem(cause: Exception) -> str:
-        return f"somebody else changed the node meanwhile: {PlanFailedError._problem(cause)}"
+        return f"another client changed the node meanwhile: {PlanFailedError._problem(cause)}"
 
 
 class NotAtomicError(ZooKeeperError):
@@ -565,7 +565,7 @@ class NobodyRegisteredError(ZooKeeperError):
 
 
 class UnregisteredError(ZooKeeperError):
-    """The registration was withdrawn while somebody waited for it."""
+    """The registration was withdrawn while a caller waited for it."""
 
     summary = "the registration was withdrawn"
 

@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM files: for servers, for clients, and for whom they trust."""
+"""Certificates and keys in PEM files: of servers, of clients, and of the authorities they trust."""
 
 from __future__ import annotations
 

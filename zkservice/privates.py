@@ -49,7 +49,7 @@ def file_observers(publisher: LogPublisher) -> Iterator[FileLogObserver]:
     """The observers of a publisher that write text to a file, as twistd's log does.
 
     Relies on ``LogPublisher._observers`` (checked with Twisted 26.10): twistd adds its observer
-    to the global publisher and hands it to nobody.
+    to the global publisher and offers no access to it.
     """
     for observer in publisher._observers:
         if isinstance(observer, FileLogObserver):

@@ -235,7 +235,7 @@ class Retries:
 
         Args:
             path: the node's.
-            czxid: tells the node from others; None if nobody else uses its name.
+            czxid: tells the node from others; None if no other client uses its name.
             across_sessions: as for `run`.
 
         Returns:

@@ -225,7 +225,7 @@ class TreeCommandTests(CommandTestCase):
         os.close(theirs)
         result = await importing
         self.assertEqual(result.code, Exit.CHANGED)
-        self.assertIn("/a: somebody else changed the node meanwhile", result.err)
+        self.assertIn("/a: another client changed the node meanwhile", result.err)
         self.assertEqual((await self.client.get("/a"))[0], b"theirs")
 
     async def test_set_property(self) -> None:

@@ -46,7 +46,7 @@ class ConnectionHost(Protocol):
         """A connection is closed."""
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Answer a four-letter word; False if these bytes are none."""
+        """Reply to a four-letter word; False if the bytes are not one."""
 
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
         """Serve frames; False if the rest should wait, because many replies are unsent."""

@@ -298,7 +298,7 @@ class ZooKeeperServer:
             self._running.state.touch(connection)
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Answer a four-letter word; False if these bytes are none."""
+        """Reply to a four-letter word; False if the bytes are not one."""
         text = self._parts.words.answer(word, connection)
         if text is None:
             return False

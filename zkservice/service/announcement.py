@@ -31,7 +31,7 @@ DEREGISTER: Final = 2.0
 
 
 class Announcer:
-    """Registers what is listened on, as long as it is healthy and nobody objects.
+    """Registers what is listened on, as long as it is healthy and nothing blocks it.
 
     Args:
         config: where and what to register.

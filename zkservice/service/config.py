@@ -47,7 +47,7 @@ class ZooKeeperTarget:
     Attributes:
         hosts: ``h1:p,h2:p/chroot``, or None for the embedded server.
         data_dir: where the embedded server keeps its data; None is in memory.
-        assumed: nobody said so; it is the default.
+        assumed: it is the default; no option named it.
     """
 
     hosts: str | None
@@ -121,7 +121,7 @@ class Config:
     processes: Processes = field(default_factory=Processes)
     #: how long ZooKeeper keeps the address of a process that is silent
     session_timeout: float = 10.0
-    #: ``HOST:PORT`` or a socket's path for the line protocol; None is none
+    #: ``HOST:PORT`` or a socket's path for the line protocol; None: no monitor
     monitor: str | None = None
     #: names of more commands of the monitor, and the dotted names of their functions
     monitor_commands: tuple[tuple[str, str], ...] = ()

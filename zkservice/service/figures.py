@@ -44,8 +44,8 @@ def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
 class Sums:
     """Adds up what worker processes tell, those that have ended included.
 
-    What is told is a dict with ``http``, ``workers`` and ``totals``; it is empty until a worker
-    has told something.
+    The figures of a worker are a dict with ``http``, ``workers`` and ``totals``; it is empty until
+    the worker has sent some.
     """
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ def recycling_permission(
     """The permission to recycle a process, as one of so many in the fleet.
 
     It is a lease of a semaphore in ZooKeeper.  A member that dies gives it back with its
-    session.  While ZooKeeper is away nobody gets it, and nothing is recycled.
+    session.  While ZooKeeper is away no member gets it, and nothing is recycled.
 
     Args:
         client: of the service.

@@ -24,7 +24,7 @@ def configure_loggers(text: str) -> None:
             a file with one.
 
     Raises:
-        ConfigurationError: it is none of these.
+        ConfigurationError: the text is invalid.
     """
     if not text:
         return

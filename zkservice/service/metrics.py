@@ -89,7 +89,7 @@ class _ResponseCollector(Collector):
 
 
 class _StateCollector(Collector):
-    """What is so at the moment at which somebody looks."""
+    """The state at the moment of the scrape."""
 
     def __init__(self, figures: Callable[[], Figures]) -> None:
         self._figures = figures

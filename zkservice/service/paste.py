@@ -39,7 +39,7 @@ _BY_BLANKS: Final = ("monitor-command",)
 def server_runner(app: Any, global_conf: Mapping[str, str], **keys: str) -> None:
     """Serve an application until a signal ends the process (entry point paste.server_runner).
 
-    What cannot be started is told in one line, and the exit code is 1.
+    If the service cannot start, one line says why, and the exit code is 1.
     """
     try:
         config = config_of(keys)

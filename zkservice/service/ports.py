@@ -34,7 +34,7 @@ def check_endpoint(text: str) -> str:
     """Answer the text, which is a Twisted server endpoint string.
 
     Raises:
-        ConfigurationError: it is none, or a file that it names cannot be used.
+        ConfigurationError: it is invalid, or a file that it names cannot be used.
     """
     try:
         # Parsing needs a reactor only as something to listen with later.

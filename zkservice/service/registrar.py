@@ -216,7 +216,7 @@ class Registrar:
 
     def _still_waiting(self) -> None:
         self._reminder = None
-        if not self.serving:  # nobody could be answered: that is not worth a word yet
+        if not self.serving:  # not a registration that is late: nothing is served yet
             self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
             return
         reason = self.registration.reason

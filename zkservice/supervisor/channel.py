@@ -28,10 +28,10 @@ Answer = Callable[[str, list[Any]], Any]
 
 
 class Listener(Protocol):
-    """Who is behind a channel."""
+    """The owner of one end of a channel."""
 
     def message_received(self, message: Message) -> None:
-        """The other side says something, which is neither a question nor an answer."""
+        """A message has come that is neither a request nor a reply."""
         ...
 
     def channel_lost(self) -> None:
@@ -54,11 +54,11 @@ class _Only(Factory):
 
 @implementer(IPushProducer)
 class Channel(Int32StringReceiver):
-    """Carries messages both ways, and matches answers with questions.
+    """Carries messages both ways, and matches replies with requests.
 
     Args:
-        listener: hears the messages.
-        answer: answers the other side's questions; it may return a Deferred.
+        listener: receives the messages.
+        answer: returns the reply to a request of the other side, or a Deferred of it.
         clock: tells the time.
     """
 
@@ -75,26 +75,26 @@ class Channel(Int32StringReceiver):
         self._full = False
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
-        """Begin to speak over one end of a pair of sockets, which is taken over."""
+        """Start on one end of a pair of sockets, which is taken over."""
         end.setblocking(False)
         with closing(end):  # the reactor takes a descriptor of its own
             reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, _Only(self))
 
     def send(self, message: Message) -> None:
-        """Say something; without a connection nothing happens."""
+        """Send a message; without a connection it is dropped."""
         if self._open:
             self.sendString(encode(message))
 
     def ask(self, what: str, *arguments: Any, timeout: float) -> Deferred[Any]:
-        """Ask the other side.
+        """Send a request to the other side.
 
         Args:
-            what: the question's name.
+            what: the request's name.
             arguments: what JSON has.
             timeout: seconds.
 
         Fails with:
-            WorkerUnreachableError: it has gone, or does not answer in time.
+            WorkerUnreachableError: the process has gone, or does not reply in time.
         """
         if not self._open:
             gone: Deferred[Any] = Deferred()
@@ -169,7 +169,7 @@ class Channel(Int32StringReceiver):
                 answer.errback(WorkerUnreachableError("the process has gone"))
         self._listener.channel_lost()
 
-    # -- questions --
+    # -- requests --
 
     def _forget(self, number: int) -> None:
         self._asked.pop(number, None)
@@ -191,5 +191,5 @@ class Channel(Int32StringReceiver):
         answered.callback(None)
 
     def _not_answered(self, failure: Failure, ask: Ask) -> None:
-        self._log.failure("the question {what} failed", failure, what=ask.what)
+        self._log.failure("the request {what} failed", failure, what=ask.what)
         self.send(Reply(ask.number, error=f"{ask.what} failed: {failure.value}"))

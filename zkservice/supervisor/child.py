@@ -160,7 +160,7 @@ class WorkerSide:
             self._served.reopen()
 
     def channel_lost(self) -> None:
-        """The parent has gone: nobody gives us connections any more."""
+        """The parent has gone, so no more connections come: drain."""
         self.drain(_ORPHAN_DRAIN)
 
     def _answer(self, what: str, arguments: list[Any]) -> Any:

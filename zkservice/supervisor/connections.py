@@ -81,7 +81,7 @@ class Acceptor:
         self._takers = takers
         self._reading = False
         self._pause: IDelayedCall | None = None
-        self._held: socket.socket | None = None  # accepted, and nobody had room for it
+        self._held: socket.socket | None = None  # accepted, and no worker had room for it
         self.accepted = 0  #: connections since the start
         # accept must not block: the flag is the open file's, and may have been changed by a
         # process that shares it, such as systemd.

@@ -1,8 +1,8 @@
-"""What a parent and its workers say to each other: one class for each message.
+"""The messages between a parent and its workers, one class each.
 
 The bytes are JSON, an object with the class's name as ``type`` and its fields; values are what
 JSON has.  The first message of each side carries `VERSION`: after an upgrade a parent may have
-workers of another release for a moment, and must not guess what they mean.
+workers of another release for a moment, and must not guess what a message means.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class LogLine(Message):
 
 @dataclass(frozen=True)
 class Ask(Message):
-    """Either way: a question, which is answered with a `Reply` of the same number."""
+    """Either way: a request, which gets a `Reply` of the same number."""
 
     number: int
     what: str
@@ -125,7 +125,7 @@ class Ask(Message):
 
 @dataclass(frozen=True)
 class Reply(Message):
-    """The answer to an `Ask`."""
+    """The reply to an `Ask`."""
 
     number: int
     value: Any = None

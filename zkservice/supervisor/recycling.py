@@ -25,7 +25,7 @@ Permission = Callable[[], "Deferred[Callable[[], object]]"]
 
 
 def always_permitted() -> Deferred[Callable[[], object]]:
-    """The permission where nobody else has to be asked."""
+    """The permission of a service that recycles without asking a fleet."""
     return succeed(lambda: None)
 
 
@@ -36,7 +36,7 @@ def share_of(random: Callable[[], float]) -> float:
 
 @dataclass(frozen=True)
 class RecyclingSettings:
-    """Bounds after which a worker is replaced; 0 is none."""
+    """Bounds after which a worker is replaced; 0: no bound."""
 
     max_requests: int = 0
     max_age: float = 0.0  #: seconds
