@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.logger import Logger, LogPublisher, STDLibLogObserver, textFileLogObserver
 from twisted.python.failure import Failure
+from twisted.python.log import LogPublisher as LegacyLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -57,6 +58,17 @@ class TwistdLogTests(SynchronousTestCase):
         self.log.failure("it failed", Failure(ValueError(message)))
         first, *others = self.written().removesuffix("\n").split("\n")
         self.assertIn("it failed", first)
+        self.assertGreater(len(others), 0)
+        for line in others:
+            self.assertEqual(line[:1], "\t")
+            self.assertTrue(line.replace("\t", "").isprintable(), line)
+
+    def test_tracebacks_of_the_reactor_are_indented(self) -> None:
+        """So are those that come by Twisted's older ``log.err``."""
+        older = LegacyLogPublisher(publishPublisher=self.publisher)
+        older.msg(failure=Failure(ValueError(FORGED)), why="it failed", isError=1)
+        first, *others = self.written().removesuffix("\n").split("\n")
+        self.assertTrue(first.endswith(" it failed"), first)
         self.assertGreater(len(others), 0)
         for line in others:
             self.assertEqual(line[:1], "\t")

@@ -7,6 +7,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable
+from typing import Final
 
 from twisted.logger import LogEvent, LogPublisher
 from typing_extensions import override
@@ -70,6 +71,11 @@ def escape_log_texts(publisher: LogPublisher) -> None:
             observer.formatEvent = EscapedFormat(observer.formatEvent)
 
 
+#: Events with one of these have lines of code.  Twisted's older ``log.err``, to which the reactor
+#: gives what a protocol raises, says ``failure``.
+_KEEP_LINES: Final = frozenset(("log_failure", "failure", "stack"))
+
+
 class EscapedFormat:
     """Formats events as another function does, but escapes what is not printable.
 
@@ -87,7 +93,7 @@ class EscapedFormat:
             return text
         # Twisted's format has put a tab behind each line end that is not the last one.
         lines = text.removesuffix("\n").replace("\n\t", "\n")
-        if "log_failure" not in event and "stack" not in event:
+        if event.keys().isdisjoint(_KEEP_LINES):
             return f"{printable(lines)}\n"
         return "\n\t".join(map(_printable_code, lines.split("\n"))) + "\n"
 
