@@ -13,6 +13,8 @@ from twisted.internet.tcp import Connection, Port, _reservedFD
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.internet.unix import Port as UNIXPort
 from twisted.logger import LogPublisher, textFileLogObserver
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +26,7 @@ from zkservice.privates import (
     file_observers,
     immediate_write,
     log_files,
+    refuse_invalid_proxy_headers,
     reserve_descriptor,
 )
 
@@ -142,3 +145,38 @@ class PortTests(SynchronousTestCase):
         self.assertIsNotNone(descriptor)
         reserve_descriptor()
         self.assertIs(reserved._fileDescriptor, descriptor)
+
+
+class _Picky(Protocol):
+    """Raises a `ValueError` for whatever it is sent."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - IProtocol
+        """Raise."""
+        raise ValueError(data)
+
+
+class ProxyHeaderTests(SynchronousTestCase):
+    """PROXY headers that Twisted's parser raises for."""
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        """A connection of a factory that is wrapped once more, and its transport."""
+        factory: Any = WrappingFactory(HAProxyWrappingFactory(Factory.forProtocol(_Picky)))
+        refuse_invalid_proxy_headers(factory)
+        nowhere: Any = None
+        wrapper, transport = factory.buildProtocol(nowhere), StringTransport()
+        wrapper.makeConnection(transport)
+        return wrapper, transport
+
+    def test_unreadable_header_closes_the_connection(self) -> None:
+        """Nothing is raised for an address that is not UTF-8 or a port that is no number."""
+        for header in (b"TCP4 1.2.3.\xff 5.6.7.8 1 2", b"TCP4 1.2.3.4 5.6.7.8 x y"):
+            wrapper, transport = self.connect()
+            wrapper.dataReceived(b"PROXY " + header + b"\r\n")
+            self.assertTrue(transport.disconnecting, header)
+
+    def test_errors_behind_the_header_are_raised(self) -> None:
+        """What the wrapped protocol raises is still its own."""
+        wrapper, transport = self.connect()
+        wrapper.dataReceived(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n")
+        self.assertFalse(transport.disconnecting)
+        self.assertRaises(ValueError, wrapper.dataReceived, b"GET")

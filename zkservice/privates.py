@@ -13,7 +13,9 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor, ISSLTransport
 from twisted.internet.tcp import Port, _reservedFD
 from twisted.logger import FileLogObserver, LogPublisher
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.python.logfile import BaseLogFile
+from typing_extensions import override
 
 __all__ = [
     "accept_pending",
@@ -21,6 +23,7 @@ __all__ = [
     "file_observers",
     "immediate_write",
     "log_files",
+    "refuse_invalid_proxy_headers",
     "reserve_descriptor",
 ]
 
@@ -96,3 +99,32 @@ def close_socket_only(port: Port, reason: Any) -> None:
     removes the file before it calls this method of its base class, and raises if it cannot.
     """
     Port.connectionLost(port, reason)
+
+
+class _ProxyProtocol(HAProxyProtocolWrapper):
+    """Closes the connection on an address or port that cannot be read, as on other bad headers."""
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            if self._proxyInfo is not None:  # it comes from the protocol behind the header
+                raise
+            self.loseConnection()
+
+
+def refuse_invalid_proxy_headers(factory: Any) -> None:
+    """Have a factory of ``haproxy:`` close connections whose header has invalid text or ports.
+
+    Twisted raises for an address that is not UTF-8 and for a port that is no number, so each such
+    client gets a traceback into the log.  A factory that reads no PROXY header is left as it is.
+
+    Relies on ``HAProxyWrappingFactory.protocol`` and on ``HAProxyProtocolWrapper._proxyInfo``,
+    which is None until the header has been read (checked with Twisted 26.10).
+    """
+    strict: Any = _ProxyProtocol
+    while factory is not None:
+        if isinstance(factory, HAProxyWrappingFactory):
+            factory.protocol = strict
+        factory = getattr(factory, "wrappedFactory", None)

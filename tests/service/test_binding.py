@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import FakeTransport, connect
@@ -28,6 +28,20 @@ class _Greeting(Protocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self.transport.write(b"hello")
+
+
+class ProxyTests(SynchronousTestCase):
+    """Ports behind a proxy that says where connections come from."""
+
+    def test_unreadable_proxy_header_closes_the_connection(self) -> None:
+        """Whoever can connect could fill the log with tracebacks otherwise."""
+        reactor: Any = MemoryReactorClock()
+        Ports(reactor).open("haproxy:tcp:80", Factory.forProtocol(Protocol))
+        nowhere: Any = None
+        connection, transport = reactor.tcpServers[-1][1].buildProtocol(nowhere), StringTransport()
+        connection.makeConnection(transport)
+        connection.dataReceived(b"PROXY TCP4 1.2.3.\xff 5.6.7.8 1 2\r\n")
+        self.assertTrue(transport.disconnecting)
 
 
 class ReloadTests(SynchronousTestCase):

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from zkservice.errors import ConfigurationError
+from zkservice.privates import refuse_invalid_proxy_headers
 from zkservice.service.unix_port import UNIXPort
 
 #: Listens with a factory; where, has been said.
@@ -134,8 +135,12 @@ class _Binding:
     def __init__(
         self, reactor: Any, bind: Callable[[IProtocolFactory, _Listen], IListeningPort]
     ) -> None:
+        def bind_strictly(wrapped: IProtocolFactory, listen: _Listen) -> IListeningPort:
+            refuse_invalid_proxy_headers(wrapped)
+            return bind(wrapped, listen)
+
         self._reactor = reactor
-        self._bind = bind
+        self._bind = bind_strictly
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:

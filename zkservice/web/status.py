@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from zkservice.errors import ViewError
 from zkservice.web.server import HTTPServer
 from zkservice.web.views import TextView, View
 from zkservice.web.workers import Workers
