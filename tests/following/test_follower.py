@@ -48,16 +48,16 @@ class FollowerTestCase(ServerTestCase):
 class FailureTests(FollowerTestCase):
     """Reads that fail."""
 
-    async def test_refused_at_first(self) -> None:
-        """A view that cannot be filled is an error, and no view."""
+    async def test_a_refused_first_read_fails(self) -> None:
+        """The Deferred fails, and nothing is left behind."""
         self.failures = [NoAuthError("/a")]
         with self.assertRaises(NoAuthError):
             await self.view()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.client.statistics().watches, 0)
 
-    async def test_refused_later(self) -> None:
-        """A view keeps what it has, says so, and asks again, less and less often."""
+    async def test_a_refused_read_is_retried_ever_later(self) -> None:
+        """The view keeps its contents, logs the error, and retries at growing intervals."""
         view = await self.view()
         self.failures = [NoAuthError("/a"), NoAuthError("/a"), NoAuthError("/a")]
         with capturedLogs() as events:
@@ -73,8 +73,8 @@ class FailureTests(FollowerTestCase):
         self.assertEqual([event["path"] for event in told], ["/a"] * 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    async def test_waits_are_bounded(self) -> None:
-        """However often it fails, it asks again soon enough."""
+    async def test_pauses_are_bounded(self) -> None:
+        """However often it fails, it retries within the longest pause."""
         view = await self.view()
         self.failures = [NoAuthError("/a") for _ in range(12)]
         await self.client.create("/a/c")
@@ -85,8 +85,8 @@ class FailureTests(FollowerTestCase):
         self.clock.advance(RETRY_MAX)
         await self.until(lambda: "c" in view)
 
-    async def test_refused_for_days(self) -> None:
-        """A view that was refused for a very long time asks again all the same."""
+    async def test_thousands_of_failures_overflow_nothing(self) -> None:
+        """A view that was refused for days retries all the same."""
         view = await self.view()
         view._backoff.failures = 5000  # as after 40 hours
         self.failures = [NoAuthError("/a")]
@@ -95,8 +95,8 @@ class FailureTests(FollowerTestCase):
         self.clock.advance(RETRY_MAX)
         await self.until(lambda: "c" in view)
 
-    async def test_lost_without_a_word(self) -> None:
-        """A read that is lost while the session is well is sent again."""
+    async def test_a_lost_read_is_repeated(self) -> None:
+        """A read that is lost while the session is connected is sent again."""
         view = await self.view()
         self.failures = [ConnectionLossError("/a")]
         await self.client.create("/a/c")
@@ -104,7 +104,7 @@ class FailureTests(FollowerTestCase):
         self.clock.advance(RETRY)
         await self.until(lambda: "c" in view)
 
-    async def test_lost_at_first(self) -> None:
+    async def test_a_lost_first_read_is_repeated(self) -> None:
         """A view is filled although its first read is lost."""
         self.failures = [ConnectionLossError("/a")]
         filling = Deferred.fromCoroutine(self.view())
@@ -112,8 +112,8 @@ class FailureTests(FollowerTestCase):
         self.clock.advance(RETRY)
         self.assertEqual(list(await filling), ["b"])
 
-    async def test_mistake(self) -> None:
-        """A mistake of ours is logged, told to whoever waits, and not the end."""
+    async def test_an_unexpected_error_is_logged_and_retried(self) -> None:
+        """It is logged and fails waiting Deferreds; the view goes on."""
         view = await self.view()
         self.failures = [ZeroDivisionError()]
         waiting = view.when_current()
@@ -125,8 +125,8 @@ class FailureTests(FollowerTestCase):
         await self.until(lambda: "c" in view)
         self.assertTrue(waiting.called)
 
-    async def test_never_the_same(self) -> None:
-        """A tree that is another whenever it is looked at does not keep us busy for ever."""
+    async def test_passes_in_a_row_are_bounded(self) -> None:
+        """A tree that changes with each read is read again after a pause."""
         self.failures = [NoNodeError("/a") for _ in range(MAX_PASSES + 10)]
         filling = Deferred.fromCoroutine(self.view())
         await self.until(self.clock.getDelayedCalls)
@@ -138,8 +138,8 @@ class FailureTests(FollowerTestCase):
 class EndTests(FollowerTestCase):
     """Ends."""
 
-    async def test_closed_while_filling(self) -> None:
-        """A client that is closed fails what waits for a view."""
+    async def test_closing_the_client_fails_a_view_that_is_filled(self) -> None:
+        """The Deferred of the view fails."""
         self.zookeeper.pause()
         filling = live_properties(self.client, "/a", reactor=self.clock)
         closing = self.client.close()
@@ -148,8 +148,8 @@ class EndTests(FollowerTestCase):
             await filling
         await closing
 
-    async def test_closed(self) -> None:
-        """A client that is closed ends its views: nothing is left in the reactor."""
+    async def test_closing_the_client_stops_a_view(self) -> None:
+        """Nothing is left in the reactor."""
         view = await self.view()
         self.failures = [NoAuthError("/a")]
         await self.client.create("/a/c")
@@ -159,8 +159,8 @@ class EndTests(FollowerTestCase):
         with self.assertRaises(ClientClosedError):
             await view.when_current()
 
-    async def test_cancelled(self) -> None:
-        """Whoever does not want to wait for a view any more need not."""
+    async def test_waiting_for_a_view_can_be_cancelled(self) -> None:
+        """Cancelling it removes the watches."""
         filling = live_children(self.client, "/a", reactor=self.clock)
         filling.cancel()
         with self.assertRaises(CancelledError):

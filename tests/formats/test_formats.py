@@ -87,16 +87,16 @@ def write(name: str, one: Announcement) -> tuple[str, bytes]:
 class WritingTests(SynchronousTestCase):
     """Each format's name and data, as the original writers have them."""
 
-    def test_properties(self) -> None:
+    def test_properties_node_is_that_of_zc_zk(self) -> None:
         """zc.zk: the address as the name, compact JSON as the data."""
         one = replace(ONE, properties={"pid": 7, "color": "blue"})
         self.assertEqual(write("properties", one), ("10.0.0.1:8080", b'{"color":"blue","pid":7}'))
 
-    def test_serverset_data(self) -> None:
+    def test_serverset_data_are_those_of_server_set_impl(self) -> None:
         """The bytes are those of ServerSetImpl."""
         self.assertEqual(write("serverset", replace(ONE, properties={"shard": 0}))[1], SERVERSET)
 
-    def test_serverset_name_of_an_ipv4_address(self) -> None:
+    def test_serverset_name_holds_the_ipv4_address(self) -> None:
         """The number of a member holds address and port."""
         self.assertEqual(write("serverset", ONE)[0], f"member_{(10 << 24 | 1) << 16 | 8080}")
         small = replace(ONE, address="0.0.0.1:1")
@@ -111,14 +111,14 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(name, write("serverset", replace(ONE, address=address, tls=True))[0])
 
     @given(st.sets(addresses, min_size=2, max_size=20))
-    def test_names_differ(self, some: set[str]) -> None:
+    def test_different_addresses_have_different_names(self, some: set[str]) -> None:
         """Two addresses have two names, in every format."""
         for name in FORMATS:
             names = {write(name, replace(ONE, address=address))[0] for address in some}
             self.assertEqual(len(names), len(some), name)
 
-    def test_serverset_endpoints(self) -> None:
-        """A monitor's address is an endpoint; a socket's path is none, a shard is an integer."""
+    def test_serverset_has_monitor_as_endpoint_and_integer_shard(self) -> None:
+        """A monitor's address is an endpoint, a socket's path is not; a shard is an integer."""
         for monitor, expected in {
             "h:1": {"host": "h", "port": 1},
             "/run/m": None,
@@ -129,33 +129,33 @@ class WritingTests(SynchronousTestCase):
             self.assertEqual(member["additionalEndpoints"].get("monitor"), expected)
             self.assertNotIn("shard", member)
 
-    def test_serverset_tls(self) -> None:
+    def test_serverset_has_no_http_endpoint_for_tls(self) -> None:
         """A TLS listener has no endpoint that would be taken for plain HTTP."""
         member = json.loads(write("serverset", replace(ONE, tls=True))[1])
         self.assertEqual(list(member["additionalEndpoints"]), ["https"])
 
-    def test_curator(self) -> None:
+    def test_curator_data_are_those_of_curator(self) -> None:
         """The bytes are Curator's; properties do not get into the payload."""
         name, data = write("curator", replace(ONE, properties={"pid": 7}))
         self.assertEqual(data, CURATOR % str(UUID(name)).encode())
 
-    def test_curator_tls(self) -> None:
+    def test_curator_has_ssl_port_for_tls(self) -> None:
         """A TLS listener has its port as sslPort too."""
         name, data = write("curator", replace(ONE, address="10.0.0.1:8443", tls=True))
         self.assertEqual(data, CURATOR_TLS % name.encode())
 
-    def test_instance_ids(self) -> None:
+    def test_instance_ids_are_stable_and_differ_by_service(self) -> None:
         """An address keeps its id, in Spring's format too; another service's has another."""
         name = write("curator", ONE)[0]
         self.assertEqual(name, write("spring", replace(ONE, properties={"a": 1}))[0])
         self.assertNotEqual(name, write("curator", replace(ONE, service="/svc/db"))[0])
 
-    def test_spring(self) -> None:
+    def test_spring_data_are_those_of_curator_for_spring(self) -> None:
         """The bytes are Curator's for Spring."""
         name, data = write("spring", ONE)
         self.assertEqual(data, SPRING % name.encode())
 
-    def test_spring_metadata(self) -> None:
+    def test_spring_metadata_are_strings(self) -> None:
         """Metadata are strings; an instance that is about to go is out of service."""
         one = replace(ONE, properties={"pid": 7, "zone": "a"}, available=False)
         payload = json.loads(write("spring", one)[1])["payload"]
@@ -163,12 +163,12 @@ class WritingTests(SynchronousTestCase):
             payload["metadata"], {"pid": "7", "zone": "a", "instance_status": "OUT_OF_SERVICE"}
         )
 
-    def test_nerve(self) -> None:
+    def test_nerve_data_are_those_of_nerve(self) -> None:
         """The bytes are nerve's; the name is an instance id and a sequence number."""
         one = replace(ONE, properties={"weight": 10})
         self.assertEqual(write("nerve", one), ("10.0.0.1:8080_0", NERVE))
 
-    def test_nerve_labels(self) -> None:
+    def test_nerve_labels_are_strings(self) -> None:
         """Other properties are labels, which are strings; a weight is an integer."""
         properties = {"pid": 7, "weight": 0.5, "haproxy_server_options": "check"}
         entry = json.loads(write("nerve", replace(ONE, properties=properties))[1])
@@ -189,7 +189,7 @@ class ReadingTests(SynchronousTestCase):
             self.assertIn(words, str(caught.exception))
 
     @given(announcements, st.sampled_from(sorted(FORMATS)))
-    def test_round_trip(self, one: Announcement, name: str) -> None:
+    def test_written_members_are_recognised(self, one: Announcement, name: str) -> None:
         """What is written in a format is recognised, with its address and its status."""
         member = read_member(*write(name, one))
         self.assertEqual(
@@ -209,14 +209,14 @@ class ReadingTests(SynchronousTestCase):
             read = dict(read_member(*write(name, one)).properties)
             self.assertEqual(read.keys() - {"instance_status"}, some.keys() - {"instance_status"})
 
-    def test_serverset_properties(self) -> None:
+    def test_serverset_endpoints_are_read_as_properties(self) -> None:
         """Additional endpoints and the shard are properties."""
         one = replace(ONE, properties={"monitor": "h:1", "shard": 3, "lost": 1})
         member = read_member(*write("serverset", one))
         self.assertEqual(member.properties, {"monitor": "h:1", "shard": 3})
 
-    def test_another_writer_s_names(self) -> None:
-        """The contents tell the format: sequential members and nerve's sequences are read too."""
+    def test_names_of_other_writers_are_read(self) -> None:
+        """Contents decide the format: sequential members and nerve's sequences are read too."""
         for name, data, expected in (
             ("member_0000000012", SERVERSET, "serverset"),
             ("member_127.0.0.1:8080", SERVERSET, "serverset"),
@@ -227,24 +227,24 @@ class ReadingTests(SynchronousTestCase):
             member = read_member(name, data)
             self.assertEqual((member.format, member.address), (expected, "10.0.0.1:8080"))
 
-    def test_properties_called_host_and_port(self) -> None:
+    def test_properties_called_host_and_port_do_not_hide_the_address(self) -> None:
         """A name that is an address is the address, whatever the properties are called."""
         data = json.dumps({"host": "db", "port": 5432}).encode()
         self.assertEqual(read_member("10.0.0.1:8080", data).address, "10.0.0.1:8080")
 
-    def test_properties_that_are_no_json(self) -> None:
+    def test_an_address_with_invalid_json_is_a_member(self) -> None:
         """The address counts, whatever else is there."""
         for data in (b"", b"text", b"{broken", b"\xff\xfe", b"[1]", None):
             self.assertEqual(read_member("[::1]:80", data).address, "[::1]:80")
 
-    def test_spring_s_tls_port(self) -> None:
+    def test_spring_tls_port_is_preferred(self) -> None:
         """Where Spring has a TLS port, that is the port."""
         data = SPRING.replace(b'"sslPort":null', b'"sslPort":8443')
         member = read_member("i", data)
         self.assertEqual((member.address, member.tls), ("10.0.0.1:8443", True))
 
-    def test_unavailable(self) -> None:
-        """Members that must not be used any more are told from those that may."""
+    def test_unavailable_members_are_marked(self) -> None:
+        """Members that must not be used any more are not available."""
         for data in (
             SERVERSET.replace(b"ALIVE", b"STOPPING"),
             SERVERSET.replace(b"ALIVE", b"DEAD"),
@@ -253,7 +253,7 @@ class ReadingTests(SynchronousTestCase):
         ):
             self.assertFalse(read_member("x", data).available)
 
-    def test_weights(self) -> None:
+    def test_invalid_weights_are_ignored(self) -> None:
         """A weight is a number of 0 or more, in whatever way the format writes it."""
         for weight, expected in {
             10: 10.0,
@@ -266,18 +266,18 @@ class ReadingTests(SynchronousTestCase):
             self.assertEqual(Member("nerve", "h", 1, {"weight": weight}).weight, expected)
         self.assertEqual(Member("nerve", "h", 1).weight, 1.0)
 
-    def test_only_what_is_expected(self) -> None:
-        """A reader can be told which formats to expect."""
+    def test_only_expected_formats_are_read(self) -> None:
+        """Members of formats that the reader does not expect are refused."""
         with self.assertRaises(FormatError) as caught:
             read_member("member_1", SERVERSET, ["properties", "nerve"])
         self.assertIn("(properties, nerve)", str(caught.exception))
 
-    def test_not_recognised(self) -> None:
-        """What is no member is said to be none, with the formats that were expected."""
+    def test_other_nodes_are_refused_with_the_expected_formats(self) -> None:
+        """A node that is not a member is an error, with the formats that were expected."""
         for name in ("leader", "member_7", "", "host:", ":0x1", "a/b:1"):
             self.refuse(name, {"threads": 1}, "known format")
 
-    def test_broken(self) -> None:
+    def test_invalid_host_or_port_is_named(self) -> None:
         """A member with a broken host or port is an error that says which."""
         for port in (None, "80", 0, 65536, 80.0, True, -1):
             self.refuse("m", {"serviceEndpoint": {"host": "h", "port": port}}, "port")

@@ -111,7 +111,7 @@ class RetryChangeTests(RecipeTestCase):
 class CounterTests(RecipeTestCase):
     """Everybody's changes count, each once."""
 
-    def test_counts(self) -> None:
+    def test_counter_counts_up_and_down_from_the_default(self) -> None:
         """Up and down, from the default on."""
         counter = Counter(self.connected(), PATH, 5, reactor=self.network)
         self.assertEqual(self.result(counter.value()), 5)
@@ -230,6 +230,6 @@ class BrokenConnectionTests(SynchronousTestCase):
         """Cut before, in and after each frame, in both directions: both are made once."""
         at_every_step(self, 1, self.changes)
 
-    def test_counts(self) -> None:
-        """The counter is never wrong."""
+    def test_counter_is_right_after_any_cuts(self) -> None:
+        """The count is right after a cut before, in and after each frame."""
         at_every_step(self, 1, self.counts)

@@ -66,7 +66,7 @@ class DoubleBarrierTestCase(RecipeTestCase):
 class EnterTests(DoubleBarrierTestCase):
     """Begin together."""
 
-    def test_together(self) -> None:
+    def test_all_enter_when_the_last_one_comes(self) -> None:
         """The last one lets all in; nodes are kazoo's, with the identifiers in them."""
         first = self.entering(self.one, members=3, name="a")
         second = self.entering(self.two, members=3, name="b")
@@ -93,7 +93,7 @@ class EnterTests(DoubleBarrierTestCase):
         """The number of members must be positive."""
         self.assertRaises(ValueError, self.barrier, self.one, 0)
 
-    def test_timeout(self) -> None:
+    def test_entering_times_out(self) -> None:
         """It fails with the seconds that it waited, and is not counted any more."""
         late = self.barrier(self.one).enter(2.5)
         self.network.advance(2.6)
@@ -193,7 +193,7 @@ class EnterTests(DoubleBarrierTestCase):
 class LeaveTests(DoubleBarrierTestCase):
     """End together."""
 
-    def test_together(self) -> None:
+    def test_no_member_goes_on_before_all_have_left(self) -> None:
         """No member goes on before all have left, in whatever order; nothing remains."""
         for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
             participants = self.by_name(self.entered(*self.trio))

@@ -40,8 +40,10 @@ class InterleavingTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(SCRIPTS, st.integers(0, 3))
-    def test_lock(self, script: list[tuple[str, int]], seed: int) -> None:
-        """Never two hold it, tokens rise, and in the end all get it."""
+    def test_lock_has_one_holder_and_every_contender_gets_it(
+        self, script: list[tuple[str, int]], seed: int
+    ) -> None:
+        """There are never two holders, tokens rise, and in the end every contender gets it."""
         world = World(self, 3, seed=seed)
         Interleaving(self, world, lambda client: Lock(client, PATH, reactor=world.network), 1).run(
             script
@@ -59,8 +61,10 @@ class InterleavingTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(SCRIPTS, st.integers(0, 3))
-    def test_semaphore(self, script: list[tuple[str, int]], seed: int) -> None:
-        """Never three hold one for two, and in the end all get it."""
+    def test_semaphore_has_two_holders_at_most(
+        self, script: list[tuple[str, int]], seed: int
+    ) -> None:
+        """There are never three holders of two leases, and in the end every contender gets one."""
         world = World(self, 3, seed=seed)
         Interleaving(
             self, world, lambda client: Semaphore(client, PATH, 2, reactor=world.network), 2
@@ -177,8 +181,10 @@ class ReliableQueueTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(JOB_SCRIPTS, st.integers(0, 3))
-    def test_all_done(self, script: list[tuple[str, int]], seed: int) -> None:
-        """No item is done twice or lost, and no two have the same one at a time."""
+    def test_queue_items_are_done_exactly_once(
+        self, script: list[tuple[str, int]], seed: int
+    ) -> None:
+        """No item is done twice or lost, and no two consumers have the same one at a time."""
         Consumers(self, World(self, 3, seed=seed)).run(script)
 
 
@@ -305,7 +311,7 @@ class DoubleBarrierTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(ROUNDS, st.integers(0, 3))
-    def test_rounds(self, script: list[tuple[str, int]], seed: int) -> None:
+    def test_double_barrier_rounds_end(self, script: list[tuple[str, int]], seed: int) -> None:
         """No member begins alone while all live, none waits for ever, and nothing remains."""
         Rounds(self, World(self, 3, seed=seed)).run(script)
 
@@ -421,8 +427,8 @@ class PartyTests(SynchronousTestCase):
 
     @settings(max_examples=40)
     @given(MOVE_SCRIPTS, st.integers(0, 3))
-    def test_members(self, script: list[tuple[str, int]], seed: int) -> None:
-        """In the end the wanted members are there, once each, and the watcher knows."""
+    def test_party_has_the_wanted_members(self, script: list[tuple[str, int]], seed: int) -> None:
+        """In the end the wanted members are there, once each, and the watcher has seen them."""
         world = World(self, 3, seed=seed)
         wanted: list[Membership] = []
         seen: list[list[str]] = [[]]

@@ -70,7 +70,7 @@ class Together(TestCase):
 class Contract:
     """What holds on every server."""
 
-    async def test_lock(self: Any) -> None:
+    async def test_locks_exclude_each_other(self: Any) -> None:
         """We wait for kazoo's lock, and it waits for ours."""
         theirs = self.kazoo.Lock(self.path, "kazoo")
         await self.theirs(theirs.acquire)
@@ -89,7 +89,7 @@ class Contract:
         self.assertTrue(await again)
         await self.theirs(theirs.release)
 
-    async def test_alternating(self: Any) -> None:
+    async def test_a_lock_alternates_between_both_kinds(self: Any) -> None:
         """Handed over a number of times, it reaches every contender, and never two have it."""
         holders: list[str] = []
 
@@ -137,7 +137,7 @@ class Contract:
         self.assertFalse(await self.theirs(reader.acquire, blocking=False))
         await lease.release()
 
-    async def test_semaphore(self: Any) -> None:
+    async def test_semaphores_share_their_leases(self: Any) -> None:
         """Leases of both kinds are counted together."""
         ours = Semaphore(self.ours, self.path, 2, "ours")
         theirs = self.kazoo.Semaphore(self.path, "kazoo", max_leases=2)
@@ -154,7 +154,7 @@ class Contract:
         await lease.release()
         await self.theirs(theirs.release)
 
-    async def test_election(self: Any) -> None:
+    async def test_elections_share_their_queue(self: Any) -> None:
         """Candidates of both kinds are in one queue."""
         lease = await Election(self.ours, self.path, "ours").lead()
         theirs = self.kazoo.Election(self.path, "kazoo")
@@ -170,7 +170,7 @@ class Contract:
         await led
         await running
 
-    async def test_queue(self: Any) -> None:
+    async def test_queues_share_their_items(self: Any) -> None:
         """What one kind puts in the other takes out, in order."""
         ours, theirs = Queue(self.ours, self.path), self.kazoo.Queue(self.path)
         await self.theirs(theirs.put, b"1")
@@ -183,7 +183,7 @@ class Contract:
         await self.theirs(theirs.put, b"3")
         self.assertEqual(await waiting, b"3")
 
-    async def test_counter(self: Any) -> None:
+    async def test_counters_count_the_same_number(self: Any) -> None:
         """Both count the same number."""
         ours, theirs = Counter(self.ours, self.path), self.kazoo.Counter(self.path)
         self.assertEqual(await ours.add(5), 5)
@@ -192,7 +192,7 @@ class Contract:
         await ours.add()
         self.assertEqual(await self.theirs(lambda: theirs.value), -1)
 
-    async def test_barrier(self: Any) -> None:
+    async def test_barriers_block_both_kinds(self: Any) -> None:
         """A barrier of either kind blocks both, and either can remove it."""
         ours, theirs = Barrier(self.ours, self.path), self.kazoo.Barrier(self.path)
         for create, remove in (
@@ -206,7 +206,7 @@ class Contract:
             self.assertTrue(await remove())
             self.assertEqual([await one for one in waiting], [None, True])
 
-    async def test_double_barrier(self: Any) -> None:
+    async def test_double_barriers_begin_and_end_together(self: Any) -> None:
         """Members of both kinds begin together and end together, whoever is first or last."""
         ours = DoubleBarrier(self.ours, self.path, 3, "ours")
         for ours_first in (True, False, True, False):
@@ -230,7 +230,7 @@ class Contract:
                 await left
             self.assertEqual(await self.ours.get_children(self.path), [])
 
-    async def test_party(self: Any) -> None:
+    async def test_parties_share_their_members(self: Any) -> None:
         """Members of both kinds see each other come and go."""
         for ours_kind, theirs_kind in (
             (Party, self.kazoo.Party),
@@ -291,7 +291,7 @@ class ApacheTests(Contract, Together):
             await deferToThread(ApacheTests.server.start)
         await self.start(ApacheTests.server.connection_string)
 
-    async def test_restart(self) -> None:
+    async def test_leases_outlive_a_server_that_is_restarted(self) -> None:
         """A server that is killed and comes back costs neither a lease nor a place in the line."""
         server = ApacheTests.server
         assert server is not None

@@ -18,7 +18,7 @@ from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 class ParseTests(SynchronousTestCase):
     """Reading ``host:port``."""
 
-    def test_forms(self) -> None:
+    def test_names_blank_hosts_and_ipv6_are_parsed(self) -> None:
         """A name, a blank host and IPv6 in brackets."""
         for text, expected in {
             "localhost:80": ("localhost", 80),
@@ -28,8 +28,8 @@ class ParseTests(SynchronousTestCase):
         }.items():
             self.assertEqual(parse_address(text), expected)
 
-    def test_refused(self) -> None:
-        """What is no address is refused, and the message shows it."""
+    def test_invalid_addresses_are_refused(self) -> None:
+        """The message shows what is not an address."""
         for text in (
             *("", "80", "host", "host:", "host:x", "host:-1", "h:65536", "::1:80", "h:٣"),
             *("http://h:80", "a/b:80", "h:" + "9" * 5000),
@@ -39,8 +39,8 @@ class ParseTests(SynchronousTestCase):
             self.assertIn(repr(text), str(caught.exception))
 
     @given(st.sampled_from(["h", "", "::1", "fe80::2", "1.2.3.4"]), st.integers(0, 65535))
-    def test_round_trip(self, host: str, port: int) -> None:
-        """What is written is read."""
+    def test_parsing_undoes_formatting(self, host: str, port: int) -> None:
+        """A formatted address is parsed into the same host and port."""
         self.assertEqual(parse_address(format_address(host, port)), (host, port))
 
 
@@ -68,7 +68,7 @@ class AdvertisedTests(SynchronousTestCase):
                 self.advertised(host, *interfaces), ("10.0.0.1:80", "10.0.0.2:80"), host
             )
 
-    def test_wildcard_of_ipv6(self) -> None:
+    def test_wildcard_of_ipv6_is_every_outside_address(self) -> None:
         """IPv6 addresses that others can reach, and IPv4 ones if the socket accepts IPv4."""
         interfaces = ["::1", "fe80::1", "2001:db8::1", "fd00::1", "127.0.0.1", "10.0.0.1"]
         both = ("[2001:db8::1]:80", "[fd00::1]:80", "10.0.0.1:80")
@@ -77,14 +77,14 @@ class AdvertisedTests(SynchronousTestCase):
             self.assertEqual(self.advertised(host, *interfaces, dual_stack=False), both[:2])
         self.assertEqual(self.advertised("::", "::1", "127.0.0.1", "10.0.0.1"), ("10.0.0.1:80",))
 
-    def test_blank_without_a_network(self) -> None:
-        """A machine that is alone is known by its loopback address."""
+    def test_blank_without_a_network_is_loopback(self) -> None:
+        """A machine without a network is known by its loopback address."""
         for interfaces in ([], ["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "::1", "fe80::1"]):
             self.assertEqual(self.advertised("", *interfaces), ("127.0.0.1:80",))
             self.assertEqual(self.advertised("::", *interfaces), ("[::1]:80",))
 
-    def test_sockets(self) -> None:
-        """The socket says whether it accepts IPv4; what has no socket does not."""
+    def test_the_socket_decides_whether_ipv4_is_accepted(self) -> None:
+        """The option of the socket decides; a port without a socket does not accept IPv4."""
         for only in (0, 1):
             with socket.socket(AF_INET6) as listening:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)

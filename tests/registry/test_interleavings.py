@@ -59,26 +59,26 @@ class RegistrationTests(ClientTestCase):
         self.network.advance(1)
         self.assertEqual(len(outcome), 1)
 
-    def test_cancelled_by_who_waited_too(self) -> None:
-        """Who hears of the registration may cancel what others wait for."""
+    def test_a_waiter_may_cancel_others_when_registered(self) -> None:
+        """A callback of `when_registered` may cancel what others wait for."""
         client = self.client()
         registration = self.register(client)
         self.check_one_cancels_another(
             registration.when_registered, lambda: quietly(client.connect())
         )
 
-    def test_cancelled_by_who_left_too(self) -> None:
-        """The same where they wait for its end."""
+    def test_a_waiter_may_cancel_others_when_unregistered(self) -> None:
+        """A callback of `unregister` may cancel what others wait for."""
         registration = self.registered(self.connected())
         self.check_one_cancels_another(registration.unregister, self.network.settle)
 
-    def test_cancelled_by_who_failed_too(self) -> None:
-        """The same where there is no registration any more."""
+    def test_a_waiter_may_cancel_others_on_failure(self) -> None:
+        """An errback may cancel what others wait for."""
         registration = self.register(self.client())
         self.check_one_cancels_another(registration.when_registered, registration.unregister)
 
-    def test_asked_for_after_the_end(self) -> None:
-        """Who asks for a registration that is on its way out need not wait for it."""
+    def test_waiting_after_unregister_fails_at_once(self) -> None:
+        """A registration that is being removed cannot be waited for."""
         registration = self.registered(self.connected())
         self.cable.cut()
         leaving = registration.unregister()
@@ -87,8 +87,8 @@ class RegistrationTests(ClientTestCase):
         self.network.advance(1)
         self.assertTrue(self.result(leaving))
 
-    def test_clock_that_was_set_back(self) -> None:
-        """A node that is deleted after the clock was set back is there again at once."""
+    def test_a_clock_set_back_delays_nothing(self) -> None:
+        """A node that is deleted after the clock was set back is created again at once."""
         client = self.connected()
         registration = self.registered(client)
         self.network.rightNow -= 3600
@@ -98,8 +98,8 @@ class RegistrationTests(ClientTestCase):
         self.network.rightNow += 3600
         self.result(registration.unregister())
 
-    def test_others_may_write(self) -> None:
-        """A change is stored, too, where the ACL lets somebody write who is not us."""
+    def test_an_acl_for_other_writers_replaces_the_node(self) -> None:
+        """A change is stored, too, where the ACL lets others write but not this client."""
         client = self.connected()
         acl = (ACL(Permission.READ, ANYONE), digest_acl("admin", "secret"))
         registration = self.registered(client, acl=acl)
@@ -111,7 +111,7 @@ class RegistrationTests(ClientTestCase):
         self.assertIs(registration.state, RegistrationState.REGISTERED)
 
     def test_properties_are_replaced(self) -> None:
-        """Those that are not named any more go; invalid ones change nothing."""
+        """Properties that are not named are gone; invalid ones change nothing."""
         client = self.connected()
         registration = self.registered(client)
         self.result(registration.update(color="red", size=1))
@@ -122,8 +122,8 @@ class RegistrationTests(ClientTestCase):
         self.failure(registration.replace_properties({"bad": object()}), TreeValueError)
         self.assertEqual(registration.properties, {"color": "green"})
 
-    def test_no_address(self) -> None:
-        """No address at all is an error of the caller's."""
+    def test_no_address_is_refused(self) -> None:
+        """An empty list of addresses is an error."""
         with self.assertRaises(AddressError):
             register(self.client(), "/svc", [], clock=self.network)
 
@@ -138,8 +138,8 @@ class FollowerTests(ClientTestCase):
         self.addCleanup(view.stop)
         return view
 
-    def test_read_only_server(self) -> None:
-        """A server that takes no writes is good enough to go on reading."""
+    def test_views_read_from_a_read_only_server(self) -> None:
+        """A read-only server is enough to follow a node."""
         client = self.connected(read_only=True)
         view = self.view(client)
         current = view.when_current()
@@ -177,7 +177,7 @@ class DiscoveryTests(ClientTestCase):
         """The hosts of the service that were tried."""
         return [host for host, port in self.network.attempts if port == 80]
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_connect_tries_no_other_address(self) -> None:
         """A connect that is cancelled tries no other address."""
         connecting = self.connect_to_the_dead()
         connecting.cancel()
@@ -185,7 +185,7 @@ class DiscoveryTests(ClientTestCase):
         self.failureResultOf(connecting)
         self.assertEqual(self.tried(), ["10.0.9.1"])
 
-    def test_dead_addresses(self) -> None:
+    def test_dead_addresses_are_skipped_after_two_seconds(self) -> None:
         """After two seconds the next address is tried; after the last one it fails."""
         connecting = self.connect_to_the_dead()
         self.assertEqual(self.tried(), ["10.0.9.1"])
@@ -196,8 +196,8 @@ class DiscoveryTests(ClientTestCase):
         error = self.failureResultOf(connecting, TimeoutError)
         self.assertIn("10.0.9.2:80 did not accept the connection within 2.0 s", str(error.value))
 
-    def test_timeout_of_the_caller(self) -> None:
-        """The time-out is the caller's."""
+    def test_the_timeout_of_the_description_counts(self) -> None:
+        """The time-out that was given is used."""
         connecting = self.connect_to_the_dead(timeout=0.5)
         self.network.advance(1)
         self.failureResultOf(connecting, TimeoutError)

@@ -64,8 +64,8 @@ class LiveTestCase(ServerTestCase):
 class ChildrenTests(LiveTestCase):
     """Names of children."""
 
-    async def test_current(self) -> None:
-        """Names come and go, in order, and callbacks are told."""
+    async def test_names_are_current_and_callbacks_called(self) -> None:
+        """Names come and go, in order; callbacks are called with each change."""
         await self.put(TREE)
         view = await self.children("/b")
         told: list[list[str]] = []
@@ -78,21 +78,21 @@ class ChildrenTests(LiveTestCase):
         self.assertEqual((list(view), len(view), "c" in view), (["c", "e"], 2, True))
         self.assertEqual((view.path, view.real_path), ("/b", "/b"))
 
-    async def test_missing(self) -> None:
-        """A view of nothing is an error, and leaves nothing behind."""
+    async def test_a_missing_node_is_an_error(self) -> None:
+        """The view fails, and leaves no watches."""
         with self.assertRaises(NoNodeError) as caught:
             await self.children("/n/m")
         self.assertEqual(caught.exception.path, "/n/m")
         self.assertEqual(self.watches, 0)
 
-    async def test_loop(self) -> None:
-        """So is a view of links in a circle."""
+    async def test_links_in_a_circle_are_an_error(self) -> None:
+        """A path that leads in a circle fails."""
         await self.client.create("/a", b'{"l ->":"l"}')
         with self.assertRaises(LinkLoopError):
             await self.children("/a/l")
 
-    async def test_decorator(self) -> None:
-        """A view decorates a function, and is called with it at once."""
+    async def test_a_view_decorates_a_function(self) -> None:
+        """The function is called with it at once."""
         await self.put(TREE)
         told = []
 
@@ -103,16 +103,16 @@ class ChildrenTests(LiveTestCase):
         self.assertEqual(told, [["d", "e"]])
         self.assertIsInstance(names, Children)
 
-    async def test_symlink(self) -> None:
-        """A path through a link leads to the real node's children."""
+    async def test_a_path_may_lead_through_a_link(self) -> None:
+        """The view is of the real node's children."""
         await self.put(TREE)
         view = await self.children("/a/l")
         self.assertEqual((list(view), view.real_path), (["d", "e"], "/b"))
         await self.client.create("/b/f")
         await self.until(lambda: "f" in view)
 
-    async def test_link_moves(self) -> None:
-        """When a link is changed, the view goes where it leads now."""
+    async def test_a_view_moves_with_a_link(self) -> None:
+        """When a link is changed, the view is of the node that it leads to now."""
         await self.put(TREE)
         view = await self.children("/a/l")
         told: list[Any] = []
@@ -123,7 +123,7 @@ class ChildrenTests(LiveTestCase):
         await self.until(lambda: len(told) == 3)
         self.assertEqual(told, [("/b", ["d", "e"]), ("/a", ["c"]), ("/a/l", [])])
 
-    async def test_node_moves(self) -> None:
+    async def test_a_link_in_place_of_a_node_is_followed(self) -> None:
         """When a node is deleted and a link is in its place, the view follows it."""
         await self.put(TREE)
         view = await self.children("/a/c")
@@ -134,7 +134,7 @@ class ChildrenTests(LiveTestCase):
         self.assertEqual((view.path, view.real_path), ("/a/c", "/b"))
 
     async def test_bug_13_created_again(self) -> None:
-        """Deletion is told without arguments; when the node is there again, so is the view."""
+        """A deletion calls back without arguments; a node created again fills the view."""
         await self.put(TREE)
         view = await self.children("/b/d")
         told: list[Any] = []
@@ -149,8 +149,8 @@ class ChildrenTests(LiveTestCase):
         self.assertEqual(told, [[[]], [], [[]], [["new"]]])
         self.assertEqual(repr(view), "Children(/b/d)")
 
-    async def test_parents_created_again(self) -> None:
-        """It does not matter how much of the path was gone."""
+    async def test_parents_may_be_created_again(self) -> None:
+        """A view is filled again however much of the path was deleted."""
         await self.put(TREE)
         view = await self.children("/b/d")
         for path in ("/b/d", "/b/e", "/b"):
@@ -199,7 +199,7 @@ class CallbackTests(LiveTestCase):
         self.assertEqual((bad, good), ([2, 3], [2, 3, 4]))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    async def test_cancel(self) -> None:
+    async def test_cancel_watch_ends_the_calls(self) -> None:
         """CancelWatch ends the calls, at once or later."""
         await self.put(TREE)
         view = await self.children("/b")
@@ -220,8 +220,8 @@ class CallbackTests(LiveTestCase):
             await self.until(partial(operator.contains, view, name))
         self.assertEqual(calls, [2, -2, -3])
 
-    async def test_coroutines(self) -> None:
-        """A callback may be a coroutine function, or answer a Deferred; it fails likewise."""
+    async def test_callbacks_may_be_asynchronous(self) -> None:
+        """A callback may be a coroutine function or return a Deferred; failures count alike."""
         await self.put(TREE)
         view = await self.children("/b")
         told: list[list[str]] = []
@@ -248,7 +248,7 @@ class CallbackTests(LiveTestCase):
         self.assertEqual(sorted(ended), ["bad", "once"])
 
     async def test_bug_13_errors_without_arguments(self) -> None:
-        """A TypeError inside of a callback is not taken for one that wants an argument."""
+        """A TypeError inside a callback is not taken for a missing argument."""
         await self.put(TREE)
         view = await self.children("/b/d")
         view(lambda view: None)  # cannot be called without arguments, and is not
@@ -267,8 +267,8 @@ class CallbackTests(LiveTestCase):
 class PropertiesTests(LiveTestCase):
     """Properties."""
 
-    async def test_mapping(self) -> None:
-        """Properties are a mapping, and callbacks hear of changes."""
+    async def test_properties_are_a_mapping(self) -> None:
+        """Properties are a mapping, and callbacks receive changes."""
         await self.put(TREE)
         view = await self.properties("/b")
         told: list[Any] = []
@@ -283,7 +283,7 @@ class PropertiesTests(LiveTestCase):
         self.assertEqual(view, {"y": 2, "z": []})
 
     async def test_one_callback_per_change(self) -> None:
-        """The same data again, in other words, is no change."""
+        """Data that differ only in spelling are not a change."""
         await self.put(TREE)
         view = await self.properties("/b")
         told: list[Any] = []
@@ -293,8 +293,8 @@ class PropertiesTests(LiveTestCase):
         await self.until(lambda: len(told) == 2)
         self.assertEqual(told, [{"y": "two"}, {"y": "three"}])
 
-    async def test_bad_json(self) -> None:
-        """Data that only look like JSON are a string, and the log says so."""
+    async def test_invalid_json_is_a_string_value(self) -> None:
+        """Data that only look like JSON are a string, with a warning in the log."""
         await self.client.create("/n", b"{nonsense}")
         view = await self.properties("/n")
         self.assertEqual(dict(view), {"string_value": "{nonsense}"})
@@ -342,8 +342,8 @@ class PropertiesTests(LiveTestCase):
         await deleting
         self.assertEqual((await self.client.get("/b"))[0], b'{"y":"two","z":1}')
 
-    async def test_refused(self) -> None:
-        """What cannot be stored is refused, and nothing is changed."""
+    async def test_refused_changes_change_nothing(self) -> None:
+        """What cannot be stored is refused."""
         await self.put(TREE)
         view = await self.properties("/b")
         with self.assertRaises(TreeValueError):
@@ -356,8 +356,8 @@ class PropertiesTests(LiveTestCase):
         view["bad"] = object()
         await self.until(lambda: self.flushLoggedErrors(TreeValueError))
 
-    async def test_update_of_the_deleted(self) -> None:
-        """A node that is gone cannot be changed."""
+    async def test_a_deleted_node_cannot_be_changed(self) -> None:
+        """The change fails with NoNodeError."""
         await self.put(TREE)
         view = await self.properties("/b/d")
         await self.client.delete("/b/d")
@@ -367,8 +367,8 @@ class PropertiesTests(LiveTestCase):
         with self.assertRaises(NoNodeError):
             await view.set(x=1)
 
-    async def test_without_watching(self) -> None:
-        """Without watching there are no callbacks and no watches, but changes."""
+    async def test_without_watching_there_are_no_callbacks(self) -> None:
+        """There are no watches either, but changes can be made."""
         await self.put(TREE)
         view = await self.properties("/a/l", watch=False)
         self.assertEqual((dict(view), self.watches), ({"y": "two"}, 0))
@@ -401,7 +401,7 @@ LINKS = """
 class PropertyLinkTests(LiveTestCase):
     """Properties of other nodes."""
 
-    async def test_followed(self) -> None:
+    async def test_property_links_are_followed(self) -> None:
         """Links give what they lead to, under their own names; links can be read too."""
         await self.put(LINKS)
         view = await self.properties("/cms")
@@ -418,7 +418,7 @@ class PropertyLinkTests(LiveTestCase):
         self.assertEqual(sorted(view), ["both", "color", "threads"])
         self.assertEqual(len(view), 3)
 
-    async def test_watched(self) -> None:
+    async def test_linked_nodes_are_watched(self) -> None:
         """Changes of linked nodes, of links on the way, and of the symlinks are seen."""
         await self.put(LINKS)
         view = await self.properties("/cms")
@@ -434,8 +434,8 @@ class PropertyLinkTests(LiveTestCase):
         self.assertEqual(len(told), 4)
         await self.until(lambda: self.watches == 2)  # /cms and /foo: the rest is not needed
 
-    async def test_dangling(self) -> None:
-        """A link that leads nowhere fails when it is read, and heals when it can."""
+    async def test_a_dangling_link_heals(self) -> None:
+        """A link that leads nowhere fails when it is read, until its target exists."""
         await self.put("/n\n  x => /gone/y\n")
         view = await self.properties("/n")
         self.assertRaises(BadPropertyLinkError, lambda: view["x"])
@@ -445,7 +445,7 @@ class PropertyLinkTests(LiveTestCase):
         await self.until(lambda: view.data and not view._linked["x"].error)
         self.assertEqual(view["x"], 1)
 
-    async def test_changed_with_a_link(self) -> None:
+    async def test_a_new_link_may_lead_to_a_new_property(self) -> None:
         """Setting a link checks where it leads, at the node's new properties."""
         await self.put(LINKS)
         view = await self.properties("/cms")
@@ -456,8 +456,8 @@ class PropertyLinkTests(LiveTestCase):
 class SessionTests(LiveTestCase):
     """Connections that break, and sessions that end."""
 
-    async def test_reconnect(self) -> None:
-        """What changed while the connection was away is told once; what did not is not."""
+    async def test_changes_during_a_lost_connection_are_seen_once(self) -> None:
+        """What changed while there was no connection calls back once; what did not, does not."""
         await self.put(TREE)
         other = await self.connect()
         children, properties = await self.children("/b"), await self.properties("/b")
@@ -473,8 +473,8 @@ class SessionTests(LiveTestCase):
         await self.client.set("/b", b"{}")
         await self.until(lambda: len(told) == 4)
 
-    async def test_expiry(self) -> None:
-        """Views outlive sessions, and change on with the next one."""
+    async def test_views_outlive_sessions(self) -> None:
+        """After an expiry views change on in the next session."""
         await self.put(TREE)
         children, properties = await self.children("/a/l"), await self.properties("/b")
         told: list[Any] = []
@@ -512,8 +512,8 @@ class SessionTests(LiveTestCase):
                 return
         self.fail("it never worked")
 
-    async def test_close(self) -> None:
-        """With the client the views end, quietly."""
+    async def test_closing_the_client_ends_views_quietly(self) -> None:
+        """A view keeps its last contents."""
         await self.put(TREE)
         view = await self.children("/b")
         await self.client.close()
@@ -523,8 +523,8 @@ class SessionTests(LiveTestCase):
 class GarbageTests(LiveTestCase):
     """Views that nobody holds."""
 
-    async def test_dropped(self) -> None:
-        """A view that nobody holds is gone, and its watches with it."""
+    async def test_an_unreferenced_view_is_collected(self) -> None:
+        """Its watches go with it."""
         await self.put(LINKS)
         view = await self.properties("/cms")
         view(lambda view: None)
@@ -537,8 +537,8 @@ class GarbageTests(LiveTestCase):
         await self.until(lambda: self.watches == 0)
         await self.until(lambda: self.zookeeper.statistics().watches == 0)
 
-    async def test_held_by_its_callback_only(self) -> None:
-        """A callback that knows its view does not keep it for ever."""
+    async def test_a_callback_does_not_keep_its_view_alive(self) -> None:
+        """A view that only its own callback references is collected."""
         await self.put(TREE)
         view = await self.children("/b")
         names: list[Any] = []
@@ -550,8 +550,8 @@ class GarbageTests(LiveTestCase):
         gc.collect()
         self.assertIsNone(gone())
 
-    async def test_stop(self) -> None:
-        """A view can be told to stop."""
+    async def test_a_stopped_view_stays_as_it_is(self) -> None:
+        """After `stop` there are no watches and no changes."""
         await self.put(TREE)
         view = await self.children("/b")
         view.stop()

@@ -25,7 +25,7 @@ def only(text: str) -> TreeNode:
 class ReadingTests(SynchronousTestCase):
     """What a text means."""
 
-    def test_everything(self) -> None:
+    def test_every_construct_is_parsed(self) -> None:
         """Types, properties, both kinds of links, nodes, comments, blank lines, tabs."""
         tree = parse_tree(
             "\ufeff# a comment\n"
@@ -69,7 +69,7 @@ class ReadingTests(SynchronousTestCase):
             ),
         )
 
-    def test_types(self) -> None:
+    def test_a_colon_beside_a_blank_begins_a_type(self) -> None:
         """A colon with a blank beside it begins a type; one without belongs to the name."""
         for line, name, properties in (
             ("/lb: ipvs", "lb", {"type": "ipvs"}),
@@ -101,12 +101,12 @@ class ReadingTests(SynchronousTestCase):
         ):
             self.assertEqual(only(f"/n\n {line}").properties, properties, line)
 
-    def test_root(self) -> None:
+    def test_a_lone_slash_is_the_root(self) -> None:
         """A lone slash stands for the place itself; what is below it goes there too."""
         tree = parse_tree("/ : t\n  a = 1\n  /x\n/y\n")
         self.assertEqual(tree, TreeNode({"type": "t", "a": 1}, {"x": TreeNode(), "y": TreeNode()}))
 
-    def test_nothing(self) -> None:
+    def test_comments_alone_are_an_empty_tree(self) -> None:
         """Nothing but comments is an empty tree."""
         self.assertEqual(parse_tree("\n # nothing\n"), TreeNode())
 
@@ -155,7 +155,7 @@ BAD: list[tuple[str, int, int, str]] = [
 class RefusingTests(SynchronousTestCase):
     """What is wrong, and where."""
 
-    def test_written_list(self) -> None:
+    def test_invalid_texts_are_refused_with_their_place(self) -> None:
         """Each bad text is refused with its line, its column and what is wrong."""
         for text, line, column, problem in BAD:
             error = self.assertRaises(TreeSyntaxError, parse_tree, text)
@@ -164,14 +164,14 @@ class RefusingTests(SynchronousTestCase):
             self.assertIsInstance(error, ValueError)
             self.assertLess(len(str(error)), 300)
 
-    def test_no_text(self) -> None:
-        """Bytes and open files are told what they should be."""
+    def test_other_types_are_refused(self) -> None:
+        """Bytes and open files raise a TypeError that says what to pass."""
         for nonsense in (b"/a\n", None, ["/a"]):
             with self.assertRaises(TypeError) as caught:
                 parse_tree(nonsense)  # type: ignore[arg-type]
             self.assertIn(f"a tree is text, not {type(nonsense).__name__}", str(caught.exception))
 
-    def test_largest_data(self) -> None:
+    def test_the_largest_data_are_accepted(self) -> None:
         """Data that just fit are accepted: what counts is what will be stored."""
         text = "x" * (MAX_DATA - len('{"b":""}'))
         self.assertEqual(only(f"/a\n  b = '{text}'").properties["b"], text)
@@ -183,7 +183,7 @@ class RefusingTests(SynchronousTestCase):
         )
     )
     @example("/0\n '\\x'=1")
-    def test_any_text(self, text: str) -> None:
+    def test_any_text_is_a_tree_or_an_error_with_a_place(self, text: str) -> None:
         """Any text is a tree that survives a round trip, or an error with a place in it."""
         try:
             tree = parse_tree(text)
@@ -194,7 +194,7 @@ class RefusingTests(SynchronousTestCase):
         else:
             self.assertEqual(parse_tree(format_tree(tree)), tree)
 
-    def test_time(self) -> None:
+    def test_parsing_takes_linear_time(self) -> None:
         """No text takes longer than its length explains."""
         start = time.process_time()  # nobody else's work counts
         for text in (
@@ -227,14 +227,14 @@ class PredecessorsBugTests(SynchronousTestCase):
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     def test_bug_3_names_are_not_greedy(self) -> None:
-        """Operators in values and blanks in names are no trouble."""
+        """Operators in values and blanks in names are parsed."""
         self.assertEqual(only("/a\n url='http://x?a=1'").properties, {"url": "http://x?a=1"})
         self.assertEqual(only("/a\n a='x=>y'").properties, {"a": "x=>y"})
         tree = TreeNode({}, {"two words": TreeNode({"and more": 1})})
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     def test_bug_4_types_strings_and_the_root(self) -> None:
-        """Types that are no strings, plain strings and the root's properties survive."""
+        """Types that are not strings, plain strings and the root's properties survive."""
         tree = TreeNode(
             {"on the": "root"},
             {

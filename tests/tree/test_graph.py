@@ -33,7 +33,7 @@ TREE = """
 class EdgeTests(SynchronousTestCase):
     """Which services use which."""
 
-    def test_edges(self) -> None:
+    def test_links_are_edges(self) -> None:
         """Links to services, to their providers and to other nodes are edges, each once."""
         self.assertEqual(
             get_edges(parse_tree(TREE)),
@@ -52,13 +52,13 @@ class EdgeTests(SynchronousTestCase):
         self.assertNotIn("..", "".join(provider for _, provider in edges))
         self.assertIn(("/retail", "/cms"), edges)  # by way of /lb/pools/cms/providers
 
-    def test_loop(self) -> None:
+    def test_links_in_a_loop_keep_their_paths(self) -> None:
         """Links in a loop, and links to missing nodes, keep the paths that they name."""
         tree = parse_tree("/a\n  x -> y\n  y -> x\n  z -> y/z\n  none -> b\n  /providers\n")
         expected = [("/a", "/a/b"), ("/a", "/a/x"), ("/a", "/a/y"), ("/a", "/a/y/z")]
         self.assertEqual(get_edges(tree), expected)
 
-    def test_user(self) -> None:
+    def test_the_nearest_service_is_the_user_of_a_link(self) -> None:
         """The user of a link is the nearest service above it, or the node that holds it."""
         tree = parse_tree(
             "/free\n  l -> /x\n  /below\n    l -> /x\n"
@@ -72,7 +72,7 @@ class EdgeTests(SynchronousTestCase):
 class DotTests(SynchronousTestCase):
     """The graph as text."""
 
-    def test_dot(self) -> None:
+    def test_dot_text_is_quoted(self) -> None:
         """Edges are lines, and names cannot break out of their quotes."""
         self.assertEqual(
             to_dot([("/a", "/b"), ('/"', "/\\")]),

@@ -74,8 +74,8 @@ class ResolveTests(SynchronousTestCase):
         ):
             self.assertEqual(self.resolve(path), Resolution(real, tuple(links)), path)
 
-    def test_one_question_for_each_link(self) -> None:
-        """A path without links is one question, however deep; each link is one more."""
+    def test_each_link_is_one_more_read(self) -> None:
+        """A path without links is one read, however deep; each link is one more."""
         asked: list[Any] = []
         lookup = resolve("/x/b/l")
         wanted = next(lookup)
@@ -85,17 +85,17 @@ class ResolveTests(SynchronousTestCase):
                 wanted = lookup.send({path: reader(TREE)(path) for path in wanted})
         self.assertEqual(len(asked), 1 + 3)
 
-    def test_nowhere(self) -> None:
-        """A path that is neither node nor link fails under the name it was asked by."""
+    def test_missing_paths_fail_under_the_given_name(self) -> None:
+        """A path that is neither node nor link fails under the name that was given."""
         for path in ("/n", "/a/b/n", "/a/b/l/n/m", "/a/gone", "/a/gone/x"):
             error = self.assertRaises(NoNodeError, self.resolve, path)
             self.assertEqual(error.path, path)
 
-    def test_out_of_the_tree(self) -> None:
-        """A link through the root's roof is no path."""
+    def test_links_above_the_root_are_refused(self) -> None:
+        """A link whose dots lead above the root is invalid."""
         self.assertRaises(InvalidPathError, self.resolve, "/a/up")
 
-    def test_loops(self) -> None:
+    def test_links_in_a_circle_are_loops(self) -> None:
         """Links to themselves, to each other and through themselves are loops."""
         root = TreeNode(
             {}, {"a": TreeNode({"l ->": "l", "m ->": "n", "n ->": "/a/m/x", "o ->": "o/o"})}
@@ -110,8 +110,8 @@ class ResolveTests(SynchronousTestCase):
         root = parse_tree("/a\n  l -> /a\n  twice -> l/l/l\n  /b\n")
         self.assertEqual(self.resolve("/a/twice/l/b", root).path, "/a/b")
 
-    def test_multiplying_links(self) -> None:
-        """Links that double one another end at a limit, not at the end of time."""
+    def test_multiplying_links_end_at_a_limit(self) -> None:
+        """Links that double one another fail at a limit."""
         links = {"l0 ->": "/"} | {f"l{i + 1} ->": f"l{i}/l{i}" for i in range(40)}
         error = self.assertRaises(LinkLoopError, self.resolve, "/l40", TreeNode(links))
         self.assertLessEqual(len(error.paths), MAX_LINKS + 1)
@@ -121,18 +121,18 @@ class ResolveTests(SynchronousTestCase):
         root = parse_tree("/a\n  b -> /c\n  /b\n/c\n")
         self.assertEqual(self.resolve("/a/b", root), Resolution("/a/b"))
 
-    def test_values_that_are_no_links(self) -> None:
-        """A property with an arrow in its name but no text in it is no link."""
+    def test_values_that_are_not_text_are_not_links(self) -> None:
+        """A property with an arrow in its name but no text in it is not a link."""
         self.assertRaises(NoNodeError, self.resolve, "/l", TreeNode({"l ->": 5}))
 
-    def test_500_levels(self) -> None:
+    def test_500_levels_are_resolved(self) -> None:
         """Depth needs no recursion."""
         root = deepest = TreeNode({"top ->": "/" + "/".join("d" * 500)})
         for _ in range(500):
             deepest.children["d"] = deepest = TreeNode()
         self.assertEqual(self.resolve("/top", root).real_path.count("/"), 500)
 
-    def test_too_many_levels(self) -> None:
+    def test_too_many_levels_are_refused(self) -> None:
         """A target whose ancestors would fill the memory is refused; 2,000 levels are not."""
         root = TreeNode({"top ->": "d/" * 500_000, "deep ->": "/d" * 2000})
         error = self.assertRaises(InvalidPathError, self.resolve, "/top", root)
@@ -182,7 +182,7 @@ class FollowTests(SynchronousTestCase):
         found = answer(follow("/cms", node.properties, name), reader(PROPERTIES))
         return found.error or found.value
 
-    def test_values(self) -> None:
+    def test_property_links_lead_to_values(self) -> None:
         """Links name a node and perhaps a property; nodes may be behind symbolic links."""
         for name, value in (
             ("own", 1),
@@ -194,19 +194,19 @@ class FollowTests(SynchronousTestCase):
         ):
             self.assertEqual(self.value(name), value, name)
 
-    def test_depends(self) -> None:
-        """Whoever wants to keep a value current is told which nodes and links to watch."""
+    def test_nodes_to_watch_are_reported(self) -> None:
+        """The result names the nodes and links that the value depends on."""
         found = answer(follow("/cms", {"x =>": "/lb/c threads"}, "x"), reader(PROPERTIES))
         self.assertEqual(found.nodes, ("/foo",))
         self.assertEqual(found.ways, (Resolution("/foo", ("/lb/c",)),))
 
-    def test_depends_where_it_fails(self) -> None:
+    def test_dependencies_of_a_dangling_link_are_what_is_missing(self) -> None:
         """A link that leads nowhere depends on what is missing there."""
         found = answer(follow("/cms", {"x =>": "/lb/c/d"}, "x"), reader(PROPERTIES))
         self.assertEqual(found.ways[0].missing, "/foo/d")
         self.assertEqual(found.ways[0].links, ("/lb/c",))
 
-    def test_bad_links(self) -> None:
+    def test_bad_links_say_which_and_why(self) -> None:
         """A link that leads nowhere, or in a circle, says which and why."""
         for name, cause in (
             ("loop", LinkLoopError),
@@ -219,11 +219,11 @@ class FollowTests(SynchronousTestCase):
             self.assertEqual((error.path, error.name), ("/cms", f"{name} =>"))
             self.assertIn(f"'{name} =>'", str(error))
 
-    def test_missing(self) -> None:
+    def test_missing_names_are_key_errors(self) -> None:
         """A name without property or link is a KeyError, as of any mapping."""
         self.assertRaises(KeyError, self.value, "nothing")
 
-    def test_targets(self) -> None:
+    def test_targets_are_one_or_two_words(self) -> None:
         """A target is one or two words, in quotes where they hold blanks."""
         self.assertEqual(link_target(" /a  b ").name, "b")
         self.assertEqual(link_target("'/a b'").path, "/a b")

@@ -30,7 +30,7 @@ def found(text: str, at: str = "/") -> list[tuple[int, int]]:
 class LoopTests(SynchronousTestCase):
     """Links that lead back to themselves."""
 
-    def test_where(self) -> None:
+    def test_every_kind_of_loop_is_found(self) -> None:
         """Links to themselves, to each other, through themselves and into loops are found."""
         for text, places in (
             ("/a\n  l -> l", [(2, 3)]),
@@ -42,7 +42,7 @@ class LoopTests(SynchronousTestCase):
         ):
             self.assertEqual(found(text), places, text)
 
-    def test_message(self) -> None:
+    def test_messages_name_the_links_in_order(self) -> None:
         """The links of a loop are named in their order; of a long one the first and the last."""
         tree = parse_tree("/a\n  l -> ../b/m\n/b\n  m -> /a/l")
         self.assertEqual(
@@ -61,8 +61,8 @@ class LoopTests(SynchronousTestCase):
         self.assertEqual(found(text), [])
         self.assertEqual(found(text, "/x"), [(2, 3)])
 
-    def test_links_that_are_no_loops(self) -> None:
-        """Links shadowed by nodes, links out of the tree and links used twice are fine."""
+    def test_links_that_are_not_loops_are_accepted(self) -> None:
+        """Links shadowed by nodes, links out of the tree and links used twice are not loops."""
         text = (
             "/a\n  l -> l\n  /l\n  m -> /elsewhere\n  n -> ../../..\n"
             "/b\n  one -> two/x\n  two -> /a/l\n  p => ../a nothing\n  self -> .\n"
@@ -71,8 +71,8 @@ class LoopTests(SynchronousTestCase):
         self.assertEqual(found(text), [])
         self.assertEqual(found(text, "/x"), [])
 
-    def test_too_many_links(self) -> None:
-        """Links that multiply one another, or follow one another for too long, are told."""
+    def test_too_many_links_are_reported(self) -> None:
+        """Links that multiply one another, or follow one another for too long, are reported."""
         links = {"l0 ->": "/"} | {f"l{i + 1} ->": f"l{i}/l{i}" for i in range(40)}
         names = [loop.name for loop in loops(TreeNode(links))]
         self.assertEqual(names, [f"l{i} ->" for i in range(6, 41)])  # 127 links and more
@@ -114,7 +114,7 @@ class AgreementTests(SynchronousTestCase):
 
     @settings(max_examples=effort(400, 80))
     @given(_TREES)
-    def test_symlinks(self, root: TreeNode) -> None:
+    def test_symbolic_links_lead_where_they_lead_on_a_server(self, root: TreeNode) -> None:
         """Every link leads where following it on a server leads."""
         tree = LinkedTree(root)
         for path, node in root.walk():
@@ -127,7 +127,7 @@ class AgreementTests(SynchronousTestCase):
 
     @settings(max_examples=effort(400, 80))
     @given(_TREES)
-    def test_property_links(self, root: TreeNode) -> None:
+    def test_property_links_are_loops_where_they_are_on_a_server(self, root: TreeNode) -> None:
         """Every property link is a loop here if following it on a server is one."""
         tree = LinkedTree(root)
         for path, node in root.walk():
@@ -163,7 +163,7 @@ HOSTILE = {
 class HostileTests(SynchronousTestCase):
     """Trees that are made to take long."""
 
-    def test_linear(self) -> None:
+    def test_thousands_of_links_take_linear_time(self) -> None:
         """Thousands of lines of links are read, judged and drawn in half a millisecond each."""
         for name, text in HOSTILE.items():
             began = time.process_time()  # nobody else's work counts

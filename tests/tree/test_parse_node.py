@@ -30,7 +30,7 @@ class Counted:
 class NamedTests(SynchronousTestCase):
     """Names in the nodes."""
 
-    def test_names(self) -> None:
+    def test_nodes_have_their_names(self) -> None:
         """Each node has its name, the root has none; otherwise it is the same tree."""
         root = parse_named_tree(TEXT)
         self.assertEqual(root, parse_tree(TEXT))
@@ -39,16 +39,16 @@ class NamedTests(SynchronousTestCase):
         self.assertEqual((root.name, below.name), ("", "a"))
         self.assertEqual(below.properties, {"type": "t", "x": 1, "l ->": "/b"})
 
-    def test_made_by_hand(self) -> None:
-        """Keywords are children, who are called by them."""
+    def test_keywords_make_children(self) -> None:
+        """A node made with keywords has them as named children."""
         child = ParseNode(properties={"x": 1})
         root = ParseNode("top", {"y": 2}, child=child, other=ParseNode("misnamed"))
         names = root.name, child.name, getattr(root.children["other"], "name", None)
         self.assertEqual(names, ("top", "child", "other"))
         self.assertEqual(format_tree(root), "/\n  y = 2\n/child\n  x = 1\n/other\n")
 
-    def test_class_of_the_callers(self) -> None:
-        """Any class will do that has the two dicts; the root is made without a name."""
+    def test_nodes_are_made_of_the_given_class(self) -> None:
+        """Any class with the two dicts will do; the root is made without a name."""
         self.patch(Counted, "made", 0)
         root = parse_named_tree(TEXT, node_class=Counted)
         self.assertIsInstance(root, Counted)
@@ -56,13 +56,13 @@ class NamedTests(SynchronousTestCase):
         self.assertEqual(root.children["a"].children["b"].properties, {"y": [2]})
         self.assertEqual(root.children["a"].children["b"].name, "b")
 
-    def test_mistakes(self) -> None:
-        """They are told as always."""
+    def test_invalid_text_is_refused(self) -> None:
+        """Errors are those of ``parse_tree``."""
         with self.assertRaises(TreeSyntaxError) as caught:
             parse_named_tree("/a\n  x = y\n", Counted)
         self.assertEqual((caught.exception.line, caught.exception.column), (2, 7))
 
     @given(trees)
-    def test_same_tree(self, tree: TreeNode) -> None:
-        """Whatever the tree is, it is the same one with names."""
+    def test_the_tree_is_that_of_parse_tree(self, tree: TreeNode) -> None:
+        """Any tree is parsed into the same one, with names."""
         self.assertEqual(parse_named_tree(format_tree(tree)), tree)

@@ -91,8 +91,8 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(again.writes, ())
 
     @given(trees)
-    def test_unchanged_is_not_written(self, tree: TreeNode) -> None:
-        """What is as it should be gives an empty plan."""
+    def test_unchanged_nodes_are_not_written(self, tree: TreeNode) -> None:
+        """A tree that is there already gives an empty plan."""
         plan = plan_import(tree, stored(tree), acl=OPEN, trim=True)
         self.assertEqual(plan.changes, ())
 
@@ -106,7 +106,7 @@ class ImportTests(SynchronousTestCase):
         assert isinstance(change, SetData)
         self.assertEqual(change.version, 3)
 
-    def test_order(self) -> None:
+    def test_deletions_come_first_and_parents_before_children(self) -> None:
         """Extra nodes go first, children before parents; new nodes come parents first."""
         plan = plan_import(
             parse_tree("/a\n  x = 1\n  /n\n    /m\n"),
@@ -127,7 +127,7 @@ class ImportTests(SynchronousTestCase):
             ],
         )
 
-    def test_acl(self) -> None:
+    def test_different_acls_are_changed(self) -> None:
         """A node whose ACL differs gets the import's; the import's root keeps its own."""
         there = stored(parse_tree("/a\n"), ("other",))
         (change,) = plan_import(parse_tree("/a\n"), there, acl=OPEN).changes
@@ -150,15 +150,15 @@ class ImportTests(SynchronousTestCase):
             ],
         )
 
-    def test_root(self) -> None:
+    def test_the_root_is_written_but_never_trimmed(self) -> None:
         """The root's properties are set when the text has some; its nodes are never trimmed."""
         there = stored(parse_tree("/\n  a = 1\n/x\n"))
         self.assertEqual(plan_import(parse_tree("/y\n"), there, acl=OPEN, trim=True).count(Keep), 0)
         (change,) = plan_import(parse_tree("/\n  a = 2\n"), there, "/p", acl=OPEN, trim=True).writes
         self.assertEqual((type(change), change.path), (SetData, "/p"))
 
-    def test_deep_and_wide(self) -> None:
-        """500 levels need no recursion, in either direction."""
+    def test_500_levels_need_no_recursion(self) -> None:
+        """Plans of deep trees are made in both directions."""
         deep = deepest = TreeNode()
         for _ in range(500):
             deepest.children["d"] = deepest = TreeNode()
@@ -172,8 +172,8 @@ class DeleteTests(SynchronousTestCase):
 
     THERE = stored(parse_tree("/a\n  /b\n    /x : ephemeral\n    /y\n  /c\n")).children["a"]
 
-    def test_keeps_ephemeral(self) -> None:
-        """What is ephemeral, or above it, is kept, and both are told."""
+    def test_ephemeral_nodes_and_their_ancestors_are_kept(self) -> None:
+        """Nodes that are ephemeral, or above one, are kept and reported."""
         plan = plan_delete("/a", self.THERE)
         self.assertEqual([write.path for write in plan.writes], ["/a/b/y", "/a/c"])
         self.assertEqual(
@@ -187,7 +187,7 @@ class DeleteTests(SynchronousTestCase):
             ],
         )
 
-    def test_force(self) -> None:
+    def test_force_deletes_children_first(self) -> None:
         """Force deletes everything, children first, each at the version that was read."""
         plan = plan_delete("/a", self.THERE, force=True)
         self.assertEqual(
@@ -196,7 +196,7 @@ class DeleteTests(SynchronousTestCase):
         )
         self.assertEqual({getattr(write, "version", None) for write in plan.writes}, {7})
 
-    def test_root(self) -> None:
+    def test_the_root_cannot_be_deleted(self) -> None:
         """The root cannot be deleted."""
         self.assertRaises(InvalidPathError, plan_delete, "/", self.THERE)
 
@@ -204,7 +204,7 @@ class DeleteTests(SynchronousTestCase):
 class WordingTests(SynchronousTestCase):
     """A dry run in the predecessor's words."""
 
-    def test_changes(self) -> None:
+    def test_dry_runs_describe_changes_in_order(self) -> None:
         """Old properties in order, then new ones; a new node stands for those below it."""
         self.assertEqual(
             dry_run(
@@ -225,8 +225,8 @@ class WordingTests(SynchronousTestCase):
             ],
         )
 
-    def test_extra(self) -> None:
-        """Extra nodes are told, deleted or ignored, but never at the top."""
+    def test_extra_nodes_are_reported_deleted_or_ignored(self) -> None:
+        """Extra nodes are reported, deleted or ignored, but never at the top."""
         new, old = "/a\n  /b\n", "/a\n  /b\n  /c\n    /d\n/top\n"
         self.assertEqual(dry_run(new, old), ["extra path not trimmed: /a/c"])
         self.assertEqual(dry_run(new, old, False), [])
@@ -234,8 +234,8 @@ class WordingTests(SynchronousTestCase):
             dry_run(new, old, True, "/p"), ["would delete /p/a/c/d.", "would delete /p/a/c."]
         )
 
-    def test_value_types(self) -> None:
-        """A change of type alone is a change."""
+    def test_a_change_of_type_alone_is_a_change(self) -> None:
+        """``1`` and ``1.0`` are different values."""
         self.assertEqual(
             dry_run("/a\n  b = 1\n", "/a\n  b = True\n"), ["/a b change from True to 1"]
         )

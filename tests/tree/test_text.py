@@ -26,15 +26,15 @@ class RoundTripTests(SynchronousTestCase):
 
     @given(trees)
     @settings(max_examples=effort(200, 40))
-    def test_stored_and_exported(self, tree: TreeNode) -> None:
+    def test_exported_text_stores_the_same_data(self, tree: TreeNode) -> None:
         """What nodes store is what their exported text stores when it is imported."""
         for path, node in parse_tree(format_tree(tree)).walk():
             original = tree.get(path)
             assert original is not None
             self.assertEqual(encode(node.properties), encode(original.properties))
 
-    def test_deep_and_wide(self) -> None:
-        """500 levels and 20,000 nodes need no recursion and no patience."""
+    def test_500_levels_and_20000_nodes_are_written(self) -> None:
+        """Depth needs no recursion, breadth takes linear time."""
         root = deepest = TreeNode()
         for level in range(500):
             deepest.children["d"] = deepest = TreeNode({"level": level})
@@ -48,7 +48,7 @@ class RoundTripTests(SynchronousTestCase):
 class FormatTests(SynchronousTestCase):
     """What the text looks like."""
 
-    def test_order(self) -> None:
+    def test_properties_links_and_nodes_are_sorted(self) -> None:
         """Properties come first, then links, then nodes, each sorted by name."""
         root = TreeNode(
             {},
@@ -73,8 +73,8 @@ class FormatTests(SynchronousTestCase):
             "/b\n",
         )
 
-    def test_empty(self) -> None:
-        """A tree of nothing is one end of a line."""
+    def test_an_empty_tree_is_an_empty_line(self) -> None:
+        """The text of an empty tree is one line end."""
         self.assertEqual(format_tree(TreeNode()), "\n")
 
     def test_root_has_properties(self) -> None:
@@ -82,7 +82,7 @@ class FormatTests(SynchronousTestCase):
         root = TreeNode({"type": "t", "a": 1}, {"n": TreeNode()})
         self.assertEqual(format_tree(root), "/ : t\n  a = 1\n/n\n")
 
-    def test_type_that_is_no_line(self) -> None:
+    def test_types_that_need_quotes_are_properties(self) -> None:
         """A type that cannot follow a colon is written as a property."""
         for type_ in (3, "", " x", "a\nb", None, ["t"]):
             text = format_tree(TreeNode({}, {"n": TreeNode({"type": type_})}))
@@ -108,8 +108,8 @@ class FormatTests(SynchronousTestCase):
             "  'a b' -> '/c d'\n",
         )
 
-    def test_binary_data(self) -> None:
-        """Data that are no text survive, as escapes in a plain ASCII text."""
+    def test_binary_data_survive_as_escapes(self) -> None:
+        """Data that are not UTF-8 survive, as escapes in plain ASCII."""
         data = b"\x00\xff\xfe{\x80"
         text = format_tree(TreeNode({}, {"n": TreeNode(decode(data))}))
         self.assertTrue(text.isascii())

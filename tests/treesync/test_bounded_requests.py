@@ -25,8 +25,8 @@ class FlowTests(SynchronousTestCase):
 
         return BoundedRequests(start, limit).run()
 
-    def test_bounded(self) -> None:
-        """As many as the limit are under way; each answer starts another."""
+    def test_the_limit_of_requests_is_kept(self) -> None:
+        """As many as the limit are under way; each reply starts another."""
         done = self.flow(5, 2)
         self.assertEqual(len(self.started), 2)
         self.started[1].callback(None)
@@ -39,12 +39,12 @@ class FlowTests(SynchronousTestCase):
         self.started[3].callback(None)
         self.successResultOf(done)
 
-    def test_nothing(self) -> None:
-        """Nothing to do is done at once."""
+    def test_no_requests_finish_at_once(self) -> None:
+        """Without requests it fires at once."""
         self.successResultOf(self.flow(0, 2))
 
-    def test_answers_at_once(self) -> None:
-        """100,000 requests that are answered before they return need no recursion."""
+    def test_replies_at_once_need_no_recursion(self) -> None:
+        """100,000 requests that have their replies at once are sent in a loop."""
         left = 100_000
 
         def start() -> Deferred[Any] | None:
@@ -54,8 +54,8 @@ class FlowTests(SynchronousTestCase):
 
         self.successResultOf(BoundedRequests(start, 3).run())
 
-    def test_failure(self) -> None:
-        """After a failure no more are started; it is told when the others are answered."""
+    def test_a_failure_starts_no_more(self) -> None:
+        """It fails when the other requests have their replies."""
         done = self.flow(5, 3)
         self.started[1].errback(ZeroDivisionError())
         self.started[2].errback(KeyError())
@@ -64,13 +64,13 @@ class FlowTests(SynchronousTestCase):
         self.failureResultOf(done, ZeroDivisionError)
         self.assertEqual(len(self.started), 3)
 
-    def test_failure_to_start(self) -> None:
-        """A request that cannot even be started ends the flow in the same way."""
+    def test_a_request_that_cannot_start_is_a_failure(self) -> None:
+        """What the function raises is the outcome."""
         done = BoundedRequests(lambda: 1 / 0, 3).run()  # type: ignore[arg-type, return-value]
         self.failureResultOf(done, ZeroDivisionError)
 
-    def test_cancel(self) -> None:
-        """Cancelling does not wait, and starts no more."""
+    def test_cancelling_starts_no_more(self) -> None:
+        """It fails at once, and sends nothing more."""
         done = self.flow(5, 3)
         done.cancel()
         self.failureResultOf(done, CancelledError)

@@ -49,28 +49,28 @@ def wide(count: int) -> TreeNode:
 class ReadTests(ServerTestCase):
     """What is read of a server."""
 
-    async def test_ephemeral(self) -> None:
-        """Ephemeral nodes are told from others."""
+    async def test_ephemeral_nodes_are_marked(self) -> None:
+        """Ephemeral nodes are distinguished from others."""
         await self.client.create("/e", b"", ephemeral=True)
         self.assertTrue((await read_tree(self.client)).children["e"].ephemeral)
         self.assertTrue((await read_tree(self.client, "/e")).ephemeral)
 
-    async def test_missing(self) -> None:
-        """A node that is not there is named."""
+    async def test_missing_nodes_are_named(self) -> None:
+        """The error names the node that does not exist."""
         with self.assertRaises(NoNodeError) as caught:
             await read_tree(self.client, "/n/m")
         self.assertEqual(caught.exception.path, "/n/m")
         with self.assertRaises(NoNodeError):
             await make_delete_plan(self.client, "/n/m")
 
-    async def test_forbidden(self) -> None:
-        """A node that may not be read is named."""
+    async def test_unreadable_nodes_are_named(self) -> None:
+        """The error names the node that may not be read."""
         await self.put("/a\n")
         await self.client.create("/a/secret", b"", [ACL(1, Id("digest", "u:x"))])
         error = await self.assertFailure(read_tree(self.client), NoAuthError)
         self.assertEqual(error.path, "/a/secret")  # type: ignore[attr-defined]
 
-    async def test_bounded(self) -> None:
+    async def test_requests_under_way_are_bounded(self) -> None:
         """There are never more requests under way than the limit."""
         await self.put(wide(1200))
         under_way = most = 0
@@ -94,8 +94,8 @@ class ReadTests(ServerTestCase):
         await make_import_plan(client, wide(1200), acl=OPEN_ACL_UNSAFE)
         self.assertEqual(most, LIMIT)
 
-    async def test_vanishing(self) -> None:
-        """Nodes that vanish while they are read are left out, wherever the reader is."""
+    async def test_nodes_that_are_deleted_meanwhile_are_left_out(self) -> None:
+        """Nodes deleted during the read are left out, however far it is."""
         await self.put(TREE)
         other = await self.connect()
 
@@ -113,15 +113,15 @@ class ReadTests(ServerTestCase):
         stored = await read_tree(client, "/a")
         self.assertEqual(sorted(stored.children["c"].children), [])
 
-    async def test_large_nodes(self) -> None:
-        """Nodes whose data are too much for one answer are read one by one."""
+    async def test_large_nodes_are_read_one_by_one(self) -> None:
+        """Nodes whose data exceed one reply are read one by one."""
         tree = TreeNode({}, {f"n{i}": TreeNode({"string_value": "x" * 500_000}) for i in range(12)})
         tree.children["small"] = TreeNode({"x": 1})
         await self.put(tree)
         self.assertEqual(await self.tree(), tree)
 
-    async def test_cancel(self) -> None:
-        """Whoever does not want to wait any more need not."""
+    async def test_reading_can_be_cancelled(self) -> None:
+        """Replies that come after the cancellation are ignored."""
         await self.put(wide(200))
         reading = read_tree(self.client)
         reading.cancel()
@@ -145,8 +145,8 @@ class ImportPlanTests(ServerTestCase):
         await make_import_plan(client, tree, "/", **options)
         return sorted(seen)
 
-    async def test_reads_no_more_than_it_needs(self) -> None:
-        """Nodes outside of the tree are not read; where nothing is, nothing is asked."""
+    async def test_no_more_is_read_than_needed(self) -> None:
+        """Nodes outside the tree are not read, nor nodes below those that do not exist."""
         await self.put("/a\n  /n\n    /below\n  /o\n/other\n  /x\n")
         tree = parse_tree("/a\n  /n\n  /new\n    /newer\n")
         common = ["get /", "get /a", "get /a/n", "get_acl /a", "get_acl /a/n"]
@@ -168,8 +168,8 @@ class ImportPlanTests(ServerTestCase):
             ),
         )
 
-    async def test_missing_place(self) -> None:
-        """A tree needs a place to go."""
+    async def test_importing_below_a_missing_node_fails(self) -> None:
+        """The node must exist."""
         plan = make_import_plan(self.client, TREE, "/nowhere", acl=OPEN_ACL_UNSAFE)
         error = await self.assertFailure(plan, NoNodeError)
         self.assertEqual(error.path, "/nowhere")  # type: ignore[attr-defined]
@@ -191,14 +191,14 @@ class ImportPlanTests(ServerTestCase):
 class DeletePlanTests(ServerTestCase):
     """What is read for a deletion."""
 
-    async def test_plan(self) -> None:
-        """Children come first."""
+    async def test_children_are_deleted_first(self) -> None:
+        """Children come before their parents."""
         await self.put("/a\n  /b\n    /c\n  /d\n")
         plan = await make_delete_plan(self.client, "/a")
         paths = [change.path for change in plan.writes if isinstance(change, Delete)]
         self.assertEqual(paths, ["/a/b/c", "/a/b", "/a/d", "/a"])
 
-    async def test_root(self) -> None:
+    async def test_deleting_the_root_is_refused(self) -> None:
         """The root is refused before anything is read."""
         await self.assertFailure(make_delete_plan(self.client, "/"), InvalidPathError)
 
@@ -210,7 +210,7 @@ class WalkTests(ServerTestCase):
         """The paths of a walk."""
         return [path async for path, _ in walk(self.client, *args, **options)]
 
-    async def test_order(self) -> None:
+    async def test_parents_come_first_and_names_in_order(self) -> None:
         """Parents come before children, names in order, from anywhere."""
         await self.put(TREE)
         everything = await self.walk()
@@ -230,8 +230,8 @@ class WalkTests(ServerTestCase):
                 names.remove("c")
         self.assertEqual(seen, ["/a", "/a/b", "/a/b/d", "/a/b/e"])
 
-    async def test_live(self) -> None:
-        """What is deleted on the way is not walked over."""
+    async def test_nodes_deleted_on_the_way_are_skipped(self) -> None:
+        """Nodes that are deleted before their turn are left out."""
         await self.put("/a\n  /b\n    /c\n  /d\n")
         seen = []
         async for path, _ in walk(self.client, "/a"):
@@ -241,8 +241,8 @@ class WalkTests(ServerTestCase):
                 await self.client.delete("/a/b")
         self.assertEqual(seen, ["/a", "/a/d"])
 
-    async def test_created_meanwhile(self) -> None:
-        """What a caller creates below the node it is told of is walked over."""
+    async def test_nodes_created_on_the_way_are_visited(self) -> None:
+        """A node that is created below the present one is visited."""
         await self.put("/a\n  /b\n")
         seen = []
         async for path, _ in walk(self.client, "/a"):
@@ -257,8 +257,8 @@ class WalkTests(ServerTestCase):
 class EmbeddedReadTests(ServerTestCase):
     """What takes a server of our own to see."""
 
-    async def test_tree(self) -> None:
-        """Data, versions and all nodes below are read; the server's own are only named."""
+    async def test_the_whole_tree_is_read(self) -> None:
+        """Data, versions and all nodes below are read; of the server's own nodes only the names."""
         await self.put(TREE)
         stored = await read_tree(self.client)
         self.assertEqual(stored.children.pop("zookeeper").children, {})
@@ -266,8 +266,8 @@ class EmbeddedReadTests(ServerTestCase):
         await self.client.set("/a/c/d", b"x")
         self.assertEqual((await read_tree(self.client, "/a/c/d")).version, 1)
 
-    async def test_in_waves(self) -> None:
-        """Nodes of one level are asked for together, never one after the other."""
+    async def test_levels_are_read_together(self) -> None:
+        """Nodes of one level are read together, never one after the other."""
         await self.put(wide(400))
         waiting: list[tuple[Deferred[Any], Any]] = []
         rounds = most = reads = requests = 0
@@ -294,8 +294,8 @@ class EmbeddedReadTests(ServerTestCase):
         self.assertLessEqual(requests, 20)
         self.assertLessEqual(most, LIMIT)
 
-    async def test_lost_connection(self) -> None:
-        """A connection that breaks while a tree is read delays it, no more."""
+    async def test_a_lost_connection_delays_reading(self) -> None:
+        """A connection that breaks meanwhile costs time only."""
         await self.put(wide(1000))
         drops = 0
 
@@ -314,8 +314,8 @@ class EmbeddedReadTests(ServerTestCase):
         self.assertGreater(drops, 2)
         self.assertEqual(sum(len(node.children) for node in stored.children.values()), 1000)
 
-    async def test_old_server(self) -> None:
-        """A server that cannot read several nodes at a time is asked for one after the other."""
+    async def test_old_servers_are_read_node_by_node(self) -> None:
+        """A server without multi-read is asked for one node after the other."""
         await self.put(wide(200))
         refused = 0
 

@@ -30,8 +30,8 @@ from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
 class CarryOutTests(ServerTestCase):
     """Plans that nobody interferes with."""
 
-    async def test_import(self) -> None:
-        """A tree is there as it was wanted, under its path, with its ACL."""
+    async def test_an_imported_tree_is_there(self) -> None:
+        """The tree is below its path, with its ACL."""
         await self.client.create("/p")
         acl = (ACL(15, Id("world", "anyone")),)
         outcome = await self.put(TREE, "/p", acl=acl)
@@ -41,7 +41,7 @@ class CarryOutTests(ServerTestCase):
         self.assertEqual((await self.client.get("/p/b"))[0], b"plain")
 
     async def test_bug_17_depth_and_breadth(self) -> None:
-        """500 levels and 3,000 nodes are no trouble: import, again, read, delete."""
+        """500 levels and 3,000 nodes are imported, imported again, read and deleted."""
         tree = wide(2500)
         tree.children["deep"] = deepest = TreeNode()
         for level in range(499):
@@ -52,8 +52,8 @@ class CarryOutTests(ServerTestCase):
         plan = await make_delete_plan(self.client, "/deep")
         self.assertEqual((await apply_plan(self.client, plan)).done, 500)
 
-    async def test_few_requests(self) -> None:
-        """Changes travel together."""
+    async def test_changes_share_requests(self) -> None:
+        """Many changes are sent in few requests."""
         requests = 0
 
         def count(name: str, call: Any, *args: Any) -> Any:
@@ -67,23 +67,23 @@ class CarryOutTests(ServerTestCase):
         await apply_plan(client, plan)
         self.assertEqual(requests, -(-1010 // BATCH))
 
-    async def test_large_data(self) -> None:
-        """Data near the limit travel alone; many nodes of some size in several transactions."""
+    async def test_requests_stay_below_the_limit_of_size(self) -> None:
+        """Data near the limit are sent alone; many nodes of some size in several transactions."""
         tree = TreeNode({}, {f"n{i}": TreeNode({"string_value": "x" * 200_000}) for i in range(12)})
         tree.children["large"] = TreeNode({"string_value": "x" * 1_040_000})
         self.assertEqual((await self.put(tree)).done, 13)
         self.assertEqual(await self.tree(), tree)
 
-    async def test_progress(self) -> None:
-        """Whoever looks on is told how much is done."""
+    async def test_progress_is_reported(self) -> None:
+        """The callback receives the number of changes made and of all."""
         told: list[tuple[int, int]] = []
         plan = await make_import_plan(self.client, wide(300), acl=OPEN_ACL_UNSAFE)
         await apply_plan(self.client, plan, progress=lambda *args: told.append(args))
         self.assertEqual(told[-1], (303, 303))
         self.assertEqual(told, sorted(told))
 
-    async def test_stop(self) -> None:
-        """A stop in the middle leaves a part of the tree, parents first, and says how much."""
+    async def test_a_stop_leaves_parents_first(self) -> None:
+        """A stop in the middle leaves a part of the tree, parents first, and reports how much."""
         tree, done = wide(3000), 0
 
         def note(made: int, total: int) -> None:
@@ -121,8 +121,8 @@ class InterferenceTests(ServerTestCase):
             self.assertEqual(error.done, 0 if atomic else done)
             self.assertIn(path, str(error))
 
-    async def test_no_update_is_lost(self) -> None:
-        """A node that somebody else set meanwhile is named, not overwritten."""
+    async def test_a_node_that_was_set_is_not_overwritten(self) -> None:
+        """A node that another client has set meanwhile is named."""
         await self.put("/a\n  x = 1\n/b\n  x = 1\n/c\n  x = 1\n")
         plan = await self.plan("/a\n  x = 2\n/b\n  x = 2\n/c\n  x = 2\n")
         await self.client.set("/b", b'{"x":3}')
@@ -130,22 +130,22 @@ class InterferenceTests(ServerTestCase):
         self.assertEqual((await self.client.get("/b"))[0], b'{"x":3}')
         self.assertEqual((await self.client.get("/a"))[0], b'{"x":2}')
 
-    async def test_created_meanwhile(self) -> None:
-        """A node that somebody else created meanwhile is named, not taken for ours."""
+    async def test_a_node_that_was_created_is_not_overwritten(self) -> None:
+        """A node that another client has created meanwhile is named."""
         plan = await self.plan("/a\n/b\n  /c\n/d\n")
         await self.client.create("/b", b"theirs")
         await self.refused(plan, "/b", NodeExistsError, 1)
         self.assertEqual((await self.client.get("/b"))[0], b"theirs")
 
-    async def test_grown_meanwhile(self) -> None:
-        """A node that got a child meanwhile is not deleted."""
+    async def test_a_node_with_a_new_child_is_not_deleted(self) -> None:
+        """The error names the node that is not empty."""
         await self.put("/a\n  /b\n    /c\n")
         plan = await self.plan("/a\n")
         await self.client.create("/a/b/new")
         await self.refused(plan, "/a/b", NotEmptyError, 1)
 
-    async def test_acl_changed_meanwhile(self) -> None:
-        """An ACL that somebody else set meanwhile is not overwritten."""
+    async def test_an_acl_that_was_set_is_not_overwritten(self) -> None:
+        """An ACL that another client has set meanwhile is left alone."""
         await self.put("/a\n")
         plan = await self.plan("/a\n", acl=READ_ACL_UNSAFE)
         theirs = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "127.0.0.1"))]
@@ -155,7 +155,7 @@ class InterferenceTests(ServerTestCase):
         self.assertEqual((await self.client.get_acl("/a"))[0], theirs)
 
     async def test_bug_17_vanished_meanwhile(self) -> None:
-        """Nodes that somebody else deleted meanwhile are as gone as they should be."""
+        """Nodes that another client has deleted meanwhile count as deleted."""
         await self.put("/a\n  /b\n    /c\n  /d\n  /e\n")
         plan = await self.plan("/a\n")
         await self.client.delete("/a/b/c")
@@ -163,8 +163,8 @@ class InterferenceTests(ServerTestCase):
         self.assertEqual(await apply_plan(self.client, plan), Outcome(4, 4))
         self.assertEqual(await self.tree(), parse_tree("/a\n"))
 
-    async def test_refused_for_another_reason(self) -> None:
-        """A change that is not allowed is named too, and is no concurrent change."""
+    async def test_other_refusals_are_not_concurrent_changes(self) -> None:
+        """A change that is not allowed is named, and is not a TreeChangedError."""
         await self.client.create("/a", b"", READ_ACL_UNSAFE)
         plan = await self.plan("/a\n  /b\n", acl=READ_ACL_UNSAFE)
         error = await self.assertFailure(apply_plan(self.client, plan), PlanFailedError)
@@ -175,8 +175,8 @@ class InterferenceTests(ServerTestCase):
 class AtomicTests(ServerTestCase):
     """Plans in one transaction."""
 
-    async def test_acl(self) -> None:
-        """An ACL cannot change in a transaction; this is said, and nothing is done."""
+    async def test_acls_cannot_change_in_a_transaction(self) -> None:
+        """The plan is refused, and nothing is done."""
         plan = Plan(
             (
                 Create("/n", b"", OPEN_ACL_UNSAFE),
@@ -186,8 +186,8 @@ class AtomicTests(ServerTestCase):
         await self.assertFailure(apply_plan(self.client, plan, atomic=True), NotAtomicError)
         self.assertEqual(await self.tree(), TreeNode())
 
-    async def test_too_large(self) -> None:
-        """What does not fit into a transaction is refused, and nothing is done."""
+    async def test_too_large_transactions_are_refused(self) -> None:
+        """A plan that does not fit into one transaction is refused, and nothing is done."""
         changes = [Create(f"/n{i}", b"x" * 300_000, OPEN_ACL_UNSAFE) for i in range(5)]
         carried: Deferred[Outcome] = apply_plan(self.client, Plan(tuple(changes)), atomic=True)
         await self.assertFailure(carried, RequestTooLargeError)
@@ -197,8 +197,8 @@ class AtomicTests(ServerTestCase):
 class UnchangedTests(ServerTestCase):
     """What is as it should be is left alone."""
 
-    async def test_random_trees(self) -> None:
-        """Any tree over any other becomes the tree, and a second time nothing is written."""
+    async def test_any_tree_replaces_any_other(self) -> None:
+        """Any tree over any other becomes the tree; a second import writes nothing."""
         samples: list[TreeNode] = []
 
         @settings(
@@ -220,7 +220,7 @@ class UnchangedTests(ServerTestCase):
             self.assertEqual(self.zxid, before)
 
     async def test_bug_6_unchanged_nodes_wake_nobody(self) -> None:
-        """Importing what is there already writes nothing, and watches stay quiet."""
+        """Importing what is there already writes nothing and fires no watch."""
         await self.put(TREE)
         before = self.zxid
         _, watch = self.client.get_and_watch("/a")
@@ -234,8 +234,8 @@ class UnchangedTests(ServerTestCase):
 class LostConnectionTests(ServerTestCase):
     """Connections that break while a plan is carried out."""
 
-    async def test_lost_connection(self) -> None:
-        """A connection that breaks is told, with a node near the place; a new plan goes on."""
+    async def test_a_lost_connection_fails_with_the_place(self) -> None:
+        """The error names a node near the place; a new plan finishes the import."""
         tree = wide(3000)
         plan = await make_import_plan(self.client, tree, acl=OPEN_ACL_UNSAFE)
 
@@ -256,7 +256,7 @@ class LostConnectionTests(ServerTestCase):
 class OneMomentTests(ServerTestCase):
     """A transaction is one change of the server."""
 
-    async def test_all_of_it(self) -> None:
+    async def test_atomic_plans_are_one_transaction(self) -> None:
         """Creations, changes and deletions happen at one moment."""
         await self.put("/a\n  x = 1\n  /b\n")
         plan = await make_import_plan(
@@ -270,8 +270,8 @@ class OneMomentTests(ServerTestCase):
         self.assertEqual(self.zxid, before + 1)
         self.assertEqual(await self.tree(), parse_tree("/a\n  x = 2\n  /c\n    /d\n"))
 
-    async def test_nothing(self) -> None:
-        """An empty plan is no transaction."""
+    async def test_an_empty_plan_sends_nothing(self) -> None:
+        """Without changes there is no transaction."""
         before = self.zxid
         self.assertEqual(await apply_plan(self.client, Plan(), atomic=True), Outcome(0, 0))
         self.assertEqual(self.zxid, before)

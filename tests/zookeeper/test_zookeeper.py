@@ -66,26 +66,26 @@ class ZooKeeperTestCase(SocketTestCase):
 class LifeTests(ZooKeeperTestCase):
     """From connect to close."""
 
-    async def test_names(self) -> None:
-        """All the names that programs know are there."""
+    async def test_promised_names_exist(self) -> None:
+        """All names that programs rely on are there."""
         self.assertIs(ZK, ZooKeeper)
         for name in zookeeper.__all__:
             self.assertTrue(hasattr(zookeeper, name), name)
         for name in METHODS:
             self.assertTrue(callable(getattr(self.zk, name)), name)
 
-    def test_default_connection_string(self) -> None:
+    def test_the_environment_may_have_the_connection_string(self) -> None:
         """The environment may say where ZooKeeper is."""
         self.assertEqual(default_connection_string({}), "127.0.0.1:2181")
         environ = {"ZC_ZK_CONNECTION_STRING": "zk.example.com:1"}
         self.assertEqual(default_connection_string(environ), "zk.example.com:1")
 
-    async def test_granted(self) -> None:
+    async def test_recv_timeout_is_the_session_timeout(self) -> None:
         """The session's time-out is known under the name that it had in the C library, too."""
         self.assertEqual(self.zk.recv_timeout(), self.zk.session_timeout)
         self.assertEqual(self.zk.recv_timeout(), 1.0)
 
-    async def test_unreachable(self) -> None:
+    async def test_an_unreachable_server_is_one_clear_error(self) -> None:
         """No ZooKeeper is one clear error, soon."""
         self.zookeeper.refuse = True
         zk = ZooKeeper(self.zookeeper.connection_string)
@@ -101,8 +101,8 @@ class LifeTests(ZooKeeperTestCase):
         await self.zk.close()
         self.assertEqual(await self.client.get_children("/fooservice/providers"), [])
 
-    async def test_with(self) -> None:
-        """It can be there for a block, and takes what it registered along."""
+    async def test_the_end_of_a_block_unregisters(self) -> None:
+        """A block connects, and closes with what it registered."""
         async with ZooKeeper(self.zookeeper.connection_string) as zk:
             await zk.register("/p", "1.2.3.4:5")
             self.assertEqual(await self.client.get_children("/p"), ["1.2.3.4:5"])
@@ -179,8 +179,8 @@ class RegisterTests(ZooKeeperTestCase):
         self.assertEqual(len(names), 1 + len(many.paths))
         self.assertNotIn(":8080", names)
 
-    async def test_ephemeral(self) -> None:
-        """What is registered can be looked up by the paths of the nodes; nobody else adds to it."""
+    async def test_ephemeral_has_the_registrations_by_path(self) -> None:
+        """Registrations are found by the paths of their nodes; the mapping is read-only."""
         await self.zk.import_tree(TREE)
         one = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=3)
         self.assertEqual(dict(self.zk.ephemeral), {"/fooservice/providers/1.2.3.4:5": one})
@@ -211,8 +211,8 @@ class RegisterTests(ZooKeeperTestCase):
         await self.assertFailure(both[1], NodeExistsError)
         self.assertIs(self.zk.ephemeral["/fooservice/providers/1.2.3.4:7"], await both[0])
 
-    async def test_members(self) -> None:
-        """The instances of a service are found through links, in whatever format they are."""
+    async def test_members_are_found_in_every_format(self) -> None:
+        """The instances of a service are found through links, whatever their format."""
         await self.zk.import_tree(TREE)
         path = "/fooservice/providers"
         for number, name in enumerate(FORMATS, 1):
@@ -227,8 +227,8 @@ class RegisterTests(ZooKeeperTestCase):
         with self.assertRaises(NoNodeError):
             await self.zk.members("/nowhere")
 
-    async def test_set(self) -> None:
-        """What is set on a registered node is there after a new session, too."""
+    async def test_data_that_are_set_survive_an_expiry(self) -> None:
+        """What is set on a registered node is there in a new session, too."""
         await self.zk.import_tree(TREE)
         acl = zookeeper.OPEN_ACL_UNSAFE
         one = await self.zk.register("/fooservice/providers", "1.2.3.4:5", acl)
@@ -263,8 +263,8 @@ class RegisterTests(ZooKeeperTestCase):
 class LinkTests(ZooKeeperTestCase):
     """Links."""
 
-    async def test_resolve(self) -> None:
-        """Paths lead through links."""
+    async def test_resolve_follows_links(self) -> None:
+        """Paths lead through symbolic links."""
         await self.zk.import_tree("/a\n  /b\n    l -> c\n    l2 -> ../c\n    /c\n  /c\n")
         self.assertEqual(await self.zk.resolve("/a/b/l"), "/a/b/c")
         self.assertEqual(await self.zk.resolve("/a/b/l2"), "/a/c")
@@ -287,8 +287,8 @@ class LinkTests(ZooKeeperTestCase):
         with self.assertRaises(BadPropertyLink):
             properties["p"]
 
-    async def test_loop(self) -> None:
-        """Links in a circle are told."""
+    async def test_links_in_a_circle_are_an_error(self) -> None:
+        """`resolve` fails with LinkLoop."""
         await self.client.create("/a", b'{"l ->":"m","m ->":"l"}')
         await self.assertFailure(self.zk.resolve("/a/l"), LinkLoop)
 
@@ -303,7 +303,7 @@ class LinkTests(ZooKeeperTestCase):
         for method in methods:
             await self.assertFailure(method("/.."), InvalidPathError)
 
-    async def test_ln(self) -> None:
+    async def test_ln_adds_a_property_to_the_parent(self) -> None:
         """A link is a property of its parent, which may be behind a link itself."""
         await self.zk.import_tree("/a\n  x = 1\n  /b\n/c\n")
         await self.zk.ln("/c", "/a/l")
@@ -357,16 +357,16 @@ class TreeTests(ZooKeeperTestCase):
         self.assertEqual(await self.zk.export_tree(), "/\n  a = 1\n/x\n")
         self.assertEqual(await self.zk.export_tree(name="all"), "/all\n  a = 1\n  /x\n")
 
-    async def test_ephemeral(self) -> None:
-        """Ephemeral nodes are only exported on request, and always printed."""
+    async def test_ephemeral_nodes_are_exported_on_request(self) -> None:
+        """They are left out by default, and always printed."""
         await self.zk.import_tree(TREE)
         await self.zk.register("/fooservice/providers", "1.2.3.4:5", pid=1)
         self.assertNotIn("pid", await self.zk.export_tree())
         self.assertIn("    /1.2.3.4:5\n      pid = 1\n", await self.zk.print_tree())
         self.assertIn("pid", await self.zk.export_tree("/fooservice", ephemeral=True))
 
-    async def test_trim(self) -> None:
-        """What the tree does not have is told, deleted, or ignored."""
+    async def test_trim_reports_deletes_or_ignores(self) -> None:
+        """Nodes that the tree does not have are reported, deleted, or ignored."""
         await self.zk.import_tree("/a\n  /b\n    /c\n/top\n")
         report = await self.zk.import_tree("/a\n")
         self.assertEqual(list(report), ["extra path not trimmed: /a/b"])
@@ -386,14 +386,14 @@ class TreeTests(ZooKeeperTestCase):
             await self.assertFailure(self.zk.import_tree(text), TreeSyntaxError)
         self.assertEqual(self.zxid, before)
 
-    async def test_no_text(self) -> None:
-        """Bytes are no tree; nor is anything else but text and nodes."""
+    async def test_other_types_are_refused(self) -> None:
+        """Only text and nodes are accepted, not bytes."""
         with self.assertRaises(TypeError) as caught:
             await self.zk.import_tree(b"/a\n")  # type: ignore[arg-type]
         self.assertIn("a tree is text, not bytes", str(caught.exception))
 
-    async def test_bad_names(self) -> None:
-        """Nodes that a program has made are refused before anything is changed, too."""
+    async def test_invalid_names_are_refused(self) -> None:
+        """Nodes that a program has made are checked before anything is changed, too."""
         before = self.zxid
         for name in ("a/b", "", "..", "a\0"):
             tree = TreeNode({}, {"good": TreeNode({}, {name: TreeNode()})})
@@ -401,13 +401,13 @@ class TreeTests(ZooKeeperTestCase):
             self.assertIn(repr(f"/good/{name}"), str(error))
         self.assertEqual(self.zxid, before)
 
-    async def test_atomic(self) -> None:
+    async def test_an_atomic_import_is_one_transaction(self) -> None:
         """A tree can be imported in one transaction."""
         before = self.zxid
         await self.zk.import_tree(TREE, atomic=True)
         self.assertEqual(self.zxid, before + 1)
 
-    async def test_delete_recursive(self) -> None:
+    async def test_delete_recursive_keeps_ephemeral_nodes(self) -> None:
         """Ephemeral nodes and those above them stay, unless forced."""
         await self.zk.import_tree("/a\n  /b\n  /c\n")
         await self.client.create("/a/c/e", ephemeral=True)
@@ -449,7 +449,7 @@ class TreeTests(ZooKeeperTestCase):
         self.assertGreaterEqual(times, 4)
         self.assertIsNone(await self.client.exists("/a"))
 
-    async def test_walk(self) -> None:
+    async def test_walk_yields_paths_and_names(self) -> None:
         """Paths, or paths and names to prune."""
         await self.zk.import_tree("/a\n  /b\n    /c\n  /d\n")
         self.assertEqual(
@@ -462,14 +462,14 @@ class TreeTests(ZooKeeperTestCase):
                 names.remove("b")
         self.assertEqual(seen, ["/a", "/a/d"])
 
-    async def test_create_recursive(self) -> None:
+    async def test_create_recursive_creates_ancestors(self) -> None:
         """Nodes are created down to a path, whose data are set in any case."""
         await self.zk.create_recursive("/a/b/c", b"x")
         await self.zk.create_recursive("/a/b/c", b"y")
         self.assertEqual((await self.zk.get("/a/b/c"))[0], b"y")
 
-    async def test_nodes(self) -> None:
-        """What goes through to the client does what it does there."""
+    async def test_node_methods_are_those_of_the_client(self) -> None:
+        """The methods that are passed through behave like the client's."""
         self.assertEqual(await self.zk.create("/n", b"x"), "/n")
         await self.assertFailure(self.zk.create("/n"), NodeExistsError)
         await self.zk.set("/n", b"y", 0)
