@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults
 
-from tests.treesync.base import ServerTestCase
+from tests.treesync.base import OnApache, ServerTestCase
 from zkservice.errors import (
     BadPropertyLinkError,
     CancelWatch,
@@ -20,6 +20,7 @@ from zkservice.errors import (
     TreeValueError,
 )
 from zkservice.registry.live_views import Children, Properties, live_children, live_properties
+from zkservice.testing.apache import skip_without_apache
 from zkservice.wire.session import State
 
 TREE = """
@@ -558,3 +559,45 @@ class GarbageTests(LiveTestCase):
         self.assertEqual(self.watches, 0)
         await self.client.create("/b/f")
         self.assertEqual(list(view), ["d", "e"])
+
+
+class BesidePersistentTests(LiveTestCase):
+    """Views of nodes that the same client watches with ``add_watch``, too.
+
+    Before ZooKeeper 3.9 a server has one mode of watch at a path for a connection.
+    """
+
+    semantics = "3.8"
+
+    async def changes_seen(self, recursive: bool, view_first: bool) -> None:
+        """Change a node that has views and a persistent watch, which is cancelled half-way."""
+        path = f"/{recursive}-{view_first}"
+        other = await self.connect()
+        await other.create(path, b"{}")
+        events: list[Any] = []
+        children = await self.children(path) if view_first else None
+        properties = await self.properties(path) if view_first else None
+        watch = await self.client.add_watch(path, events.append, recursive=recursive)
+        children = children or await self.children(path)
+        properties = properties or await self.properties(path)
+        for number in range(4):
+            if number == 2:
+                self.assertEqual(len(events), 4)
+                await watch.cancel()
+            await other.create(f"{path}/{number}")
+            await self.until(partial(operator.contains, children, f"{number}"))
+            await other.set(path, b'{"n": %d}' % number)
+            wanted = {"n": number}
+            await self.until(partial(operator.eq, properties, wanted))
+        self.assertEqual(len(events), 4)
+
+    async def test_views_beside_persistent_watches_keep_up(self) -> None:
+        """Whichever was there first, each change is seen, also once the watch is cancelled."""
+        for recursive in (True, False):
+            for view_first in (True, False):
+                await self.changes_seen(recursive, view_first)
+
+
+@skip_without_apache
+class ApacheBesidePersistentTests(OnApache, BesidePersistentTests):
+    """On Apache's server."""

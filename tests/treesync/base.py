@@ -39,6 +39,8 @@ class ServerTestCase(TestCase):
     reactor: Any  #: tells the time
     zookeeper: Any  #: the server
     hosts = f"{HOST}:{PORT}"
+    #: Which ZooKeeper's watches the server has.
+    semantics = "3.9"
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
@@ -51,7 +53,9 @@ class ServerTestCase(TestCase):
         turns = LoopingCall(network.advance, TURN)
         turns.start(0, now=False).addErrback(lambda failure: log.err(failure))
         self.addCleanup(turns.stop)
-        self.zookeeper = ZooKeeperServer(network, tick_time=0.5, secret=b"s")
+        self.zookeeper = ZooKeeperServer(
+            network, tick_time=0.5, secret=b"s", watch_semantics=self.semantics
+        )
         network.listen(HOST, PORT, self.zookeeper.factory)
         self.zookeeper.start()
         self.addCleanup(self.zookeeper.stop)
