@@ -21,6 +21,7 @@ from zkservice.client import (
     WatchEvent,
     ZooKeeperClient,
 )
+from zkservice.discovery import Provider, Resolver, Use
 from zkservice.formats import Member
 from zkservice.recipes import (
     Barrier,
@@ -190,6 +191,17 @@ def registrations(client: ZooKeeperClient) -> None:
     assert_type(registration.path, str)
     assert_type(registration.when_registered(), Deferred[Registration])
     assert_type(registration.unregister(), Deferred[bool])
+
+
+async def discovery(client: ZooKeeperClient) -> None:
+    """Who is there, and whom to take."""
+    resolver = await Resolver(client, "/p", remember="providers.json").start()
+    assert_type(resolver, Resolver)
+    assert_type(resolver.providers, tuple[Provider, ...])
+    assert_type(await resolver.wait_for(2), tuple[Provider, ...])
+    assert_type(resolver.pick(), Provider)
+    assert_type(resolver.use(), Use)
+    assert_type(resolver.close(), Deferred[None])
 
 
 async def testing() -> None:

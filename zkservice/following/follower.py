@@ -70,7 +70,7 @@ class Follower(Generic[A, T]):
         self.path = path
         self.real_path: str | None = None
         self._client = client
-        self._filled = False
+        self._filled = not self.must_exist
         self._stopped = False
         self._interrupted = False  # the last pass, by a connection that was lost
         self._way: Resolution | None = None  # as long as all that it depends on is watched
@@ -106,9 +106,16 @@ class Follower(Generic[A, T]):
     #: How the node is read.
     operation: WatchedRead[A]
 
+    #: Whether a path that leads nowhere at first, or may not be read, is an error that ends it.
+    must_exist = True
+
     async def _digest(self, path: str, answer: A) -> tuple[T, Paths]:
         """Return what was read means, and the paths that this depends on."""
         raise NotImplementedError
+
+    def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
+        """The watches on what was read at a path."""
+        return {(self.operation, path)}
 
     def _found(self, value: T) -> None:
         """This is at ``real_path`` now."""
@@ -186,7 +193,7 @@ class Follower(Generic[A, T]):
         except NoNodeError:
             return False
         value, more = await self._digest(way.path, answer)
-        if await self._watches.want(depends | more, keep=(self.operation, way.path)):
+        if await self._watches.want(depends | more, keep=self._kept(way.path)):
             return False
         self._filled, self.real_path, self._way = True, way.path, way
         self._found(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -62,19 +62,19 @@ class WatchSet:
         return len(self._watches)
 
     async def want(
-        self, paths: Iterable[str], *, keep: tuple[WatchedRead[Any], str] | None = None
+        self, paths: Iterable[str], *, keep: Collection[tuple[WatchedRead[Any], str]] = ()
     ) -> bool:
         """Watch the nodes at these paths, and no others.
 
         Args:
             paths: where there is no node, its creation is watched for.
-            keep: a watch that `read` has set and that is still wanted.
+            keep: watches that `read` has set and that are still wanted.
 
         Returns:
             Whether a watch had to be set: what was read before that may be outdated.
         """
         wanted = {(EXISTS, path) for path in paths}
-        for key in [key for key in self._watches if key not in wanted and key != keep]:
+        for key in [key for key in self._watches if key not in wanted and key not in keep]:
             self._watches.pop(key).cancel()
         missing = sorted(path for key, path in wanted if (key, path) not in self._watches)
         if self._cancelled or not missing:
@@ -85,6 +85,10 @@ class WatchSet:
     def are_set(self, paths: Iterable[str]) -> bool:
         """Whether all these nodes are watched, and nothing has happened to them."""
         return all((EXISTS, path) in self._watches for path in paths)
+
+    def is_set(self, operation: WatchedRead[Any], path: str) -> bool:
+        """Whether `read` has set this watch, and nothing has happened since."""
+        return (operation, path) in self._watches
 
     def read(self, operation: WatchedRead[T], path: str) -> Deferred[T]:
         """Read a node, with a watch unless that is set already."""

@@ -1,0 +1,166 @@
+"""Tests of `zkservice.discovery.health`: ejection and slow start, on a clock."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.discovery import HealthRules, Provider
+from zkservice.discovery.health import ProviderHealth, Record
+
+
+def providers(hosts: str, weight: float = 1.0) -> dict[str, Provider]:
+    """Providers by address, a host for each letter."""
+    return {f"{host}:80": Provider(host, 80, {}, weight) for host in hosts}
+
+
+class HealthTestCase(SynchronousTestCase):
+    """Four providers."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.health = ProviderHealth(HealthRules(), "/svc", self.clock)
+        self.health.update(providers("abcd"))
+
+    def hosts(self, *tried: str) -> str:
+        """Those to choose from."""
+        return "".join(one.provider.host for one in self.health.candidates(tried))
+
+    def record(self, host: str) -> Record:
+        """A provider's."""
+        return self.health._records[f"{host}:80"]
+
+    def fail(self, host: str, times: int = 2) -> None:  # type: ignore[override]
+        """Let it fail."""
+        for _ in range(times):
+            self.health.use(self.record(host)).failed()
+
+
+class EjectionTests(HealthTestCase):
+    """Providers that fail."""
+
+    def test_one_failure_is_no_reason(self) -> None:
+        """A failure between successes ejects nobody."""
+        for _ in range(5):
+            self.fail("a", 1)
+            self.health.use(self.record("a")).succeeded()
+        self.assertEqual(self.hosts(), "abcd")
+
+    def test_failures_in_a_row_eject(self) -> None:
+        """After two failures a provider is not used for five seconds; the log says so."""
+        with capturedLogs() as events:
+            self.fail("a")
+        self.assertEqual(self.hosts(), "bcd")
+        self.assertEqual([event["address"] for event in events], ["a:80"])
+        self.clock.advance(4.9)
+        self.assertEqual(self.hosts(), "bcd")
+        self.clock.advance(0.2)
+        self.assertEqual(self.hosts(), "abcd")
+
+    def test_pauses_grow_and_are_bounded(self) -> None:
+        """Each ejection in a row lasts twice as long, five minutes at most."""
+        self.fail("a")
+        pauses = []
+        for _ in range(9):
+            start = self.clock.seconds()
+            pauses.append(self.record("a").ejected_until - start)
+            self.clock.advance(pauses[-1])
+            self.assertEqual(self.hosts(), "abcd")
+            self.fail("a", 1)
+        self.assertEqual(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300])
+
+    def test_successes_shorten_the_pauses(self) -> None:
+        """A provider that works again is forgiven step by step."""
+        self.fail("a")
+        self.clock.advance(5)
+        self.health.use(self.record("a")).succeeded()
+        self.fail("a")
+        self.assertEqual(self.record("a").ejected_until - self.clock.seconds(), 5)
+
+    def test_half_stay(self) -> None:
+        """Of four, two are ejected at most, however many fail."""
+        for host in "abcd":
+            self.fail(host, 5)
+        self.assertEqual(self.hosts(), "cd")
+
+    def test_the_only_one_stays(self) -> None:
+        """A single provider is never ejected."""
+        self.health.update(providers("a"))
+        self.fail("a", 10)
+        self.assertEqual(self.hosts(), "a")
+
+    def test_ejected_ones_are_the_last_resort(self) -> None:
+        """When all others were tried, an ejected one is better than none."""
+        self.fail("a")
+        self.assertEqual(self.hosts("b:80", "c:80", "d:80"), "a")
+        self.assertEqual(self.hosts("a:80", "b:80", "c:80", "d:80"), "")
+
+    def test_late_failures_of_one_that_left_do_not_count(self) -> None:
+        """Uses outlive their provider's registration."""
+        use = self.health.use(self.record("a"))
+        self.health.update(providers("bcd"))
+        self.health.update(providers("abcd"))
+        use.failed()
+        self.assertEqual(self.record("a").failures, 0)
+
+    def test_uses_are_counted_once(self) -> None:
+        """However often a use ends, it was one."""
+        use = self.health.use(self.record("a"))
+        self.assertEqual(self.record("a").in_use, 1)
+        use.succeeded()
+        use.ended()
+        use.ended()
+        use.failed()
+        self.assertEqual((self.record("a").in_use, self.record("a").failures), (0, 0))
+
+
+class SlowStartTests(HealthTestCase):
+    """Providers that are new."""
+
+    def weights(self) -> dict[str, float]:
+        """Of the candidates."""
+        return {one.provider.host: one.weight for one in self.health.candidates()}
+
+    def test_first_ones_are_not_new(self) -> None:
+        """Those that are there at the start have their full weight."""
+        self.assertEqual(set(self.weights().values()), {1.0})
+
+    def test_new_one_grows(self) -> None:
+        """A tenth at first, half after five seconds, all after ten."""
+        self.health.update(providers("abcde", 4.0))
+        self.assertAlmostEqual(self.weights()["e"], 0.4)
+        self.clock.advance(5)
+        self.assertAlmostEqual(self.weights()["e"], 2.0)
+        self.clock.advance(5)
+        self.assertEqual(set(self.weights().values()), {4.0})
+        self.assertEqual(self.health._special, set())
+
+    def test_slow_start_can_be_left_out(self) -> None:
+        """With slow_start=0 a new one is like the others."""
+        self.health = ProviderHealth(HealthRules(slow_start=0), "/svc", self.clock)
+        self.health.update(providers("a"))
+        self.health.update(providers("ab"))
+        self.assertEqual(self.weights(), {"a": 1.0, "b": 1.0})
+
+    def test_changed_weight_counts_at_once(self) -> None:
+        """A provider that changes its weight is not new."""
+        self.health.update(providers("abcd", 2.0))
+        self.assertEqual(set(self.weights().values()), {2.0})
+
+
+class RulesTests(SynchronousTestCase):
+    """Rules that make no sense."""
+
+    def test_invalid_rules_are_refused(self) -> None:
+        """Each with a ValueError."""
+        for wrong in (
+            {"failures": 0},
+            {"pause": 0},
+            {"pause": 10, "longest_pause": 5},
+            {"slow_start": -1},
+        ):
+            with self.assertRaises(ValueError):
+                HealthRules(**wrong)

@@ -1,0 +1,32 @@
+"""Who provides a service, and whom to take: a resolver that follows a path, and strategies."""
+
+from zkservice.discovery.health import HealthRules, Use
+from zkservice.discovery.mass_loss import MassLoss
+from zkservice.discovery.provider import Provider
+from zkservice.discovery.resolver import Resolver
+from zkservice.discovery.strategies import (
+    STRATEGIES,
+    Candidate,
+    LeastConnections,
+    PreferZone,
+    RandomChoice,
+    RoundRobin,
+    Strategy,
+    TwoChoices,
+)
+
+__all__ = [
+    "STRATEGIES",
+    "Candidate",
+    "HealthRules",
+    "LeastConnections",
+    "MassLoss",
+    "PreferZone",
+    "Provider",
+    "RandomChoice",
+    "Resolver",
+    "RoundRobin",
+    "Strategy",
+    "TwoChoices",
+    "Use",
+]

@@ -1,0 +1,194 @@
+"""What this process has seen of each provider: its use, its failures, and for how long.
+
+A provider that fails several times in a row is ejected: it is no candidate for a while, and
+for longer each time.  At most half of the providers are ejected, because when more than that
+fail the fault is likely to be on this side.  A provider that is new gets its full share only
+after a while, since a process that has just started may still be loading code or filling caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from zkservice.discovery.provider import Provider
+
+__all__ = ["HealthRules", "ProviderHealth", "Record", "Use"]
+
+#: The part of its weight with which a new provider begins.
+FIRST_SHARE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class HealthRules:
+    """When a provider is ejected, and how it begins.
+
+    Attributes:
+        failures: so many in a row eject it.
+        pause: seconds of the first ejection; each further one takes twice as long.
+        longest_pause: seconds.
+        slow_start: seconds after which a new provider gets its full share; 0: at once.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+
+    failures: int = 2
+    pause: float = 5.0
+    longest_pause: float = 300.0
+    slow_start: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.failures < 1:
+            raise ValueError(f"failures must be at least 1, got {self.failures}")
+        if not 0 < self.pause <= self.longest_pause:
+            raise ValueError("pause must be over 0 and at most longest_pause")
+        if self.slow_start < 0:
+            raise ValueError(f"slow_start must be at least 0, got {self.slow_start}")
+
+
+class Record:
+    """What is known about one provider."""
+
+    __slots__ = ("ejected_until", "ejections", "failures", "in_use", "provider", "since", "weight")
+
+    def __init__(self, provider: Provider, since: float | None) -> None:
+        self.provider = provider
+        self.since = since  #: when its slow start began; None after that
+        self.weight = provider.weight
+        self.in_use = 0
+        self.failures = 0  #: in a row
+        self.ejections = 0  #: how far its pauses have grown
+        self.ejected_until = 0.0
+
+
+class ProviderHealth:
+    """The records of the providers that are offered.
+
+    Args:
+        rules: when a provider is ejected, and how it begins.
+        path: for the log.
+        clock: tells the time.
+    """
+
+    _log = Logger()
+
+    def __init__(self, rules: HealthRules, path: str, clock: IReactorTime) -> None:
+        self._rules = rules
+        self._path = path
+        self._clock = clock
+        self._records: dict[str, Record] = {}
+        self._special: set[str] = set()  # addresses that are ejected or start slowly
+
+    def update(self, providers: Mapping[str, Provider]) -> None:
+        """These are offered now.  Those of the first update are not new."""
+        since = self._clock.seconds() if self._records and self._rules.slow_start else None
+        records = {}
+        for address, provider in providers.items():
+            record = self._records.get(address)
+            if record is None:
+                record = Record(provider, since)
+                if since is not None:
+                    self._special.add(address)
+            elif record.provider != provider:
+                record.provider, record.weight = provider, provider.weight
+            records[address] = record
+        self._records = records
+        self._special &= records.keys()
+
+    def candidates(self, tried: Collection[str] = ()) -> list[Record]:
+        """Those to choose from, without the addresses that were tried.
+
+        The ejected are among them only if there are no others.
+        """
+        if not self._special and not tried:
+            return list(self._records.values())
+        now = self._clock.seconds()
+        for address in list(self._special):
+            self._refresh(self._records[address], now)
+        left = [one for address, one in self._records.items() if address not in tried]
+        return [one for one in left if one.ejected_until <= now] or left
+
+    def ejected(self) -> list[Provider]:
+        """Those that are ejected at the moment."""
+        now = self._clock.seconds()
+        return [one.provider for one in self._records.values() if one.ejected_until > now]
+
+    def use(self, record: Record) -> Use:
+        """Begin to use a provider."""
+        record.in_use += 1
+        return Use(record, self._failed)
+
+    def _refresh(self, record: Record, now: float) -> None:
+        """Bring its weight up to date, and look no more at what is over."""
+        full = record.provider.weight
+        age = self._rules.slow_start if record.since is None else now - record.since
+        if age >= self._rules.slow_start:
+            record.since, record.weight = None, full
+        else:
+            record.weight = full * max(FIRST_SHARE, age / self._rules.slow_start)
+        if record.since is None and record.ejected_until <= now:
+            self._special.discard(record.provider.address)
+
+    def _failed(self, record: Record) -> None:
+        now = self._clock.seconds()
+        if self._records.get(record.provider.address) is not record or record.ejected_until > now:
+            return
+        record.failures += 1
+        if record.failures < self._rules.failures:
+            return
+        if 2 * (len(self.ejected()) + 1) > len(self._records):
+            return
+        rules = self._rules
+        pause = min(rules.pause * 2.0 ** min(record.ejections, 64), rules.longest_pause)
+        record.ejections += 1
+        record.ejected_until = now + pause
+        # One more failure after the pause is enough to eject it again.
+        record.failures = rules.failures - 1
+        self._special.add(record.provider.address)
+        self._log.warn(
+            "{path}: {address} fails again and again; not using it for {pause:g} s",
+            path=self._path,
+            address=record.provider.address,
+            pause=pause,
+        )
+
+
+class Use:
+    """One use of a provider: a connection or a request.  Call `ended` exactly when it is over.
+
+    Attributes:
+        provider: the one that is used.
+    """
+
+    __slots__ = ("_failed", "_record", "provider")
+
+    def __init__(self, record: Record, failed: Callable[[Record], object]) -> None:
+        self.provider = record.provider
+        self._record: Record | None = record
+        self._failed = failed
+
+    def succeeded(self) -> None:
+        """The provider did what it was asked for."""
+        record = self._record
+        if record is not None and record.failures:
+            record.failures = 0
+        if record is not None and record.ejections:
+            record.ejections -= 1
+
+    def failed(self) -> None:
+        """It did not; that is over, too."""
+        record = self._record
+        self.ended()
+        if record is not None:
+            self._failed(record)
+
+    def ended(self) -> None:
+        """It is over; repeating it is fine."""
+        record, self._record = self._record, None
+        if record is not None:
+            record.in_use -= 1

@@ -1,0 +1,106 @@
+"""Keep up with the members of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.discovery.provider import Registered
+from zkservice.errors import FormatError, NoAuthError, NoNodeError
+from zkservice.following.follower import Follower, Paths
+from zkservice.following.lookup import together
+from zkservice.following.watch_set import CHILDREN, DATA, WatchedRead
+from zkservice.formats import Member, read_member
+from zkservice.tree.links import Resolution
+from zkservice.znodes import join
+
+#: Members that are read at the same time, so that a crowded znode does not fill the memory.
+AT_A_TIME: Final = 200
+
+
+class Members(Follower["list[str]", Registered]):
+    """Follows the members of a service: one watch on the children, one on each member's data.
+
+    A member is read once, and again when its data change: while its watch is set, what is
+    known about it is current.
+
+    Args:
+        client: connected, or about to be.
+        path: may lead through symbolic links, or nowhere yet.
+        reactor: tells the time.
+        formats: the names of the formats to expect.
+        found: called with what is registered, after each look.
+    """
+
+    operation = CHILDREN
+    must_exist = False
+
+    def __init__(
+        self,
+        client: ZooKeeperClient,
+        path: str,
+        reactor: Any,
+        formats: Iterable[str],
+        found: Callable[[Registered], object],
+    ) -> None:
+        super().__init__(client, path, reactor)
+        self._formats = tuple(formats)
+        self._report = found
+        self._known: dict[str, Member | FormatError] = {}  # by path
+
+    @override
+    async def _digest(self, path: str, answer: list[str]) -> tuple[Registered, Paths]:
+        known = {}
+        paths = [join(path, name) for name in sorted(answer)]
+        unread = []
+        for child in paths:
+            if child in self._known and self._watches.is_set(DATA, child):
+                known[child] = self._known[child]
+            else:
+                unread.append(child)
+        for start in range(0, len(unread), AT_A_TIME):
+            some = unread[start : start + AT_A_TIME]
+            read = await together(self._read(child) for child in some)
+            known.update((at, one) for at, one in zip(some, read, strict=True) if one is not None)
+        self._known = known
+        values = [known[child] for child in paths if child in known]
+        members = [one for one in values if isinstance(one, Member)]
+        problems = [one for one in values if isinstance(one, FormatError)]
+        return Registered.sorted_out(members, problems), set()
+
+    def _read(self, path: str) -> Any:
+        """Fires with the member, why it is none, or None if it is gone."""
+        name = path.rpartition("/")[2]
+
+        def got(answer: tuple[bytes, object]) -> Member | FormatError:
+            return self._parse(name, answer[0])
+
+        def failed(failure: Any) -> Member | FormatError | None:
+            if failure.trap(NoNodeError, NoAuthError) is NoNodeError:
+                return None
+            # The name may be an address; the data cannot be watched.
+            return self._parse(name, b"")
+
+        return self._watches.read(DATA, path).addCallbacks(got, failed)
+
+    def _parse(self, name: str, data: bytes) -> Member | FormatError:
+        try:
+            return read_member(name, data, self._formats)
+        except FormatError as error:
+            return error
+
+    @override
+    def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
+        return {(CHILDREN, path), *((DATA, child) for child in self._known)}
+
+    @override
+    def _found(self, value: Registered) -> None:
+        self._report(value)
+
+    @override
+    def _lead_nowhere(self, way: Resolution) -> None:
+        self._known = {}
+        self._report(Registered(error=way.error or NoNodeError(self.path)))

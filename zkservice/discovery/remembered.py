@@ -1,0 +1,145 @@
+"""A file that remembers the providers of a service for a start without ZooKeeper."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from zkservice.deferreds import Alarm
+from zkservice.discovery.provider import Provider
+from zkservice.formats import Member
+from zkservice.formats.model import Znode
+
+#: Bytes of a file that is read or written at most.
+MAX_SIZE: Final = 4 * 2**20
+#: Seconds for which changes are collected before the file is written.
+SAVE_DELAY: Final = 1.0
+
+_VERSION: Final = 1
+
+
+class RememberedProviders:
+    """Writes providers into a file, and reads them back.
+
+    The file is replaced in one step, so a reader never sees half of it.  A file that cannot
+    be read or written is a line in the log: discovery works without.
+
+    Args:
+        name: the file's.  Its directory must exist.
+        path: the service's; a file of another service is not used.
+        clock: tells the time.
+    """
+
+    _log = Logger()
+
+    def __init__(self, name: str | os.PathLike[str], path: str, clock: IReactorTime) -> None:
+        self._name = os.fspath(name)
+        self._path = path
+        self._alarm = Alarm(clock, self._save)
+        self._providers: tuple[Provider, ...] = ()
+
+    def load(self) -> dict[str, Provider]:
+        """The providers in the file, by address; none without a file, or with a broken one."""
+        try:
+            with open(self._name, "rb") as file:
+                data = file.read(MAX_SIZE + 1)
+            return self._parse(data)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self._warn("cannot be used", error)
+            return {}
+
+    def remember(self, providers: Iterable[Provider]) -> None:
+        """Write these soon."""
+        self._providers = tuple(providers)
+        self._alarm.set_no_later(SAVE_DELAY)
+
+    def close(self) -> None:
+        """Write now what is still to be written."""
+        if self._alarm.is_set:
+            self._alarm.cancel()
+            self._save()
+
+    def _parse(self, data: bytes) -> dict[str, Provider]:
+        if len(data) > MAX_SIZE:
+            raise ValueError(f"it is larger than {MAX_SIZE} bytes")
+        content = json.loads(data)
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
+            raise ValueError("it is not a file of providers")
+        if content.get("path") != self._path:
+            raise ValueError(f"it is about {content.get('path')!r}, not {self._path}")
+        entries = content.get("providers")
+        if not isinstance(entries, list):
+            raise ValueError("providers must be a list")
+        providers = [_provider(entry) for entry in entries]
+        return {provider.address: provider for provider in providers}
+
+    def _save(self) -> None:
+        content = {
+            "version": _VERSION,
+            "path": self._path,
+            "providers": [_entry(provider) for provider in self._providers],
+        }
+        try:
+            data = json.dumps(content, indent=1).encode()
+            if len(data) > MAX_SIZE:
+                raise ValueError(f"the providers need more than {MAX_SIZE} bytes")
+            _replace(self._name, data)
+        except (OSError, ValueError) as error:
+            self._warn("cannot be written", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        self._log.warn(
+            "the file {name} with the providers of {path} {what}: {error}",
+            name=self._name,
+            path=self._path,
+            what=what,
+            error=error,
+        )
+
+
+def _entry(provider: Provider) -> dict[str, Any]:
+    return {
+        "host": provider.host,
+        "port": provider.port,
+        "properties": dict(provider.properties),
+        "tls": provider.tls,
+    }
+
+
+def _provider(entry: object) -> Provider:
+    """A provider, checked as one from ZooKeeper is.
+
+    Raises:
+        ValueError: it is broken.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError("a provider must be an object")
+    properties = entry.get("properties")
+    if not isinstance(properties, dict):
+        raise ValueError("properties must be an object")
+    znode = Znode("provider", b"")
+    host, port = znode.host_of(entry.get("host")), znode.port_of(entry.get("port"))
+    return Provider.of(Member("remembered", host, port, properties, entry.get("tls") is True))
+
+
+def _replace(name: str, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(name) or ".", prefix=f".{os.path.basename(name)}-"
+    )
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, name)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

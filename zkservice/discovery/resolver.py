@@ -1,0 +1,277 @@
+"""Who provides a service, kept current, and remembered while ZooKeeper is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from typing_extensions import Self
+
+from zkservice.client import State, Subscription, ZooKeeperClient
+from zkservice.deferreds import Waiters
+from zkservice.discovery.health import HealthRules, ProviderHealth, Record, Use
+from zkservice.discovery.mass_loss import MassLoss, MassLossGuard
+from zkservice.discovery.members import Members
+from zkservice.discovery.provider import Provider, Registered
+from zkservice.discovery.remembered import RememberedProviders
+from zkservice.discovery.strategies import RoundRobin, Strategy
+from zkservice.errors import ClientClosedError, NobodyRegisteredError, NoNodeError
+from zkservice.formats import FORMATS
+from zkservice.znodes import validate
+
+__all__ = ["Resolver"]
+
+Providers = tuple[Provider, ...]
+
+DEFAULT_MASS_LOSS: Final = MassLoss()
+DEFAULT_HEALTH: Final = HealthRules()
+
+_CONNECTED: Final = (State.CONNECTED, State.READ_ONLY)
+
+
+class Resolver:
+    """Knows the providers of one service, and chooses among them.
+
+    While there is no connection to ZooKeeper it keeps what it knew last.  It asks nothing of
+    ZooKeeper but what its watches say has changed, however often `pick` is called.
+
+    Args:
+        client: connected, or about to be; not closed here.
+        path: the service's znode.  It may lead through symbolic links, or nowhere yet.
+        formats: the names of the formats to expect.
+        remember: True keeps what was known while there is no connection; False offers nobody
+            then; the name of a file remembers it for a start without ZooKeeper as well.
+        mass_loss: when providers that vanish together are kept for a while; None: never.  With
+            ``remember=False`` it has no effect.
+        health: when a provider is ejected, and how a new one begins.
+        strategy: chooses; round robin if None.
+        reactor: tells the time; the client's own clock belongs to the same one.  The
+            installed one if None.
+
+    Raises:
+        InvalidPathError: the path is invalid.
+        ValueError: a format is unknown.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: ZooKeeperClient,
+        path: str,
+        *,
+        formats: Iterable[str] = FORMATS,
+        remember: bool | str | os.PathLike[str] = True,
+        mass_loss: MassLoss | None = DEFAULT_MASS_LOSS,
+        health: HealthRules = DEFAULT_HEALTH,
+        strategy: Strategy | None = None,
+        reactor: Any = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
+        self.path = validate(path)
+        self._client = client
+        self._clock = reactor
+        self._formats = _known_formats(formats)
+        self._forgetful = remember is False
+        self._file = _file(remember, path, reactor)
+        self._guard: MassLossGuard | None = None
+        if mass_loss is not None and not self._forgetful:
+            self._guard = MassLossGuard(mass_loss, path, reactor, self._offer)
+        self._health = ProviderHealth(health, path, reactor)
+        self._strategy = strategy or RoundRobin()
+        self._registered: Registered | None = None  # as ZooKeeper says; None until it has
+        self._offered: Mapping[str, Provider] = {}
+        self._following: tuple[Members, Subscription] | None = None
+        self._changed: Waiters[Providers] = Waiters()
+
+    def start(self) -> Deferred[Self]:
+        """Begin to follow the service; repeating it is fine.
+
+        Returns:
+            Fires with this object when it knows what is registered: at once if a file
+            remembers providers.  It waits for a connection for as long as it takes.
+            Cancelling it ends the waiting, not the following.
+
+        Fails with:
+            NoAuthError: the znode may not be read; it is tried again meanwhile.
+            ClientClosedError: the client is closed, or was never told to connect.
+        """
+        if self._following is None:
+            self._load()
+            members = Members(
+                self._client, self.path, self._clock, self._formats, self._registered_now
+            )
+            self._following = members, self._client.subscribe(self._session_changed)
+            current = members.when_current()
+        elif self.known:
+            return succeed(self)
+        else:
+            current = self._following[0].when_current()
+        if self.known:
+            current.addErrback(self._not_current)
+            return succeed(self)
+        return current.addCallback(lambda _: self)
+
+    def close(self) -> Deferred[None]:
+        """Follow no more, and leave neither watches nor timers behind.
+
+        ``providers`` stay as they were.  Whoever waits for a change gets `ClientClosedError`.
+        """
+        if self._following is not None:
+            members, subscription = self._following
+            self._following = None
+            subscription.cancel()
+            members.stop()
+        if self._guard is not None:
+            self._guard.cancel()
+        if self._file is not None:
+            self._file.close()
+        self._changed.fail(lambda: ClientClosedError(self.path, "the resolver was closed"))
+        return succeed(None)
+
+    @property
+    def known(self) -> bool:
+        """Whether ZooKeeper has said, or a file has, what is registered."""
+        return self._registered is not None or bool(self._offered)
+
+    @property
+    def providers(self) -> Providers:
+        """All providers that are offered, in the order of their addresses' znodes."""
+        return tuple(self._offered.values())
+
+    @property
+    def doubtful(self) -> Providers:
+        """Those of ``providers`` of which ZooKeeper says nothing (any more).
+
+        They vanished together with most others, or come from a file.
+        """
+        if self._registered is None:
+            return self.providers
+        return tuple(self._guard.doubtful.values()) if self._guard is not None else ()
+
+    @property
+    def ejected(self) -> Providers:
+        """Those of ``providers`` that are not used at the moment because they failed."""
+        return tuple(self._health.ejected())
+
+    def when_changed(self) -> Deferred[Providers]:
+        """Fires with the providers when they change next, or their properties do."""
+        return self._changed.add()
+
+    def wait_for(self, count: int = 1) -> Deferred[Providers]:
+        """Fires with the providers as soon as there are so many."""
+        if len(self._offered) >= count:
+            return succeed(self.providers)
+        return Deferred.fromCoroutine(self._wait_for(count))
+
+    def pick(self, tried: Collection[str] = (), *, strategy: Strategy | None = None) -> Provider:
+        """Choose a provider.
+
+        Args:
+            tried: addresses not to choose.
+            strategy: chooses instead of the resolver's own.
+
+        Raises:
+            NobodyRegisteredError: there is none, or none that was not tried.
+            LinkLoopError: there is none, because the path leads in a circle.
+        """
+        return self._choose(tried, strategy).provider
+
+    def use(self, tried: Collection[str] = (), *, strategy: Strategy | None = None) -> Use:
+        """Choose a provider and tell afterwards how it went.
+
+        Connections and requests that are told so are what least connections count, and
+        what ejects a provider that fails.  Arguments and errors are those of `pick`.
+        """
+        return self._health.use(self._choose(tried, strategy))
+
+    # -- choosing ------------------------------------------------------------------------
+
+    def _choose(self, tried: Collection[str], strategy: Strategy | None) -> Record:
+        candidates = self._health.candidates(tried)
+        if not candidates:
+            raise self._nobody()
+        return (strategy or self._strategy).choose(candidates)
+
+    def _nobody(self) -> Exception:
+        """Why there is no provider."""
+        registered = self._registered
+        if self._offered:
+            return NobodyRegisteredError(self.path, "all providers were tried")
+        if registered is None:
+            return NobodyRegisteredError(self.path, "ZooKeeper has not answered yet")
+        if registered.error is None or isinstance(registered.error, NoNodeError):
+            return NobodyRegisteredError(self.path, registered.why_none())
+        return registered.error.with_traceback(None)
+
+    async def _wait_for(self, count: int) -> Providers:
+        while len(self._offered) < count:
+            await self._changed.add()
+        return self.providers
+
+    # -- what is registered ------------------------------------------------------------------
+
+    def _load(self) -> None:
+        if self._file is not None and self._registered is None:
+            self._set(self._file.load())
+
+    def _registered_now(self, registered: Registered) -> None:
+        error = registered.error
+        before = self._registered
+        if error is not None and (before is None or str(before.error) != str(error)):
+            self._log.info("{path} leads nowhere: {error}", path=self.path, error=error)
+        self._registered = registered
+        if self._guard is not None:
+            if before is None and not registered.providers:
+                # Those in the file have vanished as well.  An older file may name addresses
+                # that are long gone, so it does not count where ZooKeeper has any provider.
+                self._guard.update(Registered(self._offered))
+            self._guard.update(registered)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Offer what is registered, and what is only doubtful."""
+        registered = self._registered or Registered()
+        doubtful = self._guard.doubtful if self._guard is not None else {}
+        self._set({**registered.providers, **doubtful})
+        if self._file is not None and not doubtful:
+            self._file.remember(self._offered.values())
+
+    def _set(self, providers: Mapping[str, Provider]) -> None:
+        if providers == self._offered:
+            return
+        self._offered = providers
+        self._health.update(providers)
+        self._changed.fire(self.providers)
+
+    def _session_changed(self, state: State) -> None:
+        if self._forgetful and state not in _CONNECTED:
+            self._set({})
+        elif self._forgetful and self._following is not None:
+            # What is registered may be as it was, and then no watch says so.
+            self._following[0].when_current().addErrback(self._not_current)
+
+    def _not_current(self, failure: Any) -> None:
+        self._log.debug(
+            "{path}: not read yet: {error}", path=self.path, error=failure.getErrorMessage()
+        )
+
+
+def _known_formats(formats: Iterable[str]) -> tuple[str, ...]:
+    known = tuple(formats)
+    for name in known:
+        if name not in FORMATS:
+            raise ValueError(f"format {name!r} is unknown; expected one of {', '.join(FORMATS)}")
+    return known
+
+
+def _file(
+    remember: bool | str | os.PathLike[str], path: str, clock: Any
+) -> RememberedProviders | None:
+    if isinstance(remember, bool):
+        return None
+    return RememberedProviders(remember, path, clock)
