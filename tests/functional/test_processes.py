@@ -423,8 +423,8 @@ class ViewTests(ProcessesCase):
 
 
 @skip_without_apache
-class ApacheTests(LifeTests):
-    """With Apache ZooKeeper."""
+class ApacheTests(ProcessesCase):
+    """With Apache ZooKeeper: the life of the one registration."""
 
     @override
     def setUp(self) -> None:
@@ -436,3 +436,20 @@ class ApacheTests(LifeTests):
     @override
     def hosts(self) -> str:
         return self.apache.connection_string
+
+    def test_a_reload_keeps_the_znode_and_sigterm_removes_it(self) -> None:
+        """Under load; nothing is lost, and the znode has one owner throughout."""
+        self.start()
+        client = self.kazoo()
+        path = f"{PROVIDERS}/{self.address}"
+        owner = client.get(path)[1].ephemeralOwner
+        with self.load() as scene:
+            self.write("two")
+            self.process.signal(signal.SIGHUP)
+            self.until_released("two")
+            self.assertEqual(client.get(path)[1].ephemeralOwner, owner)
+            self.process.signal(signal.SIGTERM)
+            scene.gone()
+            self.assertEqual(self.process.wait(60), 0)
+        self.saw()
+        self.assertEqual((self.last.counts.lost, self.last.counts.errors), ([], 0))
