@@ -1,7 +1,7 @@
 """Properties and the data of a znode that store them: JSON, or one plain string.
 
-Trees, registrations and the formats that other programs read all share this, so it knows
-nothing of any of them.
+Trees, registrations and the formats that other programs read share this module, so it
+depends on none of them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MAX_DEPTH: Final = 64
 _SMALL: Final = 64  # bits; longer ints may have more digits than Python writes
 
 
-#: The one property of a node whose data are no JSON object.
+#: The only property of a node whose data are not a JSON object.
 STRING_VALUE: Final = "string_value"
 
 
 def encode(properties: Mapping[str, Any]) -> bytes:
-    """The data that store the properties: ``decode`` gives the same ones back.
+    """Encode properties as data, which ``decode`` turns into equal properties.
 
-    A single ``string_value`` is stored as it is, so that other programs can read it,
-    unless it would be taken for something else; all else is JSON without blanks.
+    A single ``string_value`` is stored as it is, so that other programs can read it, unless
+    it would be decoded as something else.  Everything else is JSON without blanks.
 
     Raises:
         TreeValueError: JSON cannot hold one of the values.
@@ -48,15 +48,15 @@ def encode(properties: Mapping[str, Any]) -> bytes:
 def decode(
     data: bytes | None, on_bad_json: Callable[[ValueError], object] = lambda error: None
 ) -> Properties:
-    """The properties that the data of a node stand for; never fails.
+    """Decode the data of a node.  This never fails.
 
-    No data or only white space is no property; a JSON object is its members; all else
-    is one property, ``string_value``.  Bytes that are no UTF-8 are kept in it as lone
-    surrogates (``surrogateescape``).
+    Empty data and white space have no properties, and a JSON object has its members.
+    Anything else is one property, ``string_value``.  Bytes that are not UTF-8 are kept in
+    it as lone surrogates (``surrogateescape``).
 
     Args:
-        data: as ZooKeeper has them.
-        on_bad_json: told why data in braces are no JSON, before they are taken as a string.
+        data: of the node; None is empty.
+        on_bad_json: called with the error if data in braces are not JSON.
     """
     text = (data or b"").decode("utf-8", "surrogateescape")
     stripped = text.strip()
@@ -82,7 +82,7 @@ def _members(text: str) -> Properties:
 
 
 def _raw(value: object) -> bytes | None:
-    """The bytes of a plain string; None when the value has none."""
+    """The bytes of a string; None for other values, and for strings that are not encodable."""
     if not isinstance(value, str):
         return None
     try:
@@ -99,16 +99,16 @@ def _finite(text: str) -> float:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
-# Strict where Python is not: what it reads, every JSON parser can, and it can be
-# written again.
+# Stricter than Python's default: every other JSON parser can read what this one accepts, and
+# it can be encoded again.
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def checked_value(value: object) -> Value:
-    """The value as JSON would give it back.
+    """The value as it is after a round trip through JSON.
 
     Raises:
         TreeValueError: JSON cannot hold it.
@@ -136,7 +136,7 @@ def checked_value(value: object) -> Value:
 
 
 def is_too_deep(value: Value) -> bool:
-    """Whether lists and dicts stand in one another more often than ``MAX_DEPTH``."""
+    """Whether lists and dicts are nested deeper than ``MAX_DEPTH``."""
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(MAX_DEPTH):
         if not level:
@@ -151,10 +151,10 @@ def is_too_deep(value: Value) -> bool:
 
 
 def checked_properties(properties: Mapping[str, Any]) -> Properties:
-    """A copy of the properties, each as JSON would give it back.
+    """A copy of the properties, each as it is after a round trip through JSON.
 
     Raises:
-        TreeValueError: with the name of the one that JSON cannot hold.
+        TreeValueError: JSON cannot hold a property, which the message names.
     """
     result: Properties = {}
     for name, value in properties.items():
@@ -166,7 +166,7 @@ def checked_properties(properties: Mapping[str, Any]) -> Properties:
 
 
 def canonical(value: Value) -> str:
-    """One text for each value: equal texts, equal values, ``1`` and ``1.0`` told apart."""
+    """One text for each value, for comparison; ``1`` and ``1.0`` are different values."""
     return _CANONICAL.encode(value)
 
 
@@ -174,7 +174,7 @@ _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allo
 
 
 def _without_repetition(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
-    """A dict of the pairs; keys that differ in Python may be one in JSON, as 1 and '1' are."""
+    """A dict of the pairs; keys that differ in Python may be equal in JSON, as 1 and '1' are."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise TreeValueError("two keys of a dict are the same in JSON")

@@ -1,7 +1,7 @@
 """ZooKeeper for programs that register services, find them, and model them as a tree.
 
-The names are zc.zk's; what blocked there is a Deferred here, and what was printed there
-is returned::
+The names are those of zc.zk.  Methods that blocked there return a Deferred here, and
+methods that printed return the text::
 
     zk = await ZooKeeper("127.0.0.1:2181").connect()
     addresses = await zk.children("/fooservice/providers")
@@ -102,16 +102,16 @@ class ZooKeeper:
         *,
         reactor: Any = None,
     ) -> None:
-        """Prepare a session; ``connect`` begins it.
+        """Prepare a session; ``connect`` starts it.
 
         Args:
-            connection_string: ``host:port,host:port/chroot``; or a client, which stays the
-                caller's to connect and close.  By default what the environment has as
+            connection_string: ``host:port,host:port/chroot``; or a client, which the caller
+                connects and closes.  The default is the environment variable
                 ``ZC_ZK_CONNECTION_STRING``, else ``127.0.0.1:2181``.
-            session_timeout: seconds without a sign of life after which the server ends the
-                session.
-            wait: go on trying for ever to connect.
-            reactor: the installed one if None.
+            session_timeout: seconds after which the server ends a session whose client is
+                silent.
+            wait: retry to connect for ever.
+            reactor: None is the installed one.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
@@ -133,27 +133,27 @@ class ZooKeeper:
 
     @property
     def state(self) -> State:
-        """What the session is now."""
+        """The state of the session."""
         return self.client.state
 
     @property
     def session_timeout(self) -> float:
-        """Seconds, as the server has granted them."""
+        """Seconds, as negotiated with the server."""
         return self.client.session_timeout
 
     def recv_timeout(self) -> float:
-        """The same, under the name that it had in the C library."""
+        """The session's time-out, under its name in the C library."""
         return self.session_timeout
 
     @property
     def ephemeral(self) -> Mapping[str, Registration]:
-        """What is registered here, by the paths of the znodes."""
+        """The registrations of this object, by the paths of their znodes."""
         return {path: one for one in self._current() for path in one.paths}
 
     # -- life ---------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """`connect`; at the end of the block comes `close`."""
+        """Connect; the end of the block closes it."""
         try:
             return await self.connect()
         except BaseException:
@@ -164,16 +164,16 @@ class ZooKeeper:
         await self.close()
 
     def connect(self, timeout: float | None = None) -> Deferred[Self]:
-        """Begin the session.
+        """Start the session.
 
         Args:
-            timeout: seconds to try; by default the session's time-out.
+            timeout: seconds to try; the default is the session's time-out.
 
         Returns:
             Fires with this object.
 
         Fails with:
-            FailedConnect: no server let us in.
+            FailedConnect: no server accepted the session in time.
         """
         if not self._ours:
             return succeed(self)
@@ -189,9 +189,9 @@ class ZooKeeper:
         return Failure(error)
 
     def close(self) -> Deferred[None]:
-        """End the session: what was registered is gone.  Twice is fine.
+        """End the session, which removes all registrations.  It can be called again.
 
-        With a client of the caller's, what was registered here is unregistered, no more.
+        A client of the caller's stays open: then only the registrations are removed.
         """
         if self._ours:
             return self.client.close()
@@ -210,7 +210,7 @@ class ZooKeeper:
         acl: Sequence[ACL] = READ_ACL_UNSAFE,
         **properties: Any,
     ) -> Deferred[Registration]:
-        """Register a server's address, for as long as the session and its successors last.
+        """Register a server's address until `close` or `delete`; new sessions register it again.
 
         Args:
             path: the service; may lead through symbolic links; created if missing.
@@ -222,8 +222,8 @@ class ZooKeeper:
             Fires with the registration once it is held.
 
         Fails with:
-            NodeExistsError: the address is registered here already; what another session
-                has left is replaced.
+            NodeExistsError: this client has registered the address already.  A node that
+                another session has left is replaced.
         """
         return Deferred.fromCoroutine(self._register(path, addr, acl, properties))
 
@@ -262,17 +262,17 @@ class ZooKeeper:
         return live_children(self.client, path, reactor=self._reactor)
 
     def members(self, path: str) -> Deferred[list[Member]]:
-        """The instances of a service at this moment, whatever format they are registered in.
+        """The instances of a service at this moment, in any format.
 
         Args:
             path: the service; may lead through symbolic links.
 
         Returns:
-            Fires with a `zkservice.formats.Member` for each child that is one.
+            Fires with a `zkservice.formats.Member` for each child that is an instance.
 
         Fails with:
-            NoNodeError: the path leads nowhere.
-            LinkLoop: it leads in a circle.
+            NoNodeError: the path leads to no node.
+            LinkLoop: the links form a circle.
         """
         finding = find_members(self.client, path, reactor=self._reactor)
         return finding.addCallback(lambda found: found.members)
@@ -282,7 +282,7 @@ class ZooKeeper:
         return live_properties(self.client, path, reactor=self._reactor, watch=watch)
 
     def get_properties(self, path: str) -> Deferred[dict[str, Any]]:
-        """The properties of a node at this moment, links as they are stored."""
+        """The properties of a node at this moment; links are not followed."""
 
         async def get() -> dict[str, Any]:
             data, _ = await self.client.get(normalize(path))
@@ -307,11 +307,11 @@ class ZooKeeper:
         return self.client.get(path)
 
     def get_children(self, path: str) -> Deferred[list[str]]:
-        """The names of the node's children, in no order."""
+        """The names of the node's children, in no particular order."""
         return self.client.get_children(path)
 
     def set(self, path: str, data: bytes, version: int = -1) -> Deferred[Stat]:
-        """Set a node's data.  A node registered here keeps them when it is made again."""
+        """Set a node's data; a node registered here has them in later sessions, too."""
         return self.client.set(path, data, version).addCallback(self._was_set, path, data)
 
     def _was_set(self, stat: Stat, path: str, data: bytes) -> Stat:
@@ -321,7 +321,7 @@ class ZooKeeper:
         return stat
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
-        """Delete a node.  One registered here is unregistered: it does not come back."""
+        """Delete a node; a node registered here is unregistered."""
         registration = self._registered_at(path)
         if registration is None:
             return self.client.delete(path, version)
@@ -335,14 +335,14 @@ class ZooKeeper:
         return next((one for one in self._current() if path in one.paths), None)
 
     def _current(self) -> list[Registration]:
-        """What is registered here, without what was unregistered elsewhere."""
+        """The registrations of this object that were not unregistered in another way."""
         for one in list(self._registrations):
             if one.state is RegistrationState.WITHDRAWN:
                 del self._registrations[one]
         return list(self._registrations)
 
     def is_ephemeral(self, path: str) -> Deferred[bool]:
-        """Whether a node goes when its session ends.  Fails with NoNodeError."""
+        """Whether a node is ephemeral.  Fails with NoNodeError."""
 
         async def get() -> bool:
             _, stat = await self.client.get(normalize(path))
@@ -353,7 +353,7 @@ class ZooKeeper:
     def create_recursive(
         self, path: str, data: bytes = b"", acl: Sequence[ACL] = OPEN_ACL_UNSAFE
     ) -> Deferred[None]:
-        """Create a node and those above it as far as they are missing, then set its data."""
+        """Create a node and its ancestors, as far as they are missing, then set its data."""
 
         async def create() -> None:
             await self.client.ensure_path(path, acl)
@@ -367,21 +367,21 @@ class ZooKeeper:
         """The real path of a node, through symbolic links.
 
         Fails with:
-            NoNodeError: it leads nowhere.
-            LinkLoop: it leads in a circle.
+            NoNodeError: it leads to no node.
+            LinkLoop: the links form a circle.
         """
         return look_up(self.client, resolve(path)).addCallback(lambda way: way.real_path)
 
     def ln(self, target: str, source: str) -> Deferred[str]:
-        """Make a symbolic link at ``source`` that leads to ``target``.
+        """Create a symbolic link at ``source`` that leads to ``target``.
 
-        One of the two may end with a slash: then it names a parent, and the other one's
-        name is added.  ``ln("/databases/main", "/fooservice/")`` makes
+        One of the two may end with a slash: then it is a parent, to which the name of the
+        other one is added.  ``ln("/databases/main", "/fooservice/")`` makes
         ``/fooservice/main``.
 
         Args:
             target: a path, relative to the node that will hold the link, or absolute.
-            source: where the link shall be; its parent must exist.
+            source: the path of the link; its parent must exist.
 
         Returns:
             Fires with the path of the link.
@@ -413,18 +413,18 @@ class ZooKeeper:
         progress: Progress = lambda done, total: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Deferred[Report]:
-        """Make the nodes below ``path`` those of a tree; what is right already is not written.
+        """Make the nodes below ``path`` equal to a tree; nodes that are equal are not written.
 
         Args:
             text: in the tree language, or a tree.
             path: an existing node.
-            trim: delete nodes that the tree does not have, at its lower levels; False
-                leaves them, None does so and tells.
+            trim: True deletes nodes that the tree does not have, except directly below
+                ``path``; None reports them; False ignores them.
             acl: for the nodes of the tree.
-            dry_run: only find out what would be done.
-            atomic: do it all in one transaction.
-            progress: told how many changes are made, and of how many.
-            should_stop: asked before each change; True stops.
+            dry_run: change nothing, and report what would be done.
+            atomic: make all changes in one transaction.
+            progress: called with the number of changes made, and of all.
+            should_stop: called before each change; True stops.
 
         Fails with:
             TreeSyntaxError: with line and column; nothing was changed.
@@ -453,13 +453,13 @@ class ZooKeeper:
         *,
         progress: Progress = lambda done, total: None,
     ) -> Deferred[str]:
-        """A node and all below it as text.
+        """A node and its descendants as text.
 
         Args:
-            path: the node; ``/`` stands for all of the tree, without ``/zookeeper``.
-            ephemeral: with ephemeral nodes.
-            name: for the node at the top, instead of its own.
-            progress: told how many nodes are read, and of how many that are known.
+            path: the node; ``/`` is the whole tree, without ``/zookeeper``.
+            ephemeral: include ephemeral nodes.
+            name: of the node at the top, instead of its own.
+            progress: called with the number of nodes read, and of those known so far.
 
         Fails with:
             NoNodeError: there is no such node.
@@ -469,7 +469,7 @@ class ZooKeeper:
         return tree.addCallback(format_tree)
 
     def print_tree(self, path: str = "/") -> Deferred[str]:
-        """A node and all below it as text, ephemeral nodes included."""
+        """A node and its descendants as text, including ephemeral nodes."""
         return self.export_tree(path, ephemeral=True)
 
     def delete_recursive(
@@ -479,19 +479,19 @@ class ZooKeeper:
         force: bool = False,
         ignore_if_ephemeral: bool = False,
     ) -> Deferred[Report]:
-        """Delete a node and all below it.
+        """Delete a node and its descendants.
 
-        Ephemeral nodes, and those above them, stay; the report says which.
+        Ephemeral nodes and their ancestors stay; the report names them.
 
         Args:
             path: the node.
-            dry_run: only find out what would be done.
-            force: delete ephemeral nodes, too.
-            ignore_if_ephemeral: no word of the node itself, should it be ephemeral.
+            dry_run: change nothing, and report what would be done.
+            force: delete ephemeral nodes as well.
+            ignore_if_ephemeral: do not report the node itself if it is ephemeral.
 
         Fails with:
             NoNodeError: there is no such node.
-            TreeChangedError: others add nodes as fast as they are deleted.
+            TreeChangedError: other clients add nodes as fast as they are deleted.
         """
 
         return delete_tree(
@@ -504,7 +504,7 @@ class ZooKeeper:
         )
 
     async def _forget(self, plan: Plan) -> None:
-        """Unregister what was registered here and is going to be deleted."""
+        """Unregister registrations of this object whose nodes are about to be deleted."""
         for change in plan.changes:
             registration = self._registered_at(change.path)
             if registration is not None and isinstance(change, Delete):
@@ -513,15 +513,15 @@ class ZooKeeper:
     def walk(
         self, path: str = "/", ephemeral: bool = True, children: bool = False
     ) -> AsyncIterator[Any]:
-        """Paths of a node and all below it: parents first, names in order.
+        """Paths of a node and its descendants: parents first, names in order.
 
-        Nodes that vanish before their turn are left out.
+        Nodes that are deleted before their turn are left out.
 
         Args:
             path: where to start.
-            ephemeral: with ephemeral nodes.
-            children: with each path a list of the names of its children: what is taken
-                from it is not walked over.
+            ephemeral: include ephemeral nodes.
+            children: yield pairs of a path and the list of its children's names; names
+                that the caller removes from the list are not visited.
         """
         nodes = walk(self.client, normalize(path), ephemeral=ephemeral)
         return nodes if children else _paths(nodes)
@@ -531,7 +531,7 @@ ZK = ZooKeeper
 
 
 def _link(target: str, source: str) -> tuple[str, str, str]:
-    """Where a link leads, the node that holds it, and its name.
+    """The target of a link, the node that holds the link, and its name.
 
     Raises:
         InvalidPathError: one of them is invalid, or neither of them names the link.

@@ -153,7 +153,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(result.code, Exit.FAILED)
         self.assertEqual(
             result.err,
-            f"zkservice: {name}:3:7: y is no literal; a string needs quotes: 'x = y'\n",
+            f"zkservice: {name}:3:7: y is not a literal; a string needs quotes: 'x = y'\n",
         )
         self.assertEqual(await read_tree(self.client), before)
         for words, said in (

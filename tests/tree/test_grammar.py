@@ -114,7 +114,7 @@ class ReadingTests(SynchronousTestCase):
 #: Text, line, column, a part of the problem.
 BAD: list[tuple[str, int, int, str]] = [
     ("/a\n a = __import__('os').getpid()", 2, 6, "code is not evaluated"),
-    ("/a\n a = [1, x]", 2, 10, "x is no literal"),
+    ("/a\n a = [1, x]", 2, 10, "x is not a literal"),
     ("/a\n a = 'b", 2, 6, "not a literal"),
     ("/a\n a = b'x'", 2, 6, "not storable as JSON"),
     ("/a\n a = {1}", 2, 6, "not storable as JSON"),

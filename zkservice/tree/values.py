@@ -64,7 +64,7 @@ def _explain(text: str, error: ValueError) -> tuple[str, int]:
         if isinstance(node, ast.expr) and not isinstance(node, _LITERALS):
             start = len(text.encode()[: node.col_offset].decode(errors="ignore"))
             if isinstance(node, ast.Name):
-                return f"{node.id} is no literal; a string needs quotes", start
+                return f"{node.id} is not a literal; a string needs quotes", start
             return "code is not evaluated, write a literal", start
     return "not a literal", 0
 

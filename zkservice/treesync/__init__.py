@@ -1,7 +1,7 @@
-"""Trees and a server: read one, carry out a plan.
+"""Read trees from a server, and apply plans to it.
 
-Nothing here waits for one node after the other.  Requests go out as fast as answers
-come in, a bounded number at a time, and the server answers them in order.
+Requests are pipelined: a bounded number is under way at a time, and the server replies in
+order.  Nothing waits for one node after the other.
 """
 
 from zkservice.treesync.bounded_requests import Progress

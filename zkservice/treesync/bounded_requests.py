@@ -1,4 +1,4 @@
-"""Many requests, not too many at a time."""
+"""Pipeline many requests, with a bounded number under way."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-#: Requests that are not answered yet.  Enough to keep a server busy over a wide network:
-#: 500 of them in 20 ms are 25,000 a second.
+#: Requests under way at a time.  Enough to keep a server busy over a slow network: 500 in a
+#: round trip of 20 ms are 25,000 a second.
 LIMIT: Final = 500
 
-#: Told how much is done and how much is known to be necessary.
+#: Called with how much is done, and how much is known to be necessary.
 Progress = Callable[[int, int], object]
 
 
@@ -23,13 +23,13 @@ def ignore(done: int, total: int) -> None:
 class BoundedRequests:
     """Requests, started in order, a bounded number at a time.
 
-    After a failure no more are started, and ``run`` fails once those under way are
-    answered, so that it is known what became of each.  Cancelling does not wait for them.
+    After a failure no more are started, and ``run`` fails once those under way have their
+    replies, so that the outcome of each is known.  Cancelling does not wait for them.
     """
 
     def __init__(self, start_next: Callable[[], Deferred[Any] | None], limit: int = LIMIT) -> None:
         """Args:
-        start_next: starts the next request; None if there is none at the moment.
+        start_next: starts the next request; returns None if nothing is to be sent now.
         limit: requests under way at a time.
         """
         self._start_next = start_next
@@ -45,19 +45,19 @@ class BoundedRequests:
         return self._done
 
     def _pump(self) -> None:
-        if self._pumping:  # an answer came at once, inside of the loop below
+        if self._pumping:  # a reply came at once, inside the loop below
             return
         self._pumping = True
         while self._failure is None and self._under_way < self._limit:
             try:
                 request = self._start_next()
-            except Exception:  # noqa: BLE001, whatever it is, it ends the flow
+            except Exception:  # noqa: BLE001 - any error ends the run
                 self._failure = Failure()
                 break
             if request is None:
                 break
             self._under_way += 1
-            request.addCallbacks(self._answered, self._failed)
+            request.addCallbacks(self._replied, self._failed)
         self._pumping = False
         if self._under_way == 0 and not self._done.called:
             if self._failure is None:
@@ -65,13 +65,13 @@ class BoundedRequests:
             else:
                 self._done.errback(self._failure)
 
-    def _answered(self, _: object) -> None:
+    def _replied(self, _: object) -> None:
         self._under_way -= 1
         self._pump()
 
     def _failed(self, failure: Failure) -> None:
         self._failure = self._failure or failure
-        self._answered(None)
+        self._replied(None)
 
     def _cancelled(self, _: Deferred[None]) -> None:
         self._failure = Failure(CancelledError())

@@ -1,4 +1,4 @@
-"""Whole trees, in and out: what a user asks for in one word."""
+"""Import, export and delete whole trees."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from zkservice.treesync.writing import Outcome, apply_plan, never
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.znodes import join, name_problem, normalize, split
 
-#: Attempts to delete a tree that others add to at the same time.
+#: Attempts to delete a tree to which other clients add nodes at the same time.
 ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a change of a tree did, or would do: lines for people, and the plan for programs.
+    """What a change of a tree did or would do: lines for people, the plan for programs.
 
     ``outcome`` is None for a dry run.
     """
@@ -43,7 +43,7 @@ class Report:
 
 
 async def _nothing(plan: Plan) -> None:
-    """Nothing is to be done first."""
+    """Do nothing before the plan is applied."""
 
 
 def import_tree(
@@ -61,16 +61,19 @@ def import_tree(
     should_stop: Callable[[], bool] = never,
     before: Callable[[Plan], Awaitable[object]] = _nothing,
 ) -> Deferred[Report]:
-    """Make the nodes below ``path`` those of a tree, in the tree language or as it is.
+    """Make the nodes below ``path`` equal to a tree.
 
-    See ``make_import_plan`` and ``apply_plan`` for the arguments; ``reading`` is the
-    progress of the first; ``before`` is called with the plan, and waited for, before it
-    is carried out.
+    See ``make_import_plan`` and ``apply_plan`` for the other arguments.
+
+    Args:
+        text: the tree language, or a tree.
+        reading: the progress of reading, ``progress`` that of writing.
+        before: awaited with the plan before it is applied.
 
     Fails with:
         TreeSyntaxError: with line and column; nothing was changed.
-        InvalidPathError: a node has a name that cannot be; nothing was changed.
-        Exception: what these two fail with.
+        InvalidPathError: a node has an invalid name; nothing was changed.
+        Whatever ``make_import_plan`` and ``apply_plan`` fail with.
     """
 
     async def do() -> Report:
@@ -91,7 +94,7 @@ def import_tree(
 
 
 def _checked(tree: TreeNode) -> TreeNode:
-    """A tree that a program has made, if ZooKeeper takes all of its names."""
+    """Check the names of a tree that a program has made."""
     for path, node in tree.walk():
         for name in node.children:
             problem = name_problem(name)
@@ -108,10 +111,10 @@ def read_named_tree(
     name: str | None = None,
     progress: Progress = ignore,
 ) -> Deferred[TreeNode]:
-    """A node and all below it, as a tree that can be written or imported elsewhere.
+    """A node and its descendants, as a tree that can be formatted or imported elsewhere.
 
-    The node at ``path`` is below the tree's root, under ``name`` or its own name; but
-    ``/``, without a name, is the root itself, and ``/zookeeper`` is left out.
+    The node at ``path`` is a child of the tree's root, under ``name`` or its own name.
+    ``/`` without a name is the root itself; ``/zookeeper`` is left out.
 
     Fails with:
         NoNodeError: there is no such node.
@@ -143,25 +146,25 @@ def delete_tree(
     should_stop: Callable[[], bool] = never,
     before: Callable[[Plan], Awaitable[object]] = _nothing,
 ) -> Deferred[Report]:
-    """Delete a node and all below it, except for what is ephemeral, or above such.
+    """Delete a node and its descendants, except ephemeral nodes and their ancestors.
 
-    What others change meanwhile is looked at again, and then deleted, too.
+    If other clients change the tree meanwhile, it is read again, and the rest is deleted.
 
     Args:
         client: connected.
         path: the node; not the root.
-        dry_run: only find out what would be done.
-        force: delete ephemeral nodes, too.
-        ignore_if_ephemeral: no word of the node itself, should it be ephemeral.
-        reading: told how many nodes are read, and how many are known of.
-        progress: told how many changes are made, and of how many.
-        should_stop: asked before each change; True stops.
-        before: called with each plan, and waited for, before it is carried out.
+        dry_run: change nothing, and report what would be done.
+        force: delete ephemeral nodes as well.
+        ignore_if_ephemeral: do not report the node itself if it is ephemeral.
+        reading: called with the number of nodes read, and of those known so far.
+        progress: called with the number of changes made, and of all.
+        should_stop: called before each change; True stops.
+        before: awaited with each plan before it is applied.
 
     Fails with:
         NoNodeError: there is no such node.
         InvalidPathError: it is the root.
-        TreeChangedError: others add nodes as fast as they are deleted.
+        TreeChangedError: other clients add nodes as fast as they are deleted.
     """
 
     async def do() -> Report:

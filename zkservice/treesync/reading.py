@@ -1,4 +1,4 @@
-"""Trees, read from a server; and from what was read, plans."""
+"""Read trees from a server, and make plans from them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from zkservice.wire.acl import ACL
 from zkservice.wire.records import Stat
 from zkservice.znodes import join, split
 
-#: How often a read is sent whose connection is lost each time.
+#: Attempts to send a read whose connection is lost each time.
 READ_ATTEMPTS: Final = 5
 
-#: Reads in one request, and such requests under way at a time.
+#: Reads in one multi-read request, and such requests under way at a time.
 BATCH: Final = 50
 BATCHES: Final = 20
 
@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be read of a node, and how the same is found out for a child by name."""
+    """What to read of a node; ``below`` returns the same for a child by its name."""
 
-    below: Callable[[str], _Wanted | None] | None  # None: not even the names
+    below: Callable[[str], _Wanted | None] | None  # None: do not even read the names
     data: bool = True
     acl: bool = False
 
@@ -50,17 +50,17 @@ def _everything(name: str) -> _Wanted | None:
 
 
 def _below_root(name: str) -> _Wanted | None:
-    """``/zookeeper`` is the server's own, and no part of the tree."""
+    """``/zookeeper`` belongs to the server, and is not part of the tree."""
     return None if name == "zookeeper" else _everything(name)
 
 
 def _for_deletion(name: str) -> _Wanted | None:
-    """Versions and which nodes are ephemeral, no data."""
+    """Versions, and whether nodes are ephemeral; no data."""
     return _Wanted(_for_deletion, data=False)
 
 
 def _for_import(node: TreeNode, trim: Trim, *, top: bool = False) -> _Wanted:
-    """What a tree names, ACLs too; of what it does not name only what matters."""
+    """Nodes that the tree names, with ACLs; other children only as far as ``trim`` needs them."""
 
     def below(name: str) -> _Wanted | None:
         if name in node.children:
@@ -74,37 +74,37 @@ def _for_import(node: TreeNode, trim: Trim, *, top: bool = False) -> _Wanted:
 class _Reader:
     """Reads a subtree: each reply decides what is read next.
 
-    Data and names of children are asked for many at a time, where the server can do that
-    and the answer is not too large; all else one by one.
+    Data and names of children are read with multi-read requests, where the server has them
+    and the reply is not too large.  Everything else is one request each.
     """
 
     def __init__(self, client: ZooKeeperClient, progress: Progress) -> None:
         self.client = client
         self._progress = progress
-        self._reads: deque[_Read] = deque()  # that may go with others
+        self._reads: deque[_Read] = deque()  # for a multi-read
         self._singles: deque[tuple[_Request, _Visit, int]] = deque()
         self._batches = 0  # under way
-        self._batching = True  # until the server says that it does not know how
+        self._batching = True  # until the server says that it has no multi-read
         self._known, self._read = 0, 0
 
     async def run(self) -> None:
-        """Ask and go on asking until nothing is left to ask."""
+        """Send requests until nothing is left to read."""
         await BoundedRequests(self._start_next).run()
 
     def ask(self, what: Get | GetChildren, visit: _Visit, attempt: int = 1) -> None:
-        """Put a read at the end."""
+        """Queue a read for a multi-read request."""
         self._reads.append((what, visit, attempt))
 
     def ask_alone(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
-        """Put a request at the end that cannot go with others."""
+        """Queue a request of its own."""
         self._singles.append((request, visit, attempt))
 
     def found(self) -> None:
-        """There is one more node."""
+        """Count one more known node."""
         self._known += 1
 
     def read(self) -> None:
-        """A node's data, or what else was wanted of it, is here."""
+        """Count one more node that was read."""
         self._read += 1
         self._progress(self._read, self._known)
 
@@ -124,16 +124,16 @@ class _Reader:
         self._batches += 1
         answers = self.client.read_all([what for what, _, _ in batch])
         return answers.addBoth(self._batch_over).addCallbacks(
-            self._batch_answered, self._batch_failed, (batch,), {}, (batch,)
+            self._batch_replied, self._batch_failed, (batch,), {}, (batch,)
         )
 
     def _batch_over(self, answers: T) -> T:
         self._batches -= 1
         return answers
 
-    def _batch_answered(self, answers: list[ReadResult], batch: list[_Read]) -> None:
+    def _batch_replied(self, answers: list[ReadResult], batch: list[_Read]) -> None:
         for (what, visit, _), answer in zip(batch, answers, strict=True):
-            visit.answered(answer, what)
+            visit.replied(answer, what)
 
     def _batch_failed(self, failure: Failure, batch: list[_Read]) -> None:
         attempt = batch[0][2]
@@ -147,13 +147,13 @@ class _Reader:
             self._separate(*one)
 
     def _separate(self, what: Get | GetChildren, visit: _Visit, attempt: int) -> None:
-        """Make a read a request of its own."""
+        """Queue a read as a request of its own."""
         read = self.client.get if isinstance(what, Get) else self.client.get_children
-        self.ask_alone(lambda: read(what.path).addCallback(visit.answered, what), visit, attempt)
+        self.ask_alone(lambda: read(what.path).addCallback(visit.replied, what), visit, attempt)
 
     def _failed(self, failure: Failure, request: _Request, visit: _Visit, attempt: int) -> None:
         if failure.check(NoNodeError):
-            visit.vanished()
+            visit.deleted()
         elif failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
             self.ask_alone(request, visit, attempt + 1)
         else:
@@ -161,7 +161,7 @@ class _Reader:
 
 
 class _Visit:
-    """One node being read.  If it vanishes meanwhile it is left out, with all below it."""
+    """One node being read.  If it is deleted meanwhile, it and its descendants are left out."""
 
     __slots__ = ("_name", "_parent", "_path", "_reader", "_stored", "_wanted")
 
@@ -179,14 +179,14 @@ class _Visit:
         if wanted.acl:
             reader.ask_alone(self._read_acl, self)
 
-    def vanished(self) -> None:
-        """The node is not there any more."""
+    def deleted(self) -> None:
+        """The node was deleted."""
         self._parent.children.pop(self._name, None)
 
-    def answered(self, answer: ReadResult, what: Get | GetChildren) -> None:
-        """What was asked for is here."""
+    def replied(self, answer: ReadResult, what: Get | GetChildren) -> None:
+        """Store the reply to a read of this node."""
         if isinstance(answer, NoNodeError):
-            self.vanished()
+            self.deleted()
         elif isinstance(answer, ServerError):
             raise answer
         elif isinstance(answer, list):
@@ -200,7 +200,7 @@ class _Visit:
 
     def _got_stat(self, stat: Stat | None) -> None:
         if stat is None:
-            self.vanished()
+            self.deleted()
             return
         stored = self._stored
         stored.version, stored.aversion = stat.version, stat.aversion
@@ -243,16 +243,16 @@ async def _read(client: ZooKeeperClient, path: str, wanted: _Wanted, progress: P
 def read_tree(
     client: ZooKeeperClient, path: str = "/", *, progress: Progress = ignore
 ) -> Deferred[Stored]:
-    """Read a node and all below it; of ZooKeeper's own ``/zookeeper`` only that it is there.
+    """Read a node and its descendants; below ``/zookeeper``, the server's own, nothing is read.
 
     Args:
         client: connected.
         path: a real path.
-        progress: told how many nodes are read and how many are known of.
+        progress: called with the number of nodes read, and of those known so far.
 
     Fails with:
         NoNodeError: there is no such node.
-        NoAuthError: a node may not be read; it is named.
+        NoAuthError: a node may not be read; the error has its path.
     """
     wanted = _Wanted(_below_root if path == "/" else _everything)
     return Deferred.fromCoroutine(_read(client, path, wanted, progress))
@@ -268,16 +268,16 @@ def make_import_plan(
     create: bool = False,
     progress: Progress = ignore,
 ) -> Deferred[Plan]:
-    """Find out what makes the nodes at and below ``path`` those of the tree.
+    """Plan the changes that make the nodes at and below ``path`` equal to the tree.
 
     Nothing is changed.  See ``zkservice.tree.plan.plan_import`` for the other arguments.
 
     Args:
-        create: whether the plan makes the node at ``path``, and those above it, if missing.
+        create: the plan creates the node at ``path`` and its ancestors if they are missing.
 
     Fails with:
-        NoNodeError: there is no node at ``path``, and it is not to be created; or the chroot
-            does not exist.
+        NoNodeError: there is no node at ``path`` and ``create`` is False, or the chroot does
+            not exist.
     """
 
     async def make() -> Plan:
@@ -296,7 +296,7 @@ def make_import_plan(
 async def _within_existing(
     client: ZooKeeperClient, path: str, tree: TreeNode
 ) -> tuple[str, TreeNode]:
-    """The nearest node above a missing path, and the tree as it is to be below that node."""
+    """The nearest existing ancestor of a missing path, and the tree relative to it."""
     while path != "/":
         path, name = split(path)
         tree = TreeNode({}, {name: tree})
@@ -308,7 +308,7 @@ async def _within_existing(
 def make_delete_plan(
     client: ZooKeeperClient, path: str, *, force: bool = False, progress: Progress = ignore
 ) -> Deferred[Plan]:
-    """Find out what deletes a node and all below it, but for ephemeral ones.
+    """Plan the deletion of a node and its descendants, except ephemeral ones.
 
     Fails with:
         NoNodeError: there is no such node.
@@ -327,15 +327,15 @@ def make_delete_plan(
 async def walk(
     client: ZooKeeperClient, path: str = "/", *, ephemeral: bool = True
 ) -> AsyncIterator[tuple[str, list[str]]]:
-    """Nodes with their children's names: parents first, names in order.
+    """Yield paths with the names of the children: parents first, names in order.
 
-    It goes along while nodes come and go: whatever is gone when its turn comes is left
-    out, and so is what the caller takes from a list of names.
+    Nodes are read as the walk proceeds.  Nodes that are deleted before their turn are left
+    out, and so are names that the caller removes from a list.
 
     Args:
         client: connected.
         path: a real path, where to start.
-        ephemeral: with ephemeral nodes.
+        ephemeral: include ephemeral nodes.
     """
     pending = [path]
     while pending:

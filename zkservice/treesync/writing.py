@@ -1,4 +1,4 @@
-"""Plans, carried out on a server."""
+"""Apply plans to a server."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ Batch = tuple[Write, ...]
 
 
 def never() -> bool:
-    """Never ask to stop."""
+    """Do not stop."""
     return False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a plan: how many changes were made, and of how many."""
+    """The outcome of a plan: how many changes were made, and how many there are."""
 
     done: int
     total: int
 
     @property
     def stopped(self) -> bool:
-        """Whether it was stopped on the way."""
+        """Whether it was stopped before the end."""
         return self.done < self.total
 
 
@@ -64,26 +64,27 @@ def apply_plan(
 ) -> Deferred[Outcome]:
     """Make the changes of a plan.
 
-    Each is made only if its node is still as the plan found it.  They are made in order,
-    so that whatever was done when this fails, or is stopped, is a tree; of those that were
-    under way when one was refused, later ones may be made too.  A node that was
-    to be deleted and has vanished is no failure.  Without ``atomic`` many changes travel in
-    one transaction all the same, but only because that is faster.
+    Each change is made only if its node is still as the plan found it.  Changes are made in
+    order, so parents exist before their children when this fails or is stopped.  When one is
+    refused, later ones that were under way may be made too.  If a node that was to be deleted
+    is gone already, that is not a failure.
+
+    Without ``atomic``, changes share transactions only because that is faster.
 
     Args:
         client: connected.
-        plan: what to do.
-        atomic: all in one transaction, or none.
-        progress: told how many changes are made, and of how many.
-        should_stop: asked before each change; True ends it when what is under way is made.
+        plan: the changes.
+        atomic: make all changes in one transaction, or none.
+        progress: called with the number of changes made, and of all.
+        should_stop: called before each change; True stops after those under way.
 
-    Cancelling it stops it, without waiting for what is under way.
+    Cancelling stops it without waiting for changes under way.
 
     Fails with:
-        TreeChangedError: another client changed a node meanwhile; it is named.
-        PlanFailedError: a change was refused, or the connection lost.
-        NotAtomicError: a transaction cannot do it.
-        RequestTooLargeError: it does not fit into one transaction.
+        TreeChangedError: another client changed a node meanwhile; the error has its path.
+        PlanFailedError: a change was refused, or the connection was lost.
+        NotAtomicError: transactions do not support one of the changes.
+        RequestTooLargeError: the plan does not fit into one transaction.
     """
     if atomic:
         return Deferred.fromCoroutine(_apply_atomically(client, plan))
@@ -93,9 +94,9 @@ def apply_plan(
 class _PlanWriter:
     """Makes the changes of a plan: many in one transaction, several transactions at a time.
 
-    A transaction costs a server hardly more than one change does.  If one is refused
-    because a node has vanished that was to be deleted, its other changes are tried again;
-    if for another reason, those before the refused one are made, and that is the end.
+    A transaction costs a server hardly more than one change.  If it is refused because a node
+    that was to be deleted is gone already, its other changes are tried again.  If it is
+    refused for another reason, the changes before the refused one are made, and the run fails.
     """
 
     def __init__(
@@ -116,12 +117,12 @@ class _PlanWriter:
         self._refused: tuple[int, Batch, Exception] | None = None  # the first
 
     async def run(self) -> Outcome:
-        """Make them; ends when all are answered."""
+        """Make the changes; ends when all have their replies."""
         await BoundedRequests(self._start_next, BATCHES).run()
         while self._refused is not None:
             number, batch, error = self._refused
-            at, cause = _culprit(error)
-            if not _has_vanished(batch[at], cause):
+            at, cause = _refused_change(error)
+            if not _is_gone_already(batch[at], cause):
                 await self._make_first(batch[:at])
                 raise _failure(batch[at].path, cause, self._done, self._total)
             self._try_again(number, batch, at)
@@ -129,9 +130,9 @@ class _PlanWriter:
         return Outcome(self._done, self._total)
 
     def _try_again(self, number: int, batch: Batch, at: int) -> None:
-        """Put back what is not done, without the node that has vanished.
+        """Queue what is not done, without the node that is gone already.
 
-        Where one has, others may have too: the deletions after it go one by one.
+        Others may be gone as well, so the deletions after it are sent one by one.
         """
         self._refused = None
         self._done += 1
@@ -150,7 +151,7 @@ class _PlanWriter:
             try:
                 await _make_all(self._client, changes)
             except ZooKeeperError:
-                return  # the error that is on its way says that they are not done
+                return  # the error that follows says that they are not done
             self._done += len(changes)
 
     def _start_next(self) -> Deferred[Any] | None:
@@ -174,26 +175,26 @@ class _PlanWriter:
         error = failure.value
         if not isinstance(error, Exception):
             failure.raiseException()
-        elif len(batch) == 1 and _has_vanished(batch[0], error):
+        elif len(batch) == 1 and _is_gone_already(batch[0], error):
             self._made(None, number)
         elif self._refused is None:
             self._refused = number, batch, error
 
 
-def _culprit(error: Exception) -> tuple[int, Exception]:
+def _refused_change(error: Exception) -> tuple[int, Exception]:
     """Which change of a batch was refused, and why."""
     if isinstance(error, TransactionFailedError) and isinstance(error.__cause__, Exception):
         return error.failed, error.__cause__
     return 0, error
 
 
-def _has_vanished(change: Write, cause: Exception) -> bool:
-    """Whether there is nothing left to do, because another client did it."""
+def _is_gone_already(change: Write, cause: Exception) -> bool:
+    """Whether another client has deleted a node that was to be deleted."""
     return isinstance(change, Delete) and isinstance(cause, NoNodeError)
 
 
 def _one_by_one(changes: Batch) -> Iterator[Batch]:
-    """Deletions alone, all else together, in order."""
+    """Deletions one by one, other changes together, in order."""
     for deletes, group in groupby(changes, lambda change: isinstance(change, Delete)):
         if deletes:
             yield from ((change,) for change in group)
@@ -202,12 +203,12 @@ def _one_by_one(changes: Batch) -> Iterator[Batch]:
 
 
 def _batches(writes: Sequence[Write]) -> Iterator[Batch]:
-    """The changes in their order, as many together as one transaction should have."""
+    """The changes in order, grouped into transactions."""
     batch: list[Write] = []
     size = 0
     for change in writes:
         length = len(change.path) + len(getattr(change, "data", b""))
-        alone = isinstance(change, SetACL)  # no transaction can do it
+        alone = isinstance(change, SetACL)  # transactions do not support it
         if batch and (alone or len(batch) == BATCH or size + length > BATCH_BYTES):
             yield tuple(batch)
             batch, size = [], 0
@@ -264,5 +265,5 @@ def _failure(path: str, cause: Exception, done: int, total: int) -> PlanFailedEr
     return kind(path, cause, done, total)
 
 
-#: What a server answers when a node is not as the plan found it.
+#: Errors of a node that is not as the plan found it.
 _CHANGED: Final = (BadVersionError, NodeExistsError, NoNodeError, NotEmptyError)
