@@ -7,6 +7,9 @@ import os
 import socket
 from typing import Any
 
+from twisted.internet import reactor  # noqa: TID251 - parsing asks nothing of it
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection, Port, _reservedFD
@@ -22,12 +25,16 @@ from zope.interface import directlyProvides
 
 from zkservice.privates import (
     accept_pending,
+    append_to_log_files,
     close_socket_only,
     file_observers,
+    forget_shutdown,
     immediate_write,
     log_files,
+    name_systemd_sockets,
     refuse_invalid_proxy_headers,
     reserve_descriptor,
+    systemd_socket_names,
 )
 
 
@@ -180,3 +187,42 @@ class ProxyHeaderTests(SynchronousTestCase):
         wrapper.dataReceived(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n")
         self.assertFalse(transport.disconnecting)
         self.assertRaises(ValueError, wrapper.dataReceived, b"GET")
+
+
+class SharingTests(SynchronousTestCase):
+    """What two programs have together while one follows the other."""
+
+    def test_a_shared_socket_listens_on_when_one_port_closes(self) -> None:
+        """Without the call, shutdown(2) would end it for all processes."""
+        port = Port(0, Factory(), interface="127.0.0.1", reactor=MemoryReactor())
+        port.startListening()
+        with port.socket.dup() as other:
+            forget_shutdown(port)
+            port.connectionLost(Failure(ConnectionDone()))
+            with socket.create_connection(other.getsockname(), 5):
+                other.settimeout(5)
+                other.accept()[0].close()
+
+    def test_two_writers_of_one_log_file(self) -> None:
+        """Each line stands behind the last one, whoever has written that."""
+        path = self.mktemp()
+        files, publishers = [], []
+        for _ in range(2):
+            files.append(LogFile.fromFullPath(path))
+            self.addCleanup(files[-1].close)
+            publishers.append(LogPublisher(textFileLogObserver(files[-1])))
+            append_to_log_files(publishers[-1])
+        for text in ("one\n", "two\n", "three\n", "four\n"):
+            files[0].write(text)
+            files[1].write(text.upper())
+        with open(path) as file:
+            self.assertEqual(file.read(), "one\nONE\ntwo\nTWO\nthree\nTHREE\nfour\nFOUR\n")
+
+    def test_systemd_endpoints_are_understood_without_the_sockets(self) -> None:
+        """By index and by name, as often as they are parsed."""
+        self.addCleanup(name_systemd_sockets, systemd_socket_names())
+        name_systemd_sockets(["http", "https"])
+        for text in ("systemd:domain=INET:index=1", "systemd:domain=INET6:name=http") * 2:
+            serverFromString(reactor, text)
+        self.assertRaises(LookupError, serverFromString, reactor, "systemd:domain=INET:index=2")
+        self.assertEqual(systemd_socket_names(), ["http", "https"])

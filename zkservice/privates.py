@@ -6,25 +6,38 @@ One function each, which says what it relies on and with which version that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fcntl import F_GETFL, F_SETFL, fcntl
 from typing import Any, Final
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor, ISSLTransport
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReadDescriptor,
+    ISSLTransport,
+    IStreamServerEndpointStringParser,
+)
 from twisted.internet.tcp import Port, _reservedFD
 from twisted.logger import FileLogObserver, LogPublisher
+from twisted.plugin import getPlugins
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.python.logfile import BaseLogFile
+from twisted.python.systemd import ListenFDs
 from typing_extensions import override
 
 __all__ = [
     "accept_pending",
+    "append_to_log_files",
     "close_socket_only",
     "file_observers",
+    "forget_shutdown",
     "immediate_write",
     "log_files",
+    "name_systemd_sockets",
     "refuse_invalid_proxy_headers",
     "reserve_descriptor",
+    "systemd_socket_names",
 ]
 
 #: More connections than any kernel's queue holds (net.core.somaxconn).
@@ -69,6 +82,19 @@ def log_files(publisher: LogPublisher) -> Iterator[BaseLogFile]:
         file: Any = observer._outFile
         if isinstance(file, BaseLogFile):
             yield file
+
+
+def append_to_log_files(publisher: LogPublisher) -> None:
+    """Have log files written at their end, wherever that is, so that two processes can share one.
+
+    Twisted opens them for writing at one position, which the kernel then counts up for this
+    process alone: another one's lines would be written over.
+
+    Relies on ``BaseLogFile._file`` (checked with Twisted 26.10); see `log_files`.
+    """
+    for file in log_files(publisher):
+        descriptor = file._file.fileno()
+        fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | os.O_APPEND)
 
 
 def reserve_descriptor() -> None:
@@ -128,3 +154,40 @@ def refuse_invalid_proxy_headers(factory: Any) -> None:
         if isinstance(factory, HAProxyWrappingFactory):
             factory.protocol = strict
         factory = getattr(factory, "wrappedFactory", None)
+
+
+def forget_shutdown(port: IListeningPort) -> None:
+    """Have a port close its descriptor only, because other processes listen on the same socket.
+
+    Relies on ``Port._shouldShutdown`` (checked with Twisted 26.10): a port that has opened its
+    socket itself calls shutdown(2) when it closes, which ends the listening for every process.
+    """
+    opened: Any = port
+    opened._shouldShutdown = False
+
+
+def systemd_socket_names() -> list[str]:
+    """The names of the sockets that systemd has passed, in their order.
+
+    Relies on ``_SystemdParser._sddaemon`` and ``ListenFDs._names`` (checked with Twisted 26.10).
+    """
+    return [name for parser in _systemd_parsers() for name in parser._sddaemon._names]
+
+
+def name_systemd_sockets(names: Sequence[str]) -> None:
+    """Have endpoint strings such as ``systemd:index=0`` understood, without the sockets.
+
+    A program that gets systemd's sockets from the program before it has to understand the same
+    endpoint strings, but systemd's variables name another process.
+
+    Relies on ``_SystemdParser._sddaemon`` (checked with Twisted 26.10), which the plugin reads when
+    it parses such a string.
+    """
+    for parser in _systemd_parsers():
+        parser._sddaemon = ListenFDs([-1] * len(names), tuple(names))
+
+
+def _systemd_parsers() -> Iterator[Any]:
+    for plugin in getPlugins(IStreamServerEndpointStringParser):
+        if plugin.prefix == "systemd":
+            yield plugin

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from kazoo.client import KazooClient
@@ -50,13 +50,21 @@ def free_port() -> int:
 class Twistd:
     """One ``twistd -n`` with its log."""
 
-    def __init__(self, folder: str, *words: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        *words: str,
+        environ: dict[str, str] | None = None,
+        command: Sequence[str] = TWISTD,
+        inherit: Sequence[int] = (),
+    ) -> None:
         os.makedirs(folder, exist_ok=True)
         self.log_path = os.path.join(folder, f"twistd-{time.monotonic_ns()}.log")
         self._log = open(self.log_path, "wb")  # noqa: SIM115 - closed in end()
         self.process = subprocess.Popen(
-            [*TWISTD, "-n", "--pidfile=", *words],
+            [*command, "-n", "--pidfile=", *words],
             cwd=folder,
+            pass_fds=inherit,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

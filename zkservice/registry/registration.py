@@ -160,6 +160,11 @@ class Registration:
         """Whether clients may have read the znodes, and not yet seen that they are gone."""
         return self._nodes.created_by_session
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it leaves the znodes as they are; see `freeze`."""
+        return self._goal is Goal.FROZEN
+
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
         """Call back with each change of state, until the subscription is cancelled."""
         return self._status.subscribe(callback)

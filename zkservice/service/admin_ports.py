@@ -17,7 +17,9 @@ from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command, MonitorFactory
 from zkservice.registry import advertised_addresses
 from zkservice.service.config import Manhole
-from zkservice.service.listening import endpoint_of, listening_address, open_port
+from zkservice.service.inheritance import InheritedSockets
+from zkservice.service.listening import endpoint_of, listening_address
+from zkservice.service.ports import Ports
 
 
 class AdminPorts:
@@ -25,7 +27,8 @@ class AdminPorts:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, inherited: InheritedSockets | None = None) -> None:
+        self.opener = Ports(reactor, inherited)
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
 
@@ -51,7 +54,7 @@ class AdminPorts:
             await maybeDeferred(port.stopListening)
 
     def _open(self, address: str, factory: IProtocolFactory) -> str:
-        port = open_port(self._reactor, endpoint_of(address), factory)
+        port = self.opener.open(endpoint_of(address), factory)
         self._ports.append(port)
         where: Any = port.getHost()
         if isinstance(where, (IPv4Address, IPv6Address)):

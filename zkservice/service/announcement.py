@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,6 +18,7 @@ from zkservice.service.availability import FRONT, HEALTH, Availability
 from zkservice.service.config import Config
 from zkservice.service.embedded_zookeeper import InProcessZooKeeper
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
+from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
 from zkservice.service.monitor_commands import commands, with_added
 from zkservice.service.readiness import reason_not_registered
@@ -38,6 +39,8 @@ class Announcer:
         listeners: the open ports.
         reactor: for connections and time.
         fail: called with a reason when retrying does not help.
+        inherited: sockets for the monitor and the manhole.
+        inside: where to ask for the health until `ask_at_the_port`.
     """
 
     _log = Logger()
@@ -48,11 +51,15 @@ class Announcer:
         listeners: Listeners,
         reactor: Any,
         fail: Callable[[str], object],
+        inherited: InheritedSockets | None = None,
+        inside: IStreamClientEndpoint | None = None,
     ) -> None:
         self.availability = Availability()
+        #: Whether the znodes are another program's: they stay when this one ends.
+        self.handed_over = False
+        self.admin_ports = AdminPorts(reactor, inherited)
         self._config = config
         self._reactor = reactor
-        self._sides = AdminPorts(reactor)
         self._own: dict[str, str] = {}  # properties beside those of the configuration
         self._embedded: InProcessZooKeeper | None = None
         hosts = config.zookeeper.hosts
@@ -63,6 +70,7 @@ class Announcer:
         self.registrar = Registrar(
             config, self.addresses, hosts, reactor, fail, listeners.tls_addresses
         )
+        self._inside = inside
         self._health = self._make_health(listeners)
 
     def start(
@@ -87,7 +95,7 @@ class Announcer:
         known = with_added({**own, **more_commands}, config.monitor_commands)
         registrar.start(self._properties(known))
         if config.manhole is not None:
-            self._sides.open_manhole(config.manhole, {**namespace, "presence": registrar})
+            self.admin_ports.open_manhole(config.manhole, {**namespace, "presence": registrar})
         if self._health is not None:
             self.availability.block(HEALTH, "health: no good answer yet")
             self._reactor.callWhenRunning(self._begin_to_check, self._health)
@@ -122,10 +130,16 @@ class Announcer:
         else:
             self.availability.unblock(FRONT)
 
+    def ask_at_the_port(self) -> None:
+        """From now on check the health where clients connect."""
+        self._inside = None
+
     async def withdraw(self, shutdown: Shutdown) -> None:
         """Deregister, and give clients time to hear of it."""
         if self._health is not None:
             self._health.stop()
+        if self.handed_over:
+            return
         registered = self.registrar.leave()
         if registered is not None:
             await shutdown.step("deregistering", registered, DEREGISTER)
@@ -134,7 +148,7 @@ class Announcer:
     async def close(self, shutdown: Shutdown) -> None:
         """Close the session, the monitor and the embedded ZooKeeper."""
         await shutdown.step("closing the session", self.registrar.close(), DEREGISTER)
-        closing = Deferred.fromCoroutine(self._sides.close())
+        closing = Deferred.fromCoroutine(self.admin_ports.close())
         await shutdown.step("closing the monitor", closing, 1.0)
         if self._embedded is not None:
             stopped = Deferred.fromCoroutine(self._embedded.stop())
@@ -152,7 +166,7 @@ class Announcer:
     def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
         """What is stored with the address, ``monitor`` among it."""
         if self._config.monitor is not None:
-            self._own["monitor"] = self._sides.open_monitor(self._config.monitor, known)
+            self._own["monitor"] = self.admin_ports.open_monitor(self._config.monitor, known)
         return {**self._config.properties, **self._own}
 
     def _make_health(self, listeners: Listeners) -> HealthCheck | None:
@@ -160,11 +174,14 @@ class Announcer:
         if settings is None:
             return None
         where = listeners.client_endpoint(plain=settings.path is not None)
-        endpoint = clientFromString(self._reactor, where)
-        if settings.path is None:
-            ask = partial(ask_tcp, endpoint)
-        else:
-            ask = partial(ask_http, endpoint, settings.path, self.addresses[0])
+        port = clientFromString(self._reactor, where)
+
+        def ask() -> Deferred[Any]:
+            endpoint = self._inside or port
+            if settings.path is None:
+                return ask_tcp(endpoint)
+            return ask_http(endpoint, settings.path, self.addresses[0])
+
         return HealthCheck(settings, ask, self._health_changed, self._reactor)
 
     def _begin_to_check(self, health: HealthCheck) -> None:

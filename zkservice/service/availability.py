@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -29,22 +29,24 @@ class Availability:
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
+        #: called when there are other reasons, or none
+        self.changed: Callable[[], object] = lambda: None
         self._registration: Registration | None = None
 
     def attach(self, registration: Registration) -> None:
         """Apply the reasons to a registration, those that exist and all later ones."""
         self._registration = registration
-        self._apply()
+        self.apply()
 
     def block(self, party: str, reason: str) -> None:
         """Block the registration for a reason."""
         self.reasons[party] = reason
-        self._apply()
+        self.apply()
 
     def unblock(self, party: str) -> None:
         """Remove the reason of a party."""
         self.reasons.pop(party, None)
-        self._apply()
+        self.apply()
 
     async def confirmed(self, clock: IReactorTime) -> str:
         """Wait until the registration is in the state that the reasons require.
@@ -66,7 +68,9 @@ class Availability:
             return f"not confirmed within {CONFIRM:g} s: {describe(registration)}"
         return ""
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
+        """Have the registration be what the reasons ask for."""
+        self.changed()
         if self._registration is None:
             return
         if self.reasons:

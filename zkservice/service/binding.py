@@ -8,7 +8,11 @@ to the reactor in the end, which is where this module takes part.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.endpoints import serverFromString
@@ -25,9 +29,11 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import refuse_invalid_proxy_headers
+from zkservice.privates import forget_shutdown, refuse_invalid_proxy_headers
 from zkservice.service.unix_port import UNIXPort
 
+#: What remains of such an endpoint without systemd is what speaks on the connections.
+_SYSTEMD: Final = re.compile(r"systemd:.*$")
 #: Listens with a factory; where, has been said.
 _Listen = Callable[[IProtocolFactory], IListeningPort]
 
@@ -41,8 +47,13 @@ class PortOpener:
         self._reactor = reactor
         self._tls: Final[list[_TLSPort]] = []
 
-    def open(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+    def open(
+        self, endpoint: str, factory: IProtocolFactory, inherited: int | None = None
+    ) -> IListeningPort:
         """Listen now.
+
+        Args:
+            inherited: the descriptor of a socket that listens there already; it is taken over.
 
         Raises:
             ConfigurationError: the endpoint does not listen at once.
@@ -57,7 +68,9 @@ class PortOpener:
             self._tls.append(_TLSPort(endpoint, factory, latest))
             return port
 
-        return _listen(_Binding(self._reactor, bind), endpoint, factory)
+        if inherited is not None:
+            endpoint = without_systemd(endpoint)
+        return _listen(_Binding(self._reactor, bind, inherited), endpoint, factory)
 
     def reload_certificates(self, explain: Callable[[str, Exception], str]) -> None:
         """Read the files of all TLS ports again, for connections that come from now on.
@@ -133,7 +146,10 @@ class _Binding:
     """The reactor as endpoints see it, except that `bind` decides about what they listen with."""
 
     def __init__(
-        self, reactor: Any, bind: Callable[[IProtocolFactory, _Listen], IListeningPort]
+        self,
+        reactor: Any,
+        bind: Callable[[IProtocolFactory, _Listen], IListeningPort],
+        inherited: int | None = None,
     ) -> None:
         def bind_strictly(wrapped: IProtocolFactory, listen: _Listen) -> IListeningPort:
             refuse_invalid_proxy_headers(wrapped)
@@ -141,6 +157,7 @@ class _Binding:
 
         self._reactor = reactor
         self._bind = bind_strictly
+        self._inherited = inherited
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
@@ -150,6 +167,8 @@ class _Binding:
         self, port: int, factory: IProtocolFactory, *words: Any, **named: Any
     ) -> IListeningPort:
         """IReactorTCP."""
+        if self._inherited is not None:
+            return self._bind(factory, partial(self._adopt, self._inherited))
         return self._bind(
             factory, lambda each: self._reactor.listenTCP(port, each, *words, **named)
         )
@@ -180,6 +199,8 @@ class _Binding:
         """IReactorUNIX, safe for root."""
 
         def listen(each: IProtocolFactory) -> IListeningPort:
+            if self._inherited is not None:
+                return self._adopt(self._inherited, each, wantPID)
             if address[:1] in ("\0", b"\0"):  # no file, but a name of Linux's own
                 abstract: IListeningPort = self._reactor.listenUNIX(
                     address, each, backlog, mode, wantPID
@@ -198,11 +219,30 @@ class _Binding:
         addressFamily: int,  # noqa: N803
         factory: IProtocolFactory,
     ) -> IListeningPort:
-        """IReactorSocket."""
-        return self._bind(
-            factory,
-            lambda each: self._reactor.adoptStreamPort(fileDescriptor, addressFamily, each),
-        )
+        """IReactorSocket; the caller keeps the descriptor."""
+        return self._bind(factory, lambda each: self._adopt(os.dup(fileDescriptor), each))
+
+    def _adopt(self, descriptor: int, factory: IProtocolFactory, lock: int = 0) -> IListeningPort:
+        """Listen on a socket that another program has opened, and take its descriptor over."""
+        with socket.socket(fileno=descriptor) as listening:
+            # The flag is the open file's: accept would block, and with it the reactor.
+            listening.setblocking(False)
+            name = listening.getsockname() if listening.family == socket.AF_UNIX else ""
+            if not name or name[:1] in ("\0", b"\0"):
+                adopted: IListeningPort = self._reactor.adoptStreamPort(
+                    descriptor, listening.family, factory
+                )
+                forget_shutdown(adopted)
+                return adopted
+            made: Any = UNIXPort(os.fsencode(name), factory, reactor=self._reactor, wantPID=lock)
+            made.adopt(listening.dup())
+            port: IListeningPort = made
+            return port
+
+
+def without_systemd(endpoint: str) -> str:
+    """An endpoint string that wraps connections alike, but needs no socket of systemd's."""
+    return _SYSTEMD.sub("tcp:0", endpoint)
 
 
 def wrapped_factory(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IProtocolFactory:

@@ -132,3 +132,5 @@ class Config:
     drain_wait: float = 0.5
     #: how long running requests may take after that
     drain_timeout: float = 30.0
+    #: how long a new program, which SIGUSR2 starts, may take to become ready
+    upgrade_timeout: float = 60.0

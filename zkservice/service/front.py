@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 
 from zkservice.monitor import Command
 from zkservice.service.application import Application
@@ -14,6 +16,7 @@ from zkservice.service.application_server import ApplicationServer
 from zkservice.service.built_in_views import local_views
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
+from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
@@ -93,6 +96,23 @@ class Front(Protocol):
         """Have more worker processes, or fewer."""
         ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether all serve that are to: every worker process."""
+        ...
+
+    def pause(self) -> None:
+        """Accept no connections until `resume`: they wait in the kernel."""
+        ...
+
+    def resume(self) -> None:
+        """Accept connections."""
+        ...
+
+    def serve_inside(self, end: socket.socket) -> None:
+        """Serve a connection from this process, in plain HTTP; the socket is taken over."""
+        ...
+
     def close_ports(self) -> Deferred[Any]:
         """Accept no more connections, but serve those that have come."""
         ...
@@ -114,6 +134,7 @@ class InProcessFront:
         reactor: where the connections live.
         load: returns the application.
         end: called with a reason when the process is to end, for its supervisor to start another.
+        inherited: sockets of the program before.
     """
 
     def __init__(
@@ -122,11 +143,13 @@ class InProcessFront:
         reactor: Any,
         load: Callable[[], Application],
         end: Callable[[str], object],
+        inherited: InheritedSockets | None = None,
     ) -> None:
-        self.listeners = Listeners(config, reactor)
+        self.listeners = Listeners(config, reactor, inherited)
         self.availability_changed: Callable[[str], object] = lambda reason: None
         self.unavailable = ""
         self.size = 0
+        self.complete = True
         self._config = config
         self._reactor = reactor
         self._load = load
@@ -197,10 +220,26 @@ class InProcessFront:
     def resize(self, size: int) -> None:
         """There is nothing but this process."""
 
+    def pause(self) -> None:
+        """Accept no connections."""
+        self.listeners.opener.pause()
+
+    def resume(self) -> None:
+        """Accept connections."""
+        self.listeners.opener.resume()
+
+    def serve_inside(self, end: socket.socket) -> None:
+        """Serve a connection from this process."""
+        with contextlib.closing(end):  # the reactor takes a descriptor of its own
+            self._reactor.adoptStreamConnection(end.fileno(), end.family, self._door)
+
     def close_ports(self) -> Deferred[Any]:
         """Accept no more connections."""
         self._recycling.stop()
-        closing = [close_port(self._reactor, port) for port in self.listeners.ports]
+        if self.listeners.opener.handed_over:  # what waits in the kernel is the other program's
+            closing = [maybeDeferred(port.stopListening) for port in self.listeners.ports]
+        else:
+            closing = [close_port(self._reactor, port) for port in self.listeners.ports]
         return DeferredList(closing, consumeErrors=True)
 
     def drain(self, timeout: float) -> Deferred[Any]:

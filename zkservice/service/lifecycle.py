@@ -29,17 +29,23 @@ from zkservice.errors import (
     StartError,
     TreeValueError,
 )
+from zkservice.privates import append_to_log_files
 from zkservice.service.announcement import DEREGISTER, Announcer
+from zkservice.service.assets import Assets
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
 from zkservice.service.front import Front, InProcessFront
+from zkservice.service.inside import InsideEndpoint
 from zkservice.service.live_config import LiveConfig, Reread
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
+from zkservice.service.program import Program
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
+from zkservice.service.successor import GIVE_BACK, Successor
 from zkservice.service.systemd import Notifier
+from zkservice.service.upgrade import Upgrade
 from zkservice.web import Workers
 
 #: Errors of a start that are the user's to correct.
@@ -54,6 +60,8 @@ class ServeService(Service):
         reactor: the process's.
         make_front: makes what serves, for this service.
         live: reads the configuration file again; None if there can be none.
+        program: how this program was started; without it, it cannot be upgraded.
+        successor: if it takes over from another program.
     """
 
     log = Logger()
@@ -64,13 +72,19 @@ class ServeService(Service):
         reactor: Any,
         make_front: Callable[[ServeService], Front],
         live: LiveConfig | None = None,
+        program: Program | None = None,
+        successor: Successor | None = None,
     ) -> None:
         self.config = config
+        self.successor = successor
         self._live = live
+        self._program = program or Program()
+        self._upgrade: Upgrade | None = None
         self._reactor = reactor
         self.front = make_front(self)
         self.announcement: Announcer | None = None
         self._notifier = Notifier(os.environ, reactor)
+        self._notifier.enabled = successor is None
         self._shutdown = Shutdown(reactor)
         self._exit = ExitCode()
 
@@ -91,6 +105,7 @@ class ServeService(Service):
             signal.SIGHUP: self._hang_up,
             signal.SIGTTIN: partial(self._resize_by, 1),
             signal.SIGTTOU: partial(self._resize_by, -1),
+            signal.SIGUSR2: self._start_upgrade,
         }
         take_signals_when_running(self._reactor, self._hurry, handlers)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
@@ -101,6 +116,8 @@ class ServeService(Service):
         try:
             step()
         except _USER_ERRORS as error:
+            if self.successor is not None:
+                self.successor.failed(str(error))
             force_exit(1, 0.0)  # the application may have been loaded
             # To stderr, which twistd writes to the log as well.
             raise StartError(f"zkserve: {error}") from None
@@ -109,8 +126,7 @@ class ServeService(Service):
         self.front.listen()  # where nothing was started as root
         configure_loggers(self.config.loggers)
         self.front.start(self.figures, self._why_not_ready)
-        announcement = Announcer(self.config, self.front.listeners, self._reactor, self.fail)
-        self.announcement = announcement
+        announcement = self.announcement = self._make_announcement()
         announcement.registrar.subscribe(self._notifier.ready)
         self.front.availability_changed = announcement.front_changed
         announcement.front_changed(self.front.unavailable)
@@ -121,6 +137,20 @@ class ServeService(Service):
                 recycling_permission(client, self.config.path, together, self._reactor)
             )
         announcement.start(self.status, {"service": self}, self.front.commands())
+        assets = Assets(self.front, announcement, self._notifier, self._program)
+        self._upgrade = Upgrade(self.config, self._reactor, assets, self.end)
+        if self.successor is not None:
+            append_to_log_files(globalLogPublisher)
+            self.successor.begin(assets, self.fail, self.end)
+
+    def _make_announcement(self) -> Announcer:
+        inherited, inside = None, None
+        if self.successor is not None:
+            inherited = self.successor.sockets
+            inside = InsideEndpoint(self._reactor, self.front.serve_inside)
+        return Announcer(
+            self.config, self.front.listeners, self._reactor, self.fail, inherited, inside
+        )
 
     def end(self, reason: str) -> None:
         """End the process in good order, with exit code 0."""
@@ -134,6 +164,8 @@ class ServeService(Service):
             return
         sys.stderr.write(f"zkserve: {reason}\n")
         self._exit.code = 1
+        if self.successor is not None:
+            self.successor.failed(reason)
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
@@ -173,6 +205,14 @@ class ServeService(Service):
     def _resize_by(self, change: int) -> None:
         """SIGTTIN and SIGTTOU: one worker process more, or less."""
         self.front.resize(self.front.size + change)
+
+    def _start_upgrade(self) -> None:
+        """SIGUSR2: start a new program, and hand over to it."""
+        if self.successor is not None and not self.successor.owns:
+            self.log.warn("SIGUSR2 is ignored: this program is taking over from another one")
+        elif self.running and self._upgrade is not None:
+            append_to_log_files(globalLogPublisher)
+            self._upgrade.start()
 
     def _hang_up(self) -> None:
         """SIGHUP: the log files were moved away, the certificates renewed, the file edited."""
@@ -224,6 +264,9 @@ class ServeService(Service):
         shutdown, front, announcement = self._shutdown, self.front, self.announcement
         shutdown.begin()
         self._notifier.stopping()
+        if self.successor is not None:
+            await shutdown.step("giving back", self.successor.give_back(), GIVE_BACK)
+        new_ended = None if self._upgrade is None else self._upgrade.stop()
         if announcement is not None:
             await announcement.withdraw(shutdown)
         await shutdown.step("closing the ports", front.close_ports(), DEREGISTER)
@@ -233,12 +276,18 @@ class ServeService(Service):
         await shutdown.step("stopping the workers", front.stop(), 2.0)
         if announcement is not None:
             await announcement.close(shutdown)
+        if self._upgrade is not None and new_ended is not None:
+            limit = self.config.drain_wait + self.config.drain_timeout
+            await shutdown.step("ending the new program", new_ended, limit + GIVE_BACK)
+            self._upgrade.kill()
         self._notifier.stop()
         self.log.info("Stopped")
 
     def _hurry(self) -> None:
         """A second signal: cut everything short."""
         self.front.drain(0)
+        if self._upgrade is not None:
+            self._upgrade.kill()
         self._shutdown.hurry()
 
     def _end(self) -> None:

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.config import Config
+from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listening import addresses_of, client_endpoint_of
 from zkservice.service.ports import Ports, give_socket
 
@@ -17,14 +18,20 @@ __all__ = ["Listeners"]
 class Listeners:
     """Opens the ports of a configuration; all of them, or none.
 
+    Args:
+        inherited: sockets of the program before, which are listened on instead of new ones.
+
     Attributes:
         ports: those that are open, in the order of the configuration.
+        opener: what has opened them.
     """
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(
+        self, config: Config, reactor: Any, inherited: InheritedSockets | None = None
+    ) -> None:
         self.ports: list[IListeningPort] = []
+        self.opener = Ports(reactor, inherited)
         self._config = config
-        self._opener = Ports(reactor)
 
     def open(self, factory: IProtocolFactory) -> None:
         """Listen, if that is not done already.
@@ -35,7 +42,7 @@ class Listeners:
         if self.ports:
             return
         for listen in self._config.listen:
-            port = self._opener.open(listen.endpoint, factory)
+            port = self.opener.open(listen.endpoint, factory)
             self.ports.append(port)
             if self._config.socket_owner is not None:
                 give_socket(port, self._config.socket_owner)
@@ -77,7 +84,7 @@ class Listeners:
 
     def reload_certificates(self) -> None:
         """Read the files of TLS ports again, for connections that come from now on."""
-        self._opener.reload_certificates()
+        self.opener.reload_certificates()
 
     def _pairs(self) -> list[Any]:
         return list(zip(self._config.listen, self.ports, strict=True))

@@ -6,6 +6,7 @@ that an application does can take the registration, the session or the ports alo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -28,6 +29,7 @@ from zkservice.service.built_in_views import (
 )
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures, Sums
+from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
 from zkservice.service.readiness import READY, ready_view
@@ -50,6 +52,7 @@ class MultiProcessFront(PoolOwner):
         reactor: spawns the workers.
         settings: returns what a worker has to know; asked again at each reload.
         fail: called with a reason when no worker can start.
+        inherited: sockets of the program before.
     """
 
     _log = Logger()
@@ -60,8 +63,10 @@ class MultiProcessFront(PoolOwner):
         reactor: Any,
         settings: Callable[[], Mapping[str, Any]],
         fail: Callable[[str], object],
+        inherited: InheritedSockets | None = None,
     ) -> None:
-        self.listeners = Listeners(config, reactor)
+        self.listeners = Listeners(config, reactor, inherited)
+        self._paused = False
         self.availability_changed: Callable[[str], object] = lambda reason: None
         self._config = config
         self._reactor = reactor
@@ -145,6 +150,36 @@ class MultiProcessFront(PoolOwner):
         if self._pool is not None:
             self._pool.reload()
 
+    @property
+    def complete(self) -> bool:
+        """Whether every worker serves."""
+        return len(self._takers()) >= self.size
+
+    def pause(self) -> None:
+        """Accept no connections."""
+        self._paused = True
+        self._accept_or_not()
+
+    def resume(self) -> None:
+        """Accept connections, while a worker serves."""
+        self._paused = False
+        self._accept_or_not()
+
+    def _accept_or_not(self) -> None:
+        accepting = bool(self._takers()) and not self._paused
+        for acceptor in self._acceptors:
+            if accepting:
+                acceptor.start()
+            else:
+                acceptor.pause()
+
+    def serve_inside(self, end: socket.socket) -> None:
+        """Have a worker serve a connection from this process; without one it is closed."""
+        plain = [number for number, each in enumerate(self._config.listen) if not each.tls]
+        with contextlib.closing(end):
+            for worker in self._takers()[:1]:
+                worker.take(plain[0] if plain else 0, end)
+
     def close_ports(self) -> Deferred[Any]:
         """Accept what has come, and no more."""
         for acceptor in self._acceptors:
@@ -190,12 +225,7 @@ class MultiProcessFront(PoolOwner):
 
     @override
     def takers_changed(self) -> None:
-        serving = bool(self._takers())
-        for acceptor in self._acceptors:
-            if serving:
-                acceptor.start()
-            else:
-                acceptor.pause()
+        self._accept_or_not()
         self.availability_changed(self.unavailable)
 
     @override

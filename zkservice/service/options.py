@@ -23,6 +23,7 @@ from zkservice.http11 import Limit, limits_table
 from zkservice.security import parse_acl
 from zkservice.service.check_config import check_config
 from zkservice.service.config import Config
+from zkservice.service.inheritance import Inheritance, inherit
 from zkservice.service.monitor_commands import command_pair
 from zkservice.service.option_table import (
     FILE,
@@ -39,6 +40,7 @@ from zkservice.service.option_table import (
     whole_number,
 )
 from zkservice.service.ports import check_endpoint, socket_owner
+from zkservice.service.program import as_upgrade
 from zkservice.service.read_config import CONNECTION_STRING, read_config
 from zkservice.service.readiness import READY
 from zkservice.service.sources import APPLICATION
@@ -522,6 +524,14 @@ OPTIONS: Final = OptionTable(
             30.0,
             target="drain_timeout",
         ),
+        Option(
+            "upgrade-timeout",
+            _STOPPING,
+            "Milliseconds for the new program that SIGUSR2 starts to become ready.",
+            milliseconds(1),
+            60.0,
+            target="upgrade_timeout",
+        ),
         # -- limits --
         Option(
             "limit",
@@ -694,6 +704,13 @@ def reloadable(supervised: bool) -> frozenset[str]:
     return frozenset(names)
 
 
+def _inherit() -> Inheritance | None:
+    try:
+        return inherit(os.environ)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+
+
 class Options(TableOptions):
     """Command line of ``twistd zkserve``; ``config`` is what it means."""
 
@@ -705,6 +722,11 @@ class Options(TableOptions):
         "arguments, or 'config:deploy.ini#name'."
     )
     table = OPTIONS
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: What the program before this one leaves to it; None if there is none.
+        self.inheritance = _inherit()
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Take the application."""
@@ -728,6 +750,17 @@ class Options(TableOptions):
         if self.values_read["check-config"]:
             # Here, before twistd looks for a process that has its pidfile.
             sys.exit(check_config(self.config, self.sources.warnings))
+        if self.inheritance is not None and self.parent is not None:
+            as_upgrade(self.parent)
+
+    @override
+    def postOptions(self) -> None:
+        try:
+            super().postOptions()
+        except UsageError as error:
+            if self.inheritance is not None:
+                self.inheritance.report_failure(str(error))
+            raise
 
     @override
     def section_lines(self, section: str) -> Iterator[tuple[str, str]]:

@@ -16,8 +16,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore
 
 from zkservice.errors import ConfigurationError
+from zkservice.privates import forget_shutdown
 from zkservice.service.binding import PortOpener
-from zkservice.service.unix_port import change_owner
+from zkservice.service.inheritance import InheritedSockets
+from zkservice.service.unix_port import UNIXPort, change_owner
 from zkservice.wire.hosts import Address
 
 _BAD_PEM: Final = "the key or certificate in its files is no valid PEM"
@@ -79,21 +81,67 @@ def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListen
 
 
 class Ports:
-    """Opens ports; errors are a user's line."""
+    """Opens ports; errors are a user's line.
 
-    def __init__(self, reactor: Any) -> None:
+    Args:
+        inherited: sockets of the program before, which are listened on instead of new ones.
+    """
+
+    def __init__(self, reactor: Any, inherited: InheritedSockets | None = None) -> None:
         self._opener = PortOpener(reactor)
+        self._inherited = inherited or InheritedSockets()
+        self._opened: list[tuple[str, Any]] = []
+        #: Whether another program accepts from the same sockets, for good.
+        self.handed_over = False
 
     def open(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
-        """Listen now; see `open_port`."""
+        """Listen now.
+
+        Raises:
+            ConfigurationError: with the reason, and what to do about it.
+        """
         try:
-            return self._opener.open(endpoint, factory)
+            port = self._opener.open(endpoint, factory, self._inherited.take(endpoint))
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
             raise ConfigurationError(
                 f"cannot listen at {endpoint}: {_reason(endpoint, error)}"
             ) from None
+        self._opened.append((endpoint, port))
+        return port
+
+    def sockets(self) -> list[tuple[str, int]]:
+        """Endpoint strings, and the descriptors of the sockets that listen there."""
+        return [(endpoint, port.fileno()) for endpoint, port in self._opened]
+
+    def share(self) -> None:
+        """Let another program use the sockets: to close a port here closes it only here."""
+        for _, port in self._opened:
+            forget_shutdown(port)
+
+    def hand_over(self) -> None:
+        """Leave the sockets, and the files of Unix sockets, to another program."""
+        self.handed_over = True
+        for _, port in self._opened:
+            if isinstance(port, UNIXPort):
+                port.owns_file = False
+
+    def take_over(self) -> None:
+        """Take the files of inherited Unix sockets over; systemd's stay systemd's."""
+        for endpoint, port in self._opened:
+            if isinstance(port, UNIXPort) and "systemd:" not in endpoint and not port.owns_file:
+                port.own_file()
+
+    def pause(self) -> None:
+        """Accept nothing: connections wait in the kernel, or another program accepts them."""
+        for _, port in self._opened:
+            port.stopReading()
+
+    def resume(self) -> None:
+        """Accept again."""
+        for _, port in self._opened:
+            port.startReading()
 
     def reload_certificates(self) -> None:
         """Read the files of TLS endpoints again; one whose files cannot be used keeps the old."""
@@ -149,6 +197,8 @@ def give_socket(port: IListeningPort, owner: Owner) -> None:
         ConfigurationError: we must not.
     """
     if not isinstance(port.getHost(), UNIXAddress):
+        return
+    if isinstance(port, UNIXPort) and not port.owns_file:  # it has its owner
         return
     path = listening_address(port)
     try:

@@ -212,10 +212,12 @@ class Registrar:
             self._cancel_reminder()
             self._log.info("Serving on {addresses}", addresses=self._served())
         if not self._leaving and self._reminder is None:
-            self._report_status()
+            self.report_status()
 
     def _still_waiting(self) -> None:
         self._reminder = None
+        if self.registration.frozen:  # another program is registered
+            return
         if not self.serving:  # not a registration that is late: nothing is served yet
             self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
             return
@@ -228,9 +230,9 @@ class Registrar:
             reason=f" ({reason})" if reason else "",
             hosts=self._hosts,
         )
-        self._report_status()
+        self.report_status()
 
-    def _report_status(self) -> None:
+    def report_status(self) -> None:
         """Report the status.  A service that serves is ready for systemd, registered or not."""
         status = f"Serving on {self._served()}"
         if self.registration.state is not RegistrationState.REGISTERED:

@@ -20,6 +20,8 @@ class Notifier:
     _log = Logger()
 
     def __init__(self, environ: Mapping[str, str], clock: IReactorTime) -> None:
+        #: Whether this process is the one that systemd listens to.
+        self.enabled = True
         self._address = environ.get("NOTIFY_SOCKET", "")
         period = environ.get("WATCHDOG_USEC", "")
         self._watchdog: LoopingCall | None = None
@@ -32,8 +34,16 @@ class Notifier:
     def ready(self, status: str) -> None:
         """Report that the service has started; from now on the watchdog is notified."""
         self.send(f"READY=1\nSTATUS={status}")
-        if self._watchdog is not None and not self._watchdog.running:
+        if self.enabled and self._watchdog is not None and not self._watchdog.running:
             self._watchdog.start(self._pause)
+
+    def reloading(self, now: int) -> None:
+        """The service replaces itself; `ready` ends it.
+
+        Args:
+            now: microseconds of CLOCK_MONOTONIC, which newer versions ask for.
+        """
+        self.send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=Starting a new program")
 
     def stopping(self) -> None:
         """Report that the service shuts down."""
@@ -46,7 +56,7 @@ class Notifier:
 
     def send(self, state: str) -> None:
         """Send assignments, one on a line."""
-        if not self._address:
+        if not self._address or not self.enabled:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         try:

@@ -14,10 +14,11 @@ from typing import Any, Final
 from twisted.internet.error import CannotListenError
 from twisted.internet.unix import Port
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 from typing_extensions import override
 
-from zkservice.privates import reserve_descriptor
+from zkservice.privates import close_socket_only, forget_shutdown, reserve_descriptor
 
 #: Linux can open a name itself, whatever it is, and change it by its descriptor.
 _NAME_ONLY: Final = getattr(os, "O_PATH", 0)
@@ -32,6 +33,8 @@ class UNIXPort(Port):
 
     _log = Logger()
     lockFile: Any = None  # noqa: N815 - Twisted's name
+    #: Whether the file, and the lock beside it, are removed when the port closes.
+    owns_file = True
 
     @override
     def startListening(self) -> None:
@@ -53,9 +56,45 @@ class UNIXPort(Port):
             bound.close()
             raise CannotListenError(None, self._bindPath, error) from None
         bound.listen(self.backlog)
+        self._start(bound)
+
+    def adopt(self, listening: socket.socket) -> None:
+        """Go on with a socket that listens already, whose file is another program's."""
+        reserve_descriptor()
+        factory: Any = self.factory
+        factory.doStart()
+        self.owns_file = False
+        forget_shutdown(self)
+        listening.setblocking(False)
+        self._start(listening)
+
+    def own_file(self) -> None:
+        """Take the file over from the program that has made it; it leaves it from now on."""
+        self.owns_file = True
+        if self.wantPID:
+            self.lockFile = FilesystemLock(self._bindPath + b".lock")
+            try:
+                os.remove(self.lockFile.name)
+                self.lockFile.lock()
+            except OSError as error:
+                self._log.warn(
+                    "cannot take over the lock {name}: {reason}",
+                    name=os.fsdecode(self.lockFile.name),
+                    reason=error.strerror,
+                )
+                self.lockFile = None
+
+    @override
+    def connectionLost(self, reason: Failure) -> None:
+        if self.owns_file:
+            super().connectionLost(reason)
+        else:
+            close_socket_only(self, reason)
+
+    def _start(self, listening: socket.socket) -> None:
         self.connected = True
-        self.socket = bound
-        self.fileno = bound.fileno  # type: ignore[method-assign]
+        self.socket = listening
+        self.fileno = listening.fileno  # type: ignore[method-assign]
         self.numberAccepts = 100
         self.startReading()
 

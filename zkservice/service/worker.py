@@ -7,7 +7,6 @@ it logs and counts goes there.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from twisted.logger import Logger, globalLogBeginner
 
 from zkservice.service.application import load_application
 from zkservice.service.application_server import ApplicationServer
-from zkservice.service.binding import wrapped_factory
+from zkservice.service.binding import without_systemd, wrapped_factory
 from zkservice.service.built_in_views import asked_views
 from zkservice.service.config import Config
 from zkservice.service.figures import totals_to_json
@@ -40,8 +39,6 @@ __all__ = ["WorkerServer", "main", "settings_for"]
 _ASK = 3.0
 #: Seconds for the requests that run when the parent has died.
 _ORPHAN_DRAIN = 5.0
-#: systemd's sockets are the parent's; what remains of such an endpoint is what speaks on them.
-_SYSTEMD = re.compile(r"systemd:.*$")
 
 
 def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]:
@@ -57,9 +54,16 @@ def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]
     return {
         "application": application,
         "given": {
-            name: [one.spelled, list(one.texts)] for name, one in given.items() if name in rows
+            name: [one.spelled, [_for_worker(name, text) for text in one.texts]]
+            for name, one in given.items()
+            if name in rows
         },
     }
+
+
+def _for_worker(name: str, text: str) -> str:
+    """systemd's sockets are the parent's: a worker could not even parse the name of one."""
+    return without_systemd(text) if name == "listen" else text
 
 
 def config_from(settings: Mapping[str, Any]) -> Config:
@@ -104,7 +108,7 @@ class WorkerServer:
         load = partial(load_application, config.application)
         self._server = ApplicationServer(config, reactor, load, built_in)
         self.factories: Sequence[IProtocolFactory] = [
-            wrapped_factory(reactor, _SYSTEMD.sub("tcp:0", listen.endpoint), self._server.factory)
+            wrapped_factory(reactor, listen.endpoint, self._server.factory)
             for listen in config.listen
         ]
         self._server.start()

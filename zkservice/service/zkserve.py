@@ -14,6 +14,8 @@ from zkservice.service.lifecycle import ServeService
 from zkservice.service.live_config import LiveConfig
 from zkservice.service.multi_process import MultiProcessFront
 from zkservice.service.options import Options
+from zkservice.service.program import this_program
+from zkservice.service.successor import Successor
 from zkservice.service.worker import settings_for
 
 __all__ = ["Options", "makeService"]
@@ -28,22 +30,36 @@ def makeService(options: Options) -> IService:
     try:
         check_application(config.application)
     except ApplicationLoadError as error:
+        if options.inheritance is not None:
+            options.inheritance.report_failure(str(error))
         raise StartError(f"zkserve: {error}") from None
     for warning in options.sources.warnings:
         ServeService.log.warn("{warning}", warning=warning)
-    service: IService = ServeService(config, reactor, partial(_front_for, live, reactor), live)
+    successor = None
+    if options.inheritance is not None:
+        successor = Successor(options.inheritance, reactor)
+    service: IService = ServeService(
+        config,
+        reactor,
+        partial(_front_for, live, reactor),
+        live,
+        this_program(options.parent),
+        successor,
+    )
     return service
 
 
 def _front_for(live: LiveConfig, reactor: Any, service: ServeService) -> Front:
     config = live.config
+    inherited = None if service.successor is None else service.successor.sockets
     if config.processes.supervised:
         return MultiProcessFront(
             config,
             reactor,
             lambda: settings_for(live.config.application, live.given),
             service.fail,
+            inherited,
         )
     return InProcessFront(
-        config, reactor, partial(load_application, config.application), service.end
+        config, reactor, partial(load_application, config.application), service.end, inherited
     )

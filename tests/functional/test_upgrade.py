@@ -1,0 +1,552 @@
+"""SIGUSR2: a new program on the same sockets, under load; and one that does not become ready.
+
+With the embedded ZooKeeper in a process of its own, and with a real one where there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kazoo.exceptions import NoNodeError
+from typing_extensions import override
+
+from tests.certificates import Authority
+from tests.functional.processes import TWISTD, EmbeddedProcess, Twistd, fetch, wait_for
+from tests.functional.reliability import PROVIDERS, ROOT, ReliabilityCase, Scene
+from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+
+APP = """
+import os
+{preparation}
+
+def app(environ, start_response):
+    start_response("{status}", [("Content-Type", "text/plain")])
+    return [f"{release} {{os.getpid()}}".encode()]
+"""
+
+#: twistd; but where a new program is started and there is a file ``new.py``, that.
+LAUNCHER = """
+import os
+if "ZKSERVICE_UPGRADE" in os.environ and os.path.exists("new.py"):
+    exec(compile(open("new.py").read(), "new.py", "exec"))
+else:
+    from twisted.scripts.twistd import run
+    run()
+"""
+
+#: A program that takes the address over, and dies before it is ready.
+DYING = """
+import json, socket, sys
+from kazoo.client import KazooClient
+hosts = sys.argv[sys.argv.index("--zookeeper") + 1]
+client = KazooClient(hosts, timeout=4.0)
+client.start()
+channel = socket.socket(fileno=json.loads(os.environ["ZKSERVICE_UPGRADE"])["channel"])
+lines = channel.makefile("rw")
+print(json.dumps(dict(say="prepared", session=client.client_id[0])), file=lines, flush=True)
+assert json.loads(lines.readline())["say"] == "go"
+path = "{path}/{address}"
+both = client.transaction()
+both.delete(path)
+both.create(path, b"{{}}", ephemeral=True)
+both.commit()
+print("The new program dies", flush=True)
+os._exit(9)
+"""
+
+#: The real program, but it never says that it is ready.
+SHY = """
+from twisted.scripts.twistd import run
+from zkservice.service.successor import Successor
+say = Successor._say
+Successor._say = lambda self, what, **more: None if what == "ready" else say(self, what, **more)
+run()
+"""
+
+
+class UpgradeCase(ReliabilityCase):
+    """A service in a folder of its own, and the programs that follow it."""
+
+    @override
+    def setUp(self) -> None:
+        self.zookeeper = EmbeddedProcess(self.mktemp())
+        self.addCleanup(self.zookeeper.stop)
+        self.zookeeper.start()
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        (self.folder / "launcher.py").write_text(LAUNCHER)
+        self.write("one")
+
+    @override
+    def hosts(self) -> str:
+        return self.zookeeper.connection_string
+
+    def write(self, release: str, preparation: str = "", status: str = "200 OK") -> None:
+        """Put a release of the application in place."""
+        text = APP.format(release=release, preparation=preparation, status=status)
+        (self.folder / "app.py").write_text(text)
+
+    def start(self, *words: str, processes: int = 1, listen: bool = True) -> Twistd:
+        """A registered service of the application in the folder."""
+        self.process = self.launch(
+            *(["--host", "127.0.0.1"] if listen else []),
+            *("--processes", str(processes), *words, "app:app"),
+        )
+        self.address = self.process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        return self.process
+
+    def launch(self, *words: str, **options: object) -> Twistd:
+        """A service that ends with the test, and the programs that follow it as well."""
+        given = ("zkserve", "--zookeeper", self.hosts(), "--path", PROVIDERS, *words)
+        command = [sys.executable, "launcher.py"]
+        process = Twistd(str(self.folder), *given, **{"command": command, **options})  # type: ignore[arg-type]
+        self.addCleanup(process.end)
+        self.addCleanup(self.end_successors, process)
+        return process
+
+    def end_successors(self, process: Twistd) -> None:
+        """End the programs that the log tells of."""
+        for pid in re.findall(r"upgrade: process (\d+) starts", process.log()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
+                self.until_ended(int(pid))
+
+    def until_ended(self, pid: int) -> None:
+        """Wait until a process has ended; whose child it is then, may take its time to reap it."""
+
+        def ended() -> bool:
+            try:
+                return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except FileNotFoundError:
+                return True
+
+        wait_for(f"the end of {pid}", ended, 30)
+
+    def upgrade(self) -> int:
+        """Have a new program take over; answers its process."""
+        self.process.signal(signal.SIGUSR2)
+        self.assertEqual(self.process.wait(40), 0, self.process.log())
+        found = re.findall(r"process (\d+) serves in the place of this one", self.process.log())
+        return int(found[-1])
+
+    def stop(self, pid: int) -> None:
+        """SIGTERM: the program ends, and its address is gone."""
+        os.kill(pid, signal.SIGTERM)
+        self.until_ended(pid)
+        self.assertEqual(self.kazoo().get_children(PROVIDERS), [])
+
+    def registered_pid(self) -> int:
+        """Which process the znode names; 0 if there is none."""
+        try:
+            return int(json.loads(self.kazoo().get(f"{PROVIDERS}/{self.address}")[0])["pid"])
+        except NoNodeError:
+            return 0
+
+    def assert_seamless(self) -> None:
+        """No request lost, no connection refused, and the znode was always there."""
+        self.saw()
+        self.assert_all_answered()
+        self.assertEqual(self.last.without, 0)
+
+
+class LoadTests(UpgradeCase):
+    """What clients see."""
+
+    def check_upgrade(self, processes: int) -> None:
+        """Upgrade under load, twice: the second time it is the new program that is asked."""
+        self.start(processes=processes)
+        with self.load():
+            self.write("two")
+            pid = self.upgrade()
+            self.assertEqual(fetch(self.address)[1].split()[0], b"two")
+            self.assertEqual(self.registered_pid(), pid)
+            self.write("three")
+            os.kill(pid, signal.SIGUSR2)
+            self.until_ended(pid)
+            self.assertEqual(fetch(self.address)[1].split()[0], b"three")
+            last = self.registered_pid()
+        self.assert_seamless()
+        self.assertNotIn(last, (0, pid))
+        self.stop(last)
+
+    def test_one_process(self) -> None:
+        """No request is lost, and the znode never goes."""
+        self.check_upgrade(1)
+
+    def test_worker_processes(self) -> None:
+        """The same with a parent and two workers."""
+        self.check_upgrade(2)
+
+    def test_a_program_that_cannot_start_changes_nothing(self) -> None:
+        """The old one goes on, the log says why, and the next upgrade succeeds."""
+        self.start()
+        with self.load():
+            self.write("two", "1/0")
+            self.process.signal(signal.SIGUSR2)
+            reason = self.process.wait_for_log(r"upgrade: (.*); this program goes on").group(1)
+            self.process.wait_for_log("division by zero")
+            self.assertEqual(fetch(self.address)[1], f"one {self.process.pid}".encode())
+            self.write("two")
+            time.sleep(0.5)
+            self.upgrade()
+        self.assertIn("app", reason)
+        self.assert_seamless()
+
+    def test_a_worker_that_cannot_start_changes_nothing(self) -> None:
+        """The same with worker processes."""
+        self.start(processes=2)
+        with self.load():
+            self.write("two", "1/0")
+            self.process.signal(signal.SIGUSR2)
+            self.process.wait_for_log("upgrade: no worker can start.*; this program goes on", 30)
+            self.assertEqual(fetch(self.address)[1].split()[0], b"one")
+        self.assert_seamless()
+
+    def test_an_ill_program_does_not_take_over(self) -> None:
+        """It is asked for its health before it gets a request; the old one goes on."""
+        words = ("--health", "/", "--health-interval", "100", "--upgrade-timeout", "4000")
+        self.start(*words)
+        with self.load():
+            self.write("two", status="500 Ill")
+            self.process.signal(signal.SIGUSR2)
+            self.process.wait_for_log(r"upgrade: it was not ready within 4 s")
+            self.assertEqual(self.registered_pid(), self.process.pid)
+            self.assertEqual(fetch(self.address)[1].split()[0], b"one")
+        self.assert_seamless()
+
+    def test_a_program_that_dies_while_it_takes_over_is_replaced(self) -> None:
+        """It has the znode already: the old one takes it back in one transaction."""
+        self.start()
+        text = DYING.format(path=PROVIDERS, address=self.address)
+        (self.folder / "new.py").write_text("import os\n" + text)
+        with self.load():
+            self.process.signal(signal.SIGUSR2)
+            self.process.wait_for_log("The new program dies")
+            self.process.wait_for_log("upgrade: it has ended: .*; this program goes on")
+            wait_for("it is back", lambda: self.registered_pid() == self.process.pid)
+            time.sleep(5)  # its session expires
+            self.assertEqual(self.registered_pid(), self.process.pid)
+        self.assert_seamless()
+
+    def test_a_program_that_hangs_is_ended(self) -> None:
+        """After ``--upgrade-timeout``; meanwhile a second SIGUSR2 is ignored."""
+        self.start("--upgrade-timeout", "2000")
+        (self.folder / "new.py").write_text("import time; time.sleep(60)")
+        with self.load():
+            self.process.signal(signal.SIGUSR2)
+            pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
+            self.process.signal(signal.SIGUSR2)
+            self.process.wait_for_log("SIGUSR2 is ignored: an upgrade is under way")
+            self.process.wait_for_log("upgrade: it was not ready within 2 s; this program goes on")
+            self.until_ended(pid)
+        self.assert_seamless()
+
+    def sent(self) -> int:
+        """How many requests were sent so far."""
+        return self.scene.counts.sent
+
+    @contextmanager
+    @override
+    def load(self, clients: int = 6, *, follow: bool = True) -> Iterator[Scene]:
+        with super().load(clients, follow=follow) as self.scene:
+            yield self.scene
+
+    def check_sigterm(self, begun: str) -> None:
+        """SIGTERM at some point of the upgrade: both programs end, and the address goes."""
+        with self.load() as scene:
+            self.process.signal(signal.SIGUSR2)
+            pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
+            self.process.wait_for_log(begun)
+            self.process.signal(signal.SIGTERM)
+            scene.gone()
+            self.assertEqual(self.process.wait(30), 0, self.process.log())
+            self.until_ended(pid)
+        self.saw()
+        self.assert_all_answered()
+
+    def test_sigterm_while_the_new_program_starts(self) -> None:
+        """It had nothing yet: it is killed."""
+        self.start("--drain-wait", "2000")
+        (self.folder / "new.py").write_text("import time; time.sleep(60)")
+        self.check_sigterm("upgrade: process")
+
+    def test_sigterm_while_the_new_program_takes_over(self) -> None:
+        """It deregisters and drains like the old one."""
+        self.start("--drain-wait", "2000")
+        (self.folder / "new.py").write_text(SHY)
+        self.check_sigterm("taking over from the program before(.|\n)*Serving on")
+
+    def check_taken_back(self, processes: int, end: Callable[[int], None]) -> None:
+        """The new program has the znode and the connections, but is never ready: both come back."""
+        self.start("--upgrade-timeout", str(8000 * processes), processes=processes)
+        (self.folder / "new.py").write_text(SHY)
+        with self.load():
+            self.process.signal(signal.SIGUSR2)
+            pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
+            wait_for("it takes over", lambda: self.registered_pid() == pid, 30)
+            end(pid)
+            self.process.wait_for_log("upgrade: .*; this program goes on")
+            self.until_ended(pid)
+            self.assertEqual(self.registered_pid(), self.process.pid)
+            seen = self.sent()
+            wait_for("it serves", lambda: self.sent() > seen + 50)
+        self.assert_seamless()
+
+    def test_a_program_that_is_late_gives_back(self) -> None:
+        """It finishes its requests, and leaves the znode."""
+        self.check_taken_back(1, lambda pid: None)
+
+    def test_worker_processes_that_are_late_give_back(self) -> None:
+        """The same with a parent and two workers."""
+        self.check_taken_back(2, lambda pid: None)
+
+    def test_a_program_that_is_asked_to_stop_gives_back(self) -> None:
+        """SIGTERM for the new program alone, before it is ready."""
+        self.check_taken_back(1, lambda pid: os.kill(pid, signal.SIGTERM))
+
+
+class PlaceTests(UpgradeCase):
+    """What is handed over beside the requests."""
+
+    @contextmanager
+    def asking(self, ask: Callable[[], bytes]) -> Iterator[list[bytes]]:
+        """A thread that asks all the time; whatever goes wrong is in the answers."""
+        answers: list[bytes] = []
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.is_set():
+                try:
+                    answers.append(ask())
+                except OSError as error:
+                    answers.append(repr(error).encode())
+                time.sleep(0.005)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            over.set()
+            thread.join(15)
+
+    def check(self, answers: list[bytes]) -> None:
+        """All were answered, first by the old program and then by the new one."""
+        others = [one for one in answers if not one.startswith(b"HTTP/1.1 200")]
+        self.assertEqual(others, [])
+        self.assertIn(b"one ", answers[0])
+        self.assertIn(b"two ", answers[-1])
+
+    def test_tls(self) -> None:
+        """A TLS port goes on, with the certificates of now."""
+        authority = Authority(str(self.folder / "certificates"))
+        pem = authority.issue("localhost")
+        self.start("--listen", f"ssl:0:privateKey={pem}:interface=127.0.0.1", listen=False)
+        host, _, port = self.address.rpartition(":")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+        def ask() -> bytes:
+            with (
+                socket.create_connection((host, int(port)), 10) as plain,
+                context.wrap_socket(plain) as secure,
+            ):
+                return exchange(secure)
+
+        before = ssl.get_server_certificate((host, int(port)))
+        with self.asking(ask) as answers:
+            wait_for("answers", lambda: len(answers) > 3)
+            self.write("two")
+            authority.issue("localhost")
+            pid = self.upgrade()
+            seen = len(answers)
+            wait_for("answers", lambda: len(answers) > seen + 3)
+        self.check(answers)
+        self.assertNotEqual(ssl.get_server_certificate((host, int(port))), before)
+        self.stop(pid)
+
+    def test_unix_socket(self) -> None:
+        """Its file stays while one program follows the other, and goes with the last one."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name, "s")
+        words = ("--listen", f"unix:{path}:mode=600", "--advertise", "proxy.example:80")
+        self.start(*words, listen=False)
+        file = path.stat().st_ino
+
+        def ask() -> bytes:
+            with socket.socket(socket.AF_UNIX) as local:
+                local.settimeout(10)
+                local.connect(str(path))
+                return exchange(local)
+
+        with self.asking(ask) as answers:
+            wait_for("answers", lambda: len(answers) > 3)
+            self.write("two")
+            pid = self.upgrade()
+            seen = len(answers)
+            wait_for("answers", lambda: len(answers) > seen + 3)
+        self.check(answers)
+        self.assertEqual(path.stat().st_ino, file)
+        self.assertEqual(os.readlink(f"{path}.lock"), str(pid))
+        self.assertEqual(self.registered_pid(), pid)
+        self.stop(pid)
+        self.assertFalse(path.exists() or os.path.islink(f"{path}.lock"))
+
+    def test_monitor(self) -> None:
+        """It is at the same address, and tells of the new program."""
+        self.start("--monitor", "127.0.0.1:0")
+        where = self.process.wait_for_log(r"The monitor listens at (\S+)").group(1)
+        pid = self.upgrade()
+        host, _, port = where.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(b"status\n")
+            text = b"".join(iter(lambda: connection.recv(65536), b""))
+        self.assertEqual(json.loads(text)["pid"], pid)
+
+    def test_an_address_that_the_operator_has_taken_out_stays_out(self) -> None:
+        """Maintenance does not end with an upgrade."""
+        self.start("--monitor", "127.0.0.1:0")
+        where = self.process.wait_for_log(r"The monitor listens at (\S+)").group(1)
+        self.assertIn(b"out: at night", tell(where, b"out at night"))
+        self.upgrade()
+        self.assertEqual(self.registered_pid(), 0)
+        self.assertEqual(tell(where, b"in").strip(), b"in")
+        self.assertNotEqual(self.registered_pid(), 0)
+
+    def test_embedded_zookeeper_is_refused(self) -> None:
+        """Its data and its port live in the process."""
+        process = Twistd(
+            str(self.folder),
+            *("zkserve", "--zookeeper", "embedded", "--path", PROVIDERS, "app:app"),
+        )
+        self.addCleanup(process.end)
+        process.wait_for_log(r"Serving on \S+\n")
+        process.signal(signal.SIGUSR2)
+        process.wait_for_log("SIGUSR2 is ignored: the embedded ZooKeeper")
+
+    def test_daemon_with_a_pid_file(self) -> None:
+        """The pid file names the new program; it is removed by that, and the log has both."""
+        pidfile, log = self.folder / "pid", self.folder / "log"
+        words = ["--pidfile", str(pidfile), "--logfile", str(log), "zkserve"]
+        words += ["--zookeeper", self.hosts(), "--path", PROVIDERS, "--host", "127.0.0.1"]
+        subprocess.run(
+            [*TWISTD, *words, "app:app"],
+            cwd=self.folder,
+            check=True,
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+
+        def pid() -> int:
+            return int(pidfile.read_text() or 0) if pidfile.exists() else 0
+
+        self.addCleanup(lambda: os.kill(pid(), signal.SIGTERM) if pid() else None)
+        wait_for("it serves", lambda: log.exists() and "Serving on" in log.read_text())
+        first = pid()
+        os.kill(first, signal.SIGUSR2)
+        self.until_ended(first)
+        second = pid()
+        self.assertNotIn(second, (0, first))
+        text = log.read_text()
+        self.assertIn(f"process {second} serves in the place of this one", text)
+        self.assertEqual(text.count("Serving on"), 2)
+        os.kill(second, signal.SIGTERM)
+        self.until_ended(second)
+        self.assertFalse(pidfile.exists())
+
+
+class SystemdTests(UpgradeCase):
+    """Under systemd: its socket, and what it hears from whom."""
+
+    def test_systemd_follows_the_main_process(self) -> None:
+        """Both programs say in time what systemd listens to from them alone."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notify.close)
+        notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        notify.settimeout(20)
+        notify.bind(f"{folder.name}/notify")
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        activate = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ['LISTEN_PID'] = str(os.getpid()); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+        )
+        process = self.launch(
+            *("--listen", "systemd:domain=INET:index=0", "app:app"),
+            command=[sys.executable, "-c", activate, str(listening.fileno()), "launcher.py"],
+            inherit=[listening.fileno()],
+            environ={
+                "LISTEN_FDS": "1",
+                "LISTEN_FDNAMES": "http",
+                "NOTIFY_SOCKET": f"{folder.name}/notify",
+            },
+        )
+        self.process = process
+        self.address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        serving = f"READY=1\nSTATUS=Serving on {self.address}"
+        self.assertEqual(heard(notify), (process.pid, serving))
+        self.write("two")
+        pid = self.upgrade()
+        sender, text = heard(notify)
+        self.assertEqual((sender, text.split("\n")[0]), (process.pid, "RELOADING=1"))
+        self.assertEqual(heard(notify), (process.pid, f"MAINPID={pid}"))
+        self.assertEqual(heard(notify), (pid, serving))
+        self.assertEqual(fetch(self.address)[1].split()[0], b"two")
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(heard(notify), (pid, "STOPPING=1"))
+
+
+def exchange(connection: socket.socket) -> bytes:
+    """The answer to a request on a fresh connection."""
+    connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def tell(where: str, line: bytes) -> bytes:
+    """What a monitor answers."""
+    host, _, port = where.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(line + b"\n")
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def heard(notify: socket.socket) -> tuple[int, str]:
+    """The process that has sent the next notification, and its text."""
+    size = struct.calcsize("3i")
+    data, ancillary, _, _ = notify.recvmsg(4096, socket.CMSG_SPACE(size))
+    pid, _, _ = struct.unpack("3i", ancillary[0][2][:size])
+    return pid, data.decode()
+
+
+@skip_without_apache
+class ApacheTests(LoadTests):
+    """With Apache ZooKeeper."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.apache = ApacheZooKeeper()
+        self.addCleanup(self.apache.remove)
+        self.apache.start()
+
+    @override
+    def hosts(self) -> str:
+        return self.apache.connection_string

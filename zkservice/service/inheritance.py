@@ -1,0 +1,217 @@
+"""What a program gives to the one that replaces it: listening sockets and a channel.
+
+They are inherited by descriptor (fork(2), exec(3)); an environment variable says which descriptor
+is what.  The two programs may be of different versions, so its text and the messages on the
+channel are JSON with a version, and what is not known is ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from zkservice.errors import ConfigurationError
+from zkservice.privates import name_systemd_sockets
+
+__all__ = ["VARIABLE", "Handover", "Inheritance", "InheritedSockets", "inherit"]
+
+#: The environment variable.
+VARIABLE: Final = "ZKSERVICE_UPGRADE"
+#: Of the variable's text and of the messages.
+_VERSION: Final = 1
+#: The descriptor of the channel in the new program; the sockets follow.
+_CHANNEL: Final = 3
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """Descriptors of a new program, and what they are.
+
+    Attributes:
+        sockets: pairs of an endpoint string and the descriptor of the socket that listens there.
+        systemd: the names of the sockets that systemd gave to the first program.
+        pidfile: the file that names the service's process; blank if there is none.
+        channel: the descriptor of the channel to the old program.
+    """
+
+    sockets: tuple[tuple[str, int], ...]
+    systemd: tuple[str, ...] = ()
+    pidfile: str = ""
+    channel: int = _CHANNEL
+
+    @classmethod
+    def of(
+        cls, endpoints: Iterable[str], systemd: Iterable[str] = (), pidfile: str = ""
+    ) -> Inheritance:
+        """For a new program whose sockets have the descriptors after the channel's."""
+        numbered = tuple((each, _CHANNEL + 1 + n) for n, each in enumerate(endpoints))
+        return cls(numbered, tuple(systemd), pidfile)
+
+    def descriptors(self, channel: int, sockets: Iterable[int]) -> dict[int, int]:
+        """Which descriptor of the old program each one of the new program is.
+
+        Args:
+            channel: the old program's descriptor of the new one's end.
+            sockets: the old program's descriptors, in the order of ``sockets``.
+        """
+        numbers = (number for _, number in self.sockets)
+        return {self.channel: channel, **dict(zip(numbers, sockets, strict=True))}
+
+    def to_text(self) -> str:
+        """The variable's value."""
+        return json.dumps({"version": _VERSION, **vars(self)})
+
+    @classmethod
+    def from_text(cls, text: str) -> Inheritance:
+        """Read the variable's value.
+
+        Raises:
+            ConfigurationError: it is invalid, or of a version that is not known.
+        """
+        try:
+            found = json.loads(text)
+            version = found["version"]
+            sockets = tuple((str(endpoint), int(number)) for endpoint, number in found["sockets"])
+            systemd = tuple(map(str, found["systemd"]))
+            read = cls(sockets, systemd, str(found["pidfile"]), int(found["channel"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"{VARIABLE} is invalid: {error!r}") from None
+        if version != _VERSION:
+            raise ConfigurationError(
+                f"{VARIABLE} is of version {version}; this zkservice knows {_VERSION}"
+            )
+        return read
+
+    def keep_private(self) -> None:
+        """Let no program that this one starts have the descriptors.
+
+        Raises:
+            ConfigurationError: one of them is not open.
+        """
+        for number in (self.channel, *(number for _, number in self.sockets)):
+            try:
+                os.set_inheritable(number, False)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{VARIABLE}: descriptor {number}: {error.strerror}"
+                ) from None
+
+    def report_failure(self, reason: str) -> None:
+        """Tell the old program why this one cannot start, before there is a reactor."""
+        with contextlib.suppress(OSError):
+            os.write(self.channel, _encode({"say": "failed", "reason": reason}) + b"\n")
+
+
+def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
+    """What this program gets from the one that has started it; None if it is not an upgrade.
+
+    The variable is removed: programs that this one starts are not upgrades.
+
+    Raises:
+        ConfigurationError: the variable is invalid.
+    """
+    text = environ.pop(VARIABLE, "")
+    if not text:
+        return None
+    inherited = Inheritance.from_text(text)
+    inherited.keep_private()
+    if inherited.systemd:
+        name_systemd_sockets(inherited.systemd)
+    return inherited
+
+
+class InheritedSockets:
+    """The sockets of an inheritance that nothing listens on yet."""
+
+    def __init__(self, sockets: Iterable[tuple[str, int]] = ()) -> None:
+        self._left: list[tuple[str, int]] = list(sockets)
+
+    def take(self, endpoint: str) -> int | None:
+        """The descriptor of the socket that listens there, once; None if there is none."""
+        for position, (each, number) in enumerate(self._left):
+            if each == endpoint:
+                del self._left[position]
+                return number
+        return None
+
+    def close(self) -> None:
+        """Close those that nothing has asked for."""
+        for _, number in self._left:
+            with contextlib.suppress(OSError):
+                os.close(number)
+        self._left.clear()
+
+
+class Handover(LineOnlyReceiver):
+    """One end of the channel between the old program and the new one.
+
+    Args:
+        heard: called with each message; its ``say`` is what it is about.
+        lost: called when the other program has closed its end or has gone.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = 1 << 16
+
+    def __init__(
+        self, heard: Callable[[Mapping[str, Any]], object], lost: Callable[[], object]
+    ) -> None:
+        self._heard = heard
+        self._lost = lost
+        self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side can be spoken to."""
+        return self._open
+
+    def adopt(self, reactor: Any, end: socket.socket) -> None:
+        """Begin to speak; the socket is taken over."""
+        end.setblocking(False)
+        with contextlib.closing(end):  # the reactor takes a descriptor of its own
+            factory = Factory.forProtocol(lambda: self)
+            factory.noisy = False
+            reactor.adoptStreamConnection(end.fileno(), end.family, factory)
+
+    def say(self, what: str, **more: Any) -> None:
+        """Say something; nothing happens when the other side has gone."""
+        if self._open:
+            self.sendLine(_encode({"say": what, **more}))
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        if self._open:
+            transport: Any = self.transport
+            transport.loseConnection()
+
+    @override
+    def connectionMade(self) -> None:
+        self._open = True
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(message, dict) and self._open:
+            self._heard(message)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._open = False
+        self._lost()
+
+
+def _encode(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message).encode()

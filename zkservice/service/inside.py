@@ -1,0 +1,50 @@
+"""Connections from this process to what it serves itself, without a port."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+__all__ = ["InsideEndpoint"]
+
+
+@implementer(IStreamClientEndpoint)
+class InsideEndpoint:
+    """Connects through a pair of sockets.
+
+    A program that is to take ports over asks itself for its health like this: at the ports, the
+    program before might answer.
+
+    Args:
+        reactor: where the client's end lives.
+        serve: serves the other end, and takes it over.
+    """
+
+    def __init__(self, reactor: Any, serve: Callable[[socket.socket], object]) -> None:
+        self._reactor = reactor
+        self._serve = serve
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
+        """Connect at once."""
+        protocol = protocolFactory.buildProtocol(UNIXAddress(None))
+        if protocol is None:
+            raise ConnectError(string="the factory has no protocol")
+        factory: Any = Factory()
+        factory.buildProtocol = lambda address: protocol
+        factory.noisy = False
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        with contextlib.closing(ours):  # the reactor takes a descriptor of its own
+            self._reactor.adoptStreamConnection(ours.fileno(), ours.family, factory)
+        self._serve(theirs)
+        return succeed(protocol)
