@@ -475,6 +475,14 @@ class SystemdTests(UpgradeCase):
 
     def test_systemd_follows_the_main_process(self) -> None:
         """Both programs say in time what systemd listens to from them alone."""
+        self.check_notifications("1")
+
+    def test_systemd_follows_the_parent_of_workers(self) -> None:
+        """The same with worker processes, which get systemd's connections from their parent."""
+        self.check_notifications("2")
+
+    def check_notifications(self, processes: str) -> None:
+        """Start, upgrade and stop, with systemd's socket."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -490,7 +498,7 @@ class SystemdTests(UpgradeCase):
             "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
         )
         process = self.launch(
-            *("--listen", "systemd:domain=INET:index=0", "app:app"),
+            *("--listen", "systemd:domain=INET:index=0", "--processes", processes, "app:app"),
             command=[sys.executable, "-c", activate, str(listening.fileno()), "launcher.py"],
             inherit=[listening.fileno()],
             environ={

@@ -49,6 +49,29 @@ class NotifierTests(SynchronousTestCase):
         self.assertEqual(self.received(), ["STOPPING=1"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_only_the_main_process_speaks(self) -> None:
+        """Neither a program that has handed over nor one that has not taken over is heard."""
+        environ = {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": "2000000"}
+        notifier = Notifier(environ, self.clock)
+        notifier.enabled = False
+        notifier.ready("serving")
+        self.assertEqual((self.received(), self.clock.getDelayedCalls()), ([], []))
+        notifier.enabled = True
+        notifier.ready("serving")
+        self.assertEqual(self.received(), ["READY=1\nSTATUS=serving", "WATCHDOG=1"])
+        notifier.enabled = False
+        self.clock.advance(1)
+        notifier.stopping()
+        notifier.stop()
+        self.assertEqual(self.received(), [])
+
+    def test_replacing_itself(self) -> None:
+        """With the time that newer versions ask for."""
+        Notifier({"NOTIFY_SOCKET": self.address}, self.clock).reloading(17)
+        self.assertEqual(
+            self.received(), ["RELOADING=1\nMONOTONIC_USEC=17\nSTATUS=Starting a new program"]
+        )
+
     def test_without_systemd(self) -> None:
         """Nothing is sent and nothing is scheduled."""
         notifier = Notifier({"WATCHDOG_USEC": "1000"}, self.clock)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -37,7 +37,7 @@ class InsideEndpoint:
         """Connect at once."""
         protocol = protocolFactory.buildProtocol(UNIXAddress(None))
         if protocol is None:
-            raise ConnectError(string="the factory has no protocol")
+            return fail(ConnectError(string="the factory has no protocol"))
         factory: Any = Factory()
         factory.buildProtocol = lambda address: protocol
         factory.noisy = False
