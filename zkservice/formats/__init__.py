@@ -1,8 +1,8 @@
-"""What a registered service looks like to other programs, in both directions.
+"""The formats of registered services, written for other programs and read from them.
 
-Each format is one module with a `Format`: it writes the name and the data of an announcement's
-znode, and reads them back.  A znode's format is recognised by its contents, so services that
-are registered in different formats can stand side by side.  Bytes in, values out.
+Each format is a module with a `Format`: it makes the name and the data of an announcement's
+znode, and parses them.  A znode's format is recognised by its contents, so instances in
+different formats can be registered below one path.  This package does no I/O.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FORMATS: Final[Mapping[str, Format]] = {
     )
 }
 
-# The special before the general: Spring's instances are Curator's with a payload of their own.
+# Special formats come first: a Spring instance is a Curator instance with a special payload.
 _READING_ORDER: Final = ("serverset", "spring", "curator", "nerve", "properties")
 
 
 def read_member(name: str, data: bytes | None, formats: Iterable[str] = FORMATS) -> Member:
-    """The service instance that a znode stands for.
+    """Parse a znode as a service instance.
 
     Args:
         name: the znode's name.
@@ -39,7 +39,7 @@ def read_member(name: str, data: bytes | None, formats: Iterable[str] = FORMATS)
         formats: the names of the formats to expect.
 
     Raises:
-        FormatError: it is in none of these formats, or broken.
+        FormatError: it is in none of these formats, or its contents are invalid.
     """
     expected, znode = frozenset(formats), Znode(name, data)
     for one in _READING_ORDER:

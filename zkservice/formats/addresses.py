@@ -6,7 +6,7 @@ from zkservice.errors import AddressError
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split ``host:port``; the host may be empty, and IPv6 stands in brackets.
+    """Split ``host:port``; the host may be empty, IPv6 addresses are in brackets.
 
     Raises:
         AddressError: the text is not ``host:port``.
@@ -27,5 +27,5 @@ def format_address(host: str, port: int) -> str:
 
 
 def _is_port(text: str) -> bool:
-    # The length first: int() refuses a number of thousands of digits in its own way.
+    # The length first: int() raises a ValueError for a number of thousands of digits.
     return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535

@@ -1,9 +1,9 @@
 """``curator``: instances as Apache Curator's service discovery reads them.
 
-The znode is called after the instance's id; its data are those of ``JsonInstanceSerializer``.
-The payload is null: Curator's readers are typed, every type of payload accepts null, and one
-instance whose payload does not fit breaks the whole list for all its readers.  So properties
-have no place in this format.
+The znode's name is the instance's id; its data are those of ``JsonInstanceSerializer``.
+The payload is null: Curator's readers are typed, every type accepts null, and one instance
+whose payload does not fit makes the whole list unreadable.  So this format does not store
+properties.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME: Final = "curator"
 
 
 def instance_id(one: Announcement) -> str:
-    """The id of an announcement: the same for the same address, whichever process has it."""
+    """The id of an announcement: the same for the same address in every process."""
     return str(uuid5(NAMESPACE_URL, f"zk:{one.service}/{one.address}"))
 
 
@@ -46,10 +46,10 @@ def is_instance(znode: Znode) -> bool:
 
 
 def read_instance(znode: Znode, name: str, properties: dict[str, Any], available: bool) -> Member:
-    """The member that an instance stands for; with a TLS port, that is the port.
+    """Parse an instance; if it has a TLS port, that is the port of the member.
 
     Raises:
-        FormatError: the address or the port is broken.
+        FormatError: the address or the port is invalid.
     """
     found = znode.properties
     tls = found.get("sslPort") is not None

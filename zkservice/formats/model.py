@@ -1,4 +1,4 @@
-"""What all formats share: what is announced, what is read back, and how a format is described."""
+"""What all formats share: announcements, members, and the description of a format."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ MAX_HOST: Final = 255
 
 @dataclass(frozen=True)
 class Announcement:
-    """One address that is to be registered.
+    """One address to register.
 
     Attributes:
         service: the path under which it is registered.
         address: ``host:port``.
-        properties: what is known about it.
+        properties: of the instance.
         registered_at: milliseconds since 1970.
         tls: the address speaks TLS.
-        available: clients may use it; False announces that it is about to go.
+        available: clients may use it; False says that it is about to stop.
     """
 
     service: str
@@ -50,14 +50,14 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Member:
-    """One instance of a service, as it was read.
+    """One registered instance of a service.
 
     Attributes:
         format: the name of the format that it is in.
         host: a name, or an IP address without brackets.
         port: from 1 to 65535.
-        properties: all else that the znode says, as far as the format has a place for it.
-        tls: the address speaks TLS, as far as the format says so.
+        properties: everything else that the format stores.
+        tls: the address speaks TLS, if the format says so.
         available: whether clients may use it.
     """
 
@@ -75,7 +75,7 @@ class Member:
 
     @property
     def weight(self) -> float:
-        """The ``weight`` among the properties, as a number or as text; 1.0 without one."""
+        """The property ``weight``, a number or text; 1.0 if it is missing or invalid."""
         given = self.properties.get("weight", 1.0)
         try:
             weight = 1.0 if isinstance(given, bool) else float(given)
@@ -93,7 +93,7 @@ class Znode:
 
     @cached_property
     def properties(self) -> dict[str, Any]:
-        """The members of the JSON object, or what else the data mean as properties."""
+        """The data, decoded as properties."""
         return decode(self.data)
 
     @cached_property
@@ -108,7 +108,7 @@ class Znode:
         """A host from the data or the name, checked.
 
         Raises:
-            FormatError: no client could connect to it.
+            FormatError: it is not a valid host.
         """
         if not isinstance(value, str):
             raise FormatError(self.name, f"the host must be a string, got {_shown(value)}")
@@ -132,15 +132,15 @@ class Znode:
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of reader wants to find a service instance.
+    """How one family of programs registers service instances.
 
     Attributes:
-        name: what ``--format`` calls it.
-        znode_name: the name of an announcement's znode.  It depends on the service and the
-            address alone, so that a registration finds its own znode again.
-        data: the znode's data.
-        read: makes a `Member` of a znode; None if the znode is not in this format.  Raises
-            `FormatError` if it is, but broken.
+        name: as for ``--format``.
+        znode_name: returns the name of an announcement's znode.  It depends on the service and
+            the address only, so a registration finds its own znode again.
+        data: returns the znode's data.
+        read: parses a znode; returns None if it is not in this format, and raises
+            `FormatError` if its contents are invalid.
     """
 
     name: str
@@ -162,7 +162,7 @@ def compact_json(value: object) -> bytes:
 
 
 def text_values(properties: Mapping[str, Any]) -> dict[str, str]:
-    """Properties for readers whose values are strings: what is not a string becomes its JSON."""
+    """Properties for readers that accept strings only: other values become JSON."""
     return {
         name: value if isinstance(value, str) else compact_json(value).decode()
         for name, value in properties.items()

@@ -1,6 +1,6 @@
 """``properties``: the format of zc.zk, and zkserve's default.
 
-The znode is called ``host:port``; its data are the properties as a JSON object.
+The znode's name is ``host:port``; its data are the properties as a JSON object.
 """
 
 from __future__ import annotations

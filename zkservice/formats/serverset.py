@@ -3,8 +3,8 @@
 The data are those of com.twitter.common.zookeeper.ServerSetImpl's JSON codec.  Its writers
 number members with sequential znodes, ``member_0000000012``.  Java's ``Group.DefaultScheme``
 ignores names that do not match ``member_-?[0-9]+``, and one of them makes
-twitter.common.zookeeper fail for the whole set.  So a number is computed from the address: the
-name is known before the znode exists, and an address is never there twice.
+twitter.common.zookeeper fail for the whole set.  So the number is computed from the address: the
+name is known before the znode exists, and each address has one znode.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _znode_name(one: Announcement) -> str:
 
 
 def _number(one: Announcement) -> int:
-    """At most 63 bits, since readers may parse it as a Java long."""
+    """The number of an address: at most 63 bits, since readers may parse it as a Java long."""
     try:
         return int(IPv4Address(one.host)) << 16 | one.port
     except AddressValueError:
@@ -79,7 +79,7 @@ def _read(znode: Znode) -> Member | None:
 
 
 def _addresses(endpoints: dict[str, Any]) -> dict[str, str]:
-    """The additional endpoints that are addresses; the others concern only who wrote them."""
+    """The additional endpoints that are addresses; others are private to their writers."""
     return {
         name: format_address(value["host"], value["port"])
         for name, value in endpoints.items()

@@ -1,8 +1,8 @@
 """``spring``: instances as Spring Cloud Zookeeper reads them.
 
 It is Curator's format with a ``ZookeeperInstance`` as the payload: the properties are its
-metadata, all of them strings.  Spring takes the port from ``sslPort`` where that is set, and
-leaves out instances whose ``instance_status`` is ``OUT_OF_SERVICE``.
+metadata, all of them strings.  Spring uses ``sslPort`` as the port if it is set, and
+ignores instances whose ``instance_status`` is ``OUT_OF_SERVICE``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The text of a tree, read: lines to nodes, properties and links.
+"""Parse the tree language: lines become nodes, properties and links.
 
 ::
 
@@ -6,11 +6,11 @@
       threads = 4                  # a property: a Python literal
       database -> /databases/main  # a symbolic link to a node
       color => /defaults color     # a link to another node's property
-      /providers                   # a node below
+      /providers                   # a child
 
-Indentation says what belongs to what.  A name with blanks or other characters that
-would be misread stands in quotes, as a Python string does: ``/"two words"``.  A line
-``/`` stands for the place where the tree goes; only its properties matter.
+Indentation puts properties and children below their node.  A name with blanks or other
+characters that would be misread is quoted like a Python string: ``/"two words"``.  A line
+``/`` is the root of the tree, for its properties.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from zkservice.tree.model import PROPERTY_LINK, SYMLINK, TreeNode
 from zkservice.tree.values import parse_value
 from zkservice.znodes import name_problem
 
-#: Bytes of data that a node can have: a server refuses requests over
-#: ``jute.maxbuffer``, 1 MiB less one byte, and the path and ACL are in there too.
+#: Bytes of data that a node can have: a server refuses requests over ``jute.maxbuffer``,
+#: 1 MiB less one byte, and the request holds the path and the ACL as well.
 MAX_DATA: Final = 0xFFFFF - 4096
 
 _QUOTED: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _TYPE: Final = r"(?:\s*:\s*(?P<type>\S.*))?$"
 _ROOT: Final = re.compile(r"/(?:\s+:\s*(?P<type>\S.*))?$")
 _NODE: Final = re.compile(rf"/(?:(?P<quoted>{_QUOTED})|(?P<name>\S+)){_TYPE}")
-# The first operator counts: what follows a "=" may hold "=>" and "->" as it likes.
+# The first operator counts: the value after a "=" may contain "=>" and "->".
 _MEMBER: Final = re.compile(
     rf"(?:(?P<quoted>{_QUOTED})|(?P<name>\S+?))\s*(?P<operator>=>|->|=)\s*(?P<rest>.*)$"
 )
@@ -47,12 +47,11 @@ _MOST_BYTES_A_CHARACTER: Final = 12  # JSON writes an astral character as two \u
 def parse_tree(
     text: str, at: str = "/", *, warn: Callable[[TreeSyntaxError], object] | None = None
 ) -> TreeNode:
-    """The tree that a text describes.
+    """Parse a text of the tree language.
 
     Args:
-        text: lines as above; tabs or spaces indent, but not in a mixture that could be
-            read in two ways.
-        at: the path where the tree will be, for the absolute links in it.
+        text: lines as above, indented with tabs or spaces, but not in an ambiguous mixture.
+        at: the path where the tree will be imported; absolute links are resolved from there.
         warn: called with each link that leads in a loop.  Such a tree is valid;
             resolving the link fails with `LinkLoopError`.
 
@@ -60,8 +59,8 @@ def parse_tree(
         A node without a name, whose children are the nodes at the top of the text.
 
     Raises:
-        TreeSyntaxError: with line and column.  Also for what could be written, but is
-            never meant: a node twice, data over ZooKeeper's limit.
+        TreeSyntaxError: with line and column; also for duplicates, and for data over
+            ZooKeeper's limit.
     """
     if not isinstance(text, str):
         raise TypeError(f"a tree is text, not {type(text).__name__}; read or decode it first")
@@ -76,7 +75,7 @@ def parse_tree(
 
 
 def parse_member(text: str) -> tuple[str, Value]:
-    """The stored name and the value of one line: ``a = 1``, ``l -> /b``, ``p => /b q``.
+    """Parse one line, ``a = 1``, ``l -> /b`` or ``p => /b q``: its stored name and its value.
 
     Raises:
         TreeSyntaxError: with the column.
@@ -100,7 +99,7 @@ class _SourceLine(NamedTuple):
 
 
 def _lines(text: str) -> Iterator[_SourceLine]:
-    """The lines that say something."""
+    """The lines that are neither blank nor comments."""
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = raw.rstrip()
         stripped = line.lstrip()
@@ -119,7 +118,7 @@ class _Block:
 
 @dataclass
 class _Source:
-    """Where a node was written, and roughly how much of it there is."""
+    """The line of a node, the rough length of its text, and the lines of its properties."""
 
     line: _SourceLine
     length: int = 0
@@ -127,15 +126,15 @@ class _Source:
 
 
 class _Parser:
-    """Fed line by line; remembers the nodes whose indentation is still open."""
+    """Parses line by line; keeps the blocks whose indentation is still open."""
 
     def __init__(self) -> None:
         self.root = TreeNode()
         self._blocks: list[_Block] = []
-        self._sources: dict[int, tuple[TreeNode, _Source]] = {}  # by id: nodes are no keys
+        self._sources: dict[int, tuple[TreeNode, _Source]] = {}  # by id: nodes are not hashable
 
     def feed(self, line: _SourceLine) -> None:
-        """Take one line that is neither blank nor a comment."""
+        """Parse one line that is neither blank nor a comment."""
         block = self._block(line)
         if line.text.startswith("/"):
             block.last = self._add_node(block, line)
@@ -153,7 +152,7 @@ class _Parser:
                     raise source.line.error(problem)
 
     def loops(self, at: str) -> Iterator[TreeSyntaxError]:
-        """The lines of links that lead in a loop."""
+        """Errors with the lines of links that lead in a loop."""
         for loop in loops(self.root, at):
             yield self._sources[id(loop.node)][1].members[loop.name].error(loop.problem)
 

@@ -1,8 +1,8 @@
 """Which services use which: the symbolic links of a tree, as a graph.
 
 A service is a node with a child called ``providers``.  A symbolic link makes its user
-depend on what it leads to.  The user is the service that the link is in, or the node
-that holds the link if that is in none.
+depend on its target.  The user is the service that contains the link, or the node that
+holds the link if no service contains it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ PROVIDERS: Final = "providers"
 
 
 def get_edges(root: TreeNode) -> list[tuple[str, str]]:
-    """Pairs of user and what it uses, in order, each once.
+    """Pairs of a user and the node or service that it uses, sorted, each once.
 
-    Links are followed as far as the tree goes: a relative one, one through another link,
-    and one with ``..`` in it lead to the node that they really mean.  A link to
-    ``providers`` leads to the service.  A link out of the tree, to a missing node or in
-    a loop keeps the path that it names.
+    Links are resolved within the tree: relative links, links through other links, and
+    links with ``..`` in them.  A link to ``providers`` is a link to the service.  A link out
+    of the tree, to a missing node or in a loop keeps the path that it names.
     """
     tree = LinkedTree(root)
-    users: dict[str, str] = {}  # by path: the service that a node is in, or itself
+    users: dict[str, str] = {}  # by path: the service that contains a node, or the node
     services: set[str] = set()
     edges: set[tuple[str, str]] = set()
     for path, node in root.walk():
@@ -48,7 +47,7 @@ def to_dot(edges: Iterable[tuple[str, str]]) -> str:
 
 
 def _used(tree: LinkedTree, path: str, name: str, target: str) -> Iterable[str]:
-    """The node or service that a link leads to; none if its target is invalid."""
+    """The node or service that a link leads to; nothing if its target is invalid."""
     try:
         named = normalize(target, path)
     except InvalidPathError:

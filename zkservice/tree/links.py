@@ -1,9 +1,9 @@
-"""Where links lead, told apart from how nodes are read.
+"""Resolve links, independent of how nodes are read.
 
-The functions here are generators: they yield the paths they want to know about and
-are sent the properties found there (None for a path without a node).  ``answer``
-drives one over a plain function; others drive them over a server, where one round
-trip answers a whole list.
+The functions here are generators.  They yield the paths that they need, and receive the
+properties of these nodes (None for a path without a node).  ``answer`` drives one with a
+plain function; ``zkservice.following.lookup`` drives one on a server, with one round trip
+for each list of paths.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ T = TypeVar("T")
 Found: TypeAlias = Mapping[str, "Properties | None"]
 Lookup: TypeAlias = Generator[Sequence[str], Found, T]
 
-#: Links followed for one path.  Links can multiply one another without a circle.
+#: Links followed for one path.  Links that contain links can multiply without a circle.
 MAX_LINKS: Final = 100
 
-#: Characters of a path, times its levels, that are looked up: a link's target of 1 MiB
-#: could name 500,000 levels, whose paths would be 250 GB.
+#: Bound of a path's length times its levels: a link's target of 1 MiB could have 500,000
+#: levels, and the paths of all its ancestors would take 250 GB.
 MAX_SIZE: Final = 8_000_000
 
 WORDS: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+""")
@@ -44,10 +44,13 @@ WORDS: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+""")
 class Resolution:
     """Where a path really is, and the links on the way there.
 
-    ``links`` are paths that no node has: their parents hold the links.  A node that
-    appears at one of them takes the link's place.  ``path`` is None where the path leads
-    nowhere; ``error`` then says why, and ``missing`` is where a node or a link would be
-    needed, if that is why; then ``place`` is where the whole path would be, if it were made.
+    Attributes:
+        path: the real path; None if the path leads nowhere.
+        links: paths of the links; their parents hold them.  A node that is created at one
+            of these paths takes the link's place.
+        missing: where a node or a link is missing, if that is why it leads nowhere.
+        error: why it leads nowhere.
+        place: where the node would be if it were created, if one is missing.
     """
 
     path: str | None
@@ -58,7 +61,7 @@ class Resolution:
 
     @property
     def real_path(self) -> str:
-        """Where the path is; raises the error if that is nowhere."""
+        """The real path; raises the error if there is none."""
         if self.path is None:
             raise self.error or NoNodeError(self.missing)
         return self.path
@@ -66,7 +69,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Target:
-    """What a property link names; ``name`` is None where it goes without saying."""
+    """The target of a property link; ``name`` is None for the link's own name."""
 
     path: str
     name: str | None
@@ -76,8 +79,11 @@ class Target:
 class Followed:
     """What a property's link led to: its value, and everything that it depends on.
 
-    ``nodes`` are the real paths of nodes whose properties were looked at, ``ways`` how
-    they were found.
+    Attributes:
+        value: of the property.
+        nodes: real paths of the nodes whose properties were read.
+        ways: how these paths were resolved.
+        error: why there is no value.
     """
 
     value: Value
@@ -89,14 +95,13 @@ class Followed:
 def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
     """Find the node that a path means, through symbolic links.
 
-    A node is preferred to a link of its name.  ``.`` and ``..`` are taken as text,
-    before any link is looked at; a relative target starts at the node that holds the
-    link.
+    A node is preferred to a link of its name.  ``.`` and ``..`` are resolved as text,
+    before any link is followed.  A relative target starts at the node that holds the link.
 
     Raises:
-        NoNodeError: for the path that was asked, where a part of it is neither.
+        NoNodeError: a part of the path is neither a node nor a link.
         LinkLoopError: a link's target leads through the link itself.
-        InvalidPathError: the path, or a link's target, can be no path.
+        InvalidPathError: the path or a link's target is invalid.
     """
     way = yield from trace(path, base)
     if way.error is not None:
@@ -105,13 +110,13 @@ def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
 
 
 def trace(path: str, base: str = "/") -> Lookup[Resolution]:
-    """As ``resolve``, but a path that leads nowhere is a result too, with its reason."""
+    """Like ``resolve``, but a path that leads nowhere is a result, with its error."""
     try:
         whole = normalize(path, base)
     except InvalidPathError as error:
         return Resolution(None, error=error)
     followed: list[str] = []
-    active: list[tuple[str, int]] = []  # links whose target is not yet behind us
+    active: list[tuple[str, int]] = []  # links whose target is not passed yet
     while True:
         if len(whole) * whole.count("/") > MAX_SIZE:
             shown = f"{whole[:100]}..."
@@ -146,10 +151,10 @@ def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
     Args:
         path: the real path of the node, where relative links start.
         properties: its properties.
-        name: without an arrow.
+        name: of the property, without an arrow.
 
     Returns:
-        With ``error`` set where the link leads nowhere or in a circle.
+        The value; ``error`` is set where the link leads nowhere or in a circle.
 
     Raises:
         KeyError: the node has neither such a property nor such a link.
@@ -170,7 +175,7 @@ def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
 def _chain(
     path: str, properties: Properties, name: str, nodes: list[str], ways: list[Resolution]
 ) -> Lookup[Value]:
-    """Go from link to link until a node has the property itself; note nodes and ways."""
+    """Follow links until a node has the property itself; adds to nodes and ways."""
     seen = {(path, name): None}  # in order
     while name not in properties:
         stored = properties.get(name + PROPERTY_LINK)
@@ -189,7 +194,7 @@ def _chain(
 
 
 def link_target(text: str) -> Target:
-    """What the stored text of a property link names.
+    """Parse the stored text of a property link.
 
     Raises:
         InvalidPathError: it is not one or two words.
@@ -202,7 +207,7 @@ def link_target(text: str) -> Target:
 
 
 def answer(lookup: Lookup[T], read: Callable[[str], Properties | None]) -> T:
-    """Drive a lookup over whatever ``read`` knows."""
+    """Drive a lookup with a function that returns properties by path."""
     try:
         wanted = next(lookup)
         while True:
@@ -213,7 +218,7 @@ def answer(lookup: Lookup[T], read: Callable[[str], Properties | None]) -> T:
 
 
 def _ancestry(path: str) -> list[str]:
-    """The path, then those above it up to the root."""
+    """The path and its ancestors, up to the root."""
     result = [path]
     while path != "/":
         path = split(path)[0]
@@ -222,7 +227,7 @@ def _ancestry(path: str) -> list[str]:
 
 
 def _deepest(path: str, found: Found) -> tuple[str, str, list[str]]:
-    """The nearest node above a path that has none, the name missing there, and the rest."""
+    """The nearest existing ancestor of a path, the name missing there, and the names after it."""
     rest: list[str] = []
     above, name = split(path)
     while found[above] is None and above != "/":

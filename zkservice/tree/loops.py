@@ -1,8 +1,8 @@
-"""Where the links of a tree in memory lead, and which of them lead back to themselves.
+"""Resolve all links of a tree in memory, and find those that lead in a loop.
 
-`zkservice.tree.links` asks a server about one link at a time.  Here the whole tree is
-known, so each link is followed once, whatever else leads to it: the time for all of them
-is proportional to the size of the tree.
+`zkservice.tree.links` resolves one path at a time on a server.  Here the whole tree is
+known, so each link is followed once, whatever leads to it, and the time is proportional to
+the size of the tree.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Loop(NamedTuple):
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a path leads: ``path`` is None if it leads nowhere, ``problem`` says if in a loop."""
+    """Where a path leads: ``path`` is None if nowhere, ``problem`` describes a loop."""
 
     path: str | None
     links: int = 0  #: followed on the way
     problem: str = ""
 
 
-#: Asks where links lead, and is sent the answers.
+#: Yields the paths of links, and receives their destinations.
 _Steps: TypeAlias = Generator[str, Destination, Destination]
 #: The path of a node and the name of a property.
 _Property: TypeAlias = "tuple[str, str]"
@@ -48,11 +48,11 @@ _TOO_MANY: Final = f"more than {MAX_LINKS} links have to be followed, or they fo
 
 
 def loops(root: TreeNode, at: str = "/") -> Iterator[Loop]:
-    """Links of a tree that lead in a loop.
+    """Find the links of a tree that lead in a loop.
 
     Args:
         root: the top of the tree.
-        at: where the tree is going to be; links out of it are not judged.
+        at: where the tree is going to be; links out of it are not followed.
     """
     tree = LinkedTree(root, at)
     for path, node in root.walk(tree.at):
@@ -67,13 +67,13 @@ def loops(root: TreeNode, at: str = "/") -> Iterator[Loop]:
 
 
 class LinkedTree:
-    """A tree whose links are followed, each once."""
+    """A tree that follows each of its links once."""
 
     def __init__(self, root: TreeNode, at: str = "/") -> None:
         """Follow no link yet.
 
         Args:
-            root: the top of the tree; not to be changed meanwhile.
+            root: the top of the tree; it must not change meanwhile.
             at: the path of the root.
 
         Raises:
@@ -83,7 +83,7 @@ class LinkedTree:
         self.at = normalize(at)
         self._prefix = self.at.rstrip("/")
         self._known: dict[str, Destination] = {}  # by the paths of links
-        self._judged: dict[_Property, str] = {}
+        self._problems: dict[_Property, str] = {}
 
     def destination(self, path: str, base: str = "/") -> Destination:
         """The node that a path means; the rules are those of `zkservice.tree.links.resolve`."""
@@ -94,13 +94,13 @@ class LinkedTree:
         return self._run(steps)
 
     def property_problem(self, path: str, name: str) -> str:
-        """Why the value of a property cannot be found, if its link leads in a loop; else empty."""
+        """A description of the loop that a property's link leads in; empty without one."""
         here: _Property | None = (path, name)
         way: dict[_Property, None] = {}
         problem = ""
         while here is not None and not problem:
-            if here in self._judged:
-                problem = self._judged[here]
+            if here in self._problems:
+                problem = self._problems[here]
                 break
             if here in way:
                 shown = [" ".join(one) for one in way]
@@ -108,13 +108,13 @@ class LinkedTree:
                 break
             way[here] = None
             here, problem = self._next_property(*here)
-        self._judged.update(dict.fromkeys(way, problem))
+        self._problems.update(dict.fromkeys(way, problem))
         return problem
 
     # -- how --------------------------------------------------------------------------
 
     def _next_property(self, path: str, name: str) -> tuple[_Property | None, str]:
-        """The property that one is a link to, if it is one; or why that cannot be found."""
+        """The property that a property link leads to, or a description of the loop."""
         node = self._find(path)[0]
         stored = None if node is None else node.properties.get(name + PROPERTY_LINK)
         if node is None or name in node.properties or not isinstance(stored, str):
@@ -127,7 +127,7 @@ class LinkedTree:
         return (None if way.path is None else (way.path, target.name or name)), way.problem
 
     def _run(self, steps: _Steps) -> Destination:
-        """Follow links until a path ends: a loop, as links may be deeper than Python recurses."""
+        """Follow links until a path ends; iterative: links nest deeper than Python recurses."""
         stack = [("", steps)]
         active = {"": 0}  # links that are being followed, and their places in the stack
         answer: Destination | None = None
@@ -151,7 +151,7 @@ class LinkedTree:
                 stack.append((link, self._follow(link)))
 
     def _walk(self, path: str) -> _Steps:
-        """Where a normalized path leads: down the nodes, and on from each link."""
+        """Resolve a normalized path: down the nodes, and on from each link."""
         names = self._names(path)
         if names is None:
             return _NOWHERE
@@ -174,7 +174,7 @@ class LinkedTree:
         return Destination("/".join(passed) or "/", links)
 
     def _follow(self, link: str) -> _Steps:
-        """Where a link leads; it is missing among the children of a node that holds it."""
+        """Resolve a link, whose name is not that of a child of its holder."""
         node, (name,) = self._find(link)
         assert node is not None
         holder = link[: -len(name) - 1] or "/"

@@ -1,6 +1,6 @@
-"""A tree as data: nodes with properties and children, whatever server they are from.
+"""A tree as data: nodes with properties and children.
 
-Links are properties too, under the name they are stored with: a symbolic link
+Links are properties as well, under their stored names: a symbolic link
 ``main -> /databases/main`` is the property ``"main ->"``, a property link
 ``threads => /cms`` the property ``"threads =>"``.
 """
@@ -25,8 +25,8 @@ Walk: TypeAlias = "Iterator[tuple[str, TreeNode]]"
 class TreeNode:
     """A node: its properties, links among them, and its children by name.
 
-    The root of a parsed tree is such a node; it has properties only when the text
-    says so with a line ``/``.
+    The root of a parsed tree is such a node; it has properties only if the text has a
+    line ``/``.
     """
 
     __slots__ = ("children", "properties")
@@ -40,7 +40,7 @@ class TreeNode:
         self.children: dict[str, TreeNode] = dict(children or {})
 
     def walk(self, path: str = "/") -> Walk:
-        """This node and all below it with their paths: parents first, names in order."""
+        """This node and its descendants with their paths: parents first, names in order."""
         pending = [(path, self)]
         while pending:
             here, node = pending.pop()
@@ -51,7 +51,7 @@ class TreeNode:
             ]
 
     def get(self, path: str) -> TreeNode | None:
-        """The node at a normalized path below this one, which is ``/``."""
+        """The node at a normalized path, in which this node is ``/``; None if there is none."""
         node: TreeNode | None = self
         for name in path.split("/"):
             if name and node is not None:
@@ -59,10 +59,10 @@ class TreeNode:
         return node
 
     def __eq__(self, other: object) -> bool:
-        """Whether both hold the same; ``1``, ``1.0`` and ``True`` are not."""
+        """Whether both are equal; ``1``, ``1.0`` and ``True`` are different values."""
         if not isinstance(other, TreeNode):
             return NotImplemented
-        pending = [(self, other)]  # a loop, as trees may be deeper than Python recurses
+        pending = [(self, other)]  # iterative: trees may be deeper than Python recurses
         while pending:
             one, two = pending.pop()
             if one.children.keys() != two.children.keys():

@@ -1,4 +1,4 @@
-"""Trees whose nodes know their names, and can be of a class of the caller's."""
+"""Parse trees into nodes that have a name, or into nodes of the caller's class."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zkservice.tree.model import TreeNode
 
 
 class NamedNode(Protocol):
-    """What a class of nodes has to have; it is called with a name, for the root without."""
+    """What nodes of the caller's class must have."""
 
-    properties: Any  #: a dict: links, too, under the names they are stored with
+    properties: Any  #: a dict; links are in it under their stored names
     children: Any  #: a dict of nodes by name
 
 
 class ParseNode(TreeNode):
-    """A node that knows its name, which is empty for the root of a tree."""
+    """A node with its name, which is empty for the root of a tree."""
 
     __slots__ = ("name",)
 
@@ -42,12 +42,12 @@ def parse_named_tree(text: str, node_class: Callable[..., N]) -> N: ...
 
 
 def parse_named_tree(text: str, node_class: Callable[..., Any] = ParseNode) -> Any:
-    """The tree that a text describes, as `parse_tree` reads it.
+    """Parse a text of the tree language, like `parse_tree`.
 
     Args:
         text: in the tree language.
-        node_class: called without arguments for the root and with its name for each other
-            node; what it returns has ``properties`` and ``children``, both dicts.
+        node_class: called without arguments for the root, and with the name for each other
+            node; returns an object with the dicts ``properties`` and ``children``.
 
     Returns:
         The root, whose children are the nodes at the top of the text.
@@ -56,7 +56,7 @@ def parse_named_tree(text: str, node_class: Callable[..., Any] = ParseNode) -> A
         TreeSyntaxError: with line and column.
     """
     root = node_class()
-    pending = [(parse_tree(text), root)]  # a loop, as trees may be deeper than Python recurses
+    pending = [(parse_tree(text), root)]  # iterative: trees may be deeper than Python recurses
     while pending:
         node, made = pending.pop()
         made.properties.update(node.properties)

@@ -1,8 +1,8 @@
-"""What has to be done so that stored nodes become a wanted tree, as data.
+"""The changes that make stored nodes equal to a wanted tree, as data.
 
-A plan is made before anything is changed: it can be printed, carried out, or thrown
-away.  Each change knows the version of what it was made for, so that carrying it out
-late fails instead of undoing what others did in between.
+A plan is made before anything is changed: it can be printed, applied, or thrown away.  Each
+change has the version of the node that it was made for, so applying it late fails instead
+of undoing what other clients did meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zkservice.tree.loops import Loop, loops
 from zkservice.tree.model import TreeNode
 from zkservice.znodes import join
 
-#: An access control list: this package compares it and hands it on, no more.
+#: An access control list; this package only compares it and passes it on.
 Acl: TypeAlias = Sequence[Any]
 
 
@@ -26,8 +26,8 @@ Acl: TypeAlias = Sequence[Any]
 class Stored:
     """A node as it was read from a server.
 
-    ``acl`` is None where it was not read.  ``children`` may be fewer than the node
-    has where nothing depends on them.
+    ``acl`` is None if it was not read.  ``children`` may lack children that the plan does not
+    depend on.
     """
 
     data: bytes | None = b""
@@ -38,7 +38,7 @@ class Stored:
     children: dict[str, Stored] = field(default_factory=dict)
 
     def to_tree(self, *, ephemeral: bool = False) -> TreeNode:
-        """The tree of it, ephemeral nodes on request."""
+        """This node and its descendants as a tree, without ephemeral nodes unless requested."""
         root = TreeNode(decode(self.data))
         pending = [(self, root)]
         while pending:
@@ -52,7 +52,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Create:
-    """A node that is missing."""
+    """Create a missing node."""
 
     path: str
     data: bytes
@@ -61,7 +61,7 @@ class Create:
 
 @dataclass(frozen=True)
 class SetData:
-    """A node whose properties differ."""
+    """Set the data of a node whose properties differ."""
 
     path: str
     old: Properties
@@ -72,7 +72,7 @@ class SetData:
 
 @dataclass(frozen=True)
 class SetACL:
-    """A node whose access control list differs."""
+    """Set the access control list of a node."""
 
     path: str
     old: Acl
@@ -82,7 +82,7 @@ class SetACL:
 
 @dataclass(frozen=True)
 class Delete:
-    """A node that has to go; those below it come before it."""
+    """Delete a node; its descendants are deleted before it."""
 
     path: str
     version: int
@@ -98,7 +98,7 @@ class KeepReason(Enum):
 
 @dataclass(frozen=True)
 class Keep:
-    """A node that is left alone, which the user should hear of."""
+    """Leave a node alone, and report it."""
 
     path: str
     reason: KeepReason
@@ -107,16 +107,16 @@ class Keep:
 Write: TypeAlias = "Create | SetData | SetACL | Delete"
 Change: TypeAlias = "Write | Keep"
 
-#: Trim, leave alone and say so, or leave alone.
+#: Of nodes that the tree does not have: True deletes them, None reports them, False ignores them.
 Trim: TypeAlias = "bool | None"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Changes, in an order in which they can be carried out.
+    """Changes, in an order in which they can be made.
 
-    ``loops`` are links of the wanted tree that lead in a loop.  They are stored as they
-    are: resolving one of them fails with `LinkLoopError`.
+    ``loops`` are links of the wanted tree that lead in a loop.  They are stored all the same;
+    resolving one of them fails with `LinkLoopError`.
     """
 
     changes: tuple[Change, ...] = ()
@@ -124,7 +124,7 @@ class Plan:
 
     @property
     def writes(self) -> tuple[Write, ...]:
-        """The changes that change something."""
+        """The changes without those that keep a node."""
         return tuple(change for change in self.changes if not isinstance(change, Keep))
 
     def count(self, kind: type[Change]) -> int:
@@ -135,31 +135,31 @@ class Plan:
 def plan_import(
     tree: TreeNode, stored: Stored, path: str = "/", *, acl: Acl, trim: Trim = None
 ) -> Plan:
-    """What makes the nodes at and below ``path`` those of the tree.
+    """Plan the changes that make the nodes at and below ``path`` equal to the tree.
 
-    The node at ``path`` is the tree's root: it gets the root's properties, if there are
-    any, and keeps its ACL and the nodes directly below it that the tree does not name.
+    The node at ``path`` is the tree's root.  It gets the root's properties, if there are any;
+    it keeps its ACL, and the children that the tree does not name.
 
     Args:
         tree: what is wanted.
-        stored: what is there: the nodes that the tree names, with ACLs, and the names
-            of their other children; with ``trim``, these children whole.
+        stored: the existing nodes that the tree names, with ACLs, and the names of their
+            other children; with ``trim``, these children and all their descendants.
         path: where the tree goes.
         acl: for every node of the tree.
-        trim: True deletes nodes below those of the tree that the tree does not name,
-            unless they are ephemeral or hold such; None lists them, False ignores them.
+        trim: True deletes descendants that the tree does not name, except ephemeral nodes
+            and their ancestors; None reports them; False ignores them.
     """
     changes = tuple(_import_changes(tree, stored, path, tuple(acl), trim))
     return Plan(changes, tuple(loops(tree, path)))
 
 
 def plan_delete(path: str, stored: Stored, *, force: bool = False) -> Plan:
-    """What deletes a node and all below it, except for ephemeral ones.
+    """Plan the deletion of a node and its descendants, except ephemeral ones.
 
     Args:
         path: the node; not the root.
-        stored: the node, whole.
-        force: delete ephemeral nodes too.
+        stored: the node, with all its descendants.
+        force: delete ephemeral nodes as well.
     """
     if path == "/":
         raise InvalidPathError(path, "the root cannot be deleted")
@@ -187,7 +187,7 @@ def _import_changes(
 def _below(
     path: str, node: TreeNode, there: Stored | None
 ) -> list[tuple[str, TreeNode, Stored | None]]:
-    """The children, last name first, as they are taken from the end."""
+    """The children, last name first, because they are popped from the end."""
     existing = _NOTHING if there is None else there.children
     return [
         (join(path, name), node.children[name], existing.get(name))
@@ -197,7 +197,7 @@ def _below(
 
 def _set_data(path: str, node: TreeNode, there: Stored) -> Iterator[Change]:
     data = encode(node.properties)
-    if data == there.data:  # as we write it: no need to understand it
+    if data == there.data:  # no need to decode it
         return
     old = decode(there.data)
     if canonical(old) != canonical(node.properties):
@@ -205,7 +205,7 @@ def _set_data(path: str, node: TreeNode, there: Stored) -> Iterator[Change]:
 
 
 def _extra(path: str, node: TreeNode, there: Stored, trim: Trim) -> Iterator[Change]:
-    """What becomes of nodes that the tree does not name."""
+    """The changes for children that the tree does not name."""
     for name in sorted(there.children.keys() - node.children.keys()):
         extra = join(path, name)
         if trim:
@@ -215,15 +215,15 @@ def _extra(path: str, node: TreeNode, there: Stored, trim: Trim) -> Iterator[Cha
 
 
 def _delete_changes(path: str, stored: Stored, *, force: bool, quiet: bool) -> Iterator[Change]:
-    """Children before parents, each in order; a kept node keeps those above it.
+    """Delete children before parents, in order; a kept node keeps its ancestors.
 
     Args:
         path: the top of what is to be deleted.
-        stored: the same, whole.
-        force: delete ephemeral nodes too.
-        quiet: no word of the top itself, should it be ephemeral.
+        stored: the node there, with all its descendants.
+        force: delete ephemeral nodes as well.
+        quiet: do not report the top itself if it is ephemeral.
     """
-    held: set[str] = set()  # parents of what is kept
+    held: set[str] = set()  # parents of kept nodes
     for here, parent, node in _children_first(path, stored):
         if here in held:
             held.add(parent)

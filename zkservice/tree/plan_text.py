@@ -1,4 +1,4 @@
-"""A plan in words, one line for each thing that a user should know."""
+"""Describe a plan in lines of text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PlanLine(str):
     """A line of text about a plan.
 
     Attributes:
-        effect: what happens to the node or property, for those who show lines in colours.
+        effect: what happens to the node or property, so that lines can be coloured.
     """
 
     __slots__ = ("effect",)
@@ -45,7 +45,7 @@ class PlanLine(str):
 
 
 def describe_dry_run(plan: Plan) -> Iterator[PlanLine]:
-    """What carrying out the plan would do; a new node stands for all below it."""
+    """What applying the plan would do; a new node stands for its descendants."""
     created: set[str] = set()
     yield from _warnings(plan)
     for change in plan.changes:
@@ -66,7 +66,7 @@ def describe_dry_run(plan: Plan) -> Iterator[PlanLine]:
 
 
 def describe_kept(plan: Plan) -> Iterator[PlanLine]:
-    """What carrying out the plan leaves alone, and what is wrong with what it stores."""
+    """The nodes that applying the plan leaves alone, after warnings about loops."""
     yield from _warnings(plan)
     for change in plan.changes:
         if isinstance(change, Keep):
@@ -81,7 +81,7 @@ def _warnings(plan: Plan) -> Iterator[PlanLine]:
 
 
 def _differences(change: SetData) -> Iterator[PlanLine]:
-    """What becomes of the old properties, then those that are new."""
+    """Changes of old properties, then the new ones."""
     path, old, new = change.path, change.old, change.new
     for name, value in sorted(old.items()):
         if name not in new:

@@ -1,4 +1,4 @@
-"""A tree, written as text that ``parse_tree`` reads back as the same tree."""
+"""Format a tree as text that ``parse_tree`` parses into an equal tree."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from zkservice.tree.model import (
 
 _INDENT: Final = "  "
 _QUOTES: Final = "'\""
-# What the grammar takes for the whole name of a property: no blank, no operator, and
-# no beginning that makes the line something else.
+# A name of a property that needs no quotes: without blanks and operators, and without a
+# beginning that makes the line something else.
 _BARE_MEMBER: Final = re.compile(r"(?!['\"#/])(?:(?!->)[^\s=])+")
 
 
 def format_tree(root: TreeNode) -> str:
-    """The text of a tree; properties, then links, then nodes below, each in order.
+    """The text of a tree: properties, then links, then children, each sorted.
 
     Args:
-        root: has no name and no line of its own; a line ``/`` holds its properties,
-            if there are any.
+        root: has a line ``/`` if it has properties, else no line.
     """
     return "\n".join(format_lines(root)) + "\n"
 
@@ -49,12 +48,12 @@ def format_lines(root: TreeNode) -> Iterator[str]:
 
 
 def format_value(value: Value) -> str:
-    """The literal that ``parse_value`` reads as the value."""
+    """The literal that ``parse_value`` parses into the value."""
     return repr(value)
 
 
 def _below(node: TreeNode, indent: str) -> list[tuple[str, TreeNode, str]]:
-    """The children, last name first, as they are taken from the end."""
+    """The children, last name first, because they are popped from the end."""
     return [(name, child, indent) for name, child in sorted(node.children.items(), reverse=True)]
 
 
@@ -78,12 +77,12 @@ def _type_of(properties: Properties) -> str:
 
 
 def _is_plain_type(value: Value) -> bool:
-    """Whether the type can stand behind the node's name."""
+    """Whether the type can follow the node's name."""
     return isinstance(value, str) and value != "" and value.isprintable() and value == value.strip()
 
 
 def _is_plain_link(value: str) -> bool:
-    """Whether the grammar would read the words of a link as they are."""
+    """Whether the target of a property link needs no quotes."""
     try:
         link_target(value)
     except InvalidPathError:

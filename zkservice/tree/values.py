@@ -1,6 +1,6 @@
-"""Values of properties: what JSON can hold, written as Python literals.
+"""Values of properties: values that JSON can hold, written as Python literals.
 
-Nothing is ever evaluated: text that is no literal is refused.
+Nothing is evaluated: text that is not a literal is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from zkservice.errors import TreeValueError
 from zkservice.properties import Value, checked_value
 
-# What most values are, read without a compiler: it takes eight times as long.
+# Most values, parsed without Python's compiler, which takes eight times as long.
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,17}")
 _STRING: Final = re.compile(r"'([^'\\\n]*)'|\"([^\"\\\n]*)\"")
@@ -20,13 +20,13 @@ _NAMED: Final[dict[str, Value]] = {"True": True, "False": False, "None": None}
 
 
 def parse_value(text: str) -> Value:
-    """The value of a Python literal; a comment may follow it.
+    """Parse a Python literal; a comment may follow it.
 
-    Tuples become lists and keys become strings, as in JSON, which is how they are stored.
+    Tuples become lists, and keys of dicts become strings, because values are stored as JSON.
 
     Raises:
-        TreeValueError: it is no literal, or none that JSON can hold, with the offset
-            of the culprit in the text.
+        TreeValueError: it is not a literal, or JSON cannot hold it; with the offset of the
+            problem in the text.
     """
     if text in _NAMED:
         return _NAMED[text]
@@ -50,12 +50,12 @@ def parse_value(text: str) -> Value:
 
 
 def _offset(text: str, column: int | None) -> int:
-    """An offset into the text for the column, from 1, of a SyntaxError in its first line."""
+    """The offset in the text of a SyntaxError's column, which counts from 1."""
     return max(0, min((column or 1) - 1, len(text)))
 
 
 def _explain(text: str, error: ValueError) -> tuple[str, int]:
-    """What is no literal about an expression, and where it stands."""
+    """Which part of an expression is not a literal, and its offset."""
     try:
         expression = ast.parse(text, mode="eval").body
     except ValueError:  # a NUL, or a number of too many digits
