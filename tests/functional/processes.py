@@ -68,8 +68,13 @@ class Twistd:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": _root(), **(environ or {})},
+            env={**self.environment(), **(environ or {})},
         )
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """That of a process which finds this checkout."""
+        return {**os.environ, "PYTHONPATH": _root()}
 
     @property
     def pid(self) -> int:
@@ -176,12 +181,12 @@ def descriptors_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def fetch(address: str, path: str = "/", **kwargs: Any) -> tuple[int, bytes]:
+def fetch(address: str, path: str = "/", timeout: float = 10, **kwargs: Any) -> tuple[int, bytes]:
     """The status and body of one request."""
     import http.client
 
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
     try:
         connection.request("GET", path, **kwargs)
         answer = connection.getresponse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -54,11 +53,7 @@ class CheckTests(ConfigurationCase):
             capture_output=True,
             text=True,
             timeout=60,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.getcwd().split("/_trial_temp")[0],
-                **(environ or {}),
-            },
+            env={**Twistd.environment(), **(environ or {})},
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -61,6 +61,13 @@ def load_application(spec: str) -> Application:
     return _from_file(spec)
 
 
+def files_of(spec: str) -> list[str]:
+    """The files that are read, beside modules, to load an application."""
+    if _is_paste(spec):
+        return [spec.removeprefix("config:").partition("#")[0]]
+    return [] if _is_module(spec) else [spec]
+
+
 def _is_paste(spec: str) -> bool:
     return spec.startswith("config:")
 

@@ -81,17 +81,21 @@ class Processes:
         worker_timeout: without a turn of its reactor after which a worker is killed; 0 is never.
         recycling: when workers are replaced by fresh ones.
         recycle_together: how many members of the fleet may be recycled at a time; 0 is any number.
+        reload: whether changes of the code are served at once, for development.
+        reload_extra: globs of more files whose changes count.
     """
 
     count: int = 1
     worker_timeout: float = 30.0
     recycling: RecyclingSettings = field(default_factory=RecyclingSettings)
     recycle_together: int = 0
+    reload: bool = False
+    reload_extra: tuple[str, ...] = ()
 
     @property
     def supervised(self) -> bool:
         """Whether the application is in processes of its own."""
-        return self.count > 1
+        return self.count > 1 or self.reload
 
 
 @dataclass(frozen=True)

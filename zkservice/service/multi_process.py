@@ -28,6 +28,7 @@ from zkservice.service.built_in_views import (
     show,
 )
 from zkservice.service.config import Config
+from zkservice.service.development import Development
 from zkservice.service.figures import Figures, Sums
 from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
@@ -76,6 +77,11 @@ class MultiProcessFront(PoolOwner):
         self._figures: Callable[[], Figures] | None = None
         self._sums = Sums()
         self._views: dict[str, View] = {}
+        self._development: Development | None = None
+        if config.processes.reload:
+            self._development = Development(
+                config.processes.reload_extra, reactor, self._takers, self._reload
+            )
         self._pool: ProcessPool | None = None
 
     # -- a front ---------------------------------------------------------------------
@@ -105,6 +111,8 @@ class MultiProcessFront(PoolOwner):
             random.random,
         )
         self._pool.start()
+        if self._development is not None:
+            self._development.start()
 
     def status(self) -> dict[str, Any]:
         """What all are doing together, and each by itself."""
@@ -147,6 +155,12 @@ class MultiProcessFront(PoolOwner):
 
     def reload(self) -> None:
         """Start new workers with the code and the settings of now."""
+        if self._development is not None:
+            self._development.problem = ""  # it may be over
+        self._reload()
+
+    def _reload(self) -> None:
+        self._accept_or_not()
         if self._pool is not None:
             self._pool.reload()
 
@@ -166,7 +180,8 @@ class MultiProcessFront(PoolOwner):
         self._accept_or_not()
 
     def _accept_or_not(self) -> None:
-        accepting = bool(self._takers()) and not self._paused
+        held = self._development is not None and self._development.holding
+        accepting = bool(self._takers()) and not (self._paused or held)
         for acceptor in self._acceptors:
             if accepting:
                 acceptor.start()
@@ -182,6 +197,8 @@ class MultiProcessFront(PoolOwner):
 
     def close_ports(self) -> Deferred[Any]:
         """Accept what has come, and no more."""
+        if self._development is not None:
+            self._development.stop()
         for acceptor in self._acceptors:
             acceptor.stop()
         closing = [maybeDeferred(port.stopListening) for port in self.listeners.ports]
@@ -225,8 +242,16 @@ class MultiProcessFront(PoolOwner):
 
     @override
     def takers_changed(self) -> None:
+        if self._development is not None:
+            self._development.ask()
         self._accept_or_not()
         self.availability_changed(self.unavailable)
+
+    @override
+    def reloaded(self, error: str) -> None:
+        if self._development is not None:
+            self._development.reloaded(error)
+            self._accept_or_not()
 
     @override
     def hopeless(self, reason: str) -> None:
@@ -253,8 +278,13 @@ class MultiProcessFront(PoolOwner):
         return Command(
             [sys.executable, "-m", "zkservice.service.worker"],
             dict(os.environ),
-            self._settings(),
+            {**self._settings(), **self._problem()},
         )
+
+    def _problem(self) -> dict[str, str]:
+        """What a worker is to show instead of the application."""
+        problem = "" if self._development is None else self._development.problem
+        return {"problem": problem} if problem else {}
 
     def _pool_settings(self) -> PoolSettings:
         processes = self._config.processes

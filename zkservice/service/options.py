@@ -141,6 +141,7 @@ _LIMITS: Final = "Limits"
 _VIEWS: Final = "Views"
 _PROXIES: Final = "Behind a proxy"
 _LOGS: Final = "Logs"
+_DEVELOPMENT: Final = "Development"
 
 
 def _limit_rows() -> Iterator[Option]:
@@ -658,6 +659,32 @@ OPTIONS: Final = OptionTable(
                 "twistd's log, or a file with a ZConfig text"
             ),
         ),
+        # -- development --
+        Option(
+            "reload",
+            _DEVELOPMENT,
+            "Load the application again as soon as its code changes, and show errors of that in "
+            "the page.  Only in the foreground, with twistd -n.",
+            FLAG,
+            False,
+            target="processes.reload",
+            manual=(
+                "load the application again as soon as its code changes, and show errors of that "
+                "in the page; only in the foreground, with twistd's ``-n``"
+            ),
+        ),
+        Option(
+            "reload-extra",
+            _DEVELOPMENT,
+            "A glob of more files whose changes count, such as 'templates/**/*.html'.",
+            Kind(FILE.read, "GLOB"),
+            repeatable=True,
+            target="processes.reload_extra",
+            manual=(
+                "a glob of more files whose changes count: ``'templates/**/*.html'``; the shell "
+                "must leave it alone"
+            ),
+        ),
         # -- a file --
         config_row(CONFIGURATION, "ZKSERVE_"),
         Option(
@@ -700,7 +727,8 @@ def reloadable(supervised: bool) -> frozenset[str]:
     if supervised:
         names.update(row.name for row in worker_rows() if row.section != _LISTENING)
         names.add(APPLICATION)
-        names.discard("recycle-together")  # its semaphore is made at the start
+        # What these are for is made at the start.
+        names -= {"recycle-together", "reload", "reload-extra"}
     return frozenset(names)
 
 
@@ -750,6 +778,11 @@ class Options(TableOptions):
         if self.values_read["check-config"]:
             # Here, before twistd looks for a process that has its pidfile.
             sys.exit(check_config(self.config, self.sources.warnings))
+        if self.values_read["reload"] and self.parent and not self.parent.get("nodaemon"):
+            raise ConfigurationError(
+                f"{self.values_read.spelled('reload')} is for development, and shows tracebacks to "
+                "clients: run it in the foreground, with twistd -n zkserve"
+            )
         if self.inheritance is not None and self.parent is not None:
             as_upgrade(self.parent)
 

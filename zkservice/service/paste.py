@@ -103,6 +103,11 @@ def config_of(keys: Mapping[str, str]) -> Config:
 
 def front_for(config: Config, reactor: Any, app: Any, service: ServeService) -> InProcessFront:
     """What serves an application that is there already: this process."""
+    if config.processes.reload:
+        raise ConfigurationError(
+            "reload: Paste hands over an application that is loaded already; run pserve --reload, "
+            "or twistd -n zkserve --reload config:FILE.ini#NAME"
+        )
     if config.processes.count > 1:
         raise ConfigurationError(
             "processes: Paste hands over an application that is loaded already; for several "

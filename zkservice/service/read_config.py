@@ -86,10 +86,15 @@ def reread_config(
 
 
 def _of_workers(values: Values, config: Config) -> dict[str, Any]:
-    together = config.processes.recycle_together
+    before = config.processes
     return {
         "front_end": _front_end(values),
-        "processes": replace(_processes(values), recycle_together=together),
+        "processes": replace(
+            _processes(values),
+            recycle_together=before.recycle_together,
+            reload=before.reload,
+            reload_extra=before.reload_extra,
+        ),
         "threads": values["threads"],
         "loggers": values["loggers"],
     }
@@ -215,6 +220,8 @@ def _manhole(values: Values) -> Manhole | None:
 
 
 def _processes(values: Values) -> Processes:
+    if values["reload-extra"] and not values["reload"]:
+        raise _needs(values, "reload-extra", values.spelled("reload"))
     recycling = RecyclingSettings(**values.targets("recycling"), max_rss=values["max-rss"] << 20)
     return Processes(**values.targets("processes"), recycling=recycling)
 

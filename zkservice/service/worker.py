@@ -19,12 +19,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger, globalLogBeginner
 
-from zkservice.service.application import load_application
+from zkservice.service.application import Application, load_application
 from zkservice.service.application_server import ApplicationServer
 from zkservice.service.binding import without_systemd, wrapped_factory
 from zkservice.service.built_in_views import asked_views
 from zkservice.service.config import Config
 from zkservice.service.figures import totals_to_json
+from zkservice.service.loaded_code import LoadedCode
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.option_table import Given, Values
 from zkservice.service.options import OPTIONS, worker_rows
@@ -105,8 +106,16 @@ class WorkerServer:
         built_in = asked_views(config.front_end, ask)
         self._tally: ResponseTally | None = built_in.tally
         self._name = name
-        load = partial(load_application, config.application)
-        self._server = ApplicationServer(config, reactor, load, built_in)
+        self._drain_timeout = config.drain_timeout
+        self._source = LoadedCode(config.application)
+
+        def serve(config: Config, load: Callable[[], Application]) -> ApplicationServer:
+            return ApplicationServer(config, reactor, load, built_in)
+
+        if config.processes.reload:
+            self._server = self._source.serve(config, serve, settings.get("problem", ""))
+        else:
+            self._server = serve(config, partial(load_application, config.application))
         self.factories: Sequence[IProtocolFactory] = [
             wrapped_factory(reactor, listen.endpoint, self._server.factory)
             for listen in config.listen
@@ -131,6 +140,11 @@ class WorkerServer:
             return self._server.threads()
         if what == "overloaded":
             return self._server.factory.server.queue.reached
+        if what == "files":
+            return self._source.files(*arguments)
+        if what == "finish":
+            self._server.drain(self._drain_timeout)
+            return None
         raise LookupError(f"there is no answer to {what}")
 
     def reopen(self) -> None:

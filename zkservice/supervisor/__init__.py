@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from zkservice.supervisor.child import WorkerSide
 from zkservice.supervisor.connections import Acceptor, ConnectionReceiver
+from zkservice.supervisor.file_watch import FileWatch
 from zkservice.supervisor.messages import VERSION
 from zkservice.supervisor.pool import PoolSettings, ProcessPool
 from zkservice.supervisor.process import WorkerProcess
@@ -22,6 +23,7 @@ __all__ = [
     "VERSION",
     "Acceptor",
     "ConnectionReceiver",
+    "FileWatch",
     "Permission",
     "PoolSettings",
     "ProcessPool",

@@ -1,0 +1,104 @@
+"""Notice that files change, by looking at their times and sizes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from zkservice.deferreds import Alarm
+
+__all__ = ["FileWatch", "stamp_of"]
+
+#: Seconds between two looks; a look at a thousand files takes about 2 ms.
+_LOOK: Final = 0.3
+#: A pattern is expanded each so many looks, since it may stand for a large tree.
+_EXPAND: Final = 3
+
+
+def stamp_of(path: str) -> Any:
+    """What changes with a file; None if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    # The number as well: editors write another file and rename it.
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _expand(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True)
+
+
+class FileWatch:
+    """Looks at files again and again, and at what patterns stand for.
+
+    Files are never forgotten: one that is not needed any more does no harm.
+
+    Args:
+        clock: tells when to look.
+        changed: called with the paths that have changed since the last look.
+        patterns: globs; a file that appears or goes is a change, too.
+        stamp: returns what changes with a file.
+        expand: returns the files of a pattern.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        changed: Callable[[list[str]], object],
+        patterns: Iterable[str] = (),
+        stamp: Callable[[str], Any] = stamp_of,
+        expand: Callable[[str], list[str]] = _expand,
+    ) -> None:
+        self._changed = changed
+        self._stamp = stamp
+        self._expand = expand
+        self._stamps: dict[str, Any] = {}
+        self._patterns: dict[str, set[str]] = {}
+        self._looks = 0
+        self._alarm = Alarm(clock, self._look)
+        self.watch((), patterns)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._alarm.set(_LOOK)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._alarm.cancel()
+
+    def watch(self, files: Iterable[str], patterns: Iterable[str] = ()) -> None:
+        """Look at these too; those that are known stay as they were seen."""
+        for path in files:
+            if path not in self._stamps:
+                self._stamps[path] = self._stamp(path)
+        for pattern in patterns:
+            if pattern not in self._patterns:
+                self._patterns[pattern] = set(self._expand(pattern))
+                self.watch(self._patterns[pattern])
+
+    def _look(self) -> None:
+        self._looks += 1
+        changed = [] if self._looks % _EXPAND else self._appeared()
+        for path, before in self._stamps.items():
+            now = self._stamp(path)
+            if now != before:
+                self._stamps[path] = now
+                changed.append(path)
+        self._alarm.set(_LOOK)
+        if changed:
+            self._changed(changed)
+
+    def _appeared(self) -> list[str]:
+        """Files that patterns have not stood for before."""
+        appeared = []
+        for pattern, before in self._patterns.items():
+            now = set(self._expand(pattern))
+            appeared += sorted(now - before - self._stamps.keys())
+            self._patterns[pattern] = now
+        self.watch(appeared)
+        return appeared
