@@ -8,7 +8,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.functional import test_reliability
+from tests.functional import test_reliability, test_upgrade
 from tests.functional.reliability import ROOT
 from zkservice.registry import RegistrationState
 from zkservice.service.options import Options
@@ -26,7 +26,11 @@ class PageTests(SynchronousTestCase):
     def test_rows(self) -> None:
         """Every test is a row of the table, and every row is a test."""
         named = re.findall(r"``(test_\w+)``", self.page)
-        cases = (test_reliability.ReliabilityTests, test_reliability.EnsembleTests)
+        cases = (
+            test_reliability.ReliabilityTests,
+            test_reliability.EnsembleTests,
+            test_upgrade.LoadTests,
+        )
         tests = {name for case in cases for name in vars(case) if name.startswith("test_")}
         self.assertEqual(sorted(named), sorted(tests))
 
