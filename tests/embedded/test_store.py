@@ -367,6 +367,20 @@ class DirectoryTests(SynchronousTestCase):
             (folder / "zkservice.sqlite3-wal").touch(0o644)
         self.assertEqual(folder.stat().st_mode & 0o777, 0o755)
 
+    def test_link_in_place_of_the_database_is_refused(self) -> None:
+        """Whoever may write to the folder does not decide which file gets another mode."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        other = folder / "other"
+        for name in ("zkservice.sqlite3", "zkservice.sqlite3-wal"):
+            other.touch()
+            other.chmod(0o644)
+            (folder / name).symlink_to("other")
+            self.assertIn("it is a symbolic link", self.error(folder))
+            self.assertEqual(other.stat().st_mode & 0o777, 0o644)
+            (folder / name).unlink()
+            (folder / "zkservice.sqlite3").unlink(missing_ok=True)
+
 
 class AnyConversationTests(StoreTestCase):
     """Whatever clients do, what is on the disk is what is in memory."""

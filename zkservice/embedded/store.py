@@ -7,6 +7,7 @@ survives ``kill -9`` and a power failure.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -111,14 +112,21 @@ class Store:
         """Make the database unreadable to other users: session passwords derive from its secret.
 
         The directory may be older than the server, and readable to all.  SQLite gives its other
-        files the mode of the database, but files of an earlier process keep theirs.
+        files the mode of the database, but files of an earlier process keep theirs.  Whoever may
+        write to the directory must not choose a file whose mode root changes: no link is followed.
         """
         for suffix in ("", "-wal", "-shm"):
-            flags = os.O_RDWR | os.O_CLOEXEC | (0 if suffix else os.O_CREAT)
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if suffix else os.O_CREAT)
             try:
                 file = os.open(self._folder / f"{_FILE}{suffix}", flags, 0o600)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise DataDirectoryError(
+                    self._folder, f"{_FILE}{suffix} must be a file, but it is a symbolic link"
+                ) from None
             try:
                 if os.fstat(file).st_mode & 0o077:
                     os.fchmod(file, 0o600)
