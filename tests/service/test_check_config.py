@@ -14,6 +14,7 @@ from typing_extensions import override
 from zkservice.service.check_config import check_config, problems
 from zkservice.service.config import Config, ListenAddress, Manhole, ZooKeeperTarget
 from zkservice.service.front_end import FrontEnd
+from zkservice.service.health import HealthSettings
 
 APP = "def application(environ, start_response):\n    return []\n"
 
@@ -76,6 +77,14 @@ class CheckTests(SynchronousTestCase):
         for line, word in zip(lines, expected, strict=True):
             self.assertIn(word, line)
             self.assertTrue(line.startswith("zkserve: "))
+
+    def test_a_health_check_needs_a_port(self) -> None:
+        """One that speaks plain HTTP, as at the start."""
+        config = replace(self.config(), health=HealthSettings(path="/"))
+        self.assertEqual(list(problems(config)), [])
+        config = replace(config, listen=(ListenAddress("ssl:443"),))
+        (problem,) = problems(config)
+        self.assertIn("the health check needs a port that speaks plain HTTP", problem)
 
     def test_log_files_are_not_made(self) -> None:
         """A check leaves nothing behind."""

@@ -15,6 +15,7 @@ from zkservice.service.application import load_application
 from zkservice.service.built_in_views import load_metrics
 from zkservice.service.config import Config, ListenAddress
 from zkservice.service.front_end import load_views
+from zkservice.service.listening import NO_PLAIN_PORT, speaks_plain
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.monitor_commands import with_added
 
@@ -58,6 +59,7 @@ def problems(config: Config) -> Iterator[str]:
         lambda config: with_added({}, config.monitor_commands),
         _check_log_files,
         _check_manhole,
+        _check_health,
         _check_contents,
     ]
     for check in checks:
@@ -81,6 +83,13 @@ def _check_manhole(config: Config) -> None:
     keys = None if config.manhole is None else config.manhole.authorized_keys
     if keys is not None and not os.access(keys, os.R_OK):
         raise ConfigurationError(f"the manhole cannot be opened: {keys} cannot be read")
+
+
+def _check_health(config: Config) -> None:
+    if config.health is None or config.health.path is None:
+        return
+    if not any(map(speaks_plain, config.listen)):
+        raise ConfigurationError(NO_PLAIN_PORT)
 
 
 def _check_contents(config: Config) -> None:

@@ -43,6 +43,12 @@ __all__ = [
 #: Where the monitor and the manhole listen if no host is named.
 LOOPBACK: Final = "127.0.0.1"
 
+#: Why there can be no health check over HTTP.
+NO_PLAIN_PORT: Final = (
+    "the health check needs a port that speaks plain HTTP; "
+    "add one, such as --listen unix:/run/app-health.sock"
+)
+
 _log = Logger()
 #: Server endpoints that speak plain HTTP from the first byte.
 _PLAIN: Final = ("tcp:", "tcp6:", "unix:", "systemd:")
@@ -112,6 +118,11 @@ def addresses_of(listen: ListenAddress, port: IListeningPort) -> tuple[str, ...]
     return advertised_addresses(host, where.port, dual_stack=is_dual_stack(port))
 
 
+def speaks_plain(listen: ListenAddress) -> bool:
+    """Whether it speaks plain HTTP from the first byte."""
+    return listen.endpoint.startswith(_PLAIN)
+
+
 def client_endpoint_of(
     listening: Iterable[tuple[ListenAddress, IListeningPort]], *, plain: bool = True
 ) -> str:
@@ -125,16 +136,13 @@ def client_endpoint_of(
     """
     for listen, port in listening:
         where: Any = port.getHost()
-        if plain and not listen.endpoint.startswith(_PLAIN):
+        if plain and not speaks_plain(listen):
             continue
         if isinstance(where, UNIXAddress):
             return f"unix:{quoteStringArgument(listening_address(port))}"
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)
         return f"tcp:{quoteStringArgument(host)}:{where.port}"
-    raise ConfigurationError(
-        "the health check needs a port that speaks plain HTTP; "
-        "add one, such as --listen unix:/run/app-health.sock"
-    )
+    raise ConfigurationError(NO_PLAIN_PORT)
 
 
 def endpoint_of(address: str) -> str:
