@@ -19,13 +19,9 @@ from zkservice.errors import (
     AddressError,
     InvalidHostsError,
     InvalidPathError,
-    LinkLoopError,
-    NobodyRegisteredError,
 )
-from zkservice.formats import FORMATS, Announcement
-from zkservice.registry import RegistrationState, register
+from zkservice.registry import RegistrationState
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.wire.acl import ACL, ANYONE, Permission
 
 
 class Said(Protocol):
@@ -70,7 +66,8 @@ class EndpointTests(TestCase):
         self.assertEqual(
             await self.client.get_children("/svc"), [f"127.0.0.1:{port.getHost().port}"]
         )
-        connecting = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
+        connecting: Any = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
+        self.addCleanup(connecting.close)
         said = await connecting.connect(Factory.forProtocol(Said))
         said.transport.write(b"hello")
         self.assertEqual(await said.heard, b"hello")
@@ -108,31 +105,6 @@ class EndpointTests(TestCase):
         await port.stopListening()
         self.assertEqual(states, [RegistrationState.WITHDRAWN])
 
-    async def test_the_dead_are_passed_over(self) -> None:
-        """An address that lets nobody in is not the last word."""
-        plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await plain.listen(Factory.forProtocol(Echo))
-        self.addCleanup(port.stopListening)
-        dead: Any = await plain.listen(Factory.forProtocol(Echo))
-        addresses = [f"127.0.0.1:{dead.getHost().port}", f"127.0.0.1:{port.getHost().port}"]
-        await dead.stopListening()
-        await self.client.ensure_path("/svc")
-        for name in (*addresses, "no-address"):
-            await self.client.create(f"/svc/{name}", ephemeral=True)
-        for _ in range(6):
-            connecting = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
-            said = await connecting.connect(Factory.forProtocol(Said))
-            said.transport.abortConnection()
-
-    async def test_nobody(self) -> None:
-        """An empty znode and a missing one are the same: nobody is there."""
-        await self.client.create("/empty")
-        for path in ("/empty", "/missing"):
-            with self.assertRaises(NobodyRegisteredError):
-                await clientFromString(reactor, f"zk:{path}:servers={self.servers}").connect(
-                    Factory.forProtocol(Said)
-                )
-
     async def test_no_address(self) -> None:
         """What nobody can connect to is not registered, and not left open."""
         inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
@@ -159,127 +131,3 @@ class EndpointTests(TestCase):
         with self.assertRaises(ValueError) as caught:
             serverFromString(reactor, "zk:/svc:servers=h")
         self.assertIn("has no endpoint to listen on", str(caught.exception))
-
-
-class DiscoveryTests(TestCase):
-    """What a client endpoint makes of what is registered, and of what goes wrong."""
-
-    timeout = 15
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        """A ZooKeeper, a client that registers, and an echo server."""
-        self.server = EmbeddedZooKeeper()
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
-        self.address = await self.listen(Echo)
-
-    async def listen(self, protocol: type[Protocol]) -> str:
-        """The address of a server on a port that the system picks."""
-        plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await plain.listen(Factory.forProtocol(protocol))
-        self.addCleanup(port.stopListening)
-        return f"127.0.0.1:{port.getHost().port}"
-
-    async def connect(self, path: str = "/svc", options: str = "") -> None:
-        """Connect through a description, and hear an echo."""
-        servers = quoteStringArgument(self.server.connection_string)
-        endpoint = clientFromString(reactor, f"zk:{path}:servers={servers}{options}")
-        said = await endpoint.connect(Factory.forProtocol(Said))
-        said.transport.write(b"hello")
-        self.assertEqual(await said.heard, b"hello")
-        said.transport.abortConnection()
-
-    async def refused(self, path: str = "/svc", options: str = "") -> str:
-        """What is said where nobody is found."""
-        with self.assertRaises(NobodyRegisteredError) as caught:
-            await self.connect(path, options)
-        return str(caught.exception)
-
-    async def put(self, name: str, data: bytes = b"") -> None:
-        """A child of the service."""
-        await self.client.ensure_path("/svc")
-        await self.client.create(f"/svc/{name}", data)
-
-    async def test_every_format(self) -> None:
-        """A service is found in whatever format it is registered."""
-        for name in FORMATS:
-            registration = register(self.client, "/svc", self.address, format=name)
-            await registration.when_registered()
-            await self.connect()
-            await self.connect(options=f":format={name}")
-            await registration.unregister()
-
-    async def test_one_format_only(self) -> None:
-        """A description can say which format counts."""
-        await self.put(self.address)
-        self.assertIn("(serverset)", await self.refused(options=":format=serverset"))
-
-    async def test_symbolic_links(self) -> None:
-        """The path may lead through links; one that leads in a circle is an error."""
-        await self.put(self.address)
-        await self.client.create("/real", b'{"alias ->": "/svc", "round ->": "/real/round/on"}')
-        await self.connect("/real/alias")
-        with self.assertRaises(LinkLoopError):
-            await self.connect("/real/round")
-
-    async def test_members_that_are_unavailable(self) -> None:
-        """A member that is about to stop is left out, and the error says so."""
-        one = Announcement("/svc", self.address, {}, 0, available=False)
-        await self.put("member_1", FORMATS["serverset"].data(one))
-        self.assertIn("none of the 1 registered here is available", await self.refused())
-
-    async def test_children_that_are_no_members(self) -> None:
-        """Other children do no harm; where there is nothing else, the error shows one."""
-        await self.put("leader", b"10.0.0.1")
-        await self.put("member_7", b'{"serviceEndpoint":{"host":"h","port":"x"}}')
-        said = await self.refused()
-        self.assertIn("'leader': it is not a service instance", said)
-        self.assertIn("1 more", said)
-        await self.put(self.address)
-        await self.connect()
-
-    async def test_members_that_may_not_be_read(self) -> None:
-        """Where only the names may be read, addresses among them count."""
-        await self.client.ensure_path("/svc")
-        acl = [ACL(int(Permission.DELETE), ANYONE)]
-        await self.client.create(f"/svc/{self.address}", b"", acl)
-        await self.connect()
-
-    async def test_connection_cut_during_the_look_up(self) -> None:
-        """Wherever the look-up's connection breaks once, it finds the service."""
-        await self.put(self.address)
-        for requests in range(4):
-            self.cut_once(requests)
-            await self.connect()
-
-    def cut_once(self, requests: int) -> None:
-        """Break the connection of another session when it has sent so many requests."""
-        keeper, seen = self.server.server, 0
-        received = keeper.received
-        ours = (self.client.client_id or (0, b""))[0]
-
-        def count(connection: Any, frames: Any) -> bool:
-            nonlocal seen
-            session = connection.session
-            if session is not None and session.id != ours:
-                if seen == requests:
-                    keeper.received = received  # type: ignore[method-assign]
-                    keeper.drop(session.id)
-                    return True
-                seen += 1
-            return received(connection, frames)
-
-        keeper.received = count  # type: ignore[method-assign]
-
-    def test_timeout(self) -> None:
-        """A time-out is a number of seconds over 0."""
-        for wrong in ("0", "-1", "soon", "nan", "inf", ""):
-            with self.assertRaises(ValueError) as caught:
-                clientFromString(reactor, f"zk:/svc:servers=h:timeout={wrong}")
-            self.assertIn("seconds", str(caught.exception))
-        with self.assertRaises(ValueError) as caught:
-            clientFromString(reactor, "zk:/svc:servers=h:format=finagle")
-        self.assertIn("serverset", str(caught.exception))

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import TimeoutError
-from twisted.internet.protocol import Factory
 
-from tests.client.base import HOST, PORT, ClientTestCase, quietly
+from tests.client.base import ClientTestCase, quietly
 from zkservice.client import State, ZooKeeperClient
 from zkservice.errors import AddressError, TreeValueError, UnregisteredError
 from zkservice.registry import Registration, RegistrationState, register
-from zkservice.registry.endpoints import DiscoveringEndpoint
 from zkservice.registry.live_views import Children, live_children
 from zkservice.wire.acl import ACL, ANYONE, Permission, digest_acl
 
@@ -149,56 +146,3 @@ class FollowerTests(ClientTestCase):
         self.network.advance(3)
         self.assertIs(client.state, State.READ_ONLY)
         self.result(current)
-
-
-class DiscoveryTests(ClientTestCase):
-    """Connecting to whoever is registered."""
-
-    def connect_to_the_dead(self, **options: Any) -> Deferred[Any]:
-        """Connect to a service with two members of which neither answers."""
-        client = self.connected()
-        self.result(client.ensure_path("/svc"))
-        for host in ("10.0.9.1", "10.0.9.2"):
-            self.network.names[host] = [host]
-            self.network.black_holes.add((host, 80))
-            self.result(client.create(f"/svc/{host}:80"))
-        endpoint: Any = DiscoveringEndpoint(
-            self.network,
-            "/svc",
-            f"{HOST}:{PORT}",
-            shuffle=lambda members: members.sort(key=lambda member: member.host),
-            **options,
-        )
-        connecting: Deferred[Any] = endpoint.connect(Factory())
-        self.network.advance(0.4)
-        return connecting
-
-    def tried(self) -> list[str]:
-        """The hosts of the service that were tried."""
-        return [host for host, port in self.network.attempts if port == 80]
-
-    def test_a_cancelled_connect_tries_no_other_address(self) -> None:
-        """A connect that is cancelled tries no other address."""
-        connecting = self.connect_to_the_dead()
-        connecting.cancel()
-        self.network.advance(60)
-        self.failureResultOf(connecting)
-        self.assertEqual(self.tried(), ["10.0.9.1"])
-
-    def test_dead_addresses_are_skipped_after_two_seconds(self) -> None:
-        """After two seconds the next address is tried; after the last one it fails."""
-        connecting = self.connect_to_the_dead()
-        self.assertEqual(self.tried(), ["10.0.9.1"])
-        self.network.advance(2)
-        self.assertEqual(self.tried(), ["10.0.9.1", "10.0.9.2"])
-        self.assertNoResult(connecting)
-        self.network.advance(2)
-        error = self.failureResultOf(connecting, TimeoutError)
-        self.assertIn("10.0.9.2:80 did not accept the connection within 2.0 s", str(error.value))
-
-    def test_the_timeout_of_the_description_counts(self) -> None:
-        """The time-out that was given is used."""
-        connecting = self.connect_to_the_dead(timeout=0.5)
-        self.network.advance(1)
-        self.failureResultOf(connecting, TimeoutError)
-        self.assertEqual(self.tried(), ["10.0.9.1", "10.0.9.2"])

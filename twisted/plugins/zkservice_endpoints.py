@@ -21,25 +21,39 @@ class ServerStrings:
 
     def __init__(self, prefix: str, parser: str) -> None:
         self.prefix = prefix
-        self._parser = parser
+        self._server = parser
 
     def parseStreamServer(  # noqa: N802 - Twisted's name
         self, *words: Any, **named: Any
     ) -> Any:
         """What the parser makes of them."""
-        return namedAny(self._parser)().parseStreamServer(*words, **named)
+        return namedAny(self._server)().parseStreamServer(*words, **named)
 
 
 @implementer(IStreamClientEndpointStringParserWithReactor)
 class BothStrings(ServerStrings):
-    """Server and client strings that begin with a prefix."""
+    """Server and client strings that begin with a prefix.
+
+    The client parser is made once: it knows what the endpoints of a reactor share.
+    """
+
+    def __init__(self, prefix: str, parser: str, client_parser: str) -> None:
+        super().__init__(prefix, parser)
+        self._client_name = client_parser
+        self._client: Any = None
 
     def parseStreamClient(  # noqa: N802
         self, *words: Any, **named: Any
     ) -> Any:
         """What the parser makes of them."""
-        return namedAny(self._parser)().parseStreamClient(*words, **named)
+        if self._client is None:
+            self._client = namedAny(self._client_name)()
+        return self._client.parseStreamClient(*words, **named)
 
 
-zk = BothStrings("zk", "zkservice.registry.endpoints.EndpointParser")
+zk = BothStrings(
+    "zk",
+    "zkservice.registry.endpoints.EndpointParser",
+    "zkservice.discovery.endpoints.EndpointParser",
+)
 mtls = ServerStrings("mtls", "zkservice.web.client_certificates.MutualTLSParser")

@@ -1,0 +1,43 @@
+"""What the two halves of the endpoint string ``zk:`` need of a client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from zkservice.client.client import ZooKeeperClient
+from zkservice.wire.hosts import parse_hosts
+
+__all__ = ["PREFIX", "TIMEOUT", "Connect", "new_client", "servers_from"]
+
+PREFIX: Final = "zk"
+#: Seconds within which ZooKeeper must answer.
+TIMEOUT: Final = 10.0
+
+#: Makes a client of a reactor and a connection string.
+Connect = Callable[[Any, str], ZooKeeperClient]
+
+
+def new_client(reactor: Any, servers: str) -> ZooKeeperClient:
+    """A client that is not connected yet."""
+    return ZooKeeperClient(servers, reactor=reactor)
+
+
+def servers_from(given: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """The connection string that a description gives, or the environment.
+
+    Args:
+        given: the description's, if it has one.
+        environ: the process's own if None.
+
+    Raises:
+        ValueError: neither does.
+        InvalidHostsError: it is broken.
+    """
+    environ = os.environ if environ is None else environ
+    servers = given or environ.get("ZC_ZK_CONNECTION_STRING", "")
+    if not servers:
+        raise ValueError("ZooKeeper's address is missing; expected zk:/path:servers=host1\\:2181")
+    parse_hosts(servers)
+    return servers

@@ -1,0 +1,87 @@
+"""Protocols whose end is noticed, so that open connections can be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IFileDescriptorReceiver,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ILoggingContext,
+    IProtocol,
+    IProtocolFactory,
+    ITransport,
+)
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import alsoProvides, implementer
+
+__all__ = ["CountedProtocol", "CountingFactory"]
+
+_OPTIONAL = (IFileDescriptorReceiver, IHalfCloseableProtocol, IHandshakeListener, ILoggingContext)
+
+
+@implementer(IProtocol)
+class CountedProtocol:
+    """Stands between a transport and a protocol, and sees the connection's end.
+
+    Args:
+        wrapped: does the work; what else it provides is passed on.
+        ended: called when the connection is lost.
+    """
+
+    def __init__(self, wrapped: Any, ended: Callable[[], object]) -> None:
+        self.wrapped = wrapped
+        self._ended = ended
+        alsoProvides(self, *(one for one in _OPTIONAL if one.providedBy(wrapped)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def makeConnection(self, transport: ITransport) -> None:  # noqa: N802 - Twisted's name
+        """Connected."""
+        self.wrapped.makeConnection(transport)
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Part of the interface; `makeConnection` calls that of the wrapped protocol."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Bytes for the wrapped protocol."""
+        self.wrapped.dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """It is over."""
+        self._ended()
+        self.wrapped.connectionLost(reason)
+
+
+class CountingFactory(Factory):
+    """Makes counted protocols of another factory's.
+
+    Args:
+        wrapped: makes the protocols.
+        ended: called when a connection is lost.
+    """
+
+    noisy = False
+
+    def __init__(self, wrapped: IProtocolFactory, ended: Callable[[], object]) -> None:
+        self._wrapped = wrapped
+        self._ended = ended
+
+    @override
+    def doStart(self) -> None:
+        self._wrapped.doStart()
+
+    @override
+    def doStop(self) -> None:
+        self._wrapped.doStop()
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._wrapped.buildProtocol(addr)  # type: ignore[arg-type]
+        return None if protocol is None else CountedProtocol(protocol, self._ended)
