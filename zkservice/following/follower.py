@@ -1,8 +1,8 @@
-"""Keep up with what a path holds: the machinery below live children and properties.
+"""Follow the contents of a path: the base of live children and properties.
 
-A pass finds out where the path leads, sets watches on everything that this depends on,
-and reads the node.  Whatever fires leads to another pass; watches are set before what
-they watch over is read, so nothing can change unseen.
+A pass resolves the path, sets watches on everything that the result depends on, and reads
+the node.  Each watch that fires causes another pass.  Watches are set before the watched data
+are read, so no change is missed.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from zkservice.znodes import parent
 __all__ = ["Follower", "depends_on"]
 
 A = TypeVar("A")  # what the server returns for the node
-T = TypeVar("T")  # what that means
+T = TypeVar("T")  # its value for subclasses
 P = ParamSpec("P")
 R = TypeVar("R")
 Paths = set[str]
 
-#: Seconds between two attempts when the server refuses, from and to.
+#: Seconds: the shortest and the longest pause between two attempts when the server refuses.
 RETRY: Final = 0.5
 RETRY_MAX: Final = 30.0
 
-#: Passes in a row without a pause: a tree may change faster than it can be read.
+#: Passes in a row without a pause; a tree may change faster than it can be read.
 MAX_PASSES: Final = 100
 
 # The connection or the session is lost: its next state causes the next pass.
@@ -54,14 +54,14 @@ _CONNECTED: Final = (State.CONNECTED, State.READ_ONLY)
 
 
 class Follower(Generic[A, T]):
-    """Follows a path; subclasses say what is read there.
+    """Follows a path; subclasses define what is read there.
 
     It lives as long as it is referenced: the client and the reactor reference it weakly, and
     its watches go with it.  All methods belong to the reactor's thread.
 
     Attributes:
-        path: as it was given.
-        real_path: where it leads, through symbolic links; None until that is known.
+        path: the path, which may lead through symbolic links.
+        real_path: where it leads; None until that is known.
     """
 
     log = Logger()
@@ -73,7 +73,7 @@ class Follower(Generic[A, T]):
         self._filled = not self.must_exist
         self._stopped = False
         self._interrupted = False  # the last pass, by a connection that was lost
-        self._way: Resolution | None = None  # as long as all that it depends on is watched
+        self._way: Resolution | None = None  # while everything that it depends on is watched
         self._waiting: Waiters[None] = Waiters()
         self._backoff = Backoff(RETRY, RETRY_MAX)
         nothing: Awaitable[None] = succeed(None)
@@ -91,17 +91,17 @@ class Follower(Generic[A, T]):
         end.atexit = False
 
     def when_current(self) -> Deferred[None]:
-        """Fires when what is known is at least as new as this call."""
+        """Fires when the contents are at least as new as this call."""
         current = self._waiting.add()
         self._reconciler.trigger()
         return current
 
     def stop(self) -> None:
-        """Follow no more, and remove the watches."""
+        """Stop following, and remove the watches."""
         self._stopped = True
         _release(None, self._watches, self._subscription, self._reconciler)
 
-    # -- what subclasses say -------------------------------------------------------
+    # -- for subclasses ------------------------------------------------------------
 
     #: How the node is read.
     operation: WatchedRead[A]
@@ -110,7 +110,7 @@ class Follower(Generic[A, T]):
     must_exist = True
 
     async def _digest(self, path: str, answer: A) -> tuple[T, Paths]:
-        """Return what was read means, and the paths that this depends on."""
+        """Return the value of a reply, and the paths that it depends on."""
         raise NotImplementedError
 
     def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
@@ -118,11 +118,11 @@ class Follower(Generic[A, T]):
         return {(self.operation, path)}
 
     def _found(self, value: T) -> None:
-        """This is at ``real_path`` now."""
+        """Store the value that is at ``real_path`` now."""
         raise NotImplementedError
 
     def _lost(self) -> None:
-        """Nothing is there any more."""
+        """The path leads to no node any more."""
         raise NotImplementedError
 
     # -- what causes a pass ---------------------------------------------------------
@@ -136,10 +136,10 @@ class Follower(Generic[A, T]):
             self._waiting.fail(ClientClosedError(self.path))
 
     def _can_reconcile(self) -> bool:
-        """A trigger during a pause waits for its end.
+        """Whether a pass may start: a trigger during a pause waits for its end.
 
-        While there is no connection a pass makes sense: the client queues its requests, and
-        fails them if there will be no connection.
+        A pass may start without a connection: the client queues its requests, and fails them
+        if it will not connect again.
         """
         return not self._reconciler.waits
 
@@ -162,7 +162,7 @@ class Follower(Generic[A, T]):
                 self._retry_later()
 
     async def _reconcile_once(self) -> None:
-        """Fire what waited when the pass began, or let it wait for the next pass."""
+        """Fire the Deferreds that waited when the pass began, or keep them for the next pass."""
         waiting, complete = self._waiting.take(), False
         try:
             complete = await self._look()
@@ -178,7 +178,7 @@ class Follower(Generic[A, T]):
                 current.callback(None)
 
     async def _look(self) -> bool:
-        """Look once; False if what was read was outdated by the time the watches were set."""
+        """Read once; False if the data were outdated when the watches were set."""
         way = self._way
         if way is None or not self._watches.are_set(depends_on(way)):
             way = await look_up(self._client, trace(self.path))
@@ -214,7 +214,7 @@ class Follower(Generic[A, T]):
             self._retry_later()
 
     def _refused(self, error: ZooKeeperError) -> None:
-        """Fail what waits with the error; another pass asks again later."""
+        """Fail the waiting Deferreds; another pass retries later."""
         if isinstance(error, ClientClosedError) or not self._filled:
             self.stop()
         elif not self._stopped:
@@ -232,18 +232,18 @@ class Follower(Generic[A, T]):
 
 
 def depends_on(way: Resolution) -> Iterator[str]:
-    """The paths that it depends on where a path leads: links, their holders, what is missing."""
+    """The paths that a resolution depends on: links, their holders, and a missing node."""
     for path in way.links if way.missing is None else (*way.links, way.missing):
         yield path
         yield parent(path)
 
 
 def _weakly(method: Callable[P, R], otherwise: R) -> Callable[P, R]:
-    """A bound method that does not keep its object alive.
+    """Wrap a bound method so that it does not keep its object alive.
 
     Args:
-        method: called as long as its object lives.
-        otherwise: returned after that.
+        method: called while its object is alive.
+        otherwise: returned afterwards.
     """
     reference = weakref.WeakMethod(method)
 
@@ -257,7 +257,7 @@ def _weakly(method: Callable[P, R], otherwise: R) -> Callable[P, R]:
 def _release(
     reactor: Any, watches: WatchSet, subscription: Subscription, reconciler: Reconciler
 ) -> None:
-    """Leave nothing behind; the garbage collector may run this in any thread."""
+    """Remove watches, subscription and timer; the garbage collector calls it in any thread."""
 
     def release() -> None:
         watches.cancel()

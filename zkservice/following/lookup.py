@@ -1,4 +1,4 @@
-"""Links, followed on a server."""
+"""Follow links on a server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NOTHING: Final[Mapping[str, Properties]] = {}
 def look_up(
     client: ZooKeeperClient, lookup: Lookup[T], known: Mapping[str, Properties] = _NOTHING
 ) -> Deferred[T]:
-    """Drive a lookup of ``zkservice.tree.links``: one round trip for each question.
+    """Drive a lookup of ``zkservice.tree.links``: one round trip for each list of paths.
 
     Args:
         client: connected.
         lookup: ``resolve``, ``trace`` or ``follow``.
-        known: properties of paths that are not to be read.
+        known: properties by path; these paths are not read.
 
     Fails with:
         Exception: whatever the lookup raises.
@@ -52,7 +52,7 @@ async def _look_up(
 
 
 async def together(asked: Iterable[Deferred[T]]) -> list[T]:
-    """Wait for all values; raise the first error, as it is."""
+    """Wait for all values; raise the first error itself."""
     try:
         return await gatherResults(list(asked), consumeErrors=True)
     except FirstError as error:
@@ -60,7 +60,7 @@ async def together(asked: Iterable[Deferred[T]]) -> list[T]:
 
 
 def _read_properties(client: ZooKeeperClient, path: str) -> Deferred[Properties | None]:
-    """The properties of a node: None without a node, empty where reading is forbidden."""
+    """The properties of a node; None if there is no node, empty if reading is forbidden."""
 
     def got(answer: tuple[bytes, Stat]) -> Properties:
         return decode(answer[0])

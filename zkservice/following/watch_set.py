@@ -1,4 +1,4 @@
-"""One-shot watches that stay set for as long as they are wanted."""
+"""A set of one-shot watches, each set at most once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHILDREN: Final[WatchedRead[list[str]]] = WatchedRead(
     lambda client, path: client.get_children_and_watch(path),
 )
 
-#: What a watch watches: the operation that set it, and the path.
+#: Identifies a watch: the operation that set it, and the path.
 _Key = tuple[WatchedRead[Any], str]
 
 
@@ -67,11 +67,11 @@ class WatchSet:
         """Watch the nodes at these paths, and no others.
 
         Args:
-            paths: where there is no node, its creation is watched for.
+            paths: of nodes that exist or are to be created.
             keep: watches that `read` has set and that are still wanted.
 
         Returns:
-            Whether a watch had to be set: what was read before that may be outdated.
+            Whether a watch had to be set: data that were read before may be outdated.
         """
         wanted = {(EXISTS, path) for path in paths}
         for key in [key for key in self._watches if key not in wanted and key not in keep]:
@@ -83,7 +83,7 @@ class WatchSet:
         return True
 
     def are_set(self, paths: Iterable[str]) -> bool:
-        """Whether all these nodes are watched, and nothing has happened to them."""
+        """Whether all these nodes are watched, and no watch has fired."""
         return all((EXISTS, path) in self._watches for path in paths)
 
     def is_set(self, operation: WatchedRead[Any], path: str) -> bool:
@@ -91,7 +91,7 @@ class WatchSet:
         return (operation, path) in self._watches
 
     def read(self, operation: WatchedRead[T], path: str) -> Deferred[T]:
-        """Read a node, with a watch unless that is set already."""
+        """Read a node, with a watch unless it is set already."""
         if self._cancelled or (operation, path) in self._watches:
             return operation.plain(self._client, path)
         return self._watch(operation, path)
@@ -117,13 +117,13 @@ class WatchSet:
         return value.addErrback(self._not_set, key, watch)
 
     def _ended(self, result: object, key: _Key, watch: Deferred[WatchEvent]) -> None:
-        """It fired, or its session ended; one that was cancelled is no longer in the set."""
+        """The watch fired, or its session ended; cancelled watches are not in the set."""
         if self._watches.get(key) is watch:
             del self._watches[key]
             self._fired()
 
     def _not_set(self, failure: Failure, key: _Key, watch: Deferred[WatchEvent]) -> Failure:
-        """The read failed, and a watch is only set by a read that succeeds."""
+        """The read failed, so the server has not set the watch."""
         if self._watches.get(key) is watch:
             del self._watches[key]
         watch.cancel()

@@ -1,4 +1,4 @@
-"""The addresses that a server is known by: what it listens on, as others must write it."""
+"""The addresses to register for a server, from the address that it listens on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def advertised_addresses(
 ) -> tuple[str, ...]:
     """What to register for a server that listens on a host and port.
 
-    A host is taken as it is written.  A blank one and the wildcard of IPv4 stand for every
+    A host is used as it is written.  A blank host and the wildcard of IPv4 stand for every
     IPv4 address of this machine that others can reach, the wildcard of IPv6 for every IPv6
-    and IPv4 address.  If there is none, the loopback address is taken.
+    and IPv4 address.  A machine without such an address is registered as the loopback address.
 
     Args:
         host: a name or an address; IPv6 without brackets.
-        port: its number.
-        interfaces: where the machine's addresses come from.
+        port: the port's number.
+        interfaces: returns the machine's addresses; None reads them from the system.
         dual_stack: the wildcard of IPv6 accepts IPv4 as well; see `is_dual_stack`.
     """
     family = _wildcard(host)
@@ -64,7 +64,7 @@ def _wildcard(host: str) -> AddressFamily | None:
 
 
 def _reachable(addresses: Iterable[str]) -> list[str]:
-    """Without loopback addresses, and link-local ones, which need an interface's name."""
+    """Addresses without loopback and link-local ones; the latter need an interface's name."""
     parsed = {text: ip_address(text) for text in addresses}
     return sorted(
         text for text, one in parsed.items() if not one.is_loopback and not _is_link_local(one)

@@ -1,4 +1,4 @@
-"""The znodes of a registration: where they are, what they are called and what they hold."""
+"""The znodes of a registration: their paths and their data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zkservice.znodes import join, validate
 
 
 class Contents:
-    """The znodes that are wanted for some addresses.
+    """The wanted znodes of some addresses.
 
     Args:
-        parent: the znode below which they are.
+        parent: the parent of the znodes.
         addresses: ``host:port``, each once.
         properties: stored with each of the addresses.
         format: a name in `FORMATS`.
@@ -23,10 +23,10 @@ class Contents:
         since: milliseconds since 1970; when the addresses were registered.
 
     Attributes:
-        addresses: as they were given.
+        addresses: the addresses, each once.
         properties: as they were given or set last.
-        data: what each znode is to hold, by its path.
-        left: paths of earlier parents, whose znodes are to be removed.
+        data: the data of each znode, by its path.
+        left: paths below earlier parents, whose znodes are to be deleted.
 
     Raises:
         AddressError: an address is listed twice.
@@ -66,21 +66,21 @@ class Contents:
         return tuple(self.data)
 
     def paths_below(self, parent: str) -> tuple[str, ...]:
-        """What the paths would be below another parent."""
+        """The paths that the znodes would have below another parent."""
         return tuple(self._written(parent))
 
     def replace_properties(self, properties: Mapping[str, Any]) -> None:
         """Replace all properties.
 
         Raises:
-            TreeValueError: JSON cannot hold one of them; nothing has changed.
+            TreeValueError: JSON cannot hold a property; nothing has changed.
         """
         self._stored = checked_properties(properties)
         self.properties = dict(properties)
         self.data = self._written(self.parent)
 
     def move(self, parent: str) -> None:
-        """Want the znodes below another parent, and those that there were removed."""
+        """Want the znodes below another parent, and those below the old parent deleted."""
         self.left.update(self.data)
         self.parent, self.data = parent, self._written(parent)
         self.left.difference_update(self.data)

@@ -6,14 +6,14 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-#: Seconds between two creations of a znode that others delete: at least the first, doubled
-#: with each deletion, up to the second.  A znode that lasts as long as the second starts anew.
+#: Seconds between two creations of a znode that other clients delete: the first, doubled with
+#: each deletion, up to the second.  A znode that exists for the second resets the pause.
 CREATE_GAP: Final = 0.05
 CREATE_GAP_MAX: Final = 10.0
 
 
 class CreationThrottle:
-    """Says how long the next creation has to wait.
+    """Computes how long the next creation has to wait.
 
     Args:
         clock: tells the time.
@@ -27,17 +27,17 @@ class CreationThrottle:
         self._created = 0.0  # when
 
     def delay(self, *, deleted_by_others: bool) -> float:
-        """Seconds to wait before creating; 0.0 is now, and makes the next delay longer.
+        """Seconds to wait before the next creation; returning 0.0 makes the next delay longer.
 
         Args:
-            deleted_by_others: the znode is gone although neither its session ended nor this
-                process deleted it.
+            deleted_by_others: the znode is gone, although its session is alive and this
+                process has not deleted it.
         """
         age = self._clock.seconds() - self._created  # negative if the clock was set back
         if not deleted_by_others or not 0 <= age <= CREATE_GAP_MAX:
             self._gap = 0.0
         elif age < self._gap:
-            # What is lost in rounding must not lead to another look at the same moment.
+            # Rounding must not cause another pass at the same moment.
             return max(0.001, self._gap - age)
         self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
         return 0.0

@@ -1,7 +1,6 @@
-"""What to do about the znodes that are found where a registration wants its own.
+"""Decide what to change about the znodes at the paths of a registration.
 
-This is the whole judgement of a registration, without a connection: what was read goes
-in, what to change comes out.
+The decision needs no connection: its input is what was read, its output what to change.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 
 class ObservedNode(NamedTuple):
-    """One wanted path, and what is there."""
+    """The znode at a wanted path, as it was read."""
 
     path: str
     owner: int | None  # session id; 0 is a persistent znode, None is no znode at all
@@ -19,7 +18,7 @@ class ObservedNode(NamedTuple):
 
 
 class ReconcilePlan(NamedTuple):
-    """What to change, all at once, and what stands in the way."""
+    """What to change in one transaction, and the first conflict."""
 
     create: tuple[str, ...] = ()
     replace: tuple[ObservedNode, ...] = ()
@@ -46,19 +45,19 @@ def decide(
     partly: bool,
     write: bool,
 ) -> ReconcilePlan:
-    """Judge the znodes at the wanted paths.
+    """Decide what to change about the znodes at the wanted paths.
 
     Args:
-        found: each wanted path with what is there.
-        session: our session's id.
-        earlier: ids of the sessions that this process had before.
-        replace: this process has just begun to listen on the address, so whatever was
-            registered there before it is of a process that is gone, and is replaced.
-            Later on the owner may be a process that took the address over while we were
-            away: that one is left alone.
-        partly: of several addresses do what can be done.  If False, a conflict about one
-            leaves all as they are.
-        write: the data of znodes that are ours is out of date.
+        found: the znode at each wanted path.
+        session: the id of the present session.
+        earlier: the ids of earlier sessions of this process.
+        replace: this process has just begun to listen on the address, so an ephemeral znode
+            of another session belongs to a process that is gone: it is replaced.  Later,
+            the owner may be a process that took the address over while this one had no
+            session: its znode is left alone.
+        partly: do what is possible for some of the addresses.  If False, a conflict about
+            one address changes none.
+        write: the znodes of the present session hold old data.
     """
     create: list[str] = []
     remake: list[ObservedNode] = []

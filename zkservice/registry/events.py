@@ -1,4 +1,4 @@
-"""The event that lets subscribers change a registration before it is made."""
+"""The event that lets subscribers add properties before an address is registered."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Notify = Callable[[object], object]
 
 @dataclass
 class RegisteringServer:
-    """A server is about to be registered; subscribers may add properties.
+    """A server is about to be registered; subscribers can add properties.
 
     Attributes:
         name: the address as it was given, host possibly blank.
         path: the znode under which it will be registered.
-        properties: what will be stored; change it in place.
+        properties: the properties to store; change them in place.
     """
 
     name: str

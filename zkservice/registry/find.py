@@ -14,12 +14,12 @@ from zkservice.formats import FORMATS, Member, read_member
 from zkservice.tree.links import resolve
 from zkservice.znodes import join
 
-#: Children that are read at the same time, so that a crowded znode does not fill the memory.
+#: Children that are read at the same time; bounds the memory for a znode with many children.
 AT_A_TIME: Final = 200
 
 
 class FoundMembers(NamedTuple):
-    """The members of a service, and why other children are not among them."""
+    """The members of a service, and why other children are not members."""
 
     members: list[Member]
     problems: list[FormatError]
@@ -28,7 +28,7 @@ class FoundMembers(NamedTuple):
 def find_members(
     client: ZooKeeperClient, path: str, formats: Iterable[str] = FORMATS, *, reactor: object = None
 ) -> Deferred[FoundMembers]:
-    """Read the members of a service once.  A connection that breaks meanwhile does no harm.
+    """Read the members of a service once; lost connections are retried.
 
     Args:
         client: connected, or about to be.
@@ -37,8 +37,8 @@ def find_members(
         reactor: tells the time; the installed one if None.
 
     Fails with:
-        NoNodeError: the path leads nowhere.
-        LinkLoopError: it leads in a circle.
+        NoNodeError: the path leads to no node.
+        LinkLoopError: the links form a circle.
     """
     retrying = Retrying(client, reactor=reactor)
     return Deferred.fromCoroutine(_find(client, retrying, path, tuple(formats)))
@@ -61,7 +61,7 @@ async def _find(
 
 
 def _reader(client: ZooKeeperClient, path: str) -> Callable[[], Awaitable[bytes | None]]:
-    """Read a child's data: none where that is forbidden, None where the child is gone."""
+    """Return a reader of a child's data: b"" where reading is forbidden, None without a child."""
 
     async def read() -> bytes | None:
         try:

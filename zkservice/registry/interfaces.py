@@ -28,9 +28,9 @@ _Entry._fields_ = [
 def interface_addresses(family: socket.AddressFamily = socket.AF_INET) -> list[str]:
     """Read the addresses of this machine's interfaces.
 
-    netifaces is used where importing it does no harm.  Its C module does not declare that it
-    runs without the GIL, so importing it in a free-threaded Python turns the GIL on for the whole
-    process.  There the C library is asked.
+    Its source is netifaces, except in a free-threaded Python.  There, importing netifaces would
+    turn the GIL on for the whole process, because its C module does not declare that it runs
+    without the GIL; so the C library is called instead.
 
     Args:
         family: ``AF_INET`` or ``AF_INET6``.
@@ -74,7 +74,7 @@ def kernel_addresses(family: socket.AddressFamily) -> list[str]:
 
 
 def _socket_addresses(entry: ctypes._Pointer[_Entry]) -> Iterator[int]:
-    """The addresses in memory of all ``sockaddr`` of the list; an interface may have none."""
+    """Pointers to each ``sockaddr`` of the list; an interface may have no address."""
     while entry:
         if entry.contents.address:
             yield entry.contents.address
@@ -82,7 +82,7 @@ def _socket_addresses(entry: ctypes._Pointer[_Entry]) -> Iterator[int]:
 
 
 def _family(address: int) -> int:
-    """Read ``sa_family``: two bytes on Linux; on the BSDs the second byte, behind the length."""
+    """Read ``sa_family``: two bytes on Linux; on the BSDs the second byte, after the length."""
     if sys.platform == "linux":
         return ctypes.c_ushort.from_address(address).value
     return ctypes.c_ubyte.from_address(address + 1).value

@@ -1,7 +1,7 @@
-"""Children and properties of a node, kept current.
+"""Live views: children and properties of a node, kept current.
 
-A view is filled when its Deferred fires, and from then on is what the node was at some
-moment not long ago: through reconnects, new sessions, and symbolic links that change.
+A view is filled when its Deferred fires.  From then on it follows the node, across reconnects,
+new sessions, and symbolic links that change.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ V = TypeVar("V", bound="View[Any, Any]")
 A = TypeVar("A")
 T = TypeVar("T")
 
-#: Attempts to change a node that others change at the same time.  Each failure means that a
-#: change of theirs succeeded.
+#: Attempts to change a node that other clients change at the same time.  Each failure means
+#: that one of their changes succeeded.
 ATTEMPTS: Final = 100
 
 
 class View(Follower[A, T]):
-    """What all live views have in common: callbacks, and how they end.
+    """The base of live views: callbacks, and how they end.
 
     Attributes:
-        path: as it was given.
-        real_path: where that leads, through symbolic links.
-        deleted: it leads nowhere at the moment.
+        path: the path, which may lead through symbolic links.
+        real_path: where it leads.
+        deleted: it leads to no node at the moment.
     """
 
     def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
@@ -53,13 +53,14 @@ class View(Follower[A, T]):
     def __call__(self: V, callback: Callable[..., object]) -> V:
         """Call back with this object, now and after each change; usable as a decorator.
 
-        When the node is deleted the callback is called without arguments, if it can be.
-        An exception in the first call is raised here, and then there will be no other; a
-        later one is logged and ends the calls of this callback, and so does one of a
-        coroutine or Deferred that it returns.  ``CancelWatch`` ends them without a log line.
+        When the node is deleted, the callback is called without arguments, if its signature
+        allows that.  An exception in the first call is raised here, and the callback is not
+        called again.  A later one is logged, and ends the calls of this callback; so does a
+        failure of a coroutine or Deferred that it returns.  ``CancelWatch`` ends the calls
+        without a log line.
 
         Returns:
-            This object.  Keep a reference to it: the watching ends with the last one.
+            This object.  Keep a reference to it: without references the view is collected.
         """
         try:
             result = callback(self)
@@ -73,15 +74,15 @@ class View(Follower[A, T]):
         return f"{'DELETED: ' if self.deleted else ''}{type(self).__name__}({self.path})"
 
     def _store(self, value: T) -> None:
-        """Keep what was found."""
+        """Store a new value."""
         raise NotImplementedError
 
     def _mark(self, value: T) -> str:
-        """What differs if, and only if, the value does."""
+        """A text that differs if, and only if, the value does."""
         raise NotImplementedError
 
     def _clear(self) -> None:
-        """Keep nothing."""
+        """Store nothing."""
         raise NotImplementedError
 
     @override
@@ -109,7 +110,7 @@ class View(Follower[A, T]):
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
             result = callback(*args)
-        except Exception:  # noqa: BLE001, it is logged; the others are to be told too
+        except Exception:  # noqa: BLE001 - it is logged; the others are called all the same
             self._failed(Failure(), callback)
         else:
             self._watch_result(callback, result)
@@ -136,7 +137,7 @@ class View(Follower[A, T]):
 
 
 class Children(View["list[str]", "list[str]"]):
-    """The names of a node's children, in order."""
+    """The names of a node's children, sorted."""
 
     operation = CHILDREN
 
@@ -171,14 +172,14 @@ class Children(View["list[str]", "list[str]"]):
 
 
 class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
-    """A node's properties, a mapping that can be changed, too.
+    """A node's properties, as a mutable mapping.
 
-    Property links are followed: where the node has ``x =>``, ``properties["x"]`` is what
-    the link leads to, and changes with it; ``properties["x =>"]`` is the link.  A property
-    is preferred to a link of its name.  Values are not to be changed in place.
+    Property links are followed: if the node has ``x =>``, ``properties["x"]`` is the value
+    that the link leads to, and changes with it; ``properties["x =>"]`` is the link.  A property
+    is preferred to a link of its name.  Do not change values in place.
 
     Attributes:
-        data: the node's own properties, links as they are.
+        data: the node's own properties, with links that are not followed.
     """
 
     operation = DATA
@@ -191,7 +192,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
-        self._begun: dict[Deferred[None], None] = {}  # by item assignment, in order
+        self._begun: dict[Deferred[None], None] = {}  # changes by item assignment, in order
         if not watch:
             self.stop()
 
@@ -206,7 +207,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         return followed.value
 
     def __iter__(self) -> Iterator[str]:
-        """Names; a link counts under the name of what it stands for."""
+        """Names; a link has the name of the property that it stands for."""
         return iter([name for name in self.data if not self._is_link(name)] + list(self._linked))
 
     def __len__(self) -> int:
@@ -215,7 +216,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     def __contains__(self, name: object) -> bool:
         return name in self.data or name in self._linked
 
-    __hash__ = object.__hash__  # a view is itself, whatever it holds
+    __hash__ = object.__hash__  # by identity: the contents change
 
     @override
     def __call__(self, callback: Callable[..., object]) -> Properties:
@@ -224,7 +225,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         return super().__call__(callback)
 
     def copy(self) -> Data:
-        """The node's own properties, links as they are, in a dict."""
+        """The node's own properties as a dict, with links that are not followed."""
         return dict(self.data)
 
     def _is_link(self, name: str) -> bool:
@@ -233,16 +234,16 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     # -- changing ----------------------------------------------------------------------
 
     def update(self, data: Mapping[str, Any] | None = None, /, **more: Any) -> Deferred[None]:
-        """Change some properties; keywords win over ``data``.
+        """Change some properties; keywords take precedence over ``data``.
 
-        What others change at the same time is not lost: only the named properties change.
+        Only the named properties change, so concurrent changes of others are kept.
 
         Returns:
-            Fires when the change is stored and seen here.
+            Fires when the change is stored and visible in this view.
 
         Fails with:
-            ValueError: a property link leads nowhere; nothing was changed.  Also
-                (``TreeValueError``) for a value that JSON cannot hold.
+            ValueError: a property link leads nowhere; nothing was changed.
+            TreeValueError: JSON cannot hold a value; nothing was changed.
             NoNodeError: the node was deleted.
             ConnectionLossError: it is not known whether the change was stored.
         """
@@ -250,23 +251,23 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         return self._change(lambda old: {**old, **changes})
 
     def set(self, data: Mapping[str, Any] | None = None, /, **more: Any) -> Deferred[None]:
-        """Change all properties: those that are not named go.  Otherwise as ``update``."""
+        """Replace all properties; otherwise like ``update``."""
         changes = {**(data or {}), **more}
         return self._change(lambda old: dict(changes))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        """Begin to change one property; the log tells if that fails."""
+        """Start to change one property; a failure is logged."""
         begun = self.update({name: value}).addErrback(self._not_set, name)
         self._begun[begun] = None
         begun.addBoth(lambda _: self._begun.pop(begun, None))
 
     @override
     def when_current(self) -> Deferred[None]:
-        """Fires when what is known is as new as this call, items assigned before it included."""
+        """Fires when the view is as new as this call, including items assigned before it."""
         return Deferred.fromCoroutine(self._when_all_current(list(self._begun)))
 
     async def _when_all_current(self, begun: list[Deferred[None]]) -> None:
-        for one in begun:  # an error in one is logged already, and so is no error any more
+        for one in begun:  # errors are handled: they were logged
             done: Deferred[None] = Deferred()
             one.addBoth(done.callback)
             await done
@@ -290,7 +291,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
                 continue  # another client was faster: apply the change to what it wrote
             except NoNodeError:
                 await super().when_current()
-                continue  # it may be elsewhere by now
+                continue  # the path may lead to another node by now
             await super().when_current()
             return
         raise BadVersionError(self.path, f"others changed it each of {ATTEMPTS} times")
@@ -309,7 +310,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     # -- following ----------------------------------------------------------------------
 
     async def _follow_links(self, path: str, data: Data) -> dict[str, Followed]:
-        """What the links lead to, those that no property hides."""
+        """Follow the links, except those of the name of a property."""
         names = [
             name.removesuffix(PROPERTY_LINK)
             for name, value in sorted(data.items())
@@ -366,11 +367,11 @@ def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferr
         reactor: tells the time.
 
     Returns:
-        Fires with the view when it is filled.  Cancelling it ends the watching.
+        Fires with the view when it is filled.  Cancelling it stops the view.
 
     Fails with:
-        NoNodeError: the path leads nowhere.
-        LinkLoopError: it leads in a circle.
+        NoNodeError: the path leads to no node.
+        LinkLoopError: the links form a circle.
     """
     return _filled(Children(client, path, reactor))
 
@@ -384,14 +385,14 @@ def live_properties(
         client: connected, or about to be.
         path: may lead through symbolic links.
         reactor: tells the time.
-        watch: False for a mapping that can be changed, but does not change by itself.
+        watch: False for a mapping that can be changed, but does not follow the node.
 
     Returns:
-        Fires with the view when it is filled.  Cancelling it ends the watching.
+        Fires with the view when it is filled.  Cancelling it stops the view.
 
     Fails with:
-        NoNodeError: the path leads nowhere.
-        LinkLoopError: it leads in a circle.
+        NoNodeError: the path leads to no node.
+        LinkLoopError: the links form a circle.
     """
     return _filled(Properties(client, path, reactor, watch=watch))
 

@@ -1,4 +1,4 @@
-"""The znodes of a registration on the server: look at them, write them, delete them."""
+"""Read, write and delete the znodes of a registration."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["OwnedNodes"]
 
 
 class OwnedNodes:
-    """Changes the znodes that a registration wants, and remembers which may be its own.
+    """Changes the znodes of a registration, and remembers the sessions that may own them.
 
     Args:
         client: its session owns the znodes.
-        contents: where they are to be, and what they are to hold.
+        contents: their paths and data.
         acl: of the znodes.
         changed: called when one of them was created, changed or deleted.
 
     Attributes:
-        outdated: znodes that exist hold old data.
+        outdated: existing znodes hold old data.
 
     Raises:
         NodeExistsError: another registration of this client wants one of the znodes.
@@ -55,9 +55,9 @@ class OwnedNodes:
         # created in the transaction that deletes the old one.
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._watches = WatchSet(client, changed)
-        self._sessions: set[int] = set()  # that may have created znodes
-        self._predecessor = 0  # the session of another process, which hands its znodes over
-        self._created_by = 0  # the session of the last creation, until we delete again
+        self._sessions: set[int] = set()  # sessions that may have created znodes
+        self._predecessor = 0  # the session of a process that hands its znodes over
+        self._created_by = 0  # the session of the last creation; 0 after a deletion
         self._in_doubt = False
 
     @property
@@ -68,12 +68,12 @@ class OwnedNodes:
 
     @property
     def may_exist(self) -> bool:
-        """Whether anything was ever created."""
+        """Whether znodes may have been created."""
         return bool(self._sessions)
 
     @property
     def created_by_session(self) -> bool:
-        """Whether the present session has created znodes and this process not deleted them."""
+        """Whether the present session has created znodes that this process has not deleted."""
         return self._created_by != 0 and self._created_by == self.session
 
     @property
@@ -91,24 +91,24 @@ class OwnedNodes:
         self.contents.move(parent)
 
     def inherit(self, session: int) -> None:
-        """Replace the znodes of another process's session; 0 is none."""
+        """Replace the znodes of another process's session; 0 for no session."""
         self._predecessor = session
 
     def distrust(self) -> None:
-        """The connection was lost: what was sent before may have been carried out."""
+        """The connection was lost: earlier requests may have been carried out."""
         self._in_doubt = True
 
     async def catch_up(self) -> None:
         """After a lost connection, wait for the server to catch up with the leader.
 
-        A server that is behind may still show what was deleted through another one.
+        A server that is behind may still have znodes that were deleted through another one.
         """
         if self._in_doubt:
             await self._client.sync(self.contents.parent)
             self._in_doubt = False
 
     async def look(self) -> list[ObservedNode]:
-        """Read all znodes at once, each with a watch."""
+        """Read all znodes concurrently, each with a watch."""
         paths = self.contents.paths
         stats = await together(self._watches.read(EXISTS, path) for path in paths)
         return [_observed(path, stat) for path, stat in zip(paths, stats, strict=True)]
@@ -116,11 +116,11 @@ class OwnedNodes:
     def plan(
         self, nodes: Sequence[ObservedNode], session: int, *, replace: bool, partly: bool
     ) -> ReconcilePlan:
-        """What to change about the znodes that were found; arguments as of `decide`."""
+        """Decide what to change about these znodes; the arguments are those of `decide`."""
         return decide(
             nodes,
             session=session,
-            # 0 would be every persistent znode.
+            # 0 is the owner of every persistent znode.
             earlier=self._sessions | ({self._predecessor} - {0}),
             replace=replace,
             partly=partly,
@@ -128,10 +128,10 @@ class OwnedNodes:
         )
 
     async def apply(self, plan: ReconcilePlan, session: int) -> None:
-        """Carry out a plan in one transaction: all znodes or none, and never a gap.
+        """Apply a plan in one transaction: a replaced znode is never missing.
 
         Raises:
-            ZooKeeperError: what the first operation failed with that was refused.
+            ZooKeeperError: the error of the first operation that was refused.
         """
         self._sessions.add(session)
         self._created_by = session
@@ -155,7 +155,7 @@ class OwnedNodes:
                 self._writable = False  # the ACL lets others write, but not this client
                 return await self.apply(plan, session)
             raise cause or error from None
-        if data is self.contents.data:  # no update came in between
+        if data is self.contents.data:  # no update meanwhile
             self.outdated = False
 
     async def delete_ours(self, nodes: Iterable[ObservedNode], session: int) -> None:
@@ -169,7 +169,7 @@ class OwnedNodes:
         await together(deleting)
 
     async def delete_all(self, nodes: Iterable[ObservedNode], session: int) -> None:
-        """Delete all that is ours at the wanted paths."""
+        """Delete our znodes at the wanted paths."""
         await self.delete_ours(nodes, session)
         self._created_by = 0
 
@@ -186,7 +186,7 @@ class OwnedNodes:
         self._watches.forget(left)
 
     def release(self) -> None:
-        """Watch nothing any more, and let other registrations have the paths."""
+        """Cancel the watches, and let other registrations have the paths."""
         self._watches.cancel()
         self._client.claims.give_back(self, (*self.contents.paths, *self.contents.left))
 

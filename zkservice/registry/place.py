@@ -1,4 +1,4 @@
-"""Where the path of a registration leads, through symbolic links that may change."""
+"""Resolve the path of a registration, through symbolic links that may change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from zkservice.following.watch_set import WatchSet
 from zkservice.tree.links import Resolution, trace
 from zkservice.znodes import parent
 
-#: Attempts to read links that change while they are read.  Each change causes another look
-#: anyway, so nothing is missed.
+#: Attempts to read links that change while they are read.  Each change fires a watch, which
+#: causes another pass, so nothing is missed.
 ATTEMPTS: Final = 10
 
 
 class Place:
-    """Finds the znode that a path means, and watches the links on the way.
+    """Resolves a path, and watches the links on the way.
 
     Args:
         client: connected when `find` is called.
@@ -35,18 +35,18 @@ class Place:
         self._client = client
         self.path = path
         self._watches = WatchSet(client, changed)
-        self._way: Resolution | None = None  # as long as all its links are watched
-        self._last: str | None = None  # where it led
-        self._logged = ""  # why it leads nowhere
+        self._way: Resolution | None = None  # while all its links are watched
+        self._last: str | None = None  # where it led last
+        self._logged = ""  # the logged reason why it leads nowhere
 
     async def find(self) -> str:
-        """The real path.  What is missing there is created, but never in the place of a link.
+        """The real path.  Missing znodes are created, but never in the place of a link.
 
-        A link that goes away, or leads nowhere any more, changes nothing: a program may
-        be about to write it anew, and a znode in its place would hide it for good.
+        If a link is deleted, or leads nowhere any more, the last real path is kept: a program
+        may be about to write the link again, and a znode in its place would hide it.
 
         Raises:
-            LinkLoopError, InvalidPathError: the links lead nowhere, and never led anywhere.
+            LinkLoopError, InvalidPathError: the path leads nowhere, and never led to a znode.
         """
         way, self._way = self._way, None
         if way is None or not self._watches.are_set(_link_paths(way)):
@@ -64,11 +64,11 @@ class Place:
         return look_up(self._client, trace(self.path))
 
     def lost(self) -> None:
-        """The znode that `find` found is gone: begin anew."""
+        """Forget the real path: its znode is gone."""
         self._way = self._last = None
 
     def cancel(self) -> None:
-        """Watch no more."""
+        """Cancel the watches."""
         self._watches.cancel()
 
     def _found(self, way: Resolution) -> str:
@@ -93,5 +93,5 @@ def _watched(way: Resolution) -> set[str]:
 
 
 def _link_paths(way: Resolution) -> set[str]:
-    """What tells of a change of a link: its holder, and a node that takes its place."""
+    """Paths whose watches report a change of a link: its holder, and a node in its place."""
     return {path for link in way.links for path in (link, parent(link))}

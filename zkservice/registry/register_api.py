@@ -1,4 +1,4 @@
-"""Register an address: the arguments, their defaults, and the addresses that they stand for."""
+"""`register`: its arguments, their defaults, and the addresses that they stand for."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def register(
         path: the znode under which to register; created, with its parents, if missing.  It
             may lead through symbolic links; where one changes, the registration moves.
         address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
-            IPv4 address of this machine; or several ``"host:port"`` as they are.
+            IPv4 address of this machine; or several ``"host:port"``, used as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
         acl: of the znodes; by default every client may read and none may write.
-        format: what the znodes are called and hold: a name in `zkservice.formats.FORMATS`.
+        format: of the znodes' names and data: a name in `zkservice.formats.FORMATS`.
         tls: those of the addresses that expect TLS, for formats that store it.
-        real_path: where the path leads, if the caller has just looked.
-        replace: the address is certainly ours, because we listen on it: what another
-            process left there is replaced at once.  If False, it is waited for.
+        real_path: where the path leads, if the caller has just resolved it.
+        replace: this process listens on the address, so a znode that another process has left
+            is replaced at once.  If False, the registration waits until it is gone.
+        clock: tells the time; None is the installed reactor.
+        random: returns numbers from 0 to 1, for jitter.
         notify: called with a `RegisteringServer` event before anything is registered, so that
             subscribers can add properties; by default zope.event's, where installed.
 
@@ -85,7 +87,7 @@ def register(
 
 
 def _expand(address: AddressLike) -> tuple[str, tuple[str, ...]]:
-    """An address as it was given, and all that is to be registered for it."""
+    """An address as it was given, and the addresses to register for it."""
     match address:
         case str():
             host, port = parse_address(address)

@@ -1,10 +1,10 @@
-"""Keep znodes registered for as long as they are wanted.
+"""Keep znodes registered until they are unregistered.
 
-A `Registration` remembers only what is wanted.  Whatever happens (a new session, a
-watch that fires, a change of what is wanted) leads to the same thing: look at the
-znodes, decide (`zkservice.registry.decision`) what has to change, and change it in one
-transaction.  One such pass runs at a time; what happens meanwhile causes another.  So a
-connection that is lost at any step does no harm: the next pass looks again.
+A `Registration` is a reconcile loop: each event (a new session, a watch that fires, a new
+goal) causes a pass.  A pass reads the znodes, decides what to change
+(`zkservice.registry.decision`), and changes it in one transaction.  One pass runs at a time;
+events meanwhile cause another.  A connection can be lost at any step, because the next pass
+reads the znodes again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from zkservice.znodes import session_name, validate
 
 __all__ = ["Registration"]
 
-# The znodes changed between our look and our transaction: look again.
+# The znodes changed between the read and the transaction: read again.
 _RACES: Final = (NodeExistsError, NoNodeError, BadVersionError)
 # The session has ended.
 _OVER: Final = (State.EXPIRED, State.AUTH_FAILED, State.CLOSED)
@@ -62,7 +62,7 @@ _LOST: Final = (ConnectionLossError, SessionExpiredError, ClientClosedError)
 class Registration:
     """One or more ephemeral znodes with the same data, registered together or not at all.
 
-    Made by `register`, which explains the arguments.  All methods belong to the reactor's
+    Created by `register`, which documents the arguments.  Call all methods in the reactor's
     thread.
     """
 
@@ -97,10 +97,10 @@ class Registration:
         self._client = client
         self._random = random
         self._goal = Goal.PRESENT
-        self._suspended_for = ""  # the reason
+        self._suspended_for = ""  # the reason that was given
         self._status = Status(self._log, lambda: ", ".join(self.paths))
-        # Until the znodes were held once at the present place, what other sessions left there
-        # may be replaced, and several addresses are registered all or none.
+        # Until the znodes were held once at the present place, znodes of other sessions may be
+        # replaced, and several addresses are registered all or none.
         self._held = False
         self._replace = replace
         self._backoff = Backoff(RETRY, RETRY_MAX, random)
@@ -113,36 +113,36 @@ class Registration:
     def __repr__(self) -> str:
         return f"<Registration {self.state.name} {', '.join(self.paths)}>"
 
-    # -- what it is ------------------------------------------------------------
+    # -- state -----------------------------------------------------------------
 
     @property
     def state(self) -> RegistrationState:
-        """What it is at the moment."""
+        """The present state."""
         return self._status.state
 
     @property
     def reason(self) -> str:
-        """Why it is in this state; empty where that needs no reason."""
+        """Why it is in this state; empty for states without a reason."""
         return self._status.reason
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What is registered: each ``host:port``."""
+        """The registered addresses, each ``host:port``."""
         return self._nodes.contents.addresses
 
     @property
     def properties(self) -> dict[str, Any]:
-        """What is stored with each address."""
+        """The properties that are stored with each address."""
         return self._nodes.contents.properties
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The znodes, where the path leads at the moment."""
+        """The paths of the znodes, below ``real_parent``."""
         return self._nodes.contents.paths
 
     @property
     def path(self) -> str:
-        """The znode; the first one if there are several."""
+        """The path of the znode; of the first one if there are several."""
         return self.paths[0]
 
     @property
@@ -152,12 +152,12 @@ class Registration:
 
     @property
     def real_parent(self) -> str:
-        """Where ``parent`` leads, through symbolic links; the same until that is known."""
+        """Where ``parent`` leads, through symbolic links; equal to it until that is known."""
         return self._nodes.contents.parent
 
     @property
     def possibly_visible(self) -> bool:
-        """Whether clients may have read the znodes, and not yet seen that they are gone."""
+        """Whether the present session has created znodes that clients may still see."""
         return self._nodes.created_by_session
 
     @property
@@ -169,14 +169,14 @@ class Registration:
         """Call back with each change of state, until the subscription is cancelled."""
         return self._status.subscribe(callback)
 
-    # -- what its owner wants --------------------------------------------------
+    # -- goals -----------------------------------------------------------------
 
     def when_registered(self) -> Deferred[Registration]:
         """Fires when all znodes are held and carry the latest properties.
 
         Fails with:
-            ZooKeeperError: ZooKeeper refuses (`NoAuthError`, `InvalidACLError`, ...); the
-                registration goes on trying.
+            ZooKeeperError: the server refuses (`NoAuthError`, `InvalidACLError`, ...); the
+                registration retries.
             UnregisteredError: it was unregistered.
         """
         if self._goal is Goal.GONE:
@@ -186,7 +186,7 @@ class Registration:
         return self._registered.add()
 
     def update(self, **properties: Any) -> Deferred[Registration]:
-        """Change properties: the znodes are never gone meanwhile.
+        """Change properties; the znodes exist all the time.
 
         They are set in place where the ACL allows writing, and replaced in one
         transaction where it does not.  Fires as `when_registered` does, once the change is stored.
@@ -207,7 +207,7 @@ class Registration:
         return self.when_registered()
 
     def suspend(self, reason: str) -> None:
-        """Remove the znodes until `resume`, without forgetting the registration."""
+        """Delete the znodes until `resume`."""
         if self._goal is Goal.PRESENT or (
             self._goal is Goal.SUSPENDED and reason != self._suspended_for
         ):
@@ -215,7 +215,7 @@ class Registration:
             self._reconciler.trigger()
 
     def resume(self) -> None:
-        """Want the znodes again after `suspend`."""
+        """Create the znodes again after `suspend`."""
         if self._goal is Goal.SUSPENDED:
             self._goal = Goal.PRESENT
             self._reconciler.trigger()
@@ -223,17 +223,17 @@ class Registration:
     def freeze(self) -> Deferred[None]:
         """Leave the znodes as they are until `take_over`; another process may replace them.
 
-        Fires when no change is on its way any more.  `suspend` and `resume` do nothing meanwhile.
+        Fires when no change is under way any more.  `suspend` and `resume` do nothing meanwhile.
         """
         if self._goal is not Goal.GONE:
             self._goal = Goal.FROZEN
         return self._reconciler.when_idle()
 
     def take_over(self, session: int) -> None:
-        """Want the znodes again after `freeze`; those of another process's session are replaced.
+        """Register again after `freeze`, replacing the znodes of another process's session.
 
         Args:
-            session: the id of the session from which they are taken over; 0 if there is none.
+            session: the id of that session; 0 for no session.
         """
         if self._goal is Goal.FROZEN:
             self._goal = Goal.PRESENT
@@ -242,10 +242,10 @@ class Registration:
             self._reconciler.trigger()
 
     def unregister(self) -> Deferred[bool]:
-        """Remove the znodes for good.
+        """Delete the znodes, and end the registration.
 
-        Fires with True when they are gone, with False when the session ended first (and
-        took them along, or will when the server notices).  It waits for a connection:
+        Fires with True when the znodes are deleted.  Fires with False when the session ended
+        first: then the server deletes them with the session.  It waits for a connection, so
         give it a time-out.
         """
         if self._status.ended:
@@ -259,7 +259,7 @@ class Registration:
             self._reconciler.trigger()
         return done
 
-    # -- what causes a pass ------------------------------------------------------
+    # -- triggers ----------------------------------------------------------------
 
     def _session_changed(self, state: State) -> None:
         if state is State.CONNECTED:
@@ -284,7 +284,7 @@ class Registration:
         return self._client.state is State.CONNECTED
 
     def _trigger_in(self, seconds: float) -> None:
-        """Make a pass then, or before; the end of the session is no reason to wait for one."""
+        """Make a pass after so many seconds, or earlier; none after the end of the session."""
         if self._client.state not in _OVER:
             self._reconciler.trigger_in(seconds)
 
@@ -304,15 +304,15 @@ class Registration:
             self._refused(error)
 
     async def _reconcile_once(self) -> None:
-        """Look, and change what is not as it is wanted."""
+        """Read the znodes, and change what differs from the goal."""
         nodes = self._nodes
         session = nodes.session
         await nodes.catch_up()
-        # The goal may change at each await; another pass follows then, so this one need not care.
+        # The goal may change at each await; that causes another pass.
         if self._goal is Goal.PRESENT and not self._moved_to(await self._place.find()):
             return
         observed = await nodes.look()
-        if session != nodes.session:  # what was read may be of a session that has ended
+        if session != nodes.session:  # the data may be from a session that has ended
             self._reconciler.trigger()
         elif self._goal is Goal.PRESENT:
             await self._make_present(observed, session)
@@ -322,7 +322,7 @@ class Registration:
             self._absent()
 
     def _moved_to(self, real_parent: str) -> bool:
-        """Want the znodes below this parent.  False if another registration has them there."""
+        """Move to a real parent; False if another registration of this client has these znodes."""
         old = self.real_parent
         if real_parent == old:
             return True
@@ -359,7 +359,7 @@ class Registration:
             self._present()
 
     def _too_soon(self, plan: ReconcilePlan) -> bool:
-        """Whether a znode that others keep deleting has to wait for its creation."""
+        """Whether a creation has to wait because other clients keep deleting the znode."""
         if not plan.creates:
             return False
         delay = self._throttle.delay(deleted_by_others=self._nodes.created_by_session)
@@ -371,7 +371,7 @@ class Registration:
         try:
             await self._nodes.apply(plan, session)
         except NoNodeError:
-            self._place.lost()  # the parent is gone, or a znode that was to be replaced
+            self._place.lost()  # the parent is gone, or a znode to be replaced
             raise
         if plan.creates:
             self._throttle.created()
@@ -381,7 +381,7 @@ class Registration:
     def _present(self) -> None:
         self._backoff.reset()
         self._held = True
-        if self._goal is not Goal.PRESENT:  # any more: the next pass deletes them
+        if self._goal is not Goal.PRESENT:  # it changed: the next pass deletes the znodes
             return
         self._status.become(RegistrationState.REGISTERED)
         if not self._nodes.outdated:
@@ -395,7 +395,7 @@ class Registration:
             self._status.become(RegistrationState.OUT, self._suspended_for)
 
     def _contested(self, other: ObservedNode) -> None:
-        """Another program's znode is there.  Its watch fires when that goes."""
+        """Wait until the znode of another client is gone: its watch fires then."""
         if other.owner:
             owner = f"session {session_name(other.owner)}, another process's"
         else:
@@ -410,7 +410,7 @@ class Registration:
         if self._backoff.failures < RACES:
             self._backoff.count_failure()
             self._reconciler.trigger()
-        else:  # no other program is that quick: something is wrong
+        else:  # no other client is that fast
             self._refused(error)
 
     def _connection_lost(self) -> None:
@@ -430,7 +430,7 @@ class Registration:
         self._retry_later()
 
     def _end(self, *, deleted: bool) -> None:
-        """Nothing is to be done any more."""
+        """Stop: nothing is left to do."""
         if self._status.ended:
             return
         self._subscription.cancel()

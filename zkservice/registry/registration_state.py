@@ -1,4 +1,4 @@
-"""What a registration is and what it is to be, and how long it waits before it retries."""
+"""The goals and states of a registration, and the times that it waits before retries."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from twisted.logger import Logger
 from zkservice.client import Subscription
 from zkservice.client.subscribers import Subscribers
 
-#: Seconds, at most, by which registering after an expiry is delayed, so that many processes
-#: that lost their sessions together do not register in the same moment.
+#: Seconds: the longest delay before registering after an expiry.  This jitter keeps many
+#: processes that lost their sessions together from registering at the same moment.
 JITTER: Final = 0.05
-#: Seconds: the longest pause after the first time that ZooKeeper refuses, and after many.
+#: Seconds: the longest pause after the first refusal, and after many.
 RETRY: Final = 0.2
 RETRY_MAX: Final = 30.0
-#: Races that may be lost in a row before it counts as a refusal.
+#: Races that may be lost in a row before they count as a refusal.
 RACES: Final = 3
 
 
 class Goal(Enum):
-    """What the owner of a registration wants.  Nothing leads back from GONE."""
+    """What the owner of a registration wants.  GONE is final."""
 
     PRESENT = "present"
     SUSPENDED = "suspended"
@@ -31,19 +31,19 @@ class Goal(Enum):
 
 
 class RegistrationState(Enum):
-    """What a registration is at the moment."""
+    """The state of a registration."""
 
     WAITING = "waiting for a ZooKeeper session"
     WORKING = "being registered"
     REGISTERED = "registered"
     CONTESTED = "held by another process"
     FAILING = "refused by ZooKeeper"
-    OUT = "taken out"
+    OUT = "suspended"
     WITHDRAWN = "withdrawn"
 
 
 class Change(NamedTuple):
-    """A new state of a registration and, where there is one, its reason."""
+    """A new state of a registration, and its reason or an empty string."""
 
     state: RegistrationState
     reason: str
@@ -57,7 +57,7 @@ class Status:
 
     Args:
         log: of the registration.
-        subject: returns the text that stands for the registration in the log.
+        subject: returns the name of the registration for the log.
     """
 
     def __init__(self, log: Logger, subject: Callable[[], str]) -> None:
@@ -69,11 +69,11 @@ class Status:
 
     @property
     def ended(self) -> bool:
-        """Whether the state is the last one."""
+        """Whether the registration has ended."""
         return self.state is RegistrationState.WITHDRAWN
 
     def become(self, state: RegistrationState, reason: str = "") -> None:
-        """Change the state, unless it is the last one or the same as before."""
+        """Change the state, unless the registration has ended or the state is the same."""
         if self.ended or (state, reason) == (self.state, self.reason):
             return
         self.state, self.reason = state, reason
@@ -87,5 +87,5 @@ class Status:
         self._listeners.tell(Change(state, reason))
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
-        """Call back with each change, until the subscription is cancelled."""
+        """Call back with each change until the subscription is cancelled."""
         return self._listeners.add(callback)
