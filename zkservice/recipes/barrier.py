@@ -1,4 +1,4 @@
-"""Make everything wait until the barrier is removed."""
+"""Block clients until a barrier is removed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zkservice.recipes.retrying import cancel_watch
 
 
 class Barrier(Recipe):
-    """A node that blocks others as long as it exists; kazoo's ``Barrier`` on the path is the same.
+    """A node that blocks clients while it exists; interoperates with kazoo's ``Barrier``.
 
-    Any client may create and remove it; it belongs to no session.
+    Any client may create and remove it; it is a persistent node.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the node.
         acl: of the node, and of its parents if they have to be created.
         reactor: tells the time; None is the installed one.
@@ -33,8 +33,8 @@ class Barrier(Recipe):
     def remove(self) -> Deferred[bool]:
         """Remove it; fires with whether it existed.
 
-        It counts as existing if the connection breaks during the request and it is gone
-        afterwards.  A barrier that another client creates meanwhile is left alone.
+        If the connection breaks during the request and the barrier is gone afterwards, it
+        counts as having existed.  A barrier that another client creates meanwhile is left alone.
 
         Fails with:
             NotEmptyError: the node has children, and stays.
@@ -42,10 +42,11 @@ class Barrier(Recipe):
         return Deferred.fromCoroutine(self._remove())
 
     def wait(self, timeout: float | None = None) -> Deferred[None]:
-        """Wait until it is removed; returns at once if it does not exist.
+        """Wait until it is removed; fires at once if it does not exist.
 
-        What was done before the call is seen, whatever server we are connected to.  If the
-        barrier is removed and created again, the wait ends, even while the connection is lost.
+        The call syncs first, so it sees all earlier changes, whatever server it is sent to.
+        The wait also ends if the barrier is removed and created again, even while the
+        connection is lost.
 
         Args:
             timeout: seconds to wait; None is for ever.
@@ -56,7 +57,7 @@ class Barrier(Recipe):
 
         Fails with:
             BarrierTimeoutError: it was not removed in time.
-            SessionExpiredError: and the client begins no other session.
+            SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
         """
 

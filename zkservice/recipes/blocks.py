@@ -15,13 +15,13 @@ from zkservice.errors import LockTimeoutError
 
 
 class Leavable:
-    """Something that an ``async with`` block ends with; a subclass says what that means."""
+    """Something that an ``async with`` block leaves at its end; subclasses define how."""
 
     async def leave_block(self, error: BaseException | None) -> None:
         """Leave it.
 
         Args:
-            error: what the block raised; None if it came to its end.
+            error: what the block raised; None if it ended normally.
         """
         raise NotImplementedError
 
@@ -31,12 +31,12 @@ class Leavable:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave it, whether or not the block has raised."""
+        """Leave it, whether or not the block raised."""
         await self.leave_block(error)
 
 
 class Held(Leavable):
-    """Something that is held already, so a block has only to leave it."""
+    """Something that is held already, so a block only leaves it."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,10 +47,10 @@ T = TypeVar("T", bound=Leavable)
 
 
 class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
-    """A Deferred that is a block, too: it waits, and leaves what it has fired with.
+    """A Deferred that is also a block: it waits, and leaves at the end what it fired with.
 
-    It relays another Deferred, whose coroutine may need some time to end after it was
-    cancelled: this one fires when that one has ended.
+    It relays another Deferred.  When it is cancelled, it fires only after the other one's
+    coroutine has ended, which may take time to clean up.
     """
 
     def __init__(self, source: Deferred[R]) -> None:
@@ -61,7 +61,7 @@ class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
 
     @override
     def cancel(self) -> None:
-        """Cancel what it waits for, or what its callbacks wait for."""
+        """Cancel the other Deferred, or what the callbacks wait for."""
         if self.called:
             super().cancel()
         else:
@@ -76,7 +76,7 @@ class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
 
 
 class Entering(_BlockDeferred[T, T]):
-    """A Deferred of something that is held; as a block it waits for it, and leaves it again.
+    """A Deferred of something that is held; as a block it waits for it, and leaves it at the end.
 
     ``async with lock.acquire() as lease`` is ``async with await lock.acquire() as lease``.
     """
@@ -87,7 +87,7 @@ class Entering(_BlockDeferred[T, T]):
 
 
 class Trying(_BlockDeferred["T | None", T]):
-    """Like `Entering`, but it fires with None if others hold it; as a block it fails then."""
+    """Like `Entering`, but fires with None if others hold it; as a block it fails then."""
 
     def __init__(self, source: Deferred[T | None], path: str) -> None:
         super().__init__(source)
@@ -106,26 +106,26 @@ class Trying(_BlockDeferred["T | None", T]):
 
 
 class _OpenBlocks(Generic[T]):
-    """What the blocks of one object have entered, and not left yet.
+    """What the blocks of one object have entered and not left yet.
 
-    A coroutine runs in a context of its own, and remembers there which of them it has entered.
+    Each coroutine runs in its own context, which remembers what the coroutine has entered.
     """
 
     def __init__(self) -> None:
-        # In the order in which they were entered; the token undoes what was remembered.
+        # In the order of entering; the token resets the context variable.
         self._open: list[tuple[T, Token[tuple[T, ...]]]] = []
-        # It belongs to the object, not to the module: another object's blocks do not matter.
-        # A context keeps a variable alive as long as it has a value, so `remove` takes it away.
+        # One variable for each object, so that objects do not see each other's blocks.  A context
+        # keeps a variable alive while it has a value, so `remove` resets it.
         self._entered: ContextVar[tuple[T, ...]] = ContextVar("entered", default=())
 
     def add(self, held: T) -> None:
-        """The running coroutine has entered a block."""
+        """Add what the running coroutine has entered."""
         self._open.append((held, self._entered.set((*self._entered.get(), held))))
 
     def remove(self) -> T:
-        """The running coroutine leaves a block: the last that it has entered.
+        """Remove and return what the running coroutine has entered last.
 
-        A coroutine that has entered none leaves the first of all.
+        If it has not entered anything, that is what was entered first of all.
         """
         entered = self._entered.get()
         index = len(self._open) - 1
@@ -138,10 +138,10 @@ class _OpenBlocks(Generic[T]):
 
 
 class Block(Leavable, Generic[T]):
-    """A recipe that each ``async with`` block enters anew; it can be in many blocks at a time.
+    """A recipe that each ``async with`` block enters anew; many blocks can be open at a time.
 
     A block leaves what it has entered itself.  If one coroutine enters and another one leaves
-    (with `contextlib.AsyncExitStack`), what was entered first is left first.
+    (as with `contextlib.AsyncExitStack`), what was entered first is left first.
     """
 
     @cached_property
@@ -149,7 +149,7 @@ class Block(Leavable, Generic[T]):
         return _OpenBlocks()
 
     def _enter_block(self) -> Deferred[Any]:
-        """Enter as a block without arguments does; fires with a `T`."""
+        """Enter with default arguments; fires with a `T`."""
         raise NotImplementedError
 
     async def __aenter__(self) -> T:

@@ -1,4 +1,4 @@
-"""Change a node's data by a function of the old data, whatever others do meanwhile."""
+"""Change a node's data with a function of the old data, retrying after concurrent changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
 from zkservice.znodes import validate
 
-#: Makes new data of the old data and their Stat; both are None if there is no node yet.
+#: Returns new data for the old data and their Stat; both are None if there is no node yet.
 Change = Callable[["bytes | None", "Stat | None"], "bytes | Awaitable[bytes]"]
 
 _RACES = (NodeExistsError, NoNodeError, BadVersionError)
@@ -36,24 +36,24 @@ def retry_change(
     acl: Iterable[ACL] = OPEN_ACL_UNSAFE,
     reactor: Any = None,
 ) -> Deferred[bytes]:
-    """Change a node's data, and try again if another client was faster.
+    """Change a node's data, and retry if another client was faster.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the node; it and its parents are created when they are missing.
         change: called with the data and the Stat, or None and None if there is no node;
-            returns the new data, or an awaitable of them.  Called again when another
-            client has written meanwhile; what it raises is the outcome.
+            returns the new data, or an awaitable of them.  Called again if another client
+            has written meanwhile.  If it raises, the call fails with that error.
         acl: of the nodes that are created.
         reactor: tells the time; None is the installed one.
 
     Returns:
         Fires with the new data.  Nothing is written if they are equal to the old data.
-        Cancelling it stops the attempts; what was sent may be carried out.
+        Cancelling it stops the attempts; a request that was sent may be carried out.
 
     Fails with:
-        ConnectionLossError: the connection broke during the write, and others have
-            written since: whether it was carried out cannot be found out.
+        ConnectionLossError: the connection broke during the write, and other clients have
+            written since, so its outcome is unknown.
     """
     retrying = RetryingClient(client, reactor)
     writer = _DataWriter(retrying, validate(path), tuple(acl), exact=False)
@@ -61,12 +61,12 @@ def retry_change(
 
 
 class Counter(Recipe):
-    """A number in a node, as text; kazoo's ``Counter`` on the path counts the same.
+    """A number in a node, as text; interoperates with kazoo's ``Counter``.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the node; created at the first change, with its parents.
-        default: where it starts if there is no node, or one without data.
+        default: the number if there is no node, or the node is empty.
         acl: of the nodes that are created.
         reactor: tells the time; None is the installed one.
 
@@ -100,9 +100,9 @@ class Counter(Recipe):
 
         Fails with:
             ValueError: the node's data are not a number.
-            ConnectionLossError: the connection broke during the write, and whether it was
-                carried out cannot be found out: the session has ended meanwhile, or the ACL
-                allows no mark below the node.  It is never carried out twice.
+            ConnectionLossError: the connection broke during the write, and its outcome is
+                unknown, because the session has ended meanwhile or the ACL allows no mark
+                below the node.  It is never carried out twice.
         """
 
         def change(data: bytes | None, _: Stat | None) -> bytes:
@@ -125,14 +125,14 @@ class Counter(Recipe):
 
 
 class _DataWriter:
-    """Writes new data, made of the old ones, if the old ones are still there.
+    """Replaces data by new data that depend on them, if they are unchanged.
 
     Args:
         retrying: repeats what is safe to repeat.
         path: the node.
         acl: of the nodes that are created.
-        exact: another client's write of the same data does not count as ours, as with a
-            counter; each write leaves a mark then.
+        exact: tell this client's write from another client's write of the same data, which
+            a counter must do; each write leaves a mark then.
     """
 
     def __init__(
@@ -221,11 +221,11 @@ class _DataWriter:
             Whether it was carried out; None if it was not, and the node is as it was.
 
         Raises:
-            ConnectionLossError: that cannot be found out.
+            ConnectionLossError: the outcome is unknown.
         """
         await self._retrying.client.sync(self._path)
         found, now = await self._read()
-        # The versions of a new node start at 0 again.  The change has to be made again anyway.
+        # Another node: its versions start at 0 again, and the change has to be made again.
         if now is None or (before is not None and now.czxid != before.czxid):
             return False
         version = -1 if before is None else before.version

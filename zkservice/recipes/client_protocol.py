@@ -1,4 +1,4 @@
-"""What a recipe needs of the client that it is given."""
+"""The protocols of the client that recipes use."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ class Transaction(Protocol):
         """Fail unless the node exists."""
 
     def commit(self) -> Deferred[list[Any]]:
-        """Carry all of it out."""
+        """Commit the transaction; fires with the results."""
 
 
 class NodeClaims(Protocol):
-    """Which ephemeral nodes of the client are kept, and by which object."""
+    """Which ephemeral nodes of the client are kept by which object."""
 
     def take(self, owner: object, paths: Iterable[str]) -> None:
         """Claim nodes; raises `NodeExistsError` if another owner has claimed one."""
 
     def give_back(self, owner: object, paths: Iterable[str]) -> None:
-        """Let others claim them."""
+        """Release the nodes, so that other owners can claim them."""
 
 
 class Client(RetriedClient, Protocol):
     """A session with ZooKeeper, as `zkservice.client.ZooKeeperClient` is one.
 
-    Its calls wait for a connection.  They fail with `ConnectionLossError` when it breaks
-    under them, and with `SessionExpiredError` when the session ends before they are
-    carried out.  Its watches survive a reconnect and fail when the session ends.
+    Its calls wait for a connection.  They fail with `ConnectionLossError` when the connection
+    breaks meanwhile, and with `SessionExpiredError` when the session ends before they are
+    carried out.  Its watches survive a reconnect, and fail when the session ends.
     """
 
     @property
@@ -69,7 +69,7 @@ class Client(RetriedClient, Protocol):
 
     @property
     def claims(self) -> NodeClaims:
-        """Which ephemeral nodes are kept by one object only."""
+        """The claims on ephemeral nodes, so that only one object keeps each."""
 
     @property
     def session_timeout(self) -> float:

@@ -1,8 +1,8 @@
-"""Begin together and end together.
+"""A barrier at which members begin together and end together.
 
-A member that enters is an ephemeral node below the path.  The one that finds that all are
-there creates the node ``ready``, for which the others wait.  A member that leaves deletes its
-node and waits for the lowest one; the lowest waits for the others, deletes ``ready`` and goes
+A member that enters creates an ephemeral node below the path.  The member that finds all nodes
+creates the node ``ready``, for which the others wait.  A member that leaves deletes its node and
+waits for the lowest node; the lowest member waits for the others, deletes ``ready`` and leaves
 last.  This is the recipe of ZooKeeper's documentation, with kazoo's names.
 """
 
@@ -29,17 +29,17 @@ READY: Final = "ready"
 
 
 class DoubleBarrier(NamedRecipe, Block["Participant"]):
-    """Members begin when all have entered, and go on when all have left.
+    """Members begin when all have entered, and continue when all have left.
 
-    kazoo's ``DoubleBarrier`` on the path takes part.  Each `enter` is a member of its own.
+    It interoperates with kazoo's ``DoubleBarrier``.  Each `enter` is a member of its own.
     It can be used for any number of rounds: a member that has left may enter again at once.
     ``async with barrier`` enters and leaves, and so does ``async with barrier.enter(timeout)``.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the members' nodes; created when it is missing.
-        members: how many have to enter; the same for all that use the path.
-        identifier: stored in the nodes, for people who look at them.
+        members: how many have to enter; the same for all clients that use the path.
+        identifier: stored in the nodes, for people who read them.
         acl: of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
@@ -74,13 +74,13 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
             timeout: seconds to wait; None is for ever.
 
         Returns:
-            Fires with a `Participant`.  Waits through broken connections.  When the session
-            ends, and when another client has deleted our node, we enter again.  Cancelling
-            it leaves the barrier, even if the connection is lost at the moment.
+            Fires with a `Participant`.  Waits through lost connections.  It enters again if the
+            session ends or another client deletes the node.  Cancelling it leaves the
+            barrier, even while the connection is lost.
 
         Fails with:
-            BarrierTimeoutError: not all have entered in time; we have left.
-            SessionExpiredError: and the client begins no other session.
+            BarrierTimeoutError: not all have entered in time; this member has left.
+            SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -103,15 +103,15 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
         return await self._join()
 
     async def _tidy_up(self) -> None:
-        """Delete ``ready`` when nothing else is there: all members of a round have died.
+        """Delete ``ready`` if there is no other node: all members of that round have died.
 
-        Nobody can be about to need it: we are one of those that are waited for.
+        No round needs it, since a new round needs this member, which has not entered yet.
         """
         if await self._retrying.children(self.path) == [READY]:
             await self._retrying.delete_current(self._ready)
 
     async def _join(self) -> Participant | None:
-        """Create our node and wait; None if the node is gone before all have entered."""
+        """Create the node and wait; None if the node is gone before all have entered."""
         path = join(self.path, uuid4().hex)
         lease: Lease | None = None
 
@@ -126,20 +126,20 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
         async def leave() -> None:
             if lease is not None and lease.held:
                 await lease.release()
-            else:  # it may be there, in a session that the server does not know is over
+            else:  # it may exist, in a session that the server has not ended yet
                 await self._retrying.delete(path)
 
         return await self._retrying.enter_or_leave(path, enter(), leave)
 
     async def _all_have_entered(self, lease: Lease) -> bool:
-        """Wait for the others; False if our own node is gone first."""
+        """Wait for the others; False if this member's node is gone first."""
         client = self._retrying.client
         while lease.held:
             stat, ready = await self._retrying.and_watch(
                 lambda: client.exists_and_watch(self._ready)
             )
             try:
-                if stat is not None or await self._are_we_the_last():
+                if stat is not None or await self._is_last():
                     return True
                 if await _is_first(ready, lease.lost):
                     return True
@@ -147,8 +147,8 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
                 cancel_watch(ready)
         return False
 
-    async def _are_we_the_last(self) -> bool:
-        """Whether all others have entered before us; then create ``ready``."""
+    async def _is_last(self) -> bool:
+        """Whether all others have entered before; then create ``ready``."""
         names = frozenset(await self._retrying.children(self.path))
         if len(names - {READY}) < self.members:
             return False
@@ -174,14 +174,14 @@ class Participant(Held):
         self._retrying = retrying
         self._lease = lease
         self._mine = split(lease.path)[1]
-        self._round: frozenset[str] | None = None  # the members when we began to leave
+        self._round: frozenset[str] | None = None  # the members when this one began to leave
 
     def __repr__(self) -> str:
         return f"<Participant {self._lease.path}>"
 
     @property
     def lease(self) -> Lease:
-        """Its ``held`` and ``lost`` tell whether we are still a member."""
+        """The lease on the node: ``held`` and ``lost`` say whether this is still a member."""
         return self._lease
 
     def leave(self, timeout: float | None = None) -> Deferred[None]:
@@ -191,14 +191,14 @@ class Participant(Held):
             timeout: seconds to wait; None is for ever.
 
         Returns:
-            Fires when all that had entered have left, or their sessions have ended.  Waits
-            through broken connections and expired sessions.  Cancelling it stops the
-            waiting: we have left.
+            Fires when all members of the round have left, or their sessions have ended.  Waits
+            through lost connections and expired sessions.  Cancelling it stops the waiting;
+            this member has left all the same.
 
         Fails with:
-            LeaseLostError: we were out before this was called, because our session had
-                ended or another client had deleted our node.
-            BarrierTimeoutError: not all have left in time; we have.
+            LeaseLostError: the membership was lost before the call, because the session had
+                ended or another client had deleted the node.
+            BarrierTimeoutError: not all others have left in time; this member has.
         """
 
         def too_late(seconds: float) -> Exception:
@@ -208,7 +208,7 @@ class Participant(Held):
 
     @override
     async def leave_block(self, error: BaseException | None) -> None:
-        """Leave; after an error without waiting for the others."""
+        """Leave; after an error, do not wait for the others."""
         if error is None:
             await self.leave()
         else:
@@ -220,7 +220,7 @@ class Participant(Held):
         if self._round is None and not self._lease.held:
             raise LeaseLostError(self.path)
         try:
-            # The end of our session deletes our node, which is what we want; go on waiting.
+            # The end of the session deletes the node, which is what is wanted; keep waiting.
             await self._retrying.retry_across_sessions(self._wait_for_all)
         finally:
             self._lease.release().addErrback(lambda failure: None)  # it goes with the session
@@ -230,9 +230,9 @@ class Participant(Held):
             pass
 
     async def _step(self) -> bool:
-        """Do the next step; whether it was the last one.
+        """Do the next step; returns whether it was the last one.
 
-        Only those that were there at first are waited for: others are in the next round already.
+        Only members of this round are waited for: others have entered the next one.
         """
         names = frozenset(await self._retrying.children(self.path))
         if self._round is None:
@@ -256,14 +256,14 @@ class Participant(Held):
     async def _delete_mine(self, left: list[str]) -> None:
         if self._lease.held:
             await self._lease.release()
-        elif self._mine in left:  # in a session that the server does not know is over
+        elif self._mine in left:  # in a session that the server has not ended yet
             await self._retrying.delete(self._lease.path)
 
 
 async def _is_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:
-    """Whether the first of two fires, or the other one."""
+    """Wait for one of two Deferreds; returns whether it was the first."""
     try:
         which, _ = await race([ready, lost])
-    except FailureGroup:  # one of them never fails, so we have cancelled them
+    except FailureGroup:  # one of them never fails, so they were cancelled
         raise CancelledError from None
     return which == 0

@@ -1,4 +1,4 @@
-"""Choose one of several candidates to lead."""
+"""Elect one of several candidates as the leader."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from zkservice.recipes.recipe import NamedRecipe
 
 
 class Election(NamedRecipe, Block[Lease]):
-    """Candidates queue, and the first one leads; kazoo's ``Election`` on the path takes part.
+    """Candidates queue, and the first one leads; interoperates with kazoo's ``Election``.
 
     ``async with election`` waits to be elected, and resigns at its end; so does ``async with
     election.lead(timeout)``.  The arguments are those of `zkservice.recipes.Lock`.
     """
 
     def lead(self, timeout: float | None = None) -> Entering[Lease]:
-        """Stand as a candidate, and wait until we are elected.
+        """Become a candidate, and wait to be elected.
 
-        Leadership ends when the lease is released or `Lease.lost` fires; then call this
-        again to stand again.  Arguments, cancellation and errors are those of `Lock.acquire`.
+        Leadership ends when the lease is released or `Lease.lost` fires; call this again to
+        become a candidate again.  Arguments, cancellation and errors are those of `Lock.acquire`.
         """
         return self._lock.acquire(timeout)
 
     def contenders(self) -> Deferred[list[str]]:
-        """The identifiers of all candidates, the leader's first."""
+        """The identifiers of all candidates, beginning with the leader's."""
         return self._lock.contenders()
 
     # -- how --------------------------------------------------------------------------

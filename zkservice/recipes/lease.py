@@ -18,9 +18,9 @@ from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 
-#: Part of the session's time-out: for so long after the last reply the session is certainly not
-#: over.  The client gives up a connection at the same time, as ClientCnxn.java does; the last
-#: third is left for finishing.
+#: Part of the session's time-out within which, after the last reply, the session has certainly
+#: not ended.  The client gives up a connection at the same time, as ClientCnxn.java does; the
+#: last third remains for finishing work.
 _CERTAIN: Final = 2 / 3
 
 
@@ -29,10 +29,10 @@ class Lease(Held):
 
     Use it as an asynchronous context manager, or `release` it.
 
-    While the connection is broken, and after the process or the machine was suspended, nobody
-    knows whether the server has ended the session: then `held` is still True and `certain` is
-    not.  Work that must never be done by two holders at a time carries the `token` along
-    (fencing): the resource refuses a token that is lower than one it has seen.
+    While the connection is lost, and after the process or the machine was suspended, it is
+    unknown whether the server has ended the session: `held` is still True then, `certain` is
+    False.  Work that two holders must never do at the same time needs the `token` as a fencing
+    token: the resource refuses a token that is lower than one it has seen.
     """
 
     _log = Logger()
@@ -40,11 +40,11 @@ class Lease(Held):
     def __init__(
         self, retrying: RetryingClient, path: str, token: int, watch: Deferred[WatchEvent]
     ) -> None:
-        self.path = path  #: of the ephemeral node that stands for it
+        self.path = path  #: of the ephemeral node
         self.token = token  #: the node's czxid: higher than that of every lease before
         self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
-        self._losing: Waiters[Exception] = Waiters()  # wait for its loss
+        self._losing: Waiters[Exception] = Waiters()  # for its loss
         self._release: _Release | None = None
         self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
         self._guard.addErrback(self._log_bug)
@@ -62,10 +62,10 @@ class Lease(Held):
 
     @property
     def certain(self) -> bool:
-        """Whether it is held, and the server has replied recently enough to be sure of it.
+        """Whether it is held, and the server has replied recently enough to be sure.
 
-        It asks the clock, too: a request or a ping that the server has answered was sent no
-        longer ago than 2/3 of the session's time-out.
+        That is: the last request or ping with a reply was sent at most 2/3 of the session's
+        time-out ago, by the clock.
         """
         client = self._retrying.client
         return (
@@ -85,24 +85,24 @@ class Lease(Held):
         return self._losing.add() if self._reason is None else succeed(self._reason)
 
     def release(self) -> Deferred[None]:
-        """Give it back.  It can be called again, and when the lease is lost.
+        """Release it.  It can be called again, and after the lease is lost.
 
         Returns:
-            Fires when the node is gone; waits for a connection, if there is none.
-            Cancelling it stops the waiting, not the release.
+            Fires when the node is gone; without a connection it waits for one.  Cancelling it
+            stops the waiting, not the release.
 
         Fails with:
-            NoAuthError: the node may not be deleted; it goes when the session ends.
+            NoAuthError: the node may not be deleted; the server deletes it with the session.
         """
         return self.release_by(self._delete)
 
     def release_by(
         self, delete: Callable[[], Coroutine[Any, Any, LeaseLostError | None]]
     ) -> Deferred[None]:
-        """Like `release`, by something that deletes the node along with others.
+        """Like `release`, with a function that deletes the node together with others.
 
         Args:
-            delete: returns an error if the lease was perhaps lost before, else None.
+            delete: returns an error if the lease may have been lost before, else None.
         """
         if self._release is None:
             self._release = _Release()
@@ -119,8 +119,8 @@ class Lease(Held):
         """Release it.
 
         Raises:
-            LeaseLostError: it was lost before the block had come to its end, or perhaps:
-                the session has ended before the server confirmed the release.
+            LeaseLostError: it was lost before the end of the block; or it may have been,
+                because the session ended before the server confirmed the release.
         """
         await self.release()
         doubt = None if self._release is None else self._release.doubt
@@ -164,26 +164,26 @@ class Lease(Held):
 
 
 class _Release:
-    """The deletion of a lease's node, its outcome, and those that wait for it."""
+    """The deletion of a lease's node, its outcome, and the Deferreds that wait for it."""
 
     def __init__(self) -> None:
-        self.doubt: BaseException | None = None  #: why it was perhaps lost before
+        self.doubt: BaseException | None = None  #: why it may have been lost before
         self._waiting: Waiters[None] = Waiters()
         self._finished = False
         self._error: BaseException | None = None
 
     def wait(self) -> Deferred[None]:
-        """Fires when it has ended; cancelling it stops the waiting only."""
+        """Fires when the deletion has ended; cancelling it only stops the waiting."""
         if not self._finished:
             return self._waiting.add()
         return succeed(None) if self._error is None else fail(self._error)
 
     def finish(self, result: LeaseLostError | Failure | None) -> None:
-        """It has ended: with nothing, with a doubt or with a failure."""
+        """End it: successfully, with a doubt about the lease, or with a failure."""
         self._finished = True
         if not isinstance(result, Failure):
             self.doubt = result
-        elif result.check(*SESSION_OVER):  # the node is gone, or will be
+        elif result.check(*SESSION_OVER):  # the server deletes the node with the session
             self.doubt = result.value
         else:
             assert result.value is not None
@@ -193,7 +193,7 @@ class _Release:
 
 
 async def hold(retrying: RetryingClient, path: str) -> Lease | None:
-    """A lease on a node of this session; None if the node is not there, or not ours."""
+    """A lease on a node of this session; None if there is no node, or it is another session's."""
     client = retrying.client
     found: tuple[Stat | None, Deferred[WatchEvent]]
     found = await retrying.and_watch(lambda: client.exists_and_watch(path))

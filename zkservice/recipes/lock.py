@@ -1,4 +1,4 @@
-"""A lock that one holder at a time can have, in the order in which it was asked for."""
+"""A fair, exclusive lock."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ LOCK: Final = "__lock__"
 
 
 class Lock(NamedRecipe, Block[Lease]):
-    """An exclusive lock, fair and not re-entrant; kazoo's ``Lock`` on the path excludes it.
+    """An exclusive lock, fair and not re-entrant; interoperates with kazoo's ``Lock``.
 
     Each `acquire` is a contender of its own, so one object serves any number of them.  A
-    contender is an ephemeral sequence node below the path, and waits only for the one before
-    it.  It waits through lost connections, expired sessions (it rejoins at the end of the
-    queue, since its node went with the session), and the deletion of the path.
+    contender is an ephemeral sequence node below the path, and waits only for its predecessor.
+    It waits through lost connections, expired sessions and the deletion of the path.  After an
+    expiry it rejoins at the end of the queue, since its node was deleted with the session.
 
     ``async with lock`` waits and releases, and so does ``async with lock.acquire(timeout)``.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the contenders' nodes; created when it is missing.
         identifier: stored in the nodes, for `contenders`.
-        names: the first is what nodes are called.  Nodes of other clients with any of these
-            names are contenders too: ``("__lock__", "lock-")`` respects locks of Curator,
-            go-zookeeper and txzookeeper, ``("lock-",)`` is respected by them.
+        names: the first is part of the names of this lock's nodes.  Nodes of other clients
+            with any of these names are contenders as well: ``("__lock__", "lock-")`` respects
+            locks of Curator, go-zookeeper and txzookeeper, which respect ``("lock-",)``.
         acl: of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
@@ -71,13 +71,13 @@ class Lock(NamedRecipe, Block[Lease]):
             timeout: seconds to wait; None is for ever.
 
         Returns:
-            Fires with a `Lease`.  Cancelling it leaves the queue, even if the connection is
-            lost at the moment.  It fails when its node is gone, or a second later if there is
+            Fires with a `Lease`.  Cancelling it leaves the queue, even while the connection is
+            lost.  A cancelled call fails when its node is gone, or after a second if there is
             no connection.
 
         Fails with:
-            LockTimeoutError: it was not our turn in time; we have left the queue.
-            SessionExpiredError: and the client begins no other session.
+            LockTimeoutError: its turn did not come in time; it has left the queue.
+            SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -89,16 +89,16 @@ class Lock(NamedRecipe, Block[Lease]):
         return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def try_acquire(self) -> Trying[Lease]:
-        """Like `acquire`, but if others come first it fires with None, once its node is gone.
+        """Like `acquire`, but fires with None, once its node is gone, if others come first.
 
-        As a block, which has to be protected, it fails with `LockTimeoutError` then.
+        As a block it fails with `LockTimeoutError` then, because the block has to be protected.
         """
         return Trying(Deferred.fromCoroutine(self._acquire(wait=False)), self.path)
 
     def contenders(self) -> Deferred[list[str]]:
-        """The identifiers of the holder, first, and of all that wait.
+        """The identifiers of the holder and of all waiting contenders, in order.
 
-        An identifier that was not given is an empty string.
+        A contender without an identifier has an empty string.
         """
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._contenders))
 
@@ -115,7 +115,7 @@ class Lock(NamedRecipe, Block[Lease]):
     async def _contend(self, wait: bool) -> Lease | None:
         """Join the queue and wait; leave it again unless that ends with a lease."""
         mark = uuid4().hex
-        path: str | None = None  # of our node, once it is known
+        path: str | None = None  # of the node, once it is known
 
         async def join_queue() -> Lease | None:
             nonlocal path

@@ -1,4 +1,4 @@
-"""The contenders for a lock on one client: they read the queue together, and move up together."""
+"""The queue of a lock, which the contenders of one client read together."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zkservice.recipes.queue_order import LockKind, predecessors
 from zkservice.recipes.retrying import RetryingClient
 from zkservice.znodes import join
 
-#: For each contender the one before it that it has to wait for, if there is one.
+#: For each contender the predecessor that it has to wait for, or None.
 Predecessors = Mapping[str, "str | None"]
 
 
 class LockQueue:
     """The queue at a path, as all contenders of one lock object see it.
 
-    A thousand of them join with a few requests in all, and move up without any, so the cost
-    of one contender does not depend on how many there are.
+    A thousand contenders join with a few requests in all, and move up without requests, so
+    the cost of one contender does not depend on their number.
 
     Args:
         retrying: reads the queue.
@@ -32,8 +32,8 @@ class LockQueue:
         self._path = path
         self._kind = kind
         self._reading: Waiters[Predecessors] = Waiters()
-        # The last contender of ours that was the first of all.  Numbers only rise, so nothing
-        # can come before it, nor before the next one once it is gone.
+        # The last contender of this client that was first in the queue.  Sequence numbers only
+        # rise, so nothing can come before it, nor before its successor once it is gone.
         self._first: str | None = None
 
     async def wait_for_turn(self, mine: str, *, wait: bool) -> bool:
@@ -44,7 +44,7 @@ class LockQueue:
             wait: False to look only.
 
         Returns:
-            True if it is its turn, or its node is gone; False if it is not, without waiting.
+            True if it is its turn, or its node is gone; False if it is not and ``wait`` is False.
         """
         while True:
             queue = await self._read()
@@ -61,10 +61,10 @@ class LockQueue:
             return True
 
     def _read(self) -> Deferred[Predecessors]:
-        """The queue, with all nodes whose creation was confirmed before this call.
+        """Read the queue, with all nodes whose creation was confirmed before this call.
 
-        Replies come in the order of the requests.  So a request that has no reply yet is
-        carried out after all those that have one: its reply serves this caller, too.
+        Replies come in the order of the requests, so a request without a reply is carried out
+        after all those with one: its reply serves this caller as well.
         """
         idle = not self._reading
         reply = self._reading.add()

@@ -1,8 +1,8 @@
-"""Writes that leave a mark, so that they are carried out exactly once although a reply is lost.
+"""Writes with a mark, so that they are carried out exactly once even if a reply is lost.
 
 The mark is an ephemeral node, created in the same transaction as the write, and deleted
-when the outcome is known.  After a lost reply the mark exists if the write was carried
-out, whatever others have done since; if it does not exist, the write is sent again.
+when the outcome is known.  After a lost reply the mark exists if the write was carried out,
+whatever other clients have done since.  If it does not exist, the write is sent again.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from zkservice.recipes.retrying import Doubt, RetryingClient
 from zkservice.wire.acl import ACL
 from zkservice.znodes import join
 
-#: What the names of marks begin with, as those of Curator's protected nodes.
+#: The prefix of the marks' names, as of Curator's protected nodes.
 PREFIX: Final = "_c_"
 
 
 class CannotMarkError(Exception):
-    """No mark can be left there; nothing was written."""
+    """No mark can be created; nothing was written."""
 
 
 class MarkedOutcome(NamedTuple):
-    """A write that was carried out."""
+    """The outcome of a write that was carried out."""
 
     results: list[Any] | None  #: of its operations; None if the reply was lost
     zxid: int  #: of the transaction, if the reply was lost; else 0
 
 
 async def _check_nothing() -> None:
-    """The write may be sent again if there is no mark."""
+    """Allow the write to be sent again if there is no mark."""
 
 
 class MarkedWrites:
@@ -60,16 +60,16 @@ class MarkedWrites:
         add: Callable[[Transaction], None],
         before_repeating: Callable[[], Awaitable[None]] = _check_nothing,
     ) -> MarkedOutcome:
-        """Carry a write out, exactly once.
+        """Carry out a write exactly once.
 
         Args:
             add: adds the write's operations to a transaction; called for each attempt.
-            before_repeating: called if there is no mark; raises if others may have deleted
-                the mark together with what was written.
+            before_repeating: called if there is no mark; raises if other clients may have
+                deleted the mark together with the written node.
 
         Raises:
-            CannotMarkError: no mark may be created there.
-            ConnectionLossError: the session ended while it was in doubt, and the mark with it.
+            CannotMarkError: the ACL allows no mark there.
+            ConnectionLossError: the outcome is unknown: the session has ended.
             ZooKeeperError: why the write was refused.
         """
         mark = join(self._where, PREFIX + uuid4().hex)

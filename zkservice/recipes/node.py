@@ -1,4 +1,4 @@
-"""A znode as an object that remembers which version of it was read."""
+"""A znode as an object that remembers the version that it has read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ANY: Final = -1
 class Node:
     """One znode, whether it exists or not.
 
-    A write fails with `BadVersionError` if another client has written since this object
-    last saw the node, by `exists` or a read.  Then the object forgets the version: read
-    again before the next write, which is unconditional otherwise.  Errors are the client's.
-    Nodes are ordered by their paths.
+    A write fails with `BadVersionError` if another client has written since this object's last
+    `exists` or read.  Then the object forgets the version: read again before the next write,
+    which is unconditional otherwise.  Calls fail with the errors of the client.  Nodes are
+    ordered by their paths.
 
     Args:
-        client: connected, or going to be.
-        path: the node's.
+        client: connected, or about to be.
+        path: of the node.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -58,7 +58,7 @@ class Node:
     ) -> Deferred[str]:
         """Create it; ``ephemeral`` and ``sequence`` as for the client.
 
-        Fires with the actual path, which is this object's from then on.
+        Fires with the actual path, which is the path of this object from then on.
         """
         return self._client.create(self.path, data, acl, **kind).addCallback(self._created)
 
@@ -67,7 +67,7 @@ class Node:
         return self._client.exists(self.path).addCallback(self._found)
 
     def exists_and_watch(self) -> tuple[Deferred[bool], Deferred[WatchEvent]]:
-        """The same, and a Deferred for when it is created, set or deleted."""
+        """Like `exists`, and a Deferred that fires when it is created, set or deleted."""
         stat, watch = self._client.exists_and_watch(self.path)
         return stat.addCallback(self._found), watch
 
@@ -76,12 +76,12 @@ class Node:
         return self._client.get(self.path).addCallback(self._read)
 
     def get_data_and_watch(self) -> tuple[Deferred[bytes], Deferred[WatchEvent]]:
-        """The same, and a Deferred for when it is set or deleted."""
+        """Like `get_data`, and a Deferred that fires when it is set or deleted."""
         data, watch = self._client.get_and_watch(self.path)
         return data.addCallback(self._read), watch
 
     def set_data(self, data: bytes) -> Deferred[Self]:
-        """Set its data, if it has the version that was seen last; fires with this object."""
+        """Set its data, if it has the version that was read last; fires with this object."""
         writing = self._client.set(self.path, data, self._data.number)
         return writing.addCallbacks(self._written, self._data.outdated)
 
@@ -90,12 +90,12 @@ class Node:
         return self._client.get_acl(self.path).addCallback(self._acl_read)
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[Self]:
-        """Set its ACL, if it has the version that was seen last; fires with this object."""
+        """Set its ACL, if it has the version that was read last; fires with this object."""
         writing = self._client.set_acl(self.path, acl, self._acl.number)
         return writing.addCallbacks(self._acl_written, self._acl.outdated)
 
     def delete(self) -> Deferred[None]:
-        """Delete it, if its data have the version that was seen last."""
+        """Delete it, if its data have the version that was read last."""
         deleting = self._client.delete(self.path, self._data.number)
         return deleting.addCallbacks(self._deleted, self._data.outdated)
 
@@ -106,7 +106,7 @@ class Node:
     def get_children_and_watch(
         self, prefix: str = ""
     ) -> tuple[Deferred[list[Node]], Deferred[WatchEvent]]:
-        """The same, and a Deferred for when a child is created or deleted, or the node goes."""
+        """Like `get_children`, and a Deferred for a change of the names or the end of the node."""
         names, watch = self._client.get_children_and_watch(self.path)
         return names.addCallback(self._children, prefix), watch
 
@@ -150,13 +150,13 @@ class Node:
 
 
 class _KnownVersion:
-    """The version of a node's data or ACL that was seen last."""
+    """The version of a node's data or ACL that was read last."""
 
     def __init__(self) -> None:
         self.number = _ANY
 
     def outdated(self, failure: Failure) -> Failure:
-        """Forget it if a write has failed because it is not the current one."""
+        """Forget the version if a write has failed because it is outdated."""
         if failure.check(BadVersionError, NoNodeError):
             self.number = _ANY
         return failure

@@ -27,16 +27,16 @@ _SHALLOW: Final = re.compile(r"[0-9a-f]{32}-(.*)", re.DOTALL)
 
 
 class Party(NamedRecipe, Block["Membership"]):
-    """A group of members, each with an identifier; kazoo's ``Party`` on the path is the same.
+    """A group of members, each with an identifier; interoperates with kazoo's ``Party``.
 
     A member stays until it leaves; if its session expires, it rejoins by itself.  A member
-    that dies is out as soon as the server ends its session.  ``async with party`` joins and
+    that dies is removed when the server ends its session.  ``async with party`` joins and
     leaves, and so does ``async with party.join()``.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the members' nodes; created when it is missing.
-        identifier: our name among the members.
+        identifier: of the members that join with this object.
         acl: of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
@@ -63,11 +63,11 @@ class Party(NamedRecipe, Block["Membership"]):
         """Become a member; each call is a member of its own.
 
         Returns:
-            Fires with a `Membership` when the others can see us.  Cancelling it takes us
-            out, even if the connection is lost at the moment.
+            Fires with a `Membership` when the member is visible to others.  Cancelling it
+            leaves, even while the connection is lost.
 
         Fails with:
-            SessionExpiredError: and the client begins no other session.
+            SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -78,17 +78,16 @@ class Party(NamedRecipe, Block["Membership"]):
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._members))
 
     def changed(self, known: Iterable[str]) -> Deferred[list[str]]:
-        """Wait until the members are not those that are known.
+        """Wait until the members differ from those that are known.
 
-        Call it again with its result, and no change that lasts is ever missed, whatever
-        happens to the connection and the session.
+        Call it again with its result: then no lasting change is missed, whatever happens to
+        the connection and the session.
 
         Args:
             known: the identifiers, in the order of `members`.
 
         Returns:
-            Fires with the members as soon as they are not these.  Cancelling it stops the
-            waiting.
+            Fires with the members as soon as they differ.  Cancelling it stops the waiting.
         """
         return Deferred.fromCoroutine(self._changed(list(known)))
 
@@ -102,7 +101,7 @@ class Party(NamedRecipe, Block["Membership"]):
         return Membership(self._retrying, self.path, await self._enter(), self._enter)
 
     async def _enter(self) -> Lease:
-        """Create our node, in this session or a later one."""
+        """Create the node, in this session or a later one."""
         return await self._retrying.retry_until_entered(self._enter_once)
 
     async def _enter_once(self) -> Lease | None:
@@ -132,7 +131,7 @@ class Party(NamedRecipe, Block["Membership"]):
                 return members
 
     async def _wait_for_change(self, known: list[str]) -> list[str]:
-        """The members; if they are those that are known, others may have joined by now."""
+        """The members, after a change if they were the known ones."""
         client = self._retrying.client
         names, watch = await self._retrying.in_parent(
             join(self.path, PARTY),
@@ -148,7 +147,7 @@ class Party(NamedRecipe, Block["Membership"]):
             cancel_watch(watch)
 
     async def _identifiers(self, names: Iterable[str]) -> list[str]:
-        """Of the members among these nodes; all are asked for at once."""
+        """The identifiers of the members among these nodes, read concurrently."""
         reading = [Deferred.fromCoroutine(self._member(name)) for name in names if PARTY in name]
         try:
             found = await gatherResults(reading, consumeErrors=True)
@@ -166,11 +165,11 @@ class Party(NamedRecipe, Block["Membership"]):
 
 
 class ShallowParty(Party):
-    """A party whose identifiers are in the names of the nodes; kazoo's is the same.
+    """A party whose identifiers are in the names of the nodes, as with kazoo's ``ShallowParty``.
 
-    All members are read with one request, however many there are.  `members` and `changed`
+    One request reads all members.  `members` and `changed`
     return them in alphabetical order.  The arguments are those of `Party`; the identifier
-    must be valid as a part of a node's name.
+    must be valid in the name of a node.
     """
 
     @override
@@ -183,7 +182,7 @@ class ShallowParty(Party):
 
 
 class Membership(PersistentEphemeral):
-    """A place in a party; it is created again by itself if it is lost, until `leave`.
+    """A member of a party; it rejoins automatically until `leave`.
 
     Use it as an asynchronous context manager, or `leave`.
     """

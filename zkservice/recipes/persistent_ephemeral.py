@@ -1,4 +1,4 @@
-"""An ephemeral node that is created again when it is lost."""
+"""Keep an ephemeral node: create it again when it is lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class PersistentEphemeral(Held):
     """Keeps an ephemeral node alive: creates it again when it is lost, until `leave`.
 
     It is not a `zkservice.deferreds.Reconciler`, because `leave` has to cancel an attempt that
-    is under way.
+    is in progress.
 
     Args:
         retrying: creates and watches the node.
-        where: the path that log lines name.
+        where: the path for log lines.
         lease: on the node, which exists already.
         enter: creates the node again.
-        ended: called when the session is over and the client begins no other.
+        ended: called when the session has ended and the client begins no other.
     """
 
     _log = Logger()
@@ -50,7 +50,7 @@ class PersistentEphemeral(Held):
 
     @property
     def path(self) -> str:
-        """Of the node; it may be another one after a session has expired."""
+        """The path of the node, which may change in a new session."""
         return self._lease.path
 
     @property
@@ -62,11 +62,11 @@ class PersistentEphemeral(Held):
         """Delete the node, and do not create it again.  It can be called again.
 
         Returns:
-            Fires when the node is gone; waits for a connection, if there is none.  At
-            once while it is not `present`.  Cancelling it stops the waiting, not the deletion.
+            Fires when the node is gone, and at once if it is not `present`.  Without a
+            connection it waits for one.  Cancelling it stops the waiting, not the deletion.
 
         Fails with:
-            NoAuthError: the node may not be deleted; it goes when the session ends.
+            NoAuthError: the node may not be deleted; the server deletes it with the session.
         """
         self._keeping.cancel()
         return self._lease.release()

@@ -26,16 +26,16 @@ from zkservice.wire.records import Stat
 
 
 class PersistentEphemeralNode(Recipe, Leavable):
-    """A node that goes when this process ends, but not for good when its session expires.
+    """An ephemeral node that is created again in each session of the client.
 
-    It is created again, with its latest data and ACL, in the next session, and a second after
-    another client has deleted it.  A node that an earlier session of this object has left is
-    replaced.  A node of another client is left alone, and waited for until it is gone.
+    In a new session, and a second after another client has deleted it, it is created again with
+    its latest data and ACL.  A node that an earlier session of this object has left is replaced.
+    A node of another client is left alone; this one is created when that one is gone.
 
     Args:
-        client: connected, or going to be.
-        path: the node.  One object of a client can keep it.
-        data: what it holds, until `set` changes it.
+        client: connected, or about to be.
+        path: the node; only one object of a client can keep it.
+        data: of the node, until `set` changes them.
         acl: of the node, until `set_acl` changes it, and of its parents if they
             have to be created.
         reactor: tells the time; None is the installed one.
@@ -57,11 +57,11 @@ class PersistentEphemeralNode(Recipe, Leavable):
     ) -> None:
         super().__init__(client, path, acl=acl, reactor=reactor)
         self.data = data
-        self.acl = self._acl  # the latter stays that of the parents
+        self.acl = self._acl  # `_acl` stays the ACL of the parents
         self._creating: Deferred[Self] | None = None
         self._kept: PersistentEphemeral | None = None
         self._cleaning_up: Deferred[None] | None = None  # after a creation that failed
-        self._sessions: set[int] = set()  # in which we may have created it
+        self._sessions: set[int] = set()  # that may have created it
         self._one_at_a_time = DeferredLock()  # creating it and deleting it
 
     def __repr__(self) -> str:
@@ -76,14 +76,14 @@ class PersistentEphemeralNode(Recipe, Leavable):
         """Create it, and create it again whenever it is lost, until `delete`.
 
         Returns:
-            Fires with this object when the node exists, and is ours.  Cancelling it deletes
-            the node.  It fails when the node is gone, or a second later if there is no
+            Fires with this object when its node exists.  Cancelling it deletes the node.  A
+            cancelled call fails when the node is gone, or after a second if there is no
             connection.
 
         Fails with:
             NodeExistsError: this object has created it already, or another object of this
                 client (a `PersistentEphemeralNode` or a registration) keeps it.
-            SessionExpiredError: and the client begins no other session.
+            SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -101,41 +101,41 @@ class PersistentEphemeralNode(Recipe, Leavable):
         return Entering(creating)
 
     def set(self, data: bytes) -> Deferred[None]:
-        """Change its data, now and for whenever it is created again.
+        """Change its data, now and for later creations.
 
         Returns:
-            Fires when they are stored; at once while it is not `present`.
+            Fires when they are stored; at once if it is not `present`.
 
         Fails with:
-            NoAuthError: the node may not be written; it is created with these data next time.
+            NoAuthError: the node may not be written; the next creation uses these data.
         """
         self.data = data
         return Deferred.fromCoroutine(self._write(self._send_data))
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[None]:
-        """Change its ACL, now and for whenever it is created again; not that of its parents.
+        """Change its ACL, now and for later creations, but not that of its parents.
 
         Returns:
-            Fires when it is stored; at once while it is not `present`.
+            Fires when it is stored; at once if it is not `present`.
 
         Fails with:
-            NoAuthError: the ACL may not be changed; it is created with this one next time.
-            InvalidACLError: the server refuses it, and will refuse to create the node with it.
+            NoAuthError: the ACL may not be changed; the next creation uses this one.
+            InvalidACLError: the server refuses this ACL, and will refuse a creation with it.
         """
         self.acl = tuple(acl)
         return Deferred.fromCoroutine(self._write(self._send_acl))
 
     def delete(self) -> Deferred[None]:
-        """Delete it for good, or until `create`.  It can be called again.
+        """Delete it until the next `create`.  It can be called again.
 
         Returns:
-            Fires when it is gone; waits for a connection, if there is none.  Cancelling it
-            stops the waiting, not the deletion.  A `create` that is under way is cancelled.
+            Fires when it is gone; without a connection it waits for one.  Cancelling it stops
+            the waiting, not the deletion.  A `create` in progress is cancelled.
         """
         if self._creating is not None:
             self._creating.cancel()
         kept, self._kept = self._kept, None
-        if kept is not None:  # whether or not the caller goes on waiting
+        if kept is not None:  # even if the caller stops waiting
             self._wait_until_gone(kept).addBoth(lambda _: self._give_back())
         return self._wait_until_gone(kept)
 
@@ -154,7 +154,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         return self._creating is not None or self._kept is not None
 
     def _give_back(self) -> None:
-        """Let another object of this client keep the node, unless this one was called again."""
+        """Release the claim on the node, unless it was created again."""
         if not self._wanted:
             self._retrying.client.claims.give_back(self, [self.path])
 
@@ -179,7 +179,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         leaving = succeed(None) if kept is None else kept.leave()
 
         async def in_turn() -> None:
-            # A creation that was cancelled cleans up first: it is before us in this queue.
+            # A cancelled creation cleans up first: it is earlier in this queue.
             await self._one_at_a_time.acquire()
             try:
                 await leaving
@@ -193,7 +193,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         try:
             return await self._retrying.retry_until_entered(self._enter_once)
         except BaseException:
-            # It waits for `_one_at_a_time`, and gets it before the next creation does.
+            # It acquires `_one_at_a_time` before the next creation does.
             self._cleaning_up = self._retrying.in_background(self.path, self._delete_ours())
             raise
         finally:
@@ -214,7 +214,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         return lease
 
     async def _write_changes(self, lease: Lease, data: bytes, acl: tuple[ACL, ...]) -> None:
-        """Store what was changed while the node was created; release it if that fails."""
+        """Store changes that were made during the creation; release the node if that fails."""
         try:
             if data != self.data:
                 await self._send_data()
@@ -233,7 +233,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         await self._send(lambda stat: client.set_acl(self.path, self.acl, stat.aversion))
 
     async def _send(self, write: Callable[[Stat], Deferred[Stat]]) -> None:
-        """Store what is wanted, if the node is still ours."""
+        """Write to the node if it is still of this session."""
         client = self._retrying.client
 
         async def once() -> None:
@@ -254,7 +254,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
             self._sessions.add(identity[0])
 
     async def _make_room(self) -> None:
-        """Wait until another client's node is gone; delete one that we have left ourselves."""
+        """Delete the node if an earlier session has left it, else wait until it is gone."""
         client = self._retrying.client
         stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
         if stat is None:
@@ -283,4 +283,4 @@ class PersistentEphemeralNode(Recipe, Leavable):
             try:
                 await send()
             except (NoNodeError, SessionExpiredError):
-                return  # it is created again with what is wanted then
+                return  # the next creation uses the latest data and ACL

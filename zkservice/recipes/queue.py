@@ -1,4 +1,4 @@
-"""A queue: items are put in by some clients and taken out by others, each item once."""
+"""Queues: producers add items, and each item goes to one consumer."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from zkservice.recipes.retrying import Doubt, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.znodes import join, split
 
-#: What the names of items begin with, as in txzookeeper and kazoo.
+#: The prefix of items' names, as in txzookeeper and kazoo.
 PREFIX: Final = "entry-"
-#: What is appended to an item's name for the node of its consumer, as in txzookeeper.
+#: The suffix of a reservation: the node of an item's consumer, as in txzookeeper.
 RESERVED: Final = "-processing"
-#: What is appended to the path for the queue of consumers that wait.
+#: The suffix of the path at which waiting consumers queue.
 CONSUMERS: Final = "-consumers"
-#: What is appended to the path for the marks of items that are being put in.
+#: The suffix of the path of the marks that producers leave.
 MARKS: Final = "-producers"
 
 T = TypeVar("T")
 
 
 class BaseQueue(Recipe, Generic[T]):
-    """The base of the queues: items that are put in, counted and waited for.
+    """The base of the queues: adds, counts and waits for items.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the items' nodes; created when it is missing.
         acl: of the items, and of the path if it has to be created.
-        ephemeral: items that are put in here are deleted when our session ends.
+        ephemeral: items that this object adds are deleted when the session ends.
         reactor: tells the time; None is the installed one.
 
     Raises:
@@ -56,24 +56,23 @@ class BaseQueue(Recipe, Generic[T]):
         super().__init__(client, path, acl=acl, reactor=reactor)
         self.ephemeral = ephemeral
         self._one_at_a_time = DeferredLock()
-        self._marked: MarkedWrites | None  # None where no mark is allowed
+        self._marked: MarkedWrites | None  # None if the ACL allows no marks
         self._marked = MarkedWrites(self._retrying, self.path + MARKS, self._acl)
         self._consumers = Lock(client, self.path + CONSUMERS, acl=self._acl, reactor=reactor)
 
     def put(self, item: bytes, priority: int = 100) -> Deferred[str]:
-        """Add an item, once; fires with its path.
+        """Add an item exactly once; fires with its path.
 
-        A mark below ``PATH-producers``, which is deleted at once, tells whether it was put in
-        when the reply is lost.  The path ends without a number if the item was taken out
-        before that was found out.
+        If the reply is lost, a temporary mark below ``PATH-producers`` shows whether the item
+        was added.  Then the path has no number if a consumer has taken the item meanwhile.
 
         Args:
             item: bytes.
-            priority: 0 to 999; lower ones are taken out first, equal ones in their order.
+            priority: 0 to 999; lower ones come first, equal ones in the order of adding.
 
         Fails with:
-            ConnectionLossError: the item is perhaps in the queue, because the session has
-                ended before that was found out, or the ACLs allow no mark beside the queue.
+            ConnectionLossError: the item may be in the queue.  The outcome is unknown because
+                the session has ended, or the ACLs allow no mark beside the queue.
             ValueError: the priority or the item is invalid.
         """
         if not 0 <= priority <= 999:
@@ -83,12 +82,12 @@ class BaseQueue(Recipe, Generic[T]):
         return Deferred.fromCoroutine(self._put(item, priority))
 
     def get(self) -> Deferred[T]:
-        """Take the first item out, and wait until there is one.
+        """Take the first item, and wait until there is one.
 
-        Consumers that wait queue below ``PATH-consumers``, and are served in this order.
+        Waiting consumers queue below ``PATH-consumers``, and are served in this order.
         Several calls on one queue object are served one after the other.  Cancelling it
-        leaves all items in the queue.  It fails when its nodes are gone, or within two seconds
-        if there is no connection.
+        leaves all items in the queue; the call fails when its nodes are gone, or within two
+        seconds if there is no connection.
         """
         return Deferred.fromCoroutine(self._get())
 
@@ -99,7 +98,7 @@ class BaseQueue(Recipe, Generic[T]):
     # -- how --------------------------------------------------------------------------
 
     async def _claim(self, path: str) -> T | None:
-        """Make an item ours; None if another consumer has done that."""
+        """Take or reserve an item; None if another consumer was faster."""
         raise NotImplementedError
 
     async def _put(self, item: bytes, priority: int) -> str:
@@ -123,7 +122,7 @@ class BaseQueue(Recipe, Generic[T]):
         return await self._put_unmarked(path, item)
 
     async def _find(self, path: str, zxid: int) -> str:
-        """The item that a transaction has created; without a number if it is gone by now."""
+        """The path of the item that a transaction has created; without a number if it is gone."""
         client, prefix = self._retrying.client, split(path)[1]
         for name in reversed(items(await self._names())):
             stat = None
@@ -157,7 +156,7 @@ class BaseQueue(Recipe, Generic[T]):
             self._one_at_a_time.release()
 
     async def _first(self) -> T:
-        """The first item that is free, now or later."""
+        """The first item that is free; waits for one."""
         for name in available(await self._retrying.retry(self._names)):
             item = await self._claim(join(self.path, name))
             if item is not None:
@@ -168,11 +167,10 @@ class BaseQueue(Recipe, Generic[T]):
         return await self._while_held(place, self._wait_for_item())
 
     async def _queue_up(self) -> Lease | None:
-        """Wait until no other consumer is before this one.
+        """Wait until this consumer is the first of those that wait.
 
-        Only the first one watches the queue, so that an item that is put in wakes one
-        consumer and not all.  None if the ACLs allow no such queue beside this one: then
-        this consumer waits together with others.
+        Only the first one watches the items, so a new item wakes one consumer and not all.
+        None if the ACLs allow no queue of consumers: then all consumers watch the items.
         """
         try:
             return await self._consumers.acquire()
@@ -180,7 +178,7 @@ class BaseQueue(Recipe, Generic[T]):
             return None
 
     async def _while_held(self, lease: Lease, getting: Awaitable[T]) -> T:
-        """Get an item and release a lease; if there is none, the lease's node is gone first."""
+        """Get an item and release a lease; after a failure, wait until the lease's node is gone."""
 
         async def leave() -> None:
             await lease.release()
@@ -218,11 +216,11 @@ class BaseQueue(Recipe, Generic[T]):
 
 
 class Queue(BaseQueue[bytes]):
-    """A queue whose items are deleted when they are taken out; ``get`` fires with the bytes.
+    """A queue that deletes items when they are taken; ``get`` fires with the bytes.
 
-    kazoo's ``Queue`` on the path takes part.  Use a `ReliableQueue` if a consumer that crashes
-    must not lose an item.  If the connection breaks while an item is deleted, and it is gone
-    afterwards, it is returned: only in that case may another consumer have received it, too.
+    It interoperates with kazoo's ``Queue``.  Use a `ReliableQueue` if a crash of a consumer must
+    not lose an item.  If the connection breaks during the deletion of an item that is gone
+    afterwards, the item is returned: only then may another consumer have received it as well.
     """
 
     async def _claim(self, path: str) -> bytes | None:
@@ -239,7 +237,7 @@ class Queue(BaseQueue[bytes]):
             raise
 
     async def _take(self, path: str, data: bytes, czxid: int, outcome: Deferred[bool]) -> None:
-        """Delete an item and fire with success; if that was cancelled, put the item in again."""
+        """Delete an item and fire with success; after a cancellation, add the item again."""
         try:
             taken = await self._retrying.delete_node(path, czxid, any_session=True)
         except ZooKeeperError:
@@ -253,7 +251,7 @@ class Queue(BaseQueue[bytes]):
             await self._put_back(path, data)
 
     async def _put_back(self, path: str, data: bytes) -> None:
-        """Put an item in again, behind those of the same priority."""
+        """Add an item again, after those of the same priority."""
         where = path[: path.rindex("-") + 1]
         client = self._retrying.client
         await self._retrying.retry_across_sessions(
@@ -262,11 +260,11 @@ class Queue(BaseQueue[bytes]):
 
 
 def items(names: Iterable[str]) -> list[str]:
-    """The items among the children of a queue, the first one first."""
+    """The items among the children of a queue, in order."""
     return sorted(name for name in names if name.startswith(PREFIX) and not name.endswith(RESERVED))
 
 
 def available(names: Iterable[str]) -> list[str]:
-    """The items that no consumer has reserved."""
+    """The items that no consumer has reserved, in order."""
     known = set(names)
     return [name for name in items(known) if name + RESERVED not in known]

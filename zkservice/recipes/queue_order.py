@@ -1,9 +1,8 @@
-"""The order of a lock's contenders: which one waits for which, by the names of the nodes.
+"""The order of a lock's contenders, from the names of their nodes.
 
-A contender's node is ``<mark><name><number>``: the mark is its own, the name says what it
-wants (``__lock__``, ``__rlock__``), the server appends the number.  Each waits for the nearest
-lower number that excludes it, and for no other, so that a release wakes one contender and not
-all of them.
+A contender's node is ``<mark><name><number>``: the mark is unique, the name is the kind of lock
+(``__lock__``, ``__rlock__``), and the server appends the number.  Each contender waits only for
+the nearest lower number that excludes it, so a release wakes one contender: no thundering herd.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-#: Characters that the server appends (``%010d``, PrepRequestProcessor.java).  A parent with more
-#: than 2**31 changes counts from below zero, and the lowest of those numbers take one more.
+#: Characters that the server appends (``%010d``, PrepRequestProcessor.java).  After 2**31 changes
+#: of the parent the numbers are negative, and the lowest of them have one more character.
 _WIDTH: Final = 10
 
 
 class LockKind(NamedTuple):
-    """The name in a contender's nodes, and the names that it waits for."""
+    """The name in a contender's node, and the names of nodes that it waits for."""
 
     name: str
     waits_for: tuple[str, ...]
@@ -34,7 +33,7 @@ class LockKind(NamedTuple):
 
 
 def in_order(children: Iterable[str], names: Sequence[str]) -> list[str]:
-    """The children that have one of these names in theirs, the first in line first."""
+    """The children with one of these names, in the order of their numbers."""
     known = tuple(names)
     found = []
     for child in children:  # thousands of them, each time a contender joins
@@ -52,7 +51,7 @@ def predecessors(children: Iterable[str], kind: LockKind) -> dict[str, str | Non
 
     Args:
         children: the names of all nodes.
-        kind: of the contender that is looked up; the others may be of another one.
+        kind: of the contender that is looked up; others may be of another kind.
     """
     queue = in_order(children, kind.names)
     if kind.exclusive:

@@ -1,4 +1,4 @@
-"""A lock that many readers, or one writer, can hold."""
+"""A lock for many readers or one writer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ READ: Final = "__rlock__"
 
 
 class ReadWriteLock(NamedRecipe):
-    """A pair of locks on one path; kazoo's ``ReadLock`` and ``WriteLock`` take part.
+    """A pair of locks on one path; interoperates with kazoo's ``ReadLock`` and ``WriteLock``.
 
-    A writer waits for everything before it, a reader only for writers.  Readers that come
-    after a waiting writer let it pass, so neither starves.  The arguments are those of
+    A writer waits for all contenders before it, a reader only for writers.  Readers that come
+    after a waiting writer wait for it, so neither starves.  The arguments are those of
     `zkservice.recipes.Lock`.
     """
 
     def read(self) -> Lock:
-        """The lock that any number can hold while nothing is written."""
+        """The lock that any number of readers can hold while there is no writer."""
         return self._read
 
     def write(self) -> Lock:
-        """The lock that only one can hold."""
+        """The lock that only one writer can hold, without readers."""
         return self._write
 
     # -- how --------------------------------------------------------------------------
@@ -52,8 +52,8 @@ class ReadWriteLock(NamedRecipe):
 
 
 class _LockOfKind(Lock):
-    """A lock with other rules about what it waits for."""
+    """A lock that waits for other kinds of nodes."""
 
     def set_kind(self, kind: LockKind) -> None:
-        """To be called before it is used."""
+        """Set the kind; call this before the lock is used."""
         self._set_kind(kind)

@@ -12,10 +12,10 @@ from zkservice.znodes import validate
 
 
 class Recipe:
-    """The base of the recipes; nothing is asked of the client before a method is called.
+    """The base of the recipes; the constructor sends no request.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the node that the recipe uses; created when it is missing.
         acl: of the nodes that the recipe creates, and of their parents.
         reactor: tells the time; None is the installed one.
@@ -41,10 +41,10 @@ class Recipe:
 
 
 class NamedRecipe(Recipe):
-    """A recipe whose nodes say which contender or member they belong to.
+    """A recipe whose nodes store the identifier of their contender or member.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the nodes; created when it is missing.
         identifier: stored in the nodes that this object creates.
         acl: of the nodes, and of their parents.

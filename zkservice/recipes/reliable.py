@@ -1,4 +1,4 @@
-"""Queues that lose no item: it stays in the queue until the work on it is done."""
+"""At-least-once queues: an item stays in the queue until the work on it is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK: Final = "_lock"
 
 
 class QueueItem:
-    """An item that is ours to work on, until it is deleted, released or lost."""
+    """An item that is reserved for this consumer until it is deleted, released or lost."""
 
     def __init__(self, retrying: RetryingClient, path: str, data: bytes, lease: Lease) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class QueueItem:
 
     @property
     def lease(self) -> Lease:
-        """Its ``held`` and ``lost`` tell whether the item is still ours."""
+        """The lease: ``held`` and ``lost`` say whether the item is still reserved."""
         return self._lease
 
     def delete(self) -> Deferred[None]:
@@ -44,15 +44,15 @@ class QueueItem:
             Fires when it is gone.  Cancelling it stops the waiting, not the deletion.
 
         Fails with:
-            LeaseLostError: it is not ours any more: it is in the queue again, or another
-                consumer has it; or the session ended before the deletion was confirmed.
+            LeaseLostError: the reservation is lost, so the item is in the queue again or
+                another consumer has it; or the session ended before the deletion was confirmed.
         """
         if not self._lease.held:
             return fail(LeaseLostError(self.path))
         return self._lease.release_by(self._delete)
 
     def release(self) -> Deferred[None]:
-        """The work is not done: leave it to another consumer, at its place in the queue."""
+        """The work is not done: return the item to its place in the queue."""
         return self._lease.release()
 
     # -- how --------------------------------------------------------------------------
@@ -65,8 +65,8 @@ class QueueItem:
 
     async def _delete_once(self, doubt: Doubt) -> None:
         if doubt:
-            # The reservation's path does not tell it from that of the next consumer, which a
-            # repeated transaction would delete together with its item: compare the czxid.
+            # The next consumer's reservation has the same path, and a repeated transaction would
+            # delete it together with its item: compare the czxid.
             stat = await self._retrying.stat_after_sync(self._lease.path)
             if stat is None or stat.czxid != self._lease.token:
                 return await self._check_deleted()
@@ -82,13 +82,13 @@ class QueueItem:
             raise error.__cause__ or error from None
 
     async def _check_deleted(self) -> None:
-        """Our reservation is gone: either the transaction has deleted it, or another client."""
+        """The reservation is gone: the transaction or another client has deleted it."""
         if await self._retrying.client.exists(self.path) is not None:
             raise LeaseLostError(self.path)
 
 
 class ReliableQueue(BaseQueue[QueueItem]):
-    """A queue whose items come back when the session of their consumer ends.
+    """A queue whose items return when the session of their consumer ends.
 
     `get` fires with a `QueueItem`; call its ``delete`` when the work is done.  An ephemeral
     node beside the item says that a consumer has reserved it, as in txzookeeper.
@@ -97,15 +97,15 @@ class ReliableQueue(BaseQueue[QueueItem]):
     @override
     async def _claim(self, path: str) -> QueueItem | None:
         reservation, mark = path + RESERVED, uuid4().hex.encode()
-        perhaps_ours = True
+        may_be_ours = True
 
         async def claim() -> QueueItem | None:
-            nonlocal perhaps_ours
-            perhaps_ours = await self._reserve(reservation, mark)
-            return await self._read(path, reservation) if perhaps_ours else None
+            nonlocal may_be_ours
+            may_be_ours = await self._reserve(reservation, mark)
+            return await self._read(path, reservation) if may_be_ours else None
 
         async def leave() -> None:
-            if perhaps_ours:
+            if may_be_ours:
                 await self._delete_reservation(reservation, mark)
 
         return await self._retrying.enter_or_leave(reservation, claim(), leave)
@@ -116,7 +116,7 @@ class ReliableQueue(BaseQueue[QueueItem]):
             await self._retrying.retry(
                 lambda: client.create(reservation, mark, self._acl, ephemeral=True)
             )
-        except NodeExistsError:  # by us, if the reply to a first request was lost
+        except NodeExistsError:  # by this client, if the first reply was lost
             found = await self._retrying.get(reservation)
             return found is not None and found[0] == mark
         except NoNodeError:
@@ -126,12 +126,12 @@ class ReliableQueue(BaseQueue[QueueItem]):
     async def _read(self, path: str, reservation: str) -> QueueItem | None:
         found = await self._retrying.get(path)
         if found is None:
-            return None  # another consumer has done it before we came
+            return None  # another consumer has finished it
         lease = await hold(self._retrying, reservation)
         return None if lease is None else QueueItem(self._retrying, path, found[0], lease)
 
     async def _delete_reservation(self, reservation: str, mark: bytes) -> None:
-        """Delete a reservation if it has the mark, and not that of another consumer."""
+        """Delete a reservation if it has the mark; that of another consumer stays."""
         client = self._retrying.client
 
         async def once() -> None:
@@ -149,12 +149,12 @@ class ReliableQueue(BaseQueue[QueueItem]):
 class SerializedQueue(BaseQueue[QueueItem]):
     """A queue whose items are worked on one at a time, strictly in order.
 
-    `get` fires with a `QueueItem`, and no consumer gets another one before that is deleted or
-    released, or its consumer's session ends.  A consumer holds the lock ``_lock`` below the
-    path.
+    `get` fires with a `QueueItem`.  No consumer gets another item before that one is deleted or
+    released, or the session of its consumer ends.  A consumer holds the lock ``_lock`` below
+    the path.
     """
 
-    _turn: Lease | None = None  # of the `get` that is under way
+    _turn: Lease | None = None  # of the `get` in progress
 
     @cached_property
     def _lock(self) -> Lock:

@@ -1,8 +1,8 @@
-"""Repeat a client's operations until the server has replied, however often the connection breaks.
+"""Repeat a client's operations until there is a reply, however often the connection breaks.
 
-`zkservice.retries` says how that is safe.  A sequence node that may have been created is
-looked for by the mark in its name before it is created again, as with Curator's protected
-nodes and kazoo's locks.
+`zkservice.retries` describes how that is safe.  A sequence node that may have been created is
+searched by the mark in its name before it is created again, as with Curator's protected nodes
+and kazoo's locks.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ T = TypeVar("T")
 #: Seconds between two attempts when the server is overloaded or read-only.
 RETRY_DELAY: Final = 1.0
 
-#: Seconds for which a waiter that gives up waits until its node is gone.
+#: Seconds for which a waiter that gives up waits for the deletion of its node.
 LEAVE_TIMEOUT: Final = 1.0
 
-#: The session is over, and its ephemeral nodes with it.
+#: The session has ended, and its ephemeral nodes with it.
 SESSION_OVER: Final = (SessionExpiredError, ClientClosedError, AuthFailedError)
 
 
 class RetryingClient:
-    """Operations of a client that survive broken connections, but not the session.
+    """Operations of a client that survive lost connections, but not the session.
 
-    They fail with `SessionExpiredError` when the session is over, because what was known
-    before need not hold after it; `retry_across_sessions` is for what does not depend on it.
+    They fail with `SessionExpiredError` when the session ends, because knowledge of its nodes
+    may be outdated then; `retry_across_sessions` is for operations that do not depend on it.
 
     Args:
-        client: does the work.
+        client: sends the requests.
         reactor: tells the time; None is the installed one.
     """
 
@@ -84,11 +84,11 @@ class RetryingClient:
     async def run(
         self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = False
     ) -> T:
-        """Repeat ``once`` until it returns; it finds out what an earlier attempt has done."""
+        """Repeat ``once`` until it returns; its argument says whether an attempt is in doubt."""
         return await self._retries.run(once, across_sessions=across_sessions)
 
     async def retry(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a request until there is a reply; only for what may be done twice."""
+        """Repeat an idempotent request until there is a reply."""
         return await self._retries.run(lambda _: ask())
 
     async def retry_across_sessions(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -96,7 +96,7 @@ class RetryingClient:
         return await self._retries.run(lambda _: ask(), across_sessions=True)
 
     async def retry_until_entered(self, enter: Callable[[], Awaitable[T | None]]) -> T:
-        """Like `retry_across_sessions`, and again as long as the outcome is None."""
+        """Like `retry_across_sessions`, and again while the result is None."""
         while True:
             entered = await self.retry_across_sessions(enter)
             if entered is not None:
@@ -109,7 +109,7 @@ class RetryingClient:
         return time_limit(waiting, timeout, self.reactor, error)
 
     async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
-        """Do what needs the parent of a path; create the parent if it is missing."""
+        """Call a function that needs the parent of a path; create the parent if it is missing."""
         while True:
             try:
                 return await ask()
@@ -121,11 +121,11 @@ class RetryingClient:
     async def and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; a caller that does not wait for it has to `cancel_watch`."""
+        """Read with a watch; a caller that does not wait for the watch must `cancel_watch` it."""
         return await self._retries.and_watch(ask)
 
     async def wait_for_change(self, path: str) -> bool:
-        """Wait until a node is deleted or changed in another way; returns whether it is gone."""
+        """Wait until a node is changed or deleted; returns whether it is gone."""
         stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
         if stat is None:
             cancel_watch(watch)
@@ -133,7 +133,7 @@ class RetryingClient:
         return (await watch).type is EventType.DELETED
 
     async def children(self, path: str) -> list[str]:
-        """The names of a node's children; none if there is no node."""
+        """The names of a node's children; an empty list if there is no node."""
         try:
             return await self.retry(lambda: self.client.get_children(path))
         except NoNodeError:
@@ -152,7 +152,7 @@ class RetryingClient:
         return None if found is None else found[0].decode(errors="replace")
 
     async def stat_after_sync(self, path: str) -> Stat | None:
-        """A node's Stat, after all that was sent before has become visible; one attempt."""
+        """A node's Stat after a sync, so that earlier writes are visible; one attempt."""
         return await self._retries.stat_after_sync(path)
 
     # -- creating -----------------------------------------------------------------------
@@ -186,7 +186,7 @@ class RetryingClient:
         acl: Sequence[ACL],
         parents_acl: Sequence[ACL] | None = None,
     ) -> None:
-        """Create an ephemeral node with a name that only we use, and parents as needed.
+        """Create an ephemeral node whose name no other client uses, and parents as needed.
 
         Args:
             path: the node.
@@ -202,15 +202,15 @@ class RetryingClient:
         try:
             await self.in_parent(path, above, lambda: self.retry(once))
         except NodeExistsError:
-            return  # created by us: the reply was lost
+            return  # by this client: the reply was lost
 
     # -- deleting -----------------------------------------------------------------------
 
     async def delete(self, path: str) -> None:
-        """Make sure that a node does not exist; only for a name that nobody else uses.
+        """Make sure that a node does not exist; only for names that no other client uses.
 
-        A request that is repeated after a lost reply would delete what another client has
-        created at the path meanwhile: `delete_node` does not.
+        Repeated after a lost reply, it could delete a node that another client has created
+        at the path meanwhile; `delete_node` does not.
         """
         await self._retries.delete(path)
 
@@ -219,16 +219,16 @@ class RetryingClient:
 
         Args:
             path: the node's.
-            czxid: tells the node from others that were or will be at the path.
+            czxid: of the node, unlike that of earlier and later nodes at the path.
             any_session: continue in the next session if this one expires.
 
         Returns:
-            False if it was deleted by another client, and certainly not by us.
+            False if another client, and certainly not this one, has deleted it.
         """
         return await self._retries.delete(path, czxid, across_sessions=any_session)
 
     async def delete_current(self, path: str) -> None:
-        """Delete the node that is at a path now, if there is one; not a later one."""
+        """Delete the node that is at a path now; a later one is left alone."""
         stat = await self.retry(lambda: self.client.exists(path))
         if stat is not None:
             await self.delete_node(path, stat.czxid)
@@ -247,19 +247,20 @@ class RetryingClient:
         enter: Awaitable[T | None],
         leave: Callable[[], Coroutine[Any, Any, object]],
     ) -> T | None:
-        """Create a node and wait for something, or leave nothing behind.
+        """Create a node and wait for something; delete the node unless that succeeds.
 
         Args:
-            path: where, for the log.
-            enter: creates the node; a failure, a cancellation and None mean that it has to go.
-            leave: deletes the node then.  It is waited for, so that the caller does not
-                find the node still there; but for `LEAVE_TIMEOUT` seconds only, since there
-                may be no connection, and not when the session is over.  It goes on all the same.
+            path: of the node, for the log.
+            enter: creates the node and waits; a failure, a cancellation or None as the result
+                means that the node must be deleted.
+            leave: deletes the node.  It is awaited, so that the node is gone when the caller
+                continues, but only for `LEAVE_TIMEOUT` seconds, since there may be no
+                connection, and not after the end of the session.  It continues afterwards.
         """
         try:
             entered = await enter
         except SESSION_OVER:
-            # The client may give a session up before the server does, which has the node still.
+            # The client may give up a session earlier than the server, which still has the node.
             self.in_background(path, leave())
             raise
         except Exception:
@@ -270,14 +271,14 @@ class RetryingClient:
         return entered
 
     async def wait_briefly(self, done: Deferred[None]) -> None:
-        """Wait for a clean-up, but for `LEAVE_TIMEOUT` seconds only."""
+        """Wait for a clean-up for at most `LEAVE_TIMEOUT` seconds."""
         await done.addTimeout(LEAVE_TIMEOUT, self.reactor, onTimeoutCancel=lambda *_: None)
 
     def in_background(self, path: str, work: Coroutine[Any, Any, object]) -> Deferred[None]:
-        """Run a clean-up, which the end of the session ends; errors are logged.
+        """Run a clean-up, until the end of the session at most; errors are logged.
 
         Returns:
-            Fires when it has ended, successfully or not.  Cancelling it stops the waiting only.
+            Fires when it has ended, successfully or not.  Cancelling it only stops the waiting.
         """
         done: Deferred[None] = Deferred()
 

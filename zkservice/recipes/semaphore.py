@@ -1,4 +1,4 @@
-"""A lock that a number of holders can have at a time."""
+"""A lock that several holders can share, up to a limit."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from zkservice.recipes.retrying import cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.znodes import join
 
-#: What kazoo appends to the path for the lock of the waiters.
+#: The suffix of the path of the waiters' lock, as in kazoo.
 _QUEUE: Final = f"-{LOCK}"
 
 
 class Semaphore(NamedRecipe, Block[Lease]):
-    """At most so many hold it at a time; kazoo's ``Semaphore`` on the path takes part.
+    """A number of leases that can be held at a time; interoperates with kazoo's ``Semaphore``.
 
-    A waiter first takes a lock beside the path.  So waiters are served in order, and a lease
-    that is given back wakes only the first of them.  ``async with semaphore`` waits and
+    A waiter first acquires a lock beside the path, so waiters are served in order, and a
+    released lease wakes only the first of them.  ``async with semaphore`` waits and
     releases, and so does ``async with semaphore.acquire(timeout)``.
 
     Args:
-        client: connected, or going to be.
+        client: connected, or about to be.
         path: the parent of the holders' nodes; created when it is missing.
-        max_leases: how many; the same for all that use the path.
+        max_leases: the number of leases; the same for all clients that use the path.
         identifier: stored in the nodes, for `holders`.
         acl: of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
@@ -68,7 +68,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
 
     def acquire(self, timeout: float | None = None) -> Entering[Lease]:
-        """Wait for our turn and for a free lease.
+        """Wait for a free lease, in turn.
 
         Args:
             timeout: seconds to wait; None is for ever.
@@ -78,8 +78,8 @@ class Semaphore(NamedRecipe, Block[Lease]):
 
         Fails with:
             LockTimeoutError: no lease was free in time.
-            InconsistentLeasesError: others use it with another number of leases.
-            and what `Lock.acquire` fails with.
+            InconsistentLeasesError: other clients use it with another number of leases.
+            Whatever `Lock.acquire` fails with.
         """
 
         def too_late(seconds: float) -> Exception:
@@ -89,7 +89,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def holders(self) -> Deferred[list[str]]:
-        """The identifiers of all holders, in no order."""
+        """The identifiers of all holders, in no particular order."""
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._holders))
 
     # -- how --------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         return self.acquire()
 
     async def _contend(self) -> Lease | None:
-        """Wait in the queue, then for a free lease; None if that has to be done again."""
+        """Wait in the queue, then for a free lease; None if it has to be tried again."""
         await self._agree()
         path = join(self.path, uuid4().hex)
         turn = await self._queue.acquire()
@@ -120,7 +120,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         return lease
 
     async def _agree(self) -> None:
-        """Make sure that the path exists, and that its data say how many leases there are."""
+        """Make sure that the path exists, and that its data are the number of leases."""
         client, path = self._retrying.client, self.path
         number = b"%d" % self.max_leases
         while True:
@@ -155,7 +155,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
             await watch
 
     async def _take(self, path: str, turn: Lease) -> bool:
-        """Create our node if we still have the lock; False if we have not."""
+        """Create the holder's node if the lock is still held; False if it is not."""
 
         async def once() -> None:
             change = self._retrying.client.transaction()
@@ -167,7 +167,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
             await self._retrying.retry(once)
         except TransactionFailedError as error:
             if isinstance(error.__cause__, NodeExistsError):
-                return True  # created by us: the reply was lost
+                return True  # by this client: the reply was lost
             if isinstance(error.__cause__, NoNodeError):
                 return False  # the lock's node, or the path
             raise error.__cause__ or error from None
@@ -180,5 +180,5 @@ class Semaphore(NamedRecipe, Block[Lease]):
 
 
 def _release(turn: Lease) -> Deferred[None]:
-    """Let the next waiter have its turn; what cannot be deleted goes with the session."""
+    """Let the next waiter have its turn; a failed deletion is left to the end of the session."""
     return turn.release().addErrback(lambda failure: None)
