@@ -21,7 +21,7 @@ from tests.client.base import HOST, PORT, ClientTestCase
 from tests.registry.test_endpoints import Said
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery.counted import CountingFactory
-from zkservice.discovery.endpoints import DiscoveringEndpoint, EndpointParser
+from zkservice.discovery.endpoints import ClientEndpointParser, DiscoveringEndpoint
 from zkservice.discovery.shared import PAUSE, SharedSessions
 from zkservice.errors import ConnectTimeoutError, LinkLoopError, NobodyRegisteredError
 from zkservice.formats import FORMATS, Announcement
@@ -203,7 +203,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_sessions_are_shared_by_reactor(self) -> None:
         """Endpoints of one reactor share, those of another do not; nothing is kept for ever."""
-        parser = EndpointParser()
+        parser = ClientEndpointParser()
 
         class Reactor:
             """Only an identity."""

@@ -53,7 +53,7 @@ class BothStrings(ServerStrings):
 
 zk = BothStrings(
     "zk",
-    "zkservice.registry.endpoints.EndpointParser",
-    "zkservice.discovery.endpoints.EndpointParser",
+    "zkservice.registry.endpoints.ServerEndpointParser",
+    "zkservice.discovery.endpoints.ClientEndpointParser",
 )
 mtls = ServerStrings("mtls", "zkservice.web.client_certificates.MutualTLSParser")

@@ -31,13 +31,13 @@ from zkservice.client.for_endpoints import PREFIX, TIMEOUT, servers_from
 from zkservice.deferreds import time_limit
 from zkservice.discovery.counted import CountedProtocol, CountingFactory
 from zkservice.discovery.health import Use
-from zkservice.discovery.shared import Lease, Service, SharedSessions
+from zkservice.discovery.shared import Service, ServiceUse, SharedSessions
 from zkservice.discovery.strategies import STRATEGIES
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
 
-__all__ = ["DiscoveringEndpoint", "EndpointParser"]
+__all__ = ["ClientEndpointParser", "DiscoveringEndpoint"]
 
 #: Seconds within which an address must accept a connection.
 CONNECT_TIMEOUT: Final = 2.0
@@ -83,7 +83,7 @@ class DiscoveringEndpoint:
         self._shared = shared or SharedSessions(reactor)
         self._service = Service(path, tuple(formats), balance, zone)
         self._timeout = timeout
-        self._lease: Lease | None = None
+        self._lease: ServiceUse | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
         """Connect to a provider; if it does not accept, to the next, until one does.
@@ -162,7 +162,7 @@ class DiscoveringEndpoint:
 
 
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
-class EndpointParser:
+class ClientEndpointParser:
     """Makes endpoints of their descriptions; those of one reactor share their sessions."""
 
     prefix = PREFIX

@@ -24,7 +24,7 @@ from zkservice.discovery.resolver import Resolver
 from zkservice.discovery.strategies import STRATEGIES, PreferZone, Strategy
 from zkservice.errors import ClientClosedError
 
-__all__ = ["Lease", "Service", "SharedSessions"]
+__all__ = ["Service", "ServiceUse", "SharedSessions"]
 
 #: Seconds for which a session is kept when nobody uses it.
 PAUSE: Final = 10.0
@@ -61,7 +61,7 @@ class SharedSessions:
         self._pause = pause
         self._sessions: dict[str, _Session] = {}
 
-    def lease(self, user: object, servers: str, service: Service) -> Lease:
+    def lease(self, user: object, servers: str, service: Service) -> ServiceUse:
         """Use a session for as long as the user lives, or until the lease ends.
 
         Args:
@@ -77,10 +77,10 @@ class SharedSessions:
                 self._pause,
                 lambda: self._sessions.pop(servers, None),
             )
-        return Lease(user, session, service, self._reactor)
+        return ServiceUse(user, session, service, self._reactor)
 
 
-class Lease:
+class ServiceUse:
     """One user's use of a service."""
 
     def __init__(self, user: object, session: _Session, service: Service, reactor: Any) -> None:

@@ -122,7 +122,7 @@ async def _stop_listening(port: IListeningPort) -> None:
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
-class EndpointParser:
+class ServerEndpointParser:
     """Makes the endpoints of their descriptions."""
 
     prefix = PREFIX
@@ -152,7 +152,7 @@ def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
 
 
 __all__: Sequence[str] = [
-    "EndpointParser",
     "RegisteredPort",
     "RegisteringEndpoint",
+    "ServerEndpointParser",
 ]
