@@ -390,6 +390,25 @@ class ViewTests(ProcessesCase):
         self.assertEqual((status, text.count(b"(process ")), (200, 2))
         self.assertEqual(fetch(self.address, "/-/ready"), (200, b"ready\n"))
 
+    def test_a_draining_service_is_alive_and_not_ready(self) -> None:
+        """A liveness probe must not have it killed before its connections are done."""
+        self.start("--limit", "drain-linger=20000")
+        host, _, port = self.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), 30) as first,
+            socket.create_connection((host, int(port)), 30) as second,
+        ):
+            for kept in (first, second):
+                kept.sendall(b"GET /-/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+                self.assertIn(b" 200 ", kept.recv(65536))
+            self.process.signal(signal.SIGTERM)
+            self.process.wait_for_log("Finishing the requests that run")
+            first.sendall(b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertRegex(first.recv(65536), rb"(?s) 200 .*\r\n\r\ndraining\n")
+            second.sendall(b"GET /-/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertIn(b" 503 ", second.recv(65536))
+        self.assertEqual(self.process.wait(), 0, self.process.log())
+
     def test_counters_do_not_go_back_when_a_worker_dies(self) -> None:
         """Prometheus would take that for a restart."""
         self.start("--metrics")

@@ -36,7 +36,7 @@ from zkservice.service.listening import LateBoundFactory
 from zkservice.service.readiness import READY, ready_view
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
-from zkservice.supervisor.process import Command
+from zkservice.supervisor.process import Command, WorkerPhase
 from zkservice.web import FrontEndStatistics, TextView, View, WorkersStatistics
 
 __all__ = ["MultiProcessFront"]
@@ -364,7 +364,7 @@ class MultiProcessFront(PoolOwner):
         return "\n".join(parts)
 
     def _health(self, environ: dict[str, Any]) -> str:
-        """``ok``, or 503 without a worker; then the figures of all and of each."""
+        """``ok``, ``draining``, or 503 without a worker; then the figures of all and of each."""
         workers, http = self.statistics()
         lines = [f"{name}: {value}" for name, value in vars(http).items()]
         lines += [f"workers.{name}: {value}" for name, value in vars(workers).items()]
@@ -372,9 +372,15 @@ class MultiProcessFront(PoolOwner):
             lines.append(f"{one.pop('name')}: {_on_a_line(one)}")
         text = "".join(f"{line}\n" for line in lines)
         reason = self.unavailable
+        if reason and self._all_draining():
+            return f"draining\n\n{text}"
         if reason:
             raise ViewError("503 Service Unavailable", f"{reason}\n\n{text}")
         return f"ok\n\n{text}"
+
+    def _all_draining(self) -> bool:
+        """Whether no worker comes after those that there are, as at the end of the service."""
+        return all(worker.phase is WorkerPhase.DRAINING for worker in self._all())
 
 
 def _on_a_line(values: Mapping[str, Any]) -> str:
