@@ -21,7 +21,7 @@ from zkservice.client import (
     WatchEvent,
     ZooKeeperClient,
 )
-from zkservice.discovery import Provider, Resolver, Use
+from zkservice.discovery import BalancingAgent, Provider, Resolver, Use, agent
 from zkservice.formats import Member
 from zkservice.recipes import (
     Barrier,
@@ -193,7 +193,7 @@ def registrations(client: ZooKeeperClient) -> None:
     assert_type(registration.unregister(), Deferred[bool])
 
 
-async def discovery(client: ZooKeeperClient) -> None:
+async def discovery(reactor: Any, client: ZooKeeperClient) -> None:
     """Who is there, and whom to take."""
     resolver = await Resolver(client, "/p", remember="providers.json").start()
     assert_type(resolver, Resolver)
@@ -201,6 +201,7 @@ async def discovery(client: ZooKeeperClient) -> None:
     assert_type(await resolver.wait_for(2), tuple[Provider, ...])
     assert_type(resolver.pick(), Provider)
     assert_type(resolver.use(), Use)
+    assert_type(agent(reactor, resolver), BalancingAgent)
     assert_type(resolver.close(), Deferred[None])
 
 

@@ -1,5 +1,6 @@
 """Who provides a service, and whom to take: a resolver that follows a path, and strategies."""
 
+from zkservice.discovery.agent import BalancingAgent, Retry, agent
 from zkservice.discovery.health import HealthRules, Use
 from zkservice.discovery.mass_loss import MassLoss
 from zkservice.discovery.provider import Provider
@@ -17,6 +18,7 @@ from zkservice.discovery.strategies import (
 
 __all__ = [
     "STRATEGIES",
+    "BalancingAgent",
     "Candidate",
     "HealthRules",
     "LeastConnections",
@@ -25,8 +27,10 @@ __all__ = [
     "Provider",
     "RandomChoice",
     "Resolver",
+    "Retry",
     "RoundRobin",
     "Strategy",
     "TwoChoices",
     "Use",
+    "agent",
 ]

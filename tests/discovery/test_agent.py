@@ -1,0 +1,296 @@
+"""Tests of `zkservice.discovery.agent`, with HTTP servers on loopback ports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from io import BytesIO
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251 - loopback connections
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import FileBodyProducer, ResponseNeverReceived, readBody
+from twisted.web.error import SchemeNotSupported
+from twisted.web.iweb import IAgent
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from typing_extensions import override
+from zope.interface.verify import verifyObject
+
+from zkservice.client import ZooKeeperClient
+from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
+from zkservice.discovery.agent import Budget
+from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
+from zkservice.testing import EmbeddedZooKeeper
+
+
+class Page(Resource):
+    """Says what it was asked; hangs when that is ``/hang``."""
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[bytes, bytes, str]] = []
+        self.peers: set[int] = set()
+
+    @override
+    def render(self, request: Any) -> Any:
+        self.requests.append((request.method, request.uri, request.getHeader("host")))
+        self.peers.add(request.getClientAddress().port)
+        return NOT_DONE_YET if request.uri == b"/hang" else request.content.read() or b"hello"
+
+
+class HangUp(Protocol):
+    """Takes a request, and closes the connection without a response."""
+
+    count = 0
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        HangUp.count += 1
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+
+class AgentTests(TestCase):
+    """Requests to a service."""
+
+    timeout = 30
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.server = EmbeddedZooKeeper()
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        self.client = ZooKeeperClient(self.server.connection_string)
+        self.addCleanup(self.client.close)
+        await self.client.connect(5.0)
+        await self.client.ensure_path("/svc")
+        HangUp.count = 0
+
+    async def listen(self, factory: Any) -> str:
+        """Listen and register; the address."""
+        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port: Any = await endpoint.listen(factory)
+        self.addCleanup(port.stopListening)
+        return await self.put(f"127.0.0.1:{port.getHost().port}")
+
+    async def put(self, address: str, data: bytes = b"") -> str:
+        """Register an address."""
+        await self.client.create(f"/svc/{address}", data)
+        return address
+
+    async def refusing(self) -> str:
+        """Register an address at which nobody listens."""
+        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
+        number = port.getHost().port
+        await port.stopListening()
+        return await self.put(f"127.0.0.1:{number}")
+
+    async def pages(self, count: int) -> list[Page]:
+        """Register web servers."""
+        pages = [Page() for _ in range(count)]
+        for page in pages:
+            await self.listen(Site(page))
+        return pages
+
+    async def agent(self, strategy: Any = None, **options: Any) -> BalancingAgent:
+        """An agent of a started resolver."""
+        resolver = Resolver(self.client, "/svc", strategy=strategy, reactor=reactor)
+        self.addCleanup(resolver.close)
+        made = agent(reactor, await resolver.start(), **options)
+        self.addCleanup(made.close)
+        return made
+
+    async def get(self, to: BalancingAgent, path: bytes = b"/", method: bytes = b"GET") -> bytes:
+        """Send a request, and read the response."""
+        response = await to.request(method, b"http://web" + path)
+        return await readBody(response)
+
+    async def test_each_request_is_balanced(self) -> None:
+        """Sixty requests over three providers are twenty each, over one connection each."""
+        pages = await self.pages(3)
+        to = await self.agent()
+        verifyObject(IAgent, to)
+        for _ in range(60):
+            self.assertEqual(await self.get(to), b"hello")
+        self.assertEqual([len(page.requests) for page in pages], [20, 20, 20])
+        self.assertEqual([len(page.peers) for page in pages], [1, 1, 1])
+
+    async def test_provider_sees_the_service_as_host(self) -> None:
+        """Method, path and query arrive as they were, and Host is the service."""
+        (page,) = await self.pages(1)
+        to = await self.agent()
+        await self.get(to, b"/a%20b?c=d&e")
+        await self.get(to, b"", b"DELETE")
+        self.assertEqual(
+            page.requests, [(b"GET", b"/a%20b?c=d&e", "web"), (b"DELETE", b"/", "web")]
+        )
+
+    async def test_body_is_sent(self) -> None:
+        """A request with a body is one like any other while nothing fails."""
+        await self.pages(1)
+        to = await self.agent()
+        body = FileBodyProducer(BytesIO(b"x" * 1000))
+        response = await to.request(b"POST", b"http://web/", None, body)
+        self.assertEqual(await readBody(response), b"x" * 1000)
+
+    async def test_refused_connection_is_tried_elsewhere(self) -> None:
+        """Whatever the method, and with a body, because nobody has received anything."""
+        for _ in range(3):
+            await self.refusing()
+        await self.pages(1)
+        to = await self.agent(retry=Retry(attempts=1, share=0, reserve=0))
+        for _ in range(4):
+            body = FileBodyProducer(BytesIO(b"data"))
+            response = await to.request(b"POST", b"http://web/", None, body)
+            self.assertEqual(await readBody(response), b"data")
+
+    async def test_hosts_that_cannot_be_one_are_passed_over(self) -> None:
+        """A registered host that no URI can name harms nobody else."""
+        await self.put("x" * 70 + ".example:80")
+        await self.put("\u2024:80")
+        await self.pages(1)
+        to = await self.agent()
+        for _ in range(6):
+            self.assertEqual(await self.get(to), b"hello")
+
+    async def test_all_refuse(self) -> None:
+        """It fails with the last one's error."""
+        await self.refusing()
+        await self.refusing()
+        with self.assertRaises(ConnectionRefusedError):
+            await self.get(await self.agent())
+
+    async def test_idempotent_request_without_response_is_sent_elsewhere(self) -> None:
+        """A provider that dies with a request in its hands costs nothing but time."""
+        for _ in range(2):
+            await self.listen(Factory.forProtocol(HangUp))
+        await self.pages(1)
+        to = await self.agent()
+        for _ in range(6):
+            self.assertEqual(await self.get(to), b"hello")
+        self.assertGreater(HangUp.count, 0)
+
+    async def test_other_requests_are_sent_once(self) -> None:
+        """A POST that a provider may have carried out fails."""
+        await self.listen(Factory.forProtocol(HangUp))
+        await self.listen(Factory.forProtocol(HangUp))
+        with self.assertRaises(ResponseNeverReceived):
+            await self.get(await self.agent(), method=b"POST")
+        self.assertEqual(HangUp.count, 1)
+
+    async def test_attempts_are_bounded(self) -> None:
+        """A request that kills providers does not kill all of them."""
+        for _ in range(5):
+            await self.listen(Factory.forProtocol(HangUp))
+        with self.assertRaises(ResponseNeverReceived):
+            await self.get(await self.agent())
+        self.assertEqual(HangUp.count, 3)
+
+    async def test_budget_bounds_repetitions(self) -> None:
+        """When all providers fail, the load is not multiplied."""
+        for _ in range(3):
+            await self.listen(Factory.forProtocol(HangUp))
+        to = await self.agent(retry=Retry(reserve=2, share=0))
+        for _ in range(10):
+            with self.assertRaises(ResponseNeverReceived):
+                await self.get(to)
+        self.assertEqual(HangUp.count, 12)
+
+    async def test_cancelled_request_is_not_repeated(self) -> None:
+        """The caller's time-out ends it, and is no failure of the provider."""
+        pages = await self.pages(2)
+        to = await self.agent()
+        waiting: Deferred[Any] = to.request(b"GET", b"http://web/hang")
+        while not any(page.requests for page in pages):
+            await deferLater(reactor, 0.01)
+        waiting.cancel()
+        with self.assertRaises((CancelledError, ResponseNeverReceived)):
+            await waiting
+        await deferLater(reactor, 0.05)
+        self.assertEqual(sum(len(page.requests) for page in pages), 1)
+
+    async def test_least_connections_counts_requests(self) -> None:
+        """A provider that is busy with one gets the next only when the others are as busy."""
+        pages = await self.pages(2)
+        to = await self.agent(LeastConnections(lambda: 0.0))
+        hanging = to.request(b"GET", b"http://web/hang")
+        await gatherResults([Deferred.fromCoroutine(self.get(to)) for _ in range(1)])
+        for _ in range(5):
+            await self.get(to)
+        self.assertEqual(Counter(len(page.requests) for page in pages), Counter([1, 6]))
+        hanging.addErrback(lambda _: None).cancel()
+
+    async def test_tls_providers_are_left_out(self) -> None:
+        """The agent speaks plain HTTP; where there is nobody else, nobody is there."""
+        data = b'{"name":"web","id":"i","address":"127.0.0.1","port":null,"sslPort":9,'
+        await self.client.create("/svc/i", data + b'"payload":null,"serviceType":"DYNAMIC"}')
+        to = await self.agent()
+        self.assertTrue(to._resolver.providers[0].tls)
+        with self.assertRaises(NobodyRegisteredError):
+            await self.get(to)
+
+    async def test_other_schemes_are_refused(self) -> None:
+        """At once, with what is expected."""
+        to = await self.agent()
+        with self.assertRaises(SchemeNotSupported) as caught:
+            await to.request(b"GET", b"https://web/")
+        self.assertIn("expected http://SERVICE/", str(caught.exception))
+
+    async def test_resolver_is_started_by_the_first_request(self) -> None:
+        """A resolver that nobody has started is no mistake."""
+        await self.pages(1)
+        resolver = Resolver(self.client, "/svc", reactor=reactor)
+        self.addCleanup(resolver.close)
+        to = agent(reactor, resolver)
+        self.addCleanup(to.close)
+        self.assertEqual(await self.get(to), b"hello")
+
+
+class RulesTests(SynchronousTestCase):
+    """The budget and the rules, by themselves."""
+
+    def test_budget_is_a_share_of_the_requests(self) -> None:
+        """One in five after the reserve is used up; it never grows beyond the reserve."""
+        budget = Budget(Retry(share=0.25, reserve=2))
+        self.assertEqual([budget.spend() for _ in range(3)], [True, True, False])
+        for _ in range(4):
+            budget.earn()
+        self.assertEqual([budget.spend() for _ in range(2)], [True, False])
+        for _ in range(100):
+            budget.earn()
+        self.assertEqual([budget.spend() for _ in range(3)], [True, True, False])
+
+    def test_invalid_rules_are_refused(self) -> None:
+        """Each with a ValueError."""
+        for wrong in ({"attempts": 0}, {"share": -1}, {"reserve": -1}):
+            with self.assertRaises(ValueError):
+                Retry(**wrong)
+
+    def test_zookeeper_that_does_not_answer(self) -> None:
+        """A request fails after ten seconds when nothing is known yet."""
+        clock: Any = Clock()
+
+        class Silent:
+            """A resolver that knows nothing."""
+
+            known = False
+            path = "/svc"
+
+            def start(self) -> Deferred[Any]:
+                """Never fires."""
+                return Deferred()
+
+        silent: Any = Silent()
+        waiting = agent(clock, silent).request(b"GET", b"http://web/")
+        clock.advance(9.9)
+        self.assertNoResult(waiting)
+        clock.advance(0.2)
+        self.failureResultOf(waiting, ConnectTimeoutError)
