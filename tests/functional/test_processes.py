@@ -6,6 +6,7 @@ With a real ZooKeeper where there is one, else with the embedded server in a pro
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import tempfile
 import time
 from collections import Counter
@@ -31,6 +33,13 @@ import os, time
 RELEASE = {release!r}
 {broken}
 
+def misuse(data):
+    import gc
+    from twisted.internet import reactor
+    from zkservice.supervisor.channel import Channel
+    (channel,) = [found for found in gc.get_objects() if isinstance(found, Channel)]
+    reactor.callFromThread(channel.transport.write, data)
+
 def hang():
     time.sleep(60)
 
@@ -39,6 +48,8 @@ def app(environ, start_response):
     if path == "/hang":
         from twisted.internet import reactor
         reactor.callFromThread(hang)
+    if path == "/misuse":
+        misuse(environ["wsgi.input"].read())
     if path == "/slow":
         time.sleep(1.5)
     if path == "/upload":
@@ -50,6 +61,8 @@ def app(environ, start_response):
 """
 
 
+#: Figures that cannot be added up.
+MISFITS = {"http": "none"}
 UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
 
 
@@ -208,6 +221,26 @@ class LifeTests(ProcessesCase):
         wait_for("another worker", lambda: self.workers().keys() - before.keys(), 30)
         after = self.until_serving(2)
         self.assertEqual(len(set(after.values()) & set(before.values())), 1)
+
+    def test_a_worker_that_misuses_its_channel_is_killed(self) -> None:
+        """One line in the log, another worker, and the parent goes on."""
+        self.start()
+        for message, reason in (
+            ({"type": "Closed", "count": -1}, "Closed.count is invalid"),
+            (
+                {**{"type": "Beat", "requests": 1, "in_service": 0, "rss": 1}, "figures": MISFITS},
+                "invalid figures",
+            ),
+            ({"type": "Ask", "number": 1, "what": "secrets"}, "an invalid request"),
+        ):
+            before = self.until_serving(2)
+            data = json.dumps(message).encode()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                fetch(self.address, "/misuse", body=struct.pack(">I", len(data)) + data)
+            self.process.wait_for_log(f"it has misused its channel: {reason}", 30)
+            after = self.until_serving(2)
+            self.assertEqual(len(set(after.values()) & set(before.values())), 1)
+        self.assertNotIn("Traceback", self.process.log())
 
     def test_workers_end_with_a_killed_parent(self) -> None:
         """kill -9 of the parent leaves no process behind."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import sys
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -202,6 +204,35 @@ class FakeFactory:
         return FakeProtocol()
 
 
+class ExhaustedEnd:
+    """An end of a pair in a process that can open no more files."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._end, name)
+
+    def dup(self) -> socket.socket:
+        """There is no descriptor."""
+        raise OSError(errno.EMFILE, "too many open files")
+
+
+class TruncatedEnd(ExhaustedEnd):
+    """An end of a pair in a process whose last descriptor goes at this moment."""
+
+    def dup(self) -> socket.socket:
+        """There is one still."""
+        return self._end.dup()
+
+    def recvmsg(self, *sizes: int) -> Any:
+        """As recvmsg(2) does without descriptors."""
+        data, ancillary, _flags, address = self._end.recvmsg(*sizes)
+        for _level, _kind, content in ancillary:
+            os.close(int.from_bytes(content, sys.byteorder))
+        return data, [], socket.MSG_CTRUNC, address
+
+
 class CrossingTests(SynchronousTestCase):
     """Descriptors over a real pair of sockets."""
 
@@ -244,6 +275,29 @@ class CrossingTests(SynchronousTestCase):
             self.sender.send(0, connection)
         self.receiver.doRead()
         self.assertEqual(self.closed, 1)
+
+    def test_a_process_without_descriptors_takes_nothing_over(self) -> None:
+        """The kernel would close the connection; it waits until there are descriptors again."""
+        with self.connection() as connection:
+            self.sender.send(0, connection)
+        end: Any = ExhaustedEnd(self.receiver._end)
+        self.receiver._end, whole = end, self.receiver._end
+        self.receiver.doRead()
+        self.assertEqual((self.reactor.adopted, self.reactor.readers), ([], []))
+        self.receiver._end = whole
+        self.reactor.advance(0.2)
+        self.receiver.doRead()
+        self.assertEqual((len(self.reactor.adopted), self.closed), (1, 0))
+
+    def test_a_connection_that_came_without_its_descriptor_is_counted(self) -> None:
+        """Another thread was faster: the connection is lost, and the count is right."""
+        with self.connection() as connection:
+            self.sender.send(0, connection)
+        end: Any = TruncatedEnd(self.receiver._end)
+        self.receiver._end, whole = end, self.receiver._end
+        self.receiver.doRead()
+        self.receiver._end = whole
+        self.assertEqual((self.reactor.adopted, self.closed), ([], 1))
 
     def test_a_full_queue_is_no_room(self) -> None:
         """A worker that takes nothing over is not given connections without end."""

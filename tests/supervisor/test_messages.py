@@ -29,6 +29,7 @@ from zkservice.supervisor.messages import (
 
 WHOLE = st.integers(0, 2**63)
 TEXT = st.text(max_size=30)
+LEVELS = st.sampled_from(["debug", "info", "warn", "error", "critical"])
 VALUES = st.recursive(
     st.none() | st.booleans() | WHOLE | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -43,7 +44,7 @@ MESSAGES = st.one_of(
     st.builds(Closed, WHOLE),
     st.builds(Drain, st.floats(0, 1e9)),
     st.just(Reopen()),
-    st.builds(LogLine, TEXT, TEXT, TEXT, TEXT),
+    st.builds(LogLine, LEVELS, TEXT, TEXT, TEXT),
     st.builds(Ask, WHOLE, TEXT, st.lists(VALUES, max_size=3)),
     st.builds(Reply, WHOLE, VALUES, TEXT),
 )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from zkservice.client import Statistics
+from zkservice.errors import MessageError
 from zkservice.web import FrontEndStatistics, ResponseTotals, WorkersStatistics
 
-__all__ = ["BUCKETS", "Figures", "Sums", "totals_to_json"]
+__all__ = ["BUCKETS", "Figures", "Sums", "check_figures", "totals_to_json"]
 
 #: Seconds: of an application, from one that only computes to one that is about to be given up.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -39,6 +40,61 @@ def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
         "waiting": [totals.waiting.cells, totals.waiting.total],
         "application": [totals.application.cells, totals.application.total],
     }
+
+
+#: Of what a worker tells: counters, and methods with statuses.
+_MAX_COUNTERS: Final = 100
+_MAX_RESPONSES: Final = 1000
+#: Characters of a counter's or a method's name.
+_MAX_NAME: Final = 32
+_MAX_COUNT: Final = 1 << 63
+
+
+def check_figures(told: Mapping[str, Any]) -> None:
+    """Check what a worker process tells: the application runs there, and may have changed it.
+
+    Raises:
+        MessageError: it cannot be added to what the others tell.
+    """
+    try:
+        _check_counts(told.get("http", {}))
+        _check_counts(told.get("workers", {}))
+        _check_totals(told.get("totals"))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise MessageError("invalid figures") from None
+
+
+def _check_counts(counts: Mapping[str, Any]) -> None:
+    """A worker of another release may have counters that are unknown here."""
+    if len(counts) > _MAX_COUNTERS or max(map(len, counts), default=0) > _MAX_NAME:
+        raise ValueError("too many counters")
+    for value in counts.values():
+        _check_count(value)
+
+
+def _check_totals(totals: Mapping[str, Any] | None) -> None:
+    if totals is None:
+        return
+    if len(totals["responses"]) > _MAX_RESPONSES:
+        raise ValueError("too many methods and statuses")
+    for method, status, count in totals["responses"]:
+        if len(method.encode()) > _MAX_NAME:
+            raise ValueError("a method is too long")
+        _check_count(status)
+        _check_count(count)
+    _check_count(totals["body_bytes"])
+    for cells, total in (totals["waiting"], totals["application"]):
+        if len(cells) != len(BUCKETS) + 1:
+            raise ValueError("other cells")
+        for cell in cells:
+            _check_count(cell)
+        if not 0 <= total < _MAX_COUNT:  # NaN is not either
+            raise ValueError("an invalid time")
+
+
+def _check_count(value: Any) -> None:
+    if not isinstance(value, int) or not 0 <= value < _MAX_COUNT:
+        raise ValueError("an invalid count")
 
 
 class Sums:

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.logger import Logger
 from typing_extensions import override
 
-from zkservice.errors import ViewError
+from zkservice.errors import MessageError, ViewError
 from zkservice.monitor import Command as MonitorCommand
 from zkservice.service.built_in_views import (
     HEALTH,
@@ -29,7 +29,7 @@ from zkservice.service.built_in_views import (
 )
 from zkservice.service.config import Config
 from zkservice.service.development import Development
-from zkservice.service.figures import Figures, Sums
+from zkservice.service.figures import Figures, Sums, check_figures
 from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
@@ -258,8 +258,14 @@ class MultiProcessFront(PoolOwner):
         self._fail(reason)
 
     @override
+    def check(self, figures: dict[str, Any]) -> None:
+        check_figures(figures)
+
+    @override
     def asked(self, what: str, arguments: list[Any]) -> Any:
-        path, environ = arguments
+        path, environ = _view_and_environ(what, arguments)
+        if path != THREADS and path not in self._views:
+            raise MessageError("an invalid request")
         return Deferred.fromCoroutine(self._show(path, environ))
 
     @override
@@ -343,6 +349,7 @@ class MultiProcessFront(PoolOwner):
         """Have all workers tell their figures; one that does not is shown as it was."""
 
         def told(figures: Any, worker: WorkerProcess) -> None:
+            check_figures(figures)
             worker.figures = worker.figures.with_figures(figures)
 
         await DeferredList(
@@ -381,6 +388,20 @@ class MultiProcessFront(PoolOwner):
     def _all_draining(self) -> bool:
         """Whether no worker comes after those that there are, as at the end of the service."""
         return all(worker.phase is WorkerPhase.DRAINING for worker in self._all())
+
+
+def _view_and_environ(what: str, arguments: list[Any]) -> tuple[str, dict[str, str]]:
+    """What a worker asks for.
+
+    Raises:
+        MessageError: no worker of ours asks this.
+    """
+    match arguments:
+        case [str() as path, dict() as environ] if what == "view" and all(
+            isinstance(value, str) for value in environ.values()
+        ):
+            return path, environ
+    raise MessageError("an invalid request")
 
 
 def _on_a_line(values: Mapping[str, Any]) -> str:

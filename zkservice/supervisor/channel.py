@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
@@ -19,24 +20,52 @@ from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
 from zkservice.errors import MessageError, WorkerUnreachableError
-from zkservice.supervisor.messages import MAX_MESSAGE, Ask, Message, Reply, decode, encode
+from zkservice.supervisor.messages import MAX_MESSAGE, Ask, LogLine, Message, Reply, decode, encode
+from zkservice.supervisor.rate import Rate
 
-__all__ = ["Answer", "Channel", "Listener"]
+__all__ = ["MOST_OFFERED", "Answer", "Channel", "Listener"]
 
-#: Answers a question: what was asked, and its arguments, to a value that JSON has.
+#: Answers a request: what was asked, and its arguments, to a value that JSON has.
 Answer = Callable[[str, list[Any]], Any]
+
+#: What the other side may send in a second, as `_cost` counts it.
+_MOST_A_SECOND: Final = 10_000
+#: What is sent at most in a second of what can be left out, so that it is never too much.
+MOST_OFFERED: Final = 4_000
+#: A log entry is written to a file.
+_LOG_COST: Final = 2
+#: Questions of the other side that are worked on at a time.
+_MOST_REQUESTS: Final = 64
+#: Characters of a request's name, and of the reason why it has failed, that are passed on.
+_MAX_NAME: Final = 80
+_MAX_ERROR: Final = 1000
+#: Failed requests that are logged in a second.
+_MOST_FAILURES: Final = 10
 
 
 class Listener(Protocol):
     """The owner of one end of a channel."""
 
     def message_received(self, message: Message) -> None:
-        """A message has come that is neither a request nor a reply."""
+        """A message has come that is neither a request nor a reply.
+
+        Raises:
+            MessageError: the other side may not send it.
+        """
+        ...
+
+    def channel_misused(self, reason: str) -> None:
+        """The other side has sent what it may not, or too much; the channel is closed."""
         ...
 
     def channel_lost(self) -> None:
         """The other side has gone."""
         ...
+
+
+def _cost(message: Message, size: int) -> int:
+    """What a message of so many bytes costs whoever reads it."""
+    return (_LOG_COST if isinstance(message, LogLine) else 1) + (size >> 10)
 
 
 class _Only(Factory):
@@ -52,7 +81,7 @@ class _Only(Factory):
         return self._protocol
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IFileDescriptorReceiver)
 class Channel(Int32StringReceiver):
     """Carries messages both ways, and matches replies with requests.
 
@@ -73,6 +102,9 @@ class Channel(Int32StringReceiver):
         self._number = 0
         self._open = False
         self._full = False
+        self._rate = Rate(clock, _MOST_A_SECOND)
+        self._requests = 0  # of the other side, which are worked on
+        self._failures = Rate(clock, _MOST_FAILURES)
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Start on one end of a pair of sockets, which is taken over."""
@@ -85,6 +117,14 @@ class Channel(Int32StringReceiver):
         if self._open:
             self.sendString(encode(message))
 
+    def offer(self, message: Message, within: Rate) -> bool:
+        """Send what can be left out, unless nobody reads or it is too much; returns whether."""
+        data = encode(message)
+        if self._full or not self._open or not within.spend(_cost(message, len(data))):
+            return False
+        self.sendString(data)
+        return True
+
     def ask(self, what: str, *arguments: Any, timeout: float) -> Deferred[Any]:
         """Send a request to the other side.
 
@@ -94,12 +134,11 @@ class Channel(Int32StringReceiver):
             timeout: seconds.
 
         Fails with:
-            WorkerUnreachableError: the process has gone, or does not reply in time.
+            WorkerUnreachableError: the process has gone, does not read, or does not reply in time.
         """
-        if not self._open:
-            gone: Deferred[Any] = Deferred()
-            gone.errback(WorkerUnreachableError("the process has gone"))
-            return gone
+        if not self._open or self._full:
+            why = "the process does not read" if self._open else "the process has gone"
+            return fail(WorkerUnreachableError(why))
         self._number += 1
         number = self._number
         answer: Deferred[Any] = Deferred(lambda _: self._forget(number))
@@ -112,16 +151,17 @@ class Channel(Int32StringReceiver):
             lambda seconds: WorkerUnreachableError(f"no answer for {seconds} s"),
         )
 
-    @property
-    def full(self) -> bool:
-        """Whether the other side does not read, so that only what matters is to be sent."""
-        return self._full
-
     def close(self) -> None:
         """Send what waits, and close."""
         if self._open:
             self._transport.unregisterProducer()
             self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once; what waits is not sent, and what comes is not read."""
+        self.paused = True  # no more of what has been received already
+        if self._open:
+            self._transport.abortConnection()
 
     @property
     def _transport(self) -> Any:
@@ -149,10 +189,26 @@ class Channel(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         try:
             message = decode(string)
+            if not self._rate.spend(_cost(message, len(string))):
+                raise MessageError("too many messages in a second")
+            self._received(message)
         except MessageError as error:
-            self._log.error("a message between processes is invalid: {error}", error=error)
-            self._transport.abortConnection()
-            return
+            self._misused(str(error))
+
+    @override
+    def lengthLimitExceeded(self, length: int) -> None:
+        self._misused(f"a message of {length} bytes")
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:  # noqa: N802
+        """A descriptor comes with a message, which none of ours has."""
+        os.close(descriptor)
+        self._misused("a file descriptor")
+
+    def _misused(self, reason: str) -> None:
+        self.abort()
+        self._listener.channel_misused(reason)
+
+    def _received(self, message: Message) -> None:
         if isinstance(message, Ask):
             self._reply(message)
         elif isinstance(message, Reply):
@@ -184,12 +240,29 @@ class Channel(Int32StringReceiver):
             answer.callback(reply.value)
 
     def _reply(self, ask: Ask) -> None:
-        answered: Deferred[Any] = Deferred()
-        answered.addCallback(lambda _: self._answer(ask.what, ask.arguments))
-        answered.addCallback(lambda value: self.send(Reply(ask.number, value)))
+        if self._requests >= _MOST_REQUESTS:
+            self._send_reply(Reply(ask.number, error="too many requests at a time"))
+            return
+        self._requests += 1
+        answered = maybeDeferred(self._answer, ask.what, ask.arguments)
+        answered.addCallback(lambda value: self._send_reply(Reply(ask.number, value)))
         answered.addErrback(self._not_answered, ask)
-        answered.callback(None)
+
+        def done(_: object) -> None:
+            self._requests -= 1
+
+        answered.addCallback(done)
 
     def _not_answered(self, failure: Failure, ask: Ask) -> None:
-        self._log.failure("the request {what} failed", failure, what=ask.what)
-        self.send(Reply(ask.number, error=f"{ask.what} failed: {failure.value}"))
+        if failure.check(MessageError):
+            self._misused(str(failure.value))
+            return
+        what = ask.what[:_MAX_NAME]
+        if self._failures.spend(1):
+            self._log.failure("the request {what} failed", failure, what=what)
+        self._send_reply(Reply(ask.number, error=f"{what} failed: {failure.value}"[:_MAX_ERROR]))
+
+    def _send_reply(self, reply: Reply) -> None:
+        """Send a reply, unless the other side does not read: it would wait in memory."""
+        if not self._full:
+            self.send(reply)

@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, Logger, formatEvent
 
 from zkservice.errors import AddressError, ConfigurationError, InvalidPathError
-from zkservice.supervisor.channel import Channel
+from zkservice.supervisor.channel import MOST_OFFERED, Channel
 from zkservice.supervisor.connections import ConnectionReceiver
 from zkservice.supervisor.messages import (
     VERSION,
@@ -32,6 +32,7 @@ from zkservice.supervisor.messages import (
     Serving,
 )
 from zkservice.supervisor.process import CONNECTIONS, CONTROL, STACKS, STACKS_SIGNAL
+from zkservice.supervisor.rate import Rate
 from zkservice.supervisor.recycling import resident_bytes
 
 __all__ = ["Served", "WorkerSide"]
@@ -43,6 +44,8 @@ _ORPHAN_DRAIN: Final = 5.0
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError)
 #: Seconds between two beats.
 _BEAT: Final = 1.0
+#: Seconds in which connections that have gone are told of together.
+_TOGETHER: Final = 0.01
 #: Characters of a log entry that is passed on.
 _MAX_LOG_LINE: Final = 1 << 16
 
@@ -100,7 +103,8 @@ class WorkerSide:
         self._beats.clock = reactor
         self._closed = 0  # connections that the parent has not been told of
         self._ending = False
-        self._dropped = 0  # log entries while the parent did not read
+        self._entries = Rate(reactor, MOST_OFFERED)
+        self._dropped = 0  # log entries that were not sent
 
     def attach(self) -> None:
         """Take over the descriptors that the parent has left, and greet it.
@@ -123,14 +127,9 @@ class WorkerSide:
     def observe(self, event: LogEvent) -> None:
         """A log observer: the service has one log, the parent's.
 
-        While the parent does not read, entries are dropped and counted, not kept.
+        While the parent does not read, and when there are too many in a second, entries are
+        dropped and counted, not kept.
         """
-        if self._channel.full:
-            self._dropped += 1
-            return
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            self._log.warn("{dropped} log entries were dropped", dropped=dropped)
         text, stack = formatEvent(event), ""
         failure = event.get("log_failure")
         if failure is not None:
@@ -139,7 +138,7 @@ class WorkerSide:
             text, _, stack = text.partition("\n")
         if text or stack:
             level = event.get("log_level")
-            self._channel.send(
+            self._tell_log(
                 LogLine(
                     level=getattr(level, "name", "info"),
                     namespace=str(event.get("log_namespace", "worker")),
@@ -147,6 +146,13 @@ class WorkerSide:
                     stack=stack[:_MAX_LOG_LINE],
                 )
             )
+
+    def _tell_log(self, line: LogLine) -> None:
+        if not self._channel.offer(line, self._entries):
+            self._dropped += 1
+        elif self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._log.warn("{dropped} log entries were dropped", dropped=dropped)
 
     # -- what the parent says --
 
@@ -158,6 +164,10 @@ class WorkerSide:
             self.drain(message.timeout)
         elif isinstance(message, Reopen) and self._served is not None:
             self._served.reopen()
+
+    def channel_misused(self, reason: str) -> None:
+        """The parent is of a release that cannot be understood; the channel is closed."""
+        self._log.error("the parent's message is invalid: {reason}", reason=reason)
 
     def channel_lost(self) -> None:
         """The parent has gone, so no more connections come: drain."""
@@ -213,6 +223,7 @@ class WorkerSide:
         self._ending = True
         if self._beats.running:
             self._beats.stop()
+            self._beat()  # the counters stay in the sums
         self._leave(code)
 
     # -- what it tells --
@@ -225,7 +236,7 @@ class WorkerSide:
     def _connection_closed(self) -> None:
         self._closed += 1
         if self._closed == 1:
-            self._reactor.callLater(0, self._tell_closed)
+            self._reactor.callLater(_TOGETHER, self._tell_closed)
 
     def _tell_closed(self) -> None:
         closed, self._closed = self._closed, 0

@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from struct import Struct
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from zkservice.supervisor.rate import Rate
 
 __all__ = ["Acceptor", "ConnectionReceiver", "ConnectionSender", "Taker"]
 
@@ -79,6 +82,7 @@ class Acceptor:
         self._port = port
         self._listening = listening
         self._takers = takers
+        self._complaints = Rate(reactor, 1)
         self._reading = False
         self._pause: IDelayedCall | None = None
         self._held: socket.socket | None = None  # accepted, and no worker had room for it
@@ -160,7 +164,7 @@ class Acceptor:
     def _failed(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
             self._log.error("cannot accept connections: {error}", error=error)
-        else:
+        elif self._complaints.spend(1):
             self._log.warn(
                 "cannot accept connections: {error}; trying again in {pause} s",
                 error=os.strerror(error.errno or 0),
@@ -226,22 +230,29 @@ class ConnectionReceiver:
         self._end = end
         self._factories = [_CountingFactory(factory, closed) for factory in factories]
         self._closed = closed
+        self._complaints = Rate(reactor, 1)
         self._reading = False
+        self._pause: IDelayedCall | None = None
 
     def start(self) -> None:
         """Take connections over."""
-        if not self._reading:
+        if self._end.fileno() >= 0 and not self._reading:
             self._reading = True
             self._reactor.addReader(self)
 
     def stop(self) -> None:
         """Take over what was passed before, and no more."""
-        if self._reading:
+        if self._end.fileno() >= 0:
             self.doRead()
+        self._stop_reading()
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self._end.close()
+
+    def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
             self._reactor.removeReader(self)
-        self._end.close()
 
     # -- what the reactor calls --
 
@@ -251,7 +262,7 @@ class ConnectionReceiver:
 
     def doRead(self) -> None:  # noqa: N802
         """Connections have come."""
-        while self._take_one():
+        while self._has_room() and self._take_one():
             pass
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
@@ -263,6 +274,26 @@ class ConnectionReceiver:
 
     # -- how --
 
+    def _has_room(self) -> bool:
+        """Whether the process can open more files.
+
+        The kernel closes a connection for which there is no descriptor (MSG_CTRUNC, unix(7)).  So
+        the two that a connection needs for a moment are tried first.
+        """
+        try:
+            with closing(self._end.dup()), closing(self._end.dup()):
+                return True
+        except OSError as error:
+            if self._complaints.spend(1):
+                self._log.warn(
+                    "cannot take connections over: {error}; trying again in {pause} s",
+                    error=os.strerror(error.errno or 0),
+                    pause=_PAUSE,
+                )
+            self._stop_reading()
+            self._pause = self._reactor.callLater(_PAUSE, self.start)
+            return False
+
     def _take_one(self) -> bool:
         try:
             data, ancillary, _flags, _address = self._end.recvmsg(
@@ -273,9 +304,12 @@ class ConnectionReceiver:
         except OSError:
             data = b""
         if not data:  # the parent has gone
-            self._reading = False
-            self._reactor.removeReader(self)
+            self._stop_reading()
             return False
+        if not ancillary:  # another thread has opened a file since there was room
+            self._log.error("a connection was lost: no more files can be opened")
+            self._closed()
+            return True
         (port,) = _PORT.unpack(data)
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -318,9 +352,6 @@ class _CountingFactory:
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
         """The protocol of the factory behind, which tells of its end."""
         protocol = self._factory.buildProtocol(addr)
-        if protocol is None:
-            self._closed()
-            return None
         lost = protocol.connectionLost
 
         def connection_lost(reason: Failure = connectionDone) -> None:

@@ -35,7 +35,10 @@ __all__ = [
 #: Of the messages below: raise it when a field changes its meaning.
 VERSION: Final = 1
 #: Bytes of one message: the stacks of a thousand threads fit.
-MAX_MESSAGE: Final = 1 << 24
+MAX_MESSAGE: Final = 1 << 22
+#: No field counts further.
+_MAX_INT: Final = 1 << 63
+_LEVELS: Final = frozenset({"debug", "info", "warn", "error", "critical"})
 
 
 class Message:
@@ -108,7 +111,7 @@ class Reopen(Message):
 class LogLine(Message):
     """Worker to parent: an entry for the service's log."""
 
-    level: str
+    level: str  #: ``debug``, ``info``, ``warn``, ``error`` or ``critical``
     namespace: str
     text: str
     stack: str = ""  #: lines of code, where there are some
@@ -175,7 +178,12 @@ def decode(data: bytes) -> Message:
     known = {each.name: str(each.type) for each in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():
         allowed = _JSON_TYPES.get(known.get(name, "no field"))
-        if name not in known or (allowed is not None and not isinstance(value, allowed)):
+        if (
+            name not in known
+            or (allowed is not None and not isinstance(value, allowed))
+            or (known[name] == "int" and not 0 <= value <= _MAX_INT)
+            or (name == "level" and value not in _LEVELS)
+        ):
             raise MessageError(f"{kind.__name__}.{name} is invalid: {str(value)[:80]!r}")
     try:
         return kind(**values)

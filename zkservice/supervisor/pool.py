@@ -51,8 +51,19 @@ class PoolOwner:
     def reloaded(self, error: str) -> None:
         """A reload is over; why it failed, or an empty text."""
 
+    def check(self, figures: dict[str, Any]) -> None:
+        """A worker tells figures.
+
+        Raises:
+            MessageError: they are invalid.
+        """
+
     def asked(self, what: str, arguments: list[Any]) -> Any:
-        """A worker asks something; the value, or a Deferred of it."""
+        """A worker asks something; the value, or a Deferred of it.
+
+        Raises:
+            MessageError: a worker may not ask this.
+        """
         raise LookupError(f"there is no answer to {what}")
 
 
@@ -143,6 +154,8 @@ class ProcessPool(WorkerEvents):
         self._log.info("reload: starting {size} new workers", size=self.size)
         for _ in range(self.size):
             self._start_worker(self._successors, None)
+            if not self._reloading:  # no process can be started, and the reload is over
+                return
 
     def replace(self, worker: WorkerProcess) -> bool:
         """Start another worker in the place of one, which is drained when the other serves."""
@@ -239,6 +252,10 @@ class ProcessPool(WorkerEvents):
             )
         else:
             log.emit(level, "{worker}: {text}", worker=worker.name, text=line.text)
+
+    @override
+    def check(self, figures: dict[str, Any]) -> None:
+        self._owner.check(figures)
 
     @override
     def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:

@@ -33,6 +33,7 @@ from zkservice.supervisor.messages import (
     Serve,
     Serving,
 )
+from zkservice.supervisor.watchdog import Watchdog
 
 __all__ = [
     "CONNECTIONS",
@@ -58,6 +59,8 @@ _STACKS_TIME: Final = 1.0
 _LAST_WORDS: Final = 0.2
 #: Seconds for a worker to end after it has closed its channel.
 _END_TIME: Final = 10.0
+#: Characters of the reason why it cannot serve.
+_MAX_REASON: Final = 1000
 #: Bytes of stacks that are kept.
 _MAX_STACKS: Final = 1 << 18
 
@@ -101,6 +104,13 @@ class WorkerEvents:
     def logged(self, worker: WorkerProcess, line: LogLine) -> None:
         """It has an entry for the log."""
 
+    def check(self, figures: dict[str, Any]) -> None:
+        """It tells figures.
+
+        Raises:
+            MessageError: they are invalid.
+        """
+
     def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
         """It asks something; the value, or a Deferred of it."""
         raise LookupError(f"there is no answer to {what}")
@@ -129,8 +139,7 @@ class WorkerProcess:
         self.heard = self.since  #: when it gave its last sign of life
         self._reactor = reactor
         self._events = events
-        self._timeout = timeout
-        self._watchdog = Alarm(reactor, self._stuck)
+        self._watchdog = Watchdog(reactor, timeout, self._silent)
         self._deadline = Alarm(reactor, self._overdue)  # of the start, then of the drain
         self._channel: Channel | None = None
         self._sender: ConnectionSender | None = None
@@ -212,7 +221,7 @@ class WorkerProcess:
     def kill(self, reason: str) -> None:
         """End the process at once."""
         self.reason = self.reason or reason
-        self._watchdog.cancel()
+        self._watchdog.stop()
         self._deadline.cancel()
         self._signal(signal.SIGKILL)
 
@@ -226,9 +235,10 @@ class WorkerProcess:
     def message_received(self, message: Message) -> None:
         """The worker says something."""
         if isinstance(message, Beat):
+            self._events.check(message.figures)
             self.figures = message
             self.heard = self._reactor.seconds()
-            self._expect_beat()
+            self._watchdog.heard()
             self._events.beat(self)
         elif isinstance(message, Closed):
             self.connections = max(0, self.connections - message.count)
@@ -238,17 +248,24 @@ class WorkerProcess:
             if self.phase is WorkerPhase.STARTING:
                 self.phase, self.has_served = WorkerPhase.SERVING, True
                 self._deadline.cancel()
+                self._watchdog.heard()
                 self._events.serving(self)
         elif isinstance(message, Failed):
-            self.reason = message.reason
-        elif isinstance(message, Hello):
-            if message.version != VERSION:
-                self.kill(f"it speaks version {message.version} of the messages, not {VERSION}")
-            self._expect_beat()
+            self.reason = " ".join(message.reason[:_MAX_REASON].split())
+        elif isinstance(message, Hello) and message.version != VERSION:
+            self.kill(f"it speaks version {message.version} of the messages, not {VERSION}")
+
+    def channel_misused(self, reason: str) -> None:
+        """What runs there is broken or hostile: it is killed before it harms the others."""
+        if self.phase is not WorkerPhase.GONE:
+            self.kill(f"it has misused its channel: {reason}")
 
     def channel_lost(self) -> None:
         """The worker ends, and cannot be told anything; a bound sees to it that it does."""
-        self._watchdog.cancel()
+        self._watchdog.stop()
+        if self._sender is not None:
+            self._sender.close()  # what it was given now might not be served
+            self._sender = None
         if self.phase is not WorkerPhase.GONE:
             self._deadline.set_no_later(_END_TIME)
 
@@ -257,13 +274,12 @@ class WorkerProcess:
 
     # -- its end --
 
-    def _expect_beat(self) -> None:
-        if self._timeout and self.phase is not WorkerPhase.GONE:
-            self._watchdog.set(self._timeout)
+    def _silent(self) -> None:
+        self._stuck(f"its reactor has not turned for {self._watchdog.timeout:g} s")
 
-    def _stuck(self) -> None:
-        """Its reactor does not turn: have it write its stacks, and kill it."""
-        self.reason = f"its reactor has not turned for {self._timeout:g} s"
+    def _stuck(self, reason: str) -> None:
+        """It does not go on: have it write its stacks, and kill it."""
+        self.reason = self.reason or reason
         self._log.error(
             "{name} (process {pid}): {reason}; it is killed",
             name=self.name,
@@ -271,8 +287,7 @@ class WorkerProcess:
             reason=self.reason,
         )
         self._signal(STACKS_SIGNAL)
-        self._watchdog = Alarm(self._reactor, lambda: self._signal(signal.SIGKILL))
-        self._watchdog.set(_STACKS_TIME)
+        self._deadline.set(_STACKS_TIME)
 
     def ended(self, failure: Failure, stacks: str) -> None:
         """The process has ended; faulthandler has written the stacks if it was stuck or crashed."""
@@ -285,17 +300,19 @@ class WorkerProcess:
             self._ended()
 
     def _overdue(self) -> None:
-        starting = self.phase is WorkerPhase.STARTING
-        self.kill("it did not serve in time" if starting else "it did not end in time")
+        if self.phase is WorkerPhase.STARTING and not self.reason:
+            self._stuck("it did not serve in time")
+        else:
+            self.kill("it did not end in time")
 
     def _ended(self) -> None:
-        self._watchdog.cancel()
+        self._watchdog.stop()
         self._deadline.cancel()
         self.phase = WorkerPhase.GONE
         if self._sender is not None:
             self._sender.close()
         if self._channel is not None:
-            self._channel.close()
+            self._channel.abort()  # a process that the application has left may hold its end
         self.connections = 0
         self._events.gone(self)
 
@@ -310,10 +327,9 @@ class _Process(ProcessProtocol):
 
     def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
         self._worker = worker
-        self._status: Failure | None = None
         self._stacks = bytearray()
         # A process that the application has left behind may hold the pipe open for ever.
-        self._patience = Alarm(clock, self._tell)
+        self._patience = Alarm(clock, self._close_stacks)
 
     @override
     def connectionMade(self) -> None:
@@ -322,25 +338,23 @@ class _Process(ProcessProtocol):
 
     @override
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        if childFD == STACKS:
-            self._stacks += data[: max(0, _MAX_STACKS - len(self._stacks))]
+        self._stacks += data[: _MAX_STACKS - len(self._stacks)]
+        if len(self._stacks) == _MAX_STACKS:
+            self._close_stacks()
+
+    def _close_stacks(self) -> None:
+        transport: Any = self.transport
+        transport.closeChildFD(STACKS)
 
     @override
     def processExited(self, reason: Failure) -> None:
-        self._status = reason
         self._patience.set(_LAST_WORDS)
 
     @override
     def processEnded(self, reason: Failure) -> None:
-        self._status = self._status or reason
-        self._tell()
-
-    def _tell(self) -> None:
         self._patience.cancel()
-        status, self._status = self._status, None
-        if status is not None:
-            stacks = self._stacks.decode("utf-8", "replace").rstrip("\n")
-            self._worker.ended(status, stacks)
+        stacks = self._stacks.decode("utf-8", "replace").rstrip("\n")
+        self._worker.ended(reason, stacks)
 
 
 def _in_words(failure: Failure, phase: WorkerPhase) -> str:

@@ -1,0 +1,32 @@
+"""So much in a second, and no more."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+
+__all__ = ["Rate"]
+
+
+class Rate:
+    """Counts what is spent in each second.
+
+    Args:
+        clock: tells the time.
+        most: what may be spent in one second.
+    """
+
+    __slots__ = ("_clock", "_most", "_second", "_spent")
+
+    def __init__(self, clock: IReactorTime, most: int) -> None:
+        self._clock = clock
+        self._most = most
+        self._second = 0
+        self._spent = 0
+
+    def spend(self, amount: int) -> bool:
+        """Spend something; False if it is more than there is in this second."""
+        second = int(self._clock.seconds())
+        if second != self._second:
+            self._second, self._spent = second, 0
+        self._spent += amount
+        return self._spent <= self._most
