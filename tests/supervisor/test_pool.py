@@ -176,6 +176,11 @@ class StartTests(PoolTestCase):
 class SizeTests(PoolTestCase):
     """More and fewer."""
 
+    def test_there_is_a_largest_size(self) -> None:
+        """A slip of the keyboard starts no million processes."""
+        self.pool.resize(2000)
+        self.assertEqual((self.pool.size, len(self.made)), (1024, 1024))
+
     def test_more_workers_are_started(self) -> None:
         """As many as are missing."""
         self.serve()

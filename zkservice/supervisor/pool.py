@@ -18,6 +18,8 @@ from zkservice.supervisor.starting import Releases, Restarts, Starter
 
 __all__ = ["PoolOwner", "PoolSettings", "ProcessPool"]
 
+#: Workers, as ``--processes`` has it.
+_MAX_SIZE: Final = 1024
 #: Seconds beyond the drain's time-out before a worker that does not end is killed.
 _DRAIN_GRACE: Final = 3.0
 
@@ -128,7 +130,7 @@ class ProcessPool(WorkerEvents):
 
     def resize(self, size: int) -> None:
         """Have more workers or fewer, at least one; those with the fewest connections go."""
-        self.size = max(1, size)
+        self.size = min(max(1, size), _MAX_SIZE)
         by_load = sorted(self._wanted, key=lambda worker: worker.connections)
         for worker in by_load[: max(0, len(self._wanted) - self.size)]:
             self._dismiss(worker)
