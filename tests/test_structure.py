@@ -43,6 +43,10 @@ class StructureTests(SynchronousTestCase):
         """No modules import each other, in functions and for annotations included."""
         self.assert_at_most(0, "import cycles, annotations included")
 
+    def test_no_class_has_more_than_15_attributes(self) -> None:
+        """A class that assigns more on ``self`` hides a machine that deserves a name."""
+        self.assert_at_most(15, "attributes of the widest class")
+
     def test_at_most_5_class_names_are_used_twice(self) -> None:
         """A class name means one thing, but for words that two rooms rightly expect."""
         self.assert_at_most(5, "class names used more than once")
