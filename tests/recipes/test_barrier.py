@@ -41,7 +41,7 @@ class BarrierTests(RecipeTestCase):
         self.network.settle()
         return waiting
 
-    def test_lifted_with_a_lost_reply(self) -> None:
+    def test_repeated_removal_leaves_the_next_barrier(self) -> None:
         """A removal that is repeated leaves the next barrier in place."""
         for second in (False, True):  # whichever of the requests it is that deletes
             one, two = self.connected(), self.connected()
@@ -60,8 +60,8 @@ class BarrierTests(RecipeTestCase):
         self.assertTrue(self.waiting(self.one).called)
         self.assertEqual(self.one.statistics().watches, 0)
 
-    def test_up_and_lifted(self) -> None:
-        """It holds all up until one lifts it; putting it up twice is putting it up."""
+    def test_blocks_until_it_is_removed(self) -> None:
+        """All waiters are blocked until it is removed; it can be created twice."""
         barrier = self.barrier(self.one)
         for _ in range(2):
             self.assertIsNone(self.result(barrier.create()))
@@ -71,13 +71,13 @@ class BarrierTests(RecipeTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting], [None, None])
         self.assertFalse(self.result(barrier.remove()))
 
-    def test_belongs_to_nobody(self) -> None:
-        """It stays when the session ends that put it up."""
+    def test_outlives_the_session_that_created_it(self) -> None:
+        """It is a persistent node."""
         self.result(self.barrier(self.one).create())
         self.expire(self.one)
         self.assertNoResult(self.waiting(self.two))
 
-    def test_data_are_no_lifting(self) -> None:
+    def test_writing_data_does_not_remove_it(self) -> None:
         """Writing into the node does not remove the barrier."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
@@ -86,7 +86,7 @@ class BarrierTests(RecipeTestCase):
         self.deleting(PATH)
         self.assertIsNone(self.result(waiting))
 
-    def test_lifted_and_put_up_while_cut_off(self) -> None:
+    def test_removal_and_creation_while_disconnected_end_the_wait(self) -> None:
         """After a lost connection only the barrier that was waited for counts, not the next one."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
@@ -128,7 +128,7 @@ class BarrierTests(RecipeTestCase):
         self.failure(waiting, CancelledError)
         self.assertEqual(self.two.statistics().watches, 0)
 
-    def test_no_other_session(self) -> None:
+    def test_wait_fails_without_another_session(self) -> None:
         """The wait ends with the last session, and with the client."""
         client = self.connected(new_session=False)
         self.result(self.barrier(self.one).create())

@@ -89,7 +89,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.entering(self.two, members=3)
         self.assertEqual(len(cable.client.received), before)
 
-    def test_nobody_to_enter(self) -> None:
+    def test_number_of_members_must_be_positive(self) -> None:
         """The number of members must be positive."""
         self.assertRaises(ValueError, self.barrier, self.one, 0)
 
@@ -102,8 +102,8 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual((self.children(PATH), self.one.statistics().watches), ([], 0))
         self.assertNoResult(self.entering(self.two))
 
-    def test_gone_when_told(self) -> None:
-        """When a time-out or a cancellation is told, the node is gone from the server."""
+    def test_node_is_gone_when_entering_fails(self) -> None:
+        """After a time-out or a cancellation the node is gone from the server."""
         late, cancelled = self.barrier(self.one, 3).enter(1.0), self.entering(self.two, members=3)
         left = [nodes_left(self, waiter, PATH) for waiter in (late, cancelled)]
         cancelled.cancel()
@@ -132,7 +132,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.successResultOf(self.entering(self.two))
         self.assertTrue(self.result(entering).lease.certain)
 
-    def test_expired_before_the_server_knows(self) -> None:
+    def test_node_of_an_ended_session_is_not_counted(self) -> None:
         """A node of a session that only we know to be over is not counted for us."""
         entering = self.entering(self.one, members=3)
         self.server.refuse = True
@@ -145,7 +145,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
         self.assertNoResult(entering)
 
-    def test_own_node_deleted(self) -> None:
+    def test_member_whose_node_is_deleted_enters_again(self) -> None:
         """A member whose node is deleted while it waits enters again."""
         entering = self.entering(self.one)
         self.deleting(f"{PATH}/{self.children(PATH)[0]}")
@@ -153,7 +153,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.successResultOf(self.entering(self.two))
         self.assertTrue(self.result(entering).lease.held)
 
-    def test_ready_while_cut_off(self) -> None:
+    def test_disconnected_member_is_let_in_later(self) -> None:
         """A member without a connection is let in later, even if the last one has left again."""
         entering = self.entering(self.one)
         self.server.refuse = True
@@ -165,7 +165,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.result(self.successResultOf(entering).leave())
         self.successResultOf(leaving)
 
-    def test_all_have_died(self) -> None:
+    def test_round_of_dead_members_does_not_count(self) -> None:
         """What is left of a round whose members have all died does not count."""
         self.entered(self.one, self.two)
         self.expire(self.one)
@@ -204,7 +204,7 @@ class LeaveTests(DoubleBarrierTestCase):
             self.assertEqual(self.children(PATH), [], order)
         self.assertEqual([client.statistics().watches for client in self.trio], [0, 0, 0])
 
-    def test_round_after_round(self) -> None:
+    def test_late_member_does_not_wait_for_the_next_round(self) -> None:
         """A member that learns late that all have left does not wait for the next round."""
         lowest, highest = self.by_name(self.entered(self.one, self.two))
         leaving = self.leaving(highest)
@@ -234,7 +234,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.assertEqual([self.successResultOf(one) for one in leaving], [None, None])
         self.assertEqual(self.children(PATH), [])
 
-    def test_expired_while_leaving(self) -> None:
+    def test_leaving_goes_on_after_an_expiry(self) -> None:
         """The end of the session while we wait is no reason not to wait for the others."""
         for number in (0, 1):  # the lowest one has a node while it waits, the other has none
             participants = self.by_name(self.entered(self.one, self.two))
@@ -260,7 +260,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.deleting(participants[1].lease.path)
         self.failure(participants[1].leave(), LeaseLostError)
 
-    def test_timeout_and_again(self) -> None:
+    def test_leaving_can_be_cancelled_and_repeated(self) -> None:
         """A member whose wait is cancelled has left all the same, and may wait again."""
         for number in (0, 1):
             participants = self.by_name(self.entered(self.one, self.two))

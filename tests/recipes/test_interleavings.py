@@ -224,7 +224,7 @@ class Consumers:
             self.world.wait()
         self.test.assertEqual(self.errors, [])
         self.test.assertEqual(len(self.done), len(set(self.done)))
-        # A session can end just after a deletion, so that nobody is told of it.
+        # A session can end just after a deletion, so that no client learns of it.
         self.test.assertLessEqual(set(self.ITEMS) - set(self.done), set(self.vain))
         self.world.end()
 
@@ -362,7 +362,7 @@ class Rounds:
         def entered(participant: Participant) -> None:
             self.participants[number] = participant
             self.rounds[number] += 1
-            if self.alive:  # nobody is in a round that another one has not begun to enter
+            if self.alive:  # no member is in a round that another one has not begun to enter
                 begun = [
                     rounds + (self.under_way[one] is not None and self.participants[one] is None)
                     for one, rounds in enumerate(self.rounds)

@@ -18,7 +18,7 @@ PATH = "/locks/one"
 
 
 class LeaseTests(RecipeTestCase):
-    """What the holder is told."""
+    """What the holder can see."""
 
     @override
     def setUp(self) -> None:
@@ -93,14 +93,14 @@ class LeaseTests(RecipeTestCase):
         self.result(change.commit())
         self.assertIsInstance(self.result(lost), LeaseLostError)
 
-    def test_of_another_session(self) -> None:
-        """A node that another session owns is none to hold, and is not watched."""
+    def test_node_of_another_session_cannot_be_held(self) -> None:
+        """A node that another session owns gives no lease, and is not watched."""
         retrying = RetryingClient(self.bystander, self.network)
         holding = Deferred.fromCoroutine(hold(retrying, self.lease.path))
         self.assertIsNone(self.result(holding))
         self.assertEqual(self.bystander.statistics().watches, 0)
 
-    def test_deleted_while_cut_off(self) -> None:
+    def test_deletion_while_disconnected_is_a_loss(self) -> None:
         """A node that is deleted while there is no connection is reported, too."""
         lost = self.lease.lost
         self.server.drop(self.session(self.one))
@@ -124,7 +124,7 @@ class LeaseTests(RecipeTestCase):
         self.assertIsInstance(self.successResultOf(lost), ClientClosedError)
         self.assertIsNone(self.successResultOf(self.lease.release()))
 
-    def test_not_interested_any_more(self) -> None:
+    def test_waiting_for_its_loss_can_be_cancelled(self) -> None:
         """A Deferred for its loss can be cancelled after the release, too."""
         early, late = self.lease.lost, self.lease.lost
         early.cancel()
@@ -159,7 +159,7 @@ class LeaseTests(RecipeTestCase):
         self.successResultOf(retrying)
         self.assertEqual(self.children(PATH), [])
 
-    def test_may_not_be_deleted(self) -> None:
+    def test_release_fails_without_permission(self) -> None:
         """Without permission to delete the node each release fails; it goes with the session."""
         no_deletion = ACL(int(Permission.ALL & ~Permission.DELETE), ANYONE)
         self.result(self.bystander.set_acl(PATH, [no_deletion]))
@@ -169,7 +169,7 @@ class LeaseTests(RecipeTestCase):
         self.expire(self.one)
         self.assertEqual(self.children(PATH), [])
 
-    def test_session_ends_during_the_release(self) -> None:
+    def test_end_of_the_session_completes_the_release(self) -> None:
         """The end of the session is a release as good as any."""
         self.server.refuse = True
         self.drop(self.one)
@@ -187,7 +187,7 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), self.lease.token)
         self.assertEqual(self.children(PATH), [])
 
-    def test_lost_in_the_block(self) -> None:
+    def test_block_fails_if_the_lease_was_lost(self) -> None:
         """A block that ends well without the lease fails: its work was not protected."""
         step: Deferred[None] = Deferred()
 
@@ -200,8 +200,8 @@ class LeaseTests(RecipeTestCase):
         step.callback(None)
         self.failure(working, LeaseLostError)
 
-    def test_suspended_in_the_block(self) -> None:
-        """A session that ended unheard before the block did is a loss, though none was told."""
+    def test_block_fails_if_the_session_ended_unnoticed(self) -> None:
+        """A session that ended before the block did is a loss, even if no loss was reported."""
         step: Deferred[None] = Deferred()
 
         async def work() -> None:
@@ -214,7 +214,7 @@ class LeaseTests(RecipeTestCase):
         self.network.advance(1)
         self.failure(working, LeaseLostError)
 
-    def test_deleted_just_before_the_end_of_the_block(self) -> None:
+    def test_block_fails_if_the_node_was_deleted(self) -> None:
         """A node that is gone when the block ends was not there to protect its end."""
         step: Deferred[None] = Deferred()
 
@@ -229,7 +229,7 @@ class LeaseTests(RecipeTestCase):
         self.cable_of_one.holding = False
         self.failure(working, LeaseLostError)
 
-    def test_error_in_the_block(self) -> None:
+    def test_error_in_the_block_is_its_outcome(self) -> None:
         """An error in the block is its outcome, lost or not."""
 
         async def work() -> None:

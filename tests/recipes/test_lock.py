@@ -60,11 +60,11 @@ class LockTests(RecipeTestCase):
         self.assertEqual(lease.token, stat.czxid)
         self.assertTrue(lease.held and lease.certain)
 
-    def test_nothing_is_created_outside_the_rules(self) -> None:
+    def test_invalid_path_is_refused(self) -> None:
         """An invalid path is refused by the constructor."""
         self.assertRaises(InvalidPathError, Lock, self.one, "locks", reactor=self.network)
 
-    def test_one_after_the_other(self) -> None:
+    def test_release_lets_the_next_contender_in(self) -> None:
         """A release lets the next one in, with a higher token."""
         first = self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
@@ -75,7 +75,7 @@ class LockTests(RecipeTestCase):
         self.assertFalse(first.held)
         self.assertEqual(len(self.children(PATH)), 1)
 
-    def test_one_object_many_contenders(self) -> None:
+    def test_one_object_serves_many_contenders(self) -> None:
         """Acquisitions by one lock object take turns as those of different ones do."""
         lock = self.lock(self.one)
         first, second = self.result(lock.acquire()), lock.acquire()
@@ -95,7 +95,7 @@ class LockTests(RecipeTestCase):
         self.result(lease.release())
         self.assertTrue(self.result(third).held)
 
-    def test_many_get_in_line_together(self) -> None:
+    def test_many_contenders_read_the_queue_together(self) -> None:
         """The contenders of one lock object read the queue together, not each by itself."""
         self.result(self.lock(self.two).acquire())
         lock, before = self.lock(self.one), self.one.statistics().requests
@@ -105,7 +105,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.one.statistics().watches, 50)
         self.assertLess(self.one.statistics().requests - before, 50 * 2 + 10)
 
-    def test_handover_among_many(self) -> None:
+    def test_handover_costs_the_same_among_many(self) -> None:
         """What a handover asks of the server does not depend on how many wait."""
         lock, asked = self.lock(self.one), []
         lease = self.result(lock.acquire())
@@ -143,7 +143,7 @@ class LockTests(RecipeTestCase):
         self.waiting(self.one)
         self.assertEqual(self.result(self.lock(self.one).contenders()), ["b", "a", ""])
 
-    def test_contenders_across_sessions(self) -> None:
+    def test_contenders_are_read_in_the_next_session(self) -> None:
         """The question is put in the next session if this one expires before it is sent."""
         self.result(self.lock(self.two, "b").acquire())
         self.server.refuse = True
@@ -155,7 +155,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.one.statistics().expiries, 1)
         self.assertEqual(self.successResultOf(contenders), ["b"])
 
-    def test_try(self) -> None:
+    def test_try_acquire_does_not_wait(self) -> None:
         """It fires with None if others come first, and leaves nothing behind."""
         lease = self.result(self.lock(self.one).try_acquire())
         assert lease is not None
@@ -163,8 +163,8 @@ class LockTests(RecipeTestCase):
         self.network.settle()
         self.assertEqual(len(self.children(PATH)), 1)
 
-    def test_gone_when_told(self) -> None:
-        """When a try, a time-out or a cancellation is told, the node is gone from the server."""
+    def test_node_is_gone_when_acquiring_fails(self) -> None:
+        """After a failed try, a time-out or a cancellation the node is gone from the server."""
         self.result(self.lock(self.one).acquire())
         trying, late = self.lock(self.two).try_acquire(), self.lock(self.two).acquire(1.0)
         cancelled = self.waiting(self.two)
@@ -208,7 +208,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(third).held)
 
     def test_cancelled_while_disconnected(self) -> None:
-        """Cancelled without a connection, it is told soon, and deleted when there is one."""
+        """Cancelled without a connection, it fails soon, and its node is deleted later."""
         self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.server.refuse = True

@@ -57,7 +57,7 @@ class MemberTests(PartyTestCase):
     """Members that join, leave and die."""
 
     def test_come_and_go(self) -> None:
-        """Members are told in the order in which they came; nodes have kazoo's names."""
+        """Members are in the order in which they joined; nodes have kazoo's names."""
         self.assertEqual(self.members(), [])
         memberships = [self.joined(self.one, name) for name in ("z", "a", "z")]
         self.assertEqual(self.members(), ["z", "a", "z"])
@@ -186,8 +186,8 @@ class MemberTests(PartyTestCase):
     def test_refused_for_a_while(self) -> None:
         """A member that may not rejoin for a while logs that once, and goes on trying."""
         membership = self.joined(self.one, "a")
-        nobody = [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)]
-        self.result(self.bystander.set_acl(PATH, nobody))
+        no_delete = [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)]
+        self.result(self.bystander.set_acl(PATH, no_delete))
         with capturedLogs() as events:
             self.expire(self.one)
             self.network.advance(3)

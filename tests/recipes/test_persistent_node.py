@@ -313,7 +313,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         committing = change.commit()
         for _ in range(20):
             self.network.run_due()
-            self.network.cables[-1].carry()  # the bystander's; nobody else has heard of it
+            self.network.cables[-1].carry()  # the bystander's; the other client has not received it
         self.successResultOf(committing)
         self.assertTrue(first.present)
         self.assertIsNone(self.result(first.set(b"3")))
@@ -330,7 +330,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.two.statistics().watches, 0)
 
     def test_may_not_be_written(self) -> None:
-        """Data that the ACL keeps out are told, and come with the next session."""
+        """Data that the ACL refuses are an error, and are stored in the next session."""
         self.result(self.bystander.ensure_path("/agents"))
         node = self.created(self.one, b"1", acl=READ_ACL_UNSAFE)
         self.failure(node.set(b"2"), NoAuthError)

@@ -446,7 +446,7 @@ class SerializedQueueTests(QueueTestCase):
     kind = SerializedQueue
 
     def test_one_at_a_time(self) -> None:
-        """Nobody gets the second before the first is done."""
+        """No consumer gets the second item before the first is done."""
         self.put(b"1", b"2", b"3")
         first = self.successResultOf(self.getting(self.queue))
         second, third = self.getting(self.other), self.getting(self.queue)

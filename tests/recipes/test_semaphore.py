@@ -62,8 +62,7 @@ class SemaphoreTests(RecipeTestCase):
     def test_holders_are_listed_without_waiters(self) -> None:
         """The list is empty if it was never used."""
         semaphore = self.semaphore(self.one)
-        nobody = self.result(semaphore.holders())
-        self.assertEqual(nobody, [])
+        self.assertEqual(self.result(semaphore.holders()), [])
         for name in ("a", "b", "c"):
             self.waiting(self.two, name=name)
         holders = self.result(semaphore.holders())
@@ -113,7 +112,7 @@ class SemaphoreTests(RecipeTestCase):
         self.result(lease.release())
 
     def test_gone_when_told(self) -> None:
-        """When a time-out or a cancellation is told, nothing of it is left on the server."""
+        """After a time-out or a cancellation nothing is left on the server."""
         self.successResultOf(self.waiting(self.one, leases=1))
         queue = PATH + "-__lock__"
         first, second = self.waiting(self.two, leases=1), self.semaphore(self.two, 1).acquire(2.0)
@@ -146,7 +145,7 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_path_deleted_while_waiting(self) -> None:
-        """A path that somebody deletes is made again."""
+        """A path that another client deletes is created again."""
         self.successResultOf(self.waiting(self.one, leases=1))
         second = self.waiting(self.two, leases=1)
         self.deleting(f"{PATH}/{self.children(PATH)[0]}")

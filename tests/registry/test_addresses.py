@@ -45,7 +45,7 @@ class ParseTests(SynchronousTestCase):
 
 
 class AdvertisedTests(SynchronousTestCase):
-    """What others are told."""
+    """The addresses that are registered."""
 
     def advertised(self, host: str, *interfaces: str, **options: bool) -> tuple[str, ...]:
         """What is registered for a port of a machine with these addresses."""

@@ -54,7 +54,7 @@ class DecisionTests(SynchronousTestCase):
         self.assertEqual(judge(FOREIGN).conflict, ObservedNode("/0", FOREIGN, 5))
 
     def test_a_persistent_znode_is_never_deleted(self) -> None:
-        """A znode that no session owns is somebody's data."""
+        """A persistent znode is left alone."""
         for replace in (True, False):
             self.assertEqual(judge(0, replace=replace).conflict, ObservedNode("/0", 0, 5))
 

@@ -97,7 +97,7 @@ class EndpointTests(TestCase):
         self.assertEqual(await self.client.get_children("/real"), [])
 
     async def test_stopped(self) -> None:
-        """The end of a port is told as what was wanted, not as a session that was lost."""
+        """The end of a port is logged as wanted, not as a lost session."""
         description = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
         port: Any = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))
         states: list[RegistrationState] = []
@@ -106,7 +106,7 @@ class EndpointTests(TestCase):
         self.assertEqual(states, [RegistrationState.WITHDRAWN])
 
     async def test_no_address(self) -> None:
-        """What nobody can connect to is not registered, and not left open."""
+        """A port without an address is not registered, and is closed."""
         inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
         with self.assertRaises(AddressError):
             await serverFromString(reactor, f"zk:/svc:{inner}:servers={self.servers}").listen(

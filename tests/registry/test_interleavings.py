@@ -19,7 +19,7 @@ NODE = "/svc/h:1"
 
 
 def cancelled(deferred: Deferred[Any]) -> None:
-    """It is of no interest that somebody cancels it."""
+    """Ignore that it is cancelled."""
     deferred.addErrback(lambda failure: failure.trap(CancelledError))
 
 
