@@ -51,6 +51,11 @@ class MassLossTests(SynchronousTestCase):
         self.now("ab")
         self.assertEqual(self.now(""), "")
 
+    def test_small_service_that_is_replaced_stays_small(self) -> None:
+        """One provider after another, in a few seconds, is not a loss of most of many."""
+        for hosts in ("a", "", "b", "", "c", "", "d"):
+            self.assertEqual(self.now(hosts), "")
+
     def test_losses_in_quick_succession_count_together(self) -> None:
         """News of a catastrophe come one by one."""
         self.now("abcd")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -24,7 +25,7 @@ class MassLoss:
     """When a loss is doubted.
 
     Attributes:
-        at_least: providers that there must have been.
+        at_least: providers that there must have been at the same time.
         within: seconds; losses that are no further apart count together.
         keep: seconds for which lost providers are kept.
 
@@ -41,6 +42,14 @@ class MassLoss:
             raise ValueError(f"at_least must be at least 1, got {self.at_least}")
         if self.within < 0 or self.keep < 0:
             raise ValueError("within and keep must be seconds, at least 0")
+
+
+class _Loss(NamedTuple):
+    """A provider that vanished: when, and how many there were, it included."""
+
+    since: float
+    provider: Provider
+    present: int
 
 
 class MassLossGuard:
@@ -64,14 +73,16 @@ class MassLossGuard:
         self._expired = expired
         self._alarm = Alarm(clock, self._give_up)
         self._present: Mapping[str, Provider] = {}
-        self._lost: dict[str, tuple[float, Provider]] = {}
+        self._lost: dict[str, _Loss] = {}
         self.doubtful: Mapping[str, Provider] = {}
 
     def update(self, now: Registered) -> None:
         """Look at what is registered now, and decide what is `doubtful`."""
         self._remember_lost(now)
         lost, before = len(self._lost), len(self._lost) + len(now.providers)
-        mass = before >= self._rules.at_least and lost * 2 > before
+        # Those that came since do not make a small service a large one.
+        crowd = max((one.present for one in self._lost.values()), default=0)
+        mass = crowd >= self._rules.at_least and lost * 2 > before
         if mass and not self.doubtful:
             self._log.warn(
                 "{path}: {lost} of {before} providers vanished within {within} s; "
@@ -86,7 +97,7 @@ class MassLossGuard:
         elif not mass and self.doubtful:
             self._log.info("{path}: providers are back; none is doubtful", path=self._path)
             self._alarm.cancel()
-        self.doubtful = {at: one for at, (_, one) in self._lost.items()} if mass else {}
+        self.doubtful = {at: one.provider for at, one in self._lost.items()} if mass else {}
 
     def cancel(self) -> None:
         """Keep nothing, and leave no timer behind."""
@@ -98,14 +109,14 @@ class MassLossGuard:
         for address, provider in self._present.items():
             # A provider that said it is stopping has not vanished.
             if address not in now.providers and address not in now.stopping:
-                self._lost[address] = seconds, provider
+                self._lost[address] = _Loss(seconds, provider, len(self._present))
         oldest = seconds - self._rules.within
         self._lost = {
-            address: (since, one)
-            for address, (since, one) in self._lost.items()
+            address: one
+            for address, one in self._lost.items()
             if address not in now.providers
             and address not in now.stopping
-            and (since >= oldest or address in self.doubtful)
+            and (one.since >= oldest or address in self.doubtful)
         }
         self._present = now.providers
 
