@@ -8,12 +8,17 @@ from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    serverFromString,
+)
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import FileBodyProducer, ResponseNeverReceived, readBody
+from twisted.web.client import URI, FileBodyProducer, ResponseNeverReceived, readBody
 from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
@@ -23,7 +28,7 @@ from zope.interface.verify import verifyObject
 
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
-from zkservice.discovery.agent import Budget
+from zkservice.discovery.agent import Budget, ProviderEndpoints
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 from zkservice.testing import EmbeddedZooKeeper
 
@@ -252,6 +257,21 @@ class AgentTests(TestCase):
         to = agent(reactor, resolver)
         self.addCleanup(to.close)
         self.assertEqual(await self.get(to), b"hello")
+
+
+class EndpointTests(SynchronousTestCase):
+    """How a provider is connected to."""
+
+    def test_only_names_are_looked_up(self) -> None:
+        """An address is connected to at once, and a refusal is known at once."""
+        endpoints = ProviderEndpoints(Clock(), 2.0)
+        for host, kind in (
+            (b"10.0.0.1", TCP4ClientEndpoint),
+            (b"[2001:db8::1]", TCP6ClientEndpoint),
+            (b"web.example", HostnameEndpoint),
+        ):
+            uri = URI.fromBytes(b"http://%b:80/" % host)
+            self.assertIs(type(endpoints.endpointForURI(uri)), kind)
 
 
 class RulesTests(SynchronousTestCase):

@@ -16,6 +16,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 from twisted.web.client import (
+    URI,
     Agent,
     HTTPConnectionPool,
     RequestTransmissionFailed,
@@ -23,13 +24,14 @@ from twisted.web.client import (
 )
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
 from zkservice.discovery.health import Use
 from zkservice.discovery.provider import Provider
 from zkservice.discovery.resolver import Resolver
+from zkservice.discovery.tcp import tcp_endpoint
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 
 __all__ = ["BalancingAgent", "Retry", "agent"]
@@ -98,6 +100,19 @@ class Budget:
         return True
 
 
+@implementer(IAgentEndpointFactory)
+class ProviderEndpoints:
+    """Connects to providers by the URIs that name their addresses."""
+
+    def __init__(self, reactor: Any, timeout: float) -> None:
+        self._reactor = reactor
+        self._timeout = timeout
+
+    def endpointForURI(self, uri: URI) -> Any:  # noqa: N802 - Twisted's name
+        """The endpoint of a provider."""
+        return tcp_endpoint(self._reactor, uri.host.decode("ascii"), uri.port, self._timeout)
+
+
 @implementer(IAgent)
 class BalancingAgent:
     """Sends each request to a provider; see `agent`."""
@@ -115,7 +130,7 @@ class BalancingAgent:
         self._retry = retry
         self._budget = Budget(retry)
         self._pool = pool
-        self._agent = Agent(reactor, connectTimeout=timeout, pool=pool)
+        self._agent = Agent.usingEndpointFactory(reactor, ProviderEndpoints(reactor, timeout), pool)
 
     def request(
         self,
@@ -162,7 +177,8 @@ class BalancingAgent:
 
         def send(provider: Provider) -> Deferred[IResponse]:
             sending = self._agent.request(method, _uri(provider, target), headers, body)
-            return sending.addErrback(_invalid_host)
+            checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
+            return checked
 
         return await self._send_to_one(send, self._retry.attempts if may_repeat else 1)
 

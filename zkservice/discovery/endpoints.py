@@ -14,9 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary, ref
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectingCancelledError, TimeoutError
 from twisted.internet.interfaces import (
     IProtocol,
@@ -33,6 +31,7 @@ from zkservice.discovery.counted import CountedProtocol, CountingFactory
 from zkservice.discovery.health import Use
 from zkservice.discovery.shared import Service, ServiceUse, SharedSessions
 from zkservice.discovery.strategies import STRATEGIES
+from zkservice.discovery.tcp import tcp_endpoint
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
@@ -150,7 +149,7 @@ class DiscoveringEndpoint:
             )
 
         # Its own time-out begins after the look-up; the limit below is to be the first that ends.
-        endpoint = _endpoint(self._reactor, provider.host, provider.port, 2 * self._timeout)
+        endpoint = tcp_endpoint(self._reactor, provider.host, provider.port, 2 * self._timeout)
         connecting: Deferred[IProtocol] = endpoint.connect(factory)
         return connecting.addTimeout(self._timeout, self._reactor, too_slow)
 
@@ -206,15 +205,6 @@ class ClientEndpointParser:
             sessions = SharedSessions(reactor)
             self._shared[reactor] = ref(sessions)
         return sessions
-
-
-def _endpoint(reactor: Any, host: str, port: int, timeout: float) -> Any:
-    """Connects to a host.  An address needs no look-up, which would take a thread's time."""
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout)
-    return HostnameEndpoint(reactor, host, port, timeout)
 
 
 def _seconds(text: str | float) -> float:
