@@ -16,6 +16,7 @@ from zkservice.monitor.protocol import BUILT_IN
 from zkservice.registry import Registration, RegistrationState
 from zkservice.service.availability import OPERATOR, Availability
 from zkservice.service.import_by_name import accepts, load_callable
+from zkservice.web import printable
 
 
 def commands(
@@ -88,7 +89,8 @@ class _Operator:
 
         The reply comes when the address is gone from ZooKeeper.
         """
-        reason = " ".join(words) or "taken out through the monitor"
+        # It is shown in replies and on pages, where ESC would command the reader's terminal.
+        reason = printable(" ".join(words)) or "taken out through the monitor"
         return Deferred.fromCoroutine(self._deregister(reason))
 
     def register(self, words: list[str]) -> Deferred[str]:
