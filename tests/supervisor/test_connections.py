@@ -175,6 +175,16 @@ class AcceptorTests(SynchronousTestCase):
         self.reactor.advance(0.1)
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
+    def test_what_has_come_is_accepted_before_the_end(self) -> None:
+        """However many wait: closing the socket would reset them."""
+        self.takers = [FakeTaker(room=500)]
+        self.acceptor.start()
+        self.listening.waiting += [FakeConnection() for _ in range(200)]
+        self.acceptor.finish()
+        self.assertEqual(self.takers[0].connections, 200)
+        self.assertTrue(self.listening.closed)
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+
     def test_stopping_leaves_nothing(self) -> None:
         """A connection that nobody has taken is closed, and so is the socket."""
         self.takers = [FakeTaker(room=0)]

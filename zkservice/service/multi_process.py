@@ -200,7 +200,7 @@ class MultiProcessFront(PoolOwner):
         if self._development is not None:
             self._development.stop()
         for acceptor in self._acceptors:
-            acceptor.stop()
+            acceptor.finish()
         closing = [maybeDeferred(port.stopListening) for port in self.listeners.ports]
         return DeferredList(closing, consumeErrors=True)
 

@@ -107,6 +107,17 @@ class Acceptor:
             self._reading = False
             self._reactor.removeReader(self)
 
+    def finish(self) -> None:
+        """Accept what has come, then nothing any more.
+
+        The kernel has completed these connections, and closing the socket would reset them.
+        """
+        before = -1
+        while self._reading and self.accepted != before:
+            before = self.accepted
+            self.doRead()
+        self.stop()
+
     def stop(self) -> None:
         """Accept nothing any more, and close the socket."""
         self.pause()
