@@ -202,7 +202,7 @@ class LoadTests(UpgradeCase):
             self.process.wait_for_log("division by zero")
             self.assertEqual(fetch(self.address)[1], f"one {self.process.pid}".encode())
             self.write("two")
-            time.sleep(0.5)
+            self.process.wait_for_log("SIGUSR2 starts another one", 30)
             self.upgrade()
         self.assertIn("app", reason)
         self.assert_seamless()

@@ -239,6 +239,7 @@ class Upgrade:
         self._let_go()
         self._process = self._channel = None
         self._phase = _Phase.IDLE
+        self._log.info("upgrade: the new program has ended; SIGUSR2 starts another one")
         self._ended.fire(None)
 
     def _signal(self, number: int) -> None:
