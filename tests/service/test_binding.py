@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from cryptography.x509.oid import NameOID
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
@@ -82,7 +83,8 @@ class ReloadTests(SynchronousTestCase):
         pump.flush()
         if client.transport.disconnected:
             return None
-        name: str = client.getPeerCertificate().get_subject().CN
+        subject = client.getPeerCertificate().to_cryptography().subject
+        name = str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         return name
 
     def reloaded(self) -> str:
