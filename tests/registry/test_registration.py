@@ -652,3 +652,14 @@ class RegistrationTests(ClientTestCase):
         self.assertNotIn(0, owners)
         self.fired(new.unregister())
         self.assertEqual(self.owner(), self.session(self.other))
+
+    def test_a_znode_that_is_taken_back_is_not_taken_over_again(self) -> None:
+        """A new process that has not heard of it leaves it alone: its end must not remove it."""
+        old, new, owners = self.hand_over()
+        self.fired(new.when_registered())
+        old.take_over(self.session())
+        self.until(lambda: self.see(owners) == self.session(self.other))
+        self.until_it_is(new, RegistrationState.CONTESTED)
+        self.fired(new.unregister())
+        self.assertEqual(self.see(owners), self.session(self.other))
+        self.assertNotIn(0, owners)

@@ -155,6 +155,9 @@ class OwnedNodes:
                 self._writable = False  # the ACL lets others write, but not this client
                 return await self.apply(plan, session)
             raise cause or error from None
+        # Once only: if the other process takes its znodes back, they are its own again, and
+        # replacing them would take them away when this process ends.
+        self._predecessor = 0
         if data is self.contents.data:  # no update meanwhile
             self.outdated = False
 
