@@ -201,16 +201,16 @@ def report(name: str, row: Row, figures: dict[str, Figures]) -> None:
         print(line, flush=True)
 
 
-def main() -> None:
-    """Run the rows that were asked for, or all of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
+def run_rows(description: str | None, rows: dict[str, Row], seconds: int) -> None:
+    """Run the rows that the command line names, or all of them."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(rows)}")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=seconds)
     options = parser.parse_args()
-    for name in options.rows or ROWS:
-        report(name, ROWS[name], compare(ROWS[name], options.rounds, options.seconds))
+    for name in options.rows or rows:
+        report(name, rows[name], compare(rows[name], options.rounds, options.seconds))
 
 
 if __name__ == "__main__":
-    main()
+    run_rows(__doc__, ROWS, 2)

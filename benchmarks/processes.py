@@ -9,9 +9,7 @@ cores ``wrk`` needs a share of its own: where the application computes it is bel
 
 from __future__ import annotations
 
-import argparse
-
-from benchmarks.http import Row, compare, report
+from benchmarks.http import Row, run_rows
 
 SERVERS = ("zkserve-2", "zkserve-1", "gunicorn-2", "granian-2")
 
@@ -29,16 +27,5 @@ ROWS = {
 }
 
 
-def main() -> None:
-    """Run the rows that were asked for, or all of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
-    options = parser.parse_args()
-    for name in options.rows or ROWS:
-        report(name, ROWS[name], compare(ROWS[name], options.rounds, options.seconds))
-
-
 if __name__ == "__main__":
-    main()
+    run_rows(__doc__, ROWS, 3)

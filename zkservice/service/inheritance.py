@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
 from zkservice.privates import name_systemd_sockets
+from zkservice.supervisor.channel import adopt_socket
 
 __all__ = ["VARIABLE", "Handover", "Inheritance", "InheritedSockets", "inherit"]
 
@@ -177,11 +178,7 @@ class Handover(LineOnlyReceiver):
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Begin to speak; the socket is taken over."""
-        end.setblocking(False)
-        with contextlib.closing(end):  # the reactor takes a descriptor of its own
-            factory = Factory.forProtocol(lambda: self)
-            factory.noisy = False
-            reactor.adoptStreamConnection(end.fileno(), end.family, factory)
+        adopt_socket(reactor, end, self)
 
     def say(self, what: str, **more: Any) -> None:
         """Say something; nothing happens when the other side has gone."""

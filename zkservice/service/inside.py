@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,9 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from zope.interface import implementer
+
+from zkservice.supervisor.channel import adopt_socket
 
 __all__ = ["InsideEndpoint"]
 
@@ -38,13 +38,8 @@ class InsideEndpoint:
         protocol = protocolFactory.buildProtocol(UNIXAddress(None))
         if protocol is None:
             return fail(ConnectError(string="the factory has no protocol"))
-        factory: Any = Factory()
-        factory.buildProtocol = lambda address: protocol
-        factory.noisy = False
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         theirs.setblocking(False)
-        with contextlib.closing(ours):  # the reactor takes a descriptor of its own
-            self._reactor.adoptStreamConnection(ours.fileno(), ours.family, factory)
+        adopt_socket(self._reactor, ours, protocol)
         self._serve(theirs)
         return succeed(protocol)

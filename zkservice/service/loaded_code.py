@@ -39,7 +39,6 @@ class LoadedCode:
     _log = Logger()
 
     def __init__(self, spec: str) -> None:
-        self._spec = spec
         self._files = files_of(spec)
         self._patterns: list[str] = []
 

@@ -23,7 +23,7 @@ from zkservice.errors import MessageError, WorkerUnreachableError
 from zkservice.supervisor.messages import MAX_MESSAGE, Ask, LogLine, Message, Reply, decode, encode
 from zkservice.supervisor.rate import Rate
 
-__all__ = ["MOST_OFFERED", "Answer", "Channel", "Listener"]
+__all__ = ["MOST_OFFERED", "Answer", "Channel", "Listener", "adopt_socket"]
 
 #: Answers a request: what was asked, and its arguments, to a value that JSON has.
 Answer = Callable[[str, list[Any]], Any]
@@ -81,6 +81,13 @@ class _Only(Factory):
         return self._protocol
 
 
+def adopt_socket(reactor: Any, end: socket.socket, protocol: Any) -> None:
+    """Connect a protocol that is there already to an open socket, which is taken over."""
+    end.setblocking(False)
+    with closing(end):  # the reactor takes a descriptor of its own
+        reactor.adoptStreamConnection(end.fileno(), end.family, _Only(protocol))
+
+
 @implementer(IPushProducer, IFileDescriptorReceiver)
 class Channel(Int32StringReceiver):
     """Carries messages both ways, and matches replies with requests.
@@ -108,9 +115,7 @@ class Channel(Int32StringReceiver):
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Start on one end of a pair of sockets, which is taken over."""
-        end.setblocking(False)
-        with closing(end):  # the reactor takes a descriptor of its own
-            reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, _Only(self))
+        adopt_socket(reactor, end, self)
 
     def send(self, message: Message) -> None:
         """Send a message; without a connection it is dropped."""
