@@ -8,12 +8,13 @@ PORT ?= 8080
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint ci clean
+.PHONY: help run test lint docs ci clean
 
 help:
 	@echo "make run    serve examples/hello.wsgi and register it in an embedded ZooKeeper"
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and the rule of imports"
+	@echo "make docs   build the site into build/site; each warning is an error"
 	@echo "make ci     run all that decides whether a change can go in"
 	@echo "make clean  remove what the others made"
 
@@ -33,6 +34,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --quiet docs build/site
 
 ci:
 	PYTHON=$(PYTHON) bash .ci/run
@@ -60,6 +64,10 @@ $(VENV)/.test: $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.test
 	$(BIN)/pip install --quiet --editable ".[test,dev]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	$(BIN)/pip install --quiet --editable ".[docs]"
 	@touch $@
 
 clean:

@@ -89,7 +89,6 @@ class ZooKeeper:
     Attributes:
         client: the ``ZooKeeperClient`` below, for everything else.
         connection_string: where ZooKeeper is; None with a client of the caller's.
-        session_timeout: seconds.
     """
 
     _log = Logger()

@@ -6,5 +6,6 @@
 """
 
 from zkservice.embedded.server import ZooKeeperServer
+from zkservice.embedded.settings import ServerSettings
 
-__all__ = ["ZooKeeperServer"]
+__all__ = ["ServerSettings", "ZooKeeperServer"]

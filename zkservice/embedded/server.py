@@ -135,7 +135,7 @@ class _Running(NamedTuple):
 class ZooKeeperServer:
     """A ZooKeeper of one node, in this process.
 
-    It opens no port: pass `factory` to any Twisted server endpoint.  One node in one
+    It opens no port: pass ``factory`` to any Twisted server endpoint.  One node in one
     process is not an ensemble: when the process ends, so does the service.
 
     Args:
@@ -359,7 +359,7 @@ class ZooKeeperServer:
 
     @property
     def paused(self) -> bool:
-        """Whether the server only listens: nothing is read, no session expires."""
+        """Whether the server only listens.  Then it reads nothing, and no session expires."""
         return self._paused
 
     def pause(self) -> None:

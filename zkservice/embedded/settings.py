@@ -18,7 +18,7 @@ class ServerSettings:
 
     #: The unit of session expiry.  Java's default is 3 s, that of its sample file 2 s.
     tick_time: float = 2.0
-    #: The time-outs that clients can get; None: 2 and 20 ticks (ZooKeeperServer.java).
+    #: The time-outs that clients can get.  None is 2 and 20 ticks (ZooKeeperServer.java).
     min_session_timeout: float | None = None
     max_session_timeout: float | None = None
     #: ``super:BASE64``: the digest id of the super user; None if there is none.

@@ -181,7 +181,7 @@ class Participant(Held):
 
     @property
     def lease(self) -> Lease:
-        """The lease on the node: ``held`` and ``lost`` say whether this is still a member."""
+        """The lease on the node, whose ``held`` and ``lost`` say whether this is still a member."""
         return self._lease
 
     def leave(self, timeout: float | None = None) -> Deferred[None]:

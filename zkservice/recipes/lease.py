@@ -41,7 +41,7 @@ class Lease(Held):
         self, retrying: RetryingClient, path: str, token: int, watch: Deferred[WatchEvent]
     ) -> None:
         self.path = path  #: of the ephemeral node
-        self.token = token  #: the node's czxid: higher than that of every lease before
+        self.token = token  #: the node's czxid, higher than that of every lease before
         self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
         self._losing: Waiters[Exception] = Waiters()  # for its loss

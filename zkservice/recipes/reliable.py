@@ -34,7 +34,7 @@ class QueueItem:
 
     @property
     def lease(self) -> Lease:
-        """The lease: ``held`` and ``lost`` say whether the item is still reserved."""
+        """The lease, whose ``held`` and ``lost`` say whether the item is still reserved."""
         return self._lease
 
     def delete(self) -> Deferred[None]:

@@ -95,7 +95,7 @@ class ApacheZooKeeper:
 
     @property
     def connection_string(self) -> str:
-        """What clients connect to: ``127.0.0.1:PORT``."""
+        """What clients connect to, ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self.port}"
 
     @property

@@ -83,7 +83,7 @@ class EmbeddedZooKeeper:
 
     @property
     def connection_string(self) -> str:
-        """What clients connect to: ``127.0.0.1:PORT``."""
+        """What clients connect to, ``127.0.0.1:PORT``."""
         if self._port_number == 0:
             raise NotStartedError
         return f"127.0.0.1:{self._port_number}"

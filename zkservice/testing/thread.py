@@ -49,7 +49,7 @@ class ThreadedZooKeeper:
 
     @property
     def connection_string(self) -> str:
-        """What clients connect to: ``127.0.0.1:PORT``."""
+        """What clients connect to, ``127.0.0.1:PORT``."""
         return self._embedded.connection_string
 
     def start(self) -> Self:

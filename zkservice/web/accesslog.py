@@ -47,7 +47,8 @@ class AccessRecord:
     waited: float  #: for a worker
     application: float  #: in the worker
     sending: float  #: from the worker's end until the client had taken everything
-    #: Whether the client did not get all of the response: it left, or the application failed.
+    #: Whether the client did not get all of the response.  It left, or the
+    #: application failed.
     aborted: bool = False
 
 

@@ -1,0 +1,53 @@
+"""Link an annotation to the page of the public name.
+
+An annotation names the module in which a class is defined, such as ``zkservice.wire.acl.ACL``.  The
+reference describes it under the package that exports it, ``zkservice.client.ACL``.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.Node | None:
+    """Return a link to the public name, or plain text for an internal type."""
+    if node.get("refdomain") != "py":
+        return None
+    target = str(node.get("reftarget", ""))
+    python = env.domains.python_domain
+    public = _public_name(target, list(python.objects))
+    if public is not None:
+        page = str(node["refdoc"])
+        return python.resolve_xref(env, page, app.builder, "obj", public, node, content)
+    return content if _is_a_type(target) else None
+
+
+def _public_name(target: str, names: list[str]) -> str | None:
+    """Return the full name of what is described: the target, its last names, or its class."""
+    parts = target.split(".")
+    for wanted in [*(parts[start:] for start in range(len(parts))), parts[-2:-1]]:
+        end = "." + ".".join(wanted)
+        found = sorted((name for name in names if name.endswith(end)), key=len)
+        if found:
+            return found[0]
+    return None
+
+
+def _is_a_type(target: str) -> bool:
+    """Return whether the target is an internal type of ours, or a built-in one."""
+    return target.startswith(("zkservice.", "<InterfaceClass ")) or hasattr(
+        builtins, target.partition("[")[0]
+    )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the resolver."""
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
