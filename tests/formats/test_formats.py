@@ -155,6 +155,18 @@ class WritingTests(SynchronousTestCase):
         name, data = write("spring", ONE)
         self.assertEqual(data, SPRING % name.encode())
 
+    def test_states_are_those_of_the_original_writers(self) -> None:
+        """A format with a state changes nothing but its state; the others have no znode then."""
+        gone = replace(ONE, available=False, properties={"shard": 0})
+        self.assertEqual(write("serverset", gone)[1], SERVERSET.replace(b'"ALIVE"', b'"STOPPING"'))
+        name, data = write("spring", replace(ONE, available=False))
+        self.assertEqual(data, SPRING.replace(b'"UP"', b'"OUT_OF_SERVICE"') % name.encode())
+        states = {name: {state.name for state in FORMATS[name].states} for name in FORMATS}
+        self.assertEqual(
+            {name: found for name, found in states.items() if found},
+            {"serverset": {"STOPPING"}, "spring": {"OUT", "STOPPING"}},
+        )
+
     def test_spring_metadata_are_strings(self) -> None:
         """Metadata are strings; an instance that is about to go is out of service."""
         one = replace(ONE, properties={"pid": 7, "zone": "a"}, available=False)

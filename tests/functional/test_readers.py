@@ -10,6 +10,8 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
@@ -142,6 +144,40 @@ class PrometheusTests(ReaderTestCase):
         return address
 
 
+class DrainTests(ReaderTestCase):
+    """What readers see while a process stops."""
+
+    def test_serverset_says_stopping_then_goes(self) -> None:
+        """STOPPING, then no znode; the server accepts connections for a while after both."""
+        process = Twistd(
+            os.path.join(self.folder, "serve"),
+            *("zkserve", "--zookeeper", self.hosts, "--path", "/svc/web", "--host", "127.0.0.1"),
+            *("--format", "serverset", "--drain-wait", "1000"),
+            APPLICATION,
+        )
+        self.addCleanup(process.end)
+        address = process.wait_for_log(r"Serving on (\S+)").group(1)
+        kazoo = quiet_kazoo(self.hosts)
+        kazoo.start(15)
+        self.addCleanup(kazoo.close)
+        self.addCleanup(kazoo.stop)
+        seen: list[str] = []
+
+        def look(event: object = None) -> None:
+            names = kazoo.get_children("/svc/web", watch=look)
+            read = [json.loads(kazoo.get(f"/svc/web/{name}", watch=look)[0]) for name in names]
+            seen.append(" ".join(one["status"] for one in read))
+
+        look()
+        process.signal(signal.SIGTERM)
+        wait_for("it says that it stops", lambda: seen[-1] == "STOPPING")
+        self.assertEqual(fetch(address)[0], 200)
+        wait_for("the znode is gone", lambda: seen[-1] == "")
+        self.assertEqual(fetch(address)[0], 200)
+        self.assertEqual(process.wait(), 0)
+        self.assertEqual(list(dict.fromkeys(seen)), ["ALIVE", "STOPPING", ""])
+
+
 class CuratorTests(ReaderTestCase):
     """Curator's ServiceDiscovery, with five types of payload."""
 
@@ -179,6 +215,24 @@ class CuratorTests(ReaderTestCase):
         self.assertTrue(payload.startswith("shop/shop/{"), payload)
         for entry in ("zone=a", "instance_status=UP"):
             self.assertIn(entry, payload)
+
+    def test_out_of_service(self) -> None:
+        """What the operator takes out is still there, for Spring as out of service."""
+        address = self.serve("/services/shop", "--format", "spring", "--monitor", ":0")
+        kazoo = quiet_kazoo(self.hosts)
+        kazoo.start(15)
+        self.addCleanup(kazoo.close)
+        self.addCleanup(kazoo.stop)
+        (name,) = kazoo.get_children("/services/shop")
+        metadata = json.loads(kazoo.get(f"/services/shop/{name}")[0])["payload"]["metadata"]
+        host, port = metadata["monitor"].split(":")
+        with socket.create_connection((host, int(port)), 10) as monitor:
+            monitor.sendall(b"out new disk\r\n")
+            self.assertEqual(monitor.makefile().readline().strip(), "out: new disk")
+        found = self.read("shop")["ZookeeperInstance"]
+        self.assertEqual(":".join(found[:2]), address)
+        self.assertIn("instance_status=OUT_OF_SERVICE", " ".join(found))
+        self.assertEqual(fetch(address, "/")[0], 200)
 
     def test_tls(self) -> None:
         """The port of a TLS listener is the secure port, from which Spring makes an https URI."""

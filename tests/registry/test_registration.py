@@ -22,7 +22,7 @@ from zkservice.errors import (
     NodeExistsError,
     UnregisteredError,
 )
-from zkservice.formats import FORMATS, read_member
+from zkservice.formats import FORMATS, Unavailable, read_member
 from zkservice.registry import (
     Change,
     RegisteringServer,
@@ -370,6 +370,83 @@ class RegistrationTests(ClientTestCase):
         registration.resume()
         self.fired(registration.when_registered())
         self.assertEqual(self.owner(), self.session())
+
+    def member(self, registration: Registration) -> tuple[bool, int]:
+        """Whether the registered address may be used, and the session that owns the znode."""
+        data, stat = self.fired(self.other.get(registration.path))
+        available = read_member(registration.path.rpartition("/")[2], data).available
+        return available, stat.ephemeral_owner
+
+    def test_out_of_service_is_said_where_the_format_can_say_it(self) -> None:
+        """Spring's znode says it until the address is resumed; it is there all the time."""
+        registration = self.registered(format="spring", acl=OPEN_ACL_UNSAFE)
+        created = self.stat(registration.path).czxid
+        registration.suspend("lunch", Unavailable.OUT)
+        self.until_it_is(registration, RegistrationState.OUT)
+        self.assertEqual(
+            (*self.member(registration), registration.reason), (False, self.session(), "lunch")
+        )
+        registration.resume()
+        self.fired(registration.when_registered())
+        self.assertEqual(self.member(registration), (True, self.session()))
+        self.assertEqual(self.stat(registration.path).czxid, created)
+
+    def test_out_of_service_survives_an_expiry(self) -> None:
+        """A new session creates a znode that says it too."""
+        registration = self.registered(format="spring")
+        registration.suspend("lunch", Unavailable.OUT)
+        self.until_it_is(registration, RegistrationState.OUT)
+        first = self.session()
+        self.server.expire(first)
+        self.until(lambda: self.owner(registration.path) not in (0, first))
+        self.assertEqual(self.member(registration), (False, self.session()))
+        self.until_it_is(registration, RegistrationState.OUT)
+
+    def test_an_address_that_does_not_work_is_deleted_though_it_was_out_of_service(self) -> None:
+        """With a reason that the format cannot say, the znode goes; it comes back as it was."""
+        registration = self.registered(format="spring")
+        registration.suspend("lunch", Unavailable.OUT)
+        self.until_it_is(registration, RegistrationState.OUT)
+        registration.suspend("lunch; ill")
+        self.until(lambda: not self.owner(registration.path))
+        registration.suspend("lunch", Unavailable.OUT)
+        self.until(lambda: self.owner(registration.path))
+        self.assertEqual(self.member(registration), (False, self.session()))
+
+    def test_formats_without_a_state_have_no_znode_while_suspended(self) -> None:
+        """What a format cannot say is said by deleting the znode."""
+        for name in ("properties", "serverset", "curator", "nerve"):
+            registration = self.registered(format=name, path=f"/svc/{name}")
+            registration.suspend("lunch", Unavailable.OUT)
+            self.until_it_is(registration, RegistrationState.OUT)
+            self.assertEqual(self.owner(registration.path), 0, name)
+
+    def test_a_stop_is_announced_once_and_for_all(self) -> None:
+        """The znode says STOPPING, whatever is resumed, until it is unregistered."""
+        registration = self.registered(format="serverset")
+        path = registration.path
+        self.assertTrue(registration.announce_stop())
+        self.until_it_is(registration, RegistrationState.OUT)
+        registration.resume()
+        registration.suspend("lunch")
+        self.network.advance(1)
+        self.assertEqual(self.member(registration), (False, self.session()))
+        data, _ = self.fired(self.other.get(path))
+        self.assertIn(b'"status":"STOPPING"', data)
+        self.assertTrue(self.fired(registration.unregister()))
+        self.assertEqual(self.owner(path), 0)
+
+    def test_a_stop_is_not_announced_where_that_cannot_be_done(self) -> None:
+        """Neither by formats without a state, nor for an address that nobody can see."""
+        self.assertFalse(self.registered().announce_stop())
+        hidden = self.registered(format="serverset")
+        hidden.suspend("ill")
+        self.until_it_is(hidden, RegistrationState.OUT)
+        self.assertFalse(hidden.announce_stop())
+        hidden.resume()
+        self.fired(hidden.when_registered())
+        self.fired(hidden.unregister())
+        self.assertFalse(hidden.announce_stop())
 
     def test_several_addresses_are_registered_all_or_none(self) -> None:
         """Several addresses are one transaction: with a conflict none is there."""

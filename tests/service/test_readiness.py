@@ -29,7 +29,7 @@ class FakeRegistration:
     def __init__(self) -> None:
         self.state, self.reason = RegistrationState.REGISTERED, ""
 
-    def suspend(self, reason: str) -> None:
+    def suspend(self, reason: str, state: object = None) -> None:
         """Nothing happens: ZooKeeper has not replied yet."""
 
     def resume(self) -> None:

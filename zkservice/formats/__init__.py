@@ -12,7 +12,7 @@ from typing import Final
 
 from zkservice.errors import FormatError
 from zkservice.formats import curator, nerve, properties, serverset, spring
-from zkservice.formats.model import Announcement, Format, Member, Znode
+from zkservice.formats.model import Announcement, Format, Member, Unavailable, Znode
 
 #: All formats by name, the default first.
 FORMATS: Final[Mapping[str, Format]] = {
@@ -50,4 +50,12 @@ def read_member(name: str, data: bytes | None, formats: Iterable[str] = FORMATS)
     raise FormatError(name, f"it is not a service instance in a known format ({known})")
 
 
-__all__ = ["FORMATS", "Announcement", "Format", "FormatError", "Member", "read_member"]
+__all__ = [
+    "FORMATS",
+    "Announcement",
+    "Format",
+    "FormatError",
+    "Member",
+    "Unavailable",
+    "read_member",
+]

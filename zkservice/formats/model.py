@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from math import isfinite
 from typing import Any, Final
@@ -17,6 +18,13 @@ from zkservice.properties import decode
 MAX_HOST: Final = 255
 
 
+class Unavailable(Enum):
+    """Why a registered address is not to be used."""
+
+    OUT = "out of service"
+    STOPPING = "about to stop"
+
+
 @dataclass(frozen=True)
 class Announcement:
     """One address to register.
@@ -27,7 +35,7 @@ class Announcement:
         properties: of the instance.
         registered_at: milliseconds since 1970.
         tls: the address speaks TLS.
-        available: clients may use it; False says that it is about to stop.
+        available: clients may use it; False says that they may not, in formats with a state.
     """
 
     service: str
@@ -141,12 +149,15 @@ class Format:
         data: returns the znode's data.
         read: parses a znode; returns None if it is not in this format, and raises
             `FormatError` if its contents are invalid.
+        states: what its znodes can say of an address that is not available.  For anything else,
+            there is no znode.
     """
 
     name: str
     znode_name: Callable[[Announcement], str]
     data: Callable[[Announcement], bytes]
     read: Callable[[Znode], Member | None]
+    states: frozenset[Unavailable] = frozenset()
 
 
 def compact_json(value: object) -> bytes:

@@ -15,7 +15,14 @@ from uuid import NAMESPACE_URL, uuid5
 
 from zkservice.errors import AddressError, FormatError
 from zkservice.formats.addresses import format_address, parse_address
-from zkservice.formats.model import Announcement, Format, Member, Znode, compact_json
+from zkservice.formats.model import (
+    Announcement,
+    Format,
+    Member,
+    Unavailable,
+    Znode,
+    compact_json,
+)
 
 NAME: Final = "serverset"
 
@@ -89,4 +96,4 @@ def _addresses(endpoints: dict[str, Any]) -> dict[str, str]:
     }
 
 
-FORMAT: Final = Format(NAME, _znode_name, _data, _read)
+FORMAT: Final = Format(NAME, _znode_name, _data, _read, frozenset({Unavailable.STOPPING}))

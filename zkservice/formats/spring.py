@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from zkservice.formats.curator import instance, instance_id, is_instance, read_instance
-from zkservice.formats.model import Announcement, Format, Member, Znode, text_values
+from zkservice.formats.model import Announcement, Format, Member, Unavailable, Znode, text_values
 from zkservice.znodes import split
 
 NAME: Final = "spring"
@@ -52,4 +52,4 @@ def _read(znode: Znode) -> Member | None:
     return read_instance(znode, NAME, properties, available)
 
 
-FORMAT: Final = Format(NAME, instance_id, _data, _read)
+FORMAT: Final = Format(NAME, instance_id, _data, _read, frozenset(Unavailable))

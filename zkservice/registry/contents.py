@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from zkservice.errors import AddressError, FormatError
-from zkservice.formats import FORMATS, Announcement
+from zkservice.formats import FORMATS, Announcement, Unavailable
 from zkservice.properties import checked_properties
 from zkservice.znodes import join, validate
 
@@ -24,6 +24,7 @@ class Contents:
 
     Attributes:
         addresses: the addresses, each once.
+        available: what the data say, in formats that can say it.
         properties: as they were given or set last.
         data: the data of each znode, by its path.
         left: paths below earlier parents, whose znodes are to be deleted.
@@ -55,6 +56,7 @@ class Contents:
         self._format = FORMATS[format]
         self._tls = tls
         self._since = since
+        self.available = True
         self.properties = dict(properties)
         self._stored = checked_properties(properties)
         self.data = self._written(parent)
@@ -79,6 +81,16 @@ class Contents:
         self.properties = dict(properties)
         self.data = self._written(self.parent)
 
+    def can_say(self, state: Unavailable | None) -> bool:
+        """Whether the format can say this of the addresses."""
+        return state in self._format.states
+
+    def announce(self, available: bool) -> bool:
+        """Say whether the addresses may be used; returns whether that changes the data."""
+        before, self.available = self.data, available
+        self.data = self._written(self.parent)
+        return self.data != before
+
     def move(self, parent: str) -> None:
         """Want the znodes below another parent, and those below the old parent deleted."""
         self.left.update(self.data)
@@ -87,7 +99,11 @@ class Contents:
 
     def _written(self, parent: str) -> dict[str, bytes]:
         announcements = [
-            Announcement(parent, address, self._stored, self._since, tls=address in self._tls)
+            Announcement(
+                *(parent, address, self._stored, self._since),
+                tls=address in self._tls,
+                available=self.available,
+            )
             for address in self.addresses
         ]
         return {

@@ -30,6 +30,7 @@ from zkservice.errors import (
     UnregisteredError,
     ZooKeeperError,
 )
+from zkservice.formats import Unavailable
 from zkservice.registry.contents import Contents
 from zkservice.registry.creation_throttle import CreationThrottle
 from zkservice.registry.decision import ObservedNode, ReconcilePlan
@@ -40,6 +41,7 @@ from zkservice.registry.registration_state import (
     RACES,
     RETRY,
     RETRY_MAX,
+    VISIBLE,
     Change,
     Goal,
     RegistrationState,
@@ -51,6 +53,8 @@ from zkservice.znodes import session_name, validate
 
 __all__ = ["Registration"]
 
+# Goals that `suspend` and `resume` change.
+_CHANGEABLE: Final = (Goal.PRESENT, Goal.MARKED, Goal.SUSPENDED)
 # The znodes changed between the read and the transaction: read again.
 _RACES: Final = (NodeExistsError, NoNodeError, BadVersionError)
 # The session has ended.
@@ -206,19 +210,45 @@ class Registration:
         self._reconciler.trigger()
         return self.when_registered()
 
-    def suspend(self, reason: str) -> None:
-        """Delete the znodes until `resume`."""
-        if self._goal is Goal.PRESENT or (
-            self._goal is Goal.SUSPENDED and reason != self._suspended_for
-        ):
-            self._goal, self._suspended_for = Goal.SUSPENDED, reason
-            self._reconciler.trigger()
+    def suspend(self, reason: str, state: Unavailable | None = None) -> None:
+        """Have the address not be used until `resume`.
+
+        Args:
+            reason: for the log and `reason`.
+            state: what the znodes say meanwhile, if their format can say it.  Otherwise they are
+                deleted.
+        """
+        goal = Goal.MARKED if self._nodes.contents.can_say(state) else Goal.SUSPENDED
+        if self._goal in _CHANGEABLE and (goal, reason) != (self._goal, self._suspended_for):
+            self._suspended_for = reason
+            self._aim(goal)
 
     def resume(self) -> None:
-        """Create the znodes again after `suspend`."""
-        if self._goal is Goal.SUSPENDED:
-            self._goal = Goal.PRESENT
-            self._reconciler.trigger()
+        """Have the address be used again after `suspend`."""
+        if self._goal in _CHANGEABLE and self._goal is not Goal.PRESENT:
+            self._aim(Goal.PRESENT)
+
+    def announce_stop(self) -> bool:
+        """Have the znodes say that the address is about to stop, until `unregister`.
+
+        The state is OUT when they do.  `suspend` and `resume` do nothing from then on.
+
+        Returns:
+            False if nothing changes: the format cannot say it, or no client can see the znodes.
+        """
+        possible = self._nodes.contents.can_say(Unavailable.STOPPING) and self.possibly_visible
+        if not possible or self._goal not in (Goal.PRESENT, Goal.MARKED):
+            return False
+        self._suspended_for = "stopping"
+        self._aim(Goal.STOPPING)
+        return True
+
+    def _aim(self, goal: Goal) -> None:
+        self._goal = goal
+        marked = goal in (Goal.MARKED, Goal.STOPPING)
+        if self._nodes.contents.announce(available=not marked):
+            self._nodes.outdated = True
+        self._reconciler.trigger()
 
     def freeze(self) -> Deferred[None]:
         """Leave the znodes as they are until `take_over`; another process may replace them.
@@ -236,10 +266,9 @@ class Registration:
             session: the id of that session; 0 for no session.
         """
         if self._goal is Goal.FROZEN:
-            self._goal = Goal.PRESENT
             self._nodes.inherit(session)
             self._throttle.reset()
-            self._reconciler.trigger()
+            self._aim(Goal.PRESENT)
 
     def unregister(self) -> Deferred[bool]:
         """Delete the znodes, and end the registration.
@@ -263,7 +292,7 @@ class Registration:
 
     def _session_changed(self, state: State) -> None:
         if state is State.CONNECTED:
-            if self._held and self._goal is Goal.PRESENT and self._nodes.session_is_new:
+            if self._held and self._goal in VISIBLE and self._nodes.session_is_new:
                 self._trigger_in(self._random() * JITTER)
             else:
                 self._reconciler.trigger()
@@ -309,12 +338,12 @@ class Registration:
         session = nodes.session
         await nodes.catch_up()
         # The goal may change at each await; that causes another pass.
-        if self._goal is Goal.PRESENT and not self._moved_to(await self._place.find()):
+        if self._goal in VISIBLE and not self._moved_to(await self._place.find()):
             return
         observed = await nodes.look()
         if session != nodes.session:  # the data may be from a session that has ended
             self._reconciler.trigger()
-        elif self._goal is Goal.PRESENT:
+        elif self._goal in VISIBLE:
             await self._make_present(observed, session)
         elif self._goal is not Goal.FROZEN:
             await nodes.delete_left(session)
@@ -381,11 +410,13 @@ class Registration:
     def _present(self) -> None:
         self._backoff.reset()
         self._held = True
-        if self._goal is not Goal.PRESENT:  # it changed: the next pass deletes the znodes
-            return
-        self._status.become(RegistrationState.REGISTERED)
-        if not self._nodes.outdated:
-            self._registered.fire(self)
+        if self._goal is Goal.PRESENT:
+            self._status.become(RegistrationState.REGISTERED)
+            if not self._nodes.outdated:
+                self._registered.fire(self)
+        elif self._goal in VISIBLE and not self._nodes.outdated:
+            self._status.become(RegistrationState.OUT, self._suspended_for)
+        # Otherwise the goal has changed, and the next pass does what it asks for.
 
     def _absent(self) -> None:
         self._backoff.reset()

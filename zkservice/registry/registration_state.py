@@ -22,16 +22,25 @@ RACES: Final = 3
 
 
 class Goal(Enum):
-    """What the owner of a registration wants.  GONE is final."""
+    """What the owner of a registration wants.  STOPPING leads to GONE only, which is final."""
 
     PRESENT = "present"
+    MARKED = "present, but marked as out of service"
+    STOPPING = "present, but marked as about to stop"
     SUSPENDED = "suspended"
     FROZEN = "frozen"
     GONE = "gone"
 
 
+#: Goals for which there are znodes.
+VISIBLE: Final = (Goal.PRESENT, Goal.MARKED, Goal.STOPPING)
+
+
 class RegistrationState(Enum):
-    """The state of a registration."""
+    """The state of a registration.
+
+    OUT: there are no znodes, or they say that the address is not to be used.
+    """
 
     WAITING = "waiting for a ZooKeeper session"
     WORKING = "being registered"

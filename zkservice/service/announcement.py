@@ -140,6 +140,11 @@ class Announcer:
             self._health.stop()
         if self.handed_over:
             return
+        announced = self.registrar.announce_stop()
+        if announced is not None:
+            await shutdown.step("announcing the stop", announced, DEREGISTER)
+            await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
+        # After that there is a pause as well: some readers do not look at the state.
         registered = self.registrar.leave()
         if registered is not None:
             await shutdown.step("deregistering", registered, DEREGISTER)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from zkservice.formats import Unavailable
 from zkservice.registry import Change, Registration, RegistrationState
 
 T = TypeVar("T")
@@ -60,10 +61,8 @@ class Availability:
         if registration is None:
             return ""
         ends = _OUT if self.reasons else _IN
-        if registration.state in ends:
-            return ""
         try:
-            await _when(registration, ends).addTimeout(CONFIRM, clock)
+            await when_in(registration, ends).addTimeout(CONFIRM, clock)
         except TimeoutError:
             return f"not confirmed within {CONFIRM:g} s: {describe(registration)}"
         return ""
@@ -74,12 +73,15 @@ class Availability:
         if self._registration is None:
             return
         if self.reasons:
-            self._registration.suspend("; ".join(self.reasons.values()))
+            # An address that does not work must not be there at all: some readers of the formats
+            # that have a state look at the address only.
+            out = Unavailable.OUT if self.reasons.keys() == {OPERATOR} else None
+            self._registration.suspend("; ".join(self.reasons.values()), out)
         else:
             self._registration.resume()
 
 
-#: There is no znode, and none will be created.
+#: No client is to use the address: there is no znode, or it says so.
 _OUT: Final = (RegistrationState.OUT, RegistrationState.WITHDRAWN)
 #: Registered, or gone for good.
 _IN: Final = (RegistrationState.REGISTERED, RegistrationState.WITHDRAWN)
@@ -91,8 +93,10 @@ def describe(registration: Registration) -> str:
     return f"{registration.state.value}{reason}"
 
 
-def _when(registration: Registration, states: Iterable[RegistrationState]) -> Deferred[None]:
+def when_in(registration: Registration, states: Iterable[RegistrationState]) -> Deferred[None]:
     """Fires when the registration is in one of these states; it can be cancelled."""
+    if registration.state in states:
+        return succeed(None)
     reached: Deferred[None] = Deferred()
 
     def changed(change: Change) -> None:

@@ -87,7 +87,7 @@ class _Operator:
     def deregister(self, words: list[str]) -> Deferred[str]:
         """Deregister (the rest is the reason), but serve on, until 'in'.
 
-        The reply comes when the address is gone from ZooKeeper.
+        The reply comes when the address is gone from ZooKeeper, or marked as out of service.
         """
         # It is shown in replies and on pages, where ESC would command the reader's terminal.
         reason = printable(" ".join(words)) or "taken out through the monitor"

@@ -22,6 +22,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.registry import Change, Registration, RegistrationState, register
+from zkservice.service.availability import when_in
 from zkservice.service.config import Config
 from zkservice.wire.session import State
 
@@ -140,6 +141,16 @@ class Registrar:
             "zookeeper": None if server is None else str(server),
             "client": self.client.statistics(),
         }
+
+    def announce_stop(self) -> Deferred[None] | None:
+        """Say in the znodes that the address is about to stop, until `leave`.
+
+        Returns None if the format cannot say it, or there is no connection to say it.
+        """
+        self._leaving = True
+        if not self.connected or not self.registration.announce_stop():
+            return None
+        return when_in(self.registration, (RegistrationState.OUT, RegistrationState.WITHDRAWN))
 
     def leave(self) -> Deferred[bool] | None:
         """Deregister for good; returns None if no client can have seen the address."""
