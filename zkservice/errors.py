@@ -558,6 +558,10 @@ class FormatError(ValueError):
         self.name, self.problem = name, problem
 
 
+class RenderError(ValueError):
+    """The text for a consumer cannot be made: a template raised an error."""
+
+
 class NobodyRegisteredError(ZooKeeperError):
     """There is no address below the znode."""
 
