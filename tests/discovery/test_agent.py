@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
@@ -16,11 +16,18 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import URI, FileBodyProducer, ResponseDone, ResponseNeverReceived
+from twisted.web.client import (
+    URI,
+    BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
+    ResponseDone,
+    ResponseNeverReceived,
+)
 from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgent, IResponse
 from twisted.web.resource import Resource
@@ -28,6 +35,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
+from tests.certificates import Authority
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
 from zkservice.discovery.agent import Budget, ProviderEndpoints
@@ -70,12 +78,15 @@ class Page(Resource):
         super().__init__()
         self.requests: list[tuple[bytes, bytes, str]] = []
         self.peers: set[int] = set()
+        self.hangs = False
 
     @override
     def render(self, request: Any) -> Any:
         self.requests.append((request.method, request.uri, request.getHeader("host")))
         self.peers.add(request.getClientAddress().port)
-        return NOT_DONE_YET if request.uri == b"/hang" else request.content.read() or b"hello"
+        if self.hangs or request.uri == b"/hang":
+            return NOT_DONE_YET
+        return request.content.read() or b"hello"
 
 
 class HangUp(Protocol):
@@ -262,20 +273,112 @@ class AgentTests(TestCase):
         hanging.addErrback(lambda _: None).cancel()
 
     async def test_tls_providers_are_left_out(self) -> None:
-        """The agent speaks plain HTTP; where there is nobody else, nobody is there."""
+        """``http`` is for providers that speak plain HTTP; the error says what there is."""
         data = b'{"name":"web","id":"i","address":"127.0.0.1","port":null,"sslPort":9,'
         await self.client.create("/svc/i", data + b'"payload":null,"serviceType":"DYNAMIC"}')
         to = await self.agent()
         self.assertTrue(to._resolver.providers[0].tls)
-        with self.assertRaises(NobodyRegisteredError):
+        with self.assertRaises(NobodyRegisteredError) as caught:
             await self.get(to)
+        self.assertIn("none of the 1 providers speaks plain TCP", str(caught.exception))
+
+    async def tls_provider(self, name: str, identity: str) -> Page:
+        """Register a web server with a certificate, as one that speaks TLS."""
+        page = Page()
+        words = f"ssl:0:interface=127.0.0.1:privateKey={identity}:certKey={identity}"
+        port: Any = await serverFromString(reactor, words).listen(Site(page))
+        self.addCleanup(port.stopListening)
+        number = port.getHost().port
+        await self.client.create(
+            f"/svc/{name}",
+            b'{"name":"web","id":"%b","address":"127.0.0.1","port":null,"sslPort":%d,'
+            b'"payload":null,"serviceType":"DYNAMIC"}' % (name.encode(), number),
+        )
+        return page
+
+    async def test_https(self) -> None:
+        """It is balanced as well; certificates must be for the service's name."""
+        authority = Authority(self.mktemp())
+        for name in ("a", "b"):
+            await self.tls_provider(name, authority.issue("web.example"))
+        await self.pages(1)  # which does not speak TLS
+        with open(authority.ca, "rb") as file:
+            trusted = trustRootFromCertificates([Certificate.loadPEM(file.read())])
+        to = await self.agent(tls_policy=BrowserLikePolicyForHTTPS(trusted))
+        for _ in range(4):
+            response = await to.request(b"GET", b"https://web.example/")
+            self.assertEqual(await read_body(response), b"hello")
+        with self.assertRaises(ResponseNeverReceived) as caught:
+            await to.request(b"GET", b"https://other.example/")
+        self.assertIn("other.example", str(caught.exception))
+
+    async def test_error_names_the_provider(self) -> None:
+        """The message is readable, and says how many were tried."""
+        addresses = [await self.refusing() for _ in range(2)]
+        to = await self.agent()
+        with self.assertRaises(ConnectionRefusedError) as caught:
+            await self.get(to)
+        said = str(caught.exception)
+        self.assertTrue(any(f"{one}: Connection refused" in said for one in addresses), said)
+        self.assertIn("the last of 2 providers that were tried", said)
+        await self.client.delete(f"/svc/{addresses[0]}")
+        await self.client.delete(f"/svc/{addresses[1]}")
+        last = await self.listen(Factory.forProtocol(HangUp))
+        while [one.address for one in to._resolver.providers] != [last]:
+            await to._resolver.when_changed()
+        with self.assertRaises(ResponseNeverReceived) as other:
+            await self.get(to)
+        self.assertEqual(
+            str(other.exception), f"{last}: no response: Connection was closed cleanly"
+        )
+
+    async def test_provider_that_hangs_is_left(self) -> None:
+        """After the time for a response, a GET goes elsewhere, and a POST fails."""
+        hanging, page = Page(), Page()
+        hanging.hangs = True
+        await self.listen(Site(hanging))
+        await self.listen(Site(page))
+        to = await self.agent(response_timeout=0.1)
+        for _ in range(6):
+            self.assertEqual(await self.get(to), b"hello")
+        self.assertEqual(len(hanging.requests), 2)  # two in a row eject it
+        to = await self.agent(response_timeout=0.1)
+        with self.assertRaises(ResponseNeverReceived) as caught:
+            for _ in range(2):
+                await self.get(to, method=b"POST")
+        self.assertIn("no response within 0.1 s", str(caught.exception))
+
+    async def test_callers_that_give_up_eject_a_provider(self) -> None:
+        """A suspended provider accepts, and nothing else; the callers' time-outs show it."""
+        hanging, page = Page(), Page()
+        hanging.hangs = True
+        await self.listen(Site(hanging))
+        await self.listen(Site(page))
+        to = await self.agent(timeout=0.05)
+        given_up = 0
+        for _ in range(8):
+            waiting = Deferred.fromCoroutine(self.get(to)).addTimeout(0.1, reactor)
+            try:
+                await waiting
+            except (TimeoutError, CancelledError, ResponseNeverReceived):
+                given_up += 1
+        self.assertEqual(given_up, 2)
+
+    async def test_credentials_in_a_uri_stay_here(self) -> None:
+        """They are no part of the Host header."""
+        (page,) = await self.pages(1)
+        to = await self.agent()
+        await read_body(await to.request(b"GET", b"http://user:secret@web:8000/"))
+        self.assertEqual(page.requests, [(b"GET", b"/", "web:8000")])
 
     async def test_other_schemes_are_refused(self) -> None:
         """At once, with what is expected."""
         to = await self.agent()
         with self.assertRaises(SchemeNotSupported) as caught:
-            await to.request(b"GET", b"https://web/")
+            await to.request(b"GET", b"ftp://web/")
         self.assertIn("expected http://SERVICE/", str(caught.exception))
+        with self.assertRaises(SchemeNotSupported):
+            await to.request(b"GET", b"http:///page")
 
     async def test_resolver_is_started_by_the_first_request(self) -> None:
         """A resolver that nobody has started is no mistake."""
@@ -292,7 +395,7 @@ class EndpointTests(SynchronousTestCase):
 
     def test_only_names_are_looked_up(self) -> None:
         """An address is connected to at once, and a refusal is known at once."""
-        endpoints = ProviderEndpoints(MemoryReactorClock(), 2.0)
+        endpoints = ProviderEndpoints(MemoryReactorClock(), 2.0, BrowserLikePolicyForHTTPS())
         for host, kind in (
             (b"10.0.0.1", TCP4ClientEndpoint),
             (b"[2001:db8::1]", TCP6ClientEndpoint),

@@ -151,6 +151,60 @@ class SlowStartTests(HealthTestCase):
         self.assertEqual(set(self.weights().values()), {2.0})
 
 
+class CandidatesTests(HealthTestCase):
+    """What strategies are given."""
+
+    def test_same_tuple_until_something_changes(self) -> None:
+        """So a strategy can keep what it has computed."""
+        ready = self.health.candidates()
+        self.health.use(self.record("a")).succeeded()
+        self.clock.advance(100)
+        self.assertIs(self.health.candidates(), ready)
+        self.fail("a")
+        left = self.health.candidates()
+        self.clock.advance(4.9)
+        self.assertIs(self.health.candidates(), left)
+        self.clock.advance(0.2)
+        self.assertEqual(self.health.candidates(), ready)
+
+    def test_weights_of_new_ones_grow_in_steps(self) -> None:
+        """A hundred requests a second do not recompute the shares a hundred times."""
+        self.health.update(providers("abcde"))
+        tuples: list[tuple[Record, ...]] = []
+        for _ in range(1100):
+            candidates = self.health.candidates()
+            if not tuples or candidates is not tuples[-1]:
+                tuples.append(candidates)
+            self.clock.advance(0.01)
+        self.assertLessEqual(len(tuples), 11)
+        self.assertEqual(self.record("e").weight, 1.0)
+
+    def test_new_weight_of_one_that_is_new(self) -> None:
+        """It does not end the slow start."""
+        self.health.update(providers("abcde"))
+        self.health.candidates()
+        self.health.update(providers("abcde", 2.0))
+        weights = {one.provider.host: one.weight for one in self.health.candidates()}
+        self.assertEqual((weights["a"], weights["e"]), (2.0, 0.2))
+
+    def test_tls_is_a_choice(self) -> None:
+        """Those that speak TLS can be had apart; ejected ones again only as a last resort."""
+        mixed = {
+            f"{host}:80": Provider(host, 80, tls=tls)
+            for host, tls in (("a", False), ("b", True), ("c", True), ("d", False))
+        }
+        self.health.update(mixed)
+        for tls, expected in ((None, "abcd"), (True, "bc"), (False, "ad")):
+            found = self.health.candidates(tls=tls)
+            self.assertEqual("".join(one.provider.host for one in found), expected)
+            self.assertIs(self.health.candidates(tls=tls), found)
+        self.fail("b")
+        self.assertEqual([one.provider.host for one in self.health.candidates(tls=True)], ["c"])
+        self.fail("c")
+        self.assertEqual(len(self.health.candidates(tls=True)), 2)
+        self.assertEqual(len(self.health.candidates(["b:80"], tls=True)), 1)
+
+
 class RulesTests(SynchronousTestCase):
     """Rules that make no sense."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 from hypothesis import given
@@ -32,12 +33,12 @@ class Load:
         self.in_use = 0
 
 
-def candidates(*weights: float) -> list[Load]:
+def candidates(*weights: float) -> tuple[Load, ...]:
     """Candidates called a, b, c."""
-    return [Load("abcdefghij"[index], weight) for index, weight in enumerate(weights)]
+    return tuple(Load("abcdefghij"[index], weight) for index, weight in enumerate(weights))
 
 
-def chosen(strategy: Strategy, among: list[Load], times: int = CHOICES) -> str:
+def chosen(strategy: Strategy, among: Sequence[Load], times: int = CHOICES) -> str:
     """The hosts that are chosen, one after another; connections stay open."""
     hosts = []
     for _ in range(times):
@@ -56,7 +57,7 @@ class RoundRobinTests(SynchronousTestCase):
 
     def test_heavy_candidate_is_spread_out(self) -> None:
         """A weight of 5 beside two of 1 is not five choices in a row."""
-        self.assertEqual(chosen(RoundRobin(lambda: 0.0), candidates(5, 1, 1), 7), "aabacaa")
+        self.assertEqual(chosen(RoundRobin(lambda: 0.0), candidates(5, 1, 1), 7), "abaaaca")
 
     def test_processes_begin_at_different_candidates(self) -> None:
         """Of many that start together, not all take the same first."""
@@ -79,7 +80,53 @@ class RoundRobinTests(SynchronousTestCase):
         strategy = RoundRobin(lambda: 0.0)
         chosen(strategy, candidates(1, 1, 1), 4)
         chosen(strategy, candidates(1), 1)
-        self.assertEqual(list(strategy._credit), ["a:80"])
+        self.assertEqual([len(group.queue) for group in strategy._groups.values()], [1])
+
+    def test_places_in_the_queue_are_kept(self) -> None:
+        """Providers that come and go do not send the turn back to the first."""
+        strategy, among = RoundRobin(lambda: 0.0), candidates(1, 1, 1, 1)
+        self.assertEqual(chosen(strategy, among, 2), "ab")
+        more = (*among, *candidates(*[1] * 5)[4:])
+        self.assertEqual(chosen(strategy, more, 5), "cedab")
+
+    def test_newcomers_do_not_come_first_everywhere(self) -> None:
+        """A thousand processes do not all send their next request to the one that is new."""
+        random, old = Random(1).random, candidates(1, 1, 1, 1)
+        new = (*old, *candidates(*[1] * 5)[4:])
+        taken = 0
+        for _ in range(1000):
+            strategy = RoundRobin(random)
+            chosen(strategy, old, 3)
+            taken += chosen(strategy, new, 1) == "e"
+        self.assertLess(taken, 400)
+
+    @given(
+        st.lists(st.lists(st.sampled_from([0.1, 0.5, 1, 3]), min_size=1, max_size=6), max_size=9),
+        st.integers(),
+    )
+    def test_shares_survive_changes(self, changes: list[list[float]], seed: int) -> None:
+        """Whatever changed before, each has its share of the next choices within three."""
+        strategy = RoundRobin(Random(seed).random)
+        among = candidates(1)
+        for weights in changes:
+            among = candidates(*weights)
+            chosen(strategy, among, seed % 7)
+        count = Counter(chosen(strategy, among, 100))
+        for one in among:
+            share = 100 * one.weight / sum(each.weight for each in among)
+            self.assertLess(abs(count[one.provider.host] - share), 3)
+
+    def test_very_many_weights(self) -> None:
+        """With more than 64 different weights it draws, by share."""
+        among = tuple(Load(f"h{number}", 1 + number / 100) for number in range(100))
+        count: Counter[str] = Counter()
+        strategy = RoundRobin(Random(1).random)
+        for _ in range(60_000):
+            count[strategy.choose(among).provider.host] += 1
+        total = sum(one.weight for one in among)
+        for one in among:
+            share = 60_000 * one.weight / total
+            self.assertLess(abs(count[one.provider.host] - share), 0.2 * share)
 
 
 class RandomTests(SynchronousTestCase):
@@ -114,6 +161,13 @@ class LeastConnectionsTests(SynchronousTestCase):
         first = Counter(chosen(LeastConnections(random), candidates(1, 1), 1) for _ in range(200))
         self.assertGreater(min(first["a"], first["b"]), 70)
 
+    def test_crowd_is_sampled(self) -> None:
+        """Of ten thousand it compares sixteen, and still spreads them by weight."""
+        among = tuple(Load(f"h{number}", 1 + number % 2) for number in range(1000))
+        chosen(LeastConnections(Random(1).random), among, 15_000)
+        for one in among:
+            self.assertLess(abs(one.in_use - 10 * one.weight), 4, one.provider.host)
+
 
 class TwoChoicesTests(SynchronousTestCase):
     """The better of two."""
@@ -147,12 +201,12 @@ class ZoneTests(SynchronousTestCase):
 
     def test_same_zone_is_used_alone(self) -> None:
         """Two in the zone are enough."""
-        among = [Load("a", zone="x"), Load("b", zone="y"), Load("c", zone="x"), Load("d")]
+        among = (Load("a", zone="x"), Load("b", zone="y"), Load("c", zone="x"), Load("d"))
         self.assertEqual(chosen(self.strategy(), among, 4), "acac")
 
     def test_thin_zone_is_helped_by_the_others(self) -> None:
         """One in the zone is not enough, nor are two of which one takes no work."""
-        among = [Load("a", zone="x"), Load("b", zone="y"), Load("c", 0, zone="x")]
+        among = (Load("a", zone="x"), Load("b", zone="y"), Load("c", 0, zone="x"))
         self.assertEqual(chosen(self.strategy(), among, 4), "abab")
 
 
@@ -170,6 +224,15 @@ class EveryStrategyTests(SynchronousTestCase):
         for name, make in STRATEGIES.items():
             hosts = chosen(make(Random(1).random), candidates(0, 0), 200)
             self.assertGreater(min(Counter(hosts)["a"], Counter(hosts)["b"]), 60, name)
+
+    def test_list_that_changes(self) -> None:
+        """Only a tuple is taken for what it was; a list is looked at each time."""
+        for name, make in STRATEGIES.items():
+            for strategy in (make(Random(1).random), PreferZone("x", make(Random(1).random))):
+                among = list(candidates(1, 1))
+                chosen(strategy, among, 3)
+                among[:] = [Load("z")]
+                self.assertEqual(chosen(strategy, among, 2), "zz", name)
 
     def test_only_one(self) -> None:
         """A single candidate is chosen, whatever it weighs."""

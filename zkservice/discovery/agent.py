@@ -1,30 +1,43 @@
-"""HTTP requests to a service: each goes to the provider that suits it best."""
+"""HTTP requests to a service: each goes to the provider that suits it best.
+
+The connections are Twisted's own, by a pool.  Its key is a URI, so the URIs that are passed to
+it here name a provider's address and, with TLS, the name that its certificate must have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
     DNSLookupError,
     TimeoutError,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
+    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseNeverReceived,
 )
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import (
+    IAgent,
+    IAgentEndpointFactory,
+    IBodyProducer,
+    IPolicyForHTTPS,
+    IResponse,
+)
 from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
@@ -43,7 +56,12 @@ RESOLVE_TIMEOUT: Final = 10.0
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 # No byte of the request has been sent.
-_NOT_CONNECTED: Final = (ConnectError, DNSLookupError, TimeoutError, UnicodeError)
+_NOT_CONNECTED: Final = (
+    ConnectError,
+    DNSLookupError,
+    TimeoutError,
+    UnicodeError,
+)
 # It may have been carried out.
 _NO_RESPONSE: Final = (ResponseNeverReceived, RequestTransmissionFailed)
 _CANCELLED: Final = (CancelledError, ConnectingCancelledError)
@@ -53,7 +71,7 @@ _CANCELLED: Final = (CancelledError, ConnectingCancelledError)
 class Retry:
     """When a request is sent again, to another provider.
 
-    A request that reached nobody goes to the next provider until all were tried.  What is
+    A request that reached no provider goes to the next one until all were tried.  What is
     limited here is how often a request is sent again that a provider may have received: only
     idempotent requests without a body are, and only as the budget allows.  When all providers
     fail, clients that retry everything would multiply the load.
@@ -100,22 +118,91 @@ class Budget:
         return True
 
 
+class _Patience:
+    """How long a provider may take.
+
+    Args:
+        reactor: tells the time.
+        unhurried: a request that is cancelled after that many seconds is a failure.
+        limit: seconds for a response; None: any.
+    """
+
+    def __init__(self, reactor: Any, unhurried: float, limit: float | None) -> None:
+        self._reactor = reactor
+        self._unhurried = unhurried
+        self._limit = limit
+
+    def limit(self, sending: Deferred[IResponse]) -> Deferred[IResponse]:
+        """Give a request so much time; then it fails as one without a response."""
+        return time_limit(sending, self._limit, self._reactor, _no_response)
+
+    def cancelled(self, use: Use, since: float) -> None:
+        """The caller does not wait any more.
+
+        A provider that is suspended accepts connections and never responds.  It is noticed
+        by the callers that give up.
+        """
+        if self._reactor.seconds() - since > self._unhurried:
+            use.failed()
+        else:
+            use.ended()
+
+
+class _Target(NamedTuple):
+    """What a request asks for, whichever provider it is sent to.
+
+    Attributes:
+        scheme: ``b"http"`` or ``b"https"``.
+        name: the service's, without a port.
+        path: with the query.
+    """
+
+    scheme: bytes
+    name: bytes
+    path: bytes
+
+    @property
+    def tls(self) -> bool:
+        """Whether the provider must speak TLS."""
+        return self.scheme == b"https"
+
+    def at(self, provider: Provider) -> bytes:
+        """The URI for a provider.
+
+        Raises:
+            UnicodeError: its host cannot be a host's name.
+        """
+        host = provider.host.encode("idna")
+        name = self.name + b"@" if self.tls else b""
+        shown = b"[%b]" % host if b":" in host else host
+        return b"%b://%b%b:%d%b" % (self.scheme, name, shown, provider.port, self.path)
+
+
 @implementer(IAgentEndpointFactory)
 class ProviderEndpoints:
-    """Connects to providers by the URIs that name their addresses."""
+    """Connects to providers by the URIs of `_Target`."""
 
-    def __init__(self, reactor: Any, timeout: float) -> None:
+    def __init__(self, reactor: Any, timeout: float, policy: IPolicyForHTTPS) -> None:
         self._reactor = reactor
         self._timeout = timeout
+        self._policy = policy
 
     def endpointForURI(self, uri: URI) -> Any:  # noqa: N802 - Twisted's name
         """The endpoint of a provider."""
-        return tcp_endpoint(self._reactor, uri.host.decode("ascii"), uri.port, self._timeout)
+        name, _, host = uri.host.rpartition(b"@")
+        endpoint = tcp_endpoint(
+            self._reactor, host.strip(b"[]").decode("ascii"), uri.port, self._timeout
+        )
+        if uri.scheme != b"https":
+            return endpoint
+        return wrapClientTLS(self._policy.creatorForNetloc(name, uri.port), endpoint)
 
 
 @implementer(IAgent)
 class BalancingAgent:
     """Sends each request to a provider; see `agent`."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -123,14 +210,16 @@ class BalancingAgent:
         resolver: Resolver,
         retry: Retry,
         pool: HTTPConnectionPool,
-        timeout: float,
+        endpoints: ProviderEndpoints,
+        patience: _Patience,
     ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._retry = retry
         self._budget = Budget(retry)
         self._pool = pool
-        self._agent = Agent.usingEndpointFactory(reactor, ProviderEndpoints(reactor, timeout), pool)
+        self._patience = patience
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints, pool)
 
     def request(
         self,
@@ -144,15 +233,17 @@ class BalancingAgent:
         Args:
             method: ``b"GET"``.
             uri: ``b"http://SERVICE/path"``; the service's name is what providers get as ``Host``
-                unless ``headers`` has one.
+                unless ``headers`` has one.  ``https`` chooses among the providers that are
+                registered as speaking TLS; their certificates must be for ``SERVICE``.
             headers: more headers.
-            bodyProducer: the body; a request with one is sent again only if it reached nobody.
+            bodyProducer: the body; a request with one is sent again only if it reached no
+                provider.
 
         Fails with:
-            NobodyRegisteredError: there is no provider that speaks plain HTTP.
+            NobodyRegisteredError: there is no provider that speaks plain HTTP, or TLS.
             ConnectTimeoutError: nothing is known yet, and ZooKeeper does not answer in time.
-            SchemeNotSupported: the URI does not begin with ``http:``.
-            Whatever the last attempt failed with.
+            SchemeNotSupported: the URI begins neither with ``http://`` nor with ``https://``.
+            Whatever the last attempt failed with; the message names the provider.
         """
         return Deferred.fromCoroutine(self._request(method, uri, headers, bodyProducer))
 
@@ -164,50 +255,49 @@ class BalancingAgent:
     async def _request(
         self, method: bytes, uri: bytes, headers: Headers | None, body: IBodyProducer | None
     ) -> IResponse:
-        parts = urlsplit(uri)
-        if parts.scheme.lower() != b"http":
-            raise SchemeNotSupported(f"expected http://SERVICE/..., got {uri[:80]!r}")
+        target, host = _parse(uri)
         headers = Headers() if headers is None else headers.copy()
         if not headers.hasHeader(b"host"):
-            headers.setRawHeaders(b"host", [parts.netloc])
-        target = (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
+            headers.setRawHeaders(b"host", [host])
         await self._resolved()
         self._budget.earn()
         may_repeat = method.upper() in IDEMPOTENT and body is None
 
         def send(provider: Provider) -> Deferred[IResponse]:
-            sending = self._agent.request(method, _uri(provider, target), headers, body)
+            sending = self._agent.request(method, target.at(provider), headers, body)
             checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
-            return checked
+            return self._patience.limit(checked)
 
-        return await self._send_to_one(send, self._retry.attempts if may_repeat else 1)
+        return await self._send_to_one(send, target, self._retry.attempts if may_repeat else 1)
 
     async def _send_to_one(
-        self, send: Callable[[Provider], Deferred[IResponse]], attempts: int
+        self, send: Callable[[Provider], Deferred[IResponse]], target: _Target, attempts: int
     ) -> IResponse:
         """Send a request until a provider responds.
 
         Args:
             send: sends it to a provider.
+            target: what it asks for.
             attempts: how many providers may receive it.
         """
-        # The pool and its endpoints are for plain HTTP.
-        tried = {one.address for one in self._resolver.providers if one.tls}
+        tried: set[str] = set()
         problem: BaseException | None = None
         while True:
-            use = self._next(tried, problem)
+            use = self._next(tried, target, problem)
             tried.add(use.provider.address)
+            since = self._reactor.seconds()
             try:
                 response = await send(use.provider)
             except _NOT_CONNECTED as error:
                 use.failed()
-                problem = error
+                problem = self._explained(error, use.provider, len(tried))
             except _NO_RESPONSE as error:
                 if any(reason.check(*_CANCELLED) for reason in error.reasons):
-                    use.ended()
+                    self._patience.cancelled(use, since)
                     raise
                 use.failed()
                 problem, attempts = error, attempts - 1
+                self._explained(error, use.provider, len(tried))
                 if not attempts or not self._budget.spend():
                     raise
             except BaseException:
@@ -218,9 +308,25 @@ class BalancingAgent:
                 use.ended()
                 return response
 
-    def _next(self, tried: set[str], problem: BaseException | None) -> Use:
+    def _explained(self, error: Exception, provider: Provider, number: int) -> Exception:
+        """The error, with a message that says which provider it is about."""
+        reason = ", ".join(
+            one.getErrorMessage().rstrip(".") for one in getattr(error, "reasons", ())
+        )
+        what = f"no response: {reason}" if reason else str(error.args[0] if error.args else error)
+        self._log.debug(
+            "{path}: {address}: {what}",
+            path=self._resolver.path,
+            address=provider.address,
+            what=what,
+        )
+        others = f", the last of {number} providers that were tried" if number > 1 else ""
+        error.args = (f"{provider.address}: {what}{others}",)
+        return error
+
+    def _next(self, tried: set[str], target: _Target, problem: BaseException | None) -> Use:
         try:
-            return self._resolver.use(tried)
+            return self._resolver.use(tried, tls=target.tls)
         except NobodyRegisteredError as error:
             raise problem or error from None
 
@@ -236,14 +342,23 @@ class BalancingAgent:
         )
 
 
-def _uri(provider: Provider, target: bytes) -> bytes:
-    """Where a provider has what is asked for.
+def _no_response(seconds: float) -> ResponseNeverReceived:
+    return ResponseNeverReceived([Failure(TimeoutError(f"no response within {seconds:g} s"))])
+
+
+def _parse(uri: bytes) -> tuple[_Target, bytes]:
+    """What a URI asks for, and the ``Host`` header.
 
     Raises:
-        UnicodeError: its host cannot be a host's name.
+        SchemeNotSupported: the scheme is another one, or there is no name.
     """
-    host = provider.host.encode("idna")
-    return b"http://%b:%d%b" % (b"[%b]" % host if b":" in host else host, provider.port, target)
+    parts = urlsplit(uri)
+    scheme = parts.scheme.lower()
+    host = parts.netloc.rpartition(b"@")[2]
+    if scheme not in (b"http", b"https") or not parts.hostname:
+        raise SchemeNotSupported(f"expected http://SERVICE/... or https:, got {uri[:80]!r}")
+    path = (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
+    return _Target(scheme, parts.hostname, path), host
 
 
 def _invalid_host(failure: Failure) -> NoReturn:
@@ -259,6 +374,8 @@ def agent(
     retry: Retry = DEFAULT_RETRY,
     pool: HTTPConnectionPool | None = None,
     timeout: float = 2.0,
+    response_timeout: float | None = None,
+    tls_policy: IPolicyForHTTPS | None = None,
 ) -> BalancingAgent:
     """An HTTP client for ``http://SERVICE/...`` that chooses a provider for each request.
 
@@ -272,8 +389,15 @@ def agent(
         retry: when a request is sent again.
         pool: keeps the connections; by default one that keeps 8 idle ones for each provider.
         timeout: seconds for each provider to accept a connection.
+        response_timeout: seconds for each provider to send a response's head, the time to
+            connect included; then the request counts as one without a response.  None: only
+            the caller limits the time.  A request that the caller cancels counts as a failure
+            of the provider if that had more than ``timeout`` seconds.
+        tls_policy: checks certificates, for ``https``; by default as browsers do.
     """
     if pool is None:
         pool = HTTPConnectionPool(reactor)
         pool.maxPersistentPerHost = 8
-    return BalancingAgent(reactor, resolver, retry, pool, timeout)
+    endpoints = ProviderEndpoints(reactor, timeout, tls_policy or BrowserLikePolicyForHTTPS())
+    patience = _Patience(reactor, timeout, response_timeout)
+    return BalancingAgent(reactor, resolver, retry, pool, endpoints, patience)

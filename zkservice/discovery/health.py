@@ -19,8 +19,8 @@ from zkservice.discovery.provider import Provider
 
 __all__ = ["HealthRules", "ProviderHealth", "Record", "Use"]
 
-#: The part of its weight with which a new provider begins.
-FIRST_SHARE: Final = 0.1
+#: Steps in which the weight of a new provider grows; the first one is its share at the start.
+STEPS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ class ProviderHealth:
         self._clock = clock
         self._records: dict[str, Record] = {}
         self._special: set[str] = set()  # addresses that are ejected or start slowly
+        # What strategies are given: the same tuples until a provider or a weight changes.
+        self._ready: dict[bool | None, tuple[Record, ...]] = {}
+        self._ready_until = 0.0  # while there are special ones
 
     def update(self, providers: Mapping[str, Provider]) -> None:
         """These are offered now.  Those of the first update are not new."""
@@ -99,39 +102,70 @@ class ProviderHealth:
             records[address] = record
         self._records = records
         self._special &= records.keys()
+        self._ready.clear()
+        self._ready_until = 0.0
 
-    def candidates(self, tried: Collection[str] = ()) -> list[Record]:
-        """Those to choose from, without the addresses that were tried.
+    def candidates(
+        self, tried: Collection[str] = (), tls: bool | None = None
+    ) -> tuple[Record, ...]:
+        """Those to choose from; the same tuple until one of them or a weight changes.
 
         The ejected are among them only if there are no others.
+
+        Args:
+            tried: addresses to leave out.
+            tls: only those that speak TLS, or only those that do not; None: either.
         """
-        if not self._special and not tried:
-            return list(self._records.values())
-        now = self._clock.seconds()
-        for address in list(self._special):
-            self._refresh(self._records[address], now)
-        left = [one for address, one in self._records.items() if address not in tried]
-        return [one for one in left if one.ejected_until <= now] or left
+        if self._special and self._clock.seconds() >= self._ready_until:
+            self._refresh_special()
+        ready = self._ready.get(tls)
+        if ready is None:
+            ready = self._ready[tls] = self._find((), tls)
+        if not tried:
+            return ready
+        return tuple(one for one in ready if one.provider.address not in tried) or self._find(
+            tried, tls
+        )
 
     def ejected(self) -> list[Provider]:
         """Those that are ejected at the moment."""
         now = self._clock.seconds()
-        return [one.provider for one in self._records.values() if one.ejected_until > now]
+        special = (self._records[address] for address in sorted(self._special))
+        return [one.provider for one in special if one.ejected_until > now]
 
     def use(self, record: Record) -> Use:
         """Begin to use a provider."""
         record.in_use += 1
         return Use(record, self._failed)
 
+    def _find(self, tried: Collection[str], tls: bool | None) -> tuple[Record, ...]:
+        now = self._clock.seconds()
+        left = [
+            one
+            for address, one in self._records.items()
+            if address not in tried and (tls is None or one.provider.tls is tls)
+        ]
+        return tuple([one for one in left if one.ejected_until <= now] or left)
+
+    def _refresh_special(self) -> None:
+        """Bring weights up to date, and say when they have to be brought up to date again."""
+        now = self._clock.seconds()
+        self._ready.clear()
+        self._ready_until = float("inf")
+        for address in list(self._special):
+            self._refresh(self._records[address], now)
+
     def _refresh(self, record: Record, now: float) -> None:
-        """Bring its weight up to date, and look no more at what is over."""
-        full = record.provider.weight
-        age = self._rules.slow_start if record.since is None else now - record.since
-        if age >= self._rules.slow_start:
+        full, slow_start = record.provider.weight, self._rules.slow_start
+        age = slow_start if record.since is None else now - record.since
+        if age >= slow_start:
             record.since, record.weight = None, full
         else:
-            record.weight = full * max(FIRST_SHARE, age / self._rules.slow_start)
-        if record.since is None and record.ejected_until <= now:
+            record.weight = full * max(int(age / slow_start * STEPS), 1) / STEPS
+            self._ready_until = min(self._ready_until, now + slow_start / STEPS)
+        if record.ejected_until > now:
+            self._ready_until = min(self._ready_until, record.ejected_until)
+        elif record.since is None:
             self._special.discard(record.provider.address)
 
     def _failed(self, record: Record) -> None:
@@ -150,6 +184,7 @@ class ProviderHealth:
         # One more failure after the pause is enough to eject it again.
         record.failures = rules.failures - 1
         self._special.add(record.provider.address)
+        self._ready_until = 0.0
         self._log.warn(
             "{path}: {address} fails again and again; not using it for {pause:g} s",
             path=self._path,

@@ -85,6 +85,7 @@ class Resolver:
         self._strategy = strategy or RoundRobin()
         self._registered: Registered | None = None  # as ZooKeeper says; None until it has
         self._offered: Mapping[str, Provider] = {}
+        self._providers: Providers = ()  # the same ones
         self._following: tuple[Members, Subscription] | None = None
         self._changed: Waiters[Providers] = Waiters()
 
@@ -141,7 +142,7 @@ class Resolver:
     @property
     def providers(self) -> Providers:
         """All providers that are offered, in the order of their addresses' znodes."""
-        return tuple(self._offered.values())
+        return self._providers
 
     @property
     def doubtful(self) -> Providers:
@@ -168,39 +169,59 @@ class Resolver:
             return succeed(self.providers)
         return Deferred.fromCoroutine(self._wait_for(count))
 
-    def pick(self, tried: Collection[str] = (), *, strategy: Strategy | None = None) -> Provider:
+    def pick(
+        self,
+        tried: Collection[str] = (),
+        *,
+        strategy: Strategy | None = None,
+        tls: bool | None = None,
+    ) -> Provider:
         """Choose a provider.
 
         Args:
             tried: addresses not to choose.
             strategy: chooses instead of the resolver's own.
+            tls: only providers that speak TLS, or only those that do not; None: either.
 
         Raises:
             NobodyRegisteredError: there is none, or none that was not tried.
             LinkLoopError: there is none, because the path leads in a circle.
         """
-        return self._choose(tried, strategy).provider
+        return self._choose(tried, strategy, tls).provider
 
-    def use(self, tried: Collection[str] = (), *, strategy: Strategy | None = None) -> Use:
+    def use(
+        self,
+        tried: Collection[str] = (),
+        *,
+        strategy: Strategy | None = None,
+        tls: bool | None = None,
+    ) -> Use:
         """Choose a provider and tell afterwards how it went.
 
         Connections and requests that are told so are what least connections count, and
         what ejects a provider that fails.  Arguments and errors are those of `pick`.
         """
-        return self._health.use(self._choose(tried, strategy))
+        return self._health.use(self._choose(tried, strategy, tls))
 
     # -- choosing ------------------------------------------------------------------------
 
-    def _choose(self, tried: Collection[str], strategy: Strategy | None) -> Record:
-        candidates = self._health.candidates(tried)
+    def _choose(
+        self, tried: Collection[str], strategy: Strategy | None, tls: bool | None
+    ) -> Record:
+        candidates = self._health.candidates(tried, tls)
         if not candidates:
-            raise self._nobody()
+            raise self._no_provider(tls)
         return (strategy or self._strategy).choose(candidates)
 
-    def _nobody(self) -> Exception:
+    def _no_provider(self, tls: bool | None) -> Exception:
         """Why there is no provider."""
         registered = self._registered
         if self._offered:
+            if tls is not None and all(one.tls is not tls for one in self._providers):
+                kind = "speaks TLS" if tls else "speaks plain TCP"
+                return NobodyRegisteredError(
+                    self.path, f"none of the {len(self._providers)} providers {kind}"
+                )
             return NobodyRegisteredError(self.path, "all providers were tried")
         if registered is None:
             return NobodyRegisteredError(self.path, "ZooKeeper has not answered yet")
@@ -244,7 +265,7 @@ class Resolver:
     def _set(self, providers: Mapping[str, Provider]) -> None:
         if providers == self._offered:
             return
-        self._offered = providers
+        self._offered, self._providers = providers, tuple(providers.values())
         self._health.update(providers)
         self._changed.fire(self.providers)
 

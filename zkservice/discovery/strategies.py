@@ -1,16 +1,18 @@
-"""Whom to take: small objects that choose one of several candidates.
+"""Choose one of several candidates: small objects, each with a stated distribution.
 
-Each states its distribution.  A candidate's share is its weight over the sum of the weights;
-where all weights are 0 they count as equal.
+A candidate's share is its weight over the sum of the weights; where all weights are 0 they
+count as equal.  What a strategy computes of the candidates it keeps for as long as it is
+given the same tuple, so a choice among ten thousand costs hardly more than one among ten.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from random import SystemRandom
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-from zkservice.discovery.provider import Provider
+from zkservice.discovery.shares import C, Candidate, Random, Shares, SharesCache
 
 __all__ = [
     "STRATEGIES",
@@ -23,42 +25,47 @@ __all__ = [
     "TwoChoices",
 ]
 
-#: Returns a number from 0 up to, but not including, 1.
-Random = Callable[[], float]
+#: Different weights among which there are turns; each makes a choice slower.
+MAX_GROUPS: Final = 64
 
-
-class Candidate(Protocol):
-    """What a strategy sees of a provider."""
-
-    @property
-    def provider(self) -> Provider:
-        """The provider."""
-
-    @property
-    def weight(self) -> float:
-        """Its share in relation to the others' at the moment."""
-
-    @property
-    def in_use(self) -> int:
-        """Connections or requests that this process has there at the moment."""
-
-
-C = TypeVar("C", bound=Candidate)
+#: Candidates that `LeastConnections` compares; of more than these it draws some.
+MAX_COMPARED: Final = 64
+DRAWN: Final = 16
 
 
 class Strategy(Protocol):
     """Chooses one of several candidates."""
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """One of them; there is at least one."""
+        """One of them; there is at least one.
+
+        Args:
+            candidates: the same tuple as before, while neither the candidates nor their
+                weights have changed.
+        """
+
+
+class _Group:
+    """Candidates of the same weight, in the order of their turns."""
+
+    __slots__ = ("credit", "queue", "weight")
+
+    def __init__(self, queue: deque[Any], weight: float) -> None:
+        self.queue = queue
+        self.weight = weight  #: of all of them together
+        self.credit = 0.0
 
 
 class RoundRobin:
     """In turn, as evenly spread as the weights allow.
 
     Distribution: of any ``n`` choices in a row among the same candidates, each gets its share
-    of ``n``, give or take one or two.  A candidate that weighs more is not taken several
-    times in a row, but in between the others (nginx's smooth weighted round robin).
+    of ``n``, give or take less than two.  A candidate that weighs more is not taken several
+    times in a row, but in between the others.  With more than 64 different weights the choice
+    is that of `RandomChoice`.
+
+    Candidates of the same weight form a group and take turns; the groups take turns by
+    nginx's smooth weighted round robin.
 
     Args:
         random: chooses where the turn begins, so that many processes that start together
@@ -67,24 +74,62 @@ class RoundRobin:
 
     def __init__(self, random: Random | None = None) -> None:
         self._random = random or SystemRandom().random
-        self._credit: dict[str, float] = {}
+        self._cache = SharesCache()
+        self._shares: Shares[Any] | None = None  # those of which the groups are
+        self._groups: dict[float, _Group] = {}  # by the weight of one candidate
 
     def choose(self, candidates: Sequence[C]) -> C:
         """The one whose turn it is."""
-        weights = _weights(candidates)
-        credit: dict[str, float] = {}
-        best, most = 0, float("-inf")
-        for index, (one, weight) in enumerate(zip(candidates, weights, strict=True)):
-            address = one.provider.address
-            before = self._credit.get(address)
-            due = (self._random() * weight if before is None else before) + weight
-            credit[address] = due
-            if due > most and weight > 0:
-                best, most = index, due
-        chosen = candidates[best]
-        credit[chosen.provider.address] -= sum(weights)
-        self._credit = credit
+        shares = self._cache.of(candidates)
+        if shares is not self._shares:
+            self._arrange(shares)
+        if not self._groups:
+            return candidates[shares.draw(self._random)]
+        total = 0.0
+        for group in self._groups.values():
+            group.credit += group.weight
+            total += group.weight
+        due = max(self._groups.values(), key=lambda one: one.credit)
+        due.credit -= total
+        due.queue.rotate(-1)
+        chosen: C = due.queue[-1]
         return chosen
+
+    def _arrange(self, shares: Shares[Any]) -> None:
+        """Form the groups anew; those that waited before keep their places in the queue."""
+        before, self._groups, self._shares = self._groups, {}, shares
+        members: dict[float, list[Any]] = {}
+        for one, weight in zip(shares.candidates, shares.weights, strict=True):
+            if weight > 0:
+                members.setdefault(weight, []).append(one)
+        if len(members) > MAX_GROUPS:
+            return
+        places = {
+            one.provider.address: place / len(group.queue)
+            for group in before.values()
+            for place, one in enumerate(group.queue)
+        }
+        old = sum(group.weight for group in before.values()) or 1.0
+        new = sum(weight * len(some) for weight, some in members.items())
+        for weight, some in members.items():
+            group = _Group(self._queue(some, places), weight * len(some))
+            known = before.get(weight)
+            # What is new must not make all processes turn to it at the same moment.
+            share = self._random() * group.weight / new if known is None else known.credit / old
+            group.credit = share * new
+            self._groups[weight] = group
+        middle = sum(group.credit for group in self._groups.values()) / len(self._groups)
+        for group in self._groups.values():
+            group.credit -= middle
+
+    def _queue(self, some: list[Any], places: Mapping[str, float]) -> deque[Any]:
+        if not places:
+            queue = deque(some)
+            queue.rotate(-int(self._random() * len(queue)))
+            return queue
+        ranks = [places.get(one.provider.address, -1.0) for one in some]
+        order = [rank if rank >= 0 else self._random() for rank in ranks]
+        return deque(some[at] for at in sorted(range(len(some)), key=order.__getitem__))
 
 
 class RandomChoice:
@@ -96,30 +141,35 @@ class RandomChoice:
 
     def __init__(self, random: Random | None = None) -> None:
         self._random = random or SystemRandom().random
+        self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
         """Any one."""
-        return candidates[_draw(_weights(candidates), self._random)]
+        return candidates[self._cache.of(candidates).draw(self._random)]
 
 
 class LeastConnections:
     """The one with the fewest connections for its weight; among equals, at random.
 
-    Distribution: connections that stay open are spread by the shares, plus or minus one.
+    Distribution: connections that stay open are spread by the shares, plus or minus one.  Of
+    more than 64 candidates it compares 16, which are drawn by weight for each choice.
     """
 
     def __init__(self, random: Random | None = None) -> None:
         self._random = random or SystemRandom().random
+        self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
         """One with the least load."""
-        loads = [
-            (one.in_use + 1) / weight if weight > 0 else float("inf")
-            for one, weight in zip(candidates, _weights(candidates), strict=True)
-        ]
+        shares = self._cache.of(candidates)
+        if len(candidates) > MAX_COMPARED:
+            compared = [shares.draw(self._random) for _ in range(DRAWN)]
+        else:
+            compared = [at for at, weight in enumerate(shares.weights) if weight > 0]
+        loads = [_load(shares, at) for at in compared]
         least = min(loads)
-        equal = [one for one, load in zip(candidates, loads, strict=True) if load == least]
-        return equal[int(self._random() * len(equal))]
+        equal = [at for at, load in zip(compared, loads, strict=True) if load == least]
+        return candidates[equal[int(self._random() * len(equal))]]
 
 
 class TwoChoices:
@@ -132,19 +182,14 @@ class TwoChoices:
 
     def __init__(self, random: Random | None = None) -> None:
         self._random = random or SystemRandom().random
+        self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
         """The better one of two."""
-        weights = _weights(candidates)
-        first = _draw(weights, self._random)
-        others = [0.0 if index == first else weight for index, weight in enumerate(weights)]
-        if not any(others):
-            return candidates[first]
-        second = _draw(others, self._random)
-        loads = {
-            index: (candidates[index].in_use + 1) / weights[index] for index in (first, second)
-        }
-        return candidates[min(loads, key=loads.__getitem__)]
+        shares = self._cache.of(candidates)
+        first = shares.draw(self._random)
+        second = shares.draw_other(first, self._random)
+        return candidates[second if _load(shares, second) < _load(shares, first) else first]
 
 
 class PreferZone:
@@ -163,11 +208,19 @@ class PreferZone:
         self._zone = zone
         self._strategy = strategy
         self._at_least = at_least
+        self._all: Sequence[Candidate] = ()
+        self._preferred: Sequence[Any] = ()
 
     def choose(self, candidates: Sequence[C]) -> C:
         """One of the zone, if it has enough."""
-        near = [one for one in candidates if one.provider.zone == self._zone and one.weight > 0]
-        return self._strategy.choose(near if len(near) >= self._at_least else candidates)
+        if candidates is not self._all or not isinstance(candidates, tuple):
+            near = tuple(
+                one for one in candidates if one.provider.zone == self._zone and one.weight > 0
+            )
+            self._all = candidates
+            self._preferred = near if len(near) >= self._at_least else candidates
+        chosen: C = self._strategy.choose(self._preferred)
+        return chosen
 
 
 #: Makes a strategy; by the names that endpoint strings have for them.
@@ -179,19 +232,6 @@ STRATEGIES: Final[Mapping[str, Callable[[Random | None], Strategy]]] = {
 }
 
 
-def _weights(candidates: Sequence[Candidate]) -> list[float]:
-    weights = [one.weight for one in candidates]
-    return weights if any(weights) else [1.0] * len(weights)
-
-
-def _draw(weights: Sequence[float], random: Random) -> int:
-    """The index of one, drawn by weight; never one whose weight is 0."""
-    left = random() * sum(weights)
-    last = 0
-    for index, weight in enumerate(weights):
-        if weight > 0:
-            last = index
-            left -= weight
-            if left < 0:
-                break
-    return last
+def _load(shares: Shares[Any], at: int) -> float:
+    used: int = shares.candidates[at].in_use
+    return (used + 1) / shares.weights[at]

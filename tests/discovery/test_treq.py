@@ -1,0 +1,206 @@
+"""The agent under treq, and the client endpoint under ``ClientService``; real servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.application.internet import ClientService
+from twisted.internet import reactor  # noqa: TID251 - loopback connections
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import (
+    clientFromString,
+    quoteStringArgument,
+    serverFromString,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.util import Redirect
+from typing_extensions import override
+
+from zkservice.client import ZooKeeperClient
+from zkservice.discovery import Resolver, agent
+from zkservice.testing import EmbeddedZooKeeper
+
+
+class Shop(Resource):
+    """Pages that a client meets: a form, a cookie, a redirect, a stream, silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hanging = 0
+        self.putChild(b"moved", Redirect(b"/echo"))
+
+    @override
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return self
+
+    @override
+    def render(self, request: Any) -> Any:
+        page = request.path
+        if page == b"/login":
+            request.addCookie(b"user", b"me", path=b"/")
+            return b"welcome"
+        if page == b"/who":
+            return request.getCookie(b"user") or b"a stranger"
+        if page == b"/stream":
+            for _ in range(100):
+                request.write(b"x" * 1000)
+            return b""
+        if page == b"/hang":
+            self.hanging += 1
+            return NOT_DONE_YET
+        return b"%b %b %b" % (request.method, request.uri, request.content.read())
+
+
+class ServiceTestCase(TestCase):
+    """A service with providers on loopback ports."""
+
+    timeout = 30
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.server = EmbeddedZooKeeper()
+        await self.server.start()
+        self.addCleanup(self.server.stop)
+        self.client = ZooKeeperClient(self.server.connection_string)
+        self.addCleanup(self.client.close)
+        await self.client.connect(5.0)
+        await self.client.ensure_path("/svc")
+
+    async def provide(self, factory: Any) -> Any:
+        """Listen and register; the port."""
+        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port: Any = await endpoint.listen(factory)
+        self.addCleanup(port.stopListening)
+        await self.client.create(f"/svc/127.0.0.1:{port.getHost().port}")
+        return port
+
+
+class TreqTests(ServiceTestCase):
+    """``HTTPClient(agent)``."""
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.shops = [Shop(), Shop()]
+        for shop in self.shops:
+            await self.provide(Site(shop))
+        self.resolver = Resolver(self.client, "/svc", reactor=reactor)
+        self.addCleanup(self.resolver.close)
+        made = agent(reactor, await self.resolver.start())
+        self.addCleanup(made.close)
+        self.http = HTTPClient(made)
+
+    async def test_get_and_post(self) -> None:
+        """Queries, forms and JSON arrive at a provider as they were sent."""
+        response = await self.http.get("http://web/a", params={"b": "c d"})
+        self.assertEqual(await response.text(), "GET /a?b=c+d ")
+        response = await self.http.post("http://web/form", data={"x": "1"})
+        self.assertEqual(await response.text(), "POST /form x=1")
+        response = await self.http.put("http://web/json", json={"x": 1})
+        self.assertEqual(await response.text(), 'PUT /json {"x":1}')
+
+    async def test_cookies(self) -> None:
+        """A cookie belongs to the service, whichever provider has set it."""
+        await (await self.http.get("http://web/login")).text()
+        for _ in self.shops:
+            response = await self.http.get("http://web/who")
+            self.assertEqual(await response.text(), "me")
+
+    async def test_cookies_go_nowhere_else(self) -> None:
+        """Another service at the same addresses does not get it."""
+        await (await self.http.get("http://web/login")).text()
+        for _ in self.shops:
+            response = await self.http.get("http://other/who")
+            self.assertEqual(await response.text(), "a stranger")
+
+    async def test_redirects(self) -> None:
+        """A location without a host is one of the same service."""
+        response = await self.http.get("http://web/moved")
+        self.assertEqual(await response.text(), "GET /echo ")
+        response = await self.http.get("http://web/moved", allow_redirects=False)
+        self.assertEqual((response.code, await response.content() != b""), (302, True))
+
+    async def test_streaming(self) -> None:
+        """A body is read as it comes."""
+        parts: list[bytes] = []
+        response = await self.http.get("http://web/stream", unbuffered=True)
+        await response.collect(parts.append)
+        self.assertEqual(len(b"".join(parts)), 100_000)
+
+    async def test_timeout(self) -> None:
+        """treq's own time-out ends a request, and it is not sent again."""
+        with self.assertRaises((CancelledError, ResponseNeverReceived)):
+            await self.http.get("http://web/hang", timeout=0.3)
+        self.assertEqual(sum(shop.hanging for shop in self.shops), 1)
+
+
+class Greeter(Protocol):
+    """Says the port at which it listens, and keeps the connection."""
+
+    @override
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.factory.open.append(self.transport)
+
+
+class Heard(Protocol):
+    """A client of it."""
+
+
+class ClientServiceTests(ServiceTestCase):
+    """``ClientService`` with a ``zk:`` endpoint."""
+
+    async def greeter(self) -> Any:
+        """A provider, and its open connections."""
+        factory: Any = Factory.forProtocol(Greeter)
+        factory.open = []
+        port = await self.provide(factory)
+        return port, factory.open
+
+    async def test_reconnects_to_a_provider_that_is_left(self) -> None:
+        """When the one that it uses ends, the next attempt is at another one."""
+        greeters = [await self.greeter() for _ in range(2)]
+        servers = quoteStringArgument(self.server.connection_string)
+        endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={servers}")
+        self.addCleanup(endpoint.close)
+        service = ClientService(
+            endpoint, Factory.forProtocol(Heard), retryPolicy=lambda failures: 0.05, clock=reactor
+        )
+        service.startService()
+        self.addCleanup(service.stopService)
+        first: Any = await service.whenConnected()
+        peer = first.transport.getPeer().port
+        for port, connections in greeters:
+            if port.getHost().port == peer:
+                await port.stopListening()
+                for one in connections:
+                    one.loseConnection()
+            else:
+                other, left = port.getHost().port, connections
+        while not left:
+            await deferLater(reactor, 0.01)
+        second: Any = await service.whenConnected()
+        self.assertEqual(second.transport.getPeer().port, other)
+
+    async def test_waits_for_a_first_provider(self) -> None:
+        """A service without providers is tried again until there is one."""
+        servers = quoteStringArgument(self.server.connection_string)
+        endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={servers}")
+        self.addCleanup(endpoint.close)
+        service = ClientService(
+            endpoint, Factory.forProtocol(Heard), retryPolicy=lambda failures: 0.05, clock=reactor
+        )
+        service.startService()
+        self.addCleanup(service.stopService)
+        waiting: Deferred[Any] = service.whenConnected()
+        await deferLater(reactor, 0.2)
+        self.assertFalse(waiting.called)
+        port, _ = await self.greeter()
+        connected: Any = await waiting
+        self.assertEqual(connected.transport.getPeer().port, port.getHost().port)
