@@ -63,6 +63,10 @@ class InlineWorkers:
         """No thread is there."""
         return WorkersStatistics(0, 0, self.queued, 0, len(self.replaced))
 
+    def crew(self) -> list[Worker]:
+        """The one thread that runs everything."""
+        return [self._worker]
+
     def running(self) -> list[Running]:
         """One thread with the first job that was kept, and one that is stuck."""
         return [

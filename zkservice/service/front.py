@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from zkservice.service.built_in_views import local_views
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.inheritance import InheritedSockets
+from zkservice.service.inspection import Inspector, ProcessReport
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
@@ -87,6 +89,16 @@ class Front(Protocol):
         """Commands of the monitor that only this front has."""
         ...
 
+    def inspect(
+        self, what: str, *arguments: Any, timeout: float = 1.0
+    ) -> Deferred[list[ProcessReport]]:
+        """Ask every process that serves; see `Inspector` for what.
+
+        Args:
+            timeout: seconds after which a process that has not replied gets an error.
+        """
+        ...
+
     @property
     def size(self) -> int:
         """How many worker processes are wanted; 0 if it has none."""
@@ -155,6 +167,7 @@ class InProcessFront:
         self._load = load
         self._door = LateBoundFactory()
         self._server: ApplicationServer | None = None
+        self._inspector: Inspector | None = None
         self._recycling = SelfRecycling(
             config.processes.recycling, reactor, random.random, self._recycling_figures, end
         )
@@ -171,6 +184,7 @@ class InProcessFront:
             self._load,
             local_views(self._config.front_end, figures, why_not_ready),
         )
+        self._inspector = Inspector(self._server)
         self._door.target = self._server.factory
         self._server.start()
         self._recycling.start()
@@ -212,6 +226,15 @@ class InProcessFront:
 
     def reload(self) -> None:
         """The code of this process stays as it is."""
+
+    def inspect(
+        self, what: str, *arguments: Any, timeout: float = 1.0
+    ) -> Deferred[list[ProcessReport]]:
+        """Ask this process."""
+        if self._inspector is None:
+            return succeed([ProcessReport("", os.getpid(), error="it is starting")])
+        asked = maybeDeferred(self._inspector.answer, what, list(arguments))
+        return asked.addCallback(lambda value: [ProcessReport("", os.getpid(), value)])
 
     def commands(self) -> dict[str, Command]:
         """None but those of every service."""

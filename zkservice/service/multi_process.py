@@ -31,6 +31,7 @@ from zkservice.service.config import Config
 from zkservice.service.development import Development
 from zkservice.service.figures import Figures, Sums, check_figures
 from zkservice.service.inheritance import InheritedSockets
+from zkservice.service.inspection import ProcessReport
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
 from zkservice.service.readiness import READY, ready_view
@@ -224,6 +225,23 @@ class MultiProcessFront(PoolOwner):
         assert self._pool is not None
         self._pool.recycling.permission = permission
 
+    def inspect(
+        self, what: str, *arguments: Any, timeout: float = _ASK
+    ) -> Deferred[list[ProcessReport]]:
+        """Ask every worker that serves; one that does not reply in time gets an error."""
+        workers = self._takers()
+        asked = [worker.ask(what, *arguments, timeout=timeout) for worker in workers]
+
+        def reports(outcomes: Any) -> list[ProcessReport]:
+            return [
+                ProcessReport(worker.name, worker.pid, outcome)
+                if succeeded
+                else ProcessReport(worker.name, worker.pid, error=str(outcome.value))
+                for worker, (succeeded, outcome) in zip(workers, outcomes, strict=True)
+            ]
+
+        return DeferredList(asked, consumeErrors=True).addCallback(reports)
+
     def commands(self) -> dict[str, MonitorCommand]:
         """``workers``, to look at them and to have more or fewer."""
         return {"workers": self._workers_command}
@@ -361,13 +379,10 @@ class MultiProcessFront(PoolOwner):
         )
 
     async def _threads(self) -> str:
-        workers = self._takers()
-        asked = [worker.ask("threads", timeout=_ASK) for worker in workers]
-        outcomes: Any = await DeferredList(asked, consumeErrors=True)
         parts = []
-        for worker, (succeeded, outcome) in zip(workers, outcomes, strict=True):
-            text = outcome if succeeded else f"{outcome.value}\n"
-            parts.append(f"{worker.name} (process {worker.pid})\n\n{text}")
+        for report in await self.inspect("threads", timeout=_ASK):
+            text = f"{report.error}\n" if report.error else report.value
+            parts.append(f"{report.name} (process {report.pid})\n\n{text}")
         return "\n".join(parts)
 
     def _health(self, environ: dict[str, Any]) -> str:

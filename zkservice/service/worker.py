@@ -25,6 +25,7 @@ from zkservice.service.binding import without_systemd, wrapped_factory
 from zkservice.service.built_in_views import asked_views
 from zkservice.service.config import Config
 from zkservice.service.figures import totals_to_json
+from zkservice.service.inspection import Inspector
 from zkservice.service.loaded_code import LoadedCode
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.option_table import Given, Values
@@ -116,6 +117,7 @@ class WorkerServer:
             self._server = self._source.serve(config, serve, settings.get("problem", ""))
         else:
             self._server = serve(config, partial(load_application, config.application))
+        self._inspector = Inspector(self._server)
         self.factories: Sequence[IProtocolFactory] = [
             wrapped_factory(reactor, listen.endpoint, self._server.factory)
             for listen in config.listen
@@ -145,6 +147,8 @@ class WorkerServer:
         if what == "finish":
             self._server.drain(self._drain_timeout)
             return None
+        if self._inspector.knows(what):
+            return self._inspector.answer(what, arguments)
         raise LookupError(f"there is no answer to {what}")
 
     def reopen(self) -> None:

@@ -6,6 +6,7 @@ from zkservice.http11 import Limits, limits_table
 from zkservice.web.accesslog import AccessLog, AccessRecord, AccessSink
 from zkservice.web.busy import BusyWatch
 from zkservice.web.factory import ALPN, HTTPFactory
+from zkservice.web.inspection import RunningRequest, running_requests
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
@@ -30,6 +31,7 @@ __all__ = [
     "LogFile",
     "ResponseTally",
     "ResponseTotals",
+    "RunningRequest",
     "TextView",
     "TraceLog",
     "TrustedProxies",
@@ -40,4 +42,5 @@ __all__ = [
     "describe_threads",
     "limits_table",
     "printable",
+    "running_requests",
 ]

@@ -209,6 +209,11 @@ class HTTPChannel(Protocol):
         """Whether a request is in service."""
         return self._exchange is not None
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """The request in service, or the one whose response has not all gone."""
+        return self._exchange or self._unsettled
+
     def close_if_idle(self) -> None:
         """Close the connection if neither a request nor a response is under way."""
         idle = self._exchange is None and not self._output.blocked

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from zkservice.deferreds import Alarm, Waiters
+from zkservice.web.exchange import Exchange
 
 __all__ = ["Connections", "Drainable", "descriptor_limit"]
 
@@ -27,6 +29,11 @@ class Drainable(Protocol):
     @property
     def serving(self) -> bool:
         """Whether a request is in service."""
+        ...
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The request in service, or the one whose response has not all gone."""
         ...
 
     def close_if_idle(self) -> None:
@@ -76,6 +83,13 @@ class Connections:
         """How many of them have a request in service."""
         return sum(connection.serving for connection in self._open)
 
+    def exchanges(self) -> Iterator[Exchange]:
+        """The requests in service, and those whose responses have not all gone."""
+        for connection in self._open:
+            exchange = connection.exchange
+            if exchange is not None:
+                yield exchange
+
     def drain(self, linger: float, timeout: float) -> Deferred[int]:
         """Close each connection once it is idle.
 
@@ -87,7 +101,7 @@ class Connections:
             Fires with the number of requests that were cut off.
         """
         drained = self._drained.add()
-        alarms = Alarm(self._clock, self._close_idle), Alarm(self._clock, self._cut)
+        alarms = Alarm(self._clock, self.close_idle), Alarm(self._clock, self._cut)
         alarms[0].set(min(linger, timeout))
         alarms[1].set(timeout)
 
@@ -101,7 +115,8 @@ class Connections:
             self._drained.fire(0)
         return drained
 
-    def _close_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Close those that have neither a request nor a response under way."""
         for connection in list(self._open):
             connection.close_if_idle()
 

@@ -114,7 +114,7 @@ class Exchange:
         #: The thread that runs it, and since when by the workers' clock.
         self.worker: Worker | None = None
         self.began: float | None = None
-        # For the logs; ``received`` and ``ended`` are only set if the handler is timed.
+        # By the workers' clock; ``ended`` is only set if the handler is timed.
         self.received = 0.0
         self.ended: float | None = None
         self.status = 0

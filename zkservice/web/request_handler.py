@@ -89,10 +89,9 @@ class RequestHandler:
 
     def admit(self, exchange: Exchange) -> None:
         """Prepare an exchange, before a worker or a view gets it."""
-        if self.timed:
-            exchange.received = self._now()
-            if self._access_log is not None:
-                self._identify(exchange.request)
+        exchange.received = self._now()
+        if self._access_log is not None:
+            self._identify(exchange.request)
 
     def trace(self, exchange: Exchange) -> None:
         """Begin the trace of an exchange that is for the application."""

@@ -158,6 +158,10 @@ class Workers:
         busy = [(job, seconds) for job, seconds in jobs if job is not None]
         return busy if len(busy) == len(jobs) else []
 
+    def crew(self) -> list[Worker]:
+        """The threads, those that are stuck included, by their names."""
+        return sorted(self._workers | self._stuck, key=lambda each: each.name)
+
     def running(self) -> list[Running]:
         """What each thread is doing, and where in its code it is."""
         now = self.now()
@@ -169,7 +173,7 @@ class Workers:
                 stuck=worker.retired,
                 stack=worker.stack(),
             )
-            for worker in sorted(self._workers | self._stuck, key=lambda each: each.name)
+            for worker in self.crew()
         ]
 
     def _add_worker(self) -> None:

@@ -1,0 +1,196 @@
+"""What a service knows about its session and its registrations, as plain values for operators.
+
+The monitor, the status page and JSON show the same values; none of them has a secret in it: no
+password of a session, no credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import DeferredList
+
+from zkservice.client import ZooKeeperClient
+from zkservice.client.counters import LATENCY_BOUNDS
+from zkservice.errors import NoNodeError, ServerError
+from zkservice.registry import Registration
+from zkservice.wire.records import Stat
+from zkservice.wire.session import State
+from zkservice.znodes import join, session_name
+
+__all__ = [
+    "describe_node",
+    "describe_registration",
+    "describe_session",
+    "describe_siblings",
+    "describe_tree",
+    "latency_quantile",
+]
+
+#: Bytes of the data of a znode that are shown.
+_MAX_DATA: Final = 2000
+#: Levels of a tree that are shown.
+_MAX_DEPTH: Final = 32
+
+
+def describe_session(client: ZooKeeperClient) -> dict[str, Any]:
+    """The session with ZooKeeper, and what the client has counted since it was made.
+
+    Times are seconds.  ``silence`` is how long ago the server last confirmed the session; None
+    without a connection, like ``server``.
+    """
+    counts = client.statistics()
+    identity, server = client.client_id, client.server
+    connected = client.state in (State.CONNECTED, State.READ_ONLY)
+    return {
+        "state": client.state.name.lower(),
+        "session": None if identity is None else session_name(identity[0]),
+        "server": None if server is None else str(server),
+        "timeout": client.session_timeout,
+        "silence": round(client.silence, 3) if connected else None,
+        "last_zxid": f"{client.last_zxid:#x}",
+        "watches": counts.watches,
+        "outstanding": counts.outstanding,
+        "waiting": counts.waiting,
+        "connections": counts.connections,
+        "reconnects": max(0, counts.connections - 1 - counts.expiries),
+        "expiries": counts.expiries,
+        "requests": counts.requests,
+        "replies": counts.replies,
+        "errors": {_error_name(code): count for code, count in sorted(counts.errors.items())},
+        "events": counts.events,
+        "pings": counts.pings,
+        "latency": {
+            "mean": counts.latency_sum / counts.replies if counts.replies else None,
+            "p50": latency_quantile(counts.latency, 0.5),
+            "p99": latency_quantile(counts.latency, 0.99),
+        },
+    }
+
+
+def _error_name(code: int) -> str:
+    return type(ServerError.from_code(code)).__name__.removesuffix("Error")
+
+
+def latency_quantile(cells: Sequence[int], quantile: float) -> float | None:
+    """The seconds that so large a part of the replies took at most; None without replies.
+
+    Args:
+        cells: as `Statistics.latency` has them.
+        quantile: from 0 to 1.
+    """
+    wanted = sum(cells) * quantile
+    if not wanted:
+        return None
+    seen = 0
+    for bound, count in zip(LATENCY_BOUNDS, cells, strict=False):
+        seen += count
+        if seen >= wanted:
+            return float(bound)
+    return float(LATENCY_BOUNDS[-1])
+
+
+def describe_registration(one: Registration, reasons: Iterable[str] = ()) -> dict[str, Any]:
+    """A registration of this service.
+
+    Args:
+        reasons: why it is kept out, as `Availability.reasons` has them.
+    """
+    return {
+        "state": one.state.value,
+        "reason": one.reason or "; ".join(reasons),
+        "addresses": list(one.addresses),
+        "path": one.parent,
+        "real_path": one.real_parent,
+        "znodes": list(one.paths),
+        "properties": dict(one.properties),
+    }
+
+
+async def describe_siblings(
+    client: ZooKeeperClient, path: str, most: int = 200
+) -> tuple[list[dict[str, Any]], int]:
+    """What is registered at a path, this service included, the oldest first.
+
+    Args:
+        most: how many znodes are read.
+
+    Returns:
+        The znodes as `describe_node` has them, and how many more there are.
+
+    Raises:
+        ZooKeeperError: the children cannot be read.
+    """
+    try:
+        names = sorted(await client.get_children(path))
+    except NoNodeError:
+        return [], 0
+    nodes = await _read_all(client, [join(path, name) for name in names[:most]])
+    return sorted(nodes, key=lambda node: (node["created"], node["path"])), len(names[most:])
+
+
+async def _read_all(client: ZooKeeperClient, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The descriptions of znodes, without those that have gone."""
+    reading = [client.get(path) for path in paths]
+    outcomes: Any = await DeferredList(reading, consumeErrors=True)
+    nodes = []
+    for path, (succeeded, outcome) in zip(paths, outcomes, strict=True):
+        if succeeded:
+            nodes.append(describe_node(path, *outcome))
+        elif outcome.check(NoNodeError) is None:
+            nodes.append({"path": path, "created": 0.0, "error": outcome.getErrorMessage()})
+    return nodes
+
+
+def describe_node(path: str, data: bytes, stat: Stat) -> dict[str, Any]:
+    """A znode; ``session`` is that which keeps an ephemeral znode, else None."""
+    return {
+        "path": path,
+        "data": data[:_MAX_DATA].decode("utf-8", "replace"),
+        "size": stat.data_length,
+        "session": session_name(stat.ephemeral_owner) if stat.ephemeral_owner else None,
+        "created": stat.ctime / 1000,
+        "changed": stat.mtime / 1000,
+        "version": stat.version,
+        "children": stat.num_children,
+    }
+
+
+async def describe_tree(
+    client: ZooKeeperClient, path: str, most: int = 500
+) -> tuple[list[dict[str, Any]], bool]:
+    """The znodes at and below a path, each before its children, in the order of their names.
+
+    Args:
+        most: how many znodes are read.
+
+    Returns:
+        The znodes as `describe_node` has them with their ``depth``, and whether there are more.
+
+    Raises:
+        ZooKeeperError: the first one cannot be read, or the connection is lost meanwhile.
+    """
+    found = [{**describe_node(path, *await client.get(path)), "depth": 0}]
+    cut = await _add_below(client, path, 1, most, found)
+    return found, cut
+
+
+async def _add_below(
+    client: ZooKeeperClient, path: str, depth: int, most: int, found: list[dict[str, Any]]
+) -> bool:
+    """Add what is below a path; returns whether something was left out."""
+    try:
+        names = sorted(await client.get_children(path))
+    except NoNodeError:
+        return False
+    if depth > _MAX_DEPTH:
+        return bool(names)
+    cut = False
+    for node in await _read_all(client, [join(path, name) for name in names[:most]]):
+        if len(found) >= most:
+            return True
+        found.append({**node, "depth": depth})
+        if node.get("children"):
+            cut |= await _add_below(client, node["path"], depth + 1, most, found)
+    return cut or len(names) > most
