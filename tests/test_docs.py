@@ -15,12 +15,14 @@ from pathlib import Path
 
 from docutils.core import publish_doctree
 from docutils.nodes import Element, reference, system_message
+from gunicorn.config import KNOWN_SETTINGS
 from sybil import Example, Sybil
 from sybil.parsers.rest import CodeBlockParser, DocTestParser
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
+from waitress.adjustments import Adjustments
 
 from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
@@ -139,6 +141,16 @@ class PageTests(SynchronousTestCase):
                 namedAny(name)
             except (AttributeError, ModuleNotFoundError) as error:
                 self.fail(f"{page}: {name}: {error}")
+
+    def test_every_setting_of_gunicorn_and_waitress_has_a_place(self) -> None:
+        """The page for their users names each of their settings, and options that exist."""
+        page = (ROOT / "docs" / "from_gunicorn.rst").read_text()
+        named = set(re.findall(r"``([a-z0-9_]+)``", page))
+        theirs = {setting.name for setting in KNOWN_SETTINGS} | dict(Adjustments._params).keys()
+        self.assertEqual(theirs - named, set())
+        ours = set(re.findall(r"``--([a-z-]+)", page))
+        twistd = set(namedAny("twisted.scripts.twistd.ServerOptions")().synonyms)
+        self.assertEqual(ours - zkserve.Options().synonyms.keys() - twistd, set())
 
     def test_options(self) -> None:
         """Every option in README's table is one of zkserve's."""

@@ -107,7 +107,7 @@ def _dependencies() -> list[str]:
     """The projects that are needed at run time, by the extras for users too."""
     text = (ROOT / "pyproject.toml").read_text()
     needed = text.partition("\ndependencies = [")[2].partition("\n]")[0]
-    extras = re.findall(r"^(?:paste|metrics) = \[(.*)\]", text, re.MULTILINE)
+    extras = re.findall(r"^(?:[a-z]+) = \[(.+)\]$", text, re.MULTILINE)
     return re.findall(r'"([A-Za-z0-9._-]+)', "\n".join([needed, *extras]))
 
 
