@@ -26,7 +26,7 @@ class MassLossTests(SynchronousTestCase):
 
     def now(self, hosts: str, stopping: str = "") -> str:
         """What is doubtful when these are registered."""
-        self.guard.update(Registered(providers(hosts), frozenset(providers(stopping))))
+        self.guard.update(Registered(providers(hosts), providers(stopping)))
         return "".join(one.host for one in self.guard.doubtful.values())
 
     def test_most_that_vanish_at_once_are_kept(self) -> None:

@@ -429,3 +429,32 @@ class UseTests(ResolverTestCase):
         waiting.addErrback(lambda _: None).cancel()
         self.put("a:80")
         self.assertEqual(len(self.successResultOf(other)), 1)
+
+
+class StoppingTests(ResolverTestCase):
+    """Those that stop, and a path that leads nowhere, for who shows more than providers."""
+
+    def test_stopping_providers_are_known_and_told(self) -> None:
+        """`when_changed` fires when a provider stops, and when it is gone."""
+        format_, one = FORMATS["serverset"], Announcement("/svc", "10.0.0.1:80", {}, 0)
+        name = format_.znode_name(one)
+        self.put(name, data=format_.data(one))
+        resolver = self.started()
+        stopping = format_.data(Announcement("/svc", "10.0.0.1:80", {}, 0, available=False))
+        self.result(self.admin.set(f"/svc/{name}", stopping))
+        self.assertEqual([each.address for each in resolver.stopping], ["10.0.0.1:80"])
+        changed = resolver.when_changed()
+        self.drop(name)
+        self.assertEqual((self.successResultOf(changed), resolver.stopping), ((), ()))
+
+    def test_missing_path_is_an_error(self) -> None:
+        """An empty service is known as such; one that does not exist has an error, too."""
+        resolver = self.resolver("/svc/none")
+        self.assertIsNone(resolver.error)
+        changed = resolver.when_changed()
+        self.result(resolver.start())
+        self.assertEqual(self.successResultOf(changed), ())
+        self.assertIn("/svc/none", str(resolver.error))
+        changed = resolver.when_changed()
+        self.result(self.admin.create("/svc/none"))
+        self.assertEqual((self.successResultOf(changed), resolver.error), ((), None))

@@ -60,13 +60,13 @@ class Registered:
 
     Attributes:
         providers: those that may be used, by address.
-        stopping: addresses that are registered as not to be used.
+        stopping: those that are registered as not to be used, by address.
         problems: why other children are no providers.
         error: why the path leads nowhere; None if it leads somewhere.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=dict)
-    stopping: frozenset[str] = frozenset()
+    stopping: Mapping[str, Provider] = field(default_factory=dict)
     problems: tuple[FormatError, ...] = ()
     error: Exception | None = None
 
@@ -74,13 +74,20 @@ class Registered:
     def sorted_out(cls, members: Iterable[Member], problems: Iterable[FormatError]) -> Self:
         """Tell the members apart.  An address that is there twice counts if one is available."""
         providers: dict[str, Provider] = {}
-        stopping = set()
+        stopping: dict[str, Provider] = {}
         for member in members:
-            if not member.available:
-                stopping.add(member.address)
-            else:
-                providers.setdefault(member.address, Provider.of(member))
-        return cls(providers, frozenset(stopping - providers.keys()), tuple(problems))
+            found = providers if member.available else stopping
+            found.setdefault(member.address, Provider.of(member))
+        stopping = {at: one for at, one in stopping.items() if at not in providers}
+        return cls(providers, stopping, tuple(problems))
+
+    def differs_for_waiters(self, before: Registered | None) -> bool:
+        """Whether those that wait for a change should look, even if ``providers`` are the same."""
+        return (
+            before is None
+            or before.stopping != self.stopping
+            or (before.error is None) != (self.error is None)
+        )
 
     def why_none(self) -> str | None:
         """Why there is no provider; None where nothing is registered."""

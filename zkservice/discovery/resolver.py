@@ -155,12 +155,25 @@ class Resolver:
         return tuple(self._guard.doubtful.values()) if self._guard is not None else ()
 
     @property
+    def stopping(self) -> Providers:
+        """Those that are registered as about to stop, which ``providers`` leaves out."""
+        return () if self._registered is None else tuple(self._registered.stopping.values())
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the path leads nowhere; None if it leads somewhere, or was not read yet."""
+        return None if self._registered is None else self._registered.error
+
+    @property
     def ejected(self) -> Providers:
         """Those of ``providers`` that are not used at the moment because they failed."""
         return tuple(self._health.ejected())
 
     def when_changed(self) -> Deferred[Providers]:
-        """Fires with the providers when they change next, or their properties do."""
+        """Fires with the providers when they change next, or their properties do.
+
+        It fires as well when it becomes known what is registered, and when ``stopping`` changes.
+        """
         return self._changed.add()
 
     def wait_for(self, count: int = 1) -> Deferred[Providers]:
@@ -252,22 +265,25 @@ class Resolver:
                 # that are long gone, so it does not count where ZooKeeper has any provider.
                 self._guard.update(Registered(self._offered))
             self._guard.update(registered)
-        self._offer()
+        if not self._offer() and registered.differs_for_waiters(before):
+            self._changed.fire(self.providers)
 
-    def _offer(self) -> None:
-        """Offer what is registered, and what is only doubtful."""
+    def _offer(self) -> bool:
+        """Offer what is registered, and what is only doubtful; return whether that changed."""
         registered = self._registered or Registered()
         doubtful = self._guard.doubtful if self._guard is not None else {}
-        self._set({**registered.providers, **doubtful})
+        changed = self._set({**registered.providers, **doubtful})
         if self._file is not None and not doubtful:
             self._file.remember(self._offered.values())
+        return changed
 
-    def _set(self, providers: Mapping[str, Provider]) -> None:
+    def _set(self, providers: Mapping[str, Provider]) -> bool:
         if providers == self._offered:
-            return
+            return False
         self._offered, self._providers = providers, tuple(providers.values())
         self._health.update(providers)
         self._changed.fire(self.providers)
+        return True
 
     def _session_changed(self, state: State) -> None:
         if self._forgetful and state not in _CONNECTED:
