@@ -35,6 +35,7 @@ __all__ = [
     "immediate_write",
     "log_files",
     "name_systemd_sockets",
+    "reads_proxy_header",
     "refuse_invalid_proxy_headers",
     "reserve_descriptor",
     "systemd_socket_names",
@@ -191,3 +192,16 @@ def _systemd_parsers() -> Iterator[Any]:
     for plugin in getPlugins(IStreamServerEndpointStringParser):
         if plugin.prefix == "systemd":
             yield plugin
+
+
+def reads_proxy_header(transport: Any) -> bool:
+    """Whether one of the protocols that a transport consists of reads a PROXY header.
+
+    Relies on ``HAProxyProtocolWrapper``, and on each wrapper's ``transport`` being what it wraps
+    (checked with Twisted 26.10).
+    """
+    while transport is not None:
+        if isinstance(transport, HAProxyProtocolWrapper):
+            return True
+        transport = getattr(transport, "transport", None)
+    return False

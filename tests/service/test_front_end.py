@@ -29,7 +29,9 @@ class ViewTests(SynchronousTestCase):
         front_end = FrontEnd(views=(("/view", name),))
         workers: Any = InlineWorkers(lambda: 0.0)
         with self.assertRaises(ConfigurationError) as caught:
-            make_factory(front_end, lambda *_: [], workers, Logs(front_end), None, BuiltIn({}))
+            make_factory(
+                front_end, lambda *_: [], workers, Logs(front_end), None, BuiltIn(lambda server: {})
+            )
         message = str(caught.exception)
         self.assertTrue(message.startswith(f"the view {name} for /view "), message)
         self.assertNotIn("\n", message)

@@ -21,7 +21,7 @@ from tests.web.support import GET, StartResponse, hello
 from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
-from zkservice.service.built_in_views import local_views
+from zkservice.service.built_in_views import LocalViews
 from zkservice.service.figures import BUCKETS, Figures
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
@@ -222,5 +222,5 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            local_views(front_end, Mock(), str)
+            LocalViews(front_end, Mock(), str)
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -11,7 +11,7 @@ from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
 from zkservice.security import Security
 from zkservice.service.config import Config, Manhole, Processes
-from zkservice.service.front_end import FrontEnd
+from zkservice.service.front_end import AdminViews, FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import (
     FILE,
@@ -33,6 +33,7 @@ from zkservice.web import Limits
 #: What the part of a target before its dot is.
 PARTS = {
     "": Config,
+    "admin": AdminViews,
     "front_end": FrontEnd,
     "health": HealthSettings,
     "limits": Limits,

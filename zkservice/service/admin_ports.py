@@ -1,4 +1,4 @@
-"""The ports for operators: the monitor's and the manhole's."""
+"""The ports for operators: the monitor's, the manhole's and those of the built-in views."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from zkservice.service.config import Manhole
 from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listening import endpoint_of, listening_address
 from zkservice.service.ports import Ports
+from zkservice.web import HTTPFactory
 
 
 class AdminPorts:
@@ -31,12 +32,20 @@ class AdminPorts:
         self.opener = Ports(reactor, inherited)
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
+        self._factories: list[HTTPFactory] = []
 
     def open_monitor(self, address: str, commands: Mapping[str, Command]) -> str:
         """Open the monitor; returns its address as clients must write it."""
         where = self._open(address, MonitorFactory(commands))
         self._log.info("The monitor listens at {where}", where=where)
         return where
+
+    def open_views(self, endpoint: str, factory: HTTPFactory) -> None:
+        """Open a port for the built-in views."""
+        port = self.opener.open(endpoint, factory)
+        self._ports.append(port)
+        self._factories.append(factory)
+        self._log.info("The views of /-/ are at {where}", where=listening_address(port))
 
     def open_manhole(self, manhole: Manhole, namespace: Mapping[str, Any]) -> None:
         """Open a Python prompt with these names."""
@@ -52,6 +61,8 @@ class AdminPorts:
         ports, self._ports = self._ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+        for factory in self._factories:
+            await factory.drain(0)
 
     def _open(self, address: str, factory: IProtocolFactory) -> str:
         port = self.opener.open(endpoint_of(address), factory)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zkservice.errors import UnregisteredError
 from zkservice.monitor import Command
 from zkservice.service.admin_ports import AdminPorts
+from zkservice.service.admin_site import admin_factory
 from zkservice.service.availability import FRONT, HEALTH, Availability
 from zkservice.service.config import Config
 from zkservice.service.embedded_zookeeper import InProcessZooKeeper
@@ -24,6 +25,7 @@ from zkservice.service.monitor_commands import commands, with_added
 from zkservice.service.readiness import reason_not_registered
 from zkservice.service.registrar import Registrar
 from zkservice.service.shutdown import Shutdown
+from zkservice.web import View
 
 __all__ = ["DEREGISTER", "Announcer"]
 
@@ -100,6 +102,16 @@ class Announcer:
             self.availability.block(HEALTH, "health: no good answer yet")
             self._reactor.callWhenRunning(self._begin_to_check, self._health)
         self.availability.attach(registrar.registration)
+
+    def open_views(self, views: Mapping[str, View]) -> None:
+        """Open the ports that only the built-in views have.
+
+        Raises:
+            ConfigurationError: a port cannot be opened.
+        """
+        admin = self._config.front_end.admin
+        for endpoint in admin.listen:
+            self.admin_ports.open_views(endpoint, admin_factory(admin, views, self._reactor))
 
     def status(self) -> dict[str, Any]:
         """The state of the registration and the session, as plain values."""

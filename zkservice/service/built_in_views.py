@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from twisted.internet.defer import Deferred
@@ -12,12 +12,33 @@ from zkservice.errors import ConfigurationError
 from zkservice.service.figures import BUCKETS, Figures
 from zkservice.service.front_end import BuiltIn, FrontEnd
 from zkservice.service.readiness import READY, ready_view
-from zkservice.web import AskingView, ResponseTally, View
+from zkservice.web import (
+    AdminAccess,
+    AskingView,
+    GuardedView,
+    HTTPServer,
+    ResponseTally,
+    View,
+    status_views,
+)
 
 if TYPE_CHECKING:
     from zkservice.service.metrics import Metrics
 
-__all__ = ["HEALTH", "METRICS", "THREADS", "Shown", "asked_views", "load_metrics", "local_views"]
+__all__ = [
+    "HEALTH",
+    "METRICS",
+    "PROBES",
+    "THREADS",
+    "LocalViews",
+    "Shown",
+    "asked_views",
+    "guarded",
+    "load_metrics",
+    "show",
+    "view_paths",
+    "views_at_ports",
+]
 
 #: Where liveness probes look.
 HEALTH: Final = "/-/health"
@@ -25,6 +46,8 @@ HEALTH: Final = "/-/health"
 THREADS: Final = "/-/threads"
 #: Where Prometheus looks.
 METRICS: Final = "/-/metrics"
+#: What a load balancer asks for, wherever it is.
+PROBES: Final = frozenset([HEALTH, READY])
 
 #: What a view gets of the environ of a request that it does not see itself.
 _PASSED_ON: Final = ("REQUEST_METHOD", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
@@ -38,9 +61,39 @@ class Shown(TypedDict):
     body: str  #: latin-1, so that each character is a byte
 
 
-def local_views(
-    front_end: FrontEnd, figures: Callable[[], Figures], why_not_ready: Callable[[], str]
-) -> BuiltIn:
+def view_paths(front_end: FrontEnd) -> list[str]:
+    """The paths of all built-in views that are shown anywhere."""
+    paths = [METRICS] if front_end.metrics else []
+    if front_end.status_views or front_end.admin.listen:
+        paths += [HEALTH, READY, THREADS]
+    return paths
+
+
+def views_at_ports(front_end: FrontEnd, views: Mapping[str, View]) -> dict[str, View]:
+    """The built-in views at the application's ports: probes, and what operators may see there."""
+    admin = front_end.admin
+    access = AdminAccess(admin.allow, admin.hosts, front_end.proxies)
+    shown = {
+        path: view
+        for path, view in views.items()
+        if (front_end.status_views if path in PROBES else not admin.listen)
+    }
+    return guarded(shown, access)
+
+
+def guarded(views: Mapping[str, View], access: AdminAccess) -> dict[str, View]:
+    """Views with a guard.  Probes have none; the figures of `HEALTH` are for operators."""
+    found: dict[str, View] = {}
+    for path, view in views.items():
+        if path == READY:
+            found[path] = view
+        else:
+            instead = _first_line(view) if path == HEALTH else None
+            found[path] = GuardedView(view, access.refusal, instead)
+    return found
+
+
+class LocalViews:
     """The views of a process that serves by itself.
 
     Args:
@@ -50,28 +103,37 @@ def local_views(
     Raises:
         ConfigurationError: what the metrics need is not installed.
     """
-    views: dict[str, View] = {}
-    tally = ResponseTally(BUCKETS) if front_end.metrics else None
-    if tally is not None:
-        views[METRICS] = load_metrics()(figures, lambda: tally.totals).view
-    if front_end.status_views:
-        views[READY] = ready_view(why_not_ready)
-    return BuiltIn(views, front_end.status_views, tally)
+
+    def __init__(
+        self, front_end: FrontEnd, figures: Callable[[], Figures], why_not_ready: Callable[[], str]
+    ) -> None:
+        self._front_end = front_end
+        self._views: dict[str, View] = {READY: ready_view(why_not_ready)}
+        self._tally = tally = ResponseTally(BUCKETS) if front_end.metrics else None
+        if tally is not None:
+            self._views[METRICS] = load_metrics()(figures, lambda: tally.totals).view
+
+    def all(self, server: HTTPServer) -> dict[str, View]:
+        """All of them, for a port that only operators can ask."""
+        views = {**status_views(server), **self._views}
+        return {path: views[path] for path in view_paths(self._front_end)}
+
+    def built_in(self) -> BuiltIn:
+        """Those at the application's ports."""
+        return BuiltIn(
+            lambda server: views_at_ports(self._front_end, self.all(server)), self._tally
+        )
 
 
 def asked_views(
-    front_end: FrontEnd, ask: Callable[[str, dict[str, str]], Deferred[Any]]
-) -> BuiltIn:
-    """The views of a worker: whichever of them is asked, its parent shows the whole.
+    paths: Iterable[str], ask: Callable[[str, dict[str, str]], Deferred[Any]]
+) -> dict[str, View]:
+    """Views that are asked for elsewhere: the parent of all workers shows the whole.
 
     Args:
-        ask: asks the parent for the view at a path, with a few values of the environ.
+        ask: asks for the view at a path, with a few values of the environ.
     """
-    paths = [METRICS] if front_end.metrics else []
-    if front_end.status_views:
-        paths += [HEALTH, READY, THREADS]
-    tally = ResponseTally(BUCKETS) if front_end.metrics else None
-    return BuiltIn({path: AskingView(_asking(path, ask)) for path in paths}, False, tally)
+    return {path: AskingView(_asking(path, ask)) for path in paths}
 
 
 def show(view: View, environ: Mapping[str, str]) -> Shown:
@@ -116,6 +178,21 @@ def _asking(
 
     asked.__name__ = path
     return asked
+
+
+def _first_line(view: View) -> View:
+    """A view that shows only the first line of another one."""
+    if isinstance(view, AskingView):
+        ask = view.ask
+        return AskingView(lambda environ: ask(environ).addCallback(_first_line))
+
+    def brief(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        shown = show(view, environ)
+        shown["body"] = shown["body"].partition("\n")[0] + "\n"
+        shown["headers"] = [each for each in shown["headers"] if each[0] != "Content-Length"]
+        return _shown(shown)(environ, start_response)
+
+    return brief
 
 
 def _shown(shown: Shown) -> View:

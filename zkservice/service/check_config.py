@@ -120,6 +120,8 @@ def _plan(config: Config) -> Iterator[str]:
         yield f"  while {config.health.path or 'a TCP connection'} is healthy"
     if config.monitor is not None:
         yield f"monitor at {config.monitor}"
+    for endpoint in config.front_end.admin.listen:
+        yield f"views for operators at {endpoint}"
     if config.manhole is not None:
         yield f"manhole at {config.manhole.address}"
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from zkservice.monitor import Command
 from zkservice.service.application import Application
 from zkservice.service.application_server import ApplicationServer
-from zkservice.service.built_in_views import local_views
+from zkservice.service.built_in_views import LocalViews
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.inheritance import InheritedSockets
@@ -23,7 +23,7 @@ from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
-from zkservice.web import FrontEndStatistics, Workers, WorkersStatistics
+from zkservice.web import FrontEndStatistics, View, Workers, WorkersStatistics
 
 __all__ = ["Front", "InProcessFront"]
 
@@ -83,6 +83,10 @@ class Front(Protocol):
 
     def recycle_with(self, permission: Permission) -> None:
         """Ask for permission before anything is recycled."""
+        ...
+
+    def views(self) -> dict[str, View]:
+        """The built-in views of the whole service, by path, once it has started."""
         ...
 
     def commands(self) -> dict[str, Command]:
@@ -168,6 +172,7 @@ class InProcessFront:
         self._door = LateBoundFactory()
         self._server: ApplicationServer | None = None
         self._inspector: Inspector | None = None
+        self._views: LocalViews | None = None
         self._recycling = SelfRecycling(
             config.processes.recycling, reactor, random.random, self._recycling_figures, end
         )
@@ -178,11 +183,9 @@ class InProcessFront:
 
     def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
         """Load the application, and serve it."""
+        self._views = LocalViews(self._config.front_end, figures, why_not_ready)
         self._server = ApplicationServer(
-            self._config,
-            self._reactor,
-            self._load,
-            local_views(self._config.front_end, figures, why_not_ready),
+            self._config, self._reactor, self._load, self._views.built_in()
         )
         self._inspector = Inspector(self._server)
         self._door.target = self._server.factory
@@ -235,6 +238,11 @@ class InProcessFront:
             return succeed([ProcessReport("", os.getpid(), error="it is starting")])
         asked = maybeDeferred(self._inspector.answer, what, list(arguments))
         return asked.addCallback(lambda value: [ProcessReport("", os.getpid(), value)])
+
+    def views(self) -> dict[str, View]:
+        """The built-in views, once it has started."""
+        assert self._views is not None and self._server is not None
+        return self._views.all(self._server.factory.server)
 
     def commands(self) -> dict[str, Command]:
         """None but those of every service."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from zkservice.service.import_by_name import load_callable, wsgi_problem
 from zkservice.web import (
     AccessLog,
     HTTPFactory,
+    HTTPServer,
     Limits,
     LogFile,
     ResponseTally,
@@ -28,13 +29,30 @@ TRACE_LOGGER = "logger:zc.tracelog"
 
 
 @dataclass(frozen=True)
+class AdminViews:
+    """Where the views for operators are shown, and to whom.
+
+    Attributes:
+        listen: endpoints of ports of their own; without one they are at the application's ports.
+        allow: who may ask beside this machine, as addresses or in CIDR notation.
+        hosts: names under which the service may be asked, beside ``localhost`` and addresses.
+    """
+
+    listen: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FrontEnd:
     """What the front end is to do beside running the application.
 
     Attributes:
         views: pairs of a raw path and the dotted name of a WSGI callable that answers in
             the reactor.
-        status_views: whether ``/-/health``, ``/-/ready`` and ``/-/threads`` are answered.
+        status_views: whether the application's ports have the status page, ``/-/health``,
+            ``/-/ready`` and ``/-/threads``.
+        admin: who may ask for those of them that are for operators.
         metrics: whether ``/-/metrics`` is answered, for Prometheus.
         access_log, trace_log: a file's path, ``-`` for standard output, None for none.
         access_style: ``combined`` or ``json``.
@@ -44,6 +62,7 @@ class FrontEnd:
     views: tuple[tuple[str, str], ...] = ()
     status_views: bool = False
     metrics: bool = False
+    admin: AdminViews = field(default_factory=AdminViews)
     proxies: TrustedProxies | None = None
     access_log: str | None = None
     access_style: str = "combined"
@@ -96,13 +115,11 @@ class BuiltIn:
     """The built-in views, and what counts the responses for one of them.
 
     Attributes:
-        views: by the raw path.
-        status_views: whether the front end itself shows ``/-/health`` and ``/-/threads``.
+        views: makes the views of a server, by the raw path.
         tally: None if nothing is counted.
     """
 
-    views: Mapping[str, View]
-    status_views: bool = False
+    views: Callable[[HTTPServer], Mapping[str, View]]
     tally: ResponseTally | None = None
 
 
@@ -120,18 +137,18 @@ def make_factory(
         ConfigurationError: a view cannot be found.
     """
     added = load_views(front_end.views)
-    return HTTPFactory(
+    factory = HTTPFactory(
         application,
         workers,
         reactor=reactor,
         limits=front_end.limits,
-        views={**built_in.views, **added},
-        status_views=built_in.status_views,
         proxies=front_end.proxies,
         access_log=logs.access,
         trace_log=logs.trace,
         tally=built_in.tally,
     )
+    factory.server.add_views({**built_in.views(factory.server), **added})
+    return factory
 
 
 def load_views(views: Iterable[tuple[str, str]]) -> dict[str, View]:

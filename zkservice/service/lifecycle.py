@@ -137,6 +137,7 @@ class ServeService(Service):
                 recycling_permission(client, self.config.path, together, self._reactor)
             )
         announcement.start(self.status, {"service": self}, self.front.commands())
+        announcement.open_views(self.front.views())
         assets = Assets(self.front, announcement, self._notifier, self._program)
         self._upgrade = Upgrade(self.config, self._reactor, assets, self.end)
         if self.successor is not None:
@@ -218,6 +219,8 @@ class ServeService(Service):
         """SIGHUP: the log files were moved away, the certificates renewed, the file edited."""
         reopen_log_files(globalLogPublisher)
         self.front.hang_up()
+        if self.announcement is not None:
+            self.announcement.admin_ports.opener.reload_certificates()
         self.log.info("The log files were opened again")
         if self._read_again():
             self.front.reload()

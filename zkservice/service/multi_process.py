@@ -24,8 +24,10 @@ from zkservice.service.built_in_views import (
     HEALTH,
     METRICS,
     THREADS,
+    asked_views,
     load_metrics,
     show,
+    view_paths,
 )
 from zkservice.service.config import Config
 from zkservice.service.development import Development
@@ -242,6 +244,13 @@ class MultiProcessFront(PoolOwner):
 
         return DeferredList(asked, consumeErrors=True).addCallback(reports)
 
+    def views(self) -> dict[str, View]:
+        """The built-in views, once it has started."""
+        return asked_views(view_paths(self._config.front_end), self._asked_for)
+
+    def _asked_for(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._show(path, environ))
+
     def commands(self) -> dict[str, MonitorCommand]:
         """``workers``, to look at them and to have more or fewer."""
         return {"workers": self._workers_command}
@@ -284,7 +293,7 @@ class MultiProcessFront(PoolOwner):
         path, environ = _view_and_environ(what, arguments)
         if path != THREADS and path not in self._views:
             raise MessageError("an invalid request")
-        return Deferred.fromCoroutine(self._show(path, environ))
+        return self._asked_for(path, environ)
 
     @override
     def gone(self, worker: WorkerProcess) -> None:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from zkservice.errors import ConfigurationError
 from zkservice.formats import FORMATS
 from zkservice.formats.addresses import parse_address
-from zkservice.http11 import Limit, limits_table
+from zkservice.http11 import Limit, limits_table, split_host
 from zkservice.security import parse_acl
 from zkservice.service.check_config import check_config
 from zkservice.service.config import Config
@@ -85,6 +85,21 @@ def _read_view(text: str) -> tuple[str, str]:
             f"{text!r}: no request's path has a blank, '?' or '#'; write %20 for a blank"
         )
     return path, name
+
+
+def _check_admin_endpoint(text: str) -> None:
+    if text.startswith("haproxy:"):
+        raise ConfigurationError(
+            f"{text!r}: who may ask is decided by who connects, not by a PROXY header; "
+            "leave haproxy: away"
+        )
+    check_endpoint(text)
+
+
+def _check_host_name(text: str) -> None:
+    parts = split_host(text)
+    if parts is None or parts[1]:
+        raise ConfigurationError(f"must be a host name without a port, not {text!r}")
 
 
 def _check_health_path(text: str) -> None:
@@ -559,7 +574,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "status-views",
             _VIEWS,
-            "Serve /-/health, /-/ready and /-/threads, in the reactor.",
+            "Serve /-/health, /-/ready and /-/threads, in the reactor; see --admin-allow.",
             FLAG,
             False,
             target="front_end.status_views",
@@ -567,6 +582,44 @@ OPTIONS: Final = OptionTable(
                 "serve ``/-/health`` and ``/-/ready``, see below, and ``/-/threads`` "
                 "with the stack and the request of every worker: what an application "
                 "that hangs is doing"
+            ),
+        ),
+        Option(
+            "admin-listen",
+            _VIEWS,
+            "Any Twisted server endpoint: a port of its own for the views of --status-views and "
+            "--metrics.",
+            checked(_check_admin_endpoint, "ENDPOINT"),
+            repeatable=True,
+            target="admin.listen",
+            manual=(
+                "a port of its own for ``/-/``, any Twisted server endpoint: "
+                "``tcp:9100:interface=127.0.0.1``, ``unix:/run/app/admin.sock:mode=660``, "
+                "``mtls:``; see `Who may ask`_"
+            ),
+        ),
+        Option(
+            "admin-allow",
+            _VIEWS,
+            "Address or network whose clients may see the views for operators.",
+            _NETWORK,
+            repeatable=True,
+            target="admin.allow",
+            manual=(
+                "address or network whose clients may see the views for operators, beside this "
+                "machine: ``10.1.0.0/16``, ``fd00::/8``"
+            ),
+        ),
+        Option(
+            "admin-host",
+            _VIEWS,
+            "Host name by which the views for operators may be asked for.",
+            checked(_check_host_name, "NAME"),
+            repeatable=True,
+            target="admin.hosts",
+            manual=(
+                "host name by which the views for operators may be asked for, beside "
+                "``localhost`` and addresses"
             ),
         ),
         Option(
@@ -729,6 +782,7 @@ def reloadable(supervised: bool) -> frozenset[str]:
         names.add(APPLICATION)
         # What these are for is made at the start.
         names -= {"recycle-together", "reload", "reload-extra"}
+        names -= {"admin-listen", "admin-allow", "admin-host"}
     return frozenset(names)
 
 

@@ -12,7 +12,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.security import Security, identity, load_tls, sasl_user
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, ListenAddress, Manhole, Processes, ZooKeeperTarget
-from zkservice.service.front_end import FrontEnd
+from zkservice.service.front_end import AdminViews, FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
 from zkservice.supervisor import RecyclingSettings
@@ -187,7 +187,13 @@ def _front_end(values: Values) -> FrontEnd:
             values["trusted-proxy"], values["proxy-hops"], values["proxy-header"] or _FORWARDED
         )
     )
+    admin = AdminViews(**values.targets("admin"))
+    if not (admin.listen or values["status-views"] or values["metrics"]):
+        for name in ("admin-allow", "admin-host"):
+            if values[name]:
+                raise _needs(values, name, f"{values.spelled('status-views')} or --admin-listen")
     return FrontEnd(
+        admin=admin,
         limits=_value(lambda: Limits(**limits)),
         proxies=proxies if values["trusted-proxy"] else None,
         **values.targets("front_end"),

@@ -22,9 +22,10 @@ from twisted.logger import Logger, globalLogBeginner
 from zkservice.service.application import Application, load_application
 from zkservice.service.application_server import ApplicationServer
 from zkservice.service.binding import without_systemd, wrapped_factory
-from zkservice.service.built_in_views import asked_views
+from zkservice.service.built_in_views import asked_views, view_paths, views_at_ports
 from zkservice.service.config import Config
-from zkservice.service.figures import totals_to_json
+from zkservice.service.figures import BUCKETS, totals_to_json
+from zkservice.service.front_end import BuiltIn
 from zkservice.service.inspection import Inspector
 from zkservice.service.loaded_code import LoadedCode
 from zkservice.service.loggers import configure_loggers
@@ -65,7 +66,7 @@ def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]
 
 def _for_worker(name: str, text: str) -> str:
     """systemd's sockets are the parent's: a worker could not even parse the name of one."""
-    return without_systemd(text) if name == "listen" else text
+    return without_systemd(text) if name in ("listen", "admin-listen") else text
 
 
 def config_from(settings: Mapping[str, Any]) -> Config:
@@ -104,8 +105,10 @@ class WorkerServer:
             answer: Deferred[Any] = side.ask("view", path, environ, timeout=_ASK)
             return answer
 
-        built_in = asked_views(config.front_end, ask)
-        self._tally: ResponseTally | None = built_in.tally
+        front_end = config.front_end
+        views = views_at_ports(front_end, asked_views(view_paths(front_end), ask))
+        self._tally = ResponseTally(BUCKETS) if front_end.metrics else None
+        built_in = BuiltIn(lambda server: views, self._tally)
         self._name = name
         self._drain_timeout = config.drain_timeout
         self._source = LoadedCode(config.application)

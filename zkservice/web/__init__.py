@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from zkservice.http11 import Limits, limits_table
 from zkservice.web.accesslog import AccessLog, AccessRecord, AccessSink
+from zkservice.web.admin_access import AdminAccess
 from zkservice.web.busy import BusyWatch
 from zkservice.web.factory import ALPN, HTTPFactory
 from zkservice.web.inspection import RunningRequest, running_requests
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
-from zkservice.web.server import FrontEndStatistics
-from zkservice.web.status import describe_threads
+from zkservice.web.server import FrontEndStatistics, HTTPServer
+from zkservice.web.status import describe_threads, status_views
 from zkservice.web.tally import Durations, ResponseTally, ResponseTotals
 from zkservice.web.tracelog import TraceLog
-from zkservice.web.views import AskingView, TextView, View, ViewError
+from zkservice.web.views import AskingView, GuardedView, TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
@@ -22,11 +23,14 @@ __all__ = [
     "AccessLog",
     "AccessRecord",
     "AccessSink",
+    "AdminAccess",
     "AskingView",
     "BusyWatch",
     "Durations",
     "FrontEndStatistics",
+    "GuardedView",
     "HTTPFactory",
+    "HTTPServer",
     "Limits",
     "LogFile",
     "ResponseTally",
@@ -43,4 +47,5 @@ __all__ = [
     "limits_table",
     "printable",
     "running_requests",
+    "status_views",
 ]

@@ -338,7 +338,7 @@ class HTTPChannel(Protocol):
             self.info = connection_info(self.transport)
         self._awaited = _REQUEST
         self._begun = False
-        view = server.views.get(request.path)
+        view = server.views.get(request.path, server.fallback)
         here = view is not None or server.queue.reached
         kind = ReactorExchange if here else Exchange
         self._exchange = exchange = kind(request, self.info, self, handler, server.workers)

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.interfaces import ISSLTransport
 
 from zkservice.http11 import Request
+from zkservice.privates import reads_proxy_header
 from zkservice.web.files import FileWrapper
 from zkservice.web.printable import printable
 
@@ -25,6 +26,8 @@ class ConnectionInfo(NamedTuple):
     scheme: str
     #: What environ says of the client's certificate.
     certificate: Sequence[tuple[str, str]] = ()
+    #: Whether a PROXY header says where the connection came from.
+    proxied: bool = False
 
 
 def server_environ(software: str, multithread: bool) -> dict[str, Any]:
@@ -65,6 +68,7 @@ def fill_environ(
         environ["REMOTE_PORT"],
         environ["wsgi.url_scheme"],
         certificate,
+        _,
     ) = info
     if certificate:
         environ.update(certificate)
@@ -95,6 +99,7 @@ def connection_info(transport: Any) -> ConnectionInfo:
         str(getattr(peer, "port", "")),
         "https" if secure else "http",
         _certificate(transport) if secure else (),
+        reads_proxy_header(transport),
     )
 
 

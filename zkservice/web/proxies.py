@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zkservice.http11 import is_port, split_host
 from zkservice.web.environ import ConnectionInfo
 
-__all__ = ["FORWARDED_FIELDS", "TrustedProxies"]
+__all__ = ["FORWARDED_FIELDS", "TrustedProxies", "peer_address"]
 
 #: What a proxy can say, by the name of its field, and the field's key in an environ.
 FORWARDED_FIELDS: Final = {
@@ -70,7 +70,7 @@ class TrustedProxies:
         if _KEYS.isdisjoint(fields):
             return info
         said = {key: fields.pop(key) for key in _KEYS & fields.keys()}
-        if not self._trusts(info.remote_addr):
+        if not self.trusts(info.remote_addr):
             self._warn(info.remote_addr)
             return info
         believed = {name: said.get(FORWARDED_FIELDS[name], "") for name in self._headers}
@@ -85,17 +85,18 @@ class TrustedProxies:
         """Walk back from the peer as far as every proxy is trusted."""
         taken: dict[str, str] = {}
         for hop in hops[: -self._hops - 1 : -1]:
-            if not self._trusts(peer):
+            if not self.trusts(peer):
                 break
             taken = hop
-            address = _address(hop.get("for", ""))
+            address = peer_address(hop.get("for", ""))
             if address is None:
                 break
             peer = str(address)
         return peer, taken
 
-    def _trusts(self, host: str) -> bool:
-        address = _address(host)
+    def trusts(self, host: str) -> bool:
+        """Whether an address is a trusted proxy's."""
+        address = peer_address(host)
         return address is not None and any(address in network for network in self._networks)
 
     def _warn(self, peer: str) -> None:
@@ -163,7 +164,7 @@ def _forwarded(value: str) -> list[dict[str, str]]:
     return hops
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def peer_address(text: str) -> IPv4Address | IPv6Address | None:
     """An address, with or without brackets and port; None for names and secrets."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]

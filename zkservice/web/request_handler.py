@@ -19,7 +19,7 @@ from zkservice.web.exchange import Exchange
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.tally import ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
-from zkservice.web.views import SLOW_VIEW, AskingView, View
+from zkservice.web.views import SLOW_VIEW, AskingView, GuardedView, View, ViewError
 from zkservice.web.worker import Worker
 from zkservice.web.wsgi import Application, Response, run_application
 
@@ -101,6 +101,14 @@ class RequestHandler:
     def run_view(self, exchange: Exchange, view: View, path: str) -> None:
         """Run a view for an exchange, here and now."""
         exchange.began = began = self._now()
+        if isinstance(view, GuardedView):
+            try:
+                view = view.choose(exchange.request, exchange.connection)
+            except ViewError as refused:
+                exchange.request.body.close()
+                status = int(refused.status.partition(" ")[0])
+                self.answer(exchange, status, refused.message, [*refused.headers])
+                return
         environ = self._environ_for(exchange, self._reactor_memory)
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = path, ""
         environ["wsgi.multithread"] = False

@@ -106,6 +106,8 @@ class HTTPServer:
         self.counters = RequestCounters()
         #: By the raw path, as it is sent.
         self.views: dict[bytes, View] = {}
+        #: Answers all other paths instead of the application, if there is one.
+        self.fallback: View | None = None
         self.queue = QueueLimit(workers, limits.queue or max(256, 64 * workers.threads))
         self.connections = Connections(reactor, limits.connections or descriptor_limit())
         self.storage = StorageWarning(reactor, limits.body_memory)

@@ -11,8 +11,10 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from zkservice.errors import ViewError
+from zkservice.http11 import Request
+from zkservice.web.environ import ConnectionInfo
 
-__all__ = ["SLOW_VIEW", "AskingView", "TextView", "View", "ViewError"]
+__all__ = ["SLOW_VIEW", "AskingView", "GuardedView", "TextView", "View", "ViewError"]
 
 View = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -76,3 +78,46 @@ class AskingView:
     ) -> Iterable[bytes]:
         """Never called: the front end asks, and calls the answer."""
         raise NotImplementedError("an AskingView has to be asked")
+
+
+class GuardedView:
+    """A view that not everybody may see.
+
+    Args:
+        view: what is shown.
+        refusal: returns why a request is refused; None if it is not.
+        instead: what is shown to those who are refused; None is the reason.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        refusal: Callable[[Request, ConnectionInfo], ViewError | None],
+        instead: View | None = None,
+    ) -> None:
+        self._view = view
+        self._refusal = refusal
+        self._instead = instead
+        self.__name__ = getattr(view, "__name__", repr(view))
+
+    def choose(self, request: Request, info: ConnectionInfo) -> View:
+        """The view to show for a request.
+
+        Args:
+            info: of the connection, before a proxy's fields were applied.
+
+        Raises:
+            ViewError: it is refused.
+        """
+        refused = self._refusal(request, info)
+        if refused is None:
+            return self._view
+        if self._instead is None:
+            raise refused
+        return self._instead
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Never called: the front end chooses a view, and calls that."""
+        raise NotImplementedError("a GuardedView has to be asked for a view")
