@@ -2,21 +2,29 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Tests wait more than they compute.
-JOBS ?= 3
+# Functional tests wait more than they compute; the others compute.
+JOBS ?= 2
+FUNCTIONAL_JOBS ?= 3
+TRIAL = $(BIN)/python -m twisted.trial
 PORT ?= 8080
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs ci clean
+# Every package of tests but for the functional one, and every module beside them.
+FOLDERS := $(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))
+UNIT := $(subst /,.,$(filter-out tests/functional,$(FOLDERS)) $(basename $(wildcard tests/test_*.py)))
+
+.PHONY: help run test functional test-all lint docs ci clean
 
 help:
-	@echo "make run    serve examples/hello.wsgi and register it in an embedded ZooKeeper"
-	@echo "make test   run the tests"
-	@echo "make lint   check style, types and the rule of imports"
-	@echo "make docs   build the site into build/site; each warning is an error"
-	@echo "make ci     run all that decides whether a change can go in"
-	@echo "make clean  remove what the others made"
+	@echo "make run         serve examples/hello.wsgi and register it in an embedded ZooKeeper"
+	@echo "make test        run the tests in this process, and start each twistd plugin once (a minute)"
+	@echo "make functional  run the tests with real processes and with Apache ZooKeeper (minutes)"
+	@echo "make test-all    run both"
+	@echo "make lint        check style, types and the rule of imports"
+	@echo "make docs        build the site into build/site; each warning is an error"
+	@echo "make ci          run all that decides whether a change can go in"
+	@echo "make clean       remove what the others made"
 
 run: $(VENV)/.run
 	@echo
@@ -27,7 +35,12 @@ run: $(VENV)/.run
 		--host 127.0.0.1 --port $(PORT) examples/hello.wsgi
 
 test: $(VENV)/.test
-	$(BIN)/python -m twisted.trial -j$(JOBS) tests
+	$(TRIAL) -j$(JOBS) $(TRIAL_FLAGS) $(UNIT) tests.functional.test_smoke
+
+functional: $(VENV)/.test
+	$(TRIAL) -j$(FUNCTIONAL_JOBS) $(TRIAL_FLAGS) tests.functional
+
+test-all: test functional
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,30 +1,23 @@
 """Tests of README.rst and docs: what they show is what happens.
 
-Examples with ``>>>`` are carried out here.  A whole program is carried out by a Python of
-its own, beside a real ``twistd zkserve``, with that one's address in the place of the
-address that the page shows.  Command lines are read by the options that they are for.
+Command lines are parsed by the options that they are for.  The examples are run by
+`tests.functional.test_page_examples`.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from docutils.core import publish_doctree
 from docutils.nodes import Element, reference, system_message
 from gunicorn.config import KNOWN_SETTINGS
-from sybil import Example, Sybil
-from sybil.parsers.rest import CodeBlockParser, DocTestParser
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
-from typing_extensions import override
 from waitress.adjustments import Adjustments
 
-from tests.functional.processes import EmbeddedProcess, Twistd
 from zkservice import errors
 from zkservice.cli.parser import parse_arguments
 from zkservice.service import zkembedded, zkserve
@@ -34,9 +27,6 @@ ROOT = Path(errors.__file__).parent.parent
 #: What a forge and a package index show as it is; the pages below docs are the site's.
 FRONT_PAGES = sorted(ROOT.glob("*.rst"))
 PAGES = [*FRONT_PAGES, *sorted((ROOT / "docs").glob("**/*.rst"))]
-#: Where the pages' ZooKeeper is, and the znode that their applications register under.
-SHOWN_ADDRESS = "127.0.0.1:2181"
-PROVIDERS = "/svc/providers"
 COMMANDS: dict[str, type[Options]] = {"zkserve": zkserve.Options, "zkembedded": zkembedded.Options}
 
 
@@ -158,56 +148,3 @@ class PageTests(SynchronousTestCase):
         self.assertGreater(len(table), 5)
         known = zkserve.Options().synonyms
         self.assertEqual([name for name in table if name not in known], [])
-
-
-class ExampleTests(SynchronousTestCase):
-    """What can be carried out."""
-
-    @override
-    def setUp(self) -> None:
-        server = EmbeddedProcess(self.mktemp())
-        self.addCleanup(server.stop)
-        server.start()
-        self.zookeeper = server.connection_string
-        words = ["--zookeeper", self.zookeeper, "--path", PROVIDERS, "--host", "127.0.0.1"]
-        hello = str(ROOT / "examples" / "hello.wsgi")
-        service = Twistd(self.mktemp(), "zkserve", *words, hello)
-        self.addCleanup(service.end)
-        self.address = service.wait_for_log(r"Serving on (\S+)").group(1)
-        self.programs = 0
-
-    def test_examples(self) -> None:
-        """Every example of every page works."""
-        sybil = Sybil(
-            parsers=[
-                DocTestParser(),
-                CodeBlockParser(language="python", evaluator=self.run_program),
-            ],
-            path=str(ROOT),
-        )
-        examples = 0
-        for path in PAGES:
-            for example in sybil.parse(path).examples():
-                example.evaluate()
-                examples += 1
-        self.assertGreater(examples, 0)
-        self.assertGreater(self.programs, 0)
-
-    def run_program(self, example: Example) -> None:
-        """Run a whole program; it has to find the service that is registered."""
-        program = str(example.parsed)
-        if ">>>" in program:
-            return  # what DocTestParser is for
-        done = subprocess.run(
-            [sys.executable, "-c", program.replace(SHOWN_ADDRESS, self.zookeeper)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        where = f"{example.path}, line {example.line}"
-        self.assertEqual((done.returncode, done.stderr), (0, ""), where)
-        if PROVIDERS in program:
-            self.assertIn(self.address, done.stdout, where)
-        self.programs += 1

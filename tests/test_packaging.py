@@ -143,7 +143,26 @@ class PluginTests(SynchronousTestCase):
 
 @skipIf(not which("make"), "there is no make")
 class MakefileTests(SynchronousTestCase):
-    """The newcomer's first command."""
+    """The newcomer's first commands."""
+
+    def test_make_test_all_runs_every_module_of_tests(self) -> None:
+        """What ``make test`` leaves out, ``make functional`` runs; the smoke test is in both."""
+        printed = subprocess.run(
+            ["make", "--no-print-directory", "--dry-run", "test-all"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        named = re.findall(r"\btests\.[\w.]+", printed)
+        left_out = [
+            path
+            for path in (ROOT / "tests").rglob("test_*.py")
+            for dotted in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
+            if not any(f"{dotted}.".startswith(f"{name}.") for name in named)
+        ]
+        self.assertEqual(left_out, [])
+        self.assertEqual(len(named), len(set(named)))
 
     def test_old_python(self) -> None:
         """A Python that is too old is told in a line, before anything is made with it."""

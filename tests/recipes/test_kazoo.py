@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from kazoo.client import KazooClient
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
@@ -30,7 +29,6 @@ from zkservice.recipes import (
     ShallowParty,
 )
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
 T = TypeVar("T")
 
@@ -275,34 +273,3 @@ class EmbeddedTests(Contract, Together):
         await self.server.start()
         self.addCleanup(self.server.stop)
         await self.start(self.server.connection_string)
-
-
-@skip_without_apache
-class ApacheTests(Contract, Together):
-    """With Apache's."""
-
-    server: ClassVar[ApacheZooKeeper | None] = None
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        """A server that has started."""
-        if ApacheTests.server is None:  # one for all: it takes a second to start
-            ApacheTests.server = ApacheZooKeeper()
-            atexit.register(ApacheTests.server.remove)
-            await deferToThread(ApacheTests.server.start)
-        await self.start(ApacheTests.server.connection_string)
-
-    async def test_leases_outlive_a_server_that_is_restarted(self) -> None:
-        """A server that is killed and comes back costs neither a lease nor a place in the line."""
-        server = ApacheTests.server
-        assert server is not None
-        lease = await Lock(self.ours, self.path).acquire()
-        second = ZooKeeperClient(server.connection_string, 8.0)
-        self.addCleanup(second.close)
-        await second.connect(10.0)
-        waiting = Lock(second, self.path).acquire()
-        await self.waits(waiting)
-        await deferToThread(server.kill)
-        releasing = lease.release()
-        await deferToThread(server.start)
-        await releasing
-        self.assertGreater((await waiting).token, lease.token)

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults
 
-from tests.treesync.base import OnApache, ServerTestCase
+from tests.treesync.base import ServerTestCase
 from zkservice.errors import (
     BadPropertyLinkError,
     CancelWatch,
@@ -20,7 +20,6 @@ from zkservice.errors import (
     TreeValueError,
 )
 from zkservice.registry.live_views import Children, Properties, live_children, live_properties
-from zkservice.testing.apache import skip_without_apache
 from zkservice.wire.session import State
 
 TREE = """
@@ -596,8 +595,3 @@ class BesidePersistentTests(LiveTestCase):
         for recursive in (True, False):
             for view_first in (True, False):
                 await self.changes_seen(recursive, view_first)
-
-
-@skip_without_apache
-class ApacheBesidePersistentTests(OnApache, BesidePersistentTests):
-    """On Apache's server."""

@@ -6,10 +6,9 @@ import json
 
 from typing_extensions import override
 
-from tests.treesync.base import OnApache, ServerTestCase
+from tests.treesync.base import ServerTestCase
 from zkservice.errors import LinkLoopError
 from zkservice.registry import Registration, RegistrationState, register
-from zkservice.testing.apache import skip_without_apache
 
 ADDRESS = "h:1"
 
@@ -180,8 +179,3 @@ class LostConnectionTests(PlaceTestCase):
             await self.until_children(after, [ADDRESS])
             await self.until_children(before, [])
             await one.when_registered()
-
-
-@skip_without_apache
-class ApachePlaceTests(OnApache, PlaceTests):
-    """On Apache's server."""

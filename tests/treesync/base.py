@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
-from itertools import count
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
@@ -18,7 +16,7 @@ from typing_extensions import override
 from tests.client.network import Network
 from zkservice.client import Get, GetChildren, ZooKeeperClient
 from zkservice.embedded import ZooKeeperServer
-from zkservice.testing import ApacheZooKeeper, EmbeddedZooKeeper
+from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import TreeNode, parse_tree
 from zkservice.treesync import Outcome, apply_plan, make_import_plan, read_tree
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
@@ -113,26 +111,6 @@ class SocketTestCase(ServerTestCase):
         await self.zookeeper.start()
         self.addCleanup(self.zookeeper.stop)
         self.hosts = self.zookeeper.connection_string
-
-
-class OnApache(ServerTestCase):
-    """Makes tests run on Apache's server, below a node of their own."""
-
-    shared: ClassVar[ApacheZooKeeper | None] = None
-    places: ClassVar[count[int]] = count()
-
-    @override
-    async def start(self) -> None:
-        self.reactor = reactor
-        if OnApache.shared is None:  # it takes a second to start
-            OnApache.shared = ApacheZooKeeper()
-            atexit.register(OnApache.shared.remove)
-            OnApache.shared.start()
-        self.hosts = OnApache.shared.connection_string
-        place = f"/place{next(self.places)}"
-        first = await self.connect()
-        await first.create(place)
-        self.hosts += place
 
 
 class Intercepted:

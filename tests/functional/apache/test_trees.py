@@ -1,13 +1,13 @@
-"""The tests of reading, writing and live views, on the real server.
+"""The tests of reading, writing, live views and places, on the real server.
 
 Left out are those that break connections and end sessions, or look into the server.
 """
 
 from __future__ import annotations
 
-from tests.registry import test_live_views
+from tests.functional.apache.base import OnApache
+from tests.registry import test_live_views, test_place
 from tests.treesync import test_reading, test_writing
-from tests.treesync.base import OnApache
 from zkservice.testing.apache import skip_without_apache
 
 
@@ -49,3 +49,13 @@ class ApachePropertiesTests(OnApache, test_live_views.PropertiesTests):
 @skip_without_apache
 class ApachePropertyLinkTests(OnApache, test_live_views.PropertyLinkTests):
     """Live properties of other nodes."""
+
+
+@skip_without_apache
+class ApacheBesidePersistentTests(OnApache, test_live_views.BesidePersistentTests):
+    """Live views of nodes that are watched by others, too."""
+
+
+@skip_without_apache
+class ApachePlaceTests(OnApache, test_place.PlaceTests):
+    """Places behind links."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import signal
 import struct
@@ -15,31 +14,13 @@ from typing import Any
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.treesync.base import SocketTestCase
 from zkservice import errors
-from zkservice.cli import zc_zk_scripts
 
 #: Where the package is, for other processes.
 ROOT = str(Path(errors.__file__).parent.parent)
-
-
-class ScriptTests(SynchronousTestCase):
-    """The predecessor's scripts, as far as they need no server."""
-
-    def run_(self, script: Any, *words: str) -> str:
-        """What a script complains of."""
-        err = io.StringIO()
-        self.patch(sys, "stderr", err)
-        self.assertRaises(SystemExit, script, list(words))
-        return err.getvalue()
-
-    def test_bug_16_export_without_arguments(self) -> None:
-        """Scripts without arguments say what they want."""
-        for script in (zc_zk_scripts.export, zc_zk_scripts.import_):
-            self.assertIn("the following arguments are required: connection", self.run_(script))
 
 
 class ProcessTests(SocketTestCase):

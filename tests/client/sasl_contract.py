@@ -1,0 +1,49 @@
+"""Which users SASL lets in, on any server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from zkservice.client import DigestMD5, ZooKeeperClient
+from zkservice.errors import AuthFailedError
+from zkservice.wire.acl import ACL, CREATOR_ALL_ACL, Id
+from zkservice.wire.session import State
+
+
+class SaslContract(TestCase):
+    """A server that knows ``alice``."""
+
+    timeout = 30
+    server: Any
+
+    def connect(self, user: DigestMD5) -> tuple[ZooKeeperClient, Any]:
+        """A client, and its connection to be."""
+        client = ZooKeeperClient(self.server.connection_string, 4.0, sasl=user)
+        self.addCleanup(client.close)
+        return client, client.connect(10)
+
+    async def test_accepted(self) -> None:
+        """The right password gives an identity, on every connection."""
+        client, connected = self.connect(DigestMD5("alice", "it's a secret"))
+        await connected
+        await client.create("/mine", b"", CREATOR_ALL_ACL)
+        self.assertEqual((await client.get_acl("/mine"))[0], [ACL(31, Id("sasl", "alice"))])
+        before = client.client_id
+        connection = client._manager._connection
+        assert connection is not None
+        connection.abort()
+        await client.get("/mine")
+        self.assertEqual(client.client_id, before)
+
+    async def test_refused(self) -> None:
+        """A wrong password, or an unknown user, is the end of the client."""
+        for user in (DigestMD5("alice", "wrong"), DigestMD5("bob", "guess")):
+            client, connected = self.connect(user)
+            await self.assertFailure(connected, AuthFailedError)
+            self.assertIs(client.state, State.AUTH_FAILED)
+
+    def test_secret(self) -> None:
+        """The password is in no representation."""
+        self.assertNotIn("secret", repr(DigestMD5("alice", "it's a secret")))

@@ -1,0 +1,92 @@
+"""Which servers and clients TLS lets connect, on any server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from tests.certificates import Authority
+from zkservice.client import TLS, ZooKeeperClient, four_letter_word
+from zkservice.errors import ConnectTimeoutError
+
+
+class TLSContract(TestCase):
+    """A server whose certificate is for ``localhost`` and 127.0.0.1, and asks for one."""
+
+    timeout = 60
+
+    async def serve(self) -> int:
+        """Start the server; answers its port."""
+        raise NotImplementedError
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.make_certificates()
+        self.port = await self.serve()
+
+    def make_certificates(self) -> None:
+        """An authority, a certificate for the server, one for the client."""
+        self.authority = Authority(self.mktemp())
+        self.server_file = self.authority.issue("localhost", "127.0.0.1")
+        self.client_file = self.authority.issue("client")
+
+    async def connect(self, tls: TLS, host: str = "localhost") -> ZooKeeperClient:
+        """A client that has a second to connect."""
+        client = ZooKeeperClient(f"{host}:{self.port}", 4.0, tls=tls)
+        self.addCleanup(client.close)
+        return await client.connect(5)
+
+    async def refused(self, tls: TLS, host: str = "localhost") -> str:
+        """It cannot connect; why not."""
+        client = ZooKeeperClient(f"{host}:{self.port}", 4.0, tls=tls)
+        self.addCleanup(client.close)
+        error: Any = await self.assertFailure(client.connect(1.5), ConnectTimeoutError)
+        return str(error)
+
+    async def all_refused(self, wrong: list[TLS]) -> list[str]:
+        """None of them can connect; why not, for each.  They wait at the same time."""
+        return await gatherResults([Deferred.fromCoroutine(self.refused(tls)) for tls in wrong])
+
+    def tls(self, **options: Any) -> TLS:
+        """What every client has."""
+        return TLS(**{"ca": self.authority.ca, "certificate": self.client_file, **options})
+
+    async def test_verified(self) -> None:
+        """With the right authority and name, all works; name or address, it is the same."""
+        for host in ("localhost", "127.0.0.1"):
+            client = await self.connect(self.tls(), host)
+            await client.ensure_path("/tls")
+            await client.set("/tls", bytes(500_000))
+            self.assertEqual(len((await client.get("/tls"))[0]), 500_000)
+            await client.close()
+
+    async def test_wrong_name(self) -> None:
+        """A certificate for another name is refused, in words."""
+        names = ("elsewhere.example", "192.0.2.1")
+        reasons = await self.all_refused([self.tls(server_name=name) for name in names])
+        for name, reason in zip(names, reasons, strict=True):
+            self.assertIn(f"its certificate is not for {name}; connect to a name", reason)
+
+    async def test_other_name(self) -> None:
+        """Unless it is the name that is asked for, or names do not matter."""
+        await self.connect(self.tls(server_name="localhost"), "127.0.0.1")
+        await self.connect(self.tls(server_name="elsewhere.example", verify_name=False))
+
+    async def test_wrong_authority(self) -> None:
+        """A certificate of another authority is refused, even if names do not matter."""
+        other = Authority(self.mktemp())
+        wrong = [self.tls(ca=other.ca, verify_name=verify) for verify in (True, False)]
+        for reason in await self.all_refused(wrong):
+            self.assertIn("is not signed by a trusted authority (certificate verify", reason)
+
+    async def test_no_certificate(self) -> None:
+        """A server that requires a certificate refuses a client without one."""
+        await self.refused(self.tls(certificate=None))
+
+    async def test_four_letter_word(self) -> None:
+        """Four-letter words go through TLS, too."""
+        answer = await four_letter_word(f"localhost:{self.port}", "ruok", tls=self.tls())
+        self.assertEqual(answer, "imok")

@@ -1,0 +1,1 @@
+"""The contracts that the embedded server keeps, on Apache's server."""

@@ -1,0 +1,21 @@
+"""What a resolver sees, with the real server."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from tests.discovery.contract import Contract
+from tests.functional.apache.base import SharedApache
+from zkservice.testing.apache import skip_without_apache
+
+
+@skip_without_apache
+class ApacheTests(Contract):
+    """With the real one."""
+
+    @override
+    def hosts(self) -> str:
+        return SharedApache.started().connection_string
+
+
+del Contract  # not to be run by itself

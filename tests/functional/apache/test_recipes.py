@@ -1,0 +1,35 @@
+"""The recipes beside kazoo's, on the real server."""
+
+from __future__ import annotations
+
+from twisted.internet.threads import deferToThread
+
+from tests.functional.apache.base import SharedApache
+from tests.recipes.test_kazoo import Contract, Together
+from zkservice.client import ZooKeeperClient
+from zkservice.recipes import Lock
+from zkservice.testing.apache import skip_without_apache
+
+
+@skip_without_apache
+class ApacheTests(Contract, Together):
+    """With Apache's."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        """A server that has started."""
+        self.server = await deferToThread(SharedApache.started)
+        await self.start(self.server.connection_string)
+
+    async def test_leases_outlive_a_server_that_is_restarted(self) -> None:
+        """A server that is killed and comes back costs neither a lease nor a place in the line."""
+        lease = await Lock(self.ours, self.path).acquire()
+        second = ZooKeeperClient(self.server.connection_string, 8.0)
+        self.addCleanup(second.close)
+        await second.connect(10.0)
+        waiting = Lock(second, self.path).acquire()
+        await self.waits(waiting)
+        await deferToThread(self.server.kill)
+        releasing = lease.release()
+        await deferToThread(self.server.start)
+        await releasing
+        self.assertGreater((await waiting).token, lease.token)
