@@ -14,7 +14,7 @@ import statistics
 import sys
 import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ class Module:
     name: str
     path: Path
     text: str
-    tree: ast.Module
+    #: Of its syntax tree, from the module itself to the innermost: it is walked once.
+    nodes: tuple[ast.AST, ...]
 
 
 def read_modules(root: Path) -> list[Module]:
@@ -38,7 +39,8 @@ def read_modules(root: Path) -> list[Module]:
     for path in sorted(root.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         dotted = ".".join(path.relative_to(root.parent).with_suffix("").parts)
-        found.append(Module(dotted.removesuffix(".__init__"), path, text, ast.parse(text)))
+        nodes = tuple(ast.walk(ast.parse(text)))
+        found.append(Module(dotted.removesuffix(".__init__"), path, text, nodes))
     return found
 
 
@@ -60,7 +62,7 @@ def attributes(tree: ast.ClassDef) -> set[str]:
 def classes(modules: list[Module]) -> Iterator[tuple[Module, ast.ClassDef]]:
     """Every class with its module."""
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 yield module, node
 
@@ -73,7 +75,7 @@ def imports(modules: list[Module]) -> dict[str, set[str]]:
     names = {module.name for module in modules}
     graph: dict[str, set[str]] = {name: set() for name in names}
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             graph[module.name] |= {name for name in _targets(node, names) if name != module.name}
     return graph
 
@@ -133,7 +135,7 @@ def repeated_places(modules: list[Module]) -> list[str]:
 
 def _code_lines(module: Module) -> Iterator[tuple[int, str]]:
     """Numbered lines without imports, docstrings, comments and lone punctuation."""
-    skipped = set(_lines_of_imports_and_docstrings(module.tree))
+    skipped = set(_lines_of_imports_and_docstrings(module.nodes))
     for number, line in enumerate(module.text.splitlines(), 1):
         stripped = line.strip()
         if number in skipped or stripped.startswith("#"):
@@ -142,8 +144,8 @@ def _code_lines(module: Module) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def _lines_of_imports_and_docstrings(tree: ast.Module) -> Iterator[int]:
-    for node in ast.walk(tree):
+def _lines_of_imports_and_docstrings(nodes: Iterable[ast.AST]) -> Iterator[int]:
+    for node in nodes:
         constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if constant or isinstance(node, (ast.Import, ast.ImportFrom)):
             assert isinstance(node, ast.stmt)
@@ -157,7 +159,7 @@ def docstrings(modules: list[Module]) -> tuple[int, list[int]]:
     """How many public things there are, and the words of each docstring."""
     things, lengths = 0, []
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 if node.name.startswith("_"):
                     continue
@@ -184,7 +186,7 @@ def bodies(modules: list[Module]) -> list[int]:
     """Lines of each function without its docstring."""
     found = []
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 first = node.body[1:2] if ast.get_docstring(node) is not None else node.body[:1]
                 start = first[0].lineno if first else node.end_lineno or node.lineno

@@ -8,13 +8,6 @@ from hypothesis import HealthCheck, settings
 
 T = TypeVar("T")
 
-# How long an example takes says something about the machine, which may be busy, not about the
-# code; what else Hypothesis has found out about where it runs (in CI) stays.
-settings.register_profile(
-    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("patient")
-
 #: Whether long tests do all of their work: set ``ZKSERVICE_THOROUGH=1``, as CI does.
 THOROUGH = os.environ.get("ZKSERVICE_THOROUGH") == "1"
 
@@ -22,6 +15,18 @@ THOROUGH = os.environ.get("ZKSERVICE_THOROUGH") == "1"
 def effort(thorough: int, quick: int) -> int:
     """How many examples, calls or clients a long test has; the smaller number by default."""
     return thorough if THOROUGH else quick
+
+
+# How long an example takes says something about the machine, which may be busy, not about the
+# code; what else Hypothesis has found out about where it runs (in CI) stays.
+settings.register_profile(
+    "patient",
+    settings(),
+    deadline=None,
+    max_examples=effort(100, 25),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("patient")
 
 
 def sample(points: Sequence[T], quick: int) -> Sequence[T]:

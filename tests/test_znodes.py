@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from zkservice.errors import InvalidPathError
 from zkservice.znodes import (
     ancestors,
@@ -130,7 +131,7 @@ class ValidateTests(SynchronousTestCase):
                 validate(path)  # type: ignore[arg-type]
 
     @given(st.one_of(st.text(characters, max_size=8), st.text(max_size=8).map("/".__add__)))
-    @settings(max_examples=1000)
+    @settings(max_examples=effort(1000, 200))
     def test_java_accepts_the_same(self, path: str) -> None:
         """The model of PathUtils.java agrees, with and without a sequence number."""
         self.assertEqual(self.accepts(path), java(path))

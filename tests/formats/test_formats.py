@@ -302,7 +302,7 @@ class ReadingTests(SynchronousTestCase):
         self.refuse("i", CURATOR.replace(b"8080", b"null"), "port")
         self.refuse("i", CURATOR.replace(b'"payload"', b'"enabled":1,"payload"'), "enabled")
 
-    @settings(max_examples=effort(100, 40))
+    @settings(max_examples=effort(100, 20))
     @given(st.text(max_size=20) | addresses, st.binary(max_size=60) | traps.map(encode))
     @example("m", b'{"serviceEndpoint":{"host":"h","port":' + b"9" * 5000 + b"}}")
     @example("m", b"[" * 100_000)

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from tests.client.base import TIMEOUT
 from tests.recipes.world import World
 from zkservice.client import ZooKeeperClient
@@ -38,7 +39,7 @@ SCRIPTS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), max_s
 class InterleavingTests(SynchronousTestCase):
     """Several contenders, and everything that can happen to them in any order."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(SCRIPTS, st.integers(0, 3))
     def test_lock_has_one_holder_and_every_contender_gets_it(
         self, script: list[tuple[str, int]], seed: int
@@ -49,7 +50,7 @@ class InterleavingTests(SynchronousTestCase):
             script
         )
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(SCRIPTS, st.integers(0, 3))
     def test_lock_objects_of_many_contenders(
         self, script: list[tuple[str, int]], seed: int
@@ -59,7 +60,7 @@ class InterleavingTests(SynchronousTestCase):
         locks = {client: Lock(client, PATH, reactor=world.network) for client in world.clients}
         Interleaving(self, world, locks.__getitem__, 1).run(script)
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(SCRIPTS, st.integers(0, 3))
     def test_semaphore_has_two_holders_at_most(
         self, script: list[tuple[str, int]], seed: int
@@ -179,7 +180,7 @@ JOB_SCRIPTS = st.lists(st.tuples(st.sampled_from(JOBS), st.integers(0, 2)), max_
 class ReliableQueueTests(SynchronousTestCase):
     """Several consumers of a few items, and everything that can happen to them."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(JOB_SCRIPTS, st.integers(0, 3))
     def test_queue_items_are_done_exactly_once(
         self, script: list[tuple[str, int]], seed: int
@@ -309,7 +310,7 @@ ROUNDS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size
 class DoubleBarrierTests(SynchronousTestCase):
     """Three members of round after round."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(ROUNDS, st.integers(0, 3))
     def test_double_barrier_rounds_end(self, script: list[tuple[str, int]], seed: int) -> None:
         """No member begins alone while all live, none waits for ever, and nothing remains."""
@@ -425,7 +426,7 @@ MOVE_SCRIPTS = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 2)), ma
 class PartyTests(SynchronousTestCase):
     """Members that join and leave, and a watcher."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=effort(40, 12))
     @given(MOVE_SCRIPTS, st.integers(0, 3))
     def test_party_has_the_wanted_members(self, script: list[tuple[str, int]], seed: int) -> None:
         """In the end the wanted members are there, once each, and the watcher has seen them."""
@@ -478,7 +479,7 @@ DEED_SCRIPTS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2)), ma
 class PersistentEphemeralNodeTests(SynchronousTestCase):
     """Three clients that want the same node."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=effort(40, 12), deadline=None)
     @given(DEED_SCRIPTS, st.integers(0, 3))
     def test_node(self, script: list[tuple[str, int]], seed: int) -> None:
         """In the end it is there if one wants it, and one of those has it.

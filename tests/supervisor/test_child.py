@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests import effort
 from zkservice.supervisor.child import WorkerSide
 from zkservice.supervisor.messages import Beat, LogLine, Message, decode
 
@@ -84,7 +85,7 @@ class WorkerSideTests(SynchronousTestCase):
 
     def test_log_entries_that_are_too_many_are_counted(self) -> None:
         """They are left out until the next second."""
-        for _ in range(50_000):
+        for _ in range(effort(50_000, 10_000)):
             self.side.observe({"log_format": "busy"})
         sent = sum(isinstance(message, LogLine) for message in self.told())
         self.assertTrue(500 < sent < 5000)

@@ -112,7 +112,7 @@ def reader(root: TreeNode) -> Callable[[str], Properties | None]:
 class AgreementTests(SynchronousTestCase):
     """What is found out about a tree in memory is what a server would show."""
 
-    @settings(max_examples=effort(400, 80))
+    @settings(max_examples=effort(400, 40))
     @given(_TREES)
     def test_symbolic_links_lead_where_they_lead_on_a_server(self, root: TreeNode) -> None:
         """Every link leads where following it on a server leads."""
@@ -125,7 +125,7 @@ class AgreementTests(SynchronousTestCase):
                 self.assertEqual(here.path, way.path, link)
                 self.assertEqual(bool(here.problem), isinstance(way.error, LinkLoopError), link)
 
-    @settings(max_examples=effort(400, 80))
+    @settings(max_examples=effort(400, 40))
     @given(_TREES)
     def test_property_links_are_loops_where_they_are_on_a_server(self, root: TreeNode) -> None:
         """Every property link is a loop here if following it on a server is one."""

@@ -19,13 +19,13 @@ class RoundTripTests(SynchronousTestCase):
     """What is written can be read."""
 
     @given(trees)
-    @settings(max_examples=effort(400, 80))
+    @settings(max_examples=effort(400, 40))
     def test_parse_undoes_format(self, tree: TreeNode) -> None:
         """Every tree can be written and read back, whatever its names and values."""
         self.assertEqual(parse_tree(format_tree(tree)), tree)
 
     @given(trees)
-    @settings(max_examples=effort(200, 40))
+    @settings(max_examples=effort(200, 25))
     def test_exported_text_stores_the_same_data(self, tree: TreeNode) -> None:
         """What nodes store is what their exported text stores when it is imported."""
         for path, node in parse_tree(format_tree(tree)).walk():

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from twisted.internet.defer import Deferred
 
+from tests import effort
 from tests.tree.strategies import trees
 from tests.treesync.base import Intercepted, ServerTestCase
 from tests.treesync.test_reading import TREE, wide
@@ -202,7 +203,7 @@ class UnchangedTests(ServerTestCase):
         samples: list[TreeNode] = []
 
         @settings(
-            max_examples=25,
+            max_examples=effort(25, 8),
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             derandomize=True,

@@ -14,10 +14,15 @@ import requests
 from twisted.trial.unittest import SkipTest
 from typing_extensions import override
 
+from tests import effort
 from tests.web.test_functional import FunctionalTests
 from zkservice.web import Limits
 
 MEBIBYTE = os.urandom(1 << 20)
+#: Megabytes of an upload, and of a file that is downloaded whole.
+UPLOAD, DOWNLOAD = effort(200, 20), effort(1024, 64)
+#: Where the range begins.
+START = DOWNLOAD << 19
 
 
 class ApplicationTests(FunctionalTests):
@@ -48,8 +53,8 @@ class FlaskTests(ApplicationTests):
         app = flask.Flask("tests")
         self.file = Path(self.mktemp()).absolute()
         with self.file.open("wb") as file:
-            file.truncate(1 << 30)
-            file.seek(500 << 20)
+            file.truncate(DOWNLOAD << 20)
+            file.seek(START)
             file.write(MEBIBYTE * 2)
 
         @app.post("/upload")
@@ -72,18 +77,18 @@ class FlaskTests(ApplicationTests):
         return app
 
     async def test_upload(self) -> None:
-        """200 MB come through, with a length and in chunks."""
+        """Many megabytes come through, with a length and in chunks."""
 
         def blocks() -> Iterator[bytes]:
-            for _ in range(200):
+            for _ in range(UPLOAD):
                 yield MEBIBYTE
 
         digest = hashlib.sha1()
         for block in blocks():
             digest.update(block)
-        expected = {"size": 200 << 20, "sha1": digest.hexdigest()}
+        expected = {"size": UPLOAD << 20, "sha1": digest.hexdigest()}
         headers = {"Content-Type": "application/octet-stream"}
-        for data in (blocks(), MEBIBYTE * 200):
+        for data in (blocks(), MEBIBYTE * UPLOAD):
             answer = await self.client(
                 lambda data=data: requests.post(self.url("/upload"), data, headers=headers)
             )
@@ -99,9 +104,8 @@ class FlaskTests(ApplicationTests):
         self.assertEqual(answer.json(), {"name": "f.bin", "size": 1 << 20, "a": "é"})
 
     async def test_range(self) -> None:
-        """A range of a file of 1 GiB is what is asked for."""
-        start = 500 << 20
-        headers = {"Range": f"bytes={start}-{start + len(MEBIBYTE) * 2 - 1}"}
+        """A range of a large file is what is asked for."""
+        headers = {"Range": f"bytes={START}-{START + len(MEBIBYTE) * 2 - 1}"}
         answer = await self.client(lambda: requests.get(self.url("/download"), headers=headers))
         self.assertEqual(answer.status_code, 206)
         self.assertTrue(answer.content == MEBIBYTE * 2)
@@ -116,13 +120,13 @@ class PlainFlaskTests(FlaskTests):
         return result
 
     async def test_whole_file(self) -> None:
-        """A file of 1 GiB arrives, and its worker was free long before."""
+        """A large file arrives, and its worker was free long before."""
 
         def download() -> int:
             with requests.get(self.url("/download"), stream=True) as answer:
                 return sum(map(len, answer.iter_content(1 << 20)))
 
-        self.assertEqual(await self.client(download), 1 << 30)
+        self.assertEqual(await self.client(download), DOWNLOAD << 20)
 
 
 class PyramidTests(ApplicationTests):

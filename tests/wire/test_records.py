@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import effort
 from tests.wire.strategies import RECORDS, VALUES
 from zkservice.errors import ProtocolError
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Id
@@ -273,7 +274,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(encode(from_row(record, row)), expected, record)
 
     @given(st.data())
-    @settings(max_examples=30)
+    @settings(max_examples=effort(30, 8))
     def test_round_trip(self, data: st.DataObject) -> None:
         """What is written is read as it was, and ends where it ended."""
         for record in RECORDS:
@@ -282,7 +283,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(decode_at(record, b"ab" + written, 2), (value, 2 + len(written)))
 
     @given(st.data())
-    @settings(max_examples=10)
+    @settings(max_examples=effort(10, 3))
     def test_fields(self, data: st.DataObject) -> None:
         """The fields alone are written as the record is."""
         for record in filter(is_dataclass, RECORDS):
@@ -291,7 +292,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(encode_fields(record, *values), encode(value))
 
     @given(st.data())
-    @settings(max_examples=10)
+    @settings(max_examples=effort(10, 3))
     def test_truncated(self, data: st.DataObject) -> None:
         """Every proper prefix is refused; none is misread."""
         for record in RECORDS:
@@ -306,7 +307,7 @@ class EveryRecordTests(SynchronousTestCase):
                     decode(record, written[:size])
 
     @given(st.data(), st.binary(min_size=1, max_size=8))
-    @settings(max_examples=10)
+    @settings(max_examples=effort(10, 3))
     def test_trailing_bytes(self, data: st.DataObject, more: bytes) -> None:
         """What follows a record is ignored, as servers do."""
         for record in RECORDS:
@@ -316,7 +317,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertEqual(decode(record, encode(value) + more), value)
 
     @given(st.binary(max_size=60))
-    @settings(max_examples=200)
+    @settings(max_examples=effort(200, 50))
     def test_noise(self, noise: bytes) -> None:
         """Any bytes are a record or a ProtocolError, never another exception."""
         for record in RECORDS:
