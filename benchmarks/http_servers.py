@@ -28,10 +28,10 @@ def zkservice(name: str, port: int, threads: int) -> None:
 
 
 def metrics(name: str, port: int, threads: int) -> None:
-    """The same with what ``--metrics`` counts of each response."""
+    """The same with what ``twistd zkserve`` counts of each response."""
     from zkservice.web import HTTPFactory, ResponseTally, Workers
 
-    tally = ResponseTally([0.001 * 2**power for power in range(15)])
+    tally = ResponseTally()
     _serve_twisted(
         port,
         lambda reactor, workers: HTTPFactory(

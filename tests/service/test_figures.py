@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import MessageError
-from zkservice.service.figures import BUCKETS, Sums, check_figures, totals_to_json
-from zkservice.web import ResponseTotals
+from zkservice.service.figures import Sums, check_figures, totals_to_json
+from zkservice.web import BOUNDS, ResponseTotals
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.floats() | st.text(max_size=9),
@@ -24,10 +24,12 @@ NAMES = st.sampled_from(["http", "workers", "totals", "other"])
 
 def told() -> dict[str, Any]:
     """What a worker tells after one request."""
-    totals = ResponseTotals(BUCKETS)
+    totals = ResponseTotals()
     totals.responses["GET", 200] = 1
     totals.waiting.add([0.001])
     totals.application.add([0.2])
+    totals.refusals[400] = 1
+    totals.exceptions["KeyError"] = 1
     figures: dict[str, Any] = {
         "http": {"connections": 1, "requests": 1, "draining": False},
         "workers": {"threads": 4, "completed": 1},
@@ -60,8 +62,15 @@ class CheckTests(SynchronousTestCase):
             (["totals", "responses"], [["GET", "200", 1]]),
             (["totals", "responses"], [1]),
             (["totals", "waiting"], [[1], 1.0]),
-            (["totals", "waiting"], [[0] * (len(BUCKETS) + 1), float("nan")]),
+            (["totals", "waiting"], [[0] * (len(BOUNDS) + 1), float("nan")]),
             (["totals", "body_bytes"], None),
+            (["totals", "request_bytes"], -1),
+            (["totals", "refusals"], [["400", 1]]),
+            (["totals", "refusals"], [[400, 1]] * 200),
+            (["totals", "exceptions"], {"KeyError": 1.5}),
+            (["totals", "exceptions"], {"\ud800": 1}),
+            (["totals", "exceptions"], {str(number): 1 for number in range(200)}),
+            (["totals", "lag"], None),
         ):
             figures = copy.deepcopy(told())
             place = figures

@@ -22,7 +22,7 @@ from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
 from zkservice.service.built_in_views import LocalViews
-from zkservice.service.figures import BUCKETS, Figures
+from zkservice.service.figures import Figures
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
 from zkservice.web import Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
@@ -36,7 +36,7 @@ class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """The state of a service that has just begun."""
         self.figures = Figures(self.WORKERS)
-        self.tally = ResponseTally(BUCKETS)
+        self.tally = ResponseTally()
         self.metrics = Metrics(lambda: self.figures, lambda: self.tally.totals)
 
     def ask(self, accept: str = "text/plain") -> tuple[str, str]:
@@ -59,10 +59,10 @@ class MetricsTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
-        tally = self.tally
-        tally.count("GET", 200, 100, 0.002, 0.2)
-        tally.count("GET", 200, 100, 0.0, 0.02)
-        tally.count("POST", 503, 100, 0.0, 0.025)
+        noted = self.tally.noted
+        noted.append(("GET", 200, 0, 100, 1.0, 1.002, 1.202, 1.202))
+        noted.append(("GET", 200, 0, 100, 2.0, 2.0, 2.02, 2.021))
+        noted.append(("POST", 503, 7, 100, 2.0, 2.0, 2.025, 2.025))
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=GET status=200"], 2)
         self.assertEqual(samples["zkserve_http_responses_total method=POST status=503"], 1)
@@ -82,7 +82,7 @@ class MetricsTests(SynchronousTestCase):
     def test_methods_of_others(self) -> None:
         """The methods that few clients use are one series, with those of refused clients."""
         for method in ("LOCK", "MKCOL", "REPORT", "PURGE", "MERGE", "BIND"):
-            self.tally.count(method, 200, 0, 0.0, 0.0)
+            self.tally.count(method, 200, 0, 0, None)
         self.tally.count_refusal(200)
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=other status=200"], 7)
@@ -128,7 +128,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_open_metrics(self) -> None:
         """Who asks for OpenMetrics gets it, and can read it."""
-        self.tally.count("GET", 200, 100, 0.0, 0.0)
+        self.tally.count("GET", 200, 0, 100, None)
         kind, text = self.ask("application/openmetrics-text; version=1.0.0")
         self.assertTrue(kind.startswith("application/openmetrics-text"))
         names = {family.name for family in openmetrics.text_string_to_metric_families(text)}
@@ -140,7 +140,7 @@ class ServedTests(SynchronousTestCase):
 
     def test_counted(self) -> None:
         """Responses, refusals and clients that left are counted, with no access log."""
-        tally = ResponseTally(BUCKETS)
+        tally = ResponseTally()
         end = WebFrontEnd(hello, tally=tally)
         end.get()
         end.get(b"GET / HTTP/3.0\r\n\r\n")
@@ -151,18 +151,50 @@ class ServedTests(SynchronousTestCase):
         client.leave()
         totals = tally.totals
         self.assertEqual(totals.responses, {("GET", 200): 1, ("", 505): 1, ("GET", 499): 1})
-        self.assertEqual((totals.body_bytes, totals.application.total), (7, 2.0))
+        self.assertEqual((totals.body_bytes, totals.waiting.total), (7, 2.0))
+        self.assertEqual([sum(each.cells) for each in totals.durations()], [2, 1, 1, 2, 0])
+
+    def test_views_do_not_hide_the_application(self) -> None:
+        """They are counted as responses; their times are not the application's."""
+        tally = ResponseTally()
+        end = WebFrontEnd(hello, tally=tally, views={"/view": hello})
+        end.get(b"GET /view HTTP/1.1\r\nHost: a\r\n\r\n")
+        totals = tally.totals
+        self.assertEqual(totals.responses, {("GET", 200): 1})
+        self.assertEqual([sum(each.cells) for each in totals.durations()], [0] * 5)
+
+    def test_exceptions(self) -> None:
+        """They are counted by their types, of which there may be many."""
+        tally = ResponseTally()
+        kinds = [type(f"Kind{number}Error", (Exception,), {}) for number in range(50)]
+
+        def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+            raise kinds[min(49, int(environ["CONTENT_LENGTH"]))]
+
+        end = WebFrontEnd(application, tally=tally)
+        for length in [*range(50), 3]:
+            end.get(
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length
+            )
+        self.assertEqual(len(self.flushLoggedErrors()), 51)
+        totals = tally.totals
+        self.assertEqual(totals.exceptions["Kind3Error"], 2)
+        self.assertEqual((totals.exceptions["other"], len(totals.exceptions)), (18, 33))
+        self.assertEqual(totals.request_bytes, sum(range(50)) + 3)
+        self.assertEqual(totals.errors, 51)
 
     def test_many(self) -> None:
         """However many there are, none is missing and none is kept."""
-        tally = ResponseTally([1.0])
-        for number in range(5000):
-            tally.count("GET", 200 + number % 2, 3, number % 2, 0.5)
-        self.assertLess(len(tally._noted), 1024)
+        tally = ResponseTally()
+        end = WebFrontEnd(hello, tally=tally)
+        for number in range(3000):
+            end.get()
+            self.assertLess(len(tally.noted), 1024, number)
         totals = tally.totals
-        self.assertEqual(totals.responses, {("GET", 200): 2500, ("GET", 201): 2500})
-        self.assertEqual((totals.body_bytes, totals.waiting.total), (15000, 2500.0))
-        self.assertEqual((totals.application.cells, tally.totals), ([5000, 0], totals))
+        self.assertEqual(totals.responses, {("GET", 200): 3000})
+        self.assertEqual(totals.body_bytes, 3000 * 7)
+        self.assertEqual(sum(totals.duration.cells), 3000)
+        self.assertIs(tally.totals, totals)
 
     def test_no_request_id(self) -> None:
         """Without an access log the metrics need no id for each request."""
@@ -202,9 +234,9 @@ class PromtoolTests(SynchronousTestCase):
             http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
             client=counters.snapshot(0, 0, 0),
         )
-        tally = ResponseTally(BUCKETS)
+        tally = ResponseTally()
         metrics = Metrics(lambda: figures, lambda: tally.totals)
-        tally.count("GET", 200, 100, 0.0, 0.1)
+        tally.noted.append(("GET", 200, 0, 100, 0.0, 0.0, 0.1, 0.1))
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zkservice.service.application import Application
 from zkservice.service.config import Config
 from zkservice.service.front_end import BuiltIn, Logs, make_factory
-from zkservice.web import BusyWatch, HTTPFactory, Workers, describe_threads
+from zkservice.web import BusyWatch, HTTPFactory, LagProbe, Workers, describe_threads
 
 __all__ = ["ApplicationServer"]
 
@@ -44,11 +44,13 @@ class ApplicationServer:
             config.front_end, load(), self.workers, self.logs, reactor, built_in
         )
         self._busy = BusyWatch(self.workers, reactor)
+        self._lag = LagProbe(reactor, self.workers.now, lambda: built_in.tally.totals.lag)
 
     def start(self) -> None:
         """Start the threads (not before the process has daemonized)."""
         self.workers.start()
         self._busy.start()
+        self._lag.start()
 
     def status(self) -> dict[str, Any]:
         """What it is doing, as plain values."""
@@ -65,6 +67,7 @@ class ApplicationServer:
     def stop(self) -> Deferred[int]:
         """End the threads; fires with the number of those that are stuck."""
         self._busy.stop()
+        self._lag.stop()
         return self.workers.stop(_LAST_WAIT)
 
     def reopen(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from twisted.internet.defer import Deferred
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.figures import BUCKETS, Figures
+from zkservice.service.figures import Figures
 from zkservice.service.front_end import BuiltIn, FrontEnd
 from zkservice.service.readiness import READY, ready_view
 from zkservice.web import (
@@ -109,8 +109,9 @@ class LocalViews:
     ) -> None:
         self._front_end = front_end
         self._views: dict[str, View] = {READY: ready_view(why_not_ready)}
-        self._tally = tally = ResponseTally(BUCKETS) if front_end.metrics else None
-        if tally is not None:
+        #: Counts the responses.
+        self.tally = tally = ResponseTally()
+        if front_end.metrics:
             self._views[METRICS] = load_metrics()(figures, lambda: tally.totals).view
 
     def all(self, server: HTTPServer) -> dict[str, View]:
@@ -120,9 +121,7 @@ class LocalViews:
 
     def built_in(self) -> BuiltIn:
         """Those at the application's ports."""
-        return BuiltIn(
-            lambda server: views_at_ports(self._front_end, self.all(server)), self._tally
-        )
+        return BuiltIn(lambda server: views_at_ports(self._front_end, self.all(server)), self.tally)
 
 
 def asked_views(

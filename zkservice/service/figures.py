@@ -8,12 +8,15 @@ from typing import Any, Final
 
 from zkservice.client import Statistics
 from zkservice.errors import MessageError
-from zkservice.web import FrontEndStatistics, ResponseTotals, WorkersStatistics
+from zkservice.web import (
+    BOUNDS,
+    DURATIONS,
+    FrontEndStatistics,
+    ResponseTotals,
+    WorkersStatistics,
+)
 
-__all__ = ["BUCKETS", "Figures", "Sums", "check_figures", "totals_to_json"]
-
-#: Seconds: of an application, from one that only computes to one that is about to be given up.
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+__all__ = ["Figures", "Sums", "check_figures", "totals_to_json"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class Figures:
 
 def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
     """What was counted of responses, in values that JSON has."""
-    return {
+    found: dict[str, Any] = {
         "responses": [[method, status, n] for (method, status), n in totals.responses.items()],
+        "refusals": [[status, count] for status, count in totals.refusals.items()],
+        "exceptions": dict(totals.exceptions),
         "body_bytes": totals.body_bytes,
-        "waiting": [totals.waiting.cells, totals.waiting.total],
-        "application": [totals.application.cells, totals.application.total],
+        "request_bytes": totals.request_bytes,
     }
+    for name, durations in zip(DURATIONS, totals.durations(), strict=True):
+        found[name] = [durations.cells, durations.total]
+    return found
 
 
 #: Of what a worker tells: counters, and methods with statuses.
@@ -82,14 +89,28 @@ def _check_totals(totals: Mapping[str, Any] | None) -> None:
             raise ValueError("a method is too long")
         _check_count(status)
         _check_count(count)
-    _check_count(totals["body_bytes"])
-    for cells, total in (totals["waiting"], totals["application"]):
-        if len(cells) != len(BUCKETS) + 1:
+    _check_more_totals(totals)
+    for name in DURATIONS:
+        cells, total = totals[name]
+        if len(cells) != len(BOUNDS) + 1:
             raise ValueError("other cells")
         for cell in cells:
             _check_count(cell)
         if not 0 <= total < _MAX_COUNT:  # NaN is not either
             raise ValueError("an invalid time")
+
+
+def _check_more_totals(totals: Mapping[str, Any]) -> None:
+    if max(len(totals["refusals"]), len(totals["exceptions"])) > _MAX_COUNTERS:
+        raise ValueError("too many kinds of failures")
+    for status, count in totals["refusals"]:
+        _check_count(status)
+        _check_count(count)
+    for kind, count in totals["exceptions"].items():
+        kind.encode()
+        _check_count(count)
+    _check_count(totals["body_bytes"])
+    _check_count(totals["request_bytes"])
 
 
 def _check_count(value: Any) -> None:
@@ -107,7 +128,7 @@ class Sums:
     def __init__(self) -> None:
         self._ended: dict[str, int] = {}  # counters of the front ends of workers that have ended
         self._completed = 0
-        self._ended_totals = ResponseTotals(BUCKETS)
+        self._ended_totals = ResponseTotals()
 
     def keep(self, told: Mapping[str, Any]) -> None:
         """A worker has ended: its counters stay, so that sums never go back."""
@@ -140,7 +161,7 @@ class Sums:
 
     def totals(self, told: Iterable[Mapping[str, Any]]) -> ResponseTotals:
         """The responses of all."""
-        sums = ResponseTotals(BUCKETS)
+        sums = ResponseTotals()
         _add_totals(sums, {"totals": totals_to_json(self._ended_totals)})
         for one in told:
             _add_totals(sums, one)
@@ -157,12 +178,11 @@ def _add_totals(sums: ResponseTotals, told: Mapping[str, Any]) -> None:
         return
     for method, status, count in totals["responses"]:
         sums.responses[method, status] += count
+    for status, count in totals["refusals"]:
+        sums.refusals[status] += count
+    for kind, count in totals["exceptions"].items():
+        sums.count_exception(kind, count)
     sums.body_bytes += totals["body_bytes"]
-    for durations, (cells, total) in (
-        (sums.waiting, totals["waiting"]),
-        (sums.application, totals["application"]),
-    ):
-        durations.cells = [
-            mine + theirs for mine, theirs in zip(durations.cells, cells, strict=True)
-        ]
-        durations.total += total
+    sums.request_bytes += totals["request_bytes"]
+    for name, durations in zip(DURATIONS, sums.durations(), strict=True):
+        durations.merge(*totals[name])

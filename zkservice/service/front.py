@@ -23,7 +23,13 @@ from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.readiness import reason_not_serving
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
-from zkservice.web import FrontEndStatistics, View, Workers, WorkersStatistics
+from zkservice.web import (
+    FrontEndStatistics,
+    ResponseTotals,
+    View,
+    Workers,
+    WorkersStatistics,
+)
 
 __all__ = ["Front", "InProcessFront"]
 
@@ -59,6 +65,10 @@ class Front(Protocol):
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
         """What the threads and the front end are doing, once it has started."""
+        ...
+
+    def totals(self) -> ResponseTotals:
+        """What was counted of the responses since the start."""
         ...
 
     def why_not_ready(self) -> str:
@@ -213,6 +223,10 @@ class InProcessFront:
         """What the threads and the front end are doing, once it has started."""
         assert self._server is not None
         return self._server.workers.statistics(), self._server.factory.statistics()
+
+    def totals(self) -> ResponseTotals:
+        """What was counted of the responses."""
+        return ResponseTotals() if self._views is None else self._views.tally.totals
 
     def why_not_ready(self) -> str:
         """Whether it drains, or has more requests than it can take."""

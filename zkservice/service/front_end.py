@@ -112,15 +112,14 @@ def _writer(path: str) -> Any:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """The built-in views, and what counts the responses for one of them.
+    """The built-in views, and what counts the responses.
 
     Attributes:
         views: makes the views of a server, by the raw path.
-        tally: None if nothing is counted.
     """
 
     views: Callable[[HTTPServer], Mapping[str, View]]
-    tally: ResponseTally | None = None
+    tally: ResponseTally = field(default_factory=ResponseTally)
 
 
 def make_factory(

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -36,6 +37,7 @@ from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
 from zkservice.service.front import Front, InProcessFront
+from zkservice.service.history import History
 from zkservice.service.inside import InsideEndpoint
 from zkservice.service.live_config import LiveConfig, Reread
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
@@ -46,6 +48,7 @@ from zkservice.service.signals import take_signals_when_running
 from zkservice.service.successor import GIVE_BACK, Successor
 from zkservice.service.systemd import Notifier
 from zkservice.service.upgrade import Upgrade
+from zkservice.supervisor import resident_bytes
 from zkservice.web import Workers
 
 #: Errors of a start that are the user's to correct.
@@ -82,11 +85,14 @@ class ServeService(Service):
         self._upgrade: Upgrade | None = None
         self._reactor = reactor
         self.front = make_front(self)
+        #: What happened in the last ten minutes.
+        self.history = History(reactor, self.front.totals)
         self.announcement: Announcer | None = None
         self._notifier = Notifier(os.environ, reactor)
         self._notifier.enabled = successor is None
         self._shutdown = Shutdown(reactor)
         self._exit = ExitCode()
+        self._began: float = reactor.seconds()
 
     # -- the way up --------------------------------------------------------------
 
@@ -126,6 +132,7 @@ class ServeService(Service):
         self.front.listen()  # where nothing was started as root
         configure_loggers(self.config.loggers)
         self.front.start(self.figures, self._why_not_ready)
+        self.history.start()
         announcement = self.announcement = self._make_announcement()
         announcement.registrar.subscribe(self._notifier.ready)
         self.front.availability_changed = announcement.front_changed
@@ -179,7 +186,14 @@ class ServeService(Service):
 
     def status(self) -> dict[str, Any]:
         """The state of everything, as plain values."""
-        found: dict[str, Any] = {"pid": os.getpid(), **self.front.status()}
+        found: dict[str, Any] = {
+            "pid": os.getpid(),
+            "version": version("zkservice"),
+            "uptime": round(self._reactor.seconds() - self._began, 1),
+            "rss": resident_bytes(),
+            "last_minute": self.history.last(),
+            **self.front.status(),
+        }
         if self.announcement is not None:
             found.update(self.announcement.status())
         return found
@@ -277,6 +291,7 @@ class ServeService(Service):
         self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)
         await shutdown.step("draining", front.drain(timeout), timeout + 1)
         await shutdown.step("stopping the workers", front.stop(), 2.0)
+        self.history.stop()
         if announcement is not None:
             await announcement.close(shutdown)
         if self._upgrade is not None and new_ended is not None:

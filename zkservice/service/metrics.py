@@ -43,6 +43,13 @@ _METHODS: Final = frozenset(
     ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
 )
 _OTHER: Final = "other"
+#: Bounds of the histograms' buckets, in seconds: fewer than are counted, as each is a series.
+_SHOWN: Final = frozenset(
+    (
+        *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+        *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    )
+)
 
 
 class Metrics:
@@ -181,7 +188,14 @@ def _client(client: Statistics) -> Iterator[Metric]:
 
 
 def _durations(name: str, words: str, durations: Durations) -> Metric:
-    return _histogram(name, words, durations.bounds, durations.cells, durations.total)
+    """A histogram with those of the bounds that are shown."""
+    below = dict(zip(durations.bounds, accumulate(durations.cells), strict=False))
+    shown = [bound for bound in durations.bounds if bound in _SHOWN]
+    limits = [(str(bound), below[bound]) for bound in shown]
+    limits.append(("+Inf", sum(durations.cells)))
+    family = HistogramMetricFamily(name, words)
+    family.add_metric([], limits, sum_value=durations.total)
+    return family
 
 
 def _histogram(

@@ -12,6 +12,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
@@ -40,7 +41,15 @@ from zkservice.service.readiness import READY, ready_view
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command, WorkerPhase
-from zkservice.web import FrontEndStatistics, TextView, View, WorkersStatistics
+from zkservice.web import (
+    Durations,
+    FrontEndStatistics,
+    LagProbe,
+    ResponseTotals,
+    TextView,
+    View,
+    WorkersStatistics,
+)
 
 __all__ = ["MultiProcessFront"]
 
@@ -79,6 +88,8 @@ class MultiProcessFront(PoolOwner):
         self._acceptors: list[Acceptor] = []
         self._figures: Callable[[], Figures] | None = None
         self._sums = Sums()
+        self._lag = Durations()  # of this process's reactor
+        self._lag_probe = LagProbe(reactor, perf_counter, lambda: self._lag)
         self._views: dict[str, View] = {}
         self._development: Development | None = None
         if config.processes.reload:
@@ -114,6 +125,7 @@ class MultiProcessFront(PoolOwner):
             random.random,
         )
         self._pool.start()
+        self._lag_probe.start()
         if self._development is not None:
             self._development.start()
 
@@ -130,6 +142,12 @@ class MultiProcessFront(PoolOwner):
         """The sums of what the workers have told last."""
         told = [worker.figures.figures for worker in self._all()]
         return self._sums.workers(told), self._sums.http(told)
+
+    def totals(self) -> ResponseTotals:
+        """What the workers have counted, and how late their reactors and this one were."""
+        totals = self._sums.totals([worker.figures.figures for worker in self._all()])
+        totals.lag.merge(self._lag.cells, self._lag.total)
+        return totals
 
     def why_not_ready(self) -> str:
         """Whether there is a worker that serves."""
@@ -217,6 +235,7 @@ class MultiProcessFront(PoolOwner):
 
     def stop(self) -> Deferred[Any]:
         """End what is left of them."""
+        self._lag_probe.stop()
         if self._pool is None:
             return succeed(None)
         self._pool.kill()
@@ -358,11 +377,8 @@ class MultiProcessFront(PoolOwner):
     # -- the views, which workers ask for ----------------------------------------------
 
     def _metrics_view(self) -> View:
-        def totals() -> Any:
-            return self._sums.totals([worker.figures.figures for worker in self._all()])
-
         assert self._figures is not None
-        return load_metrics()(self._figures, totals).view
+        return load_metrics()(self._figures, self.totals).view
 
     async def _show(self, path: str, environ: Mapping[str, str]) -> Any:
         """What a view shows, after the workers have told how they are."""

@@ -24,7 +24,7 @@ from zkservice.service.application_server import ApplicationServer
 from zkservice.service.binding import without_systemd, wrapped_factory
 from zkservice.service.built_in_views import asked_views, view_paths, views_at_ports
 from zkservice.service.config import Config
-from zkservice.service.figures import BUCKETS, totals_to_json
+from zkservice.service.figures import totals_to_json
 from zkservice.service.front_end import BuiltIn
 from zkservice.service.inspection import Inspector
 from zkservice.service.loaded_code import LoadedCode
@@ -34,7 +34,6 @@ from zkservice.service.options import OPTIONS, worker_rows
 from zkservice.service.process_exit import force_exit
 from zkservice.service.read_config import read_config
 from zkservice.supervisor import WorkerSide
-from zkservice.web import ResponseTally
 
 __all__ = ["WorkerServer", "main", "settings_for"]
 
@@ -107,8 +106,8 @@ class WorkerServer:
 
         front_end = config.front_end
         views = views_at_ports(front_end, asked_views(view_paths(front_end), ask))
-        self._tally = ResponseTally(BUCKETS) if front_end.metrics else None
-        built_in = BuiltIn(lambda server: views, self._tally)
+        built_in = BuiltIn(lambda server: views)
+        self._tally = built_in.tally
         self._name = name
         self._drain_timeout = config.drain_timeout
         self._source = LoadedCode(config.application)
@@ -133,7 +132,7 @@ class WorkerServer:
         figures = {
             "http": asdict(http),
             "workers": asdict(self._server.workers.statistics()),
-            "totals": None if self._tally is None else totals_to_json(self._tally.totals),
+            "totals": totals_to_json(self._tally.totals),
         }
         return http.requests, http.in_service, figures
 

@@ -13,13 +13,22 @@ from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.server import FrontEndStatistics, HTTPServer
 from zkservice.web.status import describe_threads, status_views
-from zkservice.web.tally import Durations, ResponseTally, ResponseTotals
+from zkservice.web.tally import (
+    BOUNDS,
+    DURATIONS,
+    Durations,
+    LagProbe,
+    ResponseTally,
+    ResponseTotals,
+)
 from zkservice.web.tracelog import TraceLog
 from zkservice.web.views import AskingView, GuardedView, TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
     "ALPN",
+    "BOUNDS",
+    "DURATIONS",
     "AccessLog",
     "AccessRecord",
     "AccessSink",
@@ -31,6 +40,7 @@ __all__ = [
     "GuardedView",
     "HTTPFactory",
     "HTTPServer",
+    "LagProbe",
     "Limits",
     "LogFile",
     "ResponseTally",

@@ -69,6 +69,10 @@ class Handler(Protocol):
         """Answer with an error page."""
         ...
 
+    def failed(self, kind: str) -> None:
+        """Count a failure of the application (reactor thread)."""
+        ...
+
 
 class Exchange:
     """A request on its way through a worker, and the response on its way back.
@@ -196,6 +200,10 @@ class Exchange:
         if self._handler.timed:
             self.ended = self._workers.now()
         self._workers.results.post(self._responder.respond, self, parts, end, body_bytes)
+
+    def failed(self, kind: str) -> None:
+        """The application has raised an exception of this type."""
+        self._workers.results.post(self._handler.failed, kind)
 
     # Any thread
 

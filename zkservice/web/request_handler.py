@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from zkservice.http11 import HeadWriter, Limits, Request
 from zkservice.web.accesslog import AccessRecord, AccessSink
 from zkservice.web.environ import ConnectionInfo, fill_environ, server_environ
-from zkservice.web.exchange import Exchange
+from zkservice.web.exchange import Exchange, ReactorExchange
 from zkservice.web.proxies import TrustedProxies
-from zkservice.web.tally import ResponseTally
+from zkservice.web.tally import BATCH, ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
 from zkservice.web.views import SLOW_VIEW, AskingView, GuardedView, View, ViewError
 from zkservice.web.worker import Worker
@@ -100,7 +100,7 @@ class RequestHandler:
 
     def run_view(self, exchange: Exchange, view: View, path: str) -> None:
         """Run a view for an exchange, here and now."""
-        exchange.began = began = self._now()
+        began = self._now()
         if isinstance(view, GuardedView):
             try:
                 view = view.choose(exchange.request, exchange.connection)
@@ -147,23 +147,53 @@ class RequestHandler:
         """Count a response that has gone, or was given up, and write its line."""
         if not self.timed:
             return
-        received, began, ended = exchange.received, exchange.began, exchange.ended
-        if began is None:
-            began = received
+        began, ended, now = exchange.began, exchange.ended, self._now()
         if ended is None:
-            ended = self._now()
-        if self._tally is not None:
-            self._tally.count(
-                exchange.request.method,
-                exchange.status or CLIENT_GONE,
-                exchange.body_bytes,
-                began - received,
-                ended - began,
+            ended = now
+        tally = self._tally
+        if tally is None:
+            pass
+        elif began is None:
+            self._count_unserved(exchange, now)
+        else:
+            noted, request = tally.noted, exchange.request
+            noted.append(
+                (
+                    request.method,
+                    exchange.status or CLIENT_GONE,
+                    request.content_length or 0,
+                    exchange.body_bytes,
+                    exchange.received,
+                    began,
+                    ended,
+                    now,
+                )
             )
+            if len(noted) == BATCH:
+                tally.add_noted()
         if self._access_log is not None:
-            self._access_log.write(self._record(exchange, began, ended))
+            began = exchange.received if began is None else began
+            self._access_log.write(self._record(exchange, began, ended, now))
 
-    def _record(self, exchange: Exchange, began: float, ended: float) -> AccessRecord:
+    def _count_unserved(self, exchange: Exchange, now: float) -> None:
+        """Count a response of a view, or to a request that no thread has taken."""
+        assert self._tally is not None
+        # Of those that were for the application, only the time that they waited is known.
+        queued = not isinstance(exchange, ReactorExchange)
+        self._tally.count(
+            exchange.request.method,
+            exchange.status or CLIENT_GONE,
+            exchange.request.content_length or 0,
+            exchange.body_bytes,
+            now - exchange.received if queued else None,
+        )
+
+    def failed(self, kind: str) -> None:
+        """Count a failure of the application, by the name of the exception's type."""
+        if self._tally is not None:
+            self._tally.count_exception(kind)
+
+    def _record(self, exchange: Exchange, began: float, ended: float, now: float) -> AccessRecord:
         request = exchange.request
         return AccessRecord(
             remote_addr=exchange.connection.remote_addr,
@@ -175,7 +205,7 @@ class RequestHandler:
             request_id=request.fields.get("HTTP_X_REQUEST_ID", ""),
             waited=began - exchange.received,
             application=ended - began,
-            sending=self._now() - ended,
+            sending=now - ended,
             aborted=exchange.aborted,
         )
 

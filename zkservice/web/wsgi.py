@@ -52,6 +52,10 @@ class ResponseSink(Protocol):
         """Send the rest of the response."""
         ...
 
+    def failed(self, kind: str) -> None:
+        """The application has raised an exception of this type."""
+        ...
+
 
 class Response:
     """What the application says, on its way to the client."""
@@ -170,6 +174,7 @@ class Response:
 
     def fail(self, error: BaseException) -> None:
         """The application has failed: an error page, or a cut if the head has gone."""
+        self._sink.failed(type(error).__name__)
         if self.over:
             return
         text = f"{type(error).__name__}: {error}"

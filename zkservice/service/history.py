@@ -1,0 +1,164 @@
+"""The last ten minutes: how many requests there were, how many failed, how long they took.
+
+Nothing of it is counted for itself.  The totals since the start are kept every few seconds, and
+the difference of two of them is what happened in between.  So it costs a request nothing, and the
+sums of worker processes have a history in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import sub
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from zkservice.deferreds import Alarm
+from zkservice.web import BOUNDS, ResponseTotals
+
+__all__ = ["History", "Period", "quantile"]
+
+#: Seconds between two samples, and how many are kept.
+STEP: Final = 5.0
+_SAMPLES: Final = 121
+
+
+@dataclass(frozen=True)
+class Period:
+    """What happened in some seconds.  Times are seconds; None where there was no request.
+
+    Attributes:
+        end: seconds since the epoch.
+        seconds: how long it was.
+        requests: requests that the application has answered, a second.
+        errors: responses with a status of 500 or more, a second.
+        p50, p99: half of the requests, and 99 of a hundred, were answered within this time,
+            waiting for a thread and sending included.
+        lag: how late the reactor was at most.
+    """
+
+    end: float
+    seconds: float
+    requests: float
+    errors: float
+    p50: float | None
+    p99: float | None
+    lag: float | None
+
+
+@dataclass(frozen=True)
+class _Sample:
+    at: float
+    errors: int
+    durations: Sequence[int]  #: the cells of the histogram
+    lag: Sequence[int]
+
+    def until(self, later: _Sample, bounds: Sequence[float]) -> Period:
+        """What happened between this sample and a later one."""
+        seconds = later.at - self.at
+        seconds = seconds if seconds > 0 else STEP  # the clock was set
+        durations = _difference(later.durations, self.durations)
+        return Period(
+            end=later.at,
+            seconds=round(seconds, 3),
+            requests=round(sum(durations) / seconds, 3),
+            errors=round(max(0, later.errors - self.errors) / seconds, 3),
+            p50=quantile(durations, 0.5, bounds),
+            p99=quantile(durations, 0.99, bounds),
+            lag=quantile(_difference(later.lag, self.lag), 1, bounds),
+        )
+
+
+class History:
+    """Keeps samples of what is counted, for ten minutes.
+
+    Args:
+        clock: the reactor.
+        totals: returns what was counted since the start.
+        bounds: of the histograms in it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: Any, totals: Callable[[], ResponseTotals], bounds: Sequence[float] = BOUNDS
+    ) -> None:
+        self._clock = clock
+        self._totals = totals
+        self._bounds = bounds
+        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
+        self._alarm = Alarm(clock, self._keep)
+
+    def start(self) -> None:
+        """Begin to keep samples."""
+        if not self._alarm.is_set:
+            self._keep()
+
+    def stop(self) -> None:
+        """Keep no more."""
+        self._alarm.cancel()
+
+    def last(self, seconds: float = 60.0) -> Period | None:
+        """What happened in the last seconds, to this moment; None if it has not started.
+
+        Args:
+            seconds: at most ten minutes; it is made up to whole steps of 5 s, and cut to the time
+                since the start.
+        """
+        if not self._samples:
+            return None
+        now = self._sample()
+        begin = self._samples[0]
+        for sample in self._samples:
+            if sample.at > now.at - seconds:
+                break
+            begin = sample
+        return begin.until(now, self._bounds)
+
+    def periods(self) -> list[Period]:
+        """The last ten minutes in steps of 5 s, the oldest first."""
+        return [before.until(after, self._bounds) for before, after in pairwise(self._samples)]
+
+    def _keep(self) -> None:
+        self._alarm.set(STEP)
+        try:
+            self._samples.append(self._sample())
+        except Exception:  # noqa: BLE001 - the next one may be better
+            self._log.failure("the figures of this moment cannot be kept")
+
+    def _sample(self) -> _Sample:
+        totals = self._totals()
+        return _Sample(
+            at=self._clock.seconds(),
+            errors=totals.errors,
+            durations=tuple(totals.duration.cells),
+            lag=tuple(totals.lag.cells),
+        )
+
+
+def quantile(cells: Sequence[int], share: float, bounds: Sequence[float]) -> float | None:
+    """The time that a share of the times in a histogram do not exceed.
+
+    Within a cell it is interpolated; beyond the last bound it is that bound.
+
+    Returns:
+        None if there are no times.
+    """
+    count = sum(cells)
+    if not count:
+        return None
+    wanted, below, lower = count * share, 0, 0.0
+    for cell, upper in zip(cells, bounds, strict=False):
+        if cell and below + cell >= wanted:
+            # rounded to what is known of it
+            return float(f"{lower + (upper - lower) * (wanted - below) / cell:.3g}")
+        below += cell
+        lower = upper
+    return float(bounds[-1])
+
+
+def _difference(later: Sequence[int], before: Sequence[int]) -> list[int]:
+    return [max(0, each) for each in map(sub, later, before)]
