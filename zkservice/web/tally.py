@@ -82,7 +82,7 @@ class Durations:
         self.total += total
 
 
-#: The histograms of `ResponseTotals`, by their names.
+#: The histograms of ``ResponseTotals``, by their names.
 DURATIONS: Final = ("waiting", "application", "sending", "duration", "lag")
 
 
@@ -112,7 +112,7 @@ class ResponseTotals:
         self.lag = Durations(bounds)  #: how late calls of the reactor were
 
     def durations(self) -> list[Durations]:
-        """The histograms, in the order of `DURATIONS`."""
+        """The histograms, in the order of ``DURATIONS``."""
         return [self.waiting, self.application, self.sending, self.duration, self.lag]
 
     @property
@@ -137,9 +137,9 @@ class ResponseTally:
 
     def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
         self._totals = ResponseTotals(bounds)
-        #: Responses of the application that have ended: the method, the status, bytes of the
+        #: Responses of the application that have ended, with the method, the status, bytes of the
         #: request's body and of the response's; when the request had come, the application began
-        #: and ended, and the client had taken everything.  At `BATCH` they have to be added.
+        #: and ended, and the client had taken everything.  At ``BATCH`` they have to be added.
         self.noted: list[tuple[str, int, int, int, float, float, float, float]] = []
 
     def count(
