@@ -1,0 +1,169 @@
+"""The simulation itself: it repeats itself, finds planted bugs, and makes failures small."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from time import monotonic
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.simulation.campaign import outcomes
+from tests.simulation.choices import Choices
+from tests.simulation.history import Register, Seen
+from tests.simulation.plants import PLANTS
+from tests.simulation.run import Run
+from tests.simulation.shrink import shrink
+from zkservice.wire.records import Stat
+
+#: Seconds that a planted bug may stay hidden.
+FOUND_WITHIN = 60.0
+
+
+def stat(mzxid: int, version: int) -> Stat:
+    """What a server says of a znode."""
+    return Stat._make((1, mzxid, 0, 0, version, 0, 0, 0, 0, 0, 1))
+
+
+class RunTests(SynchronousTestCase):
+    """A few whole runs."""
+
+    @override
+    def tearDown(self) -> None:
+        self.flushLoggedErrors()  # faults log errors; those that nothing explains are violations
+
+    def test_every_invariant_holds(self) -> None:
+        """A few fixed seeds; a campaign runs fresh ones."""
+        for seed in range(1, 5):
+            outcome = Run(seed).run()
+            self.assertIsNone(outcome.violation, outcome)
+
+    def test_same_seed_has_the_same_history(self) -> None:
+        """Byte by byte, in this process and in one that hashes otherwise."""
+        outcome = Run(9).run()
+        self.assertGreater(len(outcome.history), 50)
+        self.assertEqual(Run(9).run().history, outcome.history)
+        for seed in ("0", "1"):
+            told = subprocess.run(
+                [sys.executable, "-m", "tests.simulation", "--seed", "9"],
+                env={**os.environ, "PYTHONHASHSEED": seed},
+                stdout=subprocess.PIPE,
+                check=True,
+                timeout=120,
+            ).stdout
+            self.assertIn(f"history {outcome.digest}".encode(), told)
+
+    def test_other_seeds_have_other_histories(self) -> None:
+        """The seed decides."""
+        self.assertNotEqual(Run(5).run().digest, Run(6).run().digest)
+
+    def test_planted_bugs_are_found(self) -> None:
+        """Each within a minute."""
+        for name in PLANTS:
+            ends = monotonic() + FOUND_WITHIN
+            found = (one for one in outcomes(range(10**6), 1, ends, name) if one.violation)
+            self.assertIsNotNone(next(found, None), name)
+
+
+class ShrinkTests(SynchronousTestCase):
+    """Decisions are taken out as long as the failure stays."""
+
+    def test_few_of_many_are_kept(self) -> None:
+        """Those that are needed, and no others."""
+        decisions = [f"order@{second}" for second in range(40)] + [
+            f"fault#{number}" for number in range(60)
+        ]
+        needed = {"order@7", "fault#3", "fault#41"}
+        kept = shrink(decisions, lambda some: needed <= set(some), 60)
+        self.assertEqual(set(kept), needed)
+
+    def test_decisions_do_not_depend_on_others(self) -> None:
+        """What is left out changes nothing about the rest."""
+        whole, part = Choices(1), Choices(1, {"b"})
+        self.assertIsNotNone(whole.event("a"))
+        self.assertIsNone(part.event("a"))
+        first, second = whole.event("b"), part.event("b")
+        assert first is not None and second is not None
+        self.assertEqual(first.random(), second.random())
+
+    def test_calm_noise_changes_nothing(self) -> None:
+        """In order, whole, and as fast as it can be."""
+        noise, things = Choices(1, ()).noise("order", 5.0), [1, 2, 3]
+        noise.shuffle(things)
+        self.assertEqual(
+            (things, noise.portion(9), noise.delay(1.0, 2.0), noise.chance(1.0), noise.tie()),
+            ([1, 2, 3], 9, 1.0, False, 0.0),
+        )
+
+
+class HistoryTests(SynchronousTestCase):
+    """The checks of what clients have seen find what is wrong."""
+
+    @override
+    def setUp(self) -> None:
+        self.found: list[str] = []
+        self.register = Register("/r", self.violated)
+
+    def violated(self, name: str, detail: str) -> None:
+        """An invariant does not hold."""
+        self.found.append(name)
+
+    def test_good_history(self) -> None:
+        """Writes in order, read after them."""
+        write = self.register.writing(b"1", -1)
+        self.register.written(write, stat(10, 1))
+        self.register.read(b"1", stat(10, 1), self.register.called())
+        again = self.register.writing(b"2", 1)
+        self.register.written(again, stat(11, 2))
+        self.assertEqual(self.found, [])
+
+    def test_write_before_its_call(self) -> None:
+        """A confirmed write must not be older than what had ended when it was called."""
+        self.register.written(self.register.writing(b"1", -1), stat(10, 1))
+        self.register.written(self.register.writing(b"2", -1), stat(9, 2))
+        self.assertEqual(self.found, ["linear"])
+
+    def test_version_that_was_not_compared(self) -> None:
+        """A write that expects version 1 makes version 2."""
+        self.register.written(self.register.writing(b"1", 1), stat(10, 7))
+        self.assertEqual(self.found, ["linear"])
+
+    def test_two_values_of_one_version(self) -> None:
+        """A version has one value."""
+        self.register.written(self.register.writing(b"1", -1), stat(10, 1))
+        self.register.writing(b"2", -1)
+        self.register.read(b"2", stat(10, 1), 0)
+        self.assertEqual(self.found, ["linear"])
+
+    def test_failed_write_that_is_read(self) -> None:
+        """What has certainly failed is never seen; neither is what was never written."""
+        self.register.not_written(self.register.writing(b"1", -1))
+        self.register.read(b"1", stat(10, 1), 0)
+        self.register.read(b"5", stat(11, 2), 0)
+        self.assertEqual(self.found, ["linear", "linear"])
+
+    def test_old_read(self) -> None:
+        """A read sees what was known when it was called."""
+        self.register.written(self.register.writing(b"1", -1), stat(10, 1))
+        floor = self.register.called()
+        self.register.read(b"", stat(9, 0), floor)
+        self.assertEqual(self.found, ["linear"])
+
+    def test_order_of_calls(self) -> None:
+        """Calls end in their order, and transactions do not go back."""
+        seen = Seen("c", self.violated)
+        first, second = seen.call(), seen.call()
+        seen.ended(second, "/r", stat(10, 1))
+        seen.ended(first, "/r", stat(9, 0))
+        self.assertEqual(self.found, ["order", "zxid"])
+
+    def test_data_before_the_event(self) -> None:
+        """While a watch has not fired, its client sees nothing newer."""
+        seen = Seen("c", self.violated)
+        seen.watching["/r"] = 10
+        seen.ended(seen.call(), "/r", stat(10, 1))
+        self.assertEqual(self.found, [])
+        seen.ended(seen.call(), "/r", stat(11, 2))
+        self.assertEqual(self.found, ["event first"])

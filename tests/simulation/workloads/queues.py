@@ -1,0 +1,139 @@
+"""Queues: producers, consumers that finish, give back, or lose what they have."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from tests.simulation.workloads.base import Workload
+from tests.simulation.world import World
+from zkservice.errors import ClientClosedError, LeaseLostError
+from zkservice.recipes import QueueItem, ReliableQueue
+
+
+class Consumers(Workload):
+    """A reliable queue: each item is done once, and stays until then."""
+
+    name = "queue"
+    path = "/queues/one"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.asked: set[bytes] = set()  # to be put
+        self.put: set[bytes] = set()  # confirmed
+        self.done: list[bytes] = []  # confirmed
+        self.doubtful: set[bytes] = set()  # perhaps done
+        self.getting: dict[Deferred[Any], str] = {}
+        self.has: dict[str, QueueItem] = {}
+        self.numbers = count()
+        self.queues: dict[str, ReliableQueue] = {}
+
+    @override
+    def start(self) -> None:
+        for number in range(3):
+            who = f"queue{number}"
+            machine = self.world.machine(who)
+            client = self.world.client(who, machine)
+            queue = self.queues[who] = ReliableQueue(client, self.path, reactor=machine)
+
+            def produce(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
+                self.produce(random, who, queue)
+
+            def consume(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
+                self.consume(random, who, queue)
+
+            self.repeat(f"put{number}", 0.5, 5.0, produce)
+            self.repeat(f"get{number}", 0.2, 2.0, consume)
+
+    def produce(self, random: Random, who: str, queue: ReliableQueue) -> None:
+        """Put an item."""
+        item = b"%d" % next(self.numbers)
+        self.asked.add(item)
+
+        def done(result: Any) -> None:
+            if not isinstance(result, Failure):
+                self.put.add(item)
+
+        putting = queue.put(item, random.choice((100, 100, 50)))
+        self.world.outcome(putting, f"{who} puts {item!r}", done)
+
+    def consume(self, random: Random, who: str, queue: ReliableQueue) -> None:
+        """Get an item, and do it, or give it back."""
+        if who in self.has or who in self.getting.values():
+            return
+        getting = queue.get()
+        self.getting[getting] = who
+        seconds, give_back = random.choice((0.0, 0.3, 3.0)), random.random() < 0.2
+        if random.random() < 0.1:
+            self.later(random.random(), getting.cancel)
+
+        def done(result: QueueItem | Failure) -> None:
+            self.getting.pop(getting, None)
+            if not isinstance(result, Failure):
+                self.has[who] = result
+                if result.data not in self.asked:
+                    self.world.violated("once", f"{who} got {result.data!r}, which was never put")
+                end = self.give_back if give_back else self.end
+                self.later(seconds, lambda: end(who, result))
+            elif not result.check(CancelledError, ClientClosedError):
+                self.world.violated("no error", f"{who} failed to get: {result.value!r}")
+
+        self.world.outcome(getting, f"{who} gets", done)
+
+    def end(self, who: str, item: QueueItem) -> None:
+        """The work is done."""
+        self.has.pop(who, None)
+
+        def done(result: Any) -> None:
+            if not isinstance(result, Failure):
+                if item.data in self.done:
+                    self.world.violated("once", f"{item.data!r} is done again, by {who}")
+                self.done.append(item.data)
+            elif result.check(LeaseLostError):
+                self.world.sometimes.reached("queue: reservation lost")
+                self.doubtful.add(item.data)
+            elif not result.check(ClientClosedError):
+                self.world.violated("no error", f"{who} failed to end: {result.value!r}")
+
+        self.world.outcome(item.delete(), f"{who} ends {item.data!r}", done)
+
+    def give_back(self, who: str, item: QueueItem) -> None:
+        """The work is not done."""
+        self.has.pop(who, None)
+        self.world.sometimes.reached("queue: item given back")
+        self.world.must_fire(item.release(), f"{who} gives {item.data!r} back")
+
+    @override
+    def finish(self) -> None:
+        super().finish()
+        self.later(20.0, self._cancel)
+
+    def _cancel(self) -> None:
+        for getting in list(self.getting):
+            getting.cancel()
+
+    @override
+    def waiting(self) -> list[str]:
+        return [f"{who} gets" for who in self.getting.values()]
+
+    @override
+    def at_end(self) -> None:
+        node = self.world.node(self.path)
+        names = sorted(node.children) if node is not None else []
+        left = {
+            self.world.node(f"{self.path}/{name}").data
+            for name in names
+            if name.startswith("entry-") and not name.endswith("-processing")
+        }
+        if made_up := left - self.asked:
+            self.world.violated("once", f"{sorted(made_up)} are in the queue, and were not put")
+        lost = self.put - left - set(self.done) - self.doubtful
+        if lost:
+            self.world.violated("not lost", f"{sorted(lost)} are neither done nor in the queue")
+        if again := left & set(self.done):
+            self.world.violated("once", f"{sorted(again)} are done, and still in the queue")
