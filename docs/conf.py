@@ -51,6 +51,10 @@ copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 # What our classes inherit from the language and from Twisted is documented there.
@@ -73,7 +77,6 @@ _FOREIGN_BASES = (
 )
 autodoc_default_options = {
     "members": True,
-    "show-inheritance": True,
     "inherited-members": ",".join(_FOREIGN_BASES),
 }
 napoleon_numpy_docstring = False

@@ -7,11 +7,16 @@ reference describes it under the package that exports it, ``zkservice.client.ACL
 from __future__ import annotations
 
 import builtins
+import re
+from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+_INTERFACE = re.compile(r"<InterfaceClass ([\w.]+)>")
+_ANNOTATED = re.compile(r"~?typing\.Annotated\[([\w.~]+), .*?\)\]")
 
 
 def resolve(
@@ -47,7 +52,25 @@ def _is_a_type(target: str) -> bool:
     )
 
 
+def shorten_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    it: Any,
+    options: Any,
+    arguments: str | None,
+    result: str | None,
+) -> tuple[str | None, str | None]:
+    """Show interfaces by name, and types without the codec that annotates them."""
+    return _plain(arguments), _plain(result)
+
+
+def _plain(text: str | None) -> str | None:
+    return text and _INTERFACE.sub(r"\1", _ANNOTATED.sub(r"\1", text))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the resolver."""
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-signature", shorten_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

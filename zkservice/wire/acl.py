@@ -26,7 +26,10 @@ class Permission(IntFlag):
 
 @record
 class Id:
-    """The identity of an ACL entry: ``Id("world", "anyone")``, ``Id("ip", "10.0.0.0/8")``."""
+    """The identity that an ACL entry is for.
+
+    For example ``Id("world", "anyone")`` or ``Id("ip", "10.0.0.0/8")``.
+    """
 
     scheme: LenientUString
     id: LenientUString
@@ -40,6 +43,7 @@ class ACL:
     id: Id
 
 
+#: The identity of any client at all.
 ANYONE: Final = Id("world", "anyone")
 
 #: Everything for everybody: ZooKeeper's default.
