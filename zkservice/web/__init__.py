@@ -13,6 +13,7 @@ from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
 from zkservice.web.server import FrontEndStatistics, HTTPServer
 from zkservice.web.status import describe_threads, status_views
+from zkservice.web.streams import Stream, StreamView
 from zkservice.web.tally import (
     BOUNDS,
     DURATIONS,
@@ -46,6 +47,8 @@ __all__ = [
     "ResponseTally",
     "ResponseTotals",
     "RunningRequest",
+    "Stream",
+    "StreamView",
     "TextView",
     "TraceLog",
     "TrustedProxies",

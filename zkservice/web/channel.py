@@ -363,7 +363,7 @@ class HTTPChannel(Protocol):
     def _await_worker(self) -> None:
         """While a request is in service, only its own time is limited."""
         timeout = self._server.limits.request_timeout
-        if timeout:
+        if timeout and not isinstance(self._exchange, ReactorExchange):
             self._set_deadline(timeout)
         else:
             self.deadline = inf

@@ -13,7 +13,7 @@ from zkservice.http11 import Limits, Request
 from zkservice.web.environ import ConnectionInfo
 from zkservice.web.output import Part
 from zkservice.web.tracelog import Trace
-from zkservice.web.window import SendWindow
+from zkservice.web.window import SendWindow, StreamWindow
 from zkservice.web.worker import Worker
 from zkservice.web.workers import Workers
 
@@ -219,6 +219,9 @@ class ReactorExchange(Exchange):
 
     @override
     def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
+        window = self.window
+        if isinstance(window, StreamWindow) and not window.offer(sum(map(len, parts))):
+            raise ClientGoneError("the client reads too slowly")
         post = self._workers.results.post_here
         post(self._responder.respond, self, parts, None, body_bytes)
 

@@ -17,9 +17,11 @@ from zkservice.web.accesslog import AccessRecord, AccessSink
 from zkservice.web.environ import ConnectionInfo, fill_environ, server_environ
 from zkservice.web.exchange import Exchange, ReactorExchange
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.streams import Streams, StreamView
 from zkservice.web.tally import BATCH, ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
 from zkservice.web.views import SLOW_VIEW, AskingView, GuardedView, View, ViewError
+from zkservice.web.window import StreamWindow
 from zkservice.web.worker import Worker
 from zkservice.web.wsgi import Application, Response, run_application
 
@@ -70,6 +72,7 @@ class RequestHandler:
     ) -> None:
         #: Whether each response is the last of its connection.
         self.draining = False
+        self.streams = Streams()
         self.limits = limits
         #: Whether a log or the metrics need the times of requests.
         self.timed = access_log is not None or tally is not None
@@ -112,6 +115,9 @@ class RequestHandler:
         environ = self._environ_for(exchange, self._reactor_memory)
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = path, ""
         environ["wsgi.multithread"] = False
+        if isinstance(view, StreamView):
+            self._open_stream(exchange, view)
+            return
         if isinstance(view, AskingView):
             asked = view.ask(environ)
             asked.addCallback(self._show, exchange, environ)
@@ -125,6 +131,19 @@ class RequestHandler:
                 view=getattr(view, "__name__", repr(view)),
                 took=took,
             )
+
+    def _open_stream(self, exchange: Exchange, view: StreamView) -> None:
+        exchange.request.body.close()
+        problem = self.streams.problem(view)
+        if problem:
+            self.answer(exchange, 503, problem, [])
+            return
+        stream = self.streams.open(view, self._response_for(exchange, self._reactor_memory))
+        exchange.window = StreamWindow(stream.lost)
+        if exchange.request.method == "HEAD":
+            stream.close()
+        else:
+            view.owner.opened(stream)
 
     def _show(self, view: View, exchange: Exchange, environ: dict[str, Any]) -> None:
         try:

@@ -149,6 +149,7 @@ class HTTPServer:
     def drain(self, timeout: float) -> Deferred[int]:
         """Finish the requests that run, and close every connection; see ``HTTPFactory.drain``."""
         self.handler.draining = True
+        self.handler.streams.close()
         return self.connections.drain(self.limits.drain_linger, timeout)
 
     def statistics(self) -> FrontEndStatistics:

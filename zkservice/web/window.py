@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
+from typing_extensions import override
+
 from zkservice.errors import ClientGoneError, ResponseStorageError
 from zkservice.web.file_segments import FileSegment, Spill
 
-__all__ = ["SendWindow"]
+__all__ = ["SendWindow", "StreamWindow"]
 
 #: Seconds after which a worker that waits for a client looks whether requests wait for it,
 #: and how much faster its patience runs out if they do.
 _POLL_INTERVAL: Final = 0.02
 _CONTENDED_FACTOR: Final = 10
+#: Bytes that may wait for the client of a stream.
+_BACKLOG: Final = 512 * 1024
 
 
 class SendWindow:
@@ -111,3 +115,28 @@ class SendWindow:
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+
+class StreamWindow(SendWindow):
+    """Bounds what a stream has waiting for its client, without ever waiting.
+
+    Args:
+        gone: called once the client has left.
+        backlog: bytes that may wait.
+    """
+
+    def __init__(self, gone: Callable[[], object], backlog: int = _BACKLOG) -> None:
+        super().__init__(backlog, 0, 0)
+        self._gone = gone
+
+    def offer(self, size: int) -> bool:
+        """Reserve room for so many bytes; returns False if there is none."""
+        if not self._has_room(0, size):
+            return False
+        return self.reserve(size)
+
+    @override
+    def close(self) -> None:
+        """The client takes nothing more."""
+        super().close()
+        self._gone()
