@@ -41,7 +41,7 @@ class CheckTests(CommandTestCase):
         self.addCleanup(port.stopListening)
         return f"127.0.0.1:{port.getHost().port}"
 
-    async def test_addresses(self) -> None:
+    async def test_addresses_of_a_service_are_shown(self) -> None:
         """The addresses of a service are shown; none is a failure."""
         monitor = self.listen("1.2.3.4:5 1.2.3.4:6")
         result = await self.run_("get-addr", monitor, "/svc")
@@ -51,7 +51,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
         self.assertIn("nothing is registered under /svc", result.err)
 
-    async def test_check(self) -> None:
+    async def test_only_a_service_that_listens_is_healthy(self) -> None:
         """A service that listens is well; one that does not, or is not there, is not."""
         good = self.zookeeper.connection_string
         result = await self.run_("check", self.listen(good), "/svc")
@@ -62,7 +62,7 @@ class CheckTests(CommandTestCase):
         result = await self.run_("check", self.listen("", help="help  this"), "/svc")
         self.assertIn("nothing is registered under /svc", result.err)
 
-    async def test_ask(self) -> None:
+    async def test_the_reply_of_a_monitor_is_shown(self) -> None:
         """What a monitor answers is shown; what it refuses is a failure."""
         result = await self.run_("ask", self.listen("out: new disk"), "out", "new", "disk")
         self.assertEqual((result.code, result.out), (Exit.DONE, "out: new disk\n"))
@@ -88,7 +88,7 @@ class CheckTests(CommandTestCase):
             self.assertIn(f"what listens at {address} is no monitor; it ", result.err)
             self.assertEqual(result.err.count("\n"), 1)
 
-    async def test_empty_reply(self) -> None:
+    async def test_an_empty_reply_is_allowed(self) -> None:
         """A monitor may have nothing to say; its help shows that it is one."""
         result = await self.run_("ask", self.listen("", help="help  this"), "servers", "/nope")
         self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))

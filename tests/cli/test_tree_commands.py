@@ -67,7 +67,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("1 created, 1 changed, 2 deleted", result.err)
         self.assertEqual((await self.tree()).children["a"], parse_tree(new).children["a"])
 
-    async def test_options_anywhere(self) -> None:
+    async def test_options_may_stand_anywhere(self) -> None:
         """Options may stand before, between and behind the words."""
         name = self.file("/a\n")
         for words in (
@@ -92,21 +92,21 @@ class TreeCommandTests(CommandTestCase):
         self.assertRaises(SystemExit, parse_arguments, ["--trim", "walk", "h"])
         self.assertIn("zkservice walk: error: unrecognized arguments: --trim", screen.getvalue())
 
-    def test_wrong_usage(self) -> None:
+    def test_wrong_usage_exits_with_2(self) -> None:
         """A wrong command line is told with the exit code 2; no command is one, too."""
         for words in ([], ["nonsense"], ["export"], ["import", "h", "-t", "--no-trim"]):
             self.patch(sys, "stderr", io.StringIO())
             error = self.assertRaises(SystemExit, parse_arguments, words)
             self.assertEqual(error.code, Exit.USAGE)
 
-    async def test_permissions(self) -> None:
+    async def test_permissions_are_a_number_or_an_acl(self) -> None:
         """What everybody may do is a number, or an ACL."""
         await self.run_("import", "HOSTS", "-p", "15", stdin="/a\n")
         self.assertEqual((await self.client.get_acl("/a"))[0][0].perms, 15)
         await self.run_("import", "HOSTS", "--acl", "world:anyone:ra", stdin="/b\n")
         self.assertEqual((await self.client.get_acl("/b"))[0][0].perms, 17)
 
-    async def test_confirmation(self) -> None:
+    async def test_a_trim_is_confirmed_on_a_terminal_only(self) -> None:
         """On a terminal a trim is confirmed; in a script, or with --yes, it is not."""
         for answer, yes, tty, left in (
             (b"n\n", (), True, ["b"]),
@@ -187,7 +187,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(result.err.count("\n"), 1)
         self.assertIn("Can't connect to ZooKeeper at '127.0.0.1:", result.err)
 
-    async def test_credentials(self) -> None:
+    async def test_unreadable_credentials_are_reported_with_their_option(self) -> None:
         """A credential that cannot be read, or is none, is told with its option."""
         for words, said in (
             (("--auth", "digest:/no/such"), "--auth: /no/such cannot be read"),
@@ -201,7 +201,7 @@ class TreeCommandTests(CommandTestCase):
             self.assertIn(said, result.err)
             self.assertEqual(result.err.count("\n"), 1)
 
-    async def test_no_chroot(self) -> None:
+    async def test_a_missing_chroot_is_named(self) -> None:
         """A chroot that is not there is named; the root below it alone would say nothing."""
         hosts = f"{self.zookeeper.connection_string}/no/such"
         for words in (("walk", hosts), ("export", hosts, "/"), ("import", hosts, self.file(TREE))):
@@ -209,7 +209,7 @@ class TreeCommandTests(CommandTestCase):
             self.assertEqual(result.code, Exit.FAILED)
             self.assertIn(f"the chroot of {hosts} does not exist", result.err)
 
-    async def test_changed_meanwhile(self) -> None:
+    async def test_a_concurrent_change_has_its_own_exit_code(self) -> None:
         """A node that others change meanwhile has an exit code of its own."""
         await self.put("/a\n  x = 1\n")
         await self.client.create("/a/b")
@@ -228,7 +228,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("/a: another client changed the node meanwhile", result.err)
         self.assertEqual((await self.client.get("/a"))[0], b"theirs")
 
-    async def test_set_property(self) -> None:
+    async def test_set_property_keeps_the_other_properties(self) -> None:
         """Properties and links are set; the others stay."""
         await self.run_("import", "HOSTS", stdin=TREE)
         result = await self.run_(
@@ -251,7 +251,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("y=__import__('os').getpid(): code is not evaluated", result.err)
         self.assertEqual(await read_tree(self.client), before)
 
-    async def test_rm(self) -> None:
+    async def test_rm_deletes_one_node_or_all_below_it(self) -> None:
         """One node goes; with -r, all below it."""
         await self.run_("import", "HOSTS", stdin=TREE)
         result = await self.run_("rm", "HOSTS", "/a")
@@ -268,7 +268,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("rm", "HOSTS", "/d")
         self.assertEqual((await self.run_("walk", "HOSTS")).out, "/\n")
 
-    async def test_rm_asks(self) -> None:
+    async def test_rm_r_is_confirmed_on_a_terminal(self) -> None:
         """On a terminal ``rm -r`` is confirmed, as a trim is; ``-rf`` is ``-r --force``."""
         for answer, words, tty, left in (
             (b"n\n", ("-r",), True, True),
@@ -315,7 +315,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("warning: /a/n leads nowhere: /a/m does not exist", result.err)
         self.assertEqual(json.loads(result.out), {"source": "/a/n", "target": "/a/m"})
 
-    async def test_ln(self) -> None:
+    async def test_ln_makes_links(self) -> None:
         """Links are made."""
         await self.run_("import", "HOSTS", stdin=TREE)
         result = await self.run_("ln", "HOSTS", "../d", "/a/m")
@@ -327,7 +327,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(json.loads(result.out), {"source": "/a/n", "target": "../d"})
         self.assertEqual(result.err, "")
 
-    async def test_json(self) -> None:
+    async def test_json_is_written_for_programs(self) -> None:
         """Programs get JSON."""
         await self.run_("import", "HOSTS", stdin=TREE)
         result = await self.run_("export", "--json", "HOSTS", "/a")
@@ -351,7 +351,7 @@ class TreeCommandTests(CommandTestCase):
         result = await self.run_("graph", "-", "/", ZC_ZK_CONNECTION_STRING=hosts)
         self.assertEqual(result.out, "digraph g {\n}\n")
 
-    async def test_colours(self) -> None:
+    async def test_colours_are_for_terminals_only(self) -> None:
         """Colours are for terminals of people who want them."""
         await self.run_("import", "HOSTS", stdin="/a\n  /b\n")
         words = ("import", "-dt", "--yes", "HOSTS", "-")
@@ -384,7 +384,7 @@ class TLSTests(CommandTestCase):
         self.addCleanup(port.stopListening)
         return f"127.0.0.1:{port.getHost().port}"
 
-    async def test_server_name(self) -> None:
+    async def test_the_name_in_the_certificate_can_be_given(self) -> None:
         """The name in the certificate can be given; without it, the reason says so."""
         words = ("walk", await self.listen(), "--tls-ca", self.authority.ca)
         result = await self.run_(*words, "--tls-server-name", "zookeeper.invalid")

@@ -117,7 +117,7 @@ class Contract(TestCase):
         for error, call in refused:
             await self.assertFailure(call, error)
 
-    async def test_data(self) -> None:
+    async def test_data_that_is_written_is_read(self) -> None:
         """What is written is read; a node without data has none."""
         client = self.client
         await client.create("/a", b"1")
@@ -130,7 +130,7 @@ class Contract(TestCase):
         await client.set("/a", bytes(largest))
         self.assertEqual(len((await client.get("/a"))[0]), largest)
 
-    async def test_names(self) -> None:
+    async def test_names_need_not_be_ascii(self) -> None:
         """Names need not be ASCII; there may be many."""
         client = self.client
         names = [f"naïve-中-{number}" for number in range(500)]
@@ -140,7 +140,7 @@ class Contract(TestCase):
         self.assertEqual(stat.num_children, 500)
         self.assertEqual(await client.sync("/"), "/")
 
-    async def test_acl(self) -> None:
+    async def test_acls_are_kept_and_hide_digests(self) -> None:
         """Lists are kept, identities count, and who may not look sees no digests."""
         client, other = self.client, await self.connect()
         await client.add_auth("digest", "u:p")
@@ -156,14 +156,14 @@ class Contract(TestCase):
         self.assertIn(Id("digest", "u"), who)
         self.assertIn("ip", [one.scheme for one in who])
 
-    async def test_refused_auth(self) -> None:
+    async def test_an_unknown_scheme_closes_the_client(self) -> None:
         """A scheme that the server does not have is the end of the client."""
         client = await self.connect()
         pending = self.assertFailure(client.add_auth("nonsense", b"x"), AuthFailedError)
         await pending
         self.assertIs(client.state, State.AUTH_FAILED)
 
-    async def test_transaction(self) -> None:
+    async def test_a_transaction_is_all_or_nothing(self) -> None:
         """All of it, or nothing; the operation that failed is named."""
         client = self.client
         await client.create("/old")
@@ -192,7 +192,7 @@ class Contract(TestCase):
         """The Stat of a node that was set after its child was created, as it is read."""
         return await self.client.exists(path) if stat.num_children else stat
 
-    async def test_read_all(self) -> None:
+    async def test_each_of_several_reads_has_its_own_result(self) -> None:
         """Several reads in one request; each has its own answer."""
         client = self.client
         await client.create("/a", b"1")
@@ -202,7 +202,7 @@ class Contract(TestCase):
         self.assertIsInstance(missing, NoNodeError)
         self.assertEqual(getattr(missing, "path", None), "/x")
 
-    async def test_config(self) -> None:
+    async def test_a_standalone_server_has_no_members(self) -> None:
         """A server that stands alone has no members, and cannot be reconfigured."""
         config, _ = await self.client.get_config()
         self.assertEqual(config, b"")
@@ -237,7 +237,7 @@ class Contract(TestCase):
             ],
         )
 
-    async def test_persistent_watch(self) -> None:
+    async def test_a_persistent_watch_receives_every_event_of_its_node(self) -> None:
         """It hears everything about its node, until it is cancelled."""
         client, other = self.client, await self.connect()
         heard: list[WatchEvent] = []
@@ -269,7 +269,7 @@ class Contract(TestCase):
         await client.sync()
         self.assertEqual(len(heard), 5)
 
-    async def test_recursive_watch(self) -> None:
+    async def test_a_recursive_watch_receives_events_of_all_nodes_below(self) -> None:
         """It hears of all nodes below, and survives a one-shot watch on the same node."""
         client, other = self.client, await self.connect()
         heard: list[WatchEvent] = []
@@ -318,7 +318,7 @@ class Contract(TestCase):
         await connected
         subscription.cancel()
 
-    async def test_remove_watches(self) -> None:
+    async def test_removed_watchers_are_notified(self) -> None:
         """All who watched are told; the persistent watch of another type stays."""
         client, other = self.client, await self.connect()
         await client.create("/a")
@@ -336,7 +336,7 @@ class Contract(TestCase):
         self.assertEqual(heard[-1].type, EventType.PERSISTENT_WATCH_REMOVED)
         await self.assertFailure(client.remove_watches("/a"), NoWatcherError)
 
-    async def test_cancelled_watch(self) -> None:
+    async def test_a_cancelled_watch_is_removed_from_the_server(self) -> None:
         """A watch that nobody wants is taken off the server."""
         client = self.client
         await client.create("/a")
@@ -349,7 +349,7 @@ class Contract(TestCase):
 
     # -- sessions
 
-    async def test_lost_connection(self) -> None:
+    async def test_a_session_survives_a_lost_connection(self) -> None:
         """Session, ephemerals, identities and watches outlive a connection."""
         client, other = self.client, await self.connect()
         await client.add_auth("digest", "u:p")
@@ -371,7 +371,7 @@ class Contract(TestCase):
         await client.sync()
         self.assertEqual([event.type for event in heard], [EventType.CREATED])
 
-    async def test_retried_watches(self) -> None:
+    async def test_a_retried_read_has_its_watch(self) -> None:
         """A read with a watch whose connection breaks is repeated, and its watch fires."""
         client, other = self.client, await self.connect()
         retrying = Retrying(client)
@@ -395,7 +395,7 @@ class Contract(TestCase):
             self.assertEqual((await watch).type, EventType.DELETED)
         self.assertEqual(client.statistics().expiries, 0)
 
-    async def test_retried_writes(self) -> None:
+    async def test_retried_writes_are_applied_once_or_fail_in_doubt(self) -> None:
         """Writes whose connection breaks are carried out once, or fail in doubt."""
         client, retrying = self.client, Retrying(self.client)
         await client.create("/a")
@@ -434,7 +434,7 @@ class Contract(TestCase):
         self.assertEqual([event.type for event in heard], [EventType.DATA_CHANGED] * 3)
         self.assertEqual((await watch).type, EventType.DATA_CHANGED)
 
-    async def test_expired_session(self) -> None:
+    async def test_a_new_session_follows_an_expired_one(self) -> None:
         """After an expiry there is a new session, and what was the old one's is gone."""
         client = await self.connect()
         await client.create("/e", ephemeral=True)
@@ -449,7 +449,7 @@ class Contract(TestCase):
         self.assertNotEqual(client.client_id, before)
         self.assertEqual(heard, [(EventType.NONE, KeeperState.EXPIRED, "/p")])
 
-    async def test_resumed_session(self) -> None:
+    async def test_a_session_is_resumed_with_its_id_and_password(self) -> None:
         """A session can be handed on with its id and password."""
         client = await self.connect()
         await client.create("/e", ephemeral=True)

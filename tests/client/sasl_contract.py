@@ -24,7 +24,7 @@ class SaslContract(TestCase):
         self.addCleanup(client.close)
         return client, client.connect(10)
 
-    async def test_accepted(self) -> None:
+    async def test_the_right_password_is_accepted(self) -> None:
         """The right password gives an identity, on every connection."""
         client, connected = self.connect(DigestMD5("alice", "it's a secret"))
         await connected
@@ -37,13 +37,13 @@ class SaslContract(TestCase):
         await client.get("/mine")
         self.assertEqual(client.client_id, before)
 
-    async def test_refused(self) -> None:
+    async def test_a_wrong_password_closes_the_client(self) -> None:
         """A wrong password, or an unknown user, is the end of the client."""
         for user in (DigestMD5("alice", "wrong"), DigestMD5("bob", "guess")):
             client, connected = self.connect(user)
             await self.assertFailure(connected, AuthFailedError)
             self.assertIs(client.state, State.AUTH_FAILED)
 
-    def test_secret(self) -> None:
+    def test_the_password_is_in_no_representation(self) -> None:
         """The password is in no representation."""
         self.assertNotIn("secret", repr(DigestMD5("alice", "it's a secret")))

@@ -90,7 +90,7 @@ class RefusalTests(ClientTestCase):
         reply = _REPLY.pack(xid, 0, error.code)
         self.cable.client.protocol.dataReceived(frame(reply))
 
-    def test_identity(self) -> None:
+    def test_a_refused_identity_closes_the_client(self) -> None:
         """An identity that is refused is the end, whoever hangs up."""
         client = self.connected()
         adding = client.add_auth("digest", "u:p")
@@ -99,7 +99,7 @@ class RefusalTests(ClientTestCase):
         self.assertIs(client.state, State.AUTH_FAILED)
         self.assertFalse(self.cable.up)
 
-    def test_request(self) -> None:
+    def test_a_request_that_needs_another_identity_closes_the_client(self) -> None:
         """So is a request for which we should be somebody else."""
         client = self.connected()
         call, other = client.get("/"), client.exists("/")

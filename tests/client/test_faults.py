@@ -155,7 +155,7 @@ class EveryByteTests(SynchronousTestCase):
         for size in sample(range(1, self.sent()[0] + 1), 60):
             self.broken_session(partial(_allow, client=size))
 
-    def test_black_hole(self) -> None:
+    def test_survives_silence_from_each_byte_on(self) -> None:
         """From a byte on nothing arrives, and nobody says so."""
         for size in sample(range(1, self.sent()[1] + 1, 3), 60):
 
@@ -164,7 +164,7 @@ class EveryByteTests(SynchronousTestCase):
 
             self.broken_session(swallow)
 
-    def test_half_open(self) -> None:
+    def test_survives_half_open_connections(self) -> None:
         """The client is cut off; the server believes in the connection for a while."""
         for size in sample(range(1, self.sent()[1] + 1, 3), 60):
 
@@ -184,7 +184,7 @@ class EveryByteTests(SynchronousTestCase):
         session.end()
         self.assertNotIn(State.SUSPENDED, session.states)
 
-    def test_closed(self) -> None:
+    def test_closes_after_each_byte(self) -> None:
         """The client is closed after each byte; at every third the server hangs up as well."""
         for size in sample(range(1, self.sent()[1] + 1), 60):
             self.closed_session(size)
@@ -208,7 +208,7 @@ class EveryByteTests(SynchronousTestCase):
         self.assertEqual(closed, [None])
         session.check()
 
-    def test_delayed(self) -> None:
+    def test_survives_delays_at_each_byte(self) -> None:
         """From a byte on nothing comes for a while, shorter or longer than patience lasts."""
         total = self.sent()[1]
         for number, size in enumerate(range(1, total + 1, 7)):

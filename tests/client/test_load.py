@@ -39,7 +39,7 @@ class LoadTests(ClientTestCase):
         self.assertEqual(self.result(watches[-1]).type, EventType.CREATED)
         quietly(*watches)
 
-    def test_calls_outstanding(self) -> None:
+    def test_tens_of_thousands_of_calls_are_answered_in_order(self) -> None:
         """Tens of thousands of calls can wait for their answers, and get them in order."""
         client = self.connected()
         order: list[int] = []
@@ -49,7 +49,7 @@ class LoadTests(ClientTestCase):
         self.result(gatherResults(calls))
         self.assertEqual(order, list(range(CALLS)))
 
-    def test_replies_gather(self) -> None:
+    def test_single_replies_are_read_in_portions(self) -> None:
         """While many replies are due that come one by one, they are read in portions."""
         client = self.connected()
         self.cable.portion = 200  # bytes, as a server that writes each reply by itself

@@ -39,7 +39,7 @@ class OperationTests(ClientTestCase):
         data, stat = self.result(client.get("/a"))
         self.assertEqual((data, stat.version, stat.data_length), (b"data", 0, 4))
 
-    def test_create_errors(self) -> None:
+    def test_create_errors_name_the_path(self) -> None:
         """The server's refusals come as errors that name the path."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -48,7 +48,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(orphan.path, "/b/c")
         self.assertEqual(str(orphan), "/b/c: the parent of this znode does not exist")
 
-    def test_ephemeral(self) -> None:
+    def test_an_ephemeral_node_ends_with_its_session(self) -> None:
         """An ephemeral node is the session's, and goes with it."""
         client, other = self.connected(), self.connected()
         self.result(client.create("/e", ephemeral=True))
@@ -91,7 +91,7 @@ class OperationTests(ClientTestCase):
         self.assertIsNotNone(self.result(client.exists("/")))
         self.assertEqual(client.statistics().connections, 2)
 
-    def test_no_threads(self) -> None:
+    def test_a_client_needs_no_thread(self) -> None:
         """A client needs no thread."""
         before = active_count()
         self.result(self.connected().exists("/"))
@@ -126,7 +126,7 @@ class OperationTests(ClientTestCase):
         self.result(client.create("/none", None))
         self.assertEqual(self.result(client.get("/none"))[0], b"")
 
-    def test_delete(self) -> None:
+    def test_delete_respects_version_and_children(self) -> None:
         """Deleting respects version and children."""
         client = self.connected()
         self.result(gatherResults([client.create("/a"), client.create("/a/b")]))
@@ -135,7 +135,7 @@ class OperationTests(ClientTestCase):
         self.assertIsNone(self.result(client.delete("/a/b", 0)))
         self.failure(client.delete("/a/b"), NoNodeError)
 
-    def test_exists(self) -> None:
+    def test_a_missing_node_is_a_result_not_an_error(self) -> None:
         """A missing node is an answer, not an error."""
         client = self.connected()
         self.assertIsNone(self.result(client.exists("/a")))
@@ -152,7 +152,7 @@ class OperationTests(ClientTestCase):
         self.failure(client.set("/a", b"2", 0), BadVersionError)
         self.assertEqual(self.result(client.get("/a"))[0], b"1")
 
-    def test_children(self) -> None:
+    def test_children_are_names(self) -> None:
         """Children are names."""
         client = self.connected()
         for path in ("/a", "/a/b", "/a/c"):
@@ -163,7 +163,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual((sorted(names), stat.num_children), (["b", "c"], 2))
         self.failure(client.get_children("/nope"), NoNodeError)
 
-    def test_acl(self) -> None:
+    def test_an_acl_has_a_version_of_its_own(self) -> None:
         """An ACL can be read and set; its version is its own."""
         client = self.connected()
         self.result(client.create("/a", acl=OPEN_ACL_UNSAFE))
@@ -172,7 +172,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(self.result(client.set_acl("/a", READ_ACL_UNSAFE, 0)).aversion, 1)
         self.assertEqual(self.result(client.get_acl("/a"))[0], list(READ_ACL_UNSAFE))
 
-    def test_auth(self) -> None:
+    def test_an_added_identity_counts_from_then_on(self) -> None:
         """An identity that is added counts from then on."""
         client = self.connected()
         self.assertIsNone(self.result(client.add_auth("digest", "u:p")))
@@ -217,7 +217,7 @@ class OperationTests(ClientTestCase):
         self.network.advance(1)
         self.assertIsNone(self.result(client.exists("/a")))
 
-    def test_too_large(self) -> None:
+    def test_a_request_over_the_limit_is_not_sent(self) -> None:
         """A request that the server would hang up on is not sent; the error has its size."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -241,7 +241,7 @@ class OperationTests(ClientTestCase):
 class EnsurePathTests(ClientTestCase):
     """`ensure_path` creates what is missing."""
 
-    def test_creates_all(self) -> None:
+    def test_creates_all_ancestors(self) -> None:
         """All ancestors are created; doing it again changes nothing."""
         client = self.connected()
         self.result(client.ensure_path("/a/b/c"))
@@ -275,7 +275,7 @@ class EnsurePathTests(ClientTestCase):
 class ChrootTests(ClientTestCase):
     """A chroot is put before each path that goes out, and taken off each that comes in."""
 
-    def test_both_ways(self) -> None:
+    def test_the_chroot_is_added_and_removed(self) -> None:
         """Requests, replies, transactions and events see the client's paths."""
         plain = self.connected()
         self.result(plain.ensure_path("/root"))

@@ -66,7 +66,7 @@ class WriteTests(SynchronousTestCase):
         self.receiver = protocol.receiver = Rooms()
         return protocol
 
-    def test_at_once(self) -> None:
+    def test_what_the_socket_takes_is_sent_at_once(self) -> None:
         """What the socket takes is sent in the call, and the reactor has nothing to watch."""
         socket = Socket()
         protocol = self.protocol(socket)
@@ -93,7 +93,7 @@ class WriteTests(SynchronousTestCase):
         protocol.write(b"!")
         self.assertEqual(socket.sent, b"abcdping!")
 
-    def test_lost(self) -> None:
+    def test_a_lost_connection_is_reported_by_the_transport(self) -> None:
         """A connection that turns out to be lost is the transport's to report."""
         socket = Socket()
         protocol = self.protocol(socket)
@@ -102,7 +102,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(socket.watched, 1)
         self.assertIs(socket.doWrite(), socket.error)
 
-    def test_last_words(self) -> None:
+    def test_closing_sends_what_is_left_first(self) -> None:
         """Closing sends what is left over first."""
         socket = Socket()
         protocol = self.protocol(socket)
@@ -113,7 +113,7 @@ class WriteTests(SynchronousTestCase):
         self.assertIsInstance(socket.doWrite(), Exception)  # the connection is done
         self.assertEqual(socket.sent, b"abcd")
 
-    def test_other_transports(self) -> None:
+    def test_other_transports_are_written_to_as_usual(self) -> None:
         """What is no socket, such as TLS, is written to as any transport is."""
         transport = StringTransport()
         protocol = self.protocol(transport)

@@ -11,14 +11,14 @@ from zkservice.wire.session import State
 class ReadOnlyTests(ClientTestCase):
     """A client that is content with reading, for a while."""
 
-    def test_not_content(self) -> None:
+    def test_a_client_that_writes_avoids_read_only_servers(self) -> None:
         """A client that did not ask for it is not let in by a read-only server."""
         self.server.read_only = True
         client = self.connecting()
         self.network.advance(2)
         self.assertIs(client.state, State.CONNECTING)
 
-    def test_reads_only(self) -> None:
+    def test_reads_work_and_writes_are_refused(self) -> None:
         """Reads work, writes are refused, and the state says what it is."""
         self.server.read_only = True
         client = self.client(read_only=True)

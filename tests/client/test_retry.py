@@ -48,7 +48,7 @@ class RetryTests(ClientTestCase):
         self.network.advance(1)
         return asked
 
-    def test_read(self) -> None:
+    def test_a_read_is_repeated(self) -> None:
         """A read is done again."""
         for lose in (self.lose_reply, self.lose_request):
             read = lose(lambda: self.retrying.read(lambda: self.zk.get("/")))
@@ -178,7 +178,7 @@ class RetryTests(ClientTestCase):
         )
         self.failure(asked, NodeExistsError)
 
-    def test_write(self) -> None:
+    def test_an_uncertain_write_is_not_repeated(self) -> None:
         """What cannot be recognized is repeated only if it was certainly not carried out."""
         asked = self.lose_reply(lambda: self.retrying.write(lambda: self.zk.create("/a")))
         self.assert_in_doubt(asked)
@@ -287,7 +287,7 @@ class RetryTests(ClientTestCase):
             lambda: self.retrying.get_children_and_watch("/a"),
         ]
 
-    def test_watches(self) -> None:
+    def test_a_repeated_read_has_its_watch(self) -> None:
         """A read with a watch is done again, and its watch fires."""
         for ask in self.watching():
             for lose in (self.lose_reply, self.lose_request):
@@ -341,7 +341,7 @@ class RetryTests(ClientTestCase):
         self.network.settle()
         self.assertEqual(self.zk.statistics().watches, 0)
 
-    def test_delete(self) -> None:
+    def test_a_node_that_is_gone_counts_as_deleted(self) -> None:
         """A node that is gone when we ask again is deleted."""
         for lose in (self.lose_reply, self.lose_request):
             self.result(self.zk.create("/a"))
@@ -349,14 +349,14 @@ class RetryTests(ClientTestCase):
             self.assertIsNone(self.result(self.zk.exists("/a")))
         self.failure(self.retrying.delete("/a"), NoNodeError)
 
-    def test_create_ephemeral(self) -> None:
+    def test_only_an_own_ephemeral_counts_as_created(self) -> None:
         """Our own node is ours; another session's is not."""
         asked = self.lose_reply(lambda: self.retrying.create_ephemeral("/e", b"1"))
         self.assertEqual(self.result(asked), "/e")
         other = Retrying(self.connected(), reactor=self.network)
         self.failure(other.create_ephemeral("/e"), NodeExistsError)
 
-    def test_create_protected(self) -> None:
+    def test_a_protected_node_is_created_once(self) -> None:
         """A sequence node is found again, not made twice."""
         self.result(self.zk.create("/q"))
         for number, lose in enumerate((self.lose_reply, self.lose_request)):
@@ -365,7 +365,7 @@ class RetryTests(ClientTestCase):
             self.assertRegex(path, f"^/q/_c_[0-9a-f-]{{36}}-n-000000000{number}$")
             self.assertEqual(len(self.result(self.zk.get_children("/q"))), number + 1)
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_create_leaves_no_node(self) -> None:
         """Who gives up leaves no node behind."""
         self.result(self.zk.create("/q"))
         self.server.pause()

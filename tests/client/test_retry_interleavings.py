@@ -149,7 +149,7 @@ class RivalTests(SynchronousTestCase):
                 lambda safely: safely.set(PATH, b"mine", 0), do_nothing, BadVersionError, early
             )
 
-    def test_delete(self) -> None:
+    def test_delete_spares_another_clients_node(self) -> None:
         """Another client's new node is never deleted."""
         for version in (-1, 0):
 
@@ -159,7 +159,7 @@ class RivalTests(SynchronousTestCase):
             for answer in (do_nothing, create):
                 self.check(ask, answer, NoNodeError)
 
-    def test_write(self) -> None:
+    def test_an_uncertain_write_is_never_repeated(self) -> None:
         """Anything else is never done twice."""
         self.check(
             lambda safely: safely.write(lambda: safely._client.set(PATH, b"mine")),

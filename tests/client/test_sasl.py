@@ -29,7 +29,7 @@ class UnconfiguredTests(TestCase):
 
     timeout = 10
 
-    async def test_said_once(self) -> None:
+    async def test_the_client_is_closed_with_the_reason(self) -> None:
         """The client is told why, and does not go on without."""
         server = EmbeddedZooKeeper()
         await server.start()

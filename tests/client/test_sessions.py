@@ -52,7 +52,7 @@ def quietly_lost(deferred: Deferred[Any]) -> None:
 class ConnectTests(ClientTestCase):
     """The first connection."""
 
-    def test_before_connect(self) -> None:
+    def test_a_call_before_connect_says_what_to_do(self) -> None:
         """A call without `connect` fails with an error that says what to do."""
         error = self.failure(self.client().get("/a"), ClientClosedError)
         self.assertEqual(str(error), "/a: the ZooKeeper client is closed; connect() opens it")
@@ -85,7 +85,7 @@ class ConnectTests(ClientTestCase):
         self.failure(entering, CancelledError)
         self.assertIs(client.state, State.CLOSED)
 
-    def test_properties(self) -> None:
+    def test_properties_follow_the_connection(self) -> None:
         """What a client knows before it is connected, while it is, and afterwards."""
         client = self.client()
         self.assertEqual(
@@ -109,7 +109,7 @@ class ConnectTests(ClientTestCase):
                 ZooKeeperClient(HOST, timeout, reactor=self.network)  # type: ignore[arg-type]
             self.assertIn(f"below 24 days, not {timeout!r}", str(caught.exception))
 
-    def test_mistaken_arguments(self) -> None:
+    def test_invalid_arguments_are_refused_at_once(self) -> None:
         """What would only fail while connecting, again and again, is refused at once.
 
         What may be a secret is not shown.
@@ -128,14 +128,14 @@ class ConnectTests(ClientTestCase):
             self.assertNotIn("secret", str(caught.exception))
         self.connected(auth=None, tls=None, sasl=None)
 
-    def test_negotiated_timeout(self) -> None:
+    def test_the_server_decides_the_timeout(self) -> None:
         """The server's word counts."""
         client = ZooKeeperClient(f"{HOST}:{PORT}", 1000.0, reactor=self.network)
         self.clients.append(client)
         self.result(client.connect())
         self.assertEqual(client.session_timeout, 20.0)
 
-    def test_calls_wait(self) -> None:
+    def test_calls_wait_for_the_connection_in_order(self) -> None:
         """Calls can be made at once, and are answered in their order."""
         client = self.client()
         quietly(client.connect())
@@ -183,7 +183,7 @@ class ConnectTests(ClientTestCase):
         self.failure(client.add_auth("digest", "u:p", timeout=-0.1), OperationTimeoutError)
         self.result(client.get("/"))
 
-    def test_no_credential(self) -> None:
+    def test_a_missing_credential_is_not_sent(self) -> None:
         """A credential that is missing is not sent: a server would refuse the client for it."""
         client = self.connected()
         self.failure(client.add_auth("digest", None), UnwritableError)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ class ConnectTests(ClientTestCase):
             self.client(auth=[("digest", None)])
         self.result(client.get("/"))
 
-    def test_for_ever(self) -> None:
+    def test_without_a_timeout_it_keeps_trying(self) -> None:
         """Without a time-out it keeps trying, and succeeds when there is a server."""
         self.network.listening.clear()
         client = self.client()
@@ -202,7 +202,7 @@ class ConnectTests(ClientTestCase):
         self.network.advance(1)
         self.assertIs(self.result(connecting), client)
 
-    def test_cancelled(self) -> None:
+    def test_cancelling_stops_the_waiting_not_the_trying(self) -> None:
         """Cancelling stops the waiting, not the trying."""
         client = self.client()
         connecting = client.connect()
@@ -211,7 +211,7 @@ class ConnectTests(ClientTestCase):
         self.network.settle()
         self.assertIs(client.state, CONNECTED)
 
-    def test_refused_credentials(self) -> None:
+    def test_refused_credentials_close_the_client(self) -> None:
         """A scheme that the server does not have ends it all."""
         client = self.client(auth=[("nonsense", b"x")])
         news = heard_by(client)
@@ -247,7 +247,7 @@ class ConnectTests(ClientTestCase):
         users = {one.id for one in self.result(client.who_am_i()) if one.scheme == "digest"}
         self.assertEqual(users, {"a", "u"})
 
-    def test_resumed(self) -> None:
+    def test_a_session_can_be_resumed_by_another_client(self) -> None:
         """A session can be handed on to another client."""
         client = self.connected()
         self.result(client.create("/e", ephemeral=True))
@@ -293,7 +293,7 @@ class ReconnectTests(ClientTestCase):
         codes = [int.from_bytes(request[4:8], "big") for request in requests]
         self.assertEqual(codes, [OpCode.AUTH, OpCode.SET_WATCHES2, OpCode.GET_DATA])
 
-    def test_lost_calls(self) -> None:
+    def test_only_calls_that_were_sent_are_lost(self) -> None:
         """What was sent may have been carried out; what was not sent waits."""
         client = self.connected()
         self.server.pause()
@@ -337,7 +337,7 @@ class ReconnectTests(ClientTestCase):
         hello = bytes(self.cable.server.received)
         self.assertEqual(int.from_bytes(hello[8:16], "big"), zxid)
 
-    def test_pings(self) -> None:
+    def test_an_idle_client_pings_every_third_of_the_timeout(self) -> None:
         """An idle client pings every third of the time-out, and lives on."""
         client = self.connected()
         self.network.advance(TIMEOUT * 10)
@@ -345,7 +345,7 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(client.statistics().connections, 1)
         self.assertIs(client.state, CONNECTED)
 
-    def test_silence(self) -> None:
+    def test_silence_counts_from_the_last_answered_request(self) -> None:
         """It is counted from the sending of what was answered last, request or ping."""
         client = self.client()
         self.assertEqual(client.silence, inf)
@@ -381,7 +381,7 @@ class ReconnectTests(ClientTestCase):
         self.network.settle()
         self.assertLess(watcher.silence, 0.1)
 
-    def test_silent_server(self) -> None:
+    def test_a_silent_server_is_left(self) -> None:
         """A server that is silent for two thirds of the time-out is left."""
         client = self.connected()
         self.server.pause()
@@ -451,7 +451,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, SUSPENDED)
         self.server.resume()
 
-    def test_back_off(self) -> None:
+    def test_attempts_become_rarer(self) -> None:
         """Attempts become rarer, up to one in a tenth of the session's time-out."""
         client = self.connected()
         self.network.listening.clear()
@@ -493,7 +493,7 @@ class ReconnectTests(ClientTestCase):
         self.network.advance(1)
         self.assertIs(client.state, CONNECTED)
 
-    def test_next_host(self) -> None:
+    def test_the_next_host_resumes_the_session(self) -> None:
         """Another server is tried, and takes the session on if it knows it."""
         client = self.connected("10.0.0.1:2181,10.0.0.2:2181")
         self.network.listen("10.0.0.2", PORT, self.server.factory)
@@ -506,7 +506,7 @@ class ReconnectTests(ClientTestCase):
         self.assertNotEqual(client.server, server)
         self.assertIs(client.state, CONNECTED)
 
-    def test_order_differs(self) -> None:
+    def test_clients_begin_with_different_servers(self) -> None:
         """Not all clients begin with the same server."""
         for number in (1, 2, 3):
             self.network.listen(f"10.0.0.{number}", PORT, self.server.factory)
@@ -523,7 +523,7 @@ class ReconnectTests(ClientTestCase):
             hosts = [host for host, _ in self.network.attempts]
             self.assertEqual(hosts, ["10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.2", HOST])
 
-    def test_black_hole(self) -> None:
+    def test_an_unresponsive_server_costs_only_its_share(self) -> None:
         """A server that does not answer costs only its share of the session's time-out."""
         self.network.black_holes.add(("10.0.0.9", PORT))
         clients = [self.client(f"10.0.0.9,{HOST}", random=Random(seed)) for seed in range(4)]
@@ -577,7 +577,7 @@ class NamesTests(ClientTestCase):
         self.network.advance(60)
         self.assertEqual(self.network.attempts, [("10.0.0.7", PORT)])
 
-    def test_resolved_anew(self) -> None:
+    def test_names_are_resolved_anew(self) -> None:
         """A server that has moved is found."""
         self.network.names["zk"] = [HOST]
         client = self.connected("zk")
@@ -589,7 +589,7 @@ class NamesTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
         self.assertEqual(self.network.lookups, ["zk", "zk"])
 
-    def test_unknown_name(self) -> None:
+    def test_an_unknown_name_is_skipped(self) -> None:
         """A name that is unknown is skipped, until it is known."""
         client = self.connecting("zk")
         self.network.advance(5)
@@ -597,7 +597,7 @@ class NamesTests(ClientTestCase):
         self.network.advance(1)
         self.assertIs(client.state, CONNECTED)
 
-    def test_ipv6(self) -> None:
+    def test_ipv6_addresses_need_no_resolver(self) -> None:
         """IPv6 addresses need no resolver."""
         self.network.listen("::1", PORT, self.server.factory)
         self.connected("[::1]:2181")
@@ -658,7 +658,7 @@ class ExpiryTests(ClientTestCase):
         self.network.advance(1)
         self.result(client.create("/mine", acl=CREATOR_ALL_ACL))
 
-    def test_own_clock(self) -> None:
+    def test_the_own_clock_ends_a_session_without_servers(self) -> None:
         """Without any server, 4/3 of the time-out after the last word the session is over."""
         client = self.connected()
         news = heard_by(client)
@@ -711,7 +711,7 @@ class ExpiryTests(ClientTestCase):
         self.assertNotEqual(client.client_id, before)
         other.stop()
 
-    def test_slow_preparation(self) -> None:
+    def test_a_confirmed_session_is_not_given_up(self) -> None:
         """A session that a server has just confirmed is not given up by our own clock."""
         client = self.connected(auth=[("digest", "u:p")])
         news = heard_by(client)
@@ -876,7 +876,7 @@ class SilenceTests(ClientTestCase):
         self.assertEqual(client.statistics().expiries, 1)
         self.assertIs(client.state, CONNECTED)
 
-    def test_lost_data(self) -> None:
+    def test_servers_that_lost_data_end_the_session(self) -> None:
         """Servers that hang up because they know less than we do end the session."""
         client = self.connected(local_expiry=False)
         news = heard_by(client)
@@ -910,7 +910,7 @@ class CloseTests(ClientTestCase):
         self.result(closed)
         self.assertIsNotNone(self.result(other.exists("/a")))
 
-    def test_silent_server(self) -> None:
+    def test_a_silent_server_is_not_waited_for_long(self) -> None:
         """A server that does not answer is not waited for long."""
         client = self.connected()
         self.server.pause()
@@ -923,7 +923,7 @@ class CloseTests(ClientTestCase):
         self.failure(pending, ClientClosedError)
         self.server.resume()
 
-    def test_without_connection(self) -> None:
+    def test_closing_stops_a_client_that_is_connecting(self) -> None:
         """A client that is still trying stops."""
         self.network.listening.clear()
         client = self.client()
@@ -934,7 +934,7 @@ class CloseTests(ClientTestCase):
         self.failure(call, ClientClosedError)
         self.result(closed)
 
-    def test_while_connecting(self) -> None:
+    def test_closing_works_at_any_step_of_a_handshake(self) -> None:
         """Closing is fine at any moment of a handshake."""
         for moment in range(1, 120):
             client = self.client(auth=[("digest", "u:p")])
@@ -958,7 +958,7 @@ class CloseTests(ClientTestCase):
         self.assertIs(client.state, CLOSED)
         self.assertFalse(self.cable.up)
 
-    def test_never_connected(self) -> None:
+    def test_a_client_that_never_connected_closes(self) -> None:
         """There is nothing to do."""
         self.result(self.client().close())
 
@@ -977,7 +977,7 @@ class CloseTests(ClientTestCase):
         self.result(client.close())
         self.assertIs(client.state, CLOSED)
 
-    def test_while_suspended(self) -> None:
+    def test_a_suspended_client_closes(self) -> None:
         """A client whose server has gone can be closed; the ephemerals stay until expiry."""
         client = self.connected()
         self.network.listening.clear()
@@ -1025,7 +1025,7 @@ class ListenerTests(ClientTestCase):
         self.assertEqual(first, [CONNECTING, CONNECTED, CLOSED])
         self.assertEqual(last, first)
 
-    def test_broken_listener(self) -> None:
+    def test_a_broken_listener_does_not_disturb_others(self) -> None:
         """An exception in a listener is logged, and keeps nobody else from hearing."""
         client = self.client()
         client.subscribe(lambda state: 1 / 0)
@@ -1036,7 +1036,7 @@ class ListenerTests(ClientTestCase):
         self.result(client.close())
         self.flushLoggedErrors(ZeroDivisionError)
 
-    def test_coroutine(self) -> None:
+    def test_a_listener_may_be_a_coroutine(self) -> None:
         """A listener may be a coroutine function; its failure is logged."""
         client = self.client()
 
@@ -1047,7 +1047,7 @@ class ListenerTests(ClientTestCase):
         self.result(client.connect())
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
-    def test_cancel(self) -> None:
+    def test_a_cancelled_listener_is_not_called(self) -> None:
         """Whoever cancels hears nothing more."""
         client = self.client()
         news: list[State] = []
@@ -1063,7 +1063,7 @@ class ListenerTests(ClientTestCase):
 class ForkTests(ClientTestCase):
     """A client is its process's own."""
 
-    def test_refused(self) -> None:
+    def test_calls_in_a_forked_child_are_refused(self) -> None:
         """In a child every call says what to do instead, and nothing is sent."""
         client = self.connected()
         sent = len(self.cable.client.writes)

@@ -31,7 +31,7 @@ def _is_public(name: str, value: object) -> bool:
 class NamesTests(SynchronousTestCase):
     """What programs import from the package."""
 
-    def test_access_control(self) -> None:
+    def test_access_control_names_are_exported(self) -> None:
         """What stands in ``create`` and ``set_acl`` is where the client is."""
         public = {name for name, value in vars(acl).items() if _is_public(name, value)}
         self.assertIn("OPEN_ACL_UNSAFE", public)
@@ -43,11 +43,11 @@ class NamesTests(SynchronousTestCase):
 class SecretTests(SynchronousTestCase):
     """Secrets are read, not shown."""
 
-    def test_environment(self) -> None:
+    def test_a_secret_is_read_from_the_environment(self) -> None:
         """A variable has it."""
         self.assertEqual(read_secret("env:SECRET", {"SECRET": "u:p"}), b"u:p")
 
-    def test_file(self) -> None:
+    def test_a_secret_is_read_from_a_file(self) -> None:
         """A file has it, without the line break at its end."""
         path = self.mktemp()
         for written in (b"u:p", b"u:p\n", b"u:p\r\n"):
@@ -55,7 +55,7 @@ class SecretTests(SynchronousTestCase):
                 file.write(written)
             self.assertEqual(read_secret(f"file:{path}"), b"u:p")
 
-    def test_nothing_there(self) -> None:
+    def test_a_missing_secret_names_its_source(self) -> None:
         """What is not set is an error that names the source; a secret is not repeated."""
         with self.assertRaisesRegex(ValueError, "env:SECRET is empty, or not set"):
             read_secret("env:SECRET", {})
@@ -65,7 +65,7 @@ class SecretTests(SynchronousTestCase):
             read_secret("hunter2")
         self.assertNotIn("hunter2", str(caught.exception))
 
-    def test_representation(self) -> None:
+    def test_a_representation_has_no_secret(self) -> None:
         """Whoever prints the settings prints no password."""
         self.assertNotIn("hunter2", repr(DigestMD5("u", "hunter2")))
 
@@ -74,7 +74,7 @@ class CountersTests(SynchronousTestCase):
     """The histogram's cells."""
 
     @given(st.floats(0, 100))
-    def test_cells(self, seconds: float) -> None:
+    def test_a_reply_is_counted_in_its_cell(self, seconds: float) -> None:
         """A reply is counted in the cell whose bounds it is between."""
         counters = ClientCounters()
         counters.replied(seconds)
@@ -85,7 +85,7 @@ class CountersTests(SynchronousTestCase):
         self.assertLess(seconds, upper + 1e-9)
         self.assertEqual(sum(counters.latency), 1)
 
-    def test_snapshot(self) -> None:
+    def test_a_snapshot_does_not_change(self) -> None:
         """A snapshot does not change any more."""
         counters = ClientCounters()
         counters.refused(-101)
@@ -100,7 +100,7 @@ class OrderTests(SynchronousTestCase):
 
     ADDRESSES = tuple(Address(f"h{number}", 1) for number in range(5))
 
-    def test_round(self) -> None:
+    def test_each_round_has_every_server_once(self) -> None:
         """A round has each server once, and goes on where the last one was left."""
         order = ServerOrder(self.ADDRESSES, Random(1))
         first = next(order.round())
@@ -108,7 +108,7 @@ class OrderTests(SynchronousTestCase):
         self.assertCountEqual(second, self.ADDRESSES)
         self.assertEqual(second[-1], first)
 
-    def test_prefer(self) -> None:
+    def test_the_preferred_server_is_first(self) -> None:
         """The preferred one is first."""
         order = ServerOrder(self.ADDRESSES, Random(1))
         for address in self.ADDRESSES:
@@ -116,7 +116,7 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(next(order.round()), address)
 
     @given(st.floats(0.001, 1000), st.integers())
-    def test_reconnect_backoff(self, timeout: float, seed: int) -> None:
+    def test_the_backoff_is_bounded(self, timeout: float, seed: int) -> None:
         """Waits grow from almost nothing to a tenth of the session, and never beyond 5 s."""
         backoff = reconnect_backoff(timeout, Random(seed))
         limit = min(5.0, max(0.1, timeout / 10))
@@ -155,7 +155,7 @@ class FourLetterTests(ClientTestCase):
         self.network.settle()
         self.assertFalse(self.cable.up)
 
-    def test_bytes(self) -> None:
+    def test_the_word_may_be_bytes(self) -> None:
         """The word may be bytes, as it is for kazoo's ``command``."""
         asked = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
         self.assertEqual(self.result(asked), "imok")
@@ -164,7 +164,7 @@ class FourLetterTests(ClientTestCase):
             "expected a word of four letters, got None", str(self.failure(nonsense, ValueError))
         )
 
-    def test_unknown(self) -> None:
+    def test_an_unknown_word_fails(self) -> None:
         """A server that does not know the word hangs up."""
         asked = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)
         self.assertIn("'what'", str(self.failure(asked, ProtocolError)))
@@ -185,7 +185,7 @@ class FourLetterTests(ClientTestCase):
         self.network.advance(1.1)
         self.assertIn("Mode", self.result(asked))
 
-    def test_cancelled(self) -> None:
+    def test_cancelling_stops_at_the_current_address(self) -> None:
         """Who does not want to know does not ask the next address."""
         self.network.names["zk"] = ["::1", HOST]
         self.network.black_holes.add(("::1", PORT))
@@ -195,7 +195,7 @@ class FourLetterTests(ClientTestCase):
         self.assertEqual(self.network.attempts, [("::1", PORT)])
         asked.addErrback(lambda failure: None)
 
-    def test_silence(self) -> None:
+    def test_a_missing_reply_times_out(self) -> None:
         """An answer that does not come is not waited for for ever."""
         self.server.pause()
         asked = four_letter_word(f"{HOST}:{PORT}", "ruok", timeout=2, reactor=self.network)
@@ -213,7 +213,7 @@ class FourLetterTests(ClientTestCase):
 class LogTests(ClientTestCase):
     """What the log never has."""
 
-    def test_no_secrets(self) -> None:
+    def test_no_secrets_are_logged(self) -> None:
         """Neither passwords nor session passwords are in any event or representation."""
         with capturedLogs() as events:
             client = self.connected(auth=[("digest", "user:hunter2")])

@@ -21,7 +21,7 @@ reactor: Any = installed
 class WordsTests(SynchronousTestCase):
     """What is said of an error."""
 
-    def test_alert(self) -> None:
+    def test_an_alert_is_about_the_clients_certificate(self) -> None:
         """An alert of the server's is about our certificate."""
         alert = SSL.Error([("SSL routines", "", "tls alert bad certificate")])
         self.assertEqual(
@@ -29,7 +29,7 @@ class WordsTests(SynchronousTestCase):
             "it refuses the client's certificate, or requires one (tls alert bad certificate)",
         )
 
-    def test_others(self) -> None:
+    def test_other_errors_are_left_alone(self) -> None:
         """Anything else of OpenSSL's is told as it is, and other errors are left alone."""
         odd = SSL.Error([("SSL routines", "", "wrong version number")])
         self.assertEqual(str(readable_tls_error(odd)), "TLS failed (wrong version number)")

@@ -227,7 +227,7 @@ class WatchModes(ClientTestCase):
         for (_, watch), type in zip(asked, (CHANGED, CHILDREN), strict=True):
             self.assertEqual(self.result(watch)[::2], (type, "/a"))
 
-    def test_checked(self) -> None:
+    def test_a_covered_watch_is_found_on_the_server(self) -> None:
         """A watch that a stronger one stands for is there when it is asked for."""
         self.result(self.other.create("/a"))
         client = self.watcher
@@ -256,7 +256,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
             self.result(handle.cancel())
 
-    def test_any_program(self) -> None:
+    def test_every_watch_of_a_random_program_hears_its_events(self) -> None:
         """Every watch of a random program hears its events, in order, and nothing else."""
 
         @settings(
@@ -302,7 +302,7 @@ class NewWatchTests(WatchModes):
 
     semantics = "3.9"
 
-    def test_zxid(self) -> None:
+    def test_derived_events_have_the_zxid(self) -> None:
         """An event says which transaction it tells of, also if it is derived."""
         self.result(self.other.create("/a"))
         events: list[WatchEvent] = []
@@ -327,7 +327,7 @@ class OldWatchTests(WatchModes):
 
     semantics = "3.8"
 
-    def test_zxid(self) -> None:
+    def test_older_servers_send_no_zxid(self) -> None:
         """Older servers do not say which transaction an event tells of."""
         self.result(self.other.create("/a"))
         watch = self.one_shots()["get"]

@@ -32,7 +32,7 @@ class OneShotTests(ClientTestCase):
         """It has fired with this."""
         self.assertEqual(self.result(watch), (type, KeeperState.SYNC_CONNECTED, path))
 
-    def test_data(self) -> None:
+    def test_a_data_watch_fires_on_a_change(self) -> None:
         """A data watch hears of a change."""
         client = self.connected()
         self.result(client.create("/a", b"1"))
@@ -43,7 +43,7 @@ class OneShotTests(ClientTestCase):
         self.event(watch, EventType.DATA_CHANGED, "/a")
         self.assertEqual(client.statistics().watches, 0)
 
-    def test_exists(self) -> None:
+    def test_an_exists_watch_fires_on_creation_and_deletion(self) -> None:
         """A watch on a missing node hears of its creation, one on a node of its deletion."""
         client = self.connected()
         missing, created = client.exists_and_watch("/a")
@@ -55,7 +55,7 @@ class OneShotTests(ClientTestCase):
         self.result(client.delete("/a"))
         self.event(deleted, EventType.DELETED, "/a")
 
-    def test_children(self) -> None:
+    def test_a_child_watch_fires_on_children_and_deletion(self) -> None:
         """A child watch hears of children that come, and of the node's own end."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -79,7 +79,7 @@ class OneShotTests(ClientTestCase):
         self.result(client.set("/a", b"").addCallback(lambda _: order.append("reply")))
         self.assertEqual(order, ["event", "reply"])
 
-    def test_several_watchers(self) -> None:
+    def test_each_watcher_fires_once(self) -> None:
         """All who watch a node hear of it, each once."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -99,7 +99,7 @@ class OneShotTests(ClientTestCase):
         self.assertNoResult(watch)
         self.assertEqual(client.statistics().watches, 0)
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_watch_is_forgotten(self) -> None:
         """A watch that nobody wants is forgotten; the event is nobody's business."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -121,7 +121,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
         self.assertFalse(self.result(client.check_watches("/a")))
 
-    def test_value_cancelled(self) -> None:
+    def test_a_cancelled_read_leaves_no_watch(self) -> None:
         """Without the value there is no watch, neither here nor on the server."""
         client = self.connected()
         self.result(client.create("/a"))
@@ -225,7 +225,7 @@ class SurvivingTests(ClientTestCase):
         """What they fired with."""
         return [self.result(watch).type for watch in watches]
 
-    def test_set_again(self) -> None:
+    def test_watches_are_set_again_after_a_reconnect(self) -> None:
         """After a reconnect watches are there again."""
         client, watches = self.watching()
         self.cable.cut()
@@ -322,7 +322,7 @@ class SurvivingTests(ClientTestCase):
         self.assertIs(client.state, State.CONNECTED)
         self.assertEqual(client.statistics().watches, 0)
 
-    def test_close(self) -> None:
+    def test_watches_of_a_closed_client_fail(self) -> None:
         """A closed client's watches fail."""
         client, watches = self.watching()
         self.result(client.close())
@@ -333,7 +333,7 @@ class SurvivingTests(ClientTestCase):
 class PersistentTests(ClientTestCase):
     """What the contract does not say about persistent watches."""
 
-    def test_no_callback(self) -> None:
+    def test_what_cannot_be_called_is_refused(self) -> None:
         """What cannot be called is refused, and nothing is watched."""
         client = self.connected()
         for nonsense in (None, "told"):
@@ -354,7 +354,7 @@ class PersistentTests(ClientTestCase):
         self.assertEqual(heard, [])
         self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
 
-    def test_broken_callback(self) -> None:
+    def test_a_broken_callback_hears_the_next_event(self) -> None:
         """An exception in a callback is logged; the next event comes all the same."""
         client = self.connected()
         heard: list[WatchEvent] = []
@@ -372,7 +372,7 @@ class PersistentTests(ClientTestCase):
         self.assertEqual(heard[-1], (EventType.NONE, KeeperState.CLOSED, "/a"))
         self.flushLoggedErrors(ZeroDivisionError)
 
-    def test_two_handles(self) -> None:
+    def test_the_last_handle_removes_the_watch(self) -> None:
         """The server keeps the watch until the last handle is cancelled."""
         client = self.connected()
         heard: list[str] = []

@@ -54,7 +54,7 @@ class TLSContract(TestCase):
         """What every client has."""
         return TLS(**{"ca": self.authority.ca, "certificate": self.client_file, **options})
 
-    async def test_verified(self) -> None:
+    async def test_a_verified_server_is_accepted(self) -> None:
         """With the right authority and name, all works; name or address, it is the same."""
         for host in ("localhost", "127.0.0.1"):
             client = await self.connect(self.tls(), host)
@@ -63,26 +63,26 @@ class TLSContract(TestCase):
             self.assertEqual(len((await client.get("/tls"))[0]), 500_000)
             await client.close()
 
-    async def test_wrong_name(self) -> None:
+    async def test_a_certificate_for_another_name_is_refused(self) -> None:
         """A certificate for another name is refused, in words."""
         names = ("elsewhere.example", "192.0.2.1")
         reasons = await self.all_refused([self.tls(server_name=name) for name in names])
         for name, reason in zip(names, reasons, strict=True):
             self.assertIn(f"its certificate is not for {name}; connect to a name", reason)
 
-    async def test_other_name(self) -> None:
+    async def test_another_name_can_be_expected(self) -> None:
         """Unless it is the name that is asked for, or names do not matter."""
         await self.connect(self.tls(server_name="localhost"), "127.0.0.1")
         await self.connect(self.tls(server_name="elsewhere.example", verify_name=False))
 
-    async def test_wrong_authority(self) -> None:
+    async def test_another_authority_is_refused(self) -> None:
         """A certificate of another authority is refused, even if names do not matter."""
         other = Authority(self.mktemp())
         wrong = [self.tls(ca=other.ca, verify_name=verify) for verify in (True, False)]
         for reason in await self.all_refused(wrong):
             self.assertIn("is not signed by a trusted authority (certificate verify", reason)
 
-    async def test_no_certificate(self) -> None:
+    async def test_a_client_without_a_certificate_is_refused(self) -> None:
         """A server that requires a certificate refuses a client without one."""
         await self.refused(self.tls(certificate=None))
 

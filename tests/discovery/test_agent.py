@@ -205,7 +205,7 @@ class AgentTests(TestCase):
         for _ in range(6):
             self.assertEqual(await self.get(to), b"hello")
 
-    async def test_all_refuse(self) -> None:
+    async def test_it_fails_with_the_last_error_when_all_refuse(self) -> None:
         """It fails with the last one's error."""
         await self.refusing()
         await self.refusing()
@@ -296,7 +296,7 @@ class AgentTests(TestCase):
         )
         return page
 
-    async def test_https(self) -> None:
+    async def test_https_requests_are_balanced(self) -> None:
         """It is balanced as well; certificates must be for the service's name."""
         authority = Authority(self.mktemp())
         for name in ("a", "b"):

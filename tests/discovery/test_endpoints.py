@@ -75,7 +75,7 @@ class DescriptionTests(TestCase):
         await self.client.ensure_path("/svc")
         await self.client.create(f"/svc/{name}", data)
 
-    async def test_every_format(self) -> None:
+    async def test_services_in_every_format_are_found(self) -> None:
         """A service is found in whatever format it is registered."""
         for name in FORMATS:
             registration = register(self.client, "/svc", self.address, format=name)
@@ -89,7 +89,7 @@ class DescriptionTests(TestCase):
         await self.put(self.address)
         self.assertIn("(serverset)", await self.refused(options=":format=serverset"))
 
-    async def test_symbolic_links(self) -> None:
+    async def test_the_path_may_lead_through_links(self) -> None:
         """The path may lead through links; one that leads in a circle is an error."""
         await self.put(self.address)
         await self.client.create("/real", b'{"alias ->": "/svc", "round ->": "/real/round/on"}')
@@ -157,7 +157,7 @@ class DescriptionTests(TestCase):
         for _ in range(6):
             await self.connect()
 
-    async def test_nobody(self) -> None:
+    async def test_an_empty_and_a_missing_znode_are_the_same(self) -> None:
         """An empty znode and a missing one are the same: nobody is there."""
         await self.client.create("/empty")
         for path in ("/empty", "/missing"):

@@ -80,7 +80,7 @@ class EjectionTests(HealthTestCase):
         self.fail("a")
         self.assertEqual(self.record("a").ejected_until - self.clock.seconds(), 5)
 
-    def test_half_stay(self) -> None:
+    def test_at_most_half_are_ejected(self) -> None:
         """Of four, two are ejected at most, however many fail."""
         for host in "abcd":
             self.fail(host, 5)

@@ -103,7 +103,7 @@ class FollowingTests(ResolverTestCase):
         self.network.settle()
         self.assertEqual(self.finder.statistics().requests, sent)
 
-    def test_every_format(self) -> None:
+    def test_every_format_is_understood(self) -> None:
         """All formats stand side by side; `formats` restricts them."""
         for number, name in enumerate(FORMATS):
             one = Announcement("/svc", f"10.0.0.{number}:80", {}, 0)
@@ -294,7 +294,7 @@ class AwayTests(ResolverTestCase):
         self.successResultOf(started)
         self.assertEqual(self.hosts(resolver), "a")
 
-    def test_wiped_ensemble(self) -> None:
+    def test_providers_lost_with_their_ensemble_are_kept_a_minute(self) -> None:
         """All providers vanish: they are kept for a minute as doubtful, then given up."""
         self.put("a:80", "b:80", "c:80", "d:80")
         resolver = self.started()
@@ -308,7 +308,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(self.successResultOf(changed), ())
         self.assertEqual((resolver.providers, resolver.doubtful), ((), ()))
 
-    def test_deleted_service(self) -> None:
+    def test_a_deleted_service_is_a_loss_like_any_other(self) -> None:
         """A path that is gone altogether is a loss like any other."""
         self.put("a:80", "b:80", "c:80")
         resolver = self.started()

@@ -234,7 +234,7 @@ class EveryStrategyTests(SynchronousTestCase):
                 among[:] = [Load("z")]
                 self.assertEqual(chosen(strategy, among, 2), "zz", name)
 
-    def test_only_one(self) -> None:
+    def test_a_single_candidate_is_chosen(self) -> None:
         """A single candidate is chosen, whatever it weighs."""
         for name, make in STRATEGIES.items():
             for weight in (0, 0.001, 5):

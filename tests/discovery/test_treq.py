@@ -105,7 +105,7 @@ class TreqTests(ServiceTestCase):
         response = await self.http.put("http://web/json", json={"x": 1})
         self.assertEqual(await response.text(), 'PUT /json {"x":1}')
 
-    async def test_cookies(self) -> None:
+    async def test_cookies_belong_to_the_service(self) -> None:
         """A cookie belongs to the service, whichever provider has set it."""
         await (await self.http.get("http://web/login")).text()
         for _ in self.shops:
@@ -119,21 +119,21 @@ class TreqTests(ServiceTestCase):
             response = await self.http.get("http://other/who")
             self.assertEqual(await response.text(), "a stranger")
 
-    async def test_redirects(self) -> None:
+    async def test_redirects_without_a_host_stay_in_the_service(self) -> None:
         """A location without a host is one of the same service."""
         response = await self.http.get("http://web/moved")
         self.assertEqual(await response.text(), "GET /echo ")
         response = await self.http.get("http://web/moved", allow_redirects=False)
         self.assertEqual((response.code, await response.content() != b""), (302, True))
 
-    async def test_streaming(self) -> None:
+    async def test_a_body_is_streamed(self) -> None:
         """A body is read as it comes."""
         parts: list[bytes] = []
         response = await self.http.get("http://web/stream", unbuffered=True)
         await response.collect(parts.append)
         self.assertEqual(len(b"".join(parts)), 100_000)
 
-    async def test_timeout(self) -> None:
+    async def test_a_timeout_is_not_retried(self) -> None:
         """treq's own time-out ends a request, and it is not sent again."""
         with self.assertRaises((CancelledError, ResponseNeverReceived)):
             await self.http.get("http://web/hang", timeout=0.3)

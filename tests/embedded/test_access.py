@@ -101,7 +101,7 @@ class ListTests(AccessTestCase):
         wanted = [digest_acl("u", "p", 5), digest_acl("v", "q", 5), ACL(1, ANYONE)]
         self.assertEqual(self.stored("/a"), wanted)
 
-    def test_null_id(self) -> None:
+    def test_a_null_id_is_the_empty_string(self) -> None:
         """Some clients say null for the empty string."""
         self.one.authenticate("digest", b"u:p")
         whole = self.one.request(CreateRequest("/a", b"", [ACL(31, Id("auth", ""))], 0))
@@ -179,7 +179,7 @@ class PermissionTests(AccessTestCase):
             self.one = connected_client(self.server)
             self.assertEqual(self.allowed(permissions), wanted)
 
-    def test_not_inherited(self) -> None:
+    def test_permissions_are_not_inherited(self) -> None:
         """What holds for a node does not hold for its children."""
         self.made("/a", [ACL(31, ANYONE)])
         self.made("/a/b", [ACL(31, ANYONE)])
@@ -193,7 +193,7 @@ class PermissionTests(AccessTestCase):
         self.assertEqual(self.error(DeleteRequest("/a/no", -1)), -102)
         self.assertEqual(self.error(CreateRequest("/a/no", b"", list(OPEN_ACL_UNSAFE), 0)), -102)
 
-    def test_digest_user(self) -> None:
+    def test_a_digest_entry_is_for_who_proved_it(self) -> None:
         """A digest entry is for who proved it, on this connection only."""
         self.made("/a", [digest_acl("u", "p")])
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
@@ -221,7 +221,7 @@ class PermissionTests(AccessTestCase):
         self.assertTrue(ConnectionIdentities("fe80::1").may((ACL(1, Id("ip", "fe80::/10")),), READ))
         self.assertFalse(ConnectionIdentities("unix").may((ACL(1, Id("ip", "0.0.0.0/0")),), READ))
 
-    def test_super_user(self) -> None:
+    def test_no_list_binds_the_super_user(self) -> None:
         """No list binds the super user."""
         self.made("/a", [ACL(0, ANYONE)])
         self.one.authenticate("digest", b"super:test")
@@ -303,7 +303,7 @@ class SaslTests(AccessTestCase):
         self.made("/b", [ACL(31, Id("auth", ""))])
         self.assertEqual(self.stored("/b"), [ACL(31, Id("sasl", "u"))])
 
-    def test_user_super(self) -> None:
+    def test_the_user_super_is_an_ordinary_sasl_user(self) -> None:
         """The user super has what any SASL user has."""
         self.made("/a", [ACL(31, Id("sasl", "u"))])
         self.exchange("super", "word")
@@ -324,12 +324,12 @@ class SaslTests(AccessTestCase):
             self.assertEqual(self.error(GetSASLRequest(token)), -115)
             self.assertFalse(self.one.connected)
 
-    def test_no_token(self) -> None:
+    def test_a_missing_token_ends_the_connection(self) -> None:
         """A request without a token ends the connection, as it does with Java."""
         self.one.send(self.one.request(GetSASLRequest(None)))
         self.assertEqual((self.one.frames(), self.one.connected), ([], False))
 
-    def test_other_service(self) -> None:
+    def test_a_response_for_another_service_is_refused(self) -> None:
         """A response that was made for another service is none for this one."""
         client = SASLClient("elsewhere", "zookeeper", "DIGEST-MD5", username="u", password="pass")
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
@@ -348,14 +348,14 @@ class SaslTests(AccessTestCase):
         self.exchange("u", "pass")
         self.assertEqual(self.error(GetSASLRequest(b"")), -115)
 
-    def test_switched_off(self) -> None:
+    def test_without_users_the_reply_is_a_null_token(self) -> None:
         """Without users the answer is a null token, and the connection stays."""
         self.server, _ = started()
         self.one = connected_client(self.server)
         reply = self.one.call(GetSASLRequest(b""))
         self.assertEqual((reply.err, reply.body.token, self.one.connected), (0, None, True))
 
-    def test_users_file(self) -> None:
+    def test_invalid_lines_of_the_users_file_are_named(self) -> None:
         """A line for each user; what is wrong is said without the passwords."""
         self.assertEqual(read_users("# users\n\nu:pass\nv:a:b\n"), {"u": "pass", "v": "a:b"})
         for text in ("u", ":p", "u:"):
@@ -375,7 +375,7 @@ class NoSaslTests(AccessTestCase):
         self.assertEqual(self.error(GetSASLRequest(b"")), -115)
         self.assertFalse(self.one.connected)
 
-    def test_no_token(self) -> None:
+    def test_a_missing_token_ends_the_connection(self) -> None:
         """A request without a token ends the connection."""
         self.one.send(self.one.request(GetSASLRequest(None)))
         self.assertEqual((self.one.frames(), self.one.connected), ([], False))

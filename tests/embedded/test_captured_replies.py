@@ -44,7 +44,7 @@ class CapturedConversationTests(SynchronousTestCase):
             "00000005 776f726c64 00000006 616e796f6e65 00000000"
         )
 
-    def test_connect_response(self) -> None:
+    def test_a_connect_response_has_37_bytes(self) -> None:
         """A new session: 37 bytes, the time-out asked for, an id with the server in its head."""
         self.assertEqual(self.welcome[:12], bytes.fromhex("00000025 00000000 00001770"))
         session_id, length = unpack(">qi", self.welcome[12:24])
@@ -85,7 +85,7 @@ class CapturedConversationTests(SynchronousTestCase):
         self.say("00000012 00000004 00000002 00000002 2f76 ffffffff")
         self.heard("00000010 00000004 0000000000002677 00000000")
 
-    def test_failed_multi(self) -> None:
+    def test_a_failed_multi_has_a_code_for_each_operation(self) -> None:
         """A multi whose delete finds no node: 0 for what came before, the code, no more."""
         self.say(
             "00000036 00000005 0000000e 0000000d 00 ffffffff 00000001 2f ffffffff"
@@ -101,7 +101,7 @@ class CapturedConversationTests(SynchronousTestCase):
         self.say("0000001d fffffffc 00000064 00000000 00000006 646967657374 00000003 753a70")
         self.heard("00000010 fffffffc 0000000000000000 00000000")
 
-    def test_set_watches(self) -> None:
+    def test_missed_events_precede_the_reply(self) -> None:
         """What was missed is told before the reply."""
         self.say(
             "00000021 fffffff8 00000065 0000000000000000 00000000 00000001 00000001 2f 00000000"

@@ -34,7 +34,7 @@ class WordTests(SynchronousTestCase):
         self.assertFalse(asker.connected)
         return asker.read().decode()
 
-    def test_short_ones(self) -> None:
+    def test_a_word_may_lack_a_line_end_or_have_bytes_behind(self) -> None:
         """Without a line end, and with bytes behind the word."""
         words = (b"ruok", b"ruok\n", b"isro")
         self.assertEqual([self.say(word) for word in words], ["imok", "imok", "rw"])

@@ -98,7 +98,7 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual([(reply.xid, reply.err) for reply in replies], [(1, 0), (2, -101), (3, 0)])
         self.assertEqual(self.one.transport.writes - writes, 1)
 
-    def test_error_replies(self) -> None:
+    def test_error_replies_are_a_header_only(self) -> None:
         """They are a header and nothing else."""
         self.one.send(self.one.request(GetDataRequest("/no", False)))
         self.assertEqual([len(frame) for frame in self.one.frames()], [16])
@@ -132,13 +132,13 @@ class FramingTests(SynchronousTestCase):
         """Four letters are a length by then, and far too long a one."""
         self.assertEqual(self.after(b"ruok"), ([], False))
 
-    def test_unknown_operations(self) -> None:
+    def test_unknown_operations_get_minus_6_and_are_dropped(self) -> None:
         """-6, and a hang-up."""
         for opcode in (10, 13, 20, 23, 99, 108, 1000, 0, -1, -10):
             self.one = connected_client(self.server)
             self.assertEqual(self.after(framed(pack(">ii", 9, opcode))), ([(9, -6)], False), opcode)
 
-    def test_truncated_bodies(self) -> None:
+    def test_truncated_bodies_get_minus_5(self) -> None:
         """Every proper prefix of every request is answered with -5, and the connection stays."""
         for request in REQUESTS_OF_ALL_KINDS:
             whole = self.one.request(request, 5)[4:]
@@ -151,7 +151,7 @@ class FramingTests(SynchronousTestCase):
         whole = self.one.request(SyncRequest("/"), 5)[4:]
         self.assertEqual(self.after(framed(whole + b"more")), ([(5, 0)], True))
 
-    def test_null_path(self) -> None:
+    def test_a_null_path_gets_minus_5(self) -> None:
         """-5."""
         self.assertEqual(
             self.after(framed(pack(">iii", 5, OpCode.GET_DATA, -1) + b"\0")), ([(5, -5)], True)
@@ -166,7 +166,7 @@ class FramingTests(SynchronousTestCase):
 
     @settings(max_examples=effort(300, 60))
     @given(st.lists(st.binary(max_size=60), max_size=5), st.booleans())
-    def test_any_bytes(self, chunks: list[bytes], greeted: bool) -> None:
+    def test_any_bytes_get_a_reply_or_are_dropped(self, chunks: list[bytes], greeted: bool) -> None:
         """Whatever is sent, the server answers or hangs up, and forgets the connection."""
         before = self.server.statistics()
         one = RawClient(self.server)
@@ -183,7 +183,7 @@ class FramingTests(SynchronousTestCase):
 
     @settings(max_examples=effort(300, 60))
     @given(st.sampled_from([*REQUESTS, OpCode.MULTI, OpCode.MULTI_READ]), st.binary(max_size=80))
-    def test_any_body(self, opcode: int, body: bytes) -> None:
+    def test_any_body_gets_exactly_one_reply(self, opcode: int, body: bytes) -> None:
         """Whatever is in a request's body, there is exactly one reply to it."""
         one = connected_client(self.server)
         one.send(framed(pack(">ii", 77, opcode) + body))

@@ -69,7 +69,7 @@ class CreateTests(NodeTestCase):
             self.assertEqual(reply.body.stat, self.stat(request.path))
             self.assertEqual((reply.body.stat.czxid, reply.body.stat.data_length), (reply.zxid, 2))
 
-    def test_create_errors(self) -> None:
+    def test_each_error_of_create_has_its_code(self) -> None:
         """Each error, for each of the reasons."""
         self.one.create("/a")
         self.one.create("/e", flags=1)
@@ -188,7 +188,7 @@ class MortalNodeTests(NodeTestCase):
             self.one.ping()
         self.assertFalse(self.exists("/t"))
 
-    def test_ttl_arguments(self) -> None:
+    def test_a_ttl_is_within_its_bounds(self) -> None:
         """1 to 2**40 - 1 milliseconds, with a TTL flag, and only with createTTL."""
         flag, plain = CreateFlag.PERSISTENT_TTL, CreateFlag.PERSISTENT
         for flags, ttl, error in (
@@ -206,7 +206,7 @@ class MortalNodeTests(NodeTestCase):
             self.assertEqual(self.error(request), error, request)
         self.assertEqual([self.one.create("/t", flags=flags).err for flags in (5, 6)], [-8, -8])
 
-    def test_switched_off(self) -> None:
+    def test_ttl_nodes_can_be_switched_off(self) -> None:
         """Without TTL nodes, whatever has a TTL flag is unimplemented."""
         self.server, _ = started(ttl_nodes=False)
         self.one = connected_client(self.server)
@@ -218,7 +218,7 @@ class MortalNodeTests(NodeTestCase):
 class DeleteTests(NodeTestCase):
     """Delete."""
 
-    def test_delete_errors(self) -> None:
+    def test_each_error_of_delete_has_its_code(self) -> None:
         """Each error, for each of the reasons."""
         self.one.create("/a")
         self.one.create("/a/b")
@@ -280,7 +280,7 @@ class StatTests(NodeTestCase):
         ):
             self.assertEqual(self.changed("/a", request), change, request)
 
-    def test_fresh_server(self) -> None:
+    def test_a_fresh_server_has_the_nodes_of_a_real_one(self) -> None:
         """The nodes that are there from the start, as a real server shows them."""
         for path, cversion, aversion, children in (
             ("/", -1, 0, 1),
@@ -307,7 +307,7 @@ class StatTests(NodeTestCase):
 class ReadAndWriteTests(NodeTestCase):
     """Reading, and changing what is there."""
 
-    def test_set_data(self) -> None:
+    def test_set_data_checks_the_version(self) -> None:
         """The version is checked unless it is -1."""
         self.one.create("/a")
         for request, error in (
@@ -339,7 +339,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(self.error(ExistsRequest("/\0", False)), -8)
         self.assertEqual(self.error(GetDataRequest("/\0", False)), -101)
 
-    def test_empty_path(self) -> None:
+    def test_the_empty_path_reads_the_root(self) -> None:
         """To reads the empty string is the root."""
         self.one.create("/a")
         self.assertEqual(self.one.call(GetChildrenRequest("", False)).err, 0)
@@ -411,7 +411,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(acl, [ACL(1, ANYONE)])
         self.assertEqual(self.error(ReconfigRequest(None, None, None, -1)), -123)
 
-    def test_below_zookeeper(self) -> None:
+    def test_clients_may_create_nodes_below_zookeeper(self) -> None:
         """Clients may make nodes under /zookeeper."""
         self.assertEqual(self.one.create("/zookeeper/mine").err, 0)
         self.assertEqual(self.error(DeleteRequest("/zookeeper/mine", -1)), 0)

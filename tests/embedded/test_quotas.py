@@ -118,7 +118,7 @@ class CounterTests(SynchronousTestCase):
         stats = "/zookeeper/quota/a/b/zookeeper_stats"
         self.assertEqual(self.counted(stats), b"count=2,bytes=1")
 
-    def test_taken_away(self) -> None:
+    def test_without_limits_nothing_is_counted(self) -> None:
         """Without limits there is no quota, and without a counter nothing is counted."""
         self.one.call(DeleteRequest(STATS, -1))
         self.assertEqual(self.one.create("/a/b").err, 0)

@@ -127,7 +127,7 @@ class ReadOnlyTests(SynchronousTestCase):
             self.assertEqual((one.call(CloseSession()).err, one.connected), (0, False))
         self.assertEqual(self.server.statistics().sessions, 1)
 
-    def test_same_again(self) -> None:
+    def test_switching_it_on_again_changes_nothing(self) -> None:
         """To switch it on when it is on changes nothing."""
         reader = connected_client(self.server, read_only=True)
         self.server.read_only = True
@@ -156,7 +156,7 @@ class ReadOnlyTests(SynchronousTestCase):
 class LimitTests(SynchronousTestCase):
     """Who is let in, and who is read."""
 
-    def test_no_limit(self) -> None:
+    def test_connections_are_unlimited_by_default(self) -> None:
         """By default there may be any number of connections."""
         server, _ = started()
         self.assertTrue(all(connected_client(server).connected for _ in range(200)))
@@ -180,7 +180,7 @@ class LimitTests(SynchronousTestCase):
         server.refuse = False
         self.assertTrue(connected_client(server).connected)
 
-    def test_slow_reader(self) -> None:
+    def test_a_client_that_does_not_read_is_not_read(self) -> None:
         """Who does not read the answers is not read; who reads again is."""
         server, _ = started()
         one = connected_client(server)
@@ -286,7 +286,7 @@ class LimitTests(SynchronousTestCase):
         """Settings can be logged: passwords are not in their text."""
         self.assertNotIn("hidden", repr(ServerSettings(sasl_users={"u": "hidden"})))
 
-    def test_unix_socket(self) -> None:
+    def test_a_client_may_come_over_a_unix_socket(self) -> None:
         """A caller need not have an internet address."""
         server, _ = started()
         address = UNIXAddress("/tmp/socket")
@@ -300,7 +300,7 @@ class LimitTests(SynchronousTestCase):
 class PauseTests(SynchronousTestCase):
     """A server that stands still."""
 
-    def test_nothing_expires(self) -> None:
+    def test_nothing_expires_during_a_pause(self) -> None:
         """Meanwhile nothing is due; afterwards clients are read before sessions expire."""
         server, clock = started(tick_time=0.5)
         one = connected_client(server, timeout=1000)

@@ -44,7 +44,7 @@ class HandshakeTests(SynchronousTestCase):
         without = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16))).frames()
         self.assertEqual([len(frame) for frame in with_byte + without], [37, 36])
 
-    def test_protocol_version(self) -> None:
+    def test_the_protocol_version_of_the_reply_is_0(self) -> None:
         """Whatever version the client says, the answer is 0."""
         (frame,) = self.greet(ConnectRequest(7, 0, 6000, 0, bytes(16), False)).frames()
         self.assertEqual(frame[:4], bytes(4))
@@ -55,7 +55,7 @@ class HandshakeTests(SynchronousTestCase):
         got = [RawClient(self.server).hello(timeout).timeout for timeout in asked]
         self.assertEqual(got, [1000, 1000, 1000, 1001, 5000, 10_000, 10_000])
 
-    def test_new_sessions(self) -> None:
+    def test_new_sessions_have_ascending_ids(self) -> None:
         """Ids grow and carry the server's number; passwords have 16 bytes and differ."""
         answers = [RawClient(self.server).hello() for _ in range(3)]
         ids = [answer.session_id for answer in answers]
@@ -69,7 +69,7 @@ class HandshakeTests(SynchronousTestCase):
         for password in (None, b"", b"x"):
             self.assertGreater(RawClient(self.server).hello(password=password).timeout, 0)
 
-    def test_future_client(self) -> None:
+    def test_a_client_from_the_future_is_dropped(self) -> None:
         """Who has seen a later transaction is hung up on without a word."""
         one = self.greet(ConnectRequest(0, self.server.statistics().zxid + 1, 6000, 0, b"", False))
         self.assertEqual((one.read(), one.connected), (b"", False))
@@ -89,7 +89,7 @@ class HandshakeTests(SynchronousTestCase):
         sizes = [len(frame) for frame in one.frames()]
         self.assertEqual((sizes[0], len(sizes), one.transport.writes), (37, 2, 1))
 
-    def test_silent_caller(self) -> None:
+    def test_a_client_without_a_handshake_is_dropped(self) -> None:
         """Who does not shake hands is hung up on, after ten seconds and a tick at most."""
         one = RawClient(self.server)
         self.clock.pump([0.5] * 19)
@@ -133,30 +133,30 @@ class ReattachTests(SynchronousTestCase):
         self.assertEqual(answer.password, self.session.password)
         return one
 
-    def test_take_over(self) -> None:
+    def test_a_session_moves_to_the_new_connection(self) -> None:
         """Id and password stay, ephemerals stay, the earlier connection is closed."""
         second = self.again()
         self.assertFalse(self.first.connected)
         self.assertEqual(second.call(ExistsRequest("/ephemeral", False)).err, 0)
 
-    def test_after_loss(self) -> None:
+    def test_a_lost_connection_can_be_resumed(self) -> None:
         """A session whose connection broke can be taken up."""
         self.first.lose()
         self.assertTrue(self.again().connected)
 
-    def test_negotiates_again(self) -> None:
+    def test_the_timeout_is_negotiated_again(self) -> None:
         """Each time the time-out is what was asked for last."""
         self.again(1000)
         self.clock.pump([0.5] * 4)
         self.assertEqual(self.server.statistics().sessions, 0)
 
-    def test_wrong_password(self) -> None:
+    def test_a_wrong_password_closes_the_earlier_connection_too(self) -> None:
         """It is refused, and yet the earlier connection is closed; the session lives."""
         self.refused(session_id=self.session.session_id, password=b"wrong password!!")
         self.assertFalse(self.first.connected)
         self.again()
 
-    def test_no_password(self) -> None:
+    def test_empty_passwords_are_wrong(self) -> None:
         """Null and empty are wrong passwords."""
         for password in (None, b""):
             self.refused(session_id=self.session.session_id, password=password)
@@ -205,7 +205,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertEqual((self.one.read(), self.one.connected), (b"", False))
         self.assertEqual(self.other.told(), [(2, "/ephemeral")])
 
-    def test_after_loss(self) -> None:
+    def test_ephemerals_outlive_a_lost_connection(self) -> None:
         """A broken connection ends nothing: ephemerals stay for the time-out."""
         self.one.lose()
         self.clock.pump([0.25] * 8)
@@ -415,7 +415,7 @@ class FirstIdTests(SynchronousTestCase):
         self.assertEqual(session_id & 0xFFFF, 0)
         self.assertEqual(session_id >> 16 & (1 << 40) - 1, int(NOON * 1000) % (1 << 40))
 
-    def test_ping_number(self) -> None:
+    def test_a_ping_is_answered_with_its_own_number(self) -> None:
         """A ping is answered with its own number, whatever number it had."""
         server, _ = started()
         one = connected_client(server)

@@ -116,7 +116,7 @@ class StoreTests(StoreTestCase):
         other, _ = self.client()
         self.assertEqual(other.create("/n").zxid, zxid + 2)
 
-    def test_special_nodes(self) -> None:
+    def test_special_nodes_are_kept(self) -> None:
         """Nodes that are always there keep what was done to them."""
         one, _ = self.client()
         one.create("/zookeeper/quota/a", b"x")
@@ -149,7 +149,7 @@ class StoreTests(StoreTestCase):
         self.assertNotIn("/e", self.server.tree())
         self.assertEqual(self.server.statistics().sessions, 0)
 
-    def test_closed_session(self) -> None:
+    def test_a_closed_session_stays_closed(self) -> None:
         """It is over after a restart, too, and new ids are new."""
         one, session = self.client()
         one.call(CloseSession())
@@ -159,7 +159,7 @@ class StoreTests(StoreTestCase):
         _, new = self.client()
         self.assertGreater(new.session_id, session.session_id)
 
-    def test_negotiated_again(self) -> None:
+    def test_the_last_timeout_is_kept(self) -> None:
         """The time-out that was negotiated last is the one that is kept."""
         one, session = self.client()
         one.lose()
@@ -169,7 +169,7 @@ class StoreTests(StoreTestCase):
         (kept,) = self.server.state.sessions
         self.assertEqual(kept.timeout, 2.0)
 
-    def test_failed_write(self) -> None:
+    def test_a_failed_write_uses_up_its_zxid(self) -> None:
         """A failed write took a number, and after a restart the number is still taken."""
         one, _ = self.client()
         zxid = one.call(DeleteRequest("/no", -1)).zxid
@@ -209,7 +209,7 @@ class OrderTests(StoreTestCase):
         found = store._database.execute("SELECT 1 FROM nodes WHERE path = ?", (path,)).fetchone()
         return found is not None
 
-    def test_reply_waits(self) -> None:
+    def test_replies_wait_for_the_disk(self) -> None:
         """Neither the reply nor an event nor another's read leaves before the write."""
         one, _ = self.client()
         watcher, _ = self.client()
@@ -258,7 +258,7 @@ class OrderTests(StoreTestCase):
         RawClient.send(one, one.request(GetDataRequest("/", False)))
         self.assertEqual((len(one.frames()), statements), (1, []))
 
-    def test_disk_trouble(self) -> None:
+    def test_unwritten_changes_are_not_acknowledged(self) -> None:
         """What cannot be written is not said: all are hung up on; later it is written."""
         one, session = self.client()
         store = self.server.state.store
@@ -286,7 +286,7 @@ class DirectoryTests(SynchronousTestCase):
             started(data_dir=folder)
         return str(caught.exception)
 
-    def test_in_use(self) -> None:
+    def test_a_directory_in_use_is_refused(self) -> None:
         """Two servers cannot have the same."""
         folder = Path(self.mktemp())
         server, _ = started(data_dir=folder)
@@ -296,13 +296,13 @@ class DirectoryTests(SynchronousTestCase):
             f"cannot use the data directory {folder}: another process uses it",
         )
 
-    def test_a_file(self) -> None:
+    def test_a_file_is_refused(self) -> None:
         """It has to be a directory."""
         folder = Path(self.mktemp())
         folder.write_text("")
         self.assertIn("File exists", self.error(folder))
 
-    def test_not_ours(self) -> None:
+    def test_a_foreign_database_is_refused(self) -> None:
         """A database file that is none."""
         folder = Path(self.mktemp())
         folder.mkdir()

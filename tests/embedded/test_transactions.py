@@ -78,7 +78,7 @@ class TransactionTests(NodeTestCase):
         self.assertEqual(self.server.statistics().ephemerals, 0)
         self.assertEqual(self.one.create("/s-", flags=2).body.path, "/s-0000000001")
 
-    def test_sees_itself(self) -> None:
+    def test_operations_see_earlier_ones(self) -> None:
         """Later operations see what earlier ones did."""
         reply = self.one.call(
             Multi(
@@ -117,7 +117,7 @@ class TransactionTests(NodeTestCase):
         """Nothing to do is fine."""
         self.assertEqual(self.one.call(Multi()).body, [])
 
-    def test_container_flag(self) -> None:
+    def test_the_flag_alone_makes_a_container(self) -> None:
         """In a transaction the flag alone decides what is a container."""
         reply = self.one.call(
             Multi(CreateRequest("/c", b"", OPEN, 4), CreateContainerRequest("/d", b"", OPEN, 0))

@@ -112,7 +112,7 @@ class OneShotTests(WatchTestCase):
         self.one.call(GetChildrenRequest("/a", True))
         self.assertEqual(self.server.statistics().watches, 0)
 
-    def test_own_change(self) -> None:
+    def test_own_changes_fire_before_the_reply(self) -> None:
         """Own changes are told, too, and before the reply."""
         self.one.create("/a")
         self.one.call(GetDataRequest("/a", True))
@@ -148,7 +148,7 @@ class OneShotTests(WatchTestCase):
         self.other.create("/a")
         self.assertEqual(again.told(), [])
 
-    def test_no_permission(self) -> None:
+    def test_a_watcher_without_permission_is_not_notified(self) -> None:
         """Who may not read a node is not told, and the watch is used up all the same."""
         self.other.authenticate("digest", b"u:p")
         self.other.create("/a")
@@ -235,7 +235,7 @@ class SetWatchesTests(WatchTestCase):
         told = [(CREATED, "/no"), (CHANGED, "/old"), (CREATED, "/new/child")]
         self.assertEqual(self.one.told(), told)
 
-    def test_not_filtered(self) -> None:
+    def test_missed_events_are_not_filtered_by_permission(self) -> None:
         """What was missed is told to those, too, who may not read it any more."""
         self.other.create("/secret", acl=[ACL(0, ANYONE)])
         self.assertEqual(self.catch_up(exist=["/secret"]), [(CREATED, "/secret")])
@@ -289,7 +289,7 @@ class PersistentTests(WatchTestCase):
         self.other.create("/ab")
         self.assertEqual(self.one.told(), [])
 
-    def test_whole_tree(self) -> None:
+    def test_a_recursive_watch_at_the_root_sees_everything(self) -> None:
         """At the root a recursive watch sees everything."""
         self.add("/", 1)
         self.other.create("/x")
@@ -316,7 +316,7 @@ class PersistentTests(WatchTestCase):
         (frame,) = self.one.frames()
         self.assertEqual(frame[16:], bytes(4))
 
-    def test_bad_mode(self) -> None:
+    def test_an_unknown_mode_is_refused(self) -> None:
         """There are two modes."""
         self.assertEqual(self.one.call(AddWatchRequest("/a", 2)).err, -5)
 
@@ -340,7 +340,7 @@ class RemoveTests(WatchTestCase):
             if self.one.call(CheckWatchesRequest("/", type)).err == 0
         ]
 
-    def test_each_type(self) -> None:
+    def test_each_type_is_removed_by_itself(self) -> None:
         """Children, data, any, persistent, recursive: each for itself."""
         self.assertEqual(self.present(), [1, 2, 3, 4, 5])
         for type, left in ((1, [2, 3, 4, 5]), (2, [3, 4, 5]), (4, [3, 5]), (5, [])):
@@ -361,7 +361,7 @@ class RemoveTests(WatchTestCase):
             self.assertEqual(self.other.call(request("/", 3)).err, -121)
             self.assertEqual(self.one.call(request("/a", 3)).err, -121)
 
-    def test_unknown_type(self) -> None:
+    def test_an_unknown_type_gets_minus_5(self) -> None:
         """-5."""
         for request in (CheckWatchesRequest, RemoveWatchesRequest):
             for type in (0, 6, -1):
@@ -402,7 +402,7 @@ class OldWatchesTests(SynchronousTestCase):
         self.one.lose()
         self.assertEqual(self.server.statistics().watches, 0)
 
-    def test_unknown_release(self) -> None:
+    def test_an_unknown_release_is_refused(self) -> None:
         """There are two kinds of watches to choose from."""
         with self.assertRaises(ValueError) as caught:
             started(watch_semantics="4")

@@ -110,19 +110,19 @@ def compact(text: str) -> str:
 class GoldenTests(SynchronousTestCase):
     """The bytes of each format."""
 
-    def test_prometheus(self) -> None:
+    def test_prometheus_gets_a_target_group_for_each_member(self) -> None:
         """A target group for each member; TLS and properties are labels."""
         self.assertEqual(render("prometheus", B, A), PROMETHEUS)
 
-    def test_haproxy(self) -> None:
+    def test_haproxy_gets_a_backend(self) -> None:
         """A backend; a member that is about to stop has the weight of one that drains."""
         self.assertEqual(render("haproxy", A, B, GOING, V6), HAPROXY)
 
-    def test_nginx(self) -> None:
+    def test_nginx_gets_lines_of_an_upstream(self) -> None:
         """Lines for an upstream."""
         self.assertEqual(render("nginx", A, B, GOING, V6), NGINX)
 
-    def test_envoy(self) -> None:
+    def test_envoy_gets_a_versioned_load_assignment(self) -> None:
         """A load assignment, whose version changes with its contents only."""
         text = compact(render("envoy", A, GOING))
         version = json.loads(text)["version_info"]
@@ -130,12 +130,12 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(text, compact(render("envoy", GOING, A)))
         self.assertNotEqual(version, json.loads(render("envoy", A))["version_info"])
 
-    def test_traefik(self) -> None:
+    def test_traefik_gets_a_load_balancer(self) -> None:
         """A load balancer; weights only where they differ."""
         self.assertEqual(compact(render("traefik", A, B, GOING)), TRAEFIK)
         self.assertNotIn("weight", render("traefik", V6))
 
-    def test_json(self) -> None:
+    def test_json_has_all_that_is_known(self) -> None:
         """All that is known."""
         [service] = json.loads(render("json", B))
         self.assertEqual((service["service"], service["path"]), ("web", "/svc/web"))
@@ -143,7 +143,7 @@ class GoldenTests(SynchronousTestCase):
         expected |= {"available": True, "weight": 1.0, "properties": {"weight": 1}}
         self.assertEqual(service["providers"], [expected])
 
-    def test_nobody(self) -> None:
+    def test_a_service_without_members_is_valid_text(self) -> None:
         """A service without members is a valid text."""
         self.assertEqual(json.loads(render("prometheus")), [])
         self.assertEqual(render("haproxy"), "backend web\n")
@@ -152,7 +152,7 @@ class GoldenTests(SynchronousTestCase):
         for name in ("traefik", "json"):
             self.assertIn("web", render(name))
 
-    def test_several_services(self) -> None:
+    def test_some_texts_have_several_services(self) -> None:
         """Texts that are not about a single service have all of them."""
         listings = [Listing("web", "/svc/web", (A,)), Listing("db", "/svc/db", (NAMED,))]
         for name, consumer in CONSUMERS.items():
@@ -234,13 +234,13 @@ class WeightTests(SynchronousTestCase):
         self.assertEqual(self.weights(256, 0.5, 1, 2), [25, 50, 100])
         self.assertEqual(self.weights(256, 1000, 1), [100, 1])
 
-    def test_all_zero(self) -> None:
+    def test_members_that_all_weigh_nothing_share_equally(self) -> None:
         """Where nobody is to get anything, all get the same."""
         self.assertEqual(self.weights(256, 0, 0), [1, 1])
         self.assertEqual(self.weights(256), [])
 
     @given(st.lists(st.floats(0, 1e300), min_size=1, max_size=5), st.sampled_from([256, 65535]))
-    def test_bounds(self, some: list[float], highest: int) -> None:
+    def test_weights_are_within_the_readers_bounds(self, some: list[float], highest: int) -> None:
         """They are always within the reader's bounds, and 0 only where the weight is."""
         for weight, number in zip(some, self.weights(highest, *some), strict=True):
             self.assertTrue(0 <= number <= highest)
@@ -277,7 +277,7 @@ class TemplateTests(SynchronousTestCase):
         with self.assertRaisesRegex(ConfigurationError, "t.j2, line 2"):
             template("t.j2", "\n{% for %}")
 
-    def test_jinja(self) -> None:
+    def test_a_template_sees_services_and_servers(self) -> None:
         """A Jinja2 template sees services and servers; those that stop are apart."""
         text = (
             "{% for each in services %}\n{{ each.name }}: {% for one in each.servers %}"
@@ -294,7 +294,7 @@ class TemplateTests(SynchronousTestCase):
             with self.assertRaisesRegex(RenderError, "^t.j2: "):
                 made(template("t.j2", text), A)
 
-    def test_safe_text(self) -> None:
+    def test_only_harmless_text_passes(self) -> None:
         """Words pass, whatever could be more does not."""
         self.assertEqual(
             [safe_text(one) for one in (True, 3, 0.5, "a/b-c")], ["true", "3", "0.5", "a/b-c"]

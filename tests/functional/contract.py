@@ -112,7 +112,7 @@ class ServeContract(SynchronousTestCase):
         self.assertEqual(process.wait(), 0, process.log())
         self.assertNotIn("Traceback", process.log())
 
-    def test_blank_host(self) -> None:
+    def test_a_blank_host_registers_every_outside_address(self) -> None:
         """Without --host every outside address of the machine is registered, and answers."""
         process = self.serve()
         process.wait_for_log("Serving on")
@@ -120,7 +120,7 @@ class ServeContract(SynchronousTestCase):
             self.assertEqual(fetch(address)[0], 200)
             self.assertGreater(self.owner(address), 0)
 
-    def test_monitor(self) -> None:
+    def test_the_monitors_address_is_in_the_znode(self) -> None:
         """The line protocol's address stands in the znode, and it answers."""
         own = ("--monitor-command", "show=builtins.repr")
         self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0", *own)
@@ -155,7 +155,7 @@ class ServeContract(SynchronousTestCase):
         self.assertNotEqual(new, owner)
         self.assertEqual(fetch(address)[0], 200)
 
-    def test_zookeeper_restarted(self) -> None:
+    def test_it_is_registered_again_after_zookeeper_restarts(self) -> None:
         """ZooKeeper goes and comes with its data: served throughout, registered afterwards."""
         process = self.serve("--host", "127.0.0.1", session=2 * SHORT)
         address = self.wait_registered()

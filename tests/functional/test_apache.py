@@ -27,7 +27,7 @@ class ApacheZooKeeperTests(SynchronousTestCase):
         self.assertIsNone(server.pid)
         self.assertFalse(folder.exists())
 
-    def test_bad_configuration(self) -> None:
+    def test_a_server_that_does_not_start_shows_its_output(self) -> None:
         """A server that does not start says what it printed."""
         server = ApacheZooKeeper(configuration={"tickTime": "nonsense"})
         self.addCleanup(server.remove)

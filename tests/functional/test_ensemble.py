@@ -108,7 +108,7 @@ class EnsembleTests(TestCase):
             except ConnectionLossError:
                 continue
 
-    async def test_rolling_restart(self) -> None:
+    async def test_a_rolling_restart_loses_no_acknowledged_write(self) -> None:
         """All three are restarted under 200 calls a second: what was acknowledged is there."""
         client = await self.connect()
         await client.create("/writes")
@@ -175,7 +175,7 @@ class OutageTests(TestCase):
         await client.set("/a", b"2")
         self.assertEqual((await watch).type, EventType.DATA_CHANGED)
 
-    async def test_lost_data(self) -> None:
+    async def test_lost_data_is_noticed_without_a_clock(self) -> None:
         """Without a clock of its own the client finds out that a server has lost its data."""
         server = ApacheZooKeeper()
         self.addCleanup(deferToThread, server.remove)
@@ -218,7 +218,7 @@ class QuorumTests(TestCase):
         self.addCleanup(client.close)
         return await client.connect(20)
 
-    async def test_session_survives(self) -> None:
+    async def test_the_session_survives_without_a_quorum(self) -> None:
         """The ensemble still has the session, and the client goes on with it."""
         clients = [await self.connect(), await self.connect(local_expiry=False)]
         identities = [client.client_id for client in clients]

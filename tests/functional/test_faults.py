@@ -138,7 +138,7 @@ class FaultTests(ReliabilityCase):
             return False
         return bool(json.loads(data).get("pid") == self.process.pid)
 
-    def test_faults(self) -> None:
+    def test_it_recovers_from_random_faults_without_losing_a_request(self) -> None:
         """After each round it is registered within seconds; no request is ever lost."""
         faults: list[Callable[[], None]] = [
             *(self.cut, self.blink, self.delete, self.occupy),

@@ -149,7 +149,7 @@ class OperationsTests(SynchronousTestCase):
             return []
         return list(self.kazoo.get_children(PATH))
 
-    def test_health(self) -> None:
+    def test_an_unhealthy_process_is_deregistered_until_it_recovers(self) -> None:
         """Ill three times in a row it is taken away, well twice in a row it is back."""
         process = self.serve("--health", "/health", "--health-interval", "100")
         address = wait_for("it is registered", self.registered)[0]
@@ -160,7 +160,7 @@ class OperationsTests(SynchronousTestCase):
         fetch(address, "/well")
         self.assertEqual(wait_for("it is back", self.registered), [address])
 
-    def test_never_healthy(self) -> None:
+    def test_what_was_never_healthy_is_not_registered(self) -> None:
         """What never answers well is served, but not registered."""
         port = free_port()
         words = ["--port", str(port), "--health", "/never", "--health-interval", "100"]
@@ -229,13 +229,13 @@ class OperationsTests(SynchronousTestCase):
             self.assertNotIn("secret", process.log())
         process.wait_for_log("a thread is free again: all of them were busy for")
 
-    def test_unknown_view(self) -> None:
+    def test_an_unknown_view_is_one_line(self) -> None:
         """A view that cannot be found is one line, and exit code 1."""
         process = self.serve("--view", "/x=no_such_module.view")
         self.assertEqual(process.wait(), 1)
         self.assertIn("zkserve: the view no_such_module.view for /x cannot", process.log())
 
-    def test_logs(self) -> None:
+    def test_both_logs_are_reopened_on_sighup(self) -> None:
         """Both logs are written, and are opened again on SIGHUP."""
         access, trace = os.path.join(self.folder, "access"), os.path.join(self.folder, "trace")
         process = self.serve("--access-log", access, "--trace-log", trace)
@@ -258,7 +258,7 @@ class OperationsTests(SynchronousTestCase):
         wait_for("the access log", written(access, r'"GET /two HTTP/1.1" 200 '))
         self.assertFalse(written(access, "/one")())
 
-    def test_trusted_proxy(self) -> None:
+    def test_the_application_sees_the_client_behind_a_trusted_proxy(self) -> None:
         """What a trusted proxy says of its client is what the application sees."""
         app = self.write("peer.wsgi", PEER)
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
@@ -269,7 +269,7 @@ class OperationsTests(SynchronousTestCase):
         forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
         self.assertEqual(fetch(address, headers=forwarded), (200, b"192.0.2.7 https"))
 
-    def test_manhole(self) -> None:
+    def test_the_manhole_knows_the_service(self) -> None:
         """A Python prompt in the process knows the service."""
         where = os.path.join(self.folder, "manhole")
         process = self.serve("--manhole", where)
@@ -309,7 +309,7 @@ class OperationsTests(SynchronousTestCase):
             wait_for("it is run", lambda: os.path.exists(proof))
         self.assertNotIn("Traceback", process.log())
 
-    def test_loggers(self) -> None:
+    def test_the_applications_logging_is_in_the_log(self) -> None:
         """What the application says through logging is in the log."""
         app = self.write("logs.wsgi", "import logging\nlogging.info('loaded')\n" + MOODY)
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
@@ -323,7 +323,7 @@ class OperationsTests(SynchronousTestCase):
         admin = make_digest_acl("admin", "hunter2", all=True)
         self.kazoo.set_acls(PATH, [admin])
 
-    def test_not_allowed(self) -> None:
+    def test_a_missing_permission_is_one_line(self) -> None:
         """Without the right it is one line that says what to do, and exit code 1."""
         self.secure()
         process = self.serve()
@@ -331,7 +331,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertRegex(process.log(), r"zkserve: /svc/providers\S*: .*ACL.*--zookeeper-auth")
         self.assertNotIn("Traceback", process.log())
 
-    def test_allowed(self) -> None:
+    def test_an_identity_from_a_file_registers(self) -> None:
         """With an identity from a file or the environment; the secret is nowhere to be seen."""
         self.secure()
         self.kazoo.add_auth("digest", "admin:hunter2")
@@ -374,7 +374,7 @@ class OperationsTests(SynchronousTestCase):
 
         return process, log
 
-    def test_paste(self) -> None:
+    def test_pserve_serves_and_registers(self) -> None:
         """``use = egg:zkservice`` under pserve: served, registered, and gone in good order."""
         process, log = self.paste("INFO")
         address = wait_for("it is registered", self.registered)[0]
@@ -386,7 +386,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertIn(f"Serving on {address}", log())
         self.assertRegex(log(), r"zc.tracelog.*E 1 ")
 
-    def test_paste_loggers(self) -> None:
+    def test_loggers_may_be_zconfig_text(self) -> None:
         """``loggers`` may be a ZConfig text."""
         process, log = self.paste(ZCONFIG)
         address = wait_for("it is registered", self.registered)[0]
@@ -394,7 +394,7 @@ class OperationsTests(SynchronousTestCase):
         process.terminate()
         self.assertEqual(process.wait(10), 0, log())
 
-    def test_socket_activation(self) -> None:
+    def test_a_socket_of_systemd_is_listened_on(self) -> None:
         """A socket that systemd has opened is listened on; systemd hears when it is ready."""
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(notify.close)
@@ -439,7 +439,7 @@ class OperationsTests(SynchronousTestCase):
         process.terminate()
         self.assertEqual(process.wait(10), 0)
 
-    def test_unix_socket(self) -> None:
+    def test_a_unix_socket_is_served(self) -> None:
         """A unix socket is served; what others are to use is said with --advertise."""
         path = os.path.join(self.folder, "s")
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
@@ -463,7 +463,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(process.wait(), 0)
         self.assertFalse(os.path.exists(path))
 
-    def test_mutual_tls(self) -> None:
+    def test_only_a_client_with_a_certificate_is_served(self) -> None:
         """A client with a certificate is let in, and known to the application; no other is."""
         clients, servers = (
             Authority(os.path.join(self.folder, name), name) for name in ("clients", "servers")
@@ -490,7 +490,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(ask(), b"jane")
         self.assertNotIn("Traceback", process.log())
 
-    def test_renewed_certificate(self) -> None:
+    def test_sighup_loads_the_renewed_certificate(self) -> None:
         """After SIGHUP new connections get the new certificate; the process stays."""
         authority = Authority(self.folder)
         pem = shutil.copy(authority.issue("old.example"), os.path.join(self.folder, "site.pem"))
@@ -525,7 +525,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(process.wait(), 1)
         self.assertIn("--advertise HOST:PORT", process.log())
 
-    def test_ipv6(self) -> None:
+    def test_an_ipv6_address_is_registered_in_brackets(self) -> None:
         """An IPv6 address is registered in brackets."""
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
         process = Twistd(self.folder, *words, "--host", "::1", self.write("app.wsgi", MOODY))
@@ -534,7 +534,7 @@ class OperationsTests(SynchronousTestCase):
         self.assertRegex(address, r"^\[::1\]:[0-9]+$")
         self.assertEqual(fetch(address)[0], 200)
 
-    def test_tls(self) -> None:
+    def test_zookeeper_behind_tls_needs_the_right_ca(self) -> None:
         """ZooKeeper behind TLS: registered with the right CA, refused with any other."""
         authority = Authority(self.folder)
         certificate = authority.issue("localhost")
@@ -557,7 +557,7 @@ class OperationsTests(SynchronousTestCase):
         doubting.wait_for_log("but not registered")
         self.assertIn("certificate verify failed", doubting.log())
 
-    def test_daemon(self) -> None:
+    def test_a_daemon_has_a_pid_file_and_ends(self) -> None:
         """Daemonized by twistd: a pid file, a log file, and a clean end."""
         pidfile = os.path.join(self.folder, "zk.pid")
         logfile = os.path.join(self.folder, "zk.log")
@@ -625,7 +625,7 @@ class OperationsTests(SynchronousTestCase):
             self.assertEqual(process.wait(20), 1, log())
             self.assertIn(expected, log())
 
-    def test_credentials_changed(self) -> None:
+    def test_outdated_credentials_end_no_service(self) -> None:
         """Credentials that the servers no longer take end no service."""
         users = self.write("users", "admin:one\n")
         secret = self.write("secret", "admin:one\n")

@@ -39,7 +39,7 @@ class ExampleTests(SynchronousTestCase):
         self.address = service.wait_for_log(r"Serving on (\S+)").group(1)
         self.programs = 0
 
-    def test_examples(self) -> None:
+    def test_every_example_of_every_page_works(self) -> None:
         """Every example of every page works."""
         sybil = Sybil(
             parsers=[

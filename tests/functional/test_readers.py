@@ -93,7 +93,7 @@ class PrometheusTests(ReaderTestCase):
     if shutil.which("prometheus") is None:
         skip = "Prometheus is not installed"
 
-    def test_targets(self) -> None:
+    def test_prometheus_finds_one_target_for_each_service(self) -> None:
         """Each service in its format is one target that is up; nothing else is a target."""
         kazoo = quiet_kazoo(self.hosts)
         kazoo.start(15)
@@ -195,7 +195,7 @@ class CuratorTests(ReaderTestCase):
         self.assertEqual(len(lines), 5, done.stdout + done.stderr)
         return {line[0].removeprefix("type="): line[1:] for line in lines}
 
-    def test_curator(self) -> None:
+    def test_curator_reads_every_type_of_payload(self) -> None:
         """Every type of payload reads it."""
         host, port = self.serve("/services/web", "--format", "curator").split(":")
         expected = [host, port, "null", "true", "null"]
@@ -204,7 +204,7 @@ class CuratorTests(ReaderTestCase):
             dict.fromkeys(["Void", "Object", "Map", "String", "ZookeeperInstance"], expected),
         )
 
-    def test_spring(self) -> None:
+    def test_spring_reads_metadata_and_makes_a_uri(self) -> None:
         """Spring's type reads its metadata and makes a URI of it."""
         words = ("--format", "spring", "--property", "zone=a")
         host, port = self.serve("/services/shop", *words).split(":")
@@ -234,7 +234,7 @@ class CuratorTests(ReaderTestCase):
         self.assertIn("instance_status=OUT_OF_SERVICE", " ".join(found))
         self.assertEqual(fetch(address, "/")[0], 200)
 
-    def test_tls(self) -> None:
+    def test_a_tls_listener_is_the_secure_port(self) -> None:
         """The port of a TLS listener is the secure port, from which Spring makes an https URI."""
         certificate = Authority(self.folder).issue("localhost")
         address = self.serve_at(
@@ -274,7 +274,7 @@ class TwitterCommonsTests(SynchronousTestCase):
             spec.loader.exec_module(module)
         return module
 
-    def test_members(self) -> None:
+    def test_members_have_a_number_and_an_instance(self) -> None:
         """Names have a number, which is written back alike, and data are an instance."""
         group = self.load("group/group_base").GroupBase
         instance = self.load("serverset/endpoint").ServiceInstance

@@ -36,7 +36,7 @@ class ProcessTests(SocketTestCase):
         )
         return out, err, exit_code
 
-    async def test_scripts(self) -> None:
+    async def test_the_predecessors_scripts_give_its_output(self) -> None:
         """The predecessor's scripts take its arguments and give its output."""
         scripts, hosts = "zkservice.cli.zc_zk_scripts", self.zookeeper.connection_string
         result = await self.run_(f"{scripts}:import_", hosts, stdin=b"/x\n  /z\n/y\n")
@@ -48,7 +48,7 @@ class ProcessTests(SocketTestCase):
         result = await self.run_(f"{scripts}:export", "-e", hosts, "/x")
         self.assertEqual(result, (b"/x\n  a = 1\n  b = 'two'\n  /z\n", b"", 0))
 
-    async def test_poor_terminal(self) -> None:
+    async def test_unknown_characters_are_escaped(self) -> None:
         """Characters that a terminal does not know, and bytes that are none, are escaped."""
         await self.client.create("/a", '{"x":"\xe9"}'.encode())
         await self.client.create("/b", b"\xff")
@@ -68,7 +68,7 @@ class ProcessTests(SocketTestCase):
         self.assertEqual((out, code), (b"", 1))
         self.assertTrue(err.startswith(b"zookeeper_validate: <stdin>:2:7: "), err)
 
-    async def test_interrupted(self) -> None:
+    async def test_ctrl_c_ends_a_program_without_a_reply(self) -> None:
         """Ctrl-C while the server does not answer ends the program, with its exit code."""
         self.zookeeper.pause()
         others = self.zookeeper.statistics().connections

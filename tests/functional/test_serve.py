@@ -55,7 +55,7 @@ class OneCommandTests(SynchronousTestCase):
         self.addCleanup(process.end)
         return process
 
-    def test_embedded(self) -> None:
+    def test_without_a_zookeeper_it_brings_its_own(self) -> None:
         """Without any ZooKeeper it brings its own, loudly, and others can use it."""
         process = self.serve("--path", "/svc", "--host", "127.0.0.1", FLASK)
         hosts = process.wait_for_log(r"embedded ZooKeeper runs in this process at (\S+);").group(1)
@@ -70,7 +70,7 @@ class OneCommandTests(SynchronousTestCase):
         process.signal(signal.SIGTERM)
         self.assertEqual(process.wait(), 0, process.log())
 
-    def test_refusals(self) -> None:
+    def test_what_cannot_be_served_is_one_line(self) -> None:
         """What cannot be served is one clear line that names it, and exit code 1."""
         folder = self.mktemp()
         os.mkdir(folder)
@@ -97,7 +97,7 @@ class OneCommandTests(SynchronousTestCase):
                 self.assertRegex(process.log(), expected)
                 self.assertNotIn("Traceback", process.log())
 
-    def test_second_signal(self) -> None:
+    def test_a_second_sigterm_does_not_wait(self) -> None:
         """A second SIGTERM does not wait for the request that runs."""
         process = self.serve("--path", "/svc", "--host", "127.0.0.1", "--threads", "1", FLASK)
         host, _, port = process.wait_for_log(r"Serving on (\S+)").group(1).rpartition(":")

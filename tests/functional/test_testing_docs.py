@@ -25,7 +25,7 @@ PYTEST = ("pytest", ".py", "1 passed")
 class PageTests(SynchronousTestCase):
     """What a user pastes."""
 
-    def test_examples(self) -> None:
+    def test_each_example_is_a_test_that_passes(self) -> None:
         """Each program is a module with one test that passes, by all that it is written for."""
         blocks = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", PAGE.read_text())
         self.assertEqual(len(blocks), 3)

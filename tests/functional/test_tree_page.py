@@ -139,7 +139,7 @@ def make_tools(folder: Path) -> None:
 class EmbeddedPageTests(PageTestCase):
     """On the server in this process."""
 
-    async def test_page(self) -> None:
+    async def test_the_page_shows_what_happens(self) -> None:
         """Everything happens as it is shown."""
         server = EmbeddedZooKeeper()
         await server.start()
@@ -152,7 +152,7 @@ class EmbeddedPageTests(PageTestCase):
 class ApachePageTests(PageTestCase):
     """On the real one."""
 
-    async def test_page(self) -> None:
+    async def test_the_page_shows_what_happens(self) -> None:
         """Everything happens as it is shown."""
         server = ApacheZooKeeper()
         self.addCleanup(server.remove)

@@ -68,7 +68,7 @@ def require_zkcli() -> None:
 class ZkembeddedTests(ProcessTestCase):
     """The program."""
 
-    def test_start(self) -> None:
+    def test_it_says_where_it_listens(self) -> None:
         """It says where it listens, that it is no ensemble, and ends in good order."""
         twistd = self.start()
         twistd.wait_for_log(rf"ZooKeeper listens on 127\.0\.0\.1:{self.port}")
@@ -76,7 +76,7 @@ class ZkembeddedTests(ProcessTestCase):
         twistd.signal(signal.SIGTERM)
         self.assertEqual(twistd.wait(), 0)
 
-    def test_taken_port(self) -> None:
+    def test_a_taken_port_is_one_line(self) -> None:
         """One line that says so, and exit code 1."""
         self.start()
         second = self.run_twistd()
@@ -84,7 +84,7 @@ class ZkembeddedTests(ProcessTestCase):
         self.assertRegex(second.log(), rf"zkembedded: cannot listen at tcp:{self.port}:.* in use")
         self.assertNotIn("Traceback", second.log())
 
-    def test_taken_directory(self) -> None:
+    def test_a_taken_directory_is_one_line(self) -> None:
         """So with a data directory."""
         self.start("--data-dir", "data")
         self.port = free_port()
@@ -93,7 +93,7 @@ class ZkembeddedTests(ProcessTestCase):
         self.assertRegex(second.log(), "zkembedded: cannot use the data directory .*/data: another")
         self.assertNotIn("Traceback", second.log())
 
-    def test_bad_options(self) -> None:
+    def test_invalid_options_are_one_line(self) -> None:
         """Options that mean nothing are refused in one line."""
         Path(self.folder).mkdir()
         Path(self.folder, "users").write_text("nobody")
@@ -109,7 +109,7 @@ class ZkembeddedTests(ProcessTestCase):
             self.assertIn(said, twistd.log())
             self.assertNotIn("Traceback", twistd.log())
 
-    def test_kill(self) -> None:
+    def test_acknowledged_writes_survive_kill_9(self) -> None:
         """After kill -9 all is there that was acknowledged, and sessions go on."""
         first = self.start("--data-dir", "data")
         client = self.client()
@@ -156,7 +156,7 @@ class ZkembeddedTests(ProcessTestCase):
         client = self.client(sasl_options=jane)
         self.assertEqual(client.create("/mine"), "/mine")
 
-    def test_tls(self) -> None:
+    def test_it_is_the_same_over_tls(self) -> None:
         """Over TLS it is the same, four-letter words included."""
         Path(self.folder).mkdir()
         authority = Authority(self.folder)
@@ -207,7 +207,7 @@ ls /
 quit
 """
 
-    def test_script(self) -> None:
+    def test_zkcli_works_as_with_a_real_server(self) -> None:
         """Create, list, watch, authenticate, delete, quit: all is as with a real server."""
         require_zkcli()
         self.start()
@@ -242,7 +242,7 @@ quit
         self.assertEqual(len(re.findall("type:NodeDataChanged path:/a$", said, re.M)), 1)
         wait_for("the session is closed", lambda: self._sessions() == "0")
 
-    def test_start_again(self) -> None:
+    def test_java_is_told_that_its_session_expired(self) -> None:
         """Java's client is told that its session expired with the server, and gets a new one."""
         require_zkcli()
         first = self.start()
