@@ -565,7 +565,7 @@ class RenderError(ValueError):
 class NobodyRegisteredError(ZooKeeperError):
     """There is no address below the znode."""
 
-    summary = "nobody is registered here"
+    summary = "no provider is registered here"
 
 
 class UnregisteredError(ZooKeeperError):

@@ -298,8 +298,10 @@ class AwayTests(ResolverTestCase):
         """All providers vanish: they are kept for a minute as doubtful, then given up."""
         self.put("a:80", "b:80", "c:80", "d:80")
         resolver = self.started()
+        changed = resolver.when_changed()
         with capturedLogs() as events:
             self.drop("a:80", "b:80", "c:80", "d:80")
+        self.assertEqual(len(self.successResultOf(changed)), 3)  # one alone is believed
         self.assertEqual(self.hosts(resolver), "a b c d")
         self.assertEqual({one.host for one in resolver.doubtful}, set("abcd"))
         self.assertEqual([event["lost"] for event in events if "lost" in event], [3])

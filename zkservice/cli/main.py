@@ -72,6 +72,8 @@ def run(reactor: Any, terminal: Terminal, command: Command) -> Exit:
         running[0].addErrback(crashed).addCallback(finish)
 
     def crashed(failure: Failure) -> Exit:
+        if failure.check(BrokenPipeError):  # the reader has seen enough
+            return Exit.FAILED
         failure.printTraceback(terminal.stderr)
         return Exit.FAILED
 

@@ -84,6 +84,31 @@ class WalkOptions(ServerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListOptions(ServerOptions):
+    """``zkservice ls``.
+
+    Attributes:
+        long: print the Stat of each node, too.
+    """
+
+    path: str = "/"
+    long: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolveOptions(ConnectOptions):
+    """``zkservice resolve``.
+
+    Attributes:
+        watch: print changes as well, until the user stops it.
+    """
+
+    path: str
+    hosts: str = "-"
+    watch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraphOptions(ConnectOptions):
     """``zkservice graph``.
 

@@ -24,6 +24,7 @@ from shtab import FILE
 from zkservice.cli.ask_monitor import ask, check, get_addr
 from zkservice.cli.completion import completion
 from zkservice.cli.context import Context, Exit
+from zkservice.cli.find_commands import ls, resolve
 from zkservice.cli.graph import graph
 from zkservice.cli.options import (
     AddressOptions,
@@ -34,7 +35,9 @@ from zkservice.cli.options import (
     GraphOptions,
     ImportOptions,
     LinkOptions,
+    ListOptions,
     RemoveOptions,
+    ResolveOptions,
     SetPropertyOptions,
     ValidateOptions,
     WalkOptions,
@@ -200,6 +203,18 @@ def _add_reading(line: CommandLine) -> None:
     one = _server_command(line.add("walk", "list paths", walk, WalkOptions))
     _add_path(one, "where to begin; / if missing")
     _add_ephemeral(one)
+
+    one = _server_command(line.add("ls", "list what is below a node", ls, ListOptions))
+    _add_path(one, "the node; / if missing")
+    one.add_argument("-l", "--long", action="store_true", help="with what ZooKeeper knows of each")
+
+    one = line.add("resolve", "show who provides a service", resolve, ResolveOptions)
+    _add_connecting(one)
+    one.add_argument("hosts", metavar="HOSTS", nargs="?", help=f"{_HOSTS}; - if missing")
+    one.add_argument("path", metavar="PATH", help="where the service is registered")
+    one.add_argument(
+        "-w", "--watch", action="store_true", help="print changes as well, until Ctrl-C"
+    )
 
     one = line.add("graph", "draw which services use which", graph, GraphOptions)
     _add_connecting(one)

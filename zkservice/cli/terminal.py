@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -57,6 +59,30 @@ class Terminal:
         else:
             self.out(line)
 
+    def table(self, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows in columns; at a terminal, lines end where it does.
+
+        Args:
+            heading: the names of the columns; empty for none.
+            rows: printable text.
+        """
+        lines = [heading, *rows] if heading else rows
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        limit = self._columns() if self.stdout.isatty() else None
+        for row in lines:
+            line = "  ".join(map(str.ljust, row, widths)).rstrip()
+            cut = limit is not None and len(line) > limit
+            self.out(f"{line[: max(limit or 0, 1) - 1]}…" if cut else line)
+
+    def _columns(self) -> int:
+        given = self.environ.get("COLUMNS", "")
+        if given.isascii() and given.isdigit() and 0 < int(given) < 10_000:
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stdout.fileno()).columns or 80
+        except (OSError, ValueError):  # it is none, or has no descriptor
+            return 80
+
     def out_json(self, value: Any) -> None:
         """Print a result for programs, in JSON."""
         self.out(json.dumps(value, sort_keys=True))
@@ -92,9 +118,47 @@ class Terminal:
         line = _TypedLine(self.stdin.fileno(), reactor)
         return line.typed.addCallback(lambda reply: reply.strip().lower() in (b"y", b"yes"))
 
+    def when_abandoned(self, reactor: Any) -> Deferred[None]:
+        """Fires when results go to a pipe whose reader has ended; cancel it in the end."""
+        try:
+            descriptor = self.stdout.fileno()
+            piped = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        except (OSError, ValueError):  # a stream without a descriptor
+            piped = False
+        return _ReaderOfPipe(descriptor, reactor).gone if piped else Deferred()
+
     def progress(self, what: str) -> ProgressBar:
         """A bar for something that may take a while; nothing is shown unless to a person."""
         return ProgressBar(self, what, self.stderr.isatty() and not self.quiet)
+
+
+@implementer(IReadDescriptor)
+class _ReaderOfPipe:
+    """Notices that the other end of a pipe was closed although nothing is written."""
+
+    def __init__(self, descriptor: int, reactor: Any) -> None:
+        self._descriptor = descriptor
+        self._reactor = reactor
+        self.gone: Deferred[None] = Deferred(lambda _: reactor.removeReader(self))
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        """The file descriptor, for the reactor."""
+        return self._descriptor
+
+    def logPrefix(self) -> str:  # noqa: N802, the reactor's name
+        """The name for the log."""
+        return "pipe"
+
+    def doRead(self) -> Any:  # noqa: N802, the reactor's name
+        """The writing end is readable only when the reading end is closed."""
+        return CONNECTION_LOST
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802, the reactor's name
+        """The reader has ended."""
+        self._reactor.removeReader(self)
+        if not self.gone.called:
+            self.gone.callback(None)
 
 
 @implementer(IReadDescriptor)

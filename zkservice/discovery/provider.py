@@ -26,6 +26,7 @@ class Provider:
         weight: its share of the work in relation to others; 0 means that it gets none.
         zone: its ``zone`` property; empty without one.
         tls: the address speaks TLS, as far as the format says so.
+        format: the name of the format that it is registered in.
     """
 
     host: str
@@ -34,6 +35,7 @@ class Provider:
     weight: float = 1.0
     zone: str = ""
     tls: bool = False
+    format: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, member: Member) -> Self:
@@ -46,6 +48,7 @@ class Provider:
             member.weight,
             zone if isinstance(zone, str) else "",
             member.tls,
+            member.format,
         )
 
     @property

@@ -18,7 +18,12 @@ from zkservice.discovery.members import Members
 from zkservice.discovery.provider import Provider, Registered
 from zkservice.discovery.remembered import RememberedProviders
 from zkservice.discovery.strategies import RoundRobin, Strategy
-from zkservice.errors import ClientClosedError, NobodyRegisteredError, NoNodeError
+from zkservice.errors import (
+    ClientClosedError,
+    FormatError,
+    NobodyRegisteredError,
+    NoNodeError,
+)
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
 
@@ -165,14 +170,20 @@ class Resolver:
         return None if self._registered is None else self._registered.error
 
     @property
+    def problems(self) -> tuple[FormatError, ...]:
+        """Why other znodes below the path are no providers."""
+        return self._registered.problems if self._registered is not None else ()
+
+    @property
     def ejected(self) -> Providers:
         """Those of ``providers`` that are not used at the moment because they failed."""
         return tuple(self._health.ejected())
 
     def when_changed(self) -> Deferred[Providers]:
-        """Fires with the providers when they change next, or their properties do.
+        """Fires with the providers when they change next.
 
-        It fires as well when it becomes known what is registered, and when ``stopping`` changes.
+        Changed properties count, and providers that become doubtful or cease to be.  It fires
+        as well when it becomes known what is registered, and when ``stopping`` changes.
         """
         return self._changed.add()
 
@@ -254,8 +265,7 @@ class Resolver:
             self._set(self._file.load())
 
     def _registered_now(self, registered: Registered) -> None:
-        error = registered.error
-        before = self._registered
+        error, before, doubtful = registered.error, self._registered, self.doubtful
         if error is not None and (before is None or str(before.error) != str(error)):
             self._log.info("{path} leads nowhere: {error}", path=self.path, error=error)
         self._registered = registered
@@ -265,7 +275,9 @@ class Resolver:
                 # that are long gone, so it does not count where ZooKeeper has any provider.
                 self._guard.update(Registered(self._offered))
             self._guard.update(registered)
-        if not self._offer() and registered.differs_for_waiters(before):
+        if not self._offer() and (
+            registered.differs_for_waiters(before) or self.doubtful != doubtful
+        ):
             self._changed.fire(self.providers)
 
     def _offer(self) -> bool:
