@@ -12,12 +12,16 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from zkservice.service import zkembedded
+from zkservice.service import register_options, zkembedded
 from zkservice.service.option_table import Option, OptionTable
 from zkservice.service.options import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"operating.rst": OPTIONS, "protocol.rst": zkembedded.OPTIONS}
+PAGES = {
+    "operating.rst": OPTIONS,
+    "protocol.rst": zkembedded.OPTIONS,
+    "registering.rst": register_options.OPTIONS,
+}
 WIDTH = 100
 
 _BLOCK = re.compile(r"^(\.\. options: (.+)\n\n)(?:.*\n)*?(^\.\. end of options$)", re.MULTILINE)

@@ -20,14 +20,18 @@ from waitress.adjustments import Adjustments
 
 from zkservice import client, errors
 from zkservice.cli.parser import parse_arguments
-from zkservice.service import zkembedded, zkserve
+from zkservice.service import zkembedded, zkregister, zkserve
 from zkservice.wire.session import TRANSITIONS, SessionEvent, State
 
 ROOT = Path(errors.__file__).parent.parent
 #: What a forge and a package index show as it is; the pages below docs are the site's.
 FRONT_PAGES = sorted(ROOT.glob("*.rst"))
 PAGES = [*FRONT_PAGES, *sorted((ROOT / "docs").glob("**/*.rst"))]
-COMMANDS: dict[str, type[Options]] = {"zkserve": zkserve.Options, "zkembedded": zkembedded.Options}
+COMMANDS: dict[str, type[Options]] = {
+    "zkserve": zkserve.Options,
+    "zkembedded": zkembedded.Options,
+    "zkregister": zkregister.Options,
+}
 
 
 def page_name(path: Path) -> str:

@@ -120,8 +120,8 @@ class PluginTests(SynchronousTestCase):
         return {one.tapname: one for one in found if one.module.startswith("zkservice.")}
 
     def test_found(self) -> None:
-        """twistd finds both commands."""
-        self.assertEqual(set(self.makers()), {"zkserve", "zkembedded"})
+        """twistd finds all commands."""
+        self.assertEqual(set(self.makers()), {"zkserve", "zkembedded", "zkregister"})
 
     def test_usable(self) -> None:
         """What it finds has options and makes services."""

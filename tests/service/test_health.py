@@ -6,12 +6,23 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from zkservice.errors import UnhealthyError
-from zkservice.service.health import HealthCheck, HealthSettings, HealthTracker
+from zkservice.service.health import (
+    LINGER,
+    MAX_RESPONSE,
+    HealthCheck,
+    HealthSettings,
+    HealthTracker,
+    ask_http,
+    ask_tcp,
+)
 
 
 class TrackerTests(SynchronousTestCase):
@@ -94,3 +105,80 @@ class HealthCheckTests(SynchronousTestCase):
         self.check.stop()
         self.assertEqual(self.said, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    """Connects to nothing: the test is the server."""
+
+    def __init__(self) -> None:
+        self.transport = StringTransport()
+        self.protocol: Any = None
+
+    def connect(self, protocolFactory: Any) -> Any:  # noqa: N803 - Twisted's name
+        """A connection."""
+        self.protocol = protocolFactory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        return succeed(self.protocol)
+
+
+class AskTests(SynchronousTestCase):
+    """One check of a program that may log connections which are reset."""
+
+    def setUp(self) -> None:
+        """A server and a clock."""
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+
+    def ask(self) -> Deferred[None]:
+        """A check by HTTP whose request has been sent."""
+        asked = ask_http(self.endpoint, "/ok", "h:1", self.clock)
+        self.assertTrue(
+            self.endpoint.transport.value().startswith(b"GET /ok HTTP/1.0\r\nHost: h:1")
+        )
+        return asked
+
+    def test_the_rest_of_the_response_is_read(self) -> None:
+        """The status is the result; the server closes the connection, and no timer is left."""
+        asked = self.ask()
+        self.endpoint.protocol.dataReceived(b"HTTP/1.0 204 No Content\r\nServer: x\r\n")
+        self.assertIsNone(self.successResultOf(asked))
+        self.endpoint.protocol.dataReceived(b"\r\n")
+        self.assertFalse(self.endpoint.transport.disconnecting)
+        self.endpoint.protocol.connectionLost()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_response_that_does_not_end_is_cut_off(self) -> None:
+        """After a while, or when it is long."""
+        self.ask()
+        self.endpoint.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n")
+        self.clock.advance(LINGER)
+        self.assertTrue(self.endpoint.transport.disconnected)
+        self.endpoint = Endpoint()
+        self.ask()
+        self.endpoint.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n")
+        self.endpoint.protocol.dataReceived(b"x" * MAX_RESPONSE)
+        self.assertFalse(self.endpoint.transport.disconnected)
+        self.endpoint.protocol.dataReceived(b"x")
+        self.assertTrue(self.endpoint.transport.disconnected)
+
+    def test_another_status_is_the_reason(self) -> None:
+        """It fails with the status; what is no HTTP is shown."""
+        for line, reason in ((b"HTTP/1.0 503 Busy", "status 503"), (b"SSH-2.0", "SSH-2.0")):
+            self.endpoint = Endpoint()
+            asked = self.ask()
+            self.endpoint.protocol.dataReceived(line + b"\r\n")
+            self.assertIn(reason, str(self.failureResultOf(asked, UnhealthyError).value))
+
+    def test_a_check_that_is_cancelled_drops_the_connection(self) -> None:
+        """What has no answer in time is not waited for any longer."""
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.assertTrue(self.endpoint.transport.disconnected)
+
+    def test_connections_by_tcp_are_closed_in_good_order(self) -> None:
+        """They are not reset."""
+        self.successResultOf(ask_tcp(self.endpoint))
+        self.assertTrue(self.endpoint.transport.disconnecting)
+        self.assertFalse(self.endpoint.transport.disconnected)

@@ -10,10 +10,12 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice.service import register_options
 from zkservice.service.options import OPTIONS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 EMBEDDED = MANUAL.with_name("protocol.rst")
+REGISTER = MANUAL.with_name("registering.rst")
 
 
 def _load(path: Path) -> ModuleType:
@@ -46,6 +48,9 @@ class ManualTests(SynchronousTestCase):
     def test_every_option_is_in_a_table(self) -> None:
         """Each section of a command has a table; that of the limits is a table of their names."""
         self.assertEqual(tables.sections(EMBEDDED.read_text()), ["Options"])
+        self.assertEqual(
+            tables.sections(REGISTER.read_text()), list(register_options.OPTIONS.sections())
+        )
         shown = {section.removesuffix(", names") for section in tables.sections(MANUAL.read_text())}
         self.assertEqual(shown, set(OPTIONS.sections()))
 

@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.service import zkembedded, zkserve
+from zkservice.service import zkembedded, zkregister, zkserve
 from zkservice.service.option_table import Option, OptionTable
 from zkservice.service.twistd_options import TableOptions
 
@@ -23,6 +23,7 @@ class Daemon(BaseOptions):
     subCommands = (  # noqa: N815 - as Twisted has it, RUF012 would like a list
         ("zkserve", None, zkserve.Options, "Serve."),
         ("zkembedded", None, zkembedded.Options, "Run a ZooKeeper."),
+        ("zkregister", None, zkregister.Options, "Register a program."),
     )
 
 
@@ -38,7 +39,7 @@ class MistakeTests(SynchronousTestCase):
 
     def test_short(self) -> None:
         """What twistd shows above the reason fits on any screen, and says where to read on."""
-        for command in ("zkserve", "zkembedded"):
+        for command in ("zkserve", "zkembedded", "zkregister"):
             shown, _ = self.mistake(command, "--nonsense")
             self.assertLess(shown.count("\n"), 6)
             self.assertIn(f"{command} [options]", shown)
@@ -97,6 +98,7 @@ class HelpTests(SynchronousTestCase):
         for command, options in (
             ("zkserve", zkserve.Options()),
             ("zkembedded", zkembedded.Options()),
+            ("zkregister", zkregister.Options()),
         ):
             lines = self.shown(command, "--help").splitlines()
             self.assertLessEqual(max(map(len, lines)), 80)

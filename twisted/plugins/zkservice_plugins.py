@@ -14,3 +14,9 @@ zkembedded = ServiceMaker(
     "Run the embedded ZooKeeper server by itself.",
     "zkembedded",
 )
+zkregister = ServiceMaker(
+    "zkregister",
+    "zkservice.service.zkregister",
+    "Run a program that is not a WSGI application, and keep its address in ZooKeeper.",
+    "zkregister",
+)

@@ -1,1 +1,1 @@
-"""What twistd runs: zkserve and zkembedded, their options and their configuration."""
+"""What twistd runs: zkserve, zkembedded and zkregister, their options and their configuration."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
@@ -20,17 +20,35 @@ from zkservice.service.config import Config
 from zkservice.service.embedded_zookeeper import InProcessZooKeeper
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.inheritance import InheritedSockets
-from zkservice.service.listeners import Listeners
 from zkservice.service.monitor_commands import commands, with_added
 from zkservice.service.readiness import reason_not_registered
 from zkservice.service.registrar import Registrar
 from zkservice.service.shutdown import Shutdown
 from zkservice.web import View
 
-__all__ = ["DEREGISTER", "Announcer"]
+__all__ = ["DEREGISTER", "Announced", "Announcer"]
 
 #: Seconds to wait for ZooKeeper to hear that the address goes.
 DEREGISTER: Final = 2.0
+
+
+class Announced(Protocol):
+    """What is announced: open ports of this process, or addresses of another program."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What to register, each ``host:port``."""
+
+    @property
+    def tls_addresses(self) -> frozenset[str]:
+        """Those of them that speak TLS."""
+
+    def client_endpoint(self, *, plain: bool) -> str:
+        """The endpoint string for health checks.
+
+        Args:
+            plain: it must speak plain HTTP.
+        """
 
 
 class Announcer:
@@ -38,7 +56,7 @@ class Announcer:
 
     Args:
         config: where and what to register.
-        listeners: the open ports.
+        announced: the addresses.
         reactor: for connections and time.
         fail: called with a reason when retrying does not help.
         inherited: sockets for the monitor and the manhole.
@@ -50,7 +68,7 @@ class Announcer:
     def __init__(
         self,
         config: Config,
-        listeners: Listeners,
+        announced: Announced,
         reactor: Any,
         fail: Callable[[str], object],
         inherited: InheritedSockets | None = None,
@@ -68,12 +86,12 @@ class Announcer:
         if hosts is None:
             self._embedded = InProcessZooKeeper(config.zookeeper, reactor)
             hosts = self._embedded.start()
-        self.addresses = listeners.addresses
+        self.addresses = announced.addresses
         self.registrar = Registrar(
-            config, self.addresses, hosts, reactor, fail, listeners.tls_addresses
+            config, self.addresses, hosts, reactor, fail, announced.tls_addresses
         )
         self._inside = inside
-        self._health = self._make_health(listeners)
+        self._health = self._make_health(announced)
 
     def start(
         self,
@@ -186,18 +204,19 @@ class Announcer:
             self._own["monitor"] = self.admin_ports.open_monitor(self._config.monitor, known)
         return {**self._config.properties, **self._own}
 
-    def _make_health(self, listeners: Listeners) -> HealthCheck | None:
+    def _make_health(self, announced: Announced) -> HealthCheck | None:
         settings = self._config.health
         if settings is None:
             return None
-        where = listeners.client_endpoint(plain=settings.path is not None)
+        where = announced.client_endpoint(plain=settings.path is not None)
         port = clientFromString(self._reactor, where)
 
         def ask() -> Deferred[Any]:
             endpoint = self._inside or port
             if settings.path is None:
                 return ask_tcp(endpoint)
-            return ask_http(endpoint, settings.path, self.addresses[0])
+            host = settings.host or self.addresses[0]
+            return ask_http(endpoint, settings.path, host, self._reactor)
 
         return HealthCheck(settings, ask, self._health_changed, self._reactor)
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.errors import UnhealthyError
+
+#: Seconds, and bytes, within which the server has to end its response.
+LINGER: Final = 1.0
+MAX_RESPONSE: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class HealthSettings:
 
     #: an HTTP path that must return 2xx or 3xx, or None: a TCP connection is enough
     path: str | None
+    #: the ``Host`` of the request; empty: the address that is registered
+    host: str = ""
     interval: float = 2.0
     timeout: float = 1.0
     #: successes in a row that make an unhealthy service healthy
@@ -124,15 +130,23 @@ def ask_tcp(endpoint: IStreamClientEndpoint) -> Deferred[None]:
 
 async def _ask_tcp(endpoint: IStreamClientEndpoint) -> None:
     protocol: Any = await endpoint.connect(_quiet(Protocol))
-    protocol.transport.abortConnection()
+    protocol.transport.loseConnection()
 
 
-def ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> Deferred[None]:
-    """GET a path from a host; fails unless the status is 2xx or 3xx."""
-    return Deferred.fromCoroutine(_ask_http(endpoint, path, host))
+def ask_http(
+    endpoint: IStreamClientEndpoint, path: str, host: str, clock: IReactorTime
+) -> Deferred[None]:
+    """GET a path from a host; fails unless the status is 2xx or 3xx.
+
+    The rest of the response is read for a while, since many programs log a connection that is
+    reset under them.
+    """
+    return Deferred.fromCoroutine(_ask_http(endpoint, path, host, clock))
 
 
-async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> None:
+async def _ask_http(
+    endpoint: IStreamClientEndpoint, path: str, host: str, clock: IReactorTime
+) -> None:
     protocol: Any = await endpoint.connect(_quiet(_StatusLine))
     try:
         # HTTP/1.0: the server closes the connection after one response.
@@ -140,8 +154,10 @@ async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> No
             f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: zkserve-health\r\n\r\n".encode()
         )
         line = await protocol.received
-    finally:
+    except BaseException:
         protocol.transport.abortConnection()
+        raise
+    protocol.finish(clock)
     status = line.split(b" ")[1:2]
     if not line.startswith(b"HTTP/1.") or not status or status[0][:1] not in (b"2", b"3"):
         shown = status[0].decode("ascii", "replace") if status else repr(line)
@@ -149,14 +165,28 @@ async def _ask_http(endpoint: IStreamClientEndpoint, path: str, host: str) -> No
 
 
 class _StatusLine(Protocol):
-    """Waits for the first line of a response."""
+    """Waits for the first line of a response, and then for its end."""
+
+    transport: Any
 
     def __init__(self) -> None:
         self.received: Deferred[bytes] = Deferred(lambda _: None)
         self._data = b""
+        self._dropped = 0  # bytes of the response behind the first line
+        self._end: IDelayedCall | None = None
+
+    def finish(self, clock: IReactorTime) -> None:
+        """Drop the rest of the response; the server closes the connection, or this process."""
+        if self.connected:
+            self._end = clock.callLater(LINGER, self.transport.abortConnection)
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        if self.received.called:
+            self._dropped += len(data)
+            if self._dropped > MAX_RESPONSE:
+                self.transport.abortConnection()
+            return
         self._data += data
         line, end, _ = self._data.partition(b"\r\n")
         if (end or len(line) > 1000) and not self.received.called:
@@ -164,6 +194,8 @@ class _StatusLine(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._end is not None and self._end.active():
+            self._end.cancel()
         if not self.received.called:
             self.received.errback(UnhealthyError("the connection was closed without a response"))
 

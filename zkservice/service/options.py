@@ -48,7 +48,7 @@ from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config
 from zkservice.web import TrustedProxies
 from zkservice.znodes import validate
 
-__all__ = ["OPTIONS", "Options"]
+__all__ = ["ADVERTISED", "OPTIONS", "Options"]
 
 _SECONDS: Final = "seconds"
 
@@ -138,7 +138,7 @@ def _read_limit(text: str) -> tuple[str, Any]:
 
 _PATH: Final = checked(validate, "PATH")
 _ENDPOINT: Final = checked(check_endpoint, "ENDPOINT")
-_ADVERTISED: Final = checked(_check_advertised, "HOST:PORT")
+ADVERTISED: Final = checked(_check_advertised, "HOST:PORT")
 _HEALTH_PATH: Final = checked(_check_health_path, "PATH")
 _NETWORK: Final = checked(lambda text: TrustedProxies([text]), "CIDR")
 _SIDE_PORT: Final = Kind(_read_side_port, "HOST:PORT")
@@ -290,7 +290,7 @@ OPTIONS: Final = OptionTable(
             "advertise",
             _LISTENING,
             "The address to register, instead of those that are listened on.",
-            _ADVERTISED,
+            ADVERTISED,
             repeatable=True,
             target="advertise",
             manual=(

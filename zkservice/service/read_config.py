@@ -19,7 +19,7 @@ from zkservice.supervisor import RecyclingSettings
 from zkservice.web import Limits, TrustedProxies
 from zkservice.wire.hosts import parse_hosts
 
-__all__ = ["CONNECTION_STRING", "read_config"]
+__all__ = ["CONNECTION_STRING", "read_config", "security_of", "zookeeper_target"]
 
 #: Where zc.zk's users keep their connection string.
 CONNECTION_STRING: Final = "ZC_ZK_CONNECTION_STRING"
@@ -49,11 +49,11 @@ def read_config(values: Values, application: str | None, environ: Mapping[str, s
     parts["socket_owner"] = _socket_owner(values)
     return Config(
         application="" if application is None else absolute_spec(application),
-        zookeeper=_zookeeper(values, environ),
+        zookeeper=zookeeper_target(values, environ),
         listen=_listen(values),
         properties=dict(values["property"]),
         health=_health(values),
-        security=_security(values, environ),
+        security=security_of(values, environ),
         front_end=_front_end(values),
         manhole=_manhole(values),
         processes=_processes(values),
@@ -100,7 +100,12 @@ def _of_workers(values: Values, config: Config) -> dict[str, Any]:
     }
 
 
-def _zookeeper(values: Values, environ: Mapping[str, str]) -> ZooKeeperTarget:
+def zookeeper_target(values: Values, environ: Mapping[str, str]) -> ZooKeeperTarget:
+    """Which ZooKeeper the options name.
+
+    Raises:
+        ConfigurationError: the connection string is invalid.
+    """
     given = values["zookeeper"] or environ.get(CONNECTION_STRING)
     if not given:
         return ZooKeeperTarget(None, assumed=True)
@@ -155,7 +160,12 @@ def _health(values: Values) -> HealthSettings | None:
     return settings
 
 
-def _security(values: Values, environ: Mapping[str, str]) -> Security:
+def security_of(values: Values, environ: Mapping[str, str]) -> Security:
+    """TLS, credentials and the ACL that the options ask for; files are read now.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or two options contradict each other.
+    """
     tls = TLS(**values.targets("zookeeper_tls"))
     if not values["zookeeper-tls"] and tls != TLS():
         files = ("zookeeper-ca", "zookeeper-cert", "zookeeper-key", "zookeeper-server-name")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 __all__ = ["Shutdown"]
@@ -21,6 +20,8 @@ class Shutdown:
 
     def __init__(self, clock: Any) -> None:
         self.hurried = False
+        self._pausing = True
+        self._pause: Deferred[None] | None = None
         self._clock = clock
         self._began = 0.0
         self._step: Deferred[Any] | None = None
@@ -41,6 +42,12 @@ class Shutdown:
         if self._step is not None:
             self._step.cancel()
 
+    def skip_pauses(self) -> None:
+        """End this pause, and make no more of them."""
+        self._pausing = False
+        if self._pause is not None and not self._pause.called:
+            self._pause.callback(None)
+
     async def step(self, what: str, step: Deferred[Any], seconds: float) -> None:
         """Wait for a step, so many seconds at most; what goes wrong is logged."""
         self._step = step
@@ -53,5 +60,7 @@ class Shutdown:
 
     async def pause(self, what: str, seconds: float) -> None:
         """Wait for so many seconds."""
-        passed = deferLater(self._clock, 0 if self.hurried else seconds, lambda: None)
-        await self.step(what, passed, seconds + 1)
+        if self._pausing and not self.hurried:
+            self._pause = Deferred()
+            self._pause.addTimeout(seconds, self._clock, lambda result, _: None)
+            await self.step(what, self._pause, seconds + 1)

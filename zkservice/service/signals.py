@@ -20,6 +20,7 @@ def take_signals(
     reactor: Any,
     hurry: Callable[[], object],
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
+    first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
     """Handle the signals in place of the reactor, once it runs.
 
@@ -29,22 +30,24 @@ def take_signals(
     Args:
         hurry: called in the reactor thread for every such signal after the first.
         handlers: called in the reactor thread for signals that end nothing.
+        first: called with the signal that stops the reactor, before it does.
     """
     stopping = False
 
-    def stop() -> None:
+    def stop(number: int) -> None:
         nonlocal stopping
         if stopping:
             hurry()
         else:
             stopping = True
+            first(signal.Signals(number))
             try:
                 reactor.stop()
             except ReactorNotRunning:  # it was stopped otherwise
                 hurry()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(stop)
+        reactor.callFromThread(stop, number)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,6 +66,7 @@ def take_signals_when_running(
     reactor: Any,
     hurry: Callable[[], object],
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
+    first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
     """`take_signals`, after the reactor has installed handlers of its own."""
-    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, handlers)
+    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, handlers, first)

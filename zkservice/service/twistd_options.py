@@ -25,18 +25,19 @@ __all__ = ["CONFIGURATION", "TableOptions", "config_row"]
 CONFIGURATION = "A configuration file"
 
 
-def config_row(section: str, prefix: str) -> Option:
+def config_row(section: str, prefix: str, example: str = "PORT=8080") -> Option:
     """The option that names the file.
 
     Args:
         section: where the help shows it.
         prefix: of the variables of the environment.
+        example: the rest of a variable, and its value.
     """
     return Option(
         "config",
         section,
         "A TOML file whose keys are the long options.  The command line wins, then the "
-        f"environment ({prefix}PORT=8080), then the file.",
+        f"environment ({prefix}{example}), then the file.",
         FILE,
         short="c",
         command_line_only=True,

@@ -1,0 +1,128 @@
+"""The options of ``twistd zkregister``: its own rows, and those that are zkserve's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from typing_extensions import override
+
+from zkservice.errors import ConfigurationError
+from zkservice.service import options as zkserve
+from zkservice.service.option_table import FLAG, Kind, Option, OptionTable, milliseconds
+from zkservice.service.register_config import RegisterConfig, read_health_url, register_config
+from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config_row
+
+__all__ = ["OPTIONS", "Options"]
+
+_WHAT: Final = "What it registers"
+_ZOOKEEPER: Final = "Which ZooKeeper"
+_HEALTH: Final = "Health"
+_MONITOR: Final = "The monitor"
+_COMMAND: Final = "The command"
+
+
+def _reused(section: str, *names: str) -> Iterator[Option]:
+    """Rows of zkserve's table that mean the same here."""
+    for name in names:
+        yield replace(zkserve.OPTIONS.by_name[name], section=section)
+
+
+OPTIONS: Final = OptionTable(
+    (
+        *_reused(_WHAT, "path"),
+        Option(
+            "address",
+            _WHAT,
+            "HOST:PORT to register, at which others reach the program; required.",
+            zkserve.ADVERTISED,
+            repeatable=True,
+            short="a",
+        ),
+        Option(
+            "tls",
+            _WHAT,
+            "The address speaks TLS: formats that can say so do.",
+            FLAG,
+            False,
+        ),
+        *_reused(_WHAT, "property", "format", "acl"),
+        *_reused(
+            _ZOOKEEPER,
+            *("zookeeper", "session-timeout", "zookeeper-tls", "zookeeper-ca", "zookeeper-cert"),
+            *("zookeeper-key", "zookeeper-server-name", "zookeeper-auth", "zookeeper-sasl"),
+        ),
+        Option(
+            "health-http",
+            _HEALTH,
+            "Register only while this URL, http://HOST:PORT/PATH, returns 2xx or 3xx.",
+            Kind(read_health_url, "URL"),
+        ),
+        Option(
+            "health-tcp",
+            _HEALTH,
+            "Register only while the first --address accepts TCP connections.",
+            FLAG,
+            False,
+        ),
+        *_reused(_HEALTH, "health-interval", "health-timeout", "health-rise", "health-fall"),
+        *_reused(_MONITOR, "monitor"),
+        Option(
+            "drain-wait",
+            _COMMAND,
+            "Milliseconds from deregistering to stopping the command, so that no client is "
+            "refused.",
+            milliseconds(),
+            0.5,
+            target="drain_wait",
+        ),
+        Option(
+            "stop-timeout",
+            _COMMAND,
+            "Milliseconds from SIGTERM to SIGKILL when the command is stopped.",
+            milliseconds(),
+            10.0,
+        ),
+        replace(
+            config_row(CONFIGURATION, "ZKREGISTER_", "FORMAT=nerve"),
+            manual="a TOML file whose keys are the long options, as for `zkserve <operating.rst>`_",
+        ),
+    )
+)
+
+
+class Options(TableOptions):
+    """Command line of ``twistd zkregister``.
+
+    Attributes:
+        config: what it means.
+    """
+
+    synopsis = "[options] -p PATH -a HOST:PORT [-- COMMAND]"
+    longdesc = (
+        "Keep the address of a program in ZooKeeper: of COMMAND, which is started, signalled and "
+        "stopped, or of one that runs anyway.  Use it for programs that are not WSGI applications."
+    )
+    table = OPTIONS
+    variables = "ZKREGISTER_"
+    config: RegisterConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._command: tuple[str, ...] = ()
+
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
+        """Take the command: what follows ``--``, or the first word that is not an option."""
+        self._command = words
+
+    @override
+    def accept(self) -> None:
+        """Refuse what cannot be done, before anything starts."""
+        self.config = register_config(self.values_read, self._command, os.environ)
+        if self._command and shutil.which(self._command[0]) is None:
+            raise ConfigurationError(
+                f"the command {self._command[0]!r} is not found or not executable"
+            )
