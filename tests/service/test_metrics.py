@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from shutil import which
 from subprocess import run
 from typing import Any, ClassVar
@@ -22,10 +22,20 @@ from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
 from zkservice.service.built_in_views import LocalViews
-from zkservice.service.figures import Figures
+from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
-from zkservice.web import Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
+from zkservice.web import BOUNDS, Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
+
+STATE = ServiceState(
+    registration="registered",
+    registration_since=1000.0,
+    session="connected",
+    session_since=900.0,
+    healthy=False,
+    processes=ProcessSums(3, {"serving": 2}, 1 << 20, 1.5),
+    listening=(ListenQueue("127.0.0.1:80", 2, 50),),
+)
 
 
 class MetricsTests(SynchronousTestCase):
@@ -60,22 +70,34 @@ class MetricsTests(SynchronousTestCase):
     def test_requests(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
         noted = self.tally.noted
-        noted.append(("GET", 200, 0, 100, 1.0, 1.002, 1.202, 1.202))
-        noted.append(("GET", 200, 0, 100, 2.0, 2.0, 2.02, 2.021))
-        noted.append(("POST", 503, 7, 100, 2.0, 2.0, 2.025, 2.025))
+        noted.append(("GET", 200, 0, 100, 1.0, 1.002, 1.202))
+        noted.append(("GET", 200, 0, 100, 2.0, 2.0, 2.02))
+        noted.append(("POST", 503, 7, 100, 2.0, 2.0, 2.03))
+        self.tally.count_sending(3.0)
         samples = self.read()
-        self.assertEqual(samples["zkserve_http_responses_total method=GET status=200"], 2)
-        self.assertEqual(samples["zkserve_http_responses_total method=POST status=503"], 1)
-        self.assertEqual(samples["zkserve_http_response_bytes_total"], 300)
-        self.assertEqual(samples["zkserve_http_application_seconds_bucket le=0.025"], 2)
-        self.assertEqual(samples["zkserve_http_application_seconds_count"], 3)
-        self.assertAlmostEqual(samples["zkserve_http_application_seconds_sum"], 0.245)
-        self.assertAlmostEqual(samples["zkserve_http_wait_seconds_sum"], 0.002)
+        for name, value in {
+            "responses_total method=GET status=200": 2,
+            "responses_total method=POST status=503": 1,
+            "request_bytes_total": 7,
+            "response_bytes_total": 300,
+            "application_seconds_bucket le=0.015625": 0,
+            "application_seconds_bucket le=0.03125": 2,
+            "application_seconds_bucket le=64.0": 3,
+            "application_seconds_count": 3,
+            "application_seconds_sum": 0.25,
+            "wait_seconds_sum": 0.002,
+            "duration_seconds_count": 3,
+            "duration_seconds_sum": 0.252,
+            "send_seconds_count": 1,
+            "send_seconds_sum": 3,
+        }.items():
+            self.assertAlmostEqual(samples[f"zkserve_http_{name}"], value, msg=name)
 
     def test_refusals(self) -> None:
         """Who was refused before there was a request is counted, but took no time."""
         self.tally.count_refusal(400)
         samples = self.read()
+        self.assertEqual(samples["zkserve_http_refused_total reason=invalid"], 1)
         self.assertEqual(samples["zkserve_http_responses_total method=other status=400"], 1)
         self.assertEqual(samples["zkserve_http_application_seconds_count"], 0)
 
@@ -87,6 +109,16 @@ class MetricsTests(SynchronousTestCase):
         samples = self.read()
         self.assertEqual(samples["zkserve_http_responses_total method=other status=200"], 7)
         self.assertLess(sum("responses" in name for name in samples), 5)
+
+    def test_an_application_cannot_make_series(self) -> None:
+        """Statuses without a name are counted by their class."""
+        for status in range(200, 600):
+            self.tally.count("GET", status, 0, 0, None)
+        samples = self.read()
+        self.assertLess(sum("responses" in name for name in samples), 80)
+        self.assertIn("zkserve_http_responses_total method=GET status=404", samples)
+        total = sum(value for name, value in samples.items() if "responses_total" in name)
+        self.assertEqual(total, 400)
 
     def test_beginning(self) -> None:
         """Before there is a front end or a session, it tells of what there is."""
@@ -106,7 +138,8 @@ class MetricsTests(SynchronousTestCase):
             registered=True,
             connected=True,
             http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
-            client=counters.snapshot(0, 0, 0),
+            client=counters.snapshot(4, 5, 6),
+            state=STATE,
         )
         samples = self.read()
         for name, value in {
@@ -116,13 +149,25 @@ class MetricsTests(SynchronousTestCase):
             "zkserve_http_in_service": 3,
             "zkserve_http_draining": 0,
             "zkserve_http_requests_total": 19,
-            "zkserve_http_refused_total": 1,
             "zkserve_zookeeper_errors_total code=-101": 1,
             "zkserve_zookeeper_latency_seconds_bucket le=0.0001": 1,
             "zkserve_zookeeper_latency_seconds_bucket le=0.0004": 2,
             "zkserve_zookeeper_latency_seconds_bucket le=+Inf": 3,
             "zkserve_zookeeper_latency_seconds_count": 3,
             "zkserve_zookeeper_latency_seconds_sum": 100.00035,
+            "zkserve_zookeeper_outstanding": 4,
+            "zkserve_zookeeper_waiting": 5,
+            "zkserve_zookeeper_watches": 6,
+            "zkserve_registration_state state=registered": 1,
+            "zkserve_registration_state state=out": 0,
+            "zkserve_registration_state_since_timestamp_seconds": 1000,
+            "zkserve_session_state state=connected": 1,
+            "zkserve_healthy": 0,
+            "zkserve_listen_backlog address=127.0.0.1:80": 2,
+            "zkserve_listen_backlog_limit address=127.0.0.1:80": 50,
+            "zkserve_processes state=serving": 2,
+            "zkserve_processes_wanted": 3,
+            "zkserve_processes_cpu_seconds_total": 1.5,
         }.items():
             self.assertEqual(samples[name], value, name)
 
@@ -152,7 +197,7 @@ class ServedTests(SynchronousTestCase):
         totals = tally.totals
         self.assertEqual(totals.responses, {("GET", 200): 1, ("", 505): 1, ("GET", 499): 1})
         self.assertEqual((totals.body_bytes, totals.waiting.total), (7, 2.0))
-        self.assertEqual([sum(each.cells) for each in totals.durations()], [2, 1, 1, 2, 0])
+        self.assertEqual([sum(each.cells) for each in totals.durations()], [2, 1, 0, 2, 0])
 
     def test_views_do_not_hide_the_application(self) -> None:
         """They are counted as responses; their times are not the application's."""
@@ -204,20 +249,25 @@ class ServedTests(SynchronousTestCase):
             seen.append("HTTP_X_REQUEST_ID" in environ)
             return hello(environ, start)
 
-        WebFrontEnd(application, tally=ResponseTally([1.0])).get()
+        WebFrontEnd(application, tally=ResponseTally()).get()
         self.assertEqual(seen, [False])
 
-    @given(st.lists(st.floats(0, 100)))
+    @given(st.lists(st.floats(0, 1e6)))
     def test_durations(self, times: list[float]) -> None:
-        """A time is in the first cell whose bound it does not exceed, as Prometheus has it."""
-        bounds = (0.001, 0.5, 10)
-        durations = Durations(bounds)
+        """A time is in the first cell whose bound it does not exceed, but for 0.05 %."""
+        durations = Durations()
         for at in range(0, len(times), 3):
             durations.add(times[at : at + 3])
-        cumulated = list(accumulate(durations.cells))
-        self.assertEqual(
-            cumulated, [sum(each <= bound for each in times) for bound in (*bounds, 101)]
-        )
+        self.assertEqual(sum(durations.cells), len(times))
+        for bound, below in zip(BOUNDS, accumulate(durations.cells), strict=False):
+            self.assertLessEqual(sum(each <= bound * 0.9995 for each in times), below)
+            self.assertGreaterEqual(sum(each <= bound * 1.0005 for each in times), below)
+
+    def test_bounds(self) -> None:
+        """They are four to an octave, and powers of two are among them."""
+        self.assertEqual(BOUNDS[-5:], (32, 40, 48, 56, 64))
+        for before, after in pairwise(BOUNDS[7:]):
+            self.assertLessEqual(after / before, 1.25)
 
 
 @skipIf(which("promtool") is None, "needs promtool (Prometheus)")
@@ -233,10 +283,11 @@ class PromtoolTests(SynchronousTestCase):
             MetricsTests.WORKERS,
             http=FrontEndStatistics(7, 3, False, 20, 19, 16, 0, 1, 0, 0, 2),
             client=counters.snapshot(0, 0, 0),
+            state=STATE,
         )
         tally = ResponseTally()
         metrics = Metrics(lambda: figures, lambda: tally.totals)
-        tally.noted.append(("GET", 200, 0, 100, 0.0, 0.0, 0.1, 0.1))
+        tally.noted.append(("GET", 200, 0, 100, 0.0, 0.0, 0.1))
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

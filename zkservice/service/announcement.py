@@ -139,6 +139,11 @@ class Announcer:
             **self.registrar.status(),
         }
 
+    @property
+    def healthy(self) -> bool | None:
+        """What the health checks say; None without any, and before the first result."""
+        return None if self._health is None else self._health.healthy
+
     def why_not_ready(self) -> str:
         """Why no requests should come; "" if they should."""
         return reason_not_registered(self.registrar.registration, self.availability)

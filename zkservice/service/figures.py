@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from http import HTTPStatus
 from typing import Any, Final
 
 from zkservice.client import Statistics
@@ -16,7 +18,61 @@ from zkservice.web import (
     WorkersStatistics,
 )
 
-__all__ = ["Figures", "Sums", "check_figures", "totals_to_json"]
+__all__ = [
+    "Figures",
+    "ListenQueue",
+    "ProcessSums",
+    "ServiceState",
+    "Sums",
+    "check_figures",
+    "responses_by_label",
+    "totals_to_json",
+]
+
+
+@dataclass(frozen=True)
+class ListenQueue:
+    """The connections that wait in the kernel for one port, and how many may."""
+
+    address: str
+    waiting: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class ProcessSums:
+    """What all worker processes are and use.
+
+    Attributes:
+        states: how many are in each state.
+        rss: bytes of memory of those that run.
+        cpu: seconds of processor time, of those that have ended as well.
+    """
+
+    wanted: int
+    states: Mapping[str, int]
+    rss: int
+    cpu: float
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """The states of the parts of a service; times are seconds since the epoch.
+
+    Attributes:
+        registration, session: names of the states.
+        healthy: None if nothing is checked, or not known yet.
+        processes: None without worker processes.
+        listening: the ports of which the kernel tells how many connections wait.
+    """
+
+    registration: str = "waiting"
+    registration_since: float | None = None
+    session: str = "connecting"
+    session_since: float | None = None
+    healthy: bool | None = None
+    processes: ProcessSums | None = None
+    listening: tuple[ListenQueue, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +89,33 @@ class Figures:
     connected: bool = False
     http: FrontEndStatistics | None = None
     client: Statistics | None = None
+    state: ServiceState = field(default_factory=ServiceState)
+
+
+#: Others are counted together: there are too many that a client could choose from.
+_METHODS: Final = frozenset(
+    ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
+)
+_OTHER: Final = "other"
+_STATUSES: Final = frozenset([*map(int, HTTPStatus), 499])
+
+
+def responses_by_label(totals: ResponseTotals) -> dict[tuple[str, int], int]:
+    """Responses by method and status, of which there is a bounded number.
+
+    A status that has no name is counted as the first one of its class.
+    """
+    counts: Counter[tuple[str, int]] = Counter()
+    for (method, status), count in totals.responses.items():
+        status = status if status in _STATUSES else status // 100 * 100
+        counts[method if method in _METHODS else _OTHER, status] += count
+    return counts
 
 
 def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
     """What was counted of responses, in values that JSON has."""
     found: dict[str, Any] = {
-        "responses": [[method, status, n] for (method, status), n in totals.responses.items()],
+        "responses": [[*labels, count] for labels, count in responses_by_label(totals).items()],
         "refusals": [[status, count] for status, count in totals.refusals.items()],
         "exceptions": dict(totals.exceptions),
         "body_bytes": totals.body_bytes,
@@ -66,6 +143,7 @@ def check_figures(told: Mapping[str, Any]) -> None:
     try:
         _check_counts(told.get("http", {}))
         _check_counts(told.get("workers", {}))
+        _check_time(told.get("cpu", 0))
         _check_totals(told.get("totals"))
     except (AttributeError, LookupError, TypeError, ValueError):
         raise MessageError("invalid figures") from None
@@ -96,8 +174,7 @@ def _check_totals(totals: Mapping[str, Any] | None) -> None:
             raise ValueError("other cells")
         for cell in cells:
             _check_count(cell)
-        if not 0 <= total < _MAX_COUNT:  # NaN is not either
-            raise ValueError("an invalid time")
+        _check_time(total)
 
 
 def _check_more_totals(totals: Mapping[str, Any]) -> None:
@@ -111,6 +188,11 @@ def _check_more_totals(totals: Mapping[str, Any]) -> None:
         _check_count(count)
     _check_count(totals["body_bytes"])
     _check_count(totals["request_bytes"])
+
+
+def _check_time(value: Any) -> None:
+    if not 0 <= value < _MAX_COUNT:  # NaN is not either
+        raise ValueError("an invalid time")
 
 
 def _check_count(value: Any) -> None:
@@ -128,6 +210,7 @@ class Sums:
     def __init__(self) -> None:
         self._ended: dict[str, int] = {}  # counters of the front ends of workers that have ended
         self._completed = 0
+        self._cpu = 0.0
         self._ended_totals = ResponseTotals()
 
     def keep(self, told: Mapping[str, Any]) -> None:
@@ -136,15 +219,16 @@ class Sums:
             if name not in _PRESENT:
                 self._ended[name] = self._ended.get(name, 0) + value
         self._completed += told.get("workers", {}).get("completed", 0)
+        self._cpu += told.get("cpu", 0)
         _add_totals(self._ended_totals, told)
 
     def http(self, told: Iterable[Mapping[str, Any]]) -> FrontEndStatistics:
         """The front ends of all."""
         present = [one["http"] for one in told if one.get("http")]
         values: dict[str, Any] = {}
-        for field in fields(FrontEndStatistics):
-            values[field.name] = sum(
-                (one.get(field.name, 0) for one in present), self._ended.get(field.name, 0)
+        for each in fields(FrontEndStatistics):
+            values[each.name] = sum(
+                (one.get(each.name, 0) for one in present), self._ended.get(each.name, 0)
             )
         values["draining"] = bool(present) and all(one.get("draining") for one in present)
         return FrontEndStatistics(**values)
@@ -153,11 +237,15 @@ class Sums:
         """The threads of all."""
         present = [one["workers"] for one in told if one.get("workers")]
         values = {
-            field.name: sum(one.get(field.name, 0) for one in present)
-            for field in fields(WorkersStatistics)
+            each.name: sum(one.get(each.name, 0) for one in present)
+            for each in fields(WorkersStatistics)
         }
         values["completed"] += self._completed
         return WorkersStatistics(**values)
+
+    def cpu_seconds(self, told: Iterable[Mapping[str, Any]]) -> float:
+        """The processor time of all."""
+        return float(sum((one.get("cpu", 0) for one in told), self._cpu))
 
     def totals(self, told: Iterable[Mapping[str, Any]]) -> ResponseTotals:
         """The responses of all."""

@@ -71,6 +71,10 @@ class Front(Protocol):
         """What was counted of the responses since the start."""
         ...
 
+    def cpu_seconds(self) -> float:
+        """The processor time of worker processes."""
+        ...
+
     def why_not_ready(self) -> str:
         """Why no requests should come, as far as it knows; "" if they should."""
         ...
@@ -227,6 +231,10 @@ class InProcessFront:
     def totals(self) -> ResponseTotals:
         """What was counted of the responses."""
         return ResponseTotals() if self._views is None else self._views.tally.totals
+
+    def cpu_seconds(self) -> float:
+        """There is nothing but this process."""
+        return 0.0
 
     def why_not_ready(self) -> str:
         """Whether it drains, or has more requests than it can take."""

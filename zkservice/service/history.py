@@ -36,7 +36,7 @@ class Period:
         requests: requests that the application has answered, a second.
         errors: responses with a status of 500 or more, a second.
         p50, p99: half of the requests, and 99 of a hundred, were answered within this time,
-            waiting for a thread and sending included.
+            waiting for a thread included.
         lag: how late the reactor was at most.
     """
 
@@ -56,7 +56,7 @@ class _Sample:
     durations: Sequence[int]  #: the cells of the histogram
     lag: Sequence[int]
 
-    def until(self, later: _Sample, bounds: Sequence[float]) -> Period:
+    def until(self, later: _Sample) -> Period:
         """What happened between this sample and a later one."""
         seconds = later.at - self.at
         seconds = seconds if seconds > 0 else STEP  # the clock was set
@@ -66,9 +66,9 @@ class _Sample:
             seconds=round(seconds, 3),
             requests=round(sum(durations) / seconds, 3),
             errors=round(max(0, later.errors - self.errors) / seconds, 3),
-            p50=quantile(durations, 0.5, bounds),
-            p99=quantile(durations, 0.99, bounds),
-            lag=quantile(_difference(later.lag, self.lag), 1, bounds),
+            p50=quantile(durations, 0.5),
+            p99=quantile(durations, 0.99),
+            lag=quantile(_difference(later.lag, self.lag), 1),
         )
 
 
@@ -78,17 +78,13 @@ class History:
     Args:
         clock: the reactor.
         totals: returns what was counted since the start.
-        bounds: of the histograms in it.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, clock: Any, totals: Callable[[], ResponseTotals], bounds: Sequence[float] = BOUNDS
-    ) -> None:
+    def __init__(self, clock: Any, totals: Callable[[], ResponseTotals]) -> None:
         self._clock = clock
         self._totals = totals
-        self._bounds = bounds
         self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
         self._alarm = Alarm(clock, self._keep)
 
@@ -116,11 +112,11 @@ class History:
             if sample.at > now.at - seconds:
                 break
             begin = sample
-        return begin.until(now, self._bounds)
+        return begin.until(now)
 
     def periods(self) -> list[Period]:
         """The last ten minutes in steps of 5 s, the oldest first."""
-        return [before.until(after, self._bounds) for before, after in pairwise(self._samples)]
+        return [before.until(after) for before, after in pairwise(self._samples)]
 
     def _keep(self) -> None:
         self._alarm.set(STEP)
@@ -139,7 +135,7 @@ class History:
         )
 
 
-def quantile(cells: Sequence[int], share: float, bounds: Sequence[float]) -> float | None:
+def quantile(cells: Sequence[int], share: float) -> float | None:
     """The time that a share of the times in a histogram do not exceed.
 
     Within a cell it is interpolated; beyond the last bound it is that bound.
@@ -151,13 +147,13 @@ def quantile(cells: Sequence[int], share: float, bounds: Sequence[float]) -> flo
     if not count:
         return None
     wanted, below, lower = count * share, 0, 0.0
-    for cell, upper in zip(cells, bounds, strict=False):
+    for cell, upper in zip(cells, BOUNDS, strict=False):
         if cell and below + cell >= wanted:
             # rounded to what is known of it
             return float(f"{lower + (upper - lower) * (wanted - below) / cell:.3g}")
         below += cell
         lower = upper
-    return float(bounds[-1])
+    return BOUNDS[-1]
 
 
 def _difference(later: Sequence[int], before: Sequence[int]) -> list[int]:

@@ -43,6 +43,7 @@ from zkservice.service.live_config import LiveConfig, Reread
 from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
 from zkservice.service.process_exit import ExitCode, force_exit
 from zkservice.service.program import Program
+from zkservice.service.service_state import StateTimes, figures_of
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
 from zkservice.service.successor import GIVE_BACK, Successor
@@ -93,6 +94,7 @@ class ServeService(Service):
         self._shutdown = Shutdown(reactor)
         self._exit = ExitCode()
         self._began: float = reactor.seconds()
+        self._times = StateTimes(reactor)
 
     # -- the way up --------------------------------------------------------------
 
@@ -145,6 +147,7 @@ class ServeService(Service):
             )
         announcement.start(self.status, {"service": self}, self.front.commands())
         announcement.open_views(self.front.views())
+        self._times.follow(announcement)
         assets = Assets(self.front, announcement, self._notifier, self._program)
         self._upgrade = Upgrade(self.config, self._reactor, assets, self.end)
         if self.successor is not None:
@@ -200,15 +203,7 @@ class ServeService(Service):
 
     def figures(self) -> Figures:
         """What everything is doing, for metrics."""
-        presence = None if self.announcement is None else self.announcement.registrar
-        workers, http = self.front.statistics()
-        return Figures(
-            workers=workers,
-            registered=presence is not None and presence.registered,
-            connected=presence is not None and presence.connected,
-            http=http,
-            client=None if presence is None else presence.client.statistics(),
-        )
+        return figures_of(self.front, self.announcement, self._times)
 
     def _why_not_ready(self) -> str:
         if self.announcement is None:

@@ -1,13 +1,16 @@
 """Figures for Prometheus: what the front end, its threads and the registration are doing.
 
 Responses are counted as they end, in plain numbers (see ``ResponseTally``); everything becomes
-metrics only when it is asked for.
+metrics only when it is asked for.  Every label has a bounded number of values.
 """
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from itertools import accumulate
 from typing import Final
 
@@ -28,28 +31,35 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from zkservice.client import LATENCY_BOUNDS, Statistics
-from zkservice.service.figures import Figures
+from zkservice.registry import RegistrationState
+from zkservice.service.figures import Figures, ProcessSums, ServiceState, responses_by_label
 from zkservice.web import (
+    BOUNDS,
     Durations,
     FrontEndStatistics,
     ResponseTotals,
     WorkersStatistics,
 )
+from zkservice.wire.session import State
 
 __all__ = ["Metrics"]
 
-#: Others are counted together: there are too many that a client could choose from.
-_METHODS: Final = frozenset(
-    ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
-)
-_OTHER: Final = "other"
 #: Bounds of the histograms' buckets, in seconds: fewer than are counted, as each is a series.
-_SHOWN: Final = frozenset(
-    (
-        *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-        *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-    )
-)
+_SHOWN: Final = frozenset(2.0**power for power in range(-13, 7))
+#: Why clients are refused, by the status that they get.
+_REASONS: Final = {
+    400: "invalid",
+    408: "slow",
+    411: "no_length",
+    413: "body_too_large",
+    414: "target_too_long",
+    417: "expectation",
+    431: "head_too_large",
+    501: "not_implemented",
+    503: "overload",
+    505: "version",
+    507: "no_storage",
+}
 
 
 class Metrics:
@@ -82,16 +92,37 @@ class _ResponseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         totals = self._totals()
         yield _responses(totals)
-        yield CounterMetricFamily(
-            "zkserve_http_response_bytes", "Bytes of response bodies.", value=totals.body_bytes
+        for name, words, value in (
+            ("request", "Bytes of the bodies of requests.", totals.request_bytes),
+            ("response", "Bytes of the bodies of responses.", totals.body_bytes),
+        ):
+            yield CounterMetricFamily(f"zkserve_http_{name}_bytes", words, value=value)
+        for name, words, durations in (
+            ("http_wait", "How long requests waited for a thread.", totals.waiting),
+            ("http_application", "How long the application took.", totals.application),
+            (
+                "http_send",
+                "How long slow clients took for a response.",
+                totals.sending,
+            ),
+            ("http_duration", "How long requests took, with the wait.", totals.duration),
+            ("reactor_lag", "How late the reactor made its calls.", totals.lag),
+        ):
+            yield _durations(f"zkserve_{name}_seconds", words, durations)
+        refused: Counter[str] = Counter()
+        for status, count in totals.refusals.items():
+            refused[_REASONS.get(status, "other")] += count
+        yield _counters(
+            "zkserve_http_refused",
+            "Clients that broke a rule or a limit, or found no room, before they had a request.",
+            "reason",
+            sorted(refused.items()),
         )
-        yield _durations(
-            "zkserve_http_wait_seconds", "How long requests waited for a thread.", totals.waiting
-        )
-        yield _durations(
-            "zkserve_http_application_seconds",
-            "How long the application, or a view, took.",
-            totals.application,
+        yield _counters(
+            "zkserve_http_exceptions",
+            "Exceptions that the application has raised.",
+            "type",
+            sorted(totals.exceptions.items()),
         )
 
 
@@ -104,31 +135,93 @@ class _StateCollector(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         figures = self._figures()
+        yield _build_info()
+        yield _gauge("zkserve_python_gil_enabled", "Whether Python has a GIL.", _has_gil())
         yield _gauge("zkserve_registered", "Whether the address is registered.", figures.registered)
         yield _gauge(
             "zkserve_zookeeper_connected",
             "Whether there is a connection to ZooKeeper.",
             figures.connected,
         )
+        yield from _states(figures.state)
         if figures.http is not None:
             yield from _http(figures.http)
         yield from _threads(figures.workers)
+        if figures.state.processes is not None:
+            yield from _processes(figures.state.processes)
         if figures.client is not None:
             yield from _client(figures.client)
 
 
 def _responses(totals: ResponseTotals) -> Metric:
-    counts: Counter[tuple[str, str]] = Counter()
-    for (method, status), count in totals.responses.items():
-        counts[method if method in _METHODS else _OTHER, str(status)] += count
     family = CounterMetricFamily(
         "zkserve_http_responses",
         "Responses, those to clients that broke a rule or came too many among them.",
         labels=["method", "status"],
     )
-    for labels, count in sorted(counts.items()):
-        family.add_metric(labels, count)
+    for (method, status), count in sorted(responses_by_label(totals).items()):
+        family.add_metric([method, str(status)], count)
     return family
+
+
+def _build_info() -> Metric:
+    family = GaugeMetricFamily(
+        "zkserve_build_info",
+        "What runs: always 1.",
+        labels=["version", "twisted", "python"],
+    )
+    family.add_metric([version("zkservice"), version("twisted"), platform.python_version()], 1)
+    return family
+
+
+def _has_gil() -> bool:
+    """Whether threads take turns: not in a free-threaded Python."""
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is None or bool(enabled())
+
+
+def _states(state: ServiceState) -> Iterator[Metric]:
+    for name, now, since, known in (
+        ("registration", state.registration, state.registration_since, RegistrationState),
+        ("session", state.session, state.session_since, State),
+    ):
+        family = GaugeMetricFamily(
+            f"zkserve_{name}_state",
+            f"The state of the {name}: 1 for that it has.",
+            labels=["state"],
+        )
+        for each in known:
+            family.add_metric([each.name.lower()], float(each.name.lower() == now))
+        yield family
+        if since is not None:
+            words = f"Since when the {name} has been in its state."
+            yield _gauge(f"zkserve_{name}_state_since_timestamp_seconds", words, since)
+    if state.healthy is not None:
+        yield _gauge("zkserve_healthy", "Whether the health checks succeed.", state.healthy)
+    for name, words, values in (
+        ("backlog", "Connections that wait in the kernel.", [q.waiting for q in state.listening]),
+        ("backlog_limit", "How many may wait.", [q.limit for q in state.listening]),
+    ):
+        family = GaugeMetricFamily(f"zkserve_listen_{name}", words, labels=["address"])
+        for queue, value in zip(state.listening, values, strict=True):
+            family.add_metric([queue.address], value)
+        yield family
+
+
+def _processes(processes: ProcessSums) -> Iterator[Metric]:
+    yield _gauge("zkserve_processes_wanted", "How many workers there should be.", processes.wanted)
+    family = GaugeMetricFamily(
+        "zkserve_processes", "Worker processes, by their states.", labels=["state"]
+    )
+    for name, count in sorted(processes.states.items()):
+        family.add_metric([name], count)
+    yield family
+    yield _gauge("zkserve_processes_resident_memory_bytes", "Memory of all workers.", processes.rss)
+    yield CounterMetricFamily(
+        "zkserve_processes_cpu_seconds",
+        "Processor time of all workers, those that have ended included.",
+        value=processes.cpu,
+    )
 
 
 def _http(http: FrontEndStatistics) -> Iterator[Metric]:
@@ -146,7 +239,6 @@ def _http(http: FrontEndStatistics) -> Iterator[Metric]:
             "Responses that were cut off: the client left, or the application failed.",
             http.aborted,
         ),
-        ("refused", "Clients that broke a rule or a limit.", http.refused),
         ("shed", "Requests and connections that there was no room for (503, 507).", http.shed),
         ("overrun", "Requests that ran too long.", http.overrun),
         ("viewed", "Requests that a view answered.", http.viewed),
@@ -167,17 +259,25 @@ def _threads(workers: WorkersStatistics) -> Iterator[Metric]:
 def _client(client: Statistics) -> Iterator[Metric]:
     for name, words, value in (
         ("requests", "Requests to ZooKeeper.", client.requests),
+        ("replies", "Replies of ZooKeeper.", client.replies),
+        ("pings", "Pings to ZooKeeper.", client.pings),
         ("events", "Events of watches.", client.events),
         ("connections", "Connections that a ZooKeeper server has accepted.", client.connections),
         ("expiries", "Sessions that have ended without our will.", client.expiries),
     ):
         yield CounterMetricFamily(f"zkserve_zookeeper_{name}", words, value=value)
-    errors = CounterMetricFamily(
-        "zkserve_zookeeper_errors", "Errors that ZooKeeper answered.", labels=["code"]
+    for name, words, value in (
+        ("outstanding", "Requests that ZooKeeper has not answered yet.", client.outstanding),
+        ("waiting", "Requests that wait for a connection.", client.waiting),
+        ("watches", "Watches that are set.", client.watches),
+    ):
+        yield _gauge(f"zkserve_zookeeper_{name}", words, value)
+    yield _counters(
+        "zkserve_zookeeper_errors",
+        "Errors that ZooKeeper answered.",
+        "code",
+        [(str(code), count) for code, count in sorted(client.errors.items())],
     )
-    for code, count in sorted(client.errors.items()):
-        errors.add_metric([str(code)], count)
-    yield errors
     yield _histogram(
         "zkserve_zookeeper_latency_seconds",
         "How long ZooKeeper took to answer.",
@@ -189,8 +289,8 @@ def _client(client: Statistics) -> Iterator[Metric]:
 
 def _durations(name: str, words: str, durations: Durations) -> Metric:
     """A histogram with those of the bounds that are shown."""
-    below = dict(zip(durations.bounds, accumulate(durations.cells), strict=False))
-    shown = [bound for bound in durations.bounds if bound in _SHOWN]
+    below = dict(zip(BOUNDS, accumulate(durations.cells), strict=False))
+    shown = [bound for bound in BOUNDS if bound in _SHOWN]
     limits = [(str(bound), below[bound]) for bound in shown]
     limits.append(("+Inf", sum(durations.cells)))
     family = HistogramMetricFamily(name, words)
@@ -204,6 +304,13 @@ def _histogram(
     family = HistogramMetricFamily(name, words)
     limits = [*map(str, map(float, bounds)), "+Inf"]
     family.add_metric([], list(zip(limits, accumulate(cells), strict=True)), sum_value=total)
+    return family
+
+
+def _counters(name: str, words: str, label: str, counts: Iterable[tuple[str, int]]) -> Metric:
+    family = CounterMetricFamily(name, words, labels=[label])
+    for value, count in counts:
+        family.add_metric([value], count)
     return family
 
 

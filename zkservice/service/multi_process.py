@@ -149,6 +149,10 @@ class MultiProcessFront(PoolOwner):
         totals.lag.merge(self._lag.cells, self._lag.total)
         return totals
 
+    def cpu_seconds(self) -> float:
+        """The processor time of all workers."""
+        return self._sums.cpu_seconds(worker.figures.figures for worker in self._all())
+
     def why_not_ready(self) -> str:
         """Whether there is a worker that serves."""
         return self.unavailable

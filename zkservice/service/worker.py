@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -132,6 +133,7 @@ class WorkerServer:
         figures = {
             "http": asdict(http),
             "workers": asdict(self._server.workers.statistics()),
+            "cpu": time.process_time(),
             "totals": totals_to_json(self._tally.totals),
         }
         return http.requests, http.in_service, figures

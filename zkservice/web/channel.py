@@ -433,8 +433,9 @@ class HTTPChannel(Protocol):
 
     def _settle(self, exchange: Exchange) -> None:
         """Nothing more will be sent for an exchange: log it."""
+        slow = self._unsettled is not None
         self._unsettled = None
-        self._server.handler.log(exchange)
+        self._server.handler.log(exchange, slow)
 
     # Answers without a request
 

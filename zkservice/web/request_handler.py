@@ -162,18 +162,22 @@ class RequestHandler:
         """Answer an exchange with an error page."""
         self._response_for(exchange, self._reactor_memory).answer(status, rule, headers)
 
-    def log(self, exchange: Exchange) -> None:
-        """Count a response that has gone, or was given up, and write its line."""
+    def log(self, exchange: Exchange, slow: bool) -> None:
+        """Count a response that has gone, or was given up, and write its line.
+
+        Args:
+            slow: whether the client did not take it at once.
+        """
         if not self.timed:
             return
-        began, ended, now = exchange.began, exchange.ended, self._now()
+        began, ended = exchange.began, exchange.ended
         if ended is None:
-            ended = now
+            ended = self._now()
         tally = self._tally
         if tally is None:
             pass
         elif began is None:
-            self._count_unserved(exchange, now)
+            self._count_unserved(exchange)
         else:
             noted, request = tally.noted, exchange.request
             noted.append(
@@ -185,16 +189,17 @@ class RequestHandler:
                     exchange.received,
                     began,
                     ended,
-                    now,
                 )
             )
+            if slow:
+                tally.count_sending(self._now() - ended)
             if len(noted) == BATCH:
                 tally.add_noted()
         if self._access_log is not None:
             began = exchange.received if began is None else began
-            self._access_log.write(self._record(exchange, began, ended, now))
+            self._access_log.write(self._record(exchange, began, ended))
 
-    def _count_unserved(self, exchange: Exchange, now: float) -> None:
+    def _count_unserved(self, exchange: Exchange) -> None:
         """Count a response of a view, or to a request that no thread has taken."""
         assert self._tally is not None
         # Of those that were for the application, only the time that they waited is known.
@@ -204,7 +209,7 @@ class RequestHandler:
             exchange.status or CLIENT_GONE,
             exchange.request.content_length or 0,
             exchange.body_bytes,
-            now - exchange.received if queued else None,
+            self._now() - exchange.received if queued else None,
         )
 
     def failed(self, kind: str) -> None:
@@ -212,7 +217,7 @@ class RequestHandler:
         if self._tally is not None:
             self._tally.count_exception(kind)
 
-    def _record(self, exchange: Exchange, began: float, ended: float, now: float) -> AccessRecord:
+    def _record(self, exchange: Exchange, began: float, ended: float) -> AccessRecord:
         request = exchange.request
         return AccessRecord(
             remote_addr=exchange.connection.remote_addr,
@@ -224,7 +229,7 @@ class RequestHandler:
             request_id=request.fields.get("HTTP_X_REQUEST_ID", ""),
             waited=began - exchange.received,
             application=ended - began,
-            sending=now - ended,
+            sending=self._now() - ended,
             aborted=exchange.aborted,
         )
 
