@@ -65,12 +65,12 @@ def command_lines(text: str) -> list[list[str]]:
 class PageTests(SynchronousTestCase):
     """What can be seen by reading."""
 
-    def test_pages(self) -> None:
+    def test_the_expected_pages_exist(self) -> None:
         """The pages that everything else points at are there."""
         names = set(map(page_name, PAGES))
         self.assertLessEqual({"README.rst", "CONTRIBUTING.rst", "docs/architecture.rst"}, names)
 
-    def test_markup(self) -> None:
+    def test_front_pages_are_plain_restructuredtext(self) -> None:
         """The front pages are plain reStructuredText, and their links lead somewhere.
 
         ``make docs`` checks the site's pages, with Sphinx.
@@ -90,16 +90,16 @@ class PageTests(SynchronousTestCase):
                 if target and ":" not in target:
                     self.assertTrue((path.parent / target).exists(), (page_name(path), target))
 
-    def test_short(self) -> None:
+    def test_contributing_has_fewer_than_40_lines(self) -> None:
         """A newcomer reads CONTRIBUTING.rst to its end: it has fewer than 40 lines."""
         self.assertLess(len((ROOT / "CONTRIBUTING.rst").read_text().splitlines()), 40)
 
-    def test_session_table(self) -> None:
+    def test_the_session_table_is_the_codes(self) -> None:
         """The drawn table of the session's states is the code's."""
         drawn = (ROOT / "docs" / "architecture.rst").read_text()
         self.assertIn(f"\n\n{session_table()}\n", drawn)
 
-    def test_commands(self) -> None:
+    def test_every_shown_twistd_command_is_accepted(self) -> None:
         """Every shown twistd command is one that its options accept."""
         seen = set()
         for path in PAGES:
@@ -112,7 +112,7 @@ class PageTests(SynchronousTestCase):
                         seen.add(name)
         self.assertIn("zkserve", seen)
 
-    def test_our_commands(self) -> None:
+    def test_every_shown_zkservice_command_is_accepted(self) -> None:
         """Every shown command of zkservice is one that it takes."""
         seen = 0
         for path in PAGES:
@@ -122,7 +122,7 @@ class PageTests(SynchronousTestCase):
                     seen += 1
         self.assertGreater(seen, 5)
 
-    def test_names(self) -> None:
+    def test_every_dotted_name_exists(self) -> None:
         """Every dotted name of ours leads somewhere."""
         names = {
             (page_name(path), name)
@@ -152,7 +152,7 @@ class PageTests(SynchronousTestCase):
         described = re.findall(r"^\.\. auto(?:class|function|data):: (\w+)$", page, re.MULTILINE)
         self.assertEqual(sorted(described), sorted(client.__all__))
 
-    def test_options(self) -> None:
+    def test_every_option_in_the_readme_exists(self) -> None:
         """Every option in README's table is one of zkserve's."""
         table = re.findall(r"^``--([a-z-]+)``  ", (ROOT / "README.rst").read_text(), re.MULTILINE)
         self.assertGreater(len(table), 5)

@@ -64,20 +64,20 @@ def loaded(statement: str) -> set[str]:
 class PackageTests(SynchronousTestCase):
     """What an installation is made of."""
 
-    def test_every_folder(self) -> None:
+    def test_every_folder_is_a_package(self) -> None:
         """Every folder with modules in it is a package, so that it is installed."""
         folders = {path.parent for path in PACKAGE.rglob("*.py")}
         self.assertEqual([one for one in folders if not (one / "__init__.py").exists()], [])
 
-    def test_typed(self) -> None:
+    def test_the_package_is_typed(self) -> None:
         """The package says that it is typed."""
         self.assertTrue((PACKAGE / "py.typed").exists())
 
-    def test_license(self) -> None:
+    def test_the_licence_is_shipped(self) -> None:
         """The licence is there to be shipped."""
         self.assertIn("Permission is hereby granted", (ROOT / "LICENSE").read_text())
 
-    def test_root(self) -> None:
+    def test_lower_layers_load_no_twisted(self) -> None:
         """``import zkservice`` loads nothing, and the lowest layers load no Twisted."""
         self.assertNotIn("twisted", loaded("import zkservice"))
         for layer in ("wire.records", "wire.watches", "http11", "tree", "errors"):
@@ -85,7 +85,7 @@ class PackageTests(SynchronousTestCase):
             # "zope" alone says nothing: packages of that family make it as Python starts.
             self.assertTrue({"twisted", "zope.interface"}.isdisjoint(names), layer)
 
-    def test_dependencies(self) -> None:
+    def test_every_import_is_a_declared_dependency(self) -> None:
         """Every package that is imported is asked for in pyproject.toml."""
         declared = set(map(_normal, _dependencies()))
         strangers = {
@@ -119,22 +119,22 @@ class PluginTests(SynchronousTestCase):
         found: list[Any] = list(getPlugins(IServiceMaker))
         return {one.tapname: one for one in found if one.module.startswith("zkservice.")}
 
-    def test_found(self) -> None:
+    def test_twistd_finds_both_commands(self) -> None:
         """twistd finds all commands."""
         self.assertEqual(set(self.makers()), {"zkserve", "zkembedded", "zkregister"})
 
-    def test_usable(self) -> None:
+    def test_commands_have_options_and_services(self) -> None:
         """What it finds has options and makes services."""
         for name, maker in self.makers().items():
             module = import_module(maker.module)
             self.assertTrue(issubclass(module.Options, Options), name)
             self.assertTrue(callable(module.makeService), name)
 
-    def test_no_package(self) -> None:
+    def test_the_plugin_folders_are_no_packages(self) -> None:
         """The plugin's folders are pieces of Twisted's: an __init__.py would hide all others."""
         self.assertEqual(list((ROOT / "twisted").rglob("__init__.py")), [])
 
-    def test_imports_nothing(self) -> None:
+    def test_the_plugin_imports_nothing_of_ours(self) -> None:
         """``twistd --help`` imports none of our modules."""
         plugin = ROOT / "twisted" / "plugins" / "zkservice_plugins.py"
         names = set(imported(ast.parse(plugin.read_text())))
@@ -164,7 +164,7 @@ class MakefileTests(SynchronousTestCase):
         self.assertEqual(left_out, [])
         self.assertEqual(len(named), len(set(named)))
 
-    def test_old_python(self) -> None:
+    def test_an_old_python_is_refused_in_one_line(self) -> None:
         """A Python that is too old is told in a line, before anything is made with it."""
         old = Path(self.mktemp()).absolute()
         environment = old.with_suffix(".venv")

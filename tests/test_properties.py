@@ -18,7 +18,7 @@ from zkservice.tree.values import parse_value
 class EncodingTests(SynchronousTestCase):
     """Properties to bytes and back."""
 
-    def test_golden(self) -> None:
+    def test_encoding_has_its_golden_bytes(self) -> None:
         """JSON is compact, a lone string_value is raw, no properties are braces."""
         for whole, data in (
             ({}, b"{}"),
@@ -31,7 +31,7 @@ class EncodingTests(SynchronousTestCase):
         ):
             self.assertEqual(encode(whole), data)
 
-    def test_decode(self) -> None:
+    def test_only_a_json_object_has_properties(self) -> None:
         """Only a JSON object has properties; all else is a string, or nothing."""
         for data, whole in (
             (None, {}),
@@ -56,12 +56,12 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(len(heard), 2)
 
     @given(properties)
-    def test_round_trip(self, whole: dict[str, Any]) -> None:
+    def test_stored_properties_come_back(self, whole: dict[str, Any]) -> None:
         """What was stored is what is read."""
         self.assertEqual(canonical(decode(encode(whole))), canonical(whole))
 
     @given(st.binary() | st.text().map(str.encode) | st.from_regex(rb"\s*\{.*\}\s*"))
-    def test_any_data(self, data: bytes) -> None:
+    def test_any_bytes_can_be_read(self, data: bytes) -> None:
         """Any bytes can be read, and what is read stores the same again."""
         whole = decode(data)
         self.assertEqual(canonical(decode(encode(whole))), canonical(whole))
@@ -71,11 +71,11 @@ class ValueTests(SynchronousTestCase):
     """Literals to values and back."""
 
     @given(values)
-    def test_round_trip(self, value: Any) -> None:
+    def test_every_value_has_a_literal(self, value: Any) -> None:
         """Every value has a literal."""
         self.assertEqual(canonical(parse_value(format_value(value))), canonical(value))
 
-    def test_accepted(self) -> None:
+    def test_literals_of_python_2_are_accepted(self) -> None:
         """Python 2's prefix, comments, tuples and keys that JSON turns into strings."""
         for text, value in (
             ("u'x'", "x"),
@@ -87,7 +87,7 @@ class ValueTests(SynchronousTestCase):
         ):
             self.assertEqual(canonical(parse_value(text)), canonical(value))
 
-    def test_refused(self) -> None:
+    def test_code_is_refused_with_its_place(self) -> None:
         """Code, and what JSON cannot hold, is refused, and the place is named."""
         for text, offset in (
             ("__import__('os').getpid()", 0),

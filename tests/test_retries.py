@@ -114,6 +114,6 @@ class RetriesTests(SynchronousTestCase):
         done = self.run_with(EXPIRED, EXPIRED, attempts=2, across_sessions=True)
         self.failureResultOf(done, SessionExpiredError)
 
-    def test_no_attempts(self) -> None:
+    def test_the_number_of_attempts_must_be_positive(self) -> None:
         """Their number must be positive."""
         self.assertRaises(ValueError, self.run_with, 1, attempts=0)

@@ -28,24 +28,24 @@ class SecretTests(SynchronousTestCase):
             call(*arguments)  # type: ignore[operator]
         return str(caught.exception)
 
-    def test_file(self) -> None:
+    def test_the_first_line_of_a_file_is_the_secret(self) -> None:
         """The first line of a file, without its end."""
         path = self.file("u:p\nrest")
         for where in (path, f"file:{path}"):
             self.assertEqual(identity(f"digest:{where}", {}), ("digest", b"u:p"))
             self.assertEqual(sasl_user(where, {}).username, "u")
 
-    def test_environment(self) -> None:
+    def test_a_variable_may_hold_the_secret(self) -> None:
         """A variable of the environment."""
         self.assertEqual(identity("digest:env:ZK", {"ZK": "u:p"}), ("digest", b"u:p"))
 
-    def test_sasl(self) -> None:
+    def test_a_sasl_password_is_not_in_its_repr(self) -> None:
         """A user and a password, which a repr does not show."""
         user = sasl_user(self.file("u:se:cret\n"), {})
         self.assertEqual((user.username, user.password), ("u", "se:cret"))
         self.assertNotIn("cret", repr(user))
 
-    def test_refusals(self) -> None:
+    def test_a_refusal_never_shows_the_secret(self) -> None:
         """What is not there, is empty or is no pair is named, never the secret."""
         empty = self.file("\n")
         for text, expected in {
@@ -68,7 +68,7 @@ class SecretTests(SynchronousTestCase):
         security = Security(identities=(("digest", b"u:hunter2"),))
         self.assertNotIn("hunter2", repr(security))
 
-    def test_tls_files(self) -> None:
+    def test_missing_tls_files_are_named_before_connecting(self) -> None:
         """A file that is missing or no PEM is named before anything connects."""
         self.assertIn("/nowhere cannot be read", self.refused(load_tls, TLS(ca="/nowhere")))
         nonsense = self.file("nonsense")
@@ -80,12 +80,12 @@ class SecretTests(SynchronousTestCase):
 class ACLTests(SynchronousTestCase):
     """ACLs as a user writes them."""
 
-    def test_names(self) -> None:
+    def test_usual_lists_have_names(self) -> None:
         """The lists that everybody uses have names."""
         self.assertEqual(parse_acl("read"), READ_ACL_UNSAFE)
         self.assertEqual(parse_acl("creator"), CREATOR_ALL_ACL)
 
-    def test_entries(self) -> None:
+    def test_entries_have_zkclis_notation(self) -> None:
         """zkCli's notation; an id may hold colons."""
         self.assertEqual(
             parse_acl("world:anyone:r, digest:u:hash=:cdrwa"),
@@ -94,7 +94,7 @@ class ACLTests(SynchronousTestCase):
         self.assertEqual(parse_acl("auth::rw"), (ACL(3, Id("auth", "")),))
 
     @given(st.text(max_size=12))
-    def test_anything(self, text: str) -> None:
+    def test_any_text_is_an_acl_or_refused(self, text: str) -> None:
         """Any text is an ACL or is refused with what it should be."""
         try:
             self.assertTrue(parse_acl(text))

@@ -45,7 +45,7 @@ class StackTests(SynchronousTestCase):
             pass
         return thread
 
-    def test_waiting_place(self) -> None:
+    def test_the_applications_line_comes_first(self) -> None:
         """The application's line comes first, then the library's, which alone says nothing."""
         thread = self.lock_in_a_call()
 
@@ -63,7 +63,7 @@ class StackTests(SynchronousTestCase):
             str(place), f"{__file__}:{place.line} in wait_here: event.wait(5)  # the line"
         )
 
-    def test_idle(self) -> None:
+    def test_a_thread_in_the_library_alone_is_idle(self) -> None:
         """A thread that has only the library on its stack waits for work; others do not."""
         jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
         plain: queue.Queue[None] = queue.Queue()
@@ -74,13 +74,13 @@ class StackTests(SynchronousTestCase):
         found = {each.name: each.idle for each in thread_stacks()}
         self.assertEqual((found["idle"], found["parked"]), (True, False))
 
-    def test_outermost_first(self) -> None:
+    def test_a_stack_begins_with_the_outermost_call(self) -> None:
         """A stack is told as Python tells it."""
 
         def inner() -> list[str]:
             return [frame.f_code.co_name for frame in stack_of(sys._getframe())]
 
-        self.assertEqual(inner()[-2:], ["test_outermost_first", "inner"])
+        self.assertEqual(inner()[-2:], ["test_a_stack_begins_with_the_outermost_call", "inner"])
 
     def test_deep_recursion_is_cut(self) -> None:
         """Of a recursion the innermost calls are shown."""

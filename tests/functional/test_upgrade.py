@@ -352,7 +352,7 @@ class PlaceTests(UpgradeCase):
         self.assertIn(b"one ", answers[0])
         self.assertIn(b"two ", answers[-1])
 
-    def test_tls(self) -> None:
+    def test_a_tls_port_continues_with_current_certificates(self) -> None:
         """A TLS port goes on, with the certificates of now."""
         authority = Authority(str(self.folder / "certificates"))
         pem = authority.issue("localhost")
@@ -380,7 +380,7 @@ class PlaceTests(UpgradeCase):
         self.assertNotEqual(ssl.get_server_certificate((host, int(port))), before)
         self.stop(pid)
 
-    def test_unix_socket(self) -> None:
+    def test_a_unix_sockets_file_stays_until_the_last_program_ends(self) -> None:
         """Its file stays while one program follows the other, and goes with the last one."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -408,7 +408,7 @@ class PlaceTests(UpgradeCase):
         self.stop(pid)
         self.assertFalse(path.exists() or os.path.islink(f"{path}.lock"))
 
-    def test_monitor(self) -> None:
+    def test_the_monitor_stays_at_its_address(self) -> None:
         """It is at the same address, and tells of the new program."""
         self.start("--monitor", "127.0.0.1:0")
         where = self.process.wait_for_log(r"The monitor listens at (\S+)").group(1)

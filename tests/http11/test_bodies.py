@@ -29,7 +29,7 @@ def batched(data: bytes, size: int) -> Iterator[bytes]:
 class ChunkedTests(SynchronousTestCase):
     """Chunked bodies, strictly."""
 
-    def test_malformed(self) -> None:
+    def test_malformed_framing_is_refused(self) -> None:
         """Each way of hiding a request in the framing is refused, and nothing follows."""
         for body in (
             b"0x3\r\nabc\r\n0\r\n\r\n",
@@ -68,7 +68,7 @@ class ChunkedTests(SynchronousTestCase):
             with self.subTest(body):
                 self.assertEqual(both_ways(HEAD + body + GET), [400])
 
-    def test_extensions(self) -> None:
+    def test_extensions_are_ignored(self) -> None:
         """By the grammar they are read over."""
         for extension in (
             *(b";a", b";a=b", b";a;b=c;d", b" ;a", b"\t;\ta", b";a = b", b";chunk-signature=0f"),
@@ -79,7 +79,7 @@ class ChunkedTests(SynchronousTestCase):
                 seen = both_ways(HEAD + body + GET)
                 self.assertEqual(seen, [("POST", b"/", b"abc"), ("GET", b"/", b"")])
 
-    def test_malformed_extensions(self) -> None:
+    def test_malformed_extensions_are_refused(self) -> None:
         """Without a name, a value or the closing quote they are refused, and said to be."""
         for extension in (
             *(b";", b";;a", b";=b", b";a=", b";a;", b";a b", b";a=b c", b";a@b", b";a,b", b";a "),
@@ -143,7 +143,9 @@ class ChunkedTests(SynchronousTestCase):
         self.assertLess(tracemalloc.get_traced_memory()[0], 3 * 60_000)
 
     @given(st.lists(st.binary(min_size=1, max_size=9), min_size=1), st.integers(1, 5))
-    def test_turns(self, chunks: list[bytes], turn: int) -> None:
+    def test_a_call_reads_as_many_chunks_as_its_turn_has(
+        self, chunks: list[bytes], turn: int
+    ) -> None:
         """A call reads as many chunks as its turn has, and the next one goes on behind them."""
         data = b"".join(b"%X\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
         body = ChunkedBody(1 << 20, BodyStore(BodyStorage(1 << 20)), turn)
@@ -157,7 +159,7 @@ class ChunkedTests(SynchronousTestCase):
         self.assertEqual(body.store.finish().read(), b"".join(chunks))
 
     @given(st.lists(st.binary(min_size=1, max_size=50)), st.lists(st.integers(1, 30)))
-    def test_round_trip(self, chunks: list[bytes], sizes: list[int]) -> None:
+    def test_data_comes_out_however_it_is_cut(self, chunks: list[bytes], sizes: list[int]) -> None:
         """However chunked and however cut, the data comes out, and no byte behind it."""
         data = b"".join(b"%X\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
         body = ChunkedBody(1 << 20, BodyStore(BodyStorage(1 << 20)))
@@ -170,7 +172,7 @@ class ChunkedTests(SynchronousTestCase):
         self.assertEqual(body.store.finish().read(), b"".join(chunks))
 
     @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1))
-    def test_truncated(self, chunks: list[bytes]) -> None:
+    def test_no_proper_prefix_is_complete(self, chunks: list[bytes]) -> None:
         """No proper prefix of a chunked body is complete."""
         data = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
         for size in range(len(data)):
@@ -179,7 +181,7 @@ class ChunkedTests(SynchronousTestCase):
             self.assertFalse(body.complete)
 
     @given(st.binary(max_size=100))
-    def test_garbage(self, data: bytes) -> None:
+    def test_arbitrary_bytes_never_crash(self, data: bytes) -> None:
         """Arbitrary bytes are taken or refused, never a crash."""
         try:
             ChunkedBody(1 << 20, BodyStore(BodyStorage(1 << 20))).feed(data, 0)
@@ -208,14 +210,14 @@ class StoreTests(SynchronousTestCase):
         self.storage = BodyStorage(memory, disk, new_file)
         return BodyStore(self.storage)
 
-    def test_small(self) -> None:
+    def test_a_small_body_stays_in_memory(self) -> None:
         """What fits stays in memory."""
         store = self.store(4)
         for part in (b"ab", b"c", b"d"):
             store.append(part)
         self.assertEqual((store.finish().read(), self.files), (b"abcd", []))
 
-    def test_large(self) -> None:
+    def test_a_large_body_moves_to_one_file(self) -> None:
         """One byte more moves everything to one file, whose room is released when it is closed."""
         store = self.store(4)
         for part in (b"ab", b"c", b"de", b"fg"):
@@ -227,7 +229,7 @@ class StoreTests(SynchronousTestCase):
         body.close()
         self.assertEqual((self.storage.on_disk, self.files[0].closed), (0, True))
 
-    def test_discarded(self) -> None:
+    def test_a_discarded_body_releases_its_file(self) -> None:
         """A body whose client has left takes its file and its room with it."""
         store = self.store(1)
         store.append(b"abc")
@@ -235,7 +237,7 @@ class StoreTests(SynchronousTestCase):
         store.discard()
         self.assertEqual((self.storage.on_disk, self.files[0].closed), (0, True))
 
-    def test_full_disk(self) -> None:
+    def test_a_full_disk_is_a_507(self) -> None:
         """A disk that is full is a 507, and what was reserved is released without an error."""
         storage = BodyStorage(4, 1000, FullFile)
         store = BodyStore(storage)

@@ -60,7 +60,7 @@ class FramingTests(SynchronousTestCase):
                 elif not byte.isdigit():
                     self.refused(POST + field)
 
-    def test_lengths(self) -> None:
+    def test_ambiguous_lengths_are_refused(self) -> None:
         """Several lengths, even the same, and numbers in other spellings are refused."""
         for value in (
             *(b"5, 5", b"5,5", b"5 5", b"5;", b"5.", b"5.0", b"5e0", b"0x5", b"5_0", b"'5'", b"-0"),
@@ -77,7 +77,7 @@ class FramingTests(SynchronousTestCase):
             self.assertEqual(request.body.read(), b"0123456789")
             self.assertEqual(request.fields["CONTENT_LENGTH"], "10")
 
-    def test_codings(self) -> None:
+    def test_lists_of_codings_are_refused(self) -> None:
         """Lists, parameters, quotes and lines of codings are refused, whatever is last."""
         for value in (
             *(b",chunked", b"chunked,", b"chunked, cow", b"cow, chunked", b"cow chunked bar"),
@@ -119,7 +119,7 @@ class FramingTests(SynchronousTestCase):
             head = method + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(GET)
             self.assertEqual(both_ways(head + GET), [(method.decode(), b"/", GET)])
 
-    def test_expectations(self) -> None:
+    def test_only_one_expectation_is_accepted(self) -> None:
         """There is one, once."""
         for value, status in (
             *(
@@ -176,7 +176,7 @@ class LineTests(SynchronousTestCase):
                 seen = both_ways(method + get()[3:])
                 self.assertIn(seen, ([400], [501]), method)
 
-    def test_methods(self) -> None:
+    def test_newer_methods_are_accepted(self) -> None:
         """WebDAV's and the newer ones are methods like GET."""
         for method in (
             *("PATCH", "QUERY", "PURGE", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK"),
@@ -184,7 +184,7 @@ class LineTests(SynchronousTestCase):
         ):
             self.assertEqual(one(method.encode() + get()[3:]).method, method)
 
-    def test_versions(self) -> None:
+    def test_only_two_versions_are_accepted(self) -> None:
         """A version is one of two, letter for letter."""
         for version in (
             *(
@@ -201,7 +201,7 @@ class LineTests(SynchronousTestCase):
         ):
             self.assertIn(both_ways(get(version=version) + GET), ([400], [505]), version)
 
-    def test_line_ends(self) -> None:
+    def test_only_cr_lf_ends_a_line(self) -> None:
         """A line ends in CR LF, everywhere, and in nothing else."""
         good = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
         for end in (b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\0\n", b"\r \n", b"\x0b"):
@@ -211,7 +211,7 @@ class LineTests(SynchronousTestCase):
                 seen = both_ways(data + b"\r\n\r\n" + GET)
                 self.assertIn(seen, ([400], [505]), data)
 
-    def test_other_protocols(self) -> None:
+    def test_other_protocols_are_refused_early(self) -> None:
         """Who speaks something else is told so, as soon as that can be seen."""
         for data in (
             *(b"SSH-2.0-OpenSSH_9.2\r\n", b"EHLO x\r\n", b"\x03\x00\x00/*\xe0\x00\x00\x00", b"\0"),
@@ -220,7 +220,7 @@ class LineTests(SynchronousTestCase):
         ):
             self.assertIn(both_ways(data), ([400], [501]), data)
 
-    def test_beginnings(self) -> None:
+    def test_the_beginning_of_a_good_request_is_waited_with(self) -> None:
         """The beginning of a good request is waited with, wherever it ends."""
         data = b"POST /p?q HTTP/1.1\r\nHost: a:1\r\nContent-Length: 3\r\nX: \xe9\r\n\r\nabc"
         subject = parser()
@@ -234,7 +234,7 @@ class LineTests(SynchronousTestCase):
 class HostTests(SynchronousTestCase):
     """Whom a request is for."""
 
-    def test_hosts(self) -> None:
+    def test_valid_hosts_are_accepted(self) -> None:
         """Names, addresses and ports that exist, and the empty one."""
         for host in (
             *(b"", b"a", b"a.", b"A.example", b"a_b.c", b"xn--4ca.example", b"a:", b"a:80", b"a:0"),
@@ -243,7 +243,7 @@ class HostTests(SynchronousTestCase):
         ):
             self.assertEqual(one(get(host=host)).fields["HTTP_HOST"], host.decode())
 
-    def test_no_hosts(self) -> None:
+    def test_ambiguous_hosts_are_refused(self) -> None:
         """What an application could not take apart, or not as its proxy did, is refused."""
         for host in (
             *(

@@ -64,7 +64,7 @@ class AcceptedTests(SynchronousTestCase):
         self.assertEqual((closing.keep_alive, staying.keep_alive), (False, True))
         self.assertEqual(closing.protocol, "HTTP/1.0")
 
-    def test_connection_options(self) -> None:
+    def test_close_counts_anywhere_in_the_list(self) -> None:
         """``close`` counts wherever it stands in the list, in any case."""
         for value, keep_alive in (
             (b"close", False),
@@ -75,7 +75,7 @@ class AcceptedTests(SynchronousTestCase):
             request = one(head(b"GET / HTTP/1.1", b"Connection: " + value))
             self.assertEqual(request.keep_alive, keep_alive, value)
 
-    def test_targets(self) -> None:
+    def test_targets_are_split_but_not_decoded(self) -> None:
         """Path and query are split, not decoded; slashes are kept; a URL's host counts."""
         for target, path, query, host in (
             (b"/a%2Fb?x=1?y", b"/a%2Fb", b"x=1?y", "a"),
@@ -255,7 +255,7 @@ class RefusedTests(SynchronousTestCase):
         ),
     }
 
-    def test_refused(self) -> None:
+    def test_each_broken_rule_has_its_status(self) -> None:
         """Each broken rule has its status, whole and byte by byte, and is the last word."""
         for name, (status, data) in self.CASES.items():
             with self.subTest(name):
@@ -268,7 +268,7 @@ class RefusedTests(SynchronousTestCase):
                 data = head(b"POST / HTTP/1.1", b"Content-Length: " + value)
                 self.assertEqual(both_ways(data + b"abc" + GET), [400])
 
-    def test_transfer_codings(self) -> None:
+    def test_only_chunked_is_accepted(self) -> None:
         """The coding is ``chunked``, once, and nothing that looks like it."""
         for value in (
             b"gzip, chunked",
@@ -340,12 +340,12 @@ class FirstBadByteTests(SynchronousTestCase):
             return False
         return isinstance(outcome([line + b"Host: a\r\n\r\n"])[0], tuple)
 
-    def test_methods(self) -> None:
+    def test_known_methods_are_those_of_llhttp(self) -> None:
         """The known methods are those that llhttp takes for HTTP."""
         for method in sorted(METHODS):
             self.assertEqual(both_ways(head(method + b" / HTTP/1.1"))[0][0], method.decode())  # type: ignore[index]
 
-    def test_at_once(self) -> None:
+    def test_the_first_bad_byte_is_refused_at_once(self) -> None:
         """The first byte that is wrong gets its answer, although no line end has come."""
         for data, status in (
             (b"\x80", 400),
@@ -553,7 +553,7 @@ class LimitsTests(SynchronousTestCase):
 
     LIMITS = Limits(target_bytes=100, head_bytes=1000, head_fields=5, body_bytes=10)
 
-    def test_target(self) -> None:
+    def test_a_target_over_the_limit_is_414(self) -> None:
         """A target of 100 bytes passes, one more is 414."""
         for size, passes in ((100, True), (101, False)):
             data = head(b"GET /" + b"a" * (size - 1) + b" HTTP/1.1")
@@ -563,7 +563,7 @@ class LimitsTests(SynchronousTestCase):
         """A target that does not end is not waited for."""
         self.assertEqual(both_ways(b"GET /" + b"a" * 200, self.LIMITS), [414])
 
-    def test_head(self) -> None:
+    def test_a_head_over_the_limit_is_431(self) -> None:
         """A head of 1000 bytes passes, one more is 431."""
         fixed = len(head(b"GET / HTTP/1.1", b"X: "))
         for size, passes in ((1000, True), (1001, False)):
@@ -575,13 +575,13 @@ class LimitsTests(SynchronousTestCase):
         """A head that does not end is not waited for."""
         self.assertEqual(both_ways(head()[:-2] + b"X: " + b"a" * 2000, self.LIMITS), [431])
 
-    def test_fields(self) -> None:
+    def test_fields_over_the_limit_are_431(self) -> None:
         """Five fields pass, six are 431."""
         for count, passes in ((5, True), (6, False)):
             data = head(b"GET / HTTP/1.1", *([b"X: a"] * (count - 1)))
             self.assertEqual(both_ways(data, self.LIMITS) != [431], passes)
 
-    def test_body(self) -> None:
+    def test_a_body_over_the_limit_is_413(self) -> None:
         """A length over the limit is 413 at the head, a chunk at its size."""
         for size, passes in ((10, True), (11, False)):
             by_length = head(b"POST / HTTP/1.1", b"Content-Length: %d" % size)
@@ -603,7 +603,7 @@ class LimitsTests(SynchronousTestCase):
         self.assertIn("write_stall", str(error))
         self.assertEqual(Limits(keep_alive=0, body_bytes=0, queue=0).body_bytes, 0)
 
-    def test_table(self) -> None:
+    def test_the_table_has_every_limit(self) -> None:
         """The table has every limit, with a unit and a sentence, under its option's name."""
         table = limits_table()
         self.assertEqual([row.name for row in table], [each.name for each in fields(Limits)])
@@ -616,7 +616,7 @@ class LimitsTests(SynchronousTestCase):
 class StateTests(SynchronousTestCase):
     """What a connection can ask its parser."""
 
-    def test_expecting(self) -> None:
+    def test_the_parser_knows_what_the_next_byte_belongs_to(self) -> None:
         """The parser knows what the next byte belongs to."""
         subject = parser()
         for data, expecting in (
@@ -682,12 +682,12 @@ class PropertyTests(SynchronousTestCase):
         both_ways(data)
 
     @given(st.sampled_from([GET, POST, CHUNKED]), st.integers(0, 200), st.binary(max_size=3))
-    def test_mutations(self, data: bytes, at: int, put: bytes) -> None:
+    def test_mutated_requests_never_crash(self, data: bytes, at: int, put: bytes) -> None:
         """A request with a few bytes changed is served or refused, never a crash."""
         both_ways(data[:at] + put + data[at + 1 :] + GET)
 
     @given(st.binary(max_size=200))
-    def test_garbage(self, data: bytes) -> None:
+    def test_arbitrary_bytes_never_crash(self, data: bytes) -> None:
         """Arbitrary bytes are served or refused, never a crash."""
         both_ways(data)
 
@@ -695,7 +695,9 @@ class PropertyTests(SynchronousTestCase):
         st.lists(st.sampled_from([GET, POST, CHUNKED]), max_size=6),
         st.lists(st.integers(1, 60), max_size=40),
     )
-    def test_pipelines(self, requests: list[bytes], sizes: list[int]) -> None:
+    def test_pipelined_requests_are_found_in_order(
+        self, requests: list[bytes], sizes: list[int]
+    ) -> None:
         """However a pipeline of good requests is cut, each is found, in order."""
         data = b"".join(requests)
         pieces = []

@@ -44,7 +44,7 @@ class HeadWriterTests(SynchronousTestCase):
         checked = self.writer.check(status, headers or [])
         return self.writer.head(checked, method, protocol, keep_alive, body_length)
 
-    def test_golden(self) -> None:
+    def test_a_head_has_its_golden_bytes(self) -> None:
         """Status, server, date, the application's fields in its order, then ours."""
         head = self.head(headers=[("X-B", "1"), ("X-A", "é\t2"), ("X-B", "3")], body_length=5)
         self.assertEqual(
@@ -72,7 +72,7 @@ class HeadWriterTests(SynchronousTestCase):
         head = self.head(headers=[("Server-Timing", "x")])
         self.assertIn(b"Server: test", lines(head))
 
-    def test_framing(self) -> None:
+    def test_the_framing_tells_the_bodys_end(self) -> None:
         """The body's end is told by its length, by chunks, or by closing."""
         declared = [("Content-Length", "7")]
         for arguments, framing, length, keep_alive in (
@@ -94,7 +94,7 @@ class HeadWriterTests(SynchronousTestCase):
                     (head.framing, head.length, head.keep_alive), (framing, length, keep_alive)
                 )
 
-    def test_connection_line(self) -> None:
+    def test_connection_is_written_where_it_differs_from_the_default(self) -> None:
         """Said when it is not what the protocol assumes."""
         for arguments, line in (
             ({"keep_alive": False}, b"Connection: close"),
@@ -119,7 +119,7 @@ class HeadWriterTests(SynchronousTestCase):
             self.assertEqual(reset.lower().count(b"content-length"), 1)
             self.assertIn(b"\r\nContent-Length: 0\r\n", reset)
 
-    def test_refused_statuses(self) -> None:
+    def test_invalid_statuses_are_refused(self) -> None:
         """A status is three digits and a reason, on one line, and final."""
         for status in (
             *("200", "OK", "2000 OK", "99 Low", "100 Continue", "101 Switching Protocols"),
@@ -129,7 +129,7 @@ class HeadWriterTests(SynchronousTestCase):
             with self.subTest(status):
                 self.assertRaises(BadResponseError, self.writer.check, status, [])
 
-    def test_refused_headers(self) -> None:
+    def test_headers_that_split_the_response_are_refused(self) -> None:
         """Nothing that would split the response or speak for the connection gets out."""
         for header in (
             ("X", "a\r\nSet-Cookie: b"),
@@ -163,7 +163,7 @@ class HeadWriterTests(SynchronousTestCase):
             with self.subTest(header):
                 self.assertRaises(BadResponseError, self.writer.check, "200 OK", [header])
 
-    def test_refused_types(self) -> None:
+    def test_values_of_other_types_are_refused(self) -> None:
         """Bytes, lists and numbers where strings and tuples belong are the application's bug."""
         bad: list[Any] = [(b"X", "a"), ("X", b"a"), ("X", 1), ["X", "a"], ("X",), "XY", None]
         for header in bad:
@@ -172,7 +172,7 @@ class HeadWriterTests(SynchronousTestCase):
         self.assertRaises(BadResponseError, self.writer.check, b"200 OK", [])
         self.assertRaises(BadResponseError, self.writer.check, "200 OK", None)
 
-    def test_two_lengths(self) -> None:
+    def test_two_lengths_are_refused(self) -> None:
         """Even the same length twice is one too many."""
         headers = [("Content-Length", "1"), ("content-length", "1")]
         self.assertRaises(BadResponseError, self.writer.check, "200 OK", headers)
@@ -206,7 +206,7 @@ class HeadWriterTests(SynchronousTestCase):
         self.assertLessEqual(len(self.writer._known), 512)
 
     @given(st.text(), st.text(), st.text())
-    def test_any_text(self, reason: str, name: str, value: str) -> None:
+    def test_any_header_adds_exactly_one_line(self, reason: str, name: str, value: str) -> None:
         """Whatever gets through adds exactly one line, whose parts are what was said."""
         try:
             checked = self.writer.check("200 " + reason, [(name, value)])
@@ -221,11 +221,11 @@ class HeadWriterTests(SynchronousTestCase):
 class PartsTests(SynchronousTestCase):
     """Chunks and error pages."""
 
-    def test_chunk(self) -> None:
+    def test_a_chunk_has_its_golden_bytes(self) -> None:
         """Size in hexadecimal, data, line end."""
         self.assertEqual(b"".join(chunk(b"a" * 17)), b"11\r\n" + b"a" * 17 + b"\r\n")
 
-    def test_error_page(self) -> None:
+    def test_an_error_page_says_what_was_wrong(self) -> None:
         """The page says what was wrong, and how long it is."""
         status, headers, body = error_page(431, "too much", [("X", "y")])
         self.assertEqual(status, "431 Request Header Fields Too Large")

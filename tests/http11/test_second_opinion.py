@@ -66,7 +66,7 @@ class SecondOpinionTests(SynchronousTestCase):
     """Two readers of the same bytes."""
 
     @given(st.lists(requests(), min_size=1, max_size=3))
-    def test_good_requests(self, data: list[bytes]) -> None:
+    def test_good_requests_are_read_alike(self, data: list[bytes]) -> None:
         """Requests by the book are read, and read alike."""
         ours = outcome([b"".join(data)])
         self.assertEqual(len(ours), len(data))

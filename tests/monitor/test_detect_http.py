@@ -21,11 +21,11 @@ class LooksLikeHTTPTests(SynchronousTestCase):
         for end in ("", "\r", "\r\n"):
             self.assertTrue(looks_like_http(f"{method} {target} HTTP/{version}{end}".encode()))
 
-    def test_tls(self) -> None:
+    def test_a_tls_handshake_is_detected(self) -> None:
         """So is the begin of a TLS handshake."""
         self.assertTrue(looks_like_http(bytes.fromhex("16030100f1010000ed0303")))
 
-    def test_others(self) -> None:
+    def test_what_operators_type_is_not_http(self) -> None:
         """What operators type is not."""
         for line in (b"", b"status", b"out for HTTP/1.1 tests", b"x = 'HTTP/1.1'", b"HTTP/1.1"):
             self.assertFalse(looks_like_http(line), line)

@@ -34,7 +34,7 @@ THERE = IPv4Address("TCP", "192.0.2.1", 4)
 class LocalTests(SynchronousTestCase):
     """Which peers are on this machine."""
 
-    def test_addresses(self) -> None:
+    def test_only_loopback_and_unix_addresses_are_local(self) -> None:
         """Loopback addresses of both kinds, and UNIX sockets; nothing else."""
         local = [
             HERE,
@@ -66,12 +66,12 @@ class TelnetTests(SynchronousTestCase):
         protocol.connectionLost(Failure(ConnectionDone()))
         return shown
 
-    def test_prompt(self) -> None:
+    def test_an_expression_is_evaluated(self) -> None:
         """An expression is answered, with the names that were given."""
         factory = telnet_manhole({"answer": 6})
         self.assertIn(b"42", self.ask(factory, b"answer*7"))
 
-    def test_own_names(self) -> None:
+    def test_users_do_not_share_names(self) -> None:
         """What one user changes is not the other's, nor the giver's."""
         namespace: dict[str, Any] = {"answer": 6}
         factory = telnet_manhole(namespace)
@@ -79,11 +79,11 @@ class TelnetTests(SynchronousTestCase):
         self.assertIn(b"36", self.ask(factory, b"answer*6"))
         self.assertEqual(namespace, {"answer": 6})
 
-    def test_strangers(self) -> None:
+    def test_other_machines_are_refused(self) -> None:
         """Peers of other machines are turned away."""
         self.assertIsNone(telnet_manhole({}).buildProtocol(THERE))
 
-    def test_banner(self) -> None:
+    def test_the_banner_lists_the_names(self) -> None:
         """A prompt begins with what its names are."""
         shown = self.ask(telnet_manhole({"clock": Clock()}), b"1").decode("latin-1")
         self.assertIn(f"Python prompt inside process {os.getpid()}.", shown)
@@ -112,7 +112,7 @@ class GuardTests(SynchronousTestCase):
         self.addCleanup(protocol.connectionLost, Failure(ConnectionDone()))
         return protocol, transport
 
-    def test_token(self) -> None:
+    def test_the_token_opens_a_prompt(self) -> None:
         """Behind the token there is a prompt; line ends may be those of any telnet."""
         for number, end in enumerate((b"\r\n", b"\n", b"\r\0")):
             protocol, transport = self.connect()
@@ -131,7 +131,7 @@ class GuardTests(SynchronousTestCase):
         protocol.dataReceived(b"sesame\r\nrun(2)\r\n")
         self.assertEqual(self.ran, [1, 2])
 
-    def test_wrong_token(self) -> None:
+    def test_a_wrong_token_closes_the_connection(self) -> None:
         """With a wrong token the connection is closed, and what follows is not run."""
         for wrong in (b"", b"sesam", b"sesame2", b"run(1)", b"x" * 10_000):
             protocol, transport = self.connect()
@@ -140,7 +140,7 @@ class GuardTests(SynchronousTestCase):
             self.assertTrue(transport.disconnecting, wrong)
         self.assertEqual(self.ran, [])
 
-    def test_http(self) -> None:
+    def test_http_is_refused(self) -> None:
         """HTTP is refused, with a token or without, however it is cut into pieces."""
         request = b"POST /run(1) HTTP/1.1\r\nHost: a\r\n\r\nrun(1)\r\nsesame\r\nrun(1)\r\n"
         for token in (None, b"sesame"):
@@ -152,14 +152,14 @@ class GuardTests(SynchronousTestCase):
                 self.assertIn(b"does not speak HTTP", transport.value())
         self.assertEqual(self.ran, [])
 
-    def test_tls(self) -> None:
+    def test_a_tls_handshake_is_refused(self) -> None:
         """So is a handshake of TLS, in which a page can choose some bytes."""
         protocol, transport = self.connect(None)
         protocol.dataReceived(b"\x16\x03\x01\x02\x00\x01\rrun(1)\r\n")
         self.assertTrue(transport.disconnecting)
         self.assertEqual(self.ran, [])
 
-    def test_endless_line(self) -> None:
+    def test_an_endless_first_line_is_refused(self) -> None:
         """A first line without end is refused before it fills the memory."""
         protocol, transport = self.connect(None)
         for _ in range(100):
@@ -176,7 +176,7 @@ class GuardTests(SynchronousTestCase):
         self.clock.advance(86_400)
         self.assertFalse(user.disconnected)
 
-    def test_silent_connections(self) -> None:
+    def test_silent_connections_give_way_to_others(self) -> None:
         """Connections that do not log in give way to others, before a session does."""
         protocol, user = self.connect()
         protocol.dataReceived(b"sesame\r\n")
@@ -189,7 +189,7 @@ class GuardTests(SynchronousTestCase):
 class TokenFileTests(SynchronousTestCase):
     """Where the token is kept."""
 
-    def test_made(self) -> None:
+    def test_a_missing_file_is_created_private(self) -> None:
         """A missing file is made, for no one else to read; its token stays."""
         path = self.mktemp()
         token = read_token(path)
@@ -198,7 +198,7 @@ class TokenFileTests(SynchronousTestCase):
         self.assertEqual(read_token(path), token)
         self.assertNotEqual(read_token(self.mktemp()), token)
 
-    def test_given(self) -> None:
+    def test_the_first_line_of_a_file_is_the_token(self) -> None:
         """The first line of a file is the token; without one it is refused."""
         path = self.mktemp()
         for content, token in ((b" sesame \nmore", b"sesame"), (b"x", b"x")):
@@ -220,7 +220,7 @@ class TokenFileTests(SynchronousTestCase):
                 read_token(path)
             self.assertEqual([event["path"] for event in seen], [path] * warnings)
 
-    def test_link(self) -> None:
+    def test_a_dangling_link_is_not_followed(self) -> None:
         """A link to nothing is not followed when the file is made."""
         path = self.mktemp()
         os.symlink(f"{path}.elsewhere", path)
@@ -255,18 +255,18 @@ class SSHTests(SynchronousTestCase):
         credentials = SSHPrivateKey(user, key.sshType(), key.public().blob(), data, key.sign(data))
         return self.make().portal.login(credentials, None, IConchUser)
 
-    def test_login(self) -> None:
+    def test_the_right_key_logs_in(self) -> None:
         """The right user with the right key gets in."""
         interface, _, _ = self.successResultOf(self.login(b"admin", self.key))
         self.assertIs(interface, IConchUser)
 
-    def test_refused(self) -> None:
+    def test_another_key_or_name_is_refused(self) -> None:
         """Another key, or another name, does not."""
         other = Key(Ed25519PrivateKey.generate())
         self.failureResultOf(self.login(b"admin", other), UnauthorizedLogin)
         self.failureResultOf(self.login(b"root", self.key), UnauthorizedLogin)
 
-    def test_no_signature(self) -> None:
+    def test_a_key_without_a_signature_is_refused(self) -> None:
         """A public key alone opens nothing."""
         blob = self.key.public().blob()
         credentials = SSHPrivateKey(b"admin", self.key.sshType(), blob, None, None)
@@ -294,7 +294,7 @@ class SSHTests(SynchronousTestCase):
         self.assertEqual(sum(one.disconnected for one in silent), 40)
         self.assertFalse(first.disconnected)
 
-    def test_host_key(self) -> None:
+    def test_the_host_key_is_created_once(self) -> None:
         """The host's key is made once, for no one else to read, and kept."""
         first = self.make().privateKeys
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
@@ -303,7 +303,7 @@ class SSHTests(SynchronousTestCase):
         self.assertEqual(list(second.publicKeys), [b"ssh-ed25519"])
         self.assertTrue(second.publicKeys[b"ssh-ed25519"].isPublic())
 
-    def test_nobody(self) -> None:
+    def test_without_a_valid_key_it_does_not_start(self) -> None:
         """Without a key nobody could log in, and a bad key is refused at once."""
         for lines in ([], [b"", b" \n"]):
             with self.assertRaisesRegex(ValueError, "at least one authorized key"):

@@ -91,36 +91,36 @@ class MonitorTestCase(SynchronousTestCase):
 class CommandTests(MonitorTestCase):
     """One command, one answer."""
 
-    def test_one(self) -> None:
+    def test_a_command_is_answered_and_the_connection_closed(self) -> None:
         """A command is answered with a line, and the connection ends."""
         self.user.say("echo a  b\n")
         self.assertEqual(self.user.heard(), "a b\n")
         self.assertTrue(self.user.closed)
 
-    def test_telnet(self) -> None:
+    def test_telnets_line_ends_are_accepted(self) -> None:
         """Lines may end as telnet ends them, and come in pieces."""
         for piece in ("ec", "ho é", "\r", "\n"):
             self.user.say(piece)
         self.assertEqual(self.user.heard(), "é\n")
 
-    def test_only_one(self) -> None:
+    def test_what_follows_the_first_command_is_ignored(self) -> None:
         """What follows the first command is not carried out."""
         self.user.say("echo a\necho b\n")
         self.user.say("echo c\n")
         self.assertEqual(self.user.heard(), "a\n")
 
-    def test_no_answer(self) -> None:
+    def test_an_empty_reply_is_no_line(self) -> None:
         """An empty answer is no line."""
         self.user.say("silent\n")
         self.assertEqual((self.user.heard(), self.user.closed), ("", True))
 
-    def test_lines(self) -> None:
+    def test_a_reply_of_several_lines_ends_with_one_newline(self) -> None:
         """An answer of several lines ends with exactly one newline."""
         user = User(self.make({"lines": lambda words: "one\ntwo\n\n"}))
         user.say("lines\n")
         self.assertEqual(user.heard(), "one\ntwo\n")
 
-    def test_any_text(self) -> None:
+    def test_text_that_is_not_utf8_breaks_nothing(self) -> None:
         """Text that is no UTF-8, in or out, breaks nothing."""
         self.user.say(b"echo \xff\n")
         self.assertEqual(self.user.heard(), "\ufffd\n")
@@ -128,34 +128,34 @@ class CommandTests(MonitorTestCase):
         user.say("half\n")
         self.assertEqual(user.heard(), "\\ud800\n")
 
-    def test_unknown(self) -> None:
+    def test_an_unknown_command_is_one_line(self) -> None:
         """An unknown command is one clear line."""
         self.user.say("ecco a\n")
         self.assertEqual(self.user.heard(), "error: there is no command 'ecco'; try 'help'\n")
         self.assertTrue(self.user.closed)
 
-    def test_long_unknown(self) -> None:
+    def test_a_long_unknown_command_is_one_line(self) -> None:
         """Even if its name is a page long."""
         self.user.say("x" * 4000 + "\n")
         heard = self.user.heard()
         self.assertLess(len(heard), 400)
         self.assertEqual(heard.count("\n"), 1)
 
-    def test_no_newline(self) -> None:
+    def test_a_line_without_its_end_is_a_command(self) -> None:
         """A line without its end is a command once its sender has closed: ``printf x | nc -N``."""
         self.user.say("echo a")
         self.assertEqual(self.user.heard(), "")
         self.user.end()
         self.assertEqual((self.user.heard(), self.user.closed), ("a\n", True))
 
-    def test_nothing_said(self) -> None:
+    def test_closing_without_a_command_closes(self) -> None:
         """Who closes without a word is closed."""
         self.user.end()
         self.assertEqual((self.user.heard(), self.user.closed), ("", True))
         self.user.end()
         self.assertEqual(self.user.heard(), "")
 
-    def test_later(self) -> None:
+    def test_a_command_may_return_a_deferred(self) -> None:
         """A command may take its time."""
         self.user.say("slow\n")
         self.assertEqual((self.user.heard(), self.user.closed), ("", False))
@@ -173,7 +173,7 @@ class FailureTests(MonitorTestCase):
         self.assertTrue(user.closed)
         return user.heard()
 
-    def test_raises(self) -> None:
+    def test_an_exception_is_one_line(self) -> None:
         """An exception is one line for the user, however many its message has."""
 
         def broken(words: list[str]) -> str:
@@ -183,24 +183,24 @@ class FailureTests(MonitorTestCase):
         (logged,) = self.flushLoggedErrors(ValueError)
         self.assertIn("in broken", logged.getTraceback())
 
-    def test_fails(self) -> None:
+    def test_a_failed_deferred_is_one_line(self) -> None:
         """So is a failed Deferred; without a message it is the exception's name."""
         self.assertEqual(self.failing(lambda words: fail(KeyError())), "error: KeyError\n")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_no_text(self) -> None:
+    def test_a_reply_that_is_not_text_is_an_error(self) -> None:
         """An answer that is no text is the command's mistake."""
         heard = self.failing(lambda words: 7)  # type: ignore[arg-type,return-value]
         self.assertEqual(heard, "error: the command answered a int, not a str\n")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
-    def test_long_message(self) -> None:
+    def test_a_long_message_is_cut(self) -> None:
         """A message of pages is cut."""
         heard = self.failing(lambda words: fail(ValueError("x" * 10_000)))
         self.assertEqual(heard, "error: " + "x" * 297 + "...\n")
         self.flushLoggedErrors(ValueError)
 
-    def test_goes_on(self) -> None:
+    def test_an_interactive_session_continues_after_an_error(self) -> None:
         """An interactive user can go on after an error."""
         self.user.say("interactive\nslow\necho a\n")
         self.slow[0].errback(ValueError("no"))
@@ -211,7 +211,7 @@ class FailureTests(MonitorTestCase):
 class HelpTests(MonitorTestCase):
     """The docstrings are the help."""
 
-    def test_list(self) -> None:
+    def test_help_lists_the_commands(self) -> None:
         """``help`` lists the commands in order, with the first line of each docstring."""
         self.user.say("help\n")
         self.assertEqual(
@@ -232,7 +232,7 @@ class HelpTests(MonitorTestCase):
         self.assertIn("Say the words again.", self.user.heard())
         self.assertTrue(self.user.closed)
 
-    def test_one(self) -> None:
+    def test_help_of_a_command_is_its_docstring(self) -> None:
         """``help command`` is the whole docstring."""
         self.user.say("interactive\nhelp echo\nhelp silent\nhelp ecco\n")
         self.assertEqual(
@@ -242,7 +242,7 @@ class HelpTests(MonitorTestCase):
             "> error: there is no command 'ecco'; try 'help'\n> ",
         )
 
-    def test_partial(self) -> None:
+    def test_help_of_a_partial_is_its_functions(self) -> None:
         """A partial's help is its function's."""
 
         def greet(greeting: str, words: list[str]) -> str:
@@ -257,7 +257,7 @@ class HelpTests(MonitorTestCase):
 class InteractiveTests(MonitorTestCase):
     """A connection that stays."""
 
-    def test_prompt(self) -> None:
+    def test_a_prompt_precedes_each_command(self) -> None:
         """A prompt before each command, and after nothing."""
         self.user.say("interactive\n")
         self.assertEqual(self.user.heard(), "> ")
@@ -267,7 +267,7 @@ class InteractiveTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "a\n> ")
         self.assertFalse(self.user.closed)
 
-    def test_empty_line(self) -> None:
+    def test_an_empty_line_repeats_the_last_command(self) -> None:
         """An empty line repeats the last command, with its words."""
         self.user.say("interactive\n\necho a b\n\n \necho c\n\n")
         self.assertEqual(self.user.heard(), "> > a b\n> a b\n> a b\n> c\n> c\n> ")
@@ -275,12 +275,12 @@ class InteractiveTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "Close the connection.\n> " * 2)
         self.assertTrue(self.user.closed)
 
-    def test_quit(self) -> None:
+    def test_quit_closes_the_connection(self) -> None:
         """``quit`` ends it."""
         self.user.say("interactive\nquit\necho a\n")
         self.assertEqual((self.user.heard(), self.user.closed), ("> ", True))
 
-    def test_order(self) -> None:
+    def test_replies_come_in_the_order_of_the_commands(self) -> None:
         """Answers come in the order of the commands, whichever takes longer."""
         self.user.say("interactive\nslow\necho two\nslow\necho four\n")
         self.assertEqual((self.user.heard(), len(self.slow)), ("> ", 1))
@@ -289,14 +289,14 @@ class InteractiveTests(MonitorTestCase):
         self.slow[1].callback("three")
         self.assertEqual(self.user.heard(), "three\n> four\n> ")
 
-    def test_pauses(self) -> None:
+    def test_nothing_is_read_while_a_command_runs(self) -> None:
         """While a command runs nothing is read: whoever sends without end has to wait."""
         self.user.say("interactive\nslow\n")
         self.assertEqual(self.user.transport.producerState, "paused")
         self.slow[0].callback("")
         self.assertEqual(self.user.transport.producerState, "producing")
 
-    def test_end(self) -> None:
+    def test_the_last_line_is_answered_without_a_prompt(self) -> None:
         """Who closes its side gets the answer to its last line, and no prompt."""
         self.user.say("interactive\necho a\nslow")
         self.user.end()
@@ -304,7 +304,7 @@ class InteractiveTests(MonitorTestCase):
         self.slow[0].callback("b")
         self.assertEqual((self.user.heard(), self.user.closed), ("b\n", True))
 
-    def test_many(self) -> None:
+    def test_ten_thousand_commands_need_no_recursion(self) -> None:
         """Ten thousand commands at once need no recursion."""
         self.user.say("interactive\n" + "echo a\n" * 10_000)
         self.assertEqual(self.user.heard(), "> " + "a\n> " * 10_000)
@@ -313,7 +313,7 @@ class InteractiveTests(MonitorTestCase):
 class LimitTests(MonitorTestCase):
     """Nobody can hold a connection for ever, or fill the memory."""
 
-    def test_line(self) -> None:
+    def test_a_line_over_the_limit_closes_the_connection(self) -> None:
         """A line over the limit ends the connection, whether its end has come or not."""
         for rest in ("", "\n"):
             user = User(self.factory)
@@ -326,7 +326,7 @@ class LimitTests(MonitorTestCase):
         self.user.say("echo " + "x" * (MAX_LINE - 5) + "\n")
         self.assertEqual(len(self.user.heard()), MAX_LINE - 5 + 1)
 
-    def test_silent(self) -> None:
+    def test_a_silent_connection_times_out(self) -> None:
         """A connection that sends no line within five seconds is closed, and told why."""
         self.clock.advance(4.9)
         self.assertFalse(self.user.closed)
@@ -334,7 +334,7 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "error: no command within 5 seconds\n")
         self.assertTrue(self.user.closed)
 
-    def test_idle_session(self) -> None:
+    def test_an_interactive_session_may_idle_longer(self) -> None:
         """An interactive session may be idle for longer, but not for ever."""
         self.user.say("interactive\n")
         self.clock.advance(59.9)
@@ -343,14 +343,14 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "error: no command within 60 seconds\n")
         self.assertTrue(self.user.closed)
 
-    def test_trickle(self) -> None:
+    def test_single_bytes_do_not_reset_the_timeout(self) -> None:
         """Single bytes do not count: only a whole line is a sign of life."""
         for _ in range(5):
             self.user.say("x")
             self.clock.advance(1.0)
         self.assertTrue(self.user.closed)
 
-    def test_unread_answers(self) -> None:
+    def test_unread_replies_stop_the_reading(self) -> None:
         """While a user does not read the answers, no further command is read."""
         self.user.say("interactive\n")
         producer: Any = self.user.transport.producer
@@ -370,7 +370,7 @@ class LimitTests(MonitorTestCase):
         self.slow[0].callback("b")
         self.assertEqual(self.user.heard(), "b\n> a\n> ")
 
-    def test_busy(self) -> None:
+    def test_each_command_resets_the_timeout(self) -> None:
         """Each command starts the time anew."""
         self.user.say("interactive\n")
         for _ in range(5):
@@ -378,7 +378,7 @@ class LimitTests(MonitorTestCase):
             self.user.say("echo a\n")
         self.assertFalse(self.user.closed)
 
-    def test_turns(self) -> None:
+    def test_the_users_time_and_the_commands_are_separate(self) -> None:
         """The user's time and the command's are two: neither eats of the other."""
         self.user.say("interactive\n")
         self.clock.advance(50.0)
@@ -388,7 +388,7 @@ class LimitTests(MonitorTestCase):
         self.clock.advance(50.0)
         self.assertEqual((self.user.heard(), self.user.closed), ("> done\n> ", False))
 
-    def test_slow(self) -> None:
+    def test_a_slow_command_is_cancelled(self) -> None:
         """A command that does not answer in time is cancelled."""
         cancelled = list[Deferred[str]]()
         user = User(self.make({"slow": lambda words: Deferred(cancelled.append)}))
@@ -398,7 +398,7 @@ class LimitTests(MonitorTestCase):
         self.assertTrue(user.closed)
         self.assertEqual(len(cancelled), 1)
 
-    def test_stubborn(self) -> None:
+    def test_a_result_after_the_cancellation_is_too_late(self) -> None:
         """A command that answers its cancellation has come too late all the same."""
 
         def stubborn(words: list[str]) -> Deferred[str]:
@@ -409,7 +409,7 @@ class LimitTests(MonitorTestCase):
         self.clock.advance(60.0)
         self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
 
-    def test_fails_late(self) -> None:
+    def test_a_failure_after_the_cancellation_is_logged(self) -> None:
         """A command that fails on its cancellation is logged."""
 
         def broken(words: list[str]) -> Deferred[str]:
@@ -421,7 +421,7 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    def test_reads_nothing(self) -> None:
+    def test_a_user_who_reads_nothing_is_dropped(self) -> None:
         """Who does not read the answer loses the connection after a while."""
         self.user.say("echo a\n")
         self.assertTrue(self.user.closed)
@@ -429,7 +429,7 @@ class LimitTests(MonitorTestCase):
         self.clock.advance(60.0)
         self.assertTrue(self.user.transport.disconnected)
 
-    def test_gone(self) -> None:
+    def test_a_user_who_leaves_cancels_the_command(self) -> None:
         """A user who leaves takes the running command along, and leaves no timer."""
         cancelled = list[Deferred[str]]()
         user = User(self.make({"slow": lambda words: Deferred(cancelled.append)}))
@@ -531,13 +531,13 @@ class HTTPTests(MonitorTestCase):
 class FactoryTests(MonitorTestCase):
     """Making monitors."""
 
-    def test_names(self) -> None:
+    def test_names_that_could_not_be_called_are_refused(self) -> None:
         """A name that is built in, or no word, could never be called."""
         for name in ("help", "interactive", "quit", "", "two words", " x"):
             with self.assertRaises(ValueError):
                 MonitorFactory({name: echo})
 
-    def test_stop(self) -> None:
+    def test_stopping_drops_the_connections(self) -> None:
         """When the port closes the connections are dropped, and leave no timer."""
         self.factory.doStart()
         self.factory.doStop()
@@ -545,7 +545,7 @@ class FactoryTests(MonitorTestCase):
         self.user.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_given(self) -> None:
+    def test_the_commands_are_those_at_its_creation(self) -> None:
         """The commands are those that were given when it was made."""
         commands: dict[str, Command] = {"echo": echo}
         user = User(self.make(commands))
@@ -553,7 +553,7 @@ class FactoryTests(MonitorTestCase):
         user.say("echo a\n")
         self.assertEqual(user.heard(), "a\n")
 
-    def test_reactor(self) -> None:
+    def test_without_a_clock_the_reactor_tells_the_time(self) -> None:
         """Without a clock the time-outs are the reactor's."""
         user = User(MonitorFactory({"echo": echo}))
         user.say("echo a\n")

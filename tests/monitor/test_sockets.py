@@ -70,7 +70,7 @@ class NetcatTests(TestCase):
         finally:
             await port.stopListening()
 
-    async def test_answers(self) -> None:
+    async def test_a_reply_survives_a_half_closed_connection(self) -> None:
         """An answer is not lost because the user has closed its side, now or later."""
         for text, answer in [
             (b"now a b\n", b"a b\n"),

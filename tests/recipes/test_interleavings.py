@@ -481,7 +481,7 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
 
     @settings(max_examples=effort(40, 12), deadline=None)
     @given(DEED_SCRIPTS, st.integers(0, 3))
-    def test_node(self, script: list[tuple[str, int]], seed: int) -> None:
+    def test_the_node_is_there_when_wanted(self, script: list[tuple[str, int]], seed: int) -> None:
         """In the end it is there if one wants it, and one of those has it.
 
         It has his last data, unless one whose node was deleted, and does not know it yet,

@@ -91,7 +91,7 @@ class MemberTests(PartyTestCase):
         self.joined(self.one, "a")
         self.assertEqual(self.members(), ["a"])
 
-    def test_read_together(self) -> None:
+    def test_members_are_read_in_parallel(self) -> None:
         """All members are asked for at once, not one after the other."""
         for number in range(20):
             self.joined(self.one, str(number))
@@ -170,7 +170,7 @@ class MemberTests(PartyTestCase):
         self.assertIsNone(self.successResultOf(leaving))
         self.assertEqual(self.members(), [])
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_member_has_not_joined(self) -> None:
         """A cancelled member has not joined, even if the reply was lost."""
         self.result(self.bystander.ensure_path(PATH))
         cable = self.network.cables[0]
@@ -269,7 +269,7 @@ class ChangeTests(PartyTestCase):
         self.joined(self.one, "a")
         self.assertEqual(self.successResultOf(changing), ["a"])
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_wait_leaves_no_watch(self) -> None:
         """A cancelled wait leaves no watch."""
         changing = self.changing()
         changing.cancel()

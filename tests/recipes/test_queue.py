@@ -142,7 +142,7 @@ class QueueTests(QueueTestCase):
         """A queue that was never used has no items."""
         self.assertEqual(self.result(self.queue.qsize()), 0)
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_get_takes_nothing(self) -> None:
         """A cancelled get takes nothing, and leaves no watch."""
         getting = self.getting(self.queue)
         getting.cancel()
@@ -174,7 +174,7 @@ class QueueTests(QueueTestCase):
         self.expire(self.one)
         self.assertEqual(self.result(self.other.qsize()), 0)
 
-    def test_expiry(self) -> None:
+    def test_a_get_survives_an_expired_session(self) -> None:
         """A get waits through the end of a session."""
         getting = self.getting(self.other)
         self.expire(self.two)
@@ -463,7 +463,7 @@ class SerializedQueueTests(QueueTestCase):
         self.assertEqual(self.children(PATH), ["_lock", "entry-100-0000000002"])
         self.assertEqual(self.children(f"{PATH}/_lock"), [])
 
-    def test_expiry(self) -> None:
+    def test_an_item_outlives_its_consumers_session(self) -> None:
         """When the session of the consumer ends, the next one gets the same item."""
         self.put(b"1")
         first = self.successResultOf(self.getting(self.queue))

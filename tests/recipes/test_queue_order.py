@@ -21,7 +21,7 @@ class OrderTests(SynchronousTestCase):
         "something-else",
     )
 
-    def test_in_order(self) -> None:
+    def test_contenders_are_ordered_by_number(self) -> None:
         """By number, whatever the marks, and without those who are no contenders."""
         self.assertEqual(
             in_order(self.NAMES, ("__lock__", "__rlock__")),
@@ -49,7 +49,7 @@ class OrderTests(SynchronousTestCase):
         turn = LockKind("__lock__", ("__lock__",))
         self.assertEqual(predecessors(names, turn), {names[0]: None, names[1]: names[0]})
 
-    def test_all_widths(self) -> None:
+    def test_numbers_of_all_widths_are_read(self) -> None:
         """Numbers are as Java's %010d writes them, also behind a name that ends with a dash."""
         numbers = [-(2**31), -(10**9), -(10**9) + 1, -5, -1, 0, 5, 2**31 - 1]
         for name in ("__lock__", "lock-"):

@@ -55,7 +55,7 @@ class EndpointTests(TestCase):
         """Who listens is registered, is found, and is gone when it stops."""
         await self.check(quoteStringArgument("tcp:0:interface=127.0.0.1"))
 
-    async def test_unescaped(self) -> None:
+    async def test_an_unescaped_description_is_understood(self) -> None:
         """A description that was not escaped is understood as well, where it is clear."""
         await self.check("tcp:0:interface=127.0.0.1")
 
@@ -96,7 +96,7 @@ class EndpointTests(TestCase):
         await port.stopListening()
         self.assertEqual(await self.client.get_children("/real"), [])
 
-    async def test_stopped(self) -> None:
+    async def test_a_stopped_port_is_no_lost_session(self) -> None:
         """The end of a port is logged as wanted, not as a lost session."""
         description = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
         port: Any = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))
@@ -105,7 +105,7 @@ class EndpointTests(TestCase):
         await port.stopListening()
         self.assertEqual(states, [RegistrationState.WITHDRAWN])
 
-    async def test_no_address(self) -> None:
+    async def test_a_port_without_an_address_is_closed(self) -> None:
         """A port without an address is not registered, and is closed."""
         inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
         with self.assertRaises(AddressError):
@@ -113,7 +113,7 @@ class EndpointTests(TestCase):
                 Factory.forProtocol(Echo)
             )
 
-    def test_environment(self) -> None:
+    def test_the_connection_string_may_be_the_environments(self) -> None:
         """The connection string may be the environment's; without any it is an error."""
         self.patch(os, "environ", {"ZC_ZK_CONNECTION_STRING": "h:1"})
         clientFromString(reactor, "zk:/svc")
@@ -122,7 +122,7 @@ class EndpointTests(TestCase):
             clientFromString(reactor, "zk:/svc")
         self.assertIn("servers=", str(caught.exception))
 
-    def test_refusals(self) -> None:
+    def test_invalid_descriptions_are_refused_at_once(self) -> None:
         """Bad paths, bad servers and missing descriptions are refused at once."""
         with self.assertRaises(InvalidPathError):
             clientFromString(reactor, "zk:svc:servers=h")

@@ -43,7 +43,7 @@ class ManholeTests(SynchronousTestCase):
             AdminPorts(reactor).open_manhole(manhole, {})
         return formatEvent(seen[-1]) or ""
 
-    def test_token(self) -> None:
+    def test_the_log_names_the_tokens_file_only(self) -> None:
         """At a port the log names the file of the token, and never the token."""
         path = self.mktemp()
         said = self.opened(Manhole(":0", token_file=path))
@@ -51,7 +51,7 @@ class ManholeTests(SynchronousTestCase):
         with open(path) as file:
             self.assertNotIn(file.read().strip(), said)
 
-    def test_blank_token(self) -> None:
+    def test_a_blank_token_is_refused(self) -> None:
         """A token that everybody could guess is one line that names its file."""
         path = self.mktemp()
         with open(path, "w") as file:

@@ -63,22 +63,22 @@ class NegotiationTests(SynchronousTestCase):
         door.target = front_end
         return [front_end, door]
 
-    def test_browser(self) -> None:
+    def test_a_browser_speaks_http11(self) -> None:
         """A client that would like HTTP/2 speaks HTTP/1.1."""
         for factory in self.factories():
             self.assertEqual(negotiated(self.certificate, factory, b"h2", b"http/1.1"), b"http/1.1")
 
-    def test_old_client(self) -> None:
+    def test_an_http10_client_is_accepted(self) -> None:
         """A client that knows HTTP/1.0 only is welcome, too."""
         for factory in self.factories():
             self.assertEqual(negotiated(self.certificate, factory, b"http/1.0"), b"http/1.0")
 
-    def test_silent_client(self) -> None:
+    def test_nothing_is_negotiated_without_an_offer(self) -> None:
         """Nothing is negotiated with a client that offers nothing."""
         for factory in self.factories():
             self.assertIsNone(negotiated(self.certificate, factory))
 
-    def test_stranger(self) -> None:
+    def test_an_unknown_protocol_is_refused(self) -> None:
         """A client that speaks no HTTP that we know is told so before it says a word."""
         for factory in self.factories():
             self.assertEqual(negotiated(self.certificate, factory, b"h2"), b"")

@@ -38,36 +38,36 @@ class LoadTests(SynchronousTestCase):
         self.assertIn(spec, message)
         return message
 
-    def test_file(self) -> None:
+    def test_a_file_may_import_from_its_directory(self) -> None:
         """The global `application` of a file, which may import what lies beside it."""
         self.write("beside_it.py", "answer = 42")
         path = self.write("app.wsgi", "import beside_it\ndef application(e, s): return 42\n")
         self.assertEqual(load_application(path)({}, None), 42)
 
-    def test_paste(self) -> None:
+    def test_a_paste_configuration_may_import_from_its_directory(self) -> None:
         """The application of a configuration, which may name what lies beside it."""
         self.write("pasted.py", "def make(world): return lambda environ, start: 42\n")
         path = self.write("deploy.ini", "[app:main]\npaste.app_factory = pasted:make\n")
         self.assertEqual(load_application(f"config:{path}#main")({}, None), 42)
 
-    def test_module(self) -> None:
+    def test_an_attribute_of_a_module_is_loaded(self) -> None:
         """An attribute, dotted too, of a module."""
         self.assertIs(load_application("os:path.join"), os.path.join)
 
-    def test_missing_file(self) -> None:
+    def test_a_missing_file_is_named(self) -> None:
         """A file that is not there is named."""
         self.assertIn("does not exist", self.refused(os.path.abspath("missing.wsgi")))
         self.assertNotIn("module:", self.refused(os.path.abspath("missing.wsgi")))
 
-    def test_bare_module(self) -> None:
+    def test_a_module_alone_says_what_to_write(self) -> None:
         """Who names a module, and nothing in it, is told how that is written."""
         self.assertIn("is written module:callable", self.refused(os.path.abspath("mysite")))
 
-    def test_folder(self) -> None:
+    def test_a_folder_is_refused(self) -> None:
         """A folder is no file."""
         self.assertIn("is a folder", self.refused(os.path.abspath(self.folder)))
 
-    def test_without_application(self) -> None:
+    def test_a_file_without_application_says_what_to_write(self) -> None:
         """A file without `application` is told so, and what to write if it has another name."""
         self.assertIn("no global named 'application'", self.refused(self.write("a.wsgi", "x = 1")))
         message = self.refused(self.write("flasky.py", "def app(environ, start): pass"))
@@ -75,7 +75,7 @@ class LoadTests(SynchronousTestCase):
         message = self.refused(self.write("made.py", "def create_app(): pass"))
         self.assertIn("here made:create_app()", message)
 
-    def test_factory(self) -> None:
+    def test_an_uncalled_factory_is_refused(self) -> None:
         """What makes an application is none; else each request would fail, and nothing before."""
         path = self.write("a.wsgi", "def application():\n    return lambda environ, start: []\n")
         self.assertIn("does not take (environ, start_response)", self.refused(path))
@@ -87,7 +87,7 @@ class LoadTests(SynchronousTestCase):
         self.write("made_up.py", text)
         sys.path.insert(0, self.folder)
 
-    def test_called_factory(self) -> None:
+    def test_a_factory_is_called_with_literals(self) -> None:
         """A factory is called with literals, as gunicorn has it; they may hold any character."""
         self.module(
             "def create(*args, **kw):\n return lambda environ, start: (args, kw)\n"
@@ -124,7 +124,7 @@ class LoadTests(SynchronousTestCase):
                 check_application(f"no_such:{text}")
             self.assertIn("is invalid: an application is", str(caught.exception))
 
-    def test_asgi(self) -> None:
+    def test_an_asgi_application_is_refused(self) -> None:
         """An ASGI application is told what it is, and what to do, in each of its forms."""
         for text in (
             "async def application(scope, receive, send): pass",
@@ -139,7 +139,7 @@ class LoadTests(SynchronousTestCase):
             self.assertIn("a2wsgi.ASGIMiddleware(app)", message)
             self.assertNotIn("create_app", message)
 
-    def test_coroutine_function(self) -> None:
+    def test_a_coroutine_function_is_refused(self) -> None:
         """WSGI cannot await; such an application would fail at each request."""
         for text in (
             "async def application(environ, start_response): pass",
@@ -148,7 +148,7 @@ class LoadTests(SynchronousTestCase):
             message = self.refused(self.write("a.wsgi", text))
             self.assertIn("is a coroutine function, which WSGI does not await", message)
 
-    def test_callables(self) -> None:
+    def test_all_kinds_of_callables_are_accepted(self) -> None:
         """Functions with defaults, objects and what cannot be looked into are applications."""
         for text in (
             "def application(environ, start, more=1): pass",
@@ -159,38 +159,38 @@ class LoadTests(SynchronousTestCase):
         ):
             load_application(self.write("a.wsgi", text))
 
-    def test_not_callable(self) -> None:
+    def test_an_application_must_be_callable(self) -> None:
         """An `application` that cannot be called is told so."""
         message = self.refused(self.write("a.wsgi", "application = 1"))
         self.assertIn("is not callable, its type is int", message)
 
-    def test_failing_file(self) -> None:
+    def test_an_error_in_the_file_has_its_line(self) -> None:
         """An error inside names itself and its line."""
         path = self.write("a.wsgi", "\n\nnonsense()\n")
         message = self.refused(path)
         self.assertIn("NameError: name 'nonsense'", message)
         self.assertIn("line 3", message)
 
-    def test_import_error(self) -> None:
+    def test_a_failed_import_is_named(self) -> None:
         """A module that the file imports in vain is named."""
         self.assertIn("no_such_module", self.refused(self.write("a.wsgi", "import no_such_module")))
 
-    def test_syntax_error(self) -> None:
+    def test_a_syntax_error_has_its_place(self) -> None:
         """A file that is no Python is told where."""
         self.assertIn("line 2", self.refused(self.write("a.wsgi", "x = 1\ny = = 2\n")))
 
-    def test_exit(self) -> None:
+    def test_a_file_that_exits_is_an_error(self) -> None:
         """A file that ends the interpreter does not end ours without a word."""
         self.assertIn("SystemExit", self.refused(self.write("a.wsgi", "raise SystemExit(3)")))
 
-    def test_unknown_module(self) -> None:
+    def test_unknown_modules_and_attributes_are_named(self) -> None:
         """A module that does not exist, an attribute that does not, and what is no name."""
         self.assertIn("No module named 'no_such'", self.refused("no_such:app"))
         self.assertIn("has no 'nothing'", self.refused("os:nothing"))
         self.assertIn("is invalid: an application is", self.refused("os:"))
         self.assertIn("is invalid: an application is", self.refused("1+1:app"))
 
-    def test_absolute(self) -> None:
+    def test_files_become_absolute_and_modules_stay(self) -> None:
         """A file is named absolutely before any change of directory; a module stays."""
         self.assertEqual(absolute_spec("a.wsgi"), os.path.abspath("a.wsgi"))
         self.assertEqual(

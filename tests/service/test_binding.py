@@ -107,7 +107,7 @@ class ReloadTests(SynchronousTestCase):
             self.assertEqual(self.shown(factory), "second")
         self.assertEqual(len(self.reactor.tcpServers), 2)  # and no port was opened again
 
-    def test_clients_authorities(self) -> None:
+    def test_client_authorities_are_reloaded(self) -> None:
         """The authorities whose clients are let in are read again as well."""
         clients = os.path.join(self.folder, "clients.pem")
         shutil.copy(self.authority.ca, clients)

@@ -37,7 +37,7 @@ class FactsTests(TestCase):
         self.addCleanup(self.client.close)
         await self.client.connect(5.0)
 
-    async def test_session(self) -> None:
+    async def test_a_session_is_shown_without_its_password(self) -> None:
         """Its counters, its server and its latency; nothing that lets others take it over."""
         with self.assertRaises(NoNodeError):
             await self.client.get("/missing")
@@ -80,7 +80,7 @@ class FactsTests(TestCase):
         self.assertEqual((len(siblings), more), (1, 1))
         self.assertEqual(await describe_siblings(self.client, "/nothing"), ([], 0))
 
-    async def test_tree(self) -> None:
+    async def test_parents_precede_children_within_a_bound(self) -> None:
         """Parents come before their children; what is too much is left out, and that is said."""
         for path in ("/a", "/a/b", "/a/b/c", "/a/d"):
             await self.client.create(path, b"x" * 3000)
@@ -111,6 +111,6 @@ class QuantileTests(SynchronousTestCase):
         within = sum(min(seconds, LATENCY_BOUNDS[-1]) <= found for seconds in latencies)
         self.assertGreaterEqual(within, len(latencies) * quantile * (1 - 1e-9))
 
-    def test_without_replies(self) -> None:
+    def test_there_is_none_without_replies(self) -> None:
         """There is none."""
         self.assertIsNone(latency_quantile([0, 0], 0.5))

@@ -37,19 +37,19 @@ class ViewTests(SynchronousTestCase):
         self.assertNotIn("\n", message)
         return message
 
-    def test_unknown(self) -> None:
+    def test_an_unknown_name_is_reported(self) -> None:
         """A name that leads nowhere is told."""
         self.assertIn("cannot be loaded", self.refused("no.such.view"))
         self.assertIn("cannot be loaded", self.refused("os.no_such_view"))
 
-    def test_not_callable(self) -> None:
+    def test_a_view_must_be_callable(self) -> None:
         """What cannot be called is no view."""
         self.assertIn("is not callable", self.refused("os.sep"))
 
-    def test_plain_function(self) -> None:
+    def test_a_function_of_text_says_what_makes_it_a_view(self) -> None:
         """A function that answers text is told what makes a view of it."""
         self.assertIn("zkservice.web.TextView", self.refused("os.getcwd"))
 
-    def test_coroutine_function(self) -> None:
+    def test_a_coroutine_function_is_refused(self) -> None:
         """Nobody would await it."""
         self.assertIn("is a coroutine function", self.refused(f"{__name__}.awaited"))

@@ -128,7 +128,7 @@ class HandoverTests(SynchronousTestCase):
         self.handover = Handover(self.heard.append, lambda: self.heard.append("lost"))
         self.transport = StringTransport()
 
-    def test_messages(self) -> None:
+    def test_each_message_is_a_line_of_json(self) -> None:
         """A line of JSON each."""
         self.handover.makeConnection(self.transport)
         self.handover.say("prepared", session=7)

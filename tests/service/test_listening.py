@@ -62,7 +62,7 @@ class ClosePortTests(SynchronousTestCase):
         self.addCleanup(client.close)
         return client
 
-    def test_pending_connections(self) -> None:
+    def test_pending_connections_are_accepted_before_the_port_closes(self) -> None:
         """Everybody in the kernel's queue when the port closes is let in; nobody is later."""
         clients = [self.connect() for _ in range(10)]
         where = self.port.getHost().port
@@ -108,7 +108,7 @@ class UnixSocketTests(SynchronousTestCase):
         self.reactor.runUntilCurrent()
         self.successResultOf(closed)
 
-    def test_given(self) -> None:
+    def test_the_file_belongs_to_the_given_owner(self) -> None:
         """Its file belongs to whom it was given; who is not named keeps what he has."""
         self.addCleanup(self.close)
         given: list[tuple[str, int, int]] = []
@@ -187,7 +187,7 @@ class UnixSocketTests(SynchronousTestCase):
                 self.assertIn("in use by another process", str(error))
                 self.assertTrue(os.path.isfile(path))
 
-    def test_no_file(self) -> None:
+    def test_a_tcp_port_has_no_file(self) -> None:
         """A TCP port has no file, and nothing is done to it."""
         self.addCleanup(self.close)
         port = self.reactor.listenTCP(0, Factory.forProtocol(_Welcome), interface="127.0.0.1")
@@ -204,7 +204,7 @@ class UnixSocketTests(SynchronousTestCase):
         (event,) = (each for each in seen if "path" in each)
         self.assertIn(f"cannot remove the socket {self.path}", formatEvent(event) or "")
 
-    def test_owner(self) -> None:
+    def test_unknown_owners_are_named(self) -> None:
         """Users and groups by name or number; what this machine does not know is named."""
         self.addCleanup(self.close)
         user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(os.getgid())
@@ -251,7 +251,7 @@ class TLSTests(SynchronousTestCase):
             listeners.ports.append(port)
         return set(listeners.tls_addresses)
 
-    def test_addresses(self) -> None:
+    def test_addresses_are_those_of_the_tls_listeners(self) -> None:
         """Those of the TLS listeners; what is advertised counts if everything speaks TLS."""
         self.assertEqual(self.tls_addresses("ssl:1", "tcp:2"), {"10.0.0.1:1"})
         self.assertEqual(self.tls_addresses("ssl:1", "tcp:2", advertise=("h:1",)), set())

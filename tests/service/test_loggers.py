@@ -46,7 +46,7 @@ class TwistdLogTests(SynchronousTestCase):
         self.assertEqual(line[-1], "\n")
         self.assertTrue(line[:-1].isprintable())
 
-    def test_escapes(self) -> None:
+    def test_escaping_is_reversible_and_done_once(self) -> None:
         """What is escaped can be recognized, and nothing is escaped twice."""
         self.log.info("a\nb\x1b[0m\té")
         self.assertTrue(self.written().endswith(" a\\x0ab\\x1b[0m\\x09é\n"))
@@ -74,7 +74,7 @@ class TwistdLogTests(SynchronousTestCase):
             self.assertEqual(line[:1], "\t")
             self.assertTrue(line.replace("\t", "").isprintable(), line)
 
-    def test_silent_events(self) -> None:
+    def test_an_event_without_text_writes_nothing(self) -> None:
         """An event without text writes nothing."""
         self.publisher({"log_time": 0.0, "log_format": ""})
         self.assertEqual(self.written(), "")

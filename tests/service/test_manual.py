@@ -33,7 +33,7 @@ tables = _load(MANUAL.parents[1] / ".ci" / "option_tables.py")
 class ManualTests(SynchronousTestCase):
     """docs/operating.rst against the command line."""
 
-    def test_options(self) -> None:
+    def test_every_option_is_in_the_manual(self) -> None:
         """Each option of zkserve is explained, and each that is explained exists."""
         named = set(re.findall(r"``--([a-z-]+)", MANUAL.read_text()))
         twistd = {"pidfile", "logfile", "uid", "rundir"}
@@ -54,7 +54,7 @@ class ManualTests(SynchronousTestCase):
         shown = {section.removesuffix(", names") for section in tables.sections(MANUAL.read_text())}
         self.assertEqual(shown, set(OPTIONS.sections()))
 
-    def test_sections(self) -> None:
+    def test_every_section_of_the_help_is_in_the_manual(self) -> None:
         """Every section of the help is a section of the manual that names its options."""
         sections = self._sections()
         for title, rows in OPTIONS.sections().items():

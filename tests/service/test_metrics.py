@@ -67,7 +67,7 @@ class MetricsTests(SynchronousTestCase):
             for sample in family.samples
         }
 
-    def test_requests(self) -> None:
+    def test_requests_are_counted_by_method_and_status(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
         noted = self.tally.noted
         noted.append(("GET", 200, 0, 100, 1.0, 1.002, 1.202))
@@ -93,7 +93,7 @@ class MetricsTests(SynchronousTestCase):
         }.items():
             self.assertAlmostEqual(samples[f"zkserve_http_{name}"], value, msg=name)
 
-    def test_refusals(self) -> None:
+    def test_refused_connections_have_no_duration(self) -> None:
         """Who was refused before there was a request is counted, but took no time."""
         self.tally.count_refusal(400)
         samples = self.read()
@@ -120,14 +120,14 @@ class MetricsTests(SynchronousTestCase):
         total = sum(value for name, value in samples.items() if "responses_total" in name)
         self.assertEqual(total, 400)
 
-    def test_beginning(self) -> None:
+    def test_it_works_before_there_is_a_session(self) -> None:
         """Before there is a front end or a session, it tells of what there is."""
         samples = self.read()
         self.assertEqual(samples["zkserve_workers_busy"], 2)
         self.assertEqual(samples["zkserve_registered"], 0)
         self.assertIn("process_resident_memory_bytes", samples)
 
-    def test_service(self) -> None:
+    def test_registration_front_end_and_session_are_shown(self) -> None:
         """The registration, the front end and the session."""
         counters = ClientCounters()
         for seconds in (0.00005, 0.0003, 100.0):
@@ -171,7 +171,7 @@ class MetricsTests(SynchronousTestCase):
         }.items():
             self.assertEqual(samples[name], value, name)
 
-    def test_open_metrics(self) -> None:
+    def test_openmetrics_is_served_on_request(self) -> None:
         """Who asks for OpenMetrics gets it, and can read it."""
         self.tally.count("GET", 200, 0, 100, None)
         kind, text = self.ask("application/openmetrics-text; version=1.0.0")
@@ -183,7 +183,7 @@ class MetricsTests(SynchronousTestCase):
 class ServedTests(SynchronousTestCase):
     """What the front end counts of its responses."""
 
-    def test_counted(self) -> None:
+    def test_responses_are_counted_without_an_access_log(self) -> None:
         """Responses, refusals and clients that left are counted, with no access log."""
         tally = ResponseTally()
         end = WebFrontEnd(hello, tally=tally)
@@ -228,7 +228,7 @@ class ServedTests(SynchronousTestCase):
         self.assertEqual(totals.request_bytes, sum(range(50)) + 3)
         self.assertEqual(totals.errors, 51)
 
-    def test_many(self) -> None:
+    def test_counting_keeps_nothing(self) -> None:
         """However many there are, none is missing and none is kept."""
         tally = ResponseTally()
         end = WebFrontEnd(hello, tally=tally)
@@ -253,7 +253,7 @@ class ServedTests(SynchronousTestCase):
         self.assertEqual(seen, [False])
 
     @given(st.lists(st.floats(0, 1e6)))
-    def test_durations(self, times: list[float]) -> None:
+    def test_a_duration_is_in_the_first_cell_that_holds_it(self, times: list[float]) -> None:
         """A time is in the first cell whose bound it does not exceed, but for 0.05 %."""
         durations = Durations()
         for at in range(0, len(times), 3):
@@ -274,7 +274,7 @@ class ServedTests(SynchronousTestCase):
 class PromtoolTests(SynchronousTestCase):
     """Prometheus's own check of the text."""
 
-    def test_clean(self) -> None:
+    def test_promtool_finds_no_fault(self) -> None:
         """It has nothing to say against any metric that is ours."""
         counters = ClientCounters()
         counters.replied(0.01)
@@ -297,7 +297,7 @@ class PromtoolTests(SynchronousTestCase):
 class MissingLibraryTests(SynchronousTestCase):
     """The library is an extra."""
 
-    def test_missing(self) -> None:
+    def test_a_missing_library_is_one_line(self) -> None:
         """Without it one line says what to install."""
         front_end = FrontEnd(metrics=True)
         with (

@@ -128,13 +128,13 @@ class WithAddedTests(SynchronousTestCase):
         """The commands with these."""
         return dict(with_added({"known": known}, pairs))
 
-    def test_added(self) -> None:
+    def test_added_commands_are_beside_the_known_ones(self) -> None:
         """They are beside the known ones, in their order."""
         found = self.added(("hi", f"{HERE}.hello"), ("later", f"{HERE}.later"))
         self.assertEqual(found, {"known": known, "hi": given.hello, "later": given.later})
         self.assertEqual(list(found), ["known", "hi", "later"])
 
-    def test_mistakes(self) -> None:
+    def test_each_mistake_names_its_command(self) -> None:
         """Each is told in a line that names the command."""
         for name, dotted, problem in (
             ("known", f"{HERE}.hello", "the monitor has a command known already"),
@@ -152,12 +152,12 @@ class WithAddedTests(SynchronousTestCase):
             self.assertIn(problem, str(error))
             self.assertNotIn("\n", str(error))
 
-    def test_repeated(self) -> None:
+    def test_a_name_is_given_once(self) -> None:
         """A name can be given once."""
         pair = ("hi", f"{HERE}.hello")
         self.assertRaises(ConfigurationError, self.added, pair, pair)
 
-    def test_called(self) -> None:
+    def test_added_commands_are_called_with_the_words(self) -> None:
         """They are called with the words, and may take their time."""
         found = with_added({}, [("hi", f"{HERE}.hello"), ("later", f"{HERE}.later")])
         self.assertEqual(found["hi"](["Jim"]), "Hi Jim")
@@ -175,7 +175,7 @@ class WrittenTests(SynchronousTestCase):
         options.parseOptions(["--path", "/p", *words, "app:app"])
         return options.config
 
-    def test_option(self) -> None:
+    def test_each_option_adds_a_command(self) -> None:
         """One for each; without a monitor they make no sense."""
         words = ["--monitor-command", "a=x.a", "--monitor-command=b=y.b"]
         config = self.options("--monitor", "127.0.0.1:0", *words)
@@ -188,7 +188,7 @@ class WrittenTests(SynchronousTestCase):
             "--monitor-command: 'a' is invalid: a command for the monitor is NAME=DOTTED.NAME",
         )
 
-    def test_paste(self) -> None:
+    def test_one_paste_key_adds_all_commands(self) -> None:
         """All in one key, with blanks or line ends in between."""
         keys = {"zookeeper": "zk:2181", "path": "/p", "monitor_server": "127.0.0.1:0"}
         self.assertEqual(config_of(keys).monitor_commands, ())
@@ -198,7 +198,7 @@ class WrittenTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, config_of, keys)
         self.assertIn("monitor_commands: 'a' is invalid: a command for the monitor", str(error))
 
-    def test_pairs(self) -> None:
+    def test_both_halves_of_a_pair_are_required(self) -> None:
         """Both halves have to be there, and the name is one word."""
         self.assertEqual(command_pair("a=b.c"), ("a", "b.c"))
         for text in ("", "a", "=b", "a=", "a b=c", " a=b"):

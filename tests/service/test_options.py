@@ -32,7 +32,7 @@ class OptionsTests(SynchronousTestCase):
             self.parse("--path", "/svc", *words)
         return str(caught.exception)
 
-    def test_defaults(self) -> None:
+    def test_defaults_need_no_option(self) -> None:
         """All addresses, a port of the system's, ten seconds, the embedded ZooKeeper."""
         self.assertEqual(
             self.parse("--path", "/svc/providers"),
@@ -46,7 +46,7 @@ class OptionsTests(SynchronousTestCase):
             ),
         )
 
-    def test_milliseconds(self) -> None:
+    def test_milliseconds_become_seconds(self) -> None:
         """Times are milliseconds here and seconds behind."""
         config = self.parse(
             "--path", "/p", "--session-timeout", "1500", "--drain-wait", "1", "--drain-timeout", "0"
@@ -55,14 +55,14 @@ class OptionsTests(SynchronousTestCase):
             (config.session_timeout, config.drain_wait, config.drain_timeout), (1.5, 0.001, 0.0)
         )
 
-    def test_properties(self) -> None:
+    def test_properties_are_strings_or_json(self) -> None:
         """A value is a string as it stands, or any JSON behind ``:=``."""
         config = self.parse(
             "--path", "/p", "--property", "v=1.10", "--property", "w:=[1, 2]", "--property", "u=a=b"
         )
         self.assertEqual(config.properties, {"v": "1.10", "w": [1, 2], "u": "a=b"})
 
-    def test_zookeeper(self) -> None:
+    def test_zookeeper_may_be_servers_or_embedded(self) -> None:
         """Servers, the embedded one, and the embedded one with a folder."""
         for given, expected in {
             "h1:1,h2/ch": ZooKeeperTarget("h1:1,h2/ch"),
@@ -71,7 +71,7 @@ class OptionsTests(SynchronousTestCase):
         }.items():
             self.assertEqual(self.parse("--path", "/p", "-z", given).zookeeper, expected)
 
-    def test_environment(self) -> None:
+    def test_the_environment_is_used_without_an_option(self) -> None:
         """zc.zk's environment variable counts unless an option is given."""
         os.environ[CONNECTION_STRING] = "h:1"
         self.assertEqual(self.parse("--path", "/p").zookeeper, ZooKeeperTarget("h:1"))
@@ -82,12 +82,12 @@ class OptionsTests(SynchronousTestCase):
         config = self.parse("--path", "/p", "--host", "::1", "--port", "80")
         self.assertEqual(config.listen, (ListenAddress("tcp:80:interface=\\:\\:1", "::1"),))
 
-    def test_listen(self) -> None:
+    def test_endpoints_replace_host_and_port(self) -> None:
         """Endpoints, several, instead of host and port."""
         config = self.parse("--path", "/p", "--listen", "tcp:1", "--listen", "unix:/tmp/s")
         self.assertEqual(config.listen, (ListenAddress("tcp:1"), ListenAddress("unix:/tmp/s")))
 
-    def test_limits(self) -> None:
+    def test_every_limit_is_an_option(self) -> None:
         """Every limit of the front end is an option; times are milliseconds."""
         config = self.parse("--path", "/p", "--head-timeout", "1500", "--head-bytes", "4096")
         self.assertEqual(config.front_end.limits, Limits(head_timeout=1.5, head_bytes=4096))
@@ -113,7 +113,7 @@ class OptionsTests(SynchronousTestCase):
         )
         self.assertIn("nobody could be served", self.refused("--limit", "head-bytes=0"))
 
-    def test_refusals(self) -> None:
+    def test_invalid_values_say_what_to_do(self) -> None:
         """What is wrong is named, and what to do instead."""
         for words, expected in {
             ("--threads", "0"): "--threads must be at least 1",

@@ -19,7 +19,7 @@ from zkservice.web import Limits
 class KeysTests(SynchronousTestCase):
     """What the keys of ``[server:main]`` mean."""
 
-    def test_defaults(self) -> None:
+    def test_defaults_are_zc_zkzopeservers(self) -> None:
         """zc.zkzopeserver's: all addresses, a port of the system's, one thread."""
         self.assertEqual(
             config_of({"zookeeper": "h:1", "path": "/svc"}),
@@ -33,7 +33,7 @@ class KeysTests(SynchronousTestCase):
             ),
         )
 
-    def test_all(self) -> None:
+    def test_every_key_is_accepted(self) -> None:
         """Every key, and a limit of the front end."""
         config = config_of(
             {
@@ -57,12 +57,12 @@ class KeysTests(SynchronousTestCase):
         self.assertTrue(config.front_end.status_views)
         self.assertEqual((config.properties, config.drain_wait), ({"a": "1", "b": 2}, 0))
 
-    def test_name(self) -> None:
+    def test_the_name_is_ignored(self) -> None:
         """zc.zkzopeserver's name for the Server field is taken, and changes nothing."""
         keys = {"zookeeper": "h:1", "path": "/svc"}
         self.assertEqual(config_of({**keys, "name": "zope"}), config_of(keys))
 
-    def test_refusals(self) -> None:
+    def test_invalid_values_are_named(self) -> None:
         """What is wrong is named."""
         good = {"zookeeper": "h:1", "path": "/svc"}
         for change, expected in (
@@ -82,7 +82,7 @@ class KeysTests(SynchronousTestCase):
                 config_of({**good, **change})
             self.assertIn(expected, str(caught.exception))
 
-    def test_one_line(self) -> None:
+    def test_a_mistake_is_one_line_and_exit_code_1(self) -> None:
         """A user sees one line, and the process ends with code 1."""
         exit_code = ExitCode(register=lambda end: None)
         self.patch(paste, "ExitCode", lambda: exit_code)
@@ -93,7 +93,7 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(said.getvalue(), "zkservice: the key 'path' is missing\n")
         self.assertEqual(exit_code.code, 1)
 
-    def test_asgi(self) -> None:
+    def test_an_asgi_application_is_refused_before_the_start(self) -> None:
         """An application that cannot be served is refused before anything starts."""
 
         async def application(scope: object, receive: object, send: object) -> None:
@@ -106,7 +106,7 @@ class KeysTests(SynchronousTestCase):
             server_runner(application, {}, zookeeper="embedded", path="/svc")
         self.assertIn("of the Paste configuration is an ASGI application", said.getvalue())
 
-    def test_loggers(self) -> None:
+    def test_invalid_loggers_are_refused(self) -> None:
         """What is neither a level nor ZConfig text is refused."""
         for text, expected in (
             ("LOUD", "'LOUD' is no level such as INFO, no file and no ZConfig text"),

@@ -24,23 +24,23 @@ class CheckTests(SynchronousTestCase):
         self.assertIn(repr(text), str(caught.exception))
         return str(caught.exception)
 
-    def test_no_endpoint(self) -> None:
+    def test_an_invalid_endpoint_is_shown_a_valid_one(self) -> None:
         """What is none is shown one."""
         for text in ("8080", "127.0.0.1:8080", "tcp", "tcp:http"):
             self.assertIn("such as 'tcp:8080:interface=127.0.0.1'", self.refused(text))
 
-    def test_missing_file(self) -> None:
+    def test_a_missing_file_is_named(self) -> None:
         """A file that is not there is named, and the endpoint is not said to be none."""
         message = self.refused("ssl:443:privateKey=/no/such.pem")
         self.assertIn("cannot be used: /no/such.pem: No such file or directory", message)
         self.assertNotIn("is no Twisted", message)
 
-    def test_no_pem(self) -> None:
+    def test_a_file_without_a_key_is_reported_in_words(self) -> None:
         """A file that holds no key is told in words, not in OpenSSL's."""
         message = self.refused(f"ssl:443:privateKey={__file__}")
         self.assertIn("the key or certificate in its files is no valid PEM", message)
 
-    def test_without_systemd(self) -> None:
+    def test_a_missing_socket_of_systemd_names_the_unit(self) -> None:
         """A socket of systemd's that is not there sends the reader to the socket unit."""
         for text in ("systemd:domain=INET:index=7", "systemd:domain=INET:name=web"):
             self.assertIn("systemd has given us no such socket", self.refused(text))
@@ -62,7 +62,7 @@ class OpenTests(SynchronousTestCase):
             open_port(Refusing(), endpoint, Factory())
         return str(caught.exception)
 
-    def test_permission(self) -> None:
+    def test_a_missing_permission_says_what_to_do(self) -> None:
         """A low port needs root, the file of a socket a folder that can be written."""
         message = self.refused("tcp:80", errno.EACCES)
         self.assertIn("cannot listen at tcp:80: Refused; ports below 1024 need root", message)
@@ -75,6 +75,6 @@ class OpenTests(SynchronousTestCase):
         self.assertIn("its folder must be writable", message)
         self.assertNotIn("1024", message)
 
-    def test_in_use(self) -> None:
+    def test_a_port_in_use_is_reported(self) -> None:
         """A port that is taken is told so."""
         self.assertIn("in use by another process?", self.refused("tcp:80", errno.EADDRINUSE))

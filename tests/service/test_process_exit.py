@@ -41,19 +41,19 @@ class EndAnywayTests(SynchronousTestCase):
         )
         return done.returncode, done.stdout + done.stderr
 
-    def test_cut_off(self) -> None:
+    def test_a_thread_that_does_not_end_is_cut_off(self) -> None:
         """A thread that does not end is named, and does not keep the process."""
         code, said = self.run_program(sleep=60, daemon=False, grace=0.1)
         self.assertEqual(code, 3, said)
         self.assertRegex(said, r"still run: forgotten; .* in 0\.1 s .*\nthe program has ended\n$")
 
-    def test_in_time(self) -> None:
+    def test_a_thread_that_ends_in_time_is_waited_for(self) -> None:
         """A thread that ends in time does so, and the exit code is the program's own."""
         code, said = self.run_program(sleep=0.2, daemon=False, grace=60)
         self.assertEqual(code, 0, said)
         self.assertRegex(said, "the program has ended\nthe thread has ended\n$")
 
-    def test_nothing_left(self) -> None:
+    def test_a_daemon_thread_is_not_waited_for(self) -> None:
         """A daemon thread is not waited for."""
         code, said = self.run_program(sleep=60, daemon=True, grace=60)
         self.assertEqual((code, said), (0, "the program has ended\n"))

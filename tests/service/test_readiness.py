@@ -90,14 +90,14 @@ class ReadyTests(SynchronousTestCase):
         self.availability.unblock(HEALTH)
         self.assertEqual(self.ask()[0], b"200")
 
-    def test_full_queue(self) -> None:
+    def test_a_full_queue_is_not_ready(self) -> None:
         """A process that refuses requests is not able to serve."""
         self.end.workers.holding = True
         for _ in range(2):
             self.end.connect().send(GET)
         self.assertEqual(self.ask(), (b"503", b"overloaded: 2 requests wait for a thread\n"))
 
-    def test_draining(self) -> None:
+    def test_a_draining_process_is_not_ready(self) -> None:
         """A connection that is still open is told so."""
         client = self.end.connect()
         self.end.factory.drain(10)

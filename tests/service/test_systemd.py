@@ -36,7 +36,7 @@ class NotifierTests(SynchronousTestCase):
             except BlockingIOError:
                 return messages
 
-    def test_life(self) -> None:
+    def test_readiness_watchdog_and_stop_are_sent(self) -> None:
         """Ready, fed twice in a period, stopping."""
         environ = {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": "2000000"}
         notifier = Notifier(environ, self.clock)
@@ -65,21 +65,21 @@ class NotifierTests(SynchronousTestCase):
         notifier.stop()
         self.assertEqual(self.received(), [])
 
-    def test_replacing_itself(self) -> None:
+    def test_a_reload_has_its_time(self) -> None:
         """With the time that newer versions ask for."""
         Notifier({"NOTIFY_SOCKET": self.address}, self.clock).reloading(17)
         self.assertEqual(
             self.received(), ["RELOADING=1\nMONOTONIC_USEC=17\nSTATUS=Starting a new program"]
         )
 
-    def test_without_systemd(self) -> None:
+    def test_without_systemd_nothing_is_sent(self) -> None:
         """Nothing is sent and nothing is scheduled."""
         notifier = Notifier({"WATCHDOG_USEC": "1000"}, self.clock)
         notifier.ready("serving")
         notifier.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_abstract_socket(self) -> None:
+    def test_an_abstract_socket_is_notified(self) -> None:
         """An address that begins with @ is in the abstract name space."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind("")  # the kernel picks an abstract name
@@ -88,7 +88,7 @@ class NotifierTests(SynchronousTestCase):
             systemd.setblocking(False)
             self.assertEqual(systemd.recv(100), b"STOPPING=1")
 
-    def test_socket_gone(self) -> None:
+    def test_a_missing_socket_is_ignored(self) -> None:
         """A socket that is not there does no harm."""
         Notifier({"NOTIFY_SOCKET": self.address + "x"}, self.clock).stopping()
         self.assertEqual(self.received(), [])

@@ -37,7 +37,7 @@ class MistakeTests(SynchronousTestCase):
             options.parseOptions(words)
         return str(options), str(caught.exception)
 
-    def test_short(self) -> None:
+    def test_a_mistake_fits_on_a_screen(self) -> None:
         """What twistd shows above the reason fits on any screen, and says where to read on."""
         for command in ("zkserve", "zkembedded", "zkregister"):
             shown, _ = self.mistake(command, "--nonsense")
@@ -45,7 +45,7 @@ class MistakeTests(SynchronousTestCase):
             self.assertIn(f"{command} [options]", shown)
             self.assertIn(f"'twistd {command} --help'", shown)
 
-    def test_numbers(self) -> None:
+    def test_an_invalid_number_names_its_option(self) -> None:
         """What is no number is shown beside the option that takes one."""
         for option in ("--port", "--threads", "--head-bytes", "--drain-wait"):
             _, reason = self.mistake("zkserve", "--path", "/p", option, "many", "m:app")
@@ -53,7 +53,7 @@ class MistakeTests(SynchronousTestCase):
         _, reason = self.mistake("zkembedded", "--tick-time", "2s")
         self.assertEqual(reason, "--tick-time must be a whole number, not '2s'")
 
-    def test_no_application(self) -> None:
+    def test_a_missing_application_says_what_to_write(self) -> None:
         """Who names no application is told how one is named."""
         _, reason = self.mistake("zkserve", "--path", "/p")
         self.assertIn("APP is missing", reason)
@@ -64,7 +64,7 @@ class MistakeTests(SynchronousTestCase):
         _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "--port", "80")
         self.assertEqual(reason, "options go before the application: --port")
 
-    def test_two_applications(self) -> None:
+    def test_two_applications_are_refused(self) -> None:
         """A process serves one application."""
         _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "m:other")
         self.assertEqual(reason, "expected one application, got 2: m:app m:other")
@@ -93,7 +93,7 @@ class HelpTests(SynchronousTestCase):
         assert isinstance(output, io.StringIO)
         return output.getvalue()
 
-    def test_every_option(self) -> None:
+    def test_every_option_is_shown_once(self) -> None:
         """Each option is shown once, with what it does, on lines that fit."""
         for command, options in (
             ("zkserve", zkserve.Options()),
@@ -111,7 +111,7 @@ class HelpTests(SynchronousTestCase):
             sys.stdout.seek(0)
             sys.stdout.truncate()
 
-    def test_topics(self) -> None:
+    def test_options_stand_under_their_topic(self) -> None:
         """Options stand under their topic, in the order of the topics."""
         page = self.shown("zkserve", "--help")
         places = [page.index(f"\n{title}:\n") for title in zkserve.Options.table.sections()]
@@ -120,19 +120,19 @@ class HelpTests(SynchronousTestCase):
         self.assertIn("--health-fall=", health)
         self.assertNotIn("--monitor", health)
 
-    def test_synopsis(self) -> None:
+    def test_the_synopsis_comes_first(self) -> None:
         """It begins with how the command is called, and what it does."""
         page = self.shown("zkserve", "--help")
         self.assertIn("zkserve [options] --path PATH APP\n\nServe a WSGI application", page)
 
-    def test_defaults(self) -> None:
+    def test_defaults_are_shown(self) -> None:
         """Defaults are shown where there are some."""
         page = " ".join(self.shown("zkserve", "--help").split())
         self.assertIn("Worker threads for the application. [default: 4]", page)
         self.assertNotIn("[default: ]", page)
         self.assertNotIn("[default: None]", page)
 
-    def test_version(self) -> None:
+    def test_the_version_is_ours_then_twisteds(self) -> None:
         """The version is ours, and then Twisted's."""
         self.assertRegex(self.shown("zkserve", "--version"), r"^zkservice \S+, Twisted [0-9.]+\n$")
 

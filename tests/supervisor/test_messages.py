@@ -63,7 +63,7 @@ class MessageTests(SynchronousTestCase):
         """No bytes raise anything but MessageError."""
         self.assertRaises(MessageError, decode, data)
 
-    def test_golden_bytes(self) -> None:
+    def test_messages_have_their_golden_bytes(self) -> None:
         """The schema of this version; a change of it needs another version."""
         self.assertEqual(messages.VERSION, 1)
         self.assertEqual(

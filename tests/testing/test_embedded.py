@@ -58,7 +58,7 @@ class EmbeddedZooKeeperTests(TestCase):
 
         return wait
 
-    async def test_not_started(self) -> None:
+    async def test_before_the_start_there_is_no_address(self) -> None:
         """Before it is started there is no address, and nothing that could be asked."""
         zookeeper = EmbeddedZooKeeper()
         with self.assertRaisesRegex(NotStartedError, "call start"):
@@ -143,7 +143,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.zookeeper.refuse = False
         await wait(KazooState.CONNECTED)
 
-    async def test_read_only(self) -> None:
+    async def test_a_read_only_server_refuses_writes(self) -> None:
         """A client that may only read is told so."""
         client = await self.client(read_only=True)
         wait = self.states(client)
@@ -197,7 +197,7 @@ class EmbeddedZooKeeperTests(TestCase):
         await wait(KazooState.SUSPENDED)
         self.assertEqual(await deferToThread(four_letter_word, self.zookeeper.port, b"ruok"), b"")
 
-    async def test_taken_port(self) -> None:
+    async def test_a_taken_port_fails_and_holds_nothing(self) -> None:
         """A port can be had once; who fails to get it holds nothing."""
         other = EmbeddedZooKeeper(port=self.zookeeper.port)
         await self.assertFailure(other.start(), CannotListenError)

@@ -40,7 +40,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         client.start(10)
         return client
 
-    def test_not_started(self) -> None:
+    def test_before_the_start_it_says_what_to_do(self) -> None:
         """Before it is started, and after it is stopped, it says what to do, without waiting."""
         self.zookeeper.stop()
         for zookeeper in (ThreadedZooKeeper(), self.zookeeper):
@@ -138,7 +138,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
                 pass
         self.assertEqual(descriptors(), before)
 
-    def test_taken_port(self) -> None:
+    def test_errors_of_the_thread_are_raised_at_the_call(self) -> None:
         """What goes wrong in the thread is raised where it was asked for."""
         port = int(self.zookeeper.connection_string.rpartition(":")[2])
         threads = threading.active_count()

@@ -67,7 +67,7 @@ class AddressTests(SynchronousTestCase):
                 info = LOCAL._replace(remote_addr=peer)
                 self.assertEqual(status(access, get(), info), seen)
 
-    def test_networks(self) -> None:
+    def test_only_named_networks_are_admitted(self) -> None:
         """Those that are named, of both families; the reason names the option."""
         access = AdminAccess(["10.1.0.0/16", "2001:db8::/32", "192.0.2.7"])
         for peer, seen in (
@@ -174,7 +174,7 @@ class ProxyTests(SynchronousTestCase):
 class BrowserTests(SynchronousTestCase):
     """What pages of others have a browser on this machine do."""
 
-    def test_hosts(self) -> None:
+    def test_foreign_hosts_are_refused(self) -> None:
         """A name that is not ours may have our address meanwhile (DNS rebinding)."""
         access = AdminAccess(hosts=["App1.example"])
         for host, seen in (
@@ -197,11 +197,11 @@ class BrowserTests(SynchronousTestCase):
             with self.subTest(host):
                 self.assertEqual(status(access, get(host=host)), seen)
 
-    def test_no_host(self) -> None:
+    def test_a_request_without_a_host_is_refused(self) -> None:
         """No browser leaves it away."""
         self.assertEqual(status(AdminAccess(), request("GET /-/threads HTTP/1.0")), "ok")
 
-    def test_origins(self) -> None:
+    def test_only_the_same_origin_is_admitted(self) -> None:
         """Only pages of the very host and port that is asked."""
         for origin, seen in (
             ("http://localhost:8080", "ok"),
@@ -215,7 +215,7 @@ class BrowserTests(SynchronousTestCase):
             with self.subTest(origin):
                 self.assertEqual(status(AdminAccess(), get(f"Origin: {origin}")), seen)
 
-    def test_sites(self) -> None:
+    def test_other_sites_may_link_but_not_embed(self) -> None:
         """Links may lead here; scripts, pictures and frames of other sites may not."""
         for site, dest, seen in (
             ("none", "document", "ok"),
@@ -230,7 +230,7 @@ class BrowserTests(SynchronousTestCase):
                 asked = get(f"Sec-Fetch-Site: {site}", f"Sec-Fetch-Dest: {dest}")
                 self.assertEqual(status(AdminAccess(), asked), seen)
 
-    def test_methods(self) -> None:
+    def test_only_reading_methods_are_admitted(self) -> None:
         """There is nothing to change."""
         for method, seen in (("GET", "ok"), ("HEAD", "ok"), ("POST", "405"), ("DELETE", "405")):
             with self.subTest(method):

@@ -76,7 +76,7 @@ class FlaskTests(ApplicationTests):
 
         return app
 
-    async def test_upload(self) -> None:
+    async def test_large_uploads_arrive(self) -> None:
         """Many megabytes come through, with a length and in chunks."""
 
         def blocks() -> Iterator[bytes]:
@@ -94,7 +94,7 @@ class FlaskTests(ApplicationTests):
             )
             self.assertEqual(answer.json(), expected)
 
-    async def test_form(self) -> None:
+    async def test_a_form_with_a_file_is_read(self) -> None:
         """A form with a file is read."""
         answer = await self.client(
             lambda: requests.post(
@@ -103,7 +103,7 @@ class FlaskTests(ApplicationTests):
         )
         self.assertEqual(answer.json(), {"name": "f.bin", "size": 1 << 20, "a": "é"})
 
-    async def test_range(self) -> None:
+    async def test_a_range_is_served(self) -> None:
         """A range of a large file is what is asked for."""
         headers = {"Range": f"bytes={START}-{START + len(MEBIBYTE) * 2 - 1}"}
         answer = await self.client(lambda: requests.get(self.url("/download"), headers=headers))
@@ -119,7 +119,7 @@ class PlainFlaskTests(FlaskTests):
         result: Callable[..., Iterable[bytes]] = self.framework()
         return result
 
-    async def test_whole_file(self) -> None:
+    async def test_a_large_file_frees_its_worker_early(self) -> None:
         """A large file arrives, and its worker was free long before."""
 
         def download() -> int:
@@ -148,7 +148,7 @@ class PyramidTests(ApplicationTests):
             config.add_view(greet, route_name="greet")
             return config.make_wsgi_app()
 
-    async def test_greeting(self) -> None:
+    async def test_non_ascii_routes_are_found(self) -> None:
         """Routes with what is not ASCII lead where they should; others to 404."""
         answer = await self.client(lambda: requests.get(self.url("/greet/J%C3%BCrgen")))
         self.assertEqual(answer.text, "hello Jürgen, 127.0.0.1")

@@ -63,25 +63,25 @@ class BusyWatchTests(SynchronousTestCase):
         (line,) = self.said(7)
         self.assertEqual(line, "a thread is free again: all of them were busy for 7.5 s")
 
-    def test_idle_thread(self) -> None:
+    def test_an_idle_thread_logs_nothing(self) -> None:
         """As long as a thread is idle nothing is said."""
         self.workers.run("GET /a", "-")
         self.assertEqual(self.said(10), [])
 
-    def test_short_jobs(self) -> None:
+    def test_short_jobs_are_not_stuck(self) -> None:
         """Threads that take one short job after the other are not stuck."""
         for _ in range(10):
             self.workers.run("GET /a", "GET /b")
             self.assertEqual(self.said(0.875), [])
 
-    def test_bounded(self) -> None:
+    def test_the_log_line_is_bounded(self) -> None:
         """The line is bounded, however many threads there are and however long their paths."""
         self.workers.run(*(f"GET /{number:0300}" for number in range(200)))
         (line,) = self.said(2)
         self.assertLess(len(line), 1500)
         self.assertTrue(line.endswith("; and 192 more"))
 
-    def test_stop(self) -> None:
+    def test_stopping_leaves_no_timer(self) -> None:
         """After it has stopped nothing is left in the reactor."""
         self.watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

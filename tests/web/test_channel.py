@@ -36,21 +36,21 @@ class ConnectionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.end = FrontEnd(hello)
 
-    def test_keep_alive(self) -> None:
+    def test_a_connection_serves_one_request_after_the_other(self) -> None:
         """One connection serves one request after the other."""
         client = self.end.connect()
         for _ in range(3):
             self.assertIn(b" 200 OK", client.send(GET))
         self.assertFalse(client.closed)
 
-    def test_close(self) -> None:
+    def test_a_client_may_ask_to_close(self) -> None:
         """A client that wants to close is told, and closed."""
         client = self.end.connect()
         answer = client.send(GET[:-2] + b"Connection: close\r\n\r\n")
         self.assertEqual(split(answer)[1]["connection"], "close")
         self.assertTrue(client.closed)
 
-    def test_pipeline(self) -> None:
+    def test_pipelined_requests_are_answered_in_order(self) -> None:
         """Requests sent together are answered in order, one in service at a time."""
         self.end.workers.holding = True
         client = self.end.connect()
@@ -75,7 +75,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual(client.received().count(b"200 OK"), 4001)
 
-    def test_refusal(self) -> None:
+    def test_a_refused_client_gets_a_page(self) -> None:
         """A refused client gets a page it can read, and nothing more is read from it."""
         client = self.end.connect()
         answer = client.send(GET + b"GET / HTTP/1.1\r\n\r\n" + GET)
@@ -96,7 +96,7 @@ class ConnectionTests(SynchronousTestCase):
         client.send(b"x" * 40_000)
         self.assertTrue(client.transport.aborted)
 
-    def test_continue(self) -> None:
+    def test_a_waiting_client_gets_100_continue(self) -> None:
         """A client that waits with its body is told to send it."""
         client = self.end.connect()
         told = client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
@@ -203,7 +203,7 @@ class SlowReaderTests(SynchronousTestCase):
         )
         self.assertEqual((output.backlog, output.file_backlog), (0, 0))
 
-    def test_full_disk(self) -> None:
+    def test_a_full_disk_cuts_the_response_off(self) -> None:
         """A response whose rest cannot be stored is cut off; the log says why, in one line."""
         with (
             patch.object(window, "Spill", partial(Spill, lambda: open("/dev/full", "r+b"))),
@@ -240,7 +240,7 @@ class SlowReaderTests(SynchronousTestCase):
             self.assertFalse(window.reserve(60))
             self.assertEqual(next(seconds), glances * 2)
 
-    def test_patient_worker(self) -> None:
+    def test_a_waiting_worker_gets_room_when_there_is_some(self) -> None:
         """A worker that nobody needs gets its place in memory as soon as there is one."""
         window = SendWindow(100, 1e9, 1000)
         window.reserve(60)
@@ -274,7 +274,7 @@ class SlowReaderTests(SynchronousTestCase):
         self.end.clock.pump([1.0] * 62)
         self.assertTrue(client.transport.aborted)
 
-    def test_stall(self) -> None:
+    def test_a_stalled_client_is_cut_off(self) -> None:
         """A client that takes nothing for a minute is cut off."""
         self.client.send(GET)
         self.end.clock.pump([1.0] * 59)
@@ -315,7 +315,7 @@ class DeadlineTests(SynchronousTestCase):
         self.end.clock.pump([1.0] * seconds)
         return self.client.received()
 
-    def test_silent(self) -> None:
+    def test_a_silent_connection_is_closed(self) -> None:
         """A connection on which nothing happens is closed without a word."""
         self.assertEqual(self.wait(4), b"")
         self.assertFalse(self.client.closed)
@@ -330,14 +330,14 @@ class DeadlineTests(SynchronousTestCase):
         self.wait(7)
         self.assertTrue(self.client.transport.disconnecting)
 
-    def test_head_drip(self) -> None:
+    def test_a_dripping_head_times_out(self) -> None:
         """A head must be complete in time, however steadily it drips."""
         for at in range(3):
             self.assertEqual(self.client.send(GET[at : at + 1]), b"")
             self.wait(1)
         self.assertIn(b" 408 Request Timeout", self.wait(2))
 
-    def test_body_drip(self) -> None:
+    def test_a_dripping_body_times_out(self) -> None:
         """A body slower than the rate is given up after the grace."""
         self.client.send(POST)
         for _ in range(3):
@@ -382,7 +382,7 @@ class StorageTests(SynchronousTestCase):
         storage.new_file = lambda: open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
         return end
 
-    def test_full_disk(self) -> None:
+    def test_an_upload_to_a_full_disk_is_a_507(self) -> None:
         """Each upload gets 507, and none keeps its connection's place."""
         end = self.full()
         for number in range(8):
@@ -468,7 +468,7 @@ class TurnTests(SynchronousTestCase):
 
     HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    def test_share(self) -> None:
+    def test_connections_take_turns(self) -> None:
         """Others are served between the parts of what one client has sent at once."""
         end = FrontEnd(hello)
         client = end.connect()
@@ -479,7 +479,7 @@ class TurnTests(SynchronousTestCase):
         self.assertIn(b" 200 OK", client.received())
         self.assertEqual(client.transport.producerState, "producing")
 
-    def test_incomplete(self) -> None:
+    def test_more_is_read_once_all_is_parsed(self) -> None:
         """When everything that has come is parsed, more is read, and its time is limited."""
         end = FrontEnd(hello)
         client = end.connect()
@@ -528,7 +528,7 @@ class TurnTests(SynchronousTestCase):
         reactor.turn()
         self.assertEqual((seen, reactor.calls), (["a", "b", "c"], []))
 
-    def test_failing_step(self) -> None:
+    def test_a_failing_step_does_not_stop_others(self) -> None:
         """A step that fails does not keep the others from their turn."""
         clock = Clock()
         turns = Turns(clock, lambda: 0.0)
@@ -547,12 +547,12 @@ class DrainTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.end = FrontEnd(hello, Limits(drain_linger=2))
 
-    def test_empty(self) -> None:
+    def test_without_connections_it_is_done_at_once(self) -> None:
         """With no connection there is nothing to wait for."""
         self.assertEqual(self.successResultOf(self.end.factory.drain(10)), 0)
         self.assertEqual(self.end.clock.getDelayedCalls(), [])
 
-    def test_idle(self) -> None:
+    def test_idle_clients_are_closed_after_the_linger(self) -> None:
         """An idle client is closed after the linger, and then it is done."""
         client = self.end.connect()
         drained = self.end.factory.drain(10)
@@ -571,7 +571,7 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(split(answer)[1]["connection"], "close")
         self.assertTrue(client.closed)
 
-    def test_running_request(self) -> None:
+    def test_a_running_request_is_finished(self) -> None:
         """A request that runs is finished; nothing is cut."""
         self.end.workers.holding = True
         client = self.end.connect()
@@ -602,7 +602,7 @@ class DrainTests(SynchronousTestCase):
         client.leave()
         self.assertEqual(self.successResultOf(self.drained), 0)
 
-    def test_late_connection(self) -> None:
+    def test_a_late_connection_is_served_or_closed(self) -> None:
         """A connection that was still in the kernel's queue is served, or soon closed."""
         self.end.connect()
         self.end.factory.drain(100)
@@ -622,7 +622,7 @@ class DrainTests(SynchronousTestCase):
         self.assertTrue(idle.closed)
         self.assertEqual(self.successResultOf(drained), 1)
 
-    def test_statistics(self) -> None:
+    def test_statistics_match_what_happened(self) -> None:
         """What is said matches what happened."""
         client = self.end.connect()
         client.send(GET + GET)

@@ -76,7 +76,7 @@ class LettingInTests(TestCase):
         told: dict[str, str] = json.loads(body)
         return told
 
-    async def test_client(self) -> None:
+    async def test_the_application_knows_the_client(self) -> None:
         """A client of the right authority is served, and the application knows who it is."""
         await self.listen(self.strict())
         name = "j\N{LATIN SMALL LETTER A WITH RING ABOVE}ne"
@@ -93,7 +93,7 @@ class LettingInTests(TestCase):
         serial = load_pem_x509_certificate(told["SSL_CLIENT_CERT"].encode()).serial_number
         self.assertEqual(int(told["SSL_CLIENT_M_SERIAL"], 16), serial)
 
-    async def test_nobody_else(self) -> None:
+    async def test_clients_of_other_authorities_are_refused(self) -> None:
         """No certificate, or one of another authority: not even a request is read."""
         await self.listen(self.strict())
         for certificate in (None, self.server_file):
@@ -103,7 +103,7 @@ class LettingInTests(TestCase):
             )
             self.assertNotIsInstance(error, ssl.SSLCertVerificationError)
 
-    async def test_optional(self) -> None:
+    async def test_an_optional_certificate_may_be_missing(self) -> None:
         """Without a certificate one may come in; the application hears nothing of him."""
         await self.listen(self.strict(optional="yes"))
         self.assertEqual(await deferToThread(self.ask_with, None), {"scheme": "https"})
@@ -113,7 +113,7 @@ class LettingInTests(TestCase):
             deferToThread(self.ask_with, self.server_file), ssl.SSLError, ConnectionError
         )
 
-    async def test_chain(self) -> None:
+    async def test_the_whole_chain_is_sent(self) -> None:
         """All certificates in the file are shown: clients know only the root."""
         middle = Authority(self.mktemp(), "middle", self.servers)
         own = middle.issue("localhost")
@@ -132,7 +132,7 @@ class StringTests(SynchronousTestCase):
         errors = (ConfigurationError, OSError)
         return str(self.assertRaises(errors, serverFromString, IReactorCore, text))
 
-    def test_reasons(self) -> None:
+    def test_each_mistake_has_its_reason(self) -> None:
         """What is missing, unknown, or not in the file that was named."""
         authority = Authority(self.mktemp())
         ca, own = authority.ca, authority.issue("localhost")
@@ -153,7 +153,7 @@ class StringTests(SynchronousTestCase):
         }.items():
             self.assertIn(reason, self.refused(text), text)
 
-    def test_broken_certificate(self) -> None:
+    def test_a_broken_certificate_is_named_by_number(self) -> None:
         """A broken one among several is named by its number."""
         authority = Authority(self.mktemp())
         own = authority.issue("localhost")

@@ -37,7 +37,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock)
 
-    def test_overdue(self) -> None:
+    def test_an_overdue_call_comes_once_within_a_second(self) -> None:
         """The call comes after the deadline, a second later at most, and once."""
         patient = Patient(self.deadlines)
         self.deadlines.set(patient, 3.5)
@@ -48,7 +48,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertTrue(3.5 <= patient.calls[0] <= 4.5)
 
     @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 2)), max_size=20))
-    def test_moving(self, moves: list[tuple[float, float]]) -> None:
+    def test_only_the_last_deadline_counts(self, moves: list[tuple[float, float]]) -> None:
         """However often and wherever it is moved, only the last deadline counts."""
         clock = Clock()
         deadlines = Deadlines(clock)
@@ -66,14 +66,14 @@ class DeadlinesTests(SynchronousTestCase):
         deadlines.forget(patient)
         self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_again(self) -> None:
+    def test_an_overdue_one_may_set_another_deadline(self) -> None:
         """Whoever sets another deadline when it is overdue is called again."""
         patient = Patient(self.deadlines, again=2)
         self.deadlines.set(patient, 1)
         self.clock.pump([0.5] * 20)
         self.assertEqual(len(patient.calls), 3)
 
-    def test_forgotten(self) -> None:
+    def test_a_forgotten_deadline_is_not_called(self) -> None:
         """What is forgotten is not called, and the clock stops with the last one."""
         first, second = Patient(self.deadlines), Patient(self.deadlines)
         self.deadlines.set(first, 1)
@@ -84,7 +84,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines.forget(second)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_failure(self) -> None:
+    def test_a_failing_one_does_not_stop_others(self) -> None:
         """One that fails does not take the others' deadlines with it."""
 
         class Broken(Patient):

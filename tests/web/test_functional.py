@@ -167,12 +167,12 @@ class FunctionalTests(TestCase):
 class SocketTests(FunctionalTests):
     """Plain TCP."""
 
-    async def test_get(self) -> None:
+    async def test_a_valid_application_is_reached(self) -> None:
         """The application is reached, the validator content, the connection closed."""
         answer = await self.client(self.exchange, CLOSE)
         self.assertEqual(body_of(answer), b"http /")
 
-    async def test_pipeline(self) -> None:
+    async def test_five_hundred_pipelined_requests_are_answered_in_order(self) -> None:
         """Five hundred requests in one go are answered in order."""
         requests = b"".join(GET.replace(b"/ ", b"/%d " % n) for n in range(500))
         answer = await self.client(self.exchange, requests + CLOSE)
@@ -186,7 +186,7 @@ class SocketTests(FunctionalTests):
         found = re.findall(rb"seen|http /", answer)
         self.assertEqual(found, [b"seen", b"http /", b"seen"] * 50 + [b"http /"])
 
-    async def test_large_bodies(self) -> None:
+    async def test_large_bodies_come_back(self) -> None:
         """30 MiB come back as they were sent, through files both ways."""
         body = MEBIBYTE * 30
         head = b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -194,7 +194,7 @@ class SocketTests(FunctionalTests):
         answer = await self.client(self.exchange, head + body)
         self.assertTrue(body_of(answer) == body)
 
-    async def test_chunked_body(self) -> None:
+    async def test_a_chunked_upload_comes_back(self) -> None:
         """A chunked upload comes back, too."""
         data = b"".join(b"%x\r\n%s\r\n" % (1000, MEBIBYTE[:1000]) for _ in range(2000))
         head = b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -202,7 +202,7 @@ class SocketTests(FunctionalTests):
         answer = await self.client(self.exchange, head + data + b"0\r\n\r\n")
         self.assertTrue(body_of(answer) == MEBIBYTE[:1000] * 2000)
 
-    async def test_slow_reader(self) -> None:
+    async def test_a_slow_reader_does_not_hold_a_worker(self) -> None:
         """20 MiB reach a client that pauses; its worker is free long before."""
 
         def read_slowly() -> bytes:
@@ -308,7 +308,7 @@ class SocketTests(FunctionalTests):
         self.assertLessEqual(after[0], before[0] + 1)
         self.assertEqual(after[1], before[1])
 
-    async def test_no_delay(self) -> None:
+    async def test_small_parts_are_not_delayed(self) -> None:
         """The kernel is told not to hold small parts back."""
         sock = await self.client(self.connect)
         while not self.factory.statistics().connections:
@@ -337,7 +337,7 @@ class FileTests(FunctionalTests):
 
     validated = False
 
-    async def test_sendfile(self) -> None:
+    async def test_a_file_is_sent_without_a_worker(self) -> None:
         """A file of 20 MiB arrives whole, without a worker."""
         path = Path(self.mktemp())
         path.write_bytes(MEBIBYTE * 20)
@@ -386,7 +386,7 @@ class UnixTests(FunctionalTests):
         sock.sendall(data)
         return read_all(sock)
 
-    async def test_get(self) -> None:
+    async def test_requests_come_over_a_unix_socket(self) -> None:
         """Requests come over a Unix socket just as well."""
         answer = await self.client(self.exchange, CLOSE)
         self.assertEqual(body_of(answer), b"http /")
@@ -398,13 +398,13 @@ class HAProxyTests(FunctionalTests):
     validated = False
     endpoint = "haproxy:tcp:0:interface=127.0.0.1"
 
-    async def test_addresses(self) -> None:
+    async def test_the_application_sees_the_proxied_addresses(self) -> None:
         """The application sees the addresses that the proxy told."""
         data = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n"
         answer = await self.client(self.exchange, data + CLOSE.replace(b"/ ", b"/peer ", 1))
         self.assertEqual(body_of(answer), b"203.0.113.9 4711")
 
-    async def test_stream(self) -> None:
+    async def test_large_bodies_pass_the_proxy_protocol(self) -> None:
         """20 MiB go through the wrapper."""
         data = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n"
         answer = await self.client(self.exchange, data + CLOSE.replace(b"/ ", b"/stream ", 1))
@@ -428,12 +428,12 @@ class TLSTests(FunctionalTests):
             sock.sendall(data)
             return read_all(sock)
 
-    async def test_scheme(self) -> None:
+    async def test_the_application_knows_the_scheme(self) -> None:
         """The application knows that it is reached by TLS."""
         answer = await self.client(self.exchange, CLOSE)
         self.assertEqual(body_of(answer), b"https /")
 
-    async def test_stream(self) -> None:
+    async def test_tls_streams_in_order(self) -> None:
         """20 MiB go through TLS in order, with back-pressure."""
         answer = await self.client(self.exchange, CLOSE.replace(b"/ ", b"/stream ", 1))
         self.assertTrue(body_of(answer) == MEBIBYTE * 20)
@@ -447,7 +447,7 @@ class TLSTests(FunctionalTests):
         self.assertTrue(answer.endswith(b"needs a Host field\n"))
         await self.settled()
 
-    async def test_large_answer(self) -> None:
+    async def test_a_large_block_passes_tls(self) -> None:
         """One block of 20 MiB goes through TLS as well."""
         answer = await self.client(self.exchange, CLOSE.replace(b"/ ", b"/list ", 1))
         self.assertTrue(body_of(answer) == MEBIBYTE * 20)
@@ -462,7 +462,7 @@ class StuckTests(TestCase):
         self.release.wait(PATIENCE)
         yield b""
 
-    async def test_stop(self) -> None:
+    async def test_stopping_is_bounded_and_tells_what_was_left(self) -> None:
         """Draining and stopping are done within their times; both tell what they left."""
         self.running, self.release = threading.Event(), threading.Event()
         self.addCleanup(self.release.set)

@@ -77,7 +77,7 @@ class DeadlockTests(SynchronousTestCase):
             self.assertGreaterEqual(each.age, each.ran or 0.0)
         self.assertNotIn("secret", repr(found))
 
-    def test_bound(self) -> None:
+    def test_the_number_of_threads_shown_is_bounded(self) -> None:
         """The oldest are shown, and the number of the others."""
         for number in range(3):
             Client(self.factory).send(get(b"/%d" % number))
@@ -104,7 +104,7 @@ class PhaseTests(SynchronousTestCase):
         end.get()
         self.assertEqual(running_requests(end.factory.server), ([], 0))
 
-    def test_slow_reader(self) -> None:
+    def test_an_unsent_response_waits_for_its_client(self) -> None:
         """A response that has not all gone waits for its client."""
         end = FrontEnd(lambda environ, start: (start("200 OK", []), [b"x" * 1_000_000])[1])
         end.workers.holding = True
@@ -115,7 +115,7 @@ class PhaseTests(SynchronousTestCase):
         (found,), _ = running_requests(end.factory.server)
         self.assertEqual((found.phase, found.waits_for), ("sending", "the client to read"))
 
-    def test_long_path(self) -> None:
+    def test_a_long_path_is_cut(self) -> None:
         """A path does not fill the terminal."""
         end = FrontEnd(hello)
         end.workers.holding = True

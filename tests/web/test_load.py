@@ -18,7 +18,7 @@ from zkservice.web import Limits, Workers
 class ShedTests(SynchronousTestCase):
     """More than there is room for."""
 
-    def test_queue(self) -> None:
+    def test_a_full_queue_is_a_503(self) -> None:
         """A full queue gets 503 at once, and the connection lives on."""
         end = FrontEnd(hello, Limits(queue=2, retry_after=7.5))
         end.workers.holding = True
@@ -60,7 +60,7 @@ class ShedTests(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "))
         self.assertIn(b"Retry-After: 5", answer)
 
-    def test_connections(self) -> None:
+    def test_a_connection_too_many_is_refused(self) -> None:
         """One connection too many is told so, and closed."""
         end = FrontEnd(hello, Limits(connections=2))
         clients = [end.connect() for _ in range(3)]

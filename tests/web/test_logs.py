@@ -64,7 +64,7 @@ class AccessLogTests(SynchronousTestCase):
         """The JSON lines."""
         return [json.loads(line) for line in self.lines.lines]
 
-    def test_combined(self) -> None:
+    def test_combined_is_apaches_format(self) -> None:
         """Apache's combined format, an id and three times behind it."""
         self.end(style="combined").get(
             b'GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: x "y" \xe9\r\nX-Request-ID: id-1\r\n\r\n'
@@ -78,7 +78,7 @@ class AccessLogTests(SynchronousTestCase):
             ],
         )
 
-    def test_json(self) -> None:
+    def test_json_names_every_field(self) -> None:
         """Every field by its name."""
         self.end().get(
             b"GET / HTTP/1.1\r\nHost: a\r\nReferer: r\r\nUser-Agent: u\r\nX-Request-ID: i\r\n\r\n"
@@ -103,7 +103,7 @@ class AccessLogTests(SynchronousTestCase):
             ],
         )
 
-    def test_times(self) -> None:
+    def test_times_are_told_apart(self) -> None:
         """Waiting, the application and the client's reading are told apart."""
 
         def slow(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -124,7 +124,7 @@ class AccessLogTests(SynchronousTestCase):
         times = [line[name] for name in ("waited", "application", "sending")]
         self.assertEqual(times, [1.0, 2.0, 4.0])
 
-    def test_request_ids(self) -> None:
+    def test_only_harmless_request_ids_are_kept(self) -> None:
         """A harmless id is passed on, any other is replaced; the application sees it."""
         seen: list[str] = []
 
@@ -141,7 +141,7 @@ class AccessLogTests(SynchronousTestCase):
             self.assertRegex(made, r"^[0-9a-f]{12}-[0-9a-f]+$")
         self.assertEqual([line["request_id"] for line in self.logged()], seen)
 
-    def test_body_bytes(self) -> None:
+    def test_bytes_are_counted_without_framing(self) -> None:
         """What the application gave counts, not what the framing added."""
 
         def stream(environ: dict[str, Any], start: StartResponse) -> Iterator[bytes]:
@@ -222,7 +222,7 @@ class AccessLogTests(SynchronousTestCase):
         client.leave()
         self.assertEqual([line["status"] for line in self.logged()], [200, 505, 503, 499])
 
-    def test_off(self) -> None:
+    def test_without_a_log_there_is_no_request_id(self) -> None:
         """Without a log there is no request id either."""
         seen: list[bool] = []
 
@@ -233,7 +233,7 @@ class AccessLogTests(SynchronousTestCase):
         FrontEnd(application).get()
         self.assertEqual(seen, [False])
 
-    def test_unknown_style(self) -> None:
+    def test_an_unknown_style_is_refused(self) -> None:
         """There are two styles."""
         self.assertRaises(ValueError, AccessLog, self.lines, "common")
 
@@ -284,7 +284,7 @@ class TraceLogTests(SynchronousTestCase):
             re.sub(r" 2026-11-20 \d\d:\d\d:\d\d(\.\d{6})?", "", line) for line in self.lines.lines
         ]
 
-    def test_golden(self) -> None:
+    def test_records_have_their_golden_bytes(self) -> None:
         """The records of one request, byte by byte."""
         self.end().get(
             b"POST /ok%20a%0Ab?q=%20 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -301,7 +301,7 @@ class TraceLogTests(SynchronousTestCase):
             ],
         )
 
-    def test_length(self) -> None:
+    def test_only_a_declared_length_is_recorded(self) -> None:
         """A length that the application says is told; that of a chunked request is not."""
 
         def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -313,7 +313,7 @@ class TraceLogTests(SynchronousTestCase):
         )
         self.assertEqual(self.codes()[2:], ["I 1 0", "C 1", "A 1 404 2", "E 1"])
 
-    def test_own_records(self) -> None:
+    def test_the_application_adds_records(self) -> None:
         """The application adds records by the key it always had."""
 
         def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -335,7 +335,7 @@ class TraceLogTests(SynchronousTestCase):
         yield b"a"
         raise ZeroDivisionError("x")
 
-    def test_failures(self) -> None:
+    def test_failures_are_recorded_by_their_phase(self) -> None:
         """Before the head it is the answer that failed, after it the rest."""
         self.end(self.early).get()
         self.end(self.late).get()
@@ -403,7 +403,7 @@ class LogFileTests(SynchronousTestCase):
         self.file = LogFile(str(self.path))
         self.addCleanup(self.file.close)
 
-    def test_appends(self) -> None:
+    def test_lines_are_appended_at_once(self) -> None:
         """Lines are added to what is there, at once."""
         self.file.write("a")
         other = LogFile(str(self.path))
@@ -412,7 +412,7 @@ class LogFileTests(SynchronousTestCase):
         self.file.write("c")
         self.assertEqual(self.path.read_text(), "a\nb\nc\n")
 
-    def test_reopen(self) -> None:
+    def test_reopening_follows_a_rotation(self) -> None:
         """After a rotation lines go to the new file, and no descriptor is left."""
         self.file.write("a")
         before = len(os.listdir("/proc/self/fd"))
@@ -444,7 +444,7 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "kept\n")
         self.assertEqual([one["path"] for one in said], ["/nonexistent/folder/log"])
 
-    def test_full(self) -> None:
+    def test_a_full_disk_costs_lines_only(self) -> None:
         """A full disk costs lines, not requests; the log says so once, until it works again."""
         full = LogFile("/dev/full")
         self.addCleanup(full.close)
@@ -460,14 +460,14 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "there\n")
         self.assertEqual([one["path"] for one in said], ["/dev/full", "/dev/full"])
 
-    def test_surrogates(self) -> None:
+    def test_surrogates_are_written(self) -> None:
         """Whatever was decoded can be written."""
         self.file.write("a\udcffb")
         self.assertEqual(self.path.read_bytes(), b"a\\udcffb\n")
 
     @given(st.text())
     @example("a\r\nb\x1b[2Jc\x85d\u2028e\U000e0001")
-    def test_one_line(self, text: str) -> None:
+    def test_any_text_is_one_line(self, text: str) -> None:
         """Whatever is written is one line of printable text."""
         start = self.path.stat().st_size
         self.file.write(text)

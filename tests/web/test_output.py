@@ -95,7 +95,7 @@ class SocketOutputTests(SynchronousTestCase):
                 return data
             data += part
 
-    def test_unsent(self) -> None:
+    def test_unsent_output_stays_unsent(self) -> None:
         """What waits is not sent, and what was dropped with the connection stays so."""
         self.output.write((b"x" * 100_000,))
         arrived = len(self.read())
@@ -127,21 +127,21 @@ class SocketOutputTests(SynchronousTestCase):
         with path.open("rb") as file:
             return FileSegment.of(file.fileno(), 2, len(data))
 
-    def test_at_once(self) -> None:
+    def test_the_kernel_takes_output_at_once(self) -> None:
         """What the kernel takes has gone, and nobody is asked for more."""
         self.output.write((b"abc",))
         self.output.write((b"d", b"", b"ef"))
         self.assertEqual(self.read(), b"abcdef")
         self.assertEqual((self.output.blocked, self.moves), (False, 0))
 
-    def test_hold(self) -> None:
+    def test_held_output_leaves_with_the_next_write(self) -> None:
         """What is held leaves with the next write, in order."""
         self.output.hold((b"a", b"b"))
         self.assertEqual((self.read(), self.output.backlog), (b"", 2))
         self.output.write((b"c",))
         self.assertEqual((self.read(), self.output.backlog), (b"abc", 0))
 
-    def test_slow_client(self) -> None:
+    def test_output_for_a_slow_client_waits(self) -> None:
         """What the kernel does not take waits, is counted, and follows."""
         self.output.write((b"x" * 100_000,))
         self.output.write((b"y" * 10,))
@@ -157,7 +157,9 @@ class SocketOutputTests(SynchronousTestCase):
         st.lists(st.tuples(st.booleans(), st.integers(0, 20_000)), max_size=8),
         st.randoms(use_true_random=False),
     )
-    def test_order(self, pieces: list[tuple[bool, int]], random: Any) -> None:
+    def test_any_mixture_arrives_in_order(
+        self, pieces: list[tuple[bool, int]], random: Any
+    ) -> None:
         """Bytes and files in any mixture and size arrive in their order, and files are closed."""
         self.setUp()
         paths = set()
@@ -199,7 +201,7 @@ class SocketOutputTests(SynchronousTestCase):
         self.output.stopProducing()
         self.assertEqual(self.output.backlog, 0)
 
-    def test_lost(self) -> None:
+    def test_a_lost_connection_drops_what_waits(self) -> None:
         """With the connection everything that waits goes, files included."""
         closed: list[int] = []
         segment = self.segment(b"abc")

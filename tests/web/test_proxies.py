@@ -27,7 +27,7 @@ class TrustedProxiesTests(SynchronousTestCase):
         fields |= {f"HTTP_{name.upper()}": value for name, value in said.items()}
         return proxies.apply(fields, info), fields
 
-    def test_nothing_said(self) -> None:
+    def test_a_request_without_fields_is_unchanged(self) -> None:
         """A request without such fields is as it was."""
         for proxies in (TrustedProxies(), TrustedProxies(["10.0.0.0/8"])):
             info, fields = self.applied(proxies)
@@ -75,7 +75,7 @@ class TrustedProxiesTests(SynchronousTestCase):
         )
         self.assertEqual(info.remote_addr, "203.0.113.9")
 
-    def test_hops(self) -> None:
+    def test_the_chain_is_followed_while_trusted(self) -> None:
         """The chain is followed as far as its links are trusted, and as the hops reach."""
         chain = "6.6.6.6, 203.0.113.9, 10.0.0.7"
         for hops, networks, address in (
@@ -98,7 +98,7 @@ class TrustedProxiesTests(SynchronousTestCase):
         )
         self.assertEqual((info.remote_addr, info.scheme), ("203.0.113.9", "https"))
 
-    def test_forwarded(self) -> None:
+    def test_rfc_7239_fields_are_read(self) -> None:
         """RFC 7239's field says everything in one."""
         info, fields = self.applied(
             TrustedProxies(["10.0.0.0/8"], headers=["Forwarded"]),
@@ -139,7 +139,7 @@ class TrustedProxiesTests(SynchronousTestCase):
                 self.assertEqual((info.server_name, info.server_port), ("192.0.2.1", "80"))
                 self.assertEqual(fields["HTTP_HOST"], "a")
 
-    def test_mapped_addresses(self) -> None:
+    def test_a_mapped_address_is_the_same_proxy(self) -> None:
         """An IPv4 proxy on an IPv6 socket is the same proxy."""
         info, _ = self.applied(
             TrustedProxies(["10.0.0.0/8"]),
@@ -156,7 +156,7 @@ class TrustedProxiesTests(SynchronousTestCase):
         self.assertRaises(ValueError, TrustedProxies, [], 1, ["forwarded", "x-forwarded-for"])
 
     @given(st.sampled_from(sorted(FORWARDED_FIELDS)), st.text(max_size=60), st.integers(1, 3))
-    def test_any_text(self, name: str, value: str, hops: int) -> None:
+    def test_any_field_is_removed_and_never_crashes(self, name: str, value: str, hops: int) -> None:
         """Whatever a field holds, it is gone, and the addresses are valid or what they were."""
         proxies = TrustedProxies(["10.0.0.0/8"], hops, [name])
         fields = {FORWARDED_FIELDS[name]: value}

@@ -26,7 +26,7 @@ class HeadTests(SynchronousTestCase):
         self.assertEqual((body, fields["connection"]), (b"", "close"))
         self.assertTrue(client.closed)
 
-    def test_refused(self) -> None:
+    def test_a_refused_head_has_no_body(self) -> None:
         """Wherever a HEAD breaks a rule, and whatever came before it."""
         for data, status in (
             (b"HEAD / HTTP/1.1\r\n\r\n", b"400"),
@@ -41,7 +41,7 @@ class HeadTests(SynchronousTestCase):
                     client = FrontEnd(hello).connect()
                     self.assert_head_of_page(client, client.send(before + data), status)
 
-    def test_late(self) -> None:
+    def test_a_late_head_has_no_body(self) -> None:
         """A head or a body that takes too long."""
         for data in (HEAD, HEAD + b"Content-Length: 5\r\n\r\na"):
             end = FrontEnd(hello, Limits(head_timeout=3, body_grace=3))
@@ -50,7 +50,7 @@ class HeadTests(SynchronousTestCase):
             end.clock.pump([1.0] * 5)
             self.assert_head_of_page(client, client.received(), b"408")
 
-    def test_overrun(self) -> None:
+    def test_an_overrun_head_has_no_body(self) -> None:
         """An application that takes too long, whatever is pipelined behind."""
 
         def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:

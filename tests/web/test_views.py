@@ -44,7 +44,7 @@ class ViewTests(SynchronousTestCase):
             with self.subTest(data):
                 self.assertEqual(b"seen" in end.get(data), seen)
 
-    def test_environ(self) -> None:
+    def test_a_view_gets_a_complete_environ(self) -> None:
         """The path is the script's name, the body is there, the query is passed."""
         seen: list[dict[str, Any]] = []
 
@@ -76,7 +76,7 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(answer.count(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"), 100)
         self.assertFalse(client.closed)
 
-    def test_failure(self) -> None:
+    def test_a_failing_view_is_a_500(self) -> None:
         """A view that fails is logged, and is a 500 like any other."""
 
         def view(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -85,7 +85,7 @@ class ViewTests(SynchronousTestCase):
         self.assertIn(b" 500 ", self.end(view=view).get(get(b"/view")))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_slow_view(self) -> None:
+    def test_a_slow_view_is_logged_by_its_name(self) -> None:
         """A view that holds everybody up is logged by its name."""
 
         def lazy(environ: dict[str, Any]) -> str:
@@ -98,7 +98,7 @@ class ViewTests(SynchronousTestCase):
             end.get(get(b"/quick"))
         self.assertEqual([event["view"] for event in events], ["lazy"])
 
-    def test_statistics(self) -> None:
+    def test_views_are_counted_apart(self) -> None:
         """Views are counted apart."""
         end = self.end(view=TextView(lambda environ: ""))
         end.get(get(b"/view"))
@@ -118,20 +118,20 @@ class TextViewTests(SynchronousTestCase):
         end = FrontEnd(hello, views={"/view": TextView(function, headers)})
         return split(end.get(get(b"/view")))
 
-    def test_text(self) -> None:
+    def test_text_is_utf8_with_its_length(self) -> None:
         """Text is UTF-8, with its length, and the extra headers."""
         status, fields, body = self.answer(lambda environ: "café", (("X-A", "b"),))
         self.assertEqual((status, body), (b"HTTP/1.1 200 OK", "café".encode()))
         self.assertEqual(fields["content-type"], "text/plain; charset=utf-8")
         self.assertEqual((fields["content-length"], fields["x-a"]), ("5", "b"))
 
-    def test_bytes(self) -> None:
+    def test_bytes_are_sent_as_they_are(self) -> None:
         """Text that is UTF-8 already, as views of Python 2 often had it, is sent as it is."""
         status, fields, body = self.answer(lambda environ: "café".encode())
         self.assertEqual((status, body), (b"HTTP/1.1 200 OK", "café".encode()))
         self.assertEqual(fields["content-length"], "5")
 
-    def test_error(self) -> None:
+    def test_a_view_may_set_status_and_headers(self) -> None:
         """A view may answer with another status, and other headers."""
 
         def view(environ: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ class StatusViewsTests(SynchronousTestCase):
         """Nobody sees them who did not ask for them."""
         self.assertTrue(FrontEnd(hello).get(get(b"/-/health")).endswith(b"hello /-/health"))
 
-    def test_health(self) -> None:
+    def test_health_has_figures(self) -> None:
         """Alive, with figures, while serving and while draining."""
         end = FrontEnd(hello, status_views=True)
         client = end.connect()
@@ -162,7 +162,7 @@ class StatusViewsTests(SynchronousTestCase):
         self.assertEqual(status, b"HTTP/1.1 200 OK")
         self.assertTrue(body.startswith(b"draining\n"))
 
-    def test_threads(self) -> None:
+    def test_threads_show_requests_without_their_query(self) -> None:
         """Every thread with its request, but for its query, and its stack."""
         end = FrontEnd(hello, status_views=True)
         end.workers.holding = True

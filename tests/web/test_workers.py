@@ -205,7 +205,7 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual((self.results, self.reactor.wakes), ([0, 1, 2], 0))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_statistics(self) -> None:
+    def test_busy_and_queued_are_counted(self) -> None:
         """Busy and queued are what they say."""
         workers = self.workers(2)
         running = threading.Semaphore(0)
@@ -274,7 +274,7 @@ class WorkersTests(SynchronousTestCase):
         self.assertTrue(thread[0].daemon)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_stop_twice(self) -> None:
+    def test_both_callers_of_stop_are_told(self) -> None:
         """Both callers are told."""
         workers = self.workers(1)
         results: list[int] = []
@@ -283,7 +283,7 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.turn_until(lambda: len(results) == 2)
         self.assertEqual(results, [0, 0])
 
-    def test_start_again(self) -> None:
+    def test_stopped_workers_start_again(self) -> None:
         """Workers that were stopped can start again."""
         workers = self.workers(1)
         self.stop(workers)

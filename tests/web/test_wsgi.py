@@ -102,7 +102,7 @@ class EnvironTests(SynchronousTestCase):
             },
         )
 
-    def test_chunked(self) -> None:
+    def test_a_chunked_body_is_like_one_with_a_length(self) -> None:
         """A chunked body looks like one with a length."""
         environ = self.environ(
             b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -123,7 +123,7 @@ class EnvironTests(SynchronousTestCase):
         FrontEnd(application).get(GET + GET)
         self.assertEqual(seen, [False, False])
 
-    def test_reading(self) -> None:
+    def test_the_input_reads_like_a_file(self) -> None:
         """Every way to read the input gives what a file would."""
         got: list[Any] = []
 
@@ -152,13 +152,13 @@ class EnvironTests(SynchronousTestCase):
 class ResponseTests(SynchronousTestCase):
     """What the client gets."""
 
-    def test_list(self) -> None:
+    def test_a_list_is_sent_with_its_length(self) -> None:
         """A list is sent whole, with its length."""
         status, fields, body = split(FrontEnd(hello).get())
         self.assertEqual((status, body), (b"HTTP/1.1 200 OK", b"hello /"))
         self.assertEqual(fields["content-length"], "7")
 
-    def test_empty(self) -> None:
+    def test_an_empty_body_has_length_0(self) -> None:
         """Nothing has the length 0."""
         _, fields, body = split(FrontEnd(returning([])).get())
         self.assertEqual((fields["content-length"], body), ("0", b""))
@@ -186,7 +186,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertTrue(answer.endswith(b"\r\n\r\nab"))
         self.assertTrue(client.closed)
 
-    def test_write(self) -> None:
+    def test_what_is_written_precedes_what_is_returned(self) -> None:
         """What is written comes before what is returned."""
 
         def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -197,7 +197,7 @@ class ResponseTests(SynchronousTestCase):
 
         self.assertEqual(split(FrontEnd(application).get())[2], b"abcd")
 
-    def test_written_only(self) -> None:
+    def test_a_body_may_be_written_only(self) -> None:
         """A body may be written altogether."""
 
         def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -221,14 +221,14 @@ class ResponseTests(SynchronousTestCase):
                     self.assertEqual(split(answer)[2], b"")
                     self.assertFalse(client.closed)
 
-    def test_too_much(self) -> None:
+    def test_an_excess_body_is_cut_off(self) -> None:
         """What exceeds the promised length is cut off, the connection lives on."""
         for body in ([b"abcd"], iter([b"ab", b"cd", b"ef"])):
             client = FrontEnd(returning(body, headers=[("Content-Length", "3")])).connect()
             self.assertEqual(split(client.send(GET))[2], b"abc")
             self.assertFalse(client.closed)
 
-    def test_too_little(self) -> None:
+    def test_a_short_body_is_shown_to_be_cut(self) -> None:
         """A body that is shorter than promised is shown to be cut."""
         for body in ([b"ab"], iter([b"a", b"b"])):
             client = FrontEnd(returning(body, headers=[("Content-Length", "3")])).connect()
@@ -288,7 +288,7 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(self.opened[-1].closed)
         return answer
 
-    def test_whole_file(self) -> None:
+    def test_a_file_is_sent_from_its_position(self) -> None:
         """A file is sent with its length, from its position on, and closed."""
 
         def at_the_fifth() -> IO[bytes]:
@@ -312,7 +312,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(len(split(answer)[2]), 200_000)
         self.assertTrue(self.client.transport.aborted)
 
-    def test_head(self) -> None:
+    def test_head_has_the_length_of_a_file(self) -> None:
         """HEAD tells the length only."""
         _, fields, body = split(self.served(lambda: self.path.open("rb"), [], b"HEAD"))
         self.assertEqual((fields["content-length"], body), ("200000", b""))
@@ -328,7 +328,7 @@ class FileTests(SynchronousTestCase):
                 self.assertFalse(self.client.transport.aborted)
                 self.assertIn(expected[1], split(answer)[2])
 
-    def test_empty_file(self) -> None:
+    def test_an_empty_file_keeps_the_connection(self) -> None:
         """An empty file is a response without contents, and the connection goes on."""
         self.path.write_bytes(b"")
         _, fields, body = split(self.served(lambda: self.path.open("rb"), []))
@@ -353,7 +353,7 @@ class ErrorTests(SynchronousTestCase):
         self.aborted = client.transport.aborted
         return answer
 
-    def test_before_start(self) -> None:
+    def test_an_early_exception_is_a_500(self) -> None:
         """An exception is a 500, and the connection lives on."""
 
         def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -364,7 +364,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertNotIn(b"secret", answer)
         self.assertFalse(self.aborted)
 
-    def test_exit(self) -> None:
+    def test_sys_exit_ends_the_request_not_the_worker(self) -> None:
         """``sys.exit`` in an application ends its request, not the worker."""
 
         def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -384,7 +384,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertTrue(answer.endswith(b"1\r\na\r\n"))
         self.assertTrue(self.aborted)
 
-    def test_contract(self) -> None:
+    def test_each_breach_of_wsgi_is_a_500(self) -> None:
         """Each breach is a 500 that the log explains."""
 
         def never(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -406,7 +406,7 @@ class ErrorTests(SynchronousTestCase):
         ):
             self.assertIn(b" 500 ", self.served(application, BadResponseError))
 
-    def test_not_iterable(self) -> None:
+    def test_none_as_a_body_is_a_500(self) -> None:
         """None is no body."""
         self.assertIn(b" 500 ", self.served(returning(None), TypeError))  # type: ignore[arg-type]
 
@@ -442,7 +442,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertTrue(answer.endswith(b"1\r\na\r\n"))
         self.assertTrue(self.aborted)
 
-    def test_close_fails(self) -> None:
+    def test_a_failing_close_keeps_the_response(self) -> None:
         """The response was complete before ``close`` failed."""
 
         class Result(Closing):

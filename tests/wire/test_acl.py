@@ -20,12 +20,12 @@ from zkservice.wire.acl import (
 class ACLTests(SynchronousTestCase):
     """Permissions, the usual lists, and identities of scheme ``digest``."""
 
-    def test_digest(self) -> None:
+    def test_digests_are_apaches(self) -> None:
         """The hashes are the ones that Apache's server computes."""
         self.assertEqual(digest_id("u", "p"), "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=")
         self.assertEqual(digest_id("super", "test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
 
-    def test_digest_acl(self) -> None:
+    def test_a_digest_entry_has_all_permissions_by_default(self) -> None:
         """An entry for one user has all permissions unless some are named."""
         user = Id("digest", "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=")
         self.assertEqual(digest_acl("u", "p"), ACL(31, user))
@@ -33,21 +33,21 @@ class ACLTests(SynchronousTestCase):
         self.assertEqual(some, ACL(17, user))
         self.assertIs(type(some.perms), int)
 
-    def test_no_user(self) -> None:
+    def test_an_invalid_user_is_refused(self) -> None:
         """A user is not empty and has no colon, or the server would read it otherwise."""
         for user in ("", "a:b"):
             with self.assertRaisesRegex(ValueError, "not empty and has no colon"):
                 digest_id(user, "p")
         self.assertTrue(digest_id("a", "b:c").startswith("a:"))
 
-    def test_permissions(self) -> None:
+    def test_permissions_have_the_bits_of_zoodefs(self) -> None:
         """The bits are those of ZooDefs.Perms, and ALL is all of them."""
         self.assertEqual(
             {name: int(bit) for name, bit in Permission.__members__.items()},
             {"READ": 1, "WRITE": 2, "CREATE": 4, "DELETE": 8, "ADMIN": 16, "ALL": 31},
         )
 
-    def test_usual_lists(self) -> None:
+    def test_the_usual_lists_are_constant(self) -> None:
         """ZooDefs.Ids, and nobody can change them."""
         self.assertEqual(ANYONE, Id("world", "anyone"))
         self.assertEqual(OPEN_ACL_UNSAFE, (ACL(31, ANYONE),))

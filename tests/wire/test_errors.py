@@ -43,7 +43,7 @@ CODES = {
 class CodeTests(SynchronousTestCase):
     """From a number to an exception."""
 
-    def test_known(self) -> None:
+    def test_each_known_code_has_its_class(self) -> None:
         """Each code has its own class, which carries the code and the path."""
         for code, name in CODES.items():
             error = ServerError.from_code(code, "/a")
@@ -52,7 +52,7 @@ class CodeTests(SynchronousTestCase):
             self.assertTrue(str(error).startswith("/a: "), str(error))
             self.assertIsInstance(error, ZooKeeperError)
 
-    def test_unknown(self) -> None:
+    def test_an_unknown_code_is_an_error_with_its_number(self) -> None:
         """A code from a newer server is an error that says the number, no crash."""
         for code in (-9, -128, -4711, 5):
             error = ServerError.from_code(code, "/a")
@@ -60,17 +60,17 @@ class CodeTests(SynchronousTestCase):
             self.assertEqual((error.code, error.path), (code, "/a"))
             self.assertIn(str(code), str(error))
 
-    def test_taken(self) -> None:
+    def test_a_code_cannot_be_claimed_twice(self) -> None:
         """Two classes cannot claim one code."""
         with self.assertRaisesRegex(TypeError, "-101 is already taken"):
             type("Another", (ServerError,), {"code": -101})
         self.assertEqual(type(ServerError.from_code(-101)).__name__, "NoNodeError")
 
-    def test_without_path(self) -> None:
+    def test_a_message_without_a_path_is_the_summary(self) -> None:
         """Without a path the message is the summary alone."""
         self.assertEqual(str(ServerError.from_code(-101)), "the znode does not exist")
 
-    def test_fate(self) -> None:
+    def test_a_lost_request_says_whether_it_may_be_applied(self) -> None:
         """A lost request says whether it can have been carried out."""
         lost = errors.ConnectionLossError("/a")
         self.assertTrue(lost.maybe_applied)

@@ -18,7 +18,7 @@ class FramerTests(SynchronousTestCase):
     """Frames come out as they went in."""
 
     @given(payloads, st.data())
-    def test_splits(self, sent: list[bytes], data: st.DataObject) -> None:
+    def test_any_split_gives_the_same_frames(self, sent: list[bytes], data: st.DataObject) -> None:
         """Whole, byte by byte and split anywhere, a stream has the same frames."""
         stream = b"".join(map(frame, sent))
         cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=10)))
@@ -35,20 +35,20 @@ class FramerTests(SynchronousTestCase):
             ]
             self.assertEqual(received, sent)
 
-    def test_at_once(self) -> None:
+    def test_a_frame_is_complete_with_its_last_byte(self) -> None:
         """A frame is out with its last byte, not later."""
         framer = Framer(10)
         self.assertEqual(list(framer.feed(frame(b"one") + frame(b"two")[:-1])), [b"one"])
         self.assertEqual(list(framer.feed(b"")), [])
         self.assertEqual(list(framer.feed(b"o")), [b"two"])
 
-    def test_length(self) -> None:
+    def test_the_length_does_not_count_itself(self) -> None:
         """The length does not count itself, and nothing at all has a frame too."""
         self.assertEqual(frame(b"abc"), b"\0\0\0\x03abc")
         self.assertEqual(frame(bytearray(b"abc")), b"\0\0\0\x03abc")
         self.assertEqual(list(Framer(0).feed(frame(b""))), [b""])
 
-    def test_limit(self) -> None:
+    def test_a_frame_over_the_limit_is_refused_early(self) -> None:
         """The limit itself is allowed; one more is not, and is refused before its bytes come."""
         big = bytes(JUTE_MAXBUFFER)
         self.assertEqual(list(Framer(JUTE_MAXBUFFER).feed(frame(big))), [big])
@@ -56,7 +56,7 @@ class FramerTests(SynchronousTestCase):
             list(Framer(JUTE_MAXBUFFER).feed(frame(big + b"x")[:4]))
         self.assertEqual((caught.exception.size, caught.exception.limit), (1048576, 1048575))
 
-    def test_negative(self) -> None:
+    def test_a_negative_length_is_refused(self) -> None:
         """A negative length is refused."""
         with self.assertRaises(FrameSizeError):
             list(Framer(100).feed(b"\xff\xff\xff\xff"))
@@ -81,7 +81,7 @@ class FramerTests(SynchronousTestCase):
             with self.assertRaises(FrameSizeError):
                 list(framer.feed(data))
 
-    def test_left_early(self) -> None:
+    def test_frames_not_taken_come_later(self) -> None:
         """Who leaves the frames half-way gets the others later, not a shifted stream."""
         framer = Framer(10)
         for payload in framer.feed(frame(b"one") + frame(b"two") + frame(b"three")[:5]):
@@ -89,7 +89,7 @@ class FramerTests(SynchronousTestCase):
             break
         self.assertEqual(list(framer.feed(frame(b"three")[5:])), [b"two", b"three"])
 
-    def test_many_pieces(self) -> None:
+    def test_many_pieces_are_joined_once(self) -> None:
         """A megabyte in pieces of a kilobyte is joined once, not a thousand times."""
         payload = bytes(range(256)) * 4000
         stream = frame(payload)
@@ -101,7 +101,7 @@ class FramerTests(SynchronousTestCase):
         ]
         self.assertEqual(received, [payload])
 
-    def test_skipping(self) -> None:
+    def test_a_frame_over_the_limit_can_be_skipped(self) -> None:
         """A frame over the limit can be left out: its head is shown, the others come."""
         stream = frame(b"one") + frame(bytes(range(200))) + frame(b"two")
         shown: list[tuple[bytes, int]] = []

@@ -19,7 +19,7 @@ addresses = st.builds(Address, hosts, st.integers(1, 65535))
 class ParseTests(SynchronousTestCase):
     """What a connection string says."""
 
-    def test_good(self) -> None:
+    def test_valid_strings_are_parsed(self) -> None:
         """Hosts, ports, IPv6 in brackets, a chroot; blanks around a server do not matter."""
         for text, servers, chroot in [
             ("localhost", [("localhost", 2181)], "/"),
@@ -40,7 +40,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(list(ensemble.addresses), servers, text)
             self.assertEqual(ensemble.chroot, chroot, text)
 
-    def test_bad(self) -> None:
+    def test_an_error_shows_the_invalid_part(self) -> None:
         """The error shows the culprit and what a server looks like."""
         for text, message in [
             ("", "names no server"),
@@ -76,20 +76,20 @@ class ParseTests(SynchronousTestCase):
                 parse_hosts(text)  # type: ignore[arg-type]
             self.assertIn(message, str(caught.exception))
 
-    def test_bad_chroot(self) -> None:
+    def test_the_chroot_must_be_a_path(self) -> None:
         """The chroot is a path."""
         for text in ("h1/app/", "h1//app", "h1/a/../b", "zk:/h1:2181//x"):
             with self.assertRaises(InvalidPathError):
                 parse_hosts(text)
 
     @given(st.lists(addresses, min_size=1, max_size=4))
-    def test_round_trip(self, servers: list[Address]) -> None:
+    def test_a_written_address_is_read_again(self, servers: list[Address]) -> None:
         """What an address is written as reads as the address."""
         text = ",".join(map(str, servers))
         self.assertEqual(list(parse_hosts(text + "/app").addresses), servers)
 
     @given(st.text(st.sampled_from("h1:,/[]. \n٣")))
-    def test_noise(self, text: str) -> None:
+    def test_any_text_is_parsed_or_refused(self, text: str) -> None:
         """Any text is a connection string or refused with one of our own errors."""
         try:
             self.assertGreaterEqual(len(parse_hosts(text).addresses), 1)

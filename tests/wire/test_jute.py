@@ -25,7 +25,7 @@ from zkservice.wire.records import (
 class LengthTests(SynchronousTestCase):
     """A length announces what is there; anything else is refused before memory is spent."""
 
-    def test_negative(self) -> None:
+    def test_only_minus_1_means_null(self) -> None:
         """-1 is null; no other negative length means anything."""
         self.assertEqual(decode(PathResponse, pack(">i", -1)), PathResponse(None))
         for size in (-2, -(2**31)):
@@ -34,7 +34,7 @@ class LengthTests(SynchronousTestCase):
             with self.assertRaises(ProtocolError):
                 decode(GetChildrenResponse, pack(">i", size) + bytes(20))
 
-    def test_lies(self) -> None:
+    def test_an_impossible_count_is_refused(self) -> None:
         """A count of two thousand million strings in a few bytes is a lie."""
         for size in (2**31 - 1, 21):
             with self.assertRaises(ProtocolError):
@@ -49,7 +49,7 @@ class StringTests(SynchronousTestCase):
         return decode(PathResponse, pack(">i", len(raw)) + raw).path
 
     @given(st.text())
-    def test_java(self, text: str) -> None:
+    def test_both_spellings_outside_the_bmp_are_read(self, text: str) -> None:
         """Java writes each half of a character outside the BMP by itself; both spellings read."""
         units = text.encode("utf-16-be")
         pairs = zip(units[::2], units[1::2], strict=True)
@@ -62,7 +62,7 @@ class StringTests(SynchronousTestCase):
         self.assertEqual(self.read(b"\xef\xbb\xbf/"), "\ufeff/")
         self.assertEqual(self.read(b"\xef\xbb\xbf\xed\xa0\xbd\xed\xb8\x80"), "\ufeff\U0001f600")
 
-    def test_refused(self) -> None:
+    def test_invalid_text_is_refused(self) -> None:
         """Half a character, or bytes that are no text at all, are refused."""
         for raw in (b"\xff", b"\xed\xa0\xbd", b"\xed\xb8\x80\xed\xa0\xbd", b"\xc3", b"\xc0\x80"):
             with self.assertRaises(ProtocolError):
@@ -72,7 +72,7 @@ class StringTests(SynchronousTestCase):
 class UnwritableTests(SynchronousTestCase):
     """What a field cannot carry is refused with the field's name."""
 
-    def test_named(self) -> None:
+    def test_the_error_names_record_and_field(self) -> None:
         """The error names the record, the field, and what was found in it."""
         for value, message in [
             (DeleteRequest("/a", 2**31), "version of DeleteRequest cannot be this int"),
@@ -93,7 +93,7 @@ class UnwritableTests(SynchronousTestCase):
         with self.assertRaisesRegex(UnwritableError, "path of DeleteRequest cannot be this bytes"):
             encode_fields(DeleteRequest, b"/a", 1)
 
-    def test_nested(self) -> None:
+    def test_the_innermost_record_is_named(self) -> None:
         """The innermost record is the one that is named."""
         acl = [ACL(1, Id("world", "anyone")), ACL(2**31, Id("world", "anyone"))]
         with self.assertRaises(UnwritableError) as caught:
@@ -107,7 +107,7 @@ class UnwritableTests(SynchronousTestCase):
             append(out, CreateRequest("/a", b"data", [ACL(31, Id("ip", "::"))], 2**31))
         self.assertEqual(out, b"before")
 
-    def test_credentials(self) -> None:
+    def test_a_credential_is_not_shown(self) -> None:
         """A credential is not shown, whatever is wrong with it."""
         with self.assertRaises(UnwritableError) as caught:
             encode(AuthPacket(0, "digest", "me:secret"))  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ class UnwritableTests(SynchronousTestCase):
 class DeclarationTests(SynchronousTestCase):
     """A record with a field that is no jute type is a mistake of the programmer."""
 
-    def test_no_codec(self) -> None:
+    def test_fields_without_a_codec_are_refused(self) -> None:
         """Plain types, annotations without a codec and classes that are no records are refused."""
 
         class Bare(DeleteRequest):
@@ -127,7 +127,7 @@ class DeclarationTests(SynchronousTestCase):
             with self.assertRaisesRegex(TypeError, "is not a jute type"):
                 codec_of(annotation)
 
-    def test_record(self) -> None:
+    def test_an_invalid_field_is_found_at_the_definition(self) -> None:
         """Such a field is found when the class is made, not when it is sent."""
         with self.assertRaisesRegex(TypeError, "is not a jute type"):
             record(type("Bad", (), {"__annotations__": {"count": int, "size": Int}}))

@@ -43,19 +43,23 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(getattr(ours, "opcode", None), theirs.type)
 
     @given(st.tuples(ints, longs, ints, longs, buffers, st.booleans()))
-    def test_connect(self, values: tuple[Any, ...]) -> None:
+    def test_the_handshake_is_kazoos(self, values: tuple[Any, ...]) -> None:
         """The handshake."""
         self.agree(records.ConnectRequest(*values), kazoo.Connect(*values))
 
     @given(texts, buffers, acls, ints)
-    def test_create(self, path: str, data: bytes | None, acl: list[ACL], flags: int) -> None:
+    def test_create_is_kazoos(
+        self, path: str, data: bytes | None, acl: list[ACL], flags: int
+    ) -> None:
         """create and create2."""
         values = (path, data, kazoo_acls(acl), flags)
         self.agree(records.CreateRequest(path, data, acl, flags), kazoo.Create(*values))
         self.agree(records.Create2Request(path, data, acl, flags), kazoo.Create2(*values))
 
     @given(texts, ints, buffers, st.booleans())
-    def test_paths(self, path: str, version: int, data: bytes | None, watch: bool) -> None:
+    def test_requests_of_a_path_are_kazoos(
+        self, path: str, version: int, data: bytes | None, watch: bool
+    ) -> None:
         """Requests of a path and little else."""
         self.agree(records.DeleteRequest(path, version), kazoo.Delete(path, version))
         self.agree(records.CheckVersionRequest(path, version), kazoo.CheckVersion(path, version))
@@ -68,7 +72,7 @@ class RequestTests(SynchronousTestCase):
         self.agree(records.SyncRequest(path), kazoo.Sync(path))
 
     @given(texts, acls, ints)
-    def test_set_acl(self, path: str, acl: list[ACL], version: int) -> None:
+    def test_set_acl_is_kazoos(self, path: str, acl: list[ACL], version: int) -> None:
         """setACL."""
         self.agree(
             records.SetACLRequest(path, acl, version),
@@ -76,23 +80,27 @@ class RequestTests(SynchronousTestCase):
         )
 
     @given(st.tuples(nullable_texts, nullable_texts, nullable_texts, longs))
-    def test_reconfig(self, values: tuple[Any, ...]) -> None:
+    def test_reconfig_is_kazoos(self, values: tuple[Any, ...]) -> None:
         """reconfig, with strings that are not given."""
         self.agree(records.ReconfigRequest(*values), kazoo.Reconfig(*values))
 
     @given(ints, texts, texts, buffers)
-    def test_credentials(self, kind: int, scheme: str, auth: str, token: bytes | None) -> None:
+    def test_credentials_are_kazoos_or_javas(
+        self, kind: int, scheme: str, auth: str, token: bytes | None
+    ) -> None:
         """auth and SASL; kazoo's credential is text, Java's is a buffer."""
         self.agree(records.AuthPacket(kind, scheme, auth.encode()), kazoo.Auth(kind, scheme, auth))
         self.agree(records.GetSASLRequest(token), kazoo.SASL(token))
 
-    def test_without_body(self) -> None:
+    def test_requests_without_a_body_are_kazoos(self) -> None:
         """ping and close are nothing but their header."""
         self.agree(records.Ping(), kazoo.PingInstance)
         self.agree(records.CloseSession(), kazoo.CloseInstance)
 
     @given(texts, buffers, acls, ints)
-    def test_transaction(self, path: str, data: bytes | None, acl: list[ACL], flag: int) -> None:
+    def test_a_transaction_is_kazoos(
+        self, path: str, data: bytes | None, acl: list[ACL], flag: int
+    ) -> None:
         """A transaction of each kind of operation."""
         ours = [
             records.CreateRequest(path, data, acl, flag),
@@ -111,7 +119,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(encode_requests(ours), bytes(theirs.serialize()))
         self.assertEqual(decode_requests(records.OpCode.MULTI, bytes(theirs.serialize())), ours)
 
-    def test_empty_strings(self) -> None:
+    def test_null_strings_of_kazoo_are_read(self) -> None:
         """kazoo's empty strings are null; what it may leave empty is understood."""
         theirs = kazoo.Create("/a", b"", [security.ACL(31, security.Id("auth", ""))], 0).serialize()
         ours = records.CreateRequest("/a", b"", [ACL(31, Id("auth", ""))], 0)
@@ -127,7 +135,7 @@ class ReplyTests(SynchronousTestCase):
     """kazoo reads our replies as they were meant."""
 
     @given(ints, ints, longs, buffers, st.booleans())
-    def test_connect(
+    def test_kazoo_reads_the_handshake(
         self, version: int, timeout: int, session: int, password: bytes | None, read_only: bool
     ) -> None:
         """The answer to the handshake; a missing last byte is no."""
@@ -139,7 +147,9 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.Connect.deserialize(encode(short), 0)[0], expected)
 
     @given(ints, longs, ints, ints, texts)
-    def test_headers(self, xid: int, zxid: int, err: int, state: int, path: str) -> None:
+    def test_kazoo_reads_headers_and_events(
+        self, xid: int, zxid: int, err: int, state: int, path: str
+    ) -> None:
         """The header, and an event."""
         header = encode(records.ReplyHeader(xid, zxid, err))
         self.assertEqual(kazoo.ReplyHeader.deserialize(header, 0), ((xid, zxid, err), 16))
@@ -147,7 +157,7 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.Watch.deserialize(event, 0)[0], (err, state, path))
 
     @given(texts, stats, buffers, st.lists(texts, max_size=4), acls)
-    def test_values(
+    def test_kazoo_reads_every_kind_of_value(
         self,
         path: str,
         stat: records.Stat,
@@ -177,7 +187,7 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(kazoo.SASL.deserialize(token, 0)[0], data)
 
     @given(texts, stats)
-    def test_transaction(self, path: str, stat: records.Stat) -> None:
+    def test_kazoo_reads_the_results_of_a_transaction(self, path: str, stat: records.Stat) -> None:
         """The results of a transaction, in order."""
         results = encode_results(
             [
@@ -189,7 +199,7 @@ class ReplyTests(SynchronousTestCase):
         )
         self.assertEqual(kazoo.Transaction.deserialize(results, 0), [path, True, stat, True])
 
-    def test_failed_transaction(self) -> None:
+    def test_kazoo_reads_a_failed_transaction(self) -> None:
         """Every slot of a failed transaction is an error of its own."""
         codes = [0, -101, -2]
         results = encode_results(
@@ -202,7 +212,9 @@ class ReplyTests(SynchronousTestCase):
         )
 
     @given(ints, st.booleans(), ints)
-    def test_multi_header(self, kind: int, done: bool, err: int) -> None:
+    def test_kazoo_reads_the_header_of_each_operation(
+        self, kind: int, done: bool, err: int
+    ) -> None:
         """The header of each operation."""
         theirs = kazoo.MultiHeader(kind, done, err)
         self.assertEqual(encode(MultiHeader(kind, done, err)), bytes(theirs.serialize()))

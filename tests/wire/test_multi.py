@@ -66,7 +66,7 @@ class GoldenTests(SynchronousTestCase):
         "ffffffff 00 00000000 00000000 ffffffff 00 ffffff9b ffffff9b ffffffff 01 ffffffff"
     )
 
-    def test_request(self) -> None:
+    def test_a_request_has_its_golden_bytes(self) -> None:
         """Each operation has a header before it, and a last header ends them."""
         requests = [CheckVersionRequest("/", -1), DeleteRequest("/v", -1)]
         self.assertEqual(encode_requests(requests), self.REQUEST)
@@ -78,7 +78,7 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(encode_results([(OpCode.ERROR, one) for one in results]), self.REPLY)
         self.assertEqual(decode_results(self.REPLY), results)
 
-    def test_truncated(self) -> None:
+    def test_every_proper_prefix_is_refused(self) -> None:
         """Every proper prefix is refused: the last header must be there."""
         for size in range(len(self.REQUEST)):
             with self.assertRaises(ProtocolError):
@@ -98,7 +98,7 @@ class GoldenTests(SynchronousTestCase):
 class LayoutTests(SynchronousTestCase):
     """Which operations and results there are."""
 
-    def test_results(self) -> None:
+    def test_each_result_is_read_by_its_type(self) -> None:
         """Each result is read by the type in its header; servers differ in those of creates."""
         results: list[tuple[int, Any]] = [
             (OpCode.CREATE, PathResponse("/a")),
@@ -118,7 +118,7 @@ class LayoutTests(SynchronousTestCase):
         for header in headers:
             self.assertIn(header, written)
 
-    def test_strangers(self) -> None:
+    def test_operations_of_another_kind_are_refused(self) -> None:
         """Reads have no place among writes, nor writes among reads, nor unknown operations."""
         write, read = DeleteRequest("/a", 1), GetDataRequest("/a", False)
         for opcode, request in [
@@ -134,23 +134,23 @@ class LayoutTests(SynchronousTestCase):
         with self.assertRaises(ProtocolError):
             decode_results(encode(MultiHeader(99, False, 0)) + bytes(99))
 
-    def test_unwritable(self) -> None:
+    def test_an_unwritable_operation_is_named(self) -> None:
         """An operation that cannot be written is named."""
         with self.assertRaisesRegex(UnwritableError, "version of DeleteRequest"):
             encode_requests([DeleteRequest("/a", 1), DeleteRequest("/a", 2**31)])
 
     @given(st.lists(st.one_of(*(VALUES[record] for record in WRITES)), max_size=5))
-    def test_writes(self, requests: list[Any]) -> None:
+    def test_any_list_of_writes_comes_back(self, requests: list[Any]) -> None:
         """Any list of writes is read as it was written."""
         self.assertEqual(decode_requests(OpCode.MULTI, encode_requests(requests)), requests)
 
     @given(st.lists(st.one_of(*(VALUES[record] for record in READS)), max_size=5))
-    def test_reads(self, requests: list[Any]) -> None:
+    def test_any_list_of_reads_comes_back(self, requests: list[Any]) -> None:
         """Any list of reads is read as it was written."""
         self.assertEqual(decode_requests(OpCode.MULTI_READ, encode_requests(requests)), requests)
 
     @given(st.binary(max_size=60))
-    def test_noise(self, noise: bytes) -> None:
+    def test_any_bytes_are_a_list_or_refused(self, noise: bytes) -> None:
         """Any bytes are a list or a ProtocolError, never another exception."""
         for opcode in (OpCode.MULTI, OpCode.MULTI_READ):
             try:

@@ -235,12 +235,12 @@ def from_row(record: type[Any], row: list[tuple[str, Any]]) -> Any:
 class GoldenTests(SynchronousTestCase):
     """Bytes that a real server sent or understood."""
 
-    def test_encode(self) -> None:
+    def test_records_are_written_as_captured(self) -> None:
         """Each captured frame is what its records are written as."""
         for captured, values in CAPTURED:
             self.assertEqual(frame(b"".join(map(encode, values))), bytes.fromhex(captured))
 
-    def test_decode(self) -> None:
+    def test_captured_frames_are_read(self) -> None:
         """Each captured frame reads as its records, to its last byte."""
         for captured, values in CAPTURED:
             payload, offset = bytes.fromhex(captured)[4:], 0
@@ -249,7 +249,7 @@ class GoldenTests(SynchronousTestCase):
                 self.assertEqual(found, value)
             self.assertEqual(offset, len(payload))
 
-    def test_old_handshake(self) -> None:
+    def test_handshakes_before_3_4_lack_the_last_byte(self) -> None:
         """Programs from before 3.4 leave the last byte out; so does the answer to them."""
         request = ConnectRequest(0, 0, 6000, 0, bytes(16))
         self.assertEqual(len(encode(request)), 44)
@@ -266,7 +266,7 @@ class GoldenTests(SynchronousTestCase):
 class EveryRecordTests(SynchronousTestCase):
     """What holds for all records."""
 
-    def test_layout(self) -> None:
+    def test_every_record_has_the_fields_of_zookeeper_jute(self) -> None:
         """Every record has the fields that zookeeper.jute gives it, in that order."""
         self.assertEqual({*LAYOUTS, Stat}, {*RECORDS, Stat})
         for record, row in LAYOUTS.items():
@@ -275,7 +275,7 @@ class EveryRecordTests(SynchronousTestCase):
 
     @given(st.data())
     @settings(max_examples=effort(30, 8))
-    def test_round_trip(self, data: st.DataObject) -> None:
+    def test_every_record_comes_back(self, data: st.DataObject) -> None:
         """What is written is read as it was, and ends where it ended."""
         for record in RECORDS:
             value = data.draw(VALUES[record])
@@ -284,7 +284,7 @@ class EveryRecordTests(SynchronousTestCase):
 
     @given(st.data())
     @settings(max_examples=effort(10, 3))
-    def test_fields(self, data: st.DataObject) -> None:
+    def test_the_fields_alone_are_written_alike(self, data: st.DataObject) -> None:
         """The fields alone are written as the record is."""
         for record in filter(is_dataclass, RECORDS):
             value = data.draw(VALUES[record])
@@ -293,7 +293,7 @@ class EveryRecordTests(SynchronousTestCase):
 
     @given(st.data())
     @settings(max_examples=effort(10, 3))
-    def test_truncated(self, data: st.DataObject) -> None:
+    def test_every_proper_prefix_is_refused(self, data: st.DataObject) -> None:
         """Every proper prefix is refused; none is misread."""
         for record in RECORDS:
             value = data.draw(VALUES[record])
@@ -308,7 +308,7 @@ class EveryRecordTests(SynchronousTestCase):
 
     @given(st.data(), st.binary(min_size=1, max_size=8))
     @settings(max_examples=effort(10, 3))
-    def test_trailing_bytes(self, data: st.DataObject, more: bytes) -> None:
+    def test_trailing_bytes_are_ignored(self, data: st.DataObject, more: bytes) -> None:
         """What follows a record is ignored, as servers do."""
         for record in RECORDS:
             if TrailingBool in get_type_hints(record, include_extras=True).values():
@@ -318,7 +318,7 @@ class EveryRecordTests(SynchronousTestCase):
 
     @given(st.binary(max_size=60))
     @settings(max_examples=effort(200, 50))
-    def test_noise(self, noise: bytes) -> None:
+    def test_any_bytes_are_a_record_or_refused(self, noise: bytes) -> None:
         """Any bytes are a record or a ProtocolError, never another exception."""
         for record in RECORDS:
             try:
@@ -328,7 +328,7 @@ class EveryRecordTests(SynchronousTestCase):
             self.assertLessEqual(end, len(noise))
             self.assertIsInstance(value, record)
 
-    def test_frozen(self) -> None:
+    def test_records_are_frozen(self) -> None:
         """A record is a value: it cannot be changed, and equals its like."""
         value = DeleteRequest("/x", 1)
         with self.assertRaises(AttributeError):
@@ -340,7 +340,7 @@ class EveryRecordTests(SynchronousTestCase):
 class RequestTests(SynchronousTestCase):
     """The table of requests."""
 
-    def test_numbers(self) -> None:
+    def test_requests_have_the_numbers_of_zoodefs(self) -> None:
         """Each request is sent with the number that ZooDefs.OpCode gives it."""
         numbers = {number: request.__name__ for number, request in REQUESTS.items()}
         self.assertEqual(
@@ -375,7 +375,7 @@ class RequestTests(SynchronousTestCase):
             },
         )
 
-    def test_other_numbers(self) -> None:
+    def test_fields_have_the_numbers_of_java(self) -> None:
         """What fields of requests hold has the numbers of Java's enumerations."""
         for numbers, expected in [
             (CreateFlag, [0, 1, 2, 3, 4, 5, 6]),
@@ -388,7 +388,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual([int(one) for one in inside], list(inside.values()))
         self.assertEqual(int(OpCode.DELETE_CONTAINER), 20)
 
-    def test_replies(self) -> None:
+    def test_every_request_names_its_reply(self) -> None:
         """Every request says what its reply is."""
         requests: list[type[Any]] = [*REQUESTS.values(), CheckVersionRequest]
         for request in requests:
@@ -405,23 +405,23 @@ class RequestTests(SynchronousTestCase):
 class NullTests(SynchronousTestCase):
     """Null and empty are two things, except where somebody mixes them up."""
 
-    def test_data(self) -> None:
+    def test_no_data_is_not_empty_data(self) -> None:
         """No data is not empty data."""
         self.assertIsNone(decode(SetDataRequest, encode(SetDataRequest("/", None, 0))).data)
         self.assertEqual(decode(SetDataRequest, encode(SetDataRequest("/", b"", 0))).data, b"")
 
-    def test_null_path(self) -> None:
+    def test_a_null_path_is_refused(self) -> None:
         """A path that is null is refused; the server answers MARSHALLINGERROR."""
         with self.assertRaises(ProtocolError):
             decode(GetDataRequest, b"\xff\xff\xff\xff\x00")
 
-    def test_null_vector(self) -> None:
+    def test_a_null_list_of_watches_is_refused(self) -> None:
         """A list of watches that is null is refused; a null ACL is the server's to judge."""
         with self.assertRaises(ProtocolError):
             decode(SetWatches, bytes(8) + b"\xff\xff\xff\xff" * 3)
         self.assertIsNone(decode(CreateRequest, encode(CreateRequest("/", b"", None, 0))).acl)
 
-    def test_null_identity(self) -> None:
+    def test_a_null_identity_is_empty(self) -> None:
         """kazoo writes the empty id of scheme ``auth`` as null; it reads as empty."""
         self.assertEqual(decode(Id, b"\0\0\0\x04auth\xff\xff\xff\xff"), Id("auth", ""))
         self.assertEqual(encode(Id("auth", "")), b"\0\0\0\x04auth\0\0\0\0")

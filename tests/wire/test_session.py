@@ -26,7 +26,7 @@ TABLE: dict[State, tuple[State | None, ...]] = {
 class TableTests(SynchronousTestCase):
     """The life of a session."""
 
-    def test_every_cell(self) -> None:
+    def test_every_event_in_every_state_is_defined(self) -> None:
         """Each event in each state leads where it must, or is refused by name."""
         for state in State:
             for event, expected in zip(SessionEvent, TABLE[state], strict=True):
@@ -38,7 +38,7 @@ class TableTests(SynchronousTestCase):
                 ):
                     after(state, event)
 
-    def test_complete(self) -> None:
+    def test_every_state_can_be_reached(self) -> None:
         """Every state has a row, and every state but the first can be reached from it."""
         self.assertEqual(set(TRANSITIONS), set(State))
         reached, todo = set[State](), [State.CONNECTING]

@@ -50,7 +50,7 @@ def full(*paths: str) -> WatchTable[str]:
 class EventTests(SynchronousTestCase):
     """Whom an event is for."""
 
-    def test_every_kind(self) -> None:
+    def test_each_event_fires_its_kinds(self) -> None:
         """Each event is heard by its kinds, and the one-shot watches among them are gone."""
         for event, kinds in HEARD.items():
             table = full("/a/b", "/x")
@@ -60,7 +60,7 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(left, set(WatchKind) - (kinds - {PERSISTENT, RECURSIVE}))
             self.assertEqual(len(table.at("/x")), 5)
 
-    def test_ancestors(self) -> None:
+    def test_only_recursive_watches_hear_of_descendants(self) -> None:
         """Recursive watches hear of what is below them, and no other kind does."""
         table = full("/", "/a", "/a/b", "/ab", "/a/b/c")
         expected = {"recursive /", "recursive /a", "recursive /a/b"}
@@ -73,7 +73,7 @@ class EventTests(SynchronousTestCase):
         )
         self.assertEqual(set(full("/", "/a").take(CHILDREN, "/a/b")), set())
 
-    def test_root(self) -> None:
+    def test_an_event_of_the_root_is_its_own(self) -> None:
         """An event of the root is the root's own."""
         self.assertIn("recursive /", full("/").take(CHANGED, "/"))
         self.assertEqual(full("/").take(CHILDREN, "/"), ["child /", "persistent /"])
@@ -85,7 +85,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(table.take(CREATED, "/a"), ["persistent /a", "recursive /a"])
         self.assertEqual(table.take(DELETED, "/a"), ["persistent /a", "recursive /a"])
 
-    def test_each_once(self) -> None:
+    def test_a_watcher_hears_of_an_event_once(self) -> None:
         """A watcher that waits in several tables hears of one event once."""
         table = WatchTable[str]()
         for kind in WatchKind:
@@ -100,7 +100,7 @@ class EventTests(SynchronousTestCase):
             table.add(DATA, "/a", name)
         self.assertEqual(table.take(CHANGED, "/a"), ["c", "a", "b"])
 
-    def test_nobody(self) -> None:
+    def test_an_unexpected_event_fires_nothing(self) -> None:
         """An event that nobody waits for is for nobody, even if its path is none."""
         self.assertEqual(WatchTable[str]().take(CREATED, "/a"), [])
         table = full("/a")
@@ -108,7 +108,7 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(table.take(CHANGED, path), [])
         self.assertEqual(len(table), 5)
 
-    def test_session_events(self) -> None:
+    def test_session_events_use_up_no_watch(self) -> None:
         """An event of the session takes no one-shot watch with it."""
         table = full("/a")
         table.take(EventType.NONE, "/a")
@@ -118,7 +118,7 @@ class EventTests(SynchronousTestCase):
 class BookkeepingTests(SynchronousTestCase):
     """What the table remembers."""
 
-    def test_discard(self) -> None:
+    def test_a_discarded_watcher_does_not_hear(self) -> None:
         """A watcher that is taken back does not hear; the answer says whether it was there."""
         table = WatchTable[str]()
         table.add(DATA, "/a", "one")
@@ -132,13 +132,13 @@ class BookkeepingTests(SynchronousTestCase):
         self.assertFalse(table.has(DATA, "/a"))
         self.assertEqual(len(table), 0)
 
-    def test_at(self) -> None:
+    def test_watchers_are_those_of_exactly_this_path(self) -> None:
         """The watchers of a path are those of exactly this path."""
         self.assertEqual(
             full("/", "/a", "/a/b").at("/a"), [(kind, f"{kind.value} /a") for kind in WatchKind]
         )
 
-    def test_clear(self) -> None:
+    def test_cleared_watchers_are_returned_with_their_paths(self) -> None:
         """Who is forgotten is answered, with the path, to be told."""
         table = full("/a", "/b")
         gone = table.clear()
@@ -148,7 +148,7 @@ class BookkeepingTests(SynchronousTestCase):
         )
         self.assertEqual((len(gone), len(table), table.clear()), (10, 0, []))
 
-    def test_numbers(self) -> None:
+    def test_numbers_are_those_of_java(self) -> None:
         """Events and states have the numbers of Watcher.java, and a portion ClientCnxn's size."""
         self.assertEqual(SET_WATCHES_MAX_LENGTH, 131_072)
         self.assertEqual([int(one) for one in EventType], [-1, 1, 2, 3, 4, 5, 6, 7])
@@ -163,13 +163,13 @@ class DerivationTests(SynchronousTestCase):
         for event, kinds in HEARD.items():
             self.assertEqual({kind for kind in WatchKind if event in EVENTS[kind]}, kinds)
 
-    def test_strongest(self) -> None:
+    def test_the_strongest_watch_is_asked_for(self) -> None:
         """A recursive watch is asked for before a plain one; one-shot kinds ask for none."""
         self.assertIs(strongest({DATA, PERSISTENT, RECURSIVE}), RECURSIVE)
         self.assertIs(strongest({CHILD, PERSISTENT}), PERSISTENT)
         self.assertIsNone(strongest({DATA, EXIST, CHILD}))
 
-    def test_covers(self) -> None:
+    def test_each_mode_covers_its_kinds(self) -> None:
         """A plain watch covers all one-shot kinds, a recursive one all but the list's."""
         self.assertEqual({kind for kind in WatchKind if covers(PERSISTENT, kind)}, set(WatchKind))
         self.assertEqual(
@@ -221,7 +221,7 @@ class DerivationTests(SynchronousTestCase):
 class EventTupleTests(SynchronousTestCase):
     """What an event is to those who compare and unpack it."""
 
-    def test_three_fields(self) -> None:
+    def test_an_event_is_a_tuple_of_three(self) -> None:
         """It is a tuple of type, state and path; the zxid is beside them."""
         event = WatchEvent(CREATED, KeeperState.SYNC_CONNECTED, "/a", 7)
         type, state, path = event
@@ -234,7 +234,7 @@ class EventTupleTests(SynchronousTestCase):
 class ChunkTests(SynchronousTestCase):
     """What a server is told after a reconnect, in portions that it takes."""
 
-    def test_none(self) -> None:
+    def test_without_watches_nothing_is_sent(self) -> None:
         """Without watches there is nothing to send."""
         self.assertEqual(list(ClientWatchTable[str]().chunks()), [])
 
@@ -256,7 +256,7 @@ class ChunkTests(SynchronousTestCase):
             ],
         )
 
-    def test_many(self) -> None:
+    def test_many_paths_are_sent_in_portions(self) -> None:
         """50,000 paths go in portions of at most 128 KiB, each path once in its own list."""
         table = ClientWatchTable[int]()
         kinds = list(WatchKind)
@@ -285,7 +285,7 @@ class ChunkTests(SynchronousTestCase):
         st.dictionaries(st.text(max_size=20).map("/".__add__), st.sampled_from(list(WatchKind))),
         st.integers(1, 60),
     )
-    def test_any(self, watched: dict[str, WatchKind], limit: int) -> None:
+    def test_no_path_is_lost(self, watched: dict[str, WatchKind], limit: int) -> None:
         """Nothing is lost, and only a path that is too long by itself is over the limit."""
         table = ClientWatchTable[str]()
         for path, kind in watched.items():

@@ -73,7 +73,7 @@ def _rows(page: str, table: str) -> Iterator[Row]:
 class OptionTests(SynchronousTestCase):
     """docs/migrating.rst."""
 
-    def test_options(self) -> None:
+    def test_every_option_of_the_tables_exists(self) -> None:
         """Every option that stands there is one of zkserve's, and every key one of Paste's."""
         page = (DOCS / "migrating.rst").read_text()
         options = re.findall(r"``--([a-z-]+)", page)
@@ -90,7 +90,7 @@ class RowTests(TestCase):
 
     timeout = 120
 
-    def test_all_tables(self) -> None:
+    def test_every_table_is_read(self) -> None:
         """No table is overlooked."""
         found = list(rows())
         self.assertEqual({row.page for row in found}, set(PAGES))
@@ -99,7 +99,7 @@ class RowTests(TestCase):
             sum(self.kind(text) == "code" for row in found for text in row.here), 100
         )
 
-    async def test_rows(self) -> None:
+    async def test_every_row_can_be_done(self) -> None:
         """What stands there can be done."""
         for row in rows():
             try:

@@ -124,7 +124,7 @@ class LifeTests(ZooKeeperTestCase):
 class RegisterTests(ZooKeeperTestCase):
     """Registering servers."""
 
-    async def test_register(self) -> None:
+    async def test_an_address_is_an_ephemeral_node_of_the_service(self) -> None:
         """An address is an ephemeral node below the service, which may be behind a link."""
         await self.zk.import_tree(TREE)
         await self.zk.register("/lb/pool", ("192.168.0.42", 8080), weight=3)
@@ -191,7 +191,7 @@ class RegisterTests(ZooKeeperTestCase):
         await one.unregister()
         self.assertEqual(dict(self.zk.ephemeral), {})
 
-    async def test_registered_twice(self) -> None:
+    async def test_an_address_is_registered_once(self) -> None:
         """An address is registered once, so that deleting it is deleting it for good."""
         await self.zk.import_tree(TREE)
         one = await self.zk.register("/lb/pool", "1.2.3.4:5", weight=1)
@@ -271,7 +271,7 @@ class LinkTests(ZooKeeperTestCase):
         error = await self.assertFailure(self.zk.resolve("/a/x/y"), NoNodeError)
         self.assertEqual(error.path, "/a/x/y")  # type: ignore[attr-defined]
 
-    async def test_imported_loop(self) -> None:
+    async def test_a_loop_is_imported_with_a_warning(self) -> None:
         """A tree whose links form a loop is imported with a warning, and walked and exported."""
         text = "/a\n  p => . q\n  q => . p\n  l -> m\n  m -> l\n"
         dry = await self.zk.import_tree(text, dry_run=True)
