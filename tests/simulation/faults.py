@@ -177,10 +177,16 @@ def clock_stands(world: World, random: Random) -> Heal | None:
 
 
 def jump(world: World, random: Random) -> None:
-    """The clock of a client's machine is set."""
+    """The clock of a client's machine is set, far forward or a little back."""
     world.sometimes.reached("clock jumped")
     machine = random.choice(world.machines)
-    machine.jump(random.choice((-3600.0, -5.0, -0.5, 0.5, 5.0, 3600.0)))
+    machine.jump(random.choice((-5.0, -0.5, 0.5, 5.0, 3600.0)))
+
+
+def jump_back(world: World, random: Random) -> None:
+    """The clock of a client's machine is set back by an hour: all its timers stand that long."""
+    world.sometimes.reached("clock jumped")
+    random.choice(world.machines).jump(-3600.0)
 
 
 def server_jump(world: World, random: Random) -> None:
@@ -270,6 +276,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "suspended": Fault(suspended, 1.5, 12.0),
     "clock stands": Fault(clock_stands, 0.5, 12.0),
     "jump": Fault(jump, 1.0),
+    "jump back": Fault(
+        jump_back, 0.5, bounded=False, voids=("fires", "nothing left", "own znode", "answered")
+    ),
     "full disk": Fault(full_disk, 0.5, 4.0),
     "names": Fault(names, 0.5, 6.0),
     "read-only": Fault(read_only, 0.5, 6.0),
@@ -296,11 +305,6 @@ class Storm:
         for name in menu:
             world.void.update(FAULTS[name].voids)
 
-    @property
-    def active(self) -> bool:
-        """Whether something is broken that will be healed."""
-        return bool(self._healing)
-
     def start(self, seconds: float) -> None:
         """Have faults for so long."""
         when, number = 1.0, 0
@@ -322,8 +326,10 @@ class Storm:
         self.count += 1
         world.note("FAULT", f"#{number} {name}")
         heal = fault.strike(world, random)
+        world.last_fault = world.kernel.now
         if heal is not None:
             self._healing[number] = name, heal
+            world.faulty = True
             world.kernel.after(random.random() * fault.longest, self._heal, number)
 
     def _heal(self, number: int) -> None:
@@ -331,6 +337,8 @@ class Storm:
         if heal is not None:
             self._world.note("HEALED", f"#{number} {name}")
             heal()
+            self._world.last_fault = self._world.kernel.now
+            self._world.faulty = bool(self._healing)
 
     def stop(self) -> None:
         """Heal everything."""

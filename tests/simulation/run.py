@@ -16,6 +16,7 @@ from tests.simulation.workloads.base import Workload
 from tests.simulation.workloads.leases import LockHolders, SemaphoreHolders
 from tests.simulation.workloads.queues import Consumers
 from tests.simulation.workloads.registers import Numbers, Pairs, Registers
+from tests.simulation.workloads.services import Services
 from tests.simulation.world import Violation, World
 
 #: Simulated seconds with faults, and those after which everything must have recovered.
@@ -33,6 +34,7 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Registers,
     Pairs,
     Numbers,
+    Services,
 )
 
 #: A bug that is planted while a run lasts.

@@ -66,6 +66,9 @@ class World:
         #: Deferreds that have to fire before the end, and what they are.
         self.open: dict[Deferred[Any], str] = {}
         self._addresses = 1
+        #: Whether something is broken that will be healed, and when the last fault struck.
+        self.faulty = False
+        self.last_fault = 0.0
 
     # -- time
 

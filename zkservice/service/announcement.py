@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from zkservice.errors import UnregisteredError
 from zkservice.monitor import Command
+from zkservice.registry import RegistrationState
 from zkservice.service.admin_ports import AdminPorts
 from zkservice.service.admin_site import admin_factory
 from zkservice.service.availability import FRONT, HEALTH, Availability
@@ -183,11 +184,15 @@ class Announcer:
         registered = self.registrar.leave()
         if registered is not None:
             await shutdown.step("deregistering", registered, DEREGISTER)
+            if self.registrar.registration.state is not RegistrationState.WITHDRAWN:
+                # It is refused, or ZooKeeper is away.  To end a session needs no permission, and
+                # takes the znodes along: no address may stay while the ports close.
+                await self._close_session(shutdown)
             await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
 
     async def close(self, shutdown: Shutdown) -> None:
         """Close the session, the monitor and the embedded ZooKeeper."""
-        await shutdown.step("closing the session", self.registrar.close(), DEREGISTER)
+        await self._close_session(shutdown)
         closing = Deferred.fromCoroutine(self.admin_ports.close())
         await shutdown.step("closing the monitor", closing, 1.0)
         if self._embedded is not None:
@@ -195,6 +200,9 @@ class Announcer:
             await shutdown.step("stopping ZooKeeper", stopped, 2.0)
 
     # -- how --
+
+    async def _close_session(self, shutdown: Shutdown) -> None:
+        await shutdown.step("closing the session", self.registrar.close(), DEREGISTER)
 
     def _not_stored(self, failure: Failure) -> None:
         if failure.check(UnregisteredError, CancelledError) is None:

@@ -1,0 +1,469 @@
+"""zkserve processes with their front end, health and drain; resolvers, views and HTTP requests."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.client import readBody
+from twisted.web.http_headers import Headers
+from typing_extensions import override
+
+from tests.simulation.network import Machine
+from tests.simulation.workloads.base import Workload
+from tests.simulation.world import SESSION, World
+from zkservice.discovery import MassLoss, Resolver, agent
+from zkservice.errors import NobodyRegisteredError
+from zkservice.registry import Change, RegistrationState, live_children
+from zkservice.service.availability import HEALTH, OPERATOR
+from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
+from zkservice.service.front import InProcessFront
+from zkservice.service.front_end import FrontEnd
+from zkservice.service.health import HealthSettings
+from zkservice.service.lifecycle import ServeService
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Permission
+from zkservice.wire.session import State
+
+PATH: Final = "/svc/providers"
+PORT: Final = 8080
+#: Nobody may register, but the administrator can change that again.
+LOCKED_UP: Final = [ACL(Permission.READ | Permission.ADMIN, OPEN_ACL_UNSAFE[0].id)]
+#: Seconds after which a process that was asked to end must have: all its bounds together.
+END: Final = 25.0
+#: Seconds for which a mismatch may last while nothing is wrong: sessions, checks, retries.
+SETTLE: Final = 15.0
+
+
+class Site:
+    """One zkserve process: the real service, on a machine of its own.
+
+    Args:
+        owner: the workload.
+        machine: where it runs.
+        health: whether its health is checked.
+        advertise: what it registers instead of its own address.
+    """
+
+    def __init__(
+        self, owner: Services, machine: Machine, *, health: bool, advertise: tuple[str, ...]
+    ) -> None:
+        self.owner, self.world, self.machine = owner, owner.world, machine
+        self.began = self.world.kernel.now
+        self.stopping = 0.0  # when it was asked to end
+        self.ended = self.killed = False
+        self.healthy = True
+        self.was_registered = False
+        self.mismatch: float | None = None  # since when its znode is not as it says
+        settings = HealthSettings("/health", 1.0, 1.0, 1, 2) if health else None
+        self.config = Config(
+            "simulated",
+            PATH,
+            ZooKeeperTarget(self.world.hosts),
+            (ListenAddress.tcp(machine.address, PORT),),
+            advertise=advertise,
+            health=settings,
+            front_end=FrontEnd(status_views=True),
+            threads=2,
+            session_timeout=SESSION,
+            drain_timeout=8.0,
+        )
+        machine.job_length = owner.job_length  # type: ignore[attr-defined]
+        self.service = ServeService(self.config, machine, self._front)
+        machine.on_stop = self._stop
+        self.service.privilegedStartService()
+        self.service.startService()
+        self.registration.subscribe(self._changed)
+        self.world.follow(machine.name, self.client)
+
+    def _front(self, service: ServeService) -> InProcessFront:
+        return InProcessFront(self.config, self.machine, lambda: self.application, service.end)
+
+    @property
+    def name(self) -> str:
+        """Its machine's name."""
+        return self.machine.name
+
+    @property
+    def address(self) -> str:
+        """What it listens on."""
+        return f"{self.machine.address}:{PORT}"
+
+    @property
+    def client(self) -> Any:
+        """Its client."""
+        assert self.service.announcement is not None
+        return self.service.announcement.registrar.client
+
+    @property
+    def registration(self) -> Any:
+        """Its registration."""
+        assert self.service.announcement is not None
+        return self.service.announcement.registrar.registration
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process that is not asked to end."""
+        return not (self.ended or self.killed or self.stopping)
+
+    @property
+    def session(self) -> int:
+        """The id of its session."""
+        identity = self.client.client_id
+        return 0 if identity is None else int(identity[0])
+
+    def application(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Answer ``/n/NUMBER/SIZE``, and the health check."""
+        path = environ["PATH_INFO"]
+        if path == "/health":
+            status = "200 OK" if self.healthy else "503 Service Unavailable"
+            start_response(status, [("Content-Length", "0")])
+            return []
+        _, _, number, size = path.split("/")
+        self.owner.begun[int(number)] = self
+        body = number.encode() * int(size)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body[: len(body) // 2], body[len(body) // 2 :]]
+
+    # -- its life
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        if self.machine.state == "running":
+            self.world.note(self.name, "SIGTERM")
+            self.machine.callFromThread(self._signalled)
+
+    def _signalled(self) -> None:
+        if self.stopping:
+            self.service._hurry()
+        elif not self.ended:
+            self.machine.stop()
+
+    def _stop(self) -> None:
+        self.stopping = self.world.kernel.now
+        if self.client.state is not State.CONNECTED:
+            self.world.sometimes.reached("registration: withdrawn while ZooKeeper is away")
+        stopped = self.service.stopService()
+        self.world.outcome(stopped, f"{self.name} ends", self._stopped)
+        self.owner.later(END, self._must_have_ended)
+
+    def _must_have_ended(self) -> None:
+        if self.ended or self.killed:
+            return
+        if self.owner.disturbed(self.stopping):  # perhaps it was suspended itself
+            self.owner.later(END, self._must_have_ended)
+        else:
+            self.world.violated("fires", f"{self.name} has not ended {END:g} s after SIGTERM")
+
+    def _stopped(self, result: object) -> None:
+        if isinstance(result, Failure):
+            self.world.violated("no error", f"{self.name} failed to end: {result!r}")
+        self.ended = True
+        self.owner.later(0.2, self._exit)
+
+    def _exit(self) -> None:
+        """The reactor stops: nothing may be left, but for what a fault has kept from ending."""
+        left = self.machine.leftovers()
+        if left and not self.owner.disturbed(self.stopping):
+            self.world.violated("nothing left", f"{self.name}: {'; '.join(left)}")
+        self.machine.die()
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self.world.note(self.name, "SIGKILL")
+        self.world.sometimes.reached("process killed")
+        self.killed = True
+        self.machine.die()
+
+    def _changed(self, change: Change) -> None:
+        state = change.state
+        self.world.note(self.name, f"{state.name} {change.reason}")
+        if state is RegistrationState.CONTESTED:
+            self.world.sometimes.reached("registration: contested")
+        elif state is RegistrationState.FAILING:
+            self.world.sometimes.reached("registration: failing")
+        elif state is RegistrationState.OUT:
+            self.world.sometimes.reached("registration: out")
+            if HEALTH in self.availability.reasons and not self.healthy:
+                self.world.sometimes.reached("health: unhealthy")
+        elif state is RegistrationState.REGISTERED:
+            if self.was_registered:
+                self.world.sometimes.reached("registration: registered again")
+            self.was_registered = True
+
+    @property
+    def availability(self) -> Any:
+        """Why it is not registered."""
+        assert self.service.announcement is not None
+        return self.service.announcement.availability
+
+    # -- what must hold
+
+    def check(self) -> None:
+        """Its znode, its port and its registration belong together."""
+        if self.ended or self.killed or self.machine.state != "running":
+            self.mismatch = None
+            return
+        world = self.world
+        if self.stopping and self.client.state is State.EXPIRED:
+            world.sometimes.reached("expiry during the drain")
+        node = world.node(f"{PATH}/{self.address}")
+        mine = node is not None and node.stat.ephemeral_owner == self.session
+        listens = (self.machine.address, PORT) in world.network.ports
+        if mine and not listens and not self.owner.disturbed(self.stopping - 1.0):
+            world.violated("accepting", f"{self.address} is registered, and nothing listens there")
+        says = self.registration.state is RegistrationState.REGISTERED
+        if says == mine or self.config.advertise:
+            self.mismatch = None
+        elif self.mismatch is None:
+            self.mismatch = world.kernel.now
+        elif world.kernel.now > self.mismatch + SETTLE and not self.owner.disturbed(self.mismatch):
+            has = "its znode" if mine else "no znode"
+            world.violated(
+                "own znode", f"{self.name} has {has}, but says {self.registration.state.name}"
+            )
+
+    def wanted(self) -> bool:
+        """Whether it should be registered."""
+        return self.alive and self.healthy and not self.availability.reasons
+
+
+class Services(Workload):
+    """A few processes that are deployed, killed and taken out, and users of them."""
+
+    name = "service"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        shape = world.choices.fixed("services")
+        self.sites: list[Site] = []
+        self.begun: dict[int, Site] = {}
+        self.requests: dict[int, float] = {}
+        self.numbers = count()
+        self.deployments = count()
+        self.count = shape.choice((1, 2, 4))
+        self.health = shape.random() < 0.6
+        self.advertise = ("svc.example:80",) if shape.random() < 0.15 else ()
+        self.faults_until = 0.0
+        self.admin: Any = None
+        self.resolver: Resolver
+        self.view: Any = None
+
+    @override
+    def start(self) -> None:
+        for number in range(self.count):
+            self.deploy(self.world.machine(f"service{number}"))
+        machine = self.world.machine("user")
+        client = self.world.client("user", machine)
+        self.admin = self.world.client("admin")
+        self.world.must_fire(self.admin.ensure_path(PATH), "admin makes the path")
+        self.resolver = Resolver(client, PATH, reactor=machine, mass_loss=MassLoss(3, 5.0, 20.0))
+        self.world.must_fire(self.resolver.start(), "the resolver starts")
+        self.agent = agent(machine, self.resolver)
+        self.user = machine
+        self.repeat("view", 4.0, 20.0, lambda random: self.look(client, machine))
+        self.repeat("request", 0.02, 1.0, self.request)
+        self.repeat("deed", 1.0, 12.0, self.deed)
+        self.repeat("keep", 1.0, 3.0, self.keep)
+
+    def look(self, client: Any, machine: Machine) -> None:
+        """Open a live view, once."""
+        if self.view is None:
+            self.view = False
+            filling = live_children(client, PATH, reactor=machine)
+
+            def filled(view: Any) -> None:
+                if not isinstance(view, Failure):
+                    self.view = view
+                    view(self._seen)
+                else:
+                    self.view = None
+
+            self.world.outcome(filling, "the view", filled)
+
+    def _seen(self, view: Any) -> None:
+        self.world.note("view", " ".join(view))
+
+    def deploy(self, machine: Machine) -> None:
+        """Start a process on a machine."""
+        self.sites.append(Site(self, machine, health=self.health, advertise=self.advertise))
+
+    def disturbed(self, since: float) -> bool:
+        """Whether a fault explains what has been seen since a time."""
+        return self.world.last_fault >= since - SESSION * 2 or self.world.faulty
+
+    # -- requests
+
+    def job_length(self, job: Any) -> float:
+        """How long the application takes for a request."""
+        random = self.world.choices.fixed(f"length {job}")
+        return random.choice((0.001, 0.001, 0.001, 0.05, 0.5, 3.0))
+
+    def request(self, random: Random) -> None:
+        """An HTTP request to the service."""
+        number, size = next(self.numbers), random.choice((1, 1, 100, 20_000))
+        method = random.choice((b"GET", b"GET", b"POST"))
+        uri = f"http://service/n/{number}/{size}".encode()
+        self.requests[number] = self.world.kernel.now
+        asking: Deferred[Any] = Deferred.fromCoroutine(self._ask(method, uri))
+        asking.addTimeout(20.0, self.user)
+
+        def done(result: Any) -> None:
+            began = self.requests.pop(number)
+            site = self.begun.pop(number, None)
+            if not isinstance(result, Failure):
+                status, body = result
+                if status == 200 and body != str(number).encode() * size:
+                    self.world.violated("right answer", f"{number} got {body[:50]!r}")
+                return
+            if site is None or site.killed or self.disturbed(began):
+                return
+            if result.check(NobodyRegisteredError):
+                return
+            self.world.violated(
+                "answered", f"{site.name} began request {number}, and it ended with {result!r}"
+            )
+
+        self.world.outcome(asking, f"request {number}", done)
+
+    async def _ask(self, method: bytes, uri: bytes) -> tuple[int, bytes]:
+        response = await self.agent.request(method, uri, Headers({b"X": [b"y"]}))
+        return response.code, await readBody(response)
+
+    # -- what operators do
+
+    def deed(self, random: Random) -> None:
+        """Something that operators do, or that happens to processes."""
+        running = [site for site in self.sites if site.alive and site.machine.state == "running"]
+        if not running:
+            return
+        site = random.choice(running)
+        deed = random.choice(
+            ("out", "ill", "replace", "replace", "restart", "kill", "update", "delete", "lock up")
+        )
+        self.world.note("DEED", f"{deed} {site.name}")
+        getattr(self, "do_" + deed.replace(" ", "_"))(site, random)
+
+    def keep(self, random: Random) -> None:
+        """Start another process for one that has ended by itself."""
+        if sum(site.alive for site in self.sites) < self.count:
+            self.deploy(self.world.machine(f"kept.{next(self.deployments)}"))
+
+    def do_out(self, site: Site, random: Random) -> None:
+        """An operator takes it out, and puts it back."""
+        site.availability.block(OPERATOR, "new disk")
+        self.later(random.random() * 5, lambda: self._if_alive(site, self._put_back))
+
+    def _put_back(self, site: Site) -> None:
+        site.availability.unblock(OPERATOR)
+
+    def _if_alive(self, site: Site, do: Any) -> None:
+        if site.alive:
+            do(site)
+
+    def do_ill(self, site: Site, random: Random) -> None:
+        """Its application is unhealthy for a while."""
+        site.healthy = False
+
+        def well() -> None:
+            site.healthy = True
+
+        self.later(random.random() * 8, well)
+
+    def do_replace(self, site: Site, random: Random) -> None:
+        """A deployment: a new process starts elsewhere, then the old one is asked to end."""
+        self.deploy(self.world.machine(f"{site.name.split('.')[0]}.{next(self.deployments)}"))
+        self.later(random.random() * 3, site.terminate)
+
+    def do_restart(self, site: Site, random: Random) -> None:
+        """It is asked to end, perhaps twice, and started again on its machine."""
+        site.terminate()
+        if random.random() < 0.2:
+            self.later(random.random(), site.terminate)
+        self._again_when_dead(site)
+
+    def do_kill(self, site: Site, random: Random) -> None:
+        """It is killed, and started again on its machine."""
+        site.kill()
+        self.later(random.random() * 4, lambda: self._again_when_dead(site))
+
+    def _again_when_dead(self, site: Site) -> None:
+        if not self.working:
+            return
+        if site.machine.state != "dead":
+            self.later(0.5, lambda: self._again_when_dead(site))
+        else:
+            self.deploy(self.world.process(site.machine))
+
+    def do_update(self, site: Site, random: Random) -> None:
+        """Its properties change."""
+        updating = site.registration.update(number=random.randint(0, 9))
+        self.world.must_fire(updating, f"{site.name} updates")
+        self.later(60.0, updating.cancel)
+
+    def do_delete(self, site: Site, random: Random) -> None:
+        """An administrator deletes its znode."""
+        deleting = self.admin.delete(f"{PATH}/{site.address}")
+        self.world.must_fire(deleting, "admin deletes")
+
+    def do_lock_up(self, site: Site, random: Random) -> None:
+        """An administrator forbids to register, for a while."""
+        self.world.must_fire(self.admin.set_acl(PATH, LOCKED_UP), "admin forbids")
+        self.later(random.random() * 5, self._allow)
+
+    def _allow(self) -> None:
+        node = self.world.node(PATH)
+        if node is None or tuple(node.acl) == tuple(LOCKED_UP):
+            allowing = self.admin.set_acl(PATH, OPEN_ACL_UNSAFE)
+            self.world.must_fire(allowing, "admin allows")
+            self.later(2.0, self._allow)
+
+    # -- what must hold
+
+    @override
+    def check(self) -> None:
+        for site in self.sites:
+            site.check()
+        if self.resolver.doubtful:
+            self.world.sometimes.reached("resolver: mass loss held back")
+
+    @override
+    def finish(self) -> None:
+        super().finish()
+        self.later(1.0, self._allow)
+
+    @override
+    def waiting(self) -> list[str]:
+        found = [f"request {number}" for number in self.requests]
+        wanted = [site for site in self.sites if site.wanted()]
+        if self.advertise:
+            if wanted and self.world.node(f"{PATH}/{self.advertise[0]}") is None:
+                found.append("nobody has the address")
+            return found
+        for site in wanted:
+            node = self.world.node(f"{PATH}/{site.address}")
+            if node is None or node.stat.ephemeral_owner != site.session:
+                found.append(f"{site.name} is {site.registration!r}")
+        parent = self.world.node(PATH)
+        there = sorted(parent.children) if parent is not None else []
+        if there != sorted(site.address for site in wanted):
+            found.append(f"{there} are registered")
+        if sorted(one.address for one in self.resolver.providers) != there:
+            found.append(f"the resolver has {self.resolver.providers}")
+        if self.view and sorted(self.view) != there:
+            found.append(f"the view has {list(self.view)}")
+        return found
+
+    def _close_agent(self) -> None:
+        self.world.must_fire(self.agent.close(), "the agent closes")
+
+    @override
+    def close(self) -> None:
+        self.world.must_fire(self.resolver.close(), "the resolver closes")
+        self.later(22.0, self._close_agent)  # when all requests have ended
+        self.view = None
+        for site in self.sites:
+            if site.alive:
+                site.terminate()
