@@ -57,7 +57,9 @@ class Site:
         self.healthy = True
         self.was_registered = False
         self.mismatch: float | None = None  # since when its znode is not as it says
-        settings = HealthSettings("/health", 1.0, 1.0, 1, 2) if health else None
+        settings = (
+            HealthSettings("/health", interval=1.0, timeout=1.0, rise=1, fall=2) if health else None
+        )
         self.config = Config(
             "simulated",
             PATH,
