@@ -35,7 +35,7 @@ def main(folder: Path, python: str, *arguments: str) -> None:
 
     run("pip", "install", "--quiet", *arguments)
     known = [line.split()[0] for line in run("twistd", "--help").splitlines() if line.split()]
-    for command in ("zkserve", "zkembedded", "zkregister"):
+    for command in ("zkserve", "zkembedded", "zkregister", "zkfollow"):
         assert command in known, f"twistd does not list {command}"
         assert "--help" in run("twistd", command, "--help")
     run("python", "-c", LOOK)

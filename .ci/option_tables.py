@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from zkservice.service import register_options, zkembedded
+from zkservice.service import follow_options, register_options, zkembedded
 from zkservice.service.option_table import Option, OptionTable
 from zkservice.service.options import OPTIONS
 
@@ -21,6 +21,7 @@ PAGES = {
     "operating.rst": OPTIONS,
     "protocol.rst": zkembedded.OPTIONS,
     "registering.rst": register_options.OPTIONS,
+    "following.rst": follow_options.OPTIONS,
 }
 WIDTH = 100
 

@@ -20,7 +20,7 @@ from waitress.adjustments import Adjustments
 
 from zkservice import client, errors
 from zkservice.cli.parser import parse_arguments
-from zkservice.service import zkembedded, zkregister, zkserve
+from zkservice.service import zkembedded, zkfollow, zkregister, zkserve
 from zkservice.wire.session import TRANSITIONS, SessionEvent, State
 
 ROOT = Path(errors.__file__).parent.parent
@@ -31,6 +31,7 @@ COMMANDS: dict[str, type[Options]] = {
     "zkserve": zkserve.Options,
     "zkembedded": zkembedded.Options,
     "zkregister": zkregister.Options,
+    "zkfollow": zkfollow.Options,
 }
 
 

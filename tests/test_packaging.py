@@ -121,7 +121,7 @@ class PluginTests(SynchronousTestCase):
 
     def test_twistd_finds_both_commands(self) -> None:
         """twistd finds all commands."""
-        self.assertEqual(set(self.makers()), {"zkserve", "zkembedded", "zkregister"})
+        self.assertEqual(set(self.makers()), {"zkserve", "zkembedded", "zkregister", "zkfollow"})
 
     def test_commands_have_options_and_services(self) -> None:
         """What it finds has options and makes services."""

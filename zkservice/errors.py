@@ -562,6 +562,10 @@ class RenderError(ValueError):
     """The text for a consumer cannot be made: a template raised an error."""
 
 
+class PublishError(Exception):
+    """A list of providers cannot be handed to its consumer; it is worth another try."""
+
+
 class NobodyRegisteredError(ZooKeeperError):
     """There is no address below the znode."""
 

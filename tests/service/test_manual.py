@@ -10,12 +10,13 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zkservice.service import register_options
+from zkservice.service import follow_options, register_options
 from zkservice.service.options import OPTIONS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 EMBEDDED = MANUAL.with_name("protocol.rst")
 REGISTER = MANUAL.with_name("registering.rst")
+FOLLOW = MANUAL.with_name("following.rst")
 
 
 def _load(path: Path) -> ModuleType:
@@ -50,6 +51,9 @@ class ManualTests(SynchronousTestCase):
         self.assertEqual(tables.sections(EMBEDDED.read_text()), ["Options"])
         self.assertEqual(
             tables.sections(REGISTER.read_text()), list(register_options.OPTIONS.sections())
+        )
+        self.assertEqual(
+            tables.sections(FOLLOW.read_text()), list(follow_options.OPTIONS.sections())
         )
         shown = {section.removesuffix(", names") for section in tables.sections(MANUAL.read_text())}
         self.assertEqual(shown, set(OPTIONS.sections()))

@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.service import zkembedded, zkregister, zkserve
+from zkservice.service import zkembedded, zkfollow, zkregister, zkserve
 from zkservice.service.option_table import Option, OptionTable
 from zkservice.service.twistd_options import TableOptions
 
@@ -24,6 +24,7 @@ class Daemon(BaseOptions):
         ("zkserve", None, zkserve.Options, "Serve."),
         ("zkembedded", None, zkembedded.Options, "Run a ZooKeeper."),
         ("zkregister", None, zkregister.Options, "Register a program."),
+        ("zkfollow", None, zkfollow.Options, "Write files."),
     )
 
 
@@ -39,7 +40,7 @@ class MistakeTests(SynchronousTestCase):
 
     def test_a_mistake_fits_on_a_screen(self) -> None:
         """What twistd shows above the reason fits on any screen, and says where to read on."""
-        for command in ("zkserve", "zkembedded", "zkregister"):
+        for command in ("zkserve", "zkembedded", "zkregister", "zkfollow"):
             shown, _ = self.mistake(command, "--nonsense")
             self.assertLess(shown.count("\n"), 6)
             self.assertIn(f"{command} [options]", shown)
@@ -99,6 +100,7 @@ class HelpTests(SynchronousTestCase):
             ("zkserve", zkserve.Options()),
             ("zkembedded", zkembedded.Options()),
             ("zkregister", zkregister.Options()),
+            ("zkfollow", zkfollow.Options()),
         ):
             lines = self.shown(command, "--help").splitlines()
             self.assertLessEqual(max(map(len, lines)), 80)

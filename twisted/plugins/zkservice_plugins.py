@@ -20,3 +20,9 @@ zkregister = ServiceMaker(
     "Run a program that is not a WSGI application, and keep its address in ZooKeeper.",
     "zkregister",
 )
+zkfollow = ServiceMaker(
+    "zkfollow",
+    "zkservice.service.zkfollow",
+    "Write who is registered in ZooKeeper for proxies and Prometheus.",
+    "zkfollow",
+)

@@ -1,0 +1,144 @@
+"""Tests for `zkservice.publishing.files`: files that are replaced in one step."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from zkservice.errors import PublishError
+from zkservice.formats import Member
+from zkservice.formats.consumers import CONSUMERS, Listing, template
+from zkservice.publishing.files import FileTarget, ReplacedFile
+
+WEB = Listing("web", "/svc/web", (Member("properties", "10.0.0.1", 80),))
+
+
+class ReplacedFileTests(SynchronousTestCase):
+    """What is left of the file that was there, and what is not."""
+
+    @override
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.path = self.folder / "web.conf"
+        self.file = ReplacedFile(str(self.path))
+
+    def test_new_file_can_be_read_by_all(self) -> None:
+        """A new file has the mode 0644, whatever the umask is: its readers are other users."""
+        self.addCleanup(os.umask, os.umask(0o077))
+        self.assertTrue(self.file.write(b"x"))
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o644)
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["web.conf"])
+
+    def test_mode_stays(self) -> None:
+        """The mode is that of the file before; the file is another one, so no reader sees half."""
+        self.path.write_bytes(b"old")
+        self.path.chmod(0o640)
+        number = self.path.stat().st_ino
+        self.assertTrue(self.file.write(b"new"))
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o640)
+        self.assertEqual(self.path.read_bytes(), b"new")
+        self.assertNotEqual(self.path.stat().st_ino, number)
+
+    def test_owner_stays(self) -> None:
+        """The owner is that of the file before, or the file is not written."""
+        self.path.write_bytes(b"old")
+        owner = (os.stat(self.path).st_uid, os.stat(self.path).st_gid)
+        real, asked = os.fstat, []
+
+        def another(descriptor: int) -> os.stat_result:
+            """A new file, as it looks to a process of another user."""
+            found = real(descriptor)
+            return os.stat_result((*found[:4], 12345, 54321, *found[6:]))
+
+        self.patch(os, "fstat", another)
+        self.patch(os, "fchown", lambda descriptor, *ids: asked.append(ids))
+        self.file.write(b"new")
+        self.assertEqual(asked, [owner])
+
+        def refuse(descriptor: int, *ids: int) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(os, "fchown", refuse)
+        with self.assertRaisesRegex(
+            PublishError, "owner .* cannot be kept: Operation not permitted"
+        ):
+            self.file.write(b"newer")
+        self.assertEqual(self.path.read_bytes(), b"new")
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["web.conf"])
+
+    def test_unchanged_file_is_left_alone(self) -> None:
+        """What is there already is not written."""
+        self.path.write_bytes(b"same")
+        before = self.path.stat()
+        self.assertFalse(self.file.write(b"same"))
+        self.assertEqual(self.path.stat(), before)
+
+    def test_symbolic_link_stays(self) -> None:
+        """What a link leads to is replaced."""
+        real = self.folder / "real"
+        self.path.symlink_to("real")
+        self.file.write(b"x")
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual(real.read_bytes(), b"x")
+
+    def test_missing_directory_is_named(self) -> None:
+        """A directory that is missing is an error that names it; so is a file in its place."""
+        with self.assertRaisesRegex(
+            PublishError, "cannot be written: there is no directory .*none$"
+        ):
+            ReplacedFile(str(self.folder / "none" / "web.conf")).write(b"x")
+        self.path.mkdir()
+        with self.assertRaisesRegex(PublishError, "web.conf cannot be read: Is a directory"):
+            self.file.write(b"x")
+
+    def test_command_is_owed_until_it_has_succeeded(self) -> None:
+        """Another process knows it too; files that are read by a pattern do not show it."""
+        file = ReplacedFile(str(self.path), has_command=True)
+        self.assertFalse(file.owed)
+        file.write(b"x")
+        self.assertTrue(ReplacedFile(str(self.path), has_command=True).owed)
+        self.assertEqual(list(self.folder.glob("[!.]*")), [self.path])
+        file.settle()
+        self.assertFalse(file.owed)
+        file.settle()
+
+
+class FileTargetTests(SynchronousTestCase):
+    """A file in a format."""
+
+    @override
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.target = FileTarget(CONSUMERS["nginx"], ReplacedFile(str(self.path.resolve())))
+
+    def test_publishes(self) -> None:
+        """It writes what is registered, and says whether that is new."""
+        self.assertTrue(self.successResultOf(self.target.publish([WEB])))
+        self.assertEqual(self.path.read_text(), "server 10.0.0.1:80;\n")
+        self.assertFalse(self.successResultOf(self.target.publish([WEB])))
+
+    def test_preview_is_a_unified_diff(self) -> None:
+        """It shows what would change, and changes nothing."""
+        diff = self.successResultOf(self.target.preview([WEB]))
+        self.assertEqual(
+            diff.splitlines(),
+            ["--- /dev/null", f"+++ {self.target.name}", "@@ -0,0 +1 @@", "+server 10.0.0.1:80;"],
+        )
+        self.assertFalse(self.path.exists())
+        self.path.write_text("server 10.0.0.2:80;")
+        diff = self.successResultOf(self.target.preview([WEB]))
+        self.assertIn("-server 10.0.0.2:80;\n\\ No newline at end of file\n+server", diff)
+        self.path.write_text("server 10.0.0.1:80;\n")
+        self.assertEqual(self.successResultOf(self.target.preview([WEB])), "")
+
+    def test_template_that_raises(self) -> None:
+        """What a template raises is an error of publishing; the file stays."""
+        self.target.consumer = template("t.j2", "{{ 1 // 0 }}")
+        with self.assertRaisesRegex(PublishError, "t.j2: ZeroDivisionError"):
+            self.target.publish([WEB])
+        self.assertFalse(self.path.exists())

@@ -1,0 +1,18 @@
+"""Hand lists of providers to other programs: files, commands, HAProxy's socket.
+
+What the lists look like is said in `zkservice.formats.consumers`, which does no I/O.
+"""
+
+from zkservice.publishing.commands import CommandRunner
+from zkservice.publishing.files import FileTarget
+from zkservice.publishing.publisher import Publication, Publisher, PublishTarget
+from zkservice.publishing.source import Source
+
+__all__ = [
+    "CommandRunner",
+    "FileTarget",
+    "Publication",
+    "PublishTarget",
+    "Publisher",
+    "Source",
+]

@@ -1,0 +1,209 @@
+"""Files that other programs read: replaced in one step, and only when they change.
+
+Envoy and Prometheus notice a file that is renamed into its place; a file that is written in
+place can be read half written by anybody.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from zkservice.errors import PublishError, RenderError
+from zkservice.formats.consumers import Consumer, Listing
+
+__all__ = ["FileTarget", "ReplacedFile"]
+
+#: Of a new file: what is registered is no secret, and its readers are other users.
+_MODE: Final = 0o644
+
+
+class ReplacedFile:
+    """A file that is replaced by rename; its mode and its owner stay.
+
+    The command that has to run after a change is owed until it has succeeded.  A file beside
+    this one says so, because the process may end in between.
+
+    Args:
+        name: the file's.  If it is a symbolic link, what it leads to is replaced.
+        has_command: whether a command has to run after a change.
+    """
+
+    def __init__(self, name: str, has_command: bool = False) -> None:
+        self.name = name
+        self._has_command = has_command
+
+    def read(self) -> bytes | None:
+        """What is in it; None if it does not exist.
+
+        Raises:
+            PublishError: it cannot be read.
+        """
+        try:
+            with open(self.name, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("cannot be read", error) from None
+
+    def write(self, data: bytes) -> bool:
+        """Write it, unless it is like that already; return whether it was written.
+
+        Raises:
+            PublishError: it cannot be written.
+        """
+        if self.read() == data:
+            return False
+        try:
+            if self._has_command:
+                with open(self._mark, "wb"):
+                    pass
+            _replace(os.path.realpath(self.name), data)
+        except OSError as error:
+            raise self._error("cannot be written", error) from None
+        return True
+
+    @property
+    def owed(self) -> bool:
+        """Whether the command has not yet succeeded after the last change."""
+        return self._has_command and os.path.exists(self._mark)
+
+    def settle(self) -> None:
+        """The command has succeeded.
+
+        Raises:
+            PublishError: that cannot be remembered.
+        """
+        try:
+            os.unlink(self._mark)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._error("has a mark that cannot be removed", error) from None
+
+    @property
+    def _mark(self) -> str:
+        folder, name = os.path.split(self.name)
+        # Neither *.conf nor *.json, nor *: what reads a whole folder does not see it.
+        return os.path.join(folder, f".{name}.command-owed")
+
+    def _error(self, what: str, error: OSError) -> PublishError:
+        reason = f"{error.strerror or error}"
+        if isinstance(error, FileNotFoundError):
+            reason = f"there is no directory {os.path.dirname(self.name)}"
+        return PublishError(f"{self.name} {what}: {reason}")
+
+
+class FileTarget:
+    """A file in the format of a consumer.
+
+    Args:
+        consumer: makes the text.
+        file: where it goes.
+    """
+
+    #: A file is not looked at again while nothing changes.
+    recheck: Final = None
+
+    def __init__(self, consumer: Consumer, file: ReplacedFile) -> None:
+        self.name = file.name
+        self.consumer = consumer
+        self._file = file
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to keep."""
+        return os.path.exists(self._file.name)
+
+    @property
+    def owed(self) -> bool:
+        """Whether the command still has to run."""
+        return self._file.owed
+
+    def settle(self) -> None:
+        """The command has succeeded."""
+        self._file.settle()
+
+    def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
+        """Write the file; fires with whether it has changed.
+
+        Raises:
+            PublishError: it cannot be written.
+        """
+        return succeed(self._file.write(self._text(listings)))
+
+    def preview(self, listings: Sequence[Listing]) -> Deferred[str]:
+        """What would change, as a unified diff; "" for nothing.
+
+        Raises:
+            PublishError: the file cannot be read.
+        """
+        before = self._file.read()
+        after = self._text(listings)
+        lines = difflib.unified_diff(
+            (before or b"").decode("utf-8", "replace").splitlines(keepends=True),
+            after.decode("utf-8", "replace").splitlines(keepends=True),
+            "/dev/null" if before is None else self.name,
+            self.name,
+        )
+        marked = (
+            one if one.endswith("\n") else f"{one}\n\\ No newline at end of file\n" for one in lines
+        )
+        return succeed("".join(marked))
+
+    def _text(self, listings: Sequence[Listing]) -> bytes:
+        try:
+            return self.consumer.render(listings)
+        except RenderError as error:
+            raise PublishError(str(error)) from None
+
+
+def _replace(name: str, data: bytes) -> None:
+    folder = os.path.dirname(name)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(name)}.")
+    try:
+        with open(descriptor, "wb") as file:
+            _keep_owner(file.fileno(), name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, name)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync(folder)
+
+
+def _keep_owner(descriptor: int, name: str) -> None:
+    """Give a new file the mode and the owner of the one that it replaces."""
+    try:
+        before = os.stat(name)
+    except FileNotFoundError:
+        os.fchmod(descriptor, _MODE)
+        return
+    new = os.fstat(descriptor)
+    if (before.st_uid, before.st_gid) != (new.st_uid, new.st_gid):
+        try:
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+        except PermissionError as error:
+            owner = f"its owner {before.st_uid}:{before.st_gid} cannot be kept"
+            raise OSError(error.errno, f"{owner}: {error.strerror}") from None
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+
+
+def _sync(folder: str) -> None:
+    """Have the new name survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,239 @@
+"""Keep targets as ZooKeeper says, and run a command when one has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zkservice.deferreds import Alarm, Backoff, Reconciler
+from zkservice.errors import PublishError
+from zkservice.formats.consumers import Consumer, Listing, sort_out
+from zkservice.publishing.commands import CommandRunner
+from zkservice.publishing.source import Source
+
+__all__ = ["Publication", "PublishTarget", "Publisher"]
+
+#: Seconds: the shortest and the longest pause after a failure.
+RETRY: Final = 1.0
+RETRY_MAX: Final = 60.0
+#: Addresses that one line of the log names.
+_SHOWN: Final = 5
+
+
+class PublishTarget(Protocol):
+    """Where a list goes."""
+
+    name: str
+    consumer: Consumer
+
+    @property
+    def recheck(self) -> float | None:
+        """Seconds after which to look again although nothing has changed; None: never."""
+        ...
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to keep."""
+        ...
+
+    @property
+    def owed(self) -> bool:
+        """Whether the command still has to run."""
+        ...
+
+    def settle(self) -> None:
+        """The command has succeeded."""
+
+    def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
+        """Make it so; fires with whether something has changed."""
+        ...
+
+    def preview(self, listings: Sequence[Listing]) -> Deferred[str]:
+        """What would change; "" for nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What goes where.
+
+    Attributes:
+        target: where it goes.
+        sources: the services.
+        keep_last: leave the target as it is while nobody is registered.
+    """
+
+    target: PublishTarget
+    sources: tuple[Source, ...]
+    keep_last: bool = False
+
+
+class Publisher:
+    """Keeps targets that share a command.
+
+    Args:
+        publications: what goes where.
+        command: runs when a target has changed; "" for none.
+        runner: runs it.
+        connected: whether what is known of ZooKeeper can be trusted.
+        clock: tells the time.
+        random: returns a number from 0 to 1, for jitter.
+        interval: seconds from the end of a command to the next change.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        publications: Sequence[Publication],
+        command: str,
+        runner: CommandRunner,
+        connected: Callable[[], bool],
+        clock: Any,
+        random: Callable[[], float],
+        interval: float,
+    ) -> None:
+        self._publications = tuple(publications)
+        self._command = command
+        self._runner = runner
+        self._connected = connected
+        self._interval = interval
+        self._backoff = Backoff(RETRY, RETRY_MAX, random)
+        self._reconciler = Reconciler(self._pass, clock, self._crashed, self._ready)
+        self._pause = Alarm(clock, self._paused)
+        self._said: dict[str, str] = {}
+        self._stopped = False
+
+    def trigger(self) -> None:
+        """Something may have changed."""
+        self._reconciler.trigger()
+
+    def stop(self) -> Deferred[None]:
+        """Change nothing any more; fires when nothing runs."""
+        self._stopped = True
+        self._pause.cancel()
+        self._reconciler.cancel_timer()
+        return self._reconciler.when_idle()
+
+    async def once(self) -> list[str]:
+        """Publish now, and run the command; return what went wrong."""
+        problems = []
+        for publication in self._publications:
+            try:
+                await self._publish(publication)
+            except PublishError as error:
+                problems.append(str(error))
+        try:
+            await self._settle()
+        except PublishError as error:
+            problems.append(str(error))
+        return problems
+
+    async def preview(self) -> str:
+        """What would change.
+
+        Raises:
+            PublishError: that cannot be said.
+        """
+        shown = []
+        for publication in self._publications:
+            listings = self._listings(publication)
+            if listings is not None:
+                shown.append(await publication.target.preview(listings))
+        return "".join(shown)
+
+    # -- a pass ----------------------------------------------------------------------
+
+    def _ready(self) -> bool:
+        return not self._stopped and self._connected() and not self._pause.is_set
+
+    def _paused(self) -> None:
+        if self._reconciler.triggered:
+            self._reconciler.trigger()
+
+    async def _pass(self) -> None:
+        problems = await self.once()
+        if self._stopped:
+            return
+        if not problems:
+            self._backoff.reset()
+            rechecks = [each.target.recheck for each in self._publications]
+            for seconds in filter(None, rechecks):
+                self._reconciler.trigger_in(seconds)
+            return
+        pause = self._backoff.next()
+        for problem in problems:
+            self._log.error(
+                "{problem}; trying again in {pause:.1f} s", problem=problem, pause=pause
+            )
+        self._reconciler.trigger_in(pause)
+
+    async def _publish(self, publication: Publication) -> None:
+        listings = self._listings(publication)
+        if listings is None:
+            return
+        target = publication.target
+        if await target.publish(listings):
+            self._log.info(
+                "{target}: {available} of {count} providers",
+                target=target.name,
+                available=sum(len(each.available) for each in listings),
+                count=sum(len(each.members) for each in listings),
+            )
+
+    async def _settle(self) -> None:
+        owed = [each.target for each in self._publications if each.target.owed]
+        if not owed or self._stopped:
+            return
+        if self._command:
+            await self._runner.run(self._command)
+            # Whatever comes now waits: a service that flaps must not keep its consumer reloading.
+            if not self._stopped:
+                self._pause.set(self._interval)
+        for target in owed:
+            target.settle()
+
+    def _listings(self, publication: Publication) -> Sequence[Listing] | None:
+        """What to publish; None if that should stay as it is."""
+        listings = []
+        target = publication.target
+        for source in publication.sources:
+            listing = source.listing()
+            if listing is None:
+                return None
+            if source.error is not None and target.exists:
+                self._say(target.name, f"{source.error}; it stays as it is")
+                return None
+            listings.append(listing)
+        kept, problems = sort_out(target.consumer, listings)
+        if publication.keep_last and target.exists and not any(one.available for one in kept):
+            self._say(target.name, "nobody is registered; it stays as it is")
+            return None
+        self._say(target.name, _left_out(problems))
+        return kept
+
+    def _say(self, name: str, what: str) -> None:
+        """Warn of a target, once for each reason."""
+        if what and self._said.get(name) != what:
+            self._log.warn("{target}: {what}", target=name, what=what)
+        self._said[name] = what
+
+    def _crashed(self, failure: Failure) -> None:
+        pause = self._backoff.next()
+        self._log.failure("publishing failed; trying again in {pause:.1f} s", failure, pause=pause)
+        if not self._stopped:
+            self._reconciler.trigger_in(pause)
+
+
+def _left_out(problems: dict[str, str]) -> str:
+    """In one line what was left out, and why."""
+    if not problems:
+        return ""
+    some = [f"{address!r} ({problem})" for address, problem in list(problems.items())[:_SHOWN]]
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return f"left out {', '.join(some)}{more}"

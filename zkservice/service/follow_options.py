@@ -1,0 +1,177 @@
+"""The options of ``twistd zkfollow``: its own rows, and those that are zkserve's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
+from typing import Any, Final
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    textFileLogObserver,
+)
+from twisted.python.usage import UsageError
+from typing_extensions import override
+
+from zkservice.formats.consumers import CONSUMERS
+from zkservice.service import options as zkserve
+from zkservice.service.follow_config import FollowConfig, follow_config, read_followed, read_output
+from zkservice.service.option_table import FLAG, Kind, Option, OptionTable, milliseconds
+from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config_row
+
+__all__ = ["OPTIONS", "Options"]
+
+_WHAT: Final = "What goes where"
+_ZOOKEEPER: Final = "Which ZooKeeper"
+_SCRIPTS: Final = "For scripts"
+_HOSTS: Final = "HOST:PORT,.../CHROOT."
+_HOSTS_MANUAL: Final = "``host1:2181,host2:2181/chroot``"
+
+
+def _of_zookeeper() -> Iterator[Option]:
+    """The rows of zkserve's table that mean the same here."""
+    for row in zkserve.OPTIONS:
+        if row.section == _ZOOKEEPER and not row.hidden:
+            yield row
+
+
+OPTIONS: Final = OptionTable(
+    (
+        Option(
+            "path",
+            _WHAT,
+            "The znode below which a service is registered; NAME=PATH if consumers are to call it "
+            "otherwise than the end of the path.",
+            Kind(read_followed, "PATH"),
+            repeatable=True,
+            short="p",
+            manual=(
+                "the znode below which a service is registered; ``NAME=PATH`` if consumers are to "
+                "call it otherwise than the end of the path"
+            ),
+        ),
+        Option(
+            "to",
+            _WHAT,
+            f"FORMAT:FILE, with a FORMAT of {', '.join(CONSUMERS)}; or template:TEMPLATE:FILE.  "
+            "{service} in FILE stands for the name of a service, and makes a file for each.",
+            Kind(read_output, "FORMAT:FILE"),
+            repeatable=True,
+            short="t",
+            manual=(
+                "``FORMAT:FILE``, see below; ``{service}`` in it stands for the name of a "
+                "service, and makes a file for each"
+            ),
+        ),
+        Option(
+            "run",
+            _WHAT,
+            "A shell command to run after a file has changed.  One is for all files; otherwise "
+            "there must be one for each --to, in the same order, which may be blank.",
+            Kind(str, "COMMAND"),
+            repeatable=True,
+            short="r",
+        ),
+        Option(
+            "run-timeout",
+            _WHAT,
+            "Milliseconds that a command may take before it is ended.",
+            milliseconds(1),
+            30.0,
+        ),
+        Option(
+            "interval",
+            _WHAT,
+            "Milliseconds from the end of a command to the next change of its files.",
+            milliseconds(),
+            0.2,
+        ),
+        Option(
+            "keep-last",
+            _WHAT,
+            "Leave a file as it is while nobody is registered.",
+            FLAG,
+            False,
+        ),
+        *(
+            replace(row, default_text="$ZC_ZK_CONNECTION_STRING", help=_HOSTS, manual=_HOSTS_MANUAL)
+            if row.name == "zookeeper"
+            else row
+            for row in _of_zookeeper()
+        ),
+        Option(
+            "once",
+            _SCRIPTS,
+            "Write the files, run the commands, and exit: with 0, or with 1 if something failed.",
+            FLAG,
+            False,
+        ),
+        Option(
+            "dry-run",
+            _SCRIPTS,
+            "Show on standard output what would change as a diff, change nothing, and exit.",
+            FLAG,
+            False,
+        ),
+        Option(
+            "timeout",
+            _SCRIPTS,
+            "Milliseconds that --once and --dry-run wait for ZooKeeper.",
+            milliseconds(1),
+            30.0,
+        ),
+        replace(
+            config_row(CONFIGURATION, "ZKFOLLOW_", "INTERVAL=500"),
+            manual="a TOML file whose keys are the long options, as for `zkserve <operating.rst>`_",
+        ),
+    )
+)
+
+
+class Options(TableOptions):
+    """Command line of ``twistd zkfollow``.
+
+    Attributes:
+        config: what it means.
+    """
+
+    synopsis = "[options] --path PATH --to FORMAT:FILE"
+    longdesc = (
+        "Write who is registered in ZooKeeper into files that proxies and Prometheus read, and "
+        "run a command when a file has changed."
+    )
+    table = OPTIONS
+    variables = "ZKFOLLOW_"
+    config: FollowConfig
+
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
+        """There is nothing to name."""
+        if words:
+            raise UsageError(f"zkfollow takes options only, not {words[0]!r}")
+
+    @override
+    def accept(self) -> None:
+        """Refuse what cannot be done, before anything starts."""
+        self.config = follow_config(self.values_read, os.environ)
+        if (self.config.once or self.config.dry_run) and self.parent is not None:
+            _as_script(self.parent)
+
+
+def _as_script(options: MutableMapping[str, Any]) -> None:
+    """Have twistd stay in the foreground, without a pid file, and write warnings to stderr."""
+    if "nodaemon" in options:
+        options.update(
+            nodaemon=True, pidfile="", logger=f"{__name__}.{warnings_to_stderr.__name__}"
+        )
+
+
+def warnings_to_stderr() -> ILogObserver:
+    """The observer of a twistd that runs for a script; twistd finds it by its name."""
+    return FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
+    )
