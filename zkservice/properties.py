@@ -107,6 +107,25 @@ def _no_constant(text: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
+def read_property(text: str) -> tuple[str, Value]:
+    """Split ``NAME=VALUE``, a string, or ``NAME:=JSON``, any value.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name, equals, value = text.partition("=")
+    typed = name.endswith(":")
+    name = name.removesuffix(":").strip()
+    if not equals or not name:
+        raise ValueError(f"{text!r}: write NAME=VALUE or NAME:=JSON")
+    if not typed:
+        return name, value
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{text!r}: the value is invalid JSON: {error}") from None
+
+
 def checked_value(value: object) -> Value:
     """The value as it is after a round trip through JSON.
 

@@ -6,22 +6,29 @@ import os
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
-from twisted.internet.defer import Deferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from tests.client.base import ClientTestCase
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AddressError,
     InvalidHostsError,
     InvalidPathError,
+    TreeValueError,
 )
+from zkservice.formats import read_member
 from zkservice.registry import RegistrationState
+from zkservice.registry.endpoints import EndpointSettings, RegisteringEndpoint
 from zkservice.testing import EmbeddedZooKeeper
+from zkservice.wire.acl import READ_ACL_UNSAFE
 
 
 class Said(Protocol):
@@ -59,10 +66,16 @@ class EndpointTests(TestCase):
         """A description that was not escaped is understood as well, where it is clear."""
         await self.check("tcp:0:interface=127.0.0.1")
 
+    async def listen(self, description: str) -> Any:
+        """A port that is registered."""
+        endpoint = serverFromString(reactor, description)
+        port: Any = await endpoint.listen(Factory.forProtocol(Echo))
+        await port.registration.when_registered()
+        return port
+
     async def check(self, inner: str) -> None:
         """Listen, connect, stop."""
-        listening = serverFromString(reactor, f"zk:/svc:servers={self.servers}:{inner}")
-        port = await listening.listen(Factory.forProtocol(Echo))
+        port = await self.listen(f"zk:/svc:servers={self.servers}:{inner}")
         self.assertEqual(
             await self.client.get_children("/svc"), [f"127.0.0.1:{port.getHost().port}"]
         )
@@ -78,7 +91,7 @@ class EndpointTests(TestCase):
     async def test_the_same_port_twice(self) -> None:
         """A second server on one port is refused, and the first stays registered."""
         first = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
-        port: Any = await serverFromString(reactor, first).listen(Factory.forProtocol(Echo))
+        port = await self.listen(first)
         number = port.getHost().port
         second = f"zk:/svc:servers={self.servers}:tcp:{number}:interface=127.0.0.1"
         with self.assertRaises(CannotListenError):
@@ -90,7 +103,7 @@ class EndpointTests(TestCase):
         """A server is registered where its path leads."""
         await self.client.create("/links", b'{"svc ->": "/real"}')
         listening = f"zk:/links/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
-        port: Any = await serverFromString(reactor, listening).listen(Factory.forProtocol(Echo))
+        port = await self.listen(listening)
         self.assertEqual(len(await self.client.get_children("/real")), 1)
         self.assertEqual(await self.client.get_children("/links"), [])
         await port.stopListening()
@@ -99,7 +112,7 @@ class EndpointTests(TestCase):
     async def test_a_stopped_port_is_no_lost_session(self) -> None:
         """The end of a port is logged as wanted, not as a lost session."""
         description = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
-        port: Any = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))
+        port = await self.listen(description)
         states: list[RegistrationState] = []
         port.registration.subscribe(lambda change: states.append(change.state))
         await port.stopListening()
@@ -108,10 +121,35 @@ class EndpointTests(TestCase):
     async def test_a_port_without_an_address_is_closed(self) -> None:
         """A port without an address is not registered, and is closed."""
         inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
-        with self.assertRaises(AddressError):
-            await serverFromString(reactor, f"zk:/svc:{inner}:servers={self.servers}").listen(
-                Factory.forProtocol(Echo)
-            )
+        with self.assertRaisesRegex(AddressError, "advertise="):
+            await self.listen(f"zk:/svc:{inner}:servers={self.servers}")
+
+    async def test_what_is_registered(self) -> None:
+        """Properties, a format and an address of the description's own."""
+        options = r"property=zone=a,note=x\,y,weight\:=3:format=nerve:advertise=h.example\:80"
+        inner = quoteStringArgument("tcp:0:interface=127.0.0.1")
+        port = await self.listen(f"zk:/svc:servers={self.servers}:{options}:{inner}")
+        data, _ = await self.client.get("/svc/h.example:80_0")
+        member = read_member("h.example:80_0", data)
+        self.assertEqual((member.address, member.weight), ("h.example:80", 3.0))
+        self.assertEqual(member.properties["zone"], "a")
+        self.assertEqual(member.properties["note"], "x,y")
+        await port.stopListening()
+        self.assertEqual(await self.client.get_children("/svc"), [])
+
+    async def test_advertised_host_has_the_port_that_is_listened_on(self) -> None:
+        """The system picks the port, the description names the host."""
+        inner = quoteStringArgument("tcp:0:interface=127.0.0.1")
+        port = await self.listen(f"zk:/svc:servers={self.servers}:advertise=h:{inner}")
+        self.assertEqual(port.registration.addresses, (f"h:{port.getHost().port}",))
+        await port.stopListening()
+
+    async def test_a_unix_socket_with_an_advertised_address(self) -> None:
+        """What has no address of its own can be registered under another one."""
+        inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
+        port = await self.listen(f"zk:/svc:servers={self.servers}:advertise=h\\:80:{inner}")
+        self.assertEqual(await self.client.get_children("/svc"), ["h:80"])
+        await port.stopListening()
 
     def test_the_connection_string_may_be_the_environments(self) -> None:
         """The connection string may be the environment's; without any it is an error."""
@@ -131,3 +169,101 @@ class EndpointTests(TestCase):
         with self.assertRaises(ValueError) as caught:
             serverFromString(reactor, "zk:/svc:servers=h")
         self.assertIn("has no endpoint to listen on", str(caught.exception))
+        for options, reason in (
+            ("format=xml", "format=xml: expected one of properties"),
+            ("property=zone", "'zone': write NAME=VALUE"),
+            ("property=a\\:=[", "invalid JSON"),
+            ("advertise=h\\:0", "name a host"),
+            ("advertise=\\:80", "name a host"),
+            ("advertise=a\\:b\\:1", "brackets"),
+            ("advertise=", "name a host"),
+        ):
+            with self.assertRaisesRegex(ValueError, reason):
+                serverFromString(reactor, f"zk:/svc:servers=h:{options}:tcp\\:0")
+
+
+class WithoutZooKeeperTests(ClientTestCase):
+    """A port that is open before ZooKeeper can be reached, on a network without sockets."""
+
+    def listen(self, **options: Any) -> Any:
+        """A port."""
+        self.wrapped = Port()
+        endpoint = RegisteringEndpoint(
+            *(self.network, "/svc", "", self.wrapped),
+            connect=lambda reactor, servers: self.client(),
+            settings=EndpointSettings(**options),
+        )
+        return self.successResultOf(endpoint.listen(Factory.forProtocol(Echo)))
+
+    def test_it_registers_when_zookeeper_is_there(self) -> None:
+        """It listens at once, says after a while that it is not registered, and then is."""
+        self.server.refuse = True
+        with capturedLogs() as events:
+            port = self.listen()
+            self.network.advance(60)
+        self.assertTrue(self.wrapped.listening)
+        self.assertIs(port.registration.state, RegistrationState.WAITING)
+        (said,) = [event for event in events if "but not registered" in event["log_format"]]
+        self.assertEqual((said["addresses"], said["path"]), ("10.0.0.9:8080", "/svc"))
+        self.server.refuse = False
+        self.network.advance(60)
+        self.assertIs(port.registration.state, RegistrationState.REGISTERED)
+        self.result(port.stopListening())
+        self.assertFalse(self.wrapped.listening)
+
+    def test_it_stops_without_ever_being_registered(self) -> None:
+        """Nothing is left behind: no connection, no timer."""
+        self.server.refuse = True
+        port = self.listen()
+        stopped = port.stopListening()
+        self.network.advance(10)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertFalse(self.wrapped.listening)
+
+    def test_what_zookeeper_refuses_is_tried_again(self) -> None:
+        """The port stays open while the registration is refused."""
+        admin = self.connected()
+        self.result(admin.create("/svc", acl=READ_ACL_UNSAFE))
+        port = self.listen()
+        self.network.advance(5)
+        self.assertIs(port.registration.state, RegistrationState.FAILING)
+        self.assertTrue(self.wrapped.listening)
+        self.result(port.stopListening())
+
+    def test_what_can_never_be_registered_closes_the_port(self) -> None:
+        """A property that JSON cannot hold fails at once."""
+        self.wrapped = Port()
+        endpoint = RegisteringEndpoint(
+            *(self.network, "/svc", "", self.wrapped),
+            connect=lambda reactor, servers: self.client(),
+            settings=EndpointSettings({"a": object()}),
+        )
+        self.failure(endpoint.listen(Factory.forProtocol(Echo)), TreeValueError)
+        self.assertFalse(self.wrapped.listening)
+
+    def test_formats_that_say_so_say_tls(self) -> None:
+        """The settings of a TLS endpoint reach the znode."""
+        port = self.listen(format="curator", tls=True)
+        self.network.advance(1)
+        data, _ = self.result(self.connected().get(port.registration.path))
+        self.assertTrue(read_member("i", data).tls)
+        self.result(port.stopListening())
+
+
+class Port:
+    """An endpoint, and the port that it opens."""
+
+    listening = False
+
+    def listen(self, factory: object) -> Any:
+        """Open it."""
+        self.listening = True
+        return succeed(self)
+
+    def getHost(self) -> IPv4Address:  # noqa: N802 - Twisted's name
+        """The address."""
+        return IPv4Address("TCP", "10.0.0.9", 8080)
+
+    def stopListening(self) -> None:  # noqa: N802
+        """Close it."""
+        self.listening = False

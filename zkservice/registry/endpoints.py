@@ -2,62 +2,130 @@ r"""Endpoint strings that listen and are registered; `zkservice.discovery` has t
 
 A description wraps another one, whose colons are escaped::
 
-    zk:/svc/providers:servers=h1\:2181,h2\:2181:tcp\:0
+    zk:/svc/providers:servers=h1\:2181,h2\:2181[:property=a=1,b=2][:format=NAME][:advertise=HOST]:tcp\:0
 
 ``servers`` may be left out where the environment has ``ZC_ZK_CONNECTION_STRING``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     quoteStringArgument,
     serverFromString,
 )
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
     IStreamServerEndpointStringParser,
 )
+from twisted.logger import Logger
 from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.client import ZooKeeperClient
-from zkservice.client.for_endpoints import PREFIX, TIMEOUT, Connect, new_client, servers_from
-from zkservice.errors import (
-    AddressError,
-)
+from zkservice.client.for_endpoints import PREFIX, Connect, new_client, servers_from
+from zkservice.errors import AddressError, ZooKeeperError
+from zkservice.formats import FORMATS
+from zkservice.formats.addresses import format_address, parse_address
+from zkservice.properties import checked_properties, read_property
 from zkservice.registry.addresses import advertised_addresses, is_dual_stack
 from zkservice.registry.register_api import register
 from zkservice.registry.registration import Registration
 from zkservice.znodes import validate
 
+#: Seconds without a registration after which the log says so.
+STILL_WAITING: Final = 3.0
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """What to register for a port.
+
+    Attributes:
+        properties: stored with the address.
+        format: a name in `zkservice.formats.FORMATS`.
+        advertise: a host and a port to register instead of those that are listened on; port 0
+            stands for the one that is listened on.  None: nothing instead.
+        tls: clients must speak TLS.
+    """
+
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    format: str = "properties"
+    advertise: tuple[str, int] | None = None
+    tls: bool = False
+
+    def addresses(self, port: IListeningPort) -> tuple[str, ...]:
+        """The addresses to register for an open port.
+
+        Raises:
+            AddressError: it has none that others can connect to.
+        """
+        where = port.getHost()
+        host, number = self.advertise or ("", 0)
+        if host and number:
+            return (format_address(host, number),)
+        if not isinstance(where, (IPv4Address, IPv6Address)):
+            raise AddressError(
+                f"{where} is not an address that others can connect to; "
+                "say with advertise=HOST\\:PORT what to register"
+            )
+        if host:
+            return (format_address(host, where.port),)
+        return advertised_addresses(where.host, where.port, dual_stack=is_dual_stack(port))
+
+
+_DEFAULT: Final = EndpointSettings()
+
 
 @implementer(IStreamServerEndpoint)
 class RegisteringEndpoint:
-    """Listens as another endpoint does, and registers the address."""
+    """Listens as another endpoint does, and registers the address.
+
+    Args:
+        reactor: connects, and tells the time.
+        path: the znode under which to register.
+        servers: ZooKeeper's connection string.
+        wrapped: the endpoint that listens.
+        connect: makes the client.
+        settings: what to register.
+    """
+
+    _log = Logger()
 
     def __init__(
-        self, reactor: Any, path: str, servers: str, wrapped: Any, connect: Connect = new_client
+        self,
+        reactor: Any,
+        path: str,
+        servers: str,
+        wrapped: Any,
+        connect: Connect = new_client,
+        settings: EndpointSettings = _DEFAULT,
     ) -> None:
         self._reactor = reactor
         self._path = path
         self._servers = servers
         self._wrapped = wrapped
         self._connect = connect
+        self._settings = settings
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803
-        """Listen.  Fires with the port when it is registered; stopping it deregisters first.
+        """Listen.  Fires with the port when it is open; it is registered as soon as possible.
+
+        ``port.registration`` is the `Registration`.  Stopping the port deregisters first.
 
         Fails with:
             AddressError: what is listened on has no address that can be registered.
-            ConnectTimeoutError: ZooKeeper cannot be reached.
-            Whatever the wrapped endpoint and the registration fail with.
+            Whatever the wrapped endpoint fails with.
         """
         return Deferred.fromCoroutine(self._listen(protocolFactory))
 
@@ -65,35 +133,59 @@ class RegisteringEndpoint:
         port: IListeningPort = await self._wrapped.listen(factory)
         client = self._connect(self._reactor, self._servers)
         try:
-            where = port.getHost()
-            if not isinstance(where, (IPv4Address, IPv6Address)):
-                raise AddressError(f"{where} is not an address that others can connect to")
-            await client.connect(TIMEOUT)
-            registration = register(
-                client,
-                self._path,
-                advertised_addresses(where.host, where.port, dual_stack=is_dual_stack(port)),
-                clock=self._reactor,
-            )
-            await registration.when_registered()
+            registration = self._register(client, port)
         except BaseException:
             await _stop_listening(port)
             await client.close()
             raise
-        registered: IListeningPort = RegisteredPort(port, registration, client)
+        client.connect().addErrback(self._cannot_connect)
+        registered: IListeningPort = RegisteredPort(port, registration, client, self._reactor)
         return registered
+
+    def _register(self, client: ZooKeeperClient, port: IListeningPort) -> Registration:
+        settings = self._settings
+        addresses = settings.addresses(port)
+        return register(
+            client,
+            self._path,
+            addresses,
+            settings.properties,
+            format=settings.format,
+            tls=addresses if settings.tls else (),
+            # An advertised address may be another process's.
+            replace=settings.advertise is None,
+            clock=self._reactor,
+        )
+
+    def _cannot_connect(self, failure: Failure) -> None:
+        # The registration logs what ZooKeeper refuses.
+        if failure.check(ZooKeeperError, CancelledError) is None:
+            self._log.failure("connecting to ZooKeeper failed", failure)
 
 
 @implementer(IListeningPort)
 class RegisteredPort:
-    """A port whose address is registered for as long as it listens."""
+    """A port whose address is registered for as long as it listens.
+
+    Attributes:
+        registration: of the address.
+    """
+
+    _log = Logger()
 
     def __init__(
-        self, port: IListeningPort, registration: Registration, client: ZooKeeperClient
+        self,
+        port: IListeningPort,
+        registration: Registration,
+        client: ZooKeeperClient,
+        reactor: Any,
     ) -> None:
         self._port = port
         self._client = client
         self.registration = registration
+        self._reminder: IDelayedCall | None = reactor.callLater(STILL_WAITING, self._remind)
+        # A failure is logged by the registration, which goes on trying.
+        registration.when_registered().addBoth(self._cancel_reminder)
 
     def startListening(self) -> None:  # noqa: N802 - IListeningPort's name
         """Listen again after `stopListening`, without being registered."""
@@ -108,11 +200,29 @@ class RegisteredPort:
         return self._port.getHost()
 
     async def _stop(self) -> None:
+        self._cancel_reminder()
         # Closing the session deletes its ephemeral znodes, and is bounded.  The registration
         # must know before that the end of the session is wanted.
         self.registration.unregister().addErrback(lambda _: None)
         await self._client.close()
         await _stop_listening(self._port)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        reason = self.registration.reason
+        self._log.warn(
+            "listening on {addresses}, but not registered below {path}: {state}{reason}; "
+            "it registers as soon as that is possible",
+            addresses=", ".join(self.registration.addresses),
+            path=self.registration.parent,
+            state=self.registration.state.value,
+            reason=f" ({reason})" if reason else "",
+        )
+
+    def _cancel_reminder(self, result: object = None) -> None:
+        reminder, self._reminder = self._reminder, None
+        if reminder is not None:
+            reminder.cancel()
 
 
 async def _stop_listening(port: IListeningPort) -> None:
@@ -130,13 +240,39 @@ class ServerEndpointParser:
     def parseStreamServer(  # noqa: N802 - Twisted's name
         self, reactor: Any, *words: Any, **named: Any
     ) -> RegisteringEndpoint:
-        """``zk:PATH:servers=HOSTS:DESCRIPTION``."""
+        """``zk:PATH:servers=HOSTS:property=NAME=VALUE:format=NAME:advertise=HOST:DESCRIPTION``."""
         path, wrapped = words[0], words[1:]
         servers = servers_from(named.pop("servers", None))
+        properties = _properties(named.pop("property", ""))
+        form = named.pop("format", _DEFAULT.format)
+        if form not in FORMATS:
+            raise ValueError(f"format={form}: expected one of {', '.join(FORMATS)}")
+        advertise = _advertised(named.pop("advertise", None))
         if not wrapped and not named:
             raise ValueError(f"zk:{path} has no endpoint to listen on; add one like tcp\\:0")
-        inner = serverFromString(reactor, _description(wrapped, named))
-        return RegisteringEndpoint(reactor, validate(path), servers, inner)
+        description = _description(wrapped, named)
+        tls = description.removeprefix("haproxy:").startswith(("ssl:", "mtls:"))
+        return RegisteringEndpoint(
+            *(reactor, validate(path), servers, serverFromString(reactor, description)),
+            settings=EndpointSettings(properties, form, advertise, tls),
+        )
+
+
+def _properties(text: str) -> dict[str, Any]:
+    """``NAME=VALUE,NAME:=JSON``.  A comma separates if a name and ``=`` follow it."""
+    pairs = re.split(r",(?=[^,=]+=)", text) if text else []
+    return checked_properties(dict(map(read_property, pairs)))
+
+
+def _advertised(text: str | None) -> tuple[str, int] | None:
+    """``HOST`` or ``HOST:PORT``; port 0 if there is none."""
+    if text is None:
+        return None
+    alone = ":" not in text or text.endswith("]")
+    host, port = parse_address(f"{text}:0" if alone else text)
+    if not host or not (alone or port):
+        raise AddressError(f"advertise={text}: name a host, or a host and a port that it has")
+    return host, port
 
 
 def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
@@ -152,6 +288,7 @@ def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
 
 
 __all__: Sequence[str] = [
+    "EndpointSettings",
     "RegisteredPort",
     "RegisteringEndpoint",
     "ServerEndpointParser",

@@ -6,7 +6,6 @@ the values mean together is said in `zkservice.service.read_config`.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.formats import FORMATS
 from zkservice.formats.addresses import parse_address
 from zkservice.http11 import Limit, limits_table, split_host
+from zkservice.properties import read_property
 from zkservice.security import parse_acl
 from zkservice.service.check_config import check_config
 from zkservice.service.config import Config
@@ -60,20 +60,6 @@ def _check_advertised(text: str) -> None:
     host, port = parse_address(text)
     if not host or "/" in host or port == 0:
         raise ConfigurationError(f"{text!r}: name a host and a port that it has")
-
-
-def _read_property(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    typed = name.endswith(":")
-    name = name.removesuffix(":").strip()
-    if not equals or not name:
-        raise ConfigurationError(f"{text!r}: write NAME=VALUE or NAME:=JSON")
-    if not typed:
-        return name, value
-    try:
-        return name, json.loads(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{text!r}: the value is invalid JSON: {error}") from None
 
 
 def _read_view(text: str) -> tuple[str, str]:
@@ -302,7 +288,7 @@ OPTIONS: Final = OptionTable(
             "property",
             _LISTENING,
             "NAME=VALUE to store with the address, a string; NAME:=JSON stores any JSON value.",
-            Kind(_read_property, "NAME=VALUE", takes_json=True),
+            Kind(read_property, "NAME=VALUE", takes_json=True),
             repeatable=True,
             manual=(
                 "``NAME=VALUE`` to store with the address, a string; ``NAME:=JSON`` "
