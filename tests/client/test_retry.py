@@ -93,6 +93,43 @@ class RetryTests(ClientTestCase):
         self.failure(asked, BadVersionError)
         self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
 
+    def test_an_earlier_write_of_the_same_bytes_is_not_taken_for_ours(self) -> None:
+        """A change that this session had seen before the reply was lost is another client's."""
+        self.result(self.zk.create("/a"))
+        other = self.connected()
+        self.result(other.set("/a", b"same", 0))
+        self.result(self.zk.exists("/"))  # the reply tells which changes the server has made
+        self.network.cables[0].client_may_send = 1
+        asked = self.retrying.set("/a", b"same", 0)
+        self.network.advance(1)
+        self.failure(asked, BadVersionError)
+
+    def test_an_exact_write_is_in_doubt_if_the_same_bytes_are_there(self) -> None:
+        """Whether this client or another one has written them, nothing tells."""
+        self.result(self.zk.create("/a"))
+        other = self.connected()
+        self.network.cables[0].client_may_send = 1
+        asked = self.retrying.set("/a", b"same", 0, exact=True)
+        self.network.settle()
+        self.result(other.set("/a", b"same", 0))
+        self.network.advance(1)
+        self.assert_in_doubt(asked)
+        asked = self.lose_reply(lambda: self.retrying.set("/a", b"more", 1, exact=True))
+        self.assert_in_doubt(asked)
+
+    def test_an_exact_write_is_repeated_if_it_was_certainly_not_carried_out(self) -> None:
+        """The node has the version that was asked for, or other bytes."""
+        self.result(self.zk.create("/a"))
+        asked = self.lose_request(lambda: self.retrying.set("/a", b"1", 0, exact=True))
+        self.assertEqual(self.result(asked).version, 1)
+        other = self.connected()
+        self.network.cables[-2].client_may_send = 1
+        asked = self.retrying.set("/a", b"2", 1, exact=True)
+        self.network.settle()
+        self.result(other.set("/a", b"theirs", 1))
+        self.network.advance(1)
+        self.failure(asked, BadVersionError)
+
     def in_doubt(
         self, ask: Callable[[], Deferred[Any]], *meanwhile: Callable[[ZooKeeperClient], Any]
     ) -> Deferred[Any]:

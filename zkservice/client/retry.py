@@ -28,6 +28,7 @@ from zkservice.errors import (
 from zkservice.retries import Doubt, Retries, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
+from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 from zkservice.znodes import parent
 
@@ -150,32 +151,56 @@ class Retrying:
 
         return Deferred.fromCoroutine(self._write(once))
 
-    def set(self, path: str, data: Data, version: int) -> Deferred[Stat]:
-        """Set a node's data if it has this version, exactly once.
+    def set(self, path: str, data: Data, version: int, *, exact: bool = False) -> Deferred[Stat]:
+        """Set a node's data if it has this version; never twice.
+
+        After a lost reply, the same bytes in the following version count as written, unless
+        this session had seen them before.  Another client may have written them meanwhile:
+        nothing that ZooKeeper stores tells who made a change.  That does not matter for a
+        value that both have computed alike.  It does for a counter, which would lose an
+        increment: use ``exact=True``, or `zkservice.recipes.Counter`, which leaves a mark.
+
+        Args:
+            path: the node.
+            data: its new data.
+            version: the version that it must have, 0 or more.
+            exact: do not take the same bytes for this write after a lost reply; fail instead.
 
         Fails with:
             ValueError: the version is -1, which guards nothing.
             BadVersionError: another client was faster; nothing was written.
-            ConnectionLossError: with ``maybe_applied``: others have changed the node since
-                the reply was lost, so whether it was written cannot be found out.
+            ConnectionLossError: with ``maybe_applied``: the reply was lost, and whether it
+                was written cannot be found out, because others have changed the node since.
         """
         if version < 0:
             raise ValueError("a write that is repeated needs a version of 0 or more")
-        return Deferred.fromCoroutine(self._set(path, as_bytes(data), version))
+        return Deferred.fromCoroutine(self._set(path, as_bytes(data), version, exact))
 
-    async def _set(self, path: str, data: bytes | None, version: int) -> Stat:
+    async def _set(self, path: str, data: bytes | None, version: int, exact: bool) -> Stat:
         seen = self._client.last_zxid
+        seen_at_loss: int | None = None
 
         async def once(doubt: Doubt) -> Stat:
+            nonlocal seen_at_loss
             if doubt.error is not None:
+                if seen_at_loss is None:
+                    # While there is no other connection yet, this is what the lost one showed.
+                    lost = self._client.state is State.SUSPENDED
+                    seen_at_loss = self._client.last_zxid if lost else seen
                 await self._client.sync(path)
                 found, stat = await self._client.get(path)
-                if stat.version == version + 1 and found == (data or b""):
-                    return stat
-                # Versions count anew in a node that was created again.
-                if stat.czxid > seen or stat.version > version + 1:
+                if stat.czxid > seen:  # versions count anew in a node that was created again
                     raise doubt.error
+                # A server replies and notifies in the order of zxids.  If a later change than
+                # ours had been seen on the lost connection, our reply would have come before.
+                if stat.mzxid > seen_at_loss:
+                    ours = stat.version == version + 1 and found == (data or b"")
+                    if ours and not exact:
+                        return stat
+                    if ours or stat.version > version + 1:
+                        raise doubt.error
                 doubt.clear()  # this is the version before ours, or another client's
+                seen_at_loss = None
             return await self._client.set(path, data, version)
 
         return await self._write(once)
