@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.stacks import (
     MAX_FRAMES,
+    StackSampler,
     frames_by_thread,
     is_idle,
     place_of,
@@ -97,3 +98,46 @@ class StackTests(SynchronousTestCase):
         frame = names["f"]()  # type: ignore[operator]
         self.assertEqual(str(place_of(frame)), "<made>:2 in f")
         self.assertFalse(is_idle(frame))
+
+
+class SamplerTests(SynchronousTestCase):
+    """Profiles for flame graphs."""
+
+    def test_counts_stacks(self) -> None:
+        """A thread that is parked is found with its calls in each sample."""
+        event, entered = threading.Event(), threading.Event()
+
+        def spin() -> None:
+            entered.set()
+            event.wait(5)
+
+        thread = threading.Thread(target=spin, name="spinner; 1", daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, 5)
+        self.addCleanup(event.set)
+        entered.wait(5)
+        times = iter([0.0, 0.0, 0.1, 0.2])
+        sampler = StackSampler(0.2, 0.001, now=lambda: next(times))
+        sampler.sample()
+        (line,) = [each for each in sampler.folded().splitlines() if "spinner" in each]
+        self.assertRegex(line, r"^spinner, 1;spin \(tests/test_stacks.py:\d+\);.* 2$")
+
+    def test_is_bounded(self) -> None:
+        """Rare stacks are counted together."""
+        sampler = StackSampler(1.0)
+        for number in range(50):
+            sampler.note(("thread", f"f{number}"), number + 1)
+        lines = sampler.folded(100).splitlines()
+        self.assertLessEqual(sum(map(len, lines[:-1])), 100)
+        self.assertEqual(lines[0], "thread;f49 50")
+        counted = sum(int(line.rpartition(" ")[2]) for line in lines)
+        self.assertEqual(counted, 50 * 51 // 2)
+        self.assertTrue(lines[-1].startswith("(other stacks) "))
+
+    def test_stop(self) -> None:
+        """A profile that nobody waits for ends."""
+        sampler = StackSampler(60.0)
+        done = threading.Event()
+        sampler.start(lambda folded: done.set())
+        sampler.stop()
+        self.assertTrue(done.wait(5))

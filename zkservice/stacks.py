@@ -9,18 +9,29 @@ import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from linecache import getline
 from types import FrameType
 from typing import Final
 
-__all__ = ["CodeLine", "ThreadStack", "frames_by_thread", "thread_stacks", "waiting_place"]
+__all__ = [
+    "CodeLine",
+    "StackSampler",
+    "ThreadStack",
+    "frames_by_thread",
+    "thread_stacks",
+    "waiting_place",
+]
 
 #: Frames of a stack that are looked at; a recursion may have thousands.
 MAX_FRAMES: Final = 200
 #: Characters of a line of code that are shown.
 _MAX_CODE: Final = 120
+#: Different stacks that a profile counts.
+_MAX_STACKS: Final = 20_000
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY: Final = tuple(
@@ -59,6 +70,7 @@ class ThreadStack:
     """A thread, and its calls, the innermost last.
 
     Attributes:
+        stack: begins with the first call that is not of the library or of this package.
         idle: it waits for work: no call of its stack belongs to an application.
     """
 
@@ -81,7 +93,7 @@ def thread_stacks() -> list[ThreadStack]:
             names.get(ident) or f"thread {ident}",  # one that Python did not start
             ident,
             is_idle(frame),
-            tuple(map(place_of, stack_of(frame))),
+            tuple(map(place_of, _without_beginning(stack_of(frame)))),
         )
         for ident, frame in frames_by_thread().items()
     ]
@@ -96,6 +108,14 @@ def stack_of(frame: FrameType) -> list[FrameType]:
         found.append(at)
         at = at.f_back
     return found[::-1]
+
+
+def _without_beginning(stack: list[FrameType]) -> list[FrameType]:
+    """The calls from the first one that is foreign; all calls, if none is."""
+    for at, frame in enumerate(stack):
+        if _is_foreign(frame.f_code.co_filename):
+            return stack[at:]
+    return stack
 
 
 def is_idle(frame: FrameType) -> bool:
@@ -145,3 +165,97 @@ def _is_foreign(file: str) -> bool:
 
 def _is_pool(file: str) -> bool:
     return any(part in file for part in _POOLS)
+
+
+class StackSampler:
+    """Counts where the threads of this process are, in a thread of its own.
+
+    Args:
+        seconds: how long.
+        interval: seconds between two samples.
+        now: seconds of a clock.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        interval: float = 0.01,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds = seconds
+        self._interval = interval
+        self._now = now
+        self._stopped = threading.Event()
+        self._counts: Counter[tuple[str, ...]] = Counter()
+
+    def stop(self) -> None:
+        """Take no more samples."""
+        self._stopped.set()
+
+    def start(self, done: Callable[[str], object]) -> None:
+        """Take the samples; then call ``done``, in that thread, with what `folded` returns."""
+
+        def run() -> None:
+            self.sample()
+            done(self.folded())
+
+        threading.Thread(target=run, name="profile", daemon=True).start()
+
+    def sample(self) -> None:
+        """Take the samples (any thread)."""
+        until = self._now() + self._seconds
+        while not self._stopped.is_set() and self._now() < until:
+            self._take()
+            self._stopped.wait(self._interval)
+
+    def _take(self) -> None:
+        own = threading.get_ident()
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        for ident, frame in frames_by_thread().items():
+            if ident == own:
+                continue
+            name = _plain_text(names.get(ident, f"thread {ident}"))
+            calls = (
+                ("idle",)
+                if is_idle(frame)
+                else tuple(map(_label, _without_beginning(stack_of(frame))))
+            )
+            self.note((name, *calls))
+
+    def note(self, stack: tuple[str, ...], count: int = 1) -> None:
+        """Count a stack; of too many different ones only the thread is counted."""
+        if stack not in self._counts and len(self._counts) >= _MAX_STACKS:
+            stack = (stack[0], "(other stacks)")
+        self._counts[stack] += count
+
+    def folded(self, most: int = 1 << 20) -> str:
+        """The stacks in the format that tools for flame graphs read, the most frequent first.
+
+        Each line is ``thread;call;call N``.
+
+        Args:
+            most: characters; rare stacks beyond that are counted in one line.
+        """
+        lines, size, left = [], 0, 0
+        for stack, count in self._counts.most_common():
+            line = f"{';'.join(stack)} {count}"
+            size += len(line) + 1
+            if size <= most:
+                lines.append(line)
+            else:
+                left += count
+        return "\n".join([*lines, *([f"(other stacks) {left}"] if left else [])])
+
+
+def _label(frame: FrameType) -> str:
+    """A call in a folded stack."""
+    code = frame.f_code
+    folder, file = os.path.split(code.co_filename)
+    where = f"{os.path.basename(folder)}/{file}" if folder else file
+    return _plain_text(f"{code.co_name} ({where}:{frame.f_lineno or 0})")
+
+
+def _plain_text(text: str) -> str:
+    """Text for a folded stack, in which a semicolon or a line end would be another call."""
+    text = text.replace(";", ",")
+    return text if text.isprintable() else ascii(text)

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
 
 from tests.cli.base import CommandTestCase
+from zkservice.cli.ask_monitor import time_taken
 from zkservice.cli.context import Exit
 
 
@@ -101,6 +102,37 @@ class CheckTests(CommandTestCase):
         result = await self.run_("check", "--json", self.listen(f"{good} 127.0.0.1:1"), "svc/")
         self.assertEqual(json.loads(result.out), {good: True, "127.0.0.1:1": False})
         self.assertEqual((result.code, self.asked), (Exit.FAILED, [b"servers /svc\n"]))
+
+    async def test_ask_for_json(self) -> None:
+        """Commands that have JSON are asked for it; others reply as they do."""
+        for words, sent in (
+            (("requests", "--json"), b"requests --json\n"),
+            (("out", "--json"), b"out\n"),
+            (("requests",), b"requests\n"),
+            (("status",), b"status\n"),
+        ):
+            await self.run_("ask", self.listen("[]"), *words)
+            self.assertEqual(self.asked, [sent])
+
+    async def test_status_for_people(self) -> None:
+        """At a terminal the status comes in words."""
+        await self.run_("ask", self.listen("registered"), "status", tty=True)
+        self.assertEqual(self.asked, [b"status --text\n"])
+        await self.run_("ask", self.listen("{}"), "status", "--json", tty=True)
+        self.assertEqual(self.asked, [b"status\n"])
+
+    def test_commands_that_take_their_time(self) -> None:
+        """They get as long as they were told to take, beside the time-out."""
+        for line, seconds in (
+            ("status", 0.0),
+            ("profile 20", 20.0),
+            ("profile", 0.0),
+            ("profile x", 0.0),
+            ("drain", 30.0),
+            ("drain 60", 60.0),
+            ("out 60", 0.0),
+        ):
+            self.assertEqual(time_taken(line.split()), seconds, line)
 
     async def test_ask_without_words_shows_the_help(self) -> None:
         """Who asks nothing is told what can be asked."""

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.monitor import Command, MonitorFactory
+from zkservice.monitor import Command, MonitorFactory, MoreLines, TwoForms
 from zkservice.monitor.protocol import MAX_LINE, Monitor
 
 
@@ -206,6 +206,127 @@ class FailureTests(MonitorTestCase):
         self.slow[0].errback(ValueError("no"))
         self.assertEqual(self.user.heard(), "> error: no\n> a\n> ")
         self.flushLoggedErrors(ValueError)
+
+
+class ReplyTests(MonitorTestCase):
+    """What a command may return beside text."""
+
+    def test_coroutine(self) -> None:
+        """A command may be a coroutine function."""
+
+        async def later(words: list[str]) -> str:
+            return f"{await self.wait(words)} {words}"
+
+        user = User(self.make({"later": later}))
+        user.say("later a\n")
+        self.assertEqual(user.heard(), "")
+        self.slow[0].callback("done")
+        self.assertEqual(user.heard(), "done ['a']\n")
+
+    def test_two_forms(self) -> None:
+        """One for programs, which send one command; one for people in a session."""
+        factory = self.make({"state": lambda words: TwoForms("all is well", '{"ok": 1}')})
+        program, person = User(factory), User(factory)
+        program.say("state\n")
+        self.assertEqual(program.heard(), '{"ok": 1}\n')
+        person.say("interactive\nstate\n")
+        self.assertEqual(person.heard(), "> all is well\n> ")
+
+    def test_very_long_reply(self) -> None:
+        """A command without a bound of its own does not fill the memory."""
+        user = User(self.make({"long": lambda words: "x" * (5 << 20)}))
+        user.say("long\n")
+        heard = user.heard()
+        self.assertTrue(heard.endswith("\n... and 1048576 characters more\n"))
+        self.assertLess(len(heard), 5 << 20)
+
+
+def add(words: list[str], total: int = 0) -> MoreLines:
+    """Add the numbers that follow, a line each, until an empty one."""
+
+    def receive(line: str) -> str | MoreLines:
+        return add([], total + int(line)) if line else f"sum {total}"
+
+    return MoreLines(f"{total}? ", receive)
+
+
+class MoreLinesTests(MonitorTestCase):
+    """A command that claims the following lines."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.user.leave()
+        self.user = User(self.make({"add": add, "echo": echo}))
+
+    def test_one_command(self) -> None:
+        """The connection stays open until the command has what it needs."""
+        self.user.say("add\n")
+        self.assertEqual((self.user.heard(), self.user.closed), ("0? ", False))
+        self.user.say("2\r\n40\n")
+        self.assertEqual(self.user.heard(), "2? 42? ")
+        self.user.say("\n")
+        self.assertEqual((self.user.heard(), self.user.closed), ("sum 42\n", True))
+
+    def test_in_a_session(self) -> None:
+        """Lines after the last one are commands again, and an empty one repeats the command."""
+        self.user.say("interactive\nadd\n7\n\necho help\n")
+        self.assertEqual(self.user.heard(), "> 0? 7? sum 7\n> help\n> ")
+
+    def test_commands_are_lines_like_others(self) -> None:
+        """What looks like a command is given to the one that has claimed the lines."""
+        self.user.say("interactive\nadd\nquit\n")
+        self.assertIn("error: invalid literal", self.user.heard())
+        self.assertFalse(self.user.closed)
+        self.flushLoggedErrors(ValueError)
+        self.user.say("echo a\n")
+        self.assertEqual(self.user.heard(), "a\n> ")
+
+    def test_http_is_refused(self) -> None:
+        """A web page cannot talk to such a command either."""
+        self.user.say("add\nGET / HTTP/1.1\n")
+        self.assertIn("does not speak HTTP", self.user.heard())
+        self.assertTrue(self.user.closed)
+
+    def test_no_line_comes(self) -> None:
+        """The time-out of a session applies."""
+        self.user.say("add\n")
+        self.clock.advance(59)
+        self.assertFalse(self.user.closed)
+        self.clock.advance(2)
+        self.assertTrue(self.user.closed)
+
+    def test_leaves(self) -> None:
+        """A user that has left leaves nothing behind."""
+        self.user.say("add\n")
+        self.user.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PluginTests(MonitorTestCase):
+    """Commands that come and go."""
+
+    def test_asked_for_each_connection(self) -> None:
+        """A plugin that is registered later is there for later connections."""
+        plugins: dict[str, Command] = {}
+        factory = MonitorFactory({"echo": echo}, clock=self.clock, plugins=lambda: plugins)
+        plugins["hi"] = lambda words: "hello"
+        plugins["echo"] = lambda words: "not mine"
+        for line, reply in (("hi", "hello\n"), ("echo a", "a\n")):
+            user = User(factory)
+            user.say(f"{line}\n")
+            self.assertEqual(user.heard(), reply)
+
+    def test_failure(self) -> None:
+        """Plugins that cannot be asked are left out; the other commands work."""
+
+        def broken() -> Mapping[str, Command]:
+            raise ValueError("no plugins")
+
+        user = User(MonitorFactory({"echo": echo}, clock=self.clock, plugins=broken))
+        user.say("echo a\n")
+        self.assertEqual(user.heard(), "a\n")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
 
 class HelpTests(MonitorTestCase):

@@ -16,6 +16,7 @@ from zkservice.service.announcement import Announcer
 from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
+from zkservice.service.operated import NoFront
 from zkservice.service.shutdown import Shutdown
 from zkservice.wire.acl import READ_ACL_UNSAFE
 
@@ -43,7 +44,7 @@ class WithdrawTests(SynchronousTestCase):
         listeners = Listeners(config, self.machine)
         listeners.open(LateBoundFactory())
         self.announcer = Announcer(config, listeners, self.machine, self.fail)
-        self.announcer.start(dict, {}, {})
+        self.announcer.start(dict, {}, NoFront())
         self.world.kernel.run(1)
         self.assertIs(self.announcer.registrar.registration.state, RegistrationState.REGISTERED)
 

@@ -14,7 +14,8 @@ from twisted.python.log import LogPublisher as LegacyLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.service.loggers import EscapeRecords, escape_log_texts
+from zkservice.service import loggers
+from zkservice.service.loggers import EscapeRecords, escape_log_texts, logger_level
 
 FORGED = "disk\r\n2026-11-20T12:00:00+0000 [-] forged\x1b[2J\x9b\u2028\x7f"
 
@@ -110,3 +111,36 @@ class StandardLogTests(SynchronousTestCase):
         lines = self.file.getvalue().removesuffix("\n").split("\n")
         self.assertEqual([line for line in lines if not line.isprintable()], [])
         self.assertGreater(len(lines), 1)
+
+
+class LevelTests(SynchronousTestCase):
+    """Levels that operators set."""
+
+    @override
+    def setUp(self) -> None:
+        self.addCleanup(logging.getLogger("tests.level").setLevel, logging.NOTSET)
+
+    def test_set_and_shown(self) -> None:
+        """The level that counts is shown, also where a logger above has it."""
+        self.assertEqual(logger_level("tests.level", "debug"), "DEBUG")
+        self.assertEqual(logger_level("tests.level"), "DEBUG")
+        self.assertEqual(logger_level("tests.level.below.it"), "DEBUG")
+        self.assertEqual(logger_level("tests.level", "15"), "Level 15")
+        self.assertEqual(logger_level("tests.level", "NOTSET"), logger_level("root"))
+
+    def test_asking_creates_no_logger(self) -> None:
+        """Names that an operator mistypes leave nothing behind."""
+        logger_level("tests.no.such.logger")
+        self.assertNotIn("tests.no.such.logger", logging.Logger.manager.loggerDict)
+
+    def test_mistakes(self) -> None:
+        """What is no level, or no name, is refused."""
+        for name, level in (("a", "LOUD"), ("a", "1001"), ("x" * 201, "")):
+            self.assertRaises(ValueError, logger_level, name, level)
+        self.assertNotIn("a", logging.Logger.manager.loggerDict)
+
+    def test_bound(self) -> None:
+        """Operators cannot add loggers without end."""
+        self.patch(loggers, "_MAX_LOGGERS", 0)
+        self.assertRaises(ValueError, logger_level, "tests.one.more", "INFO")
+        self.assertEqual(logger_level("tests.level", "INFO"), "INFO")

@@ -10,7 +10,10 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zkservice.cli.ask_monitor import WITH_JSON
+from zkservice.monitor.protocol import BUILT_IN
 from zkservice.service import follow_options, register_options
+from zkservice.service.monitor_commands import COMMANDS
 from zkservice.service.options import OPTIONS
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
@@ -37,8 +40,8 @@ class ManualTests(SynchronousTestCase):
     def test_every_option_is_in_the_manual(self) -> None:
         """Each option of zkserve is explained, and each that is explained exists."""
         named = set(re.findall(r"``--([a-z-]+)", MANUAL.read_text()))
-        twistd = {"pidfile", "logfile", "uid", "rundir"}
-        self.assertEqual(named - twistd, {row.name for row in OPTIONS if not row.hidden})
+        others = {"pidfile", "logfile", "uid", "rundir", "json"}  # twistd's, and zkservice ask's
+        self.assertEqual(named - others, {row.name for row in OPTIONS if not row.hidden})
 
     def test_tables_are_up_to_date(self) -> None:
         """Each table of options is what .ci/option_tables.py writes."""
@@ -57,6 +60,20 @@ class ManualTests(SynchronousTestCase):
         )
         shown = {section.removesuffix(", names") for section in tables.sections(MANUAL.read_text())}
         self.assertEqual(shown, set(OPTIONS.sections()))
+
+    def test_commands_of_the_monitor(self) -> None:
+        """The table has each command, and no other."""
+        section = self._sections()["The monitor"].partition(".. end of options")[2]
+        table = re.search(r"\n(=+ =+)\n(.*?)\n\1\n", section, re.DOTALL)
+        assert table is not None
+        named = re.findall(r"^``([a-z]+)`` ", table[2], re.MULTILINE)
+        self.assertEqual(len(named), len(set(named)))
+        self.assertEqual(set(named), {*COMMANDS, *BUILT_IN})
+
+    def test_commands_with_json(self) -> None:
+        """``zkservice ask --json`` asks those for JSON that have it."""
+        known = {name for name, command in COMMANDS.items() if "[--json]" in str(command.__doc__)}
+        self.assertEqual(WITH_JSON, known)
 
     def test_every_section_of_the_help_is_in_the_manual(self) -> None:
         """Every section of the help is a section of the manual that names its options."""

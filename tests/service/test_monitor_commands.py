@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - trial's
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -15,15 +15,44 @@ from typing_extensions import override
 from tests.service import example_commands as given
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import ConfigurationError
-from zkservice.registry import RegistrationState, register
+from zkservice.monitor import Command
+from zkservice.registry import Registration, RegistrationState, register
+from zkservice.service import monitor_commands
 from zkservice.service.availability import CONFIRM, HEALTH, Availability
 from zkservice.service.config import Config
-from zkservice.service.monitor_commands import command_pair, commands, with_added
+from zkservice.service.monitor_commands import command_pair, commands, with_added, with_plugins
+from zkservice.service.operated import NoFront, Operated
 from zkservice.service.options import Options
 from zkservice.service.paste import config_of
+from zkservice.service.process_report import ProcessReport
 from zkservice.testing import EmbeddedZooKeeper
 
 HERE = "tests.service.example_commands"
+
+
+class QuietFront:
+    """A front whose processes have so many connections; it notes what it is asked."""
+
+    size = 0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.connections = 0
+
+    def processes(self) -> list[dict[str, Any]]:
+        """None."""
+        return []
+
+    def resize(self, size: int) -> None:
+        """Not done."""
+
+    def inspect(
+        self, what: str, *arguments: Any, timeout: float = 1.0
+    ) -> Deferred[list[ProcessReport]]:
+        """One process replies at once."""
+        self.asked.append((what, *arguments))
+        told = {"connections": self.connections, "in_service": self.connections}
+        return succeed([ProcessReport("", 1, told if what == "connections" else None)])
 
 
 def known(words: list[str]) -> str:
@@ -48,13 +77,28 @@ class OutAndInTests(TestCase):
         await self.registration.when_registered()
         self.clock, self.availability = Clock(), Availability()
         self.availability.attach(self.registration)
-        self.commands = commands(lambda: [self.registration], dict, self.availability, self.clock)
+        self.front = QuietFront()
+        self.commands = self.made(self.registration)
+
+    def made(self, registration: Registration) -> dict[str, Command]:
+        """The commands of a service with this registration."""
+        return commands(
+            Operated(
+                lambda: [registration],
+                dict,
+                self.availability,
+                self.clock,
+                self.client,
+                self.front,
+            )
+        )
 
     async def say(self, line: str) -> str:
         """What the monitor replies."""
         name, *words = line.split()
-        answer = self.commands[name](words)
-        return await answer if isinstance(answer, Deferred) else answer
+        answer: Any = await maybeDeferred(self.commands[name], words)
+        assert isinstance(answer, str)
+        return answer
 
     def exists(self) -> bool:
         """Whether the znode is on the server now."""
@@ -87,7 +131,7 @@ class OutAndInTests(TestCase):
         """A path may have blanks, which a command's line has between words."""
         other = register(self.client, "/our  own svc", "h:2", {})
         await other.when_registered()
-        self.commands = commands(lambda: [other], dict, self.availability, self.clock)
+        self.commands = self.made(other)
         self.assertEqual(await self.say("servers /our  own svc"), "h:2")
         self.assertEqual(await self.say("servers /our"), "")
 
@@ -101,7 +145,7 @@ class OutAndInTests(TestCase):
     async def test_no_confirmation_is_an_error(self) -> None:
         """If ZooKeeper does not answer in time, the reply says so, and out stays in force."""
         self.server.pause()
-        answer: Any = self.commands["out"](["disk"])
+        answer: Any = maybeDeferred(self.commands["out"], ["disk"])
         self.clock.advance(CONFIRM)
         self.assertEqual(
             await answer, "error: out is noted, but not confirmed within 5 s: registered"
@@ -110,10 +154,52 @@ class OutAndInTests(TestCase):
         await self.until_out()
         self.assertFalse(self.exists())
 
+    async def test_program_that_only_registers(self) -> None:
+        """It has no commands about processes; the others work."""
+        self.front = NoFront()  # type: ignore[assignment]
+        self.commands = self.made(self.registration)
+        self.assertEqual(
+            set(self.commands),
+            {"in", "out", "registrations", "servers", "stats", "status", "tree", "zookeeper"},
+        )
+        self.assertEqual(await self.say("out"), "out: taken out through the monitor")
+        self.assertEqual(await self.say("in"), "in")
+
+    async def test_drain_replies_when_no_client_is_left(self) -> None:
+        """The service is out, connections are asked to end, and idle ones are closed after a while.
+
+        'in' undoes all of it.
+        """
+        self.front.connections = 2
+        answer: Any = maybeDeferred(self.commands["drain"], [])
+        await self.until_out()
+        while ("connections", False) not in self.front.asked:
+            await deferLater(reactor, 0.01)
+        self.assertNoResult(answer)
+        self.clock.advance(1.0)
+        self.assertEqual(self.front.asked[-1], ("connections", True))
+        self.front.connections = 0
+        self.clock.advance(0.1)
+        self.assertEqual(await answer, "drained: no connection is left")
+        self.assertIn(("drain connections", True), self.front.asked)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(await self.say("in"), "in")
+        self.assertEqual(self.front.asked[-1], ("drain connections", False))
+
+    async def test_drain_says_what_is_left(self) -> None:
+        """After its time; it stays out, so that the operator can wait again."""
+        self.front.connections = 2
+        await self.say("out")
+        reply = await self.say("drain 0")
+        self.assertEqual(reply, "error: left after 0 s: 2 connections, 2 requests in service")
+        self.assertFalse(self.exists())
+        for mistake in ("drain x", "drain 101", "drain 1 2", "drain -1"):
+            self.assertIn("error: write drain [SECONDS]", await self.say(mistake))
+
     async def test_lost_connection_ends_the_wait(self) -> None:
         """A monitor whose user has left cancels the command; nothing is left of it."""
         self.server.pause()
-        answer: Any = self.commands["out"]([])
+        answer: Any = maybeDeferred(self.commands["out"], [])
         answer.cancel()
         self.failureResultOf(answer)
         self.server.resume()
@@ -161,9 +247,52 @@ class WithAddedTests(SynchronousTestCase):
         """They are called with the words, and may take their time."""
         found = with_added({}, [("hi", f"{HERE}.hello"), ("later", f"{HERE}.later")])
         self.assertEqual(found["hi"](["Jim"]), "Hi Jim")
-        answer = found["later"]([])
+        answer: object = found["later"]([])
         assert isinstance(answer, Deferred)
         self.assertEqual(self.successResultOf(answer), "later")
+
+
+class PluginEntryPointTests(SynchronousTestCase):
+    """Commands of installed packages."""
+
+    def with_points(self, **points: Any) -> dict[str, Command]:
+        """The commands when packages have these entry points."""
+        found = [_Point(name, value) for name, value in points.items()]
+        self.patch(monitor_commands, "entry_points", lambda group: found)
+        return with_plugins({"known": known})
+
+    def test_loaded(self) -> None:
+        """They are beside the others."""
+        self.assertEqual(self.with_points(hi=given.hello), {"known": known, "hi": given.hello})
+
+    def test_failures_are_left_out(self) -> None:
+        """A plugin that cannot be loaded or called, or has a name that is taken, is logged."""
+        found = self.with_points(
+            a=ImportError("no module"),
+            b=SystemExit(3),
+            c=given.TEXT,
+            d=given.wordless,
+            known=given.hello,
+            help=given.hello,
+            good=given.hello,
+        )
+        self.assertEqual(set(found), {"known", "good"})
+        self.assertEqual(found["known"], known)
+        self.assertEqual(len(self.flushLoggedErrors(ImportError, SystemExit)), 2)
+
+
+class _Point:
+    """An entry point."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        self._value = value
+
+    def load(self) -> Any:
+        """Return it, or fail."""
+        if isinstance(self._value, BaseException):
+            raise self._value
+        return self._value
 
 
 class WrittenTests(SynchronousTestCase):

@@ -284,6 +284,26 @@ class TraceLogTests(SynchronousTestCase):
             re.sub(r" 2026-11-20 \d\d:\d\d:\d\d(\.\d{6})?", "", line) for line in self.lines.lines
         ]
 
+    def test_switch(self) -> None:
+        """While it is off, new requests leave no records; a report starts anew afterwards."""
+        end = self.end()
+        self.log.switch(False)
+        end.get()
+        self.assertEqual(self.codes(), ["S 0"])
+        self.log.switch(True)
+        self.log.switch(True)
+        end.get()
+        self.assertEqual(self.codes()[:3], ["S 0", "S 0", "B 1 GET /"])
+
+    def test_switched_off_meanwhile(self) -> None:
+        """A request that is being traced is traced to its end."""
+        end = self.end()
+        end.workers.holding = True
+        end.connect().send(GET)
+        self.log.switch(False)
+        end.workers.run()
+        self.assertEqual([line[0] for line in self.codes()], ["S", "B", "I", "C", "A", "E"])
+
     def test_records_have_their_golden_bytes(self) -> None:
         """The records of one request, byte by byte."""
         self.end().get(

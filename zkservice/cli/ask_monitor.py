@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -19,6 +21,13 @@ from zkservice.errors import AddressError, ConfigurationError
 from zkservice.registry import parse_address
 from zkservice.znodes import normalize
 
+#: Commands that reply in JSON if they are asked to; ``status`` and ``servers`` do so anyway.
+WITH_JSON: Final = frozenset(
+    ("gc", "registrations", "requests", "stats", "threads", "tree", "workers", "zookeeper")
+)
+#: Commands that take as many seconds as they are told, or so many.
+_SLOW: Final = {"profile": 0.0, "drain": 30.0}
+
 #: How a connection can fail.
 _UNREACHABLE: Final = (ConnectError, DNSLookupError, TimeoutError)
 
@@ -32,12 +41,26 @@ _OTHERS: Final = (
 
 async def ask(context: Context, options: AskOptions) -> Exit:
     """Send a command to a monitor, and print the reply."""
-    reply = await _ask(context, options, " ".join(options.words) or "help")
+    words = list(options.words) or ["help"]
+    if options.json and words[0] in WITH_JSON:
+        words.append("--json")
+    elif words == ["status"] and context.terminal.stdout.isatty() and not options.json:
+        words.append("--text")
+    patient = replace(options, timeout=options.timeout + time_taken(words))
+    reply = await _ask(context, patient, " ".join(words))
     if options.json:
         context.terminal.out_json(_value(reply))
     elif reply:
         context.terminal.out(reply)
     return Exit.DONE
+
+
+def time_taken(words: Sequence[str]) -> float:
+    """How many seconds a command takes before it replies."""
+    usual = _SLOW.get(words[0])
+    if usual is None:
+        return 0.0
+    return float(words[1]) if len(words) == 2 and words[1].isdecimal() else usual
 
 
 async def get_addr(context: Context, options: AddressOptions) -> Exit:

@@ -274,7 +274,7 @@ def _add_asking(line: CommandLine) -> None:
     _add_file(one, "file", nargs="?", help="standard input if missing or -")
     one.add_argument("--at", metavar="PATH", help="where it will be imported (/)")
 
-    one = line.add("ask", "ask the monitor of a service: status, out, in, help", ask, AskOptions)
+    one = line.add("ask", "ask the monitor of a service: status, requests, help", ask, AskOptions)
     _add_file(one, "addr", metavar="ADDR", help=_ADDR)
     # An explicit default, because argparse takes the word for required without one.
     one.add_argument(

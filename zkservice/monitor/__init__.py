@@ -4,6 +4,15 @@
 keeps the connection open.  The commands are a mapping of names to functions.
 """
 
-from zkservice.monitor.protocol import Command, MonitorFactory
+from zkservice.monitor.plugins import IMonitorPlugin, utility_commands
+from zkservice.monitor.protocol import MonitorFactory
+from zkservice.monitor.replies import Command, MoreLines, TwoForms
 
-__all__ = ["Command", "MonitorFactory"]
+__all__ = [
+    "Command",
+    "IMonitorPlugin",
+    "MonitorFactory",
+    "MoreLines",
+    "TwoForms",
+    "utility_commands",
+]

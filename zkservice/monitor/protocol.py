@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import getdoc
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
@@ -19,9 +19,7 @@ from zope.interface import implementer
 
 from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.detect_http import looks_like_http
-
-#: Takes the words after the name of the command, returns the reply; its docstring is its help.
-Command: TypeAlias = Callable[[list[str]], str | Deferred[str]]
+from zkservice.monitor.replies import Command, MoreLines, TwoForms
 
 #: The longest line that is read, in bytes.
 MAX_LINE: Final = 4096
@@ -29,6 +27,10 @@ PROMPT: Final = b"> "
 
 # Words and messages are truncated to this length in replies.
 _MAX_SHOWN: Final = 300
+# Characters of a reply: a command that has no bound of its own must not fill the memory.
+_MAX_REPLY: Final = 1 << 22
+
+_log = Logger(namespace="zkservice.monitor")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -41,18 +43,18 @@ class Monitor(LineReceiver, TimeoutMixin):
 
     delimiter = b"\n"
     MAX_LENGTH = MAX_LINE
-    _log: ClassVar[Logger] = Logger(namespace="zkservice.monitor")
 
     def __init__(self, factory: MonitorFactory) -> None:
         self._factory = factory
         self._commands: dict[str, Command] = {
-            **factory.commands,
+            **factory.all_commands(),
             "help": self._help,
             "interactive": self._start_session,
             "quit": self._end_session,
         }
         self._interactive = False
         self._last: tuple[str, list[str]] | None = None  # an empty line repeats it
+        self._more: Callable[[str], Any] | None = None  # a command that receives the next line
         self._closing = False
         self._unread = False  # the transport has more replies than it wants to buffer
         self._running: Deferred[Any] | None = None
@@ -66,7 +68,8 @@ class Monitor(LineReceiver, TimeoutMixin):
             return SlotPriority.ENDING
         if self._running is not None:
             return SlotPriority.BUSY
-        return SlotPriority.SESSION if self._interactive else SlotPriority.SILENT
+        session = self._interactive or self._more is not None
+        return SlotPriority.SESSION if session else SlotPriority.SILENT
 
     def evict(self) -> None:
         """Close the connection: another one needs its slot."""
@@ -147,8 +150,12 @@ class Monitor(LineReceiver, TimeoutMixin):
         if looks_like_http(line):
             self._close("error: this is a monitor, which does not speak HTTP")
             return
-        name, *words = line.decode("utf-8", "replace").split() or [""]
-        if name or not self._interactive:
+        text = line.decode("utf-8", "replace")
+        name, *words = text.split() or [""]
+        if self._more is not None:
+            receive, self._more = self._more, None
+            self._call("the next line", receive, text.removesuffix("\r"))
+        elif name or not self._interactive:
             self._run(name or "help", words)
         elif self._last is not None:
             self._run(*self._last)
@@ -169,18 +176,41 @@ class Monitor(LineReceiver, TimeoutMixin):
             return
         if self._interactive:
             self._last = name, words
+        self._call(name, command, words)
+
+    def _call(self, name: str, command: Callable[[Any], Any], argument: object) -> None:
         self._factory.slots.occupy(self)
         self.setTimeout(self._factory.timeout)
         super().pauseProducing()
-        running: Deferred[Any] = maybeDeferred(command, words)
+        running: Deferred[Any] = maybeDeferred(command, argument)
         self._running = running
-        running.addCallback(_text)
-        running.addCallbacks(self._reply, self._failed, errbackArgs=(name,))
+        running.addCallback(self._answered)
+        running.addErrback(self._failed, name)
+
+    def _answered(self, answer: object) -> None:
+        if isinstance(answer, MoreLines):
+            self._ask_for_more(answer)
+            return
+        if isinstance(answer, TwoForms):
+            answer = answer.text if self._interactive else answer.json
+        if not isinstance(answer, str):
+            raise TypeError(f"the command answered a {type(answer).__name__}, not a str")
+        self._reply(answer)
+
+    def _ask_for_more(self, answer: MoreLines) -> None:
+        self._running = None
+        if self._closing:
+            return
+        assert self.transport is not None
+        self._more = answer.receive
+        self.transport.write(_encoded(answer.text))
+        self.setTimeout(self._factory.timeout)
+        self._resume_reading()
 
     def _failed(self, failure: Failure, name: str) -> None:
         if self._closing and failure.check(CancelledError):
             return  # cancelled by this connection
-        self._log.failure("the monitor's command {command} failed", failure, command=name)
+        _log.failure("the monitor's command {command} failed", failure, command=name)
         problem = " ".join(str(failure.value).split()) or type(failure.value).__name__
         self._reply(f"error: {_cut(problem)}")
 
@@ -264,6 +294,7 @@ class MonitorFactory(Factory):
             been idle longest is closed: one without a command before an interactive session.
             While all of them run commands, the new connection is refused.
         clock: for the time-outs; the global reactor if it is None.
+        plugins: returns more commands, for each connection anew; a name that is taken is ignored.
 
     Raises:
         ValueError: a command's name is built in, or is not a single word.
@@ -279,6 +310,7 @@ class MonitorFactory(Factory):
         line_timeout: float = 5.0,
         max_connections: int = 32,
         clock: IReactorTime | None = None,
+        plugins: Callable[[], Mapping[str, Command]] = dict,
     ) -> None:
         for name in commands:
             if name in BUILT_IN:
@@ -286,10 +318,20 @@ class MonitorFactory(Factory):
             if name.split() != [name]:
                 raise ValueError(f"a command of the monitor is one word, not {name!r}")
         self.commands = dict(commands)
+        self._plugins = plugins
         self.timeout = timeout
         self.line_timeout = line_timeout
         self.clock = clock
         self.slots: ConnectionSlots[Monitor] = ConnectionSlots(max_connections)
+
+    def all_commands(self) -> dict[str, Command]:
+        """The commands, and those of plugins; a failure of these is logged."""
+        try:
+            plugins = self._plugins()
+        except Exception:  # noqa: BLE001 - it is code of others
+            _log.failure("the monitor's plugins could not be asked for their commands")
+            plugins = {}
+        return {**plugins, **self.commands}
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Monitor | Refusal:
@@ -301,16 +343,17 @@ class MonitorFactory(Factory):
             connection.abort()
 
 
-def _text(answer: object) -> str:
-    if not isinstance(answer, str):
-        raise TypeError(f"the command answered a {type(answer).__name__}, not a str")
-    return answer
-
-
 def _lines(text: str) -> bytes:
-    """The text as whole lines of bytes, also if it cannot be encoded in UTF-8."""
-    raw = text.rstrip("\n").encode("utf-8", "backslashreplace")
+    """The text as whole lines of bytes."""
+    raw = _encoded(text.rstrip("\n"))
     return raw + b"\n" if raw else b""
+
+
+def _encoded(text: str) -> bytes:
+    """The text as bytes, also if it cannot be encoded in UTF-8; what is too long is cut."""
+    if len(text) > _MAX_REPLY:
+        text = f"{text[:_MAX_REPLY]}\n... and {len(text) - _MAX_REPLY} characters more"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _unknown(name: str) -> str:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from zkservice.errors import ConfigurationError
-from zkservice.monitor import Command, MonitorFactory
+from zkservice.monitor import Command, MonitorFactory, utility_commands
 from zkservice.registry import advertised_addresses
 from zkservice.service.config import Manhole
 from zkservice.service.inheritance import InheritedSockets
@@ -36,7 +36,7 @@ class AdminPorts:
 
     def open_monitor(self, address: str, commands: Mapping[str, Command]) -> str:
         """Open the monitor; returns its address as clients must write it."""
-        where = self._open(address, MonitorFactory(commands))
+        where = self._open(address, MonitorFactory(commands, plugins=utility_commands))
         self._log.info("The monitor listens at {where}", where=where)
         return where
 

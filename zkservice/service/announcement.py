@@ -21,7 +21,8 @@ from zkservice.service.config import Config
 from zkservice.service.embedded_zookeeper import InProcessZooKeeper
 from zkservice.service.health import HealthCheck, ask_http, ask_tcp
 from zkservice.service.inheritance import InheritedSockets
-from zkservice.service.monitor_commands import commands, with_added
+from zkservice.service.monitor_commands import commands, with_added, with_plugins
+from zkservice.service.operated import Operated, OperatedFront
 from zkservice.service.readiness import reason_not_registered
 from zkservice.service.registrar import Registrar
 from zkservice.service.shutdown import Shutdown
@@ -98,23 +99,30 @@ class Announcer:
         self,
         status: Callable[[], Mapping[str, Any]],
         namespace: Mapping[str, Any],
-        more_commands: Mapping[str, Command],
+        front: OperatedFront,
     ) -> None:
         """Open the monitor and the manhole, register, and begin to check the health.
 
         Args:
             status: returns the state of the whole service.
             namespace: what the manhole knows.
-            more_commands: of the monitor, beside those of every service.
+            front: what serves, for the monitor's commands.
 
         Raises:
             ConfigurationError: a port cannot be opened, or a command not be loaded.
             AddressError, InvalidPathError, TreeValueError: it can never be registered so.
         """
         config, registrar = self._config, self.registrar
-        own = commands(registrar.registrations, status, self.availability, self._reactor)
-        known = with_added({**own, **more_commands}, config.monitor_commands)
-        registrar.start(self._properties(known))
+        operated = Operated(
+            registrar.registrations,
+            status,
+            self.availability,
+            self._reactor,
+            registrar.client,
+            front,
+        )
+        known = with_added(commands(operated), config.monitor_commands)
+        registrar.start(self._properties(with_plugins(known)))
         if config.manhole is not None:
             self.admin_ports.open_manhole(config.manhole, {**namespace, "presence": registrar})
         if self._health is not None:

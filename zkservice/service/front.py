@@ -11,16 +11,16 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 
-from zkservice.monitor import Command
 from zkservice.service.application import Application
 from zkservice.service.application_server import ApplicationServer
 from zkservice.service.built_in_views import LocalViews
 from zkservice.service.config import Config
 from zkservice.service.figures import Figures
 from zkservice.service.inheritance import InheritedSockets
-from zkservice.service.inspection import Inspector, ProcessReport
+from zkservice.service.inspection import Inspector
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
+from zkservice.service.process_report import ProcessReport
 from zkservice.service.readiness import reason_not_serving
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
 from zkservice.web import (
@@ -103,8 +103,8 @@ class Front(Protocol):
         """The built-in views of the whole service, by path, once it has started."""
         ...
 
-    def commands(self) -> dict[str, Command]:
-        """Commands of the monitor that only this front has."""
+    def processes(self) -> list[dict[str, Any]]:
+        """The processes that run the application, as plain values."""
         ...
 
     def inspect(
@@ -187,6 +187,7 @@ class InProcessFront:
         self._server: ApplicationServer | None = None
         self._inspector: Inspector | None = None
         self._views: LocalViews | None = None
+        self._since = reactor.seconds()
         self._recycling = SelfRecycling(
             config.processes.recycling, reactor, random.random, self._recycling_figures, end
         )
@@ -201,7 +202,7 @@ class InProcessFront:
         self._server = ApplicationServer(
             self._config, self._reactor, self._load, self._views.built_in()
         )
-        self._inspector = Inspector(self._server)
+        self._inspector = Inspector(self._server, self._reactor)
         self._door.target = self._server.factory
         self._server.start()
         self._recycling.start()
@@ -266,9 +267,23 @@ class InProcessFront:
         assert self._views is not None and self._server is not None
         return self._views.all(self._server.factory.server)
 
-    def commands(self) -> dict[str, Command]:
-        """None but those of every service."""
-        return {}
+    def processes(self) -> list[dict[str, Any]]:
+        """This process."""
+        if self._server is None:
+            return []
+        http = self._server.factory.statistics()
+        return [
+            {
+                "name": "process",
+                "pid": os.getpid(),
+                "state": "draining" if http.draining else "serving",
+                "age": round(self._reactor.seconds() - self._since, 1),
+                "connections": http.connections,
+                "requests": http.requests,
+                "in_service": http.in_service,
+                "rss": resident_bytes(),
+            }
+        ]
 
     def resize(self, size: int) -> None:
         """There is nothing but this process."""

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from threading import get_ident
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+
 from zkservice.service.application_server import ApplicationServer
-from zkservice.stacks import thread_stacks
+from zkservice.service.loggers import logger_level
+from zkservice.stacks import StackSampler, thread_stacks
 from zkservice.web import running_requests
 
-__all__ = ["Inspector", "ProcessReport"]
+__all__ = ["Inspector"]
 
 #: Of a list that crosses to the parent, and of one that is shown.
 _MAX_REQUESTS: Final = 1000
 _MAX_THREADS: Final = 500
-
-
-@dataclass(frozen=True)
-class ProcessReport:
-    """What a process has told.
-
-    Attributes:
-        name: the worker's; "" if there is only one process.
-        value: what was asked for, in values that JSON has; None with an ``error``.
-        error: why there is no value, as for a process whose reactor does not turn.
-    """
-
-    name: str
-    pid: int | None
-    value: Any = None
-    error: str = ""
+#: Seconds that a profile may take, and between two of its samples.
+MAX_PROFILE: Final = 60.0
+_INTERVAL: Final = 0.01
+#: Types that `Inspector.garbage` names.
+_MAX_TYPES: Final = 20
 
 
 class Inspector:
@@ -38,13 +33,23 @@ class Inspector:
 
     Args:
         server: what the process serves.
+        reactor: the process's.
     """
 
-    def __init__(self, server: ApplicationServer) -> None:
+    def __init__(self, server: ApplicationServer, reactor: Any) -> None:
         self._server = server
+        self._reactor = reactor
+        self._sampler: StackSampler | None = None
+        self._quiet = False  # whether an operator has it drain
         self._known: Mapping[str, Callable[..., Any]] = {
             "requests": self.requests,
             "stacks": self.stacks,
+            "profile": self.profile,
+            "garbage": self.garbage,
+            "log level": self.log_level,
+            "trace log": self.trace_log,
+            "drain connections": self.drain_connections,
+            "connections": self.connections,
         }
 
     def knows(self, what: str) -> bool:
@@ -79,6 +84,7 @@ class Inspector:
                 {
                     "name": each.name,
                     "idle": each.idle if worker is None else worker.job is None,
+                    "here": each.ident == get_ident(),  # the reactor's: it runs this
                     "job": "" if worker is None or worker.job is None else str(worker.job),
                     "seconds": None if worker is None or worker.job is None else worker.seconds,
                     "stuck": worker is not None and worker.stuck,
@@ -86,3 +92,76 @@ class Inspector:
                 }
             )
         return {"threads": threads, "more": len(found) - len(threads)}
+
+    def profile(self, seconds: float) -> Deferred[str]:
+        """The folded stacks of all threads, sampled for so many seconds by another thread.
+
+        Raises:
+            ValueError: the time is out of range, or another profile is being taken.
+        """
+        if not 0 < seconds <= MAX_PROFILE:
+            raise ValueError(f"a profile takes at most {MAX_PROFILE:g} seconds")
+        if self._sampler is not None:
+            raise ValueError("a profile is being taken already")
+        sampler = self._sampler = StackSampler(seconds, _INTERVAL)
+        done: Deferred[str] = Deferred(lambda _: sampler.stop())
+
+        def finish(folded: str) -> None:
+            self._sampler = None
+            if not done.called:
+                done.callback(folded)
+
+        sampler.start(lambda folded: self._reactor.callFromThread(finish, folded))
+        return done
+
+    def garbage(self, collect: bool = False, types: bool = False) -> dict[str, Any]:
+        """What the garbage collector has; the two options stop this process while they run.
+
+        Args:
+            collect: collect it all, first.
+            types: count the objects by their types.
+        """
+        found: dict[str, Any] = {}
+        if collect:
+            began = self._server.workers.now()
+            found["collected"] = gc.collect()
+            found["seconds"] = self._server.workers.now() - began
+        found |= {
+            "enabled": gc.isenabled(),
+            "counts": list(gc.get_count()),
+            "thresholds": list(gc.get_threshold()),
+            "collections": [each["collections"] for each in gc.get_stats()],
+            "uncollectable": len(gc.garbage),
+        }
+        if types:
+            counted = Counter(type(each).__qualname__ for each in gc.get_objects())
+            found["types"] = [list(pair) for pair in counted.most_common(_MAX_TYPES)]
+        return found
+
+    def log_level(self, name: str, level: str = "") -> str:
+        """The level of a logger of the standard library, after setting it if one is given.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+        return logger_level(name, level)
+
+    def trace_log(self, on: bool | None = None) -> bool | None:
+        """Whether the trace log is written, after switching it; None if there is none."""
+        trace = self._server.logs.trace
+        if trace is not None and on is not None:
+            trace.switch(on)
+        return None if trace is None else trace.enabled
+
+    def drain_connections(self, on: bool) -> None:
+        """Have each response be the last of its connection, or not."""
+        handler = self._server.factory.server.handler
+        if on != handler.draining and (on or self._quiet):  # a process that ends drains by itself
+            handler.draining = self._quiet = on
+
+    def connections(self, close_idle: bool = False) -> dict[str, int]:
+        """How many connections and requests there are, after closing the idle ones if asked to."""
+        server = self._server.factory.server
+        if close_idle:
+            server.connections.close_idle()
+        return {"connections": len(server.connections), "in_service": server.connections.serving}

@@ -145,7 +145,7 @@ class ServeService(Service):
             self.front.recycle_with(
                 recycling_permission(client, self.config.path, together, self._reactor)
             )
-        announcement.start(self.status, {"service": self}, self.front.commands())
+        announcement.start(self.status, {"service": self}, self.front)
         announcement.open_views(self.front.views())
         self._times.follow(announcement)
         assets = Assets(self.front, announcement, self._notifier, self._program)

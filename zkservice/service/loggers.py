@@ -54,6 +54,42 @@ def configure_loggers(text: str) -> None:
         raise ConfigurationError(f"loggers: {error}") from None
 
 
+#: Characters of a logger's name, and loggers that operators may add: none is ever removed.
+_MAX_NAME: Final = 200
+_MAX_LOGGERS: Final = 10_000
+_MAX_LEVEL: Final = 1000
+
+
+def logger_level(name: str, level: str = "") -> str:
+    """The level of a logger of the standard library, after setting it if one is given.
+
+    Args:
+        name: ``root`` for the one at the top.
+        level: a level's name or number; ``NOTSET`` for the level of the logger above.
+
+    Raises:
+        ValueError: the name or the level is invalid.
+    """
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"a logger's name has at most {_MAX_NAME} characters")
+    known = logging.Logger.manager.loggerDict
+    if level:
+        number = int(level) if level.isdecimal() else logging.getLevelName(level.upper())
+        if not isinstance(number, int) or number > _MAX_LEVEL:
+            raise ValueError(f"{level} is no level; write DEBUG, INFO, WARNING, ERROR or NOTSET")
+        if name not in known and len(known) >= _MAX_LOGGERS:
+            raise ValueError(f"there is no logger {name}, and there are too many to add one")
+        _logger(name).setLevel(number)
+        return logging.getLevelName(_logger(name).getEffectiveLevel())
+    while name not in known and name != "root":  # asking must not create one
+        name = name.rpartition(".")[0] or "root"
+    return logging.getLevelName(_logger(name).getEffectiveLevel())
+
+
+def _logger(name: str) -> logging.Logger:
+    return logging.getLogger(None if name == "root" else name)
+
+
 def reopen_log_files(publisher: LogPublisher) -> None:
     """Open the log files of a publisher again, after they were moved away."""
     for file in log_files(publisher):

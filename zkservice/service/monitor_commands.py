@@ -1,117 +1,175 @@
-"""The monitor's commands: the registration, its state, and to change it."""
+"""The monitor's commands: all of them by name, and those of the registration."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from functools import partial
+from importlib.metadata import entry_points
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from zkservice.errors import ConfigurationError
-from zkservice.monitor import Command
+from zkservice.monitor import Command, TwoForms
 from zkservice.monitor.protocol import BUILT_IN
 from zkservice.registry import Registration, RegistrationState
-from zkservice.service.availability import OPERATOR, Availability
+from zkservice.service import process_commands, zookeeper_commands
+from zkservice.service.availability import OPERATOR
 from zkservice.service.import_by_name import accepts, load_callable
+from zkservice.service.operated import NoFront, Operated
+from zkservice.service.replies import is_for_programs, json_text
+from zkservice.service.status_text import status_text
 from zkservice.web import printable
 
+__all__ = ["COMMANDS", "command_pair", "commands", "with_added", "with_plugins"]
 
-def commands(
-    registrations: Callable[[], Iterable[Registration]],
-    status: Callable[[], Mapping[str, Any]],
-    availability: Availability,
-    clock: IReactorTime,
-) -> dict[str, Command]:
-    """The commands of a service.
+_log = Logger()
 
-    Args:
-        registrations: returns the registrations of the service.
-        status: returns what ``status`` shows, by name.
-        availability: ``out`` blocks it, ``in`` unblocks it.
-        clock: for how long these two wait for ZooKeeper.
+#: The entry points whose objects are commands of the monitor.
+PLUGINS: Final = "zkservice.monitor"
+#: Seconds that ``drain`` waits by default and at most, between two looks, and before idle
+#: connections are closed.
+_DRAIN: Final = 30.0
+_MAX_DRAIN: Final = 100.0
+_LOOK: Final = 0.1
+_LINGER: Final = 1.0
+
+
+def servers(service: Operated, words: list[str]) -> str:
+    """What is registered, as JSON: servers [PATH].
+
+    Under PATH only the addresses, with blanks in between.
     """
-
-    def show_status(words: list[str]) -> str:
-        """The state of the registration, the session and the workers, as JSON."""
-        return json.dumps(status(), sort_keys=True, default=_plain)
-
-    operator = _Operator(availability, clock)
-    return {
-        "servers": _Servers(registrations).show,
-        "status": show_status,
-        "out": operator.deregister,
-        "in": operator.register,
-    }
-
-
-class _Servers:
-    """Shows what is registered."""
-
-    def __init__(self, registrations: Callable[[], Iterable[Registration]]) -> None:
-        self._registrations = registrations
-
-    def show(self, words: list[str]) -> str:
-        """The registered servers as JSON; under PATH, their addresses."""
-        if words:
-            path = _words(" ".join(words))
-            return " ".join(
-                address
-                for address, one in self._registered()
-                if path in (_words(one.parent), _words(one.real_parent))
-            )
-        return json.dumps(
-            [
-                {**one.properties, "address": address, "path": one.parent}
-                for address, one in self._registered()
-            ],
-            sort_keys=True,
+    if words:
+        path = _words(" ".join(words))
+        return " ".join(
+            address
+            for address, one in _registered(service.registrations())
+            if path in (_words(one.parent), _words(one.real_parent))
         )
+    return json_text(
+        [
+            {**one.properties, "address": address, "path": one.parent}
+            for address, one in _registered(service.registrations())
+        ]
+    )
 
-    def _registered(self) -> Iterator[tuple[str, Registration]]:
-        """The addresses that are registered now, not those that will be."""
-        for one in self._registrations():
-            if one.state is RegistrationState.REGISTERED:
-                yield from ((address, one) for address in one.addresses)
+
+def _registered(registrations: Iterable[Registration]) -> Iterator[tuple[str, Registration]]:
+    """The addresses that are registered now, not those that will be."""
+    for one in registrations:
+        if one.state is RegistrationState.REGISTERED:
+            yield from ((address, one) for address in one.addresses)
 
 
-class _Operator:
-    """Takes the service out, and puts it back."""
+def status(service: Operated, words: list[str]) -> TwoForms | str:
+    """The state of everything in short: status [--json|--text].
 
-    def __init__(self, availability: Availability, clock: IReactorTime) -> None:
-        self._availability = availability
-        self._clock = clock
+    Without an option it is text in an interactive session, and JSON else.
+    """
+    values = service.status()
+    if is_for_programs(words):
+        return json_text(values)
+    text = status_text(values)
+    return text if "--text" in words else TwoForms(text, json_text(values))
 
-    def deregister(self, words: list[str]) -> Deferred[str]:
-        """Deregister (the rest is the reason), but serve on, until 'in'.
 
-        The reply comes when the address is gone from ZooKeeper, or marked as out of service.
-        """
-        # It is shown in replies and on pages, where ESC would command the reader's terminal.
-        reason = printable(" ".join(words)) or "taken out through the monitor"
-        return Deferred.fromCoroutine(self._deregister(reason))
+async def out(service: Operated, words: list[str]) -> str:
+    """Deregister, but serve on, until 'in': out [REASON].
 
-    def register(self, words: list[str]) -> Deferred[str]:
-        """Register again after 'out'.
+    The reply comes when the address is gone from ZooKeeper.
+    """
+    # It is shown in replies and on pages, where ESC would command the reader's terminal.
+    reason = printable(" ".join(words)) or "taken out through the monitor"
+    pending = await _block(service, reason)
+    return f"error: out is noted, but {pending}" if pending else f"out: {reason}"
 
-        The reply comes when the address is in ZooKeeper.
-        """
-        return Deferred.fromCoroutine(self._register())
 
-    async def _deregister(self, reason: str) -> str:
-        self._availability.block(OPERATOR, reason)
-        pending = await self._availability.confirmed(self._clock)
-        return f"error: out is noted, but {pending}" if pending else f"out: {reason}"
+async def in_(service: Operated, words: list[str]) -> str:
+    """Register again after 'out' or 'drain'.
 
-    async def _register(self) -> str:
-        self._availability.unblock(OPERATOR)
-        reasons = self._availability.reasons
-        if reasons:
-            return "; ".join(["in", *(f"but {reason}" for reason in reasons.values())])
-        pending = await self._availability.confirmed(self._clock)
-        return f"error: in is noted, but {pending}" if pending else "in"
+    The reply comes when the address is in ZooKeeper.
+    """
+    availability = service.availability
+    await service.front.inspect("drain connections", False)
+    availability.unblock(OPERATOR)
+    if availability.reasons:
+        return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
+    pending = await availability.confirmed(service.clock)
+    return f"error: in is noted, but {pending}" if pending else "in"
+
+
+async def drain(service: Operated, words: list[str]) -> str:
+    """Deregister, and wait until no client is left: drain [SECONDS].
+
+    Each connection is closed after its next response, or when it is idle; no request is cut off.
+    The service goes on listening, so that no client is refused, until it is stopped, or back
+    with 'in'.  After SECONDS (30) the reply says what is left.
+    """
+    seconds = float(words[0]) if words and words[0].isdecimal() else _DRAIN
+    if words[1:] or seconds > _MAX_DRAIN or (words and not words[0].isdecimal()):
+        return f"error: write drain [SECONDS], at most {_MAX_DRAIN:g}"
+    until = service.clock.seconds() + seconds
+    pending = await _block(service, "draining")
+    await service.front.inspect("drain connections", True)
+    closing = service.clock.seconds() + _LINGER
+    while True:
+        now = service.clock.seconds()
+        reports = await service.front.inspect("connections", now >= closing)
+        left = [f"{one.title}: {one.error}" for one in reports if one.error]
+        told = [one.value for one in reports if not one.error]
+        connections = sum(one["connections"] for one in told)
+        if not connections and not left:
+            return f"drained, but {pending}" if pending else "drained: no connection is left"
+        if now >= until:
+            running = sum(one["in_service"] for one in told)
+            left.insert(0, f"{connections} connections, {running} requests in service")
+            return f"error: left after {seconds:g} s: {'; '.join(left)}"
+        await deferLater(service.clock, _LOOK, lambda: None)
+
+
+async def _block(service: Operated, reason: str) -> str:
+    """Deregister for a reason; returns why ZooKeeper has not confirmed it, or ""."""
+    service.availability.block(OPERATOR, reason)
+    return await service.availability.confirmed(service.clock)
+
+
+#: All commands but those that every monitor has, by name.
+COMMANDS: Final[Mapping[str, Callable[[Operated, list[str]], Any]]] = {
+    "drain": drain,
+    "gc": process_commands.collector,
+    "in": in_,
+    "loglevel": process_commands.loglevel,
+    "out": out,
+    "profile": process_commands.profile,
+    "registrations": zookeeper_commands.registrations,
+    "requests": process_commands.requests,
+    "servers": servers,
+    "stats": process_commands.stats,
+    "status": status,
+    "threads": process_commands.threads,
+    "tracelog": process_commands.tracelog,
+    "tree": zookeeper_commands.tree,
+    "workers": process_commands.workers,
+    "zookeeper": zookeeper_commands.zookeeper,
+}
+
+
+#: Those that make no sense where no process serves.
+_OF_PROCESSES: Final = frozenset(
+    ("drain", "gc", "loglevel", "profile", "requests", "threads", "tracelog", "workers")
+)
+
+
+def commands(service: Operated) -> dict[str, Command]:
+    """The commands of a service."""
+    left_out = _OF_PROCESSES if isinstance(service.front, NoFront) else frozenset()
+    return {
+        name: partial(command, service)
+        for name, command in COMMANDS.items()
+        if name not in left_out
+    }
 
 
 def command_pair(text: str) -> tuple[str, str]:
@@ -147,10 +205,34 @@ def with_added(
     return whole
 
 
+def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
+    """Add the commands that installed packages have as entry points `PLUGINS`.
+
+    One that cannot be loaded, or whose name is taken, is left out; the log says so.
+    """
+    whole = dict(known)
+    for point in entry_points(group=PLUGINS):
+        if point.name in whole or point.name in BUILT_IN or point.name.split() != [point.name]:
+            _log.error(
+                "the monitor's plugin {name} is left out: its name is taken", name=point.name
+            )
+            continue
+        try:
+            command = point.load()
+        except (Exception, SystemExit):  # noqa: BLE001 - it is the code of others
+            _log.failure("the monitor's plugin {name} cannot be loaded", name=point.name)
+            continue
+        if callable(command) and accepts(command, []):
+            whole[point.name] = command
+        else:
+            _log.error(
+                "the monitor's plugin {name} is left out: it does not take one argument, a list "
+                "of words",
+                name=point.name,
+            )
+    return whole
+
+
 def _words(path: str) -> list[str]:
     """Split a path at its blanks, as the monitor splits the words of a command."""
     return (path.rstrip("/") or "/").split()
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -20,7 +20,6 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from zkservice.errors import MessageError, ViewError
-from zkservice.monitor import Command as MonitorCommand
 from zkservice.service.built_in_views import (
     HEALTH,
     METRICS,
@@ -34,9 +33,9 @@ from zkservice.service.config import Config
 from zkservice.service.development import Development
 from zkservice.service.figures import Figures, Sums, check_figures
 from zkservice.service.inheritance import InheritedSockets
-from zkservice.service.inspection import ProcessReport
 from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
+from zkservice.service.process_report import ProcessReport
 from zkservice.service.readiness import READY, ready_view
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
@@ -135,7 +134,7 @@ class MultiProcessFront(PoolOwner):
         return {
             "workers": workers,
             "http": http,
-            "processes": [self._describe(worker) for worker in self._all()],
+            "processes": self.processes(),
         }
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
@@ -274,9 +273,9 @@ class MultiProcessFront(PoolOwner):
     def _asked_for(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._show(path, environ))
 
-    def commands(self) -> dict[str, MonitorCommand]:
-        """``workers``, to look at them and to have more or fewer."""
-        return {"workers": self._workers_command}
+    def processes(self) -> list[dict[str, Any]]:
+        """The workers, those that leave last."""
+        return [self._describe(worker) for worker in self._all()]
 
     def resize(self, size: int) -> None:
         """Have more worker processes or fewer, at least one."""
@@ -351,21 +350,6 @@ class MultiProcessFront(PoolOwner):
             recycling=processes.recycling,
         )
 
-    def _workers_command(self, words: list[str]) -> str:
-        """The worker processes; 'workers add [N]' and 'workers remove [N]' change their number."""
-        if not words:
-            described = map(self._describe, self._all())
-            lines = [
-                ", ".join(f"{key} {value}" for key, value in each.items()) for each in described
-            ]
-            return "\n".join([f"{self.size} wanted", *lines])
-        signs = {"add": 1, "remove": -1}
-        number = words[1] if len(words) > 1 else "1"
-        if words[0] not in signs or len(words) > 2 or not number.isdecimal():
-            return "error: write workers, workers add [N] or workers remove [N]"
-        self.resize(self.size + signs[words[0]] * int(number))
-        return f"{self.size} wanted"
-
     def _describe(self, worker: WorkerProcess) -> dict[str, Any]:
         return {
             "name": worker.name,
@@ -419,7 +403,7 @@ class MultiProcessFront(PoolOwner):
         workers, http = self.statistics()
         lines = [f"{name}: {value}" for name, value in vars(http).items()]
         lines += [f"workers.{name}: {value}" for name, value in vars(workers).items()]
-        for one in map(self._describe, self._all()):
+        for one in self.processes():
             lines.append(f"{one.pop('name')}: {_on_a_line(one)}")
         text = "".join(f"{line}\n" for line in lines)
         reason = self.unavailable

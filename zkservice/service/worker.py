@@ -120,7 +120,7 @@ class WorkerServer:
             self._server = self._source.serve(config, serve, settings.get("problem", ""))
         else:
             self._server = serve(config, partial(load_application, config.application))
-        self._inspector = Inspector(self._server)
+        self._inspector = Inspector(self._server, reactor)
         self.factories: Sequence[IProtocolFactory] = [
             wrapped_factory(reactor, listen.endpoint, self._server.factory)
             for listen in config.listen

@@ -26,6 +26,7 @@ from zkservice.errors import (
 from zkservice.service.announcement import Announcer
 from zkservice.service.command_process import CommandProcess
 from zkservice.service.loggers import escape_log_texts, reopen_log_files
+from zkservice.service.operated import NoFront
 from zkservice.service.process_exit import ExitCode
 from zkservice.service.register_config import RegisterConfig
 from zkservice.service.register_options import Options
@@ -94,7 +95,7 @@ class RegisterService(Service):
         if self._command is not None:
             announcement.front_changed("the command has not started")
             self._reactor.callWhenRunning(self._launch, self._command, announcement)
-        announcement.start(self.status, {}, {})
+        announcement.start(self.status, {}, NoFront())
 
     def _launch(self, command: CommandProcess, announcement: Announcer) -> None:
         try:

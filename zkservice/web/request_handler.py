@@ -98,7 +98,7 @@ class RequestHandler:
 
     def trace(self, exchange: Exchange) -> None:
         """Begin the trace of an exchange that is for the application."""
-        if self._trace_log is not None:
+        if self._trace_log is not None and self._trace_log.enabled:
             exchange.trace = self._trace_log.begin(exchange.request)
 
     def run_view(self, exchange: Exchange, view: View, path: str) -> None:

@@ -36,7 +36,15 @@ class TraceLog:
         self._now = now
         self._lock = threading.Lock()  # guards the order of the lines
         self._ids = count(1)
+        #: Whether requests that come now are recorded.
+        self.enabled = True
         self.record("S", "0")
+
+    def switch(self, on: bool) -> None:
+        """Record requests from now on, or no more; those that are recorded already go on."""
+        if on and not self.enabled:
+            self.record("S", "0")  # for tracereport: requests before this one are unknown
+        self.enabled = on
 
     def begin(self, request: Request) -> Trace:
         """A request is there, and so is its body."""

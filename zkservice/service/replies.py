@@ -1,0 +1,53 @@
+"""What the replies of the monitor's commands have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from zkservice.service.process_report import ProcessReport
+
+__all__ = ["is_for_programs", "json_text", "per_process", "reply"]
+
+
+def is_for_programs(words: Sequence[str]) -> bool:
+    """Whether JSON is asked for."""
+    return "--json" in words
+
+
+def json_text(values: Any) -> str:
+    """Values as JSON, in one line."""
+    return json.dumps(values, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def reply(
+    words: Sequence[str], reports: Sequence[ProcessReport], text_of: Callable[[Any], str]
+) -> str:
+    """What processes have told, as JSON or as text.
+
+    Args:
+        words: of the command.
+        text_of: returns what one process has told as text.
+    """
+    if is_for_programs(words):
+        return json_text(list(reports))
+    return per_process(reports, text_of)
+
+
+def per_process(reports: Iterable[ProcessReport], text_of: Callable[[Any], str]) -> str:
+    """What each process has told as text; of one that did not reply, that it is stuck."""
+    parts = []
+    for one in reports:
+        if one.error:
+            parts.append(f"{one.title} is stuck: {one.error}")
+        elif one.name:
+            parts.append(f"{one.title}:\n{text_of(one.value)}")
+        else:
+            parts.append(text_of(one.value))
+    return "\n\n".join(parts) or "no process serves"
