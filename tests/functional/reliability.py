@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from kazoo.client import KazooClient
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from tests.functional.load import Counts, Load, Observer
-from tests.functional.processes import Twistd, quiet_kazoo, wait_for
+from tests.functional.processes import EmbeddedProcess, Twistd, quiet_kazoo, wait_for
+from zkservice.testing.apache import ApacheZooKeeper
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 APPLICATION = os.path.join(ROOT, "tests", "functional", "reliability_app.py")
@@ -49,11 +52,24 @@ class Scene:
 
 
 class ReliabilityCase(SynchronousTestCase):
-    """Processes, observers and figures."""
+    """Processes, observers and figures, with the embedded ZooKeeper in a process of its own."""
+
+    server: Any
+
+    @override
+    def setUp(self) -> None:
+        self.server = self.make_server()
+        self.server.start()
+
+    def make_server(self) -> Any:
+        """A ZooKeeper that ends with the test; it is not started yet."""
+        server = EmbeddedProcess(self.mktemp())
+        self.addCleanup(server.stop)
+        return server
 
     def hosts(self) -> str:
         """The connection string of the ZooKeeper that is used."""
-        raise NotImplementedError
+        return str(self.server.connection_string)
 
     def kazoo(self) -> KazooClient:
         """A started independent client."""
@@ -109,6 +125,16 @@ class ReliabilityCase(SynchronousTestCase):
         counts = self.last.counts
         self.assertEqual((counts.lost, counts.refused, counts.errors), ([], 0, 0))
         self.assertGreater(counts.sent, 100)
+
+
+class ApacheCase(ReliabilityCase):
+    """The same with Apache ZooKeeper; put it before another case to run that one's tests on it."""
+
+    @override
+    def make_server(self) -> ApacheZooKeeper:
+        server = ApacheZooKeeper()
+        self.addCleanup(server.remove)
+        return server
 
 
 def timed(what: str, condition: Callable[[], bool]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.functional.processes import TWISTD, EmbeddedProcess, Twistd, fetch, free_port, wait_for
+from tests.functional.processes import TWISTD, Twistd, fetch, free_port, wait_for
 from tests.functional.reliability import PROVIDERS, ReliabilityCase
 
 APP = """
@@ -92,13 +92,8 @@ class HangUpTests(ConfigurationCase):
     @override
     def setUp(self) -> None:
         super().setUp()
-        self.zookeeper = EmbeddedProcess(self.mktemp())
-        self.addCleanup(self.zookeeper.stop)
-        self.zookeeper.start()
-
-    @override
-    def hosts(self) -> str:
-        return self.zookeeper.connection_string
+        self.server = self.make_server()
+        self.server.start()
 
     def start(self, *lines: str) -> Twistd:
         """A service whose command line names nothing but the file."""

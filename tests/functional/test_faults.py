@@ -19,8 +19,8 @@ from typing_extensions import override
 
 from tests.functional.load import Load, Proxy
 from tests.functional.processes import Twistd, free_port, quiet_kazoo, wait_for
-from tests.functional.reliability import PROVIDERS, SHORT, ReliabilityCase
-from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+from tests.functional.reliability import PROVIDERS, SHORT, ApacheCase
+from zkservice.testing.apache import skip_without_apache
 
 #: Rounds of one to three faults each; about two seconds a round.
 ROUNDS = int(os.environ.get("ZKSERVICE_FAULT_ROUNDS", "10"))
@@ -29,16 +29,14 @@ SEED = int(os.environ.get("ZKSERVICE_FAULT_SEED", "1"))
 
 
 @skip_without_apache
-class FaultTests(ReliabilityCase):
+class FaultTests(ApacheCase):
     """A process behind a network that can be cut, under load."""
 
     @override
     def setUp(self) -> None:
         """A server, a network, a process; and the dice."""
         self.random = Random(SEED)
-        self.server = ApacheZooKeeper()
-        self.addCleanup(self.server.remove)
-        self.server.start()
+        super().setUp()
         self.network = Proxy(self.server.port)
         self.addCleanup(self.network.close)
         folder = tempfile.TemporaryDirectory()  # short: a socket's path has a limit
@@ -50,10 +48,6 @@ class FaultTests(ReliabilityCase):
             hosts=self.network.connection_string,
             session=SHORT,
         )
-
-    @override
-    def hosts(self) -> str:
-        return self.server.connection_string
 
     def pause(self, *seconds: float) -> None:
         """Wait for one of these."""

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import EmbeddedProcess, Twistd, fetch, wait_for
-from tests.functional.reliability import PROVIDERS, ReliabilityCase
-from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+from tests.functional.processes import Twistd, fetch, wait_for
+from tests.functional.reliability import PROVIDERS, ApacheCase, ReliabilityCase
+from zkservice.testing.apache import skip_without_apache
 
 APP = """
 import os, time
@@ -71,16 +71,10 @@ class ProcessesCase(ReliabilityCase):
 
     @override
     def setUp(self) -> None:
-        self.zookeeper = EmbeddedProcess(self.mktemp())
-        self.addCleanup(self.zookeeper.stop)
-        self.zookeeper.start()
+        super().setUp()
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.write("one")
-
-    @override
-    def hosts(self) -> str:
-        return self.zookeeper.connection_string
 
     def write(self, release: str, broken: str = "") -> None:
         """Put a release of the application in place."""
@@ -475,19 +469,8 @@ class ViewTests(ProcessesCase):
 
 
 @skip_without_apache
-class ApacheTests(ProcessesCase):
+class ApacheTests(ApacheCase, ProcessesCase):
     """With Apache ZooKeeper: the life of the one registration."""
-
-    @override
-    def setUp(self) -> None:
-        super().setUp()
-        self.apache = ApacheZooKeeper()
-        self.addCleanup(self.apache.remove)
-        self.apache.start()
-
-    @override
-    def hosts(self) -> str:
-        return self.apache.connection_string
 
     def test_a_reload_keeps_the_znode_and_sigterm_removes_it(self) -> None:
         """Under load; nothing is lost, and the znode has one owner throughout."""

@@ -24,27 +24,16 @@ from typing_extensions import override
 
 from tests.functional.load import Proxy
 from tests.functional.processes import TWISTD, Twistd, fetch, free_port, threads_of, wait_for
-from tests.functional.reliability import PROVIDERS, ROOT, SHORT, ReliabilityCase, timed
-from zkservice.testing.apache import ApacheEnsemble, ApacheZooKeeper, skip_without_apache
+from tests.functional.reliability import PROVIDERS, ROOT, SHORT, ApacheCase, ReliabilityCase, timed
+from zkservice.testing.apache import ApacheEnsemble, skip_without_apache
 
 #: Clients that follow the address have time to hear of its end on the busiest machine.
 UNHURRIED = ("--drain-wait", "2000")
 
 
 @skip_without_apache
-class ReliabilityTests(ReliabilityCase):
+class ReliabilityTests(ApacheCase):
     """On one server."""
-
-    @override
-    def setUp(self) -> None:
-        """A running server."""
-        self.server = ApacheZooKeeper()
-        self.addCleanup(self.server.remove)
-        self.server.start()
-
-    @override
-    def hosts(self) -> str:
-        return self.server.connection_string
 
     def owner(self, client: KazooClient, address: str) -> int:
         """The session that owns an address; 0 if there is none."""

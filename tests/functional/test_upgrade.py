@@ -26,9 +26,9 @@ from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import TWISTD, EmbeddedProcess, Twistd, fetch, wait_for
-from tests.functional.reliability import PROVIDERS, ROOT, ReliabilityCase, Scene
-from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
+from tests.functional.processes import TWISTD, Twistd, fetch, wait_for
+from tests.functional.reliability import PROVIDERS, ROOT, ApacheCase, ReliabilityCase, Scene
+from zkservice.testing.apache import skip_without_apache
 
 APP = """
 import os
@@ -84,17 +84,11 @@ class UpgradeCase(ReliabilityCase):
 
     @override
     def setUp(self) -> None:
-        self.zookeeper = EmbeddedProcess(self.mktemp())
-        self.addCleanup(self.zookeeper.stop)
-        self.zookeeper.start()
+        super().setUp()
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         (self.folder / "launcher.py").write_text(LAUNCHER)
         self.write("one")
-
-    @override
-    def hosts(self) -> str:
-        return self.zookeeper.connection_string
 
     def write(self, release: str, preparation: str = "", status: str = "200 OK") -> None:
         """Put a release of the application in place."""
@@ -545,16 +539,5 @@ def heard(notify: socket.socket) -> tuple[int, str]:
 
 
 @skip_without_apache
-class ApacheTests(LoadTests):
+class ApacheTests(ApacheCase, LoadTests):
     """With Apache ZooKeeper."""
-
-    @override
-    def setUp(self) -> None:
-        super().setUp()
-        self.apache = ApacheZooKeeper()
-        self.addCleanup(self.apache.remove)
-        self.apache.start()
-
-    @override
-    def hosts(self) -> str:
-        return self.apache.connection_string
