@@ -97,7 +97,7 @@ class ProviderHealth:
                 record = Record(provider, since)
                 if since is not None:
                     self._special.add(address)
-            elif record.provider != provider:
+            elif record.provider is not provider:
                 record.provider, record.weight = provider, provider.weight
             records[address] = record
         self._records = records

@@ -8,12 +8,12 @@ from typing import Any, Final
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
-from zkservice.discovery.provider import Registered
+from zkservice.discovery.provider import Provider, ReadZnode, Registered
 from zkservice.errors import FormatError, NoAuthError, NoNodeError
 from zkservice.following.follower import Follower, Paths
 from zkservice.following.lookup import together
 from zkservice.following.watch_set import CHILDREN, DATA, WatchedRead
-from zkservice.formats import Member, read_member
+from zkservice.formats import read_member
 from zkservice.tree.links import Resolution
 from zkservice.znodes import join
 
@@ -49,7 +49,7 @@ class Members(Follower["list[str]", Registered]):
         super().__init__(client, path, reactor)
         self._formats = tuple(formats)
         self._report = found
-        self._known: dict[str, Member | FormatError] = {}  # by path
+        self._known: dict[str, ReadZnode] = {}  # by path
 
     @override
     async def _digest(self, path: str, answer: list[str]) -> tuple[Registered, Paths]:
@@ -66,19 +66,16 @@ class Members(Follower["list[str]", Registered]):
             read = await together(self._read(child) for child in some)
             known.update((at, one) for at, one in zip(some, read, strict=True) if one is not None)
         self._known = known
-        values = [known[child] for child in paths if child in known]
-        members = [one for one in values if isinstance(one, Member)]
-        problems = [one for one in values if isinstance(one, FormatError)]
-        return Registered.sorted_out(members, problems), set()
+        return Registered.sorted_out(known[child] for child in paths if child in known), set()
 
     def _read(self, path: str) -> Any:
-        """Fires with the member, why it is none, or None if it is gone."""
+        """Fires with what is there, or None if it is gone."""
         name = path.rpartition("/")[2]
 
-        def got(answer: tuple[bytes, object]) -> Member | FormatError:
+        def got(answer: tuple[bytes, object]) -> ReadZnode:
             return self._parse(name, answer[0])
 
-        def failed(failure: Any) -> Member | FormatError | None:
+        def failed(failure: Any) -> ReadZnode | None:
             if failure.trap(NoNodeError, NoAuthError) is NoNodeError:
                 return None
             # The name may be an address; the data cannot be watched.
@@ -86,11 +83,12 @@ class Members(Follower["list[str]", Registered]):
 
         return self._watches.read(DATA, path).addCallbacks(got, failed)
 
-    def _parse(self, name: str, data: bytes) -> Member | FormatError:
+    def _parse(self, name: str, data: bytes) -> ReadZnode:
         try:
-            return read_member(name, data, self._formats)
+            member = read_member(name, data, self._formats)
         except FormatError as error:
-            return error
+            return ReadZnode(problem=error)
+        return ReadZnode(Provider.of(member), member.available)
 
     @override
     def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from typing_extensions import Self
 
@@ -12,7 +13,7 @@ from zkservice.errors import FormatError
 from zkservice.formats import Member
 from zkservice.formats.addresses import format_address
 
-__all__ = ["Provider", "Registered"]
+__all__ = ["Provider", "ReadZnode", "Registered"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,21 @@ class Provider:
             member.format,
         )
 
-    @property
+    @cached_property
     def address(self) -> str:
         """``host:port``, with brackets around IPv6."""
         return format_address(self.host, self.port)
+
+
+class ReadZnode(NamedTuple):
+    """What was read from a znode: a provider, or why it is none.
+
+    It is kept until the znode changes, because a service may have thousands of them.
+    """
+
+    provider: Provider | None = None
+    available: bool = False
+    problem: FormatError | None = None
 
 
 @dataclass(frozen=True)
@@ -74,15 +86,18 @@ class Registered:
     error: Exception | None = None
 
     @classmethod
-    def sorted_out(cls, members: Iterable[Member], problems: Iterable[FormatError]) -> Self:
-        """Tell the members apart.  An address that is there twice counts if one is available."""
+    def sorted_out(cls, znodes: Iterable[ReadZnode]) -> Self:
+        """Tell the znodes apart.  An address that is there twice counts if one is available."""
         providers: dict[str, Provider] = {}
         stopping: dict[str, Provider] = {}
-        for member in members:
-            found = providers if member.available else stopping
-            found.setdefault(member.address, Provider.of(member))
+        problems = []
+        for provider, available, problem in znodes:
+            if provider is None:
+                problems.append(problem)
+            else:
+                (providers if available else stopping).setdefault(provider.address, provider)
         stopping = {at: one for at, one in stopping.items() if at not in providers}
-        return cls(providers, stopping, tuple(problems))
+        return cls(providers, stopping, tuple(each for each in problems if each is not None))
 
     def differs_for_waiters(self, before: Registered | None) -> bool:
         """Whether those that wait for a change should look, even if ``providers`` are the same."""
