@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from io import BytesIO
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import TimeoutError as ConnectTimedOutError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
@@ -197,7 +199,7 @@ class AgentTests(TestCase):
             self.assertEqual(await read_body(response), b"data")
 
     async def test_hosts_that_cannot_be_one_are_passed_over(self) -> None:
-        """A registered host that no URI can name harms nobody else."""
+        """A registered host that no URI can name does not affect the others."""
         await self.put("x" * 70 + ".example:80")
         await self.put("\u2024:80")
         await self.pages(1)
@@ -213,7 +215,7 @@ class AgentTests(TestCase):
             await self.get(await self.agent())
 
     async def test_idempotent_request_without_response_is_sent_elsewhere(self) -> None:
-        """A provider that dies with a request in its hands costs nothing but time."""
+        """A provider that dies while it has a request costs only time."""
         for _ in range(2):
             await self.listen(Factory.forProtocol(HangUp))
         await self.pages(1)
@@ -347,6 +349,50 @@ class AgentTests(TestCase):
             for _ in range(2):
                 await self.get(to, method=b"POST")
         self.assertIn("no response within 0.1 s", str(caught.exception))
+
+    async def test_connection_that_is_not_accepted_in_time(self) -> None:
+        """Nothing was sent, so any method goes elsewhere, within a shorter response_timeout too."""
+        silent = socket.socket()
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(4):  # more than wait there; others are not accepted any more
+            waiting = socket.socket()
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        await self.put(f"127.0.0.1:{silent.getsockname()[1]}")
+        await self.pages(1)
+        to = await self.agent(response_timeout=0.2)
+        for _ in range(3):
+            self.assertEqual(await self.get(to, method=b"POST"), b"hello")
+
+    async def test_dead_network_is_given_up(self) -> None:
+        """Where no provider accepts, a request fails after five time-outs to connect."""
+        for number in range(9):
+            await self.put(f"127.0.0.1:{number + 1}")
+        to = await self.agent(timeout=0.001)
+        tried: list[bytes] = []
+
+        class Dead:
+            """Times out."""
+
+            def connect(self, factory: Any) -> Deferred[Any]:
+                """Fail late."""
+                return deferLater(reactor, 0.001, self.fail)
+
+            def fail(self) -> None:
+                """Too late."""
+                raise ConnectTimedOutError
+
+        def endpoint(uri: URI) -> Dead:
+            tried.append(uri.netloc)
+            return Dead()
+
+        self.patch(to._agent._endpointFactory, "endpointForURI", endpoint)
+        with self.assertRaises(ConnectTimedOutError):
+            await self.get(to)
+        self.assertLessEqual(len(tried), 6)
 
     async def test_callers_that_give_up_eject_a_provider(self) -> None:
         """A suspended provider accepts, and nothing else; the callers' time-outs show it."""

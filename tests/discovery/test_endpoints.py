@@ -332,6 +332,15 @@ class NetworkTests(ClientTestCase):
         said = f"{self.tried()[1]}:80 did not accept the connection within 2.0 s"
         self.assertIn(said, str(error.value))
 
+    def test_dead_network_is_given_up(self) -> None:
+        """Where no address accepts, it fails after five time-outs, and not after all addresses."""
+        self.put(*(f"10.0.9.{number}" for number in range(1, 10)), alive=False)
+        connecting = self.connect(self.endpoint(), 9)
+        self.assertNoResult(connecting)
+        self.network.advance(1)
+        self.failureResultOf(connecting, TimeoutError)
+        self.assertEqual(len(self.tried()), 5)
+
     def test_timeout_of_the_caller(self) -> None:
         """The time-out is the caller's."""
         self.put("10.0.9.1", "10.0.9.2", alive=False)

@@ -66,7 +66,7 @@ class FollowingTests(ResolverTestCase):
     """What is registered, and what becomes of it."""
 
     def test_providers_come_and_go(self) -> None:
-        """Each change is seen, and whoever waits is told the new providers."""
+        """Each change is seen, and `when_changed` fires with the new providers."""
         self.put("a:80", data=b'{"weight": 3, "zone": "x", "pid": 7}')
         resolver = self.started()
         found = Provider("a", 80, {"weight": 3, "zone": "x", "pid": 7}, 3.0, "x")
@@ -204,7 +204,7 @@ class FollowingTests(ResolverTestCase):
         self.assertIn("serverset", str(caught.exception))
 
     def test_closing_leaves_nothing_behind(self) -> None:
-        """No watch, no timer; whoever waits is told; closing again is fine."""
+        """No watch, no timer; what waits fails; closing again is fine."""
         self.put("a:80")
         resolver = self.started()
         self.assertEqual(self.finder.statistics().watches, 2)

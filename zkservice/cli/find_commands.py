@@ -1,4 +1,4 @@
-"""The commands that find: resolve (who provides a service) and ls (what is below a node)."""
+"""The commands that find: resolve (the providers of a service) and ls (the nodes below a node)."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def _add_reading(line: CommandLine) -> None:
     _add_path(one, "the node; / if missing")
     one.add_argument("-l", "--long", action="store_true", help="with what ZooKeeper knows of each")
 
-    one = line.add("resolve", "show who provides a service", resolve, ResolveOptions)
+    one = line.add("resolve", "show the providers of a service", resolve, ResolveOptions)
     _add_connecting(one)
     one.add_argument("hosts", metavar="HOSTS", nargs="?", help=f"{_HOSTS}; - if missing")
     one.add_argument("path", metavar="PATH", help="where the service is registered")

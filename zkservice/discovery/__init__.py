@@ -1,4 +1,4 @@
-"""Who provides a service, and whom to take: a resolver that follows a path, and strategies."""
+"""Find the providers of a service and choose one: a resolver, strategies and an HTTP agent."""
 
 from zkservice.discovery.agent import BalancingAgent, Retry, agent
 from zkservice.discovery.health import HealthRules, Use

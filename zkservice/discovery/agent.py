@@ -1,4 +1,4 @@
-"""HTTP requests to a service: each goes to the provider that suits it best.
+"""HTTP requests to a service: each goes to the provider that the resolver chooses.
 
 The connections are Twisted's own, by a pool.  Its key is a URI, so the URIs that are passed to
 it here name a provider's address and, with TLS, the name that its certificate must have.
@@ -44,7 +44,7 @@ from zkservice.deferreds import time_limit
 from zkservice.discovery.health import Use
 from zkservice.discovery.provider import Provider
 from zkservice.discovery.resolver import Resolver
-from zkservice.discovery.tcp import tcp_endpoint
+from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 
 __all__ = ["BalancingAgent", "Retry", "agent"]
@@ -123,7 +123,7 @@ class _Patience:
 
     Args:
         reactor: tells the time.
-        unhurried: a request that is cancelled after that many seconds is a failure.
+        unhurried: seconds to connect; a request that is cancelled after more is a failure.
         limit: seconds for a response; None: any.
     """
 
@@ -134,7 +134,13 @@ class _Patience:
 
     def limit(self, sending: Deferred[IResponse]) -> Deferred[IResponse]:
         """Give a request so much time; then it fails as one without a response."""
-        return time_limit(sending, self._limit, self._reactor, _no_response)
+        if self._limit is not None:
+            sending.addTimeout(self._limit, self._reactor, _too_late)
+        return sending
+
+    def is_over(self, began: float) -> bool:
+        """Whether a request has waited for connections for long enough."""
+        return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._unhurried)
 
     def cancelled(self, use: Use, since: float) -> None:
         """The caller does not wait any more.
@@ -282,6 +288,7 @@ class BalancingAgent:
         """
         tried: set[str] = set()
         problem: BaseException | None = None
+        began = self._reactor.seconds()
         while True:
             use = self._next(tried, target, problem)
             tried.add(use.provider.address)
@@ -291,6 +298,8 @@ class BalancingAgent:
             except _NOT_CONNECTED as error:
                 use.failed()
                 problem = self._explained(error, use.provider, len(tried))
+                if self._patience.is_over(began):
+                    raise
             except _NO_RESPONSE as error:
                 if any(reason.check(*_CANCELLED) for reason in error.reasons):
                     self._patience.cancelled(use, since)
@@ -342,8 +351,11 @@ class BalancingAgent:
         )
 
 
-def _no_response(seconds: float) -> ResponseNeverReceived:
-    return ResponseNeverReceived([Failure(TimeoutError(f"no response within {seconds:g} s"))])
+def _too_late(result: object, seconds: float) -> NoReturn:
+    """Say whether a provider may have received the request that was cancelled."""
+    if isinstance(result, Failure) and result.check(ConnectingCancelledError):
+        raise TimeoutError(f"did not accept the connection within {seconds:g} s")
+    raise ResponseNeverReceived([Failure(TimeoutError(f"no response within {seconds:g} s"))])
 
 
 def _parse(uri: bytes) -> tuple[_Target, bytes]:

@@ -31,7 +31,7 @@ from zkservice.discovery.counted import CountedProtocol, CountingFactory
 from zkservice.discovery.health import Use
 from zkservice.discovery.shared import Service, ServiceUse, SharedSessions
 from zkservice.discovery.strategies import STRATEGIES
-from zkservice.discovery.tcp import tcp_endpoint
+from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
@@ -87,17 +87,19 @@ class DiscoveringEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
         """Connect to a provider; if it does not accept, to the next, until one does.
 
+        It gives up when that has taken as long as five time-outs.
+
         Fails with:
             NobodyRegisteredError: no member below the znode is available.
             LinkLoopError: the path leads in a circle.
             ConnectTimeoutError: nothing is known about the service, and ZooKeeper has not
                 answered in time.
-            The last address's error, if none accepts.
+            The last address's error, if none accepts in time.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     def close(self) -> Deferred[None]:
-        """Give the session up; if nobody else uses it, it is closed.  `connect` begins anew.
+        """Give the session up; if nothing else uses it, it is closed.  `connect` begins anew.
 
         Only tests need it: a session that is not used any more closes by itself.
         """
@@ -111,6 +113,7 @@ class DiscoveringEndpoint:
         await time_limit(resolver.start(), TIMEOUT, self._reactor, self._no_answer)
         tried: set[str] = set()
         problem: BaseException | None = None
+        give_up = self._reactor.seconds() + MAX_TIMEOUTS * self._timeout
         while True:
             try:
                 use = resolver.use(tried, strategy=strategy)
@@ -122,9 +125,11 @@ class DiscoveringEndpoint:
             except (CancelledError, ConnectingCancelledError):
                 use.ended()
                 raise
-            except Exception as error:  # noqa: BLE001 - the next one may accept
+            except Exception as error:
                 use.failed()
                 problem = error
+                if self._reactor.seconds() >= give_up:
+                    raise
 
     async def _use(self, use: Use, factory: IProtocolFactory) -> IProtocol:
         counting = self._service.balance in _COUNTING

@@ -1,4 +1,4 @@
-"""Who provides a service, kept current, and remembered while ZooKeeper is away."""
+"""The providers of a service, kept current, and remembered while ZooKeeper is away."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Resolver:
         client: connected, or about to be; not closed here.
         path: the service's znode.  It may lead through symbolic links, or nowhere yet.
         formats: the names of the formats to expect.
-        remember: True keeps what was known while there is no connection; False offers nobody
+        remember: True keeps what was known while there is no connection; False offers none
             then; the name of a file remembers it for a start without ZooKeeper as well.
         mass_loss: when providers that vanish together are kept for a while; None: never.  With
             ``remember=False`` it has no effect.
@@ -125,7 +125,8 @@ class Resolver:
     def close(self) -> Deferred[None]:
         """Follow no more, and leave neither watches nor timers behind.
 
-        ``providers`` stay as they were.  Whoever waits for a change gets `ClientClosedError`.
+        ``providers`` stay as they were.  Deferreds that wait for a change fail with
+        `ClientClosedError`.
         """
         if self._following is not None:
             members, subscription = self._following

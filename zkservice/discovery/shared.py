@@ -26,7 +26,7 @@ from zkservice.errors import ClientClosedError
 
 __all__ = ["Service", "ServiceUse", "SharedSessions"]
 
-#: Seconds for which a session is kept when nobody uses it.
+#: Seconds for which a session is kept while it is not used.
 PAUSE: Final = 10.0
 
 _OVER: Final = (State.CLOSED, State.AUTH_FAILED)
@@ -52,7 +52,7 @@ class SharedSessions:
     Args:
         reactor: the reactor.
         connect: makes clients.
-        pause: seconds for which a session is kept when nobody uses it.
+        pause: seconds for which a session is kept while it is not used.
     """
 
     def __init__(self, reactor: Any, connect: Connect = new_client, pause: float = PAUSE) -> None:

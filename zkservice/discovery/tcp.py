@@ -1,13 +1,17 @@
-"""Connect to a provider's host, with no more ado than it needs."""
+"""Connect to a provider's host; addresses are not looked up."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 
-__all__ = ["tcp_endpoint"]
+__all__ = ["MAX_TIMEOUTS", "tcp_endpoint"]
+
+#: Connect time-outs that one call may take.  When a network is cut, no address refuses and each
+#: one of many takes a whole time-out.
+MAX_TIMEOUTS: Final = 5
 
 
 def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> Any:

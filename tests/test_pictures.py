@@ -1,0 +1,64 @@
+"""The pictures of the manual are those of their sources."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+from unittest import skipUnless
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parents[1]
+
+
+def _load(path: Path) -> Any:
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class PictureTests(SynchronousTestCase):
+    """``docs/pictures``."""
+
+    def setUp(self) -> None:
+        """The script that draws them."""
+        self.pictures = _load(ROOT / ".ci" / "pictures.py")
+
+    def test_each_is_of_its_source(self) -> None:
+        """Whoever changes a source draws it again."""
+        self.assertTrue(list(self.pictures.FOLDER.glob("*.dot")))
+        self.assertEqual(self.pictures.outdated(), [], "run: python .ci/pictures.py")
+
+    def test_each_is_well_formed(self) -> None:
+        """A browser can show it, and it is in use."""
+        manual = "".join(page.read_text() for page in (ROOT / "docs").glob("*.rst"))
+        for picture in self.pictures.FOLDER.glob("*.svg"):
+            self.assertTrue(ElementTree.parse(picture).getroot().tag.endswith("svg"))
+            # Not assertIn: it would show the whole manual.
+            self.assertTrue(f".. image:: pictures/{picture.name}" in manual, picture.name)
+
+    def test_changed_source_is_noticed(self) -> None:
+        """A picture of an older source, and one that is missing."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        source = folder / "a.dot"
+        source.write_text("digraph { a -> b }")
+        self.assertEqual(self.pictures.outdated(folder), ["a.dot"])
+        source.with_suffix(".svg").write_text(self.pictures.mark(source) + "<svg/>")
+        self.assertEqual(self.pictures.outdated(folder), [])
+        source.write_text("digraph { a -> c }")
+        self.assertEqual(self.pictures.outdated(folder), ["a.dot"])
+
+    @skipUnless(shutil.which("dot"), "Graphviz is not installed")
+    def test_drawing(self) -> None:
+        """Graphviz draws it, below the mark."""
+        source = Path(self.mktemp())
+        source.write_text("digraph { a -> b }")
+        drawn = self.pictures.draw(source)
+        self.assertTrue(drawn.startswith(self.pictures.mark(source)))
+        ElementTree.fromstring(drawn)
