@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from hypothesis import given
@@ -75,6 +76,11 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((registration.properties, registration.format), ({"a": "b"}, "nerve"))
         self.assertEqual((registration.drain_wait, config.stop_timeout), (0.25, 1.5))
         self.assertIsNone(registration.health)
+        self.assertIsNone(config.stop_signal)
+        self.assertIs(parsed("--stop-signal", "QUIT").stop_signal, signal.SIGQUIT)
+        self.assertIn(
+            "--stop-signal must be TERM, INT", self.refused(*NEEDED, "--stop-signal", "9")
+        )
         self.assertEqual(config.known.tls_addresses, frozenset())
         self.assertEqual(parsed("--tls").known.tls_addresses, {"10.0.0.1:80"})
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from twisted.internet.endpoints import quoteStringArgument
@@ -16,7 +17,21 @@ from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
 from zkservice.service.read_config import security_of, zookeeper_target
 
-__all__ = ["HealthURL", "KnownAddresses", "RegisterConfig", "read_health_url", "register_config"]
+__all__ = [
+    "STOP_SIGNALS",
+    "HealthURL",
+    "KnownAddresses",
+    "RegisterConfig",
+    "read_health_url",
+    "register_config",
+]
+
+
+#: What programs take as the request to end in good order.
+STOP_SIGNALS: Final = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
+)
 
 
 class HealthURL(NamedTuple):
@@ -63,12 +78,14 @@ class RegisterConfig:
         known: the addresses.
         command: the program to run, and its arguments; empty: none.
         stop_timeout: how long the command may take to end.
+        stop_signal: what it gets to end; None: what stops this process.
     """
 
     registration: Config
     known: KnownAddresses
     command: tuple[str, ...] = ()
     stop_timeout: float = 10.0
+    stop_signal: signal.Signals | None = None
 
 
 def read_health_url(text: str) -> HealthURL:
@@ -120,7 +137,11 @@ def register_config(
         **parts,
     )
     known = KnownAddresses(values["address"], values["tls"], values["health-http"])
-    return RegisterConfig(registration, known, command, values["stop-timeout"])
+    stop = values["stop-signal"]
+    return RegisterConfig(
+        *(registration, known, command, values["stop-timeout"]),
+        stop_signal=None if stop is None else signal.Signals[f"SIG{stop}"],
+    )
 
 
 def _health(values: Values) -> HealthSettings | None:

@@ -12,8 +12,20 @@ from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
 from zkservice.service import options as zkserve
-from zkservice.service.option_table import FLAG, Kind, Option, OptionTable, milliseconds
-from zkservice.service.register_config import RegisterConfig, read_health_url, register_config
+from zkservice.service.option_table import (
+    FLAG,
+    Kind,
+    Option,
+    OptionTable,
+    choice,
+    milliseconds,
+)
+from zkservice.service.register_config import (
+    STOP_SIGNALS,
+    RegisterConfig,
+    read_health_url,
+    register_config,
+)
 from zkservice.service.twistd_options import CONFIGURATION, TableOptions, config_row
 
 __all__ = ["OPTIONS", "Options"]
@@ -80,9 +92,16 @@ OPTIONS: Final = OptionTable(
             target="drain_wait",
         ),
         Option(
+            "stop-signal",
+            _COMMAND,
+            "The signal that stops the command in good order, such as QUIT for nginx.",
+            choice(*(number.name.removeprefix("SIG") for number in STOP_SIGNALS)),
+            default_text="the one that stops zkregister, TERM or INT",
+        ),
+        Option(
             "stop-timeout",
             _COMMAND,
-            "Milliseconds from SIGTERM to SIGKILL when the command is stopped.",
+            "Milliseconds from that signal to KILL.",
             milliseconds(),
             10.0,
         ),

@@ -64,7 +64,7 @@ class RegisterService(Service):
         self._command = CommandProcess(config.command, reactor) if config.command else None
         self._notifier = Notifier(os.environ, reactor)
         self._shutdown = Shutdown(reactor)
-        self._stop_signal = signal.SIGTERM
+        self._stop_signal = config.stop_signal or signal.SIGTERM
 
     # -- the way up --
 
@@ -135,8 +135,8 @@ class RegisterService(Service):
             self._stop_reactor()
 
     def _stop_with(self, number: signal.Signals) -> None:
-        """The command is to get the signal that stops this process."""
-        self._stop_signal = number
+        """The command is to get the signal that stops this process, if no other was named."""
+        self._stop_signal = self._config.stop_signal or number
 
     def _command_ended(self, code: int) -> None:
         """Exit as the command did: there is nothing to wait for any more."""
