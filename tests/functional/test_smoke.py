@@ -28,6 +28,16 @@ class SmokeTests(SynchronousTestCase):
         process.signal(signal.SIGTERM)
         self.assertEqual(process.wait(), 0, process.log())
 
+    def test_zkregister_registers_and_ends_with_its_command(self) -> None:
+        """With its embedded ZooKeeper, and a command that serves nothing."""
+        words = ("--zookeeper", "embedded", "--path", "/svc", "--address", "127.0.0.1:1")
+        command = ("sh", "-c", "trap 'exit 9' USR1; sleep 600 & wait")
+        process = Twistd(self.mktemp(), "zkregister", *words, "--stop-signal=USR1", "--", *command)
+        self.addCleanup(process.end)
+        process.wait_for_log(r"Serving on 127\.0\.0\.1:1\n")
+        process.signal(signal.SIGTERM)
+        self.assertEqual(process.wait(), 9, process.log())
+
     def test_zkembedded_stores_what_a_client_writes(self) -> None:
         """With kazoo as the client."""
         server = EmbeddedProcess(self.mktemp())
