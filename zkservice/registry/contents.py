@@ -87,9 +87,12 @@ class Contents:
 
     def announce(self, available: bool) -> bool:
         """Say whether the addresses may be used; returns whether that changes the data."""
-        before, self.available = self.data, available
-        self.data = self._written(self.parent)
-        return self.data != before
+        self.available = available
+        data = self._written(self.parent)
+        if data == self.data:
+            return False
+        self.data = data
+        return True
 
     def move(self, parent: str) -> None:
         """Want the znodes below another parent, and those below the old parent deleted."""

@@ -1,4 +1,4 @@
-"""What ``twistd zkregister`` is made of: the registration of a program that is not Python's."""
+"""What ``twistd zkregister`` is made of: a command, and its registration."""
 
 from __future__ import annotations
 
