@@ -47,7 +47,7 @@ async def ask(context: Context, options: AskOptions) -> Exit:
     elif words == ["status"] and context.terminal.stdout.isatty() and not options.json:
         words.append("--text")
     patient = replace(options, timeout=options.timeout + time_taken(words))
-    reply = await _ask(context, patient, " ".join(words))
+    reply = await ask_monitor(context, patient, " ".join(words))
     if options.json:
         context.terminal.out_json(_value(reply))
     elif reply:
@@ -103,7 +103,7 @@ async def _accepts(context: Context, options: AddressOptions, address: str) -> b
 
 async def _addresses(context: Context, options: AddressOptions) -> list[str]:
     """Ask the monitor which addresses are registered under the path."""
-    reply = await _ask(context, options, f"servers {normalize(options.path)}")
+    reply = await ask_monitor(context, options, f"servers {normalize(options.path)}")
     try:
         for address in reply.split():
             parse_address(address)
@@ -112,7 +112,7 @@ async def _addresses(context: Context, options: AddressOptions) -> list[str]:
     return reply.split()
 
 
-async def _ask(context: Context, options: MonitorOptions, line: str) -> str:
+async def ask_monitor(context: Context, options: MonitorOptions, line: str) -> str:
     """Ask a monitor.
 
     Some commands have an empty reply.  A server that closes the connection on an unknown protocol

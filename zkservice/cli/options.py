@@ -213,6 +213,25 @@ class AddressOptions(MonitorOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TopOptions(ConnectOptions):
+    """``zkservice top``.
+
+    Attributes:
+        addresses: of monitors.
+        path: where services are registered whose monitors are asked, too.
+        zookeeper: the connection string for that.
+        interval: seconds between two frames.
+        once: print one frame.
+    """
+
+    addresses: Sequence[str] = ()
+    path: str | None = None
+    zookeeper: str = "-"
+    interval: float = 1.0
+    once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompletionOptions(CommandOptions):
     """``zkservice completion``."""
 

@@ -39,9 +39,11 @@ from zkservice.cli.options import (
     RemoveOptions,
     ResolveOptions,
     SetPropertyOptions,
+    TopOptions,
     ValidateOptions,
     WalkOptions,
 )
+from zkservice.cli.top import top
 from zkservice.cli.tree_commands import export, import_, ln, rm, set_property, validate, walk
 from zkservice.wire.acl import Permission
 
@@ -291,6 +293,8 @@ def _add_asking(line: CommandLine) -> None:
         one.add_argument("path", metavar="PATH", help="where it is registered")
         _add_timeout(one)
 
+    _add_top(line)
+
     async def complete(context: Context, options: CompletionOptions) -> Exit:
         return await completion(context, options, line.parser)
 
@@ -298,6 +302,23 @@ def _add_asking(line: CommandLine) -> None:
         "completion", "print a script for a shell's completion", complete, CompletionOptions
     )
     one.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell that reads it")
+
+
+def _add_top(line: CommandLine) -> None:
+    one = line.add("top", "watch what services are doing", top, TopOptions)
+    _add_file(
+        one,
+        "addresses",
+        metavar="ADDR",
+        nargs="*",
+        default=(),
+        help="monitors: HOST:PORT, or a socket's path",
+    )
+    one.add_argument("--path", metavar="PATH", help="all that is registered there, too")
+    one.add_argument("--zookeeper", metavar="HOSTS", help=f"for --path; {_HOSTS}")
+    one.add_argument("--interval", metavar="SECONDS", type=_seconds, help="between two frames (1)")
+    one.add_argument("--once", action="store_true", help="print one frame, as to a pipe")
+    _add_connecting(one)
 
 
 # -- options that several commands have ---------------------------------------------------
