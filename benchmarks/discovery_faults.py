@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -50,7 +52,7 @@ class Trial:
         self.notes: list[str] = []
         self.begun = 0.0
         self._times: list[float] = []
-        self._errors: list[str] = []
+        self.errors: list[str] = []
         self._agent = agent(reactor, self.resolver, response_timeout=1)
         self._way = with_treq(self._agent, lambda number: "http://hello/")
 
@@ -71,9 +73,9 @@ class Trial:
         start = time.monotonic()
         try:
             if not await self._way(0):
-                self._errors.append("an incomplete response")
+                self.errors.append("an incomplete response")
         except Exception as error:  # noqa: BLE001 - it is counted
-            self._errors.append(f"{type(error).__name__}: {error}")
+            self.errors.append(f"{type(error).__name__}: {error}")
         self._times.append(time.monotonic() - start)
 
     async def load(self, seconds: float, fault: Callable[[], Awaitable[object]]) -> None:
@@ -110,10 +112,10 @@ class Trial:
         self.resolver.close()
         await self.client.close()
         notes = "".join(f"; {note}" for note in self.notes)
-        errors = "".join(f"\n    {error}" for error in sorted(set(self._errors))[:3])
+        errors = "".join(f"\n    {error}" for error in sorted(set(self.errors))[:3])
         slowest = max(self._times, default=0)
         return (
-            f"{len(self._times):,} GETs, {len(self._errors)} failed, the slowest took "
+            f"{len(self._times):,} GETs, {len(self.errors)} failed, the slowest took "
             f"{slowest:.2f} s{notes}{errors}"
         )
 
@@ -289,6 +291,45 @@ async def session_expires(trial: Trial) -> None:
     await trial.load(8, fault)
 
 
+async def client_suspended(trial: Trial) -> None:
+    """SIGSTOP to a client for twice its session time-out, while a provider is replaced."""
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "benchmarks.discovery_faults"),
+            *("--client", trial.service.connection_string),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    await trial.sleep(5)
+    child.send_signal(signal.SIGSTOP)
+    trial.service.end(trial.service.processes[0], signal.SIGKILL)
+    trial.service.add()
+    await trial.sleep(8)
+    child.send_signal(signal.SIGCONT)
+    said, _ = await deferToThread(child.communicate)
+    trial.notes.append(said.strip())
+    if " 0 failed" not in said:
+        trial.errors.append("the client's requests have failed")
+
+
+async def be_client(reactor: Any, hosts: str) -> None:
+    """Send requests for 20 seconds, in a process of its own."""
+    client = await ZooKeeperClient(hosts, 4.0, reactor=reactor).connect(10)
+    resolver = await Resolver(client, PATH, reactor=reactor).start()
+    way = with_treq(agent(reactor, resolver, response_timeout=1), lambda number: "http://hello/")
+    end, total, failed = time.monotonic() + 20, 0, 0
+    while time.monotonic() < end:
+        total += 1
+        try:
+            failed += not await way(0)
+        except Exception:  # noqa: BLE001 - it is counted
+            failed += 1
+    print(f"the client that was suspended: {total:,} GETs, {failed} failed")
+    resolver.close()
+    await client.close()
+
+
 async def started_without_zookeeper(trial: Trial) -> None:
     """Clients start while all members are away: one remembers providers in a file."""
     await trial.sleep(1.5)  # the file is written once a second at most
@@ -324,6 +365,7 @@ FAULTS: dict[str, Callable[[Trial], Awaitable[None]]] = {
         zookeeper_killed,
         quorum_lost,
         wiped,
+        client_suspended,
         started_without_zookeeper,
     )
 }
@@ -332,8 +374,11 @@ FAULTS: dict[str, Callable[[Trial], Awaitable[None]]] = {
 def main() -> None:
     """Try them one after another, with the same service."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--client", metavar="HOSTS", help=argparse.SUPPRESS)
     parser.add_argument("faults", metavar="FAULT", nargs="*", default=list(FAULTS))
     options = parser.parse_args()
+    if options.client:
+        react(lambda reactor: Deferred.fromCoroutine(be_client(reactor, options.client)))
     ensemble = ApacheEnsemble()
     failed = []
 
