@@ -9,5 +9,8 @@ from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["zkservice", "zkservice.*"]), "twisted.plugins"],
-    package_data={"zkservice": ["py.typed"]},
+    package_data={
+        "zkservice": ["py.typed"],
+        "zkservice.service.status_page": ["page.html", "page.css", "page.js"],
+    },
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +22,8 @@ VIEWS: Mapping[str, View] = {
     "/-/ready": TextView(lambda _: "ready\n"),
     "/-/threads": TextView(lambda _: "stacks"),
     "/-/metrics": TextView(lambda _: "figures"),
+    "/-/": TextView(lambda _: "page"),
+    "/-/events": TextView(lambda _: "events"),
 }
 
 
@@ -54,6 +56,8 @@ class AdminPortTests(SynchronousTestCase):
                 "/-/ready": "200 ready",
                 "/-/threads": "200 stacks",
                 "/-/metrics": "200 figures",
+                "/-/": "200 page",
+                "/-/events": "200 events",
                 "/other": "404 there is no such view; there are",
             },
         )
@@ -95,7 +99,7 @@ class ApplicationPortTests(SynchronousTestCase):
         found = self.seen("192.0.2.9", status_views=True, metrics=True)
         self.assertEqual(found["/-/health"], r"200 'ok\n'")
         self.assertEqual(found["/-/ready"], r"200 'ready\n'")
-        for path in ("/-/threads", "/-/metrics"):
+        for path in ("/-/threads", "/-/metrics", "/-/", "/-/events"):
             self.assertTrue(found[path].startswith("403"), found[path])
         local = self.seen("127.0.0.1", status_views=True, metrics=True)
         self.assertEqual(local["/-/health"], r"200 'ok\n\nrequests: 7\n'")
@@ -105,13 +109,17 @@ class ApplicationPortTests(SynchronousTestCase):
         admin = AdminViews(listen=("tcp:1",))
         found = self.seen("127.0.0.1", status_views=True, metrics=True, admin=admin)
         self.assertTrue(found["/-/ready"].startswith("200 'ready"))
-        for path in ("/-/threads", "/-/metrics"):
+        for path in ("/-/threads", "/-/metrics", "/-/", "/-/events"):
             self.assertIn("hello", found[path])
         self.assertIn("hello", self.seen("127.0.0.1", admin=admin)["/-/ready"])
 
     def test_a_view_that_is_asked_for(self) -> None:
         """A worker keeps the figures of its parent from strangers, too."""
-        views = asked_views(VIEWS, lambda path, environ: succeed(show(VIEWS[path], environ)))
+
+        def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
+            return succeed(show(VIEWS[path], environ))
+
+        views = asked_views(VIEWS, ask, Clock())
         server = FrontEnd(hello, views=views_at_ports(Settings(status_views=True), views))
         response = server.get(b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(split(response)[2], b"ok\n")

@@ -25,6 +25,7 @@ from zkservice.service.built_in_views import LocalViews
 from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
+from zkservice.service.status_page import StatusPage
 from zkservice.web import BOUNDS, Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
 
 STATE = ServiceState(
@@ -305,5 +306,5 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            LocalViews(front_end, Mock(), str)
+            LocalViews(front_end, Mock(), str, StatusPage(Mock(), Mock()), Mock())
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -12,6 +13,13 @@ from zkservice.errors import ConfigurationError
 from zkservice.service.figures import Figures
 from zkservice.service.front_end import BuiltIn, FrontEnd
 from zkservice.service.readiness import READY, ready_view
+from zkservice.service.status_page import (
+    EVENTS,
+    PAGE,
+    SECTIONS_VIEW,
+    StatusPage,
+    event_view,
+)
 from zkservice.web import (
     AdminAccess,
     AskingView,
@@ -65,7 +73,7 @@ def view_paths(front_end: FrontEnd) -> list[str]:
     """The paths of all built-in views that are shown anywhere."""
     paths = [METRICS] if front_end.metrics else []
     if front_end.status_views or front_end.admin.listen:
-        paths += [HEALTH, READY, THREADS]
+        paths += [HEALTH, READY, THREADS, PAGE, EVENTS]
     return paths
 
 
@@ -99,16 +107,24 @@ class LocalViews:
     Args:
         figures: returns the state of everything, for metrics.
         why_not_ready: returns why the process should get no requests; "" if it should.
+        page: shows everything to people.
+        clock: the reactor.
 
     Raises:
         ConfigurationError: what the metrics need is not installed.
     """
 
     def __init__(
-        self, front_end: FrontEnd, figures: Callable[[], Figures], why_not_ready: Callable[[], str]
+        self,
+        front_end: FrontEnd,
+        figures: Callable[[], Figures],
+        why_not_ready: Callable[[], str],
+        page: StatusPage,
+        clock: Any,
     ) -> None:
         self._front_end = front_end
-        self._views: dict[str, View] = {READY: ready_view(why_not_ready)}
+        self._views: dict[str, View] = {READY: ready_view(why_not_ready), **page.views()}
+        self._views[EVENTS] = event_view(page.sections, clock)
         #: Counts the responses.
         self.tally = tally = ResponseTally()
         if front_end.metrics:
@@ -125,14 +141,23 @@ class LocalViews:
 
 
 def asked_views(
-    paths: Iterable[str], ask: Callable[[str, dict[str, str]], Deferred[Any]]
+    paths: Iterable[str], ask: Callable[[str, dict[str, str]], Deferred[Any]], clock: Any
 ) -> dict[str, View]:
     """Views that are asked for elsewhere: the parent of all workers shows the whole.
 
     Args:
         ask: asks for the view at a path, with a few values of the environ.
+        clock: the reactor.
     """
-    return {path: AskingView(_asking(path, ask)) for path in paths}
+
+    def fetch() -> Deferred[Any]:
+        asked = ask(SECTIONS_VIEW, {})
+        return asked.addCallback(lambda shown: json.loads(shown["body"].encode("latin-1")))
+
+    views: dict[str, View] = {path: AskingView(_asking(path, ask)) for path in paths}
+    if EVENTS in views:
+        views[EVENTS] = event_view(fetch, clock)
+    return views
 
 
 def show(view: View, environ: Mapping[str, str]) -> Shown:

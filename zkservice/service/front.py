@@ -22,6 +22,7 @@ from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory, close_port
 from zkservice.service.process_report import ProcessReport
 from zkservice.service.readiness import reason_not_serving
+from zkservice.service.status_page import StatusPage
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
 from zkservice.web import (
     FrontEndStatistics,
@@ -50,12 +51,18 @@ class Front(Protocol):
         """Open the ports; nothing is served yet."""
         ...
 
-    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+    def start(
+        self,
+        figures: Callable[[], Figures],
+        why_not_ready: Callable[[], str],
+        page: StatusPage,
+    ) -> None:
         """Load the application, and serve it.
 
         Args:
             figures: returns what the whole service is doing.
             why_not_ready: returns why no requests should come; "" if they should.
+            page: shows the whole service to people.
         """
         ...
 
@@ -196,9 +203,16 @@ class InProcessFront:
         """Open the ports; connections wait in the kernel until there is an application."""
         self.listeners.open(self._door)
 
-    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+    def start(
+        self,
+        figures: Callable[[], Figures],
+        why_not_ready: Callable[[], str],
+        page: StatusPage,
+    ) -> None:
         """Load the application, and serve it."""
-        self._views = LocalViews(self._config.front_end, figures, why_not_ready)
+        self._views = LocalViews(
+            self._config.front_end, figures, why_not_ready, page, self._reactor
+        )
         self._server = ApplicationServer(
             self._config, self._reactor, self._load, self._views.built_in()
         )

@@ -46,6 +46,7 @@ from zkservice.service.program import Program
 from zkservice.service.service_state import StateTimes, figures_of
 from zkservice.service.shutdown import Shutdown
 from zkservice.service.signals import take_signals_when_running
+from zkservice.service.status_page import Observer, PageSource, StatusPage
 from zkservice.service.successor import GIVE_BACK, Successor
 from zkservice.service.systemd import Notifier
 from zkservice.service.upgrade import Upgrade
@@ -95,6 +96,12 @@ class ServeService(Service):
         self._exit = ExitCode()
         self._began: float = reactor.seconds()
         self._times = StateTimes(reactor)
+        self._observer = Observer(
+            PageSource(
+                self.status, self.figures, self._why_not_ready, self.history, self.front.inspect
+            ),
+            reactor,
+        )
 
     # -- the way up --------------------------------------------------------------
 
@@ -133,7 +140,9 @@ class ServeService(Service):
     def _start(self) -> None:
         self.front.listen()  # where nothing was started as root
         configure_loggers(self.config.loggers)
-        self.front.start(self.figures, self._why_not_ready)
+        globalLogPublisher.addObserver(self._observer.errors)
+        page = StatusPage(self._observer, self._reactor)
+        self.front.start(self.figures, self._why_not_ready, page)
         self.history.start()
         announcement = self.announcement = self._make_announcement()
         announcement.registrar.subscribe(self._notifier.ready)
@@ -146,6 +155,10 @@ class ServeService(Service):
                 recycling_permission(client, self.config.path, together, self._reactor)
             )
         announcement.start(self.status, {"service": self}, self.front)
+        registrar, reasons = announcement.registrar, announcement.availability.reasons
+        self._observer.follow(
+            registrar.client, registrar.registrations, lambda: list(reasons.values())
+        )
         announcement.open_views(self.front.views())
         self._times.follow(announcement)
         assets = Assets(self.front, announcement, self._notifier, self._program)
@@ -287,6 +300,7 @@ class ServeService(Service):
         await shutdown.step("draining", front.drain(timeout), timeout + 1)
         await shutdown.step("stopping the workers", front.stop(), 2.0)
         self.history.stop()
+        self._observer.stop()
         if announcement is not None:
             await announcement.close(shutdown)
         if self._upgrade is not None and new_ended is not None:

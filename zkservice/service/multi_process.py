@@ -37,10 +37,12 @@ from zkservice.service.listeners import Listeners
 from zkservice.service.listening import LateBoundFactory
 from zkservice.service.process_report import ProcessReport
 from zkservice.service.readiness import READY, ready_view
+from zkservice.service.status_page import StatusPage
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command, WorkerPhase
 from zkservice.web import (
+    AskingView,
     Durations,
     FrontEndStatistics,
     LagProbe,
@@ -110,10 +112,19 @@ class MultiProcessFront(PoolOwner):
             listening = socket.socket(fileno=os.dup(opened.fileno()))
             self._acceptors.append(Acceptor(self._reactor, number, listening, self._takers))
 
-    def start(self, figures: Callable[[], Figures], why_not_ready: Callable[[], str]) -> None:
+    def start(
+        self,
+        figures: Callable[[], Figures],
+        why_not_ready: Callable[[], str],
+        page: StatusPage,
+    ) -> None:
         """Start the workers."""
         self._figures = figures
-        self._views = {HEALTH: TextView(self._health), READY: ready_view(why_not_ready)}
+        self._views = {
+            HEALTH: TextView(self._health),
+            READY: ready_view(why_not_ready),
+            **page.views(),
+        }
         if self._config.front_end.metrics:
             self._views[METRICS] = self._metrics_view()
         self._pool = ProcessPool(
@@ -268,7 +279,7 @@ class MultiProcessFront(PoolOwner):
 
     def views(self) -> dict[str, View]:
         """The built-in views, once it has started."""
-        return asked_views(view_paths(self._config.front_end), self._asked_for)
+        return asked_views(view_paths(self._config.front_end), self._asked_for, self._reactor)
 
     def _asked_for(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._show(path, environ))
@@ -373,8 +384,11 @@ class MultiProcessFront(PoolOwner):
         if path == THREADS:
             text = await self._threads()
             return show(TextView(lambda _: text), environ)
+        view = self._views[path]
+        if isinstance(view, AskingView):
+            return show(await view.ask(dict(environ)), environ)
         await self._refresh()
-        return show(self._views[path], environ)
+        return show(view, environ)
 
     async def _refresh(self) -> None:
         """Have all workers tell their figures; one that does not is shown as it was."""

@@ -560,14 +560,14 @@ OPTIONS: Final = OptionTable(
         Option(
             "status-views",
             _VIEWS,
-            "Serve /-/health, /-/ready and /-/threads, in the reactor; see --admin-allow.",
+            "Serve /-/health, /-/ready, /-/threads and the status page /-/; see --admin-allow.",
             FLAG,
             False,
             target="front_end.status_views",
             manual=(
-                "serve ``/-/health`` and ``/-/ready``, see below, and ``/-/threads`` "
-                "with the stack and the request of every worker: what an application "
-                "that hangs is doing"
+                "serve ``/-/health`` and ``/-/ready``, see `Probes`_, `The status page`_ at "
+                "``/-/``, and ``/-/threads`` with the stack and the request of every "
+                "worker: what an application that hangs is doing"
             ),
         ),
         Option(

@@ -106,7 +106,7 @@ class WorkerServer:
             return answer
 
         front_end = config.front_end
-        views = views_at_ports(front_end, asked_views(view_paths(front_end), ask))
+        views = views_at_ports(front_end, asked_views(view_paths(front_end), ask, reactor))
         built_in = BuiltIn(lambda server: views)
         self._tally = built_in.tally
         self._name = name
