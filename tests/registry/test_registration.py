@@ -665,6 +665,25 @@ class RegistrationTests(ClientTestCase):
         self.network.advance(5)
         self.assertEqual(self.owner(), 0)
 
+    def test_taking_over_waits_until_the_znode_is_ours_again(self) -> None:
+        """What was registered before it was frozen does not count: the other may end only then."""
+        registration = self.registered()
+        self.fired(registration.freeze())
+        self.fired(self.other.delete(NODE))
+        self.fired(self.other.create(NODE, ephemeral=True))
+        registration.take_over(self.session(self.other))
+        owners: list[int] = []
+        registration.when_registered().addCallback(
+            lambda _: quietly(self.other.exists(NODE).addCallback(self.note_owner, owners))
+        )
+        self.assertEqual(owners, [])
+        self.until(lambda: owners)
+        self.assertEqual(owners, [self.session()])
+
+    def note_owner(self, stat: Stat | None, owners: list[int]) -> None:
+        """Remember who owns a znode."""
+        owners.append(0 if stat is None else stat.ephemeral_owner)
+
     def test_freezing_waits_for_the_change_on_its_way(self) -> None:
         """What was sent before is carried out; nothing follows it."""
         registration = self.register()

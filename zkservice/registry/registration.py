@@ -268,6 +268,8 @@ class Registration:
         if self._goal is Goal.FROZEN:
             self._nodes.inherit(session)
             self._throttle.reset()
+            if self.state is RegistrationState.REGISTERED:  # the znodes may be the other's by now
+                self._status.become(RegistrationState.WORKING)
             self._aim(Goal.PRESENT)
 
     def unregister(self) -> Deferred[bool]:
