@@ -187,6 +187,29 @@ class CandidatesTests(HealthTestCase):
         weights = {one.provider.host: one.weight for one in self.health.candidates()}
         self.assertEqual((weights["a"], weights["e"]), (2.0, 0.2))
 
+    def test_crowd_that_fails_is_not_arranged_again_and_again(self) -> None:
+        """Each of a thousand that fail would cost time in proportion to all of them."""
+        crowd = {f"h{number}:80": Provider(f"h{number}", 80) for number in range(2000)}
+        self.health.update(crowd)
+        tuples = {id(one): one for one in [self.health.candidates()]}
+        for number in range(500):
+            for _ in range(2):
+                self.health.use(self.health._records[f"h{number}:80"]).failed()
+            tuples[id(self.health.candidates())] = self.health.candidates()
+            self.clock.advance(0.001)
+        self.assertLessEqual(len(tuples), 5)
+        self.clock.advance(0.2)
+        self.assertEqual(len(self.health.candidates()), 1500)
+
+    def test_few_that_fail_are_left_out_at_once(self) -> None:
+        """In a service of up to a hundred an ejection counts at once."""
+        self.health.update({f"h{number}:80": Provider(f"h{number}", 80) for number in range(100)})
+        self.assertEqual(len(self.health.candidates()), 100)
+        for number in range(10):
+            for _ in range(2):
+                self.health.use(self.health._records[f"h{number}:80"]).failed()
+            self.assertEqual(len(self.health.candidates()), 99 - number)
+
     def test_tls_is_a_choice(self) -> None:
         """Those that speak TLS can be had apart; ejected ones again only as a last resort."""
         mixed = {

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from tests import effort
 from tests.client.base import ClientTestCase
 from zkservice.client import ZooKeeperClient
-from zkservice.discovery import LeastConnections, Provider, Resolver, RoundRobin
+from zkservice.discovery import LeastConnections, Provider, RandomChoice, Resolver, RoundRobin
 from zkservice.errors import (
     ClientClosedError,
     InvalidPathError,
@@ -411,6 +411,37 @@ class UseTests(ResolverTestCase):
         self.network.advance(5)
         self.assertEqual(resolver.ejected, ())
         self.assertEqual({resolver.pick().host for _ in range(5)}, {"a", "b"})
+
+    def test_ejected_one_of_a_crowd_is_not_chosen(self) -> None:
+        """The candidates of a large service may be a little out of date; the choice is not."""
+        self.put(*(f"h{number}:80" for number in range(120)))
+        resolver = self.resolver(strategy=RoundRobin(lambda: 0.0))
+        started = resolver.start()
+        self.network.advance(1)
+        self.successResultOf(started)
+        self.assertEqual(resolver.pick(), resolver.providers[0])
+        second = resolver.providers[1]
+        others = [one.address for one in resolver.providers if one is not second]
+        for _ in range(2):
+            resolver.use(others, strategy=RandomChoice()).failed()
+        self.assertEqual(resolver.pick(), resolver.providers[2])
+
+    def test_next_one_is_found_among_all(self) -> None:
+        """A second try does not make the strategy compute anew what it knows of a crowd."""
+        self.put("a:80", "b:80", "c:80")
+        seen: list[int] = []
+
+        class Spy(RoundRobin):
+            """Looks at what it is given."""
+
+            def choose(self, candidates: Any) -> Any:
+                seen.append(len(candidates))
+                return super().choose(candidates)
+
+        resolver = self.started(strategy=Spy(lambda: 0.0))
+        self.assertEqual(resolver.pick(["a:80"]).host, "b")
+        self.assertEqual(resolver.pick(["a:80", "c:80"]).host, "b")
+        self.assertEqual(set(seen), {3})
 
     def test_uses_in_progress_count(self) -> None:
         """Least connections sees those that this resolver was told about."""

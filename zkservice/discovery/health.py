@@ -19,6 +19,11 @@ from zkservice.discovery.provider import Provider
 
 __all__ = ["HealthRules", "ProviderHealth", "Record", "Use"]
 
+#: Providers among which an ejection changes the candidates at once.  Among more, the changes of
+#: so many seconds for each provider are made together, because one costs as much as all do.
+MAX_AT_ONCE: Final = 100
+SECONDS_EACH: Final = 0.0001
+
 #: Steps in which the weight of a new provider grows; the first one is its share at the start.
 STEPS: Final = 10
 
@@ -86,6 +91,7 @@ class ProviderHealth:
         # What strategies are given: the same tuples until a provider or a weight changes.
         self._ready: dict[bool | None, tuple[Record, ...]] = {}
         self._ready_until = 0.0  # while there are special ones
+        self._ready_since = 0.0
 
     def update(self, providers: Mapping[str, Provider]) -> None:
         """These are offered now.  Those of the first update are not new."""
@@ -110,7 +116,8 @@ class ProviderHealth:
     ) -> tuple[Record, ...]:
         """Those to choose from; the same tuple until one of them or a weight changes.
 
-        The ejected are among them only if there are no others.
+        The ejected are among them if there are no others, or if they were ejected just now
+        from a large service; `is_ejected` tells.
 
         Args:
             tried: addresses to leave out.
@@ -118,20 +125,22 @@ class ProviderHealth:
         """
         if self._special and self._clock.seconds() >= self._ready_until:
             self._refresh_special()
+        if tried:
+            return self._find(tried, tls)
         ready = self._ready.get(tls)
         if ready is None:
             ready = self._ready[tls] = self._find((), tls)
-        if not tried:
-            return ready
-        return tuple(one for one in ready if one.provider.address not in tried) or self._find(
-            tried, tls
-        )
+        return ready
 
     def ejected(self) -> list[Provider]:
         """Those that are ejected at the moment."""
         now = self._clock.seconds()
         special = (self._records[address] for address in sorted(self._special))
         return [one.provider for one in special if one.ejected_until > now]
+
+    def is_ejected(self, record: Record) -> bool:
+        """Whether it is not to be used while there are others."""
+        return record.ejected_until > 0 and record.ejected_until > self._clock.seconds()
 
     def use(self, record: Record) -> Use:
         """Begin to use a provider."""
@@ -151,9 +160,15 @@ class ProviderHealth:
         """Bring weights up to date, and say when they have to be brought up to date again."""
         now = self._clock.seconds()
         self._ready.clear()
-        self._ready_until = float("inf")
+        self._ready_since, self._ready_until = now, float("inf")
         for address in list(self._special):
             self._refresh(self._records[address], now)
+        self._ready_until = max(self._ready_until, self._next_change())
+
+    def _next_change(self) -> float:
+        """When the candidates may change again."""
+        count = len(self._records)
+        return self._ready_since + (SECONDS_EACH * count if count > MAX_AT_ONCE else 0)
 
     def _refresh(self, record: Record, now: float) -> None:
         full, slow_start = record.provider.weight, self._rules.slow_start
@@ -175,7 +190,8 @@ class ProviderHealth:
         record.failures += 1
         if record.failures < self._rules.failures:
             return
-        if 2 * (len(self.ejected()) + 1) > len(self._records):
+        ejected = sum(self._records[one].ejected_until > now for one in self._special)
+        if 2 * (ejected + 1) > len(self._records):
             return
         rules = self._rules
         pause = min(rules.pause * 2.0 ** min(record.ejections, 64), rules.longest_pause)
@@ -184,7 +200,7 @@ class ProviderHealth:
         # One more failure after the pause is enough to eject it again.
         record.failures = rules.failures - 1
         self._special.add(record.provider.address)
-        self._ready_until = 0.0
+        self._ready_until = min(self._ready_until, self._next_change())
         self._log.warn(
             "{path}: {address} fails again and again; not using it for {pause:g} s",
             path=self._path,

@@ -31,6 +31,9 @@ __all__ = ["Resolver"]
 
 Providers = tuple[Provider, ...]
 
+#: Choices among all candidates until one is neither tried nor ejected.
+MAX_CHOICES: Final = 8
+
 DEFAULT_MASS_LOSS: Final = MassLoss()
 DEFAULT_HEALTH: Final = HealthRules()
 
@@ -233,10 +236,18 @@ class Resolver:
     def _choose(
         self, tried: Collection[str], strategy: Strategy | None, tls: bool | None
     ) -> Record:
-        candidates = self._health.candidates(tried, tls)
-        if not candidates:
+        strategy = strategy or self._strategy
+        candidates = self._health.candidates(tls=tls)
+        # Leaving out some of them makes the strategy compute everything anew, and again for the
+        # next request; so it is asked again first.
+        for _ in range(MAX_CHOICES if candidates else 0):
+            chosen = strategy.choose(candidates)
+            if chosen.provider.address not in tried and not self._health.is_ejected(chosen):
+                return chosen
+        left = self._health.candidates(tried, tls)
+        if not left:
             raise self._no_provider(tls)
-        return (strategy or self._strategy).choose(candidates)
+        return strategy.choose(left)
 
     def _no_provider(self, tls: bool | None) -> Exception:
         """Why there is no provider."""
