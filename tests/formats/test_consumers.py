@@ -169,6 +169,11 @@ class SortingOutTests(SynchronousTestCase):
         for name in CONSUMERS:
             self.assertEqual(render(name, A, B, V6), render(name, V6, B, A))
 
+    def test_an_address_stands_there_once(self) -> None:
+        """HAProxy would not start with two servers of one name."""
+        for name in CONSUMERS:
+            self.assertEqual(render(name, A, B, A), render(name, A, B))
+
     def test_envoy_takes_ip_addresses_only(self) -> None:
         """One name would make Envoy refuse the whole list."""
         listings = [Listing("web", "/svc/web", (NAMED, V6))]

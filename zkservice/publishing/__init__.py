@@ -5,12 +5,15 @@ What the lists look like is said in `zkservice.formats.consumers`, which does no
 
 from zkservice.publishing.commands import CommandRunner
 from zkservice.publishing.files import FileTarget
+from zkservice.publishing.haproxy import HAProxySocket, HAProxyTarget
 from zkservice.publishing.publisher import Publication, Publisher, PublishTarget
 from zkservice.publishing.source import Source
 
 __all__ = [
     "CommandRunner",
     "FileTarget",
+    "HAProxySocket",
+    "HAProxyTarget",
     "Publication",
     "PublishTarget",
     "Publisher",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from zkservice.errors import ConfigurationError
-from zkservice.formats.consumers import CONSUMERS, Consumer, template
+from zkservice.formats.addresses import parse_address
+from zkservice.formats.consumers import CONSUMERS, Consumer, haproxy_runtime, template
 from zkservice.security import Security
 from zkservice.service.option_table import FILE, Values
 from zkservice.service.read_config import security_of, zookeeper_target
@@ -45,7 +46,7 @@ class OutputSpec:
 
     Attributes:
         consumer: what it looks like.
-        target: a file.
+        target: a file, or ``BACKEND@SOCKET``.
         services: the names of the services that are in it.
     """
 
@@ -109,10 +110,26 @@ def read_output(text: str) -> OutputSpec:
         if not file or not target:
             raise ConfigurationError(f"{text!r}: write template:FILE:TARGET")
         return OutputSpec(_template(FILE.read(file)), FILE.read(target))
+    if name == haproxy_runtime.NAME:
+        return OutputSpec(haproxy_runtime.CONSUMER, _socket(text, target))
     if name not in CONSUMERS or not target:
-        known = ", ".join((*CONSUMERS, TEMPLATE))
+        known = ", ".join((*CONSUMERS, haproxy_runtime.NAME, TEMPLATE))
         raise ConfigurationError(f"{text!r}: write FORMAT:TARGET; the formats are {known}")
     return OutputSpec(CONSUMERS[name], FILE.read(target))
+
+
+def _socket(text: str, target: str) -> str:
+    """``BACKEND@SOCKET``, checked and absolute."""
+    backend, at, socket = target.partition("@")
+    if not at or not socket or not _NAME.fullmatch(backend.replace(SERVICE, "x")):
+        raise ConfigurationError(
+            f"{text!r}: write {haproxy_runtime.NAME}:BACKEND@SOCKET, the path of HAProxy's socket "
+            "or HOST:PORT"
+        )
+    if "/" in socket:
+        return f"{backend}@{FILE.read(socket)}"
+    parse_address(socket)
+    return target
 
 
 def _template(file: str) -> Consumer:

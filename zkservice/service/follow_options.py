@@ -58,7 +58,8 @@ OPTIONS: Final = OptionTable(
         Option(
             "to",
             _WHAT,
-            f"FORMAT:FILE, with a FORMAT of {', '.join(CONSUMERS)}; or template:TEMPLATE:FILE.  "
+            f"FORMAT:FILE, with a FORMAT of {', '.join(CONSUMERS)}; template:TEMPLATE:FILE; or "
+            "haproxy-runtime:BACKEND@SOCKET.  "
             "{service} in FILE stands for the name of a service, and makes a file for each.",
             Kind(read_output, "FORMAT:FILE"),
             repeatable=True,

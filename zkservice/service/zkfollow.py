@@ -19,7 +19,17 @@ from typing_extensions import override
 from zkservice.client import State, ZooKeeperClient
 from zkservice.deferreds import time_limit
 from zkservice.errors import AuthFailedError, ClientClosedError, PublishError, ZooKeeperError
-from zkservice.publishing import CommandRunner, FileTarget, Publication, Publisher, Source
+from zkservice.formats.consumers import haproxy_runtime
+from zkservice.publishing import (
+    CommandRunner,
+    FileTarget,
+    HAProxySocket,
+    HAProxyTarget,
+    Publication,
+    Publisher,
+    PublishTarget,
+    Source,
+)
 from zkservice.publishing.files import ReplacedFile
 from zkservice.service.follow_config import FollowConfig, OutputSpec
 from zkservice.service.follow_options import OPTIONS, Options
@@ -78,9 +88,14 @@ class FollowService(Service):
         ]
 
     def _publication(self, output: OutputSpec, has_command: bool) -> Publication:
-        target = FileTarget(output.consumer, ReplacedFile(output.target, has_command))
         sources = tuple(self._sources[name] for name in output.services)
-        return Publication(target, sources, self._config.keep_last)
+        return Publication(self._target(output, has_command), sources, self._config.keep_last)
+
+    def _target(self, output: OutputSpec, has_command: bool) -> PublishTarget:
+        if output.consumer is haproxy_runtime.CONSUMER:
+            backend, _, address = output.target.partition("@")
+            return HAProxyTarget(backend, HAProxySocket(address, self._reactor))
+        return FileTarget(output.consumer, ReplacedFile(output.target, has_command))
 
     @override
     def startService(self) -> None:

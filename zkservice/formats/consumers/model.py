@@ -89,18 +89,20 @@ def sort_out(
 ) -> tuple[tuple[Listing, ...], dict[str, str]]:
     """Leave out the members that a consumer cannot use, and bring the others into one order.
 
+    An address stands there once: HAProxy does not start with two servers of one name.
+
     Returns:
         The listings, and why which address was left out.
     """
     kept, problems = [], {}
     for listing in listings:
-        members = []
+        members: dict[str, Member] = {}
         for member in sorted(listing.members, key=lambda one: (one.host, one.port)):
             if problem := consumer.problem(member):
                 problems[member.address] = problem
             else:
-                members.append(member)
-        kept.append(replace(listing, members=tuple(members)))
+                members.setdefault(member.address, member)
+        kept.append(replace(listing, members=tuple(members.values())))
     return tuple(kept), problems
 
 

@@ -1,0 +1,163 @@
+"""Tests for `zkservice.publishing.haproxy`: the socket, with a HAProxy that is not real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.formats.test_haproxy_runtime import SHOWN, A
+from zkservice.errors import PublishError
+from zkservice.formats.consumers import Listing
+from zkservice.publishing import HAProxySocket, HAProxyTarget
+from zkservice.publishing import haproxy as module
+
+EMPTY = "\n".join(SHOWN.splitlines()[:2])
+WEB = Listing("web", "/svc/web", (A,))
+
+
+class FakeSocket:
+    """Replies as HAProxy does."""
+
+    address = "/run/admin.sock"
+
+    def __init__(self) -> None:
+        self.servers = EMPTY
+        self.asked: list[str] = []
+        self.replies: dict[str, str] = {}
+
+    async def ask(self, command: str) -> str:
+        """The reply to a command."""
+        if command.startswith("show"):
+            return self.servers
+        self.asked.append(command)
+        return self.replies.get(command.split()[0], "")
+
+
+class TargetTests(SynchronousTestCase):
+    """A backend that is kept."""
+
+    @override
+    def setUp(self) -> None:
+        self.socket = FakeSocket()
+        socket: Any = self.socket
+        self.target = HAProxyTarget("web", socket)
+
+    def publish(self, *listings: Listing) -> bool:
+        """Whether something has changed."""
+        return self.successResultOf(self.target.publish(listings))
+
+    def test_servers_are_added(self) -> None:
+        """Each command is sent; if there is none, nothing has changed."""
+        self.assertTrue(self.publish(WEB))
+        self.assertEqual(
+            [each.split()[0] for each in self.socket.asked], ["add", "enable", "enable"]
+        )
+        self.socket.asked.clear()
+        self.assertFalse(self.publish())
+        self.assertEqual((self.socket.asked, self.target.recheck), ([], module.RECHECK))
+
+    def test_older_versions(self) -> None:
+        """A command that is experimental is repeated as such."""
+        self.socket.replies = {
+            "add": "This command is experimental and may only be used in experimental-mode",
+        }
+        self.publish(WEB)
+        self.assertEqual(self.socket.asked[1], f"experimental-mode on; {self.socket.asked[0]}")
+
+    def test_server_with_connections_is_deleted_later(self) -> None:
+        """It is looked at again soon, and that is no error."""
+        self.socket.servers = SHOWN
+        self.socket.replies = {
+            "del": "Server still has connections attached to it, cannot remove it."
+        }
+        self.publish()
+        self.assertEqual(self.target.recheck, module.STILL_USED)
+        self.socket.servers = EMPTY
+        self.publish()
+        self.assertEqual(self.target.recheck, module.RECHECK)
+
+    def test_refusals(self) -> None:
+        """What HAProxy refuses is shown with its reason; so is a backend that it does not have."""
+        self.socket.replies = {"add": "Backend must use a dynamic load balancing to support it."}
+        failure = self.failureResultOf(self.target.publish([WEB]), PublishError)
+        self.assertIn("refuses 'add server web/10.0.0.1:8080 ", str(failure.value))
+        self.assertIn("dynamic load balancing", str(failure.value))
+        self.socket.servers = "Can't find backend."
+        failure = self.failureResultOf(self.target.publish([WEB]), PublishError)
+        self.assertEqual(
+            str(failure.value), "web@/run/admin.sock: HAProxy says: Can't find backend."
+        )
+
+    def test_preview(self) -> None:
+        """It shows the commands, and sends none."""
+        shown = self.successResultOf(self.target.preview([WEB]))
+        self.assertIn("/run/admin.sock: add server web/10.0.0.1:8080 ", shown)
+        self.assertEqual(self.socket.asked, [])
+
+
+class SocketTests(SynchronousTestCase):
+    """One connection for each command."""
+
+    @override
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.transport = StringTransport()
+
+    def ask(self) -> tuple[Deferred[str], Any]:
+        """Ask; the protocol is connected."""
+        socket = HAProxySocket("/run/admin.sock", self.reactor)
+        asked = Deferred.fromCoroutine(socket.ask("show info"))
+        [[address, factory, *_]] = self.reactor.unixClients
+        self.assertEqual(address, "/run/admin.sock")
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(self.transport)
+        return asked, protocol
+
+    def test_reply(self) -> None:
+        """The reply is everything until HAProxy closes."""
+        asked, protocol = self.ask()
+        self.assertEqual(self.transport.value(), b"show info\n")
+        protocol.dataReceived(b"Name: ")
+        protocol.dataReceived(b"HAProxy\n\n")
+        self.assertNoResult(asked)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.successResultOf(asked), "Name: HAProxy")
+
+    def test_connection_that_breaks(self) -> None:
+        """Half a reply is no reply."""
+        asked, protocol = self.ask()
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertIn("broke off", str(self.failureResultOf(asked, PublishError).value))
+
+    def test_silence(self) -> None:
+        """A HAProxy that does not answer is given up."""
+        asked, _ = self.ask()
+        self.reactor.advance(module.TIMEOUT)
+        self.assertIn("within 5 s", str(self.failureResultOf(asked, PublishError).value))
+        self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
+
+    def test_endless_reply(self) -> None:
+        """A reply that is too large is cut off."""
+        self.patch(module, "MAX_REPLY", 10)
+        asked, protocol = self.ask()
+        protocol.dataReceived(b"x" * 11)
+        self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.failureResultOf(asked, PublishError)
+
+    def test_nobody_there(self) -> None:
+        """A socket that is missing is an error that names it."""
+        socket = HAProxySocket("/run/admin.sock", self.reactor)
+        asked = Deferred.fromCoroutine(socket.ask("show info"))
+        factory = self.reactor.unixClients[0][1]
+        factory.clientConnectionFailed(None, Failure(ConnectError(string="No such file")))
+        self.assertIn(
+            "HAProxy at /run/admin.sock cannot be reached",
+            str(self.failureResultOf(asked, PublishError).value),
+        )
