@@ -1,0 +1,78 @@
+"""zkfollow with real proxies and a real Prometheus: a provider goes, and no request is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from unittest import skipUnless
+from urllib.parse import quote
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.processes import fetch, free_port, wait_for
+from tests.functional.proxies import DRAIN_WAIT, PROXIES, envoy_binary, replace_providers, site_with
+
+
+class ProxyTests(SynchronousTestCase):
+    """A provider is replaced while clients send requests through a proxy."""
+
+    def check(self, name: str) -> None:
+        """No request is lost, and the provider gets none when its drain wait is over."""
+        with site_with(self.mktemp(), 2) as (site, providers):
+            outcome = replace_providers(site, PROXIES[name](site), providers, 1)
+        self.assertEqual(outcome.failures, ())
+        self.assertGreater(outcome.requests, 10)
+        self.assertLess(outcome.seconds[0], DRAIN_WAIT / 1000)
+
+    @skipUnless(shutil.which("nginx"), "there is no nginx")
+    def test_nginx_loses_no_request(self) -> None:
+        """nginx is reloaded after each change of its file."""
+        self.check("nginx")
+
+    @skipUnless(shutil.which("haproxy"), "there is no HAProxy")
+    def test_haproxy_loses_no_request_in_a_reload(self) -> None:
+        """HAProxy is reloaded after each change of its file."""
+        self.check("haproxy")
+
+    @skipUnless(shutil.which("haproxy"), "there is no HAProxy")
+    def test_haproxy_loses_no_request_without_reloads(self) -> None:
+        """HAProxy is told through its socket."""
+        self.check("haproxy-runtime")
+
+    @skipUnless(envoy_binary(), "there is no Envoy")
+    def test_envoy_loses_no_request(self) -> None:
+        """Envoy sees the new file by itself."""
+        self.check("envoy")
+
+
+class PrometheusTests(SynchronousTestCase):
+    """Prometheus reads the file."""
+
+    @skipUnless(shutil.which("prometheus"), "there is no Prometheus")
+    def test_prometheus_scrapes_what_is_registered(self) -> None:
+        """A provider is a target that is up; one that ends is none."""
+        with site_with(self.mktemp(), 0) as (site, _):
+            first, second = site.provider("--metrics"), site.provider("--metrics")
+            site.example("prometheus.yml")
+            targets = site.folder / "web.json"
+            site.follow("--to", f"prometheus:{targets}")
+            wait_for(
+                "the file", lambda: targets.exists() and len(json.loads(targets.read_text())) == 2
+            )
+            port = free_port()
+            site.run(
+                *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
+                f"--web.listen-address=127.0.0.1:{port}",
+            )
+            query = "/api/v1/query?query=" + quote('up{job="zkfollow",service="web"} == 1')
+
+            def up() -> int:
+                try:
+                    return len(json.loads(fetch(f"127.0.0.1:{port}", query)[1])["data"]["result"])
+                except (OSError, ValueError):
+                    return 0
+
+            wait_for("both are up", lambda: up() == 2, 30.0, 0.2)
+            first.end()
+            wait_for("one is up", lambda: up() == 1, 30.0, 0.2)
+            second.end()
