@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command, MonitorFactory, MoreLines, TwoForms
 from zkservice.monitor.protocol import MAX_LINE, Monitor
 
@@ -193,6 +194,12 @@ class FailureTests(MonitorTestCase):
         heard = self.failing(lambda words: 7)  # type: ignore[arg-type,return-value]
         self.assertEqual(heard, "error: the command answered a int, not a str\n")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_mistakes_of_users_are_not_logged(self) -> None:
+        """An error that a user has to correct is a line for the user, and no traceback."""
+        heard = self.failing(lambda words: fail(ConfigurationError("no such level")))
+        self.assertEqual(heard, "error: no such level\n")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_a_long_message_is_cut(self) -> None:
         """A message of pages is cut."""

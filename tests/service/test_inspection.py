@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.web.support import FrontEnd, hello
+from zkservice.errors import ConfigurationError
 from zkservice.service.inspection import Inspector
 
 
@@ -67,7 +68,7 @@ class InspectorTests(SynchronousTestCase):
     def test_profile(self) -> None:
         """One at a time; the next one can begin when it is done."""
         done = self.inspector.answer("profile", [0.01])
-        self.assertRaises(ValueError, self.inspector.answer, "profile", [0.01])
+        self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [0.01])
         self.assertTrue(self.reactor.handed_over.acquire(timeout=5))
         self.reactor.posted.pop()()
         self.assertIn(";", self.successResultOf(done))
@@ -76,7 +77,7 @@ class InspectorTests(SynchronousTestCase):
         self.failureResultOf(again)
         self.assertTrue(self.reactor.handed_over.acquire(timeout=5))
         self.reactor.posted.pop()()
-        self.assertRaises(ValueError, self.inspector.answer, "profile", [61])
+        self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [61])
 
     def test_garbage(self) -> None:
         """Figures; more only if it is asked for."""

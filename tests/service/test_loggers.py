@@ -14,6 +14,7 @@ from twisted.python.log import LogPublisher as LegacyLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice.errors import ConfigurationError
 from zkservice.service import loggers
 from zkservice.service.loggers import EscapeRecords, escape_log_texts, logger_level
 
@@ -135,12 +136,13 @@ class LevelTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         """What is no level, or no name, is refused."""
-        for name, level in (("a", "LOUD"), ("a", "1001"), ("x" * 201, "")):
-            self.assertRaises(ValueError, logger_level, name, level)
+        for name, level in (("a", "LOUD"), ("a", "1001"), ("a", "²"), ("a", "9" * 5000)):
+            self.assertRaises(ConfigurationError, logger_level, name, level)
+        self.assertRaises(ConfigurationError, logger_level, "x" * 201)
         self.assertNotIn("a", logging.Logger.manager.loggerDict)
 
     def test_bound(self) -> None:
         """Operators cannot add loggers without end."""
         self.patch(loggers, "_MAX_LOGGERS", 0)
-        self.assertRaises(ValueError, logger_level, "tests.one.more", "INFO")
+        self.assertRaises(ConfigurationError, logger_level, "tests.one.more", "INFO")
         self.assertEqual(logger_level("tests.level", "INFO"), "INFO")

@@ -6,13 +6,19 @@ import json
 import logging
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
-from zkservice.monitor import TwoForms
+from zkservice.monitor import MonitorFactory, TwoForms
+from zkservice.monitor.protocol import BUILT_IN
 from zkservice.service.availability import Availability
 from zkservice.service.monitor_commands import COMMANDS, commands
 from zkservice.service.operated import Operated
@@ -142,7 +148,7 @@ class ProcessCommandsTests(SynchronousTestCase):
             [
                 "worker 1;application-0;f (a.py:1) 3",
                 "worker 1;MainThread;idle 2",
-                "worker 2;(stuck, no answer for 1.0 s) 1",
+                "worker 2;(no answer for 1.0 s) 1",
             ],
         )
         self.assertEqual(self.front.asked, [("profile", 0.5)])
@@ -225,3 +231,45 @@ class ProcessCommandsTests(SynchronousTestCase):
             first = (command.__doc__ or "").partition("\n")[0]
             self.assertTrue(first.endswith("."), name)
             self.assertLess(len(first), 100, name)
+
+
+class FuzzTests(SynchronousTestCase):
+    """Whatever is typed at a monitor with all commands."""
+
+    @given(
+        st.lists(
+            st.binary(max_size=60)
+            | st.builds(
+                lambda name, rest: name.encode() + b" " + rest,
+                st.sampled_from(sorted({*COMMANDS, *BUILT_IN})),
+                st.binary(max_size=30)
+                | st.sampled_from([b"--json", b"1", b"-1", b"nan", b"0", b"on", b"types", b"/a\0"]),
+            ),
+            max_size=6,
+        )
+    )
+    def test_leaves_nothing_behind(self, lines: list[bytes]) -> None:
+        """No traceback is logged, and when the user has left, no timer and no slot is taken."""
+        clock, transport = Clock(), StringTransport()
+        operated = Operated(
+            list, dict, Availability(), clock, ZooKeeperClient("h:1", reactor=Clock()), Refusing()
+        )
+        factory = MonitorFactory(commands(operated), clock=clock)
+        monitor = factory.buildProtocol(None)
+        monitor.makeConnection(transport)
+        monitor.dataReceived(b"interactive\n")
+        for line in lines:
+            monitor.dataReceived(line + b"\n")
+        clock.advance(1)
+        monitor.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertEqual(len(factory.slots.connections), 0)
+
+
+class Refusing(FakeFront):
+    """Its process is stuck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reports = [STUCK]

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from zkservice.errors import ConfigurationError, InvalidPathError
 from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.detect_http import looks_like_http
 from zkservice.monitor.replies import Command, MoreLines, TwoForms
@@ -29,6 +30,9 @@ PROMPT: Final = b"> "
 _MAX_SHOWN: Final = 300
 # Characters of a reply: a command that has no bound of its own must not fill the memory.
 _MAX_REPLY: Final = 1 << 22
+
+# What a user has to correct: a line for the user says all of it.
+_USER_ERRORS: Final = (ConfigurationError, InvalidPathError)
 
 _log = Logger(namespace="zkservice.monitor")
 
@@ -210,7 +214,8 @@ class Monitor(LineReceiver, TimeoutMixin):
     def _failed(self, failure: Failure, name: str) -> None:
         if self._closing and failure.check(CancelledError):
             return  # cancelled by this connection
-        _log.failure("the monitor's command {command} failed", failure, command=name)
+        if failure.check(*_USER_ERRORS) is None:
+            _log.failure("the monitor's command {command} failed", failure, command=name)
         problem = " ".join(str(failure.value).split()) or type(failure.value).__name__
         self._reply(f"error: {_cut(problem)}")
 

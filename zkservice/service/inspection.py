@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from zkservice.errors import ConfigurationError
 from zkservice.service.application_server import ApplicationServer
 from zkservice.service.loggers import logger_level
 from zkservice.stacks import StackSampler, thread_stacks
@@ -61,7 +62,7 @@ class Inspector:
 
         Raises:
             LookupError: it cannot be asked.
-            ValueError: an argument is invalid.
+            ConfigurationError: an argument is invalid.
         """
         return self._known[what](*arguments)
 
@@ -97,12 +98,12 @@ class Inspector:
         """The folded stacks of all threads, sampled for so many seconds by another thread.
 
         Raises:
-            ValueError: the time is out of range, or another profile is being taken.
+            ConfigurationError: the time is out of range, or another profile is being taken.
         """
         if not 0 < seconds <= MAX_PROFILE:
-            raise ValueError(f"a profile takes at most {MAX_PROFILE:g} seconds")
+            raise ConfigurationError(f"a profile takes at most {MAX_PROFILE:g} seconds")
         if self._sampler is not None:
-            raise ValueError("a profile is being taken already")
+            raise ConfigurationError("a profile is being taken already")
         sampler = self._sampler = StackSampler(seconds, _INTERVAL)
         done: Deferred[str] = Deferred(lambda _: sampler.stop())
 
@@ -142,7 +143,7 @@ class Inspector:
         """The level of a logger of the standard library, after setting it if one is given.
 
         Raises:
-            ValueError: there is no such level.
+            ConfigurationError: there is no such level.
         """
         return logger_level(name, level)
 

@@ -68,22 +68,36 @@ def logger_level(name: str, level: str = "") -> str:
         level: a level's name or number; ``NOTSET`` for the level of the logger above.
 
     Raises:
-        ValueError: the name or the level is invalid.
+        ConfigurationError: the name or the level is invalid.
     """
-    if len(name) > _MAX_NAME:
-        raise ValueError(f"a logger's name has at most {_MAX_NAME} characters")
+    number = checked_level(name, level)
     known = logging.Logger.manager.loggerDict
-    if level:
-        number = int(level) if level.isdecimal() else logging.getLevelName(level.upper())
-        if not isinstance(number, int) or number > _MAX_LEVEL:
-            raise ValueError(f"{level} is no level; write DEBUG, INFO, WARNING, ERROR or NOTSET")
+    if number is not None:
         if name not in known and len(known) >= _MAX_LOGGERS:
-            raise ValueError(f"there is no logger {name}, and there are too many to add one")
+            raise ConfigurationError("there are too many loggers to add one")
         _logger(name).setLevel(number)
-        return logging.getLevelName(_logger(name).getEffectiveLevel())
     while name not in known and name != "root":  # asking must not create one
         name = name.rpartition(".")[0] or "root"
     return logging.getLevelName(_logger(name).getEffectiveLevel())
+
+
+def checked_level(name: str, level: str) -> int | None:
+    """The number of a level for a logger; None if the level is "".
+
+    Raises:
+        ConfigurationError: the name or the level is invalid.
+    """
+    if len(name) > _MAX_NAME:
+        raise ConfigurationError(f"a logger's name has at most {_MAX_NAME} characters")
+    if not level:
+        return None
+    numeric = level.isascii() and level.isdigit() and len(level) < 6
+    number = int(level) if numeric else logging.getLevelName(level.upper())
+    if not isinstance(number, int) or number > _MAX_LEVEL:
+        raise ConfigurationError(
+            f"{level!r} is not a level; write DEBUG, INFO, WARNING, ERROR or NOTSET"
+        )
+    return number
 
 
 def _logger(name: str) -> logging.Logger:

@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, Final
 
 from zkservice.service.inspection import MAX_PROFILE
-from zkservice.service.loggers import logger_level
+from zkservice.service.loggers import checked_level, logger_level
 from zkservice.service.operated import Operated
 from zkservice.service.process_report import ProcessReport
 from zkservice.service.replies import is_for_programs, json_text, per_process, reply
@@ -104,7 +104,7 @@ async def profile(service: Operated, words: list[str]) -> str:
     lines: list[str] = []
     for one in reports:
         if one.error:
-            lines.append(f"{one.name or 'process'};(stuck, {one.error.replace(';', ',')}) 1")
+            lines.append(f"{one.name or 'process'};({one.error.replace(';', ',')}) 1")
         else:
             prefix = f"{one.name};" if one.name else ""
             lines += [f"{prefix}{line}" for line in one.value.splitlines()]
@@ -155,6 +155,7 @@ async def loglevel(service: Operated, words: list[str]) -> str:
     """
     if not 1 <= len(words) <= 2:
         return "error: write loglevel NAME [LEVEL]"
+    checked_level(words[0], "".join(words[1:]))  # before the processes are asked
     if service.front.size:  # this process has loggers, too
         logger_level(*words)
     return _agreed(await service.front.inspect("log level", *words), f"{words[0]}: ")

@@ -24,6 +24,12 @@ class ProcessReport:
     error: str = ""
 
     @property
+    def problem(self) -> str:
+        """The error, for people: whether the process is stuck, or has refused."""
+        stuck = self.error.startswith(("no answer", "the process does not read"))
+        return f"{self.title} is stuck: {self.error}" if stuck else f"{self.title}: {self.error}"
+
+    @property
     def title(self) -> str:
         """The process, for people."""
         name = self.name or "process"

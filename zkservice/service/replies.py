@@ -45,7 +45,7 @@ def per_process(reports: Iterable[ProcessReport], text_of: Callable[[Any], str])
     parts = []
     for one in reports:
         if one.error:
-            parts.append(f"{one.title} is stuck: {one.error}")
+            parts.append(one.problem)
         elif one.name:
             parts.append(f"{one.title}:\n{text_of(one.value)}")
         else:
