@@ -10,6 +10,7 @@ from time import monotonic
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests import effort
 from tests.simulation.campaign import outcomes
 from tests.simulation.choices import Choices
 from tests.simulation.history import Register, Seen
@@ -36,7 +37,7 @@ class RunTests(SynchronousTestCase):
 
     def test_every_invariant_holds(self) -> None:
         """A few fixed seeds; a campaign runs fresh ones."""
-        for seed in range(1, 5):
+        for seed in range(1, 1 + effort(4, 2)):
             outcome = Run(seed).run()
             self.assertIsNone(outcome.violation, outcome)
 
@@ -45,7 +46,7 @@ class RunTests(SynchronousTestCase):
         outcome = Run(9).run()
         self.assertGreater(len(outcome.history), 50)
         self.assertEqual(Run(9).run().history, outcome.history)
-        for seed in ("0", "1"):
+        for seed in ("0", "1")[: effort(2, 1)]:
             told = subprocess.run(
                 [sys.executable, "-m", "tests.simulation", "--seed", "9"],
                 env={**os.environ, "PYTHONHASHSEED": seed},
