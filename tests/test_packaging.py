@@ -73,6 +73,13 @@ class PackageTests(SynchronousTestCase):
         """The package says that it is typed."""
         self.assertTrue((PACKAGE / "py.typed").exists())
 
+    def test_files_that_are_no_modules_are_installed(self) -> None:
+        """Each is named in setup.py: no other file finds its way into a wheel."""
+        setup = (ROOT / "setup.py").read_text()
+        for path in PACKAGE.rglob("*"):
+            if path.is_file() and path.suffix not in (".py", ".pyc"):
+                self.assertIn(f'"{path.name}"', setup)
+
     def test_the_licence_is_shipped(self) -> None:
         """The licence is there to be shipped."""
         self.assertIn("Permission is hereby granted", (ROOT / "LICENSE").read_text())

@@ -21,6 +21,7 @@ __all__ = ["SECTIONS", "render_sections"]
 #: Rows of a table that are shown.
 _MAX_ROWS: Final = 60
 _MAX_STACK: Final = 60
+_MAX_EVENTS: Final = 8
 _MAX_PROPERTIES: Final = 8
 _MAX_VALUE: Final = 80
 #: Seconds after which a request is called slow, and after which it is called stuck.
@@ -91,7 +92,7 @@ def _events(title: str, happenings: Sequence[Happening], now: float) -> Markup:
                     element("span", each.text),
                     element("time", f"{clock_time(each.at)} ({ago(each.at, now)})"),
                 )
-                for each in happenings[:12]
+                for each in happenings[:_MAX_EVENTS]
             ),
             class_="events",
         ),
@@ -312,8 +313,8 @@ def _session(snapshot: Snapshot, around: Neighbourhood) -> Markup:
                 ("Expiries", session["expiries"]),
                 ("Requests", f"{session['requests']:,}"),
                 ("Errors", f"{sum(session['errors'].values()):,}"),
-                ("Latency", f"{seconds(latency['p50'])} (median)"),
-                ("", f"{seconds(latency['p99'])} (99th percentile)"),
+                ("Median reply", seconds(latency["p50"])),
+                ("99 % within", seconds(latency["p99"])),
             ]
         ),
         _events("History", around.session_events, snapshot.now),

@@ -20,7 +20,7 @@ _MAX_LABEL: Final = 28
 _CHARACTER: Final = 7.3
 _BOX: Final = 30
 _ROW: Final = 46
-_GAP: Final = 52
+_GAP: Final = 38
 _MARGIN: Final = 8
 _HEAD: Final = 8  # the length of an arrow's
 
@@ -166,7 +166,7 @@ def _arrow(stops: Sequence[_Place]) -> Markup:
     for number, stop in enumerate(stops[1:], 2):
         last = number == len(stops)
         end = stop.left - _HEAD if last else stop.left
-        bend = max(24.0, abs(end - x) / 2)
+        bend = max(16.0, abs(end - x) / 2)
         to = stop.middle
         way += f" C{x + bend:.1f},{y:.1f} {end - bend:.1f},{to:.1f} {end:.1f},{to:.1f}"
         x, y = stop.right, to
