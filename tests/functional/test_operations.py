@@ -292,7 +292,7 @@ class OperationsTests(SynchronousTestCase):
     def test_manhole_and_web_pages(self) -> None:
         """At a port it asks for the token, and the body of a POST is not run."""
         token, proof = (os.path.join(self.folder, name) for name in ("token", "proof"))
-        process = self.serve("--manhole", ":0", "--manhole-token", token)
+        process = self.serve("--manhole", ":0", "--manhole-telnet", "--manhole-token", token)
         where = process.wait_for_log(
             r"A manhole is open at (127.0.0.1:\d+), telnet, with the token"
         )

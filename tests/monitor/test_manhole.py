@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.monitor.manhole import is_local, read_token, ssh_manhole, telnet_manhole
+from zkservice.monitor.prompt import completions
 
 HERE = IPv4Address("TCP", "127.0.0.1", 4)
 # What a telnet program answers to the options that it is asked for.
@@ -52,6 +53,47 @@ class LocalTests(SynchronousTestCase):
         ]
         self.assertEqual([one for one in local if not is_local(one)], [])
         self.assertEqual([one for one in foreign if is_local(one)], [])
+
+
+class CompletionTests(SynchronousTestCase):
+    """Names that Tab completes."""
+
+    def test_names_and_attributes(self) -> None:
+        """Those of the prompt, and those of an object; hidden ones only if asked for."""
+
+        class Service:
+            config = 1
+            _hidden = 2
+
+            @property
+            def costly(self) -> object:
+                raise AssertionError("called")
+
+        names = {"service": Service(), "server": 1}
+        for name, found in (
+            ("serv", ["server", "service"]),
+            ("service.co", ["service.config", "service.costly"]),
+            ("service.costly.", []),
+            ("service._h", ["service._hidden"]),
+            ("nothing.", []),
+            ("x", []),
+        ):
+            self.assertEqual(completions(name, names), found, name)
+
+    def test_tab(self) -> None:
+        """What is common is typed, then the names are listed; elsewhere it is an indentation."""
+        factory: Any = telnet_manhole({"service": 1, "server": 2})
+        protocol, transport = factory.buildProtocol(UNIXAddress(None)), StringTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(AGREED)
+        for typed, shown in ((b"se\t", b"rv"), (b"\t", b"server  service"), (b"i\t", b"ce")):
+            transport.clear()
+            protocol.dataReceived(typed)
+            self.assertIn(shown, transport.value())
+        transport.clear()
+        protocol.dataReceived(b"\r\n\t1 + 1\r\n")
+        self.assertIn(b"1", transport.value())
+        protocol.connectionLost(Failure(ConnectionDone()))
 
 
 class TelnetTests(SynchronousTestCase):

@@ -8,11 +8,13 @@ from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ConfigurationError
 from zkservice.service.admin_ports import AdminPorts, process_user
 from zkservice.service.config import Manhole
+from zkservice.service.options import Options
 
 
 class ProcessUserTests(SynchronousTestCase):
@@ -58,3 +60,30 @@ class ManholeTests(SynchronousTestCase):
             file.write("\n")
         error = self.assertRaises(ConfigurationError, self.opened, Manhole(":0", token_file=path))
         self.assertIn(f"{path}: its first line must be the token", str(error))
+
+
+class TelnetByNameTests(SynchronousTestCase):
+    """Telnet at a port has to be asked for by name."""
+
+    def config(self, *words: str) -> Manhole | None:
+        """What a command line means."""
+        options = Options()
+        options.parseOptions(["--path", "/p", *words, "app:app"])
+        return options.config.manhole
+
+    def test_a_port_is_for_ssh_unless_telnet_is_named(self) -> None:
+        """Without it the error names all that can be done instead."""
+        error = self.assertRaises(UsageError, self.config, "--manhole", ":9002")
+        for word in ("--manhole-keys FILE", "--manhole-telnet", "a socket's path", "clear text"):
+            self.assertIn(word, str(error))
+        for words in (
+            ("--manhole", ":9002", "--manhole-telnet"),
+            ("--manhole", ":9002", "--manhole-keys", "keys"),
+            ("--manhole", "/run/app/manhole"),
+        ):
+            self.assertIsNotNone(self.config(*words))
+
+    def test_telnet_without_a_manhole(self) -> None:
+        """It opens nothing by itself."""
+        error = self.assertRaises(UsageError, self.config, "--manhole-telnet")
+        self.assertEqual(str(error), "--manhole-telnet needs --manhole")

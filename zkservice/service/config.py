@@ -64,12 +64,14 @@ class Manhole:
         authorized_keys: a file of public keys for SSH; None is telnet, for this machine only.
         host_key: the file of our own SSH key, made if it is missing.
         token_file: the file of the token that telnet over TCP asks for, made if it is missing.
+        telnet: whether telnet over TCP was asked for by name.
     """
 
     address: str
     authorized_keys: str | None = None
     host_key: str = "zkserve_host_key"
     token_file: str = "zkserve_manhole_token"
+    telnet: bool = False
 
 
 @dataclass(frozen=True)

@@ -471,14 +471,27 @@ OPTIONS: Final = OptionTable(
         Option(
             "manhole",
             _MONITOR,
-            "[HOST]:PORT or a socket's path for a Python prompt, over telnet; without HOST on "
-            "loopback.  It knows `service` and `presence`.",
+            "[HOST]:PORT for a Python prompt over SSH (with --manhole-keys) or telnet (with "
+            "--manhole-telnet), or a socket's path; without HOST on loopback.  It knows `service` "
+            "and `presence`.",
             _SIDE_PORT,
             target="manhole.address",
             manual=(
-                "``[HOST]:PORT`` for telnet, from this machine only, with a token; or a "
-                "socket's path for telnet without a token: only the user that the "
-                "process runs as, and root, can connect to it (mode 0600)"
+                "a Python prompt: ``[HOST]:PORT`` for SSH with ``--manhole-keys``, or for telnet "
+                "with ``--manhole-telnet``, from this machine only, with a token; or a socket's "
+                "path for telnet without a token: only the user that the process runs as, and "
+                "root, can connect to it (mode 0600)"
+            ),
+        ),
+        Option(
+            "manhole-telnet",
+            _MONITOR,
+            "Allow telnet at a port: the token and all that is typed are sent in clear text.",
+            FLAG,
+            False,
+            target="manhole.telnet",
+            manual=(
+                "allow telnet at a port: the token, and all that is typed, are sent in clear text"
             ),
         ),
         Option(

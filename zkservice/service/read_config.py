@@ -229,7 +229,17 @@ def _manhole(values: Values) -> Manhole | None:
     if parts["address"] is None:
         if parts["authorized_keys"] is not None:
             raise _needs(values, "manhole-keys", values.spelled("manhole"))
+        if parts["telnet"]:
+            raise _needs(values, "manhole-telnet", values.spelled("manhole"))
         return None
+    is_port = "/" not in parts["address"]
+    if is_port and parts["authorized_keys"] is None and not parts["telnet"]:
+        raise ConfigurationError(
+            f"{values.spelled('manhole')} {parts['address']} would be telnet, which sends the "
+            f"token in clear text: add {values.spelled('manhole-keys')} FILE for SSH, name a "
+            f"socket's path instead of the port, or allow it with "
+            f"{values.spelled('manhole-telnet')}"
+        )
     for name in ("host_key", "token_file"):
         parts[name] = os.path.abspath(parts[name])
     return Manhole(**parts)
