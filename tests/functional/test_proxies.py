@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from unittest import skipUnless
 from urllib.parse import quote
 
@@ -64,15 +65,36 @@ class PrometheusTests(SynchronousTestCase):
                 *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
                 f"--web.listen-address=127.0.0.1:{port}",
             )
-            query = "/api/v1/query?query=" + quote('up{job="zkfollow",service="web"} == 1')
-
-            def up() -> int:
-                try:
-                    return len(json.loads(fetch(f"127.0.0.1:{port}", query)[1])["data"]["result"])
-                except (OSError, ValueError):
-                    return 0
+            up = partial(targets_up, port)
 
             wait_for("both are up", lambda: up() == 2, 30.0, 0.2)
             first.end()
             wait_for("one is up", lambda: up() == 1, 30.0, 0.2)
             second.end()
+
+    @skipUnless(shutil.which("prometheus"), "there is no Prometheus")
+    def test_prometheus_asks_a_zkserve_for_all_of_them(self) -> None:
+        """``http_sd_configs`` works with the view of any zkserve, worker processes or not."""
+        with site_with(self.mktemp(), 0) as (site, _):
+            site.provider("--metrics")
+            asked = site.provider("--metrics", "--discover", "--processes", "2")
+            address = asked.wait_for_log(r"Serving on (\S+)").group(1)
+            config = site.example("prometheus.yml")
+            text = config.read_text().replace("file_sd_configs", "http_sd_configs")
+            url = f"url: http://{address}/-/discover/prometheus"
+            config.write_text(text.replace("files: [web.json]", url))
+            port = free_port()
+            site.run(
+                *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
+                f"--web.listen-address=127.0.0.1:{port}",
+            )
+            wait_for("both are up", lambda: targets_up(port) == 2, 30.0, 0.2)
+
+
+def targets_up(port: int) -> int:
+    """How many targets a Prometheus has that are up."""
+    query = "/api/v1/query?query=" + quote('up{job="zkfollow",service="web"} == 1')
+    try:
+        return len(json.loads(fetch(f"127.0.0.1:{port}", query)[1])["data"]["result"])
+    except (OSError, ValueError):
+        return 0

@@ -22,6 +22,7 @@ from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
 from zkservice.service.built_in_views import LocalViews
+from zkservice.service.discover_views import DiscoverViews
 from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
@@ -306,5 +307,6 @@ class MissingLibraryTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError) as caught,
         ):
             del sys.modules["zkservice.service.metrics"]
-            LocalViews(front_end, Mock(), str, StatusPage(Mock(), Mock()), Mock())
+            discover = DiscoverViews("/svc", front_end.discover, Mock())
+            LocalViews(front_end, Mock(), str, StatusPage(Mock(), Mock()), discover, Mock())
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -50,8 +50,12 @@ class Source:
         Fails with what the resolver's ``start`` does; the service is followed all the same.
         """
         self._wait()
-        started: Deferred[Any] = self._resolver.start()
-        return started.addCallback(lambda _: None)
+        return self.when_read()
+
+    def when_read(self) -> Deferred[None]:
+        """Fires when it is known what is registered; fails as `start` does."""
+        read: Deferred[Any] = self._resolver.start()
+        return read.addCallback(lambda _: None)
 
     def start_anyhow(self) -> None:
         """Begin, and log it if the service cannot be read yet."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from twisted.internet.defer import Deferred
 
 from zkservice.errors import ConfigurationError
+from zkservice.service.discover_views import DiscoverViews, discover_paths
 from zkservice.service.figures import Figures
 from zkservice.service.front_end import BuiltIn, FrontEnd
 from zkservice.service.readiness import READY, ready_view
@@ -72,6 +73,7 @@ class Shown(TypedDict):
 def view_paths(front_end: FrontEnd) -> list[str]:
     """The paths of all built-in views that are shown anywhere."""
     paths = [METRICS] if front_end.metrics else []
+    paths += discover_paths() if front_end.discover.enabled else []
     if front_end.status_views or front_end.admin.listen:
         paths += [HEALTH, READY, THREADS, PAGE, EVENTS]
     return paths
@@ -108,6 +110,7 @@ class LocalViews:
         figures: returns the state of everything, for metrics.
         why_not_ready: returns why the process should get no requests; "" if it should.
         page: shows everything to people.
+        discover: the views of services.
         clock: the reactor.
 
     Raises:
@@ -120,10 +123,15 @@ class LocalViews:
         figures: Callable[[], Figures],
         why_not_ready: Callable[[], str],
         page: StatusPage,
+        discover: DiscoverViews,
         clock: Any,
     ) -> None:
         self._front_end = front_end
-        self._views: dict[str, View] = {READY: ready_view(why_not_ready), **page.views()}
+        self._views: dict[str, View] = {
+            READY: ready_view(why_not_ready),
+            **page.views(),
+            **discover.views(),
+        }
         self._views[EVENTS] = event_view(page.sections, clock)
         #: Counts the responses.
         self.tally = tally = ResponseTally()

@@ -15,6 +15,7 @@ from zkservice.service.application import Application
 from zkservice.service.application_server import ApplicationServer
 from zkservice.service.built_in_views import LocalViews
 from zkservice.service.config import Config
+from zkservice.service.discover_views import DiscoverViews
 from zkservice.service.figures import Figures
 from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.inspection import Inspector
@@ -56,6 +57,7 @@ class Front(Protocol):
         figures: Callable[[], Figures],
         why_not_ready: Callable[[], str],
         page: StatusPage,
+        discover: DiscoverViews,
     ) -> None:
         """Load the application, and serve it.
 
@@ -208,10 +210,11 @@ class InProcessFront:
         figures: Callable[[], Figures],
         why_not_ready: Callable[[], str],
         page: StatusPage,
+        discover: DiscoverViews,
     ) -> None:
         """Load the application, and serve it."""
         self._views = LocalViews(
-            self._config.front_end, figures, why_not_ready, page, self._reactor
+            self._config.front_end, figures, why_not_ready, page, discover, self._reactor
         )
         self._server = ApplicationServer(
             self._config, self._reactor, self._load, self._views.built_in()

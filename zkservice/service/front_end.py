@@ -44,6 +44,19 @@ class AdminViews:
 
 
 @dataclass(frozen=True)
+class DiscoverSettings:
+    """Which services ``/-/discover/FORMAT`` shows.
+
+    Attributes:
+        enabled: whether it is there; then it shows the own service and those beside it.
+        below: other paths that are shown, with everything below them.
+    """
+
+    enabled: bool = False
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FrontEnd:
     """What the front end is to do beside running the application.
 
@@ -54,6 +67,7 @@ class FrontEnd:
             ``/-/ready`` and ``/-/threads``.
         admin: who may ask for those of them that are for operators.
         metrics: whether ``/-/metrics`` is answered, for Prometheus.
+        discover: which services are shown as proxies read them.
         access_log, trace_log: a file's path, ``-`` for standard output, None for none.
         access_style: ``combined`` or ``json``.
     """
@@ -63,6 +77,7 @@ class FrontEnd:
     status_views: bool = False
     metrics: bool = False
     admin: AdminViews = field(default_factory=AdminViews)
+    discover: DiscoverSettings = field(default_factory=DiscoverSettings)
     proxies: TrustedProxies | None = None
     access_log: str | None = None
     access_style: str = "combined"

@@ -34,6 +34,7 @@ from zkservice.privates import append_to_log_files
 from zkservice.service.announcement import DEREGISTER, Announcer
 from zkservice.service.assets import Assets
 from zkservice.service.config import Config
+from zkservice.service.discover_views import DiscoverViews
 from zkservice.service.figures import Figures
 from zkservice.service.fleet import recycling_permission
 from zkservice.service.front import Front, InProcessFront
@@ -142,7 +143,8 @@ class ServeService(Service):
         configure_loggers(self.config.loggers)
         globalLogPublisher.addObserver(self._observer.errors)
         page = StatusPage(self._observer, self._reactor)
-        self.front.start(self.figures, self._why_not_ready, page)
+        discover = DiscoverViews(self.config.path, self.config.front_end.discover, self._reactor)
+        self.front.start(self.figures, self._why_not_ready, page, discover)
         self.history.start()
         announcement = self.announcement = self._make_announcement()
         announcement.registrar.subscribe(self._notifier.ready)
@@ -155,6 +157,7 @@ class ServeService(Service):
                 recycling_permission(client, self.config.path, together, self._reactor)
             )
         announcement.start(self.status, {"service": self}, self.front)
+        discover.follow(announcement.registrar.client)
         registrar, reasons = announcement.registrar, announcement.availability.reasons
         self._observer.follow(
             registrar.client, registrar.registrations, lambda: list(reasons.values())

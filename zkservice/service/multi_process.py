@@ -31,6 +31,7 @@ from zkservice.service.built_in_views import (
 )
 from zkservice.service.config import Config
 from zkservice.service.development import Development
+from zkservice.service.discover_views import DiscoverViews
 from zkservice.service.figures import Figures, Sums, check_figures
 from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.listeners import Listeners
@@ -117,6 +118,7 @@ class MultiProcessFront(PoolOwner):
         figures: Callable[[], Figures],
         why_not_ready: Callable[[], str],
         page: StatusPage,
+        discover: DiscoverViews,
     ) -> None:
         """Start the workers."""
         self._figures = figures
@@ -124,6 +126,7 @@ class MultiProcessFront(PoolOwner):
             HEALTH: TextView(self._health),
             READY: ready_view(why_not_ready),
             **page.views(),
+            **discover.views(),
         }
         if self._config.front_end.metrics:
             self._views[METRICS] = self._metrics_view()

@@ -584,6 +584,27 @@ OPTIONS: Final = OptionTable(
             ),
         ),
         Option(
+            "discover",
+            _VIEWS,
+            "Serve /-/discover/FORMAT?path=PATH: who is registered at --path or beside it, as "
+            "proxies and Prometheus read it; see --admin-allow.",
+            FLAG,
+            False,
+            target="discover.enabled",
+            manual=(
+                "serve ``/-/discover/FORMAT?path=PATH``: who is registered at ``--path`` or "
+                "beside it, in the formats of `zkfollow <following.rst>`_"
+            ),
+        ),
+        Option(
+            "discover-below",
+            _VIEWS,
+            "Let --discover show the service at this path and all below it, too.",
+            _PATH,
+            repeatable=True,
+            target="discover.below",
+        ),
+        Option(
             "admin-listen",
             _VIEWS,
             "Any Twisted server endpoint: a port of its own for the views of --status-views and "

@@ -12,7 +12,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.security import Security, identity, load_tls, sasl_user
 from zkservice.service.application import absolute_spec
 from zkservice.service.config import Config, ListenAddress, Manhole, Processes, ZooKeeperTarget
-from zkservice.service.front_end import AdminViews, FrontEnd
+from zkservice.service.front_end import AdminViews, DiscoverSettings, FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import Values
 from zkservice.supervisor import RecyclingSettings
@@ -198,16 +198,23 @@ def _front_end(values: Values) -> FrontEnd:
         )
     )
     admin = AdminViews(**values.targets("admin"))
-    if not (admin.listen or values["status-views"] or values["metrics"]):
+    if not (admin.listen or values["status-views"] or values["metrics"] or values["discover"]):
         for name in ("admin-allow", "admin-host"):
             if values[name]:
                 raise _needs(values, name, f"{values.spelled('status-views')} or --admin-listen")
     return FrontEnd(
         admin=admin,
+        discover=_discover(values),
         limits=_value(lambda: Limits(**limits)),
         proxies=proxies if values["trusted-proxy"] else None,
         **values.targets("front_end"),
     )
+
+
+def _discover(values: Values) -> DiscoverSettings:
+    if values["discover-below"] and not values["discover"]:
+        raise _needs(values, "discover-below", values.spelled("discover"))
+    return DiscoverSettings(**values.targets("discover"))
 
 
 def _value(make: Callable[[], Any]) -> Any:
