@@ -40,7 +40,6 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = f"zkservice {release}"
-html_static_path = ["_static"]
 html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
