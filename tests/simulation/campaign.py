@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -43,9 +43,9 @@ def failed_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line.strip() and line[0] != "#"]
 
 
-def run_seed(seed: int, plant: str | None = None) -> Outcome:
+def run_seed(seed: int, plant: str | None = None, only: Collection[str] | None = None) -> Outcome:
     """One run; without its history, which is long."""
-    outcome = Run(seed, plant=planted(plant)).run()
+    outcome = Run(seed, plant=planted(plant), only=only).run()
     outcome.history = []
     return outcome
 

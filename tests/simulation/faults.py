@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from tests.simulation.choices import weighted
-from tests.simulation.network import Connection
+from tests.simulation.network import Connection, Machine
 from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES, NAME
 
@@ -27,6 +27,7 @@ class Fault:
         longest: seconds until it is healed.
         bounded: whether a world recovers from it, so that runs which must recover have it.
         voids: names of the invariants that cannot hold where it strikes.
+        server: whether it strikes the server as such.
     """
 
     strike: Strike
@@ -34,6 +35,25 @@ class Fault:
     longest: float = 5.0
     bounded: bool = True
     voids: tuple[str, ...] = ()
+    server: bool = False
+
+
+def _touch(world: World, machine: Machine) -> Machine:
+    world.network.harmed[machine.address] = world.kernel.now
+    return machine
+
+
+def _break(world: World, machine: Machine, heal: Heal) -> Heal:
+    """Note that something is wrong with a machine until it is healed."""
+    address = machine.address
+    world.broken[address] += 1
+
+    def healed() -> None:
+        world.broken[address] -= 1
+        world.network.harmed[address] = world.kernel.now
+        heal()
+
+    return healed
 
 
 def _zookeeper_connections(world: World) -> list[Connection]:
@@ -55,7 +75,7 @@ def cut_at_a_byte(world: World, random: Random) -> None:
     """Connections break after some more bytes, in the middle of anything."""
     for one in _some(world, random):
         end = random.choice(one.ends)
-        one.harmed = True
+        one.harm()
         end.cut_after = end.total + random.choice(
             (1, random.randint(1, 60), random.randint(1, 900))
         )
@@ -88,9 +108,10 @@ def swizzle(world: World, random: Random) -> Heal:
 
 def slow(world: World, random: Random) -> Heal:
     """Everything to and from a machine takes long."""
-    address = random.choice([*ADDRESSES, *(one.address for one in world.machines)])
+    machine = random.choice([world.ensemble.machine, *world.machines])
+    address = machine.address
     world.network.slow[address] = random.choice((0.1, 0.5, 2.0))
-    return lambda: world.network.slow.pop(address, None)
+    return _break(world, machine, lambda: world.network.slow.pop(address, None))
 
 
 def refused(world: World, random: Random) -> Heal:
@@ -159,34 +180,35 @@ def suspended(world: World, random: Random) -> Heal | None:
             world.sometimes.reached("suspended longer than the session")
         machine.resume()
 
-    return heal
+    return _break(world, machine, heal)
 
 
 def clock_stands(world: World, random: Random) -> Heal | None:
     """A process is suspended, and its clock with it."""
-    heal, before = suspended(world, random), world.kernel.now
-    if heal is None:
+    running = [one for one in world.machines if one.state == "running"]
+    if not running:
         return None
-    machine = next(one for one in world.machines if one.state == "suspended")
+    machine, before = random.choice(running), world.kernel.now
+    machine.suspend()
 
     def go_on() -> None:
         machine.offset -= world.kernel.now - before
-        heal()
+        machine.resume()
 
-    return go_on
+    return _break(world, machine, go_on)
 
 
 def jump(world: World, random: Random) -> None:
     """The clock of a client's machine is set, far forward or a little back."""
     world.sometimes.reached("clock jumped")
-    machine = random.choice(world.machines)
+    machine = _touch(world, random.choice(world.machines))
     machine.jump(random.choice((-5.0, -0.5, 0.5, 5.0, 3600.0)))
 
 
 def jump_back(world: World, random: Random) -> None:
     """The clock of a client's machine is set back by an hour: all its timers stand that long."""
     world.sometimes.reached("clock jumped")
-    random.choice(world.machines).jump(-3600.0)
+    _touch(world, random.choice(world.machines)).jump(-3600.0)
 
 
 def server_jump(world: World, random: Random) -> None:
@@ -268,23 +290,23 @@ FAULTS: Final[dict[str, Fault]] = {
     "half-open": Fault(half_open, 2.0),
     "swizzle-clog": Fault(swizzle, 1.0, 8.0),
     "slow": Fault(slow, 1.0, 10.0),
-    "refused": Fault(refused, 1.0, 8.0),
-    "silent": Fault(silent, 1.0, 8.0),
-    "lost replies": Fault(lost_replies, 3.0, 8.0),
-    "restart": Fault(restart, 1.5, 5.0),
-    "paused server": Fault(paused, 1.0, 9.0),
+    "refused": Fault(refused, 1.0, 8.0, server=True),
+    "silent": Fault(silent, 1.0, 8.0, server=True),
+    "lost replies": Fault(lost_replies, 3.0, 8.0, server=True),
+    "restart": Fault(restart, 1.5, 5.0, server=True),
+    "paused server": Fault(paused, 1.0, 9.0, server=True),
     "suspended": Fault(suspended, 1.5, 12.0),
     "clock stands": Fault(clock_stands, 0.5, 12.0),
     "jump": Fault(jump, 1.0),
     "jump back": Fault(
         jump_back, 0.5, bounded=False, voids=("fires", "nothing left", "own znode", "answered")
     ),
-    "full disk": Fault(full_disk, 0.5, 4.0),
-    "names": Fault(names, 0.5, 6.0),
-    "read-only": Fault(read_only, 0.5, 6.0),
-    "expire": Fault(expire, 1.0, voids=_LEASES),
-    "server's clock jumps": Fault(server_jump, 0.5, voids=_LEASES),
-    "wipe": Fault(wipe, 0.5, 5.0, bounded=True, voids=_DATA),
+    "full disk": Fault(full_disk, 0.5, 4.0, server=True),
+    "names": Fault(names, 0.5, 6.0, server=True),
+    "read-only": Fault(read_only, 0.5, 6.0, server=True),
+    "expire": Fault(expire, 1.0, voids=_LEASES, server=True),
+    "server's clock jumps": Fault(server_jump, 0.5, voids=_LEASES, server=True),
+    "wipe": Fault(wipe, 0.5, 5.0, bounded=True, voids=_DATA, server=True),
 }
 
 
@@ -326,10 +348,11 @@ class Storm:
         self.count += 1
         world.note("FAULT", f"#{number} {name}")
         heal = fault.strike(world, random)
-        world.last_fault = world.kernel.now
+        if fault.server:
+            _touch(world, world.ensemble.machine)
+            heal = _break(world, world.ensemble.machine, heal) if heal is not None else None
         if heal is not None:
             self._healing[number] = name, heal
-            world.faulty = True
             world.kernel.after(random.random() * fault.longest, self._heal, number)
 
     def _heal(self, number: int) -> None:
@@ -337,8 +360,6 @@ class Storm:
         if heal is not None:
             self._world.note("HEALED", f"#{number} {name}")
             heal()
-            self._world.last_fault = self._world.kernel.now
-            self._world.faulty = bool(self._healing)
 
     def stop(self) -> None:
         """Heal everything."""

@@ -7,6 +7,7 @@ from typing import Final
 #: What must hold whatever happens, but for faults that say otherwise (`faults`).
 SAFE: Final = {
     "answered": "A request that the application has begun gets its whole response.",
+    "not again": "A request that is not idempotent reaches the application once.",
     "right answer": "A response is the one to its request.",
     "accepting": "An address that is registered by a live process accepts connections.",
     "one znode": "There is at most one znode for each address.",
@@ -19,6 +20,7 @@ SAFE: Final = {
     "counted": "A counter has counted each confirmed addition once, and no addition twice.",
     "order": "The calls of a client end in the order in which they were made.",
     "zxid": "The transactions that a client sees never go back within a session.",
+    "event": "A watch fires once what it watches has changed, also while its client was away.",
     "event first": "A watch fires before its client sees the data that the event announces.",
     "linear": "Writes to a znode take effect between their call and their end, each once.",
     "whole": "A transaction is carried out as a whole or not at all.",

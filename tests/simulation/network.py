@@ -71,6 +71,8 @@ class Network:
         self.slow_names = 0.0
         self.unknown_names: set[str] = set()
         self.connections: dict[Connection, None] = {}
+        #: When a fault has touched an address last.
+        self.harmed: dict[str, float] = {}
         self.numbers = count(1)
 
     def latency(self, *addresses: str) -> float:
@@ -95,9 +97,16 @@ class Connection:
         self.harmed = False
         network.connections[self] = None
 
+    def harm(self) -> None:
+        """Note that a fault touches it, and its two sides."""
+        self.harmed = True
+        for end in self.ends:
+            self.network.harmed[end.here.host] = self.network.kernel.now
+
     def clog(self) -> None:
         """Let nothing through until `release`."""
-        self.clogged = self.harmed = True
+        self.clogged = True
+        self.harm()
 
     def release(self) -> None:
         """Let through what has waited."""
@@ -107,11 +116,12 @@ class Connection:
 
     def swallow(self) -> None:
         """Half-open for ever: neither side learns that the other one is not there."""
-        self.silent = self.harmed = True
+        self.silent = True
+        self.harm()
 
     def cut(self) -> None:
         """Break it: both sides learn so after a moment; what is on the way is lost."""
-        self.harmed = True
+        self.harm()
         for end in self.ends:
             end.reset_arrives()
 
@@ -574,6 +584,8 @@ class Machine:
         self.offset = 0.0
         self.ends: dict[End, None] = {}
         self.open_ports: list[ListeningPort] = []
+        #: Called when a thread begins with a job; returns the seconds that it takes.
+        self.job_length: Any = lambda job: 0.001
         #: Called by `stop`.
         self.on_stop: Any = lambda: None
         self._stopping = False

@@ -42,15 +42,12 @@ class _Thread:
 class SimulatedWorkers(Workers):
     """The real queues; a job takes the simulated time that its application asks for.
 
-    The application runs at once, when that time is over.  It asks by raising the pool's
-    ``length``: a function of the job that returns seconds.
+    The application runs at once, when that time is over.
     """
 
     def __init__(self, machine: Machine, threads: int = 4, **options: Any) -> None:
         super().__init__(machine, threads, now=machine.kernel.boot_time, **options)
         self._machine = machine
-        #: How many seconds a job takes.
-        self.length: Any = getattr(machine, "job_length", lambda job: 0.001)
 
     @override
     def _add_worker(self) -> None:
@@ -87,7 +84,7 @@ class SimulatedWorkers(Workers):
             self.results.post(self._ended, worker)
             return
         worker.began, worker.job = self.now(), job
-        self._later(self.length(job), self._finish, worker, job)
+        self._later(self._machine.job_length(job), self._finish, worker, job)
 
     def _finish(self, worker: Worker, job: Job) -> None:
         try:

@@ -17,6 +17,8 @@ from tests.simulation.workloads.leases import LockHolders, SemaphoreHolders
 from tests.simulation.workloads.queues import Consumers
 from tests.simulation.workloads.registers import Numbers, Pairs, Registers
 from tests.simulation.workloads.services import Services
+from tests.simulation.workloads.trees import Trees
+from tests.simulation.workloads.visitors import Visitors
 from tests.simulation.world import Violation, World
 
 #: Simulated seconds with faults, and those after which everything must have recovered.
@@ -35,6 +37,8 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Pairs,
     Numbers,
     Services,
+    Trees,
+    Visitors,
 )
 
 #: A bug that is planted while a run lasts.
@@ -196,10 +200,8 @@ class Run:
         world.kernel.run(ENDING)
         if world.violations:
             return
-        if world.open:
-            world.violated(
-                "fires", f"{len(world.open)}: {'; '.join(list(world.open.values())[:5])}"
-            )
+        if unfired := world.unfired():
+            world.violated("fires", f"{len(unfired)}: {'; '.join(unfired[:5])}")
             return
         for machine in world.machines:
             if left := machine.leftovers():
@@ -221,6 +223,8 @@ def _menu(shape: Random, *, bounded: bool) -> list[str]:
 def _some_workloads(shape: Random, only: Collection[str] | None) -> tuple[type[Workload], ...]:
     if only is not None:
         return tuple(kind for kind in WORKLOADS if kind.name in only)
-    count = shape.choice((1, 2, 3))
-    chosen = shape.sample(range(len(WORKLOADS)), count)
-    return tuple(WORKLOADS[number] for number in sorted(chosen))
+    others = [kind for kind in WORKLOADS if kind is not Services]
+    chosen = shape.sample(others, shape.choice((1, 2)))
+    if shape.random() < 0.5:  # it has the most parts
+        chosen = [Services, *chosen[: shape.choice((0, 1))]]
+    return tuple(kind for kind in WORKLOADS if kind in chosen)

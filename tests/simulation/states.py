@@ -26,7 +26,6 @@ SOMETIMES: Final = (
     "lost reply: multi",
     "lost reply: setWatches",
     "lost reply: ping",
-    "lost reply: closeSession",
     "session: suspended",
     "session: expired",
     "session: auth failed",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from random import Random
@@ -19,6 +21,9 @@ from zkservice.client import ZooKeeperClient
 from zkservice.wire.session import State
 
 T = TypeVar("T")
+
+#: Of an object in memory, which differs from run to run.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{9,}")
 
 #: Seconds of a session; the server grants it as it is.
 SESSION = 6.0
@@ -59,16 +64,18 @@ class World:
         self.expected: list[Callable[[str], bool]] = []
         self.lost_replies: Callable[[str], bool] = lambda opcode: False
         self.ensemble = Ensemble(
-            self.network, Buggify(self._lose_reply), durable=durable, **options
+            self.network,
+            Buggify(self._lose_reply, self.sometimes.reached),
+            durable=durable,
+            **options,
         )
         self.machines: list[Machine] = []
         self.clients: list[tuple[str, Machine, ZooKeeperClient]] = []
         #: Deferreds that have to fire before the end, and what they are.
-        self.open: dict[Deferred[Any], str] = {}
+        self.open: dict[Deferred[Any], tuple[str, Machine | None]] = {}
         self._addresses = 1
-        #: Whether something is broken that will be healed, and when the last fault struck.
-        self.faulty = False
-        self.last_fault = 0.0
+        #: For each address how many faults of it will be healed.
+        self.broken: Counter[str] = Counter()
 
     # -- time
 
@@ -81,7 +88,7 @@ class World:
 
     def note(self, who: str, what: str) -> None:
         """Write a line of the history."""
-        self.history.append(f"{self.seconds:.6f} {who}: {what}")
+        self.history.append(f"{self.seconds:.6f} {who}: {_ADDRESS.sub('', what)}")
 
     def digest(self) -> str:
         """What tells whether two histories are the same."""
@@ -130,6 +137,16 @@ class World:
         """The connection string."""
         return f"{NAME}:{PORT}"
 
+    def disturbed(self, since: float, *addresses: str) -> bool:
+        """Whether a fault has touched one of these addresses since a time."""
+        harmed = self.network.harmed
+        if any(self.broken[one] or harmed.get(one, 0.0) >= since for one in addresses):
+            return True
+        return any(
+            connection.harmed and any(end.here.host in addresses for end in connection.ends)
+            for connection in self.network.connections
+        )
+
     def client(self, name: str, machine: Machine | None = None, **options: Any) -> ZooKeeperClient:
         """A client that connects, on a machine of its own unless one is given."""
         machine = machine or self.machine(name)
@@ -175,9 +192,19 @@ class World:
 
     # -- Deferreds
 
-    def must_fire(self, deferred: Deferred[T], what: str) -> Deferred[T]:
+    def unfired(self) -> list[str]:
+        """What has not ended, but for that of processes that are dead."""
+        return [
+            what
+            for what, machine in self.open.values()
+            if machine is None or machine.state != "dead"
+        ]
+
+    def must_fire(
+        self, deferred: Deferred[T], what: str, machine: Machine | None = None
+    ) -> Deferred[T]:
         """Remember a Deferred until it fires; how it ends is of no interest here."""
-        self.open[deferred] = what
+        self.open[deferred] = what, machine
 
         def ended(result: T) -> T:
             self.open.pop(deferred, None)
@@ -209,7 +236,7 @@ class World:
             done(result)
 
         if must:
-            self.open[deferred] = what
+            self.open[deferred] = what, None
         deferred.addBoth(self._closed, deferred)
         deferred.addBoth(ended)
         deferred.addErrback(self._broken, what)

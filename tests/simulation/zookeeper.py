@@ -113,10 +113,27 @@ class Buggify:
     Args:
         lose_reply: says whether the connection breaks once a request with this opcode has been
             carried out, before its reply is sent.
+        notice: called with the name of a rare state.
     """
 
-    def __init__(self, lose_reply: Callable[[str], bool] = lambda opcode: False) -> None:
+    def __init__(self, lose_reply: Callable[[str], bool], notice: Callable[[str], object]) -> None:
         self.lose_reply = lose_reply
+        self.notice = notice
+
+
+class SimulatedState(ServerState):
+    """A server's state that says when a session moves."""
+
+    buggify: Buggify
+
+    @override
+    def _resume_session(
+        self, session_id: int, password: bytes | None, timeout: float
+    ) -> Session | None:
+        session = self.sessions.get(session_id)
+        if session is not None and session.connection is not None:
+            self.buggify.notice("session: moved to another connection")
+        return super()._resume_session(session_id, password, timeout)
 
 
 class SimulatedServer(ZooKeeperServer):
@@ -129,11 +146,13 @@ class SimulatedServer(ZooKeeperServer):
 
     @override
     def _make_state(self) -> tuple[ServerState, Store | None]:
-        now = self._reactor.seconds
-        if self._disk is None:
-            return ServerState(self.settings, now, self._secret), None
-        store: Any = SimulatedStore(self._disk, self._secret, first_zxid(now()))
-        return ServerState(self.settings, now, self._secret, store), store
+        now, store = self._reactor.seconds, None
+        if self._disk is not None:
+            store = SimulatedStore(self._disk, self._secret, first_zxid(now()))
+        kept: Any = store
+        state = SimulatedState(self.settings, now, self._secret, kept)
+        state.buggify = self._buggify
+        return state, kept
 
     @override
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:

@@ -87,7 +87,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self.accepted: dict[ServerProtocol, Connection] = {}
-        self.refused: set[ServerProtocol] = set()
+        self.refused: dict[ServerProtocol, None] = {}
         self._closed: Waiters[None] = Waiters()
 
     def count_from(self, host: str) -> int:
@@ -96,7 +96,7 @@ class OpenConnections:
 
     def discard(self, protocol: ServerProtocol) -> None:
         """Forget a protocol whose transport is closed."""
-        self.refused.discard(protocol)
+        self.refused.pop(protocol, None)
         self.accepted.pop(protocol, None)
         if not self.accepted and not self.refused:
             self._closed.fire(None)
@@ -246,7 +246,7 @@ class ZooKeeperServer:
         """A client has connected; None if it is refused."""
         running, open_connections = self._running, self._connections
         if running is None or self.refuse or self._is_full(host):
-            open_connections.refused.add(protocol)
+            open_connections.refused[protocol] = None
             protocol.close()
             return None
         connection = running.state.connect(protocol, host, port)

@@ -56,7 +56,8 @@ class Connections:
     def __init__(self, clock: IReactorTime, limit: int) -> None:
         self._clock = clock
         self._limit = limit
-        self._open: set[Drainable] = set()
+        # A dict serves as a set that remembers its order.
+        self._open: dict[Drainable, None] = {}
         self._drained: Waiters[int] = Waiters()
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Connections:
 
     def add(self, connection: Drainable) -> bool:
         """Add a connection; returns False if it is over the limit, and must be refused."""
-        self._open.add(connection)
+        self._open[connection] = None
         return len(self._open) <= self._limit
 
     @property
@@ -74,7 +75,7 @@ class Connections:
 
     def discard(self, connection: Drainable) -> None:
         """Remove a connection that is closed."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if not self._open:
             self._drained.fire(0)
 

@@ -38,7 +38,8 @@ class Deadlines:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._buckets: dict[float, set[HasDeadline]] = {}
+        # The inner dicts serve as sets that remember their order.
+        self._buckets: dict[float, dict[HasDeadline, None]] = {}
         self._tick: IDelayedCall | None = None
 
     def set(self, item: HasDeadline, deadline: float) -> None:
@@ -58,14 +59,14 @@ class Deadlines:
 
     def _put(self, item: HasDeadline) -> None:
         item.bucket = float(int(item.deadline) + 1)
-        self._buckets.setdefault(item.bucket, set()).add(item)
+        self._buckets.setdefault(item.bucket, {})[item] = None
         if self._tick is None:
             self._tick = self._reactor.callLater(_TICK, self._look)
 
     def _take(self, item: HasDeadline) -> None:
         bucket = self._buckets.get(item.bucket)
         if bucket is not None:
-            bucket.discard(item)
+            bucket.pop(item, None)
             if not bucket:
                 del self._buckets[item.bucket]
         item.bucket = inf

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import ClassVar
 
+from tests.simulation.network import Machine
 from tests.simulation.world import World, pause
 
 Action = Callable[[Random], object]
@@ -48,8 +49,15 @@ class Workload:
 
     # -- how
 
-    def repeat(self, who: str, least: float, most: float, action: Action) -> None:
-        """Do something again and again, with pauses."""
+    def repeat(
+        self, who: str, least: float, most: float, action: Action, machine: Machine | None = None
+    ) -> None:
+        """Do something again and again, with pauses.
+
+        Args:
+            who: names it.
+            machine: the process that does it; it does nothing while it is suspended.
+        """
         number = 0
 
         def once() -> None:
@@ -61,11 +69,26 @@ class Workload:
             seconds = pause(self.world.choices.fixed(f"when {name}"), least, most)
             self.world.kernel.after(seconds, once)
             random = self.world.choices.event(name)
-            if random is not None:
+            if random is None:
+                return
+            if machine is None:
                 action(random)
+            elif machine.state == "running":
+                machine.from_kernel(action, random)
 
         self.world.kernel.after(0, once)
 
-    def later(self, seconds: float, function: Callable[[], object]) -> None:
-        """Do something once."""
-        self.world.kernel.after(seconds, function)
+    def later(
+        self, seconds: float, function: Callable[[], object], machine: Machine | None = None
+    ) -> None:
+        """Do something once, in a process that is not suspended by then, or when it goes on."""
+
+        def due() -> None:
+            if machine is None:
+                function()
+            elif machine.state == "suspended":
+                self.world.kernel.after(0.5, due)
+            elif machine.state == "running":
+                machine.from_kernel(function)
+
+        self.world.kernel.after(seconds, due)

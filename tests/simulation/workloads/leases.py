@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.errors import ClientClosedError, LockTimeoutError, SessionExpiredError
@@ -40,12 +41,14 @@ class Leases(Workload):
             machine = self.world.machine(who)
             recipe = self.make(self.world.client(who, machine), machine)
 
-            def contend(random: Random, who: str = who, recipe: Any = recipe) -> None:
-                self.contend(random, who, recipe)
+            def contend(
+                random: Random, who: str = who, recipe: Any = recipe, machine: Machine = machine
+            ) -> None:
+                self.contend(random, who, recipe, machine)
 
-            self.repeat(str(number), 0.2, 4.0, contend)
+            self.repeat(str(number), 0.2, 4.0, contend, machine)
 
-    def contend(self, random: Random, who: str, recipe: Any) -> None:
+    def contend(self, random: Random, who: str, recipe: Any, machine: Machine) -> None:
         """Wait for it, hold it, and release it; rarely give up before."""
         if sum(name == who for name in self.contending.values()) > 1:
             return
@@ -54,7 +57,7 @@ class Leases(Workload):
         self.contending[acquiring] = who
         seconds = random.choice((0.05, 0.5, 2.0, 5.0))
         if random.random() < 0.15:
-            self.later(random.random() * 2, lambda: self.cancel(acquiring))
+            self.later(random.random() * 2, lambda: self.cancel(acquiring), machine)
 
         def done(result: Lease | Failure) -> None:
             self.contending.pop(acquiring, None)
@@ -63,7 +66,7 @@ class Leases(Workload):
                     self.world.violated("no error", f"{who} failed to acquire: {result.value!r}")
                 return
             self.granted(who, result)
-            self.later(seconds, lambda: self.release(who, result))
+            self.later(seconds, lambda: self.release(who, result), machine)
 
         self.world.outcome(acquiring, f"{who} acquires", done)
 

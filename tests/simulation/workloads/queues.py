@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.errors import ClientClosedError, LeaseLostError
@@ -31,15 +32,15 @@ class Consumers(Workload):
         self.getting: dict[Deferred[Any], str] = {}
         self.has: dict[str, QueueItem] = {}
         self.numbers = count()
-        self.queues: dict[str, ReliableQueue] = {}
+        self.machines: dict[str, Machine] = {}
 
     @override
     def start(self) -> None:
         for number in range(3):
             who = f"queue{number}"
-            machine = self.world.machine(who)
+            machine = self.machines[who] = self.world.machine(who)
             client = self.world.client(who, machine)
-            queue = self.queues[who] = ReliableQueue(client, self.path, reactor=machine)
+            queue = ReliableQueue(client, self.path, reactor=machine)
 
             def produce(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
                 self.produce(random, who, queue)
@@ -47,8 +48,8 @@ class Consumers(Workload):
             def consume(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
                 self.consume(random, who, queue)
 
-            self.repeat(f"put{number}", 0.5, 5.0, produce)
-            self.repeat(f"get{number}", 0.2, 2.0, consume)
+            self.repeat(f"put{number}", 0.5, 5.0, produce, machine)
+            self.repeat(f"get{number}", 0.2, 2.0, consume, machine)
 
     def produce(self, random: Random, who: str, queue: ReliableQueue) -> None:
         """Put an item."""
@@ -70,7 +71,7 @@ class Consumers(Workload):
         self.getting[getting] = who
         seconds, give_back = random.choice((0.0, 0.3, 3.0)), random.random() < 0.2
         if random.random() < 0.1:
-            self.later(random.random(), getting.cancel)
+            self.later(random.random(), getting.cancel, self.machines[who])
 
         def done(result: QueueItem | Failure) -> None:
             self.getting.pop(getting, None)
@@ -79,7 +80,7 @@ class Consumers(Workload):
                 if result.data not in self.asked:
                     self.world.violated("once", f"{who} got {result.data!r}, which was never put")
                 end = self.give_back if give_back else self.end
-                self.later(seconds, lambda: end(who, result))
+                self.later(seconds, lambda: end(who, result), self.machines[who])
             elif not result.check(CancelledError, ClientClosedError):
                 self.world.violated("no error", f"{who} failed to get: {result.value!r}")
 
@@ -111,10 +112,11 @@ class Consumers(Workload):
     @override
     def finish(self) -> None:
         super().finish()
-        self.later(20.0, self._cancel)
+        for who, machine in self.machines.items():
+            self.later(20.0, lambda who=who: self._cancel(who), machine)  # type: ignore[misc]
 
-    def _cancel(self) -> None:
-        for getting in list(self.getting):
+    def _cancel(self, who: str) -> None:
+        for getting in [one for one, name in self.getting.items() if name == who]:
             getting.cancel()
 
     @override

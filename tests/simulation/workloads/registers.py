@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from tests.simulation.history import Register, Seen
+from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.client import ZooKeeperClient
@@ -23,6 +24,7 @@ from zkservice.errors import (
     TransactionFailedError,
 )
 from zkservice.recipes import Counter, retry_change
+from zkservice.wire.session import State
 
 
 class Registers(Workload):
@@ -36,13 +38,22 @@ class Registers(Workload):
         self.registers = {path: Register(path, world.violated) for path in self.PATHS}
         self.versions: dict[tuple[str, str], int] = {}
         self.numbers = count(1)
+        self.seen: list[Seen] = []
+        self.machines: dict[str, Machine] = {}
+        #: For each client the number of its connection, and the server's zxid at its start.
+        self.connections: dict[str, tuple[int, int]] = {}
 
     @override
     def start(self) -> None:
+        if self.world.ensemble.options["watch_semantics"] == "3.8":
+            self.world.sometimes.reached("watch: of a server like 3.8")
         for number in range(3):
             who = f"register{number}"
-            client = self.world.client(who)
+            machine = self.machines[who] = self.world.machine(who)
+            client = self.world.client(who, machine)
             seen = Seen(who, self.world.violated)
+            self.seen.append(seen)
+            self.count_connections(who, client)
             for path in self.PATHS:
                 self.world.must_fire(client.ensure_path(path), f"{who} makes {path}")
 
@@ -52,16 +63,29 @@ class Registers(Workload):
                 for _ in range(random.choice((1, 1, 3))):
                     self.act(random, who, client, seen)
 
-            self.repeat(str(number), 0.02, 1.5, act)
+            self.repeat(str(number), 0.02, 1.5, act, machine)
+
+    def count_connections(self, who: str, client: ZooKeeperClient) -> None:
+        """Remember what the server had when a client connected."""
+        self.connections[who] = 0, 0
+
+        def changed(state: State) -> None:
+            if state is State.CONNECTED and self.world.ensemble.up:
+                number = self.connections[who][0] + 1
+                self.connections[who] = number, self.world.ensemble.server.state.zxid
+
+        client.subscribe(changed)
 
     def act(self, random: Random, who: str, client: ZooKeeperClient, seen: Seen) -> None:
         """One call."""
         path = random.choice(self.PATHS)
-        kind = random.choice(("read", "read", "write", "compare", "watch", "both"))
+        kind = random.choice(("read", "read", "write", "compare", "watch", "both", "persist"))
         if kind == "read":
             self.read(who, path, client.get(path), seen)
         elif kind == "watch" and path not in seen.watching:
             self.watch(who, path, client, seen)
+        elif kind == "persist" and random.random() < 0.3:
+            self.persist(random, who, client)
         elif kind == "both":
             for one in self.PATHS:
                 self.read(who, one, client.get(one), seen)
@@ -91,10 +115,15 @@ class Registers(Workload):
         register, number = self.registers[path], seen.call()
         floor = register.called()
         fired: list[object] = []
+        connection = self.connections[who][0]
 
         def event(result: Any) -> None:
             fired.append(result)
             seen.watching.pop(path, None)
+            number, zxid = self.connections[who]
+            node = self.world.node(path)
+            if number != connection and node is not None and node.stat.mzxid <= zxid:
+                self.world.sometimes.reached("watch: event missed while disconnected")
 
         def done(result: Any) -> None:
             if isinstance(result, Failure):
@@ -105,7 +134,7 @@ class Registers(Workload):
             register.read(data, stat, floor)
             if not fired:
                 seen.watching[path] = stat.mzxid
-                self.world.open[watching] = f"{who} watch of {path}"
+                self.world.open[watching] = f"{who} watch of {path}", None
 
         self.world.outcome(getting, f"{who} reads and watches {path}", done)
         self.world.outcome(watching, f"{who} watch of {path}", event, must=False)
@@ -133,6 +162,36 @@ class Registers(Workload):
         setting = client.set(path, value, expected)
         self.world.outcome(setting, f"{who} writes {path} {value!r} at {expected}", done)
 
+    def persist(self, random: Random, who: str, client: ZooKeeperClient) -> None:
+        """Watch every change for a while, beside the watches for one change."""
+        path, recursive = random.choice(((self.PATHS[0], False), ("/registers", True)))
+        seconds = random.random() * 5
+
+        def event(event: Any) -> None:
+            self.world.note(who, f"hears of {event.path} at {event.zxid}")
+
+        def done(result: Any) -> None:
+            if not isinstance(result, Failure):
+                self.later(
+                    seconds,
+                    lambda: self.world.must_fire(result.cancel(), f"{who} cancels a watch"),
+                    self.machines[who],
+                )
+
+        adding = client.add_watch(path, event, recursive)
+        self.world.outcome(adding, f"{who} adds a watch of {path}", done)
+
+    @override
+    def at_end(self) -> None:
+        for seen in self.seen:
+            for path, watched in seen.watching.items():
+                node = self.world.node(path)
+                if node is None or node.stat.mzxid != watched:
+                    now = "gone" if node is None else f"at {node.stat.mzxid:#x}"
+                    self.world.violated(
+                        "event", f"{seen.who} watches {path} at {watched:#x}, which is {now}"
+                    )
+
     def explain(self, who: str, failure: Failure) -> None:
         """Only what is documented may go wrong."""
         if not failure.check(
@@ -154,20 +213,21 @@ class Pairs(Workload):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.numbers = count(1)
-        self.sure: set[bytes] = set()
+        self.machines: dict[str, Machine] = {}
 
     @override
     def start(self) -> None:
         for number in range(2):
             who = f"pair{number}"
-            client = self.world.client(who)
+            machine = self.machines[who] = self.world.machine(who)
+            client = self.world.client(who, machine)
             for path in self.PATHS:
                 self.world.must_fire(client.ensure_path(path), f"{who} makes {path}")
 
             def act(random: Random, who: str = who, client: ZooKeeperClient = client) -> None:
                 self.act(random, who, client)
 
-            self.repeat(str(number), 0.05, 2.0, act)
+            self.repeat(str(number), 0.05, 2.0, act, machine)
 
     def act(self, random: Random, who: str, client: ZooKeeperClient) -> None:
         """Write both, or, with an operation that must fail, none."""
@@ -223,8 +283,8 @@ class Numbers(Workload):
             ) -> None:
                 self.append(who, client, machine)
 
-            self.repeat(f"count{number}", 0.3, 4.0, add)
-            self.repeat(f"append{number}", 0.3, 4.0, append)
+            self.repeat(f"count{number}", 0.3, 4.0, add, machine)
+            self.repeat(f"append{number}", 0.3, 4.0, append, machine)
 
     def counted(self, result: Any) -> None:
         """An addition has ended."""

@@ -15,6 +15,7 @@ from typing_extensions import override
 from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import SESSION, World
+from tests.simulation.zookeeper import ADDRESSES
 from zkservice.discovery import MassLoss, Resolver, agent
 from zkservice.errors import NobodyRegisteredError
 from zkservice.registry import Change, RegistrationState, live_children
@@ -54,6 +55,7 @@ class Site:
         self.began = self.world.kernel.now
         self.stopping = 0.0  # when it was asked to end
         self.ended = self.killed = False
+        self.hurried = False  # by a second signal, which cuts off the requests that run
         self.healthy = True
         self.was_registered = False
         self.mismatch: float | None = None  # since when its znode is not as it says
@@ -72,12 +74,13 @@ class Site:
             session_timeout=SESSION,
             drain_timeout=8.0,
         )
-        machine.job_length = owner.job_length  # type: ignore[attr-defined]
+        machine.job_length = self.begin_job
         self.service = ServeService(self.config, machine, self._front)
         machine.on_stop = self._stop
         self.service.privilegedStartService()
         self.service.startService()
         self.registration.subscribe(self._changed)
+        self.client.subscribe(self._session_changed)
         self.world.follow(machine.name, self.client)
 
     def _front(self, service: ServeService) -> InProcessFront:
@@ -116,6 +119,16 @@ class Site:
         identity = self.client.client_id
         return 0 if identity is None else int(identity[0])
 
+    def begin_job(self, job: Any) -> float:
+        """A thread begins with a request; returns how long the application takes for it."""
+        parts = job.request.path.decode().split("/")
+        if parts[1] == "n":
+            if int(parts[2]) in self.owner.begun:
+                self.world.sometimes.reached("agent: sent again")
+            self.owner.begun[int(parts[2])] = self
+        random = self.world.choices.fixed(f"length {job}")
+        return random.choice((0.001, 0.001, 0.001, 0.05, 0.5, 3.0))
+
     def application(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         """Answer ``/n/NUMBER/SIZE``, and the health check."""
         path = environ["PATH_INFO"]
@@ -124,7 +137,9 @@ class Site:
             start_response(status, [("Content-Length", "0")])
             return []
         _, _, number, size = path.split("/")
-        self.owner.begun[int(number)] = self
+        if environ["REQUEST_METHOD"] == "POST" and int(number) in self.owner.posted:
+            self.world.violated("not again", f"{self.name} got the POST {number} again")
+        self.owner.posted.add(int(number))
         body = number.encode() * int(size)
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body[: len(body) // 2], body[len(body) // 2 :]]
@@ -139,6 +154,7 @@ class Site:
 
     def _signalled(self) -> None:
         if self.stopping:
+            self.hurried = True
             self.service._hurry()
         elif not self.ended:
             self.machine.stop()
@@ -154,7 +170,7 @@ class Site:
     def _must_have_ended(self) -> None:
         if self.ended or self.killed:
             return
-        if self.owner.disturbed(self.stopping):  # perhaps it was suspended itself
+        if self.owner.disturbed(self.stopping, self):  # perhaps it was suspended itself
             self.owner.later(END, self._must_have_ended)
         else:
             self.world.violated("fires", f"{self.name} has not ended {END:g} s after SIGTERM")
@@ -168,7 +184,7 @@ class Site:
     def _exit(self) -> None:
         """The reactor stops: nothing may be left, but for what a fault has kept from ending."""
         left = self.machine.leftovers()
-        if left and not self.owner.disturbed(self.stopping):
+        if left and not self.owner.disturbed(self.stopping, self):
             self.world.violated("nothing left", f"{self.name}: {'; '.join(left)}")
         self.machine.die()
 
@@ -178,6 +194,10 @@ class Site:
         self.world.sometimes.reached("process killed")
         self.killed = True
         self.machine.die()
+
+    def _session_changed(self, state: State) -> None:
+        if self.stopping and state is State.EXPIRED:
+            self.world.sometimes.reached("expiry during the drain")
 
     def _changed(self, change: Change) -> None:
         state = change.state
@@ -209,19 +229,19 @@ class Site:
             self.mismatch = None
             return
         world = self.world
-        if self.stopping and self.client.state is State.EXPIRED:
-            world.sometimes.reached("expiry during the drain")
         node = world.node(f"{PATH}/{self.address}")
         mine = node is not None and node.stat.ephemeral_owner == self.session
         listens = (self.machine.address, PORT) in world.network.ports
-        if mine and not listens and not self.owner.disturbed(self.stopping - 1.0):
+        if mine and not listens and not self.owner.disturbed(self.stopping, self):
             world.violated("accepting", f"{self.address} is registered, and nothing listens there")
         says = self.registration.state is RegistrationState.REGISTERED
         if says == mine or self.config.advertise:
             self.mismatch = None
         elif self.mismatch is None:
             self.mismatch = world.kernel.now
-        elif world.kernel.now > self.mismatch + SETTLE and not self.owner.disturbed(self.mismatch):
+        elif world.kernel.now > self.mismatch + SETTLE and not self.owner.disturbed(
+            self.mismatch, self
+        ):
             has = "its znode" if mine else "no znode"
             world.violated(
                 "own znode", f"{self.name} has {has}, but says {self.registration.state.name}"
@@ -242,6 +262,7 @@ class Services(Workload):
         shape = world.choices.fixed("services")
         self.sites: list[Site] = []
         self.begun: dict[int, Site] = {}
+        self.posted: set[int] = set()
         self.requests: dict[int, float] = {}
         self.numbers = count()
         self.deployments = count()
@@ -259,14 +280,15 @@ class Services(Workload):
             self.deploy(self.world.machine(f"service{number}"))
         machine = self.world.machine("user")
         client = self.world.client("user", machine)
-        self.admin = self.world.client("admin")
+        self.clerk = self.world.machine("admin")
+        self.admin = self.world.client("admin", self.clerk)
         self.world.must_fire(self.admin.ensure_path(PATH), "admin makes the path")
         self.resolver = Resolver(client, PATH, reactor=machine, mass_loss=MassLoss(3, 5.0, 20.0))
         self.world.must_fire(self.resolver.start(), "the resolver starts")
         self.agent = agent(machine, self.resolver)
         self.user = machine
-        self.repeat("view", 4.0, 20.0, lambda random: self.look(client, machine))
-        self.repeat("request", 0.02, 1.0, self.request)
+        self.repeat("view", 4.0, 20.0, lambda random: self.look(client, machine), machine)
+        self.repeat("request", 0.02, 1.0, self.request, machine)
         self.repeat("deed", 1.0, 12.0, self.deed)
         self.repeat("keep", 1.0, 3.0, self.keep)
 
@@ -292,16 +314,11 @@ class Services(Workload):
         """Start a process on a machine."""
         self.sites.append(Site(self, machine, health=self.health, advertise=self.advertise))
 
-    def disturbed(self, since: float) -> bool:
-        """Whether a fault explains what has been seen since a time."""
-        return self.world.last_fault >= since - SESSION * 2 or self.world.faulty
+    def disturbed(self, since: float, site: Site) -> bool:
+        """Whether a fault explains what a process, or ZooKeeper, has done since a time."""
+        return self.world.disturbed(since - SESSION, *ADDRESSES, site.machine.address)
 
     # -- requests
-
-    def job_length(self, job: Any) -> float:
-        """How long the application takes for a request."""
-        random = self.world.choices.fixed(f"length {job}")
-        return random.choice((0.001, 0.001, 0.001, 0.05, 0.5, 3.0))
 
     def request(self, random: Random) -> None:
         """An HTTP request to the service."""
@@ -320,7 +337,10 @@ class Services(Workload):
                 if status == 200 and body != str(number).encode() * size:
                     self.world.violated("right answer", f"{number} got {body[:50]!r}")
                 return
-            if site is None or site.killed or self.disturbed(began):
+            touched = site is not None and self.world.disturbed(
+                began - 2.0, self.user.address, site.machine.address
+            )
+            if site is None or site.killed or site.hurried or touched:
                 return
             if result.check(NobodyRegisteredError):
                 return
@@ -356,7 +376,7 @@ class Services(Workload):
     def do_out(self, site: Site, random: Random) -> None:
         """An operator takes it out, and puts it back."""
         site.availability.block(OPERATOR, "new disk")
-        self.later(random.random() * 5, lambda: self._if_alive(site, self._put_back))
+        self.later(random.random() * 5, lambda: self._if_alive(site, self._put_back), site.machine)
 
     def _put_back(self, site: Site) -> None:
         site.availability.unblock(OPERATOR)
@@ -402,8 +422,8 @@ class Services(Workload):
     def do_update(self, site: Site, random: Random) -> None:
         """Its properties change."""
         updating = site.registration.update(number=random.randint(0, 9))
-        self.world.must_fire(updating, f"{site.name} updates")
-        self.later(60.0, updating.cancel)
+        self.world.must_fire(updating, f"{site.name} updates", site.machine)
+        self.later(60.0, updating.cancel, site.machine)
 
     def do_delete(self, site: Site, random: Random) -> None:
         """An administrator deletes its znode."""
@@ -413,14 +433,14 @@ class Services(Workload):
     def do_lock_up(self, site: Site, random: Random) -> None:
         """An administrator forbids to register, for a while."""
         self.world.must_fire(self.admin.set_acl(PATH, LOCKED_UP), "admin forbids")
-        self.later(random.random() * 5, self._allow)
+        self.later(random.random() * 5, self._allow, self.clerk)
 
     def _allow(self) -> None:
         node = self.world.node(PATH)
         if node is None or tuple(node.acl) == tuple(LOCKED_UP):
             allowing = self.admin.set_acl(PATH, OPEN_ACL_UNSAFE)
             self.world.must_fire(allowing, "admin allows")
-            self.later(2.0, self._allow)
+            self.later(2.0, self._allow, self.clerk)
 
     # -- what must hold
 
@@ -428,13 +448,15 @@ class Services(Workload):
     def check(self) -> None:
         for site in self.sites:
             site.check()
+        if self.agent._budget._left < 1:
+            self.world.sometimes.reached("agent: budget spent")
         if self.resolver.doubtful:
             self.world.sometimes.reached("resolver: mass loss held back")
 
     @override
     def finish(self) -> None:
         super().finish()
-        self.later(1.0, self._allow)
+        self.later(1.0, self._allow, self.clerk)
 
     @override
     def waiting(self) -> list[str]:
@@ -464,7 +486,7 @@ class Services(Workload):
     @override
     def close(self) -> None:
         self.world.must_fire(self.resolver.close(), "the resolver closes")
-        self.later(22.0, self._close_agent)  # when all requests have ended
+        self.later(22.0, self._close_agent, self.user)  # when all requests have ended
         self.view = None
         for site in self.sites:
             if site.alive:
