@@ -98,8 +98,8 @@ class ProcessesCase(ReliabilityCase):
 
     def workers(self) -> dict[str, int]:
         """The processes of the workers that serve, by name."""
-        found = re.findall(r"name (worker \d+), pid (\d+), state serving", self.ask("workers"))
-        return {name: int(pid) for name, pid in found}
+        found = json.loads(self.ask("workers --json"))
+        return {one["name"]: one["pid"] for one in found if one["state"] == "serving"}
 
     def until_serving(self, count: int) -> dict[str, int]:
         """Wait until so many workers serve."""
@@ -344,7 +344,7 @@ class ScaleTests(ProcessesCase):
         self.start()
         shown = self.ask("workers")
         self.assertIn("2 wanted\n", shown)
-        self.assertEqual(shown.count("state serving"), 2)
+        self.assertEqual(shown.count("serving"), 2)
         self.assertEqual(self.ask("workers add 2"), "4 wanted\n")
         self.until_serving(4)
         self.assertEqual(self.ask("workers remove 3"), "1 wanted\n")

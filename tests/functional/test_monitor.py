@@ -1,0 +1,108 @@
+"""The monitor of a real process whose threads are all deadlocked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from tests.functional.processes import TimedOutError, Twistd, fetch, wait_for
+from zkservice.service.monitor_commands import COMMANDS
+
+APPLICATION = """\
+import threading, time
+first, second = threading.Lock(), threading.Lock()
+
+def app(environ, start):
+    outer, inner = (first, second) if environ["PATH_INFO"] == "/a" else (second, first)
+    with outer:
+        time.sleep(0.2)
+        inner.acquire()  # the deadlock
+    start("200 OK", [])
+    return [b""]
+"""
+
+
+class DeadlockedServiceTests(SynchronousTestCase):
+    """One process, and two, with two threads each."""
+
+    @override
+    def setUp(self) -> None:
+        self.folder = os.path.abspath(self.mktemp())
+        os.makedirs(self.folder)
+        with open(os.path.join(self.folder, "stuck.py"), "w") as file:
+            file.write(APPLICATION)
+
+    def serve(self, *words: str) -> None:
+        """Start the service."""
+        process = Twistd(
+            self.folder,
+            "zkserve",
+            *("--path", "/svc", "--host", "127.0.0.1", "--monitor", "127.0.0.1:0"),
+            *("--threads", "2", *words, "stuck:app"),
+        )
+        self.addCleanup(process.end)
+        self.address = process.wait_for_log(r"Serving on (127\.0\.0\.1:\d+)")[1]
+        self.monitor = process.wait_for_log(r"The monitor listens at 127\.0\.0\.1:(\d+)")[1]
+
+    def request(self, path: str) -> None:
+        """Send a request whose response nobody waits for."""
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                fetch(self.address, path, timeout=60)
+
+        threading.Thread(target=send, daemon=True).start()
+
+    def ask(self, line: str) -> str:
+        """What the monitor replies."""
+        with socket.create_connection(("127.0.0.1", int(self.monitor)), 10) as user:
+            user.sendall(line.encode() + b"\n")
+            return b"".join(iter(lambda: user.recv(65536), b"")).decode()
+
+    def hang(self, threads: int, code: str) -> None:
+        """Have so many threads hang at a line."""
+
+        def stuck() -> bool:
+            return self.ask("requests").count(code) >= threads
+
+        for _ in range(10):
+            self.request("/a?token=secret")
+            self.request("/b?token=secret")
+            try:
+                wait_for("they hang", stuck, 2)
+            except TimedOutError:
+                continue
+            return
+        self.fail(self.ask("requests"))
+
+    def test_every_command_replies(self) -> None:
+        """And the line of the deadlock is named; nothing that may be secret is shown."""
+        self.serve()
+        self.hang(2, "# the deadlock")
+        arguments = {"profile": " 0.1", "drain": " 0", "loglevel": " root"}
+        for name in sorted(COMMANDS, key=lambda name: name in ("drain", "out")):
+            reply = self.ask(name + arguments.get(name, ""))
+            self.assertNotIn("secret", reply)
+            if name not in ("drain", "tracelog"):  # requests are left; there is no trace log
+                self.assertFalse(reply.startswith("error:"), f"{name}: {reply}")
+        for command in ("threads", "profile 0.1", "requests"):
+            self.assertIn("in app" if command == "requests" else "app", self.ask(command))
+        self.assertIn("inner.acquire()  # the deadlock", self.ask("threads"))
+
+    def test_worker_processes(self) -> None:
+        """The parent asks all of them; each is shown by its name."""
+        self.serve("--processes", "2")
+        wait_for("both serve", lambda: self.ask("workers").count("serving") == 2)
+        self.hang(2, "stuck.py:")
+        told = json.loads(self.ask("requests --json"))
+        self.assertEqual(len(told), 2)
+        self.assertEqual([each["error"] for each in told], ["", ""])
+        self.assertEqual(self.ask("threads").count("the reactor, which runs this"), 2)
+        self.assertIn("worker 1;", self.ask("profile 0.1"))
+        self.assertEqual(self.ask("loglevel some.logger DEBUG"), "some.logger: DEBUG\n")
