@@ -28,6 +28,7 @@ from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
 from zkservice.service.status_page import StatusPage
 from zkservice.web import BOUNDS, Durations, FrontEndStatistics, ResponseTally, WorkersStatistics
+from zkservice.web.tally import BATCH
 
 STATE = ServiceState(
     registration="registered",
@@ -72,9 +73,9 @@ class MetricsTests(SynchronousTestCase):
     def test_requests_are_counted_by_method_and_status(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
         noted = self.tally.noted
-        noted.append(("GET", 200, 0, 100, 1.0, 1.002, 1.202))
-        noted.append(("GET", 200, 0, 100, 2.0, 2.0, 2.02))
-        noted.append(("POST", 503, 7, 100, 2.0, 2.0, 2.03))
+        noted.extend(("GET", 200, 0, 100, 1.0, 1.002, 1.202))
+        noted.extend(("GET", 200, 0, 100, 2.0, 2.0, 2.02))
+        noted.extend(("POST", 503, 7, 100, 2.0, 2.0, 2.03))
         self.tally.count_sending(3.0)
         samples = self.read()
         for name, value in {
@@ -236,7 +237,7 @@ class ServedTests(SynchronousTestCase):
         end = WebFrontEnd(hello, tally=tally)
         for number in range(3000):
             end.get()
-            self.assertLess(len(tally.noted), 1024, number)
+            self.assertLess(len(tally.noted), BATCH, number)
         totals = tally.totals
         self.assertEqual(totals.responses, {("GET", 200): 3000})
         self.assertEqual(totals.body_bytes, 3000 * 7)
@@ -289,7 +290,7 @@ class PromtoolTests(SynchronousTestCase):
         )
         tally = ResponseTally()
         metrics = Metrics(lambda: figures, lambda: tally.totals)
-        tally.noted.append(("GET", 200, 0, 100, 0.0, 0.0, 0.1))
+        tally.noted.extend(("GET", 200, 0, 100, 0.0, 0.0, 0.1))
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

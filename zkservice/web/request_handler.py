@@ -180,7 +180,7 @@ class RequestHandler:
             self._count_unserved(exchange)
         else:
             noted, request = tally.noted, exchange.request
-            noted.append(
+            noted.extend(
                 (
                     request.method,
                     exchange.status or CLIENT_GONE,
@@ -193,7 +193,7 @@ class RequestHandler:
             )
             if slow:
                 tally.count_sending(self._now() - ended)
-            if len(noted) == BATCH:
+            if len(noted) >= BATCH:
                 tally.add_noted()
         if self._access_log is not None:
             began = exchange.received if began is None else began
