@@ -99,6 +99,8 @@ class AccessLogTests(SynchronousTestCase):
                     "application": 0.0,
                     "sending": 0.0,
                     "aborted": False,
+                    "trace_id": "",
+                    "request_bytes": 0,
                 }
             ],
         )

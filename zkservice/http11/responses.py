@@ -56,6 +56,7 @@ class _Kind(Enum):
     CONNECTION = auto()
     DATE = auto()
     SERVER = auto()
+    REQUEST_ID = auto()
 
 
 _KINDS: Final = {
@@ -63,6 +64,7 @@ _KINDS: Final = {
     "connection": _Kind.CONNECTION,
     "date": _Kind.DATE,
     "server": _Kind.SERVER,
+    "x-request-id": _Kind.REQUEST_ID,
 }
 
 
@@ -76,6 +78,7 @@ class CheckedHead:
         "fields",
         "length",
         "length_line",
+        "request_id",
         "server",
         "status_line",
     )
@@ -89,7 +92,8 @@ class CheckedHead:
         self.length: int | None = None
         self.length_line = b""
         self.close = False
-        self.date = self.server = False
+        #: Whether the application says these itself.
+        self.date = self.server = self.request_id = False
 
 
 @dataclass
@@ -254,6 +258,8 @@ def _note(checked: CheckedHead, kind: _Kind, name: str, value: str) -> None:
         checked.close = True
     elif kind is _Kind.DATE:
         checked.date = True
+    elif kind is _Kind.REQUEST_ID:
+        checked.request_id = True
     else:
         checked.server = True
 

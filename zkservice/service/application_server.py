@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zkservice.service.application import Application
 from zkservice.service.config import Config
 from zkservice.service.front_end import BuiltIn, Logs, make_factory
-from zkservice.web import BusyWatch, HTTPFactory, LagProbe, Workers, describe_threads
+from zkservice.web import BusyWatch, HTTPFactory, LagProbe, SlowRequests, Workers, describe_threads
 
 __all__ = ["ApplicationServer"]
 
@@ -44,12 +44,14 @@ class ApplicationServer:
             config.front_end, load(), self.workers, self.logs, reactor, built_in
         )
         self._busy = BusyWatch(self.workers, reactor)
+        self._slow = SlowRequests(self.workers, reactor, config.front_end.slow_request)
         self._lag = LagProbe(reactor, self.workers.now, lambda: built_in.tally.totals.lag)
 
     def start(self) -> None:
         """Start the threads (not before the process has daemonized)."""
         self.workers.start()
         self._busy.start()
+        self._slow.start()
         self._lag.start()
 
     def status(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class ApplicationServer:
     def stop(self) -> Deferred[int]:
         """End the threads; fires with the number of those that are stuck."""
         self._busy.stop()
+        self._slow.stop()
         self._lag.stop()
         return self.workers.stop(_LAST_WAIT)
 

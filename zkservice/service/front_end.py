@@ -69,7 +69,9 @@ class FrontEnd:
         metrics: whether ``/-/metrics`` is answered, for Prometheus.
         discover: which services are shown as proxies read them.
         access_log, trace_log: a file's path, ``-`` for standard output, None for none.
-        access_style: ``combined`` or ``json``.
+        access_style: ``combined``, ``json`` or ``otel``.
+        request_ids: whether each request gets an id.
+        slow_request: seconds after which a request is logged with its stack; 0 is never.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -82,6 +84,8 @@ class FrontEnd:
     access_log: str | None = None
     access_style: str = "combined"
     trace_log: str | None = None
+    request_ids: bool = False
+    slow_request: float = 0.0
 
 
 class Logs:
@@ -160,6 +164,7 @@ def make_factory(
         access_log=logs.access,
         trace_log=logs.trace,
         tally=built_in.tally,
+        request_ids=front_end.request_ids,
     )
     factory.server.add_views({**built_in.views(factory.server), **added})
     return factory

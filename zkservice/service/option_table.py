@@ -28,6 +28,7 @@ __all__ = [
     "checked",
     "choice",
     "milliseconds",
+    "seconds",
     "whole_number",
 ]
 
@@ -39,6 +40,10 @@ LARGEST_INT: Final = 2**31 - 1
 
 
 # -- kinds ---------------------------------------------------------------------------
+
+
+#: A day: what is longer would never be seen.
+_MOST_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,21 @@ def milliseconds(lowest: int = 0, highest: int | None = None) -> Kind:
     return Kind(
         lambda text: number.read(text) / 1000, "MS", lambda seconds: str(round(seconds * 1000))
     )
+
+
+def seconds() -> Kind:
+    """A time that users write in seconds, with a fraction if they like."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ConfigurationError(f"must be a number of seconds, not {text!r}") from None
+        if not 0 <= number <= _MOST_SECONDS:  # NaN is not either
+            raise ConfigurationError(f"must be from 0 to {_MOST_SECONDS} seconds, not {text!r}")
+        return number
+
+    return Kind(read, "S", "{:g}".format)
 
 
 def _read_flag(text: str) -> bool:

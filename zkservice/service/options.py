@@ -37,6 +37,7 @@ from zkservice.service.option_table import (
     checked,
     choice,
     milliseconds,
+    seconds,
     whole_number,
 )
 from zkservice.service.ports import check_endpoint, socket_owner
@@ -704,10 +705,38 @@ OPTIONS: Final = OptionTable(
             "access-log-format",
             _LOGS,
             "The format of the access log.",
-            choice("combined", "json"),
+            choice("combined", "json", "otel"),
             "combined",
             target="front_end.access_style",
-            manual="``combined`` (as Apache's, with these figures added) or ``json``",
+            manual=(
+                "``combined`` (as Apache's, with these figures added), ``json``, or ``otel``: JSON "
+                "with OpenTelemetry's names for HTTP"
+            ),
+        ),
+        Option(
+            "request-ids",
+            _LOGS,
+            "Give each request an id, or keep that of X-Request-ID, for the logs, the application "
+            "and the client.  With --access-log it has one in any case.",
+            FLAG,
+            False,
+            target="front_end.request_ids",
+            manual=(
+                "give each request an id, or keep that of ``X-Request-ID``, for the logs, the "
+                "application and the client; with ``--access-log`` it has one in any case"
+            ),
+        ),
+        Option(
+            "slow-request",
+            _LOGS,
+            "Log requests that run longer than so many seconds, with their stack; 0: none.",
+            seconds(),
+            0.0,
+            target="front_end.slow_request",
+            manual=(
+                "log requests that run longer than so many seconds (``0.5``), with the stack of "
+                "their thread, at most ten a minute; 0: none"
+            ),
         ),
         Option(
             "trace-log",

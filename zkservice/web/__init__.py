@@ -11,7 +11,9 @@ from zkservice.web.inspection import RunningRequest, running_requests
 from zkservice.web.logfile import LogFile
 from zkservice.web.printable import printable
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.request_context import RequestContext, RequestFilter, current_request
 from zkservice.web.server import FrontEndStatistics, HTTPServer
+from zkservice.web.slow_requests import SlowRequests
 from zkservice.web.status import describe_threads, status_views
 from zkservice.web.streams import Stream, StreamView
 from zkservice.web.tally import (
@@ -44,9 +46,12 @@ __all__ = [
     "LagProbe",
     "Limits",
     "LogFile",
+    "RequestContext",
+    "RequestFilter",
     "ResponseTally",
     "ResponseTotals",
     "RunningRequest",
+    "SlowRequests",
     "Stream",
     "StreamView",
     "TextView",
@@ -56,6 +61,7 @@ __all__ = [
     "ViewError",
     "Workers",
     "WorkersStatistics",
+    "current_request",
     "describe_threads",
     "limits_table",
     "printable",

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-__all__ = ["AccessLog", "AccessRecord", "AccessSink", "LineWriter"]
+__all__ = ["STYLES", "AccessLog", "AccessRecord", "AccessSink", "LineWriter"]
 
 #: Not strftime's: those are in the language of the locale.
 _MONTHS: Final = (
@@ -50,6 +50,11 @@ class AccessRecord:
     #: Whether the client did not get all of the response.  It left, or the
     #: application failed.
     aborted: bool = False
+    trace_id: str = ""  #: of a valid ``traceparent``
+    span_id: str = ""  #: the client's, of the same
+    request_bytes: int = 0  #: of the request's body
+    scheme: str = ""  #: blank where there was no valid request
+    server: tuple[str, str] = ("", "")  #: the address and the port that the client has connected to
 
 
 class AccessSink(Protocol):
@@ -66,7 +71,8 @@ class AccessLog:
     Args:
         file: takes the lines.
         style: ``combined``, Apache's format with the request id and three times added
-            (waiting, in the application, sending) and ``complete`` or ``aborted``, or ``json``.
+            (waiting, in the application, sending) and ``complete`` or ``aborted``; ``json``; or
+            ``otel``, JSON with OpenTelemetry's names.
         now: the time, with its zone.
 
     Raises:
@@ -79,10 +85,10 @@ class AccessLog:
         style: str = "combined",
         now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
-        if style not in ("combined", "json"):
-            raise ValueError(f"an access log is combined or json, not {style!r}")
+        if style not in STYLES:
+            raise ValueError(f"an access log is one of {', '.join(STYLES)}, not {style!r}")
         self._file = file
-        self._line = _combined if style == "combined" else _json
+        self._line = STYLES[style]
         self._now = now
 
     def write(self, record: AccessRecord) -> None:
@@ -107,10 +113,52 @@ def _combined(record: AccessRecord, now: datetime) -> str:
 
 def _json(record: AccessRecord, now: datetime) -> str:
     fields = asdict(record)
+    for name in ("span_id", "scheme", "server"):
+        del fields[name]
     for name in ("waited", "application", "sending"):
         fields[name] = round(fields[name], 6)
+    return _one_line({"time": now.isoformat(), **fields})
+
+
+def _otel(record: AccessRecord, now: datetime) -> str:
+    """The record by OpenTelemetry's semantic conventions for HTTP; what is unknown is left out."""
+    method, _, rest = record.request.partition(" ")
+    target, _, protocol = rest.rpartition(" ")
+    path, _, query = target.partition("?")
+    address, port = record.server
+    waited, application, sending = record.waited, record.application, record.sending
+    fields: dict[str, Any] = {
+        "timestamp": now.isoformat(),
+        "trace_id": record.trace_id,
+        "span_id": record.span_id,
+        "http.request.method": method,
+        "url.path": path,
+        "url.query": query,
+        "url.scheme": record.scheme,
+        "network.protocol.name": "http" if protocol else "",
+        "network.protocol.version": protocol.removeprefix("HTTP/"),
+        "http.response.status_code": record.status,
+        "http.request.body.size": record.request_bytes,
+        "http.response.body.size": record.body_bytes,
+        "http.server.request.duration": round(waited + application + sending, 6),
+        "error.type": str(record.status) if record.status >= 500 else "",
+        "client.address": record.remote_addr,
+        "server.address": address,
+        "server.port": int(port) if port.isdecimal() else "",
+        "user_agent.original": record.user_agent,
+        "http.request.header.referer": [record.referer] if record.referer else "",
+        "http.request.header.x-request-id": [record.request_id] if record.request_id else "",
+        "zkservice.wait.duration": round(waited, 6),
+        "zkservice.application.duration": round(application, 6),
+        "zkservice.send.duration": round(sending, 6),
+        "zkservice.aborted": record.aborted,
+    }
+    return _one_line({name: value for name, value in fields.items() if value != ""})
+
+
+def _one_line(fields: dict[str, Any]) -> str:
     # DEL is the one control character that JSON need not escape.
-    return json.dumps({"time": now.isoformat(), **fields}).replace("\x7f", "\\u007f")
+    return json.dumps(fields).replace("\x7f", "\\u007f")
 
 
 def _address(text: str) -> str:
@@ -128,3 +176,11 @@ def _escaped(text: str) -> str:
 def _escape(match: re.Match[str]) -> str:
     char = match[0]
     return f"\\{char}" if char in '"\\' else "".join(f"\\x{byte:02x}" for byte in char.encode())
+
+
+#: Functions that make the line of a record, by the style.
+STYLES: Final[dict[str, Callable[[AccessRecord, datetime], str]]] = {
+    "combined": _combined,
+    "json": _json,
+    "otel": _otel,
+}

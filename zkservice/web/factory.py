@@ -47,6 +47,8 @@ class HTTPFactory:
         access_log: receives a record of each response.
         trace_log: receives the records of each request to the application.
         tally: counts each response, for metrics.
+        request_ids: give each request an id, which the response and the logs have as well; with an
+            access log it has one in any case.
     """
 
     noisy = False
@@ -64,6 +66,7 @@ class HTTPFactory:
         access_log: AccessSink | None = None,
         trace_log: TraceLog | None = None,
         tally: ResponseTally | None = None,
+        request_ids: bool = False,
     ) -> None:
         limits = limits or Limits()
         self.server = HTTPServer(
@@ -75,6 +78,7 @@ class HTTPFactory:
             access_log=access_log,
             trace_log=trace_log,
             tally=tally,
+            request_ids=request_ids,
         )
         if status_views:
             self.server.add_views(status_views_of(self.server))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from itertools import count
 from time import time
@@ -17,6 +16,12 @@ from zkservice.web.accesslog import AccessRecord, AccessSink
 from zkservice.web.environ import ConnectionInfo, fill_environ, server_environ
 from zkservice.web.exchange import Exchange, ReactorExchange
 from zkservice.web.proxies import TrustedProxies
+from zkservice.web.request_context import (
+    CURRENT,
+    REQUEST_ID,
+    RequestContext,
+    parse_traceparent,
+)
 from zkservice.web.streams import Streams, StreamView
 from zkservice.web.tally import BATCH, ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
@@ -31,9 +36,6 @@ SOFTWARE: Final = "zkservice"
 #: The status in the log of a request whose client left before there was an answer.
 CLIENT_GONE: Final = 499
 
-#: What may be passed on as a request's id; anything else is replaced.
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-
 
 class _Memory:
     """What one thread keeps for one handler, so that no two threads share it."""
@@ -41,6 +43,20 @@ class _Memory:
     def __init__(self) -> None:
         self.heads = HeadWriter(SOFTWARE, time)
         self.errors = LoggingFile(Logger("wsgi.errors"), LogLevel.error)
+
+
+class _RequestIds:
+    """Gives ids to requests."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(6).hex()
+        self._numbers = count(1)
+
+    def identify(self, request: Request) -> None:
+        """Make sure that the request has an id."""
+        said = request.fields.get("HTTP_X_REQUEST_ID")
+        if said is None or not REQUEST_ID.fullmatch(said):
+            request.fields["HTTP_X_REQUEST_ID"] = f"{self._prefix}-{next(self._numbers):x}"
 
 
 class RequestHandler:
@@ -55,6 +71,7 @@ class RequestHandler:
         access_log: hears of each response.
         trace_log: gets the records of each request to the application.
         tally: counts each response.
+        request_ids: give each request an id; with an access log it has one in any case.
     """
 
     _log = Logger()
@@ -69,6 +86,7 @@ class RequestHandler:
         access_log: AccessSink | None = None,
         trace_log: TraceLog | None = None,
         tally: ResponseTally | None = None,
+        request_ids: bool = False,
     ) -> None:
         #: Whether each response is the last of its connection.
         self.draining = False
@@ -76,6 +94,7 @@ class RequestHandler:
         self.limits = limits
         #: Whether a log or the metrics need the times of requests.
         self.timed = access_log is not None or tally is not None
+        self._ids = _RequestIds() if request_ids or access_log is not None else None
         self._access_log = access_log
         self._tally = tally
         self._keeps_alive = limits.keep_alive > 0
@@ -85,16 +104,14 @@ class RequestHandler:
         self._trace_log = trace_log
         self._environ = server_environ(SOFTWARE, multithread)
         self._reactor_memory = _Memory()
-        self._id_prefix = os.urandom(6).hex()
-        self._ids = count(1)
 
     # Reactor thread
 
     def admit(self, exchange: Exchange) -> None:
         """Prepare an exchange, before a worker or a view gets it."""
         exchange.received = self._now()
-        if self._access_log is not None:
-            self._identify(exchange.request)
+        if self._ids is not None:
+            self._ids.identify(exchange.request)
 
     def trace(self, exchange: Exchange) -> None:
         """Begin the trace of an exchange that is for the application."""
@@ -219,8 +236,10 @@ class RequestHandler:
 
     def _record(self, exchange: Exchange, began: float, ended: float) -> AccessRecord:
         request = exchange.request
+        connection = exchange.connection
+        trace_id, span_id = parse_traceparent(request.fields.get("HTTP_TRACEPARENT", ""))
         return AccessRecord(
-            remote_addr=exchange.connection.remote_addr,
+            remote_addr=connection.remote_addr,
             request=f"{request.method} {request.target.decode('latin-1')} {request.protocol}",
             status=exchange.status or CLIENT_GONE,
             body_bytes=exchange.body_bytes,
@@ -231,6 +250,11 @@ class RequestHandler:
             application=ended - began,
             sending=self._now() - ended,
             aborted=exchange.aborted,
+            trace_id=trace_id,
+            span_id=span_id,
+            request_bytes=request.content_length or 0,
+            scheme=connection.scheme,
+            server=(connection.server_name, connection.server_port),
         )
 
     def log_refusal(self, info: ConnectionInfo, status: int) -> None:
@@ -241,12 +265,6 @@ class RequestHandler:
             self._access_log.write(
                 AccessRecord(info.remote_addr, "", status, 0, "", "", "", 0, 0, 0)
             )
-
-    def _identify(self, request: Request) -> None:
-        """Make sure that the request has an id."""
-        said = request.fields.get("HTTP_X_REQUEST_ID")
-        if said is None or not _REQUEST_ID.fullmatch(said):
-            request.fields["HTTP_X_REQUEST_ID"] = f"{self._id_prefix}-{next(self._ids):x}"
 
     # Worker threads
 
@@ -261,7 +279,15 @@ class RequestHandler:
         if trace is not None:
             environ[ENVIRON_KEY] = trace
             trace.called()
-        run_application(self._application, environ, self._response_for(exchange, memory))
+        response = self._response_for(exchange, memory)
+        if self._ids is None:
+            run_application(self._application, environ, response)
+            return
+        token = CURRENT.set(_context_of(exchange.request))
+        try:
+            run_application(self._application, environ, response)
+        finally:
+            CURRENT.reset(token)
 
     # Any thread
 
@@ -275,4 +301,14 @@ class RequestHandler:
 
     def _response_for(self, exchange: Exchange, memory: _Memory) -> Response:
         keep_alive = exchange.request.keep_alive and self._keeps_alive and not self.draining
-        return Response(exchange, exchange.request, memory.heads, keep_alive)
+        request = exchange.request
+        request_id = "" if self._ids is None else request.fields["HTTP_X_REQUEST_ID"]
+        return Response(exchange, request, memory.heads, keep_alive, request_id)
+
+
+def _context_of(request: Request) -> RequestContext:
+    fields = request.fields
+    trace = fields.get("HTTP_TRACEPARENT")
+    if trace is None:
+        return RequestContext(fields["HTTP_X_REQUEST_ID"])
+    return RequestContext(fields["HTTP_X_REQUEST_ID"], *parse_traceparent(trace))

@@ -72,6 +72,7 @@ class HTTPServer:
         access_log: receives a record of each response.
         trace_log: receives the records of each request to the application.
         tally: counts each response, for metrics.
+        request_ids: give each request an id.
     """
 
     _log = Logger()
@@ -87,6 +88,7 @@ class HTTPServer:
         access_log: AccessSink | None = None,
         trace_log: TraceLog | None = None,
         tally: ResponseTally | None = None,
+        request_ids: bool = False,
     ) -> None:
         self.reactor = reactor
         self.workers = workers
@@ -100,6 +102,7 @@ class HTTPServer:
             access_log,
             trace_log,
             tally,
+            request_ids,
         )
         self.heads = HeadWriter(SOFTWARE, time)
         self.deadlines = Deadlines(reactor)

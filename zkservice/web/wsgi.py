@@ -65,6 +65,7 @@ class Response:
         "_head",
         "_keep_alive",
         "_request",
+        "_request_id",
         "_sent",
         "_sink",
         "_writer",
@@ -72,12 +73,18 @@ class Response:
     )
 
     def __init__(
-        self, sink: ResponseSink, request: Request, writer: HeadWriter, keep_alive: bool
+        self,
+        sink: ResponseSink,
+        request: Request,
+        writer: HeadWriter,
+        keep_alive: bool,
+        request_id: str = "",
     ) -> None:
         self._sink = sink
         self._request = request
         self._writer = writer
         self._keep_alive = keep_alive
+        self._request_id = request_id  # for the client; blank if requests have none
         self._checked: CheckedHead | None = None
         self._head: Head | None = None
         self._sent = 0  # bytes of the body
@@ -205,6 +212,10 @@ class Response:
         self._head = head = self._writer.head(
             self._checked, request.method, request.protocol, self._keep_alive, body_length
         )
+        if self._request_id and not self._checked.request_id:
+            head.data = f"X-Request-ID: {self._request_id}\r\n".encode().join(
+                (head.data[:-2], head.data[-2:])
+            )
         self._sink.status = self._checked.code
         if self._sink.trace is not None:
             self._sink.trace.answered(self._checked.code, self._checked.length)

@@ -1,0 +1,99 @@
+"""Logs requests that take long, with the place in the code where they are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from zkservice.deferreds import Alarm
+from zkservice.web.exchange import Exchange
+from zkservice.web.worker import Job, Worker
+from zkservice.web.workers import Workers
+
+__all__ = ["SlowRequests"]
+
+#: Stacks that are logged in an interval of so many seconds.
+_MAX_LOGGED: Final = 10
+_INTERVAL: Final = 60.0
+#: Seconds between two looks at the threads, at least and at most.
+_SHORTEST_LOOK: Final = 0.05
+_LONGEST_LOOK: Final = 1.0
+
+
+class SlowRequests:
+    """Looks at the threads, and logs each request once that has been in the application for long.
+
+    It looks from outside, at intervals, so that requests cost nothing more.  At most ten requests
+    a minute are logged; the others are counted.
+
+    Args:
+        workers: the threads.
+        clock: for the intervals.
+        seconds: that a request may take; 0: none is logged.
+    """
+
+    _log = Logger()
+
+    def __init__(self, workers: Workers, clock: IReactorTime, seconds: float) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._seconds = seconds
+        self._alarm = Alarm(clock, self._look)
+        self._seen: dict[Worker, Job] = {}  # what was slow, of the threads that still run it
+        self._since = 0.0  # when the interval began
+        self._logged = 0  # in the interval
+        self._unlogged = 0
+
+    def start(self) -> None:
+        """Start looking."""
+        if self._seconds:
+            self._alarm.set(min(max(self._seconds / 4, _SHORTEST_LOOK), _LONGEST_LOOK))
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._alarm.cancel()
+
+    def _look(self) -> None:
+        self.start()
+        now = self._workers.now()
+        slow: dict[Worker, Job] = {}
+        for worker in self._workers.crew():
+            job, ran = worker.job, now - worker.began
+            if job is None or ran < self._seconds:
+                continue
+            slow[worker] = job
+            if self._seen.get(worker) is not job and self._may_log():
+                self._say(worker, job, ran)
+        self._seen = slow
+
+    def _may_log(self) -> bool:
+        now = self._clock.seconds()
+        if not 0 <= now - self._since < _INTERVAL:
+            if self._unlogged:
+                self._log.warn("{count} more requests were slow", count=self._unlogged)
+            self._since, self._logged, self._unlogged = now, 0, 0
+        if self._logged == _MAX_LOGGED:
+            self._unlogged += 1
+            return False
+        self._logged += 1
+        return True
+
+    def _say(self, worker: Worker, job: Job, ran: float) -> None:
+        self._log.warn(
+            "{request} has run for {seconds:.1f} s in {thread} (request {request_id}), which is "
+            "at\n{stack}",
+            request=str(job),
+            seconds=ran,
+            thread=worker.name,
+            request_id=_request_id_of(job) or "-",
+            stack=worker.stack().rstrip("\n"),
+        )
+
+
+def _request_id_of(job: Job) -> str:
+    """The id of the request that a job is; "" without one."""
+    if not isinstance(job, Exchange):
+        return ""
+    return job.request.fields.get("HTTP_X_REQUEST_ID", "")
