@@ -125,10 +125,10 @@ class ResponseTally:
 
     def __init__(self) -> None:
         self._totals = ResponseTotals()
-        #: Of each response of the application that has ended: the method, the status, bytes of the
-        #: request's body and of the response's; when the request had come, and the application
-        #: began and ended.  They are in one row, as a tuple for each would be the garbage
-        #: collector's business.  At ``BATCH`` they have to be added.
+        # For each response of the application that has ended: the method, the status, bytes of the
+        # request's body and of the response's; when the request had come, and the application
+        # began and ended.  They are in one row, as a tuple for each would be the garbage
+        # collector's business.  At BATCH they have to be added.
         self.noted: list[Any] = []
 
     def count(
