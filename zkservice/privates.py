@@ -24,6 +24,7 @@ from twisted.plugin import getPlugins
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.python.logfile import BaseLogFile
 from twisted.python.systemd import ListenFDs
+from twisted.scripts._twistd_unix import UnixAppLogger
 from typing_extensions import override
 
 __all__ = [
@@ -71,6 +72,38 @@ def file_observers(publisher: LogPublisher) -> Iterator[FileLogObserver]:
     for observer in publisher._observers:
         if isinstance(observer, FileLogObserver):
             yield observer
+
+
+def make_twistd_log_with(options: Any, make: Callable[[Any], Callable[[], Any] | None]) -> None:
+    """Have twistd log to what a function makes.
+
+    twistd's ``--logger`` is a name, which it replaces with what that names after it has parsed its
+    command line, and that of the service in it; so this is done after that.
+
+    Relies on ``Options.parseOptions``, which calls ``self.postOptions``, and on
+    ``AppLogger.__init__``, which takes ``options["logger"]`` (checked with Twisted 26.10).
+
+    Args:
+        options: of twistd, which it is parsing.
+        make: called with what ``--logger`` names, or None; returns what makes the observer, or
+            None: twistd makes its own.
+    """
+    post_options = options.postOptions
+
+    def then() -> None:
+        post_options()
+        options["logger"] = make(options["logger"])
+
+    options.postOptions = then
+
+
+def twistd_observer(options: Any) -> Any:
+    """The observer that twistd would log with: to a file, standard output or syslog.
+
+    Relies on ``UnixAppLogger._getLogObserver`` (checked with Twisted 26.10): twistd takes either
+    an observer that somebody else has made, or one that it makes itself without asking.
+    """
+    return UnixAppLogger(options)._getLogObserver()
 
 
 def log_files(publisher: LogPublisher) -> Iterator[BaseLogFile]:

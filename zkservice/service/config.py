@@ -132,6 +132,8 @@ class Config:
     #: names of more commands of the monitor, and the dotted names of their functions
     monitor_commands: tuple[tuple[str, str], ...] = ()
     manhole: Manhole | None = None
+    #: of twistd's own log: ``text`` or ``json``
+    log_format: str = "text"
     #: how to configure `logging`; see `zkservice.service.loggers`
     loggers: str = ""
     #: between the removal of the address and the end of listening

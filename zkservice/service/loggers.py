@@ -7,22 +7,32 @@ import os
 import re
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from twisted.logger import LogEvent, LogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogPublisher,
+    eventAsText,
+    formatEvent,
+)
 from typing_extensions import override
+from zope.interface import implementer
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import file_observers, log_files
+from zkservice.privates import file_observers, log_files, make_twistd_log_with, twistd_observer
+from zkservice.service.json_log import FormattedEvents, JSONFormat, LoggingToEvents
 from zkservice.web import printable
 
 
-def configure_loggers(text: str) -> None:
+def configure_loggers(text: str, *, as_events: bool = False) -> None:
     """Configure `logging`.
 
     Args:
         text: a level's name; or a ZConfig text, in which ``$$(`` is ``%(``; or the path of
             a file with one.
+        as_events: with a level's name, make an event of each record instead of a line of text.
 
     Raises:
         ConfigurationError: the text is invalid.
@@ -38,7 +48,7 @@ def configure_loggers(text: str) -> None:
             raise ConfigurationError(
                 f"loggers = {text!r} is no level such as INFO, no file and no ZConfig text"
             )
-        logging.basicConfig()
+        logging.basicConfig(handlers=[LoggingToEvents()] if as_events else None)
         logging.getLogger().setLevel(level)  # pserve may have configured it before
         return
     try:
@@ -117,8 +127,56 @@ def escape_log_texts(publisher: LogPublisher) -> None:
     it would forge a record, and ESC would send commands to the terminal that shows the log.
     """
     for observer in file_observers(publisher):
-        if not isinstance(observer.formatEvent, EscapedFormat):
+        if not isinstance(observer.formatEvent, (EscapedFormat, JSONFormat)):
             observer.formatEvent = EscapedFormat(observer.formatEvent)
+
+
+def escape_other_logs(options: Any) -> None:
+    """Have what twistd logs to, if that is not a file, get printable text.
+
+    To be called while twistd parses its command line: its log begins after that.
+
+    Args:
+        options: of twistd.
+    """
+
+    def printable_log(make: Callable[[], Any] | None) -> Callable[[], Any] | None:
+        if make is not None:
+            return lambda: PrintableEvents(_observer(make()))
+        if options.get("syslog"):
+            return lambda: FormattedEvents(
+                LegacyLogObserverWrapper(twistd_observer(options)), EscapedFormat(_with_traceback)
+            )
+        return None
+
+    make_twistd_log_with(options, printable_log)
+
+
+def _observer(made: Any) -> Any:
+    """What the user's ``--logger`` has made, of Twisted's older kind or of the newer."""
+    return made if ILogObserver.providedBy(made) else LegacyLogObserverWrapper(made)
+
+
+def _with_traceback(event: LogEvent) -> str:
+    return eventAsText(event, includeTimestamp=False, includeSystem=False)
+
+
+@implementer(ILogObserver)
+class PrintableEvents:
+    """An observer that gives another one events whose texts are one line of printable text.
+
+    Events whose text is that already are passed on as they are, and so are those with code.
+    """
+
+    def __init__(self, observer: Callable[[LogEvent], None]) -> None:
+        self._observer = observer
+
+    def __call__(self, event: LogEvent) -> None:
+        """Pass an event on."""
+        text = formatEvent(event)
+        if not text.isprintable() and event.keys().isdisjoint(_KEEP_LINES):
+            event = {**event, "log_format": "{log_text}", "log_text": printable(text)}
+        self._observer(event)
 
 
 #: Events with one of these have lines of code.  Twisted's older ``log.err``, to which the reactor

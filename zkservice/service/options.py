@@ -24,6 +24,7 @@ from zkservice.security import parse_acl
 from zkservice.service.check_config import check_config
 from zkservice.service.config import Config
 from zkservice.service.inheritance import Inheritance, inherit
+from zkservice.service.json_log import log_as_json
 from zkservice.service.monitor_commands import command_pair
 from zkservice.service.option_table import (
     FILE,
@@ -750,6 +751,15 @@ OPTIONS: Final = OptionTable(
             ),
         ),
         Option(
+            "log-format",
+            _LOGS,
+            "The format of twistd's own log.",
+            choice("text", "json"),
+            "text",
+            target="log_format",
+            manual="the format of twistd's own log: ``text``, or ``json``, one object a line",
+        ),
+        Option(
             "loggers",
             _LOGS,
             "A level for the standard library's logging, or a file with a ZConfig text.",
@@ -830,7 +840,7 @@ def reloadable(supervised: bool) -> frozenset[str]:
         names.update(row.name for row in worker_rows() if row.section != _LISTENING)
         names.add(APPLICATION)
         # What these are for is made at the start.
-        names -= {"recycle-together", "reload", "reload-extra"}
+        names -= {"log-format", "recycle-together", "reload", "reload-extra"}
         names -= {"admin-listen", "admin-allow", "admin-host"}
     return frozenset(names)
 
@@ -888,6 +898,8 @@ class Options(TableOptions):
             )
         if self.inheritance is not None and self.parent is not None:
             as_upgrade(self.parent)
+        if self["config"].log_format == "json" and self.parent is not None:
+            self.values_read.read("log-format", log_as_json, self.parent)
 
     @override
     def postOptions(self) -> None:

@@ -94,6 +94,8 @@ def config_of(keys: Mapping[str, str]) -> Config:
     given = {"threads": Given("threads", (_THREADS,))}
     given |= {row.name: _given(row, keys[key]) for key, row in rows.items() if keys.get(key)}
     config = read_config(Values(OPTIONS, given, prefix=""), None, os.environ)
+    if config.log_format != "text":
+        raise ConfigurationError("log_format is for twistd's log; configure logging with loggers")
     # Only this exact text switches zc.zkzopeserver's trace log on.
     if keys.get("zservertracelog") == "true" and config.front_end.trace_log is None:
         front_end = replace(config.front_end, trace_log=TRACE_LOGGER)

@@ -17,6 +17,7 @@ from twisted.python.usage import Options, UsageError
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
+from zkservice.service.loggers import escape_other_logs
 from zkservice.service.option_table import FILE, Given, Option, OptionTable, Values
 from zkservice.service.sources import Sources
 
@@ -99,6 +100,8 @@ class TableOptions(Options):
             )
             self.given = self.sources.read()
             self.values_read = Values(self.table, self.given)
+            if self.parent is not None and "logger" in self.parent:  # it is twistd
+                escape_other_logs(self.parent)
             self.accept()
         except ConfigurationError as error:
             raise UsageError(str(error)) from None

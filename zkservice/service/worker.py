@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
@@ -28,6 +28,7 @@ from zkservice.service.config import Config
 from zkservice.service.figures import totals_to_json
 from zkservice.service.front_end import BuiltIn
 from zkservice.service.inspection import Inspector
+from zkservice.service.json_log import with_request
 from zkservice.service.loaded_code import LoadedCode
 from zkservice.service.loggers import configure_loggers
 from zkservice.service.option_table import Given, Values
@@ -99,7 +100,7 @@ class WorkerServer:
         self, reactor: Any, name: str, settings: Mapping[str, Any], side: WorkerSide
     ) -> None:
         config = config_from(settings)
-        configure_loggers(config.loggers)
+        configure_loggers(config.loggers, as_events=config.log_format == "json")
 
         def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
             answer: Deferred[Any] = side.ask("view", path, environ, timeout=_ASK)
@@ -178,8 +179,11 @@ def main() -> None:
 
     make: Callable[..., WorkerServer] = partial(WorkerServer, at)
     side = WorkerSide(at, make, leave)
-    observe: Any = side.observe
-    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
+
+    def observe(event: Any) -> None:
+        side.observe(with_request(event))  # of the thread that logs
+
+    globalLogBeginner.beginLoggingTo([cast(Any, observe)], redirectStandardIO=False)
     side.attach()
     at.callWhenRunning(_take_signals, at, side)
     at.run()

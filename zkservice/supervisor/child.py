@@ -18,6 +18,7 @@ from twisted.logger import LogEvent, Logger, formatEvent
 from zkservice.errors import AddressError, ConfigurationError, InvalidPathError
 from zkservice.supervisor.channel import MOST_OFFERED, Channel
 from zkservice.supervisor.connections import ConnectionReceiver
+from zkservice.supervisor.log_fields import event_fields
 from zkservice.supervisor.messages import (
     VERSION,
     Beat,
@@ -144,6 +145,7 @@ class WorkerSide:
                     namespace=str(event.get("log_namespace", "worker")),
                     text=text[:_MAX_LOG_LINE],
                     stack=stack[:_MAX_LOG_LINE],
+                    fields=event_fields(event),
                 )
             )
 

@@ -115,6 +115,7 @@ class LogLine(Message):
     namespace: str
     text: str
     stack: str = ""  #: lines of code, where there are some
+    fields: dict[str, Any] = field(default_factory=dict)  #: what the text was made of
 
 
 @dataclass(frozen=True)

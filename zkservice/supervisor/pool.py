@@ -244,16 +244,11 @@ class ProcessPool(WorkerEvents):
     def logged(self, worker: WorkerProcess, line: LogLine) -> None:
         level = LogLevel.lookupByName(line.level)
         log = Logger(namespace=line.namespace)
+        parts: dict[str, Any] = {"worker": worker.name, "text": line.text}
         if line.stack:
-            log.emit(
-                level,
-                "{worker}: {text}\n{stack}",
-                worker=worker.name,
-                text=line.text,
-                stack=line.stack.rstrip("\n"),
-            )
-        else:
-            log.emit(level, "{worker}: {text}", worker=worker.name, text=line.text)
+            parts["stack"] = line.stack.rstrip("\n")
+        form = "{worker}: {text}\n{stack}" if line.stack else "{worker}: {text}"
+        log.emit(level, form, **parts, worker_fields=line.fields)
 
     @override
     def check(self, figures: dict[str, Any]) -> None:
