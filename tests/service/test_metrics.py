@@ -21,7 +21,7 @@ from tests.web.support import GET, StartResponse, hello
 from tests.web.support import FrontEnd as WebFrontEnd
 from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
-from zkservice.service.built_in_views import LocalViews
+from zkservice.service.built_in_views import METRICS, LocalViews, metrics_view, view_paths
 from zkservice.service.discover_views import DiscoverViews
 from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
 from zkservice.service.front_end import FrontEnd
@@ -295,6 +295,20 @@ class PromtoolTests(SynchronousTestCase):
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         self.assertEqual((found.returncode, found.stdout, found.stderr), (0, b"", b""))
+
+
+class NoMetricsTests(SynchronousTestCase):
+    """Without ``--metrics``."""
+
+    def test_the_page_names_the_option(self) -> None:
+        """Who finds the other views learns how to have this one."""
+        view = metrics_view(FrontEnd(status_views=True), Mock(), Mock())
+        told: list[Any] = []
+        body = b"".join(view({"REQUEST_METHOD": "GET"}, lambda *words: told.extend(words)))
+        self.assertEqual(told[0], "404 Not Found")
+        self.assertIn(b"--metrics", body)
+        self.assertIn(METRICS, view_paths(FrontEnd(status_views=True)))
+        self.assertEqual(view_paths(FrontEnd()), [])
 
 
 class MissingLibraryTests(SynchronousTestCase):

@@ -27,7 +27,10 @@ from zkservice.web import (
     GuardedView,
     HTTPServer,
     ResponseTally,
+    ResponseTotals,
+    TextView,
     View,
+    ViewError,
     status_views,
 )
 
@@ -44,6 +47,7 @@ __all__ = [
     "asked_views",
     "guarded",
     "load_metrics",
+    "metrics_view",
     "show",
     "view_paths",
     "views_at_ports",
@@ -72,7 +76,7 @@ class Shown(TypedDict):
 
 def view_paths(front_end: FrontEnd) -> list[str]:
     """The paths of all built-in views that are shown anywhere."""
-    paths = [METRICS] if front_end.metrics else []
+    paths = [METRICS] if front_end.metrics or front_end.status_views else []
     paths += discover_paths() if front_end.discover.enabled else []
     if front_end.status_views or front_end.admin.listen:
         paths += [HEALTH, READY, THREADS, PAGE, EVENTS]
@@ -135,8 +139,7 @@ class LocalViews:
         self._views[EVENTS] = event_view(page.sections, clock)
         #: Counts the responses.
         self.tally = tally = ResponseTally()
-        if front_end.metrics:
-            self._views[METRICS] = load_metrics()(figures, lambda: tally.totals).view
+        self._views[METRICS] = metrics_view(front_end, figures, lambda: tally.totals)
 
     def all(self, server: HTTPServer) -> dict[str, View]:
         """All of them, for a port that only operators can ask."""
@@ -183,6 +186,24 @@ def show(view: View, environ: Mapping[str, str]) -> Shown:
     }
     shown["body"] = b"".join(view(whole, start_response)).decode("latin-1")
     return shown
+
+
+def metrics_view(
+    front_end: FrontEnd, figures: Callable[[], Figures], totals: Callable[[], ResponseTotals]
+) -> View:
+    """What is shown at `METRICS`: the metrics, or how to have some.
+
+    Raises:
+        ConfigurationError: what the metrics need is not installed.
+    """
+    if front_end.metrics:
+        return load_metrics()(figures, totals).view
+
+    def missing(environ: dict[str, Any]) -> str:
+        """Say which option is missing."""
+        raise ViewError("404 Not Found", "There are no metrics: start zkserve with --metrics.\n")
+
+    return TextView(missing)
 
 
 def load_metrics() -> type[Metrics]:

@@ -25,7 +25,7 @@ from zkservice.service.built_in_views import (
     METRICS,
     THREADS,
     asked_views,
-    load_metrics,
+    metrics_view,
     show,
     view_paths,
 )
@@ -125,11 +125,10 @@ class MultiProcessFront(PoolOwner):
         self._views = {
             HEALTH: TextView(self._health),
             READY: ready_view(why_not_ready),
+            METRICS: self._metrics_view(self._config),
             **page.views(),
             **discover.views(),
         }
-        if self._config.front_end.metrics:
-            self._views[METRICS] = self._metrics_view()
         self._pool = ProcessPool(
             self._pool_settings(),
             self._command,
@@ -183,8 +182,8 @@ class MultiProcessFront(PoolOwner):
 
     def configure(self, config: Config) -> None:
         """Have the workers of the next reload go on with another configuration."""
-        if config.front_end.metrics and METRICS not in self._views:
-            self._views[METRICS] = self._metrics_view()
+        if config.front_end.metrics != self._config.front_end.metrics:
+            self._views[METRICS] = self._metrics_view(config)
         before, self._config = self._config, config
         if self._pool is not None:
             self._pool.configure(self._pool_settings())
@@ -378,9 +377,9 @@ class MultiProcessFront(PoolOwner):
 
     # -- the views, which workers ask for ----------------------------------------------
 
-    def _metrics_view(self) -> View:
+    def _metrics_view(self, config: Config) -> View:
         assert self._figures is not None
-        return load_metrics()(self._figures, self.totals).view
+        return metrics_view(config.front_end, self._figures, self.totals)
 
     async def _show(self, path: str, environ: Mapping[str, str]) -> Any:
         """What a view shows, after the workers have told how they are."""
