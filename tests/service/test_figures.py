@@ -71,6 +71,11 @@ class CheckTests(SynchronousTestCase):
             (["totals", "exceptions"], {"\ud800": 1}),
             (["totals", "exceptions"], {str(number): 1 for number in range(200)}),
             (["totals", "lag"], None),
+            (["totals", "examples"], [[1, "a\nb", 0.1, 1.0]]),
+            (["totals", "examples"], [[1, 2, 0.1, 1.0]]),
+            (["totals", "examples"], [[999, "a", 0.1, 1.0]]),
+            (["totals", "examples"], [[1, "a", float("nan"), 1.0]]),
+            (["totals", "examples"], [[1, "a", 0.1, 1.0]] * 200),
         ):
             figures = copy.deepcopy(told())
             place = figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from itertools import accumulate, pairwise
@@ -23,7 +24,15 @@ from zkservice.client.counters import ClientCounters
 from zkservice.errors import ConfigurationError
 from zkservice.service.built_in_views import METRICS, LocalViews, metrics_view, view_paths
 from zkservice.service.discover_views import DiscoverViews
-from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
+from zkservice.service.figures import (
+    Figures,
+    ListenQueue,
+    ProcessSums,
+    ServiceState,
+    Sums,
+    check_figures,
+    totals_to_json,
+)
 from zkservice.service.front_end import FrontEnd
 from zkservice.service.metrics import Metrics
 from zkservice.service.status_page import StatusPage
@@ -73,9 +82,9 @@ class MetricsTests(SynchronousTestCase):
     def test_requests_are_counted_by_method_and_status(self) -> None:
         """Requests are counted by method and status, and their times by how long they were."""
         noted = self.tally.noted
-        noted.extend(("GET", 200, 0, 100, 1.0, 1.002, 1.202))
-        noted.extend(("GET", 200, 0, 100, 2.0, 2.0, 2.02))
-        noted.extend(("POST", 503, 7, 100, 2.0, 2.0, 2.03))
+        noted.extend(("GET", 200, 0, 100, 1.0, 1.002, 1.202, ""))
+        noted.extend(("GET", 200, 0, 100, 2.0, 2.0, 2.02, ""))
+        noted.extend(("POST", 503, 7, 100, 2.0, 2.0, 2.03, ""))
         self.tally.count_sending(3.0)
         samples = self.read()
         for name, value in {
@@ -181,6 +190,46 @@ class MetricsTests(SynchronousTestCase):
         self.assertTrue(kind.startswith("application/openmetrics-text"))
         names = {family.name for family in openmetrics.text_string_to_metric_families(text)}
         self.assertIn("zkserve_http_responses", names)
+
+
+class ExemplarTests(SynchronousTestCase):
+    """Requests that OpenMetrics shows as examples of a bucket."""
+
+    def shown(self, tally: ResponseTally) -> list[tuple[str, str, float, float]]:
+        """The bound, the id, the value and the time of each."""
+        metrics = Metrics(lambda: Figures(MetricsTests.WORKERS), lambda: tally.totals)
+        accept = "application/openmetrics-text; version=1.0.0"
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": accept}
+        text = b"".join(metrics.view(environ, lambda *_: None)).decode()
+        return [
+            (sample.labels["le"], each.labels["request_id"], each.value, float(each.timestamp))
+            for family in openmetrics.text_string_to_metric_families(text)
+            for sample in family.samples
+            if (each := sample.exemplar) is not None
+        ]
+
+    def test_the_latest_request_of_each_bucket(self) -> None:
+        """With its id and its time, also from a worker process."""
+        now = iter([100.0, 200.0])
+        tally = ResponseTally(lambda: next(now))
+        for request_id, seconds in (("a", 0.1), ("b", 0.11), ("c", 3.0), ("d" * 128, 100.0)):
+            tally.noted.extend(("GET", 200, 0, 0, 0.0, 0.0, seconds, request_id))
+        tally.add_noted()
+        tally.noted.extend(("GET", 200, 0, 0, 0.0, 0.0, 0.09, "e"))
+        expected = [("0.125", "e", 0.09, 200.0), ("4.0", "c", 3.0, 100.0)]
+        self.assertEqual(self.shown(tally), expected)
+        told = {"totals": json.loads(json.dumps(totals_to_json(tally.totals)))}
+        check_figures(told)
+        sums = Mock(totals=Sums().totals([told, told]))
+        self.assertEqual(self.shown(sums), expected)
+
+    def test_without_ids_there_are_none(self) -> None:
+        """Nobody could find the request."""
+        tally = ResponseTally()
+        WebFrontEnd(hello, tally=tally).get()
+        self.assertEqual(self.shown(tally), [])
+        WebFrontEnd(hello, tally=tally, request_ids=True).get()
+        self.assertEqual(len(self.shown(tally)), 1)
 
 
 class ServedTests(SynchronousTestCase):
@@ -290,7 +339,7 @@ class PromtoolTests(SynchronousTestCase):
         )
         tally = ResponseTally()
         metrics = Metrics(lambda: figures, lambda: tally.totals)
-        tally.noted.extend(("GET", 200, 0, 100, 0.0, 0.0, 0.1))
+        tally.noted.extend(("GET", 200, 0, 100, 0.0, 0.0, 0.1, "r"))
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "", "HTTP_ACCEPT": "text/plain"}
         text = b"".join(metrics.view(environ, lambda *_: None))
         found = run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

@@ -14,9 +14,11 @@ from zkservice.web import (
     BOUNDS,
     DURATIONS,
     FrontEndStatistics,
+    RequestExample,
     ResponseTotals,
     WorkersStatistics,
 )
+from zkservice.web.request_context import REQUEST_ID
 
 __all__ = [
     "Figures",
@@ -120,6 +122,7 @@ def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
         "exceptions": dict(totals.exceptions),
         "body_bytes": totals.body_bytes,
         "request_bytes": totals.request_bytes,
+        "examples": [[cell, *example] for cell, example in totals.examples.items()],
     }
     for name, durations in zip(DURATIONS, totals.durations(), strict=True):
         found[name] = [durations.cells, durations.total]
@@ -186,6 +189,14 @@ def _check_more_totals(totals: Mapping[str, Any]) -> None:
     for kind, count in totals["exceptions"].items():
         kind.encode()
         _check_count(count)
+    if len(totals["examples"]) > len(BOUNDS) + 1:
+        raise ValueError("too many examples")
+    for cell, request_id, seconds, at in totals["examples"]:
+        _check_count(cell)
+        _check_time(seconds)
+        _check_time(at)
+        if not REQUEST_ID.fullmatch(request_id) or cell > len(BOUNDS):
+            raise ValueError("an invalid example")
     _check_count(totals["body_bytes"])
     _check_count(totals["request_bytes"])
 
@@ -270,6 +281,10 @@ def _add_totals(sums: ResponseTotals, told: Mapping[str, Any]) -> None:
         sums.refusals[status] += count
     for kind, count in totals["exceptions"].items():
         sums.count_exception(kind, count)
+    for cell, *values in totals["examples"]:
+        example, before = RequestExample(*values), sums.examples.get(cell)
+        if before is None or before.at <= example.at:
+            sums.examples[cell] = example
     sums.body_bytes += totals["body_bytes"]
     sums.request_bytes += totals["request_bytes"]
     for name, durations in zip(DURATIONS, sums.durations(), strict=True):

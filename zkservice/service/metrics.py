@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import platform
 import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +30,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from typing_extensions import override
 
 from zkservice.client import LATENCY_BOUNDS, Statistics
@@ -37,6 +40,7 @@ from zkservice.web import (
     BOUNDS,
     Durations,
     FrontEndStatistics,
+    RequestExample,
     ResponseTotals,
     WorkersStatistics,
 )
@@ -46,6 +50,9 @@ __all__ = ["Metrics"]
 
 #: Bounds of the histograms' buckets, in seconds: fewer than are counted, as each is a series.
 _SHOWN: Final = frozenset(2.0**power for power in range(-13, 7))
+#: Characters of the labels of an exemplar (OpenMetrics 1.0), and the label.
+_MAX_EXEMPLAR: Final = 128
+_REQUEST_ID: Final = "request_id"
 #: Why clients are refused, by the status that they get.
 _REASONS: Final = {
     400: "invalid",
@@ -108,7 +115,8 @@ class _ResponseCollector(Collector):
             ("http_duration", "How long requests took, with the wait.", totals.duration),
             ("reactor_lag", "How late the reactor made its calls.", totals.lag),
         ):
-            yield _durations(f"zkserve_{name}_seconds", words, durations)
+            examples = totals.examples if durations is totals.duration else None
+            yield _durations(f"zkserve_{name}_seconds", words, durations, examples)
         refused: Counter[str] = Counter()
         for status, count in totals.refusals.items():
             refused[_REASONS.get(status, "other")] += count
@@ -287,15 +295,39 @@ def _client(client: Statistics) -> Iterator[Metric]:
     )
 
 
-def _durations(name: str, words: str, durations: Durations) -> Metric:
+def _durations(
+    name: str,
+    words: str,
+    durations: Durations,
+    examples: Mapping[int, RequestExample] | None = None,
+) -> Metric:
     """A histogram with those of the bounds that are shown."""
-    below = dict(zip(BOUNDS, accumulate(durations.cells), strict=False))
-    shown = [bound for bound in BOUNDS if bound in _SHOWN]
-    limits = [(str(bound), below[bound]) for bound in shown]
-    limits.append(("+Inf", sum(durations.cells)))
+    below = list(accumulate(durations.cells))
+    shown = [cell for cell, bound in enumerate(BOUNDS) if bound in _SHOWN]
+    limits = [*(BOUNDS[cell] for cell in shown), inf]
+    latest: dict[int, RequestExample] = {}  # by the bucket
+    for cell, example in (examples or {}).items():
+        bucket = bisect_left(shown, cell)
+        if bucket not in latest or latest[bucket].at <= example.at:
+            latest[bucket] = example
+    buckets: list[Any] = []
+    for bucket, (limit, count) in enumerate(
+        zip(limits, [*(below[cell] for cell in shown), below[-1]], strict=True)
+    ):
+        exemplar = _exemplar(latest.get(bucket), limit)
+        text = "+Inf" if limit == inf else str(limit)
+        buckets.append((text, count) if exemplar is None else (text, count, exemplar))
     family = HistogramMetricFamily(name, words)
-    family.add_metric([], limits, sum_value=durations.total)
+    family.add_metric([], buckets, sum_value=durations.total)
     return family
+
+
+def _exemplar(example: RequestExample | None, limit: float) -> Exemplar | None:
+    """What OpenMetrics shows of a request; an id that is too long for it is left out."""
+    if example is None or len(example.request_id) > _MAX_EXEMPLAR - len(_REQUEST_ID):
+        return None
+    seconds = min(example.seconds, limit)  # a cell is right to 0.05 % only
+    return Exemplar({_REQUEST_ID: example.request_id}, seconds, example.at)
 
 
 def _histogram(

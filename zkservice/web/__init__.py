@@ -21,6 +21,7 @@ from zkservice.web.tally import (
     DURATIONS,
     Durations,
     LagProbe,
+    RequestExample,
     ResponseTally,
     ResponseTotals,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Limits",
     "LogFile",
     "RequestContext",
+    "RequestExample",
     "RequestFilter",
     "ResponseTally",
     "ResponseTotals",

@@ -26,11 +26,9 @@ _LATER_FIELDS: Final = re.compile(r"(-[!-~]{0,200})?")
 
 
 class RequestContext(NamedTuple):
-    """The request that this thread is working on.
+    """The ids of the request that this thread is working on; "" where there is none.
 
-    Attributes:
-        request_id: "" without one.
-        trace_id, span_id: of the client's ``traceparent``; "" without a valid one.
+    The trace and the client's span are those of a valid ``traceparent``.
     """
 
     request_id: str

@@ -206,6 +206,7 @@ class RequestHandler:
                     exchange.received,
                     began,
                     ended,
+                    "" if self._ids is None else request.fields["HTTP_X_REQUEST_ID"],
                 )
             )
             if slow:

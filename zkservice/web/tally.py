@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import sub
 from struct import pack, unpack
-from typing import Any, Final
+from time import time
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -22,6 +23,7 @@ __all__ = [
     "DURATIONS",
     "Durations",
     "LagProbe",
+    "RequestExample",
     "ResponseTally",
     "ResponseTotals",
 ]
@@ -37,7 +39,7 @@ BOUNDS: Final[tuple[float, ...]] = tuple(
 )
 
 #: Values that are noted of each response.
-_FIELDS: Final = 7
+_FIELDS: Final = 8
 #: Values that are counted together, of 1024 responses: less than 1 ms of the reactor's time.
 BATCH: Final = 1024 * _FIELDS
 #: Types of exceptions that are counted apart; others are counted together.
@@ -59,8 +61,12 @@ class Durations:
         self.cells = [0] * _CELLS
         self.total = 0.0
 
-    def add(self, times: Sequence[float]) -> None:
-        """Count some times.  One that is within 0.05 % of a bound may be on its other side."""
+    def add(self, times: Sequence[float]) -> bytes:
+        """Count some times.  One that is within 0.05 % of a bound may be on its other side.
+
+        Returns:
+            The number of the cell for each of them.
+        """
         self.total += sum(times)
         form = f"<{len(times)}e"
         try:
@@ -70,6 +76,7 @@ class Durations:
         found = numbers[1::2]  # the number of the cell for each time: all of it is done in C
         for cell in set(found):
             self.cells[min(cell, _CELLS - 1)] += found.count(cell)
+        return found
 
     def merge(self, cells: Sequence[int], total: float) -> None:
         """Add what another histogram has."""
@@ -79,6 +86,14 @@ class Durations:
 
 #: The histograms of ``ResponseTotals``, by their names.
 DURATIONS: Final = ("waiting", "application", "sending", "duration", "lag")
+
+
+class RequestExample(NamedTuple):
+    """A request that took as long as others in a cell of a histogram, and when it was counted."""
+
+    request_id: str
+    seconds: float
+    at: float
 
 
 class ResponseTotals:
@@ -101,6 +116,8 @@ class ResponseTotals:
         self.application = Durations()  #: in the application
         self.sending = Durations()  #: to clients that were slow to take a response
         self.duration = Durations()  #: the sum of the first two
+        #: The latest request with an id for each cell of ``duration``.
+        self.examples: dict[int, RequestExample] = {}
         self.lag = Durations()  #: how late calls of the reactor were
 
     def durations(self) -> list[Durations]:
@@ -121,14 +138,19 @@ class ResponseTotals:
 
 
 class ResponseTally:
-    """Counts responses (reactor thread)."""
+    """Counts responses (reactor thread).
 
-    def __init__(self) -> None:
+    Args:
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, now: Callable[[], float] = time) -> None:
+        self._now = now
         self._totals = ResponseTotals()
         # For each response of the application that has ended: the method, the status, bytes of the
         # request's body and of the response's; when the request had come, and the application
-        # began and ended.  They are in one row, as a tuple for each would be the garbage
-        # collector's business.  At BATCH they have to be added.
+        # began and ended; its id or "".  They are in one row, as a tuple for each would be the
+        # garbage collector's business.  At BATCH they have to be added.
         self.noted: list[Any] = []
 
     def count(
@@ -172,7 +194,7 @@ class ResponseTally:
         if not self.noted:
             return
         noted = self.noted
-        methods, statuses, requests, bodies, received, began, ended = (
+        methods, statuses, requests, bodies, received, began, ended, ids = (
             noted[field::_FIELDS] for field in range(_FIELDS)
         )
         noted.clear()
@@ -186,7 +208,14 @@ class ResponseTally:
         totals.body_bytes += sum(bodies)
         totals.waiting.add(list(map(sub, began, received)))
         totals.application.add(list(map(sub, ended, began)))
-        totals.duration.add(list(map(sub, ended, received)))
+        times = list(map(sub, ended, received))
+        cells = totals.duration.add(times)
+        if ids[-1]:
+            now = self._now()
+            for cell in set(cells):
+                last = cells.rindex(cell)
+                example = RequestExample(ids[last], times[last], now)
+                totals.examples[min(cell, _CELLS - 1)] = example
 
 
 class LagProbe:
