@@ -36,7 +36,7 @@ def reply(
         text_of: returns what one process has told as text.
     """
     if is_for_programs(words):
-        return json_text(list(reports))
+        return json_text([vars(one) for one in reports])  # asdict() would copy all that they tell
     return per_process(reports, text_of)
 
 
