@@ -274,6 +274,28 @@ class AgentTests(TestCase):
         self.assertEqual(Counter(len(page.requests) for page in pages), Counter([1, 6]))
         hanging.addErrback(lambda _: None).cancel()
 
+    async def test_request_waits_for_the_first_provider(self) -> None:
+        """While none is registered it is not sent; then it goes to the one that comes."""
+        to = await self.agent(timeout=30.0)
+        waiting = Deferred.fromCoroutine(self.get(to))
+        await deferLater(reactor, 0.05)
+        self.assertNoResult(waiting)
+        await self.pages(1)
+        self.assertEqual(await waiting, b"hello")
+
+    async def test_request_fails_when_no_provider_comes(self) -> None:
+        """It waits as long as for a connection; its caller can give up earlier."""
+        to = await self.agent(timeout=0.05)
+        began = reactor.seconds()
+        with self.assertRaises(NobodyRegisteredError):
+            await self.get(to)
+        self.assertGreater(reactor.seconds() - began, 0.04)
+        to = await self.agent(timeout=30.0)
+        waiting = Deferred.fromCoroutine(self.get(to))
+        waiting.cancel()
+        with self.assertRaises(CancelledError):
+            await waiting
+
     async def test_tls_providers_are_left_out(self) -> None:
         """``http`` is for providers that speak plain HTTP; the error says what there is."""
         data = b'{"name":"web","id":"i","address":"127.0.0.1","port":null,"sslPort":9,'

@@ -138,6 +138,13 @@ class _Patience:
             sending.addTimeout(self._limit, self._reactor, _too_late)
         return sending
 
+    def provider(self, resolver: Resolver) -> Deferred[None]:
+        """Fires when there is a provider, or when it has taken too long."""
+        waiting: Deferred[Any] = resolver.wait_for(1).addTimeout(
+            self._unhurried, self._reactor, onTimeoutCancel=lambda *_: None
+        )
+        return waiting.addCallback(lambda _: None)
+
     def is_over(self, began: float) -> bool:
         """Whether a request has waited for connections for long enough."""
         return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._unhurried)
@@ -235,6 +242,9 @@ class BalancingAgent:
         bodyProducer: IBodyProducer | None = None,  # noqa: N803 - Twisted's name
     ) -> Deferred[IResponse]:
         """Send a request to one of the providers.
+
+        While none is registered, it waits for one as long as a provider may take to accept a
+        connection, so the restart of a service's only process costs time but no request.
 
         Args:
             method: ``b"GET"``.
@@ -344,6 +354,8 @@ class BalancingAgent:
             await time_limit(
                 self._resolver.start(), RESOLVE_TIMEOUT, self._reactor, self._no_answer
             )
+        if not self._resolver.providers:
+            await self._patience.provider(self._resolver)
 
     def _no_answer(self, seconds: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(
@@ -400,7 +412,8 @@ def agent(
         resolver: knows the providers; is started if it was not, and stays the caller's.
         retry: when a request is sent again.
         pool: keeps the connections; by default one that keeps 8 idle ones for each provider.
-        timeout: seconds for each provider to accept a connection.
+        timeout: seconds for each provider to accept a connection, and for the first provider
+            to be registered.
         response_timeout: seconds for each provider to send a response's head, the time to
             connect included; then the request counts as one without a response.  None: only
             the caller limits the time.  A request that the caller cancels counts as a failure
