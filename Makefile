@@ -29,10 +29,11 @@ help:
 run: $(VENV)/.run
 	@echo
 	@echo "  Open http://127.0.0.1:$(PORT)/ as soon as the log says 'Serving on'.  Ctrl-C stops it."
+	@echo "  http://127.0.0.1:$(PORT)/-/ is its status page."
 	@echo "  If the port is taken: make run PORT=8081"
 	@echo
 	$(BIN)/twistd -n --pidfile= zkserve --zookeeper embedded --path /svc/providers \
-		--host 127.0.0.1 --port $(PORT) examples/hello.wsgi
+		--host 127.0.0.1 --port $(PORT) --status-views examples/hello.wsgi
 
 test: $(VENV)/.test
 	$(TRIAL) -j$(JOBS) $(TRIAL_FLAGS) $(UNIT) tests.functional.test_smoke

@@ -160,7 +160,7 @@ class SectionTests(SynchronousTestCase):
     def test_the_line_of_a_stuck_thread(self) -> None:
         """It is called stuck, and its stack is there."""
         text = Read(render_sections(snapshot("spot"))["workers"]).text
-        for part in ("stuck", "for 12 s", "spot:3 in spot", "1 idle thread"):
+        for part in ("stuck", "for 12 s", "spot:3 in spot", "Threads: 1 idle."):
             self.assertIn(part, text)
 
     def test_a_process_that_does_not_reply(self) -> None:

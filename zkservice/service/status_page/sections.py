@@ -24,6 +24,8 @@ _MAX_STACK: Final = 60
 _MAX_EVENTS: Final = 8
 _MAX_PROPERTIES: Final = 8
 _MAX_VALUE: Final = 80
+#: Seconds after which a request has a row: quick ones would only flicker.
+_WORTH_SHOWING: Final = 0.1
 #: Seconds after which a request is called slow, and after which it is called stuck.
 _SLOW: Final = 1.0
 _STUCK: Final = 10.0
@@ -224,17 +226,26 @@ def _process(report: ProcessReport, requests: Mapping[str, Any]) -> Markup:
     running = {each["thread"]: each for each in requests.get("requests", ()) if each["thread"]}
     threads = [each for each in report.value["threads"] if each["name"].startswith("application-")]
     busy = [each for each in threads if each["seconds"] is not None]
+    shown = sorted(
+        (each for each in busy if each["seconds"] >= _WORTH_SHOWING),
+        key=lambda each: -each["seconds"],
+    )
     rows = [
         element("li", *_thread(report.name, thread, running.get(thread["name"])))
-        for thread in sorted(busy, key=lambda each: -each["seconds"])[:_MAX_ROWS]
+        for thread in shown[:_MAX_ROWS]
     ]
-    counts = [(len(busy) - len(rows), "more busy"), (len(threads) - len(busy), "idle")]
-    rest = " and ".join(f"{count} {kind}" for count, kind in counts if count)
+    rest = _rest(len(shown) - len(rows), len(busy) - len(shown), len(threads) - len(busy))
     return join(
         title,
         element("ul", *rows, class_="threads") if rows else None,
-        _nothing(f"{rest} thread{'' if rest.startswith('1 ') else 's'}") if rest else None,
+        _nothing(f"Threads: {rest}.") if rest else None,
     )
+
+
+def _rest(hidden: int, quick: int, idle: int) -> str:
+    """How many threads have no row of their own."""
+    counts = ((hidden, "more busy"), (quick, "busy with a quick request"), (idle, "idle"))
+    return ", ".join(f"{count} {kind}" for count, kind in counts if count)
 
 
 def _thread(
@@ -271,11 +282,11 @@ def _queue(snapshot: Snapshot) -> Markup:
         (each["method"], each["path"], each["client"], seconds(each["age"]))
         for report in snapshot.requests
         for each in (report.value or {}).get("requests", ())
-        if each["phase"] == "queued"
+        if each["phase"] == "queued" and each["age"] >= _WORTH_SHOWING
     ]
     queued = 0 if snapshot.figures is None else snapshot.figures.workers.queued
     if not waiting:
-        return join(element("h3", "Queue"), _nothing("No request waits for a thread."))
+        return join(element("h3", "Queue"), _nothing("No request waits long for a thread."))
     return join(
         element("h3", f"Queue: {max(queued, len(waiting)):,}"),
         _table("The oldest requests", ("Method", "Path", "Client", "Waits"), waiting[:10]),

@@ -97,6 +97,9 @@ class Surroundings:
 
     async def _read_all(self) -> None:
         path = self._path()
+        if self._view is not None and self._view.path != path:  # a link leads elsewhere now
+            self._view.stop()
+            self._view = self._names = None
         if self._view is None:
             self._view = await live_children(self._client, path, reactor=self._reactor)
             self._view(self._children_changed)
