@@ -227,6 +227,31 @@ class WatchModes(ClientTestCase):
         for (_, watch), type in zip(asked, (CHANGED, CHILDREN), strict=True):
             self.assertEqual(self.result(watch)[::2], (type, "/a"))
 
+    @staticmethod
+    def _note(_: object, order: list[str], name: str) -> None:
+        order.append(name)
+
+    def test_event_of_a_read_that_waited_comes_before_the_change(self) -> None:
+        """Its watch is set when it is carried out, although the one it relied on is cancelled."""
+        self.result(self.other.create("/a"))
+        for connected in (False, True):
+            for recursive in (False, True):
+                handle = self.add("persistent", recursive=recursive)
+                if not connected:
+                    self.network.cables[-1 if recursive else 0].cut()
+                order: list[str] = []
+                value, watch = self.watcher.get_and_watch("/a")
+                change = self.watcher.set("/a", b"")
+                for name, one in (("event", watch), ("change", change)):
+                    ended: Deferred[Any] = one
+                    ended.addCallback(self._note, order, name)
+                handle.cancel()
+                self.network.advance(1)
+                self.successResultOf(value)
+                self.assertEqual(order, ["event", "change"], (connected, recursive))
+        self.assertEqual(self.watcher.statistics().watches, 0)
+        self.assertEqual(self.server.statistics().watches, 0)
+
     def test_a_covered_watch_is_found_on_the_server(self) -> None:
         """A watch that a stronger one stands for is there when it is asked for."""
         self.result(self.other.create("/a"))

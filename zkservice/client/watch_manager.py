@@ -262,12 +262,14 @@ class WatchingCall(Call):
     @override
     def fail(self, error: Exception) -> None:
         self._settled()
+        self._watches.settled(self._place)
         super().fail(error)
 
     @override
     def cancelled(self, deferred: Deferred[Any]) -> None:
         if not self.xid:
             self._settled()
+            self._watches.settled(self._place)
         super().cancelled(deferred)
 
     def _is_set(self, kind: WatchKind) -> None:
@@ -278,6 +280,7 @@ class WatchingCall(Call):
             self.watcher.drop()
         else:
             self._watches.confirm(kind, self._place, self._asked)
+        self._watches.settled(self._place)
 
     def _settled(self) -> None:
         coming, place = self._watches.coming, (self._kind, self._place)
@@ -336,6 +339,8 @@ class WatchManager:
         self.table: ClientWatchTable[Watcher] = ClientWatchTable()
         #: How many requests for a kind of watch on a path are not answered yet.
         self.coming: Counter[tuple[WatchKind, str]] = Counter()
+        #: Persistent watches that stay, by path, until these requests are answered.
+        self._kept: dict[str, dict[WatchKind, _Placeholder]] = {}
 
     def one_shot(self) -> OneShot:
         """A watcher for one event."""
@@ -449,12 +454,38 @@ class WatchManager:
             return succeed(None)
         if not wanted:
             return self._remove(path, WatcherType.ANY)
+        if self._has_reads_coming(path):
+            # They may have asked for no watch of their own, as this one stood for it.  Armed
+            # only on their replies, it would report a change behind replies that show it.
+            self._keep(kind, path)
+            return succeed(None)
         if kind is WatchKind.RECURSIVE and WatchKind.PERSISTENT in wanted:
             return self._step_down(path)
         if kind is WatchKind.PERSISTENT and WatchKind.RECURSIVE in wanted:
             return self._remove(path, WatcherType.PERSISTENT)
         self._arm(path, [one for one in ONE_SHOT if self.table.has(one, path)])
         return self._take_off(path)
+
+    def _has_reads_coming(self, path: str) -> bool:
+        return any((kind, path) in self.coming for kind in ONE_SHOT)
+
+    def _keep(self, kind: WatchKind, path: str) -> None:
+        """Leave a persistent watch on the server, also across a reconnect, until `settled`."""
+        placeholder = self._kept.setdefault(path, {})[kind] = _Placeholder()
+        self.table.add(kind, path, placeholder)
+
+    def settled(self, path: str) -> None:
+        """A request for a watch on a path has ended: withdraw what was kept for such requests."""
+        if path not in self._kept or self._has_reads_coming(path):
+            return
+        for kind, placeholder in self._kept.pop(path).items():
+            if self.table.discard(kind, path, placeholder):  # the session has not ended
+                self._withdraw(kind, path).addCallback(self._remove_unwanted, path)
+
+    def _remove_unwanted(self, _: object, path: str) -> None:
+        """Servers before 3.9 keep half of a persistent watch where a one-shot one has fired."""
+        if not self._wanted(path):
+            self._remove(path, WatcherType.ANY)
 
     def _step_down(self, path: str) -> Deferred[None]:
         """Put a persistent watch in the place of a recursive one, from which it was derived.
