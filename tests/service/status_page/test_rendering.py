@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.service.status_page.support import EVIL, NOW, snapshot
+from tests.service.status_page.support import EVIL, NOW, snapshot, thread
 from zkservice.service.process_report import ProcessReport
 from zkservice.service.status_page.charts import Line, chart, nice_ceiling
 from zkservice.service.status_page.markup import Markup, element, join
@@ -162,6 +162,15 @@ class SectionTests(SynchronousTestCase):
         text = Read(render_sections(snapshot("spot"))["workers"]).text
         for part in ("stuck", "for 12 s", "spot:3 in spot", "Threads: 1 idle."):
             self.assertIn(part, text)
+
+    def test_stacks_and_rows_are_bounded(self) -> None:
+        """Writing them takes the reactor's time; quick requests would only flicker."""
+        threads = [{**thread("t"), "name": f"application-{n}"} for n in range(100)]
+        threads += [{**thread("t", 0.01), "name": f"application-{n}"} for n in range(100, 105)]
+        many = snapshot(stacks=[ProcessReport("", 5, {"threads": threads})])
+        read = Read(render_sections(many)["workers"])
+        self.assertEqual(read.tags.count("details"), 8)
+        self.assertIn("Threads: 40 more busy, 5 busy with a quick request.", read.text)
 
     def test_a_process_that_does_not_reply(self) -> None:
         """It is shown as such."""

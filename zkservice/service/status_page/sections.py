@@ -20,8 +20,10 @@ __all__ = ["SECTIONS", "render_sections"]
 
 #: Rows of a table that are shown.
 _MAX_ROWS: Final = 60
-_MAX_STACK: Final = 60
+_MAX_STACK: Final = 40
 _MAX_EVENTS: Final = 8
+#: Stacks of each process: to write them takes most of the time.
+_MAX_STACKS: Final = 8
 _MAX_PROPERTIES: Final = 8
 _MAX_VALUE: Final = 80
 #: Seconds after which a request has a row: quick ones would only flicker.
@@ -231,8 +233,12 @@ def _process(report: ProcessReport, requests: Mapping[str, Any]) -> Markup:
         key=lambda each: -each["seconds"],
     )
     rows = [
-        element("li", *_thread(report.name, thread, running.get(thread["name"])))
-        for thread in shown[:_MAX_ROWS]
+        element(
+            "li",
+            *_thread(thread, running.get(thread["name"])),
+            _stack(report.name, thread) if number < _MAX_STACKS else None,
+        )
+        for number, thread in enumerate(shown[:_MAX_ROWS])
     ]
     rest = _rest(len(shown) - len(rows), len(busy) - len(shown), len(threads) - len(busy))
     return join(
@@ -248,9 +254,7 @@ def _rest(hidden: int, quick: int, idle: int) -> str:
     return ", ".join(f"{count} {kind}" for count, kind in counts if count)
 
 
-def _thread(
-    process: str, thread: Mapping[str, Any], request: Mapping[str, Any] | None
-) -> Iterator[Markup]:
+def _thread(thread: Mapping[str, Any], request: Mapping[str, Any] | None) -> Iterator[Markup]:
     took = thread["seconds"]
     yield element("span", thread["name"], class_="name")
     stuck = thread["stuck"] or took >= _STUCK
@@ -260,13 +264,17 @@ def _thread(
     yield element("span", f"for {seconds(took)}", class_="took")
     if request is not None and request["waits_for"]:
         yield element("code", request["waits_for"], class_="line")
-    if took >= _SLOW:
-        yield element(
-            "details",
-            element("summary", "Stack"),
-            element("ol", *map(_frame, thread["stack"][-_MAX_STACK:]), class_="stack"),
-            id=f"stack-{process}-{thread['name']}".replace(" ", "-"),
-        )
+
+
+def _stack(process: str, thread: Mapping[str, Any]) -> Markup | None:
+    if thread["seconds"] < _SLOW:
+        return None
+    return element(
+        "details",
+        element("summary", "Stack"),
+        element("ol", *map(_frame, thread["stack"][-_MAX_STACK:]), class_="stack"),
+        id=f"stack-{process}-{thread['name']}".replace(" ", "-"),
+    )
 
 
 def _frame(place: Mapping[str, Any]) -> Markup:
