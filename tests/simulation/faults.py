@@ -121,6 +121,17 @@ def refused(world: World, random: Random) -> Heal:
     return lambda: world.network.refused.difference_update(chosen)
 
 
+def full(world: World, random: Random) -> Heal:
+    """The server accepts connections, and closes them at once."""
+    server = world.ensemble.server
+    server.refuse = True
+
+    def heal() -> None:
+        server.refuse = False
+
+    return heal
+
+
 def silent(world: World, random: Random) -> Heal:
     """A server does not answer to who wants to connect; open connections break."""
     chosen = random.sample(ADDRESSES, random.randint(1, 2))
@@ -291,6 +302,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "swizzle-clog": Fault(swizzle, 1.0, 8.0),
     "slow": Fault(slow, 1.0, 10.0),
     "refused": Fault(refused, 1.0, 8.0, server=True),
+    "full server": Fault(full, 0.7, 8.0, server=True),
     "silent": Fault(silent, 1.0, 8.0, server=True),
     "lost replies": Fault(lost_replies, 3.0, 8.0, server=True),
     "restart": Fault(restart, 1.5, 5.0, server=True),

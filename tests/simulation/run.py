@@ -13,7 +13,7 @@ from tests.simulation.choices import Choices
 from tests.simulation.faults import FAULTS, Storm
 from tests.simulation.hermetic import hermetic
 from tests.simulation.workloads.base import Workload
-from tests.simulation.workloads.leases import LockHolders, SemaphoreHolders
+from tests.simulation.workloads.leases import Candidates, LockHolders, SemaphoreHolders
 from tests.simulation.workloads.queues import Consumers
 from tests.simulation.workloads.registers import Numbers, Pairs, Registers
 from tests.simulation.workloads.services import Services
@@ -32,6 +32,7 @@ CHECK: Final = 0.25
 WORKLOADS: Final[tuple[type[Workload], ...]] = (
     LockHolders,
     SemaphoreHolders,
+    Candidates,
     Consumers,
     Registers,
     Pairs,

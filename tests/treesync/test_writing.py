@@ -271,6 +271,19 @@ class OneMomentTests(ServerTestCase):
         self.assertEqual(self.zxid, before + 1)
         self.assertEqual(await self.tree(), parse_tree("/a\n  x = 2\n  /c\n    /d\n"))
 
+    async def test_unchanged_nodes_have_to_stay_as_they_were(self) -> None:
+        """Of two imports at the same time one fails, although each writes other nodes."""
+        await self.put("/a\n  x = 1\n")
+        plan = await make_import_plan(
+            self.client, parse_tree("/a\n  x = 1\n  /b\n"), acl=OPEN_ACL_UNSAFE
+        )
+        await self.client.set("/a", b'{"x": 2}')
+        error: Any = await self.assertFailure(
+            apply_plan(self.client, plan, atomic=True), TreeChangedError
+        )
+        self.assertEqual((error.path, error.done), ("/a", 0))
+        self.assertEqual(await self.tree(), parse_tree("/a\n  x = 2\n"))
+
     async def test_an_empty_plan_sends_nothing(self) -> None:
         """Without changes there is no transaction."""
         before = self.zxid

@@ -88,6 +88,14 @@ class Delete:
     version: int
 
 
+@dataclass(frozen=True)
+class Unchanged:
+    """A node that is as it is wanted: nothing is written, but it has to stay so."""
+
+    path: str
+    version: int
+
+
 class KeepReason(Enum):
     """Why a node that could be deleted is kept."""
 
@@ -116,11 +124,13 @@ class Plan:
     """Changes, in an order in which they can be made.
 
     ``loops`` are links of the wanted tree that lead in a loop.  They are stored all the same;
-    resolving one of them fails with `LinkLoopError`.
+    resolving one of them fails with `LinkLoopError`.  ``unchanged`` are nodes of the wanted tree
+    that need no change of their data.
     """
 
     changes: tuple[Change, ...] = ()
     loops: tuple[Loop, ...] = ()
+    unchanged: tuple[Unchanged, ...] = ()
 
     @property
     def writes(self) -> tuple[Write, ...]:
@@ -149,8 +159,12 @@ def plan_import(
         trim: True deletes descendants that the tree does not name, except ephemeral nodes
             and their ancestors; None reports them; False ignores them.
     """
-    changes = tuple(_import_changes(tree, stored, path, tuple(acl), trim))
-    return Plan(changes, tuple(loops(tree, path)))
+    found = tuple(_import_changes(tree, stored, path, tuple(acl), trim))
+    return Plan(
+        tuple(one for one in found if not isinstance(one, Unchanged)),
+        tuple(loops(tree, path)),
+        tuple(one for one in found if isinstance(one, Unchanged)),
+    )
 
 
 def plan_delete(path: str, stored: Stored, *, force: bool = False) -> Plan:
@@ -168,7 +182,7 @@ def plan_delete(path: str, stored: Stored, *, force: bool = False) -> Plan:
 
 def _import_changes(
     tree: TreeNode, stored: Stored, path: str, acl: Acl, trim: Trim
-) -> Iterator[Change]:
+) -> Iterator[Change | Unchanged]:
     if tree.properties:
         yield from _set_data(path, tree, stored)
     pending = _below(path, tree, stored)
@@ -195,13 +209,16 @@ def _below(
     ]
 
 
-def _set_data(path: str, node: TreeNode, there: Stored) -> Iterator[Change]:
+def _set_data(path: str, node: TreeNode, there: Stored) -> Iterator[Change | Unchanged]:
     data = encode(node.properties)
     if data == there.data:  # no need to decode it
+        yield Unchanged(path, there.version)
         return
     old = decode(there.data)
     if canonical(old) != canonical(node.properties):
         yield SetData(path, old, node.properties, data, there.version)
+    else:
+        yield Unchanged(path, there.version)
 
 
 def _extra(path: str, node: TreeNode, there: Stored, trim: Trim) -> Iterator[Change]:

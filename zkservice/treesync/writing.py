@@ -74,7 +74,8 @@ def apply_plan(
     Args:
         client: connected.
         plan: the changes.
-        atomic: make all changes in one transaction, or none.
+        atomic: make all changes in one transaction, or none; also none if a node that the
+            plan leaves as it is was changed meanwhile.
         progress: called with the number of changes made, and of all.
         should_stop: called before each change; True stops after those under way.
 
@@ -251,12 +252,17 @@ def _transaction(client: ZooKeeperClient, changes: Sequence[Write]) -> Transacti
 
 async def _apply_atomically(client: ZooKeeperClient, plan: Plan) -> Outcome:
     writes = plan.writes
+    transaction = _transaction(client, writes)
+    # Otherwise two imports at the same time could each make its part, and both succeed.
+    for node in plan.unchanged:
+        transaction.check(node.path, node.version)
     try:
         if writes:
-            await _transaction(client, writes).commit()
+            await transaction.commit()
     except TransactionFailedError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        raise _failure(writes[error.failed].path, cause, 0, len(writes)) from None
+        failed = (*writes, *plan.unchanged)[error.failed]
+        raise _failure(failed.path, cause, 0, len(writes)) from None
     return Outcome(len(writes), len(writes))
 
 

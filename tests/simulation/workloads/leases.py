@@ -13,7 +13,7 @@ from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.errors import ClientClosedError, LockTimeoutError, SessionExpiredError
-from zkservice.recipes import Lease, Lock, Semaphore
+from zkservice.recipes import Election, Lease, Lock, Semaphore
 
 _EXPECTED = (CancelledError, LockTimeoutError, ClientClosedError, SessionExpiredError)
 
@@ -34,6 +34,11 @@ class Leases(Workload):
         """The recipe of a client."""
         raise NotImplementedError
 
+    def enter(self, recipe: Any, timeout: float | None) -> Deferred[Lease]:
+        """Ask for it."""
+        entering: Deferred[Lease] = recipe.acquire(timeout)
+        return entering
+
     @override
     def start(self) -> None:
         for number in range(3):
@@ -53,7 +58,7 @@ class Leases(Workload):
         if sum(name == who for name in self.contending.values()) > 1:
             return
         timeout = random.choice((None, None, 3.0))
-        acquiring = recipe.acquire(timeout)
+        acquiring = self.enter(recipe, timeout)
         self.contending[acquiring] = who
         seconds = random.choice((0.05, 0.5, 2.0, 5.0))
         if random.random() < 0.15:
@@ -101,7 +106,8 @@ class Leases(Workload):
 
     @override
     def waiting(self) -> list[str]:
-        return [f"{who} waits for {self.path}" for who in self.contending.values()]
+        contending = [f"{who} waits for {self.path}" for who in self.contending.values()]
+        return contending + [f"{who} holds {lease!r}" for who, lease in self.held]
 
     @override
     def at_end(self) -> None:
@@ -137,3 +143,19 @@ class SemaphoreHolders(Leases):
     @override
     def at_end(self) -> None:
         """Its nodes have other names; the locks' test has the same code."""
+
+
+class Candidates(Leases):
+    """One leader at a time."""
+
+    name = "election"
+    path = "/elections/one"
+
+    @override
+    def make(self, client: Any, machine: Any) -> Election:
+        return Election(client, self.path, machine.name, reactor=machine)
+
+    @override
+    def enter(self, recipe: Any, timeout: float | None) -> Deferred[Lease]:
+        leading: Deferred[Lease] = recipe.lead(timeout)
+        return leading

@@ -38,10 +38,6 @@ class Trees(Workload):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.importing = 0
-        # Imports at the same time do not undo each other's changes, but the outcome may have
-        # some of each: what a plan leaves as it is, is not checked again.
-        self.mixed = False
-        self.doubted_until = 0.0
         self.views: list[Any] = []
         self.last: tuple[Any, Any] | None = None
         self.client: Any = None
@@ -70,24 +66,14 @@ class Trees(Workload):
             self.repeat(f"import{number}", 0.5, 8.0, act, machine)
             self.repeat(f"view{number}", 2.0, 10.0, view, machine)
 
-    def _doubt(self) -> None:
-        """Two imports may be carried out at the same time; one perhaps when its client is gone."""
-        self.mixed, self.doubted_until = True, self.world.kernel.now + 15.0
-
     def act(self, random: Random, who: str, client: ZooKeeperClient) -> None:
         """Import one of two trees."""
         self.importing += 1
         if self.importing > 1:
-            self._doubt()
             self.world.sometimes.reached("import beside another import")
-        alone = self.world.kernel.now > self.doubted_until
 
         def done(result: Any) -> None:
             self.importing -= 1
-            if isinstance(result, Failure):
-                self._doubt()
-            elif alone and not self.importing:
-                self.mixed = False
             if isinstance(result, Failure) and not result.check(
                 PlanFailedError, ConnectionLossError, ClientClosedError, SessionExpiredError
             ):
@@ -137,7 +123,7 @@ class Trees(Workload):
             if path.endswith("app")
         }
         numbers = {data for path, data in self.there().items() if path.rpartition("/")[2] in "abc"}
-        if not self.mixed and (len(colors) > 1 or len(numbers) > 1):
+        if len(colors) > 1 or len(numbers) > 1:
             self.world.violated("whole", f"two trees at once: {self.there()}")
 
     @override
