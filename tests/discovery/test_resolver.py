@@ -289,7 +289,7 @@ class AwayTests(ResolverTestCase):
         self.assertNoResult(started)
         with self.assertRaises(NobodyRegisteredError) as caught:
             resolver.pick()
-        self.assertIn("ZooKeeper has not answered yet", str(caught.exception))
+        self.assertIn("ZooKeeper has not replied yet", str(caught.exception))
         self.back()
         self.successResultOf(started)
         self.assertEqual(self.hosts(resolver), "a")

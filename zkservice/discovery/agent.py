@@ -1,7 +1,7 @@
 """HTTP requests to a service: each goes to the provider that the resolver chooses.
 
-The connections are Twisted's own, by a pool.  Its key is a URI, so the URIs that are passed to
-it here name a provider's address and, with TLS, the name that its certificate must have.
+Twisted's `HTTPConnectionPool` keeps the connections.  Its key is a URI, so the URIs that are
+passed to it here name a provider's address and, with TLS, the name that its certificate must have.
 """
 
 from __future__ import annotations
@@ -55,31 +55,30 @@ RESOLVE_TIMEOUT: Final = 10.0
 #: RFC 9110, section 9.2.2.
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
-# No byte of the request has been sent.
+# Errors before any byte of the request is sent: repeating it is always safe.
 _NOT_CONNECTED: Final = (
     ConnectError,
     DNSLookupError,
     TimeoutError,
     UnicodeError,
 )
-# It may have been carried out.
+# Errors after which the provider may have carried the request out.
 _NO_RESPONSE: Final = (ResponseNeverReceived, RequestTransmissionFailed)
 _CANCELLED: Final = (CancelledError, ConnectingCancelledError)
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a request is sent again, to another provider.
+    """Limits on sending a request again after a provider may have received it.
 
-    A request that reached no provider goes to the next one until all were tried.  What is
-    limited here is how often a request is sent again that a provider may have received: only
-    idempotent requests without a body are, and only as the budget allows.  When all providers
-    fail, clients that retry everything would multiply the load.
+    Such a request is sent again only if it is idempotent and has no body, and only while the
+    budget allows it.  Without a budget, clients would multiply the load when all providers fail.
+    A request that reached no provider is not limited: it goes to the next one until all were tried.
 
     Attributes:
-        attempts: how often a request is sent at most.
+        attempts: the number of providers that may receive a request.
         share: what each request adds to the budget; 0.2 allows one repetition in five requests.
-        reserve: repetitions that the budget allows at the start, and holds at most.
+        reserve: the budget at the start, and the most that it holds.
 
     Raises:
         ValueError: ``attempts`` is below 1, or the others are negative.
@@ -100,62 +99,63 @@ DEFAULT_RETRY: Final = Retry()
 
 
 class Budget:
-    """How many requests may be sent again."""
+    """The number of requests that may be sent again: each new request adds a share."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._left = retry.reserve
 
     def earn(self) -> None:
-        """A request was made."""
+        """Add the share of one new request."""
         self._left = min(self._left + self._retry.share, max(self._retry.reserve, 1.0))
 
     def spend(self) -> bool:
-        """Whether one more may be sent again; it counts as sent then."""
+        """Take one repetition from the budget; return False if there is none."""
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
 
-class _Patience:
+class _TimeLimits:
     """How long a provider may take.
 
     Args:
         reactor: tells the time.
-        unhurried: seconds to connect; a request that is cancelled after more is a failure.
-        limit: seconds for a response; None: any.
+        connect: seconds to connect.  A request that its caller cancels later than that counts
+            as a failure of the provider.
+        response: seconds for a response; None: no limit.
     """
 
-    def __init__(self, reactor: Any, unhurried: float, limit: float | None) -> None:
+    def __init__(self, reactor: Any, connect: float, response: float | None) -> None:
         self._reactor = reactor
-        self._unhurried = unhurried
-        self._limit = limit
+        self._connect = connect
+        self._response = response
 
     def limit(self, sending: Deferred[IResponse]) -> Deferred[IResponse]:
-        """Give a request so much time; then it fails as one without a response."""
-        if self._limit is not None:
-            sending.addTimeout(self._limit, self._reactor, _too_late)
+        """Fail a request with `ResponseNeverReceived` when the time for a response is over."""
+        if self._response is not None:
+            sending.addTimeout(self._response, self._reactor, _too_late)
         return sending
 
     def provider(self, resolver: Resolver) -> Deferred[None]:
-        """Fires when there is a provider, or when it has taken too long."""
+        """Fires when there is a provider, or after the time for connecting."""
         waiting: Deferred[Any] = resolver.wait_for(1).addTimeout(
-            self._unhurried, self._reactor, onTimeoutCancel=lambda *_: None
+            self._connect, self._reactor, onTimeoutCancel=lambda *_: None
         )
         return waiting.addCallback(lambda _: None)
 
     def is_over(self, began: float) -> bool:
-        """Whether a request has waited for connections for long enough."""
-        return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._unhurried)
+        """Whether a request has spent all the time that connecting may take."""
+        return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._connect)
 
     def cancelled(self, use: Use, since: float) -> None:
-        """The caller does not wait any more.
+        """Record a request that its caller has cancelled.
 
-        A provider that is suspended accepts connections and never responds.  It is noticed
-        by the callers that give up.
+        The kernel of a suspended provider accepts connections, and nothing responds.  Only
+        callers that give up notice it, so a late cancellation counts as a failure.
         """
-        if self._reactor.seconds() - since > self._unhurried:
+        if self._reactor.seconds() - since > self._connect:
             use.failed()
         else:
             use.ended()
@@ -166,8 +166,8 @@ class _Target(NamedTuple):
 
     Attributes:
         scheme: ``b"http"`` or ``b"https"``.
-        name: the service's, without a port.
-        path: with the query.
+        name: the service's name, without a port.
+        path: the path with the query.
     """
 
     scheme: bytes
@@ -183,7 +183,7 @@ class _Target(NamedTuple):
         """The URI for a provider.
 
         Raises:
-            UnicodeError: its host cannot be a host's name.
+            UnicodeError: the provider's host is not a valid host name.
         """
         host = provider.host.encode("idna")
         name = self.name + b"@" if self.tls else b""
@@ -224,14 +224,14 @@ class BalancingAgent:
         retry: Retry,
         pool: HTTPConnectionPool,
         endpoints: ProviderEndpoints,
-        patience: _Patience,
+        limits: _TimeLimits,
     ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._retry = retry
         self._budget = Budget(retry)
         self._pool = pool
-        self._patience = patience
+        self._limits = limits
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, pool)
 
     def request(
@@ -257,7 +257,7 @@ class BalancingAgent:
 
         Fails with:
             NobodyRegisteredError: there is no provider that speaks plain HTTP, or TLS.
-            ConnectTimeoutError: nothing is known yet, and ZooKeeper does not answer in time.
+            ConnectTimeoutError: nothing is known yet, and ZooKeeper does not reply in time.
             SchemeNotSupported: the URI begins neither with ``http://`` nor with ``https://``.
             Whatever the last attempt failed with; the message names the provider.
         """
@@ -282,7 +282,7 @@ class BalancingAgent:
         def send(provider: Provider) -> Deferred[IResponse]:
             sending = self._agent.request(method, target.at(provider), headers, body)
             checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
-            return self._patience.limit(checked)
+            return self._limits.limit(checked)
 
         return await self._send_to_one(send, target, self._retry.attempts if may_repeat else 1)
 
@@ -294,7 +294,7 @@ class BalancingAgent:
         Args:
             send: sends it to a provider.
             target: what it asks for.
-            attempts: how many providers may receive it.
+            attempts: the number of providers that may receive it.
         """
         tried: set[str] = set()
         problem: BaseException | None = None
@@ -308,11 +308,11 @@ class BalancingAgent:
             except _NOT_CONNECTED as error:
                 use.failed()
                 problem = self._explained(error, use.provider, len(tried))
-                if self._patience.is_over(began):
+                if self._limits.is_over(began):
                     raise
             except _NO_RESPONSE as error:
                 if any(reason.check(*_CANCELLED) for reason in error.reasons):
-                    self._patience.cancelled(use, since)
+                    self._limits.cancelled(use, since)
                     raise
                 use.failed()
                 problem, attempts = error, attempts - 1
@@ -364,7 +364,7 @@ class BalancingAgent:
 
 
 def _too_late(result: object, seconds: float) -> NoReturn:
-    """Say whether a provider may have received the request that was cancelled."""
+    """Raise the error that says whether a provider may have received the cancelled request."""
     if isinstance(result, Failure) and result.check(ConnectingCancelledError):
         raise TimeoutError(f"did not accept the connection within {seconds:g} s")
     raise ResponseNeverReceived([Failure(TimeoutError(f"no response within {seconds:g} s"))])
@@ -386,7 +386,7 @@ def _parse(uri: bytes) -> tuple[_Target, bytes]:
 
 
 def _invalid_host(failure: Failure) -> NoReturn:
-    """Twisted reports a host that no name server can know so, but only when it connects."""
+    """Raise UnicodeError: Twisted reports a host that is not a valid name only on connecting."""
     failure.trap(ValueError)
     raise DNSLookupError(failure.getErrorMessage())
 
@@ -403,26 +403,26 @@ def agent(
 ) -> BalancingAgent:
     """An HTTP client for ``http://SERVICE/...`` that chooses a provider for each request.
 
-    Connections are kept open and reused, apart for each provider.  A request counts as in use,
-    for strategies that count, until its response's head has arrived.  Whatever takes an
-    ``IAgent`` takes this, such as ``RedirectAgent`` and treq's ``HTTPClient``.
+    Connections are kept open and reused, separately for each provider.  Strategies that count
+    requests count one until its response's head has arrived.  The result is an ``IAgent``: pass
+    it to ``RedirectAgent`` or treq's ``HTTPClient``.
 
     Args:
         reactor: connects.
-        resolver: knows the providers; is started if it was not, and stays the caller's.
+        resolver: knows the providers.  It is started if necessary; the caller closes it.
         retry: when a request is sent again.
         pool: keeps the connections; by default one that keeps 8 idle ones for each provider.
         timeout: seconds for each provider to accept a connection, and for the first provider
             to be registered.
-        response_timeout: seconds for each provider to send a response's head, the time to
-            connect included; then the request counts as one without a response.  None: only
-            the caller limits the time.  A request that the caller cancels counts as a failure
-            of the provider if that had more than ``timeout`` seconds.
+        response_timeout: seconds for each provider to connect and send a response's head; then
+            the request counts as one without a response.  None: only the caller limits the time.
+            A request that the caller cancels after more than ``timeout`` seconds counts as a
+            failure of the provider.
         tls_policy: checks certificates, for ``https``; by default as browsers do.
     """
     if pool is None:
         pool = HTTPConnectionPool(reactor)
         pool.maxPersistentPerHost = 8
     endpoints = ProviderEndpoints(reactor, timeout, tls_policy or BrowserLikePolicyForHTTPS())
-    patience = _Patience(reactor, timeout, response_timeout)
-    return BalancingAgent(reactor, resolver, retry, pool, endpoints, patience)
+    limits = _TimeLimits(reactor, timeout, response_timeout)
+    return BalancingAgent(reactor, resolver, retry, pool, endpoints, limits)

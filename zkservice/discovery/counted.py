@@ -1,4 +1,4 @@
-"""Protocols whose end is noticed, so that open connections can be counted."""
+"""Wrap protocols to notice the end of each connection, so that open ones can be counted."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _OPTIONAL = (IFileDescriptorReceiver, IHalfCloseableProtocol, IHandshakeListener
 
 @implementer(IProtocol)
 class CountedProtocol:
-    """Stands between a transport and a protocol, and sees the connection's end.
+    """Stands between a transport and a protocol, and reports the connection's end.
 
     Args:
-        wrapped: does the work; what else it provides is passed on.
+        wrapped: gets all calls; its other attributes can be used through this object.
         ended: called when the connection is lost.
     """
 
@@ -54,13 +54,13 @@ class CountedProtocol:
         self.wrapped.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """It is over."""
+        """Report the end, also if the wrapped protocol raises."""
         self._ended()
         self.wrapped.connectionLost(reason)
 
 
 class CountingFactory(Factory):
-    """Makes counted protocols of another factory's.
+    """Wraps each protocol of another factory in a `CountedProtocol`.
 
     Args:
         wrapped: makes the protocols.

@@ -85,23 +85,23 @@ class DiscoveringEndpoint:
         self._lease: ServiceUse | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
-        """Connect to a provider; if it does not accept, to the next, until one does.
+        """Connect to a provider; try the next one until one accepts.
 
-        It gives up when that has taken as long as five time-outs.
+        The attempts end after five times the time-out.
 
         Fails with:
             NobodyRegisteredError: no member below the znode is available.
-            LinkLoopError: the path leads in a circle.
-            ConnectTimeoutError: nothing is known about the service, and ZooKeeper has not
-                answered in time.
+            LinkLoopError: the links form a loop.
+            ConnectTimeoutError: nothing is known about the service, and ZooKeeper did not
+                reply in time.
             The last address's error, if none accepts in time.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     def close(self) -> Deferred[None]:
-        """Give the session up; if nothing else uses it, it is closed.  `connect` begins anew.
+        """Release the session; the last user's release closes it.  `connect` takes a new one.
 
-        Only tests need it: a session that is not used any more closes by itself.
+        Only tests need this, because unused sessions are closed after a while.
         """
         lease, self._lease = self._lease, None
         return succeed(None) if lease is None else lease.end()
@@ -153,7 +153,8 @@ class DiscoveringEndpoint:
                 f"{provider.address} did not accept the connection within {seconds} s"
             )
 
-        # Its own time-out begins after the look-up; the limit below is to be the first that ends.
+        # The endpoint's own time-out begins after the look-up of the name, so it is set to twice
+        # the limit below, which includes the look-up and so always ends first.
         endpoint = tcp_endpoint(self._reactor, provider.host, provider.port, 2 * self._timeout)
         connecting: Deferred[IProtocol] = endpoint.connect(factory)
         return connecting.addTimeout(self._timeout, self._reactor, too_slow)
@@ -167,12 +168,12 @@ class DiscoveringEndpoint:
 
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
 class ClientEndpointParser:
-    """Makes endpoints of their descriptions; those of one reactor share their sessions."""
+    """Makes endpoints from their descriptions; those of one reactor share their sessions."""
 
     prefix = PREFIX
 
     def __init__(self) -> None:
-        # The sessions reference their reactor, so only weak references here let either go.
+        # The sessions reference their reactor: a strong reference from here would keep both alive.
         self._shared: WeakKeyDictionary[Any, ref[SharedSessions]] = WeakKeyDictionary()
 
     def parseStreamClient(  # noqa: N802 - Twisted's name

@@ -1,9 +1,9 @@
-"""What this process has seen of each provider: its use, its failures, and for how long.
+"""Passive health checks: what this process has seen of each provider.
 
-A provider that fails several times in a row is ejected: it is no candidate for a while, and
-for longer each time.  At most half of the providers are ejected, because when more than that
-fail the fault is likely to be on this side.  A provider that is new gets its full share only
-after a while, since a process that has just started may still be loading code or filling caches.
+A provider that fails several times in a row is ejected: it is not used for a while, and for
+longer each time.  At most half of the providers are ejected, because when more than that fail
+the fault is likely to be on this side.  A new provider gets its full share only after a while,
+since a process that has just started may still be loading code or filling caches.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from zkservice.discovery.provider import Provider
 
 __all__ = ["HealthRules", "ProviderHealth", "Record", "Use"]
 
-#: Providers among which an ejection changes the candidates at once.  Among more, the changes of
-#: so many seconds for each provider are made together, because one costs as much as all do.
+#: Up to so many providers, an ejection changes the candidates immediately.
 MAX_AT_ONCE: Final = 100
+#: With more providers, the candidates change at most once in so many seconds for each provider:
+#: computing them anew takes as long for one ejection as for many.
 SECONDS_EACH: Final = 0.0001
 
 #: Steps in which the weight of a new provider grows; the first one is its share at the start.
@@ -30,16 +31,16 @@ STEPS: Final = 10
 
 @dataclass(frozen=True)
 class HealthRules:
-    """When a provider is ejected, and how it begins.
+    """When a provider is ejected, and how slowly a new one starts.
 
     Attributes:
-        failures: so many in a row eject it.
+        failures: so many failures in a row eject a provider.
         pause: seconds of the first ejection; each further one takes twice as long.
-        longest_pause: seconds.
+        longest_pause: seconds that an ejection takes at most.
         slow_start: seconds after which a new provider gets its full share; 0: at once.
 
     Raises:
-        ValueError: one of them makes no sense.
+        ValueError: an attribute is out of range.
     """
 
     failures: int = 2
@@ -75,8 +76,8 @@ class ProviderHealth:
     """The records of the providers that are offered.
 
     Args:
-        rules: when a provider is ejected, and how it begins.
-        path: for the log.
+        rules: when a provider is ejected, and how slowly a new one starts.
+        path: the service's path, for the log.
         clock: tells the time.
     """
 
@@ -88,13 +89,14 @@ class ProviderHealth:
         self._clock = clock
         self._records: dict[str, Record] = {}
         self._special: set[str] = set()  # addresses that are ejected or start slowly
-        # What strategies are given: the same tuples until a provider or a weight changes.
+        # The candidates by the argument ``tls``.  Strategies cache what they compute by a tuple's
+        # identity, so a tuple is replaced only when a provider or a weight changes.
         self._ready: dict[bool | None, tuple[Record, ...]] = {}
-        self._ready_until = 0.0  # while there are special ones
+        self._ready_until = 0.0  # matters only while there are special addresses
         self._ready_since = 0.0
 
     def update(self, providers: Mapping[str, Provider]) -> None:
-        """These are offered now.  Those of the first update are not new."""
+        """Replace the providers.  Those of the first update start with their full share."""
         since = self._clock.seconds() if self._records and self._rules.slow_start else None
         records = {}
         for address, provider in providers.items():
@@ -114,14 +116,14 @@ class ProviderHealth:
     def candidates(
         self, tried: Collection[str] = (), tls: bool | None = None
     ) -> tuple[Record, ...]:
-        """Those to choose from; the same tuple until one of them or a weight changes.
+        """The records to choose from: the same tuple until one of them or a weight changes.
 
-        The ejected are among them if there are no others, or if they were ejected just now
-        from a large service; `is_ejected` tells.
+        Ejected providers are among them if there are no others.  One of a large service that was
+        ejected just now may still be among them, so ask `is_ejected`.
 
         Args:
             tried: addresses to leave out.
-            tls: only those that speak TLS, or only those that do not; None: either.
+            tls: True: only those that speak TLS; False: only those that do not; None: all.
         """
         if self._special and self._clock.seconds() >= self._ready_until:
             self._refresh_special()
@@ -133,13 +135,13 @@ class ProviderHealth:
         return ready
 
     def ejected(self) -> list[Provider]:
-        """Those that are ejected at the moment."""
+        """The providers that are ejected at the moment."""
         now = self._clock.seconds()
         special = (self._records[address] for address in sorted(self._special))
         return [one.provider for one in special if one.ejected_until > now]
 
     def is_ejected(self, record: Record) -> bool:
-        """Whether it is not to be used while there are others."""
+        """Whether the provider is to be used only if there are no others."""
         return record.ejected_until > 0 and record.ejected_until > self._clock.seconds()
 
     def use(self, record: Record) -> Use:
@@ -157,7 +159,7 @@ class ProviderHealth:
         return tuple([one for one in left if one.ejected_until <= now] or left)
 
     def _refresh_special(self) -> None:
-        """Bring weights up to date, and say when they have to be brought up to date again."""
+        """Update the special records, and compute until when the candidates are valid."""
         now = self._clock.seconds()
         self._ready.clear()
         self._ready_since, self._ready_until = now, float("inf")
@@ -202,7 +204,7 @@ class ProviderHealth:
         self._special.add(record.provider.address)
         self._ready_until = min(self._ready_until, self._next_change())
         self._log.warn(
-            "{path}: {address} fails again and again; not using it for {pause:g} s",
+            "{path}: {address} failed repeatedly; ejected for {pause:g} s",
             path=self._path,
             address=record.provider.address,
             pause=pause,
@@ -210,10 +212,10 @@ class ProviderHealth:
 
 
 class Use:
-    """One use of a provider: a connection or a request.  Call `ended` exactly when it is over.
+    """One use of a provider: a connection or a request.  Call `ended` as soon as it is over.
 
     Attributes:
-        provider: the one that is used.
+        provider: the provider that is used.
     """
 
     __slots__ = ("_failed", "_record", "provider")
@@ -224,7 +226,7 @@ class Use:
         self._failed = failed
 
     def succeeded(self) -> None:
-        """The provider did what it was asked for."""
+        """Record a success; the use goes on until `ended`."""
         record = self._record
         if record is not None and record.failures:
             record.failures = 0
@@ -232,14 +234,14 @@ class Use:
             record.ejections -= 1
 
     def failed(self) -> None:
-        """It did not; that is over, too."""
+        """Record a failure, and end the use."""
         record = self._record
         self.ended()
         if record is not None:
             self._failed(record)
 
     def ended(self) -> None:
-        """It is over; repeating it is fine."""
+        """End the use; more calls have no effect."""
         record, self._record = self._record, None
         if record is not None:
             record.in_use -= 1

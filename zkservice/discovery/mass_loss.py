@@ -1,8 +1,8 @@
 """Keep the providers of a service for a while when most of them vanish at once.
 
-When an ensemble is wiped, or a network is cut between it and the providers, their znodes go
-although they still serve.  A client that believed it would have no provider left, or would
-send all its requests to the few that remain.
+When an ensemble loses its data, or the network between it and the providers fails, the znodes
+vanish although the providers still serve.  A client that dropped them would have no provider
+left, or would send all its requests to the few that remain.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["MassLoss", "MassLossGuard"]
 
 @dataclass(frozen=True)
 class MassLoss:
-    """When a loss is doubted.
+    """When lost providers are kept: if more than half of them vanish at about the same time.
 
     Attributes:
-        at_least: providers that there must have been at the same time.
+        at_least: the smallest service that this applies to, as a number of providers.
         within: seconds; losses that are no further apart count together.
         keep: seconds for which lost providers are kept.
 
@@ -45,7 +45,7 @@ class MassLoss:
 
 
 class _Loss(NamedTuple):
-    """A provider that vanished: when, and how many there were, it included."""
+    """A provider that vanished, when, and how many providers there were before."""
 
     since: float
     provider: Provider
@@ -56,8 +56,8 @@ class MassLossGuard:
     """Decides which of the providers that vanished are still offered.
 
     Args:
-        rules: when a loss is doubted.
-        path: for the log.
+        rules: when lost providers are kept.
+        path: the service's path, for the log.
         clock: tells the time.
         expired: called when doubtful providers are given up.
     """
@@ -77,10 +77,11 @@ class MassLossGuard:
         self.doubtful: Mapping[str, Provider] = {}
 
     def update(self, now: Registered) -> None:
-        """Look at what is registered now, and decide what is `doubtful`."""
+        """Compare with what is registered now, and decide which providers are `doubtful`."""
         self._remember_lost(now)
         lost, before = len(self._lost), len(self._lost) + len(now.providers)
-        # Those that came since do not make a small service a large one.
+        # Providers that came after a loss do not count: they would turn the loss of two out of
+        # three into a small part of a large service.
         crowd = max((one.present for one in self._lost.values()), default=0)
         mass = crowd >= self._rules.at_least and lost * 2 > before
         if mass and not self.doubtful:
@@ -100,14 +101,14 @@ class MassLossGuard:
         self.doubtful = {at: one.provider for at, one in self._lost.items()} if mass else {}
 
     def cancel(self) -> None:
-        """Keep nothing, and leave no timer behind."""
+        """Forget the lost providers, and stop the timer."""
         self._alarm.cancel()
         self._lost, self.doubtful = {}, {}
 
     def _remember_lost(self, now: Registered) -> None:
         seconds = self._clock.seconds()
         for address, provider in self._present.items():
-            # A provider that said it is stopping has not vanished.
+            # A provider that announced its stop is not lost.
             if address not in now.providers and address not in now.stopping:
                 self._lost[address] = _Loss(seconds, provider, len(self._present))
         oldest = seconds - self._rules.within

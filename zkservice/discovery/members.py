@@ -17,22 +17,22 @@ from zkservice.formats import read_member
 from zkservice.tree.links import Resolution
 from zkservice.znodes import join
 
-#: Members that are read at the same time, so that a crowded znode does not fill the memory.
+#: Members that are read at the same time: bounds the replies that are held in memory.
 AT_A_TIME: Final = 200
 
 
 class Members(Follower["list[str]", Registered]):
     """Follows the members of a service: one watch on the children, one on each member's data.
 
-    A member is read once, and again when its data change: while its watch is set, what is
-    known about it is current.
+    A member is read once, and again when its data change.  While its watch is set, the data that
+    were read are current.
 
     Args:
         client: connected, or about to be.
-        path: may lead through symbolic links, or nowhere yet.
+        path: the service's znode; it may lead through symbolic links, and need not exist yet.
         reactor: tells the time.
         formats: the names of the formats to expect.
-        found: called with what is registered, after each look.
+        found: called with what is registered, after each pass.
     """
 
     operation = CHILDREN
@@ -69,7 +69,7 @@ class Members(Follower["list[str]", Registered]):
         return Registered.sorted_out(known[child] for child in paths if child in known), set()
 
     def _read(self, path: str) -> Any:
-        """Fires with what is there, or None if it is gone."""
+        """Fires with what was read, or None if the znode is gone."""
         name = path.rpartition("/")[2]
 
         def got(answer: tuple[bytes, object]) -> ReadZnode:
@@ -78,7 +78,7 @@ class Members(Follower["list[str]", Registered]):
         def failed(failure: Any) -> ReadZnode | None:
             if failure.trap(NoNodeError, NoAuthError) is NoNodeError:
                 return None
-            # The name may be an address; the data cannot be watched.
+            # Reading is forbidden, so there is no watch either.  The name may be an address.
             return self._parse(name, b"")
 
         return self._watches.read(DATA, path).addCallbacks(got, failed)

@@ -1,4 +1,4 @@
-"""One provider of a service, and all that ZooKeeper says about a service."""
+"""One provider of a service, and everything that is registered for a service."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Provider:
     Attributes:
         host: a name, or an IP address without brackets.
         port: from 1 to 65535.
-        properties: what else is registered.
-        weight: its share of the work in relation to others; 0 means that it gets none.
-        zone: its ``zone`` property; empty without one.
-        tls: the address speaks TLS, as far as the format says so.
-        format: the name of the format that it is registered in.
+        properties: the other properties of the registration.
+        weight: its share of the work in relation to others; 0 means no work.
+        zone: its ``zone`` property, or "".
+        tls: whether the registration says that the address speaks TLS.
+        format: the name of the registration's format.
     """
 
     host: str
@@ -59,7 +59,7 @@ class Provider:
 
 
 class ReadZnode(NamedTuple):
-    """What was read from a znode: a provider, or why it is none.
+    """What was read from a znode: a provider, or why the znode is not one.
 
     It is kept until the znode changes, because a service may have thousands of them.
     """
@@ -74,10 +74,10 @@ class Registered:
     """What is registered below a path at one moment.
 
     Attributes:
-        providers: those that may be used, by address.
-        stopping: those that are registered as not to be used, by address.
-        problems: why other children are no providers.
-        error: why the path leads nowhere; None if it leads somewhere.
+        providers: the providers that may be used, by address.
+        stopping: the providers that are registered as not available, by address.
+        problems: why other children are not providers.
+        error: why the path cannot be resolved; None if it can.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=dict)
@@ -87,7 +87,10 @@ class Registered:
 
     @classmethod
     def sorted_out(cls, znodes: Iterable[ReadZnode]) -> Self:
-        """Tell the znodes apart.  An address that is there twice counts if one is available."""
+        """Sort znodes into the attributes.
+
+        An address that is registered twice may be used if one registration is available.
+        """
         providers: dict[str, Provider] = {}
         stopping: dict[str, Provider] = {}
         problems = []
@@ -100,7 +103,7 @@ class Registered:
         return cls(providers, stopping, tuple(each for each in problems if each is not None))
 
     def differs_for_waiters(self, before: Registered | None) -> bool:
-        """Whether those that wait for a change should look, even if ``providers`` are the same."""
+        """Whether waiters should be called even if ``providers`` are the same."""
         return (
             before is None
             or before.stopping != self.stopping
@@ -108,7 +111,7 @@ class Registered:
         )
 
     def why_none(self) -> str | None:
-        """Why there is no provider; None where nothing is registered."""
+        """Why no registration is usable; None if nothing is registered."""
         if self.stopping:
             return f"none of the {len(self.stopping)} registered here is available"
         if self.problems:

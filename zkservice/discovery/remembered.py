@@ -17,7 +17,7 @@ from zkservice.discovery.provider import Provider
 from zkservice.formats import Member
 from zkservice.formats.model import Znode
 
-#: Bytes of a file that is read or written at most.
+#: Bytes of the largest file that is read or written.
 MAX_SIZE: Final = 4 * 2**20
 #: Seconds for which changes are collected before the file is written.
 SAVE_DELAY: Final = 1.0
@@ -28,12 +28,12 @@ _VERSION: Final = 1
 class RememberedProviders:
     """Writes providers into a file, and reads them back.
 
-    The file is replaced in one step, so a reader never sees half of it.  A file that cannot
-    be read or written is a line in the log: discovery works without.
+    The file is replaced in one step, so a reader never sees half of it.  If it cannot be read
+    or written, a warning is logged and discovery goes on without it.
 
     Args:
-        name: the file's.  Its directory must exist.
-        path: the service's; a file of another service is not used.
+        name: the file's name.  Its directory must exist.
+        path: the service's path; a file of another service is not used.
         clock: tells the time.
     """
 
@@ -46,7 +46,7 @@ class RememberedProviders:
         self._providers: tuple[Provider, ...] = ()
 
     def load(self) -> dict[str, Provider]:
-        """The providers in the file, by address; none without a file, or with a broken one."""
+        """The providers in the file, by address; empty if the file is missing or invalid."""
         try:
             with open(self._name, "rb") as file:
                 data = file.read(MAX_SIZE + 1)
@@ -63,7 +63,7 @@ class RememberedProviders:
         self._alarm.set_no_later(SAVE_DELAY)
 
     def close(self) -> None:
-        """Write now what is still to be written."""
+        """Write pending changes now."""
         if self._alarm.is_set:
             self._alarm.cancel()
             self._save()
@@ -116,10 +116,10 @@ def _entry(provider: Provider) -> dict[str, Any]:
 
 
 def _provider(entry: object) -> Provider:
-    """A provider, checked as one from ZooKeeper is.
+    """A provider, checked like one that is read from ZooKeeper.
 
     Raises:
-        ValueError: it is broken.
+        ValueError: the entry is invalid.
     """
     if not isinstance(entry, dict):
         raise ValueError("a provider must be an object")

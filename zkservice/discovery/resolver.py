@@ -31,7 +31,7 @@ __all__ = ["Resolver"]
 
 Providers = tuple[Provider, ...]
 
-#: Choices among all candidates until one is neither tried nor ejected.
+#: Choices among all candidates before those that were tried or ejected are left out.
 MAX_CHOICES: Final = 8
 
 DEFAULT_MASS_LOSS: Final = MassLoss()
@@ -43,21 +43,20 @@ _CONNECTED: Final = (State.CONNECTED, State.READ_ONLY)
 class Resolver:
     """Knows the providers of one service, and chooses among them.
 
-    While there is no connection to ZooKeeper it keeps what it knew last.  It asks nothing of
-    ZooKeeper but what its watches say has changed, however often `pick` is called.
+    While there is no connection to ZooKeeper, it keeps the providers that it knew last.  `pick`
+    never sends a request: the resolver reads again only what a watch has reported as changed.
 
     Args:
         client: connected, or about to be; not closed here.
-        path: the service's znode.  It may lead through symbolic links, or nowhere yet.
+        path: the service's znode.  It may lead through symbolic links, and need not exist yet.
         formats: the names of the formats to expect.
-        remember: True keeps what was known while there is no connection; False offers none
-            then; the name of a file remembers it for a start without ZooKeeper as well.
+        remember: True: keep the providers while there is no connection.  False: offer none
+            then.  The name of a file: keep them there, too, for a start without ZooKeeper.
         mass_loss: when providers that vanish together are kept for a while; None: never.  With
             ``remember=False`` it has no effect.
-        health: when a provider is ejected, and how a new one begins.
-        strategy: chooses; round robin if None.
-        reactor: tells the time; the client's own clock belongs to the same one.  The
-            installed one if None.
+        health: when a provider is ejected, and how slowly a new one starts.
+        strategy: chooses a provider; None: round robin.
+        reactor: tells the time; must be the reactor of the client.  None: the installed one.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -91,7 +90,7 @@ class Resolver:
             self._guard = MassLossGuard(mass_loss, path, reactor, self._offer)
         self._health = ProviderHealth(health, path, reactor)
         self._strategy = strategy or RoundRobin()
-        self._registered: Registered | None = None  # as ZooKeeper says; None until it has
+        self._registered: Registered | None = None  # what was read last; None before
         self._offered: Mapping[str, Provider] = {}
         self._providers: Providers = ()  # the same ones
         self._following: tuple[Members, Subscription] | None = None
@@ -101,13 +100,13 @@ class Resolver:
         """Begin to follow the service; repeating it is fine.
 
         Returns:
-            Fires with this object when it knows what is registered: at once if a file
-            remembers providers.  It waits for a connection for as long as it takes.
-            Cancelling it ends the waiting, not the following.
+            Fires with this object when the registered providers are known: at once if a file
+            remembers them.  It waits for a connection without a limit.  Cancelling it ends the
+            wait; the resolver goes on.
 
         Fails with:
-            NoAuthError: the znode may not be read; it is tried again meanwhile.
-            ClientClosedError: the client is closed, or was never told to connect.
+            NoAuthError: the znode may not be read.  The resolver goes on trying.
+            ClientClosedError: the client is closed, or ``connect`` was never called.
         """
         if self._following is None:
             self._load()
@@ -126,7 +125,7 @@ class Resolver:
         return current.addCallback(lambda _: self)
 
     def close(self) -> Deferred[None]:
-        """Follow no more, and leave neither watches nor timers behind.
+        """Stop following the service, and remove its watches and timers.
 
         ``providers`` stay as they were.  Deferreds that wait for a change fail with
         `ClientClosedError`.
@@ -145,7 +144,7 @@ class Resolver:
 
     @property
     def known(self) -> bool:
-        """Whether ZooKeeper has said, or a file has, what is registered."""
+        """Whether the registered providers are known, from ZooKeeper or from a file."""
         return self._registered is not None or bool(self._offered)
 
     @property
@@ -155,7 +154,7 @@ class Resolver:
 
     @property
     def doubtful(self) -> Providers:
-        """Those of ``providers`` of which ZooKeeper says nothing (any more).
+        """Those of ``providers`` that are not registered at the moment.
 
         They vanished together with most others, or come from a file.
         """
@@ -165,17 +164,17 @@ class Resolver:
 
     @property
     def stopping(self) -> Providers:
-        """Those that are registered as about to stop, which ``providers`` leaves out."""
+        """The providers that are registered as stopping; they are not in ``providers``."""
         return () if self._registered is None else tuple(self._registered.stopping.values())
 
     @property
     def error(self) -> Exception | None:
-        """Why the path leads nowhere; None if it leads somewhere, or was not read yet."""
+        """Why the path cannot be resolved; None if it can, or was not read yet."""
         return None if self._registered is None else self._registered.error
 
     @property
     def problems(self) -> tuple[FormatError, ...]:
-        """Why other znodes below the path are no providers."""
+        """Why other znodes below the path are not providers."""
         return self._registered.problems if self._registered is not None else ()
 
     @property
@@ -184,15 +183,15 @@ class Resolver:
         return tuple(self._health.ejected())
 
     def when_changed(self) -> Deferred[Providers]:
-        """Fires with the providers when they change next.
+        """Fires with the providers at the next change.
 
-        Changed properties count, and providers that become doubtful or cease to be.  It fires
-        as well when it becomes known what is registered, and when ``stopping`` changes.
+        Changes are: the providers or their properties, which of them are ``doubtful``,
+        ``stopping``, and the first reading.
         """
         return self._changed.add()
 
     def wait_for(self, count: int = 1) -> Deferred[Providers]:
-        """Fires with the providers as soon as there are so many."""
+        """Fires with the providers as soon as there are at least ``count``."""
         if len(self._offered) >= count:
             return succeed(self.providers)
         return Deferred.fromCoroutine(self._wait_for(count))
@@ -209,11 +208,11 @@ class Resolver:
         Args:
             tried: addresses not to choose.
             strategy: chooses instead of the resolver's own.
-            tls: only providers that speak TLS, or only those that do not; None: either.
+            tls: True: only providers that speak TLS; False: only those that do not; None: all.
 
         Raises:
-            NobodyRegisteredError: there is none, or none that was not tried.
-            LinkLoopError: there is none, because the path leads in a circle.
+            NobodyRegisteredError: there is no provider, or all were tried.
+            LinkLoopError: there is no provider because the links of the path form a loop.
         """
         return self._choose(tried, strategy, tls).provider
 
@@ -224,10 +223,10 @@ class Resolver:
         strategy: Strategy | None = None,
         tls: bool | None = None,
     ) -> Use:
-        """Choose a provider and tell afterwards how it went.
+        """Choose a provider, and report afterwards how the use went.
 
-        Connections and requests that are told so are what least connections count, and
-        what ejects a provider that fails.  Arguments and errors are those of `pick`.
+        Strategies such as least-connections count these uses, and failed uses eject a provider.
+        Arguments and errors are those of `pick`.
         """
         return self._health.use(self._choose(tried, strategy, tls))
 
@@ -238,8 +237,8 @@ class Resolver:
     ) -> Record:
         strategy = strategy or self._strategy
         candidates = self._health.candidates(tls=tls)
-        # Leaving out some of them makes the strategy compute everything anew, and again for the
-        # next request; so it is asked again first.
+        # Strategies keep what they compute for a tuple of candidates.  Without some of them it is
+        # another tuple, and everything is computed again.  Choosing again is cheaper.
         for _ in range(MAX_CHOICES if candidates else 0):
             chosen = strategy.choose(candidates)
             if chosen.provider.address not in tried and not self._health.is_ejected(chosen):
@@ -260,7 +259,7 @@ class Resolver:
                 )
             return NobodyRegisteredError(self.path, "all providers were tried")
         if registered is None:
-            return NobodyRegisteredError(self.path, "ZooKeeper has not answered yet")
+            return NobodyRegisteredError(self.path, "ZooKeeper has not replied yet")
         if registered.error is None or isinstance(registered.error, NoNodeError):
             return NobodyRegisteredError(self.path, registered.why_none())
         return registered.error.with_traceback(None)
@@ -279,12 +278,12 @@ class Resolver:
     def _registered_now(self, registered: Registered) -> None:
         error, before, doubtful = registered.error, self._registered, self.doubtful
         if error is not None and (before is None or str(before.error) != str(error)):
-            self._log.info("{path} leads nowhere: {error}", path=self.path, error=error)
+            self._log.info("{path} cannot be resolved: {error}", path=self.path, error=error)
         self._registered = registered
         if self._guard is not None:
             if before is None and not registered.providers:
-                # Those in the file have vanished as well.  An older file may name addresses
-                # that are long gone, so it does not count where ZooKeeper has any provider.
+                # The providers of the file count as just lost.  The file may be old, so it is
+                # ignored if anything is registered.
                 self._guard.update(Registered(self._offered))
             self._guard.update(registered)
         if not self._offer() and (
@@ -293,7 +292,7 @@ class Resolver:
             self._changed.fire(self.providers)
 
     def _offer(self) -> bool:
-        """Offer what is registered, and what is only doubtful; return whether that changed."""
+        """Offer the registered and the doubtful providers; return whether that is a change."""
         registered = self._registered or Registered()
         doubtful = self._guard.doubtful if self._guard is not None else {}
         changed = self._set({**registered.providers, **doubtful})
@@ -313,7 +312,7 @@ class Resolver:
         if self._forgetful and state not in _CONNECTED:
             self._set({})
         elif self._forgetful and self._following is not None:
-            # What is registered may be as it was, and then no watch says so.
+            # If nothing has changed meanwhile, no watch fires: ask for a pass.
             self._following[0].when_current().addErrback(self._not_current)
 
     def _not_current(self, failure: Any) -> None:

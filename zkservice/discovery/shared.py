@@ -1,8 +1,8 @@
 """One ZooKeeper session and one resolver for all endpoints that want the same.
 
-An endpoint string is often parsed anew for each connection, so what the endpoints share cannot
-belong to one of them.  The parser, which Twisted keeps as a plugin, has one `SharedSessions` for
-each reactor, by weak references: it lives while an endpoint uses it, and for a pause after that.
+Programs often parse an endpoint string again for each connection, so the session cannot belong to
+an endpoint.  The parser, which Twisted keeps as a plugin, has weak references to one
+`SharedSessions` for each reactor.  That lives while an endpoint uses it, and for a while after.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OVER: Final = (State.CLOSED, State.AUTH_FAILED)
 
 
 class Service(NamedTuple):
-    """What an endpoint asks for; equal ones share a strategy."""
+    """What an endpoint connects to, and how it chooses; equal ones share a strategy."""
 
     path: str
     formats: tuple[str, ...]
@@ -42,7 +42,7 @@ class Service(NamedTuple):
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
-        """What services must have in common to share a resolver."""
+        """Services with the same key share a resolver."""
         return self.path, self.formats
 
 
@@ -62,12 +62,12 @@ class SharedSessions:
         self._sessions: dict[str, _Session] = {}
 
     def lease(self, user: object, servers: str, service: Service) -> ServiceUse:
-        """Use a session for as long as the user lives, or until the lease ends.
+        """Use a session until `ServiceUse.end`, or until the user is garbage-collected.
 
         Args:
-            user: the lease ends with it.
+            user: the object that uses the session.
             servers: the connection string.
-            service: what the user wants to find there.
+            service: what the user connects to.
         """
         session = self._sessions.get(servers)
         if session is None:
@@ -95,7 +95,7 @@ class ServiceUse:
         return self._session.resolver(self._service)
 
     def end(self) -> Deferred[None]:
-        """Use it no more; the last user's end closes the session without a pause."""
+        """Release the session; the last user's release closes it immediately."""
         if self._end.detach() is None:
             return succeed(None)
         self._session.unused(self._service)
@@ -120,7 +120,7 @@ class _Session:
         self._closed = closed
         self._client: ZooKeeperClient | None = None
         self._users: Counter[Service] = Counter()
-        self._idle: dict[Service, float] = {}  # since when
+        self._idle: dict[Service, float] = {}  # the time of the last use
         self._resolvers: dict[tuple[str, tuple[str, ...]], Resolver] = {}
         self._strategies: dict[Service, Strategy] = {}
         self._alarm = Alarm(reactor, self._close_idle)
@@ -138,12 +138,12 @@ class _Session:
         return self._resolvers[service.key], self._strategies[service]
 
     def used(self, service: Service) -> None:
-        """One more uses it."""
+        """Count one more user of a service."""
         self._users[service] += 1
         self._idle.pop(service, None)
 
     def unused(self, service: Service) -> None:
-        """One less uses it."""
+        """Count one user less; the last one starts the pause before closing."""
         self._users[service] -= 1
         if not self._users[service]:
             del self._users[service]
@@ -159,7 +159,7 @@ class _Session:
         return self._stop()
 
     def _close_idle(self) -> None:
-        """Close what has not been used for a while, and come back for the rest."""
+        """Close resolvers that were idle for long enough; set the timer for the others."""
         now = self._reactor.seconds()
         for service, since in list(self._idle.items()):
             if since + self._pause <= now:
@@ -178,7 +178,7 @@ class _Session:
                 resolver.close()
 
     def _living_client(self) -> ZooKeeperClient:
-        """The client, or a new one if that is over and will not connect again."""
+        """The client, or a new one if it is closed for good."""
         if self._client is not None and self._client.state in _OVER:
             self._stop().addErrback(self._not_closed)
         if self._client is None:
@@ -191,7 +191,7 @@ class _Session:
         return self._client
 
     def _shut_down(self) -> Deferred[None]:
-        """The reactor stops."""
+        """Close the session before the reactor stops."""
         self._trigger = None
         return self._stop()
 
@@ -220,7 +220,7 @@ def _strategy(service: Service) -> Strategy:
 
 
 def _release(session: _Session, service: Service, reactor: Any) -> None:
-    """The garbage collector may run this in any thread."""
+    """Count one user less, in the reactor's thread: a finalizer may run in any thread."""
     if threadable.isInIOThread() or not hasattr(reactor, "callFromThread"):
         session.unused(service)
     else:

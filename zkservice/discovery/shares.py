@@ -1,4 +1,4 @@
-"""The shares of candidates, computed once for as long as they are the same."""
+"""The shares of candidates, computed once for each tuple of candidates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Candidate(Protocol):
 
 C = TypeVar("C", bound=Candidate)
 
-#: No candidate: what an empty cache has computed the shares of.
+#: The candidates of an empty cache.
 _NOTHING: Final[tuple[Any, ...]] = ()
 
 
@@ -73,7 +73,7 @@ class Shares(Generic[C]):
 
 
 class SharesCache:
-    """The shares of the candidates that a strategy was asked to choose from last."""
+    """Remembers the shares of the last tuple of candidates, by its identity."""
 
     __slots__ = ("_shares",)
 
@@ -81,7 +81,7 @@ class SharesCache:
         self._shares: Shares[Any] = Shares(_NOTHING)
 
     def of(self, candidates: Sequence[C]) -> Shares[C]:
-        """The shares; computed unless these are the same candidates as before."""
+        """The shares of these candidates, computed if they are not those of the last call."""
         if candidates is not self._shares.candidates or not isinstance(candidates, tuple):
             self._shares = Shares(candidates)
         return self._shares

@@ -1,8 +1,8 @@
-"""Choose one of several candidates: small objects, each with a stated distribution.
+"""Load-balancing strategies, each with a stated distribution.
 
-A candidate's share is its weight over the sum of the weights; where all weights are 0 they
-count as equal.  What a strategy computes of the candidates it keeps for as long as it is
-given the same tuple, so a choice among ten thousand costs hardly more than one among ten.
+A candidate's share is its weight divided by the sum of the weights; if all weights are 0, they
+count as equal.  A strategy keeps what it computes for as long as it gets the same tuple of
+candidates, so a choice among ten thousand costs hardly more than one among ten.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
     "TwoChoices",
 ]
 
-#: Different weights among which there are turns; each makes a choice slower.
+#: Different weights for which `RoundRobin` keeps a group; each group makes a choice slower.
 MAX_GROUPS: Final = 64
 
-#: Candidates that `LeastConnections` compares; of more than these it draws some.
+#: Up to so many candidates `LeastConnections` compares all; of more it draws a sample.
 MAX_COMPARED: Final = 64
 DRAWN: Final = 16
 
@@ -37,11 +37,11 @@ class Strategy(Protocol):
     """Chooses one of several candidates."""
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """One of them; there is at least one.
+        """Return one of the candidates.
 
         Args:
-            candidates: the same tuple as before, while neither the candidates nor their
-                weights have changed.
+            candidates: at least one; the same tuple as in the last call if neither the
+                candidates nor their weights have changed.
         """
 
 
@@ -52,17 +52,17 @@ class _Group:
 
     def __init__(self, queue: deque[Any], weight: float) -> None:
         self.queue = queue
-        self.weight = weight  #: of all of them together
+        self.weight = weight  #: the sum of the group's weights
         self.credit = 0.0
 
 
 class RoundRobin:
-    """In turn, as evenly spread as the weights allow.
+    """Weighted round robin.
 
     Distribution: of any ``n`` choices in a row among the same candidates, each gets its share
-    of ``n``, give or take less than two.  A candidate that weighs more is not taken several
-    times in a row, but in between the others.  With more than 64 different weights the choice
-    is that of `RandomChoice`.
+    of ``n``, plus or minus less than two.  A candidate with a higher weight is not chosen several
+    times in a row: its turns lie between the others'.  With more than 64 different weights the
+    choice is that of `RandomChoice`.
 
     Candidates of the same weight form a group and take turns; the groups take turns by
     nginx's smooth weighted round robin.
@@ -75,7 +75,7 @@ class RoundRobin:
     def __init__(self, random: Random | None = None) -> None:
         self._random = random or SystemRandom().random
         self._cache = SharesCache()
-        self._shares: Shares[Any] | None = None  # those of which the groups are
+        self._shares: Shares[Any] | None = None  # the groups were made from these
         self._groups: dict[float, _Group] = {}  # by the weight of one candidate
 
     def choose(self, candidates: Sequence[C]) -> C:
@@ -96,7 +96,7 @@ class RoundRobin:
         return chosen
 
     def _arrange(self, shares: Shares[Any]) -> None:
-        """Form the groups anew; those that waited before keep their places in the queue."""
+        """Form new groups; candidates that were queued before keep their places."""
         before, self._groups, self._shares = self._groups, {}, shares
         members: dict[float, list[Any]] = {}
         for one, weight in zip(shares.candidates, shares.weights, strict=True):
@@ -114,7 +114,8 @@ class RoundRobin:
         for weight, some in members.items():
             group = _Group(self._queue(some, places), weight * len(some))
             known = before.get(weight)
-            # What is new must not make all processes turn to it at the same moment.
+            # A new group starts with a random credit.  Otherwise all processes would choose a new
+            # candidate at the same moment.
             share = self._random() * group.weight / new if known is None else known.credit / old
             group.credit = share * new
             self._groups[weight] = group
@@ -133,10 +134,10 @@ class RoundRobin:
 
 
 class RandomChoice:
-    """At random.
+    """Weighted random choice.
 
-    Distribution: each choice is independent of those before, and takes each candidate with
-    the probability of its share.
+    Distribution: each choice is independent of those before; a candidate's probability is its
+    share.
     """
 
     def __init__(self, random: Random | None = None) -> None:
@@ -149,7 +150,7 @@ class RandomChoice:
 
 
 class LeastConnections:
-    """The one with the fewest connections for its weight; among equals, at random.
+    """Chooses the candidate with the fewest connections for its weight; among equals, at random.
 
     Distribution: connections that stay open are spread by the shares, plus or minus one.  Of
     more than 64 candidates it compares 16, which are drawn by weight for each choice.
@@ -173,11 +174,11 @@ class LeastConnections:
 
 
 class TwoChoices:
-    """Two at random by weight, and of these the one with fewer connections for its weight.
+    """Draws two candidates by weight, and chooses the one with fewer connections for its weight.
 
     Distribution: nearly that of `LeastConnections`, but many processes that know only their
-    own connections do not all turn to the same provider.  With equal weights the fullest of
-    ``n`` candidates is never chosen, as long as it is alone in that.
+    own connections do not all turn to the same provider.  With equal weights, the one candidate
+    that has the most connections is never chosen.
     """
 
     def __init__(self, random: Random | None = None) -> None:
@@ -193,13 +194,13 @@ class TwoChoices:
 
 
 class PreferZone:
-    """Candidates of one zone first; all of them where too few are left in the zone.
+    """Prefers the candidates of one zone; chooses among all if too few are left in the zone.
 
-    Distribution: that of the other strategy, among the candidates of the zone while there are
-    enough, else among all.  Providers that are ejected are no candidates.
+    Distribution: that of the other strategy, among the candidates of the zone if there are
+    enough, else among all.  Ejected providers are not candidates.
 
     Args:
-        zone: the ``zone`` property of those to prefer.
+        zone: the ``zone`` property of the preferred candidates.
         strategy: chooses among them.
         at_least: candidates that the zone must have to be used alone.
     """
@@ -223,7 +224,7 @@ class PreferZone:
         return chosen
 
 
-#: Makes a strategy; by the names that endpoint strings have for them.
+#: Functions that make a strategy, by the name in an endpoint string.
 STRATEGIES: Final[Mapping[str, Callable[[Random | None], Strategy]]] = {
     "round-robin": RoundRobin,
     "random": RandomChoice,

@@ -9,15 +9,15 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 
 __all__ = ["MAX_TIMEOUTS", "tcp_endpoint"]
 
-#: Connect time-outs that one call may take.  When a network is cut, no address refuses and each
-#: one of many takes a whole time-out.
+#: Connect time-outs that one call may take.  When a network fails, no address refuses: each
+#: attempt takes a whole time-out, and there may be many addresses.
 MAX_TIMEOUTS: Final = 5
 
 
 def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> Any:
     """The endpoint of a host.
 
-    For an address it is not ``HostnameEndpoint``: that looks it up in a thread, and reports a
+    Addresses do not get a ``HostnameEndpoint``: it looks them up in a thread, and reports a
     refused connection only 0.3 seconds later, when it would try the host's next address.
 
     Args:
