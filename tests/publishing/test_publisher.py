@@ -173,7 +173,7 @@ class PublisherTests(ResolverTestCase):
             self.publisher(command="", keep_last=True, path="/svc/b:80")
         self.assertEqual(self.hosts_written(), "kept")
         self.assertIn(
-            "nobody is registered; it stays as it is", [each.get("what") for each in events]
+            "no provider is registered; leaving it unchanged", [each.get("what") for each in events]
         )
 
     def test_path_that_does_not_exist_empties_nothing(self) -> None:
@@ -185,7 +185,7 @@ class PublisherTests(ResolverTestCase):
             self.publisher("/none", command="")
         self.assertEqual(self.hosts_written(), "kept")
         self.assertIn(
-            "/none: the znode does not exist; it stays as it is",
+            "/none: the znode does not exist; leaving it unchanged",
             [each.get("what") for each in events],
         )
 

@@ -61,7 +61,7 @@ class Follower(Generic[A, T]):
 
     Attributes:
         path: the path, which may lead through symbolic links.
-        real_path: where it leads; None until that is known.
+        real_path: the path after following links; None until it is known.
     """
 
     log = Logger()
@@ -72,8 +72,8 @@ class Follower(Generic[A, T]):
         self._client = client
         self._filled = not self.must_exist
         self._stopped = False
-        self._interrupted = False  # the last pass, by a connection that was lost
-        self._way: Resolution | None = None  # while everything that it depends on is watched
+        self._interrupted = False  # whether the last pass ended because the connection was lost
+        self._way: Resolution | None = None  # kept while everything it depends on is watched
         self._waiting: Waiters[None] = Waiters()
         self._backoff = Backoff(RETRY, RETRY_MAX)
         nothing: Awaitable[None] = succeed(None)
@@ -106,7 +106,7 @@ class Follower(Generic[A, T]):
     #: How the node is read.
     operation: WatchedRead[A]
 
-    #: Whether a path that leads nowhere at first, or may not be read, is an error that ends it.
+    #: Whether to end with an error if the path cannot be resolved or read in the first pass.
     must_exist = True
 
     async def _digest(self, path: str, answer: A) -> tuple[T, Paths]:
@@ -122,7 +122,7 @@ class Follower(Generic[A, T]):
         raise NotImplementedError
 
     def _lost(self) -> None:
-        """The path leads to no node any more."""
+        """Handle that the path does not lead to a node any more."""
         raise NotImplementedError
 
     # -- what causes a pass ---------------------------------------------------------
@@ -205,7 +205,7 @@ class Follower(Generic[A, T]):
         self._lost()
 
     def _connection_lost(self, error: BaseException) -> None:
-        """The next pass is made when there is a connection again."""
+        """Postpone the next pass until there is a connection."""
         if self._stopped:
             self._waiting.fail(error)
             return
@@ -232,7 +232,7 @@ class Follower(Generic[A, T]):
 
 
 def depends_on(way: Resolution) -> Iterator[str]:
-    """The paths that a resolution depends on: links, their holders, and a missing node."""
+    """The paths that a resolution depends on: links, the nodes that hold them, a missing node."""
     for path in way.links if way.missing is None else (*way.links, way.missing):
         yield path
         yield parent(path)

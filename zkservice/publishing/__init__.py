@@ -1,6 +1,6 @@
 """Hand lists of providers to other programs: files, commands, HAProxy's socket.
 
-What the lists look like is said in `zkservice.formats.consumers`, which does no I/O.
+`zkservice.formats.consumers` makes the texts; it does no I/O.
 """
 
 from zkservice.publishing.commands import CommandRunner

@@ -18,14 +18,14 @@ from zkservice.errors import PublishError
 
 __all__ = ["CommandRunner"]
 
-#: Bytes of a command's output that are kept: the last ones.
+#: Bytes at the end of a command's output that are kept.
 MAX_OUTPUT: Final = 4096
-#: Characters of its last line that are shown.
+#: Characters of the output's last line that are shown.
 MAX_SHOWN: Final = 200
 #: Seconds between SIGTERM and SIGKILL for a command that takes too long.
 TERMINATE: Final = 2.0
-#: Seconds for the last output to come after the process has ended; what it left running in the
-#: background may keep its output open for ever.
+#: Seconds to wait for the last output after the process has ended.  A program that it left in the
+#: background may keep the pipe open for ever.
 LAST_OUTPUT: Final = 0.2
 
 
@@ -34,7 +34,7 @@ class CommandRunner:
 
     Args:
         reactor: spawns them.
-        timeout: seconds that one may take.
+        timeout: seconds that a command may take.
     """
 
     _log = Logger()
@@ -46,10 +46,10 @@ class CommandRunner:
         self._running: _ShellCommand | None = None
 
     async def run(self, command: str) -> None:
-        """Run a command, after those that were asked for before.
+        """Run a command after those that are queued.
 
         Raises:
-            PublishError: it ended with another code than 0, or took too long.
+            PublishError: its exit code was not 0, or it took too long.
         """
         await self._lock.acquire()
         try:
@@ -64,7 +64,7 @@ class CommandRunner:
         self._log.info("ran {command}", command=command)
 
     def stop(self) -> None:
-        """End the command that runs."""
+        """End the running command."""
         if self._running is not None:
             self._running.stop()
 
@@ -83,7 +83,7 @@ class _ShellCommand(ProcessProtocol):
         self._last_output = Alarm(reactor, self._end)
 
     def stop(self) -> None:
-        """Tell it to end; kill it if it does not."""
+        """Send SIGTERM, then SIGKILL."""
         self._signal(signal.SIGTERM)
         self._kill.set_no_later(TERMINATE)
 

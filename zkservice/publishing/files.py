@@ -1,7 +1,7 @@
 """Files that other programs read: replaced in one step, and only when they change.
 
-Envoy and Prometheus notice a file that is renamed into its place; a file that is written in
-place can be read half written by anybody.
+Envoy and Prometheus notice a file that is renamed into its place.  A file that is written in
+place could be read while it is half written.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from zkservice.formats.consumers import Consumer, Listing
 
 __all__ = ["FileTarget", "ReplacedFile"]
 
-#: Of a new file: what is registered is no secret, and its readers are other users.
+#: The mode of a new file.  Registrations are not secret, and the readers run as other users.
 _MODE: Final = 0o644
 
 
 class ReplacedFile:
     """A file that is replaced by rename; its mode and its owner stay.
 
-    The command that has to run after a change is owed until it has succeeded.  A file beside
-    this one says so, because the process may end in between.
+    The command that has to run after a change is owed until it has succeeded.  A mark, a file
+    beside this one, records that even if the process ends in between.
 
     Args:
-        name: the file's.  If it is a symbolic link, what it leads to is replaced.
+        name: the file's name.  If it is a symbolic link, its target is replaced.
         has_command: whether a command has to run after a change.
     """
 
@@ -41,10 +41,10 @@ class ReplacedFile:
         self._has_command = has_command
 
     def read(self) -> bytes | None:
-        """What is in it; None if it does not exist.
+        """The file's contents; None if it does not exist.
 
         Raises:
-            PublishError: it cannot be read.
+            PublishError: the file cannot be read.
         """
         try:
             with open(self.name, "rb") as file:
@@ -55,10 +55,10 @@ class ReplacedFile:
             raise self._error("cannot be read", error) from None
 
     def write(self, data: bytes) -> bool:
-        """Write it, unless it is like that already; return whether it was written.
+        """Write the file unless it has these contents; return whether it was written.
 
         Raises:
-            PublishError: it cannot be written.
+            PublishError: the file cannot be written.
         """
         if self.read() == data:
             return False
@@ -80,7 +80,7 @@ class ReplacedFile:
         """The command has succeeded.
 
         Raises:
-            PublishError: that cannot be remembered.
+            PublishError: the mark cannot be removed.
         """
         try:
             os.unlink(self._mark)
@@ -92,7 +92,8 @@ class ReplacedFile:
     @property
     def _mark(self) -> str:
         folder, name = os.path.split(self.name)
-        # Neither *.conf nor *.json, nor *: what reads a whole folder does not see it.
+        # No glob such as *.conf, *.json or * matches this name, so programs that read a whole
+        # directory do not read the mark.
         return os.path.join(folder, f".{name}.command-owed")
 
     def _error(self, what: str, error: OSError) -> PublishError:
@@ -110,7 +111,7 @@ class FileTarget:
         file: where it goes.
     """
 
-    #: A file is not looked at again while nothing changes.
+    #: Nothing else changes the file, so it needs no periodic check.
     recheck: Final = None
 
     def __init__(self, consumer: Consumer, file: ReplacedFile) -> None:
@@ -120,7 +121,7 @@ class FileTarget:
 
     @property
     def exists(self) -> bool:
-        """Whether there is something to keep."""
+        """Whether the file exists, so that ``--keep-last`` has something to keep."""
         return os.path.exists(self._file.name)
 
     @property
@@ -141,7 +142,7 @@ class FileTarget:
         return succeed(self._file.write(self._text(listings)))
 
     def preview(self, listings: Sequence[Listing]) -> Deferred[str]:
-        """What would change, as a unified diff; "" for nothing.
+        """The changes that `publish` would make, as a unified diff; "" for no change.
 
         Raises:
             PublishError: the file cannot be read.
@@ -201,7 +202,7 @@ def _keep_owner(descriptor: int, name: str) -> None:
 
 
 def _sync(folder: str) -> None:
-    """Have the new name survive a crash of the machine."""
+    """Flush the directory, so that the rename survives a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -29,10 +29,10 @@ __all__ = ["HAProxySocket", "HAProxyTarget"]
 
 #: Seconds that one command may take.
 TIMEOUT: Final = 5.0
-#: Bytes of a reply; a server takes some hundred.
+#: Bytes of a reply; each server in it takes a few hundred.
 MAX_REPLY: Final = 8 * 2**20
-#: Seconds after which the servers are compared although nothing has changed: a HAProxy that was
-#: restarted has those of its file.
+#: Seconds between comparisons while nothing changes: a HAProxy that was restarted has the servers
+#: of its configuration file again.
 RECHECK: Final = 10.0
 #: Seconds after which to try again to delete a server that still has connections.
 STILL_USED: Final = 1.0
@@ -55,10 +55,10 @@ class HAProxySocket:
         self._reactor = reactor
 
     async def ask(self, command: str) -> str:
-        """The reply to a command, without blanks around it.
+        """Send a command and return the reply, stripped.
 
         Raises:
-            PublishError: HAProxy cannot be reached, or does not answer in time.
+            PublishError: HAProxy cannot be reached, or does not reply in time.
         """
         asked = Deferred.fromCoroutine(self._ask(command))
         return await time_limit(asked, TIMEOUT, self._reactor, self._too_late)
@@ -77,11 +77,11 @@ class HAProxySocket:
         return HostnameEndpoint(self._reactor, *parse_address(self.address))
 
     def _too_late(self, seconds: float) -> Exception:
-        return PublishError(f"HAProxy at {self.address} has not answered within {seconds:g} s")
+        return PublishError(f"HAProxy at {self.address} did not reply within {seconds:g} s")
 
 
 class _Exchange(Protocol):
-    """A command and its reply; HAProxy closes the connection behind it."""
+    """A command and its reply; HAProxy closes the connection after the reply."""
 
     def __init__(self, command: str) -> None:
         self.reply: Deferred[str] = Deferred(lambda _: self._abort())
@@ -114,18 +114,18 @@ class _Exchange(Protocol):
 
 
 class HAProxyTarget:
-    """The servers of a backend.
+    """The servers of a HAProxy backend.
 
     Args:
-        backend: its name.
-        socket: of HAProxy.
+        backend: the backend's name.
+        socket: HAProxy's runtime socket.
     """
 
     _log = Logger()
     consumer = CONSUMER
-    #: A backend is never emptied because a path does not exist.
+    #: A missing path never empties a backend: there are always servers to keep.
     exists: Final = True
-    #: No command has to run: the servers change at once.
+    #: HAProxy applies changes immediately, so no command has to run.
     owed: Final = False
 
     def __init__(self, backend: str, socket: HAProxySocket) -> None:
@@ -136,11 +136,11 @@ class HAProxyTarget:
 
     @property
     def recheck(self) -> float:
-        """Seconds after which to look again although nothing has changed."""
+        """Seconds after which to compare again although nothing has changed."""
         return STILL_USED if self._used else RECHECK
 
     def settle(self) -> None:
-        """There is nothing to run."""
+        """Do nothing: there is no command."""
 
     def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
         """Add, drain and remove servers; fires with whether something has changed.
@@ -151,7 +151,7 @@ class HAProxyTarget:
         return Deferred.fromCoroutine(self._publish(listings))
 
     def preview(self, listings: Sequence[Listing]) -> Deferred[str]:
-        """What HAProxy would be told."""
+        """The commands that `publish` would send."""
         return Deferred.fromCoroutine(self._preview(listings))
 
     async def _publish(self, listings: Sequence[Listing]) -> bool:
@@ -176,7 +176,7 @@ class HAProxyTarget:
             raise PublishError(f"{self.name}: {error}") from None
 
     async def _tell(self, command: str) -> bool:
-        """Carry a command out; False if a server cannot be deleted yet."""
+        """Send a command; return False if a server cannot be deleted yet."""
         reply = await self._socket.ask(command)
         if "experimental" in reply:  # before 2.6
             reply = await self._socket.ask(_EXPERIMENTAL + command)

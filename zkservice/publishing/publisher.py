@@ -1,4 +1,4 @@
-"""Keep targets as ZooKeeper says, and run a command when one has changed."""
+"""Keep targets up to date with the registrations, and run a command after a change."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SHOWN: Final = 5
 
 
 class PublishTarget(Protocol):
-    """Where a list goes."""
+    """A place that a list of providers is written to."""
 
     name: str
     consumer: Consumer
 
     @property
     def recheck(self) -> float | None:
-        """Seconds after which to look again although nothing has changed; None: never."""
+        """Seconds after which to publish again although nothing has changed; None: never."""
         ...
 
     @property
     def exists(self) -> bool:
-        """Whether there is something to keep."""
+        """Whether the target has contents that can be kept."""
         ...
 
     @property
@@ -50,22 +50,22 @@ class PublishTarget(Protocol):
         """The command has succeeded."""
 
     def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
-        """Make it so; fires with whether something has changed."""
+        """Bring the target up to date; fires with whether it has changed."""
         ...
 
     def preview(self, listings: Sequence[Listing]) -> Deferred[str]:
-        """What would change; "" for nothing."""
+        """What `publish` would change; "" for no change."""
         ...
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What goes where.
+    """A target and the services that are written to it.
 
     Attributes:
-        target: where it goes.
+        target: the target.
         sources: the services.
-        keep_last: leave the target as it is while nobody is registered.
+        keep_last: leave the target unchanged while no provider is registered.
     """
 
     target: PublishTarget
@@ -74,13 +74,13 @@ class Publication:
 
 
 class Publisher:
-    """Keeps targets that share a command.
+    """Keeps targets that share a command up to date.
 
     Args:
-        publications: what goes where.
-        command: runs when a target has changed; "" for none.
-        runner: runs it.
-        connected: whether what is known of ZooKeeper can be trusted.
+        publications: the targets with their services.
+        command: the shell command to run when a target has changed; "" for none.
+        runner: runs the command.
+        connected: whether there is a connection to ZooKeeper, so that listings are current.
         clock: tells the time.
         random: returns a number from 0 to 1, for jitter.
         interval: seconds from the end of a command to the next change.
@@ -110,11 +110,11 @@ class Publisher:
         self._stopped = False
 
     def trigger(self) -> None:
-        """Something may have changed."""
+        """Start a pass soon: something may have changed."""
         self._reconciler.trigger()
 
     def stop(self) -> Deferred[None]:
-        """Change nothing any more; fires when nothing runs."""
+        """Stop publishing; fires when the running pass is over."""
         self._stopped = True
         self._pause.cancel()
         self._reconciler.cancel_timer()
@@ -135,10 +135,10 @@ class Publisher:
         return problems
 
     async def preview(self) -> str:
-        """What would change.
+        """The changes that a pass would make.
 
         Raises:
-            PublishError: that cannot be said.
+            PublishError: the service or a target cannot be read.
         """
         shown = []
         for publication in self._publications:
@@ -192,14 +192,15 @@ class Publisher:
             return
         if self._command:
             await self._runner.run(self._command)
-            # Whatever comes now waits: a service that flaps must not keep its consumer reloading.
+            # Changes that come now wait for the pause: a flapping service must not make its
+            # consumer reload all the time.
             if not self._stopped:
                 self._pause.set(self._interval)
         for target in owed:
             target.settle()
 
     def _listings(self, publication: Publication) -> Sequence[Listing] | None:
-        """What to publish; None if that should stay as it is."""
+        """What to publish; None to leave the target unchanged."""
         listings = []
         target = publication.target
         for source in publication.sources:
@@ -207,18 +208,18 @@ class Publisher:
             if listing is None:
                 return None
             if source.error is not None and target.exists:
-                self._say(target.name, f"{source.error}; it stays as it is")
+                self._say(target.name, f"{source.error}; leaving it unchanged")
                 return None
             listings.append(listing)
         kept, problems = sort_out(target.consumer, listings)
         if publication.keep_last and target.exists and not any(one.available for one in kept):
-            self._say(target.name, "nobody is registered; it stays as it is")
+            self._say(target.name, "no provider is registered; leaving it unchanged")
             return None
         self._say(target.name, _left_out(problems))
         return kept
 
     def _say(self, name: str, what: str) -> None:
-        """Warn of a target, once for each reason."""
+        """Log a warning about a target, once for each reason."""
         if what and self._said.get(name) != what:
             self._log.warn("{target}: {what}", target=name, what=what)
         self._said[name] = what
@@ -231,7 +232,7 @@ class Publisher:
 
 
 def _left_out(problems: dict[str, str]) -> str:
-    """In one line what was left out, and why."""
+    """One line that names the members that were left out, with the reasons."""
     if not problems:
         return ""
     some = [f"{address!r} ({problem})" for address, problem in list(problems.items())[:_SHOWN]]

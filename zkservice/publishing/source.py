@@ -1,4 +1,4 @@
-"""A service that is followed, as consumers are told of it."""
+"""Follow a service, and list its members for consumers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Source:
     """Follows one service.
 
     Args:
-        name: what consumers call it.
-        path: its znode.
+        name: the service's name for consumers.
+        path: the service's znode.
         client: connected, or about to be.
         reactor: tells the time.
         changed: called when what is registered has changed, or is known for the first time.
@@ -45,33 +45,33 @@ class Source:
         self._changed = changed
 
     def start(self) -> Deferred[None]:
-        """Begin; fires when it is known what is registered.
+        """Start; fires when the registered members are known.
 
-        Fails with what the resolver's ``start`` does; the service is followed all the same.
+        Fails with the errors of ``Resolver.start``; the service is followed nevertheless.
         """
         self._wait()
         return self.when_read()
 
     def when_read(self) -> Deferred[None]:
-        """Fires when it is known what is registered; fails as `start` does."""
+        """Fires when the registered members are known; fails as `start` does."""
         read: Deferred[Any] = self._resolver.start()
         return read.addCallback(lambda _: None)
 
     def start_anyhow(self) -> None:
-        """Begin, and log it if the service cannot be read yet."""
+        """Start; log an error instead of failing."""
         self.start().addErrback(self._not_read)
 
     def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following the service."""
         self._resolver.close()
 
     @property
     def error(self) -> Exception | None:
-        """Why the path leads nowhere; None if it leads somewhere, or was not read yet."""
+        """Why the path cannot be resolved; None if it can, or was not read yet."""
         return self._resolver.error
 
     def listing(self) -> Listing | None:
-        """What is registered; None while nothing is known."""
+        """The registered members; None while they are not known."""
         if not self._resolver.known:
             return None
         return Listing(self.name, self.path, tuple(self._members()))
