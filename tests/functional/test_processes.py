@@ -211,7 +211,7 @@ class LifeTests(ProcessesCase):
         with contextlib.suppress(ConnectionError):
             fetch(self.address, "/hang")
         self.process.wait_for_log(r"has not turned for 2.5 s", 30)
-        self.process.wait_for_log(r"where its threads were\n\t.*\n(\t.*\n)+\t.*app.py", 30)
+        self.process.wait_for_log(r"the stacks of its threads\n\t.*\n(\t.*\n)+\t.*app.py", 30)
         wait_for("another worker", lambda: self.workers().keys() - before.keys(), 30)
         after = self.until_serving(2)
         self.assertEqual(len(set(after.values()) & set(before.values())), 1)
@@ -321,7 +321,9 @@ class ReloadTests(ProcessesCase):
         before = self.until_serving(2)
         self.write("two", "this is no Python")
         self.process.signal(signal.SIGHUP)
-        self.process.wait_for_log(r"reload: worker \d+ cannot start: .*; the old workers stay", 30)
+        self.process.wait_for_log(
+            r"reload failed: worker \d+ cannot start: .*; keeping the old workers", 30
+        )
         self.assertEqual(self.release(), "one")
         self.assertEqual(self.workers(), before)
 

@@ -59,7 +59,7 @@ class SupervisorTestCase(TestCase):
     @override
     def setUp(self) -> None:
         self.settings: dict[str, Any] = {"release": 1, "broken": self.broken}
-        self.hopeless: list[str] = []
+        self.reasons: list[str] = []
         self.reloads: list[str] = []
         self.log: list[str] = []
         self.clients: list[Client] = []
@@ -68,7 +68,7 @@ class SupervisorTestCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         owner: Any = PoolOwner()
         owner.takers_changed = self.takers_changed
-        owner.hopeless = self.hopeless.append
+        owner.gave_up = self.reasons.append
         owner.reloaded = self.reloads.append
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = listening.getsockname()[1]
@@ -252,6 +252,6 @@ class BrokenTests(SupervisorTestCase):
 
     async def test_if_none_can_start_it_is_said(self) -> None:
         """After a few attempts."""
-        await self.until(lambda: self.hopeless)
-        self.assertIn("no module named nonsense", self.hopeless[0])
+        await self.until(lambda: self.reasons)
+        self.assertIn("no module named nonsense", self.reasons[0])
         self.flushLoggedErrors()

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.errors import MessageError, WorkerUnreachableError
-from zkservice.supervisor.channel import MOST_OFFERED, Channel
+from zkservice.supervisor.channel import MAX_OFFERED, Channel
 from zkservice.supervisor.messages import Ask, Closed, LogLine, Message, encode
 from zkservice.supervisor.rate import Rate
 
@@ -189,7 +189,7 @@ class OfferTests(ChannelCase):
 
     def test_what_is_offered_is_never_a_flood(self) -> None:
         """The other side takes all that got through."""
-        within = Rate(self.clock, MOST_OFFERED)
+        within = Rate(self.clock, MAX_OFFERED)
         sent = sum(self.channel.offer(ENTRY, within) for _ in range(30_000))
         self.assertTrue(1000 < sent < 30_000)
         data = self.transport.value()
@@ -201,4 +201,4 @@ class OfferTests(ChannelCase):
     def test_nothing_is_offered_to_who_does_not_read(self) -> None:
         """It is left out."""
         self.channel.pauseProducing()
-        self.assertFalse(self.channel.offer(ENTRY, Rate(self.clock, MOST_OFFERED)))
+        self.assertFalse(self.channel.offer(ENTRY, Rate(self.clock, MAX_OFFERED)))

@@ -68,12 +68,12 @@ class Owner(PoolOwner):
     """Takes note of everything."""
 
     def __init__(self) -> None:
-        self.hopeless_because = ""
+        self.gave_up_because = ""
         self.reloads: list[str] = []
 
     @override
-    def hopeless(self, reason: str) -> None:
-        self.hopeless_because = reason
+    def gave_up(self, reason: str) -> None:
+        self.gave_up_because = reason
 
     @override
     def reloaded(self, error: str) -> None:
@@ -152,24 +152,24 @@ class StartTests(PoolTestCase):
         self.assertEqual(pauses[:4], [0.1, 0.2, 0.4, 0.8])
         self.assertEqual(pauses[-1], 30)
 
-    def test_when_none_can_start_it_is_hopeless(self) -> None:
+    def test_when_no_worker_can_start_it_gives_up(self) -> None:
         """The owner hears why, once; nothing is started any more."""
         self.made[0].end("cannot import app")
         self.made[1].end("cannot import app")
         self.clock.advance(1)
-        self.assertEqual(self.owner.hopeless_because, "")
+        self.assertEqual(self.owner.gave_up_because, "")
         self.made[2].end("cannot import app")
-        self.assertIn("cannot import app", self.owner.hopeless_because)
+        self.assertIn("cannot import app", self.owner.gave_up_because)
         self.clock.advance(100)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_failures_after_one_has_served_are_never_hopeless(self) -> None:
+    def test_after_one_worker_has_served_it_never_gives_up(self) -> None:
         """The database may be away for an hour; the worker that serves goes on."""
         self.made[0].serve()
         for _ in range(20):
             self.made[-1].end()
             self.clock.advance(30)
-        self.assertEqual(self.owner.hopeless_because, "")
+        self.assertEqual(self.owner.gave_up_because, "")
         self.assertEqual(self.pool.takers, [self.made[0]])
 
 
@@ -411,7 +411,7 @@ class StopTests(PoolTestCase):
         self.successResultOf(stopped)
 
     def test_without_workers_it_fires_at_once(self) -> None:
-        """As after a start that was hopeless."""
+        """As after a start at which it gave up."""
         for worker in self.made:
             worker.end()
         self.successResultOf(self.pool.stop(5))

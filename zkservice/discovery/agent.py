@@ -355,7 +355,7 @@ class BalancingAgent:
                 self._resolver.start(), RESOLVE_TIMEOUT, self._reactor, self._no_answer
             )
         if not self._resolver.providers:
-            await self._patience.provider(self._resolver)
+            await self._limits.provider(self._resolver)
 
     def _no_answer(self, seconds: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(

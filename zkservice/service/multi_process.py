@@ -316,7 +316,7 @@ class MultiProcessFront(PoolOwner):
             self._accept_or_not()
 
     @override
-    def hopeless(self, reason: str) -> None:
+    def gave_up(self, reason: str) -> None:
         self._fail(reason)
 
     @override

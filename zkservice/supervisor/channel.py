@@ -23,53 +23,54 @@ from zkservice.errors import MessageError, WorkerUnreachableError
 from zkservice.supervisor.messages import MAX_MESSAGE, Ask, LogLine, Message, Reply, decode, encode
 from zkservice.supervisor.rate import Rate
 
-__all__ = ["MOST_OFFERED", "Answer", "Channel", "Listener", "adopt_socket"]
+__all__ = ["MAX_OFFERED", "Answer", "Channel", "Listener", "adopt_socket"]
 
-#: Answers a request: what was asked, and its arguments, to a value that JSON has.
+#: Returns the reply to a request: called with the request's name and its arguments.  The reply
+#: is a value that JSON can express.
 Answer = Callable[[str, list[Any]], Any]
 
 #: What the other side may send in a second, as `_cost` counts it.
-_MOST_A_SECOND: Final = 10_000
-#: What is sent at most in a second of what can be left out, so that it is never too much.
-MOST_OFFERED: Final = 4_000
-#: A log entry is written to a file.
+_MAX_COST_A_SECOND: Final = 10_000
+#: What `Channel.offer` sends in a second at most, well below what the other side accepts.
+MAX_OFFERED: Final = 4_000
+#: A log entry costs more than another message, because the parent writes it to a file.
 _LOG_COST: Final = 2
-#: Questions of the other side that are worked on at a time.
-_MOST_REQUESTS: Final = 64
-#: Characters of a request's name, and of the reason why it has failed, that are passed on.
+#: Requests of the other side that are worked on at the same time.
+_MAX_REQUESTS: Final = 64
+#: Characters of a request's name, and of the reason for its failure, that are logged or sent.
 _MAX_NAME: Final = 80
 _MAX_ERROR: Final = 1000
 #: Failed requests that are logged in a second.
-_MOST_FAILURES: Final = 10
+_MAX_FAILURES: Final = 10
 
 
 class Listener(Protocol):
     """The owner of one end of a channel."""
 
     def message_received(self, message: Message) -> None:
-        """A message has come that is neither a request nor a reply.
+        """Handle a message that is neither a request nor a reply.
 
         Raises:
-            MessageError: the other side may not send it.
+            MessageError: the other side must not send this message.
         """
         ...
 
     def channel_misused(self, reason: str) -> None:
-        """The other side has sent what it may not, or too much; the channel is closed."""
+        """Handle an invalid message, or too many of them; the channel is closed."""
         ...
 
     def channel_lost(self) -> None:
-        """The other side has gone."""
+        """Handle that the other side has closed the channel or has ended."""
         ...
 
 
 def _cost(message: Message, size: int) -> int:
-    """What a message of so many bytes costs whoever reads it."""
+    """The cost of reading a message of so many bytes, counted against the sender's limit."""
     return (_LOG_COST if isinstance(message, LogLine) else 1) + (size >> 10)
 
 
 class _Only(Factory):
-    """A factory of one protocol that is there already."""
+    """A factory that returns one existing protocol."""
 
     noisy = False
 
@@ -82,7 +83,7 @@ class _Only(Factory):
 
 
 def adopt_socket(reactor: Any, end: socket.socket, protocol: Any) -> None:
-    """Connect a protocol that is there already to an open socket, which is taken over."""
+    """Connect an existing protocol to an open socket; the socket is taken over."""
     end.setblocking(False)
     with closing(end):  # the reactor takes a descriptor of its own
         reactor.adoptStreamConnection(end.fileno(), end.family, _Only(protocol))
@@ -94,7 +95,7 @@ class Channel(Int32StringReceiver):
 
     Args:
         listener: receives the messages.
-        answer: returns the reply to a request of the other side, or a Deferred of it.
+        answer: returns the reply to a request of the other side, or a Deferred for it.
         clock: tells the time.
     """
 
@@ -109,9 +110,9 @@ class Channel(Int32StringReceiver):
         self._number = 0
         self._open = False
         self._full = False
-        self._rate = Rate(clock, _MOST_A_SECOND)
-        self._requests = 0  # of the other side, which are worked on
-        self._failures = Rate(clock, _MOST_FAILURES)
+        self._rate = Rate(clock, _MAX_COST_A_SECOND)
+        self._requests = 0  # of the other side, that are worked on now
+        self._failures = Rate(clock, _MAX_FAILURES)
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Start on one end of a pair of sockets, which is taken over."""
@@ -123,7 +124,10 @@ class Channel(Int32StringReceiver):
             self.sendString(encode(message))
 
     def offer(self, message: Message, within: Rate) -> bool:
-        """Send what can be left out, unless nobody reads or it is too much; returns whether."""
+        """Send a message that may be dropped; return whether it was sent.
+
+        It is dropped if the other side does not read, or if the rate is exceeded.
+        """
         data = encode(message)
         if self._full or not self._open or not within.spend(_cost(message, len(data))):
             return False
@@ -135,7 +139,7 @@ class Channel(Int32StringReceiver):
 
         Args:
             what: the request's name.
-            arguments: what JSON has.
+            arguments: values that JSON can express.
             timeout: seconds.
 
         Fails with:
@@ -157,14 +161,14 @@ class Channel(Int32StringReceiver):
         )
 
     def close(self) -> None:
-        """Send what waits, and close."""
+        """Send buffered messages, and close."""
         if self._open:
             self._transport.unregisterProducer()
             self._transport.loseConnection()
 
     def abort(self) -> None:
-        """Close at once; what waits is not sent, and what comes is not read."""
-        self.paused = True  # no more of what has been received already
+        """Close at once: buffered messages are not sent, and nothing more is read."""
+        self.paused = True  # do not parse what has been received already
         if self._open:
             self._transport.abortConnection()
 
@@ -184,11 +188,11 @@ class Channel(Int32StringReceiver):
         self._full = True
 
     def resumeProducing(self) -> None:
-        """It has caught up."""
+        """The other side reads again."""
         self._full = False
 
     def stopProducing(self) -> None:
-        """The connection is going; `connectionLost` tells."""
+        """Do nothing: `connectionLost` follows."""
 
     @override
     def stringReceived(self, string: bytes) -> None:
@@ -205,7 +209,7 @@ class Channel(Int32StringReceiver):
         self._misused(f"a message of {length} bytes")
 
     def fileDescriptorReceived(self, descriptor: int) -> None:  # noqa: N802
-        """A descriptor comes with a message, which none of ours has."""
+        """Close the channel: no message comes with a descriptor."""
         os.close(descriptor)
         self._misused("a file descriptor")
 
@@ -245,7 +249,7 @@ class Channel(Int32StringReceiver):
             answer.callback(reply.value)
 
     def _reply(self, ask: Ask) -> None:
-        if self._requests >= _MOST_REQUESTS:
+        if self._requests >= _MAX_REQUESTS:
             self._send_reply(Reply(ask.number, error="too many requests at a time"))
             return
         self._requests += 1
@@ -268,6 +272,6 @@ class Channel(Int32StringReceiver):
         self._send_reply(Reply(ask.number, error=f"{what} failed: {failure.value}"[:_MAX_ERROR]))
 
     def _send_reply(self, reply: Reply) -> None:
-        """Send a reply, unless the other side does not read: it would wait in memory."""
+        """Send a reply, unless the other side does not read: the reply would stay in memory."""
         if not self._full:
             self.send(reply)

@@ -1,4 +1,4 @@
-"""The worker's side: its channel, its beats, its end, whatever becomes of the parent."""
+"""The worker's side: its channel, its heartbeats, and its end, even if the parent dies first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent, Logger, formatEvent
 
 from zkservice.errors import AddressError, ConfigurationError, InvalidPathError
-from zkservice.supervisor.channel import MOST_OFFERED, Channel
+from zkservice.supervisor.channel import MAX_OFFERED, Channel
 from zkservice.supervisor.connections import ConnectionReceiver
 from zkservice.supervisor.log_fields import event_fields
 from zkservice.supervisor.messages import (
@@ -39,32 +39,32 @@ from zkservice.supervisor.recycling import resident_bytes
 __all__ = ["Served", "WorkerSide"]
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-#: Seconds for the requests that run when the parent has gone.
+#: Seconds to finish requests after the parent has gone.
 _ORPHAN_DRAIN: Final = 5.0
 #: Errors that say in one line what the user has to correct.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError)
 #: Seconds between two beats.
 _BEAT: Final = 1.0
-#: Seconds in which connections that have gone are told of together.
+#: Seconds for which closed connections are collected before the parent is told.
 _TOGETHER: Final = 0.01
-#: Characters of a log entry that is passed on.
+#: Characters of a log entry that are sent to the parent.
 _MAX_LOG_LINE: Final = 1 << 16
 
 
 class Served(Protocol):
-    """What a worker runs, as the service makes it."""
+    """What a worker runs; the service provides it."""
 
     @property
     def factories(self) -> Sequence[IProtocolFactory]:
-        """What serves the connections of each port, by its number."""
+        """The factories that serve the connections of each port, by the port's number."""
         ...
 
     def figures(self) -> tuple[int, int, dict[str, Any]]:
-        """Requests since the start, those in service now, and what else is counted."""
+        """Requests since the start, requests in service now, and the service's other counters."""
         ...
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
-        """Answer the parent's question; the value, or a Deferred of it."""
+        """Return the reply to a request of the parent, or a Deferred for it."""
         ...
 
     def reopen(self) -> None:
@@ -72,7 +72,7 @@ class Served(Protocol):
         ...
 
     def drain(self, timeout: float) -> Any:
-        """Finish what runs; a Deferred that fires when it is done."""
+        """Finish running requests; returns a Deferred that fires when they are done."""
         ...
 
 
@@ -80,9 +80,9 @@ class WorkerSide:
     """A worker's half of everything between it and its parent.
 
     Args:
-        reactor: the process's.
-        make: makes what is to be served, of the parent's `Serve`; what it raises ends the
-            worker, and is shown to the operator.
+        reactor: the process's reactor.
+        make: returns what to serve, from the name and the settings in the parent's `Serve`.  An
+            error that it raises ends the worker and is shown to the operator.
         leave: ends the process with an exit code.
     """
 
@@ -104,16 +104,18 @@ class WorkerSide:
         self._beats.clock = reactor
         self._closed = 0  # connections that the parent has not been told of
         self._ending = False
-        self._entries = Rate(reactor, MOST_OFFERED)
+        self._entries = Rate(reactor, MAX_OFFERED)
         self._dropped = 0  # log entries that were not sent
 
     def attach(self) -> None:
-        """Take over the descriptors that the parent has left, and greet it.
+        """Take over the descriptors that the parent has passed, and send `Hello`.
 
-        To be called first of all: a worker that hangs while it is loaded can then be seen into.
+        Call this before the application is loaded: the stacks of a worker that hangs while
+        loading can be shown only after it.
         """
         for descriptor in (CONTROL, CONNECTIONS, STACKS):
-            # Programs that the application starts have no business with them.
+            # Programs that the application starts must not inherit them: they would keep the
+            # channel open after this process has ended.
             os.set_inheritable(descriptor, False)
         faulthandler.enable(STACKS)
         faulthandler.register(STACKS_SIGNAL, file=STACKS, all_threads=True)
@@ -122,14 +124,13 @@ class WorkerSide:
         self._channel.send(Hello(os.getpid()))
 
     def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
-        """Ask the parent something; a Deferred that fails with `WorkerUnreachableError`."""
+        """Send a request to the parent; the Deferred may fail with `WorkerUnreachableError`."""
         return self._channel.ask(what, *arguments, timeout=timeout)
 
     def observe(self, event: LogEvent) -> None:
-        """A log observer: the service has one log, the parent's.
+        """Send a log event to the parent, which writes the service's only log.
 
-        While the parent does not read, and when there are too many in a second, entries are
-        dropped and counted, not kept.
+        While the parent does not read, and above a rate, entries are dropped and counted.
         """
         text, stack = formatEvent(event), ""
         failure = event.get("log_failure")
@@ -156,10 +157,10 @@ class WorkerSide:
             dropped, self._dropped = self._dropped, 0
             self._log.warn("{dropped} log entries were dropped", dropped=dropped)
 
-    # -- what the parent says --
+    # -- messages of the parent --
 
     def message_received(self, message: Message) -> None:
-        """The parent says something."""
+        """Handle a message of the parent."""
         if isinstance(message, Serve):
             self._serve(message)
         elif isinstance(message, Drain):
@@ -168,11 +169,11 @@ class WorkerSide:
             self._served.reopen()
 
     def channel_misused(self, reason: str) -> None:
-        """The parent is of a release that cannot be understood; the channel is closed."""
+        """Log the reason; the parent may be of another release.  The channel is closed."""
         self._log.error("the parent's message is invalid: {reason}", reason=reason)
 
     def channel_lost(self) -> None:
-        """The parent has gone, so no more connections come: drain."""
+        """Drain: the parent has gone, so no more connections come."""
         self.drain(_ORPHAN_DRAIN)
 
     def _answer(self, what: str, arguments: list[Any]) -> Any:
@@ -184,7 +185,7 @@ class WorkerSide:
 
     def _serve(self, message: Serve) -> None:
         if message.version != VERSION:
-            self._fail(f"the parent speaks version {message.version} of the messages")
+            self._fail(f"the parent sends version {message.version} of the messages, not {VERSION}")
             return
         try:
             self._served = self._make(message.name, message.settings, self)
@@ -208,7 +209,7 @@ class WorkerSide:
         self._end(1)
 
     def drain(self, timeout: float) -> None:
-        """Take no more connections, finish what runs, and end."""
+        """Take no more connections, finish running requests, and end."""
         if self._ending:
             return
         self._ending = True
@@ -225,10 +226,10 @@ class WorkerSide:
         self._ending = True
         if self._beats.running:
             self._beats.stop()
-            self._beat()  # the counters stay in the sums
+            self._beat()  # the last counters: the parent adds them to those of ended workers
         self._leave(code)
 
-    # -- what it tells --
+    # -- messages to the parent --
 
     def _beat(self) -> None:
         assert self._served is not None
@@ -246,9 +247,9 @@ class WorkerSide:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent dies, should the channel's end be missed.
+    """Have the kernel send SIGTERM when the parent dies, in case the channel's end is missed.
 
-    Linux alone has it; elsewhere the end of the channel has to do.
+    Only Linux can do this; elsewhere the worker relies on the end of the channel.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,12 +1,12 @@
 """Connections on their way from the parent, which accepts them, to the workers.
 
-The parent owns the listening sockets, so a worker that ends takes no waiting connection along,
-and it gives each connection to the worker that has the fewest: with keep-alive, connections
-that are spread badly once stay so.  Processes that accept from a shared socket spread 64
-connections 64 to 0; see docs/processes.rst.
+The parent owns the listening sockets, so connections that wait there survive the end of a worker.
+It gives each connection to the worker that has the fewest.  That matters with keep-alive, where a
+bad distribution lasts: processes that accept from a shared socket may spread 64 connections 64 to
+0, see docs/processes.rst.
 
-A connection crosses in one message of a SOCK_SEQPACKET pair, whose ancillary data is the
-descriptor (SCM_RIGHTS, unix(7)); the message is the number of the port that accepted it.
+A connection is passed in one message of a SOCK_SEQPACKET pair.  Its ancillary data is the
+descriptor (SCM_RIGHTS, unix(7)), its text the number of the port that accepted the connection.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Taker(Protocol):
-    """What takes connections: a worker."""
+    """A worker, as far as passing connections needs it."""
 
     @property
     def connections(self) -> int:
-        """How many it has."""
+        """The number of connections that it has."""
         ...
 
     @property
     def late(self) -> bool:
-        """Whether it is perhaps stuck, so that others come first."""
+        """Whether it may be stuck, so that others come first."""
         ...
 
     def take(self, port: int, connection: socket.socket) -> bool:
-        """Take one that a port has accepted; False if there is no room for it at the moment."""
+        """Take a connection that a port has accepted; return False if there is no room now."""
         ...
 
 
@@ -60,12 +60,12 @@ class Taker(Protocol):
 class Acceptor:
     """Accepts from one listening socket, and gives each connection to the least loaded worker.
 
-    While no worker takes connections nothing is accepted: they wait in the kernel's queue.
+    While no worker takes connections, they wait in the kernel's queue.
 
     Args:
-        reactor: says when there are connections.
-        port: the number of the port, by which workers know what to do with the connection.
-        listening: is closed by `stop`.
+        reactor: reports when there are connections.
+        port: the number of the port; a worker chooses its factory by it.
+        listening: the listening socket; `stop` closes it.
         takers: returns the workers that take connections now.
     """
 
@@ -85,14 +85,14 @@ class Acceptor:
         self._complaints = Rate(reactor, 1)
         self._reading = False
         self._pause: IDelayedCall | None = None
-        self._held: socket.socket | None = None  # accepted, and no worker had room for it
+        self._held: socket.socket | None = None  # accepted when no worker had room for it
         self.accepted = 0  #: connections since the start
         # accept must not block: the flag is the open file's, and may have been changed by a
         # process that shares it, such as systemd.
         listening.setblocking(False)
 
     def start(self) -> None:
-        """Accept, if there are workers; call it again when there are some."""
+        """Start to accept if there are workers; call it again when that changes."""
         if self._held is not None and not self._give(self._held):
             self._later()
             return
@@ -102,15 +102,15 @@ class Acceptor:
             self._reactor.addReader(self)
 
     def pause(self) -> None:
-        """Accept nothing; connections wait in the kernel."""
+        """Stop accepting for now; connections wait in the kernel."""
         if self._reading:
             self._reading = False
             self._reactor.removeReader(self)
 
     def finish(self) -> None:
-        """Accept what has come, then nothing any more.
+        """Accept the connections that wait now, then stop for good.
 
-        The kernel has completed these connections, and closing the socket would reset them.
+        The kernel has completed these connections; closing the socket would reset them.
         """
         before = -1
         while self._reading and self.accepted != before:
@@ -119,7 +119,7 @@ class Acceptor:
         self.stop()
 
     def stop(self) -> None:
-        """Accept nothing any more, and close the socket."""
+        """Stop accepting for good, and close the socket."""
         self.pause()
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
@@ -135,7 +135,7 @@ class Acceptor:
         return self._listening.fileno()
 
     def doRead(self) -> None:  # noqa: N802 - IReadDescriptor's name
-        """There are connections."""
+        """Accept connections, and give them to workers."""
         for _ in range(_AT_ONCE):
             try:
                 connection, _address = self._listening.accept()
@@ -152,18 +152,18 @@ class Acceptor:
                 return
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """The reactor ends."""
+        """Close the socket before the reactor ends."""
 
     def logPrefix(self) -> str:  # noqa: N802
         """For the log."""
         return "Acceptor"
 
-    # -- how --
+    # -- passing on --
 
     def _give(self, connection: socket.socket) -> bool:
         """Give a connection to the worker that has the fewest and has room."""
         takers = self._takers()
-        # Those that have equally many take turns: sorting keeps their order.
+        # Workers with equally many connections take turns: the list is rotated, the sort stable.
         first = self.accepted % max(1, len(takers))
         turns = [*takers[first:], *takers[:first]]
         for taker in sorted(turns, key=lambda each: (each.late, each.connections)):
@@ -207,7 +207,7 @@ class ConnectionSender:
             self._end.sendmsg(
                 [_PORT.pack(port)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
             )
-        except OSError:  # no room, or the worker has gone: its process protocol reports that
+        except OSError:  # no room, or the worker has gone, which its process protocol reports
             return False
         return True
 
@@ -223,8 +223,8 @@ class ConnectionReceiver:
     Args:
         reactor: adopts the connections.
         end: a SOCK_SEQPACKET socket; closed by `stop`.
-        factories: by the port's number, what serves its connections.
-        closed: called when a connection that was taken over has gone.
+        factories: the factories that serve the connections of each port, by the port's number.
+        closed: called when a connection that was taken over is closed.
     """
 
     _log = Logger()
@@ -252,7 +252,7 @@ class ConnectionReceiver:
             self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Take over what was passed before, and no more."""
+        """Take over the connections that were passed before, then no more."""
         if self._end.fileno() >= 0:
             self.doRead()
         self._stop_reading()
@@ -272,24 +272,24 @@ class ConnectionReceiver:
         return self._end.fileno()
 
     def doRead(self) -> None:  # noqa: N802
-        """Connections have come."""
+        """Take over connections that the parent has passed."""
         while self._has_room() and self._take_one():
             pass
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """The parent has gone, or the reactor ends; the channel tells."""
+        """Do nothing: the channel reports that the parent has gone."""
 
     def logPrefix(self) -> str:  # noqa: N802
         """For the log."""
         return "ConnectionReceiver"
 
-    # -- how --
+    # -- taking over --
 
     def _has_room(self) -> bool:
         """Whether the process can open more files.
 
-        The kernel closes a connection for which there is no descriptor (MSG_CTRUNC, unix(7)).  So
-        the two that a connection needs for a moment are tried first.
+        The kernel closes a connection for which there is no free descriptor (MSG_CTRUNC, unix(7)).
+        A connection needs two for a moment, so two are opened first to see whether that works.
         """
         try:
             with closing(self._end.dup()), closing(self._end.dup()):
@@ -331,7 +331,7 @@ class ConnectionReceiver:
         return True
 
     def _adopt(self, port: int, descriptor: int) -> None:
-        """Serve a connection; the client may have gone in the meantime."""
+        """Serve a connection; its client may have closed it in the meantime."""
         try:
             connection = socket.socket(fileno=descriptor)
         except OSError:
@@ -354,14 +354,14 @@ class ConnectionReceiver:
 
 @implementer(IProtocolFactory)
 class _CountingFactory:
-    """A factory whose connections are counted when they go."""
+    """Wraps a factory to notice when its connections are closed."""
 
     def __init__(self, factory: Any, closed: Callable[[], object]) -> None:
         self._factory = factory
         self._closed = closed
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
-        """The protocol of the factory behind, which tells of its end."""
+        """The wrapped factory's protocol, with a ``connectionLost`` that reports the end."""
         protocol = self._factory.buildProtocol(addr)
         lost = protocol.connectionLost
 

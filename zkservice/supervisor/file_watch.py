@@ -13,19 +13,19 @@ from zkservice.deferreds import Alarm
 
 __all__ = ["FileWatch", "stamp_of"]
 
-#: Seconds between two looks; a look at a thousand files takes about 2 ms.
+#: Seconds between two scans; a scan of a thousand files takes about 2 ms.
 _LOOK: Final = 0.3
-#: A pattern is expanded each so many looks, since it may stand for a large tree.
+#: Scans between two expansions of the patterns, which may stand for large trees.
 _EXPAND: Final = 3
 
 
 def stamp_of(path: str) -> Any:
-    """What changes with a file; None if there is none."""
+    """A value that differs after a change of the file; None if it does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return None
-    # The number as well: editors write another file and rename it.
+    # With the inode's number, because editors write another file and rename it.
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -34,16 +34,16 @@ def _expand(pattern: str) -> list[str]:
 
 
 class FileWatch:
-    """Looks at files again and again, and at what patterns stand for.
+    """Polls files, and the files that match patterns.
 
-    Files are never forgotten: one that is not needed any more does no harm.
+    Files are never forgotten: watching one that is not needed any more does no harm.
 
     Args:
-        clock: tells when to look.
-        changed: called with the paths that have changed since the last look.
-        patterns: globs; a file that appears or goes is a change, too.
-        stamp: returns what changes with a file.
-        expand: returns the files of a pattern.
+        clock: schedules the scans.
+        changed: called with the paths that have changed since the last scan.
+        patterns: globs; a file that appears or vanishes is a change, too.
+        stamp: returns a value that differs after a change of the file.
+        expand: returns the files that match a pattern.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class FileWatch:
         self.watch((), patterns)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start polling."""
         self._alarm.set(_LOOK)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self._alarm.cancel()
 
     def watch(self, files: Iterable[str], patterns: Iterable[str] = ()) -> None:
-        """Look at these too; those that are known stay as they were seen."""
+        """Poll these, too.  Files that are polled already keep their last stamp."""
         for path in files:
             if path not in self._stamps:
                 self._stamps[path] = self._stamp(path)
@@ -94,7 +94,7 @@ class FileWatch:
             self._changed(changed)
 
     def _appeared(self) -> list[str]:
-        """Files that patterns have not stood for before."""
+        """Files that match a pattern now and did not before."""
         appeared = []
         for pattern, before in self._patterns.items():
             now = set(self._expand(pattern))

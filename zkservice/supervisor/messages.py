@@ -1,8 +1,8 @@
 """The messages between a parent and its workers, one class each.
 
-The bytes are JSON, an object with the class's name as ``type`` and its fields; values are what
-JSON has.  The first message of each side carries `VERSION`: after an upgrade a parent may have
-workers of another release for a moment, and must not guess what a message means.
+A message is a JSON object with the class's name as ``type`` and the fields.  The first message of
+each side carries `VERSION`: after an upgrade a parent may have workers of another release for a
+moment, and must not guess what a message means.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = [
     "encode",
 ]
 
-#: Of the messages below: raise it when a field changes its meaning.
+#: The version of the messages below: raise it when a field changes its meaning.
 VERSION: Final = 1
-#: Bytes of one message: the stacks of a thousand threads fit.
+#: Bytes of one message: enough for the stacks of a thousand threads.
 MAX_MESSAGE: Final = 1 << 22
-#: No field counts further.
+#: The largest number in a field.
 _MAX_INT: Final = 1 << 63
 _LEVELS: Final = frozenset({"debug", "info", "warn", "error", "critical"})
 
@@ -47,7 +47,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """Worker to parent, first: it runs, and speaks this version."""
+    """Worker to parent, first: the process runs, and uses this version of the messages."""
 
     pid: int
     version: int = VERSION
@@ -57,8 +57,8 @@ class Hello(Message):
 class Serve(Message):
     """Parent to worker, first: load the application and serve it."""
 
-    name: str  #: the worker's, for logs
-    settings: dict[str, Any]  #: the service's business
+    name: str  #: the worker's name, for logs
+    settings: dict[str, Any]  #: passed on to the service; not read here
     version: int = VERSION
 
 
@@ -69,42 +69,42 @@ class Serving(Message):
 
 @dataclass(frozen=True)
 class Failed(Message):
-    """Worker to parent: it cannot serve, and ends."""
+    """Worker to parent: the worker cannot serve, and ends."""
 
     reason: str  #: one line
 
 
 @dataclass(frozen=True)
 class Beat(Message):
-    """Worker to parent, again and again: its reactor turns."""
+    """Worker to parent, periodically: the reactor runs."""
 
     requests: int  #: since its start
     in_service: int  #: requests that run or wait for a thread
     rss: int  #: bytes of memory
-    figures: dict[str, Any] = field(default_factory=dict)  #: what else the service counts
+    figures: dict[str, Any] = field(default_factory=dict)  #: the service's other counters
 
     def with_figures(self, figures: dict[str, Any]) -> Beat:
-        """The same, with figures that are newer."""
+        """A copy with newer figures."""
         return replace(self, figures=figures)
 
 
 @dataclass(frozen=True)
 class Closed(Message):
-    """Worker to parent: so many of the connections that it was given are gone."""
+    """Worker to parent: so many more of its connections are closed."""
 
     count: int
 
 
 @dataclass(frozen=True)
 class Drain(Message):
-    """Parent to worker: finish what runs, close every connection, and end."""
+    """Parent to worker: finish running requests, close every connection, and end."""
 
-    timeout: float  #: seconds; what runs longer is cut off
+    timeout: float  #: seconds; requests that run longer are cut off
 
 
 @dataclass(frozen=True)
 class Reopen(Message):
-    """Parent to worker: log files were moved away; go on in new ones."""
+    """Parent to worker: log files were renamed; open new ones."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class LogLine(Message):
     level: str  #: ``debug``, ``info``, ``warn``, ``error`` or ``critical``
     namespace: str
     text: str
-    stack: str = ""  #: lines of code, where there are some
-    fields: dict[str, Any] = field(default_factory=dict)  #: what the text was made of
+    stack: str = ""  #: a traceback or the stacks of threads, if there is one
+    fields: dict[str, Any] = field(default_factory=dict)  #: the values that the text was made of
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ _TYPES: Final[dict[str, type[Message]]] = {
         *(Hello, Serve, Serving, Failed, Beat, Closed, Drain, Reopen, LogLine, Ask, Reply),
     )
 }
-#: What the annotation of a field allows in JSON; ``Any`` allows everything.
+#: The JSON types that a field's annotation allows; ``Any`` allows all.
 _JSON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "int": (int,),
     "str": (str,),
@@ -169,7 +169,7 @@ def decode(data: bytes) -> Message:
     """The message that the bytes hold.
 
     Raises:
-        MessageError: they hold none, or one of another release.
+        MessageError: the bytes are not a message of this version.
     """
     try:
         values = json.loads(data)

@@ -1,4 +1,4 @@
-"""So many workers, always: started, replaced, reloaded, recycled, drained."""
+"""A pool of workers: started, replaced, reloaded, recycled, drained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zkservice.supervisor.starting import Releases, Restarts, Starter
 
 __all__ = ["PoolOwner", "PoolSettings", "ProcessPool"]
 
-#: Workers, as ``--processes`` has it.
+#: The upper bound of ``--processes``.
 _MAX_SIZE: Final = 1024
 #: Seconds beyond the drain's time-out before a worker that does not end is killed.
 _DRAIN_GRACE: Final = 3.0
@@ -26,7 +26,7 @@ _DRAIN_GRACE: Final = 3.0
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """How many workers, and how patient their parent is.  Times are seconds."""
+    """The number of workers and the time-outs, in seconds."""
 
     size: int
     #: without a beat after which a worker is stuck and killed; 0 is never
@@ -39,44 +39,44 @@ class PoolSettings:
 
 
 class PoolOwner:
-    """What a pool tells whoever has it; the base does nothing."""
+    """The owner of a pool gets these calls; the base class ignores them."""
 
     def takers_changed(self) -> None:
-        """There are other workers to give connections to, or none."""
+        """The workers that take connections have changed; there may be none."""
 
     def gone(self, worker: WorkerProcess) -> None:
         """A worker has ended."""
 
-    def hopeless(self, reason: str) -> None:
-        """No worker can start."""
+    def gave_up(self, reason: str) -> None:
+        """No worker can start, and the pool has stopped trying."""
 
     def reloaded(self, error: str) -> None:
-        """A reload is over; why it failed, or an empty text."""
+        """A reload is over; ``error`` says why it failed, or is empty."""
 
     def check(self, figures: dict[str, Any]) -> None:
-        """A worker tells figures.
+        """Check the figures that a worker has sent.
 
         Raises:
-            MessageError: they are invalid.
+            MessageError: the figures are invalid.
         """
 
     def asked(self, what: str, arguments: list[Any]) -> Any:
-        """A worker asks something; the value, or a Deferred of it.
+        """Return the reply to a worker's request, or a Deferred for it.
 
         Raises:
-            MessageError: a worker may not ask this.
+            MessageError: a worker must not send this request.
         """
-        raise LookupError(f"there is no answer to {what}")
+        raise LookupError(f"unknown request {what}")
 
 
 class ProcessPool(WorkerEvents):
     """Keeps workers running.
 
     Args:
-        settings: how many, and how long to wait.
-        command: returns how a worker is started; asked anew for each reload.
+        settings: the number of workers and the time-outs.
+        command: returns how to start a worker; called again for each reload.
         reactor: spawns processes and tells the time.
-        owner: hears what changes.
+        owner: is told of changes.
         random: returns a number from 0 to 1.
         make_worker: makes the parent's side of a worker.
     """
@@ -100,18 +100,20 @@ class ProcessPool(WorkerEvents):
         self._starter = Starter(
             reactor, self, settings.worker_timeout, settings.start_timeout, make_worker
         )
-        self._wanted: list[WorkerProcess] = []  # that serve, or start to fill a place
-        self._successors: dict[WorkerProcess, WorkerProcess | None] = {}  # of one, or of all
+        self._wanted: list[WorkerProcess] = []  # that serve, or start to fill an empty place
+        # Workers that start to replace another one: the old worker, or None in a reload, where
+        # the new workers replace all old ones together.
+        self._successors: dict[WorkerProcess, WorkerProcess | None] = {}
         self._leaving: set[WorkerProcess] = set()
         self._stopping = False
         self._stopped: Waiters[None] = Waiters()
         self.recycling = Recycling(settings.recycling, reactor, random, self.replace)
 
-    # -- what its owner does with it --
+    # -- for the owner --
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        """All that run, those that leave last."""
+        """All running workers; those that are draining come last."""
         return [*self._wanted, *self._successors, *sorted(self._leaving, key=lambda w: w.name)]
 
     @property
@@ -121,7 +123,7 @@ class ProcessPool(WorkerEvents):
 
     @property
     def stopping(self) -> bool:
-        """Whether it is on its way down."""
+        """Whether the pool is stopping."""
         return self._stopping
 
     def start(self) -> None:
@@ -129,7 +131,7 @@ class ProcessPool(WorkerEvents):
         self._fill()
 
     def resize(self, size: int) -> None:
-        """Have more workers or fewer, at least one; those with the fewest connections go."""
+        """Change the number of workers, at least one; those with the fewest connections end."""
         self.size = min(max(1, size), _MAX_SIZE)
         by_load = sorted(self._wanted, key=lambda worker: worker.connections)
         for worker in by_load[: max(0, len(self._wanted) - self.size)]:
@@ -137,15 +139,15 @@ class ProcessPool(WorkerEvents):
         self._fill()
 
     def configure(self, settings: PoolSettings) -> None:
-        """Go on with other settings; ``size`` is for the next reload, `resize` for now."""
+        """Replace the settings.  Their ``size`` counts from the next reload; see `resize`."""
         self.settings = settings
         self.recycling.settings = settings.recycling
         self._starter.configure(settings.worker_timeout, settings.start_timeout)
 
     def reload(self) -> None:
-        """Start new workers with the code and settings of now; when they serve, drain the old.
+        """Start workers with the current code and settings; when they serve, drain the old ones.
 
-        If one of the new ones cannot start, the old ones stay.
+        If one of the new workers cannot start, the old ones stay.
         """
         if self._stopping:
             return
@@ -160,7 +162,11 @@ class ProcessPool(WorkerEvents):
                 return
 
     def replace(self, worker: WorkerProcess) -> bool:
-        """Start another worker in the place of one, which is drained when the other serves."""
+        """Start another worker to replace one, which is drained when the other one serves.
+
+        Returns:
+            False if it cannot be done now.
+        """
         if self._stopping or worker not in self._wanted or worker in self._successors.values():
             return False
         self._start_worker(self._successors, worker)
@@ -206,16 +212,17 @@ class ProcessPool(WorkerEvents):
             self._successors[worker] = old
         else:
             self._wanted.append(worker)
-        # What replaces a worker is of its generation, unless a reload has succeeded.
+        # During a reload, a worker that replaces a dead one starts with the old settings: the new
+        # ones count only after the reload has succeeded.
         of_reload = place is self._successors and old is None
         self._starter.start(worker, self._releases.next if of_reload else self._releases.current)
 
-    # -- what workers tell --
+    # -- events of workers --
 
     @override
     def serving(self, worker: WorkerProcess) -> None:
         self._restarts.served()
-        self._log.info("{name} serves (process {pid})", name=worker.name, pid=worker.pid)
+        self._log.info("{name} is serving (process {pid})", name=worker.name, pid=worker.pid)
         self.recycling.began(worker)
         if worker in self._successors:
             self._succeed(worker)
@@ -261,7 +268,7 @@ class ProcessPool(WorkerEvents):
     # -- deaths --
 
     def _died(self, worker: WorkerProcess) -> None:
-        """A worker that was wanted has ended: start another, at once if it was not young."""
+        """Start another worker in place of one that died: at once, or later if it died young."""
         self._log.error(
             "{name} has ended after {age:.1f} s: {reason}",
             name=worker.name,
@@ -274,9 +281,9 @@ class ProcessPool(WorkerEvents):
             self._fill()
         else:
             self._stopping = True
-            self._owner.hopeless(f"no worker can start: {worker.reason}")
+            self._owner.gave_up(f"no worker can start: {worker.reason}")
 
-    # -- successions --
+    # -- replacing --
 
     def _succeed(self, worker: WorkerProcess) -> None:
         old = self._successors[worker]
@@ -294,7 +301,7 @@ class ProcessPool(WorkerEvents):
                 self._wanted.append(each)
             for each in before:
                 self._dismiss_from(each)
-            self._log.info("reload: the new workers serve; the old ones drain")
+            self._log.info("reload: the new workers are serving; draining the old ones")
             self._reload_over("")
 
     def _successor_failed(self, worker: WorkerProcess) -> None:
@@ -303,7 +310,7 @@ class ProcessPool(WorkerEvents):
             return
         if old is not None:
             self._log.error(
-                "{name}, in the place of {old}, cannot start: {reason}; {old} stays",
+                "{name} cannot start to replace {old}: {reason}; keeping {old}",
                 name=worker.name,
                 old=old.name,
                 reason=worker.reason,
@@ -316,7 +323,7 @@ class ProcessPool(WorkerEvents):
             self._leaving.add(other)
             other.kill("the reload has failed")
         self._log.error(
-            "reload: {name} cannot start: {reason}; the old workers stay",
+            "reload failed: {name} cannot start: {reason}; keeping the old workers",
             name=worker.name,
             reason=worker.reason,
         )
@@ -324,12 +331,12 @@ class ProcessPool(WorkerEvents):
 
     def _reload_over(self, error: str) -> None:
         again = self._releases.finish(accepted=not error)
-        self.resize(self.size)  # it may have been changed meanwhile
+        self.resize(self.size)  # the size may have been changed meanwhile
         self._owner.reloaded(error)
         if again:
             self.reload()
 
-    # -- leaving --
+    # -- draining --
 
     def _dismiss(self, worker: WorkerProcess, timeout: float | None = None) -> None:
         self._wanted.remove(worker)

@@ -1,4 +1,4 @@
-"""One worker as its parent sees it: a process, its channel, its life."""
+"""The parent's view of one worker: the process, its channel, its phases."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ __all__ = [
     "WorkerProcess",
 ]
 
-#: The descriptors that a worker is started with, beside the standard ones.
+# The descriptors that a worker is started with, beside the standard ones.
 CONTROL: Final = 3  #: the channel
-CONNECTIONS: Final = 4  #: connections come here
+CONNECTIONS: Final = 4  #: the socket through which connections are passed
 STACKS: Final = 5  #: where faulthandler writes
-#: Makes faulthandler write the stacks of all threads; the worker registers it first of all.
+#: Makes faulthandler write the stacks of all threads; see `WorkerSide.attach`.
 STACKS_SIGNAL: Final = signal.SIGUSR1
 #: Seconds without a beat after which others get the connections.
 _LATE: Final = 3.0
 #: Seconds for a stuck worker to write its stacks before it is killed.
 _STACKS_TIME: Final = 1.0
-#: Seconds for what a process has written to arrive, after it has ended.
-_LAST_WORDS: Final = 0.2
+#: Seconds to wait for the last stacks after the process has ended.
+_LAST_OUTPUT: Final = 0.2
 #: Seconds for a worker to end after it has closed its channel.
 _END_TIME: Final = 10.0
 #: Characters of the reason why it cannot serve.
@@ -66,7 +66,7 @@ _MAX_STACKS: Final = 1 << 18
 
 
 class WorkerPhase(Enum):
-    """What a worker is at the moment."""
+    """The phases of a worker's life, in order."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -80,8 +80,8 @@ class Command:
 
     Attributes:
         arguments: the program and its arguments.
-        environment: of the process.
-        settings: what the worker is to serve; values are what JSON has.
+        environment: the process's environment.
+        settings: sent to the worker in `Serve`; values that JSON can express.
     """
 
     arguments: Sequence[str]
@@ -90,40 +90,40 @@ class Command:
 
 
 class WorkerEvents:
-    """What a worker tells of itself; the base hears nothing."""
+    """Receives what happens to workers; the base class ignores it."""
 
     def serving(self, worker: WorkerProcess) -> None:
-        """It takes connections."""
+        """The worker takes connections."""
 
     def gone(self, worker: WorkerProcess) -> None:
-        """The process has ended; ``reason`` says how."""
+        """The process has ended; ``worker.reason`` says how."""
 
     def beat(self, worker: WorkerProcess) -> None:
-        """It has told its figures."""
+        """The worker has sent its figures."""
 
     def logged(self, worker: WorkerProcess, line: LogLine) -> None:
-        """It has an entry for the log."""
+        """The worker has sent an entry for the log."""
 
     def check(self, figures: dict[str, Any]) -> None:
-        """It tells figures.
+        """Check the figures that a worker has sent.
 
         Raises:
-            MessageError: they are invalid.
+            MessageError: the figures are invalid.
         """
 
     def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
-        """It asks something; the value, or a Deferred of it."""
-        raise LookupError(f"there is no answer to {what}")
+        """Return the reply to the worker's request, or a Deferred for it."""
+        raise LookupError(f"unknown request {what}")
 
 
 class WorkerProcess:
-    """A process that serves, and the parent's end of everything that leads to it.
+    """A worker process, and the parent's end of its channel and its socket for connections.
 
     Args:
-        name: for people: ``worker 1``.
+        name: the name in the log: ``worker 1``.
         reactor: spawns the process.
-        events: hears what becomes of it.
-        timeout: seconds without a beat after which it is stuck, and killed; 0 is never.
+        events: receives what happens to the worker.
+        timeout: seconds without a beat after which the worker is killed; 0: never.
     """
 
     _log = Logger()
@@ -132,7 +132,7 @@ class WorkerProcess:
         self.name = name
         self.phase = WorkerPhase.STARTING
         self.reason = ""  #: why it has ended, or could not start
-        self.connections = 0  #: that it was given and that have not gone
+        self.connections = 0  #: that were passed to it and are still open
         self.figures = Beat(requests=0, in_service=0, rss=0)
         self.has_served = False
         self.since: float = reactor.seconds()
@@ -140,7 +140,7 @@ class WorkerProcess:
         self._reactor = reactor
         self._events = events
         self._watchdog = Watchdog(reactor, timeout, self._silent)
-        self._deadline = Alarm(reactor, self._overdue)  # of the start, then of the drain
+        self._deadline = Alarm(reactor, self._overdue)  # for the start, then for the drain
         self._channel: Channel | None = None
         self._sender: ConnectionSender | None = None
         self._process: IProcessTransport | None = None
@@ -150,21 +150,21 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's number; None if there is none."""
+        """The process id; None if there is no process."""
         return None if self._process is None else self._process.pid
 
     @property
     def late(self) -> bool:
-        """Whether it is silent for longer than it should: perhaps it is stuck."""
+        """Whether its last beat is overdue, so that it may be stuck."""
         return bool(self._reactor.seconds() - self.heard > _LATE)
 
-    # -- what its pool does with it --
+    # -- for the pool --
 
     def start(self, command: Command, timeout: float) -> None:
-        """Start the process, which is to serve within so many seconds.
+        """Start the process; it is killed unless it serves within the time-out.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the process cannot be started.
         """
         self._deadline.set(timeout)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -186,7 +186,7 @@ class WorkerProcess:
             )
 
     def take(self, port: int, connection: socket.socket) -> bool:
-        """Give it a connection; False if it has no room for it."""
+        """Pass a connection to the worker; return False if the worker has no room for it."""
         if self.phase is not WorkerPhase.SERVING or self._sender is None:
             return False
         if not self._sender.send(port, connection):
@@ -195,17 +195,22 @@ class WorkerProcess:
         return True
 
     def ask(self, what: str, *arguments: Any, timeout: float) -> Any:
-        """Ask it something; a Deferred that fails with `WorkerUnreachableError`."""
+        """Send a request to the worker; the Deferred may fail with `WorkerUnreachableError`."""
         assert self._channel is not None
         return self._channel.ask(what, *arguments, timeout=timeout)
 
     def reopen(self) -> None:
-        """Have it open its log files again."""
+        """Have the worker open its log files again."""
         if self._channel is not None:
             self._channel.send(Reopen())
 
     def drain(self, timeout: float, grace: float) -> None:
-        """Have it finish what runs, and end; it is killed so many seconds after the time-out."""
+        """Have the worker finish its requests and end.
+
+        Args:
+            timeout: seconds for the requests.
+            grace: seconds after the time-out until the process is killed.
+        """
         if self.phase not in (WorkerPhase.STARTING, WorkerPhase.SERVING):
             return
         if self.phase is WorkerPhase.STARTING:
@@ -215,7 +220,7 @@ class WorkerProcess:
         self._deadline.set(timeout + grace)
         assert self._channel is not None
         self._channel.send(Drain(timeout))
-        if self._sender is not None:  # what was passed before is taken over first
+        if self._sender is not None:  # the worker still takes over what was passed before
             self._sender.close()
 
     def kill(self, reason: str) -> None:
@@ -226,14 +231,14 @@ class WorkerProcess:
         self._signal(signal.SIGKILL)
 
     def fail(self, reason: str) -> None:
-        """There is no process: it is as good as ended."""
+        """Handle that the process could not be started, as if it had ended."""
         self.reason = reason
         self._ended()
 
-    # -- what the channel tells --
+    # -- events of the channel --
 
     def message_received(self, message: Message) -> None:
-        """The worker says something."""
+        """Handle a message of the worker."""
         if isinstance(message, Beat):
             self._events.check(message.figures)
             self.figures = message
@@ -253,18 +258,18 @@ class WorkerProcess:
         elif isinstance(message, Failed):
             self.reason = " ".join(message.reason[:_MAX_REASON].split())
         elif isinstance(message, Hello) and message.version != VERSION:
-            self.kill(f"it speaks version {message.version} of the messages, not {VERSION}")
+            self.kill(f"it sends version {message.version} of the messages, not {VERSION}")
 
     def channel_misused(self, reason: str) -> None:
-        """What runs there is broken or hostile: it is killed before it harms the others."""
+        """Kill the worker: it is broken or hostile, and could harm the others."""
         if self.phase is not WorkerPhase.GONE:
             self.kill(f"it has misused its channel: {reason}")
 
     def channel_lost(self) -> None:
-        """The worker ends, and cannot be told anything; a bound sees to it that it does."""
+        """Give the worker a few seconds to end: it closes its channel when it ends."""
         self._watchdog.stop()
         if self._sender is not None:
-            self._sender.close()  # what it was given now might not be served
+            self._sender.close()  # a connection that is passed now might not be served
             self._sender = None
         if self.phase is not WorkerPhase.GONE:
             self._deadline.set_no_later(_END_TIME)
@@ -278,10 +283,10 @@ class WorkerProcess:
         self._stuck(f"its reactor has not turned for {self._watchdog.timeout:g} s")
 
     def _stuck(self, reason: str) -> None:
-        """It does not go on: have it write its stacks, and kill it."""
+        """Have a worker that does not go on write its stacks, then kill it."""
         self.reason = self.reason or reason
         self._log.error(
-            "{name} (process {pid}): {reason}; it is killed",
+            "{name} (process {pid}): {reason}; killing it",
             name=self.name,
             pid=self.pid,
             reason=self.reason,
@@ -290,12 +295,12 @@ class WorkerProcess:
         self._deadline.set(_STACKS_TIME)
 
     def ended(self, failure: Failure, stacks: str) -> None:
-        """The process has ended; faulthandler has written the stacks if it was stuck or crashed."""
+        """Handle the end of the process; ``stacks`` is what faulthandler has written."""
         if self.phase is not WorkerPhase.GONE:
-            self.reason = self.reason or _in_words(failure, self.phase)
+            self.reason = self.reason or _exit_reason(failure, self.phase)
             if stacks:
                 self._log.error(
-                    "{name}: where its threads were\n{stack}", name=self.name, stack=stacks
+                    "{name}: the stacks of its threads\n{stack}", name=self.name, stack=stacks
                 )
             self._ended()
 
@@ -312,7 +317,8 @@ class WorkerProcess:
         if self._sender is not None:
             self._sender.close()
         if self._channel is not None:
-            self._channel.abort()  # a process that the application has left may hold its end
+            # A program that the application has started may still hold the channel's other end.
+            self._channel.abort()
         self.connections = 0
         self._events.gone(self)
 
@@ -328,8 +334,8 @@ class _Process(ProcessProtocol):
     def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
         self._worker = worker
         self._stacks = bytearray()
-        # A process that the application has left behind may hold the pipe open for ever.
-        self._patience = Alarm(clock, self._close_stacks)
+        # A program that the application has started may hold the pipe open for ever.
+        self._last_output = Alarm(clock, self._close_stacks)
 
     @override
     def connectionMade(self) -> None:
@@ -348,21 +354,21 @@ class _Process(ProcessProtocol):
 
     @override
     def processExited(self, reason: Failure) -> None:
-        self._patience.set(_LAST_WORDS)
+        self._last_output.set(_LAST_OUTPUT)
 
     @override
     def processEnded(self, reason: Failure) -> None:
-        self._patience.cancel()
+        self._last_output.cancel()
         stacks = self._stacks.decode("utf-8", "replace").rstrip("\n")
         self._worker.ended(reason, stacks)
 
 
-def _in_words(failure: Failure, phase: WorkerPhase) -> str:
-    """How a process has ended."""
+def _exit_reason(failure: Failure, phase: WorkerPhase) -> str:
+    """How a process has ended, for the log."""
     number = getattr(failure.value, "signal", None)
     code = getattr(failure.value, "exitCode", None)
     if number:
         return f"killed by {signal.Signals(number).name}"
     if code:
         return f"exit code {code}"
-    return "drained" if phase is WorkerPhase.DRAINING else "it ended by itself"
+    return "drained" if phase is WorkerPhase.DRAINING else "exited by itself"

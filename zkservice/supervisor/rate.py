@@ -1,4 +1,4 @@
-"""So much in a second, and no more."""
+"""A limit on what is spent in each second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Rate:
 
     Args:
         clock: tells the time.
-        most: what may be spent in one second.
+        most: the amount that may be spent in one second.
     """
 
     __slots__ = ("_clock", "_most", "_second", "_spent")
@@ -24,7 +24,7 @@ class Rate:
         self._spent = 0
 
     def spend(self, amount: int) -> bool:
-        """Spend something; False if it is more than there is in this second."""
+        """Spend an amount; return False if this second's limit would be exceeded."""
         second = int(self._clock.seconds())
         if second != self._second:
             self._second, self._spent = second, 0

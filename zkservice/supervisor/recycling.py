@@ -17,20 +17,20 @@ __all__ = ["Permission", "Recycling", "RecyclingSettings", "SelfRecycling", "res
 
 #: The share of a bound by which workers differ, so that they are not all due together.
 _JITTER: Final = 0.1
-#: Seconds between two looks at ages, which no beat announces.
+#: Seconds between two checks of the ages.
 _LOOK: Final = 1.0
 
-#: Asked before a worker is recycled; fires with what gives the permission back.
+#: Called before a worker is recycled; fires with a function that gives the permission back.
 Permission = Callable[[], "Deferred[Callable[[], object]]"]
 
 
 def always_permitted() -> Deferred[Callable[[], object]]:
-    """The permission of a service that recycles without asking a fleet."""
+    """The permission of a service that shares no permits with other processes."""
     return succeed(lambda: None)
 
 
 def share_of(random: Callable[[], float]) -> float:
-    """The share of the bounds that counts for one process, so that not all are due together."""
+    """The random share of the bounds that one process uses, so that not all are due together."""
     return 1 - _JITTER * random()
 
 
@@ -48,10 +48,10 @@ class RecyclingSettings:
         return bool(self.max_requests or self.max_age or self.max_rss)
 
     def reached(self, share: float, requests: int, age: float, rss: int) -> str:
-        """Which bound a process has reached, in words; empty if none.
+        """Which bound a process has reached, as text; "" if none.
 
         Args:
-            share: of the bounds on requests and age that counts for this process.
+            share: the share of the bounds on requests and age that this process uses.
             requests: since its start.
             age: seconds.
             rss: bytes of memory.
@@ -66,9 +66,9 @@ class RecyclingSettings:
 
 
 class SelfRecycling:
-    """Ends a process that serves by itself when it has reached a bound.
+    """Ends a process without workers when it has reached a bound.
 
-    Whoever supervises the process (systemd, a container) starts it again.
+    Its supervisor (systemd, a container's runtime) starts it again.
 
     Args:
         settings: the bounds.
@@ -96,12 +96,12 @@ class SelfRecycling:
         self._alarm = Alarm(clock, self._look)
 
     def start(self) -> None:
-        """Begin to look, if there is a bound."""
+        """Start to check, if there is a bound."""
         if self._settings.wanted:
             self._alarm.set(_LOOK)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._alarm.cancel()
 
     def _look(self) -> None:
@@ -109,7 +109,7 @@ class SelfRecycling:
         age = self._clock.seconds() - self._since
         why = self._settings.reached(self._share, requests, age, rss)
         if why:
-            # The permit is not given back: it goes with the session, when the process has ended.
+            # The permit is not given back here: it ends with the session, after the process.
             self.permission().addCallbacks(
                 lambda _: self._end(f"recycling: {why}"), lambda _: self._alarm.set(_LOOK)
             )
@@ -124,8 +124,8 @@ class Recycling:
         settings: the bounds.
         clock: tells the time.
         random: returns a number from 0 to 1.
-        replace: starts another worker in the place of one; False if it cannot be done now.
-        permission: asked first; several processes may share a permit.
+        replace: starts another worker to replace one; False if it cannot be done now.
+        permission: called before each replacement; several processes may share a permit.
     """
 
     _log = Logger()
@@ -143,13 +143,13 @@ class Recycling:
         self._clock = clock
         self._random = random
         self._replace = replace
-        self._shares: dict[WorkerProcess, float] = {}  # of the bounds, by worker
+        self._shares: dict[WorkerProcess, float] = {}  # the share of the bounds for each worker
         self._current: WorkerProcess | None = None
         self._give_back: Callable[[], object] | None = None
         self._alarm = Alarm(clock, self._look)
 
     def began(self, worker: WorkerProcess) -> None:
-        """A worker serves, or serves on although it was due."""
+        """Start to count: a worker serves, or could not be replaced and serves on."""
         if self.settings.wanted:
             self._shares[worker] = share_of(self._random)
             self._alarm.set_no_later(_LOOK)
@@ -157,19 +157,19 @@ class Recycling:
             self._finished()
 
     def ended(self, worker: WorkerProcess) -> None:
-        """A worker has ended."""
+        """Forget a worker that has ended."""
         self._shares.pop(worker, None)
         if worker is self._current:
             self._finished()
 
     def beat(self, worker: WorkerProcess) -> None:
-        """A worker has told its figures."""
+        """Check a worker that has sent its figures."""
         share = self._shares.get(worker)
         if share is not None and self._current is None and self._due(worker, share):
             self._recycle(worker)
 
     def stop(self) -> None:
-        """Recycle no more."""
+        """Stop recycling."""
         self._alarm.cancel()
         self._shares.clear()
         self._finished()
@@ -193,7 +193,7 @@ class Recycling:
             if worker is not self._current:
                 self._finished()
                 return
-            self._log.info("recycling {name}: it has had {why}", name=worker.name, why=why)
+            self._log.info("recycling {name}: it has reached {why}", name=worker.name, why=why)
             if not self._replace(worker):
                 self._finished()
 
@@ -211,7 +211,7 @@ class Recycling:
 
 
 def resident_bytes() -> int:
-    """Bytes of memory that this process has in use; 0 where /proc does not tell."""
+    """Bytes of memory that this process has in use; 0 where there is no /proc."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""How workers are started: under which name, with which settings, and when again."""
+"""Starting workers: their names, their settings, and the pauses after failures."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from zkservice.supervisor.process import Command, WorkerEvents, WorkerProcess
 
 __all__ = ["Releases", "Restarts", "Starter"]
 
-#: Seconds between two starts when workers die young, from and to.
+#: Seconds between two starts when workers die young: the shortest and the longest pause.
 _PAUSE: Final = 0.1
 _PAUSE_MAX: Final = 30.0
-#: Seconds that a worker has to live to be replaced at once when it dies.
+#: A worker that dies before it is so many seconds old is replaced only after a pause.
 _YOUNG: Final = 5.0
-#: Starts that fail before no more is tried, if none has succeeded before.
+#: Failed starts after which the pool gives up, if no start has ever succeeded.
 _MAX_FAILURES: Final = 3
 
 
 class Releases:
-    """What workers are started with: the settings of now, and those that a reload tries.
+    """What workers are started with: the current settings, and those that a reload tries.
 
     Args:
-        make: returns how a worker is started; asked anew for each reload.
+        make: returns how to start a worker; called again for each reload.
     """
 
     def __init__(self, make: Callable[[], Command]) -> None:
@@ -34,15 +34,15 @@ class Releases:
 
     @property
     def next(self) -> Command:
-        """What the reload that is under way tries."""
+        """The settings that the running reload tries; the current ones without a reload."""
         return self.current if self._next is None else self._next
 
     def prepare(self) -> None:
-        """A reload begins."""
+        """Begin a reload."""
         self._next = self._make()
 
     def finish(self, *, accepted: bool) -> bool:
-        """The reload is over; returns whether another one was asked for."""
+        """End the reload; return whether another one was asked for meanwhile."""
         if accepted:
             self.current = self.next
         self._next = None
@@ -69,11 +69,11 @@ class Restarts:
 
     @property
     def pausing(self) -> bool:
-        """Whether it is too early to start one."""
+        """Whether it is too early to start a worker."""
         return self._pause.is_set
 
     def served(self) -> None:
-        """A worker serves: whatever kept others from it is over."""
+        """Reset the pauses, because a worker serves."""
         self._has_served = True
         self._backoff.reset()
 
@@ -82,11 +82,11 @@ class Restarts:
         return float(self._clock.seconds() - worker.since)
 
     def died(self, worker: WorkerProcess, size: int) -> bool:
-        """A worker has died; returns whether there is any hope for the next one.
+        """Plan the next start after a worker has died; return False to give up.
 
         Args:
-            worker: one that was to serve on.
-            size: how many are started side by side.
+            worker: a worker that was still wanted.
+            size: the number of workers that are started side by side.
         """
         if worker.has_served and self.age(worker) >= _YOUNG:
             return True
@@ -97,7 +97,7 @@ class Restarts:
         return True
 
     def stop(self) -> None:
-        """Start no more."""
+        """Stop starting workers."""
         self._pause.cancel()
 
 
@@ -106,9 +106,9 @@ class Starter:
 
     Args:
         reactor: spawns the processes.
-        events: hears what becomes of them.
-        worker_timeout: seconds without a beat after which a worker is killed; 0 is never.
-        start_timeout: seconds for a worker to serve.
+        events: receives what happens to the workers.
+        worker_timeout: seconds without a beat after which a worker is killed; 0: never.
+        start_timeout: seconds until a worker must serve.
         make_worker: makes the parent's side of a worker.
     """
 
@@ -128,18 +128,18 @@ class Starter:
         self._started = 0
 
     def configure(self, worker_timeout: float, start_timeout: float) -> None:
-        """Watch workers that start from now on in another way."""
+        """Replace the time-outs for workers that start from now on."""
         self._worker_timeout, self._start_timeout = worker_timeout, start_timeout
 
     def make(self) -> WorkerProcess:
-        """A worker that has not been started yet."""
+        """Return a worker that has not been started yet."""
         self._started += 1
         return self._make_worker(
             f"worker {self._started}", self._reactor, self._events, self._worker_timeout
         )
 
     def start(self, worker: WorkerProcess, command: Command) -> None:
-        """Start it; if there can be no process, it is as one that has ended."""
+        """Start a worker; a failure is reported as the worker's end."""
         try:
             worker.start(command, self._start_timeout)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Notices that signs of life have stopped."""
+"""Notice that heartbeats have stopped."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Calls when nothing was heard for some time.
+    """Calls a function when there was no heartbeat for some time.
 
-    The time is counted in two halves.  The reactor's clock is the wall clock, and the process that
-    listens may itself be suspended: a jump of the clock uses up one half only, and what has
-    arrived meanwhile is read before the other half is over.
+    The time is counted in two halves.  The reactor's clock is the wall clock, which may jump, and
+    this process may itself be suspended.  Either uses up one half only, and heartbeats that have
+    arrived meanwhile are read before the other half is over.
 
     Args:
         clock: tells the time.
-        timeout: seconds; 0 is never.
+        timeout: seconds; 0: never.
         silent: called once, when the time is over.
     """
 
@@ -33,13 +33,13 @@ class Watchdog:
         self._second_half = False
 
     def heard(self) -> None:
-        """There was a sign of life: count from now."""
+        """Start to count again, because there was a heartbeat."""
         if self.timeout:
             self._second_half = False
             self._alarm.set(self.timeout / 2)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop counting."""
         self._alarm.cancel()
 
     def _half_over(self) -> None:
