@@ -41,6 +41,8 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = f"zkservice {release}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -41,6 +42,27 @@ class PictureTests(SynchronousTestCase):
             self.assertTrue(ElementTree.parse(picture).getroot().tag.endswith("svg"))
             # Not assertIn: it would show the whole manual.
             self.assertTrue(f".. image:: pictures/{picture.name}" in manual, picture.name)
+
+    def test_each_is_described(self) -> None:
+        """Each page says in words what a picture shows."""
+        for page in [ROOT / "README.rst", *(ROOT / "docs").glob("*.rst")]:
+            for name, options in re.findall(r"image:: (\S+)\n((?:   .*\n)*)", page.read_text()):
+                self.assertIn(":alt: ", options, (page.name, name))
+
+    def test_each_can_be_read_in_dark_mode(self) -> None:
+        """Each picture is drawn on white, whatever the page's colour."""
+        for picture in self.pictures.FOLDER.glob("*.svg"):
+            root = ElementTree.parse(picture).getroot()
+            shapes = [one for one in root.iter() if one.tag.endswith(("}rect", "}polygon"))]
+            self.assertEqual(shapes[0].get("fill"), "white", picture.name)
+
+    def test_the_layers_are_those_that_are_checked(self) -> None:
+        """The picture of the layers shows the contract of pyproject.toml, in its order."""
+        contract = (ROOT / "pyproject.toml").read_text().partition("\nlayers = [")[2]
+        layers = [re.findall(r"\w+", line) for line in contract.partition("]")[0].splitlines()]
+        drawn = (self.pictures.FOLDER / "layers.dot").read_text()
+        rows = [re.findall(r"<b>(\w+)</b>", row) for row in drawn.split("<tr>")]
+        self.assertEqual(list(filter(None, rows)), list(filter(None, layers)))
 
     def test_changed_source_is_noticed(self) -> None:
         """A picture of an older source, and one that is missing."""
