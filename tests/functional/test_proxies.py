@@ -11,7 +11,14 @@ from urllib.parse import quote
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.processes import fetch, free_port, wait_for
-from tests.functional.proxies import DRAIN_WAIT, PROXIES, envoy_binary, replace_providers, site_with
+from tests.functional.proxies import (
+    DRAIN_WAIT,
+    PROXIES,
+    envoy_binary,
+    replace_providers,
+    site_with,
+    traefik_binary,
+)
 
 
 class ProxyTests(SynchronousTestCase):
@@ -44,6 +51,11 @@ class ProxyTests(SynchronousTestCase):
     def test_envoy_loses_no_request(self) -> None:
         """Envoy sees the new file by itself."""
         self.check("envoy")
+
+    @skipUnless(traefik_binary(), "there is no Traefik")
+    def test_traefik_loses_no_request(self) -> None:
+        """Traefik sees the new file by itself."""
+        self.check("traefik")
 
 
 class PrometheusTests(SynchronousTestCase):
