@@ -41,7 +41,8 @@ class SaslContract(TestCase):
         """A wrong password, or an unknown user, is the end of the client."""
         for user in (DigestMD5("alice", "wrong"), DigestMD5("bob", "guess")):
             client, connected = self.connect(user)
-            await self.assertFailure(connected, AuthFailedError)
+            error: Any = await self.assertFailure(connected, AuthFailedError)
+            self.assertIn("-Dzookeeper.fips-mode=false", str(error))
             self.assertIs(client.state, State.AUTH_FAILED)
 
     def test_the_password_is_in_no_representation(self) -> None:

@@ -125,9 +125,10 @@ class Server:
 
     def _said(self, record: Any, xid: int, zxid: int, err: int, body: bytes) -> Said:
         if xid == Xid.NOTIFICATION:
-            return Said(
-                "event", xid, zxid if self._event_zxids else 0, err, decode(WatcherEvent, body)
-            )
+            number = 0
+            if self._event_zxids:  # -1 from servers before 3.9
+                number = self._zxid(zxid) if zxid > 0 else zxid
+            return Said("event", xid, number, err, decode(WatcherEvent, body))
         zxid = zxid - self._base if zxid else 0
         if err:
             return Said("error", xid, zxid, err, body)

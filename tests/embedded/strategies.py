@@ -2,10 +2,12 @@
 
 Left out is what ZooKeeper 3.8.0 (Debian's) does otherwise than the releases whose
 behaviour the embedded server has: exists asks for no READ, create2 in a transaction
-answers like create, a connection has one mode of watch at a path, and checkWatches
-finds the watches of other connections.  The watches have calls of their own, for a
-server that is told to have those of 3.8.  Left out, too, are TTLs that do not belong to
-their flags, which a client must not send.
+answers like create, a flag that is invalid in a transaction fails one operation instead of
+the request, createContainer in a transaction makes a container only with its flag, a
+connection has one mode of watch at a path, and checkWatches finds the watches of other
+connections.  `calls_since_3_9` has these, too.  The watches have calls of
+their own, for a server that is told to have those of 3.8.  Left out everywhere are TTLs
+that do not belong to their flags, which a client must not send.
 """
 
 from __future__ import annotations
@@ -117,17 +119,32 @@ watch = st.booleans()
 kinds = st.sampled_from([1, 2, 3, 9])
 ttls = st.sampled_from([1000, (1 << 40) - 1])
 
+valid_flags = flags.filter(lambda flag: 0 <= flag < 5)  # no TTL in the request
+
 creates = st.builds(CreateRequest, open_paths, data, readable_lists, flags)
 locked_creates = st.builds(CreateRequest, locked_paths, data, locking_lists, flags)
-operations = st.one_of(
-    creates,
-    creates,
-    locked_creates,
+_any_operations = [
     st.builds(DeleteRequest, any_paths, versions),
     st.builds(SetDataRequest, any_paths, data, versions),
     st.builds(CheckVersionRequest, any_paths, versions),
     st.builds(CreateTTLRequest, open_paths, data, readable_lists, st.sampled_from([5, 6]), ttls),
-    st.builds(CreateContainerRequest, open_paths, data, readable_lists, container_flags),
+]
+operations = st.one_of(
+    st.builds(CreateRequest, open_paths, data, readable_lists, valid_flags),
+    st.builds(CreateRequest, open_paths, data, readable_lists, valid_flags),
+    st.builds(CreateRequest, locked_paths, data, locking_lists, valid_flags),
+    st.builds(CreateContainerRequest, open_paths, data, readable_lists, st.just(4)),
+    *_any_operations,
+)
+# Without a list of ACLs 3.9.6 throws a NullPointerException and loses count of its transactions.
+given_lists = readable_lists.filter(lambda entries: entries is not None)
+operations_since_3_9 = st.one_of(
+    st.builds(CreateRequest, open_paths, data, given_lists, valid_flags),
+    st.builds(CreateRequest, open_paths, data, given_lists, flags),
+    st.builds(CreateRequest, locked_paths, data, locking_lists, flags),
+    st.builds(Create2Request, open_paths, data, given_lists, flags),
+    st.builds(CreateContainerRequest, open_paths, data, given_lists, container_flags),
+    *_any_operations,
 )
 reads = st.one_of(
     st.builds(GetDataRequest, any_paths, st.just(False)),
@@ -146,7 +163,7 @@ class Several:
         return f"Several({self.opcode!r}, {self.parts!r})"
 
 
-requests = st.one_of(
+_any_requests = st.one_of(
     creates,
     creates,
     locked_creates,
@@ -175,8 +192,6 @@ requests = st.one_of(
         st.lists(open_paths, max_size=2),
         st.lists(open_paths, max_size=2),
     ),
-    st.builds(Several, st.just(OpCode.MULTI), st.lists(operations, max_size=4)),
-    st.builds(Several, st.just(OpCode.MULTI), st.lists(operations, max_size=4)),
     st.builds(Several, st.just(OpCode.MULTI_READ), st.lists(reads, max_size=4)),
     st.builds(AuthPacket, st.just(0), st.just("digest"), st.sampled_from([b"u:p", b"v:q"])),
     st.builds(AddWatchRequest, st.just("/elsewhere"), st.sampled_from([0, 1, 2])),
@@ -184,7 +199,22 @@ requests = st.one_of(
     st.just(WhoAmIRequest()),
     st.just(ReconfigRequest(None, None, None, -1)),
 )
-calls = st.tuples(st.integers(0, PARTIES - 1), requests)
+_transactions = st.builds(Several, st.just(OpCode.MULTI), st.lists(operations, max_size=4))
+calls = st.tuples(st.integers(0, PARTIES - 1), st.one_of(*[_any_requests] * 7, _transactions))
+_transactions_since_3_9 = st.builds(
+    Several, st.just(OpCode.MULTI), st.lists(operations_since_3_9, max_size=4)
+)
+calls_since_3_9 = st.tuples(
+    st.integers(0, PARTIES - 1),
+    st.one_of(
+        *[_any_requests] * 5,
+        _transactions_since_3_9,
+        st.builds(ExistsRequest, locked_paths, watch),
+        st.builds(AddWatchRequest, any_paths, st.sampled_from([0, 1, 2])),
+        st.builds(CheckWatchesRequest, plain_paths, kinds),
+        st.builds(SetWatches2, st.just(0), *[st.lists(open_paths, max_size=2)] * 5),
+    ),
+)
 
 # Few paths, so that watches of several modes meet at one of them.
 _watched_paths = st.sampled_from([ROOT, f"{ROOT}/a", f"{ROOT}/a/b"])

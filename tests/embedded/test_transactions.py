@@ -117,15 +117,13 @@ class TransactionTests(NodeTestCase):
         """Nothing to do is fine."""
         self.assertEqual(self.one.call(Multi()).body, [])
 
-    def test_the_flag_alone_makes_a_container(self) -> None:
-        """In a transaction the flag alone decides what is a container."""
+    def test_the_flag_or_the_request_makes_a_container(self) -> None:
+        """In a transaction create with the flag makes a container, createContainer any time."""
         reply = self.one.call(
             Multi(CreateRequest("/c", b"", OPEN, 4), CreateContainerRequest("/d", b"", OPEN, 0))
         )
-        container, plain = reply.body
-        self.assertEqual(container.stat.czxid, reply.zxid)
-        self.assertEqual(type(plain).__name__, "PathResponse")
-        self.assertEqual(list(self.server.state.tree.reap_candidates), ["/c"])
+        self.assertEqual([container.stat.czxid for container in reply.body], [reply.zxid] * 2)
+        self.assertEqual(list(self.server.state.tree.reap_candidates), ["/c", "/d"])
 
     def test_malformed_operations_are_refused(self) -> None:
         """Operations that have no place in it, or a TTL flag without a TTL: -5 for all."""
@@ -137,6 +135,15 @@ class TransactionTests(NodeTestCase):
         ):
             self.assertEqual(self.error(request), -5, request)
         self.assertEqual(self.error(ExistsRequest("/b", False)), -101)
+
+    def test_an_invalid_flag_refuses_the_whole_transaction(self) -> None:
+        """Flags are read with the request, before any of its operations, as by 3.9.6."""
+        for flags in (5, 6, 7, -1):
+            for operation in (CreateRequest, Create2Request, CreateContainerRequest):
+                reply = self.one.call(
+                    Multi(CheckVersionRequest("/no", 0), operation("/c", b"", OPEN, flags))
+                )
+                self.assertEqual((reply.err, reply.body), (-5, None), flags)
 
     def test_multi_read_has_a_result_for_each_read(self) -> None:
         """Each read has its own result or error; none sets a watch."""

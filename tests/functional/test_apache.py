@@ -17,6 +17,7 @@ class ApacheZooKeeperTests(SynchronousTestCase):
             folder = server._folder
             self.assertEqual(four_letter_word(server.port, b"ruok"), b"imok")
             self.assertIn(b"tickTime=500\n", four_letter_word(server.port, b"conf"))
+            self.assertGreaterEqual(server.version, (3, 5, 0))
             first = server.pid
             server.kill()
             self.assertEqual(four_letter_word(server.port, b"ruok"), b"")

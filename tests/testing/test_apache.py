@@ -41,3 +41,19 @@ class SkipTests(SynchronousTestCase):
 
         self.assertEqual(skip_without_apache(Sample).skip, "")
         apache.require_apache()
+
+    def test_the_class_path_comes_from_the_environment(self) -> None:
+        """Another release of ZooKeeper is chosen by an environment variable."""
+        self.patch(os, "environ", {apache.CLASSPATH: "/opt/zookeeper/lib/*", "PATH": os.defpath})
+        self.assertEqual(apache.classpath(), "/opt/zookeeper/lib/*")
+
+    def test_debians_jars_are_the_default(self) -> None:
+        """Without the variable, or if it is empty, Debian's package is used."""
+        self.patch(os, "environ", {apache.CLASSPATH: ""})
+        self.assertNotIn("/opt", apache.classpath())
+
+    def test_there_is_no_version_of_a_server_that_does_not_run(self) -> None:
+        """A server that was not started has no version."""
+        server = ApacheZooKeeper()
+        self.addCleanup(server.remove)
+        self.assertEqual(server.version, ())

@@ -9,13 +9,18 @@ from puresasl.client import SASLClient, SASLError
 
 from zkservice.client.calls import REPLY_HEADER_SIZE, call_for
 from zkservice.client.connection import Connection
-from zkservice.errors import SaslError
+from zkservice.errors import AuthFailedError, SaslError
 from zkservice.wire.jute import decode
 from zkservice.wire.records import GetSASLRequest, SetSASLResponse
 
 # SaslServerPrincipal and ZooKeeperSaslServer.java: constants, whatever the host is called.
 _SERVICE: Final = "zookeeper"
 _HOST: Final = "zk-sasl-md5"
+# ZooKeeperSaslServer.java says it to its log alone.
+_REFUSED: Final = (
+    "the server refused the user or the password; or it refuses DIGEST-MD5, as ZooKeeper 3.9 does "
+    "unless it is started with -Dzookeeper.fips-mode=false"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ async def negotiate(connection: Connection, user: DigestMD5) -> None:
             token = dialogue.process(challenge)
             if dialogue.complete:
                 return
+    except AuthFailedError as error:
+        raise AuthFailedError(None, _REFUSED) from error
     except SASLError as error:
         raise SaslError(None, f"the SASL exchange failed: {error}") from error
     finally:

@@ -16,7 +16,7 @@ from zkservice.embedded.watches import data_watches
 from zkservice.wire.records import OpCode
 
 #: The ZooKeeper release whose behaviour the server has; clients read it from ``envi``.
-ZOOKEEPER_VERSION: Final = "3.9.3-zkservice, built on 2024-10-17 23:21 UTC"
+ZOOKEEPER_VERSION: Final = "3.9.6-zkservice, built on 2026-10-16 16:58 UTC"
 
 # Names of operations in ``cons`` (Request.op2String, first four letters or so).
 _OPERATIONS: Final[dict[int, str]] = {

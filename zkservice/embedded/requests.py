@@ -223,10 +223,13 @@ class RequestProcessor:
         transaction = self._state.begin(
             connection
         )  # it takes a number even if it cannot be decoded
-        operations = multi.decode_requests(OpCode.MULTI, frame, 8)
+        operations = [
+            _request_by_flag(operation)  # before the first is carried out
+            for operation in multi.decode_requests(OpCode.MULTI, frame, 8)
+        ]
         results: list[tuple[int, Any]] = []
         try:
-            for operation in map(_request_by_flag, operations):
+            for operation in operations:
                 change = self._changes[type(operation)]
                 results.append((_result_type(operation), change(transaction, operation)))
         except ServerError as error:
@@ -458,21 +461,21 @@ class RequestProcessor:
 
 
 def _request_by_flag(operation: Any) -> Any:
-    """A create in a multi as the request that its flag alone decides (MultiOperationRecord.java).
+    """A create in a multi as the request that its flag asks for (MultiOperationRecord.java).
 
     Raises:
-        ProtocolError: a TTL flag in a request without a TTL.
+        ProtocolError: an unknown flag (servers before 3.9 refused the operation alone), or a
+            TTL flag in a request without a TTL.
     """
     if not isinstance(operation, CreateRequest):
         return operation
     flags = operation.flags
+    if not CreateFlag.PERSISTENT <= flags <= CreateFlag.PERSISTENT_SEQUENTIAL_TTL:
+        raise ProtocolError(operation.path, f"invalid flag {flags} for create mode")
     if flags in (CreateFlag.PERSISTENT_TTL, CreateFlag.PERSISTENT_SEQUENTIAL_TTL):
         raise ProtocolError(operation.path, "a TTL node needs a TTL")
-    container = isinstance(operation, CreateContainerRequest)
-    if flags == CreateFlag.CONTAINER and not container:
+    if flags == CreateFlag.CONTAINER:  # outside of a transaction it takes createContainer
         return CreateContainerRequest(operation.path, operation.data, operation.acl, flags)
-    if flags != CreateFlag.CONTAINER and container:
-        return CreateRequest(operation.path, operation.data, operation.acl, flags)
     return operation
 
 

@@ -1,4 +1,4 @@
-"""A real Apache ZooKeeper for tests: Debian's jars, data directories and ports of their own.
+"""A real Apache ZooKeeper for tests, with a data directory and a port of its own.
 
 It blocks on purpose: a Java process is started once for many tests, outside of any
 reactor.  Every wait has a bound.
@@ -7,6 +7,7 @@ reactor.  Every wait has a bound.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from typing_extensions import Self
 JAVA_FOLDER: Final = Path("/usr/share/java")
 #: Set to 1 to make tests fail that need Apache ZooKeeper where it is not installed.
 REQUIRE: Final = "ZKSERVICE_REQUIRE_APACHE"
+#: A Java class path that has another release of Apache ZooKeeper than Debian's package.
+CLASSPATH: Final = "ZKSERVICE_ZOOKEEPER_CLASSPATH"
 
 # The manifest of Debian's jar names the others that it needs, except one for TLS and one for
 # logging.
@@ -34,8 +37,13 @@ T = TypeVar("T")
 
 
 def available() -> bool:
-    """Whether Java and the jars of Debian's ``zookeeper`` package are on this machine."""
-    return shutil.which("java") is not None and (JAVA_FOLDER / "zookeeper.jar").exists()
+    """Whether Java and a ZooKeeper server are on this machine.
+
+    The server is that of Debian's ``zookeeper`` package, or of the class path in the environment
+    variable ``ZKSERVICE_ZOOKEEPER_CLASSPATH``.
+    """
+    chosen = bool(os.environ.get(CLASSPATH))
+    return shutil.which("java") is not None and (chosen or (JAVA_FOLDER / "zookeeper.jar").exists())
 
 
 def skip_without_apache(test: T) -> T:
@@ -50,7 +58,12 @@ def skip_without_apache(test: T) -> T:
 
 
 def classpath() -> str:
-    """The jars that the server and ``zkCli`` need, as a Java class path."""
+    """The jars that the server and ``zkCli`` need, as a Java class path.
+
+    ``ZKSERVICE_ZOOKEEPER_CLASSPATH`` in the environment is used as it is.
+    """
+    if chosen := os.environ.get(CLASSPATH):
+        return chosen
     found = [JAVA_FOLDER / f"{name}.jar" for name in _JARS]
     return os.pathsep.join(str(jar) for jar in found if jar.exists())
 
@@ -102,6 +115,13 @@ class ApacheZooKeeper:
     def pid(self) -> int | None:
         """The Java process, while there is one."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The release that runs, such as ``(3, 8, 0)``; empty if the server does not run."""
+        said = four_letter_word(self.port, b"srvr").decode(errors="replace")
+        found = re.match(r"Zookeeper version: (\d+)\.(\d+)\.(\d+)", said)
+        return tuple(map(int, found.groups())) if found else ()
 
     @property
     def log(self) -> str:

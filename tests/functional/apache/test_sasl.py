@@ -31,6 +31,7 @@ class ApacheTests(SaslContract):
         self.server = ApacheZooKeeper(
             properties={
                 "java.security.auth.login.config": jaas,
+                "zookeeper.fips-mode": "false",  # since 3.9 it refuses DIGEST-MD5
                 "zookeeper.authProvider.1": (
                     "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
                 ),
