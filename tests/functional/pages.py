@@ -30,7 +30,7 @@ class Shell:
 
     def __init__(self, folder: str, **environ: str) -> None:
         bin_folder = os.path.dirname(sys.executable)
-        path = f"{bin_folder}:{os.environ['PATH']}"
+        path = environ.pop("PATH", os.environ["PATH"])
         self._process = subprocess.Popen(
             ["bash"],
             cwd=folder,
@@ -38,7 +38,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**Twistd.environment(), "PATH": path, **environ},
+            env={**Twistd.environment(), "PATH": f"{bin_folder}:{path}", **environ},
         )
 
     def run(self, command: str) -> str:

@@ -1,0 +1,10 @@
+import socket
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def index():
+    return f"Hello from {socket.gethostname()}.\n"
