@@ -2,7 +2,9 @@
 
 ``python .ci/option_tables.py`` rewrites the lines between ``.. options: SECTION`` and
 ``.. end of options`` in the pages.  ``.. options: SECTION, names`` is a table of the synonyms that
-a section hides: the names that ``--limit`` takes.  A test checks that the pages are up to date.
+a section hides: the names that ``--limit`` takes.  Between ``.. reference: COMMAND`` and
+``.. end of reference`` it writes an entry for every option of a command.  A test checks that the
+pages are up to date.
 """
 
 from __future__ import annotations
@@ -10,24 +12,39 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from zkservice.http11 import limits_table
 from zkservice.service import follow_options, register_options, zkembedded
-from zkservice.service.option_table import Option, OptionTable
+from zkservice.service.option_table import FLAG, Option, OptionTable
 from zkservice.service.options import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
     "operating.rst": OPTIONS,
+    "monitoring.rst": OPTIONS,
     "protocol.rst": zkembedded.OPTIONS,
     "registering.rst": register_options.OPTIONS,
     "following.rst": follow_options.OPTIONS,
 }
+REFERENCE = "options.rst"
+COMMANDS = {
+    "zkserve": OPTIONS,
+    "zkregister": register_options.OPTIONS,
+    "zkfollow": follow_options.OPTIONS,
+    "zkembedded": zkembedded.OPTIONS,
+}
 WIDTH = 100
 
 _BLOCK = re.compile(r"^(\.\. options: (.+)\n\n)(?:.*\n)*?(^\.\. end of options$)", re.MULTILINE)
+_ENTRIES = re.compile(
+    r"^(\.\. reference: (.+)\n\n)(?:.*\n)*?(^\.\. end of reference$)", re.MULTILINE
+)
 _OPTION = re.compile(r"(?<!`)(--[a-z][a-z-]*)")
 _UNITS = {1 << 30: "GiB", 1 << 20: "MiB"}
+_OF_PLACEHOLDER = {"MS": "milliseconds", "S": "seconds", "MB": "megabytes"}
+_OF_LIMIT = {row.option: row.unit for row in limits_table()}
 
 
 def rewritten(page: str, table: OptionTable) -> str:
@@ -85,8 +102,89 @@ def _lines(name: str, text: str, first: int, second: int) -> Iterator[str]:
         name = ""
 
 
+# -- the reference -------------------------------------------------------------------
+
+
+def with_references(page: str) -> str:
+    """Return the page of the reference, up to date."""
+    return _ENTRIES.sub(lambda found: f"{found[1]}{_reference(found[2])}{found[3]}", page)
+
+
+def _reference(command: str) -> str:
+    lines = [f".. program:: twistd {command}", ""]
+    for section, rows in COMMANDS[command].sections().items():
+        if section != "Options":  # the only section of a short command needs no title
+            lines += [section, "~" * len(section), ""]
+        limits = [row for row in COMMANDS[command] if row.section == section and row.hidden]
+        for row in (*rows, *limits):
+            lines += [*_entry(row, command), ""]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(row: Option, command: str) -> Iterator[str]:
+    names = [f"-{row.short}"] * bool(row.short) + [f"--{row.name}"]
+    if row.hidden:
+        names = [f"--limit {row.name}={row.kind.placeholder}"]
+    elif not row.kind.is_flag:
+        names = [f"{name} {row.kind.placeholder.replace('|', ' | ')}" for name in names]
+    yield f".. option:: {', '.join(names)}"
+    yield ""
+    text = _text(replace(row, repeatable=False, default=None, default_text="", kind=FLAG))
+    yield from textwrap.wrap(
+        f"{text}.",
+        WIDTH,
+        initial_indent="   ",
+        subsequent_indent="   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    yield ""
+    for name, value in _facts(row, command):
+        yield f"   :{name}: {value}"
+
+
+def _facts(row: Option, command: str) -> Iterator[tuple[str, str]]:
+    unit = _OF_PLACEHOLDER.get(row.kind.placeholder) or (_OF_LIMIT[row.name] if row.hidden else "")
+    if unit:
+        yield "Unit", unit
+    if default := _default(row):
+        yield "Default", default
+    if row.repeatable:
+        yield "Repeatable", "yes; a variable has one value a line"
+    text = example(row)
+    shown = f"'{text}'" if set(text) & set(" *{") else text
+    word = f"--limit {row.name}={shown}" if row.hidden else f"--{row.name} {shown}".strip()
+    yield "Command line", f"``{word}``"
+    if not row.command_line_only or row.name == "config":
+        variable = f"{command}_{row.name}".replace("-", "_").upper()
+        yield "Environment", f"``{variable}={text or 'true'}``"
+    if not row.command_line_only:
+        yield "TOML", f"``{_toml(row, text)}``"
+
+
+def example(row: Option) -> str:
+    """A text that the option takes; empty for a flag."""
+    if row.kind.is_flag:
+        return ""
+    return row.example or row.kind.write(row.default)
+
+
+def _toml(row: Option, text: str) -> str:
+    if row.kind.is_flag:
+        value = "true"
+    elif row.hidden or row.kind.placeholder in {"N", *_OF_PLACEHOLDER}:
+        value = text
+    else:
+        value = f'"{text}"'
+    if row.hidden:
+        return f"limit = {{{row.name} = {value}}}"
+    return f"{row.name} = [{value}]" if row.repeatable else f"{row.name} = {value}"
+
+
 def main() -> None:
     """Rewrite the pages."""
+    reference = DOCS / REFERENCE
+    reference.write_text(with_references(reference.read_text()))
     for name, table in PAGES.items():
         page = DOCS / name
         page.write_text(rewritten(page.read_text(), table))

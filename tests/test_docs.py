@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from docutils.core import publish_doctree
-from docutils.nodes import Element, image, reference, system_message
+from docutils.nodes import Element, image, make_id, reference, system_message
 from gunicorn.config import KNOWN_SETTINGS
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options
@@ -154,6 +154,18 @@ class PageTests(SynchronousTestCase):
                 if words[:1] == ["zkservice"] and "--help" not in words:
                     parse_arguments(words[1:])
                     seen += 1
+        self.assertGreater(seen, 5)
+
+    def test_every_link_to_a_section_leads_to_one(self) -> None:
+        """Every ``page.rst#section`` is a section of that page; ``make docs`` checks the pages."""
+        seen = 0
+        for path in PAGES:
+            for target, anchor in re.findall(r"<([\w./]+\.rst)#([\w-]+)>", path.read_text()):
+                titles = re.findall(
+                    r"^(.+)\n(?:=|-|~){3,}$", (path.parent / target).read_text(), re.MULTILINE
+                )
+                self.assertIn(anchor, map(make_id, titles), (page_name(path), target))
+                seen += 1
         self.assertGreater(seen, 5)
 
     def test_every_dotted_name_exists(self) -> None:

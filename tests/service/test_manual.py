@@ -16,10 +16,12 @@ from zkservice.service import follow_options, register_options
 from zkservice.service.monitor_commands import COMMANDS
 from zkservice.service.options import OPTIONS
 
-MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
-EMBEDDED = MANUAL.with_name("protocol.rst")
-REGISTER = MANUAL.with_name("registering.rst")
-FOLLOW = MANUAL.with_name("following.rst")
+DOCS = Path(__file__).parents[2] / "docs"
+#: zkserve has two pages: how to run it, and what it shows.
+MANUAL = [DOCS / "operating.rst", DOCS / "monitoring.rst"]
+EMBEDDED = DOCS / "protocol.rst"
+REGISTER = DOCS / "registering.rst"
+FOLLOW = DOCS / "following.rst"
 
 
 def _load(path: Path) -> ModuleType:
@@ -31,15 +33,15 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-tables = _load(MANUAL.parents[1] / ".ci" / "option_tables.py")
+tables = _load(DOCS.parent / ".ci" / "option_tables.py")
 
 
 class ManualTests(SynchronousTestCase):
-    """docs/operating.rst against the command line."""
+    """docs/operating.rst and docs/monitoring.rst against the command line."""
 
     def test_every_option_is_in_the_manual(self) -> None:
         """Each option of zkserve is explained, and each that is explained exists."""
-        named = set(re.findall(r"``--([a-z-]+)", MANUAL.read_text()))
+        named = set(re.findall(r"``--([a-z-]+)", self._text()))
         others = {"pidfile", "logfile", "logger", "syslog", "uid", "rundir", "json", "once"}
         # The names of other programs are not ours.
         self.assertEqual(named - others, {row.name for row in OPTIONS if not row.hidden})
@@ -59,8 +61,27 @@ class ManualTests(SynchronousTestCase):
         self.assertEqual(
             tables.sections(FOLLOW.read_text()), list(follow_options.OPTIONS.sections())
         )
-        shown = {section.removesuffix(", names") for section in tables.sections(MANUAL.read_text())}
+        shown = {section.removesuffix(", names") for section in tables.sections(self._text())}
         self.assertEqual(shown, set(OPTIONS.sections()))
+
+    def test_the_reference_is_up_to_date(self) -> None:
+        """docs/options.rst is what .ci/option_tables.py writes, and has every option."""
+        page = (DOCS / tables.REFERENCE).read_text()
+        self.assertEqual(page, tables.with_references(page), "run .ci/option_tables.py")
+        for command, table in tables.COMMANDS.items():
+            described = page.partition(f".. reference: {command}\n")[2]
+            described = described.partition(".. end of reference")[0]
+            for row in table:
+                self.assertRegex(described, rf"(?m)^\.\. option:: .*(--|limit ){row.name}\b")
+
+    def test_every_example_is_valid(self) -> None:
+        """An option reads the example that the reference shows for it."""
+        for command, table in tables.COMMANDS.items():
+            for row in table:
+                text = tables.example(row)
+                self.assertEqual(row.kind.is_flag, text == "", (command, row.name))
+                if row.name != "sasl-users":  # reads the file itself
+                    row.kind.read(text or "true")
 
     def test_commands_of_the_monitor(self) -> None:
         """The table has each command, and no other."""
@@ -84,6 +105,7 @@ class ManualTests(SynchronousTestCase):
                 self.assertIn(f"``--{row.name}", sections[title], title)
 
     def _sections(self) -> dict[str, str]:
-        return dict(
-            re.findall(r"\n\n(.+)\n-+\n\n((?:.|\n)*?)(?=\n\n.+\n-+\n|$)", MANUAL.read_text())
-        )
+        return dict(re.findall(r"\n\n(.+)\n-+\n\n((?:.|\n)*?)(?=\n\n.+\n-+\n|$)", self._text()))
+
+    def _text(self) -> str:
+        return "\n".join(page.read_text() for page in MANUAL)

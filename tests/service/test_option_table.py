@@ -11,7 +11,7 @@ from zkservice.client import TLS
 from zkservice.errors import ConfigurationError
 from zkservice.security import Security
 from zkservice.service.config import Config, Manhole, Processes
-from zkservice.service.front_end import AdminViews, FrontEnd
+from zkservice.service.front_end import AdminViews, DiscoverSettings, FrontEnd
 from zkservice.service.health import HealthSettings
 from zkservice.service.option_table import (
     FILE,
@@ -34,6 +34,7 @@ from zkservice.web import Limits
 PARTS = {
     "": Config,
     "admin": AdminViews,
+    "discover": DiscoverSettings,
     "front_end": FrontEnd,
     "health": HealthSettings,
     "limits": Limits,

@@ -54,6 +54,7 @@ OPTIONS: Final = OptionTable(
                 "the znode below which a service is registered; ``NAME=PATH`` if consumers are to "
                 "call it otherwise than the end of the path"
             ),
+            example="shop=/svc/shop",
         ),
         Option(
             "to",
@@ -65,9 +66,10 @@ OPTIONS: Final = OptionTable(
             repeatable=True,
             short="t",
             manual=(
-                "``FORMAT:FILE``, see below; ``{service}`` in it stands for the name of a "
-                "service, and makes a file for each"
+                "``FORMAT:FILE``, see `The formats <following.rst#the-formats>`__; ``{service}`` "
+                "in it stands for the name of a service, and makes a file for each"
             ),
+            example="haproxy:/etc/haproxy/shop.cfg",
         ),
         Option(
             "run",
@@ -77,6 +79,7 @@ OPTIONS: Final = OptionTable(
             Kind(str, "COMMAND"),
             repeatable=True,
             short="r",
+            example="systemctl reload haproxy",
         ),
         Option(
             "run-timeout",

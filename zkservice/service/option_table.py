@@ -186,6 +186,7 @@ class Option:
         command_line_only: neither a file nor a Paste file has it.
         manual: what the manual says instead of ``help``, in reStructuredText, where there is
             room for more.
+        example: a text that ``kind`` reads, for the reference; without one it shows the default.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Option:
     hidden: bool = False
     command_line_only: bool = False
     manual: str = ""
+    example: str = ""
 
     @property
     def key(self) -> str:

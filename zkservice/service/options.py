@@ -192,6 +192,7 @@ OPTIONS: Final = OptionTable(
             whole_number(),
             0,
             target="recycling.max_requests",
+            example="10000",
         ),
         Option(
             "max-age",
@@ -200,6 +201,7 @@ OPTIONS: Final = OptionTable(
             whole_number(placeholder="S"),
             0,
             target="recycling.max_age",
+            example="86400",
         ),
         Option(
             "max-rss",
@@ -207,6 +209,7 @@ OPTIONS: Final = OptionTable(
             "Replace a worker process that has so many megabytes of memory; 0: never.",
             whole_number(placeholder="MB"),
             0,
+            example="512",
         ),
         Option(
             "recycle-together",
@@ -216,6 +219,7 @@ OPTIONS: Final = OptionTable(
             whole_number(),
             0,
             target="processes.recycle_together",
+            example="1",
         ),
         # -- where it listens --
         Option(
@@ -229,6 +233,7 @@ OPTIONS: Final = OptionTable(
                 "the znode under which to register the addresses; required.  It is "
                 "created if it is missing, and may lead through symbolic links"
             ),
+            example="/svc/shop",
         ),
         Option(
             "host",
@@ -240,6 +245,7 @@ OPTIONS: Final = OptionTable(
                 "default) is all addresses of the machine, each of which is registered, "
                 "loopback only if there is no other"
             ),
+            example="10.0.0.5",
         ),
         Option(
             "port",
@@ -248,6 +254,7 @@ OPTIONS: Final = OptionTable(
             whole_number(0, 65535),
             0,
             manual="the port; with 0 the system picks one",
+            example="8080",
         ),
         Option(
             "listen",
@@ -261,8 +268,9 @@ OPTIONS: Final = OptionTable(
                 "instead: ``tcp:8080:interface=127.0.0.1``, "
                 "``ssl:443:privateKey=site.pem``, ``unix:/run/app.sock:mode=660``, "
                 "``systemd:domain=INET:index=0``, ``haproxy:tcp:8080``; and ``mtls:``, "
-                "see below"
+                "see `TLS <operating.rst#tls-and-clients-with-certificates>`__"
             ),
+            example="tcp:8080:interface=127.0.0.1",
         ),
         Option(
             "socket-owner",
@@ -273,6 +281,7 @@ OPTIONS: Final = OptionTable(
             manual=(
                 "who gets the files of ``unix:`` sockets: ``USER``, ``USER:GROUP`` or ``:GROUP``"
             ),
+            example=":www-data",
         ),
         Option(
             "advertise",
@@ -285,6 +294,7 @@ OPTIONS: Final = OptionTable(
                 "``HOST:PORT`` to register instead: for a Unix socket behind a proxy, "
                 "or a container whose ports are mapped"
             ),
+            example="web1.example:443",
         ),
         Option(
             "property",
@@ -296,6 +306,7 @@ OPTIONS: Final = OptionTable(
                 "``NAME=VALUE`` to store with the address, a string; ``NAME:=JSON`` "
                 "stores any JSON value"
             ),
+            example="version=1.10",
         ),
         Option(
             "format",
@@ -321,6 +332,7 @@ OPTIONS: Final = OptionTable(
                 "the znode's ACL: ``read`` (everybody may read), ``open``, ``creator``, "
                 "or entries like ``world:anyone:r,digest:u:HASH:cdrwa``"
             ),
+            example="creator",
         ),
         # -- ZooKeeper --
         Option(
@@ -335,6 +347,7 @@ OPTIONS: Final = OptionTable(
                 "``host1:2181,host2:2181/chroot``; ``embedded`` for a ZooKeeper of one "
                 "node in this process; ``embedded:FOLDER`` to keep its data"
             ),
+            example="zk1:2181,zk2:2181,zk3:2181",
         ),
         Option(
             "session-timeout",
@@ -360,6 +373,7 @@ OPTIONS: Final = OptionTable(
             "PEM file of the CAs to trust, instead of the system's.",
             FILE,
             target="zookeeper_tls.ca",
+            example="/etc/app/ca.pem",
         ),
         Option(
             "zookeeper-cert",
@@ -367,6 +381,7 @@ OPTIONS: Final = OptionTable(
             "PEM file of this client's certificate, for servers that ask for one.",
             FILE,
             target="zookeeper_tls.certificate",
+            example="/etc/app/client.pem",
         ),
         Option(
             "zookeeper-key",
@@ -374,6 +389,7 @@ OPTIONS: Final = OptionTable(
             "PEM file of its key, if the key is in another file.",
             FILE,
             target="zookeeper_tls.key",
+            example="/etc/app/client-key.pem",
         ),
         Option(
             "zookeeper-server-name",
@@ -381,6 +397,7 @@ OPTIONS: Final = OptionTable(
             "The name in ZooKeeper's certificate, if it is not the host's.",
             Kind(str, "NAME"),
             target="zookeeper_tls.server_name",
+            example="zookeeper.example",
         ),
         Option(
             "zookeeper-auth",
@@ -392,6 +409,7 @@ OPTIONS: Final = OptionTable(
                 "a credential: ``digest:file:FILE`` or ``digest:env:VARIABLE`` with "
                 "``user:password``"
             ),
+            example="digest:file:/etc/app/zookeeper",
         ),
         Option(
             "zookeeper-sasl",
@@ -402,6 +420,7 @@ OPTIONS: Final = OptionTable(
                 "``file:FILE`` or ``env:VARIABLE`` with ``user:password``, for servers "
                 "with SASL DIGEST-MD5"
             ),
+            example="file:/etc/app/zookeeper",
         ),
         # -- health --
         Option(
@@ -410,6 +429,7 @@ OPTIONS: Final = OptionTable(
             "Register only while this HTTP path of the application returns 2xx or 3xx.",
             _HEALTH_PATH,
             target="health.path",
+            example="/healthy",
         ),
         Option(
             "health-tcp", _HEALTH, "Register only while a TCP connection succeeds.", FLAG, False
@@ -459,6 +479,7 @@ OPTIONS: Final = OptionTable(
                 "``HOST:PORT`` or a socket's path for the line protocol; without "
                 "``HOST``, as in ``:9001``, it listens on loopback only"
             ),
+            example="127.0.0.1:9001",
         ),
         Option(
             "monitor-command",
@@ -468,7 +489,11 @@ OPTIONS: Final = OptionTable(
             repeatable=True,
             target="monitor_commands",
             paste="monitor_commands",
-            manual="``NAME=DOTTED.NAME``: one more command of the monitor, see below",
+            manual=(
+                "``NAME=DOTTED.NAME``: one more command of the monitor, see `Commands of your own "
+                "<monitoring.rst#commands-of-your-own>`__"
+            ),
+            example="hello=mypackage.commands.hello",
         ),
         Option(
             "manhole",
@@ -484,6 +509,7 @@ OPTIONS: Final = OptionTable(
                 "path for telnet without a token: only the user that the process runs as, and "
                 "root, can connect to it (mode 0600)"
             ),
+            example="/run/app/manhole",
         ),
         Option(
             "manhole-telnet",
@@ -504,6 +530,7 @@ OPTIONS: Final = OptionTable(
             FILE,
             target="manhole.authorized_keys",
             manual="make the manhole SSH, for the public keys in this file, one a line",
+            example="/etc/app/operators.pub",
         ),
         Option(
             "manhole-host-key",
@@ -556,6 +583,7 @@ OPTIONS: Final = OptionTable(
             "NAME=VALUE: one of the limits below; times are milliseconds, sizes bytes.",
             Kind(_read_limit, "NAME=VALUE"),
             repeatable=True,
+            example="request-timeout=30000",
         ),
         *_limit_rows(),
         # -- views --
@@ -571,6 +599,7 @@ OPTIONS: Final = OptionTable(
                 "callable; ``zkservice.web.TextView`` makes one of a function that "
                 "returns text"
             ),
+            example="/-/count=mysite.views.threads",
         ),
         Option(
             "status-views",
@@ -580,7 +609,8 @@ OPTIONS: Final = OptionTable(
             False,
             target="front_end.status_views",
             manual=(
-                "serve ``/-/health`` and ``/-/ready``, see `Probes`_, `The status page`_ at "
+                "serve ``/-/health`` and ``/-/ready``, see `Probes <monitoring.rst#probes>`__, "
+                "`the status page <monitoring.rst#the-status-page>`__ at "
                 "``/-/``, and ``/-/threads`` with the stack and the request of every "
                 "worker: what an application that hangs is doing"
             ),
@@ -605,6 +635,7 @@ OPTIONS: Final = OptionTable(
             _PATH,
             repeatable=True,
             target="discover.below",
+            example="/svc",
         ),
         Option(
             "admin-listen",
@@ -617,8 +648,9 @@ OPTIONS: Final = OptionTable(
             manual=(
                 "a port of its own for ``/-/``, any Twisted server endpoint: "
                 "``tcp:9100:interface=127.0.0.1``, ``unix:/run/app/admin.sock:mode=660``, "
-                "``mtls:``; see `Who may ask`_"
+                "``mtls:``; see `Who may ask <monitoring.rst#who-may-ask>`__"
             ),
+            example="tcp:9100:interface=127.0.0.1",
         ),
         Option(
             "admin-allow",
@@ -631,6 +663,7 @@ OPTIONS: Final = OptionTable(
                 "address or network whose clients may see the views for operators, beside this "
                 "machine: ``10.1.0.0/16``, ``fd00::/8``"
             ),
+            example="10.1.0.0/16",
         ),
         Option(
             "admin-host",
@@ -643,6 +676,7 @@ OPTIONS: Final = OptionTable(
                 "host name by which the views for operators may be asked for, beside "
                 "``localhost`` and addresses"
             ),
+            example="web1.example",
         ),
         Option(
             "metrics",
@@ -669,6 +703,7 @@ OPTIONS: Final = OptionTable(
                 "address or network of proxies whose ``X-Forwarded-*`` headers are "
                 "trusted: ``10.0.0.0/8``"
             ),
+            example="10.0.0.0/8",
         ),
         Option(
             "proxy-hops",
@@ -687,6 +722,7 @@ OPTIONS: Final = OptionTable(
                 "a field that the proxies set, instead of ``X-Forwarded-For`` and "
                 "``X-Forwarded-Proto``"
             ),
+            example="X-Real-IP",
         ),
         # -- logs --
         Option(
@@ -701,6 +737,7 @@ OPTIONS: Final = OptionTable(
                 "and ``complete``, or ``aborted`` if the client left before it had all "
                 "of the response or the application failed in the middle"
             ),
+            example="/var/log/app/access.log",
         ),
         Option(
             "access-log-format",
@@ -738,6 +775,7 @@ OPTIONS: Final = OptionTable(
                 "log requests that run longer than so many seconds (``0.5``), with the stack of "
                 "their thread, at most ten a minute; 0: none"
             ),
+            example="2",
         ),
         Option(
             "trace-log",
@@ -749,6 +787,7 @@ OPTIONS: Final = OptionTable(
                 "a file for zc.zservertracelog's records, which its ``tracereport`` "
                 "reads; ``-`` for standard output"
             ),
+            example="/var/log/app/trace.log",
         ),
         Option(
             "log-format",
@@ -770,6 +809,7 @@ OPTIONS: Final = OptionTable(
                 "a level, which lets the standard library's ``logging`` through to "
                 "twistd's log, or a file with a ZConfig text"
             ),
+            example="INFO",
         ),
         # -- development --
         Option(
@@ -796,6 +836,7 @@ OPTIONS: Final = OptionTable(
                 "a glob of more files whose changes count: ``'templates/**/*.html'``; the shell "
                 "must leave it alone"
             ),
+            example="templates/**/*.html",
         ),
         # -- a file --
         config_row(CONFIGURATION, "ZKSERVE_"),

@@ -53,6 +53,7 @@ OPTIONS: Final = OptionTable(
             zkserve.ADVERTISED,
             repeatable=True,
             short="a",
+            example="db1.example:5432",
         ),
         Option(
             "tls",
@@ -72,6 +73,7 @@ OPTIONS: Final = OptionTable(
             _HEALTH,
             "Register only while this URL, http://HOST:PORT/PATH, returns 2xx or 3xx.",
             Kind(read_health_url, "URL"),
+            example="http://127.0.0.1:8080/healthy",
         ),
         Option(
             "health-tcp",
@@ -97,6 +99,7 @@ OPTIONS: Final = OptionTable(
             "The signal that stops the command in good order, such as QUIT for nginx.",
             choice(*(number.name.removeprefix("SIG") for number in STOP_SIGNALS)),
             default_text="the one that stops zkregister, TERM or INT",
+            example="QUIT",
         ),
         Option(
             "stop-timeout",

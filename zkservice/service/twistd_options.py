@@ -42,7 +42,11 @@ def config_row(section: str, prefix: str, example: str = "PORT=8080") -> Option:
         FILE,
         short="c",
         command_line_only=True,
-        manual="A TOML file whose keys are the long options, see below",
+        manual=(
+            "a TOML file whose keys are the long options, see `A configuration file "
+            "<operating.rst#a-configuration-file>`__"
+        ),
+        example=f"{prefix.lower().rstrip('_')}.toml",
     )
 
 

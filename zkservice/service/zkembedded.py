@@ -62,6 +62,7 @@ OPTIONS: Final = OptionTable(
                 "Whoever can connect can do what the ACLs allow: ``ssl:`` and ``mtls:`` are "
                 "endpoints, too"
             ),
+            example="tcp:2181:interface=127.0.0.1",
         ),
         Option(
             "data-dir",
@@ -69,6 +70,7 @@ OPTIONS: Final = OptionTable(
             "Keep the data in this folder; without it, in memory.",
             FILE,
             short="d",
+            example="/var/lib/zookeeper",
         ),
         Option(
             "tick-time",
@@ -83,6 +85,7 @@ OPTIONS: Final = OptionTable(
             "A file of lines user:password, for SASL DIGEST-MD5.",
             Kind(_read_sasl_users, "FILE"),
             manual="a file of lines ``user:password``, for SASL DIGEST-MD5",
+            example="/etc/zookeeper/users",
         ),
         Option(
             "super-digest",
@@ -93,6 +96,7 @@ OPTIONS: Final = OptionTable(
                 "``super:HASH``, the digest user that no ACL restricts, as in "
                 "``zookeeper.DigestAuthenticationProvider.superDigest``"
             ),
+            example="super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
         ),
         config_row(_SECTION, "ZKEMBEDDED_"),
     )
