@@ -15,7 +15,7 @@ from zkservice.service.admin_site import admin_factory
 from zkservice.service.built_in_views import asked_views, show, view_paths, views_at_ports
 from zkservice.service.front_end import AdminViews
 from zkservice.service.front_end import FrontEnd as Settings
-from zkservice.web import TextView, View
+from zkservice.web import AskingView, TextView, View
 
 VIEWS: Mapping[str, View] = {
     "/-/health": TextView(lambda _: "ok\n\nrequests: 7\n"),
@@ -61,6 +61,24 @@ class AdminPortTests(SynchronousTestCase):
                 "/other": "404 there is no such view; there are",
             },
         )
+
+    def test_nothing_is_kept_or_guessed(self) -> None:
+        """By no cache and no browser: an old ``ready`` is wrong, and stacks are for operators."""
+        clock = Clock()
+        later: View = AskingView(lambda environ: succeed(TextView(lambda _: "late")))
+        views = {**VIEWS, "/-/threads": later}
+        factory = admin_factory(AdminViews(), views, clock)
+        for path in VIEWS:
+            client = Client(factory)
+            transport: Any = client.transport
+            transport.peerAddr = IPv4Address("TCP", "127.0.0.1", 1)
+            client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            clock.advance(0)
+            line, fields, _ = split(client.received())
+            self.assertEqual(line.split()[1], b"200")
+            self.assertEqual(fields["cache-control"], "no-store", path)
+            self.assertEqual(fields["x-content-type-options"], "nosniff", path)
+            client.leave()
 
     def test_others_see_the_probes(self) -> None:
         """Unless a network is allowed."""

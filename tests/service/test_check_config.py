@@ -65,14 +65,14 @@ class CheckTests(SynchronousTestCase):
                 views=(("/v", "no_such_module.view"),),
                 access_log=str(self.folder / "none" / "access.log"),
             ),
-            monitor_commands=(("mine", "os.no_such_command"),),
+            monitor_commands=(("status", "os.getcwd"),),
             manhole=Manhole(":1", authorized_keys=str(self.folder / "no_keys")),
             properties={"bad": {1, 2}},
         )
         self.assertEqual(check_config(config), 1)
         self.assertEqual(self.out.getvalue(), "")
         lines = self.err.getvalue().splitlines()
-        expected = ("app.wsgi", "/v", "mine", "access.log", "no_keys", "bad")
+        expected = ("app.wsgi", "/v", "status", "access.log", "no_keys", "bad")
         self.assertEqual(len(lines), len(expected), lines)
         for line, word in zip(lines, expected, strict=True):
             self.assertIn(word, line)

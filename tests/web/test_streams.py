@@ -93,14 +93,18 @@ class StreamTests(SynchronousTestCase):
             client.received()
         self.assertFalse(client.transport.aborted)
 
-    def test_there_are_only_so_many(self) -> None:
-        """One more gets 503; when one has left there is room."""
-        first, _ = self.connect(), self.connect()
-        line, _, body = split(self.end.get(GET))
-        self.assertEqual(line.split()[1], b"503")
-        self.assertIn(b"there are 2 streams already", body)
-        first.leave()
-        self.assertIn(b"hello", self.end.get(GET))
+    def test_one_more_ends_the_oldest(self) -> None:
+        """In good order; clients that only hold their streams keep nobody out."""
+        first, second = self.connect(), self.connect()
+        first.received()
+        second.received()
+        third = self.connect()
+        self.assertEqual(first.received(), b"0\r\n\r\n")
+        self.assertEqual(self.feeder.gone, self.feeder.streams[:1])
+        self.assertIn(b"hello", third.received())
+        second.leave()
+        self.assertIn(b"hello", self.connect().received())
+        self.assertEqual(self.feeder.gone, self.feeder.streams[:2])
 
     def test_draining_ends_them(self) -> None:
         """They hold nothing up, and no new one begins."""

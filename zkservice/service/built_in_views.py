@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from twisted.internet.defer import Deferred
@@ -28,6 +29,7 @@ from zkservice.web import (
     HTTPServer,
     ResponseTally,
     ResponseTotals,
+    StreamView,
     TextView,
     View,
     ViewError,
@@ -61,6 +63,9 @@ THREADS: Final = "/-/threads"
 METRICS: Final = "/-/metrics"
 #: What a load balancer asks for, wherever it is.
 PROBES: Final = frozenset([HEALTH, READY])
+
+#: Of what every view shows: it is of this moment, and may be for operators only.
+_NEVER_KEPT: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 #: What a view gets of the environ of a request that it does not see itself.
 _PASSED_ON: Final = ("REQUEST_METHOD", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
@@ -98,13 +103,36 @@ def views_at_ports(front_end: FrontEnd, views: Mapping[str, View]) -> dict[str, 
 def guarded(views: Mapping[str, View], access: AdminAccess) -> dict[str, View]:
     """Views with a guard.  Probes have none; the figures of `HEALTH` are for operators."""
     found: dict[str, View] = {}
-    for path, view in views.items():
+    for path, shown in views.items():
+        view = _never_kept(shown)
         if path == READY:
             found[path] = view
         else:
             instead = _first_line(view) if path == HEALTH else None
             found[path] = GuardedView(view, access.refusal, instead)
     return found
+
+
+def _never_kept(view: View) -> View:
+    """A view whose responses no cache keeps, and whose type no browser guesses."""
+    if isinstance(view, StreamView):
+        return view  # it says so itself
+    if isinstance(view, AskingView):
+        ask = view.ask
+        asking = AskingView(lambda environ: ask(environ).addCallback(_never_kept))
+        asking.__name__ = view.__name__
+        return asking
+
+    @wraps(view, updated=())
+    def shown(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            named = {name.lower() for name, _ in headers}
+            added = [each for each in _NEVER_KEPT if each[0].lower() not in named]
+            return start_response(status, [*headers, *added], *error)
+
+        return view(environ, start)
+
+    return shown
 
 
 class LocalViews:

@@ -17,7 +17,7 @@ from zkservice.service.config import Config, ListenAddress
 from zkservice.service.front_end import load_views
 from zkservice.service.listening import NO_PLAIN_PORT, speaks_plain
 from zkservice.service.loggers import configure_loggers
-from zkservice.service.monitor_commands import with_added
+from zkservice.service.monitor_commands import known_commands, with_added
 
 __all__ = ["check_config", "problems"]
 
@@ -56,7 +56,7 @@ def problems(config: Config) -> Iterator[str]:
         lambda config: load_application(config.application),
         lambda config: load_views(config.front_end.views),
         lambda config: config.front_end.metrics and load_metrics(),
-        lambda config: with_added({}, config.monitor_commands),
+        lambda config: with_added(known_commands(), config.monitor_commands),
         _check_log_files,
         _check_manhole,
         _check_health,

@@ -22,7 +22,7 @@ from zkservice.service.replies import is_for_programs, json_text
 from zkservice.service.status_text import status_text
 from zkservice.web import printable
 
-__all__ = ["COMMANDS", "command_pair", "commands", "with_added", "with_plugins"]
+__all__ = ["COMMANDS", "command_pair", "commands", "known_commands", "with_added", "with_plugins"]
 
 _log = Logger()
 
@@ -170,6 +170,11 @@ def commands(service: Operated) -> dict[str, Command]:
         for name, command in COMMANDS.items()
         if name not in left_out
     }
+
+
+def known_commands() -> dict[str, Command]:
+    """The names of all built-in commands; what they would call does nothing."""
+    return dict.fromkeys(COMMANDS, lambda words: "")
 
 
 def command_pair(text: str) -> tuple[str, str]:

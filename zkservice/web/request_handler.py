@@ -151,9 +151,8 @@ class RequestHandler:
 
     def _open_stream(self, exchange: Exchange, view: StreamView) -> None:
         exchange.request.body.close()
-        problem = self.streams.problem(view)
-        if problem:
-            self.answer(exchange, 503, problem, [])
+        if self.streams.closed:
+            self.answer(exchange, 503, "the process is about to end", [])
             return
         stream = self.streams.open(view, self._response_for(exchange, self._reactor_memory))
         exchange.window = StreamWindow(stream.lost)

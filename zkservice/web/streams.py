@@ -68,7 +68,7 @@ class StreamView:
     Args:
         owner: feeds the streams.
         headers: of the response.
-        most: how many streams there may be; others get 503.
+        most: how many streams there may be; one more ends the oldest.
     """
 
     def __init__(self, owner: StreamOwner, headers: Sequence[tuple[str, str]], most: int) -> None:
@@ -91,16 +91,20 @@ class Streams:
         self._open: dict[Stream, StreamOwner] = {}
         self._closed = False
 
-    def problem(self, view: StreamView) -> str:
-        """Why there can be no more streams; "" if there can."""
-        if self._closed:
-            return "the process is about to end"
-        if sum(owner is view.owner for owner in self._open.values()) >= view.most:
-            return f"there are {view.most} streams already"
-        return ""
+    @property
+    def closed(self) -> bool:
+        """Whether there can be no more streams, because the process is about to end."""
+        return self._closed
 
     def open(self, view: StreamView, response: Response) -> Stream:
-        """Begin a stream."""
+        """Begin a stream.
+
+        If there are enough for the view, the oldest ends: clients that only hold their streams
+        must not keep others out, and a browser connects again by itself.
+        """
+        others = [stream for stream, owner in self._open.items() if owner is view.owner]
+        for oldest in others[: max(0, len(others) + 1 - view.most)]:
+            oldest.close()
         response.start("200 OK", view.headers)
         stream = Stream(response, self._ended)
         self._open[stream] = view.owner

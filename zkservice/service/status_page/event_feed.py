@@ -27,7 +27,7 @@ EVENTS: Final = "/-/events"
 #: sent, so that a connection that is lost is noticed.
 _INTERVAL: Final = 0.5
 _SILENCE: Final = 15.0
-#: Who may look at the same time.
+#: Who may look at the same time; one more ends the oldest stream.
 _MAX_CLIENTS: Final = 16
 #: Milliseconds after which a browser connects again.
 _RETRY: Final = 1000
