@@ -14,6 +14,7 @@ from tests.simulation.faults import FAULTS, Storm
 from tests.simulation.hermetic import hermetic
 from tests.simulation.workloads.base import Workload
 from tests.simulation.workloads.leases import Candidates, LockHolders, SemaphoreHolders
+from tests.simulation.workloads.members import Members
 from tests.simulation.workloads.queues import Consumers
 from tests.simulation.workloads.registers import Numbers, Pairs, Registers
 from tests.simulation.workloads.services import Services
@@ -40,6 +41,7 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Services,
     Trees,
     Visitors,
+    Members,
 )
 
 #: A bug that is planted while a run lasts.

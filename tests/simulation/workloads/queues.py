@@ -14,7 +14,7 @@ from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.errors import ClientClosedError, LeaseLostError
-from zkservice.recipes import QueueItem, ReliableQueue
+from zkservice.recipes import QueueItem, ReliableQueue, SerializedQueue
 
 
 class Consumers(Workload):
@@ -25,6 +25,8 @@ class Consumers(Workload):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
+        shape = world.choices.fixed("queue")
+        self.kind: Any = shape.choice((ReliableQueue, ReliableQueue, SerializedQueue))
         self.asked: set[bytes] = set()  # to be put
         self.put: set[bytes] = set()  # confirmed
         self.done: list[bytes] = []  # confirmed
@@ -40,18 +42,18 @@ class Consumers(Workload):
             who = f"queue{number}"
             machine = self.machines[who] = self.world.machine(who)
             client = self.world.client(who, machine)
-            queue = ReliableQueue(client, self.path, reactor=machine)
+            queue = self.kind(client, self.path, reactor=machine)
 
-            def produce(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
+            def produce(random: Random, who: str = who, queue: Any = queue) -> None:
                 self.produce(random, who, queue)
 
-            def consume(random: Random, who: str = who, queue: ReliableQueue = queue) -> None:
+            def consume(random: Random, who: str = who, queue: Any = queue) -> None:
                 self.consume(random, who, queue)
 
             self.repeat(f"put{number}", 0.5, 5.0, produce, machine)
             self.repeat(f"get{number}", 0.2, 2.0, consume, machine)
 
-    def produce(self, random: Random, who: str, queue: ReliableQueue) -> None:
+    def produce(self, random: Random, who: str, queue: Any) -> None:
         """Put an item."""
         item = b"%d" % next(self.numbers)
         self.asked.add(item)
@@ -63,7 +65,7 @@ class Consumers(Workload):
         putting = queue.put(item, random.choice((100, 100, 50)))
         self.world.outcome(putting, f"{who} puts {item!r}", done)
 
-    def consume(self, random: Random, who: str, queue: ReliableQueue) -> None:
+    def consume(self, random: Random, who: str, queue: Any) -> None:
         """Get an item, and do it, or give it back."""
         if who in self.has or who in self.getting.values():
             return

@@ -14,7 +14,7 @@ from tests.simulation.history import Register, Seen
 from tests.simulation.network import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
-from zkservice.client import ZooKeeperClient
+from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import (
     BadVersionError,
     ClientClosedError,
@@ -91,7 +91,8 @@ class Registers(Workload):
                 self.read(who, one, client.get(one), seen)
         elif kind in ("write", "compare"):
             expected = self.versions.get((who, path), -1) if kind == "compare" else -1
-            self.write(who, path, client, seen, expected)
+            again = expected >= 0 and random.random() < 0.5
+            self.write(who, path, client, seen, expected, again=again)
 
     def read(self, who: str, path: str, getting: Deferred[Any], seen: Seen) -> None:
         """Read."""
@@ -140,16 +141,24 @@ class Registers(Workload):
         self.world.outcome(watching, f"{who} watch of {path}", event, must=False)
 
     def write(
-        self, who: str, path: str, client: ZooKeeperClient, seen: Seen, expected: int
+        self,
+        who: str,
+        path: str,
+        client: ZooKeeperClient,
+        seen: Seen,
+        expected: int,
+        *,
+        again: bool,
     ) -> None:
-        """Write, perhaps only if the version is as expected."""
+        """Write, perhaps only if the version is as expected, and perhaps as often as it takes."""
         register, number = self.registers[path], seen.call()
         value = b"%d" % next(self.numbers)
         write = register.writing(value, expected)
 
         def done(result: Any) -> None:
             if not isinstance(result, Failure):
-                seen.ended(number, path, result)
+                if not again:
+                    seen.ended(number, path, result)
                 register.written(write, result)
                 self.versions[who, path] = result.version
                 return
@@ -159,7 +168,11 @@ class Registers(Workload):
                 register.not_written(write)
             self.explain(who, result)
 
-        setting = client.set(path, value, expected)
+        writer: Any = client
+        if again:
+            jitter = self.world.choices.fixed(who)
+            writer = Retrying(client, reactor=self.machines[who], random=jitter)
+        setting: Deferred[Any] = writer.set(path, value, expected)
         self.world.outcome(setting, f"{who} writes {path} {value!r} at {expected}", done)
 
     def persist(self, random: Random, who: str, client: ZooKeeperClient) -> None:

@@ -18,6 +18,7 @@ from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES
 from zkservice.discovery import MassLoss, Resolver, agent
 from zkservice.errors import NobodyRegisteredError
+from zkservice.formats import read_member
 from zkservice.registry import Change, RegistrationState, live_children
 from zkservice.service.availability import HEALTH, OPERATOR
 from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
@@ -27,6 +28,7 @@ from zkservice.service.health import HealthSettings
 from zkservice.service.lifecycle import ServeService
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Permission
 from zkservice.wire.session import State
+from zkservice.znodes import split
 
 PATH: Final = "/svc/providers"
 PORT: Final = 8080
@@ -69,6 +71,7 @@ class Site:
             (ListenAddress.tcp(machine.address, PORT),),
             advertise=advertise,
             health=settings,
+            format=owner.format,
             front_end=FrontEnd(status_views=True),
             threads=2,
             session_timeout=SESSION,
@@ -229,7 +232,7 @@ class Site:
             self.mismatch = None
             return
         world = self.world
-        node = world.node(f"{PATH}/{self.address}")
+        node = world.node(self.registration.path)
         mine = node is not None and node.stat.ephemeral_owner == self.session
         listens = (self.machine.address, PORT) in world.network.ports
         if mine and not listens and not self.owner.disturbed(self.stopping, self):
@@ -268,6 +271,7 @@ class Services(Workload):
         self.deployments = count()
         self.count = shape.choice((1, 2, 4))
         self.health = shape.random() < 0.6
+        self.format = shape.choice(("properties", "properties", "serverset", "curator", "spring"))
         self.advertise = ("svc.example:80",) if shape.random() < 0.15 else ()
         self.faults_until = 0.0
         self.admin: Any = None
@@ -427,7 +431,7 @@ class Services(Workload):
 
     def do_delete(self, site: Site, random: Random) -> None:
         """An administrator deletes its znode."""
-        deleting = self.admin.delete(f"{PATH}/{site.address}")
+        deleting = self.admin.delete(site.registration.path)
         self.world.must_fire(deleting, "admin deletes")
 
     def do_lock_up(self, site: Site, random: Random) -> None:
@@ -448,10 +452,19 @@ class Services(Workload):
     def check(self) -> None:
         for site in self.sites:
             site.check()
+        self._check_addresses()
         if self.agent._budget._left < 1:
             self.world.sometimes.reached("agent: budget spent")
         if self.resolver.doubtful:
             self.world.sometimes.reached("resolver: mass loss held back")
+
+    def _check_addresses(self) -> None:
+        parent = self.world.node(PATH)
+        addresses = []
+        for name in sorted(parent.children) if parent is not None else ():
+            addresses.append(read_member(name, self.world.node(f"{PATH}/{name}").data).address)
+        if len(addresses) != len(set(addresses)):
+            self.world.violated("one znode", f"{addresses} are registered")
 
     @override
     def finish(self) -> None:
@@ -463,18 +476,19 @@ class Services(Workload):
         found = [f"request {number}" for number in self.requests]
         wanted = [site for site in self.sites if site.wanted()]
         if self.advertise:
-            if wanted and self.world.node(f"{PATH}/{self.advertise[0]}") is None:
+            if wanted and self.world.node(wanted[0].registration.path) is None:
                 found.append("nobody has the address")
             return found
         for site in wanted:
-            node = self.world.node(f"{PATH}/{site.address}")
+            node = self.world.node(site.registration.path)
             if node is None or node.stat.ephemeral_owner != site.session:
                 found.append(f"{site.name} is {site.registration!r}")
         parent = self.world.node(PATH)
         there = sorted(parent.children) if parent is not None else []
-        if there != sorted(site.address for site in wanted):
+        if there != sorted(split(site.registration.path)[1] for site in wanted):
             found.append(f"{there} are registered")
-        if sorted(one.address for one in self.resolver.providers) != there:
+        addresses = sorted(site.address for site in wanted)
+        if sorted(one.address for one in self.resolver.providers) != addresses:
             found.append(f"the resolver has {self.resolver.providers}")
         if self.view and sorted(self.view) != there:
             found.append(f"the view has {list(self.view)}")
