@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from zkservice.service.application import Application
 from zkservice.service.config import Config
 from zkservice.service.front_end import BuiltIn, Logs, make_factory
+from zkservice.service.gil import GilReport
 from zkservice.web import BusyWatch, HTTPFactory, LagProbe, SlowRequests, Workers, describe_threads
 
 __all__ = ["ApplicationServer"]
@@ -31,6 +33,8 @@ class ApplicationServer:
         ConfigurationError: the application, a view or a log file cannot be used.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         config: Config,
@@ -38,10 +42,16 @@ class ApplicationServer:
         load: Callable[[], Application],
         built_in: BuiltIn,
     ) -> None:
+        self._gil = GilReport()
         self.workers = Workers(reactor, threads=config.threads)
         self.logs = Logs(config.front_end)
         self.factory: HTTPFactory = make_factory(
-            config.front_end, load(), self.workers, self.logs, reactor, built_in
+            config.front_end,
+            self._gil.watch(load),
+            self.workers,
+            self.logs,
+            reactor,
+            built_in,
         )
         self._busy = BusyWatch(self.workers, reactor)
         self._slow = SlowRequests(self.workers, reactor, config.front_end.slow_request)
@@ -49,6 +59,8 @@ class ApplicationServer:
 
     def start(self) -> None:
         """Start the threads (not before the process has daemonized)."""
+        if line := self._gil.line():
+            self._log.info("{line}", line=line)
         self.workers.start()
         self._busy.start()
         self._slow.start()

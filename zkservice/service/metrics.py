@@ -7,7 +7,6 @@ metrics only when it is asked for.  Every label has a bounded number of values.
 from __future__ import annotations
 
 import platform
-import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from typing_extensions import override
 from zkservice.client import LATENCY_BOUNDS, Statistics
 from zkservice.registry import RegistrationState
 from zkservice.service.figures import Figures, ProcessSums, ServiceState, responses_by_label
+from zkservice.service.gil import gil_enabled
 from zkservice.web import (
     BOUNDS,
     Durations,
@@ -144,7 +144,7 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         figures = self._figures()
         yield _build_info()
-        yield _gauge("zkserve_python_gil_enabled", "Whether Python has a GIL.", _has_gil())
+        yield _gauge("zkserve_python_gil_enabled", "Whether Python has a GIL.", gil_enabled())
         yield _gauge("zkserve_registered", "Whether the address is registered.", figures.registered)
         yield _gauge(
             "zkserve_zookeeper_connected",
@@ -180,12 +180,6 @@ def _build_info() -> Metric:
     )
     family.add_metric([version("zkservice"), version("twisted"), platform.python_version()], 1)
     return family
-
-
-def _has_gil() -> bool:
-    """Whether threads take turns: not in a free-threaded Python."""
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    return enabled is None or bool(enabled())
 
 
 def _states(state: ServiceState) -> Iterator[Metric]:
