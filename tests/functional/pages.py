@@ -69,8 +69,9 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
     """Yield each command of a console block with the output that is shown below it."""
     lines = "\n".join(line.removeprefix("    ") for line in text.replace("\\\n", "").splitlines())
     for part in re.split(r"^\$ ", lines, flags=re.MULTILINE)[1:]:
-        command, _, shown = part.partition("\n")
-        yield command, shown.strip()
+        # A line that begins with the shell's second prompt goes on with the command.
+        command = re.split(r"\n(?!> )", part, maxsplit=1)[0]
+        yield command.replace("\n> ", "\n"), part[len(command) :].strip()
 
 
 def pattern(shown: str) -> str:

@@ -21,7 +21,7 @@ EXAMPLES = DOCS.parent / "examples"
 #: What the pages call the reader's ensemble, or one server of it.
 ENSEMBLE = re.compile(r"zk1:2181(,zk2:2181)?")
 #: The ports that the pages show.
-PORT = re.compile(r"\b(80[89]\d|9090)\b")
+PORT = re.compile(r"\b(80[89]\d|8443|2182|2281|9090)\b")
 
 
 def traefik_binary() -> str:
@@ -49,7 +49,7 @@ class HowToTestCase(SynchronousTestCase):
         """
         page = (DOCS / "howto" / f"{name}.rst").read_text()
         page = ENSEMBLE.sub(self.zookeeper.connection_string, page)
-        page = page.replace("--port 8080 --", "--host 127.0.0.1 --port 8080 --")
+        page = page.replace("--port 8080", "--host 127.0.0.1 --port 8080")
         page = page.replace("port = 8080", "port = 8080\n    host = 127.0.0.1")
         page = PORT.sub(lambda found: self.port(found[0]), page)
         page = page.replace("/etc/", f"{self.folder}/etc/")
@@ -104,6 +104,23 @@ class ApplicationPageTests(HowToTestCase):
     def test_asgi(self) -> None:
         """A FastAPI application runs under zkregister, and wrapped by a2wsgi."""
         self.check("asgi", 10)
+
+
+class ZooKeeperPageTests(HowToTestCase):
+    """How to secure it, and how to use it in programs of other kinds."""
+
+    @skipUnless(shutil.which("openssl"), "there is no openssl")
+    def test_tls(self) -> None:
+        """Clients and ZooKeeper are reached over TLS, with certificates on both sides."""
+        self.check("tls", 12)
+
+    def test_zookeeper_acl(self) -> None:
+        """Only who has the password can register."""
+        self.check("zookeeper_acl", 11)
+
+    def test_asyncio(self) -> None:
+        """An asyncio program uses the client, a resolver and a lock."""
+        self.check("asyncio", 1)
 
 
 class ProxyPageTests(HowToTestCase):
