@@ -32,7 +32,7 @@ from zkservice.wire import acl
 from zkservice.zookeeper import ZooKeeper
 
 DOCS = Path(errors.__file__).parent.parent / "docs"
-PAGES = ("client.rst", "recipes.rst", "tree.rst")
+PAGES = ("from_txzookeeper.rst", "from_kazoo.rst", "from_zc_zk.rst")
 TEXT = "/a\n  x = 1\n"
 PATH = "/p"
 
@@ -46,11 +46,10 @@ class Row(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """All rows of all tables in sections that are called "Coming from"."""
+    """All rows of all tables of these pages."""
     for page in PAGES:
-        section = (DOCS / page).read_text().partition("\nComing from ")[2]
-        section = re.split(r"\n[^\n]+\n---+\n", section.partition("\n---")[2])[0]
-        for table in re.findall(r"^=+  =+\n.*\n=+  =+\n((?:.*\n)+?)=+  =+\n", section, re.M):
+        text = (DOCS / page).read_text()
+        for table in re.findall(r"^=+  =+\n.*\n=+  =+\n((?:.*\n)+?)=+  =+\n", text, re.M):
             yield from _rows(page, table)
 
 
