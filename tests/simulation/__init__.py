@@ -7,7 +7,9 @@ module           what it is
 ================ =========================================================================
 ``choices``      every decision of a run, each drawn from the seed and its own name
 ``kernel``       the one clock, and what is due
-``network``      machines, each with a reactor, and connections between them
+``network``      connections, and what can happen to them; names and addresses
+``ports``        attempts to connect, and ports that accept
+``machine``      processes, each with a reactor and a clock
 ``zookeeper``    the embedded server on a machine: its disk, its rare branches
 ``pool``         the application's threads, without threads
 ``hermetic``     the process's own clocks, random numbers and logs, taken over for a run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from random import SystemRandom
@@ -34,7 +35,6 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--shrink", action="store_true", help="with --seed: find the decisions that it needs")
     add("--plant", choices=sorted(PLANTS), help="plant a bug, and stop when it is found")
     add("--states", action="store_true", help="print how often each rare state was reached")
-    add("--go-on", action="store_true", help="go on after a failure")
     return parser.parse_args(words)
 
 
@@ -82,7 +82,9 @@ def many(chosen: argparse.Namespace) -> int:
         if outcome.violation is not None:
             print(f"FAILED {command(outcome, chosen.plant)}\n  {outcome.violation}", flush=True)
 
-    figures = campaign(first, seconds, chosen.jobs, chosen.plant, told, old=not chosen.plant)
+    figures = Figures()
+    with contextlib.suppress(KeyboardInterrupt):  # an impatient reader gets the figures so far
+        campaign(figures, first, seconds, chosen.jobs, chosen.plant, told, old=not chosen.plant)
     report(figures, first, monotonic() - began)
     missing = [one for one in SOMETIMES if not figures.states[one]]
     if chosen.states:
@@ -101,10 +103,14 @@ def report(figures: Figures, first: int, seconds: float) -> None:
     reached = sum(figures.states[one] > 0 for one in SOMETIMES)
     print(
         f"{figures.runs} seeds from {first}, {figures.simulated / 3600:.2f} simulated hours in "
-        f"{seconds:.0f} s ({figures.simulated / 3600 / seconds:.4f} hours per second), "
+        f"{seconds:.0f} s ({_speed(figures):.3f} hours in a second of the processor), "
         f"{figures.faults} faults, {reached} of {len(SOMETIMES)} states reached, "
         f"{len(figures.failed)} failed"
     )
+
+
+def _speed(figures: Figures) -> float:
+    return figures.simulated / 3600 / figures.processor if figures.processor else 0.0
 
 
 def main(words: list[str]) -> int:

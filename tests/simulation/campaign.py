@@ -23,6 +23,7 @@ class Figures:
 
     runs: int = 0
     simulated: float = 0.0
+    processor: float = 0.0
     faults: int = 0
     states: Counter[str] = field(default_factory=Counter)
     failed: list[Outcome] = field(default_factory=list)
@@ -31,6 +32,7 @@ class Figures:
         """Count a run."""
         self.runs += 1
         self.simulated += outcome.simulated
+        self.processor += outcome.real
         self.faults += outcome.faults
         self.states.update(outcome.states)
         if outcome.violation is not None:
@@ -72,6 +74,7 @@ def outcomes(
 
 
 def campaign(
+    figures: Figures,
     first: int,
     seconds: float,
     jobs: int,
@@ -79,15 +82,15 @@ def campaign(
     told: Callable[[Outcome], object] = lambda outcome: None,
     *,
     old: bool = True,
-) -> Figures:
+) -> None:
     """Run the seeds that have failed before, then fresh ones, for so many seconds.
 
     Args:
+        figures: where the runs are counted.
         first: the first fresh seed.
         told: called with each outcome.
         old: whether seeds that have failed before are run.
     """
-    figures = Figures()
     ends = monotonic() + seconds
     seeds = (*(failed_seeds() if old else ()),)
     for outcome in outcomes(_chain(seeds, first), jobs, ends, plant):
@@ -95,7 +98,6 @@ def campaign(
         told(outcome)
         if plant and outcome.violation is not None:
             break
-    return figures
 
 
 def _chain(seeds: Iterable[int], first: int) -> Iterator[int]:

@@ -8,7 +8,8 @@ from random import Random
 from typing import Final
 
 from tests.simulation.choices import weighted
-from tests.simulation.network import Connection, Machine
+from tests.simulation.machine import Machine
+from tests.simulation.network import Connection
 from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES, NAME
 

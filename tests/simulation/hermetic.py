@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -78,6 +79,8 @@ def hermetic(
             patch.object(lifecycle, "ExitCode", _Exit),
         ):
             stack.enter_context(one)
+        # A service says there why it ends.
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         try:
             yield
         finally:

@@ -1,8 +1,4 @@
-"""Machines with a reactor each, and connections between them.
-
-A `Machine` is what a process sees as its reactor.  A turn of it is as in Twisted: calls from
-threads, then timed calls that were due before the turn, then what is readable and writable.
-What is due together is called in any order.
+"""The network: who listens where, and connections with what can happen to them.
 
 A connection is two `End` transports.  Bytes go from the transport's buffer onto the way, with
 a delay and in portions, and wait at the other side until its machine reads them: so they are
@@ -12,31 +8,12 @@ bounded, and producers are paused as by real transports.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.abstract import isIPAddress
 from twisted.internet.address import IPv4Address
-from twisted.internet.base import BaseConnector, DelayedCall
-from twisted.internet.error import (
-    CannotListenError,
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    ConnectionRefusedError,
-    ReactorNotRunning,
-)
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IListeningPort,
-    IReactorFromThreads,
-    IReactorPluggableNameResolver,
-    IReactorTCP,
-    IReactorTime,
-    IReadDescriptor,
-    ITCPTransport,
-)
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -47,12 +24,29 @@ from tests.simulation.kernel import Event, Kernel
 BUFFER = 2**16
 #: Bytes of one direction that are on the way or unread.
 WINDOW = 2**18
-#: Bytes that a transport reads at once (tcp.py).
-READ = 2**16
-#: Seconds that a turn takes at least.
-TURN = 1e-6
 #: Seconds that bytes are on their way: usually, and on a bad moment.
 LATENCY = (0.0002, 0.02)
+
+
+class Process(Protocol):
+    """What a connection, or a port, needs of the machine that it belongs to (`machine`)."""
+
+    network: Network
+    kernel: Kernel
+    address: str
+    state: str
+    log: Logger
+    ends: dict[End, None]
+    open_ports: list[Any]
+
+    def wake(self) -> None:
+        """Have a turn soon."""
+
+    def callLater(self, delay: float, callable: Any, *args: Any) -> Any:  # noqa: N802
+        """Call later, by its own clock."""
+
+    def from_kernel(self, function: Any, *args: Any) -> None:
+        """Call a function in the next turn."""
 
 
 class Network:
@@ -60,7 +54,7 @@ class Network:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.ports: dict[tuple[str, int], ListeningPort] = {}
+        self.ports: dict[tuple[str, int], Any] = {}
         self.names: dict[str, Sequence[str]] = {}
         #: Addresses that never answer, and addresses that refuse.
         self.silent: set[str] = set()
@@ -135,7 +129,7 @@ class Connection:
 class End:
     """The transport of one side."""
 
-    def __init__(self, machine: Machine, here: IPv4Address, there: IPv4Address) -> None:
+    def __init__(self, machine: Process, here: IPv4Address, there: IPv4Address) -> None:
         self.machine, self.here, self.there = machine, here, there
         self.protocol: Any = None
         self.connector: Any = None
@@ -385,458 +379,3 @@ class End:
     def getTcpKeepAlive(self) -> bool:  # noqa: N802
         """The kernel's probes are not simulated."""
         return False
-
-
-class _Attempt:
-    """The transport of a connector that is not connected yet."""
-
-    def __init__(self, machine: Machine, connector: Connector) -> None:
-        self._machine, self._connector = machine, connector
-        self._over = False
-        network = machine.network
-        host, port = connector.where
-        if host not in network.silent:
-            seconds = network.latency(machine.address, host)
-            network.kernel.after(seconds, self._syn, host, port)
-
-    def _syn(self, host: str, port: int) -> None:
-        """The request to connect has arrived."""
-        network = self._machine.network
-        if host in network.silent or self._over:
-            return
-        back = network.latency(machine_address := self._machine.address, host)
-        listening = network.ports.get((host, port))
-        if listening is None or host in network.refused:
-            network.kernel.after(back, self._refused)
-            return
-        here = IPv4Address("TCP", machine_address, 30_000 + next(network.numbers))
-        there = IPv4Address("TCP", host, port)
-        client, server = End(self._machine, here, there), End(listening.machine, there, here)
-        client.connection = server.connection = Connection(network, client, server)
-        client.other, server.other = server, client
-        listening.backlog.append(server)
-        listening.machine.wake()
-        network.kernel.after(back, self._accepted, client)
-
-    def _refused(self) -> None:
-        self._machine.from_kernel(self.failIfNotConnected, ConnectionRefusedError())
-
-    def _accepted(self, client: End) -> None:
-        self._machine.from_kernel(self._connected, client)
-
-    def _connected(self, client: End) -> None:
-        if self._over:
-            client.disconnected = True
-            client._send_close(reset=True)
-            client.connection.gone()
-            return
-        self._over = True
-        connector = self._connector
-        protocol = connector.buildProtocol(client.there)
-        transport: Any = client
-        connector.transport = transport
-        client.connector = connector
-        self._machine.ends[client] = None
-        if protocol is None:
-            client.protocol = _Nothing()
-            client.loseConnection()
-            return
-        client.protocol = protocol
-        protocol.makeConnection(client)
-
-    def failIfNotConnected(self, error: Exception) -> None:  # noqa: N802 - BaseConnector calls it
-        """Give up."""
-        if not self._over:
-            self._over = True
-            self._connector.connectionFailed(Failure(error))
-
-    def loseConnection(self) -> None:  # noqa: N802
-        """Give up."""
-        self.failIfNotConnected(ConnectionAborted())
-
-
-class _Nothing:
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """Of no interest."""
-
-
-class Connector(BaseConnector):
-    """One call of ``connectTCP``; Twisted's own states and time-out."""
-
-    def __init__(
-        self, machine: Machine, where: tuple[str, int], factory: Any, timeout: Any
-    ) -> None:
-        self.where = where
-        self._machine = machine
-        reactor: Any = machine
-        super().__init__(factory, timeout, reactor)
-
-    def _makeTransport(self) -> Any:  # noqa: N802
-        return _Attempt(self._machine, self)
-
-    def getDestination(self) -> IPv4Address:  # noqa: N802
-        """Where it goes."""
-        return IPv4Address("TCP", *self.where)
-
-
-@implementer(IListeningPort, IReadDescriptor)
-class ListeningPort:
-    """An open port, with the connections that wait to be accepted."""
-
-    def __init__(self, machine: Machine, address: tuple[str, int], factory: Any) -> None:
-        self.machine, self.address, self.factory = machine, address, factory
-        self.backlog: list[End] = []
-        self.connected = False
-        self.reading = True
-        self.numberAccepts = 1
-
-    def startListening(self) -> None:  # noqa: N802
-        """Open it."""
-        ports = self.machine.network.ports
-        if self.address in ports:
-            raise CannotListenError(*self.address, OSError(98, "Address already in use"))
-        self.connected = True
-        ports[self.address] = self
-        self.machine.open_ports.append(self)
-        self.factory.doStart()
-
-    def doRead(self) -> None:  # noqa: N802
-        """Accept what waits."""
-        for _ in range(min(len(self.backlog), self.numberAccepts)):
-            end = self.backlog.pop(0)
-            protocol = self.factory.buildProtocol(end.there)
-            if protocol is None:
-                end.protocol = _Nothing()
-                end.loseConnection()
-                continue
-            end.protocol = protocol
-            self.machine.ends[end] = None
-            protocol.makeConnection(end)
-
-    def stopListening(self) -> Any:  # noqa: N802
-        """Close it in the next turn, as Twisted does."""
-        from twisted.internet.defer import Deferred
-
-        done: Deferred[None] = Deferred()
-
-        def close() -> None:
-            self.close()
-            self.factory.doStop()
-            done.callback(None)
-
-        if not self.connected:
-            return None
-        self.machine.callLater(0, close)
-        return done
-
-    def close(self) -> None:
-        """Close it; what waits is reset."""
-        if self.connected:
-            self.connected = False
-            del self.machine.network.ports[self.address]
-            self.machine.open_ports.remove(self)
-            for end in self.backlog:
-                end.disconnected = True
-                end._send_close(reset=True)
-                end.connection.gone()
-            self.backlog.clear()
-
-    def getHost(self) -> IPv4Address:  # noqa: N802
-        """Where it is open."""
-        return IPv4Address("TCP", *self.address)
-
-    def stopReading(self) -> None:  # noqa: N802
-        """Accept nothing."""
-        self.reading = False
-
-    def startReading(self) -> None:  # noqa: N802
-        """Accept."""
-        self.reading = True
-        self.machine.wake()
-
-    def fileno(self) -> int:
-        """There is no descriptor."""
-        return -1
-
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """As a descriptor has it."""
-
-    def logPrefix(self) -> str:  # noqa: N802
-        """Its name in a log."""
-        return "port"
-
-
-@implementer(IReactorTime, IReactorTCP, IReactorFromThreads, IReactorPluggableNameResolver)
-class Machine:
-    """A process with its reactor: its own clock, its own connections.
-
-    Its ``state`` is ``running``, ``suspended``, ``stopping`` or ``dead``.
-    """
-
-    log = Logger()
-    running = True
-
-    def __init__(self, network: Network, name: str, address: str) -> None:
-        self.network, self.kernel = network, network.kernel
-        self.name, self.address = name, address
-        self.state = "running"
-        #: What its clock is ahead of the true one.
-        self.offset = 0.0
-        self.ends: dict[End, None] = {}
-        self.open_ports: list[ListeningPort] = []
-        #: Called when a thread begins with a job; returns the seconds that it takes.
-        self.job_length: Any = lambda job: 0.001
-        #: Called by `stop`.
-        self.on_stop: Any = lambda: None
-        self._stopping = False
-        self._timed: list[tuple[float, float, int, DelayedCall]] = []
-        self._calls: dict[DelayedCall, None] = {}
-        self._from_threads: list[tuple[Any, Any, Any]] = []
-        self._numbers = count()
-        self._turn_at: tuple[float, Event] | None = None
-        self._second = (0, 0)  # the second, and the turns in it
-
-    # -- life
-
-    def wake(self, when: float | None = None) -> None:
-        """Have a turn soon, or at a time."""
-        if self.state not in ("running",):
-            return
-        when = self.kernel.now + TURN if when is None else max(when, self.kernel.now + TURN)
-        if self._turn_at is not None:
-            if self._turn_at[0] <= when:
-                return
-            self._turn_at[1].cancel()
-        self._turn_at = when, self.kernel.at(when, self._turn)
-
-    def suspend(self) -> None:
-        """Stop it as SIGSTOP does: its kernel goes on, nothing of it runs."""
-        if self.state == "running":
-            self.state = "suspended"
-
-    def resume(self) -> None:
-        """Let it go on."""
-        if self.state == "suspended":
-            self.state = "running"
-            self._turn_at = None
-            self.wake()
-
-    def jump(self, seconds: float) -> None:
-        """Set its clock."""
-        self.offset += seconds
-        self.wake()
-
-    def die(self) -> None:
-        """End it as ``kill -9`` does."""
-        if self.state == "dead":
-            return
-        self.state = "dead"
-        for port in list(self.open_ports):
-            port.close()
-        for end in list(self.ends):
-            end.process_died()
-        self.ends.clear()
-        self._calls.clear()
-        self._timed.clear()
-
-    def leftovers(self) -> list[str]:
-        """What is still in its reactor."""
-        calls = [str(call) for call in self._calls]
-        ends = [f"connection {end.here} - {end.there}" for end in self.ends]
-        return [*calls, *ends, *(f"port {port.address}" for port in self.open_ports)]
-
-    @property
-    def load(self) -> tuple[int, int, int]:
-        """Timed calls, connections, and bytes that wait to be sent or read."""
-        waiting = sum(len(end.outgoing) + len(end.arrived) for end in self.ends)
-        return len(self._calls), len(self.ends), waiting
-
-    def from_kernel(self, function: Any, *args: Any) -> None:
-        """Call a function in the next turn, among what is readable."""
-        self._from_threads.append((function, args, {}))
-        self.wake()
-
-    # -- a turn
-
-    def _turn(self) -> None:
-        self._turn_at = None
-        if self.state != "running":
-            return
-        self._count_turn()
-        calls, self._from_threads = self._from_threads, []
-        for function, args, named in calls:
-            self._call(function, args, named)
-        self._run_timed()
-        self._read_and_write()
-        self._plan_turn()
-
-    def _count_turn(self) -> None:
-        second = int(self.kernel.now)
-        if self._second[0] != second:
-            self._second = second, 0
-        self._second = second, self._second[1] + 1
-        if self._second[1] > 20_000:
-            self.log.critical("{name} spins: 20000 turns in a second", name=self.name)
-            self.kernel.stopped = True
-
-    def _call(self, function: Any, args: Any, named: Any) -> None:
-        try:
-            function(*args, **named)
-        except Exception:  # noqa: BLE001 - as a reactor does
-            self.log.failure("a call failed")
-
-    def _run_timed(self) -> None:
-        due, now = [], self.seconds()
-        while self._timed and self._timed[0][0] <= now:
-            call = heappop(self._timed)[3]
-            if not call.cancelled and not call.called and call in self._calls:
-                if call.delayed_time > 0:
-                    call.activate_delay()
-                    self._push(call)
-                else:
-                    due.append(call)
-        for call in due:
-            if call.active() and call in self._calls and self.state == "running":
-                if call.delayed_time > 0 or call.getTime() > now:
-                    call.activate_delay()
-                    self._push(call)
-                    continue
-                del self._calls[call]
-                call.called = 1
-                self._call(call.func, call.args, call.kw)
-
-    def _read_and_write(self) -> None:
-        noise = self.kernel.choices.noise("portion", self.kernel.now)
-        doing = [end for end in self.ends if end.readable or end.writable]
-        self.kernel.choices.noise("order", self.kernel.now).shuffle(doing)
-        for end in doing:
-            if end.readable and self.state == "running":
-                end.do_read(noise.portion(min(READ, len(end.arrived)) or 1))
-            if end.writable and self.state == "running":
-                end.do_write(noise.portion(min(len(end.outgoing), BUFFER * 2) or 1))
-        for port in list(self.open_ports):
-            if port.reading and port.backlog and self.state == "running":
-                port.doRead()
-
-    def _plan_turn(self) -> None:
-        busy = self._from_threads or any(end.readable or end.writable for end in self.ends)
-        if busy or any(port.backlog and port.reading for port in self.open_ports):
-            self.wake(self.kernel.now + self._busy())
-        elif self._timed:
-            self.wake(self._timed[0][0] - self.offset)
-
-    def _busy(self) -> float:
-        """Seconds until the next turn: rarely many, as when garbage is collected."""
-        noise = self.kernel.choices.noise("busy", self.kernel.now)
-        return noise.delay(0.0, 0.05) if noise.chance(0.02) else TURN
-
-    # -- IReactorTime
-
-    def seconds(self) -> float:
-        """What its clock says."""
-        return self.kernel.now + self.offset
-
-    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> DelayedCall:  # noqa: N802
-        """Call later."""
-        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
-        call = DelayedCall(
-            self.seconds() + delay, callable, args, kw, self._cancelled, self._push, self.seconds
-        )
-        self._calls[call] = None
-        self._push(call)
-        return call
-
-    def _cancelled(self, call: DelayedCall) -> None:
-        self._calls.pop(call, None)
-
-    def _push(self, call: DelayedCall) -> None:
-        tie = self.kernel.choices.noise("order", self.kernel.now).tie()
-        heappush(self._timed, (call.time, tie, next(self._numbers), call))
-        self.wake(call.time - self.offset)
-
-    def getDelayedCalls(self) -> list[DelayedCall]:  # noqa: N802
-        """What is due later."""
-        return list(self._calls)
-
-    # -- what services use of IReactorCore, and IReactorFromThreads
-
-    def callFromThread(self, callable: Any, *args: Any, **kw: Any) -> None:  # noqa: N802
-        """Call in the next turn, in this order."""
-        self._from_threads.append((callable, args, kw))
-        self.wake()
-
-    def callWhenRunning(self, callable: Any, *args: Any, **kw: Any) -> None:  # noqa: N802
-        """It runs."""
-        callable(*args, **kw)
-
-    def addSystemEventTrigger(self, *args: Any, **named: Any) -> None:  # noqa: N802
-        """The service ends by itself here."""
-
-    def stop(self) -> None:
-        """End in good order."""
-        if self._stopping:
-            raise ReactorNotRunning
-        self._stopping = True
-        self.on_stop()
-
-    # -- IReactorPluggableNameResolver
-
-    @property
-    def nameResolver(self) -> Machine:  # noqa: N802
-        """It is all one."""
-        return self
-
-    def installNameResolver(self, resolver: Any) -> Any:  # noqa: N802
-        """Of no use here."""
-        raise NotImplementedError
-
-    def resolveHostName(  # noqa: N802
-        self,
-        receiver: Any,
-        hostName: str,  # noqa: N803
-        portNumber: int = 0,  # noqa: N803
-        *rest: Any,
-        **more: Any,
-    ) -> Any:
-        """Answer after a moment, in any order; an unknown name has no address."""
-        network = self.network
-        receiver.resolutionBegan(None)
-
-        def answer() -> None:
-            found = (
-                [] if hostName in network.unknown_names else list(network.names.get(hostName, ()))
-            )
-            if isIPAddress(hostName):
-                found = [hostName]
-            self.kernel.choices.noise("names", self.kernel.now).shuffle(found)
-            for one in found:
-                receiver.addressResolved(IPv4Address("TCP", one, portNumber))
-            receiver.resolutionComplete()
-
-        self.kernel.after(
-            network.latency(self.address) + network.slow_names, self.from_kernel, answer
-        )
-        return receiver
-
-    # -- IReactorTCP
-
-    def connectTCP(  # noqa: N802
-        self,
-        host: str,
-        port: int,
-        factory: Any,
-        timeout: float = 30,
-        bindAddress: Any = None,  # noqa: N803
-    ) -> Connector:
-        """Connect."""
-        connector = Connector(self, (host, port), factory, timeout)
-        connector.connect()
-        return connector
-
-    def listenTCP(  # noqa: N802
-        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
-    ) -> ListeningPort:
-        """Listen."""
-        opened = ListeningPort(self, (interface or self.address, port), factory)
-        opened.startListening()
-        return opened

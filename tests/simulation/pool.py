@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.simulation.network import Machine
+from tests.simulation.machine import Machine
 from zkservice.web import Workers
 from zkservice.web.worker import Job, Worker
 

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from tests.simulation.choices import Choices
 from tests.simulation.kernel import START, Kernel
-from tests.simulation.network import Machine, Network
+from tests.simulation.machine import Machine
+from tests.simulation.network import Network
 from tests.simulation.states import Sometimes
 from tests.simulation.zookeeper import NAME, PORT, Buggify, Ensemble
 from zkservice.client import ZooKeeperClient

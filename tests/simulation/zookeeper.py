@@ -8,7 +8,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.simulation.network import Machine, Network
+from tests.simulation.machine import Machine
+from tests.simulation.network import Network
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.connection import Connection, Session
 from zkservice.embedded.nodes import Tree, ZNode

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import ClassVar
 
-from tests.simulation.network import Machine
+from tests.simulation.machine import Machine
 from tests.simulation.world import World, pause
 
 Action = Callable[[Random], object]

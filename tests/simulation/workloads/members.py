@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from tests.simulation.network import Machine
+from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.recipes import Membership, Party, PersistentEphemeralNode

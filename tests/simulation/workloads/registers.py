@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from tests.simulation.history import Register, Seen
-from tests.simulation.network import Machine
+from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.client import Retrying, ZooKeeperClient

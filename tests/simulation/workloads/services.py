@@ -12,7 +12,7 @@ from twisted.web.client import readBody
 from twisted.web.http_headers import Headers
 from typing_extensions import override
 
-from tests.simulation.network import Machine
+from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES
