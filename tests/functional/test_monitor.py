@@ -18,7 +18,13 @@ APPLICATION = """\
 import threading, time
 first, second = threading.Lock(), threading.Lock()
 
+def hold_the_reactor():
+    time.sleep(8)
+
 def app(environ, start):
+    if environ["PATH_INFO"] == "/hold":
+        from twisted.internet import reactor
+        reactor.callFromThread(hold_the_reactor)
     outer, inner = (first, second) if environ["PATH_INFO"] == "/a" else (second, first)
     with outer:
         time.sleep(0.2)
@@ -106,3 +112,12 @@ class DeadlockedServiceTests(SynchronousTestCase):
         self.assertEqual(self.ask("threads").count("the reactor, which runs this"), 2)
         self.assertIn("worker 1;", self.ask("profile 0.1"))
         self.assertEqual(self.ask("loglevel some.logger DEBUG"), "some.logger: DEBUG\n")
+
+    def test_a_stuck_process_shows_its_stacks(self) -> None:
+        """Its reactor does not turn; it is not ended, and serves on afterwards."""
+        self.serve("--processes", "2")
+        wait_for("both serve", lambda: self.ask("workers").count("serving") == 2)
+        self.request("/hold")
+        wait_for("it is stuck", lambda: "hold_the_reactor" in self.ask("threads"))
+        wait_for("it goes on", lambda: "stuck: no answer" not in self.ask("threads"), 20)
+        self.assertEqual(self.ask("workers").count("serving"), 2)

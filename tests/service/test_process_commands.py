@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -125,6 +126,16 @@ class ProcessCommandsTests(SynchronousTestCase):
         told = json.loads(self.say("requests --json", well, STUCK))
         self.assertEqual((told[1]["pid"], told[1]["error"]), (12, "no answer for 1.0 s"))
         self.assertEqual(self.say("requests"), "no process serves")
+
+    def test_stacks_of_a_stuck_process(self) -> None:
+        """They follow the line that says that it is stuck."""
+        stuck = replace(STUCK, stack="Thread 0x1:\n  File a, line 3 in f")
+        self.assertEqual(
+            self.say("threads", stuck),
+            "worker 2 (12) is stuck: no answer for 1.0 s\nThread 0x1:\n  File a, line 3 in f",
+        )
+        (told,) = json.loads(self.say("threads --json", stuck))
+        self.assertEqual(told["stack"], stuck.stack)
 
     def test_threads(self) -> None:
         """Stacks of those that work; idle ones share a line; nothing commands the terminal."""

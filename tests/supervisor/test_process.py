@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
+from unittest import skipUnless
 
+from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -158,6 +162,49 @@ class WorkerProcessTests(SynchronousTestCase):
         for _ in range(10):
             protocol.childDataReceived(STACKS, b"x" * 65536)
         self.assertIn(STACKS, self.reactor.closed)
+
+    def test_an_operator_sees_the_stacks_of_a_stuck_worker(self) -> None:
+        """It is not killed; two that ask share the output, and nothing is left for the log."""
+        protocol: _Process = self.reactor.protocol
+        self.reactor.pid = os.getpid()
+        self.patch_handler()
+        protocol.childDataReceived(STACKS, b"too late for an earlier one")
+        first, second = self.worker.stacks(), self.worker.stacks()
+        self.assertEqual(self.reactor.signals, [STACKS_SIGNAL])
+        protocol.childDataReceived(STACKS, b"Thread 0x1:\n")
+        self.reactor.advance(0.04)
+        protocol.childDataReceived(STACKS, b"  File a\n")
+        self.reactor.advance(0.04)
+        self.assertNoResult(first)
+        self.reactor.advance(0.02)
+        self.assertEqual(self.successResultOf(first), "Thread 0x1:\n  File a")
+        self.assertEqual(self.successResultOf(second), "Thread 0x1:\n  File a")
+        self.assertEqual(protocol.output.take(), "")
+
+    def test_a_worker_that_writes_no_stacks(self) -> None:
+        """As one that is suspended; nobody waits long, nor for one that ends meanwhile."""
+        self.reactor.pid = os.getpid()
+        self.patch_handler()
+        asked = self.worker.stacks()
+        self.reactor.advance(0.3)
+        self.assertEqual(self.successResultOf(asked), "")
+        asked = self.worker.stacks()
+        self.reactor.protocol.processEnded(Failure(ProcessDone(0)))
+        self.assertEqual(self.successResultOf(asked), "")
+        self.assertEqual(self.successResultOf(self.worker.stacks()), "")
+
+    @skipUnless(sys.platform == "linux", "only Linux tells which signals a process catches")
+    def test_a_signal_that_would_end_the_worker_is_not_sent(self) -> None:
+        """The application has taken faulthandler's handler away."""
+        self.reactor.pid = os.getpid()
+        self.addCleanup(signal.signal, STACKS_SIGNAL, signal.signal(STACKS_SIGNAL, signal.SIG_DFL))
+        self.assertEqual(self.successResultOf(self.worker.stacks()), "")
+        self.assertEqual(self.reactor.signals, [])
+
+    def patch_handler(self) -> None:
+        """This process stands for the worker, and catches the signal."""
+        before = signal.signal(STACKS_SIGNAL, lambda *_: None)
+        self.addCleanup(signal.signal, STACKS_SIGNAL, before)
 
     def test_a_pipe_that_a_child_holds_is_closed(self) -> None:
         """What the application has started may outlive the worker; no descriptor is kept for it."""

@@ -12,11 +12,19 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.errors import MessageError, ViewError
@@ -51,12 +59,15 @@ from zkservice.web import (
     TextView,
     View,
     WorkersStatistics,
+    printable,
 )
 
 __all__ = ["MultiProcessFront"]
 
 #: Seconds for the workers to tell their figures or their threads' stacks.
 _ASK: Final = 1.0
+#: What is asked for when an operator wants to see stacks.
+_OF_STACKS: Final = frozenset(("stacks", "threads"))
 
 
 class MultiProcessFront(PoolOwner):
@@ -265,19 +276,24 @@ class MultiProcessFront(PoolOwner):
     def inspect(
         self, what: str, *arguments: Any, timeout: float = _ASK
     ) -> Deferred[list[ProcessReport]]:
-        """Ask every worker that serves; one that does not reply in time gets an error."""
-        workers = self._takers()
-        asked = [worker.ask(what, *arguments, timeout=timeout) for worker in workers]
+        """Ask every worker that serves; one that does not reply in time gets an error.
 
-        def reports(outcomes: Any) -> list[ProcessReport]:
-            return [
-                ProcessReport(worker.name, worker.pid, outcome)
-                if succeeded
-                else ProcessReport(worker.name, worker.pid, error=str(outcome.value))
-                for worker, (succeeded, outcome) in zip(workers, outcomes, strict=True)
-            ]
+        If its stacks are asked for, faulthandler writes them.
+        """
 
-        return DeferredList(asked, consumeErrors=True).addCallback(reports)
+        def failed(failure: Failure, worker: WorkerProcess) -> Any:
+            report = ProcessReport(worker.name, worker.pid, error=str(failure.value))
+            if not report.stuck or what not in _OF_STACKS:
+                return report
+            return worker.stacks().addCallback(lambda text: replace(report, stack=_lines(text)))
+
+        def asked(worker: WorkerProcess) -> Deferred[ProcessReport]:
+            answer = worker.ask(what, *arguments, timeout=timeout)
+            told = answer.addCallback(lambda value: ProcessReport(worker.name, worker.pid, value))
+            done: Deferred[ProcessReport] = told.addErrback(failed, worker)
+            return done
+
+        return gatherResults([asked(worker) for worker in self._takers()])
 
     def views(self) -> dict[str, View]:
         """The built-in views, once it has started."""
@@ -410,7 +426,7 @@ class MultiProcessFront(PoolOwner):
     async def _threads(self) -> str:
         parts = []
         for report in await self.inspect("threads", timeout=_ASK):
-            text = f"{report.error}\n" if report.error else report.value
+            text = f"{report.error}\n{report.stack}\n" if report.error else report.value
             parts.append(f"{report.name} (process {report.pid})\n\n{text}")
         return "\n".join(parts)
 
@@ -446,6 +462,11 @@ def _view_and_environ(what: str, arguments: list[Any]) -> tuple[str, dict[str, s
         ):
             return path, environ
     raise MessageError("an invalid request")
+
+
+def _lines(text: str) -> str:
+    """Stacks for a terminal: an application can write to the pipe as well."""
+    return "\n".join(map(printable, text.splitlines()))
 
 
 def _on_a_line(values: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
@@ -33,6 +35,7 @@ from zkservice.supervisor.messages import (
     Serve,
     Serving,
 )
+from zkservice.supervisor.stack_output import StackOutput
 from zkservice.supervisor.watchdog import Watchdog
 
 __all__ = [
@@ -61,8 +64,6 @@ _LAST_OUTPUT: Final = 0.2
 _END_TIME: Final = 10.0
 #: Characters of the reason why it cannot serve.
 _MAX_REASON: Final = 1000
-#: Bytes of stacks that are kept.
-_MAX_STACKS: Final = 1 << 18
 
 
 class WorkerPhase(Enum):
@@ -143,7 +144,7 @@ class WorkerProcess:
         self._deadline = Alarm(reactor, self._overdue)  # for the start, then for the drain
         self._channel: Channel | None = None
         self._sender: ConnectionSender | None = None
-        self._process: IProcessTransport | None = None
+        self._process = _Process(self, reactor)
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.phase.value}>"
@@ -151,7 +152,7 @@ class WorkerProcess:
     @property
     def pid(self) -> int | None:
         """The process id; None if there is no process."""
-        return None if self._process is None else self._process.pid
+        return None if self._process.process is None else self._process.process.pid
 
     @property
     def late(self) -> bool:
@@ -174,8 +175,8 @@ class WorkerProcess:
             self._channel = Channel(self, self._asked, self._reactor)
             self._channel.adopt(self._reactor, ours)
             self._channel.send(Serve(self.name, dict(command.settings)))
-            self._process = self._reactor.spawnProcess(
-                _Process(self, self._reactor),
+            self._reactor.spawnProcess(
+                self._process,
                 command.arguments[0],
                 list(command.arguments),
                 env=dict(command.environment),
@@ -198,6 +199,24 @@ class WorkerProcess:
         """Send a request to the worker; the Deferred may fail with `WorkerUnreachableError`."""
         assert self._channel is not None
         return self._channel.ask(what, *arguments, timeout=timeout)
+
+    def stacks(self) -> Deferred[str]:
+        """The stacks of its threads, even while its reactor does not turn; "" if there are none.
+
+        The worker goes on meanwhile.
+        """
+        if self.phase is WorkerPhase.GONE or not self._catches(STACKS_SIGNAL):
+            return succeed("")
+        return self._process.output.read(lambda: self._signal(STACKS_SIGNAL))
+
+    def _catches(self, number: int) -> bool:
+        """Whether the signal has a handler: an application may have removed it, and would end."""
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
+                lines = dict(line.partition(":")[::2] for line in file)
+            return bool(int(lines["SigCgt"], 16) & (1 << (number - 1)))
+        except (OSError, LookupError, ValueError):
+            return sys.platform != "linux"
 
     def reopen(self) -> None:
         """Have the worker open its log files again."""
@@ -323,9 +342,9 @@ class WorkerProcess:
         self._events.gone(self)
 
     def _signal(self, number: int) -> None:
-        if self._process is not None:
+        if self._process.process is not None:
             with contextlib.suppress(ProcessExitedAlready):
-                self._process.signalProcess(number)
+                self._process.process.signalProcess(number)
 
 
 class _Process(ProcessProtocol):
@@ -333,9 +352,15 @@ class _Process(ProcessProtocol):
 
     def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
         self._worker = worker
-        self._stacks = bytearray()
+        self.output = StackOutput(clock)
         # A program that the application has started may hold the pipe open for ever.
         self._last_output = Alarm(clock, self._close_stacks)
+
+    @property
+    def process(self) -> IProcessTransport | None:
+        """The process, once it was started."""
+        transport: IProcessTransport | None = self.transport
+        return transport
 
     @override
     def connectionMade(self) -> None:
@@ -344,8 +369,8 @@ class _Process(ProcessProtocol):
 
     @override
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self._stacks += data[: _MAX_STACKS - len(self._stacks)]
-        if len(self._stacks) == _MAX_STACKS:
+        self.output.received(data)
+        if self.output.full:
             self._close_stacks()
 
     def _close_stacks(self) -> None:
@@ -359,8 +384,8 @@ class _Process(ProcessProtocol):
     @override
     def processEnded(self, reason: Failure) -> None:
         self._last_output.cancel()
-        stacks = self._stacks.decode("utf-8", "replace").rstrip("\n")
-        self._worker.ended(reason, stacks)
+        self.output.close()
+        self._worker.ended(reason, self.output.take())
 
 
 def _exit_reason(failure: Failure, phase: WorkerPhase) -> str:

@@ -21,6 +21,8 @@ __all__ = ["SECTIONS", "render_sections"]
 #: Rows of a table that are shown.
 _MAX_ROWS: Final = 60
 _MAX_STACK: Final = 40
+#: Lines of the stacks of a process that is stuck; its reactor's come last.
+_MAX_LINES: Final = 200
 _MAX_EVENTS: Final = 8
 #: Stacks of each process: to write them takes most of the time.
 _MAX_STACKS: Final = 8
@@ -224,7 +226,10 @@ def _process_table(snapshot: Snapshot) -> Markup:
 def _process(report: ProcessReport, requests: Mapping[str, Any]) -> Markup:
     title = element("h3", f"{report.name} (process {report.pid})") if report.name else None
     if report.value is None:
-        return join(title, element("p", _pill("no reply", "bad"), f" {report.error}"))
+        said = element(
+            "p", _pill("stuck" if report.stuck else "no reply", "bad"), f" {report.error}"
+        )
+        return join(title, said, _process_stack(report) if report.stack else None)
     running = {each["thread"]: each for each in requests.get("requests", ()) if each["thread"]}
     threads = [each for each in report.value["threads"] if each["name"].startswith("application-")]
     busy = [each for each in threads if each["seconds"] is not None]
@@ -245,6 +250,16 @@ def _process(report: ProcessReport, requests: Mapping[str, Any]) -> Markup:
         title,
         element("ul", *rows, class_="threads") if rows else None,
         _nothing(f"Threads: {rest}.") if rest else None,
+    )
+
+
+def _process_stack(report: ProcessReport) -> Markup:
+    lines = [element("li", line) for line in report.stack.splitlines()[-_MAX_LINES:]]
+    return element(
+        "details",
+        element("summary", "Stacks"),
+        element("ol", *lines, class_="stack"),
+        id=f"stack-{report.name}".replace(" ", "-"),
     )
 
 
