@@ -109,7 +109,7 @@ class DeadlockedServiceTests(SynchronousTestCase):
         told = json.loads(self.ask("requests --json"))
         self.assertEqual(len(told), 2)
         self.assertEqual([each["error"] for each in told], ["", ""])
-        self.assertEqual(self.ask("threads").count("the reactor, which runs this"), 2)
+        self.assertEqual(self.ask("threads").count("the reactor, running this command"), 2)
         self.assertIn("worker 1;", self.ask("profile 0.1"))
         self.assertEqual(self.ask("loglevel some.logger DEBUG"), "some.logger: DEBUG\n")
 

@@ -174,7 +174,7 @@ class OperationsTests(SynchronousTestCase):
     def test_ill_at_first(self) -> None:
         """Until there is a verdict, what is said is true of silence and of bad answers."""
         process = self.serve("--health", "/never", "--health-interval", "60000")
-        process.wait_for_log(r"but not registered in .* \(health: no good answer yet\)")
+        process.wait_for_log(r"but not registered in .* \(health: no check has succeeded yet\)")
 
     def test_out_and_in(self) -> None:
         """An operator takes it out and puts it back through the monitor."""

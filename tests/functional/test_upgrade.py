@@ -135,7 +135,7 @@ class UpgradeCase(ReliabilityCase):
         """Have a new program take over; answers its process."""
         self.process.signal(signal.SIGUSR2)
         self.assertEqual(self.process.wait(40), 0, self.process.log())
-        found = re.findall(r"process (\d+) serves in the place of this one", self.process.log())
+        found = re.findall(r"process (\d+) has taken over", self.process.log())
         return int(found[-1])
 
     def stop(self, pid: int) -> None:
@@ -283,7 +283,7 @@ class LoadTests(UpgradeCase):
         """It deregisters and drains like the old one."""
         self.start("--drain-wait", "2000")
         (self.folder / "new.py").write_text(SHY)
-        self.check_sigterm("taking over from the program before(.|\n)*Serving on")
+        self.check_sigterm("taking over from the old program(.|\n)*Serving on")
 
     def check_taken_back(self, processes: int, end: Callable[[int], None]) -> None:
         """The new program has the znode and the connections, but is never ready: both come back."""
@@ -457,7 +457,7 @@ class PlaceTests(UpgradeCase):
         second = pid()
         self.assertNotIn(second, (0, first))
         text = log.read_text()
-        self.assertIn(f"process {second} serves in the place of this one", text)
+        self.assertIn(f"process {second} has taken over", text)
         self.assertEqual(text.count("Serving on"), 2)
         os.kill(second, signal.SIGTERM)
         self.until_ended(second)

@@ -142,7 +142,7 @@ class RegisterTests(SynchronousTestCase):
     def test_without_a_command_the_health_decides(self) -> None:
         """A port that somebody else opens and closes."""
         process = self.start("--health-tcp", "--health-interval", "50", "--health-fall", "2")
-        process.wait_for_log("no good answer yet")
+        process.wait_for_log("no check has succeeded yet")
         with socket.create_server(("127.0.0.1", self.port)):
             process.wait_for_log(f"Serving on {self.address}")
             self.assertTrue(self.is_there())

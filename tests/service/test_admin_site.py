@@ -58,7 +58,7 @@ class AdminPortTests(SynchronousTestCase):
                 "/-/metrics": "200 figures",
                 "/-/": "200 page",
                 "/-/events": "200 events",
-                "/other": "404 there is no such view; there are",
+                "/other": "404 there is no such view; the views are",
             },
         )
 

@@ -96,7 +96,7 @@ class HealthCheckTests(SynchronousTestCase):
         """No answer within the time-out counts, and the question is cancelled."""
         self.check.start()
         self.clock.pump([1.0, 1.0, 1.0])
-        self.assertEqual(self.said, [(False, "no answer within 1.0 s")])
+        self.assertEqual(self.said, [(False, "no response within 1.0 s")])
         self.check.stop()
 
     def test_stopped_while_asking(self) -> None:

@@ -148,7 +148,7 @@ class OutAndInTests(TestCase):
         answer: Any = maybeDeferred(self.commands["out"], ["disk"])
         self.clock.advance(CONFIRM)
         self.assertEqual(
-            await answer, "error: out is noted, but not confirmed within 5 s: registered"
+            await answer, "error: out is accepted, but not confirmed within 5 s: registered"
         )
         self.server.resume()
         await self.until_out()

@@ -121,7 +121,7 @@ class OptionsTests(SynchronousTestCase):
             ("--drain-wait", "-1"): "--drain-wait must be at least 0, not -1",
             ("--port", "65536"): "--port must be at most 65535, not 65536",
             ("--zookeeper", "h:x"): "--zookeeper: the port of 'h:x'",
-            ("--zookeeper", "embedded:"): "--zookeeper embedded: names no folder",
+            ("--zookeeper", "embedded:"): "--zookeeper embedded: needs a directory",
             ("--property", "x"): "write NAME=VALUE",
             ("--view", "/v=a.b", "--view", "/v=c.d"): "--view '/v=c.d': /v is a.b already",
             ("--view", "/a b=c.d"): "no request's path has a blank",

@@ -72,7 +72,7 @@ class KeysTests(SynchronousTestCase):
             ({"port": "65536"}, "port must be at most 65535, not 65536"),
             ({"port": "-1"}, "port must be at least 0, not -1"),
             ({"zookeeper": "h:x"}, "zookeeper: the port of 'h:x'"),
-            ({"zookeeper": "embedded:"}, "zookeeper embedded: names no folder"),
+            ({"zookeeper": "embedded:"}, "zookeeper embedded: needs a directory"),
             ({"path": "svc"}, "path: 'svc' is no znode path"),
             ({"monitor_server": "x"}, "monitor_server: 'x' is not an address"),
             ({"head_bytes": "-1"}, "head_bytes must be at least 0, not -1"),
@@ -109,9 +109,9 @@ class KeysTests(SynchronousTestCase):
     def test_invalid_loggers_are_refused(self) -> None:
         """What is neither a level nor ZConfig text is refused."""
         for text, expected in (
-            ("LOUD", "'LOUD' is no level such as INFO, no file and no ZConfig text"),
-            ("/no/file.conf", "'/no/file.conf' is no level such as INFO, no file"),
-            ("very loud", "'very loud' is no level"),
+            ("LOUD", "'LOUD' is invalid: expected a level such as INFO, a file, or a ZConfig text"),
+            ("/no/file.conf", "'/no/file.conf' is invalid: expected a level"),
+            ("very loud", "'very loud' is invalid"),
             ("<logger>\nnonsense\n", "loggers: "),
             ("<logger", "loggers: malformed"),
         ):

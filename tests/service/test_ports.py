@@ -43,7 +43,7 @@ class CheckTests(SynchronousTestCase):
     def test_a_missing_socket_of_systemd_names_the_unit(self) -> None:
         """A socket of systemd's that is not there sends the reader to the socket unit."""
         for text in ("systemd:domain=INET:index=7", "systemd:domain=INET:name=web"):
-            self.assertIn("systemd has given us no such socket", self.refused(text))
+            self.assertIn("systemd has passed no such socket", self.refused(text))
 
 
 class OpenTests(SynchronousTestCase):
@@ -72,7 +72,7 @@ class OpenTests(SynchronousTestCase):
 
         self.patch(unix_port, "_bind", refuse)
         message = self.refused(f"unix:{self.mktemp()}", errno.EACCES)
-        self.assertIn("its folder must be writable", message)
+        self.assertIn("its directory must be writable", message)
         self.assertNotIn("1024", message)
 
     def test_a_port_in_use_is_reported(self) -> None:

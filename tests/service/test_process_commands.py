@@ -125,7 +125,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         )
         told = json.loads(self.say("requests --json", well, STUCK))
         self.assertEqual((told[1]["pid"], told[1]["error"]), (12, "no answer for 1.0 s"))
-        self.assertEqual(self.say("requests"), "no process serves")
+        self.assertEqual(self.say("requests"), "no process is serving")
 
     def test_stacks_of_a_stuck_process(self) -> None:
         """They follow the line that says that it is stuck."""
@@ -146,7 +146,7 @@ class ProcessCommandsTests(SynchronousTestCase):
                 "application-0 (stuck): GET /a from 192.0.2.1 for 3.2 s",
                 "  /srv/app.py:3 in f",
                 "    lock.acquire()\\x1b",
-                "MainThread: the reactor, which runs this",
+                "MainThread: the reactor, running this command",
                 "idle: application-1",
             ],
         )

@@ -108,4 +108,4 @@ class ReadyTests(SynchronousTestCase):
         for path in (READY, f"{READY}?x"):
             words = ["--path", "/p", "--health", path, "app:app"]
             error = self.assertRaises(UsageError, Options().parseOptions, words)
-            self.assertIn("would wait for itself", str(error))
+            self.assertIn("depends on the health check", str(error))

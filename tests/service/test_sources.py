@@ -111,9 +111,9 @@ class FileTests(SourcesCase):
                 "limit in FILE: head-bytes must be a whole number, not 'x'"
             ),
             "property = {since = 2020-01-01}": (
-                "property in FILE: since must be what JSON has, not 2020-01-01"
+                "property in FILE: since must be a value that JSON has, not 2020-01-01"
             ),
-            "property = {a = nan}": "property in FILE: a must be what JSON has, not nan",
+            "property = {a = nan}": "property in FILE: a must be a value that JSON has, not nan",
             'property = {"a=b" = 1}': "property in FILE: 'a=b' must be a name without '='",
             "listen = 'tcp:1'\nport = 1": "give either listen in FILE, or --host and port in FILE",
         }.items():
@@ -192,7 +192,8 @@ class EnvironmentTests(SourcesCase):
         options = self.options("--path", "/p", "m:app")
         self.assertEqual(
             options.sources.warnings[1],
-            "the environment variable ZKSERVE_THREAD is no option; did you mean 'ZKSERVE_THREADS'?",
+            "the environment variable ZKSERVE_THREAD is not an option; "
+            "did you mean 'ZKSERVE_THREADS'?",
         )
         self.assertEqual(len(options.sources.warnings), 2)
 

@@ -24,7 +24,7 @@ from zkservice.web import HTTPFactory
 
 
 class AdminPorts:
-    """Opens the ports, and closes them all."""
+    """Opens the ports for operators, and closes them together."""
 
     _log = Logger()
 
@@ -35,7 +35,7 @@ class AdminPorts:
         self._factories: list[HTTPFactory] = []
 
     def open_monitor(self, address: str, commands: Mapping[str, Command]) -> str:
-        """Open the monitor; returns its address as clients must write it."""
+        """Open the monitor; return its address as clients must write it."""
         where = self._open(address, MonitorFactory(commands, plugins=utility_commands))
         self._log.info("The monitor listens at {where}", where=where)
         return where

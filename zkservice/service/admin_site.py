@@ -1,4 +1,4 @@
-"""The server at a port that only the built-in views have."""
+"""The HTTP server of a port that serves only the built-in views."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LIMITS: Final = Limits(connections=64, body_bytes=0)
 
 
 def admin_factory(admin: AdminViews, views: Mapping[str, View], reactor: Any) -> HTTPFactory:
-    """A factory whose connections get views, and nothing else.
+    """A factory that serves views, and 404 for every other path.
 
     Args:
-        admin: who may ask.
-        views: by path.
+        admin: which clients are allowed.
+        views: the views by their paths.
     """
     access = AdminAccess(admin.allow, admin.hosts, own_port=True)
     factory = HTTPFactory(
         _no_application,
-        Workers(reactor, threads=1),  # never started: the reactor answers everything
+        Workers(reactor, threads=1),  # never started: views run in the reactor
         reactor=reactor,
         limits=_LIMITS,
     )
@@ -34,11 +34,11 @@ def admin_factory(admin: AdminViews, views: Mapping[str, View], reactor: Any) ->
     listed = "".join(f"{path}\n" for path in sorted(views))
 
     def not_found(environ: dict[str, Any]) -> str:
-        raise ViewError("404 Not Found", f"there is no such view; there are\n\n{listed}")
+        raise ViewError("404 Not Found", f"there is no such view; the views are\n\n{listed}")
 
     factory.server.fallback = TextView(not_found)
     return factory
 
 
 def _no_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    raise NotImplementedError("the fallback answers instead")
+    raise NotImplementedError("never called: the fallback is a view")

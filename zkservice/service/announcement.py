@@ -1,4 +1,4 @@
-"""What a service tells the world: its registration, its health, its monitor."""
+"""What a service shows to others: its registration, depending on its health, and its monitor."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from zkservice.web import View
 
 __all__ = ["DEREGISTER", "Announced", "Announcer"]
 
-#: Seconds to wait for ZooKeeper to hear that the address goes.
+#: Seconds to wait for ZooKeeper to confirm that the address is deregistered.
 DEREGISTER: Final = 2.0
 
 
 class Announced(Protocol):
-    """What is announced: open ports of this process, or addresses of another program."""
+    """The source of the addresses: open ports of this process, or another program's addresses."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What to register, each ``host:port``."""
+        """The addresses to register, each ``host:port``."""
 
     @property
     def tls_addresses(self) -> frozenset[str]:
-        """Those of them that speak TLS."""
+        """The addresses that speak TLS."""
 
     def client_endpoint(self, *, plain: bool) -> str:
         """The endpoint string for health checks.
 
         Args:
-            plain: it must speak plain HTTP.
+            plain: whether the endpoint must speak plain HTTP.
         """
 
 
 class Announcer:
-    """Registers what is listened on, as long as it is healthy and nothing blocks it.
+    """Registers addresses while they are healthy and nothing blocks the registration.
 
     Args:
         config: where and what to register.
@@ -62,7 +62,7 @@ class Announcer:
         reactor: for connections and time.
         fail: called with a reason when retrying does not help.
         inherited: sockets for the monitor and the manhole.
-        inside: where to ask for the health until `ask_at_the_port`.
+        inside: the endpoint for health checks until `ask_at_the_port` is called.
     """
 
     _log = Logger()
@@ -77,7 +77,7 @@ class Announcer:
         inside: IStreamClientEndpoint | None = None,
     ) -> None:
         self.availability = Availability()
-        #: Whether the znodes are another program's: they stay when this one ends.
+        #: Whether another program has taken over the znodes, so that they stay when this one ends.
         self.handed_over = False
         self.admin_ports = AdminPorts(reactor, inherited)
         self._config = config
@@ -101,16 +101,17 @@ class Announcer:
         namespace: Mapping[str, Any],
         front: OperatedFront,
     ) -> None:
-        """Open the monitor and the manhole, register, and begin to check the health.
+        """Open the monitor and the manhole, register, and start the health checks.
 
         Args:
             status: returns the state of the whole service.
-            namespace: what the manhole knows.
-            front: what serves, for the monitor's commands.
+            namespace: the names that the manhole offers.
+            front: the front end, for the monitor's commands.
 
         Raises:
-            ConfigurationError: a port cannot be opened, or a command not be loaded.
-            AddressError, InvalidPathError, TreeValueError: it can never be registered so.
+            ConfigurationError: a port cannot be opened, or a command cannot be loaded.
+            AddressError, InvalidPathError, TreeValueError: an address, the path or a property is
+                invalid.
         """
         config, registrar = self._config, self.registrar
         operated = Operated(
@@ -126,12 +127,12 @@ class Announcer:
         if config.manhole is not None:
             self.admin_ports.open_manhole(config.manhole, {**namespace, "presence": registrar})
         if self._health is not None:
-            self.availability.block(HEALTH, "health: no good answer yet")
-            self._reactor.callWhenRunning(self._begin_to_check, self._health)
+            self.availability.block(HEALTH, "health: no check has succeeded yet")
+            self._reactor.callWhenRunning(self._start_checks, self._health)
         self.availability.attach(registrar.registration)
 
     def open_views(self, views: Mapping[str, View]) -> None:
-        """Open the ports that only the built-in views have.
+        """Open the ports that serve only the built-in views.
 
         Raises:
             ConfigurationError: a port cannot be opened.
@@ -150,15 +151,15 @@ class Announcer:
 
     @property
     def healthy(self) -> bool | None:
-        """What the health checks say; None without any, and before the first result."""
+        """The result of the health checks; None before the first one, and without checks."""
         return None if self._health is None else self._health.healthy
 
     def why_not_ready(self) -> str:
-        """Why no requests should come; "" if they should."""
+        """Why this process should receive no requests; "" if it should."""
         return reason_not_registered(self.registrar.registration, self.availability)
 
     def configure(self, config: Config) -> None:
-        """Go on with another configuration: store its properties, if they have changed."""
+        """Apply another configuration: store its properties if they have changed."""
         before, self._config = self._config, config
         if config.properties != before.properties:
             stored = self.registrar.registration.replace_properties(
@@ -167,7 +168,7 @@ class Announcer:
             stored.addErrback(self._not_stored)
 
     def front_changed(self, unavailable: str) -> None:
-        """What serves has become unavailable, for a reason; or available, if that is ""."""
+        """Block the registration while the front end is unavailable; "" unblocks it."""
         self.registrar.serving = not unavailable
         if unavailable:
             self.availability.block(FRONT, unavailable)
@@ -175,11 +176,11 @@ class Announcer:
             self.availability.unblock(FRONT)
 
     def ask_at_the_port(self) -> None:
-        """From now on check the health where clients connect."""
+        """Send health checks to the port that clients use from now on."""
         self._inside = None
 
     async def withdraw(self, shutdown: Shutdown) -> None:
-        """Deregister, and give clients time to hear of it."""
+        """Deregister, and give clients time to notice."""
         if self._health is not None:
             self._health.stop()
         if self.handed_over:
@@ -187,16 +188,16 @@ class Announcer:
         announced = self.registrar.announce_stop()
         if announced is not None:
             await shutdown.step("announcing the stop", announced, DEREGISTER)
-            await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
-        # After that there is a pause as well: some readers do not look at the state.
+            await shutdown.pause("waiting for clients to notice", self._config.drain_wait)
+        # Some readers ignore the state, so there is a second pause after the znode is deleted.
         registered = self.registrar.leave()
         if registered is not None:
             await shutdown.step("deregistering", registered, DEREGISTER)
             if self.registrar.registration.state is not RegistrationState.WITHDRAWN:
-                # It is refused, or ZooKeeper is away.  To end a session needs no permission, and
-                # takes the znodes along: no address may stay while the ports close.
+                # The delete was refused, or ZooKeeper is away.  Ending the session needs no
+                # permission and deletes the znodes: no address may stay while the ports close.
                 await self._close_session(shutdown)
-            await shutdown.pause("waiting for clients to hear of it", self._config.drain_wait)
+            await shutdown.pause("waiting for clients to notice", self._config.drain_wait)
 
     async def close(self, shutdown: Shutdown) -> None:
         """Close the session, the monitor and the embedded ZooKeeper."""
@@ -207,7 +208,7 @@ class Announcer:
             stopped = Deferred.fromCoroutine(self._embedded.stop())
             await shutdown.step("stopping ZooKeeper", stopped, 2.0)
 
-    # -- how --
+    # -- internals --
 
     async def _close_session(self, shutdown: Shutdown) -> None:
         await shutdown.step("closing the session", self.registrar.close(), DEREGISTER)
@@ -215,12 +216,12 @@ class Announcer:
     def _not_stored(self, failure: Failure) -> None:
         if failure.check(UnregisteredError, CancelledError) is None:
             self._log.error(
-                "the properties cannot be stored: {reason}; those before stay",
+                "the properties cannot be stored: {reason}; keeping the old ones",
                 reason=failure.getErrorMessage(),
             )
 
     def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
-        """What is stored with the address, ``monitor`` among it."""
+        """The properties to store with the address, including ``monitor``."""
         if self._config.monitor is not None:
             self._own["monitor"] = self.admin_ports.open_monitor(self._config.monitor, known)
         return {**self._config.properties, **self._own}
@@ -241,7 +242,7 @@ class Announcer:
 
         return HealthCheck(settings, ask, self._health_changed, self._reactor)
 
-    def _begin_to_check(self, health: HealthCheck) -> None:
+    def _start_checks(self, health: HealthCheck) -> None:
         health.start().addErrback(
             lambda failure: self._log.failure("the health check has ended", failure)
         )

@@ -1,4 +1,4 @@
-"""Load the WSGI application that a user names."""
+"""Load the WSGI application that the command line names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODULE_HINT: Final = "; a module's application is written module:callable or mo
 
 
 def absolute_spec(spec: str) -> str:
-    """Name the same application independently of the current directory."""
+    """Return the name of the same application with absolute paths."""
     if _is_paste(spec):
         file, mark, name = spec.removeprefix("config:").partition("#")
         return f"config:{os.path.abspath(file)}{mark}{name}"
@@ -46,12 +46,14 @@ def check_application(spec: str) -> None:
 
 
 def load_application(spec: str) -> Application:
-    """Load ``file.wsgi`` (its global ``application``), a module's or ``config:file.ini``'s.
+    """Load an application.
 
-    A module's application is ``module:callable``, or ``module:factory(...)`` where it is made.
+    Args:
+        spec: ``file.wsgi`` with a global ``application``, ``module:callable``,
+            ``module:factory(...)``, or ``config:file.ini``.
 
     Raises:
-        ApplicationLoadError: with one line that says what is wrong, and where.
+        ApplicationLoadError: one line says what is wrong, and where.
     """
     check_application(spec)
     if _is_paste(spec):
@@ -62,7 +64,7 @@ def load_application(spec: str) -> Application:
 
 
 def files_of(spec: str) -> list[str]:
-    """The files that are read, beside modules, to load an application."""
+    """The files that loading an application reads, except for modules."""
     if _is_paste(spec):
         return [spec.removeprefix("config:").partition("#")[0]]
     return [] if _is_module(spec) else [spec]
@@ -96,7 +98,7 @@ def _from_file(path: str) -> Application:
 
 
 def _called_app(module: ModuleType) -> str:
-    """A hint for users of Flask, whose applications are called ``app``."""
+    """A hint if the application is called ``app``, as in Flask's examples."""
     if module.__name__.isidentifier():
         for name, written in (("app", "app"), ("create_app", "create_app()")):
             if callable(getattr(module, name, None)):
@@ -150,15 +152,16 @@ def _importable(folder: str) -> None:
 
 
 def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Application:
-    """Return what was found, if WSGI can call it.
+    """Return an object if it can be called as a WSGI application.
 
     Args:
         spec: where it was found, for messages.
-        name: what it is called there.
-        hint: what to write if it makes the application.
+        found: the object.
+        name: its name there.
+        hint: what to write if it is a factory.
 
     Raises:
-        ApplicationLoadError: WSGI cannot call it.
+        ApplicationLoadError: it cannot be called.
     """
     if not callable(found):
         kind = type(found).__name__
@@ -172,7 +175,7 @@ def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Applicat
 
 
 def _explain(spec: str, error: BaseException) -> str:
-    """One line: what happened, and the innermost place that is not the import machinery."""
+    """One line: the error, and the innermost line of code outside the import machinery."""
     what = f"{type(error).__name__}: {error}".split("\n")[0]
     if isinstance(error, SyntaxError):
         return f"{spec} could not be loaded: {what}"

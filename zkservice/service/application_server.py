@@ -16,16 +16,16 @@ from zkservice.web import BusyWatch, HTTPFactory, LagProbe, SlowRequests, Worker
 
 __all__ = ["ApplicationServer"]
 
-#: Seconds for threads that are stuck in the application to come back at the end.
+#: Seconds to wait at the end for threads that are stuck in the application.
 _LAST_WAIT = 1.0
 
 
 class ApplicationServer:
-    """Serves an application; knows no port and no ZooKeeper.
+    """Serves an application on connections that it is given; opens no port itself.
 
     Args:
         config: what to serve, and how.
-        reactor: where the connections live.
+        reactor: runs the connections.
         load: returns the application.
         built_in: the built-in views.
 
@@ -58,7 +58,7 @@ class ApplicationServer:
         self._lag = LagProbe(reactor, self.workers.now, lambda: built_in.tally.totals.lag)
 
     def start(self) -> None:
-        """Start the threads (not before the process has daemonized)."""
+        """Start the threads.  Call it after daemonizing: threads do not survive a fork."""
         if line := self._gil.line():
             self._log.info("{line}", line=line)
         self.workers.start()
@@ -67,7 +67,7 @@ class ApplicationServer:
         self._lag.start()
 
     def status(self) -> dict[str, Any]:
-        """What it is doing, as plain values."""
+        """The counters of the threads and the front end, as plain values."""
         return {"workers": self.workers.statistics(), "http": self.factory.statistics()}
 
     def threads(self) -> str:
@@ -75,16 +75,16 @@ class ApplicationServer:
         return describe_threads(self.workers)
 
     def drain(self, timeout: float) -> Deferred[int]:
-        """Finish the requests that run; fires with the number of those that were cut off."""
+        """Finish running requests; fires with the number of requests that were cut off."""
         return self.factory.drain(timeout)
 
     def stop(self) -> Deferred[int]:
-        """End the threads; fires with the number of those that are stuck."""
+        """End the threads; fires with the number of stuck threads."""
         self._busy.stop()
         self._slow.stop()
         self._lag.stop()
         return self.workers.stop(_LAST_WAIT)
 
     def reopen(self) -> None:
-        """Go on in new log files."""
+        """Open the log files again."""
         self.logs.reopen()

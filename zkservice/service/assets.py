@@ -1,4 +1,4 @@
-"""What a program hands to the one that replaces it: sockets, address, files."""
+"""What a program hands over in an upgrade: sockets, registration, files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Assets"]
 
 
 class Assets:
-    """The parts of a service that one process at a time has.
+    """The parts of a service that exactly one of two programs has during an upgrade.
 
     Args:
         front: accepts connections.
-        announcement: has the address.
-        notifier: of the process that systemd takes for the main one.
+        announcement: has the registration.
+        notifier: reports to systemd, if this is the main process.
         program: has the pid file.
     """
 
@@ -43,12 +43,12 @@ class Assets:
         return [each for ports in self._ports() for each in ports.sockets()]
 
     def share_sockets(self) -> None:
-        """Let another program have the sockets, too."""
+        """Allow another program to listen on the same sockets."""
         for ports in self._ports():
             ports.share()
 
     def pause(self) -> None:
-        """Accept no connections."""
+        """Stop accepting connections."""
         self._front.pause()
         self._announcement.admin_ports.opener.pause()
 
@@ -71,25 +71,25 @@ class Assets:
 
     @property
     def taken_out(self) -> str:
-        """Why the operator has taken the address out; blank if it is not."""
+        """The operator's reason for deregistering the address; "" if there is none."""
         return self._announcement.availability.reasons.get(OPERATOR, "")
 
     @property
     def prepared(self) -> bool:
-        """Whether nothing but the other program is in the way of the registration."""
+        """Whether the registration waits only for the other program."""
         announcement = self._announcement
         hindered = announcement.availability.reasons or not self._front.complete
         return announcement.registrar.connected and not hindered
 
     @property
     def settled(self) -> bool:
-        """Whether the address is registered, or the operator wants it out."""
+        """Whether the address is registered, or deregistered by the operator."""
         if self.registration.state is RegistrationState.OUT:
             return set(self._announcement.availability.reasons) == {OPERATOR}
         return self.registration.state is RegistrationState.REGISTERED
 
     def subscribe(self, changed: Callable[[], object]) -> None:
-        """Call back when `prepared` or `settled` may have changed."""
+        """Call a function when `prepared` or `settled` may have changed."""
         self._announcement.availability.changed = changed
         self._announcement.registrar.client.subscribe(lambda state: changed())
         self.registration.subscribe(lambda change: changed())
@@ -100,15 +100,15 @@ class Assets:
         return self._announcement.registrar.registration
 
     def freeze_address(self) -> Deferred[None]:
-        """Leave the znodes to the other program; fires when nothing is on its way any more."""
+        """Stop changing the znodes; fires when no request is pending any more."""
         return self.registration.freeze()
 
     def take_address(self, session: int, taken_out: str = "") -> None:
-        """Have the znodes of the other program's session.
+        """Take over the znodes of the other program's session.
 
         Args:
-            session: 0 if it has none.
-            taken_out: why the operator has taken the address out; blank if it is not.
+            session: the session's id; 0 if there is none.
+            taken_out: the operator's reason for deregistering the address; "" if there is none.
         """
         availability = self._announcement.availability
         if taken_out:
@@ -118,13 +118,13 @@ class Assets:
         availability.apply()
 
     def report_status(self) -> None:
-        """Tell systemd how the service is."""
+        """Report the status to systemd."""
         self._announcement.registrar.report_status()
 
     # -- all of it --
 
     def hand_over(self) -> None:
-        """It is another program's for good."""
+        """Give everything up for good: another program has it."""
         for ports in self._ports():
             ports.hand_over()
         self._announcement.handed_over = True
@@ -132,7 +132,7 @@ class Assets:
         self.notifier.enabled = False
 
     def take_over(self, pidfile: str) -> None:
-        """It is this program's for good."""
+        """Keep everything for good: the other program has handed it over."""
         for ports in self._ports():
             ports.take_over()
         self.program.pidfile.take(pidfile)
@@ -140,7 +140,7 @@ class Assets:
         self.report_status()
 
     def leave(self) -> None:
-        """The other program goes on: touch nothing of it."""
+        """Release everything unchanged, because the other program goes on."""
         for ports in self._ports():
             ports.hand_over()
         self._announcement.handed_over = True

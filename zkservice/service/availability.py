@@ -1,4 +1,4 @@
-"""The reasons for which a service is not registered although it runs."""
+"""The reasons for deregistering a service that goes on running."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Availability:
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
-        #: called when there are other reasons, or none
+        #: called when the reasons have changed
         self.changed: Callable[[], object] = lambda: None
         self._registration: Registration | None = None
 
     def attach(self, registration: Registration) -> None:
-        """Apply the reasons to a registration, those that exist and all later ones."""
+        """Apply the present reasons and all later ones to a registration."""
         self._registration = registration
         self.apply()
 
@@ -68,27 +68,27 @@ class Availability:
         return ""
 
     def apply(self) -> None:
-        """Have the registration be what the reasons ask for."""
+        """Bring the registration into the state that the reasons require."""
         self.changed()
         if self._registration is None:
             return
         if self.reasons:
-            # An address that does not work must not be there at all: some readers of the formats
-            # that have a state look at the address only.
+            # An operator's reason may be stored as a state.  For an address that does not work the
+            # znode is deleted, because some readers ignore the state.
             out = Unavailable.OUT if self.reasons.keys() == {OPERATOR} else None
             self._registration.suspend("; ".join(self.reasons.values()), out)
         else:
             self._registration.resume()
 
 
-#: No client is to use the address: there is no znode, or it says so.
+#: No client should use the address: there is no znode, or its state says so.
 _OUT: Final = (RegistrationState.OUT, RegistrationState.WITHDRAWN)
-#: Registered, or gone for good.
+#: Registered, or withdrawn for good.
 _IN: Final = (RegistrationState.REGISTERED, RegistrationState.WITHDRAWN)
 
 
 def describe(registration: Registration) -> str:
-    """The state of a registration and, where there is one, its reason."""
+    """The state of a registration, and the reason if there is one."""
     reason = f" ({registration.reason})" if registration.reason else ""
     return f"{registration.state.value}{reason}"
 

@@ -1,8 +1,8 @@
-"""Opens ports from endpoint strings, and reads the files of those that speak TLS again.
+"""Opens ports from endpoint strings, and reloads the certificates of those that speak TLS.
 
-An endpoint string says what to listen on, but how it wraps the connections is its own matter
-(``ssl:``, ``mtls:``, ``tls:``, ``haproxy:ssl:``, others from plugins).  All of them hand a factory
-to the reactor in the end, which is where this module takes part.
+Endpoints wrap connections in their own ways (``ssl:``, ``mtls:``, ``tls:``, ``haproxy:ssl:``,
+others from plugins).  But each one passes a factory to a method of the reactor in the end.  So this
+module gives endpoints an object in place of the reactor, which gets that factory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from zkservice.errors import ConfigurationError
 from zkservice.privates import forget_shutdown, refuse_invalid_proxy_headers
 from zkservice.service.unix_port import UNIXPort
 
-#: What remains of such an endpoint without systemd is what speaks on the connections.
+#: The part of an endpoint string that needs a socket of systemd.
 _SYSTEMD: Final = re.compile(r"systemd:.*$")
-#: Listens with a factory; where, has been said.
+#: Listens with a factory at the address of an endpoint.
 _Listen = Callable[[IProtocolFactory], IListeningPort]
 
 
@@ -53,11 +53,13 @@ class PortOpener:
         """Listen now.
 
         Args:
+            endpoint: a Twisted server endpoint string.
+            factory: serves the connections.
             inherited: the descriptor of a socket that listens there already; it is taken over.
 
         Raises:
             ConfigurationError: the endpoint does not listen at once.
-            Exception: what the endpoint fails with.
+            Exception: any error of the endpoint.
         """
 
         def bind(wrapped: IProtocolFactory, listen: _Listen) -> IListeningPort:
@@ -73,12 +75,12 @@ class PortOpener:
         return _listen(_Binding(self._reactor, bind, inherited), endpoint, factory)
 
     def reload_certificates(self, explain: Callable[[str, Exception], str]) -> None:
-        """Read the files of all TLS ports again, for connections that come from now on.
+        """Read the files of all TLS ports again, for new connections.
 
-        A port whose files cannot be used keeps what it has, and the log says why.
+        If a port's files are invalid, it keeps its certificate, and an error is logged.
 
         Args:
-            explain: says in a line what is wrong with an endpoint.
+            explain: makes one line of an endpoint and its error.
         """
         for port in self._tls:
             try:
@@ -99,7 +101,7 @@ class LatestFactory:
     """Builds connections with the factory that was set last.
 
     Args:
-        first: it is what starts and stops with the port; later ones only build connections.
+        first: starts and stops with the port; later factories only build connections.
     """
 
     def __init__(self, first: IProtocolFactory) -> None:
@@ -107,17 +109,17 @@ class LatestFactory:
         self.latest = first
 
     def logPrefix(self) -> str:  # noqa: N802 - ILoggingContext's name
-        """What twistd's log calls it."""
+        """The name in twistd's log."""
         if ILoggingContext.providedBy(self._first):
             return ILoggingContext(self._first).logPrefix()
         return type(self._first).__name__
 
     def doStart(self) -> None:  # noqa: N802 - IProtocolFactory's name
-        """The port listens."""
+        """Start the first factory."""
         self._first.doStart()
 
     def doStop(self) -> None:  # noqa: N802
-        """The port has stopped listening."""
+        """Stop the first factory."""
         self._first.doStop()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # noqa: N802
@@ -126,7 +128,7 @@ class LatestFactory:
 
 
 class _TLSPort:
-    """A port, and what it takes to wrap its factory again."""
+    """A TLS port, and what is needed to wrap its factory again with new certificates."""
 
     def __init__(self, endpoint: str, factory: IProtocolFactory, latest: LatestFactory) -> None:
         self.endpoint = endpoint
@@ -134,16 +136,16 @@ class _TLSPort:
         self._latest = latest
 
     def reload(self, reactor: Any) -> None:
-        """Take the factory from the endpoint, which reads its files, but do not listen."""
+        """Have the endpoint read its files and wrap the factory again, without listening."""
         self._latest.latest = wrapped_factory(reactor, self.endpoint, self._factory)
 
 
 class _TakenError(Exception):
-    """Keeps an endpoint from believing that it listens: it might close what it was given."""
+    """Raised into an endpoint in place of listening: only its factory is wanted."""
 
 
 class _Binding:
-    """The reactor as endpoints see it, except that `bind` decides about what they listen with."""
+    """Stands in for the reactor: passes on everything, except that `bind` listens."""
 
     def __init__(
         self,
@@ -183,7 +185,7 @@ class _Binding:
     ) -> IListeningPort:
         """IReactorSSL, as Twisted's reactors do it."""
         if hasattr(contextFactory, "getContext"):
-            contextFactory.getContext()  # fails now if the key is not the certificate's
+            contextFactory.getContext()  # raises now if the key does not match the certificate
         return self.listenTCP(
             port, TLSMemoryBIOFactory(contextFactory, False, factory), *words, **named
         )
@@ -201,7 +203,7 @@ class _Binding:
         def listen(each: IProtocolFactory) -> IListeningPort:
             if self._inherited is not None:
                 return self._adopt(self._inherited, each, wantPID)
-            if address[:1] in ("\0", b"\0"):  # no file, but a name of Linux's own
+            if address[:1] in ("\0", b"\0"):  # an abstract name (unix(7)): there is no file
                 abstract: IListeningPort = self._reactor.listenUNIX(
                     address, each, backlog, mode, wantPID
                 )
@@ -225,7 +227,7 @@ class _Binding:
     def _adopt(self, descriptor: int, factory: IProtocolFactory, lock: int = 0) -> IListeningPort:
         """Listen on a socket that another program has opened, and take its descriptor over."""
         with socket.socket(fileno=descriptor) as listening:
-            # The flag is the open file's: accept would block, and with it the reactor.
+            # Another program may have made the open file blocking; accept would block the reactor.
             listening.setblocking(False)
             name = listening.getsockname() if listening.family == socket.AF_UNIX else ""
             if not name or name[:1] in ("\0", b"\0"):
@@ -241,18 +243,18 @@ class _Binding:
 
 
 def without_systemd(endpoint: str) -> str:
-    """An endpoint string that wraps connections alike, but needs no socket of systemd's."""
+    """An endpoint string that wraps connections in the same way without a socket of systemd."""
     return _SYSTEMD.sub("tcp:0", endpoint)
 
 
 def wrapped_factory(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IProtocolFactory:
-    """What an endpoint would listen with: the factory, wrapped in TLS or the like.
+    """The factory that an endpoint would listen with: wrapped in TLS or the like.
 
-    Nothing is opened: this is for a process that gets its connections from another one.
+    No port is opened: this is for worker processes, which get connections from their parent.
 
     Raises:
         ConfigurationError: the endpoint does not listen at once.
-        Exception: what the endpoint fails with, as when a file cannot be read.
+        Exception: any error of the endpoint, as when a file cannot be read.
     """
     taken: list[IProtocolFactory] = []
 
@@ -274,7 +276,7 @@ def _speaks_tls(factory: Any) -> bool:
 
 
 def _listen(binding: _Binding, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
-    """Listen at an endpoint that does so at once."""
+    """Listen at an endpoint that listens without waiting for anything."""
     outcome: list[Any] = []
     listening = serverFromString(binding, endpoint).listen(factory)
     listening.addBoth(outcome.append)

@@ -21,7 +21,7 @@ from zkservice.service.monitor_commands import known_commands, with_added
 
 __all__ = ["check_config", "problems"]
 
-#: What a check may raise, in a line for the user.
+#: Errors of a check whose messages are one line for the user.
 _REFUSALS: Final = (ConfigurationError, AddressError, TreeValueError, ValueError)
 #: Stands for an address that is known only when the port is open.
 _SOME_ADDRESS: Final = "127.0.0.1:1"
@@ -31,7 +31,7 @@ def check_config(config: Config, warnings: Sequence[str] = ()) -> int:
     """Load everything, and print what is wrong, or what would be done.
 
     Args:
-        config: what was asked for; it is valid by itself.
+        config: the configuration; its values are valid by themselves.
         warnings: printed in any case.
 
     Returns:
@@ -50,7 +50,7 @@ def check_config(config: Config, warnings: Sequence[str] = ()) -> int:
 
 
 def problems(config: Config) -> Iterator[str]:
-    """What would make a start fail, one line each."""
+    """The problems that would make a start fail, one line each."""
     checks: list[Callable[[Config], object]] = [
         lambda config: configure_loggers(config.loggers),
         lambda config: load_application(config.application),
@@ -70,7 +70,7 @@ def problems(config: Config) -> Iterator[str]:
 
 
 def _check_log_files(config: Config) -> None:
-    """Whether the log files can be written, as far as can be seen without making them."""
+    """Check that the log files can be written, without creating them."""
     for path in (config.front_end.access_log, config.front_end.trace_log):
         if path is None or path == "-":
             continue
@@ -93,7 +93,7 @@ def _check_health(config: Config) -> None:
 
 
 def _check_contents(config: Config) -> None:
-    """Whether the format can hold the properties."""
+    """Check that the format can hold the properties."""
     addresses = config.advertise or (_SOME_ADDRESS,)
     Contents(
         *(config.path, addresses, config.properties),

@@ -55,10 +55,10 @@ class CommandProcess(ProcessProtocol):
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it.
+        """Start the command.
 
         Raises:
-            OSError: there cannot be another process.
+            OSError: the process cannot be started.
         """
         words = [sys.executable, "-I", "-S", launch_command.__file__, str(os.getpid())]
         with open(os.devnull, "rb") as nothing:
@@ -75,17 +75,17 @@ class CommandProcess(ProcessProtocol):
         )
 
     def when_ended(self) -> Deferred[int]:
-        """Fires with the exit code when it has ended; at once if it has."""
+        """Fires with the exit code when the command has ended; at once if it has already."""
         return self._ended.add() if self.code is None else succeed(self.code)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it runs."""
+        """Send a signal to the command if it runs."""
         if self._process is not None:
             with contextlib.suppress(ProcessExitedAlready):
                 self._process.signalProcess(number)
 
     def kill(self) -> None:
-        """Kill it, and what it has started."""
+        """Kill the command and its process group."""
         self.send(signal.SIGKILL)
         self._signal_group(signal.SIGKILL)
 
@@ -93,13 +93,13 @@ class CommandProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         self._process = None
         self.code = exit_code(reason)
-        # A shell that is ended does not end what it runs.
+        # A shell that gets a signal does not pass it on to the programs that it runs.
         self._signal_group(signal.SIGTERM)
         self._ended.fire(self.code)
 
     def _signal_group(self, number: signal.Signals) -> None:
         if self._group:
-            with contextlib.suppress(OSError):  # it is empty, or another user's
+            with contextlib.suppress(OSError):  # the group is empty, or another user's
                 os.killpg(self._group, number)
 
 

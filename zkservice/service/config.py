@@ -1,4 +1,4 @@
-"""What a service is to do: values that cannot change any more, checked before anything starts."""
+"""The configuration of a service: immutable values, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ListenAddress:
 
     Attributes:
         endpoint: a Twisted server endpoint string.
-        host: what to register as the host; None is what the bound socket says, and
-            blank every address of this machine.
+        host: the host to register.  None: the address that the socket is bound to.  Blank: every
+            address of this machine.
     """
 
     endpoint: str
@@ -35,19 +35,19 @@ class ListenAddress:
 
     @classmethod
     def tcp(cls, host: str, port: int) -> ListenAddress:
-        """Listen on a TCP port; a blank host is all addresses, port 0 one the system picks."""
+        """Listen on a TCP port.  A blank host: all addresses.  Port 0: the system picks one."""
         interface = f":interface={quoteStringArgument(host)}" if host else ""
         return cls(f"tcp:{port}{interface}", host)
 
 
 @dataclass(frozen=True)
 class ZooKeeperTarget:
-    """Which ZooKeeper: servers somewhere, or the embedded one.
+    """The ZooKeeper to connect to: an ensemble, or the embedded server.
 
     Attributes:
         hosts: ``h1:p,h2:p/chroot``, or None for the embedded server.
-        data_dir: where the embedded server keeps its data; None is in memory.
-        assumed: it is the default; no option named it.
+        data_dir: where the embedded server keeps its data; None: in memory.
+        assumed: whether this is the default because no option named one.
     """
 
     hosts: str | None
@@ -61,10 +61,10 @@ class Manhole:
 
     Attributes:
         address: ``HOST:PORT`` or a socket's path.
-        authorized_keys: a file of public keys for SSH; None is telnet, for this machine only.
-        host_key: the file of our own SSH key, made if it is missing.
-        token_file: the file of the token that telnet over TCP asks for, made if it is missing.
-        telnet: whether telnet over TCP was asked for by name.
+        authorized_keys: a file of public keys for SSH; None: telnet, for this machine only.
+        host_key: the file with the SSH server's own key; created if it is missing.
+        token_file: the file with the token for telnet over TCP; created if it is missing.
+        telnet: whether the user has allowed telnet over TCP.
     """
 
     address: str
@@ -79,11 +79,11 @@ class Processes:
     """Worker processes.  Times are seconds.
 
     Attributes:
-        count: how many; with one the application is in the process that registers it.
-        worker_timeout: without a turn of its reactor after which a worker is killed; 0 is never.
+        count: the number of processes; 1: the application runs in the process that registers it.
+        worker_timeout: a worker whose reactor does not run for so long is killed; 0: never.
         recycling: when workers are replaced by fresh ones.
-        recycle_together: how many members of the fleet may be recycled at a time; 0 is any number.
-        reload: whether changes of the code are served at once, for development.
+        recycle_together: members of the fleet that may be recycled at a time; 0: any number.
+        reload: whether to load the code again when it changes, for development.
         reload_extra: globs of more files whose changes count.
     """
 
@@ -96,13 +96,13 @@ class Processes:
 
     @property
     def supervised(self) -> bool:
-        """Whether the application is in processes of its own."""
+        """Whether the application runs in worker processes."""
         return self.count > 1 or self.reload
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole `twistd zkserve`.  Times are in seconds."""
+    """The configuration of ``twistd zkserve``.  Times are in seconds."""
 
     #: a ``.wsgi`` file, ``module:callable``, ``module:factory()`` or ``config:file.ini#name``
     application: str
@@ -110,35 +110,35 @@ class Config:
     path: str
     zookeeper: ZooKeeperTarget
     listen: tuple[ListenAddress, ...]
-    #: registered instead of what ``listen`` says, where others see another address
+    #: addresses to register instead of those in ``listen``, as behind a proxy
     advertise: tuple[str, ...] = ()
-    #: who gets the files of Unix sockets
+    #: the owner of the files of Unix sockets
     socket_owner: Owner | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
-    #: what the znode is called and holds: a name in `zkservice.formats.FORMATS`
+    #: the format of the znode: a name in `zkservice.formats.FORMATS`
     format: str = "properties"
-    #: None: it is taken to be well as long as it listens
+    #: None: no checks; the service counts as healthy while it listens
     health: HealthSettings | None = None
-    #: how to be let in by ZooKeeper
+    #: TLS, credentials and the ACL for ZooKeeper
     security: Security = field(default_factory=Security)
     front_end: FrontEnd = field(default_factory=FrontEnd)
     #: worker threads for the application, in each process
     threads: int = 4
     processes: Processes = field(default_factory=Processes)
-    #: how long ZooKeeper keeps the address of a process that is silent
+    #: how long ZooKeeper keeps the address of a process that has died
     session_timeout: float = 10.0
     #: ``HOST:PORT`` or a socket's path for the line protocol; None: no monitor
     monitor: str | None = None
-    #: names of more commands of the monitor, and the dotted names of their functions
+    #: additional monitor commands: their names, and the dotted names of their functions
     monitor_commands: tuple[tuple[str, str], ...] = ()
     manhole: Manhole | None = None
     #: of twistd's own log: ``text`` or ``json``
     log_format: str = "text"
     #: how to configure `logging`; see `zkservice.service.loggers`
     loggers: str = ""
-    #: between the removal of the address and the end of listening
+    #: the time from deregistering to closing the ports
     drain_wait: float = 0.5
     #: how long running requests may take after that
     drain_timeout: float = 30.0
-    #: how long a new program, which SIGUSR2 starts, may take to become ready
+    #: how long the new program of an upgrade (SIGUSR2) may take to become ready
     upgrade_timeout: float = 60.0

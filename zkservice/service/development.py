@@ -1,7 +1,7 @@
-"""``--reload``: the workers of a service are replaced as soon as its code changes.
+"""``--reload``: replace the workers of a service as soon as its code changes.
 
-The code of before is not served on: connections wait in the kernel until the new workers
-serve.  A worker whose application cannot be loaded serves an error page instead.
+The old code serves no more requests after a change: connections wait in the kernel until the new
+workers serve.  A worker that cannot load the application serves an error page instead.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from zkservice.supervisor import FileWatch, WorkerProcess
 
 __all__ = ["Development"]
 
-#: Seconds between two questions which files the workers have loaded: code may import late.
+#: Seconds between two requests for the list of loaded files: code may import modules late.
 _ASK: Final = 1.0
 #: Paths that a log line names.
 _MAX_NAMED: Final = 3
 
 
 class Development:
-    """Watches what the workers have loaded.
+    """Watches the files that the workers have loaded.
 
     Args:
         patterns: globs of more files to watch.
@@ -36,7 +36,8 @@ class Development:
 
     Attributes:
         holding: whether connections have to wait for new workers.
-        problem: why no new worker could start, for the page of one that tries nothing else.
+        problem: why no new worker could start.  The next worker shows it as a page, and does not
+            load the application.
     """
 
     _log = Logger()
@@ -54,43 +55,43 @@ class Development:
         self._workers = workers
         self._reload = reload
         self._again = False  # the code has changed since the last reload began
-        self._known: dict[WorkerProcess, int] = {}  # modules that each has told of
+        self._known: dict[WorkerProcess, int] = {}  # the number of modules that each has reported
         self._watch = make_watch(reactor, self._changed, patterns)
         self._alarm = Alarm(reactor, self.ask)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._log.warn(
             "--reload is for development: clients see tracebacks, and every change of the code "
-            "is served at once"
+            "takes effect at once"
         )
         self._watch.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._watch.stop()
         self._alarm.cancel()
 
     def ask(self) -> None:
-        """Ask the workers what they have loaded, now and again later."""
+        """Ask the workers for their loaded files, now and periodically."""
         self._alarm.set(_ASK)
         workers = self._workers()
         self._known = {worker: self._known.get(worker, 0) for worker in workers}
         for worker in workers:
             answered = worker.ask("files", self._known[worker], timeout=_ASK)
             answered.addCallback(self._told, worker)
-            answered.addErrback(lambda _: None)  # it ends, or is busy: it is asked again
+            answered.addErrback(lambda _: None)  # the worker ends, or is busy: ask again later
 
     def reloaded(self, error: str) -> None:
-        """A reload is over.
+        """Handle the end of a reload.
 
         Args:
-            error: why a new worker could not start; "" if all serve.
+            error: why a new worker could not start; "" if all are serving.
         """
-        if self._again:  # the pool begins another one
+        if self._again:  # the pool starts another reload
             self._again = False
         elif error and not self.problem:
-            # It has ended without a page that says why: have another one show it.
+            # The worker has ended without serving an error page: have another worker serve it.
             self.problem = error
             self._reload()
         else:
@@ -119,8 +120,8 @@ class Development:
 def _remove_bytecode(paths: Iterable[str]) -> None:
     """Remove the compiled files of modules.
 
-    Python takes one for current if the source has the same second and size as before, which is
-    not rare between two edits.
+    Python uses a compiled file if the source's time, in seconds, and size are unchanged.  Two
+    edits within a second may keep both.
     """
     for path in paths:
         if path.endswith(".py"):

@@ -1,4 +1,4 @@
-"""``/-/discover/FORMAT?path=/svc/web``: who is registered, as other programs read it."""
+"""``/-/discover/FORMAT?path=/svc/web``: the providers of a service, in formats of proxies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from zkservice.znodes import parent, split, validate
 __all__ = ["DiscoverViews", "discover_paths"]
 
 _PREFIX: Final = "/-/discover/"
-#: Services that are followed at a time; each costs watches.
+#: Services that are followed at the same time; each costs watches.
 MAX_FOLLOWED: Final = 50
-#: Seconds without a request after which another service may take a place.
+#: Seconds without a request after which a service may be replaced by another one.
 IDLE: Final = 600.0
-#: Seconds for the first look at a service.
+#: Seconds to wait for a service to be read for the first time.
 FIRST_LOOK: Final = 2.0
 
 
@@ -34,11 +34,11 @@ def discover_paths() -> list[str]:
 
 
 class DiscoverViews:
-    """Shows services in the formats of `CONSUMERS`, each of them followed from the first request.
+    """Shows services in the formats of `CONSUMERS`; follows a service from its first request.
 
     Args:
-        own: the path of the service that is registered here; it and those beside it are shown.
-        settings: which others are.
+        own: the path of this service; it and its siblings are shown.
+        settings: which other services are shown.
         reactor: tells the time.
     """
 
@@ -47,10 +47,10 @@ class DiscoverViews:
         self._settings = settings
         self._reactor: IReactorTime = reactor
         self._client: ZooKeeperClient | None = None
-        self._sources: dict[str, tuple[Source, float]] = {}  # and when it was asked for
+        self._sources: dict[str, tuple[Source, float]] = {}  # with the time of the last request
 
     def views(self) -> dict[str, View]:
-        """The views, by path; none if they are not asked for."""
+        """The views by path; empty unless they are enabled."""
         if not self._settings.enabled:
             return {}
         return {
@@ -59,7 +59,7 @@ class DiscoverViews:
         }
 
     def follow(self, client: ZooKeeperClient) -> None:
-        """Ask this client from now on."""
+        """Use this client from now on."""
         self._client = client
 
     def _ask(self, consumer: Consumer, environ: dict[str, Any]) -> Deferred[View]:
@@ -86,7 +86,7 @@ class DiscoverViews:
         return listing
 
     def _source(self, path: str) -> Source:
-        """The service at a path, which is followed from now on."""
+        """The service at a path; starts to follow it if necessary."""
         if not self._is_shown(path):
             raise ViewError("403 Forbidden", f"{path} is not shown here; see --discover-below\n")
         now = self._reactor.seconds()
@@ -115,7 +115,7 @@ class DiscoverViews:
         oldest = min(self._sources, key=lambda path: self._sources[path][1])
         source, asked = self._sources[oldest]
         if now - asked < IDLE:
-            raise _unavailable(f"{MAX_FOLLOWED} other services are followed already")
+            raise _unavailable(f"already following {MAX_FOLLOWED} other services")
         del self._sources[oldest]
         source.stop()
 
@@ -138,7 +138,7 @@ def _unavailable(reason: str) -> ViewError:
 
 
 def _too_late(result: object, seconds: float) -> None:
-    raise CancelledError(f"ZooKeeper has not answered within {seconds:g} s")
+    raise CancelledError(f"ZooKeeper did not reply within {seconds:g} s")
 
 
 def _raise(error: ViewError, environ: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The embedded ZooKeeper in the process of the application, if no other is configured."""
+"""The embedded ZooKeeper in this process, used if no other one is configured."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class InProcessZooKeeper:
         self._port: IListeningPort | None = None
 
     def start(self) -> str:
-        """Start the server; returns its connection string.
+        """Start the server; return its connection string.
 
         Raises:
-            ConfigurationError: its data directory cannot be used.
+            ConfigurationError: the data directory cannot be used.
         """
         self._server.start()
         try:

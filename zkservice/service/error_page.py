@@ -1,4 +1,4 @@
-"""What a worker of ``--reload`` serves when it cannot load the application."""
+"""The page that a worker of ``--reload`` serves if it cannot load the application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zkservice.service import application, import_by_name
 
 __all__ = ["error_page", "files_of_error", "loaded_files", "text_of_error"]
 
-#: What leads from here to the application's code.
+#: Our frames at the top of a traceback, which lead to the application's code.
 _OUR_FILES = (application.__file__, import_by_name.__file__)
 
 _PAGE = """<!DOCTYPE html>
@@ -33,7 +33,7 @@ pre {{ padding: 1em; background: #f4f4f4; overflow-x: auto; }}
 
 
 def error_page(title: str, text: str) -> Callable[..., list[bytes]]:
-    """A WSGI application that shows why there is no other, with status 500.
+    """A WSGI application that shows an error, with status 500.
 
     Args:
         title: one line.
@@ -56,7 +56,7 @@ def error_page(title: str, text: str) -> Callable[..., list[bytes]]:
 
 
 def text_of_error(error: BaseException) -> str:
-    """The traceback of what went wrong in the code of the application."""
+    """The traceback of an error, without our own frames."""
     shown = traceback.TracebackException.from_exception(_origin(error))
     frames = [frame for frame in shown.stack if _is_users(frame.filename)]
     shown.stack = traceback.StackSummary.from_list(frames)
@@ -64,7 +64,10 @@ def text_of_error(error: BaseException) -> str:
 
 
 def files_of_error(error: BaseException) -> list[str]:
-    """The files in which it happened: modules that cannot be imported are not among the loaded."""
+    """The files of an error's traceback.
+
+    A module that cannot be imported is not in `loaded_files`, but must be watched, too.
+    """
     found = []
     for each in _chain(_origin(error)):
         frames = traceback.extract_tb(each.__traceback__)
@@ -82,7 +85,7 @@ def loaded_files() -> list[str]:
 
 
 def _origin(error: BaseException) -> BaseException:
-    """What the application's code has raised, where we have put it into words of our own."""
+    """The error of the application's code, if ``error`` is our own error about it."""
     return error.__cause__ or error.__context__ or error
 
 

@@ -1,7 +1,7 @@
-"""What a service knows about its session and its registrations, as plain values for operators.
+"""A service's session and registrations as plain values for operators.
 
-The monitor, the status page and JSON show the same values; none of them has a secret in it: no
-password of a session, no credential.
+The monitor, the status page and JSON show the same values.  None of them is a secret: no session
+password, no credential.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = [
     "latency_quantile",
 ]
 
-#: Bytes of the data of a znode that are shown.
+#: Bytes of a znode's data that are shown.
 _MAX_DATA: Final = 2000
 #: Levels of a tree that are shown.
 _MAX_DEPTH: Final = 32
 
 
 def describe_session(client: ZooKeeperClient) -> dict[str, Any]:
-    """The session with ZooKeeper, and what the client has counted since it was made.
+    """The session with ZooKeeper, and the client's counters since its creation.
 
-    Times are seconds.  ``silence`` is how long ago the server last confirmed the session; None
-    without a connection, like ``server``.
+    Times are seconds.  ``silence`` is the time since the server last confirmed the session.
+    Without a connection, ``silence`` and ``server`` are None.
     """
     counts = client.statistics()
     identity, server = client.client_id, client.server
@@ -74,10 +74,10 @@ def _error_name(code: int) -> str:
 
 
 def latency_quantile(cells: Sequence[int], quantile: float) -> float | None:
-    """The seconds that so large a part of the replies took at most; None without replies.
+    """A quantile of the latency in seconds; None without replies.
 
     Args:
-        cells: as `Statistics.latency` has them.
+        cells: the histogram `Statistics.latency`.
         quantile: from 0 to 1.
     """
     wanted = sum(cells) * quantile
@@ -95,7 +95,8 @@ def describe_registration(one: Registration, reasons: Iterable[str] = ()) -> dic
     """A registration of this service.
 
     Args:
-        reasons: why it is kept out, as `Availability.reasons` has them.
+        one: the registration.
+        reasons: why it is blocked, from `Availability.reasons`.
     """
     return {
         "state": one.state.value,
@@ -111,13 +112,15 @@ def describe_registration(one: Registration, reasons: Iterable[str] = ()) -> dic
 async def describe_siblings(
     client: ZooKeeperClient, path: str, most: int = 200
 ) -> tuple[list[dict[str, Any]], int]:
-    """What is registered at a path, this service included, the oldest first.
+    """The znodes of a service, including this one's, the oldest first.
 
     Args:
-        most: how many znodes are read.
+        client: reads the znodes.
+        path: the service's path.
+        most: the number of znodes to read.
 
     Returns:
-        The znodes as `describe_node` has them, and how many more there are.
+        The znodes as returned by `describe_node`, and how many more there are.
 
     Raises:
         ZooKeeperError: the children cannot be read.
@@ -131,7 +134,7 @@ async def describe_siblings(
 
 
 async def _read_all(client: ZooKeeperClient, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """The descriptions of znodes, without those that have gone."""
+    """The descriptions of znodes; those that were deleted meanwhile are left out."""
     reading = [client.get(path) for path in paths]
     outcomes: Any = await DeferredList(reading, consumeErrors=True)
     nodes = []
@@ -144,7 +147,7 @@ async def _read_all(client: ZooKeeperClient, paths: Sequence[str]) -> list[dict[
 
 
 def describe_node(path: str, data: bytes, stat: Stat) -> dict[str, Any]:
-    """A znode; ``session`` is that which keeps an ephemeral znode, else None."""
+    """A znode; ``session`` is the owner of an ephemeral znode, else None."""
     return {
         "path": path,
         "data": data[:_MAX_DATA].decode("utf-8", "replace"),
@@ -163,10 +166,12 @@ async def describe_tree(
     """The znodes at and below a path, each before its children, in the order of their names.
 
     Args:
-        most: how many znodes are read.
+        client: reads the znodes.
+        path: the top of the tree.
+        most: the number of znodes to read.
 
     Returns:
-        The znodes as `describe_node` has them with their ``depth``, and whether there are more.
+        The znodes as returned by `describe_node`, with their ``depth``, and whether there are more.
 
     Raises:
         ZooKeeperError: the first one cannot be read, or the connection is lost meanwhile.
@@ -179,7 +184,7 @@ async def describe_tree(
 async def _add_below(
     client: ZooKeeperClient, path: str, depth: int, most: int, found: list[dict[str, Any]]
 ) -> bool:
-    """Add what is below a path; returns whether something was left out."""
+    """Add the znodes below a path; return whether some were left out."""
     try:
         names = sorted(await client.get_children(path))
     except NoNodeError:

@@ -1,4 +1,4 @@
-"""What a service is doing at one moment, as values for those who watch it."""
+"""Snapshots of a service's counters and states, and their sums over worker processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ListenQueue:
-    """The connections that wait in the kernel for one port, and how many may."""
+    """The number of connections that wait in the kernel for one port, and its limit."""
 
     address: str
     waiting: int
@@ -43,12 +43,12 @@ class ListenQueue:
 
 @dataclass(frozen=True)
 class ProcessSums:
-    """What all worker processes are and use.
+    """The states of all worker processes, and the resources that they use.
 
     Attributes:
-        states: how many are in each state.
-        rss: bytes of memory of those that run.
-        cpu: seconds of processor time, of those that have ended as well.
+        states: the number of workers in each state.
+        rss: bytes of memory of the running workers.
+        cpu: seconds of processor time, including workers that have ended.
     """
 
     wanted: int
@@ -63,9 +63,9 @@ class ServiceState:
 
     Attributes:
         registration, session: names of the states.
-        healthy: None if nothing is checked, or not known yet.
+        healthy: the result of the health checks; None without checks, or before the first result.
         processes: None without worker processes.
-        listening: the ports of which the kernel tells how many connections wait.
+        listening: the accept queues of those ports for which the kernel reports them.
     """
 
     registration: str = "waiting"
@@ -82,8 +82,8 @@ class Figures:
     """The state of a service and of its parts.
 
     Attributes:
-        http: None before the front end is there.
-        client: None before there is a ZooKeeper client.
+        http: the front end's counters; None before it has started.
+        client: the ZooKeeper client's counters; None before there is a client.
     """
 
     workers: WorkersStatistics
@@ -94,7 +94,7 @@ class Figures:
     state: ServiceState = field(default_factory=ServiceState)
 
 
-#: Others are counted together: there are too many that a client could choose from.
+#: Methods with a label of their own.  Others share one: clients can invent any number of methods.
 _METHODS: Final = frozenset(
     ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"]
 )
@@ -103,9 +103,9 @@ _STATUSES: Final = frozenset([*map(int, HTTPStatus), 499])
 
 
 def responses_by_label(totals: ResponseTotals) -> dict[tuple[str, int], int]:
-    """Responses by method and status, of which there is a bounded number.
+    """Responses by method and status, with a bounded number of different labels.
 
-    A status that has no name is counted as the first one of its class.
+    A status without a standard name counts as the first one of its class, such as 400.
     """
     counts: Counter[tuple[str, int]] = Counter()
     for (method, status), count in totals.responses.items():
@@ -115,7 +115,7 @@ def responses_by_label(totals: ResponseTotals) -> dict[tuple[str, int], int]:
 
 
 def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
-    """What was counted of responses, in values that JSON has."""
+    """The counters of responses as values that JSON can express."""
     found: dict[str, Any] = {
         "responses": [[*labels, count] for labels, count in responses_by_label(totals).items()],
         "refusals": [[status, count] for status, count in totals.refusals.items()],
@@ -129,7 +129,7 @@ def totals_to_json(totals: ResponseTotals) -> dict[str, Any]:
     return found
 
 
-#: Of what a worker tells: counters, and methods with statuses.
+#: Bounds for the figures of a worker: the number of counters, and of methods with statuses.
 _MAX_COUNTERS: Final = 100
 _MAX_RESPONSES: Final = 1000
 #: Characters of a counter's or a method's name.
@@ -138,10 +138,10 @@ _MAX_COUNT: Final = 1 << 63
 
 
 def check_figures(told: Mapping[str, Any]) -> None:
-    """Check what a worker process tells: the application runs there, and may have changed it.
+    """Check the figures of a worker process: the application could have changed them.
 
     Raises:
-        MessageError: it cannot be added to what the others tell.
+        MessageError: the figures cannot be added to those of other workers.
     """
     try:
         _check_counts(told.get("http", {}))
@@ -153,7 +153,7 @@ def check_figures(told: Mapping[str, Any]) -> None:
 
 
 def _check_counts(counts: Mapping[str, Any]) -> None:
-    """A worker of another release may have counters that are unknown here."""
+    """Check counters; unknown names are allowed, because workers may be of another release."""
     if len(counts) > _MAX_COUNTERS or max(map(len, counts), default=0) > _MAX_NAME:
         raise ValueError("too many counters")
     for value in counts.values():
@@ -202,7 +202,7 @@ def _check_more_totals(totals: Mapping[str, Any]) -> None:
 
 
 def _check_time(value: Any) -> None:
-    if not 0 <= value < _MAX_COUNT:  # NaN is not either
+    if not 0 <= value < _MAX_COUNT:  # also false for NaN
         raise ValueError("an invalid time")
 
 
@@ -212,7 +212,7 @@ def _check_count(value: Any) -> None:
 
 
 class Sums:
-    """Adds up what worker processes tell, those that have ended included.
+    """Adds up the figures of worker processes, including those that have ended.
 
     The figures of a worker are a dict with ``http``, ``workers`` and ``totals``; it is empty until
     the worker has sent some.
@@ -225,7 +225,7 @@ class Sums:
         self._ended_totals = ResponseTotals()
 
     def keep(self, told: Mapping[str, Any]) -> None:
-        """A worker has ended: its counters stay, so that sums never go back."""
+        """Keep the counters of a worker that has ended, so that sums never decrease."""
         for name, value in told.get("http", {}).items():
             if name not in _PRESENT:
                 self._ended[name] = self._ended.get(name, 0) + value
@@ -234,7 +234,7 @@ class Sums:
         _add_totals(self._ended_totals, told)
 
     def http(self, told: Iterable[Mapping[str, Any]]) -> FrontEndStatistics:
-        """The front ends of all."""
+        """The sums of all front ends."""
         present = [one["http"] for one in told if one.get("http")]
         values: dict[str, Any] = {}
         for each in fields(FrontEndStatistics):
@@ -245,7 +245,7 @@ class Sums:
         return FrontEndStatistics(**values)
 
     def workers(self, told: Iterable[Mapping[str, Any]]) -> WorkersStatistics:
-        """The threads of all."""
+        """The sums of all thread pools."""
         present = [one["workers"] for one in told if one.get("workers")]
         values = {
             each.name: sum(one.get(each.name, 0) for one in present)
@@ -255,11 +255,11 @@ class Sums:
         return WorkersStatistics(**values)
 
     def cpu_seconds(self, told: Iterable[Mapping[str, Any]]) -> float:
-        """The processor time of all."""
+        """The processor time of all workers, in seconds."""
         return float(sum((one.get("cpu", 0) for one in told), self._cpu))
 
     def totals(self, told: Iterable[Mapping[str, Any]]) -> ResponseTotals:
-        """The responses of all."""
+        """The responses of all workers."""
         sums = ResponseTotals()
         _add_totals(sums, {"totals": totals_to_json(self._ended_totals)})
         for one in told:
@@ -267,7 +267,7 @@ class Sums:
         return sums
 
 
-#: What a front end has now, rather than has done since its start.
+#: Gauges of a front end, as opposed to counters: they end with the worker.
 _PRESENT: Final = ("connections", "in_service", "draining")
 
 

@@ -1,4 +1,4 @@
-"""What the members of a fleet, all that are registered at one path, do one after the other."""
+"""Limits how many members of a fleet, the processes registered at one path, recycle at a time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from zkservice.supervisor import Permission
 
 __all__ = ["recycling_permission"]
 
-#: Behind the service's path, not below it: what is below it is taken for an address.
+#: Appended to the service's path.  A child of that path would look like a registered address.
 _SUFFIX = "-recycling"
 
 
 def recycling_permission(
     client: ZooKeeperClient, path: str, together: int, reactor: Any
 ) -> Permission:
-    """The permission to recycle a process, as one of so many in the fleet.
+    """The permission to recycle a process, which only so many members of the fleet have at a time.
 
-    It is a lease of a semaphore in ZooKeeper.  A member that dies gives it back with its
-    session.  While ZooKeeper is away no member gets it, and nothing is recycled.
+    It is a lease of a semaphore in ZooKeeper.  If a member dies, the end of its session releases
+    the lease.  While ZooKeeper is away no member gets one, and nothing is recycled.
 
     Args:
-        client: of the service.
-        path: at which the fleet is registered.
-        together: how many may be recycled at a time.
+        client: the service's client.
+        path: the path at which the fleet is registered.
+        together: the number of members that may recycle at a time.
         reactor: tells the time.
     """
     semaphore = Semaphore(client, path + _SUFFIX, together, reactor=reactor)

@@ -1,4 +1,4 @@
-"""What ``twistd zkfollow`` is to do: which services, written where, with which commands."""
+"""The configuration of ``twistd zkfollow``: the services, the outputs and the commands."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = [
     "read_output",
 ]
 
-#: In the place of a service's name in a target.
+#: Stands for a service's name in a target.
 SERVICE: Final = "{service}"
 TEMPLATE: Final = "template"
 
-# What proxies take as the name of a backend or a cluster.
+# Names that proxies accept for a backend or a cluster.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class FollowedService:
-    """A service, and what consumers call it."""
+    """A service's path, and its name for consumers."""
 
     name: str
     path: str
@@ -42,12 +42,12 @@ class FollowedService:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """Where a list goes.
+    """One ``--to``.
 
     Attributes:
-        consumer: what it looks like.
+        consumer: the format.
         target: a file, or ``BACKEND@SOCKET``.
-        services: the names of the services that are in it.
+        services: the names of the services to write.
     """
 
     consumer: Consumer
@@ -57,13 +57,13 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class FollowConfig:
-    """A whole ``twistd zkfollow``.  Times are in seconds.
+    """The configuration of ``twistd zkfollow``.  Times are in seconds.
 
     Attributes:
-        hosts: of ZooKeeper.
-        security: how to be let in by it.
+        hosts: ZooKeeper's connection string.
+        security: TLS and credentials for ZooKeeper.
         followed: the services.
-        groups: pairs of a command, which may be blank, and the outputs after whose change it runs.
+        groups: pairs of a command and the outputs whose changes make it run; the command may be "".
     """
 
     hosts: str
@@ -84,7 +84,7 @@ def read_followed(text: str) -> FollowedService:
 
     Raises:
         ConfigurationError: the name is invalid.
-        InvalidPathError: the path is.
+        InvalidPathError: the path is invalid.
     """
     name, equals, path = text.partition("=")
     if not equals or text.startswith("/"):
@@ -99,7 +99,7 @@ def read_followed(text: str) -> FollowedService:
 
 
 def read_output(text: str) -> OutputSpec:
-    """Split ``FORMAT:TARGET`` or ``template:FILE:TARGET``; a template is read now.
+    """Split ``FORMAT:TARGET`` or ``template:FILE:TARGET``; a template's file is read now.
 
     Raises:
         ConfigurationError: the format is unknown, the target is missing, or the template invalid.
@@ -201,7 +201,7 @@ def _groups(values: Values, names: Sequence[str]) -> tuple[tuple[str, tuple[Outp
 
 
 def _for_services(output: OutputSpec, names: Sequence[str]) -> list[OutputSpec]:
-    """One output for each service if its target says so, else one for all."""
+    """One output for each service if the target has ``{service}`` in it, else one for all."""
     if SERVICE in output.target:
         return [
             replace(output, target=output.target.replace(SERVICE, name), services=(name,))

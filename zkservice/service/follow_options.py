@@ -1,4 +1,4 @@
-"""The options of ``twistd zkfollow``: its own rows, and those that are zkserve's."""
+"""The options of ``twistd zkfollow``: its own rows, and rows of zkserve's table."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ OPTIONS: Final = OptionTable(
         Option(
             "path",
             _WHAT,
-            "The znode below which a service is registered; NAME=PATH if consumers are to call it "
-            "otherwise than the end of the path.",
+            "The znode below which a service is registered; NAME=PATH for a name that differs from "
+            "the last part of the path.",
             Kind(read_followed, "PATH"),
             repeatable=True,
             short="p",
             manual=(
-                "the znode below which a service is registered; ``NAME=PATH`` if consumers are to "
-                "call it otherwise than the end of the path"
+                "the znode below which a service is registered; ``NAME=PATH`` for a name that "
+                "differs from the last part of the path"
             ),
             example="shop=/svc/shop",
         ),
@@ -61,21 +61,21 @@ OPTIONS: Final = OptionTable(
             _WHAT,
             f"FORMAT:FILE, with a FORMAT of {', '.join(CONSUMERS)}; template:TEMPLATE:FILE; or "
             "haproxy-runtime:BACKEND@SOCKET.  "
-            "{service} in FILE stands for the name of a service, and makes a file for each.",
+            "{service} in FILE stands for a service's name: each service gets its own file.",
             Kind(read_output, "FORMAT:FILE"),
             repeatable=True,
             short="t",
             manual=(
                 "``FORMAT:FILE``, see `The formats <following.rst#the-formats>`__; ``{service}`` "
-                "in it stands for the name of a service, and makes a file for each"
+                "in it stands for a service's name: each service gets its own file"
             ),
             example="haproxy:/etc/haproxy/shop.cfg",
         ),
         Option(
             "run",
             _WHAT,
-            "A shell command to run after a file has changed.  One is for all files; otherwise "
-            "there must be one for each --to, in the same order, which may be blank.",
+            "A shell command to run after a file has changed.  Give one for all files, or one for "
+            "each --to in the same order; a blank one runs nothing.",
             Kind(str, "COMMAND"),
             repeatable=True,
             short="r",
@@ -84,7 +84,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "run-timeout",
             _WHAT,
-            "Milliseconds that a command may take before it is ended.",
+            "Milliseconds that a command may take before it is killed.",
             milliseconds(1),
             30.0,
         ),
@@ -98,7 +98,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "keep-last",
             _WHAT,
-            "Leave a file as it is while nobody is registered.",
+            "Leave a file unchanged while no provider is registered.",
             FLAG,
             False,
         ),
@@ -118,7 +118,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "dry-run",
             _SCRIPTS,
-            "Show on standard output what would change as a diff, change nothing, and exit.",
+            "Print what would change as a diff, change nothing, and exit.",
             FLAG,
             False,
         ),
@@ -141,26 +141,26 @@ class Options(TableOptions):
     """Command line of ``twistd zkfollow``.
 
     Attributes:
-        config: what it means.
+        config: the configuration that the options describe.
     """
 
     synopsis = "[options] --path PATH --to FORMAT:FILE"
     longdesc = (
-        "Write who is registered in ZooKeeper into files that proxies and Prometheus read, and "
-        "run a command when a file has changed."
+        "Write the providers that are registered in ZooKeeper into files for proxies and "
+        "Prometheus, and run a command when a file has changed."
     )
     table = OPTIONS
     variables = "ZKFOLLOW_"
     config: FollowConfig
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
-        """There is nothing to name."""
+        """Refuse arguments."""
         if words:
             raise UsageError(f"zkfollow takes options only, not {words[0]!r}")
 
     @override
     def accept(self) -> None:
-        """Refuse what cannot be done, before anything starts."""
+        """Check the options together, before anything starts."""
         self.config = follow_config(self.values_read, os.environ)
         if (self.config.once or self.config.dry_run) and self.parent is not None:
             _as_script(self.parent)
@@ -175,7 +175,7 @@ def _as_script(options: MutableMapping[str, Any]) -> None:
 
 
 def warnings_to_stderr() -> ILogObserver:
-    """The observer of a twistd that runs for a script; twistd finds it by its name."""
+    """The log observer for ``--once`` and ``--dry-run``; twistd's ``--logger`` names it."""
     return FilteringLogObserver(
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
     )

@@ -1,4 +1,4 @@
-"""What stands behind the ports: the application in this process."""
+"""The front ends of a service: their interface, and the one that runs the application here."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ __all__ = ["Front", "InProcessFront"]
 
 
 class Front(Protocol):
-    """What accepts connections and serves them, as the service sees it."""
+    """The part of a service that accepts connections and runs the application."""
 
     listeners: Listeners
-    #: called with `unavailable` when that may have changed
+    #: called with the value of `unavailable` when it may have changed
     availability_changed: Callable[[str], object]
 
     @property
     def unavailable(self) -> str:
-        """Why nothing can be served at the moment; "" if it can."""
+        """Why no request can be served at the moment; "" if requests can."""
         ...
 
     def listen(self) -> None:
-        """Open the ports; nothing is served yet."""
+        """Open the ports; connections wait in the kernel until `start`."""
         ...
 
     def start(
@@ -62,46 +62,47 @@ class Front(Protocol):
         """Load the application, and serve it.
 
         Args:
-            figures: returns what the whole service is doing.
-            why_not_ready: returns why no requests should come; "" if they should.
-            page: shows the whole service to people.
+            figures: returns the state of the whole service.
+            why_not_ready: returns why the service should receive no requests; "" if it should.
+            page: the status page.
+            discover: the views of other services.
         """
         ...
 
     def status(self) -> dict[str, Any]:
-        """What it is doing, as plain values."""
+        """The state of the front end, as plain values."""
         ...
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
-        """What the threads and the front end are doing, once it has started."""
+        """The counters of the threads and of the front end; call it after `start`."""
         ...
 
     def totals(self) -> ResponseTotals:
-        """What was counted of the responses since the start."""
+        """The counters of the responses since the start."""
         ...
 
     def cpu_seconds(self) -> float:
-        """The processor time of worker processes."""
+        """The processor time of worker processes, in seconds."""
         ...
 
     def why_not_ready(self) -> str:
-        """Why no requests should come, as far as it knows; "" if they should."""
+        """Why the front end should receive no requests; "" if it should."""
         ...
 
     def hang_up(self) -> None:
-        """SIGHUP: open log files, and read certificates again."""
+        """Open the log files and read the certificates again, at SIGHUP."""
         ...
 
     def configure(self, config: Config) -> None:
-        """Go on with another configuration, as far as that can change.
+        """Apply those parts of another configuration that can change at run time.
 
         Raises:
-            ConfigurationError: it cannot be used; nothing has changed.
+            ConfigurationError: the configuration is invalid; nothing has changed.
         """
         ...
 
     def reload(self) -> None:
-        """Serve with the code and the settings of now, if that can be done."""
+        """Load the current code and settings, if there are worker processes."""
         ...
 
     def recycle_with(self, permission: Permission) -> None:
@@ -119,29 +120,31 @@ class Front(Protocol):
     def inspect(
         self, what: str, *arguments: Any, timeout: float = 1.0
     ) -> Deferred[list[ProcessReport]]:
-        """Ask every process that serves; see `Inspector` for what.
+        """Send a request to every process that serves.
 
         Args:
-            timeout: seconds after which a process that has not replied gets an error.
+            what: a method of `Inspector`.
+            arguments: the method's arguments.
+            timeout: seconds; the report of a process that has not replied by then has an error.
         """
         ...
 
     @property
     def size(self) -> int:
-        """How many worker processes are wanted; 0 if it has none."""
+        """The wanted number of worker processes; 0 for a front end without any."""
         ...
 
     def resize(self, size: int) -> None:
-        """Have more worker processes, or fewer."""
+        """Change the number of worker processes."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether all serve that are to: every worker process."""
+        """Whether the wanted number of worker processes is serving."""
         ...
 
     def pause(self) -> None:
-        """Accept no connections until `resume`: they wait in the kernel."""
+        """Stop accepting until `resume`; connections wait in the kernel."""
         ...
 
     def resume(self) -> None:
@@ -153,15 +156,15 @@ class Front(Protocol):
         ...
 
     def close_ports(self) -> Deferred[Any]:
-        """Accept no more connections, but serve those that have come."""
+        """Stop accepting connections for good; go on serving the accepted ones."""
         ...
 
     def drain(self, timeout: float) -> Deferred[Any]:
-        """Finish the requests that run, within so many seconds."""
+        """Finish running requests, within ``timeout`` seconds."""
         ...
 
     def stop(self) -> Deferred[Any]:
-        """End all threads and processes."""
+        """Stop all threads and processes."""
         ...
 
 
@@ -170,10 +173,10 @@ class InProcessFront:
 
     Args:
         config: what to serve, and where.
-        reactor: where the connections live.
+        reactor: runs the connections.
         load: returns the application.
-        end: called with a reason when the process is to end, for its supervisor to start another.
-        inherited: sockets of the program before.
+        end: called with a reason when the process should end, for its supervisor to restart it.
+        inherited: sockets that the previous program has passed on.
     """
 
     def __init__(
@@ -234,53 +237,53 @@ class InProcessFront:
 
     @property
     def workers(self) -> Workers | None:
-        """The threads; None before there is an application."""
+        """The thread pool; None before `start`."""
         return None if self._server is None else self._server.workers
 
     def status(self) -> dict[str, Any]:
-        """What the threads and the front end are doing."""
+        """The counters of the threads and of the front end."""
         return {} if self._server is None else self._server.status()
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
-        """What the threads and the front end are doing, once it has started."""
+        """The counters of the threads and of the front end; call it after `start`."""
         assert self._server is not None
         return self._server.workers.statistics(), self._server.factory.statistics()
 
     def totals(self) -> ResponseTotals:
-        """What was counted of the responses."""
+        """The counters of the responses."""
         return ResponseTotals() if self._views is None else self._views.tally.totals
 
     def cpu_seconds(self) -> float:
-        """There is nothing but this process."""
+        """Return 0: there are no worker processes."""
         return 0.0
 
     def why_not_ready(self) -> str:
-        """Whether it drains, or has more requests than it can take."""
+        """A reason if the front end is draining or overloaded."""
         return "starting" if self._server is None else reason_not_serving(self._server.factory)
 
     def hang_up(self) -> None:
-        """Open log files, and read certificates again."""
+        """Open the log files and read the certificates again."""
         if self._server is not None:
             self._server.reopen()
         self.listeners.reload_certificates()
 
     def configure(self, config: Config) -> None:
-        """Nothing of what is here can change while the process runs."""
+        """Do nothing: the settings of this process need a restart."""
 
     def reload(self) -> None:
-        """The code of this process stays as it is."""
+        """Do nothing: the code of this process needs a restart."""
 
     def inspect(
         self, what: str, *arguments: Any, timeout: float = 1.0
     ) -> Deferred[list[ProcessReport]]:
-        """Ask this process."""
+        """Send a request to this process."""
         if self._inspector is None:
             return succeed([ProcessReport("", os.getpid(), error="it is starting")])
         asked = maybeDeferred(self._inspector.answer, what, list(arguments))
         return asked.addCallback(lambda value: [ProcessReport("", os.getpid(), value)])
 
     def views(self) -> dict[str, View]:
-        """The built-in views, once it has started."""
+        """The built-in views; call it after `start`."""
         assert self._views is not None and self._server is not None
         return self._views.all(self._server.factory.server)
 
@@ -303,10 +306,10 @@ class InProcessFront:
         ]
 
     def resize(self, size: int) -> None:
-        """There is nothing but this process."""
+        """Do nothing: there are no worker processes."""
 
     def pause(self) -> None:
-        """Accept no connections."""
+        """Stop accepting connections."""
         self.listeners.opener.pause()
 
     def resume(self) -> None:
@@ -315,22 +318,22 @@ class InProcessFront:
 
     def serve_inside(self, end: socket.socket) -> None:
         """Serve a connection from this process."""
-        with contextlib.closing(end):  # the reactor takes a descriptor of its own
+        with contextlib.closing(end):  # the reactor duplicates the descriptor
             self._reactor.adoptStreamConnection(end.fileno(), end.family, self._door)
 
     def close_ports(self) -> Deferred[Any]:
-        """Accept no more connections."""
+        """Stop accepting connections for good."""
         self._recycling.stop()
-        if self.listeners.opener.handed_over:  # what waits in the kernel is the other program's
+        if self.listeners.opener.handed_over:  # the other program accepts those that wait
             closing = [maybeDeferred(port.stopListening) for port in self.listeners.ports]
         else:
             closing = [close_port(self._reactor, port) for port in self.listeners.ports]
         return DeferredList(closing, consumeErrors=True)
 
     def drain(self, timeout: float) -> Deferred[Any]:
-        """Finish the requests that run."""
+        """Finish running requests."""
         return succeed(0) if self._server is None else self._server.drain(timeout)
 
     def stop(self) -> Deferred[Any]:
-        """End the threads."""
+        """Stop the threads."""
         return succeed(0) if self._server is None else self._server.stop()

@@ -1,4 +1,4 @@
-"""The HTTP front end as a user asks for it: limits, views, proxies, logs."""
+"""The settings of the HTTP front end: limits, views, proxies, logs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from zkservice.web import (
     printable,
 )
 
-#: As a log's path: the standard library's logger of zc.zservertracelog.
+#: A log path that stands for a logger of the standard library: the one of zc.zservertracelog.
 TRACE_LOGGER = "logger:zc.tracelog"
 
 
 @dataclass(frozen=True)
 class AdminViews:
-    """Where the views for operators are shown, and to whom.
+    """The ports of the views for operators, and the clients that may see them.
 
     Attributes:
-        listen: endpoints of ports of their own; without one they are at the application's ports.
-        allow: who may ask beside this machine, as addresses or in CIDR notation.
-        hosts: names under which the service may be asked, beside ``localhost`` and addresses.
+        listen: endpoints of separate ports for the views; without one the application's ports
+            have them.
+        allow: clients that are allowed beside this machine, as addresses or in CIDR notation.
+        hosts: allowed values of the ``Host`` field, beside ``localhost`` and addresses.
     """
 
     listen: tuple[str, ...] = ()
@@ -48,8 +49,8 @@ class DiscoverSettings:
     """Which services ``/-/discover/FORMAT`` shows.
 
     Attributes:
-        enabled: whether it is there; then it shows the own service and those beside it.
-        below: other paths that are shown, with everything below them.
+        enabled: whether the view exists.  It shows this service and its siblings.
+        below: other paths to show, with everything below them.
     """
 
     enabled: bool = False
@@ -58,17 +59,16 @@ class DiscoverSettings:
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What the front end is to do beside running the application.
+    """The settings of the front end, beside those of the application.
 
     Attributes:
-        views: pairs of a raw path and the dotted name of a WSGI callable that answers in
-            the reactor.
+        views: pairs of a raw path and the dotted name of a WSGI callable that runs in the reactor.
         status_views: whether the application's ports have the status page, ``/-/health``,
             ``/-/ready`` and ``/-/threads``.
-        admin: who may ask for those of them that are for operators.
-        metrics: whether ``/-/metrics`` is answered, for Prometheus.
-        discover: which services are shown as proxies read them.
-        access_log, trace_log: a file's path, ``-`` for standard output, None for none.
+        admin: access to the views for operators.
+        metrics: whether there is ``/-/metrics``, for Prometheus.
+        discover: the services that ``/-/discover/FORMAT`` shows.
+        access_log, trace_log: a file's path, ``-`` for standard output, None for no log.
         access_style: ``combined``, ``json`` or ``otel``.
         request_ids: whether each request gets an id.
         slow_request: seconds after which a request is logged with its stack; 0 is never.
@@ -89,7 +89,7 @@ class FrontEnd:
 
 
 class Logs:
-    """The files of a front end, which can be opened again after they were moved away."""
+    """The log files of a front end."""
 
     def __init__(self, front_end: FrontEnd) -> None:
         self.access: AccessLog | None = None
@@ -105,14 +105,14 @@ class Logs:
             ) from None
 
     def reopen(self) -> None:
-        """Go on in new files."""
+        """Open the files again after they were renamed."""
         for log in (self.access, self.trace):
             if log is not None:
                 log.reopen()
 
 
 class _LoggerWriter:
-    """Lines to a logger of the standard library, whose handlers say where they go."""
+    """Writes lines to a logger of the standard library."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -121,7 +121,7 @@ class _LoggerWriter:
         self._logger.info("%s", printable(line))
 
     def reopen(self) -> None:
-        """The handlers' business."""
+        """Do nothing: the logger's handlers own their files."""
 
 
 def _writer(path: str) -> Any:
@@ -131,10 +131,10 @@ def _writer(path: str) -> Any:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """The built-in views, and what counts the responses.
+    """The built-in views, and the counter of the responses.
 
     Attributes:
-        views: makes the views of a server, by the raw path.
+        views: returns the views for a server, by the raw path.
     """
 
     views: Callable[[HTTPServer], Mapping[str, View]]
@@ -149,10 +149,10 @@ def make_factory(
     reactor: Any,
     built_in: BuiltIn,
 ) -> HTTPFactory:
-    """The factory for all ports.
+    """Make the factory for all ports.
 
     Raises:
-        ConfigurationError: a view cannot be found.
+        ConfigurationError: a view cannot be loaded.
     """
     added = load_views(front_end.views)
     factory = HTTPFactory(
@@ -171,10 +171,10 @@ def make_factory(
 
 
 def load_views(views: Iterable[tuple[str, str]]) -> dict[str, View]:
-    """The users' views, by their paths.
+    """The user's views, by their paths.
 
     Raises:
-        ConfigurationError: one cannot be found, or called as WSGI has it.
+        ConfigurationError: a view cannot be imported, or is not a WSGI callable.
     """
     return {path: _view(path, name) for path, name in views}
 

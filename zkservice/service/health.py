@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from zkservice.errors import UnhealthyError
 
-#: Seconds, and bytes, within which the server has to end its response.
+#: Seconds and bytes that are read of a response after the status line.
 LINGER: Final = 1.0
 MAX_RESPONSE: Final = 1 << 16
 
@@ -31,7 +31,7 @@ class HealthSettings:
 
     #: an HTTP path that must return 2xx or 3xx, or None: a TCP connection is enough
     path: str | None
-    #: the ``Host`` of the request; empty: the address that is registered
+    #: the ``Host`` of the request; empty: the registered address
     host: str = ""
     interval: float = 2.0
     timeout: float = 1.0
@@ -50,7 +50,7 @@ class HealthTracker:
         self._row = 0  # results in a row that contradict the state
 
     def record(self, good: bool) -> bool:
-        """Count a result; returns whether the state has changed."""
+        """Count a result; return whether the state has changed."""
         if good is self.healthy:
             self._row = 0
             return False
@@ -69,8 +69,10 @@ class HealthCheck:
     """Checks at an interval, and reports each change of the state.
 
     Args:
-        ask: a check: its Deferred fires on success, and fails with the reason otherwise.
+        settings: what to check and how often.
+        ask: makes a check: its Deferred fires on success, and fails with the reason otherwise.
         changed: called with the new state and the last reason.
+        clock: tells the time.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class HealthCheck:
         return self._tracker.healthy
 
     def start(self) -> Deferred[Any]:
-        """Begin with a check at once.  Fires after `stop`; fails if checking cannot go on."""
+        """Start with a check at once.  Fires after `stop`; fails if a check crashes."""
         return self._loop.start(self._settings.interval)
 
     def stop(self) -> None:
@@ -112,7 +114,7 @@ class HealthCheck:
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(TimeoutError, CancelledError):
-            self._record(False, f"no answer within {self._settings.timeout} s")
+            self._record(False, f"no response within {self._settings.timeout} s")
         else:
             self._record(False, failure.getErrorMessage() or type(failure.value).__name__)
 
@@ -138,8 +140,8 @@ def ask_http(
 ) -> Deferred[None]:
     """GET a path from a host; fails unless the status is 2xx or 3xx.
 
-    The rest of the response is read for a while, since many programs log a connection that is
-    reset under them.
+    The rest of the response is read for a while, because many servers log an error if the client
+    closes the connection too early.
     """
     return Deferred.fromCoroutine(_ask_http(endpoint, path, host, clock))
 
@@ -165,18 +167,18 @@ async def _ask_http(
 
 
 class _StatusLine(Protocol):
-    """Waits for the first line of a response, and then for its end."""
+    """Reads the first line of a response, and drops the rest."""
 
     transport: Any
 
     def __init__(self) -> None:
         self.received: Deferred[bytes] = Deferred(lambda _: None)
         self._data = b""
-        self._dropped = 0  # bytes of the response behind the first line
+        self._dropped = 0  # bytes of the response after the first line
         self._end: IDelayedCall | None = None
 
     def finish(self, clock: IReactorTime) -> None:
-        """Drop the rest of the response; the server closes the connection, or this process."""
+        """Drop the rest of the response until the server closes, or close after a while."""
         if self.connected:
             self._end = clock.callLater(LINGER, self.transport.abortConnection)
 

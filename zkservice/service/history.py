@@ -1,8 +1,8 @@
-"""The last ten minutes: how many requests there were, how many failed, how long they took.
+"""The last ten minutes: numbers of requests and of failures, and their durations.
 
-Nothing of it is counted for itself.  The totals since the start are kept every few seconds, and
-the difference of two of them is what happened in between.  So it costs a request nothing, and the
-sums of worker processes have a history in the same way.
+The totals since the start are sampled every few seconds.  The difference of two samples is what
+happened in between.  So a request costs nothing more, and the sums over worker processes have a
+history, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zkservice.web import BOUNDS, ResponseTotals
 
 __all__ = ["History", "Period", "quantile"]
 
-#: Seconds between two samples, and how many are kept.
+#: Seconds between two samples, and the number of samples that are kept.
 STEP: Final = 5.0
 _SAMPLES: Final = 121
 
@@ -33,11 +33,11 @@ class Period:
     Attributes:
         end: seconds since the epoch.
         seconds: how long it was.
-        requests: requests that the application has answered, a second.
-        errors: responses with a status of 500 or more, a second.
-        p50, p99: half of the requests, and 99 of a hundred, were answered within this time,
-            waiting for a thread included.
-        lag: how late the reactor was at most.
+        requests: responses of the application per second.
+        errors: responses with a status of 500 or more per second.
+        p50, p99: half of the requests, and 99 of a hundred, took at most so long, including the
+            wait for a thread.
+        lag: the longest delay of the reactor.
     """
 
     end: float
@@ -89,19 +89,19 @@ class History:
         self._alarm = Alarm(clock, self._keep)
 
     def start(self) -> None:
-        """Begin to keep samples."""
+        """Start to take samples."""
         if not self._alarm.is_set:
             self._keep()
 
     def stop(self) -> None:
-        """Keep no more."""
+        """Stop taking samples."""
         self._alarm.cancel()
 
     def last(self, seconds: float = 60.0) -> Period | None:
-        """What happened in the last seconds, to this moment; None if it has not started.
+        """The last seconds up to now; None before `start`.
 
         Args:
-            seconds: at most ten minutes; it is made up to whole steps of 5 s, and cut to the time
+            seconds: at most ten minutes; rounded up to whole steps of 5 s, and limited to the time
                 since the start.
         """
         if not self._samples:
@@ -122,8 +122,8 @@ class History:
         self._alarm.set(STEP)
         try:
             self._samples.append(self._sample())
-        except Exception:  # noqa: BLE001 - the next one may be better
-            self._log.failure("the figures of this moment cannot be kept")
+        except Exception:  # noqa: BLE001 - the next sample may succeed
+            self._log.failure("cannot take a sample for the history")
 
     def _sample(self) -> _Sample:
         totals = self._totals()
@@ -136,9 +136,10 @@ class History:
 
 
 def quantile(cells: Sequence[int], share: float) -> float | None:
-    """The time that a share of the times in a histogram do not exceed.
+    """A quantile of the times in a histogram.
 
-    Within a cell it is interpolated; beyond the last bound it is that bound.
+    It is interpolated within a cell; in the last cell, which has no upper bound, it is the bound
+    below.
 
     Returns:
         None if there are no times.
@@ -149,7 +150,7 @@ def quantile(cells: Sequence[int], share: float) -> float | None:
     wanted, below, lower = count * share, 0, 0.0
     for cell, upper in zip(cells, BOUNDS, strict=False):
         if cell and below + cell >= wanted:
-            # rounded to what is known of it
+            # The cells are coarse: more digits would pretend to be exact.
             return float(f"{lower + (upper - lower) * (wanted - below) / cell:.3g}")
         below += cell
         lower = upper

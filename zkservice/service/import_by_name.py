@@ -17,7 +17,7 @@ def load_callable(name: str, what: str) -> Any:
 
     Args:
         name: ``package.module.callable``.
-        what: what it is, for messages: ``the view``.
+        what: describes it in messages: ``the view``.
 
     Raises:
         ConfigurationError: it cannot be imported, or is not callable.
@@ -35,9 +35,9 @@ def load_callable(name: str, what: str) -> Any:
 
 
 def wsgi_problem(found: Any) -> str:
-    """Return why WSGI cannot call it, as far as its signature tells; "" if it can.
+    """Return why an object is not a WSGI callable, judging by its signature; "" if it is one.
 
-    The text continues a sentence whose subject is the callable.
+    The text continues a sentence that begins with the object's name.
     """
     if _is_asgi(found):
         return (
@@ -48,12 +48,12 @@ def wsgi_problem(found: Any) -> str:
     if _is_async(found):
         return "is a coroutine function, which WSGI does not await; make it a plain function"
     if not accepts(found, {}, None):
-        return "does not take (environ, start_response), as WSGI has it"
+        return "does not take (environ, start_response), as WSGI requires"
     return ""
 
 
 def _is_asgi(found: Any) -> bool:
-    """Whether it takes (scope, receive, send), as ASGI 3 has it, or (scope), as ASGI 2 has it."""
+    """Whether it takes (scope, receive, send), as in ASGI 3, or (scope), as in ASGI 2."""
     try:
         names = tuple(inspect.signature(found).parameters)
     except (TypeError, ValueError):  # a builtin without a signature
@@ -64,7 +64,7 @@ def _is_asgi(found: Any) -> bool:
 
 
 def _is_async(found: Any) -> bool:
-    """Whether calling it makes a coroutine, or an asynchronous generator."""
+    """Whether calling it returns a coroutine or an asynchronous generator."""
     calls = (found, type(found).__call__)
     return any(
         inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in calls
@@ -72,7 +72,7 @@ def _is_async(found: Any) -> bool:
 
 
 def accepts(found: Any, *arguments: Any) -> bool:
-    """Whether a callable accepts these arguments, as far as its signature tells."""
+    """Whether a callable accepts these arguments, judging by its signature."""
     try:
         inspect.signature(found).bind(*arguments)
     except TypeError:

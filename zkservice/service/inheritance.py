@@ -1,8 +1,8 @@
-"""What a program gives to the one that replaces it: listening sockets and a channel.
+"""What the new program of an upgrade inherits: listening sockets and a channel.
 
-They are inherited by descriptor (fork(2), exec(3)); an environment variable says which descriptor
-is what.  The two programs may be of different versions, so its text and the messages on the
-channel are JSON with a version, and what is not known is ignored.
+The descriptors are inherited (fork(2), exec(3)); an environment variable describes them.  The two
+programs may be of different versions.  So the variable and the messages on the channel are JSON
+with a version, and unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["VARIABLE", "Handover", "Inheritance", "InheritedSockets", "inherit"]
 
 #: The environment variable.
 VARIABLE: Final = "ZKSERVICE_UPGRADE"
-#: Of the variable's text and of the messages.
+#: The version of the variable's text and of the messages.
 _VERSION: Final = 1
 #: The descriptor of the channel in the new program; the sockets follow.
 _CHANNEL: Final = 3
@@ -36,12 +36,12 @@ _CHANNEL: Final = 3
 
 @dataclass(frozen=True)
 class Inheritance:
-    """Descriptors of a new program, and what they are.
+    """The descriptors of a new program, with their meanings.
 
     Attributes:
         sockets: pairs of an endpoint string and the descriptor of the socket that listens there.
-        systemd: the names of the sockets that systemd gave to the first program.
-        pidfile: the file that names the service's process; blank if there is none.
+        systemd: the names of the sockets that systemd passed to the first program.
+        pidfile: the service's pid file; blank if there is none.
         channel: the descriptor of the channel to the old program.
     """
 
@@ -54,12 +54,12 @@ class Inheritance:
     def of(
         cls, endpoints: Iterable[str], systemd: Iterable[str] = (), pidfile: str = ""
     ) -> Inheritance:
-        """For a new program whose sockets have the descriptors after the channel's."""
+        """Make one for a new program; its sockets' descriptors follow that of the channel."""
         numbered = tuple((each, _CHANNEL + 1 + n) for n, each in enumerate(endpoints))
         return cls(numbered, tuple(systemd), pidfile)
 
     def descriptors(self, channel: int, sockets: Iterable[int]) -> dict[int, int]:
-        """Which descriptor of the old program each one of the new program is.
+        """Map each descriptor of the new program to the one of this program.
 
         Args:
             channel: the old program's descriptor of the new one's end.
@@ -77,7 +77,7 @@ class Inheritance:
         """Read the variable's value.
 
         Raises:
-            ConfigurationError: it is invalid, or of a version that is not known.
+            ConfigurationError: it is invalid, or of an unknown version.
         """
         try:
             found = json.loads(text)
@@ -94,7 +94,7 @@ class Inheritance:
         return read
 
     def keep_private(self) -> None:
-        """Let no program that this one starts have the descriptors.
+        """Keep the descriptors from being inherited by programs that this one starts.
 
         Raises:
             ConfigurationError: one of them is not open.
@@ -114,9 +114,9 @@ class Inheritance:
 
 
 def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
-    """What this program gets from the one that has started it; None if it is not an upgrade.
+    """What this program inherits in an upgrade; None if it was started otherwise.
 
-    The variable is removed: programs that this one starts are not upgrades.
+    The variable is removed, because programs that this one starts are not upgrades.
 
     Raises:
         ConfigurationError: the variable is invalid.
@@ -132,13 +132,13 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
 
 
 class InheritedSockets:
-    """The sockets of an inheritance that nothing listens on yet."""
+    """Inherited sockets that no port has taken yet."""
 
     def __init__(self, sockets: Iterable[tuple[str, int]] = ()) -> None:
         self._left: list[tuple[str, int]] = list(sockets)
 
     def take(self, endpoint: str) -> int | None:
-        """The descriptor of the socket that listens there, once; None if there is none."""
+        """Take the descriptor of the socket that listens there; None if there is none left."""
         for position, (each, number) in enumerate(self._left):
             if each == endpoint:
                 del self._left[position]
@@ -146,7 +146,7 @@ class InheritedSockets:
         return None
 
     def close(self) -> None:
-        """Close those that nothing has asked for."""
+        """Close the sockets that were not taken."""
         for _, number in self._left:
             with contextlib.suppress(OSError):
                 os.close(number)
@@ -157,8 +157,8 @@ class Handover(LineOnlyReceiver):
     """One end of the channel between the old program and the new one.
 
     Args:
-        heard: called with each message; its ``say`` is what it is about.
-        lost: called when the other program has closed its end or has gone.
+        heard: called with each message; its ``say`` is the message's type.
+        lost: called when the other program has closed its end or has ended.
     """
 
     delimiter = b"\n"
@@ -173,20 +173,20 @@ class Handover(LineOnlyReceiver):
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side can be spoken to."""
+        """Whether messages can be sent."""
         return self._open
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
-        """Begin to speak; the socket is taken over."""
+        """Start on an open socket, which is taken over."""
         adopt_socket(reactor, end, self)
 
     def say(self, what: str, **more: Any) -> None:
-        """Say something; nothing happens when the other side has gone."""
+        """Send a message; it is dropped if the other side has gone."""
         if self._open:
             self.sendLine(_encode({"say": what, **more}))
 
     def close(self) -> None:
-        """Send what waits, and close."""
+        """Send buffered messages, and close."""
         if self._open:
             transport: Any = self.transport
             transport.loseConnection()

@@ -1,4 +1,4 @@
-"""Connections from this process to what it serves itself, without a port."""
+"""Connections from this process to its own front end, without a port."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["InsideEndpoint"]
 class InsideEndpoint:
     """Connects through a pair of sockets.
 
-    A program that is to take ports over asks itself for its health like this: at the ports, the
-    program before might answer.
+    The new program of an upgrade checks its own health through this endpoint.  A connection to the
+    port could reach the old program, which still accepts there.
 
     Args:
-        reactor: where the client's end lives.
-        serve: serves the other end, and takes it over.
+        reactor: runs the client's end.
+        serve: takes the other end over, and serves it.
     """
 
     def __init__(self, reactor: Any, serve: Callable[[socket.socket], object]) -> None:

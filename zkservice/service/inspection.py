@@ -1,4 +1,4 @@
-"""What one serving process tells about itself: this process, or a worker that its parent asks."""
+"""What operators can ask of each serving process: this one, or each worker through its parent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zkservice.web import running_requests
 
 __all__ = ["Inspector"]
 
-#: Of a list that crosses to the parent, and of one that is shown.
+#: Requests in a list that a worker sends to its parent, and in one that is shown.
 _MAX_REQUESTS: Final = 1000
 _MAX_THREADS: Final = 500
 #: Seconds that a profile may take, and between two of its samples.
@@ -30,18 +30,18 @@ _MAX_TYPES: Final = 20
 
 
 class Inspector:
-    """Tells what a process is doing, in values that JSON has.
+    """Describes what a process is doing, in values that JSON can express.
 
     Args:
-        server: what the process serves.
-        reactor: the process's.
+        server: the process's application server.
+        reactor: the process's reactor.
     """
 
     def __init__(self, server: ApplicationServer, reactor: Any) -> None:
         self._server = server
         self._reactor = reactor
         self._sampler: StackSampler | None = None
-        self._quiet = False  # whether an operator has it drain
+        self._quiet = False  # whether an operator has started a drain
         self._known: Mapping[str, Callable[..., Any]] = {
             "requests": self.requests,
             "stacks": self.stacks,
@@ -54,14 +54,14 @@ class Inspector:
         }
 
     def knows(self, what: str) -> bool:
-        """Whether this can be asked."""
+        """Whether there is a request of this name."""
         return what in self._known
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
-        """What is asked for; a value or a Deferred of one.
+        """Return the reply to a request, or a Deferred for it.
 
         Raises:
-            LookupError: it cannot be asked.
+            LookupError: there is no such request.
             ConfigurationError: an argument is invalid.
         """
         return self._known[what](*arguments)
@@ -75,7 +75,7 @@ class Inspector:
         }
 
     def stacks(self) -> dict[str, Any]:
-        """All threads; those of the application with what they run."""
+        """The stacks of all threads; the application's threads with their requests."""
         running = {each.thread: each for each in self._server.workers.running()}
         found = thread_stacks()
         threads = []
@@ -85,7 +85,7 @@ class Inspector:
                 {
                     "name": each.name,
                     "idle": each.idle if worker is None else worker.job is None,
-                    "here": each.ident == get_ident(),  # the reactor's: it runs this
+                    "here": each.ident == get_ident(),  # the reactor's thread runs this method
                     "job": "" if worker is None or worker.job is None else str(worker.job),
                     "seconds": None if worker is None or worker.job is None else worker.seconds,
                     "stuck": worker is not None and worker.stuck,
@@ -95,7 +95,7 @@ class Inspector:
         return {"threads": threads, "more": len(found) - len(threads)}
 
     def profile(self, seconds: float) -> Deferred[str]:
-        """The folded stacks of all threads, sampled for so many seconds by another thread.
+        """Sample the stacks of all threads for some seconds, and return them folded.
 
         Raises:
             ConfigurationError: the time is out of range, or another profile is being taken.
@@ -116,10 +116,10 @@ class Inspector:
         return done
 
     def garbage(self, collect: bool = False, types: bool = False) -> dict[str, Any]:
-        """What the garbage collector has; the two options stop this process while they run.
+        """The state of the garbage collector.  Both options stop the process while they run.
 
         Args:
-            collect: collect it all, first.
+            collect: collect all garbage first.
             types: count the objects by their types.
         """
         found: dict[str, Any] = {}
@@ -140,7 +140,7 @@ class Inspector:
         return found
 
     def log_level(self, name: str, level: str = "") -> str:
-        """The level of a logger of the standard library, after setting it if one is given.
+        """Return the level of a logger of the standard library, after setting it if given.
 
         Raises:
             ConfigurationError: there is no such level.
@@ -148,20 +148,20 @@ class Inspector:
         return logger_level(name, level)
 
     def trace_log(self, on: bool | None = None) -> bool | None:
-        """Whether the trace log is written, after switching it; None if there is none."""
+        """Return whether the trace log is on, after switching it; None if there is none."""
         trace = self._server.logs.trace
         if trace is not None and on is not None:
             trace.switch(on)
         return None if trace is None else trace.enabled
 
     def drain_connections(self, on: bool) -> None:
-        """Have each response be the last of its connection, or not."""
+        """Close each connection after its next response, or stop doing so."""
         handler = self._server.factory.server.handler
         if on != handler.draining and (on or self._quiet):  # a process that ends drains by itself
             handler.draining = self._quiet = on
 
     def connections(self, close_idle: bool = False) -> dict[str, int]:
-        """How many connections and requests there are, after closing the idle ones if asked to."""
+        """Count connections and requests, after closing idle connections if asked to."""
         server = self._server.factory.server
         if close_idle:
             server.connections.close_idle()

@@ -1,8 +1,8 @@
-"""Become a command: what a child process runs before the command itself.
+"""Prepare a child process for a command, and replace it by the command (exec(3)).
 
 ``twistd zkregister`` starts this file by its path, with the parent's process id and the command as
-arguments.  It sets what a process can only set about itself, and then executes the command in its
-own place.  It imports nothing of zkservice, so that it takes milliseconds.
+arguments.  It makes the settings that only the process itself can make, then executes the command.
+It imports nothing of zkservice, so that it takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import signal
 import sys
 from collections.abc import Sequence
 
-#: Of Linux's ``prctl``: the signal that this process gets when its parent ends.
+#: prctl(2): set the signal that this process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
 #: Exit codes of shells for a command that cannot be executed, and for one that is not found.
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Execute the command; returns an exit code if that is impossible.
+    """Execute the command; return an exit code if that is impossible.
 
     Args:
         arguments: the process id of the parent, the command, and its arguments.
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     # A group of its own: Ctrl-C in the terminal is for the parent, which deregisters first.
     os.setpgid(0, 0)
     end_with_parent(int(parent))
-    # Python ignores these, and what is ignored stays so in the command.
+    # Python ignores these signals, and exec(3) would keep them ignored in the command.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:

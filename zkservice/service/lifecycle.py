@@ -1,9 +1,8 @@
 """A served and registered application, from its start to its end.
 
-Start: listen, load the application, make the session, register.  Stop: deregister, go
-on serving until clients have heard of it, stop listening, finish what runs, close the
-session.  Nothing of the end waits for ever: each step has its bound, and a second
-signal cuts them all short.
+Start: listen, load the application, open the session, register.  Stop: deregister, serve on until
+clients have noticed, stop listening, finish running requests, close the session.  Each step of the
+stop has a time limit, and a second signal cuts all steps short.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ from zkservice.service.upgrade import Upgrade
 from zkservice.supervisor import resident_bytes
 from zkservice.web import Workers
 
-#: Errors of a start that are the user's to correct.
+#: Errors of a start that the user can correct: they are logged without a traceback.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError, TreeValueError)
 
 
@@ -63,11 +62,11 @@ class ServeService(Service):
 
     Args:
         config: what to serve, and where to register it.
-        reactor: the process's.
-        make_front: makes what serves, for this service.
-        live: reads the configuration file again; None if there can be none.
-        program: how this program was started; without it, it cannot be upgraded.
-        successor: if it takes over from another program.
+        reactor: the process's reactor.
+        make_front: makes the front end for this service.
+        live: reads the configuration file again; None if there is no file.
+        program: how this program was started; None: it cannot be upgraded.
+        successor: takes over from another program; None if there is none.
     """
 
     log = Logger()
@@ -104,18 +103,18 @@ class ServeService(Service):
             reactor,
         )
 
-    # -- the way up --------------------------------------------------------------
+    # -- start -------------------------------------------------------------------
 
     @override
     def privilegedStartService(self) -> None:
-        """Listen: twistd gives up root only after this."""
+        """Open the ports, while the process may still be root."""
         super().privilegedStartService()
         escape_log_texts(globalLogPublisher)
         self._or_exit(self.front.listen)
 
     @override
     def startService(self) -> None:
-        """Load the application, and begin to serve and to register it."""
+        """Load the application, serve it, and register it."""
         super().startService()
         handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGHUP: self._hang_up,
@@ -259,8 +258,7 @@ class ServeService(Service):
             self.front.configure(reread.config)
         except ConfigurationError as error:
             self.log.error(
-                "the configuration is invalid: {reason}; everything stays as it was, and no code "
-                "is loaded",
+                "the configuration is invalid: {reason}; keeping the old one, and loading no code",
                 reason=str(error),
             )
             return False
@@ -280,11 +278,11 @@ class ServeService(Service):
                 names=", ".join(reread.later),
             )
 
-    # -- the way down --------------------------------------------------------------------
+    # -- stop ----------------------------------------------------------------------------
 
     @override
     def stopService(self) -> Deferred[None]:
-        """Deregister, drain, close; fires when all of it is done or its time is up."""
+        """Deregister, drain, close; fires when all steps are done or their time is over."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -321,6 +319,6 @@ class ServeService(Service):
         self._shutdown.hurry()
 
     def _end(self) -> None:
-        """The reactor has stopped: nothing that the application has left keeps the process."""
+        """End the process after the reactor, even if threads of the application still run."""
         left = self.config.drain_timeout - self._shutdown.lasted
         force_exit(self._exit.code, 0.0 if self._shutdown.hurried else max(0.0, left))

@@ -1,4 +1,4 @@
-"""The ports that an application is served on, and what they are called from outside."""
+"""The ports of an application, and their addresses for others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class Listeners:
     """Opens the ports of a configuration; all of them, or none.
 
     Args:
-        inherited: sockets of the program before, which are listened on instead of new ones.
+        config: the endpoints and the addresses to register.
+        reactor: opens the ports.
+        inherited: sockets that the previous program has passed on.
 
     Attributes:
-        ports: those that are open, in the order of the configuration.
-        opener: what has opened them.
+        ports: the open ports, in the order of the configuration.
+        opener: has opened the ports.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Listeners:
         self._config = config
 
     def open(self, factory: IProtocolFactory) -> None:
-        """Listen, if that is not done already.
+        """Open the ports unless they are open.
 
         Raises:
             ConfigurationError: a port cannot be opened.
@@ -49,10 +51,10 @@ class Listeners:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What is registered.
+        """The addresses to register.
 
         Raises:
-            ConfigurationError: nothing that is listened on can be reached from outside.
+            ConfigurationError: no port has an address that others can connect to.
         """
         found = self._config.advertise or tuple(
             dict.fromkeys(
@@ -61,14 +63,17 @@ class Listeners:
         )
         if not found:
             raise ConfigurationError(
-                "nothing that is listened on has an address that others can connect to; "
-                "say with --advertise HOST:PORT what to register"
+                "no port has an address that others can connect to; "
+                "name the address to register with --advertise HOST:PORT"
             )
         return found
 
     @property
     def tls_addresses(self) -> frozenset[str]:
-        """The registered addresses that speak TLS; advertised ones if all that listens does."""
+        """The registered addresses that speak TLS.
+
+        Advertised addresses count as TLS if all ports speak TLS.
+        """
         tls = [(listen, port) for listen, port in self._pairs() if listen.tls]
         if self._config.advertise:
             return frozenset(self.addresses if len(tls) == len(self.ports) else ())
@@ -78,7 +83,7 @@ class Listeners:
         """The endpoint string with which this process reaches itself.
 
         Args:
-            plain: it must speak plain HTTP.
+            plain: whether it must speak plain HTTP.
         """
         return client_endpoint_of(self._pairs(), plain=plain)
 

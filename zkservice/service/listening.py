@@ -1,4 +1,4 @@
-"""The addresses of open ports: to register, to connect to, and to close them without loss."""
+"""The addresses of open ports, to register or connect to; and closing ports without loss."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class LateBoundFactory:
         return list(ALPN)
 
     def doStart(self) -> None:  # noqa: N802 - IProtocolFactory's name
-        """A port listens."""
+        """Do nothing: the target starts with the service."""
 
     def doStop(self) -> None:  # noqa: N802
-        """A port has stopped listening."""
+        """Do nothing: the target stops with the service."""
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # noqa: N802
         """Build the connection with the target, once there is one."""
@@ -97,7 +97,7 @@ def close_port(reactor: IReactorTime, port: IListeningPort) -> Deferred[Any]:
 
 
 def _leave_file(failure: Failure, port: UNIXPort) -> None:
-    """Close the socket although its file stays, in a directory where only root may remove it."""
+    """Close the socket, and log that its file stays because this user may not remove it."""
     failure.trap(OSError)
     error: Any = failure.value
     _log.warn(
@@ -119,7 +119,7 @@ def addresses_of(listen: ListenAddress, port: IListeningPort) -> tuple[str, ...]
 
 
 def speaks_plain(listen: ListenAddress) -> bool:
-    """Whether it speaks plain HTTP from the first byte."""
+    """Whether a port speaks plain HTTP from the first byte."""
     return listen.endpoint.startswith(_PLAIN)
 
 
@@ -129,10 +129,11 @@ def client_endpoint_of(
     """The endpoint string with which this process can reach itself.
 
     Args:
-        plain: the port must speak plain HTTP; without it, any port to connect to.
+        listening: the open ports, with their configuration.
+        plain: whether the port must speak plain HTTP.
 
     Raises:
-        ConfigurationError: none of these speaks plain HTTP.
+        ConfigurationError: no port speaks plain HTTP.
     """
     for listen, port in listening:
         where: Any = port.getHost()
@@ -148,8 +149,8 @@ def client_endpoint_of(
 def endpoint_of(address: str) -> str:
     """The endpoint string for ``HOST:PORT`` or the path of a socket.
 
-    A blank host is loopback: these ports are for operators, and opening one to other machines
-    must be said (``0.0.0.0:PORT``).
+    A blank host is loopback: these ports are for operators, and only an explicit
+    ``0.0.0.0:PORT`` opens one to other machines.
     """
     if "/" in address:
         return f"unix:{quoteStringArgument(address)}:mode=600"

@@ -1,4 +1,4 @@
-"""The configuration of a service that runs: SIGHUP reads its file again."""
+"""The configuration of a running service: SIGHUP reads its file again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["LiveConfig", "Reread"]
 
 @dataclass(frozen=True)
 class Reread:
-    """What reading the file again has found.
+    """The result of reading the file again.
 
     Attributes:
-        config: the configuration with what can change now.
-        given: the options that it was made of.
-        changed: the names of the options that change now.
-        later: the names of those that a restart would change.
+        config: the configuration with all changes that need no restart.
+        given: the options that it was made from.
+        changed: the names of options that change now.
+        later: the names of options whose change needs a restart.
     """
 
     config: Config
@@ -33,16 +33,16 @@ class Reread:
 
 
 class LiveConfig:
-    """The configuration that is in force.
+    """The configuration in force.
 
     Args:
         sources: where the options are written.
-        given: what was written at the start, by option.
-        config: what that means.
+        given: the options as they were written at the start.
+        config: the configuration that they describe.
 
     Attributes:
-        config: what is in force.
-        given: the options in force: what a new worker process gets.
+        config: the configuration in force.
+        given: the options in force, which a new worker process gets.
     """
 
     def __init__(self, sources: Sources, given: Mapping[str, Given], config: Config) -> None:
@@ -55,11 +55,11 @@ class LiveConfig:
     def read(self) -> Reread:
         """Read the file again; nothing changes before `accept`.
 
-        Secrets and other files that only root may read are left alone: what they are for
-        cannot change before a restart.
+        Secrets and other files that only root may read are not read again: their options need a
+        restart.
 
         Raises:
-            ConfigurationError: it cannot be read, or an option that has changed is invalid.
+            ConfigurationError: the file cannot be read, or a changed option is invalid.
         """
         written = self._sources.read()
         changed = _changed(self.given, written)
@@ -80,12 +80,12 @@ class LiveConfig:
         return Reread(config, given, tuple(now), tuple(later))
 
     def accept(self, reread: Reread) -> None:
-        """What was read is in force now."""
+        """Put into force what was read."""
         self.config, self.given = reread.config, reread.given
 
 
 def _changed(before: Mapping[str, Given], after: Mapping[str, Given]) -> list[str]:
-    """The names of options that are written otherwise, wherever that is."""
+    """The names of options whose text differs, wherever it is written."""
 
     def texts(written: Mapping[str, Given], name: str) -> tuple[str, ...] | None:
         return written[name].texts if name in written else None

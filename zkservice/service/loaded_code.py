@@ -22,10 +22,10 @@ from zkservice.service.error_page import (
 
 __all__ = ["LoadedCode"]
 
-#: Seconds in which an idle connection may be answered by the code of before once more: a request
-#: may be under way, but nobody has saved a file and reloaded a page.
+#: Seconds for which the old code still serves idle connections when a worker drains.  A request may
+#: be under way, but not one for the changed code: saving a file and reloading a page take longer.
 _LINGER: Final = 0.1
-#: Makes what serves a configuration, of that and what loads the application.
+#: Makes an application server from a configuration and a function that loads the application.
 Serve = Callable[[Config, Callable[[], Application]], ApplicationServer]
 
 
@@ -43,10 +43,10 @@ class LoadedCode:
         self._patterns: list[str] = []
 
     def files(self, known: int) -> dict[str, Any] | None:
-        """What to watch; None if that is still the same.
+        """The files to watch; None if there are no new modules.
 
         Args:
-            known: how many modules were told before; 0 for none.
+            known: the number of modules that the parent knows already.
         """
         count = len(sys.modules)
         if count == known:
@@ -55,11 +55,12 @@ class LoadedCode:
         return {"count": count, "files": files, "patterns": self._patterns}
 
     def serve(self, config: Config, serve: Serve, problem: str) -> ApplicationServer:
-        """Serve the application, or a page that says why that is impossible.
+        """Serve the application, or an error page if it cannot be loaded.
 
         Args:
-            serve: makes what serves.
-            problem: why there is no use in trying; "" if there is.
+            config: the worker's configuration.
+            serve: makes the application server.
+            problem: why loading would fail again, for the error page; "" to try it.
         """
         limits = replace(config.front_end.limits, drain_linger=_LINGER)
         config = replace(config, front_end=replace(config.front_end, limits=limits))

@@ -1,4 +1,4 @@
-"""Logs that are not the front end's: the standard library's `logging`, and twistd's file."""
+"""The standard library's `logging`, and twistd's log file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def configure_loggers(text: str, *, as_events: bool = False) -> None:
         level = logging.getLevelName(text.strip().upper())
         if not isinstance(level, int):
             raise ConfigurationError(
-                f"loggers = {text!r} is no level such as INFO, no file and no ZConfig text"
+                f"loggers = {text!r} is invalid: expected a level such as INFO, a file, or a "
+                "ZConfig text"
             )
         logging.basicConfig(handlers=[LoggingToEvents()] if as_events else None)
         logging.getLogger().setLevel(level)  # pserve may have configured it before
@@ -64,18 +65,18 @@ def configure_loggers(text: str, *, as_events: bool = False) -> None:
         raise ConfigurationError(f"loggers: {error}") from None
 
 
-#: Characters of a logger's name, and loggers that operators may add: none is ever removed.
+#: Characters of a logger's name, and loggers that operators may add (they are never removed).
 _MAX_NAME: Final = 200
 _MAX_LOGGERS: Final = 10_000
 _MAX_LEVEL: Final = 1000
 
 
 def logger_level(name: str, level: str = "") -> str:
-    """The level of a logger of the standard library, after setting it if one is given.
+    """Return the level of a logger of the standard library, after setting it if given.
 
     Args:
-        name: ``root`` for the one at the top.
-        level: a level's name or number; ``NOTSET`` for the level of the logger above.
+        name: the logger's name; ``root`` for the root logger.
+        level: a level's name or number; ``NOTSET`` for the level of the parent logger.
 
     Raises:
         ConfigurationError: the name or the level is invalid.
@@ -86,7 +87,7 @@ def logger_level(name: str, level: str = "") -> str:
         if name not in known and len(known) >= _MAX_LOGGERS:
             raise ConfigurationError("there are too many loggers to add one")
         _logger(name).setLevel(number)
-    while name not in known and name != "root":  # asking must not create one
+    while name not in known and name != "root":  # getLogger would create the logger
         name = name.rpartition(".")[0] or "root"
     return logging.getLevelName(_logger(name).getEffectiveLevel())
 
@@ -98,7 +99,7 @@ def checked_level(name: str, level: str) -> int | None:
         ConfigurationError: the name or the level is invalid.
     """
     if len(name) > _MAX_NAME:
-        raise ConfigurationError(f"a logger's name has at most {_MAX_NAME} characters")
+        raise ConfigurationError(f"a logger's name must have at most {_MAX_NAME} characters")
     if not level:
         return None
     numeric = level.isascii() and level.isdigit() and len(level) < 6
@@ -115,7 +116,7 @@ def _logger(name: str) -> logging.Logger:
 
 
 def reopen_log_files(publisher: LogPublisher) -> None:
-    """Open the log files of a publisher again, after they were moved away."""
+    """Open the log files of a publisher again after they were renamed."""
     for file in log_files(publisher):
         file.reopen()
 
@@ -123,8 +124,8 @@ def reopen_log_files(publisher: LogPublisher) -> None:
 def escape_log_texts(publisher: LogPublisher) -> None:
     """Have the log files of a publisher show one line of printable text for each event.
 
-    The text of an event may come from a client, from ZooKeeper or from an operator.  A line end in
-    it would forge a record, and ESC would send commands to the terminal that shows the log.
+    Parts of an event's text may come from a client, from ZooKeeper or from an operator.  A line end
+    could forge a record, and ESC could send commands to the terminal that shows the log.
     """
     for observer in file_observers(publisher):
         if not isinstance(observer.formatEvent, (EscapedFormat, JSONFormat)):
@@ -179,27 +180,27 @@ class PrintableEvents:
         self._observer(event)
 
 
-#: Events with one of these have lines of code.  Twisted's older ``log.err``, to which the reactor
-#: gives what a protocol raises, says ``failure``.
+#: Events with one of these keys contain a traceback or stacks.  ``failure`` is the key of Twisted's
+#: older ``log.err``, which the reactor calls with the errors of protocols.
 _KEEP_LINES: Final = frozenset(("log_failure", "failure", "stack"))
 
 
 class EscapedFormat:
     """Formats events as another function does, but escapes what is not printable.
 
-    Tracebacks, and the texts of events with a ``stack``, keep their lines, each behind a tab, so
-    that none of them looks like a record.
+    Tracebacks, and the texts of events with a ``stack``, keep their lines.  Each is indented by a
+    tab, so that it cannot be taken for a record.
     """
 
     def __init__(self, format_event: Callable[[LogEvent], str | None]) -> None:
         self._format_event = format_event
 
     def __call__(self, event: LogEvent) -> str | None:
-        """The text of an event, with its line end; None if it has none."""
+        """The text of an event with its line end; None to leave the event out."""
         text = self._format_event(event)
         if not text:
             return text
-        # Twisted's format has put a tab behind each line end that is not the last one.
+        # Twisted's format has put a tab after each line end except for the last one.
         lines = text.removesuffix("\n").replace("\n\t", "\n")
         if event.keys().isdisjoint(_KEEP_LINES):
             return f"{printable(lines)}\n"
@@ -211,11 +212,11 @@ class EscapeRecords(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record; it is always let through."""
+        """Change the record, and return True: no record is filtered out."""
         record.msg, record.args = printable(record.getMessage()), None
         if record.exc_info:
             lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
-            # A formatter shows this text instead of one of its own.
+            # A formatter uses this text instead of formatting the exception itself.
             record.exc_text = "\n".join(map(_printable_code, lines))
         return True
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from zkservice.errors import ApplicationLoadError
 
-#: What `ast` raises for text that is no expression, or no literal.
+#: What `ast` raises for a text that is not an expression, or not a literal.
 _PARSE_ERRORS = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a factory is called with: literals alone."""
+    """The arguments of a factory: only literals."""
 
     positional: tuple[Any, ...]
     keyword: dict[str, Any]
@@ -23,12 +23,12 @@ class Arguments:
 
 @dataclass(frozen=True)
 class ModuleSpec:
-    """Where in which module the application is.
+    """The place of an application in a module.
 
     Attributes:
-        module: its dotted name.
-        attributes: names that lead from the module to the application or its factory.
-        arguments: what to call the factory with; None if it is the application itself.
+        module: the module's dotted name.
+        attributes: the names that lead from the module to the application or its factory.
+        arguments: the factory's arguments; None if the attribute is the application itself.
     """
 
     module: str
@@ -45,7 +45,7 @@ def parse_module_spec(spec: str) -> ModuleSpec:
     """Read ``module:attribute``, dotted too, and ``module:factory(literal, name=literal)``.
 
     Raises:
-        ApplicationLoadError: it is something else.
+        ApplicationLoadError: the text is invalid.
     """
     module, _, text = spec.partition(":")
     try:

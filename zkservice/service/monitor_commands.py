@@ -28,8 +28,8 @@ _log = Logger()
 
 #: The entry points whose objects are commands of the monitor.
 PLUGINS: Final = "zkservice.monitor"
-#: Seconds that ``drain`` waits by default and at most, between two looks, and before idle
-#: connections are closed.
+#: Seconds that ``drain`` waits by default and at most, between two checks, and before it closes
+#: idle connections.
 _DRAIN: Final = 30.0
 _MAX_DRAIN: Final = 100.0
 _LOOK: Final = 0.1
@@ -37,9 +37,9 @@ _LINGER: Final = 1.0
 
 
 def servers(service: Operated, words: list[str]) -> str:
-    """What is registered, as JSON: servers [PATH].
+    """Show the registered addresses as JSON: servers [PATH].
 
-    Under PATH only the addresses, with blanks in between.
+    With PATH, show only the addresses below it, separated by blanks.
     """
     if words:
         path = _words(" ".join(words))
@@ -57,16 +57,16 @@ def servers(service: Operated, words: list[str]) -> str:
 
 
 def _registered(registrations: Iterable[Registration]) -> Iterator[tuple[str, Registration]]:
-    """The addresses that are registered now, not those that will be."""
+    """The addresses that are registered now."""
     for one in registrations:
         if one.state is RegistrationState.REGISTERED:
             yield from ((address, one) for address in one.addresses)
 
 
 def status(service: Operated, words: list[str]) -> TwoForms | str:
-    """The state of everything in short: status [--json|--text].
+    """Show the state of the service: status [--json|--text].
 
-    Without an option it is text in an interactive session, and JSON else.
+    Without an option the reply is text in an interactive session, else JSON.
     """
     values = service.status()
     if is_for_programs(words):
@@ -76,20 +76,20 @@ def status(service: Operated, words: list[str]) -> TwoForms | str:
 
 
 async def out(service: Operated, words: list[str]) -> str:
-    """Deregister, but serve on, until 'in': out [REASON].
+    """Deregister until 'in', but go on serving: out [REASON].
 
-    The reply comes when the address is gone from ZooKeeper.
+    The reply comes when the address is deregistered.
     """
-    # It is shown in replies and on pages, where ESC would command the reader's terminal.
+    # The reason is shown in terminals, where ESC would be a command.
     reason = printable(" ".join(words)) or "taken out through the monitor"
     pending = await _block(service, reason)
-    return f"error: out is noted, but {pending}" if pending else f"out: {reason}"
+    return f"error: out is accepted, but {pending}" if pending else f"out: {reason}"
 
 
 async def in_(service: Operated, words: list[str]) -> str:
     """Register again after 'out' or 'drain'.
 
-    The reply comes when the address is in ZooKeeper.
+    The reply comes when the address is registered.
     """
     availability = service.availability
     await service.front.inspect("drain connections", False)
@@ -97,15 +97,15 @@ async def in_(service: Operated, words: list[str]) -> str:
     if availability.reasons:
         return "; ".join(["in", *(f"but {reason}" for reason in availability.reasons.values())])
     pending = await availability.confirmed(service.clock)
-    return f"error: in is noted, but {pending}" if pending else "in"
+    return f"error: in is accepted, but {pending}" if pending else "in"
 
 
 async def drain(service: Operated, words: list[str]) -> str:
-    """Deregister, and wait until no client is left: drain [SECONDS].
+    """Deregister, and wait until all clients have left: drain [SECONDS].
 
     Each connection is closed after its next response, or when it is idle; no request is cut off.
-    The service goes on listening, so that no client is refused, until it is stopped, or back
-    with 'in'.  After SECONDS (30) the reply says what is left.
+    The service goes on listening, so that no client is refused.  'in' registers it again.  After
+    SECONDS (default 30) the reply says how many clients are left.
     """
     seconds = float(words[0]) if words and words[0].isdecimal() else _DRAIN
     if words[1:] or seconds > _MAX_DRAIN or (words and not words[0].isdecimal()):
@@ -130,12 +130,12 @@ async def drain(service: Operated, words: list[str]) -> str:
 
 
 async def _block(service: Operated, reason: str) -> str:
-    """Deregister for a reason; returns why ZooKeeper has not confirmed it, or ""."""
+    """Deregister for a reason; return why ZooKeeper has not confirmed it, or ""."""
     service.availability.block(OPERATOR, reason)
     return await service.availability.confirmed(service.clock)
 
 
-#: All commands but those that every monitor has, by name.
+#: The service's commands by name; every monitor has some of its own beside these.
 COMMANDS: Final[Mapping[str, Callable[[Operated, list[str]], Any]]] = {
     "drain": drain,
     "gc": process_commands.collector,
@@ -156,7 +156,7 @@ COMMANDS: Final[Mapping[str, Callable[[Operated, list[str]], Any]]] = {
 }
 
 
-#: Those that make no sense where no process serves.
+#: Commands that need a process that serves the application.
 _OF_PROCESSES: Final = frozenset(
     ("drain", "gc", "loglevel", "profile", "requests", "threads", "tracelog", "workers")
 )
@@ -197,7 +197,7 @@ def with_added(
     """Add commands by the dotted names of their functions.
 
     Raises:
-        ConfigurationError: one cannot be loaded or called, or its name is taken.
+        ConfigurationError: a function cannot be loaded or called, or a name is in use.
     """
     whole = dict(known)
     for name, dotted in added:
@@ -213,7 +213,7 @@ def with_added(
 def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
     """Add the commands that installed packages have as entry points `PLUGINS`.
 
-    One that cannot be loaded, or whose name is taken, is left out; the log says so.
+    A command that cannot be loaded, or whose name is in use, is left out with a log entry.
     """
     whole = dict(known)
     for point in entry_points(group=PLUGINS):
@@ -224,7 +224,7 @@ def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
             continue
         try:
             command = point.load()
-        except (Exception, SystemExit):  # noqa: BLE001 - it is the code of others
+        except (Exception, SystemExit):  # noqa: BLE001 - the package's code may raise anything
             _log.failure("the monitor's plugin {name} cannot be loaded", name=point.name)
             continue
         if callable(command) and accepts(command, []):

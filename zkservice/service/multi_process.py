@@ -1,7 +1,7 @@
-"""What stands behind the ports: the application in worker processes.
+"""The front end that runs the application in worker processes.
 
-The parent opens the ports and passes connections on.  It loads no application code, so nothing
-that an application does can take the registration, the session or the ports along.
+The parent opens the ports and passes connections on.  It loads no application code, so the ports,
+the session and the registration survive a crash of the application.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ from zkservice.web import (
 
 __all__ = ["MultiProcessFront"]
 
-#: Seconds for the workers to tell their figures or their threads' stacks.
+#: Seconds to wait for the workers' replies, such as their figures or stacks.
 _ASK: Final = 1.0
-#: What is asked for when an operator wants to see stacks.
+#: Requests for stacks.
 _OF_STACKS: Final = frozenset(("stacks", "threads"))
 
 
@@ -76,9 +76,9 @@ class MultiProcessFront(PoolOwner):
     Args:
         config: what to serve, and where.
         reactor: spawns the workers.
-        settings: returns what a worker has to know; asked again at each reload.
+        settings: returns the settings of a worker; called again for each reload.
         fail: called with a reason when no worker can start.
-        inherited: sockets of the program before.
+        inherited: sockets that the previous program has passed on.
     """
 
     _log = Logger()
@@ -111,7 +111,7 @@ class MultiProcessFront(PoolOwner):
             )
         self._pool: ProcessPool | None = None
 
-    # -- a front ---------------------------------------------------------------------
+    # -- the interface Front ---------------------------------------------------------
 
     def listen(self) -> None:
         """Open the ports; connections wait in the kernel until a worker serves."""
@@ -120,7 +120,7 @@ class MultiProcessFront(PoolOwner):
         self.listeners.open(LateBoundFactory())
         for number, port in enumerate(self.listeners.ports):
             opened: Any = port
-            opened.stopReading()  # the acceptor does
+            opened.stopReading()  # the acceptor reads instead of the port
             listening = socket.socket(fileno=os.dup(opened.fileno()))
             self._acceptors.append(Acceptor(self._reactor, number, listening, self._takers))
 
@@ -153,7 +153,7 @@ class MultiProcessFront(PoolOwner):
             self._development.start()
 
     def status(self) -> dict[str, Any]:
-        """What all are doing together, and each by itself."""
+        """The sums over all workers, and the state of each worker."""
         workers, http = self.statistics()
         return {
             "workers": workers,
@@ -162,12 +162,12 @@ class MultiProcessFront(PoolOwner):
         }
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
-        """The sums of what the workers have told last."""
+        """The sums of the workers' last figures."""
         told = [worker.figures.figures for worker in self._all()]
         return self._sums.workers(told), self._sums.http(told)
 
     def totals(self) -> ResponseTotals:
-        """What the workers have counted, and how late their reactors and this one were."""
+        """The workers' counters of responses, with the lag of all reactors including this one."""
         totals = self._sums.totals([worker.figures.figures for worker in self._all()])
         totals.lag.merge(self._lag.cells, self._lag.total)
         return totals
@@ -177,22 +177,22 @@ class MultiProcessFront(PoolOwner):
         return self._sums.cpu_seconds(worker.figures.figures for worker in self._all())
 
     def why_not_ready(self) -> str:
-        """Whether there is a worker that serves."""
+        """A reason if no worker is serving."""
         return self.unavailable
 
     @property
     def unavailable(self) -> str:
-        """Whether there is a worker that serves."""
-        return "" if self._takers() else "no worker process serves"
+        """A reason if no worker is serving."""
+        return "" if self._takers() else "no worker process is serving"
 
     def hang_up(self) -> None:
-        """Open log files again, and read the certificates."""
+        """Open the log files and read the certificates again."""
         self.listeners.reload_certificates()
         if self._pool is not None:
             self._pool.reopen()
 
     def configure(self, config: Config) -> None:
-        """Have the workers of the next reload go on with another configuration."""
+        """Replace the configuration; workers get it at the next reload."""
         if config.front_end.metrics != self._config.front_end.metrics:
             self._views[METRICS] = self._metrics_view(config)
         before, self._config = self._config, config
@@ -202,7 +202,7 @@ class MultiProcessFront(PoolOwner):
                 self._pool.size = config.processes.count  # for the reload that follows
 
     def reload(self) -> None:
-        """Start new workers with the code and the settings of now."""
+        """Start new workers with the current code and settings."""
         if self._development is not None:
             self._development.problem = ""  # it may be over
         self._reload()
@@ -214,16 +214,16 @@ class MultiProcessFront(PoolOwner):
 
     @property
     def complete(self) -> bool:
-        """Whether every worker serves."""
+        """Whether every worker is serving."""
         return len(self._takers()) >= self.size
 
     def pause(self) -> None:
-        """Accept no connections."""
+        """Stop accepting connections."""
         self._paused = True
         self._accept_or_not()
 
     def resume(self) -> None:
-        """Accept connections, while a worker serves."""
+        """Accept connections again while a worker is serving."""
         self._paused = False
         self._accept_or_not()
 
@@ -244,7 +244,7 @@ class MultiProcessFront(PoolOwner):
                 worker.take(plain[0] if plain else 0, end)
 
     def close_ports(self) -> Deferred[Any]:
-        """Accept what has come, and no more."""
+        """Accept the connections that wait now, then stop for good."""
         if self._development is not None:
             self._development.stop()
         for acceptor in self._acceptors:
@@ -253,7 +253,7 @@ class MultiProcessFront(PoolOwner):
         return DeferredList(closing, consumeErrors=True)
 
     def drain(self, timeout: float) -> Deferred[Any]:
-        """Have the workers finish the requests that run; a second time is at once."""
+        """Have the workers finish running requests; a second call kills them."""
         if self._pool is None:
             return succeed(None)
         if self._pool.stopping:
@@ -261,7 +261,7 @@ class MultiProcessFront(PoolOwner):
         return self._pool.stop(timeout)
 
     def stop(self) -> Deferred[Any]:
-        """End what is left of them."""
+        """Kill the remaining workers."""
         self._lag_probe.stop()
         if self._pool is None:
             return succeed(None)
@@ -276,9 +276,9 @@ class MultiProcessFront(PoolOwner):
     def inspect(
         self, what: str, *arguments: Any, timeout: float = _ASK
     ) -> Deferred[list[ProcessReport]]:
-        """Ask every worker that serves; one that does not reply in time gets an error.
+        """Send a request to every worker that serves.
 
-        If its stacks are asked for, faulthandler writes them.
+        If a worker does not reply to a request for stacks, faulthandler writes its stacks.
         """
 
         def failed(failure: Failure, worker: WorkerProcess) -> Any:
@@ -296,27 +296,27 @@ class MultiProcessFront(PoolOwner):
         return gatherResults([asked(worker) for worker in self._takers()])
 
     def views(self) -> dict[str, View]:
-        """The built-in views, once it has started."""
+        """The built-in views; call it after `start`."""
         return asked_views(view_paths(self._config.front_end), self._asked_for, self._reactor)
 
     def _asked_for(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._show(path, environ))
 
     def processes(self) -> list[dict[str, Any]]:
-        """The workers, those that leave last."""
+        """The workers; those that are draining come last."""
         return [self._describe(worker) for worker in self._all()]
 
     def resize(self, size: int) -> None:
-        """Have more worker processes or fewer, at least one."""
+        """Change the number of worker processes, at least one."""
         if self._pool is not None:
             self._pool.resize(size)
 
     @property
     def size(self) -> int:
-        """How many worker processes are wanted."""
+        """The wanted number of worker processes."""
         return self._config.processes.count if self._pool is None else self._pool.size
 
-    # -- what the pool tells ---------------------------------------------------------
+    # -- events of the pool ----------------------------------------------------------
 
     @override
     def takers_changed(self) -> None:
@@ -350,7 +350,7 @@ class MultiProcessFront(PoolOwner):
     def gone(self, worker: WorkerProcess) -> None:
         self._sums.keep(worker.figures.figures)
 
-    # -- how -------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------
 
     def _takers(self) -> list[WorkerProcess]:
         return [] if self._pool is None else self._pool.takers
@@ -366,7 +366,7 @@ class MultiProcessFront(PoolOwner):
         )
 
     def _problem(self) -> dict[str, str]:
-        """What a worker is to show instead of the application."""
+        """The setting that makes a worker serve an error page instead of the application."""
         problem = "" if self._development is None else self._development.problem
         return {"problem": problem} if problem else {}
 
@@ -391,14 +391,14 @@ class MultiProcessFront(PoolOwner):
             "rss": worker.figures.rss,
         }
 
-    # -- the views, which workers ask for ----------------------------------------------
+    # -- the views of the whole service ------------------------------------------------
 
     def _metrics_view(self, config: Config) -> View:
         assert self._figures is not None
         return metrics_view(config.front_end, self._figures, self.totals)
 
     async def _show(self, path: str, environ: Mapping[str, str]) -> Any:
-        """What a view shows, after the workers have told how they are."""
+        """The response of a view, with fresh figures of the workers."""
         if path == THREADS:
             text = await self._threads()
             return show(TextView(lambda _: text), environ)
@@ -409,7 +409,7 @@ class MultiProcessFront(PoolOwner):
         return show(view, environ)
 
     async def _refresh(self) -> None:
-        """Have all workers tell their figures; one that does not is shown as it was."""
+        """Ask all workers for their figures; keep the last ones of workers that do not reply."""
 
         def told(figures: Any, worker: WorkerProcess) -> None:
             check_figures(figures)
@@ -431,7 +431,7 @@ class MultiProcessFront(PoolOwner):
         return "\n".join(parts)
 
     def _health(self, environ: dict[str, Any]) -> str:
-        """``ok``, ``draining``, or 503 without a worker; then the figures of all and of each."""
+        """``ok`` or ``draining``, or 503 without a worker; then the sums and each worker."""
         workers, http = self.statistics()
         lines = [f"{name}: {value}" for name, value in vars(http).items()]
         lines += [f"workers.{name}: {value}" for name, value in vars(workers).items()]
@@ -446,15 +446,15 @@ class MultiProcessFront(PoolOwner):
         return f"ok\n\n{text}"
 
     def _all_draining(self) -> bool:
-        """Whether no worker comes after those that there are, as at the end of the service."""
+        """Whether all workers are draining and none will follow, as at the end of the service."""
         return all(worker.phase is WorkerPhase.DRAINING for worker in self._all())
 
 
 def _view_and_environ(what: str, arguments: list[Any]) -> tuple[str, dict[str, str]]:
-    """What a worker asks for.
+    """The view's path and the environ in a worker's request.
 
     Raises:
-        MessageError: no worker of ours asks this.
+        MessageError: the request is invalid.
     """
     match arguments:
         case [str() as path, dict() as environ] if what == "view" and all(

@@ -1,4 +1,4 @@
-"""What the monitor's commands are given of a running service."""
+"""The interface between the monitor's commands and a running service."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["NoFront", "Operated", "OperatedFront"]
 
 
 class OperatedFront(Protocol):
-    """What serves, as far as the commands go; see `Front`."""
+    """The part of `Front` that the commands use."""
 
     @property
     def size(self) -> int:
-        """How many worker processes are wanted; 0 if it has none."""
+        """The wanted number of worker processes; 0 for a front end without any."""
         ...
 
     def resize(self, size: int) -> None:
-        """Have more worker processes, or fewer."""
+        """Change the number of worker processes."""
         ...
 
     def processes(self) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ class OperatedFront(Protocol):
     def inspect(
         self, what: str, *arguments: Any, timeout: float = 1.0
     ) -> Deferred[list[ProcessReport]]:
-        """Ask every process that serves."""
+        """Send a request to every process that serves."""
         ...
 
 
@@ -46,7 +46,7 @@ class NoFront:
     size = 0
 
     def resize(self, size: int) -> None:
-        """There is none."""
+        """Do nothing."""
 
     def processes(self) -> list[dict[str, Any]]:
         """None."""
@@ -61,13 +61,13 @@ class NoFront:
 
 @dataclass(frozen=True)
 class Operated:
-    """A service that operators look at.
+    """A running service, as the monitor's commands see it.
 
     Attributes:
-        registrations: returns those of the service.
-        status: returns what ``status`` shows, by name.
-        availability: ``out`` blocks it, ``in`` unblocks it.
-        clock: for how long commands wait.
+        registrations: returns the service's registrations.
+        status: returns the values that ``status`` shows, by name.
+        availability: ``out`` blocks the registration with it, ``in`` unblocks it.
+        clock: limits the time for which commands wait.
     """
 
     registrations: Callable[[], Iterable[Registration]]

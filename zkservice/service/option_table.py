@@ -1,8 +1,8 @@
-"""Tables of options: one row says everything that anybody has to know about an option.
+"""Tables of options: each row is the only definition of an option.
 
-The command line, ``--help``, configuration files, variables of the environment, Paste files and
-the manual's tables are made from the rows.  To add an option, add a row, and read its value where
-it acts.
+The command line, ``--help``, configuration files, environment variables, Paste files and the
+manual's tables are made from the rows.  To add an option, add a row, and use its value where it
+takes effect.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
     "whole_number",
 ]
 
-#: What a reader of one option may raise; each says what is wrong in one line.
+#: Errors of an option's reader whose messages are one line for the user.
 _REFUSALS: Final = (ConfigurationError, ValueError)
 
 #: The largest integer that a ZooKeeper record can carry; time-outs are milliseconds there.
@@ -51,10 +51,11 @@ class Kind:
     """How the text of an option becomes a value.
 
     Attributes:
-        read: makes the value of a text; raises `ConfigurationError` with what the text must be.
-        placeholder: what stands for the text in the help; empty for a flag.
-        write: makes the text of a value, for defaults in the help.
-        takes_json: of a pair, that ``NAME:=JSON`` is understood.
+        read: returns the value of a text; raises `ConfigurationError` that says what the text must
+            be.
+        placeholder: stands for the text in the help; empty for a flag.
+        write: returns the text of a value, for defaults in the help.
+        takes_json: whether a pair may also be ``NAME:=JSON``.
     """
 
     read: Callable[[str], Any]
@@ -64,17 +65,17 @@ class Kind:
 
     @property
     def is_flag(self) -> bool:
-        """Whether the option stands for itself, without a text."""
+        """Whether the option takes no text."""
         return not self.placeholder
 
     @property
     def is_pair(self) -> bool:
-        """Whether its text is a name and a value: a file may have a table of them."""
+        """Whether the text is ``NAME=VALUE``, so that a file may have a table of them."""
         return "=" in self.placeholder
 
 
 def checked(check: Callable[[str], object], placeholder: str) -> Kind:
-    """A text that is kept as it is, if a check does not raise."""
+    """A text that is kept unchanged if a check does not raise."""
 
     def read(text: str) -> str:
         check(text)
@@ -168,24 +169,23 @@ LOG_FILE: Final = Kind(_read_log_file, "FILE")
 
 @dataclass(frozen=True)
 class Option:
-    """A row.
+    """A row of the table.
 
     Attributes:
         name: the long option, without its dashes.
         section: the title in ``--help`` and in the manual.
-        help: one sentence or two: what it does, with the unit of a number.
+        help: one or two sentences that say what it does, with the unit of a number.
         kind: how its text is read.
-        default: a value, as ``kind`` reads one; None if there is none.
-        target: where the value goes in the configuration, such as ``health.interval``.  Without
-            one, whoever assembles the configuration reads the value by the option's name.
+        default: the value if the option is not given; None if there is none.
+        target: the field of the configuration that gets the value, such as ``health.interval``.
+            Without one, `read_config` looks the value up by the option's name.
         short: a letter.
-        repeatable: it may be given several times; its value is a tuple.
+        repeatable: whether it may be given several times; then its value is a tuple.
         paste: its key in a Paste file, if that is not its name with underscores.
-        default_text: the default in words, where the value alone does not tell.
-        hidden: it is accepted, and shown nowhere: a synonym.
-        command_line_only: neither a file nor a Paste file has it.
-        manual: what the manual says instead of ``help``, in reStructuredText, where there is
-            room for more.
+        default_text: a description of the default, if the value does not explain itself.
+        hidden: whether it is accepted but shown nowhere, as a synonym is.
+        command_line_only: whether it is invalid in configuration files and Paste files.
+        manual: the manual's text instead of ``help``, in reStructuredText, if it says more.
         example: a text that ``kind`` reads, for the reference; without one it shows the default.
     """
 
@@ -221,7 +221,7 @@ class Option:
 
 @dataclass(frozen=True)
 class OptionTable:
-    """All rows of a command, in the order in which the help shows them."""
+    """All rows of a command, in the order of the help."""
 
     rows: tuple[Option, ...]
     by_name: Mapping[str, Option] = field(init=False)
@@ -229,14 +229,14 @@ class OptionTable:
     def __post_init__(self) -> None:
         by_name = {row.name: row for row in self.rows}
         if len(by_name) != len(self.rows):
-            raise ValueError("two options have one name")
+            raise ValueError("two options have the same name")
         object.__setattr__(self, "by_name", by_name)
 
     def __iter__(self) -> Iterator[Option]:
         return iter(self.rows)
 
     def sections(self) -> dict[str, list[Option]]:
-        """The rows that are shown, by section."""
+        """The rows that are not hidden, by section."""
         found: dict[str, list[Option]] = {}
         for row in self.rows:
             if not row.hidden:
@@ -252,8 +252,8 @@ class Given:
     """What a user wrote for one option.
 
     Attributes:
-        spelled: the option as it stands there: ``--port`` on a command line, ``port`` in a file.
-        texts: one, or several of a repeatable option.
+        spelled: the option as it was written: ``--port`` on a command line, ``port`` in a file.
+        texts: one text, or several for a repeatable option.
     """
 
     spelled: str
@@ -266,10 +266,10 @@ class Values(Mapping[str, Any]):
     Args:
         table: the options.
         given: what was written, by option.
-        prefix: stands before the names of options that were not given, in messages.
+        prefix: put before the names of options that were not given, in messages.
 
     Raises:
-        ConfigurationError: a text is invalid; it begins with the option as it was written.
+        ConfigurationError: a text is invalid; the message begins with the option as written.
     """
 
     def __init__(self, table: OptionTable, given: Mapping[str, Given], prefix: str = "--") -> None:
@@ -292,7 +292,7 @@ class Values(Mapping[str, Any]):
         return name in self._given
 
     def spelled(self, name: str) -> str:
-        """The option as the user wrote it, or would have written it."""
+        """The option as the user wrote it; with the prefix if it was not given."""
         if name in self._given:
             return self._given[name].spelled
         row = self._table.by_name[name]
@@ -313,7 +313,7 @@ class Values(Mapping[str, Any]):
         """The values that go into one part of the configuration, by field.
 
         Args:
-            part: what stands before the dot of a target; empty for the configuration itself.
+            part: the part of a target before the dot; empty for the configuration itself.
         """
         found = {}
         for row in self._table:
@@ -331,5 +331,5 @@ class Values(Mapping[str, Any]):
 
     @staticmethod
     def _named(spelled: str, problem: str) -> str:
-        # "--port must be ..." reads on; other messages stand by themselves.
+        # "--port must be ..." is one sentence; other messages follow a colon.
         return f"{spelled} {problem}" if problem.startswith("must ") else f"{spelled}: {problem}"

@@ -1,7 +1,7 @@
 """The options of ``twistd zkserve``: one table, and the command line that is made from it.
 
-A Paste file has the same options (`zkservice.service.paste`), and so has the manual.  What
-the values mean together is said in `zkservice.service.read_config`.
+Paste files (`zkservice.service.paste`) and the manual use the same table.  `read_config` checks
+the values together and makes the configuration.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _read_view(text: str) -> tuple[str, str]:
 def _check_admin_endpoint(text: str) -> None:
     if text.startswith("haproxy:"):
         raise ConfigurationError(
-            f"{text!r}: who may ask is decided by who connects, not by a PROXY header; "
-            "leave haproxy: away"
+            f"{text!r}: access is decided by the address of the connection, not by a PROXY header; "
+            "leave out haproxy:"
         )
     check_endpoint(text)
 
@@ -94,7 +94,7 @@ def _check_health_path(text: str) -> None:
     if not re.fullmatch(r"/[!-~]*", text):
         raise ConfigurationError(f"must be an HTTP path that begins with a slash, not {text!r}")
     if text.partition("?")[0] == READY:
-        raise ConfigurationError(f"{READY} would wait for itself: name another path")
+        raise ConfigurationError(f"{READY} depends on the health check: name another path")
 
 
 def _read_side_port(text: str) -> str:
@@ -148,7 +148,7 @@ _DEVELOPMENT: Final = "Development"
 
 
 def _limit_rows() -> Iterator[Option]:
-    """Each limit by its own name: what Paste files and older command lines have."""
+    """A hidden option for each limit, for Paste files and older command lines."""
     for limit in limits_table():
         yield Option(
             limit.option,
@@ -171,7 +171,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "processes",
             _APPLICATION,
-            "Worker processes, each with its own threads; 1: no others beside this one.",
+            "Worker processes, each with its own threads; 1: only this process.",
             whole_number(1, 1024),
             1,
             target="processes.count",
@@ -179,7 +179,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "worker-timeout",
             _APPLICATION,
-            "Milliseconds after which a worker process whose reactor does not turn is killed; "
+            "Milliseconds after which a worker process whose reactor does not run is killed; "
             "0: never.",
             milliseconds(),
             30.0,
@@ -214,7 +214,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "recycle-together",
             _APPLICATION,
-            "Of all processes registered at --path, so many may be recycled at a time; "
+            "How many of the processes registered at --path may be recycled at a time; "
             "0: any number.",
             whole_number(),
             0,
@@ -275,18 +275,19 @@ OPTIONS: Final = OptionTable(
         Option(
             "socket-owner",
             _LISTENING,
-            "Who gets the files of unix: sockets: USER, USER:GROUP or :GROUP.",
+            "The owner of the files of unix: sockets: USER, USER:GROUP or :GROUP.",
             Kind(socket_owner, "OWNER"),
             target="socket_owner",
             manual=(
-                "who gets the files of ``unix:`` sockets: ``USER``, ``USER:GROUP`` or ``:GROUP``"
+                "the owner of the files of ``unix:`` sockets: ``USER``, ``USER:GROUP`` or "
+                "``:GROUP``"
             ),
             example=":www-data",
         ),
         Option(
             "advertise",
             _LISTENING,
-            "The address to register, instead of those that are listened on.",
+            "The address to register instead of those of the ports.",
             ADVERTISED,
             repeatable=True,
             target="advertise",
@@ -311,19 +312,20 @@ OPTIONS: Final = OptionTable(
         Option(
             "format",
             _LISTENING,
-            "Which programs can read the znode: what it is called and holds.",
+            "The format of the znode, which decides which programs can read it.",
             choice(*FORMATS),
             "properties",
             target="format",
             manual=(
-                "which programs can read the znode: ``properties``, ``serverset``, "
-                "``curator``, ``spring`` or ``nerve``; see `formats.rst <formats.rst>`_"
+                "the format of the znode, which decides which programs can read it: "
+                "``properties``, ``serverset``, ``curator``, ``spring`` or ``nerve``; see "
+                "`formats.rst <formats.rst>`_"
             ),
         ),
         Option(
             "acl",
             _LISTENING,
-            "The znode's ACL: read, open, creator, or scheme:id:perms,... as zkCli has it.",
+            "The znode's ACL: read, open, creator, or scheme:id:perms,... as in zkCli.",
             Kind(parse_acl, "ACL"),
             parse_acl("read"),
             target="security.acl",
@@ -352,7 +354,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "session-timeout",
             _ZOOKEEPER,
-            "How long ZooKeeper keeps the address of a process that is silent.",
+            "How long ZooKeeper keeps the address of a process that has died.",
             milliseconds(1, LARGEST_INT),
             10.0,
             target="session_timeout",
@@ -386,7 +388,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "zookeeper-key",
             _ZOOKEEPER,
-            "PEM file of its key, if the key is in another file.",
+            "PEM file of the client's key, if it is not in the certificate's file.",
             FILE,
             target="zookeeper_tls.key",
             example="/etc/app/client-key.pem",
@@ -394,7 +396,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "zookeeper-server-name",
             _ZOOKEEPER,
-            "The name in ZooKeeper's certificate, if it is not the host's.",
+            "The name in ZooKeeper's certificate, if it is not the host name.",
             Kind(str, "NAME"),
             target="zookeeper_tls.server_name",
             example="zookeeper.example",
@@ -525,11 +527,11 @@ OPTIONS: Final = OptionTable(
         Option(
             "manhole-keys",
             _MONITOR,
-            "Make the manhole SSH, for the public keys in this file; the user to log in as is "
-            "the one that the process runs as.",
+            "Use SSH for the manhole, with the public keys in this file; log in as the user that "
+            "the process runs as.",
             FILE,
             target="manhole.authorized_keys",
-            manual="make the manhole SSH, for the public keys in this file, one a line",
+            manual="use SSH for the manhole, with the public keys in this file, one on each line",
             example="/etc/app/operators.pub",
         ),
         Option(
@@ -618,13 +620,13 @@ OPTIONS: Final = OptionTable(
         Option(
             "discover",
             _VIEWS,
-            "Serve /-/discover/FORMAT?path=PATH: who is registered at --path or beside it, as "
-            "proxies and Prometheus read it; see --admin-allow.",
+            "Serve /-/discover/FORMAT?path=PATH: the providers at --path or beside it, in formats "
+            "of proxies and Prometheus; see --admin-allow.",
             FLAG,
             False,
             target="discover.enabled",
             manual=(
-                "serve ``/-/discover/FORMAT?path=PATH``: who is registered at ``--path`` or "
+                "serve ``/-/discover/FORMAT?path=PATH``: the providers at ``--path`` or "
                 "beside it, in the formats of `zkfollow <following.rst>`_"
             ),
         ),
@@ -815,14 +817,14 @@ OPTIONS: Final = OptionTable(
         Option(
             "reload",
             _DEVELOPMENT,
-            "Load the application again as soon as its code changes, and show errors of that in "
-            "the page.  Only in the foreground, with twistd -n.",
+            "Load the application again as soon as its code changes; if that fails, serve a page "
+            "with the error.  Only in the foreground, with twistd -n.",
             FLAG,
             False,
             target="processes.reload",
             manual=(
-                "load the application again as soon as its code changes, and show errors of that "
-                "in the page; only in the foreground, with twistd's ``-n``"
+                "load the application again as soon as its code changes; if that fails, serve a "
+                "page with the error; only in the foreground, with twistd's ``-n``"
             ),
         ),
         Option(
@@ -833,8 +835,8 @@ OPTIONS: Final = OptionTable(
             repeatable=True,
             target="processes.reload_extra",
             manual=(
-                "a glob of more files whose changes count: ``'templates/**/*.html'``; the shell "
-                "must leave it alone"
+                "a glob of more files whose changes count: ``'templates/**/*.html'``; quote it, so "
+                "that the shell does not expand it"
             ),
             example="templates/**/*.html",
         ),
@@ -843,13 +845,13 @@ OPTIONS: Final = OptionTable(
         Option(
             "check-config",
             CONFIGURATION,
-            "Load everything, say what would be listened on and registered, and exit with 0 or 1.",
+            "Load everything, print what would be opened and registered, and exit with 0 or 1.",
             FLAG,
             False,
             command_line_only=True,
             manual=(
-                "load everything, say what would be listened on and registered, and exit with 0, "
-                "or with 1 and what is wrong"
+                "load everything, print what would be opened and registered, and exit with 0; or "
+                "print what is wrong, and exit with 1"
             ),
         ),
     )
@@ -857,7 +859,7 @@ OPTIONS: Final = OptionTable(
 
 
 def worker_rows() -> list[Option]:
-    """The options that a worker process has to know."""
+    """The options that a worker process gets."""
     others = ("property", "acl", "format", "advertise", "socket-owner", "zookeeper", "monitor")
     return [
         row
@@ -866,21 +868,21 @@ def worker_rows() -> list[Option]:
     ]
 
 
-#: Take effect at SIGHUP in every service.
+#: Options that take effect at SIGHUP in every service.
 _RELOADED: Final = ("property", "drain-wait", "drain-timeout")
 
 
 def reloadable(supervised: bool) -> frozenset[str]:
-    """The names of the options that SIGHUP takes from the file again; others need a restart.
+    """The names of the options that SIGHUP reads again; others need a restart.
 
     Args:
-        supervised: whether there are worker processes: new ones take their options anew.
+        supervised: whether there are worker processes, because new ones can get new options.
     """
     names = set(_RELOADED)
     if supervised:
         names.update(row.name for row in worker_rows() if row.section != _LISTENING)
         names.add(APPLICATION)
-        # What these are for is made at the start.
+        # These take effect only when the parent starts.
         names -= {"log-format", "recycle-together", "reload", "reload-extra"}
         names -= {"admin-listen", "admin-allow", "admin-host"}
     return frozenset(names)
@@ -894,7 +896,7 @@ def _inherit() -> Inheritance | None:
 
 
 class Options(TableOptions):
-    """Command line of ``twistd zkserve``; ``config`` is what it means."""
+    """Command line of ``twistd zkserve``; ``config`` is the configuration that it describes."""
 
     synopsis = "[options] --path PATH APP"
     other_keys = (APPLICATION,)
@@ -907,7 +909,7 @@ class Options(TableOptions):
 
     def __init__(self) -> None:
         super().__init__()
-        #: What the program before this one leaves to it; None if there is none.
+        #: What this program inherits in an upgrade; None otherwise.
         self.inheritance = _inherit()
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
@@ -921,7 +923,7 @@ class Options(TableOptions):
 
     @override
     def accept(self) -> None:
-        """Refuse what cannot be done, before anything starts."""
+        """Check the options together, before anything starts."""
         if APPLICATION not in self.given:
             raise ConfigurationError(
                 "APP is missing: a .wsgi file, module:callable, 'module:factory()', "
@@ -930,7 +932,7 @@ class Options(TableOptions):
         self["application"] = self.given[APPLICATION].texts[-1]
         self["config"] = read_config(self.values_read, self["application"], os.environ)
         if self.values_read["check-config"]:
-            # Here, before twistd looks for a process that has its pidfile.
+            # Exit now: later twistd refuses to go on while a running service has the pid file.
             sys.exit(check_config(self.config, self.sources.warnings))
         if self.values_read["reload"] and self.parent and not self.parent.get("nodaemon"):
             raise ConfigurationError(
@@ -964,6 +966,6 @@ class Options(TableOptions):
 
     @property
     def config(self) -> Config:
-        """What was asked for."""
+        """The configuration that the options describe."""
         config: Config = self["config"]
         return config

@@ -1,7 +1,7 @@
 """``[server:main] use = egg:zkservice``: the service as a PasteDeploy server.
 
-The keys are the options of `zkservice.service.options`, with underscores, and those of
-zc.zkzopeserver; all values are strings, times are milliseconds.
+The keys are the options of `zkservice.service.options` with underscores, and the keys of
+zc.zkzopeserver.  All values are strings; times are milliseconds.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from zkservice.service.read_config import read_config
 
 #: zc.zkzopeserver runs an application in one thread unless told otherwise.
 _THREADS: Final = "1"
-#: Keys of zc.zkzopeserver's that are no options: the switch of its trace log, and what it called
-#: itself in the field Server, which changes nothing here.
+#: Keys of zc.zkzopeserver that are not options: the switch of its trace log, and its name in the
+#: field Server, which is ignored.
 _OTHER_KEYS: Final = ("name", "zservertracelog")
-#: Repeatable options whose values are separated by blanks, as none has a blank; others by lines.
+#: Repeatable options whose values are separated by blanks; the others by line ends.
 _BY_BLANKS: Final = ("monitor-command",)
 
 
@@ -78,7 +78,7 @@ def run(service: ServeService, reactor: Any) -> None:
 
 
 def config_of(keys: Mapping[str, str]) -> Config:
-    """What the keys of the section mean.
+    """The configuration that the section's keys describe.
 
     Raises:
         ConfigurationError: a key is unknown, missing or invalid.
@@ -104,7 +104,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
 
 
 def front_for(config: Config, reactor: Any, app: Any, service: ServeService) -> InProcessFront:
-    """What serves an application that is there already: this process."""
+    """The front end for an application that Paste has loaded."""
     if config.processes.reload:
         raise ConfigurationError(
             "reload: Paste hands over an application that is loaded already; run pserve --reload, "

@@ -1,4 +1,4 @@
-"""Ports from endpoint strings: checked, opened, and what they are called."""
+"""Ports from endpoint strings: checks, opening, and addresses for messages."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _BAD_PEM: Final = "the key or certificate in its files is no valid PEM"
 
 
 class Owner(NamedTuple):
-    """Who owns a file; -1 is who has it now."""
+    """A user id and a group id; -1: unchanged."""
 
     user: int
     group: int
 
 
 def check_endpoint(text: str) -> str:
-    """Answer the text, which is a Twisted server endpoint string.
+    """Return a text if it is a valid Twisted server endpoint string.
 
     Raises:
         ConfigurationError: it is invalid, or a file that it names cannot be used.
     """
     try:
-        # Parsing needs a reactor only as something to listen with later.
+        # Parsing does not use the reactor, so any object will do.
         serverFromString(IReactorCore, text)
     except Exception as error:  # noqa: BLE001 - endpoints are plugins, and raise what they like
         raise ConfigurationError(_problem(text, error)) from None
@@ -48,13 +48,13 @@ def check_endpoint(text: str) -> str:
 
 def _problem(text: str, error: Exception) -> str:
     return _file_problem(text, error) or (
-        f"{text!r} is no Twisted server endpoint such as "
+        f"{text!r} is not a Twisted server endpoint such as "
         f"'tcp:8080:interface=127.0.0.1': {str(error) or type(error).__name__}"
     )
 
 
 def _reload_problem(text: str, error: Exception) -> str:
-    """What is wrong with an endpoint that was good before."""
+    """What is wrong with an endpoint whose files were read again."""
     problem = _file_problem(text, error)
     return problem or f"{text!r} cannot be used: {str(error) or type(error).__name__}"
 
@@ -64,10 +64,10 @@ def _file_problem(text: str, error: Exception) -> str | None:
         return f"{text!r} cannot be used: {error.filename}: {error.strerror}"
     if isinstance(error, (SSL.Error, crypto.Error)):
         return f"{text!r} cannot be used: {_BAD_PEM}, or the key is not the certificate's"
-    if isinstance(error, ConfigurationError):  # in words already
+    if isinstance(error, ConfigurationError):  # the message is for users already
         return f"{text!r} cannot be used: {error}"
     if text.startswith("systemd:") and isinstance(error, LookupError):
-        return f"{text!r} cannot be used: systemd has given us no such socket; see its socket unit"
+        return f"{text!r} cannot be used: systemd has passed no such socket; see the socket unit"
     return None
 
 
@@ -81,17 +81,18 @@ def open_port(reactor: Any, endpoint: str, factory: IProtocolFactory) -> IListen
 
 
 class Ports:
-    """Opens ports; errors are a user's line.
+    """Opens ports; its errors are one line for the user.
 
     Args:
-        inherited: sockets of the program before, which are listened on instead of new ones.
+        reactor: opens the ports.
+        inherited: sockets that the previous program has passed on.
     """
 
     def __init__(self, reactor: Any, inherited: InheritedSockets | None = None) -> None:
         self._opener = PortOpener(reactor)
         self._inherited = inherited or InheritedSockets()
         self._opened: list[tuple[str, Any]] = []
-        #: Whether another program accepts from the same sockets, for good.
+        #: Whether another program has taken over the sockets for good.
         self.handed_over = False
 
     def open(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
@@ -116,7 +117,7 @@ class Ports:
         return [(endpoint, port.fileno()) for endpoint, port in self._opened]
 
     def share(self) -> None:
-        """Let another program use the sockets: to close a port here closes it only here."""
+        """Allow another program to use the sockets: closing a port here leaves them open there."""
         for _, port in self._opened:
             forget_shutdown(port)
 
@@ -128,13 +129,13 @@ class Ports:
                 port.owns_file = False
 
     def take_over(self) -> None:
-        """Take the files of inherited Unix sockets over; systemd's stay systemd's."""
+        """Own the files of inherited Unix sockets, except for those of systemd."""
         for endpoint, port in self._opened:
             if isinstance(port, UNIXPort) and "systemd:" not in endpoint and not port.owns_file:
                 port.own_file()
 
     def pause(self) -> None:
-        """Accept nothing: connections wait in the kernel, or another program accepts them."""
+        """Stop accepting: connections wait in the kernel, or another program accepts them."""
         for _, port in self._opened:
             port.stopReading()
 
@@ -144,7 +145,7 @@ class Ports:
             port.startReading()
 
     def reload_certificates(self) -> None:
-        """Read the files of TLS endpoints again; one whose files cannot be used keeps the old."""
+        """Read the files of TLS endpoints again; an endpoint keeps the old ones on an error."""
         self._opener.reload_certificates(_reload_problem)
 
 
@@ -154,7 +155,7 @@ def _reason(endpoint: str, error: Any) -> str:
     if isinstance(error, CannotListenError):
         error = error.socketError
     if isinstance(error, PermissionError) and endpoint.startswith("unix:"):
-        return f"{error.strerror}; its folder must be writable for user {os.geteuid()}"
+        return f"{error.strerror}; its directory must be writable for user {os.geteuid()}"
     if isinstance(error, PermissionError):
         return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
@@ -167,14 +168,14 @@ def _reason(endpoint: str, error: Any) -> str:
 
 
 def socket_owner(text: str) -> Owner:
-    """The user and the group of ``USER``, ``USER:GROUP`` or ``:GROUP``; numbers will do.
+    """The user and the group of ``USER``, ``USER:GROUP`` or ``:GROUP``, as names or numbers.
 
     Raises:
-        ConfigurationError: this machine does not know one of them.
+        ConfigurationError: the text is invalid, or there is no such user or group.
     """
     user, _, group = text.partition(":")
     if not user and not group:
-        raise ConfigurationError(f"{text!r} is no USER, USER:GROUP or :GROUP")
+        raise ConfigurationError(f"{text!r} is invalid: expected USER, USER:GROUP or :GROUP")
     return Owner(
         _number(user, lambda: pwd.getpwnam(user).pw_uid, "user"),
         _number(group, lambda: grp.getgrnam(group).gr_gid, "group"),
@@ -194,11 +195,11 @@ def give_socket(port: IListeningPort, owner: Owner) -> None:
     """Give the file of a Unix socket to its owner; other ports have none.
 
     Raises:
-        ConfigurationError: we must not.
+        ConfigurationError: this process is not allowed to.
     """
     if not isinstance(port.getHost(), UNIXAddress):
         return
-    if isinstance(port, UNIXPort) and not port.owns_file:  # it has its owner
+    if isinstance(port, UNIXPort) and not port.owns_file:  # the previous program has done it
         return
     path = listening_address(port)
     try:
@@ -207,8 +208,8 @@ def give_socket(port: IListeningPort, owner: Owner) -> None:
         raise ConfigurationError(f"cannot give {path} away: {error.strerror}") from None
     except OSError as error:
         raise ConfigurationError(
-            f"cannot give {path} away: {error.strerror}; only root can, "
-            "but to a group that it is in itself anybody can"
+            f"cannot give {path} away: {error.strerror}; only root may change the user, and "
+            "others may only choose a group that they are in"
         ) from None
 
 

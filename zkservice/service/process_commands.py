@@ -1,4 +1,4 @@
-"""The monitor's commands about the processes: what they do, where they are, what they log."""
+"""The monitor's commands about the processes: requests, stacks, profiles, loggers, counters."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = [
     "workers",
 ]
 
-#: Seconds more than a profile takes for its reply.
+#: Seconds to wait for a profile's reply after the profile's own time.
 _GRACE: Final = 2.0
 #: Requests that are shown as text; --json has more.
 _MAX_ROWS: Final = 100
 
 
 async def requests(service: Operated, words: list[str]) -> str:
-    """The requests in service, the oldest first: requests [--json].
+    """Show the requests in service, the oldest first: requests [--json].
 
-    Each with its age, its path without the query, its client, its thread, and what it waits for.
+    Each has its age, its path without the query, its client, its thread, and what it waits for.
     """
     return reply(words, await service.front.inspect("requests"), _requests_text)
 
@@ -63,9 +63,9 @@ def _left_out(more: int) -> list[str]:
 
 
 async def threads(service: Operated, words: list[str]) -> str:
-    """Where every thread is in its code: threads [--json].
+    """Show the stack of every thread: threads [--json].
 
-    The innermost call comes last; idle threads are named in one line.
+    The innermost call comes last; idle threads are listed in one line.
     """
     return reply(words, await service.front.inspect("stacks"), _threads_text)
 
@@ -84,7 +84,9 @@ def _threads_text(found: Mapping[str, Any]) -> str:
                 lines.append(f"    {line['code']}")
         parts.append("\n".join(map(printable, lines)))
     here = [
-        f"{one['name']}: the reactor, which runs this" for one in found["threads"] if one["here"]
+        f"{one['name']}: the reactor, running this command"
+        for one in found["threads"]
+        if one["here"]
     ]
     idle = [one["name"] for one in found["threads"] if one["idle"] and not one["here"]]
     parts += [*here, *([printable(f"idle: {', '.join(idle)}")] if idle else [])]
@@ -92,9 +94,9 @@ def _threads_text(found: Mapping[str, Any]) -> str:
 
 
 async def profile(service: Operated, words: list[str]) -> str:
-    """Sample where all threads are, and count the stacks: profile SECONDS.
+    """Sample the stacks of all threads, and count them: profile SECONDS.
 
-    The reply has a line for each stack, which tools for flame graphs read:
+    The reply has a line for each stack, in the format of flame graph tools:
     zkservice ask ADDR profile 10 | flamegraph.pl > profile.svg
     """
     seconds = _number(words)
@@ -108,7 +110,7 @@ async def profile(service: Operated, words: list[str]) -> str:
         else:
             prefix = f"{one.name};" if one.name else ""
             lines += [f"{prefix}{line}" for line in one.value.splitlines()]
-    return "\n".join(lines) or "error: no process serves"
+    return "\n".join(lines) or "error: no process is serving"
 
 
 def _number(words: Sequence[str]) -> float | None:
@@ -119,10 +121,10 @@ def _number(words: Sequence[str]) -> float | None:
 
 
 async def collector(service: Operated, words: list[str]) -> str:
-    """The state of Python's garbage collector: gc [collect] [types] [--json].
+    """Show the state of Python's garbage collector: gc [collect] [types] [--json].
 
     'collect' collects all garbage first, 'types' counts the objects by their types.  Both stop
-    the process while they run, which may be a second where there are millions of objects.
+    the process while they run: with millions of objects for about a second.
     """
     asked = [word for word in words if word != "--json"]
     if not set(asked) <= {"collect", "types"}:
@@ -150,8 +152,8 @@ def _garbage_text(found: Mapping[str, Any]) -> str:
 async def loglevel(service: Operated, words: list[str]) -> str:
     """Show or set the level of a logger of the standard library: loglevel NAME [LEVEL].
 
-    NAME is 'root' for the logger at the top; LEVEL is DEBUG, INFO, WARNING, ERROR, or NOTSET for
-    that of the logger above.  It is for the processes of now; new ones have the configured level.
+    NAME is 'root' for the root logger; LEVEL is DEBUG, INFO, WARNING, ERROR, or NOTSET for the
+    level of the parent logger.  Only running processes change; new ones have the configured level.
     """
     if not 1 <= len(words) <= 2:
         return "error: write loglevel NAME [LEVEL]"
@@ -162,9 +164,9 @@ async def loglevel(service: Operated, words: list[str]) -> str:
 
 
 async def tracelog(service: Operated, words: list[str]) -> str:
-    """Show whether the trace log is written, or switch it: tracelog [on|off].
+    """Show or switch whether the trace log is written: tracelog [on|off].
 
-    Its file is given with --trace-log when the service starts.
+    Its file is set with --trace-log when the service starts.
     """
     if len(words) > 1 or not {*words} <= {"on", "off"}:
         return "error: write tracelog [on|off]"
@@ -177,7 +179,7 @@ async def tracelog(service: Operated, words: list[str]) -> str:
 def _agreed(
     reports: Sequence[ProcessReport], prefix: str, words: Mapping[Any, str] | None = None
 ) -> str:
-    """What all processes have said; in one line if it is the same."""
+    """The replies of all processes; one line if they are the same."""
     said = {one.value for one in reports}
     text = (lambda value: f"{prefix}{value}") if words is None else (lambda value: words[value])
     if len(said) == 1 and not any(one.error for one in reports):
@@ -186,7 +188,7 @@ def _agreed(
 
 
 def stats(service: Operated, words: list[str]) -> str:
-    """All counters and figures, a name and a value a line: stats [--json]."""
+    """Show all counters, a name and a value on each line: stats [--json]."""
     status = {
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in service.status().items()
@@ -206,7 +208,7 @@ def _figure(value: object) -> object:
 
 
 def workers(service: Operated, words: list[str]) -> str:
-    """The processes that run the application: workers [--json].
+    """Show the processes that run the application: workers [--json].
 
     'workers add [N]' and 'workers remove [N]' change the number of worker processes.
     """

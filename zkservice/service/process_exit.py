@@ -59,7 +59,7 @@ def force_exit(code: int, grace: float, leave: Callable[[int], object] = os._exi
     left = _remaining_threads()
     if not left:
         return
-    # Logged now, because logging has ended when the time is up.
+    # Logged now, because logging has stopped when the time is over.
     _log.warn(
         "threads of the application still run: {names}; the process ends in {grace} s without them",
         names=", ".join(sorted(one.name for one in left)),

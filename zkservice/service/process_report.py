@@ -1,4 +1,4 @@
-"""What one of the processes that run the application has told."""
+"""The reply of one process to a request of an operator."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["ProcessReport"]
 
 @dataclass(frozen=True)
 class ProcessReport:
-    """What a process has told.
+    """The reply of a process.
 
     Attributes:
-        name: the worker's; "" if there is only one process.
-        value: what was asked for, in values that JSON has; None with an ``error``.
-        error: why there is no value, as for a process whose reactor does not turn.
-        stack: where the threads of such a process are, as faulthandler writes it.
+        name: the worker's name; "" if there is only one process.
+        value: the reply, in values that JSON can express; None with an ``error``.
+        error: why there is no value, as for a process whose reactor does not run.
+        stack: the stacks of its threads if it is stuck, as written by faulthandler.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ProcessReport:
 
     @property
     def problem(self) -> str:
-        """The error, for people: whether the process is stuck, and where, or has refused."""
+        """The error as a sentence, with the stacks if the process is stuck."""
         if not self.stuck:
             return f"{self.title}: {self.error}"
         said = f"{self.title} is stuck: {self.error}"
@@ -40,6 +40,6 @@ class ProcessReport:
 
     @property
     def title(self) -> str:
-        """The process, for people."""
+        """The process's name and id, for headings."""
         name = self.name or "process"
         return f"{name} ({self.pid})"

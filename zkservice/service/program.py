@@ -1,4 +1,4 @@
-"""How this program was started, so that another one can be started in its place."""
+"""How this program was started, so that an upgrade can start it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PidFile:
     """twistd's pid file, which twistd removes at the end of the process.
 
     Args:
-        options: twistd's, where ``pidfile`` is; None if twistd does not run this process.
+        options: twistd's options with ``pidfile``; None if this process is not twistd.
     """
 
     _log = Logger()
@@ -27,15 +27,15 @@ class PidFile:
 
     @property
     def path(self) -> str:
-        """Where it is; blank if there is none."""
+        """The file's path; "" if there is none."""
         return self._options.get("pidfile") or ""
 
     def leave(self) -> None:
-        """Do not remove it: it is another process's from now on."""
+        """Keep twistd from removing the file: it names another process from now on."""
         self._options["pidfile"] = ""
 
     def take(self, path: str) -> None:
-        """Name this process in the file."""
+        """Write the id of this process into the file."""
         if not path:
             return
         self._options["pidfile"] = path
@@ -44,7 +44,7 @@ class PidFile:
                 file.write(str(os.getpid()))
         except OSError as error:
             self._log.warn(
-                "cannot write the pid file {path}: {reason}; it names the program before",
+                "cannot write the pid file {path}: {reason}; it still names the previous program",
                 path=path,
                 reason=error.strerror,
             )
@@ -60,12 +60,12 @@ class Program:
 
 
 def this_program(options: MutableMapping[str, Any] | None = None) -> Program:
-    """How this process was started; to be called before it changes its directory.
+    """How this process was started.  Call it before the process changes its directory.
 
     Args:
-        options: of twistd, if it runs this process.
+        options: twistd's options, if this process is twistd.
     """
-    # The interpreter's path as it was found, so that a link to a new environment is followed.
+    # Not the resolved path of the interpreter: an upgrade must follow a link to a new environment.
     arguments = [sys.executable, *sys.orig_argv[1:]] if sys.executable else []
     return Program(arguments, logical_directory(os.environ), PidFile(options))
 
@@ -73,8 +73,8 @@ def this_program(options: MutableMapping[str, Any] | None = None) -> Program:
 def logical_directory(environ: Mapping[str, str]) -> str:
     """The current directory as the shell or systemd named it.
 
-    With ``/srv/app/current`` a link to a release, the kernel knows only the release that was
-    current when the process started; the next program is to start in the one that is current then.
+    If ``/srv/app/current`` is a link to a release, the kernel knows only the release in which the
+    process started.  An upgrade must start in the release that the link leads to by then.
     """
     actual = os.getcwd()
     named = environ.get("PWD", "")
@@ -89,11 +89,11 @@ def logical_directory(environ: Mapping[str, str]) -> str:
 def as_upgrade(options: MutableMapping[str, Any]) -> None:
     """Change the options of a twistd that takes over from another one, with the same command line.
 
-    The process before has left the terminal, the root directory and the privileges; its pid file
-    stays its own until it hands over.
+    The new process inherits what the old one did at its start: it is a daemon without a terminal,
+    and has given up its privileges.  The pid file belongs to the old process until it hands over.
     """
-    if "nodaemon" not in options:  # it is not twistd
+    if "nodaemon" not in options:  # this process is not twistd
         return
     if not options["nodaemon"] and not options.get("logfile"):
-        options["logfile"] = "twistd.log"  # what it is for daemons
+        options["logfile"] = "twistd.log"  # the default for daemons
     options.update(nodaemon=True, pidfile="", uid=None, gid=None, chroot=None)

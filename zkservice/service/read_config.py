@@ -1,4 +1,4 @@
-"""From the values of the options to a `Config`: what they mean together."""
+"""Make a `Config` of the values of the options, and check them together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zkservice.wire.hosts import parse_hosts
 
 __all__ = ["CONNECTION_STRING", "read_config", "security_of", "zookeeper_target"]
 
-#: Where zc.zk's users keep their connection string.
+#: The environment variable with the connection string that zc.zk reads.
 CONNECTION_STRING: Final = "ZC_ZK_CONNECTION_STRING"
 
 _FORWARDED: Final = ("x-forwarded-for", "x-forwarded-proto")
@@ -30,12 +30,12 @@ _FORWARDED: Final = ("x-forwarded-for", "x-forwarded-proto")
 def read_config(values: Values, application: str | None, environ: Mapping[str, str]) -> Config:
     """The configuration that the values describe.
 
-    Files with secrets are read now: the process may be root's now, and not later.
+    Files with secrets are read now, because the process may be root now but not later.
 
     Args:
-        values: of `zkservice.service.options.OPTIONS`.
+        values: the values of `zkservice.service.options.OPTIONS`.
         application: what to serve, as the user wrote it; None if it is loaded already.
-        environ: has the variables that options name.
+        environ: contains the variables that options name.
 
     Raises:
         ConfigurationError: something is missing, or two options contradict each other.
@@ -67,10 +67,10 @@ def reread_config(
     """The configuration with what can change while the service runs.
 
     Args:
-        values: of the options that can; the others are not looked at.
-        config: what was in force.
-        application: what to serve from now on, as the user wrote it; None if that is the same.
-        supervised: whether new worker processes will take what is theirs.
+        values: the new values; options that need a restart are ignored.
+        config: the configuration in force.
+        application: what to serve from now on, as the user wrote it; None if it is unchanged.
+        supervised: whether there are worker processes, because new ones can get new options.
 
     Raises:
         ConfigurationError: the values contradict each other.
@@ -101,7 +101,7 @@ def _of_workers(values: Values, config: Config) -> dict[str, Any]:
 
 
 def zookeeper_target(values: Values, environ: Mapping[str, str]) -> ZooKeeperTarget:
-    """Which ZooKeeper the options name.
+    """The ZooKeeper that the options name.
 
     Raises:
         ConfigurationError: the connection string is invalid.
@@ -114,7 +114,8 @@ def zookeeper_target(values: Values, environ: Mapping[str, str]) -> ZooKeeperTar
     if kind == "embedded":
         if colon and not folder:
             raise ConfigurationError(
-                f"{name} embedded: names no folder; without the colon it needs none"
+                f"{name} embedded: needs a directory after the colon; without one, leave out the "
+                "colon"
             )
         return ZooKeeperTarget(None, os.path.abspath(folder) if colon else None)
     if name == CONNECTION_STRING:
@@ -161,7 +162,7 @@ def _health(values: Values) -> HealthSettings | None:
 
 
 def security_of(values: Values, environ: Mapping[str, str]) -> Security:
-    """TLS, credentials and the ACL that the options ask for; files are read now.
+    """The TLS settings, credentials and ACL that the options describe; files are read now.
 
     Raises:
         ConfigurationError: a file cannot be read, or two options contradict each other.
@@ -218,7 +219,7 @@ def _discover(values: Values) -> DiscoverSettings:
 
 
 def _value(make: Callable[[], Any]) -> Any:
-    """What a class of a lower room makes of the values; its ValueError says what is wrong."""
+    """Call a constructor; turn its ValueError into a `ConfigurationError`."""
     try:
         return make()
     except ValueError as error:

@@ -15,10 +15,10 @@ READY: Final = "/-/ready"
 
 
 def reason_not_registered(registration: Registration, availability: Availability) -> str:
-    """Return in one line why the registration keeps requests away; "" if it does not.
+    """Return in one line why the service is not registered; "" if it is.
 
-    A lost connection to ZooKeeper is no reason: the address stays registered until the session
-    expires.  Otherwise an outage of ZooKeeper would make every process unready at once.
+    A lost connection to ZooKeeper does not count: the address stays registered until the session
+    expires.  Otherwise an outage of ZooKeeper would make all processes unready at the same time.
     """
     if availability.reasons:
         return "; ".join(availability.reasons.values())

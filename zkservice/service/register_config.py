@@ -1,4 +1,4 @@
-"""What ``twistd zkregister`` is to do: which addresses, whether they are healthy, which command."""
+"""The configuration of ``twistd zkregister``: addresses, health checks and the command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-#: What programs take as the request to end in good order.
+#: Signals that programs take as a request for a graceful stop.
 STOP_SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
@@ -35,7 +35,7 @@ STOP_SIGNALS: Final = (
 
 
 class HealthURL(NamedTuple):
-    """Where and what a health check asks."""
+    """The parts of a health check's URL."""
 
     host: str
     port: int
@@ -44,12 +44,12 @@ class HealthURL(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownAddresses:
-    """The addresses of a program that this process does not listen for.
+    """The addresses of a program that listens by itself.
 
     Attributes:
-        addresses: what to register, each ``host:port``.
+        addresses: the addresses to register, each ``host:port``.
         tls: whether they speak TLS.
-        health: where to ask for the health; None: at the first address.
+        health: the URL for health checks; None: connect to the first address.
     """
 
     addresses: tuple[str, ...]
@@ -58,7 +58,7 @@ class KnownAddresses:
 
     @property
     def tls_addresses(self) -> frozenset[str]:
-        """All of them, or none."""
+        """All addresses, or none."""
         return frozenset(self.addresses if self.tls else ())
 
     def client_endpoint(self, *, plain: bool) -> str:
@@ -71,14 +71,14 @@ class KnownAddresses:
 
 @dataclass(frozen=True)
 class RegisterConfig:
-    """A whole ``twistd zkregister``.  Times are in seconds.
+    """The configuration of ``twistd zkregister``.  Times are in seconds.
 
     Attributes:
         registration: where and what to register.
         known: the addresses.
         command: the program to run, and its arguments; empty: none.
         stop_timeout: how long the command may take to end.
-        stop_signal: what it gets to end; None: what stops this process.
+        stop_signal: the signal that ends the command; None: the one that stops this process.
     """
 
     registration: Config
@@ -115,8 +115,8 @@ def register_config(
 
     Args:
         values: of `zkservice.service.register_options.OPTIONS`.
-        command: what to run; empty for nothing.
-        environ: has the variables that options name.
+        command: the program to run, and its arguments; empty: none.
+        environ: contains the variables that options name.
 
     Raises:
         ConfigurationError: something is missing, or two options contradict each other.
@@ -128,7 +128,8 @@ def register_config(
     registration = Config(
         application="",
         listen=(),
-        # The address may be another process's: only its owner's znode is never replaced.
+        # The address may belong to another process.  For advertised addresses, a znode of another
+        # session is not replaced.
         advertise=values["address"],
         zookeeper=zookeeper_target(values, environ),
         properties=dict(values["property"]),

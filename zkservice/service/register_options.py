@@ -1,4 +1,4 @@
-"""The options of ``twistd zkregister``: its own rows, and those that are zkserve's."""
+"""The options of ``twistd zkregister``: its own rows, and rows of zkserve's table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "address",
             _WHAT,
-            "HOST:PORT to register, at which others reach the program; required.",
+            "HOST:PORT to register, where clients reach the program; required.",
             zkserve.ADVERTISED,
             repeatable=True,
             short="a",
@@ -58,7 +58,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "tls",
             _WHAT,
-            "The address speaks TLS: formats that can say so do.",
+            "Register the address as speaking TLS, if the format can express it.",
             FLAG,
             False,
         ),
@@ -96,7 +96,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "stop-signal",
             _COMMAND,
-            "The signal that stops the command in good order, such as QUIT for nginx.",
+            "The signal for a graceful stop of the command, such as QUIT for nginx.",
             choice(*(number.name.removeprefix("SIG") for number in STOP_SIGNALS)),
             default_text="the one that stops zkregister, TERM or INT",
             example="QUIT",
@@ -104,7 +104,7 @@ OPTIONS: Final = OptionTable(
         Option(
             "stop-timeout",
             _COMMAND,
-            "Milliseconds from that signal to KILL.",
+            "Milliseconds from --stop-signal to KILL.",
             milliseconds(),
             10.0,
         ),
@@ -120,13 +120,14 @@ class Options(TableOptions):
     """Command line of ``twistd zkregister``.
 
     Attributes:
-        config: what it means.
+        config: the configuration that the options describe.
     """
 
     synopsis = "[options] -p PATH -a HOST:PORT [-- COMMAND]"
     longdesc = (
-        "Keep the address of a program in ZooKeeper: of COMMAND, which is started, signalled and "
-        "stopped, or of one that runs anyway.  Use it for programs that are not WSGI applications."
+        "Keep the address of a program in ZooKeeper.  The program is COMMAND, which zkregister "
+        "starts and stops, or one that runs already.  Use it for programs that are not WSGI "
+        "applications."
     )
     table = OPTIONS
     variables = "ZKREGISTER_"
@@ -142,7 +143,7 @@ class Options(TableOptions):
 
     @override
     def accept(self) -> None:
-        """Refuse what cannot be done, before anything starts."""
+        """Check the options together, before anything starts."""
         self.config = register_config(self.values_read, self._command, os.environ)
         if self._command and shutil.which(self._command[0]) is None:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The session and the registration of a service, and what the log and systemd hear of them."""
+"""The session and the registration of a service, with their log entries and status lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zkservice.service.availability import when_in
 from zkservice.service.config import Config
 from zkservice.wire.session import State
 
-#: Seconds without a registration after which the log says so.
+#: Seconds without a registration after which a warning is logged.
 STILL_WAITING: Final = 3.0
 #: Seconds between attempts after ZooKeeper has refused credentials that it had accepted before.
 REAUTHENTICATE: Final = 30.0
@@ -45,10 +45,12 @@ class Registrar:
     """Opens the session and keeps the addresses registered.
 
     Args:
+        config: where and how to register.
         addresses: the addresses to register.
         hosts: the connection string.
+        reactor: for connections and time.
         fail: called with the reason when retrying cannot help.
-        tls: those of the addresses that speak TLS.
+        tls: the addresses that speak TLS.
     """
 
     _log = Logger()
@@ -78,7 +80,7 @@ class Registrar:
             sasl=security.sasl,
         )
         self.registration: Registration
-        #: Whether there is anything behind the ports.
+        #: Whether requests can be served.
         self.serving = True
         self._report: Callable[[str], object] = lambda status: None
         self._leaving = False
@@ -143,9 +145,9 @@ class Registrar:
         }
 
     def announce_stop(self) -> Deferred[None] | None:
-        """Say in the znodes that the address is about to stop, until `leave`.
+        """Store the state "stopping" in the znodes, until `leave` deletes them.
 
-        Returns None if the format cannot say it, or there is no connection to say it.
+        Returns None if the format has no such state, or without a connection.
         """
         self._leaving = True
         if not self.connected or not self.registration.announce_stop():
@@ -153,7 +155,7 @@ class Registrar:
         return when_in(self.registration, (RegistrationState.OUT, RegistrationState.WITHDRAWN))
 
     def leave(self) -> Deferred[bool] | None:
-        """Deregister for good; returns None if no client can have seen the address."""
+        """Deregister for good; return None if no client can have seen the address."""
         self._leaving = True
         self._cancel_reminder()
         if self._reauthentication is not None:
@@ -180,8 +182,8 @@ class Registrar:
             self._was_connected = True
         elif state is State.AUTH_FAILED and self._was_connected and not self._leaving:
             self._log.error(
-                "ZooKeeper refuses the credentials it has taken before; "
-                "serving on without being registered, and asking again in {pause} s",
+                "ZooKeeper refuses credentials that it accepted before; "
+                "serving on without being registered, and trying again in {pause} s",
                 pause=REAUTHENTICATE,
             )
             self._reauthentication = self._reactor.callLater(REAUTHENTICATE, self._reauthenticate)
@@ -211,7 +213,7 @@ class Registrar:
     # -- changes of the registration ----------------------------------------------
 
     def _cannot_register(self, failure: Failure) -> None:
-        """The first registration failed: end the process if retrying cannot help."""
+        """End the process if the first registration has failed and retrying cannot help."""
         advice = _PERMANENT_ERRORS.get(type(failure.value))  # type: ignore[arg-type]
         if advice is not None:
             self._fail(f"{failure.value}; {advice}")
@@ -229,7 +231,7 @@ class Registrar:
         self._reminder = None
         if self.registration.frozen:  # another program is registered
             return
-        if not self.serving:  # not a registration that is late: nothing is served yet
+        if not self.serving:  # there is nothing to register yet
             self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
             return
         reason = self.registration.reason
@@ -244,7 +246,7 @@ class Registrar:
         self.report_status()
 
     def report_status(self) -> None:
-        """Report the status.  A service that serves is ready for systemd, registered or not."""
+        """Report the status.  For systemd a serving service is ready, even if not registered."""
         status = f"Serving on {self._served()}"
         if self.registration.state is not RegistrationState.REGISTERED:
             status += f", but not registered: {self.registration.state.value}"

@@ -1,4 +1,4 @@
-"""What the replies of the monitor's commands have in common."""
+"""Helpers for the replies of the monitor's commands: JSON or text, for each process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["is_for_programs", "json_text", "per_process", "reply"]
 
 
 def is_for_programs(words: Sequence[str]) -> bool:
-    """Whether JSON is asked for."""
+    """Whether the words ask for JSON."""
     return "--json" in words
 
 
@@ -29,11 +29,12 @@ def _plain(value: Any) -> Any:
 def reply(
     words: Sequence[str], reports: Sequence[ProcessReport], text_of: Callable[[Any], str]
 ) -> str:
-    """What processes have told, as JSON or as text.
+    """The replies of processes, as JSON or as text.
 
     Args:
-        words: of the command.
-        text_of: returns what one process has told as text.
+        words: the words of the command.
+        reports: the replies.
+        text_of: returns the reply of one process as text.
     """
     if is_for_programs(words):
         return json_text([vars(one) for one in reports])  # asdict() would copy all that they tell
@@ -41,7 +42,7 @@ def reply(
 
 
 def per_process(reports: Iterable[ProcessReport], text_of: Callable[[Any], str]) -> str:
-    """What each process has told as text; of one that did not reply, that it is stuck."""
+    """The reply of each process as text, or its error."""
     parts = []
     for one in reports:
         if one.error:
@@ -50,4 +51,4 @@ def per_process(reports: Iterable[ProcessReport], text_of: Callable[[Any], str])
             parts.append(f"{one.title}:\n{text_of(one.value)}")
         else:
             parts.append(text_of(one.value))
-    return "\n\n".join(parts) or "no process serves"
+    return "\n\n".join(parts) or "no process is serving"

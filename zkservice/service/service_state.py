@@ -18,14 +18,14 @@ from zkservice.wire.session import State
 
 __all__ = ["StateTimes", "figures_of", "listen_queues"]
 
-#: Of Linux's ``struct tcp_info``: eight bytes, then words of 32 bits.  For a socket that listens,
-#: the fifth is the number of connections that wait to be accepted, the sixth how many may wait
+#: Linux's ``struct tcp_info``: eight bytes, then words of 32 bits.  For a listening socket, the
+#: fifth word is the number of connections that wait to be accepted, and the sixth is its limit
 #: (net/ipv4/tcp.c, ``tcp_get_info``).
 _TCP_INFO: Final = struct.Struct("=8x16xII")
 
 
 class StateTimes:
-    """When the registration and the session came into the states that they are in.
+    """Remembers when the registration and the session entered their states.
 
     Args:
         clock: tells the time since the epoch.
@@ -36,7 +36,7 @@ class StateTimes:
         self.registration = self.session = clock.seconds()
 
     def follow(self, announcement: Announcer) -> None:
-        """Note changes from now on."""
+        """Record changes from now on."""
         announcement.registrar.registration.subscribe(self._registration_changed)
         announcement.registrar.client.subscribe(self._session_changed)
 
@@ -48,10 +48,12 @@ class StateTimes:
 
 
 def figures_of(front: Front, announcement: Announcer | None, times: StateTimes) -> Figures:
-    """What everything is doing.
+    """Collect the figures of the whole service.
 
     Args:
-        announcement: None before there is one.
+        front: the front end.
+        announcement: the registration; None before there is one.
+        times: when the states were entered.
     """
     workers, http = front.statistics()
     parts: dict[str, Any] = {}
@@ -92,13 +94,13 @@ def _processes(front: Front) -> ProcessSums | None:
 
 
 def listen_queues(ports: Iterable[IListeningPort]) -> Iterable[ListenQueue]:
-    """The connections that wait in the kernel to be accepted, where it tells: on Linux, for TCP."""
+    """The accept queues of TCP ports; only Linux reports them."""
     for port in ports:
         opened: Any = port
         try:
             info = opened.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             waiting, limit = _TCP_INFO.unpack(info)
         except (AttributeError, OSError, struct.error):
-            continue  # a Unix socket, a port that is closed, another system
+            continue  # a Unix socket, a closed port, or another system
         where: Any = port.getHost()
         yield ListenQueue(f"{where.host}:{where.port}", waiting, limit)

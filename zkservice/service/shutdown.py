@@ -27,29 +27,29 @@ class Shutdown:
         self._step: Deferred[Any] | None = None
 
     def begin(self) -> None:
-        """The shutdown begins now."""
+        """Start to measure the time."""
         self._began = self._clock.seconds()
 
     @property
     def lasted(self) -> float:
-        """Seconds since it began."""
+        """Seconds since `begin`."""
         return float(self._clock.seconds() - self._began)
 
     def hurry(self) -> None:
-        """Cut this step short, and all later ones."""
+        """Cut the running step and all later ones short."""
         self._log.warn("second signal: stopping at once")
         self.hurried = True
         if self._step is not None:
             self._step.cancel()
 
     def skip_pauses(self) -> None:
-        """End this pause, and make no more of them."""
+        """End the running pause, and skip all later ones."""
         self._pausing = False
         if self._pause is not None and not self._pause.called:
             self._pause.callback(None)
 
     async def step(self, what: str, step: Deferred[Any], seconds: float) -> None:
-        """Wait for a step, so many seconds at most; what goes wrong is logged."""
+        """Wait for a step, at most so many seconds; an error is logged."""
         self._step = step
         try:
             await step.addTimeout(_AT_ONCE if self.hurried else seconds, self._clock)

@@ -1,6 +1,6 @@
-"""Signals: the first SIGTERM or SIGINT shuts down in order, the second one at once.
+"""Signals: the first SIGTERM or SIGINT shuts down gracefully, the second one at once.
 
-What other signals do, such as SIGHUP, the service decides.
+The service supplies handlers for other signals, such as SIGHUP.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ def take_signals(
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
     first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
-    """Handle the signals in place of the reactor, once it runs.
+    """Replace the signal handlers of the running reactor.
 
     The reactor's own handlers make twistd kill itself with the signal after a clean shutdown, but
-    a process that has shut down in order should exit with 0.
+    a process that has shut down gracefully should exit with 0.
 
     Args:
-        hurry: called in the reactor thread for every such signal after the first.
-        handlers: called in the reactor thread for signals that end nothing.
-        first: called with the signal that stops the reactor, before it does.
+        reactor: is stopped by the first SIGTERM or SIGINT.
+        hurry: called in the reactor thread for every further SIGTERM or SIGINT.
+        handlers: called in the reactor thread for other signals.
+        first: called with the first SIGTERM or SIGINT, before the reactor is stopped.
     """
     stopping = False
 
@@ -43,7 +44,7 @@ def take_signals(
             first(signal.Signals(number))
             try:
                 reactor.stop()
-            except ReactorNotRunning:  # it was stopped otherwise
+            except ReactorNotRunning:  # something else has stopped it
                 hurry()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -68,5 +69,5 @@ def take_signals_when_running(
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
     first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
-    """`take_signals`, after the reactor has installed handlers of its own."""
+    """Call `take_signals` after the reactor has installed its own handlers."""
     IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, handlers, first)

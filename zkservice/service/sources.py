@@ -1,8 +1,8 @@
-"""Where the options of a command are written: its command line, the environment, a file.
+"""The sources of a command's options: its command line, the environment, a file.
 
-The command line wins, then the environment, then the file.  An option counts as a whole: one
-that is repeatable is not collected from several of them.  The names behind ``--limit`` are
-options of their own here, so that a command line can change one limit of the file's.
+The command line wins, then the environment, then the file.  A repeatable option is taken from one
+source only, not collected from several.  Each name after ``--limit`` counts as an option, so that a
+command line can change one of several limits in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ else:
 
 __all__ = ["APPLICATION", "Sources", "read_environment", "read_file"]
 
-#: Beside the options: what is served.
+#: A key that is not an option: the application to serve.
 APPLICATION: Final = "application"
 _CONFIG: Final = "config"
 
@@ -37,11 +37,11 @@ class Sources:
     Attributes:
         table: the options.
         command_line: what was written there, by option.
-        environ: the variables of the process.
-        prefix: of the variables that are options: ``ZKSERVE_``.
-        others: keys beside the options: `APPLICATION`.
-        file: where the file is, also after a change of directory; "" if there is none.
-        warnings: what looks like a mistake, but need not be one.
+        environ: the environment variables of the process.
+        prefix: the prefix of variables that are options: ``ZKSERVE_``.
+        others: allowed keys that are not options: `APPLICATION`.
+        file: the file's absolute path; "" if there is none.
+        warnings: probable mistakes.
     """
 
     table: OptionTable
@@ -64,10 +64,10 @@ class Sources:
             self.file = os.path.abspath(os.path.expanduser(self._spelled))
 
     def read(self) -> dict[str, Given]:
-        """Everything that was written, by option; the file is read now.
+        """Merge the sources, by option; the file is read now.
 
         Raises:
-            ConfigurationError: the file cannot be read, or has something else in it.
+            ConfigurationError: the file cannot be read, or its contents are invalid.
         """
         found: dict[str, Given] = {}
         if self.file:
@@ -83,17 +83,19 @@ class Sources:
 def read_environment(
     table: OptionTable, environ: Mapping[str, str], prefix: str, others: Iterable[str] = ()
 ) -> tuple[dict[str, Given], list[str]]:
-    """The options among the variables of a process.
+    """The options among the environment variables of a process.
 
-    A variable that is empty counts as missing.  One that is unknown is not refused: Kubernetes
-    sets ``ZKSERVE_SERVICE_HOST`` where a service is called zkserve.
+    An empty variable counts as missing.  An unknown one is not refused: Kubernetes sets
+    ``ZKSERVE_SERVICE_HOST`` if a service is called zkserve.
 
     Args:
-        prefix: of the variables: ``ZKSERVE_``.
-        others: names beside the options.
+        table: the options.
+        environ: the environment variables.
+        prefix: the prefix of variables that are options: ``ZKSERVE_``.
+        others: allowed names that are not options.
 
     Returns:
-        What was written, by option, and a warning about each variable that is unknown.
+        What was written, by option, and a warning about each unknown variable.
     """
     rows = {_variable(prefix, row.name): row for row in table if _may_be_variable(row)}
     names = {_variable(prefix, name): name for name in others}
@@ -110,7 +112,7 @@ def read_environment(
             found[row.name] = Given(variable, lines if row.repeatable else (text,))
         else:
             nearest = _nearest(variable, [*rows, *names])
-            warnings.append(f"the environment variable {variable} is no option{nearest}")
+            warnings.append(f"the environment variable {variable} is not an option{nearest}")
     return found, warnings
 
 
@@ -130,19 +132,19 @@ def read_file(
 ) -> dict[str, Given]:
     """The options in a TOML file, by their long names.
 
-    A value is a text, a number or a boolean; of a repeatable option also an array of them.
-    ``NAME=VALUE`` options may be a table of names and values, in which a property's value is
-    whatever JSON has.
+    A value is a text, a number or a boolean; for a repeatable option also an array of them.
+    ``NAME=VALUE`` options may be a table of names and values; the value of a property may be any
+    value that JSON can express.
 
     Args:
-        path: of the file.
-        spelled: what the user calls it.
+        path: the file's path.
+        spelled: the file's name in messages.
         table: the options.
-        others: keys beside the options; their values are texts.
+        others: allowed keys that are not options; their values are texts.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no TOML, or has an unknown key or a value of
-            another type.
+        ConfigurationError: the file cannot be read or is invalid TOML, a key is unknown, or a
+            value has another type.
     """
     written = _load(path, spelled)
     rows = {row.name: row for row in table if not row.command_line_only}
@@ -169,7 +171,7 @@ def _load(path: str, spelled: str) -> dict[str, Any]:
 
 
 def _texts(where: str, row: Option, value: Any) -> tuple[str, ...]:
-    """What would be written on a command line."""
+    """The texts as they would be written on a command line."""
     if isinstance(value, list):
         if not row.repeatable:
             raise ConfigurationError(f"{where} must be one value, not an array")
@@ -207,7 +209,7 @@ def _pair(where: str, row: Option, name: str, value: Any) -> str:
         return f"{name}:={json.dumps(value, allow_nan=False)}"
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
-            f"{where}: {name} must be what JSON has, not {value!s}; write it as a text"
+            f"{where}: {name} must be a value that JSON has, not {value!s}; write it as a text"
         ) from None
 
 
@@ -215,13 +217,13 @@ def _pair(where: str, row: Option, name: str, value: Any) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The continuation of a message about an unknown name."""
+    """The end of a message about an unknown name: a suggestion, or ""."""
     found = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _with_synonyms(table: OptionTable, written: Mapping[str, Given]) -> dict[str, Given]:
-    """The same, with ``NAME=VALUE`` of ``limit`` under NAME, where that is a hidden option."""
+    """Replace ``NAME=VALUE`` of ``limit`` by the hidden option NAME."""
     found = dict(written)
     for name, given in written.items():
         row = table.by_name.get(name)

@@ -1,4 +1,4 @@
-"""The state of a service in words."""
+"""The state of a service as text for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["status_text"]
 
 
 def status_text(status: Mapping[str, Any]) -> str:
-    """The state of a service, as ``status`` of the monitor has it, for people."""
+    """The values of the monitor's ``status`` command as text for people."""
     values = {
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in status.items()

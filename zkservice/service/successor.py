@@ -1,4 +1,4 @@
-"""The program that takes over from another one: `zkservice.service.upgrade`'s other side."""
+"""The new program's side of an upgrade; `zkservice.service.upgrade` is the old program's."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from zkservice.service.inheritance import Handover, Inheritance, InheritedSocket
 
 __all__ = ["GIVE_BACK", "Successor"]
 
-#: Seconds for the program before to have the address again.
+#: Seconds to wait until the old program has registered the address again.
 GIVE_BACK: Final = 6.0
 
 
 class Successor:
-    """Takes over when it is prepared, and gives back if it cannot go on.
+    """Takes over when this program is prepared, and gives back if it cannot go on.
 
     Args:
-        inheritance: of the program before.
-        reactor: where the channel to it lives.
+        inheritance: what the old program has passed on.
+        reactor: runs the channel to the old program.
 
     Attributes:
-        sockets: those that are inherited.
+        sockets: the inherited sockets.
     """
 
     _log = Logger()
@@ -46,7 +46,7 @@ class Successor:
 
     @property
     def owns(self) -> bool:
-        """Whether this program has what it was to take over."""
+        """Whether this program has taken over."""
         return self._owns
 
     def begin(
@@ -55,9 +55,9 @@ class Successor:
         """Wait until this program is prepared.
 
         Args:
-            assets: what is taken over; there is no reactor yet that would touch them.
-            fail: called with a reason when this program is not to go on.
-            end: called with a reason when both programs are to end.
+            assets: the parts to take over.  The reactor does not run yet, so nothing uses them.
+            fail: called with a reason when this program must give up.
+            end: called with a reason when both programs must end.
         """
         self._assets, self._fail, self._end = assets, fail, end
         assets.freeze_address()
@@ -68,26 +68,26 @@ class Successor:
         assets.subscribe(self._look)
 
     def failed(self, reason: str) -> None:
-        """Tell the program before why this one cannot go on."""
+        """Tell the old program why this one cannot go on."""
         if self._owns:
             return
-        if self._assets is None:  # there is no reactor yet
+        if self._assets is None:  # the reactor does not run yet
             self._inheritance.report_failure(reason)
         else:
             self._say("failed", reason=reason)
 
     def give_back(self) -> Deferred[None]:
-        """Leave what is not this program's; fires when the program before has it again."""
+        """Give everything back unless this program has taken over; fires when that is done."""
         if self._owns or self._assets is None:
             return succeed(None)
         self._assets.leave()
         self.failed("it was asked to stop")
         return self._given_back.add() if self._channel.is_open else succeed(None)
 
-    # -- how --
+    # -- internals --
 
     def _look(self) -> None:
-        """Say how far this program is, if that has changed."""
+        """Tell the old program about progress."""
         assets = self._assets
         if assets is None or self._owns:
             return
@@ -107,7 +107,7 @@ class Successor:
         what = message.get("say")
         if what == "go":
             self._said.add("go")
-            self._log.info("upgrade: taking over from the program before")
+            self._log.info("upgrade: taking over from the old program")
             self._assets.resume()
             self._assets.take_address(message["session"], message["out"])
             self._look()
@@ -115,11 +115,11 @@ class Successor:
             self._owns = True
             self._assets.take_over(message["pidfile"])
         elif what == "stop":
-            self._owns = True  # its own address, at least: it deregisters
-            self._end("the program before was asked to stop")
+            self._owns = True  # so that this program deregisters its own address
+            self._end("the old program was asked to stop")
 
     def _lost(self) -> None:
         self._given_back.fire(None)
         if not self._owns and self._assets is not None:
             self._assets.leave()
-            self._fail("upgrade: the program before goes on, or has gone without handing over")
+            self._fail("upgrade: the old program goes on, or has ended without handing over")

@@ -14,13 +14,14 @@ class Notifier:
     """Sends states to systemd's socket; does nothing without one.
 
     Args:
-        environ: ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` (microseconds) are systemd's.
+        environ: systemd sets ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` (microseconds).
+        clock: schedules the notifications of the watchdog.
     """
 
     _log = Logger()
 
     def __init__(self, environ: Mapping[str, str], clock: IReactorTime) -> None:
-        #: Whether this process is the one that systemd listens to.
+        #: Whether systemd accepts messages of this process.
         self.enabled = True
         self._address = environ.get("NOTIFY_SOCKET", "")
         period = environ.get("WATCHDOG_USEC", "")
@@ -38,10 +39,10 @@ class Notifier:
             self._watchdog.start(self._pause)
 
     def reloading(self, now: int) -> None:
-        """The service replaces itself; `ready` ends it.
+        """Report that an upgrade has begun; `ready` reports its end.
 
         Args:
-            now: microseconds of CLOCK_MONOTONIC, which newer versions ask for.
+            now: microseconds of CLOCK_MONOTONIC, which newer versions of systemd require.
         """
         self.send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=Starting a new program")
 
@@ -55,7 +56,7 @@ class Notifier:
             self._watchdog.stop()
 
     def send(self, state: str) -> None:
-        """Send assignments, one on a line."""
+        """Send a text of assignments, one on each line."""
         if not self._address or not self.enabled:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address

@@ -11,7 +11,7 @@ __all__ = ["bytes_text", "columns", "lines_of", "seconds_text"]
 
 
 def columns(rows: Sequence[Sequence[object]]) -> str:
-    """Rows as aligned columns, the last one as long as it is."""
+    """Rows as aligned columns; the last column is not padded."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -21,12 +21,12 @@ def columns(rows: Sequence[Sequence[object]]) -> str:
 
 
 def lines_of(values: Iterable[tuple[str, object]]) -> str:
-    """Names and values, one pair a line."""
+    """Names and values, one pair on each line."""
     return columns([(f"{name}:", value) for name, value in values])
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A time that people can read at a glance: 0.4 ms, 3.2 s, 2 min 5 s, 3 d 4 h."""
+    """A time in its largest units: 0.4 ms, 3.2 s, 2 min 5 s, 3 d 4 h."""
     if seconds is None:
         return "-"
     if seconds < 1:
@@ -50,7 +50,7 @@ def bytes_text(size: float) -> str:
 
 
 def flattened(values: Any, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested mappings as dotted names with their values; other values as they are."""
+    """Nested mappings as dotted names with their values."""
     if not isinstance(values, dict):
         return [(prefix, values)]
     found: list[tuple[str, object]] = []

@@ -1,7 +1,7 @@
-"""Commands of twistd's whose options are a table: one-line errors, and ``--help`` by section.
+"""twistd commands with a table of options: one-line errors, and ``--help`` by section.
 
-Twisted's own ``Options`` print all of the help for a mistake, which pushes the line that says
-what is wrong off the screen; and they show every option in one alphabet.
+After a mistake, Twisted's own ``Options`` print the whole help, so that the error scrolls off the
+screen.  And they sort all options alphabetically, without sections.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def config_row(section: str, prefix: str, example: str = "PORT=8080") -> Option:
     """The option that names the file.
 
     Args:
-        section: where the help shows it.
-        prefix: of the variables of the environment.
-        example: the rest of a variable, and its value.
+        section: the title in the help.
+        prefix: the prefix of environment variables that are options.
+        example: the rest of such a variable, and its value.
     """
     return Option(
         "config",
@@ -55,11 +55,11 @@ class TableOptions(Options):
 
     Attributes:
         table: the options.
-        variables: the prefix of the variables of the environment that are options.
-        other_keys: what else these and a file may name.
-        sources: where the options were written, once the command line was parsed.
+        variables: the prefix of environment variables that are options.
+        other_keys: allowed names in the environment and the file that are not options.
+        sources: where the options were written; set when the command line was parsed.
         given: what was written, by option.
-        values_read: what was given and the defaults.
+        values_read: the values of all options.
     """
 
     table: ClassVar[OptionTable]
@@ -90,10 +90,10 @@ class TableOptions(Options):
         self.given[row.name] = Given(f"--{row.name}", (*before, text))
 
     def accept(self) -> None:
-        """Check what the values mean together; for subclasses.
+        """Check the values together; for subclasses.
 
         Raises:
-            ConfigurationError: with what is wrong.
+            ConfigurationError: the options are missing or contradict each other.
         """
 
     @override
@@ -114,7 +114,7 @@ class TableOptions(Options):
 
     @override
     def __str__(self) -> str:
-        """What ``--help`` shows."""
+        """The text of ``--help``."""
         width = max(40, int(os.environ.get("COLUMNS") or 80))
         parts = [self.getSynopsis(), textwrap.fill(self.longdesc, width)]
         sections = {title: list(self.section_lines(title)) for title in self.table.sections()}
@@ -128,7 +128,7 @@ class TableOptions(Options):
         return "\n\n".join(parts)
 
     def section_lines(self, section: str) -> Iterator[tuple[str, str]]:
-        """The option and its help, for each line of a section."""
+        """The options of a section, each with its help."""
         for row in self.table.sections()[section]:
             start = f"  -{row.short}, " if row.short else "      "
             default = row.shown_default
@@ -139,7 +139,7 @@ class TableOptions(Options):
 
     @override
     def getUsage(self, width: int | None = None) -> str:
-        """What twistd shows above a mistake."""
+        """The usage that twistd prints above an error."""
         name = "" if self.parent is None else str(self.parent.subCommand)
         return f"       {name} {self.synopsis}\n\n'twistd {name} --help' explains the options.\n"
 
@@ -150,7 +150,7 @@ class TableOptions(Options):
 
 
 def _handler(row: Option) -> Callable[..., None]:
-    """What Twisted calls for an option; by its parameters it knows a flag."""
+    """The method that Twisted calls for an option; without a second parameter it is a flag."""
 
     def take_flag(self: Any) -> None:
         cast(TableOptions, self).give(row, "true")

@@ -1,7 +1,7 @@
 """Unix sockets that root can open safely in a directory that another user owns.
 
-The owner of a directory can replace every name in it at any moment, for example by a link to a file
-of root's.  So root must neither ``chmod`` nor ``chown`` what a name points to.
+The owner of a directory can replace every name in it at any moment, for example by a link to one of
+root's files.  So root must use neither ``chmod`` nor ``chown`` with such a name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing_extensions import override
 
 from zkservice.privates import close_socket_only, forget_shutdown, reserve_descriptor
 
-#: Linux can open a name itself, whatever it is, and change it by its descriptor.
+#: A flag of Linux for opening whatever has a name without following it.
 _NAME_ONLY: Final = getattr(os, "O_PATH", 0)
 
 
 class UNIXPort(Port):
-    """Twisted's Unix port, whose file has its mode from the start.
+    """Twisted's Unix port, except that the file is created with its final mode.
 
-    Twisted binds the socket and changes the mode of whatever has its name by then, for which
-    ``chmod`` follows a symbolic link.
+    Twisted binds the socket, then changes the mode of its name with ``chmod``.  If the name was
+    replaced by a symbolic link in between, ``chmod`` follows it.
     """
 
     _log = Logger()
@@ -59,7 +59,7 @@ class UNIXPort(Port):
         self._start(bound)
 
     def adopt(self, listening: socket.socket) -> None:
-        """Go on with a socket that listens already, whose file is another program's."""
+        """Use a socket that listens already; another program owns its file."""
         reserve_descriptor()
         factory: Any = self.factory
         factory.doStart()
@@ -69,7 +69,7 @@ class UNIXPort(Port):
         self._start(listening)
 
     def own_file(self) -> None:
-        """Take the file over from the program that has made it; it leaves it from now on."""
+        """Own the file from now on: the program that has created it has handed it over."""
         self.owns_file = True
         if self.wantPID:
             self.lockFile = FilesystemLock(self._bindPath + b".lock")
@@ -99,7 +99,7 @@ class UNIXPort(Port):
         self.startReading()
 
     def _lock(self) -> None:
-        """Take the lock beside the socket, and remove the socket of a process that has died."""
+        """Take the lock beside the socket, and remove the socket of a dead process."""
         if not self.wantPID:
             return
         self.lockFile = FilesystemLock(self._bindPath + b".lock")
@@ -110,7 +110,7 @@ class UNIXPort(Port):
 
 
 def _bind(unbound: socket.socket, path: bytes, mode: int) -> None:
-    """Bind to a name.  The kernel creates it with mode 0777 less the mask (unix(7))."""
+    """Bind to a name.  The kernel creates it with mode 0777 & ~umask (unix(7))."""
     before = os.umask(0o777 & ~mode)
     try:
         unbound.bind(path)
@@ -123,27 +123,29 @@ def _remove_socket(path: bytes) -> None:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.remove(path)
     except OSError:
-        pass  # bind() says what is wrong
+        pass  # bind() will report the error
 
 
 def change_owner(path: str, user: int, group: int) -> None:
-    """Give a Unix socket that this process has made to another user, group or both.
+    """Give a Unix socket that this process has created to another user, group or both.
 
     Args:
-        user, group: numbers; -1 is who has it now.
+        path: the socket's name.
+        user, group: numbers; -1: unchanged.
 
     Raises:
-        FileExistsError: something else has its name by now.
+        FileExistsError: something else has the name by now.
         OSError: the socket is gone, or only root may give it away.
     """
     descriptor = os.open(path, _NAME_ONLY | os.O_NOFOLLOW) if _NAME_ONLY else None
     try:
         found = os.lstat(path) if descriptor is None else os.fstat(descriptor)
-        # A second name could be that of another service's socket.
+        # A second link could mean that the name was replaced by another service's socket.
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
             raise FileExistsError(None, "it was replaced after it had been created")
         if descriptor is not None and os.path.exists("/proc/self/fd"):
-            os.chown(f"/proc/self/fd/{descriptor}", user, group)  # follows to the descriptor's file
+            # fchown(2) refuses O_PATH descriptors; this link leads to the file that is open.
+            os.chown(f"/proc/self/fd/{descriptor}", user, group)
         else:
             os.chown(path, user, group, follow_symlinks=False)
     finally:

@@ -1,10 +1,10 @@
 """SIGUSR2: start a new program on the same sockets, hand over to it, and end.
 
-The new program is this one's command line again, with what is installed now.  It loads the
-application and opens its session while this one serves on.  When it says that it is prepared, this
-program stops accepting (connections wait in the kernel) and leaves its znodes as they are; the
-new one accepts, and replaces the znodes in one transaction.  When it says that it is ready, this
-program drains and ends.  If anything fails before that, this program takes all of it back.
+The new program has the same command line, and uses what is installed now.  It loads the application
+and opens its session while this one serves on.  When it reports that it is prepared, this program
+stops accepting (connections wait in the kernel) and changes its znodes no more.  The new one
+accepts, and replaces the znodes in one transaction.  When it reports that it is ready, this program
+drains and ends.  If anything fails before that, this program takes everything back.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from zkservice.service.inheritance import VARIABLE, Handover, Inheritance
 
 __all__ = ["Upgrade"]
 
-#: Seconds for the address to be back before the new program is let go.
+#: Seconds to register the address again before the new program, which failed, is released.
 _BACK: Final = 5.0
-#: Seconds beyond its time-outs for the new program to end.
+#: Seconds for the new program to end, in addition to its own time-outs.
 _GRACE: Final = 5.0
 
 
 class _Phase(Enum):
-    """How far an upgrade is."""
+    """The phases of an upgrade, with their descriptions for the log."""
 
     IDLE = "no upgrade"
     STARTING = "the new program starts"
@@ -56,8 +56,8 @@ class Upgrade:
     Args:
         config: has the time-outs.
         reactor: spawns the program.
-        assets: what is handed over.
-        done: called with the reason when this program has nothing left to do.
+        assets: the parts to hand over.
+        done: called with a reason when this program should end.
     """
 
     _log = Logger()
@@ -73,7 +73,7 @@ class Upgrade:
         self._deadline = Alarm(reactor, self._overdue)
         self._channel: Handover | None = None
         self._process: IProcessTransport | None = None
-        self._session = 0  # the new program's
+        self._session = 0  # the id of the new program's session
         self._ended: Waiters[None] = Waiters()
 
     @property
@@ -82,7 +82,7 @@ class Upgrade:
         return self._phase is _Phase.DONE
 
     def start(self) -> None:
-        """Start a new program, unless there is a reason not to; it is in the log then."""
+        """Start a new program, or log the reason why that is impossible."""
         reason = self._why_not()
         if reason:
             self._log.warn("SIGUSR2 is ignored: {reason}", reason=reason)
@@ -102,7 +102,7 @@ class Upgrade:
         self._log.info("upgrade: process {pid} starts", pid=self._process.pid)
 
     def stop(self) -> Deferred[None]:
-        """This program is asked to end: so is the new one, unless it has taken over.
+        """Stop the new program with this one, unless it has taken over.
 
         Fires when the new program has ended.
         """
@@ -112,14 +112,14 @@ class Upgrade:
             return succeed(None)
         self._deadline.cancel()
         if self._phase is _Phase.STARTING:
-            self._signal(signal.SIGKILL)  # it has nothing yet
+            self._signal(signal.SIGKILL)  # it has not taken anything over yet
         elif self._channel is not None:
             self._channel.say("stop")
         self._phase = _Phase.BACK
         return self._ended.add()
 
     def kill(self) -> None:
-        """End the new program at once, unless it has taken over."""
+        """Kill the new program, unless it has taken over."""
         if self._phase is not _Phase.DONE:
             self._signal(signal.SIGKILL)
 
@@ -131,7 +131,7 @@ class Upgrade:
         if self._phase is not _Phase.IDLE:
             return f"an upgrade is under way ({self._phase.value})"
         if self._config.zookeeper.hosts is None:
-            return "the embedded ZooKeeper and its data live in this process; restart it instead"
+            return "the embedded ZooKeeper and its data are in this process; restart it instead"
         if not self._assets.program.arguments:
             return "it is not known how this program was started"
         return ""
@@ -157,7 +157,7 @@ class Upgrade:
                 },
             )
 
-    # -- what the new program says --
+    # -- messages of the new program --
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         what = message.get("say")
@@ -185,16 +185,16 @@ class Upgrade:
         self._phase = _Phase.DONE
         self._deadline.cancel()
         pidfile, pid = self._assets.program.pidfile.path, self._process.pid
-        # systemd hears of the new main process from the old one, the only one that it listens to.
+        # Only the old main process may tell systemd which process is the main one.
         self._assets.notifier.send(f"MAINPID={pid}")
         self._assets.hand_over()
         self._channel.say("yours", pidfile=pidfile)
-        self._done(f"process {pid} serves in the place of this one")
+        self._done(f"process {pid} has taken over")
 
     # -- when it fails --
 
     def _failed(self, reason: str) -> None:
-        """Take all of it back."""
+        """Take everything back."""
         if self._phase is _Phase.DONE:
             return
         self._log.error("upgrade: {reason}; this program goes on", reason=reason)
@@ -211,7 +211,7 @@ class Upgrade:
         self._assets.report_status()
 
     def _let_go(self) -> None:
-        """The new program ends when it sees this; the address is not its own any more."""
+        """Close the channel, which ends the new program: the address is registered here again."""
         if self._channel is not None:
             self._channel.close()
 
@@ -225,7 +225,7 @@ class Upgrade:
             self.kill()
 
     def _lost(self) -> None:
-        """The channel is closed: the end of the process says more."""
+        """Do nothing: the end of the process follows and says more."""
 
     def _process_ended(self, failure: Failure) -> None:
         if self._phase in (_Phase.STARTING, _Phase.SWITCHING):
@@ -249,7 +249,7 @@ class Upgrade:
 
 
 class _NewProcess(ProcessProtocol):
-    """Tells when the new program has ended."""
+    """Reports the end of the new program."""
 
     def __init__(self, ended: Callable[[Failure], object]) -> None:
         self._ended = ended

@@ -1,7 +1,7 @@
 """A worker process of ``twistd zkserve --processes``: the application, and nothing else.
 
-It has no port, no session and no registration: connections come from its parent, and what
-it logs and counts goes there.
+It has no port, no session and no registration.  Connections come from its parent; log entries and
+counters go there.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from zkservice.supervisor import WorkerSide
 
 __all__ = ["WorkerServer", "main", "settings_for"]
 
-#: Seconds for the parent to answer for all processes.
+#: Seconds to wait for the parent's reply about all processes.
 _ASK = 3.0
-#: Seconds for the requests that run when the parent has died.
+#: Seconds to finish requests after the parent has died.
 _ORPHAN_DRAIN = 5.0
 
 
 def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]:
-    """What a worker has to know, in values that JSON has.
+    """The settings of a worker, in values that JSON can express.
 
-    Options that are the parent's business alone (ZooKeeper, the monitor, secrets) stay there.
+    Options that only the parent uses (ZooKeeper, the monitor, secrets) are left out.
 
     Args:
-        application: as `Config` has it.
+        application: `Config.application`.
         given: the options that the user gave, by name.
     """
     rows = {row.name for row in worker_rows()}
@@ -66,7 +66,7 @@ def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]
 
 
 def _for_worker(name: str, text: str) -> str:
-    """systemd's sockets are the parent's: a worker could not even parse the name of one."""
+    """Remove ``systemd:`` from endpoints: only the parent has systemd's sockets."""
     return without_systemd(text) if name in ("listen", "admin-listen") else text
 
 
@@ -74,7 +74,7 @@ def config_from(settings: Mapping[str, Any]) -> Config:
     """The configuration of a worker, from its settings.
 
     Raises:
-        ConfigurationError: an option is invalid here, as when a file has gone.
+        ConfigurationError: an option is invalid, as when a file was deleted meanwhile.
     """
     given = {
         name: Given(spelled, tuple(texts))
@@ -88,10 +88,10 @@ class WorkerServer:
     """What a worker serves, for its `WorkerSide`.
 
     Args:
-        reactor: where the connections live.
-        name: the worker's.
-        settings: of `settings_for`.
-        side: the way to the parent.
+        reactor: runs the connections.
+        name: the worker's name.
+        settings: the result of `settings_for`.
+        side: the channel to the parent.
     """
 
     _log = Logger()
@@ -129,7 +129,7 @@ class WorkerServer:
         self._server.start()
 
     def figures(self) -> tuple[int, int, dict[str, Any]]:
-        """Requests since the start, those in service now, and all that is counted."""
+        """Requests since the start, requests in service now, and all counters."""
         http = self._server.factory.statistics()
         figures = {
             "http": asdict(http),
@@ -140,7 +140,7 @@ class WorkerServer:
         return http.requests, http.in_service, figures
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
-        """Answer the parent."""
+        """Return the reply to a request of the parent, or a Deferred for it."""
         if what == "figures":
             return self.figures()[2]
         if what == "threads":
@@ -154,21 +154,21 @@ class WorkerServer:
             return None
         if self._inspector.knows(what):
             return self._inspector.answer(what, arguments)
-        raise LookupError(f"there is no answer to {what}")
+        raise LookupError(f"unknown request {what}")
 
     def reopen(self) -> None:
-        """Go on in new log files."""
+        """Open the log files again."""
         self._server.reopen()
 
     def drain(self, timeout: float) -> Deferred[Any]:
-        """Finish what runs, then end the threads."""
+        """Finish running requests, then stop the threads."""
         drained: Deferred[Any] = self._server.drain(timeout)
         return drained.addBoth(lambda _: self._server.stop())
 
 
 def main() -> None:
-    """Be a worker until the parent says otherwise."""
-    from twisted.internet import reactor  # noqa: TID251 - the process is ours
+    """Run as a worker process."""
+    from twisted.internet import reactor  # noqa: TID251 - this is the process's main function
 
     at: Any = reactor
     codes: list[int] = []
@@ -193,7 +193,7 @@ def main() -> None:
 
 
 def _take_signals(reactor: Any, side: WorkerSide) -> None:
-    """Leave signals to the parent, which a terminal or systemd sends them to as well.
+    """Ignore the signals that the parent gets, too.
 
     Ctrl-C reaches the whole process group, and systemd may send SIGTERM to all of it; a worker
     that ended before its parent has deregistered would refuse clients.  The kernel sends SIGTERM

@@ -1,4 +1,4 @@
-"""What ``twistd zkembedded`` is made of: the embedded ZooKeeper by itself."""
+"""The service of ``twistd zkembedded``: the embedded ZooKeeper by itself."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ OPTIONS: Final = OptionTable(
             manual=(
                 "any `Twisted server endpoint "
                 "<https://docs.twisted.org/en/stable/core/howto/endpoints.html#servers>`_.  "
-                "Whoever can connect can do what the ACLs allow: ``ssl:`` and ``mtls:`` are "
-                "endpoints, too"
+                "Every client that can connect may do what the ACLs allow; ``ssl:`` and ``mtls:`` "
+                "endpoints work, too"
             ),
             example="tcp:2181:interface=127.0.0.1",
         ),
         Option(
             "data-dir",
             _SECTION,
-            "Keep the data in this folder; without it, in memory.",
+            "Keep the data in this directory; without it, in memory.",
             FILE,
             short="d",
             example="/var/lib/zookeeper",
@@ -109,19 +109,19 @@ class Options(TableOptions):
     synopsis = "[options]"
     longdesc = (
         "Run a ZooKeeper of one node in this process, for development, tests and small "
-        "machines.  It is no ensemble: when the process is gone, so is the service."
+        "machines.  It is not an ensemble: when the process ends, the service ends."
     )
     table = OPTIONS
     variables = "ZKEMBEDDED_"
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
-        """There is nothing to name."""
+        """Refuse arguments."""
         if words:
             raise UsageError(f"zkembedded takes options only, not {words[0]!r}")
 
 
 class EmbeddedService(Service):
-    """The server and its ports, for as long as the service runs."""
+    """Runs the server and its ports."""
 
     log = Logger()
 
@@ -145,7 +145,7 @@ class EmbeddedService(Service):
 
     @override
     def startService(self) -> None:
-        """Begin to serve, as the user that the process is to run as; say where it is."""
+        """Start to serve, after the process has changed its user; log the addresses."""
         super().startService()
         try:
             self._server.start()
@@ -156,17 +156,17 @@ class EmbeddedService(Service):
             self.log.info("ZooKeeper listens on {address}", address=listening_address(port))
         self.log.warn(
             "this is one ZooKeeper node in one process, not an ensemble: "
-            "when this process is gone, so is the service"
+            "when this process ends, the service ends"
         )
 
     @override
     def stopService(self) -> Deferred[None]:
-        """Close the ports and hang up; sessions can be taken up again if there is a data-dir."""
+        """Close the ports and all connections; with a data-dir, sessions can be resumed."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def _reopen(self) -> None:
-        """SIGHUP: the log file was moved away, or the certificates were renewed."""
+        """Open the log file and read the certificates again, at SIGHUP."""
         reopen_log_files(globalLogPublisher)
         self._opener.reload_certificates()
 

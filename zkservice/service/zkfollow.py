@@ -1,4 +1,4 @@
-"""What ``twistd zkfollow`` is made of: services that are followed, and files that are written."""
+"""The service of ``twistd zkfollow``: follow services, and write files."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ from zkservice.service.systemd import Notifier
 
 __all__ = ["OPTIONS", "FollowService", "Options", "makeService"]
 
-#: Seconds for a command that runs when the process is to end.
+#: Seconds for a running command to finish when the process stops.
 _LAST_WAIT: Final = 5.0
 
 
 class FollowService(Service):
-    """Follows services and publishes who is registered.
+    """Follows services, and publishes their providers.
 
     Args:
-        config: what goes where.
-        reactor: the process's.
-        exit_code: of the process.
+        config: the services and the outputs.
+        reactor: the process's reactor.
+        exit_code: sets the exit code of the process.
     """
 
     log = Logger()
@@ -99,7 +99,7 @@ class FollowService(Service):
 
     @override
     def startService(self) -> None:
-        """Connect, and begin to follow."""
+        """Connect, and start to follow the services."""
         super().startService()
         escape_log_texts(globalLogPublisher)
         take_signals_when_running(self._reactor, self._hurry, {signal.SIGHUP: self._hang_up})
@@ -113,7 +113,7 @@ class FollowService(Service):
 
     @override
     def stopService(self) -> Deferred[None]:
-        """Change nothing any more; fires when no command runs."""
+        """Stop publishing; fires when no command runs any more."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -143,7 +143,7 @@ class FollowService(Service):
             self._changed()
 
     def _hang_up(self) -> None:
-        """SIGHUP: the log was moved away; a file may have been edited."""
+        """Open the log file again, and check all files, at SIGHUP."""
         reopen_log_files(globalLogPublisher)
         self._changed()
 
@@ -178,14 +178,12 @@ class FollowService(Service):
         self._end(problems)
 
     def _too_late(self, seconds: float) -> Exception:
-        return PublishError(
-            f"ZooKeeper at {self._config.hosts} has not answered within {seconds:g} s"
-        )
+        return PublishError(f"ZooKeeper at {self._config.hosts} did not reply within {seconds:g} s")
 
     def _failed(self, failure: Failure) -> None:
         error: Any = failure.value
         if failure.check(ClientClosedError) is not None:
-            return  # a signal, or the credentials were refused
+            return  # stopped by a signal or by refused credentials
         if not isinstance(error, (PublishError, ZooKeeperError)):
             error = getattr(error, "subFailure", failure).value
         if not isinstance(error, (PublishError, ZooKeeperError)):

@@ -1,4 +1,4 @@
-"""What ``twistd zkregister`` is made of: a command, and its registration."""
+"""The service of ``twistd zkregister``: a command, and its registration."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from zkservice.service.systemd import Notifier
 
 __all__ = ["Options", "RegisterService", "makeService"]
 
-#: Signals that the command gets as they come; SIGTERM and SIGINT reach it after deregistering.
+#: Signals that are passed on at once; SIGTERM and SIGINT are passed on after deregistering.
 PASSED_ON: Final = (
     *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT),
     *(signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU),
 )
-#: Seconds in which a process that was killed must be gone.
+#: Seconds to wait for a killed process to end.
 KILLED: Final = 2.0
 
 
 class RegisterService(Service):
-    """Registers addresses, for as long as a command runs if there is one.
+    """Registers addresses, while a command runs if there is one.
 
     Args:
         config: what to register, and what to run.
-        reactor: the process's.
-        exit: has the exit code.
+        reactor: the process's reactor.
+        exit: sets the exit code of the process.
     """
 
     log = Logger()
@@ -66,7 +66,7 @@ class RegisterService(Service):
         self._shutdown = Shutdown(reactor)
         self._stop_signal = config.stop_signal or signal.SIGTERM
 
-    # -- the way up --
+    # -- start --
 
     @override
     def privilegedStartService(self) -> None:
@@ -75,7 +75,7 @@ class RegisterService(Service):
 
     @override
     def startService(self) -> None:
-        """Begin to register, and start the command."""
+        """Register the addresses, and start the command."""
         super().startService()
         handlers: dict[signal.Signals, Callable[[], object]] = {
             number: partial(self._pass_on, number) for number in PASSED_ON
@@ -106,7 +106,7 @@ class RegisterService(Service):
         announcement.front_changed("")
         command.when_ended().addCallback(self._command_ended)
 
-    # -- what happens meanwhile --
+    # -- while it runs --
 
     def status(self) -> dict[str, Any]:
         """The state of everything, as plain values."""
@@ -119,7 +119,7 @@ class RegisterService(Service):
         return found
 
     def fail(self, reason: str) -> None:
-        """End in good order, with exit code 1."""
+        """Stop gracefully, with exit code 1."""
         if not self.running or self._exit.code:
             return
         sys.stderr.write(f"zkregister: {reason}\n")
@@ -135,11 +135,11 @@ class RegisterService(Service):
             self._stop_reactor()
 
     def _stop_with(self, number: signal.Signals) -> None:
-        """The command is to get the signal that stops this process, if no other was named."""
+        """Remember the signal that stops this process, to stop the command with it."""
         self._stop_signal = self._config.stop_signal or number
 
     def _command_ended(self, code: int) -> None:
-        """Exit as the command did: there is nothing to wait for any more."""
+        """Deregister and exit with the command's exit code."""
         self._exit.code = self._exit.code or code
         self._shutdown.skip_pauses()
         if not self.running:
@@ -153,11 +153,11 @@ class RegisterService(Service):
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
-    # -- the way down --
+    # -- stop --
 
     @override
     def stopService(self) -> Deferred[None]:
-        """Deregister, wait, stop the command; fires when all of it is done or its time is up."""
+        """Deregister, wait, stop the command; fires when all is done or the time is over."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -185,7 +185,8 @@ class RegisterService(Service):
         await shutdown.step("stopping the command", command.when_ended(), timeout)
         if command.code is None:
             command.kill()
-            # No step of the shutdown, which a second signal cuts short: the exit code is needed.
+            # Not a step of the shutdown, which a second signal would cut short: the exit code is
+            # needed.
             with contextlib.suppress(TimeoutError):
                 await command.when_ended().addTimeout(KILLED, self._reactor)
 

@@ -1,4 +1,4 @@
-"""What ``twistd zkserve`` is made of."""
+"""Assembles the service of ``twistd zkserve``."""
 
 from __future__ import annotations
 

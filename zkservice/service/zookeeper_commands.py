@@ -22,16 +22,16 @@ from zkservice.znodes import normalize
 
 __all__ = ["registrations", "tree", "zookeeper"]
 
-#: Seconds that ZooKeeper may take for a reply: an operator asks while it may be away.
-_PATIENCE: Final = 2.0
-#: Characters of the data of a znode, on one line.
+#: Seconds to wait for a reply of ZooKeeper, which may be down when an operator asks.
+_TIMEOUT: Final = 2.0
+#: Characters of a znode's data that are shown.
 _MAX_DATA: Final = 100
 
 _TIMES: Final = ("timeout", "silence", "latency.mean", "latency.p50", "latency.p99")
 
 
 def zookeeper(service: Operated, words: list[str]) -> str:
-    """The session with ZooKeeper, its watches, requests and latency: zookeeper [--json]."""
+    """Show the session with ZooKeeper, its watches, requests and latency: zookeeper [--json]."""
     session = describe_session(service.client)
     if is_for_programs(words):
         return json_text(session)
@@ -43,7 +43,7 @@ def zookeeper(service: Operated, words: list[str]) -> str:
 
 
 async def registrations(service: Operated, words: list[str]) -> str:
-    """This service's registrations, and what else is registered there: registrations [--json]."""
+    """Show this service's registrations and their siblings: registrations [--json]."""
     reasons = service.availability.reasons.values()
     found = []
     for one in service.registrations():
@@ -56,12 +56,12 @@ async def registrations(service: Operated, words: list[str]) -> str:
 
 
 async def _siblings(service: Operated, path: str) -> tuple[list[dict[str, Any]], int, str]:
-    """What is registered at a path; or why that is not known."""
+    """The registrations at a path, the number that was left out, and an error or ""."""
     reading = Deferred.fromCoroutine(describe_siblings(service.client, path))
     try:
-        found, more = await reading.addTimeout(_PATIENCE, service.clock)
+        found, more = await reading.addTimeout(_TIMEOUT, service.clock)
     except TimeoutError:
-        return [], 0, f"no reply from ZooKeeper within {_PATIENCE:g} s"
+        return [], 0, f"no reply from ZooKeeper within {_TIMEOUT:g} s"
     except ZooKeeperError as error:
         return [], 0, str(error)
     return found, more, ""
@@ -85,7 +85,7 @@ def _registration_text(one: Mapping[str, Any]) -> str:
         )
         for node in one["siblings"]
     ]
-    listed = [f"registered below {printable(one['real_path'])}, * is this:", columns(rows)]
+    listed = [f"registered below {printable(one['real_path'])} (* is this one):", columns(rows)]
     more = [f"... and {one['more']} more"] if one["more"] else []
     return "\n".join([lines_of(own), *problem, *(listed if rows else []), *more])
 
@@ -96,17 +96,17 @@ def _data(node: Mapping[str, Any]) -> str:
 
 
 async def tree(service: Operated, words: list[str]) -> str:
-    """The znodes at and below a path, at most 500: tree [PATH] [--json].
+    """Show the znodes at and below a path, at most 500: tree [PATH] [--json].
 
-    PATH is that of the service if it is missing.
+    Without PATH it is the path of the service.
     """
     named = [word for word in words if word != "--json"]
     path = normalize(" ".join(named)) if named else _own_path(service)
     reading = Deferred.fromCoroutine(describe_tree(service.client, path))
     try:
-        found, cut = await reading.addTimeout(_PATIENCE, service.clock)
+        found, cut = await reading.addTimeout(_TIMEOUT, service.clock)
     except TimeoutError:
-        return f"error: no reply from ZooKeeper within {_PATIENCE:g} s"
+        return f"error: no reply from ZooKeeper within {_TIMEOUT:g} s"
     except ZooKeeperError as error:
         return f"error: {error}"
     if is_for_programs(words):
