@@ -118,6 +118,8 @@ class CheckTests(CommandTestCase):
         """At a terminal the status comes in words."""
         await self.run_("ask", self.listen("registered"), "status", tty=True)
         self.assertEqual(self.asked, [b"status --text\n"])
+        await self.run_("ask", self.listen("registered"), "status", "--text")
+        self.assertEqual(self.asked, [b"status --text\n"])
         await self.run_("ask", self.listen("{}"), "status", "--json", tty=True)
         self.assertEqual(self.asked, [b"status\n"])
 

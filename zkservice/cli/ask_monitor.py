@@ -44,7 +44,7 @@ async def ask(context: Context, options: AskOptions) -> Exit:
     words = list(options.words) or ["help"]
     if options.json and words[0] in WITH_JSON:
         words.append("--json")
-    elif words == ["status"] and context.terminal.stdout.isatty() and not options.json:
+    elif words == ["status"] and not options.json and _for_people(context, options):
         words.append("--text")
     patient = replace(options, timeout=options.timeout + time_taken(words))
     reply = await ask_monitor(context, patient, " ".join(words))
@@ -53,6 +53,10 @@ async def ask(context: Context, options: AskOptions) -> Exit:
     elif reply:
         context.terminal.out(reply)
     return Exit.DONE
+
+
+def _for_people(context: Context, options: AskOptions) -> bool:
+    return options.text or context.terminal.stdout.isatty()
 
 
 def time_taken(words: Sequence[str]) -> float:

@@ -203,6 +203,7 @@ class AskOptions(MonitorOptions):
     """``zkservice ask``."""
 
     words: Sequence[str] = ()
+    text: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

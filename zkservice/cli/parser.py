@@ -282,6 +282,7 @@ def _add_asking(line: CommandLine) -> None:
     one.add_argument(
         "words", metavar="WORD", nargs="*", default=(), help="the command; help if missing"
     )
+    one.add_argument("--text", action="store_true", help="status in words, to a pipe as well")
     _add_timeout(one)
 
     for name, run, what in (

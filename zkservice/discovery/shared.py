@@ -208,7 +208,10 @@ class _Session:
 
     def _not_connected(self, failure: Failure) -> None:
         if not failure.check(ClientClosedError):
-            self._log.error("ZooKeeper: {error}", error=failure.getErrorMessage())
+            self._log.error(
+                "cannot connect to ZooKeeper for zk: endpoints: {error}; giving up",
+                error=failure.getErrorMessage(),
+            )
 
     def _not_closed(self, failure: Failure) -> None:
         self._log.debug("closing failed: {error}", error=failure.getErrorMessage())

@@ -218,9 +218,7 @@ class Follower(Generic[A, T]):
         if isinstance(error, ClientClosedError) or not self._filled:
             self.stop()
         elif not self._stopped:
-            self.log.error(
-                "{path} cannot be followed at the moment: {error}", path=self.path, error=error
-            )
+            self.log.error("cannot follow {path}: {error}; retrying", path=self.path, error=error)
             self._retry_later()
         self._waiting.fail(error)
 

@@ -174,7 +174,11 @@ class Acceptor:
 
     def _failed(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
-            self._log.error("cannot accept connections: {error}", error=error)
+            self._log.error(
+                "cannot accept connections: {error}; trying again in {pause} s",
+                error=error,
+                pause=_PAUSE,
+            )
         elif self._complaints.spend(1):
             self._log.warn(
                 "cannot accept connections: {error}; trying again in {pause} s",

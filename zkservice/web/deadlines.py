@@ -88,4 +88,4 @@ class Deadlines:
         try:
             item.overdue(now)
         except Exception:  # noqa: BLE001 - one failure must not stop the clock for all
-            self._log.failure("what is overdue could not be dealt with")
+            self._log.failure("a time limit could not be enforced")

@@ -103,8 +103,8 @@ class TrustedProxies:
         if not self._warned:
             self._warned = True
             self._log.warn(
-                "what {peer} says by X-Forwarded or Forwarded is ignored, as it is no trusted "
-                "proxy; if it is yours, name it by --trusted-proxy",
+                "ignoring X-Forwarded-* and Forwarded from {peer}, which is not a trusted proxy; "
+                "if it is yours, name it with --trusted-proxy",
                 peer=peer,
             )
 

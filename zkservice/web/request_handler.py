@@ -169,7 +169,9 @@ class RequestHandler:
 
     def _cannot_show(self, failure: Failure, exchange: Exchange, path: str) -> None:
         exchange.request.body.close()
-        self._log.warn("the view {path} has no answer: {error}", path=path, error=failure.value)
+        self._log.warn(
+            "the view {path} failed: {error}; answering 503", path=path, error=failure.value
+        )
         exchange.answer(503, "the answer of other processes did not come in time", [])
 
     def answer(

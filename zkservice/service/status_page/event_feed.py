@@ -102,7 +102,8 @@ class EventFeed:
         if not self._failing:
             self._failing = True
             self._log.warn(
-                "the status page is not updated: {reason}", reason=failure.getErrorMessage()
+                "the status page is not updated: {reason}; trying again",
+                reason=failure.getErrorMessage(),
             )
 
 
