@@ -45,6 +45,8 @@ def pattern(form: str) -> str:
 class TroubleshootingTests(SynchronousTestCase):
     """The page against the source."""
 
+    maxDiff = None  # the whole list is what helps
+
     def setUp(self) -> None:
         """Read both."""
         self.explained = set(re.findall(r"^   \* - ``(.+)``$", PAGE.read_text(), re.MULTILINE))
