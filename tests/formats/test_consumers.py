@@ -118,6 +118,14 @@ class GoldenTests(SynchronousTestCase):
         """A backend; a member that is about to stop has the weight of one that drains."""
         self.assertEqual(render("haproxy", A, B, GOING, V6), HAPROXY)
 
+    def test_haproxy_starts_without_a_name_that_cannot_be_resolved(self) -> None:
+        """That server alone is down; by default HAProxy refuses the whole file."""
+        named = Member("properties", "web1.example", 80)
+        self.assertIn(
+            "server web1.example:80 web1.example:80 check weight 1 init-addr last,libc,none\n",
+            render("haproxy", named, A),
+        )
+
     def test_nginx_gets_lines_of_an_upstream(self) -> None:
         """Lines for an upstream."""
         self.assertEqual(render("nginx", A, B, GOING, V6), NGINX)
@@ -196,7 +204,8 @@ class SortingOutTests(SynchronousTestCase):
         number = r"(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}"
         line = {
             "nginx": rf"server {number}( weight=\d+| down)?;(  # no provider is registered)?",
-            "haproxy": rf"backend web|    server [\w.:-]+ {number}( ssl)? check weight \d+",
+            "haproxy": rf"backend web|    server [\w.:-]+ {number}( ssl)? check weight \d+"
+            r"( init-addr last,libc,none)?",
         }
         for name in CONSUMERS:
             text = render(name, *some)

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from zkservice.formats.consumers.model import PLAIN, Consumer, Listing, whole_weights
+from zkservice.formats.consumers.model import (
+    PLAIN,
+    Consumer,
+    Listing,
+    is_ip_address,
+    whole_weights,
+)
 from zkservice.formats.model import Member
 
+#: For a host by its name: HAProxy does not start, nor reload, if it cannot resolve one without it.
+_UNRESOLVED: Final = " init-addr last,libc,none"
 #: The highest weight that HAProxy takes.
 MAX_WEIGHT: Final = 256
 
@@ -34,7 +42,9 @@ def _render(listings: Sequence[Listing]) -> bytes:
         for member, weight in zip(members, whole_weights(members, MAX_WEIGHT), strict=True):
             # Weight 0 is what draining means: no new clients, but those who stick to the server.
             share = weight if member.available else 0
-            lines.append(f"    server {server_name(member)} {server_options(member, share)}\n")
+            name = "" if is_ip_address(member.host) else _UNRESOLVED
+            options = server_options(member, share)
+            lines.append(f"    server {server_name(member)} {options}{name}\n")
     return "".join(lines).encode()
 
 
