@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "page_links",
+    "table_rows",
     "public_names",
 ]
 exclude_patterns = ["_ext"]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from docutils.core import publish_doctree
-from docutils.nodes import Element, image, make_id, reference, system_message
+from docutils.nodes import Element, image, make_id, reference, system_message, tbody
 from gunicorn.config import KNOWN_SETTINGS
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options
@@ -55,6 +57,15 @@ def file_at(address: str) -> Path | None:
             path = folder / address.removeprefix(start).partition("#")[0]
             return path.with_suffix(".rst") if path.suffix == ".html" else path
     return None
+
+
+def load_module(path: Path) -> Any:
+    """A module that is in no package."""
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def session_table() -> str:
@@ -206,3 +217,33 @@ class PageTests(SynchronousTestCase):
         self.assertGreater(len(named), 3)
         known = {*zkserve.Options().synonyms, "help"}
         self.assertEqual([name for name in named if name not in known], [])
+
+
+class TableTests(SynchronousTestCase):
+    """``docs/_ext/table_rows.py``."""
+
+    def rows(self, *lines: str) -> list[list[str]]:
+        """The rows that a reader sees, of a table with these lines."""
+        rule = "==========  =========="
+        document = publish_doctree("\n".join([rule, "one         two", rule, *lines, rule]))
+        tables = load_module(ROOT / "docs" / "_ext" / "table_rows.py")
+        tables.JoinRows(document).apply()
+        (body,) = document.findall(tbody)
+        return [[cell.astext() for cell in line] for line in body]
+
+    def test_rows_stay_rows(self) -> None:
+        """A row that has text in each cell is a row."""
+        self.assertEqual(self.rows("a           b", "c           d"), [["a", "b"], ["c", "d"]])
+
+    def test_rest_of_a_first_cell(self) -> None:
+        """Lines with nothing in the other cells belong to the row above."""
+        found = self.rows("a long      b", "name", "of a thing", "c           d")
+        self.assertEqual(found, [["a long name of a thing", "b"], ["c", "d"]])
+
+    def test_list_of_names(self) -> None:
+        """A comma at the end of the first cell is followed by more names."""
+        self.assertEqual(self.rows("a,          b", "c           d"), [["a, c", "b d"]])
+
+    def test_marked_row(self) -> None:
+        """A row whose first cell begins with an escaped space belongs to the row above."""
+        self.assertEqual(self.rows("a           b", r"\ c         d"), [["a c", "b d"]])

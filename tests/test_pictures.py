@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 from unittest import skipUnless
 from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-ROOT = Path(__file__).parents[1]
-
-
-def _load(path: Path) -> Any:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.test_docs import ROOT, load_module
 
 
 class PictureTests(SynchronousTestCase):
@@ -28,7 +18,7 @@ class PictureTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """The script that draws them."""
-        self.pictures = _load(ROOT / ".ci" / "pictures.py")
+        self.pictures = load_module(ROOT / ".ci" / "pictures.py")
 
     def test_each_is_of_its_source(self) -> None:
         """Whoever changes a source draws it again."""
