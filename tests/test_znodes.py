@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests import effort
 from zkservice.errors import InvalidPathError
 from zkservice.znodes import (
+    EarlierSessions,
     ancestors,
     join,
     name_problem,
@@ -221,3 +222,19 @@ class SessionNameTests(SynchronousTestCase):
         self.assertEqual(session_name(-1), "0xffffffffffffffff")
         self.assertEqual(session_name(0x100000A1B2C30001), "0x100000a1b2c30001")
         self.assertEqual(session_name(0), "0x0")
+
+
+class EarlierSessionsTests(SynchronousTestCase):
+    """The sessions that a process has had."""
+
+    def test_the_latest_are_remembered(self) -> None:
+        """However many sessions have expired, only the last ones are kept."""
+        sessions = EarlierSessions()
+        for number in range(1, 1000):
+            sessions.add(number)
+            sessions.add(1)  # is the latest, again and again
+        self.assertEqual(len(sessions), EarlierSessions.LIMIT)
+        self.assertIn(1, sessions)
+        self.assertIn(999, sessions)
+        self.assertNotIn(2, sessions)
+        self.assertEqual(list(sessions)[-2:], [999, 1])

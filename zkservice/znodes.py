@@ -12,6 +12,7 @@ from typing import Final
 from zkservice.errors import InvalidPathError
 
 __all__ = [
+    "EarlierSessions",
     "ancestors",
     "join",
     "name_problem",
@@ -129,6 +130,39 @@ def normalize(path: str, base: str = "/") -> str:
                 raise InvalidPathError(path, problem)
             names.append(name)
     return "/" + "/".join(names)
+
+
+class EarlierSessions:
+    """The ids of the latest sessions of one client, each of which may have left znodes.
+
+    A server ends a session that nobody resumes after its time-out, so what the older ones have
+    left is gone: a process that runs for years need not remember them all.
+    """
+
+    #: A client begins the next session only when the one before is over.
+    LIMIT: Final = 64
+
+    __slots__ = ("_ids",)
+
+    def __init__(self) -> None:
+        # A dict serves as a set that remembers its order.
+        self._ids: dict[int, None] = {}
+
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._ids
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, session_id: int) -> None:
+        """Remember one; the one that was added longest ago may be forgotten."""
+        self._ids.pop(session_id, None)
+        self._ids[session_id] = None
+        if len(self._ids) > self.LIMIT:
+            del self._ids[next(iter(self._ids))]
 
 
 def session_name(session_id: int) -> str:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.embedded.raw_client import Multi, RawClient, connected_client, started
-from zkservice.embedded.access import ConnectionIdentities, digest_of
+from zkservice.embedded.access import MAX_IDENTITIES, ConnectionIdentities, digest_of
 from zkservice.embedded.sasl import read_users
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Id, digest_acl
 from zkservice.wire.records import (
@@ -247,6 +247,14 @@ class AuthTests(AccessTestCase):
         for credential in (b"u:p", b"", b"nocolon", b"\xff\xfe"):
             self.assertEqual(self.one.authenticate("digest", credential).err, 0)
         self.assertEqual(self.one.authenticate("ip", b"").err, 0)
+
+    def test_identities_of_a_connection_are_bounded(self) -> None:
+        """A client cannot make the server remember any number of credentials."""
+        for number in range(MAX_IDENTITIES - 1):  # its address is one
+            self.assertEqual(self.one.authenticate("digest", b"u%d:p" % number).err, 0)
+        self.assertEqual(self.one.authenticate("digest", b"u0:p").err, 0)
+        self.assertEqual(self.one.authenticate("digest", b"more:p").err, -115)
+        self.assertFalse(self.one.connected)
 
     def test_refused_auth_closes_the_connection(self) -> None:
         """Other schemes, and null: -115, and a hang-up; the session lives."""

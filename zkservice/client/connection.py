@@ -55,6 +55,9 @@ _READING_PAUSE: Final = 0.0005  # seconds
 #: Of the session's time-out: so often it is measured what the server has heard.
 _TENTH: Final = 1 / 10
 
+#: Watch events that are kept while a connection is made ready: an event for each watch.
+MAX_EARLY_EVENTS: Final = 1_000_000
+
 #: Is handed a watch event, and the zxid in its header, -1 if the server sends none.
 EventReceived = Callable[[WatcherEvent, int], None]
 
@@ -69,8 +72,16 @@ class EventBuffer:
         self.receiver: EventReceived | None = None
 
     def add(self, event: WatcherEvent, zxid: int) -> None:
-        """An event came."""
+        """An event came.
+
+        Raises:
+            ProtocolError: more came than any session can have missed.
+        """
         if self.receiver is None:
+            if len(self._early) >= MAX_EARLY_EVENTS:
+                raise ProtocolError(
+                    None, f"over {MAX_EARLY_EVENTS} watch events before the connection was ready"
+                )
             self._early.append((event, zxid))
         else:
             self.receiver(event, zxid)

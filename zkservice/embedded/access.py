@@ -30,6 +30,10 @@ def digest_of(credential: bytes) -> str:
     return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
 
 
+#: Of one connection, where anybody can prove any number with digests.  Java has no limit.
+MAX_IDENTITIES: Final = 1000
+
+
 class ConnectionIdentities:
     """What ACLs are checked against: a connection's address, and its credentials.
 
@@ -50,7 +54,13 @@ class ConnectionIdentities:
         return _SUPER in self._ids
 
     def add(self, identity: Id) -> None:
-        """Add an identity that was proved."""
+        """Add an identity that was proved.
+
+        Raises:
+            AuthFailedError: the connection has as many as it can have.
+        """
+        if len(self._ids) >= MAX_IDENTITIES and identity not in self._ids:
+            raise AuthFailedError
         self._ids[identity] = None
 
     def authenticate(self, scheme: str, credential: bytes | None) -> None:

@@ -23,6 +23,7 @@ from zkservice.recipes.recipe import Recipe
 from zkservice.recipes.retrying import SESSION_OVER, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.wire.records import Stat
+from zkservice.znodes import EarlierSessions
 
 
 class PersistentEphemeralNode(Recipe, Leavable):
@@ -61,7 +62,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         self._creating: Deferred[Self] | None = None
         self._kept: PersistentEphemeral | None = None
         self._cleaning_up: Deferred[None] | None = None  # after a creation that failed
-        self._sessions: set[int] = set()  # that may have created it
+        self._sessions = EarlierSessions()  # that may have created it
         self._one_at_a_time = DeferredLock()  # creating it and deleting it
 
     def __repr__(self) -> str:

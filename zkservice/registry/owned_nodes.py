@@ -16,7 +16,7 @@ from zkservice.registry.contents import Contents
 from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
 from zkservice.wire.acl import ACL, Permission
 from zkservice.wire.records import Stat
-from zkservice.znodes import session_name
+from zkservice.znodes import EarlierSessions, session_name
 
 __all__ = ["OwnedNodes"]
 
@@ -55,7 +55,7 @@ class OwnedNodes:
         # created in the transaction that deletes the old one.
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._watches = WatchSet(client, changed)
-        self._sessions: set[int] = set()  # sessions that may have created znodes
+        self._sessions = EarlierSessions()  # that may have created znodes
         self._predecessor = 0  # the session of a process that hands its znodes over
         self._created_by = 0  # the session of the last creation; 0 after a deletion
         self._in_doubt = False
@@ -121,7 +121,7 @@ class OwnedNodes:
             nodes,
             session=session,
             # 0 is the owner of every persistent znode.
-            earlier=self._sessions | ({self._predecessor} - {0}),
+            earlier={*self._sessions, self._predecessor} - {0},
             replace=replace,
             partly=partly,
             write=self.outdated,
