@@ -49,7 +49,7 @@ class EndAnywayTests(SynchronousTestCase):
 
     def test_a_thread_that_ends_in_time_is_waited_for(self) -> None:
         """A thread that ends in time does so, and the exit code is the program's own."""
-        code, said = self.run_program(sleep=0.2, daemon=False, grace=60)
+        code, said = self.run_program(sleep=1, daemon=False, grace=60)
         self.assertEqual(code, 0, said)
         self.assertRegex(said, "the program has ended\nthe thread has ended\n$")
 
