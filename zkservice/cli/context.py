@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from zkservice.errors import (
     NoNodeError,
     SessionClosedRequireSaslAuthError,
 )
+from zkservice.replacing import replacing
 from zkservice.security import identity, load_tls, sasl_user
 from zkservice.zookeeper import ZooKeeper, default_connection_string
 
@@ -137,17 +137,10 @@ def write_whole(name: str, data: bytes) -> None:
             file.write(data)
         return
     target = os.path.realpath(name)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".zkservice-")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            # By descriptor: in a directory of another user, the name may be replaced at any time.
-            os.fchmod(file.fileno(), _mode(target))
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(target) as file:
+        file.write(data)
+        # By descriptor: in a directory of another user, the name may be replaced at any time.
+        os.fchmod(file.fileno(), _mode(target))
 
 
 def _mode(name: str) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +14,7 @@ from zkservice.deferreds import Alarm
 from zkservice.discovery.provider import Provider
 from zkservice.formats import Member
 from zkservice.formats.model import Znode
+from zkservice.replacing import replacing
 
 #: Bytes of the largest file that is read or written.
 MAX_SIZE: Final = 4 * 2**20
@@ -92,7 +91,8 @@ class RememberedProviders:
             data = json.dumps(content, indent=1).encode()
             if len(data) > MAX_SIZE:
                 raise ValueError(f"the providers need more than {MAX_SIZE} bytes")
-            _replace(self._name, data)
+            with replacing(self._name) as file:
+                file.write(data)
         except (OSError, ValueError) as error:
             self._warn("cannot be written", error)
 
@@ -129,17 +129,3 @@ def _provider(entry: object) -> Provider:
     znode = Znode("provider", b"")
     host, port = znode.host_of(entry.get("host")), znode.port_of(entry.get("port"))
     return Provider.of(Member("remembered", host, port, properties, entry.get("tls") is True))
-
-
-def _replace(name: str, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(
-        dir=os.path.dirname(name) or ".", prefix=f".{os.path.basename(name)}-"
-    )
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, name)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

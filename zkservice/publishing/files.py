@@ -9,15 +9,14 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 
 from zkservice.errors import PublishError, RenderError
 from zkservice.formats.consumers import Consumer, Listing
+from zkservice.replacing import replacing
 
 __all__ = ["FileTarget", "ReplacedFile"]
 
@@ -168,20 +167,12 @@ class FileTarget:
 
 
 def _replace(name: str, data: bytes) -> None:
-    folder = os.path.dirname(name)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(name)}.")
-    try:
-        with open(descriptor, "wb") as file:
-            _keep_owner(file.fileno(), name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, name)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync(folder)
+    with replacing(name) as file:
+        _keep_owner(file.fileno(), name)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(os.path.dirname(name))
 
 
 def _keep_owner(descriptor: int, name: str) -> None:
