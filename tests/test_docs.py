@@ -169,6 +169,18 @@ class PageTests(SynchronousTestCase):
                     seen += 1
         self.assertGreater(seen, 5)
 
+    def test_every_variable_is_an_option(self) -> None:
+        """Every ``ZKSERVE_`` variable in pages and examples is that of an option."""
+        files = [*PAGES, *(path for path in (ROOT / "examples").rglob("*") if path.is_file())]
+        named = {
+            name
+            for path in files
+            for name in re.findall(r"\bZKSERVE_([A-Z][A-Z_]*)\b", path.read_text())
+        }
+        self.assertGreater(len(named), 10)
+        known = {*zkserve.Options().synonyms, "application", "service-host"}  # Kubernetes' own
+        self.assertEqual({name.lower().replace("_", "-") for name in named} - known, set())
+
     def test_every_link_to_a_section_leads_to_one(self) -> None:
         """Every ``page.rst#section`` is a section of that page; ``make docs`` checks the pages."""
         seen = 0

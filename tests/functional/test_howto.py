@@ -110,7 +110,7 @@ class ZooKeeperPageTests(HowToTestCase):
         self.check("tls", 12)
 
     def test_zookeeper_acl(self) -> None:
-        """Only who has the password can register."""
+        """Only a service with the password can register."""
         self.check("zookeeper_acl", 11)
 
     def test_asyncio(self) -> None:
