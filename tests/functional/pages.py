@@ -67,7 +67,8 @@ class Shell:
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
     """Yield each command of a console block with the output that is shown below it."""
-    lines = "\n".join(line.removeprefix("    ") for line in text.replace("\\\n", "").splitlines())
+    joined = re.sub(r"\\\n(    > )?", "", text)
+    lines = "\n".join(line.removeprefix("    ") for line in joined.splitlines())
     for part in re.split(r"^\$ ", lines, flags=re.MULTILINE)[1:]:
         # A line that begins with the shell's second prompt goes on with the command.
         command = re.split(r"\n(?!> )", part, maxsplit=1)[0]
