@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater, react
 
 from zkservice.client import ZooKeeperClient
-from zkservice.errors import LeaseLostError
+from zkservice.errors import LeaseLostError, ZooKeeperError
 from zkservice.recipes import Election, Lock, ReliableQueue
 
 ROOT = "/jobs"
@@ -32,7 +32,10 @@ async def plan(reactor, client, name):
         while lease.held:
             # `certain` is False while the connection is broken: another one may lead by now.
             if lease.certain:
-                await queue.put(b"everybody: clean up")
+                try:
+                    await queue.put(b"everybody: clean up")
+                except ZooKeeperError as error:
+                    say(name, "cannot plan now:", error)
             await deferLater(reactor, PLAN_EVERY)
 
 
@@ -53,24 +56,30 @@ async def work(reactor, client, name):
             raise  # SIGTERM: closing the session gives the job back
         except Exception as error:  # noqa: BLE001 - whatever a job may raise
             say(name, "failed:", error)
-            await job.release()
+            # Back into the queue.  If that is impossible now, the end of the session does it.
+            await job.release().addErrback(lambda failure: failure.trap(ZooKeeperError) and None)
+            await deferLater(reactor, 1.0)  # not again at once
 
 
 async def run_worker(reactor, client, name):
-    """Plan and work until SIGTERM."""
+    """Plan and work until SIGTERM, or until one of both fails."""
     tasks = [Deferred.fromCoroutine(each(reactor, client, name)) for each in (plan, work)]
 
-    def stop(*_):
+    def stop_all(failure=None):
         for task in tasks:
             task.cancel()
+        return failure
 
+    for task in tasks:
+        task.addErrback(stop_all)  # one that fails ends the worker
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: reactor.callFromThread(stop))
+        signal.signal(number, lambda *_: reactor.callFromThread(stop_all))
     say(name, "is ready")
-    for succeeded, result in await DeferredList(tasks, consumeErrors=True):
-        if not succeeded and not result.check(CancelledError):
-            result.printTraceback()
+    ends = [end for _, end in await DeferredList(tasks, consumeErrors=True)]
     say(name, "stops")
+    for end in ends:
+        if not end.check(CancelledError):
+            end.raiseException()
 
 
 async def main(reactor, hosts, command, *words):
