@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,6 +52,20 @@ class SkipTests(SynchronousTestCase):
         """Without the variable, or if it is empty, Debian's package is used."""
         self.patch(os, "environ", {apache.CLASSPATH: ""})
         self.assertNotIn("/opt", apache.classpath())
+
+    def test_the_port_of_a_stopped_server_is_nobody_elses(self) -> None:
+        """While the server is down its port is bound, and refuses connections; it can have it."""
+        server = ApacheZooKeeper()
+        self.addCleanup(server.remove)
+        where = ("127.0.0.1", server.port)
+        with socket.socket() as other:
+            self.assertRaises(OSError, other.bind, where)
+            self.assertRaises(ConnectionRefusedError, other.connect, where)
+        with socket.create_server(where) as itself:  # sets SO_REUSEADDR, as Java does
+            self.assertEqual(itself.getsockname(), where)
+        server.remove()
+        with socket.socket() as other:
+            other.bind(where)
 
     def test_there_is_no_version_of_a_server_that_does_not_run(self) -> None:
         """A server that was not started has no version."""

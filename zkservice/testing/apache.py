@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -83,7 +84,8 @@ class ApacheZooKeeper:
         properties: Mapping[str, str] | None = None,
         configuration: Mapping[str, str] | None = None,
     ) -> None:
-        self.port = _free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self._folder = Path(tempfile.mkdtemp(prefix="zookeeper-"))
         self.data_folder = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -189,6 +191,7 @@ class ApacheZooKeeper:
     def remove(self) -> None:
         """Kill it and delete its directory; it cannot be started again."""
         self.kill()
+        self._reserved.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -228,9 +231,10 @@ class ApacheEnsemble:
         properties: Mapping[str, str] | None = None,
         configuration: Mapping[str, str] | None = None,
     ) -> None:
+        self._reserved = [(ReservedPort(), ReservedPort()) for _ in range(size)]
         peers = {
-            f"server.{number}": f"127.0.0.1:{_free_port()}:{_free_port()}"
-            for number in range(1, size + 1)
+            f"server.{number}": f"127.0.0.1:{quorum.number}:{election.number}"
+            for number, (quorum, election) in enumerate(self._reserved, 1)
         }
         limits = {"initLimit": "20", "syncLimit": "10"}  # ticks
         together = {**limits, **peers, **(configuration or {})}
@@ -270,6 +274,9 @@ class ApacheEnsemble:
         """Kill all members and delete their directories; they cannot be started again."""
         for member in self.members:
             member.remove()
+        for quorum, election in self._reserved:
+            quorum.close()
+            election.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -300,7 +307,22 @@ def require_apache() -> None:
         raise SkipTest("Apache ZooKeeper is not installed")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+class ReservedPort:
+    """A port of the loopback interface that the system gives to nobody else until it is closed.
+
+    A server may be down when another one asks the system for a port, and two ensembles that get
+    each other's ports mix their data.  So the port stays bound here, without listening; Linux lets
+    a server bind it too, because both set SO_REUSEADDR, as Java does.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+        if sys.platform != "linux":
+            self._socket.close()
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._socket.close()
