@@ -55,6 +55,8 @@ SESSION = 4.0  # seconds
 #: Seconds in which everything must be well again when the last fault is over.
 RECOVERY = 40.0
 SIZE = 3
+#: The invariants that do not hold if servers lose what they have acknowledged.
+LOST_DATA = ("zxid:", "linear:", "once:", "not lost:")
 #: One fault shows in many calls.
 MAX_VIOLATIONS = 50
 
