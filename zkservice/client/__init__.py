@@ -12,7 +12,7 @@ from zkservice.client.secrets import read_secret
 from zkservice.client.subscribers import Subscription
 from zkservice.client.tls import TLS
 from zkservice.client.transaction import Transaction
-from zkservice.client.watch_manager import PersistentWatch
+from zkservice.client.watchers import PersistentWatch
 from zkservice.wire.acl import (
     ACL,
     ANYONE,

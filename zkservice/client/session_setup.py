@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError
 from zkservice.client.calls import call_for, nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
-from zkservice.client.watch_manager import Watcher, set_watches
+from zkservice.client.watch_manager import set_watches
+from zkservice.client.watchers import Watcher
 from zkservice.deferreds import Waiters
 from zkservice.wire.jute import encode
 from zkservice.wire.records import AuthPacket

@@ -1,12 +1,14 @@
-"""The watchers of a client, and the watches that the server has for them.
+"""The watches that the server has for a client's watchers.
 
-Before ZooKeeper 3.9 a connection has one mode of watch at a path (ZOOKEEPER-4466): a plain
-read with a watch replaces a persistent one, and that replaces a recursive one.  No client
-can tell which server it has.  So wherever a path has several watches, the server is asked
-for the strongest (`strongest`), reads beside it set no watch of their own, and the client
-derives the rest.  What is true of a path later depends on the order of requests on the
-wire, so each reply looks again.  One-shot watches are armed with SetWatches when what
-they were derived from goes away: its zxid makes sure that no change is missed.
+Before ZooKeeper 3.9 a connection has one mode of watch at a path (ZOOKEEPER-4466): a plain read
+with a watch replaces a persistent watch, and a persistent one replaces a recursive one.  A client
+cannot tell which release the server is.  So if a path has several watches, the client asks the
+server only for the strongest mode (`strongest`), and derives the events of the others from it.
+Reads at such a path set no watch of their own.
+
+Requests and replies overlap, so the needed mode is checked again at each reply.  When a watch goes
+away from which one-shot watches were derived, they are set with SetWatches.  Its zxid makes the
+server report changes that happened meanwhile.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 from typing_extensions import override
 
 from zkservice.client.calls import Call, Read, call_for, nothing
-from zkservice.client.subscribers import call_out
+from zkservice.client.watchers import (
+    OneShot,
+    PersistentWatch,
+    Placeholder,
+    WatchCallback,
+    Watcher,
+)
 from zkservice.errors import (
-    AuthFailedError,
     NoNodeError,
     NoWatcherError,
-    SessionExpiredError,
     UnimplementedError,
     ZooKeeperError,
 )
@@ -63,7 +68,8 @@ _TYPES: Final = {
     WatchKind.PERSISTENT: WatcherType.PERSISTENT,
     WatchKind.RECURSIVE: WatcherType.PERSISTENT_RECURSIVE,
 }
-#: What each type of removal takes away (ZKWatchManager.removeWatcher), and what it is called.
+#: The kinds of watches that each type of removal removes (ZKWatchManager.removeWatcher), and the
+#: event that reports the removal of each kind.
 _REMOVES: Final[dict[int, tuple[WatchKind, ...]]] = {
     WatcherType.CHILDREN: (WatchKind.CHILD,),
     WatcherType.DATA: (WatchKind.DATA, WatchKind.EXIST),
@@ -79,133 +85,11 @@ _REMOVED: Final = {
     WatchKind.RECURSIVE: EventType.PERSISTENT_WATCH_REMOVED,
 }
 
-WatchCallback = Callable[[WatchEvent], object]
-
-
-class Watcher:
-    """Receives the events of one watch."""
-
-    @property
-    def wanted(self) -> bool:
-        """Whether it still wants events."""
-        raise NotImplementedError
-
-    def drop(self) -> object:
-        """It wants no more events: remove the watch from the server, without an event."""
-        raise NotImplementedError
-
-    def notify(self, event: WatchEvent) -> None:
-        """An event came."""
-        raise NotImplementedError
-
-    def fail(self, error: Exception, path: str) -> None:
-        """There will be no more events."""
-        raise NotImplementedError
-
-
-class OneShot(Watcher):
-    """A Deferred that fires with the first event."""
-
-    def __init__(self, forget: Callable[[OneShot], None]) -> None:
-        self._forget = forget
-        self.deferred: Deferred[WatchEvent] = Deferred(lambda _: self.drop())
-        self.place: tuple[WatchKind, str] | None = None  # where it is in the table
-        self._wanted = True
-
-    @property
-    @override
-    def wanted(self) -> bool:
-        return self._wanted
-
-    @override
-    def drop(self) -> None:
-        self._wanted = False
-        self._forget(self)
-
-    @override
-    def notify(self, event: WatchEvent) -> None:
-        if self._wanted:
-            self._wanted = False
-            self.deferred.callback(event)
-
-    @override
-    def fail(self, error: Exception, path: str) -> None:
-        if self._wanted:
-            self._wanted = False
-            self.deferred.errback(error)
-
-
-class PersistentWatch(Watcher):
-    """A callback for every event, until it is cancelled or the session is over."""
-
-    _log = Logger()
-
-    def __init__(self, callback: WatchCallback, give_up: Callable[[], Deferred[None]]) -> None:
-        self._callback = callback
-        self._give_up: Callable[[], Deferred[None]] | None = give_up
-
-    @property
-    @override
-    def wanted(self) -> bool:
-        return self._give_up is not None
-
-    @override
-    def drop(self) -> object:
-        return self.cancel()
-
-    def cancel(self) -> Deferred[None]:
-        """Hear nothing more; twice is fine.
-
-        Returns:
-            Fires when the watch is removed from the server, if it can be.  It does not fail.
-        """
-        give_up, self._give_up = self._give_up, None
-        return succeed(None) if give_up is None else give_up()
-
-    @override
-    def notify(self, event: WatchEvent) -> None:
-        if self._give_up is None:
-            return
-        if event.type is EventType.PERSISTENT_WATCH_REMOVED:
-            self._give_up = None
-        call_out(self._log, self._callback, event)
-
-    @override
-    def fail(self, error: Exception, path: str) -> None:
-        state = KeeperState.CLOSED
-        if isinstance(error, SessionExpiredError):
-            state = KeeperState.EXPIRED
-        elif isinstance(error, AuthFailedError):
-            state = KeeperState.AUTH_FAILED
-        self.notify(WatchEvent(EventType.NONE, state, path))
-        self._give_up = None
-
-
-class _Placeholder(Watcher):
-    """Keeps the place of a watcher that has gone."""
-
-    @property
-    @override
-    def wanted(self) -> bool:
-        return False
-
-    @override
-    def drop(self) -> None:
-        """No."""
-
-    @override
-    def notify(self, event: WatchEvent) -> None:
-        """Ignore it."""
-
-    @override
-    def fail(self, error: Exception, path: str) -> None:
-        """Ignore it."""
-
 
 class WatchingCall(Call):
-    """A request that sets a watch: the watcher is registered when the reply says that it is.
+    """A request that sets a watch.  Its watcher is registered when the reply arrives.
 
-    On the reply, not on the request: before it the server has no watch (ZooKeeper.java,
+    Before the reply it is unknown whether the server has set the watch (ZooKeeper.java,
     WatchRegistration).
     """
 
@@ -227,13 +111,13 @@ class WatchingCall(Call):
 
         Args:
             record: the request.
-            path: the client's.
-            read: makes a value of the reply.
+            path: the path as the client names it.
+            read: decodes the reply.
             kind: the table that the watcher is for.
             watches: where it is registered.
             watcher: receives the events.
-            asked: the kind of watch that the record asks the server for, if any.
-            missing_is_answer: the watch is set on a missing node, too.
+            asked: the kind of watch that the request sets on the server; None for none.
+            missing_is_answer: whether the watch is set on a missing node, too.
         """
         super().__init__(record.opcode, path, encode(record), read)
         self._kind = kind
@@ -273,7 +157,7 @@ class WatchingCall(Call):
         super().cancelled(deferred)
 
     def _is_set(self, kind: WatchKind) -> None:
-        """The server has the watch."""
+        """Register the watcher: the server has set the watch."""
         self._watches.register(kind, self._place, self.watcher)
         self._settled()
         if self.deferred is None or not self.watcher.wanted:  # cancelled meanwhile
@@ -290,9 +174,9 @@ class WatchingCall(Call):
 
 
 class RemovingCall(Call):
-    """A request that removes watches: the watchers here go when the server has done it.
+    """A request that removes watches.  The client's watchers are removed at the reply.
 
-    They go even if the call was cancelled; otherwise they would wait for events that cannot
+    That happens even if the call was cancelled; otherwise they would wait for events that cannot
     come any more.
     """
 
@@ -312,35 +196,35 @@ class RemovingCall(Call):
     @override
     def refuse(self, code: int) -> None:
         if code == _NO_WATCHER and self._watches.removed(self._place, self._type):
-            super().succeed(b"")  # the server had a stronger one in its place
+            super().succeed(b"")  # the server had a stronger watch instead
             return
         self._watches.restore(self._place)
         super().refuse(code)
 
 
 class WatchManager:
-    """A client's watchers, by the server's paths; events carry the client's."""
+    """A client's watchers, by the server's paths; events have the client's paths."""
 
     def __init__(
         self, chroot: Chroot, send: Callable[[Call], None], last_zxid: Callable[[], int]
     ) -> None:
-        """Begin with none.
+        """Make an empty manager.
 
         Args:
-            chroot: is taken off the paths of events.
+            chroot: is removed from the paths of events.
             send: sends a call at once, or fails it; such calls do not wait for a connection.
-            last_zxid: returns the last change that the connection has shown.
+            last_zxid: returns the zxid of the last change that the connection has seen.
         """
         self._chroot = chroot
         self._send = send
         self._last_zxid = last_zxid
-        self._removable = True  # the server knows how to remove watches
-        self._ever_persistent = False  # so most clients need not look at all
+        self._removable = True  # whether the server knows RemoveWatches
+        self._ever_persistent = False  # lets clients without persistent watches skip all checks
         self.table: ClientWatchTable[Watcher] = ClientWatchTable()
-        #: How many requests for a kind of watch on a path are not answered yet.
+        #: The number of pending requests for a kind of watch on a path.
         self.coming: Counter[tuple[WatchKind, str]] = Counter()
-        #: Persistent watches that stay, by path, until these requests are answered.
-        self._kept: dict[str, dict[WatchKind, _Placeholder]] = {}
+        #: Cancelled persistent watches, by path, that stay until these requests have their replies.
+        self._kept: dict[str, dict[WatchKind, Placeholder]] = {}
 
     def one_shot(self) -> OneShot:
         """A watcher for one event."""
@@ -385,43 +269,43 @@ class WatchManager:
     # -- replies
 
     def register(self, kind: WatchKind, path: str, watcher: Watcher) -> None:
-        """The server has set a watch."""
+        """Add a watcher: the server has set its watch."""
         if isinstance(watcher, OneShot):
             watcher.place = kind, path
         self.table.add(kind, path, watcher)
 
     def confirm(self, kind: WatchKind, path: str, asked: WatchKind | None) -> None:
-        """A watch has been registered: see that the server has what it needs.
+        """Make sure that the server has the mode for a watch that was registered.
 
         Args:
-            kind: of the watch.
-            path: the server's.
-            asked: the kind that its request asked the server for, if any.
+            kind: the kind of the watch.
+            path: the server's path.
+            asked: the kind that its request has set on the server; None for none.
         """
         present = [mode for mode in MODES if self.table.has(mode, path)]
         mode = strongest(present)
         if kind is WatchKind.RECURSIVE:
-            if self.table.has(WatchKind.CHILD, path):  # servers before 3.9 have replaced it
+            if self.table.has(WatchKind.CHILD, path):  # before 3.9 this replaces that watch
                 self._arm(path, [WatchKind.CHILD])
         elif kind is WatchKind.PERSISTENT:
             if asked is WatchKind.RECURSIVE and not self._is_wanted(asked, path):
-                self._step_down(path)  # the recursive one has been cancelled meanwhile
+                self._step_down(path)  # the recursive watch was cancelled meanwhile
         elif asked is None and not covers(mode, kind):
             self._arm(path, [kind])
         elif asked is not None and covers(mode, kind):
             self.restore(path)
 
     def _arm(self, path: str, kinds: Collection[WatchKind]) -> None:
-        """Set the one-shot watches of a path by themselves; changes since the last reply count."""
+        """Set one-shot watches without a read; changes since the last reply fire them."""
         if not kinds:
             return
         paths = {kind: [path] if kind in kinds else [] for kind in WatchKind}
         self._send_quietly(set_watches(self._last_zxid(), paths), path)
-        if any(self.covered(kind, path) for kind in kinds):  # by one that is coming
+        if any(self.covered(kind, path) for kind in kinds):  # by a requested persistent watch
             self.restore(path)
 
     def restore(self, path: str) -> None:
-        """Ask for the persistent watch of a path again, which something else has replaced."""
+        """Set the persistent watch of a path again after another watch has replaced it."""
         mode = strongest(self._wanted_modes(path))
         if mode is not None:
             self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
@@ -429,7 +313,7 @@ class WatchManager:
                 self._arm(path, [WatchKind.CHILD])
 
     def _send_quietly(self, record: Any, path: str) -> Deferred[None]:
-        """Send a request whose failure is of no interest: then the connection is lost."""
+        """Send a request and ignore its failure: a lost connection sets all watches again."""
         call = call_for(record, self._chroot.strip(path), nothing)
         assert call.deferred is not None
         done: Deferred[None] = call.deferred
@@ -437,26 +321,27 @@ class WatchManager:
         self._send(call)
         return done
 
-    # -- watches that go
+    # -- watches that end
 
     def _forget(self, watcher: OneShot) -> None:
         if watcher.place is None or not self.table.discard(*watcher.place, watcher):
             return
         _, path = watcher.place
-        # Servers before 3.9 would take persistent watches along with it.
+        # Servers before 3.9 would remove persistent watches at the path, too.
         if not self._wanted(path):
             self._remove(path, WatcherType.ANY)
 
     def _withdraw(self, kind: WatchKind, path: str) -> Deferred[None]:
-        """A persistent watch is gone: the server is to keep what the others need."""
+        """Remove a persistent watch from the server, except for what other watchers need."""
         wanted = self._wanted(path)
         if kind in wanted:
             return succeed(None)
         if not wanted:
             return self._remove(path, WatcherType.ANY)
         if self._has_reads_coming(path):
-            # They may have asked for no watch of their own, as this one stood for it.  Armed
-            # only on their replies, it would report a change behind replies that show it.
+            # The pending reads may have relied on this watch instead of setting their own.  If
+            # theirs were set only at the replies, a change could be reported after a reply that
+            # shows it already.
             self._keep(kind, path)
             return succeed(None)
         if kind is WatchKind.RECURSIVE and WatchKind.PERSISTENT in wanted:
@@ -470,29 +355,32 @@ class WatchManager:
         return any((kind, path) in self.coming for kind in ONE_SHOT)
 
     def _keep(self, kind: WatchKind, path: str) -> None:
-        """Leave a persistent watch on the server, also across a reconnect, until `settled`."""
-        placeholder = self._kept.setdefault(path, {})[kind] = _Placeholder()
+        """Keep a cancelled persistent watch on the server, also after a reconnect, until `settled`."""
+        placeholder = self._kept.setdefault(path, {})[kind] = Placeholder()
         self.table.add(kind, path, placeholder)
 
     def settled(self, path: str) -> None:
-        """A request for a watch on a path has ended: withdraw what was kept for such requests."""
+        """Withdraw watches that were kept for requests at a path, when one of them has ended."""
         if path not in self._kept or self._has_reads_coming(path):
             return
         for kind, placeholder in self._kept.pop(path).items():
-            if self.table.discard(kind, path, placeholder):  # the session has not ended
+            if self.table.discard(kind, path, placeholder):  # False if the session has ended
                 self._withdraw(kind, path).addCallback(self._remove_unwanted, path)
 
     def _remove_unwanted(self, _: object, path: str) -> None:
-        """Servers before 3.9 keep half of a persistent watch where a one-shot one has fired."""
+        """Remove watches at a path that has no watchers any more.
+
+        Servers before 3.9 keep half of a persistent watch after a one-shot watch has fired.
+        """
         if not self._wanted(path):
             self._remove(path, WatcherType.ANY)
 
     def _step_down(self, path: str) -> Deferred[None]:
-        """Put a persistent watch in the place of a recursive one, from which it was derived.
+        """Replace a recursive watch on the server by the persistent one that was derived from it.
 
-        It goes on being derived until the server has it.
+        The events are derived until the server has set the persistent watch.
         """
-        placeholder = _Placeholder()
+        placeholder = Placeholder()
         self.table.add(WatchKind.RECURSIVE, path, placeholder)
         mode = AddWatchRequest(path, MODES[WatchKind.PERSISTENT])
 
@@ -505,8 +393,8 @@ class WatchManager:
     def _take_off(self, path: str) -> Deferred[None]:
         """Remove the watches that are not needed at a path that still has other watchers.
 
-        Servers from 3.9 on know the types of persistent watches.  On older ones a
-        persistent watch is in the tables of data and child watches.
+        Servers since 3.9 know the types of persistent watches.  Older ones keep a persistent watch
+        in the tables of data and child watches.
         """
         wanted = self._wanted(path)
         types = [_TYPES[mode] for mode in MODES if mode not in wanted]
@@ -539,7 +427,7 @@ class WatchManager:
     # -- removal by type
 
     def type_on_server(self, path: str, type: WatcherType) -> WatcherType:
-        """The type to ask the server for: any, if a stronger watch stands for one of this type."""
+        """The type to remove on the server: any, if a stronger watch replaces one of this type."""
         mode = strongest(self._wanted_modes(path))
         if mode is None or not self._has_any(path, type):
             return type
@@ -549,17 +437,17 @@ class WatchManager:
         return any(self.table.has(kind, path) for kind in _REMOVES.get(type, ()))
 
     def removal(self, path: str, type: WatcherType) -> Any:
-        """The request that removes the watches of a type from a path, and nothing else.
+        """The request that removes only the watches of a type from a path.
 
         Raises:
-            NoWatcherError: there is none, and asking could remove others.
+            NoWatcherError: there is no such watch, and a request could remove others.
         """
         rest = self._wanted(path).difference(_REMOVES.get(type, ()))
         mode = strongest(rest)
         if type in (WatcherType.DATA, WatcherType.CHILDREN) and mode is not None:
             if not self._has_any(path, type):
                 raise NoWatcherError(self._chroot.strip(path))
-            return CheckWatchesRequest(path, WatcherType.ANY)  # the server's one stays
+            return CheckWatchesRequest(path, WatcherType.ANY)  # the server's watch is still needed
         if type in (WatcherType.PERSISTENT, WatcherType.PERSISTENT_RECURSIVE):
             if mode is WatchKind.PERSISTENT:
                 self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
@@ -568,7 +456,7 @@ class WatchManager:
         return RemoveWatchesRequest(path, type)
 
     def removed(self, path: str, type: int) -> bool:
-        """The server has removed watches of a type; returns False if there were none here."""
+        """Remove the watchers of a type; return False if there were none."""
         gone = [(kind, one) for kind, one in self.table.at(path) if kind in _REMOVES.get(type, ())]
         for kind, watcher in gone:
             self.table.discard(kind, path, watcher)
@@ -581,30 +469,30 @@ class WatchManager:
     # -- events
 
     def received(self, event: WatcherEvent, zxid: int) -> None:
-        """Hand an event to its watchers; without any it is dropped.
+        """Pass an event to its watchers; without any it is dropped.
 
         Args:
-            event: as it came.
-            zxid: of its header; -1 from servers before 3.9.
+            event: the event from the server.
+            zxid: the zxid in the reply header; -1 from servers before 3.9.
         """
         try:
             type = EventType(event.type)
         except ValueError:
-            return  # from a newer server
+            return  # an unknown type, from a newer server
         number = zxid if zxid > 0 else None
         state = KeeperState.SYNC_CONNECTED
         for derived, path, watcher in self.table.news(type, event.path):
             watcher.notify(WatchEvent(derived, state, self._chroot.strip(path), number))
 
     def fail_all(self, make_error: Callable[[str], Exception]) -> None:
-        """The session is over, and with it all watches; each fails with an error of its own."""
+        """Fail all watches with errors of their own, because the session is over."""
         for server_path, watcher in self.table.clear():
             path = self._chroot.strip(server_path)
             watcher.fail(make_error(path), path)
 
 
 def set_watches(last_zxid: int, paths: Mapping[WatchKind, list[str]]) -> SetWatches | SetWatches2:
-    """The request that sets watches again; changes after ``last_zxid`` fire them at once."""
+    """The request that sets watches again; those with a change after ``last_zxid`` fire."""
     plain = (
         last_zxid,
         paths[WatchKind.DATA],
