@@ -51,7 +51,7 @@ class PEMTests(SynchronousTestCase):
         other = self.authority.issue("other")
         self.assertEqual(
             self.refused(read_private_certificate, self.both, other),
-            f"the key in {other} is not that of the certificate in {self.both}",
+            f"the key in {other} does not match the certificate in {self.both}",
         )
 
     def test_what_is_missing_or_broken_is_named(self) -> None:

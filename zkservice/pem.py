@@ -66,7 +66,7 @@ def read_private_certificate(
     pair = read_key(certificate if key is None else key)
     if not pair.matches(own.getPublicKey()):
         raise ConfigurationError(
-            f"the key in {certificate if key is None else key} is not that of the certificate "
+            f"the key in {certificate if key is None else key} does not match the certificate "
             f"in {certificate}"
         )
     made: PrivateCertificate = PrivateCertificate.fromCertificateAndKeyPair(own, pair)

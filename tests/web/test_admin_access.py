@@ -84,7 +84,7 @@ class AddressTests(SynchronousTestCase):
                 self.assertEqual(status(access, get(), info), seen)
         refused = access.refusal(get(), LOCAL._replace(remote_addr="10.2.0.1"))
         assert refused is not None
-        self.assertIn("10.2.0.1; --admin-allow", refused.message)
+        self.assertIn("10.2.0.1; allow it with --admin-allow", refused.message)
 
     def test_unix_sockets_are_this_machine(self) -> None:
         """Their peers have no address."""

@@ -149,7 +149,7 @@ class StringTests(SynchronousTestCase):
             f"mtls:443:privateKey={own}:clientCA={empty}": f"{empty} has no certificate",
             f"mtls:443:privateKey={own}:clientCA={empty}.pem": f"{empty}.pem",
             f"mtls:443:privateKey={empty}:certKey={own}:clientCA={ca}": "no private key",
-            f"mtls:443:privateKey={other}:certKey={own}:clientCA={ca}": "not that of",
+            f"mtls:443:privateKey={other}:certKey={own}:clientCA={ca}": "does not match",
         }.items():
             self.assertIn(reason, self.refused(text), text)
 

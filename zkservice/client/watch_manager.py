@@ -355,7 +355,7 @@ class WatchManager:
         return any((kind, path) in self.coming for kind in ONE_SHOT)
 
     def _keep(self, kind: WatchKind, path: str) -> None:
-        """Keep a cancelled persistent watch on the server, also after a reconnect, until `settled`."""
+        """Keep a cancelled watch on the server, also after a reconnect, until `settled`."""
         placeholder = self._kept.setdefault(path, {})[kind] = Placeholder()
         self.table.add(kind, path, placeholder)
 

@@ -11,36 +11,36 @@ from typing import Any, Final, Protocol
 
 __all__ = ["STYLES", "AccessLog", "AccessRecord", "AccessSink", "LineWriter"]
 
-#: Not strftime's: those are in the language of the locale.
+#: English names: strftime's depend on the locale.
 _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
-#: Nearly all addresses; matching is faster than looking for what to escape.
+#: Matches nearly all addresses; that is faster than searching for characters to escape.
 _PLAIN_ADDRESS: Final = re.compile(r"[0-9a-f.:]+")
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
 class LineWriter(Protocol):
-    """Where a log's lines go."""
+    """Writes the lines of a log."""
 
     def write(self, line: str) -> None:
         """Append a line, which has no line end."""
         ...
 
     def reopen(self) -> None:
-        """Go on in a new file."""
+        """Open the file again after it was renamed."""
         ...
 
 
 @dataclass(frozen=True)
 class AccessRecord:
-    """One request and what became of it.  Times are seconds."""
+    """One request and its response.  Times are seconds."""
 
     remote_addr: str
-    request: str  #: the request line; "-" if there was none worth the name
+    request: str  #: the request line; "-" if there was no valid one
     status: int
-    body_bytes: int  #: of the response, as far as they were sent
+    body_bytes: int  #: bytes of the response's body that were sent
     referer: str
     user_agent: str
     request_id: str
@@ -50,9 +50,9 @@ class AccessRecord:
     #: Whether the client did not get all of the response.  It left, or the
     #: application failed.
     aborted: bool = False
-    trace_id: str = ""  #: of a valid ``traceparent``
-    span_id: str = ""  #: the client's, of the same
-    request_bytes: int = 0  #: of the request's body
+    trace_id: str = ""  #: from a valid ``traceparent``
+    span_id: str = ""  #: the client's span, from the same field
+    request_bytes: int = 0  #: bytes of the request's body
     scheme: str = ""  #: blank where there was no valid request
     server: tuple[str, str] = ("", "")  #: the address and the port that the client has connected to
 
@@ -73,7 +73,7 @@ class AccessLog:
         style: ``combined``, Apache's format with the request id and three times added
             (waiting, in the application, sending) and ``complete`` or ``aborted``; ``json``; or
             ``otel``, JSON with OpenTelemetry's names.
-        now: the time, with its zone.
+        now: returns the time with its zone.
 
     Raises:
         ValueError: there is no such style.
@@ -96,7 +96,7 @@ class AccessLog:
         self._file.write(self._line(record, self._now()))
 
     def reopen(self) -> None:
-        """Go on in a new file, after the old one was moved away."""
+        """Open the file again after it was renamed."""
         self._file.reopen()
 
 
@@ -121,7 +121,7 @@ def _json(record: AccessRecord, now: datetime) -> str:
 
 
 def _otel(record: AccessRecord, now: datetime) -> str:
-    """The record by OpenTelemetry's semantic conventions for HTTP; what is unknown is left out."""
+    """The record by OpenTelemetry's semantic conventions for HTTP, without unknown values."""
     method, _, rest = record.request.partition(" ")
     target, _, protocol = rest.rpartition(" ")
     path, _, query = target.partition("?")
@@ -162,14 +162,14 @@ def _one_line(fields: dict[str, Any]) -> str:
 
 
 def _address(text: str) -> str:
-    """An address that cannot forge a field: a PROXY header may hold any text instead."""
+    """An address, escaped if it is not one: a PROXY header may contain any text."""
     if _PLAIN_ADDRESS.fullmatch(text):
         return text
     return _escaped(text).replace(" ", "\\x20").replace('"', "\\x22")
 
 
 def _escaped(text: str) -> str:
-    """Text that cannot forge a field or a line, as Apache writes it."""
+    """A text escaped as by Apache, so that it cannot forge a field or a line."""
     return _UNSAFE.sub(_escape, text) or "-"
 
 

@@ -1,7 +1,7 @@
-"""Who may ask for the views that are for operators: by address, host name and origin.
+"""Access to the views for operators: by the client's address, the host name and the origin.
 
-What counts is who has connected.  Fields like ``X-Forwarded-For`` and PROXY headers are only
-ever a reason to refuse: any client can write them.
+Only the address of the connection counts.  Any client can send fields like ``X-Forwarded-For`` and
+PROXY headers, so they are only a reason to refuse.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zkservice.web.proxies import FORWARDED_FIELDS, TrustedProxies, peer_address
 
 __all__ = ["AdminAccess"]
 
-#: Fields that proxies add: a request that has one was not made by who has connected.
+#: Fields that proxies add.  With one of these, the connection's address is not the client's.
 _VIA: Final = frozenset(
     [*FORWARDED_FIELDS.values(), "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED"]
 )
@@ -26,14 +26,14 @@ _FORBIDDEN: Final = "403 Forbidden"
 
 
 class AdminAccess:
-    """Decides whether a request may see a view that is for operators.
+    """Decides whether a request may see a view for operators.
 
     Args:
-        networks: who may ask beside this machine, as addresses or in CIDR notation.
-        hosts: names under which the service may be asked, beside ``localhost`` and addresses.
-        proxies: their connections are made for others.
-        own_port: whether only operators know the port: a client's certificate that was verified
-            there will do, and a proxy in front is theirs.
+        networks: clients that are allowed beside this machine, as addresses or in CIDR notation.
+        hosts: allowed values of the ``Host`` field, beside ``localhost`` and addresses.
+        proxies: proxies of the application; views are not shown through them.
+        own_port: whether the port serves only views for operators.  There a verified client
+            certificate is sufficient, and a proxy is allowed.
 
     Raises:
         ValueError: a network is invalid.
@@ -53,32 +53,33 @@ class AdminAccess:
         self._own_port = own_port
 
     def refusal(self, request: Request, info: ConnectionInfo) -> ViewError | None:
-        """Why a request is refused; None if it may see the view.
+        """The response that refuses a request; None if it may see the view.
 
         Args:
-            info: of the connection, before a proxy's fields were applied.
+            request: the request.
+            info: the connection's addresses, before a proxy's fields were applied.
         """
         if request.method not in _METHODS:
             return ViewError(
                 "405 Method Not Allowed",
-                "this view can only be read",
+                "only GET and HEAD are allowed for this view",
                 (("Allow", ", ".join(_METHODS)),),
             )
         reason = self._client_problem(request, info) or self._browser_problem(request)
         return ViewError(_FORBIDDEN, reason) if reason else None
 
     def _client_problem(self, request: Request, info: ConnectionInfo) -> str:
-        """What is wrong with who has connected; "" if nothing is."""
+        """Why the client is refused; "" if it is allowed."""
         if info.proxied:
             return "this view is not shown to connections with a PROXY header"
         if self._own_port:
             if ("SSL_CLIENT_VERIFY", "SUCCESS") in info.certificate:
                 return ""
         elif not _VIA.isdisjoint(request.fields) or self._proxies.trusts(info.remote_addr):
-            return "this view is not shown through a proxy; ask at a port of --admin-listen"
+            return "this view is not shown through a proxy; use a port of --admin-listen"
         if self._may_connect(info.remote_addr):
             return ""
-        return f"this view is not shown to {info.remote_addr}; --admin-allow names who may ask"
+        return f"this view is not shown to {info.remote_addr}; allow it with --admin-allow"
 
     def _may_connect(self, peer: str) -> bool:
         address = peer_address(peer)
@@ -87,16 +88,16 @@ class AdminAccess:
         return address.is_loopback or any(address in network for network in self._networks)
 
     def _browser_problem(self, request: Request) -> str:
-        """What is wrong with the page that has a browser ask; "" if nothing is.
+        """Why a browser's request is refused; "" if it is allowed.
 
-        A page of an attacker can have a browser on this machine connect here.  Its request is
-        for the attacker's name, even if that has our address meanwhile (DNS rebinding), or it
-        comes from another origin.
+        An attacker's page can make a browser on this machine send requests here.  Such a request
+        has the attacker's host name, which may resolve to our address (DNS rebinding), or it comes
+        from another origin.
         """
         fields = request.fields
         host = fields.get("HTTP_HOST", "").lower()
         if host and not self._knows(host):
-            return f"this view is not shown as {host}; --admin-host adds a name"
+            return f"this view is not shown as {host}; allow the name with --admin-host"
         origin = fields.get("HTTP_ORIGIN")
         if origin is not None and origin.lower().partition("://")[2] != host:
             return "this view is not shown to pages of another origin"

@@ -1,4 +1,4 @@
-"""Logs that every thread is busy, so that other clients have to wait."""
+"""Log that all threads are busy for long, so that other requests have to wait."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from zkservice.web.workers import Workers
 
 __all__ = ["BusyWatch"]
 
-#: The log names so many requests, and so much of each.
+#: Requests that a log line names, and characters of each.
 _MAX_JOBS: Final = 8
 _MAX_TEXT: Final = 120
 
 
 class BusyWatch:
-    """Looks at the threads, and logs once when all have been in a job for long, once when not.
+    """Logs once when all threads have been in a job for long, and once when a thread is free.
 
-    It looks from outside, at intervals, so that requests cost nothing more.
+    It polls the threads, so that requests cost nothing more.
 
     Args:
         workers: the threads.
-        clock: for the intervals.
-        patience: seconds that the shortest of all jobs must have taken.
+        clock: schedules the polls.
+        patience: seconds that the latest of the jobs must have taken.
     """
 
     _log = Logger()
@@ -36,7 +36,7 @@ class BusyWatch:
         self._workers = workers
         self._patience = patience
         self._clock = clock
-        self._since: float | None = None  # when the last thread became busy, once it was logged
+        self._since: float | None = None  # when the last thread became busy; set when logged
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
 

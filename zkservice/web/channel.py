@@ -25,11 +25,11 @@ __all__ = ["ChannelState", "HTTPChannel"]
 
 _CONTINUE: Final = (b"HTTP/1.1 100 Continue\r\n\r\n",)
 
-#: How much a client may still send after its last response, and how long it may take to
-#: read it: closing over unread bytes would reset the connection, and the response be lost.
+#: Bytes that a client may still send after its last response, and seconds to read the response.
+#: Closing a socket with unread input resets the connection, and the response would be lost.
 _LINGER_BYTES: Final = 65536
 _LINGER_SECONDS: Final = 2.0
-#: Requests that one connection may have served before others get their turn.
+#: Requests of one connection that are served before other connections get a turn.
 _TURNS: Final = 32
 
 
@@ -37,13 +37,13 @@ class ChannelState(Enum):
     """What a connection can still do; it only moves down this list."""
 
     OPEN = "requests"
-    FLUSHING = "the rest of the last response"
-    LINGERING = "the client's reading it; what it sends is dropped"
-    LEAVING = "nothing: the transport was told to close"
+    FLUSHING = "sending the rest of the last response"
+    LINGERING = "waiting until the client has read it; input is dropped"
+    LEAVING = "closing: the transport was told to close"
 
 
 class _Loop(Enum):
-    """Whether the loop over what the client has sent is under way."""
+    """Whether the loop that parses and serves requests is running."""
 
     IDLE = auto()
     RUNNING = auto()
@@ -52,14 +52,14 @@ class _Loop(Enum):
 
 
 class _ReadSide:
-    """What the client sends: whether it is read, and how much of it is dropped."""
+    """The client's side: whether its input is read, and how much is dropped."""
 
     __slots__ = ("_reading", "_transport", "dropped", "ended")
 
     def __init__(self) -> None:
         self._transport: Any = None
         self._reading = True
-        #: Whether the client sends no more.
+        #: Whether the client has half-closed the connection.
         self.ended = False
         #: Bytes that came after the last request.
         self.dropped = 0
@@ -82,10 +82,10 @@ class _ReadSide:
 
 
 class _BodyRate:
-    """How fast the body of a request must come.
+    """The deadline of a request's body, by the minimal rate.
 
     Args:
-        limits: say how fast.
+        limits: define the rate.
     """
 
     __slots__ = ("_limits", "_since")
@@ -95,11 +95,11 @@ class _BodyRate:
         self._since = 0.0
 
     def begin(self, now: float) -> None:
-        """The body begins to come."""
+        """Start to measure at the body's first byte."""
         self._since = now
 
     def deadline(self, received: int) -> float:
-        """When a body of which so many bytes have come is too slow."""
+        """When a body of which so many bytes were received becomes too slow."""
         limits = self._limits
         bought = received / limits.body_rate if limits.body_rate else inf
         return self._since + limits.body_grace + bought
@@ -122,21 +122,21 @@ class HTTPChannel(Protocol):
 
     def __init__(self, server: HTTPServer, parser: RequestParser) -> None:
         self._server = server
-        #: Known from the first request on: a PROXY header comes after the connection.
+        #: None before the first request: a PROXY header comes after the connection is made.
         self.info: ConnectionInfo | None = None
         self._parser = parser
         self._state = _OPEN
         self._exchange: Exchange | None = None  # the request in service
-        self._unsettled: Exchange | None = None  # answered, but not all of it has gone
+        self._unsettled: Exchange | None = None  # finished, but its response is not all sent
         self._held = (0, 0)  # bytes of its response that wait, in memory and in files
-        self._begun = False  # some of the response in service has gone
+        self._begun = False  # whether some of the current response was sent
         self._awaited = _REQUEST  # what the deadline was set for
         self._body_rate = _BodyRate(server.limits)
         self._loop = _IDLE
         self._read_side = _ReadSide()
         self.deadline = self.bucket = inf
 
-    # What the transport calls
+    # Called by the transport
 
     @override
     def connectionMade(self) -> None:
@@ -150,7 +150,7 @@ class HTTPChannel(Protocol):
         if server.connections.crowded:
             self.abort()  # too crowded even to send a 503
         else:
-            self._shed("there are too many connections; come again later")
+            self._shed("there are too many connections; try again later")
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -166,23 +166,23 @@ class HTTPChannel(Protocol):
             self._read_side.pause()
 
     def readConnectionLost(self) -> None:  # noqa: N802 - IHalfCloseableProtocol
-        """The client sends no more; it may still wait for the response to what it sent."""
+        """The client has half-closed; it may still wait for responses."""
         self._read_side.ended = True
         if self._exchange is not None:
             self._exchange.read_side_closed()
         elif self._state is ChannelState.LINGERING:
             self._leave()
         elif not self._output.blocked and self._loop is not _WAITING:
-            self._close()  # else there may be whole requests behind what waits
+            self._close()  # otherwise complete requests may wait in the parser
 
     def writeConnectionLost(self) -> None:  # noqa: N802
-        """Our half-close is done; the client reads, and closes."""
+        """Do nothing: the client reads the response, then closes."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = ChannelState.LEAVING
-        # Each step for itself: one that fails must not keep the others from giving back
-        # what they hold, and a connection that stays listed takes up a place for good.
+        # Each step is tried separately: a failure must not keep the others from releasing what
+        # they hold.  A connection that stayed listed would count against the limit for good.
         for step in (self._parser.close, self._end_exchange, self._output.stopProducing):
             try:
                 step()
@@ -192,7 +192,7 @@ class HTTPChannel(Protocol):
         self._server.connections.discard(self)
 
     def _end_exchange(self) -> None:
-        """The client has left: end the request in service."""
+        """End the request in service, because the client has left."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
@@ -202,7 +202,7 @@ class HTTPChannel(Protocol):
             self._cut_off(exchange)
             self._settle(exchange)
 
-    # What the server calls
+    # Called by the server
 
     @property
     def serving(self) -> bool:
@@ -211,7 +211,7 @@ class HTTPChannel(Protocol):
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request in service, or the one whose response has not all gone."""
+        """The request in service, or the one whose response is not all sent."""
         return self._exchange or self._unsettled
 
     def close_if_idle(self) -> None:
@@ -221,7 +221,7 @@ class HTTPChannel(Protocol):
             self._leave()
 
     def abort(self) -> None:
-        """Cut the connection, whatever is under way; what was pipelined is not served any more."""
+        """Cut the connection, whatever is under way; pipelined requests are not served."""
         self._state = ChannelState.LEAVING
         self._transport().abortConnection()
 
@@ -242,12 +242,12 @@ class HTTPChannel(Protocol):
             else:
                 self._refuse(RequestRefusedError(408, "the request body came too slowly"))
 
-    # What a worker's exchange calls, through the reactor
+    # Called by a worker's exchange, in the reactor's thread
 
     def respond(
         self, exchange: Exchange, parts: Sequence[Part], end: End | None, body_bytes: int
     ) -> None:
-        """Send some of the response to ``exchange``; ``end`` says that this is its end."""
+        """Send some of the response to ``exchange``; ``end`` is set for the last part."""
         if exchange is not self._exchange:
             discard(parts)  # the client has gone meanwhile
             return
@@ -255,7 +255,7 @@ class HTTPChannel(Protocol):
         exchange.body_bytes += body_bytes
         self._begun = True
         if end is None:
-            # more of it may be on its way with the same delivery: send them together
+            # more parts may come in the same delivery: send them together
             before = output.backlog, output.file_backlog
             output.hold(parts)
             self._held = (
@@ -309,14 +309,14 @@ class HTTPChannel(Protocol):
                 break
             self._serve(request)
             turns -= 1
-            if not turns:  # views can answer a whole pipeline here: let others have a turn
+            if not turns:  # a pipeline of views would keep the reactor from other connections
                 self._server.reactor.callLater(0, self._advance)
                 break
         if self._loop is _RUNNING:
             self._loop = _IDLE
 
     def _wait_for_turn(self) -> None:
-        """There is more to parse than fits into one turn: read no more until that is done."""
+        """Stop reading until the rest of the input is parsed in later turns of the reactor."""
         self._loop = _WAITING
         if self._awaited is not ParserState.BODY:
             self._expect_body()
@@ -331,7 +331,7 @@ class HTTPChannel(Protocol):
             self._read_side.resume()
 
     def _serve(self, request: Request) -> None:
-        """Give a request to a view or to the workers, or answer 503."""
+        """Pass a request to a view or to the workers, or respond with 503."""
         server, handler = self._server, self._server.handler
         server.counters.requests += 1
         if self.info is None:
@@ -347,7 +347,7 @@ class HTTPChannel(Protocol):
         handler.admit(exchange)
         if view is not None:
             server.counters.viewed += 1
-            self.deadline = inf  # of the idle connection; views have no other one
+            self.deadline = inf  # end the deadline of the idle connection; views have none
             path = request.path.decode("ascii")
             handler.run_view(exchange, view, path)
             return
@@ -355,7 +355,7 @@ class HTTPChannel(Protocol):
         if here:
             server.counters.shed += 1
             request.body.close()
-            exchange.answer(503, "all threads are busy; come again later", server.retry_after())
+            exchange.answer(503, "all threads are busy; try again later", server.retry_after())
             return
         self._await_worker()
         server.workers.submit(exchange)
@@ -387,7 +387,7 @@ class HTTPChannel(Protocol):
         if self._begun:
             self.abort()
         else:
-            self._error(504, "the application did not answer in time", exchange.request.method)
+            self._error(504, "the application did not respond in time", exchange.request.method)
 
     def _await_client(self) -> None:
         """Set the deadline for what the client has to send next."""
@@ -395,19 +395,19 @@ class HTTPChannel(Protocol):
         self._awaited = expecting
         limits = self._server.limits
         if self._read_side.ended:
-            self._close()  # nothing more will come
+            self._close()  # the client sends no more requests
         elif expecting is _REQUEST:
             if not self._output.blocked:
                 self._set_deadline(self._idle_time())
         elif expecting is before:
-            pass  # it has one
+            pass  # the body has its own deadline
         elif expecting is ParserState.HEAD:
             self._set_deadline(limits.head_timeout)
         else:
             self._expect_body()
             if self._parser.must_continue():
                 if self._server.queue.reached:
-                    self._shed("all threads are busy; come again later")
+                    self._shed("all threads are busy; try again later")
                 else:
                     self._output.write(_CONTINUE)
 
@@ -420,27 +420,27 @@ class HTTPChannel(Protocol):
     def _idle_time(self) -> float:
         """How long the connection may stay open without a request."""
         limits = self._server.limits
-        if self._server.draining:  # a response that began before told the client to stay
+        if self._server.draining:  # an earlier response told the client to keep the connection
             return min(limits.drain_linger, limits.keep_alive)
         return limits.keep_alive
 
     def _cut_off(self, exchange: Exchange) -> None:
-        """The client does not get what is left of the response."""
+        """Cut the connection, because the rest of the response cannot be sent."""
         if not exchange.aborted:
             exchange.aborted = True
             exchange.body_bytes = max(0, exchange.body_bytes - self._output.unsent)
             self._server.counters.aborted += 1
 
     def _settle(self, exchange: Exchange) -> None:
-        """Nothing more will be sent for an exchange: log it."""
+        """Log an exchange: nothing more will be sent for it."""
         slow = self._unsettled is not None
         self._unsettled = None
         self._server.handler.log(exchange, slow)
 
-    # Answers without a request
+    # Responses without an exchange
 
     def _refuse(self, refused: RequestRefusedError) -> None:
-        """The client has broken a rule or a limit."""
+        """Refuse a client that has broken a rule or a limit."""
         self._server.counters.refused += 1
         self._server.handler.log_refusal(
             self.info or connection_info(self.transport), refused.status
@@ -448,7 +448,7 @@ class HTTPChannel(Protocol):
         self._error(refused.status, refused.rule, self._method_to_answer())
 
     def _shed(self, rule: str, status: int = 503) -> None:
-        """There is no room for this client at the moment."""
+        """Refuse a client because there is no room for it now."""
         self._server.counters.shed += 1
         self._server.handler.log_refusal(self.info or connection_info(self.transport), status)
         self._error(status, rule, self._method_to_answer(), self._server.retry_after())
@@ -459,7 +459,7 @@ class HTTPChannel(Protocol):
     def _error(
         self, status: int, rule: str, method: str, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """Answer with an error page, and drop all further input."""
+        """Send an error page, and drop all further input."""
         self._parser.close()
         line, fields, body = error_page(status, rule, headers)
         heads = self._server.heads
@@ -476,7 +476,7 @@ class HTTPChannel(Protocol):
             self._set_deadline(self._server.limits.write_stall)
 
     def _output_moved(self) -> None:
-        """The client has taken some of what waited."""
+        """Go on after the client has taken some of the queued output."""
         self._open_window()
         if self._output.blocked:
             self._set_deadline(self._server.limits.write_stall)
@@ -515,7 +515,7 @@ class HTTPChannel(Protocol):
                 self._finish()
 
     def _finish(self) -> None:
-        """Everything has been sent: close without losing what the client has not read."""
+        """Close after everything was sent, without losing what the client has not read."""
         refused = self._parser.expecting is ParserState.NOTHING
         unread = refused or self._parser.pending or self._read_side.dropped
         if self._read_side.ended or not unread or not self._can_half_close():
@@ -528,7 +528,7 @@ class HTTPChannel(Protocol):
         self._set_deadline(_LINGER_SECONDS)
 
     def _can_half_close(self) -> bool:
-        """TLS has no half-close; its close alert keeps the response safe."""
+        """Whether to half-close.  TLS cannot; its close alert keeps the response safe."""
         transport = self.transport
         return hasattr(transport, "loseWriteConnection") and not ISSLTransport.providedBy(transport)
 
@@ -540,7 +540,7 @@ class HTTPChannel(Protocol):
             self._transport().loseConnection()
 
     def _drop(self, size: int) -> None:
-        """Count what comes after the last request; it is bounded."""
+        """Count the input that is dropped after the last request; close above a bound."""
         self._read_side.dropped += size
         if self._read_side.dropped > _LINGER_BYTES:
             if self._state is ChannelState.FLUSHING:

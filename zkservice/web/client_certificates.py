@@ -1,10 +1,10 @@
-"""Mutual TLS: a server endpoint that asks clients for a certificate, and what is in it.
+"""Mutual TLS: a server endpoint that asks clients for a certificate, and the certificate's fields.
 
-The endpoint string is that of Twisted's ``ssl:`` with the authorities whose clients are let in::
+The endpoint string is Twisted's ``ssl:`` with the authorities whose clients are accepted::
 
     mtls:443:privateKey=site.pem:clientCA=clients.pem
 
-Twisted's own ``ssl:`` has no way to say so.
+Twisted's own ``ssl:`` has no such option.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def mutual_tls(
     *,
     optional: bool = False,
 ) -> CertificateOptions:
-    """The server's side of connections whose clients show a certificate.
+    """The TLS options of a server that asks its clients for certificates.
 
     Args:
         private_key: PEM file of the server's key.
         client_ca: PEM file of the authorities that sign clients' certificates; no other
-            authority is believed, not even the system's.
-        certificate: PEM file of the server's certificate, and of those between it and its
-            authority; in the key's file if it is None.
-        chain: PEM file of more certificates between it and its authority.
-        optional: let clients without a certificate in, too.
+            authority is trusted, not even the system's.
+        certificate: PEM file of the server's certificate and its intermediate certificates; None:
+            they are in the key's file.
+        chain: PEM file of more intermediate certificates.
+        optional: accept clients without a certificate, too.
 
     Raises:
-        ConfigurationError: a file has not what it should have.
+        ConfigurationError: a file has invalid contents.
         OSError: a file cannot be read.
     """
     own = read_certificates(certificate or private_key)
@@ -62,11 +62,11 @@ def mutual_tls(
         requireCertificate=not optional,
     )
     try:
-        # Clients with several certificates choose by the names of these authorities.
+        # The server sends these names: clients with several certificates choose by them.
         options.getContext().load_client_ca(client_ca.encode())
     except SSL.Error:
         raise ConfigurationError(
-            f"the key in {private_key} is not that of the certificate in "
+            f"the key in {private_key} does not match the certificate in "
             f"{certificate or private_key}"
         ) from None
     return options
@@ -81,12 +81,12 @@ class MutualTLSParser:
     def parseStreamServer(  # noqa: N802 - Twisted's name
         self, reactor: Any, *words: Any, **named: Any
     ) -> IStreamServerEndpoint:
-        """``mtls:PORT:privateKey=FILE:clientCA=FILE``, and what else ``ssl:`` has.
+        """``mtls:PORT:privateKey=FILE:clientCA=FILE``, and the other arguments of ``ssl:``.
 
-        ``optional=yes`` lets clients without a certificate in, too.
+        ``optional=yes`` accepts clients without a certificate, too.
 
         Raises:
-            ConfigurationError: something is missing or unknown, or a file has not what it should.
+            ConfigurationError: an argument is missing or unknown, or a file has invalid contents.
             OSError: a file cannot be read.
         """
         try:
@@ -109,11 +109,11 @@ def _endpoint(
     optional: str = "no",
 ) -> IStreamServerEndpoint:
     if not clientCA:
-        raise ConfigurationError("mtls: say whose clients are let in: clientCA=FILE")
+        raise ConfigurationError("mtls: clientCA=FILE is missing: the CAs of the clients")
     if optional not in ("yes", "no"):
-        raise ConfigurationError(f"mtls: optional is yes or no, not {optional!r}")
+        raise ConfigurationError(f"mtls: optional must be yes or no, not {optional!r}")
     if not (port.isdecimal() and backlog.isdecimal()):
-        raise ConfigurationError("mtls: the port and the backlog are numbers")
+        raise ConfigurationError("mtls: the port and the backlog must be numbers")
     options = mutual_tls(privateKey, clientCA, certKey, extraCertChain, optional=optional == "yes")
     endpoint: IStreamServerEndpoint = SSL4ServerEndpoint(
         reactor, int(port), options, int(backlog), interface
@@ -122,7 +122,7 @@ def _endpoint(
 
 
 def client_certificate(transport: Any) -> Sequence[tuple[str, str]]:
-    """What environ says of a client that has shown a certificate; nothing of others.
+    """The keys of environ about a client's certificate; empty if the client has sent none.
 
     The names are those of Apache's mod_ssl: ``SSL_CLIENT_VERIFY`` is ``SUCCESS``,
     ``SSL_CLIENT_S_DN`` and ``SSL_CLIENT_I_DN`` the subject and the issuer (RFC 4514),
@@ -130,10 +130,10 @@ def client_certificate(transport: Any) -> Sequence[tuple[str, str]]:
     serial number in hexadecimal, ``SSL_CLIENT_CERT`` the certificate (PEM).
 
     Args:
-        transport: one that provides ISSLTransport.
+        transport: provides ISSLTransport.
     """
-    # There is one only if the endpoint has asked for it and found it good: OpenSSL's servers
-    # ask for none unless they verify, and end the handshake otherwise (SSL_CTX_set_verify).
+    # A certificate here was verified: OpenSSL's servers ask for one only if they verify it, and
+    # end the handshake if it is invalid (SSL_CTX_set_verify).
     shown = transport.getPeerCertificate()
     if shown is None:
         return ()
@@ -151,5 +151,5 @@ def client_certificate(transport: Any) -> Sequence[tuple[str, str]]:
 
 
 def _native(text: str) -> str:
-    """UTF-8 in latin-1, as PEP 3333 has all text in environ."""
+    """UTF-8 bytes as latin-1 text, the form of all text in environ (PEP 3333)."""
     return text.encode().decode("latin-1")

@@ -1,4 +1,4 @@
-"""The open connections of a server: how many there may be, and how they are drained."""
+"""The open connections of a server: their limit, and draining."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zkservice.web.exchange import Exchange
 
 __all__ = ["Connections", "Drainable", "descriptor_limit"]
 
-#: Connections over the limit that get an answer at the same time.
+#: Connections over the limit that get a 503 at the same time.
 _MAX_REFUSED: Final = 32
 
 
 def descriptor_limit() -> int:
-    """As many connections as the process may open files, with some left for the application."""
+    """The limit of open files, less a reserve for the application."""
     return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
 class Drainable(Protocol):
-    """A connection, as far as draining goes."""
+    """The part of a connection that draining uses."""
 
     @property
     def serving(self) -> bool:
@@ -33,7 +33,7 @@ class Drainable(Protocol):
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request in service, or the one whose response has not all gone."""
+        """The request in service, or the one whose response is not all sent."""
         ...
 
     def close_if_idle(self) -> None:
@@ -50,7 +50,7 @@ class Connections:
 
     Args:
         clock: for the time-outs of draining.
-        limit: how many there may be.
+        limit: the maximal number of connections.
     """
 
     def __init__(self, clock: IReactorTime, limit: int) -> None:
@@ -64,13 +64,13 @@ class Connections:
         return len(self._open)
 
     def add(self, connection: Drainable) -> bool:
-        """Add a connection; returns False if it is over the limit, and must be refused."""
+        """Add a connection; return False if it is over the limit and must be refused."""
         self._open[connection] = None
         return len(self._open) <= self._limit
 
     @property
     def crowded(self) -> bool:
-        """Whether there are so many connections that even refusing them takes too many files."""
+        """Whether there are too many connections even to send a 503 to a new one."""
         return len(self._open) > self._limit + _MAX_REFUSED
 
     def discard(self, connection: Drainable) -> None:
@@ -81,11 +81,11 @@ class Connections:
 
     @property
     def serving(self) -> int:
-        """How many of them have a request in service."""
+        """The number of connections with a request in service."""
         return sum(connection.serving for connection in self._open)
 
     def exchanges(self) -> Iterator[Exchange]:
-        """The requests in service, and those whose responses have not all gone."""
+        """The requests in service, and those whose responses are not all sent."""
         for connection in self._open:
             exchange = connection.exchange
             if exchange is not None:
@@ -95,8 +95,8 @@ class Connections:
         """Close each connection once it is idle.
 
         Args:
-            linger: seconds for which idle ones may stay and send one more request.
-            timeout: seconds after which those that are left are cut off.
+            linger: seconds for which idle connections may stay and send one more request.
+            timeout: seconds after which the remaining connections are cut off.
 
         Returns:
             Fires with the number of requests that were cut off.
@@ -117,7 +117,7 @@ class Connections:
         return drained
 
     def close_idle(self) -> None:
-        """Close those that have neither a request nor a response under way."""
+        """Close the connections without a request or a response under way."""
         for connection in list(self._open):
             connection.close_if_idle()
 

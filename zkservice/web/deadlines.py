@@ -14,7 +14,7 @@ _TICK: Final = 1.0  # seconds; how late a deadline may be noticed
 
 
 class HasDeadline(Protocol):
-    """Something that is told when its deadline has passed."""
+    """Gets a call when its deadline has passed."""
 
     #: When ``overdue`` is due, in the reactor's seconds; ``inf`` for never.
     deadline: float
@@ -22,16 +22,16 @@ class HasDeadline(Protocol):
     bucket: float
 
     def overdue(self, now: float) -> None:
-        """The deadline has passed; set another, or none."""
+        """React to the passed deadline; may set another one."""
         ...
 
 
 class Deadlines:
-    """Calls ``overdue`` of whatever has passed its deadline, a second later at most.
+    """Calls ``overdue`` of each item at most a second after its deadline.
 
-    Each item lies in the bucket of the second in which it was due when it was
-    put there.  When the bucket's time comes and the deadline has moved on, so does the
-    object.  The clock runs only while something is item.
+    An item stays in the bucket of the second for which it was first set, even if its deadline
+    moves.  When that second comes, an item with a later deadline moves on to the bucket of that.
+    The clock runs only while there are items.
     """
 
     _log = Logger()

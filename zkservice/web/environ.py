@@ -1,4 +1,4 @@
-"""The environ of PEP 3333, from a request and what is known of its connection."""
+"""The environ of PEP 3333, from a request and its connection."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ConnectionInfo(NamedTuple):
     remote_addr: str
     remote_port: str
     scheme: str
-    #: What environ says of the client's certificate.
+    #: The keys of environ about the client's certificate.
     certificate: Sequence[tuple[str, str]] = ()
-    #: Whether a PROXY header says where the connection came from.
+    #: Whether the client's address comes from a PROXY header.
     proxied: bool = False
 
 
@@ -76,7 +76,7 @@ def fill_environ(
     environ["zkservice.client_disconnected"] = disconnected
     environ["waitress.client_disconnected"] = disconnected
     if request.chunked:
-        # told as if it had come with a length, which applications can read
+        # a chunked body is complete by now, so its length is known: applications rely on it
         environ["CONTENT_LENGTH"] = str(request.content_length)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
 

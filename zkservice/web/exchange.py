@@ -25,15 +25,15 @@ class End(Enum):
 
     KEEP_ALIVE = auto()
     CLOSE = auto()
-    #: The client must see that the response is not whole.
+    #: The client must notice that the response is incomplete.
     ABORT = auto()
 
 
 class _Client(Enum):
-    """What is known of a client that waits for its response."""
+    """The state of the client of an exchange."""
 
     WAITS = auto()
-    SENDS_NO_MORE = auto()  #: it has probably left, but may be waiting
+    SENDS_NO_MORE = auto()  #: it has half-closed: it has probably left, but may be waiting
     GONE = auto()
 
 
@@ -48,7 +48,7 @@ class Responder(Protocol):
     def respond(
         self, exchange: Exchange, parts: Sequence[Part], end: End | None, body_bytes: int
     ) -> None:
-        """Send some of the response; ``end`` says that this is its end."""
+        """Send some of the response; ``end`` is set for the last part."""
         ...
 
 
@@ -66,7 +66,7 @@ class Handler(Protocol):
     def answer(
         self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]
     ) -> None:
-        """Answer with an error page."""
+        """Respond with an error page."""
         ...
 
     def failed(self, kind: str) -> None:
@@ -75,10 +75,10 @@ class Handler(Protocol):
 
 
 class Exchange:
-    """A request on its way through a worker, and the response on its way back.
+    """A request that a worker handles, and its response.
 
     The worker calls ``send`` and ``finish``; the reactor gets their bytes in
-    ``Responder.respond``.  See ``handover`` for what the two threads write and read.
+    ``Responder.respond``.  See ``handover`` for the attributes that both threads use.
     """
 
     __slots__ = (
@@ -113,12 +113,12 @@ class Exchange:
         self._handler = handler
         self._workers = workers
         self._client = _WAITS
-        #: Only a response that is sent in several parts needs it.
+        #: Only for a response that is sent in several parts.
         self.window: SendWindow | None = None
-        #: The thread that runs it, and since when by the workers' clock.
+        #: The thread that runs the request, and the start by the workers' clock.
         self.worker: Worker | None = None
         self.began: float | None = None
-        # By the workers' clock; ``ended`` is only set if the handler is timed.
+        # Times of the workers' clock; ``ended`` is set only if the handler is timed.
         self.received = 0.0
         self.ended: float | None = None
         self.status = 0
@@ -134,12 +134,12 @@ class Exchange:
     # Reactor thread
 
     def read_side_closed(self) -> None:
-        """The client sends no more: it has probably left, but may be waiting."""
+        """Note that the client has half-closed: it has probably left, but may be waiting."""
         if self._client is _WAITS:
             self._client = _Client.SENDS_NO_MORE
 
     def abandon(self) -> None:
-        """The client has left: a worker that waits for it need not."""
+        """Note that the client has left, and wake a worker that waits for it."""
         with self._workers.results.lock:
             self._client = _GONE
             window = self.window
@@ -147,7 +147,7 @@ class Exchange:
             window.close()
 
     def answer(self, status: int, rule: str, headers: list[tuple[str, str]]) -> None:
-        """Answer with an error page instead of the application."""
+        """Respond with an error page without calling the application."""
         if self.trace is not None:
             self.trace.ended(rule)
         self._handler.answer(self, status, rule, headers)
@@ -169,7 +169,7 @@ class Exchange:
                 self.window.release()
 
     def send(self, parts: Sequence[bytes], body_bytes: int) -> None:
-        """Send some of the response; wait a little if the client is far behind.
+        """Send some of the response; wait for a bounded time if the client is far behind.
 
         Raises:
             ClientGoneError: the client has left.
@@ -191,7 +191,7 @@ class Exchange:
             self.window = window
             gone = self._client is _GONE
         if gone:
-            window.close()  # for an application that goes on all the same
+            window.close()  # in case the application goes on
             raise ClientGoneError("the client has left")
         return window
 
@@ -202,18 +202,18 @@ class Exchange:
         self._workers.results.post(self._responder.respond, self, parts, end, body_bytes)
 
     def failed(self, kind: str) -> None:
-        """The application has raised an exception of this type."""
+        """Report the type of an exception that the application has raised."""
         self._workers.results.post(self._handler.failed, kind)
 
     # Any thread
 
     def client_disconnected(self) -> bool:
-        """Whether the client has left, as far as one can see."""
+        """Whether the client has left, as far as the server knows."""
         return self._client is not _WAITS
 
 
 class ReactorExchange(Exchange):
-    """An exchange that the reactor answers itself: a view, or a request it turns away."""
+    """An exchange without a worker: for a view, or a request that is refused."""
 
     __slots__ = ()
 

@@ -24,11 +24,11 @@ from zkservice.web.wsgi import Application
 
 __all__ = ["ALPN", "HTTPFactory"]
 
-#: What is spoken over TLS, best first (RFC 7301).  It has to be said: Twisted 26.10 hangs up on
-#: clients that offer protocols, as all browsers do, where nothing is acceptable.
+#: The protocols over TLS, best first (RFC 7301).  Without this list, Twisted 26.10 ends the
+#: handshake of clients that offer protocols, as all browsers do.
 ALPN: Final = (b"http/1.1", b"http/1.0")
 
-#: Chunks of a body that are parsed before others get their turn: some 0.2 ms.
+#: Chunks of a body that are parsed before other connections get a turn: about 0.2 ms.
 _CHUNKS_A_TURN: Final = 128
 
 
@@ -39,16 +39,16 @@ class HTTPFactory:
     Args:
         application: runs in the threads of ``workers``.
         workers: may serve several factories; their owner starts and stops them.
-        reactor: where the connections live.
-        limits: what a client may ask for.
-        views: raw path to a WSGI callable that answers in the reactor.
-        status_views: whether ``/-/health`` and ``/-/threads`` are among the views.
-        proxies: those whose fields about the client are believed; none by default.
+        reactor: runs the connections.
+        limits: the limits for clients.
+        views: WSGI callables that run in the reactor, by the raw path.
+        status_views: whether to add ``/-/health`` and ``/-/threads`` to the views.
+        proxies: the proxies whose fields about the client are trusted; none by default.
         access_log: receives a record of each response.
         trace_log: receives the records of each request to the application.
         tally: counts each response, for metrics.
-        request_ids: give each request an id, which the response and the logs have as well; with an
-            access log it has one in any case.
+        request_ids: whether to give each request an id, for the response and the logs; an access
+            log implies it.
     """
 
     noisy = False
@@ -86,13 +86,13 @@ class HTTPFactory:
         self._reader = HeadReader(limits)
         self._bodies = BodyStorage(limits.body_memory, limits.body_disk)
 
-    # What a port calls
+    # Called by ports
 
     def doStart(self) -> None:  # noqa: N802 - IProtocolFactory's name
-        """A port listens."""
+        """Do nothing: the owner of the workers starts them."""
 
     def doStop(self) -> None:  # noqa: N802
-        """A port has stopped listening."""
+        """Do nothing: the owner of the workers stops them."""
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802
         """Return a channel for a connection."""
@@ -100,16 +100,16 @@ class HTTPFactory:
         return HTTPChannel(self.server, parser)
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - as TLS asks
-        """What a client can choose from."""
+        """The protocols to offer in the TLS handshake (ALPN)."""
         return list(ALPN)
 
-    # What the service calls
+    # Called by the service
 
     def drain(self, timeout: float) -> Deferred[int]:
-        """Finish the requests that run, and close every connection.
+        """Finish running requests, and close every connection.
 
-        Stop listening first.  An idle client may send one more request for a moment
-        (``Limits.drain_linger``), so that no client is refused.
+        Stop listening first.  Idle clients may send one more request within
+        ``Limits.drain_linger`` seconds, so that no client is refused.
 
         Args:
             timeout: seconds; requests that are not finished by then are cut off.
@@ -120,5 +120,5 @@ class HTTPFactory:
         return self.server.drain(timeout)
 
     def statistics(self) -> FrontEndStatistics:
-        """What the front end has done and is doing."""
+        """The counters and gauges of the front end."""
         return self.server.statistics()

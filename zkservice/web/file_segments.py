@@ -1,4 +1,4 @@
-"""Parts of a response that are in a file: the application's, or the overflow of a slow client."""
+"""Parts of a response in files: an application's file, or the overflow for a slow client."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["FileSegment", "Spill"]
 
 
 class FileSegment:
-    """Some bytes of a file, on their way to a client.  The reactor sends and closes it.
+    """Some bytes of a file to send to a client.  The reactor sends and closes it.
 
     Args:
-        descriptor: of the file.
-        offset: of the first byte.
-        size: bytes.
+        descriptor: the file's descriptor.
+        offset: the position of the first byte.
+        size: the number of bytes.
         close: called once, when the segment is not needed any more.
     """
 
@@ -40,12 +40,12 @@ class FileSegment:
         return self._size
 
     def advance(self, size: int) -> None:
-        """The first ``size`` bytes have been sent."""
+        """Skip the first ``size`` bytes, which were sent."""
         self.offset += size
         self._size -= size
 
     def read(self, most: int) -> bytes:
-        """Return bytes from the beginning; none if the file has become shorter."""
+        """Return the first bytes; empty if the file has become shorter."""
         data = os.pread(self.descriptor, min(most, self._size), self.offset)
         self.advance(len(data))
         return data
@@ -54,15 +54,15 @@ class FileSegment:
         """Release the file.  Idempotent, and it never raises."""
         close, self._close = self._close, None
         if close is not None:
-            with suppress(OSError):  # the descriptor is closed all the same, and nothing is lost
+            with suppress(OSError):  # the descriptor is closed even then (close(2))
                 close()
 
 
 class Spill:
     """A temporary file that a worker fills and the reactor empties.
 
-    The lock guards the number of those who need the file: the worker, and each segment
-    that is not sent.  The last one to go closes it.
+    The lock guards the number of users of the file: the worker, and each segment that is not
+    sent.  The last user closes the file.
     """
 
     def __init__(self, new_file: Callable[[], IO[bytes]] = TemporaryFile) -> None:

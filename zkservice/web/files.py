@@ -13,11 +13,11 @@ __all__ = ["FileWrapper"]
 
 
 class FileWrapper:
-    """An iterable of a file's blocks; the server sends a regular file by itself.
+    """An iterable of a file's blocks; a regular file is sent by the kernel instead.
 
     Args:
-        filelike: anything with ``read``; closed with the response if it can be.
-        block_size: bytes that are read at a time, if they have to be read.
+        filelike: an object with ``read``; closed with the response if it has ``close``.
+        block_size: bytes to read at a time, if the kernel cannot send the file.
     """
 
     def __init__(self, filelike: Any, block_size: int = 65536) -> None:
@@ -30,13 +30,13 @@ class FileWrapper:
         return iter(lambda: self._filelike.read(self._block_size), b"")
 
     def segment(self, most: int | None) -> FileSegment | None:
-        """What is left of the file, ``most`` bytes if that is given; None if it has to be read."""
+        """The rest of the file, at most ``most`` bytes; None if the kernel cannot send it."""
         try:
             descriptor = self._filelike.fileno()
             status = os.fstat(descriptor)
             offset = self._filelike.tell()
         except (AttributeError, OSError, ValueError):
-            return None  # no file, or none that the system knows
+            return None  # the object has no descriptor
         if not stat.S_ISREG(status.st_mode) or hasattr(self._filelike, "encoding"):
             return None
         if not _has_size(descriptor, status.st_size):
@@ -46,9 +46,9 @@ class FileWrapper:
 
 
 def _has_size(descriptor: int, size: int) -> bool:
-    """Whether a file is as long as its status says, which files of the kernel are not.
+    """Whether a file is as long as its status says.
 
-    Those in /proc have contents and a size of 0, those in /sys are shorter than their 4096.
+    Files in /proc have contents but a size of 0, and files in /sys are shorter than their 4096.
     """
     try:
         return size > 0 and len(os.pread(descriptor, 1, size - 1)) == 1

@@ -1,34 +1,35 @@
-"""Handshakes between the reactor's thread and the worker threads, all named in one place.
+"""Handshakes between the reactor's thread and the worker threads, all described in one place.
 
-Where one side may go to sleep, each side writes one thing and then reads another.  Without a lock
-(the GIL is one) both may read the old state; then a job would wait for ever for a thread that
-sleeps.  The queues are deques: ``append`` and ``popleft`` take the GIL, or, in a free-threaded
-Python, the deque's own lock.  ``len`` and ``bool`` do not, so nothing rests on them.
+A side that may sleep sets its flag, then looks for work; the other side adds work, then reads the
+flag.  Without a lock (the GIL is one) both may read the old state.  Then a job would wait for ever
+for a sleeping thread.  The queues are deques: ``append`` and ``popleft`` take the GIL or, in a
+free-threaded Python, the deque's own lock.  ``len`` and ``bool`` do not, so no handshake relies on
+them.
 
 =============================== ==================================================================
-what crosses                    why no update is lost
+what is passed                  why no update is lost
 =============================== ==================================================================
 a job, to a thread              ``JobQueue``: under its lock, a thread parks only if there is no
                                 job, and jobs are added; so a job finds the thread parked, or the
                                 thread finds the job.
-a result, to the reactor        ``Results``: a thread appends it, then reads the flag which says
-                                that the reactor is going to look; the reactor clears the flag,
-                                then pops until nothing is left.  In the order of the deque's lock
-                                either the append comes first, and the result is popped, or the
-                                last pop does, and the thread reads the flag that was cleared.
+a result, to the reactor        ``Results``: a thread appends the result, then reads the flag that
+                                the reactor is about to look.  The reactor clears the flag, then
+                                pops until the deque is empty.  The deque's lock orders the two:
+                                if the append comes before the last pop, the result is popped; if
+                                it comes after, the thread sees the cleared flag.
 the first part of a stream,     ``Exchange.send`` and ``abandon``, under the lock of ``Results``:
 and a client that leaves        either the window is closed, or ``send`` sees that the client
                                 has left.  Later parts and room in the window: its own lock.
-what an exchange has noted      ``began``, ``ended``, ``status``, ``connection`` are written before
+the attributes of an exchange   ``began``, ``ended``, ``status``, ``connection`` are written before
                                 the result is posted that makes the reactor read them.
 an exchange that runs too long  ``worker`` is written before ``began``; the reactor reads ``worker``
                                 only where ``began`` is not None, and only to describe and retire
                                 it.  A thread that comes back meanwhile may run one job more.
-what a thread is doing          ``Worker.job`` and ``began`` are for display: for a moment a job
-                                may be shown with the time of the one before it.
-``Worker.completed``            each thread counts for itself; a sum may be a moment old.
-how long jobs usually take      a guess; when two threads correct it at once, one correction is
-                                lost, and the next job makes it.
+the job of a thread             ``Worker.job`` and ``began`` are for display: for a moment a job
+                                may be shown with the time of the previous one.
+``Worker.completed``            each thread counts its own jobs; a sum may be slightly old.
+the usual length of a job       an estimate; if two threads correct it at the same time, one
+                                correction is lost, and a later job makes it again.
 ``RequestHandler.draining``     a response that begins at that moment may still say keep-alive;
                                 such connections get ``Limits.drain_linger``.
 =============================== ==================================================================
@@ -50,11 +51,11 @@ from zkservice.web.worker import Job, Worker
 
 __all__ = ["JobQueue", "Results"]
 
-#: Seconds.  Waking a thread and passing it the interpreter costs some 20 to 50 us: worth
-#: it from here on.
+#: Seconds from which a job is worth a thread of its own: waking a thread and passing it the
+#: interpreter costs 20 to 50 us.
 _LONG_JOB: Final = 0.000_1
-#: The usual length of a job is its median, followed by steps: a mean would take one long
-#: wait for the interpreter as a sign that jobs are long, and make it so.
+#: The usual length of a job is an estimate of the median, adjusted in steps.  A mean would react to
+#: a single long wait for the interpreter by waking more threads, which makes such waits longer.
 _STEP_UP: Final = 1.2
 _STEP_DOWN: Final = 1 / _STEP_UP
 _SHORTEST: Final = 0.000_001
@@ -70,14 +71,14 @@ class JobQueue:
         self._parked: list[Worker] = []
         self._lock = threading.Lock()  # guards the decision to park
         self._closed = True
-        self._usual = _SHORTEST  # seconds that a job takes
+        self._usual = _SHORTEST  # the estimated seconds of a job
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     @property
     def parked(self) -> int:
-        """How many threads wait for a job."""
+        """The number of threads that wait for a job."""
         return len(self._parked)
 
     @property
@@ -99,14 +100,14 @@ class JobQueue:
             self.wake_one()
 
     def put(self, jobs: Iterable[Job], threads: int) -> None:
-        """Add jobs, and wake one thread if none of so many threads is going to look."""
+        """Add jobs, and wake one thread if all of the ``threads`` threads are parked or busy."""
         with self._lock:
             self._jobs.extend(jobs)
         if self._usual > _LONG_JOB or len(self._parked) == threads:
             self.wake_one()
 
     def wake_enough(self) -> None:
-        """Wake a thread for each job that waits, as far as there are some."""
+        """Wake a thread for each waiting job, while there are parked threads."""
         for _ in range(min(len(self._jobs), len(self._parked))):
             self.wake_one()
 
@@ -123,7 +124,7 @@ class JobQueue:
     # Worker threads
 
     def take(self, worker: Worker) -> Job | None:
-        """Return the next job, as soon as there is one; None when there will be no more."""
+        """Wait for the next job and return it; None when the queue is closed and empty."""
         jobs = self._jobs
         while not worker.retired:
             try:
@@ -138,7 +139,7 @@ class JobQueue:
         return None
 
     def _park(self, worker: Worker) -> bool:
-        """Sleep until there may be a job; returns False if there will be none."""
+        """Sleep until there may be a job; return False if the thread must end."""
         with self._lock:
             if self._jobs:
                 return True
@@ -149,7 +150,7 @@ class JobQueue:
         return True
 
     def note_length(self, seconds: float) -> None:
-        """Learn how long a job has taken."""
+        """Adjust the usual length by the time of a job."""
         usual = self._usual
         if seconds > usual:
             self._usual = usual * _STEP_UP
@@ -158,10 +159,10 @@ class JobQueue:
 
 
 class Results:
-    """What worker threads have for the reactor, which they wake once for all that is ready.
+    """Results for the reactor, which is woken once for all that are ready.
 
     Args:
-        reactor: where results are delivered.
+        reactor: delivers the results.
     """
 
     __slots__ = ("_after", "_expected", "_reactor", "_ready", "_soon", "lock")
@@ -169,18 +170,18 @@ class Results:
     _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
-        #: Guards what exchanges tell the other side.
+        #: Guards the attributes by which exchanges open and close their windows.
         self.lock = threading.Lock()
         self._reactor = reactor
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._expected = False  # whether the reactor is going to look
+        self._expected = False  # whether the reactor is about to look
         self._after: dict[Callable[[], None], None] = {}  # an ordered set
         self._soon: IDelayedCall | None = None
 
     # Any thread
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Have the reactor call ``function(*args)``, together with whatever else is ready."""
+        """Have the reactor call ``function(*args)``, together with all other results."""
         self._ready.append((function, args))
         if not self._expected:  # after the append, see above
             self._expected = True
@@ -189,9 +190,9 @@ class Results:
     # Reactor thread
 
     def post_here(self, function: Callable[..., None], *args: Any) -> None:
-        """``post`` for the reactor's own thread: at the end of its turn, without being woken.
+        """``post`` for the reactor's own thread: at the end of its turn, without a wake-up.
 
-        What a turn has for its clients is sent together, so that they, too, come together.
+        Responses of one turn are sent together, so that the clients' next requests arrive together.
         """
         self._ready.append((function, args))
         if self._soon is None:
@@ -207,11 +208,13 @@ class Results:
 
     def _deliver(self) -> None:
         """Call everything that was posted."""
-        self._expected = False  # first: what is posted from here on wakes us again
+        self._expected = False  # first: later results wake the reactor again
         take = self._ready.popleft
         while True:
             try:
-                function, args = take()  # not bool(): only this takes the deque's lock, see above
+                function, args = (
+                    take()
+                )  # not bool(), which does not take the deque's lock, see above
             except IndexError:
                 break
             try:

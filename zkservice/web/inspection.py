@@ -1,4 +1,4 @@
-"""What the front end is doing with each request, as plain values for operators."""
+"""The requests in service with their phases, as plain values for operators."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zkservice.web.worker import Worker
 
 __all__ = ["QUEUED", "RUNNING", "SENDING", "VIEW", "RunningRequest", "running_requests"]
 
-#: What happens to a request.
+# The phases of a request.
 QUEUED: Final = "queued"  #: it waits for a thread
 RUNNING: Final = "running"  #: a thread is in the application
 SENDING: Final = "sending"  #: the response is waiting for the client to read it
-VIEW: Final = "view"  #: a view answers it, without a thread
+VIEW: Final = "view"  #: a view handles it, without a thread
 
 #: Characters of a path that are shown.
 _MAX_PATH: Final = 300
@@ -32,14 +32,14 @@ class RunningRequest:
     Attributes:
         age: seconds since the request was complete.
         ran: seconds since a thread began with it; None before.
-        path: without the query, which may hold secrets.
-        client: the client's address, as trusted proxies tell it.
+        path: the path without the query, which may contain secrets.
+        client: the client's address; behind trusted proxies the one that they report.
         phase: ``QUEUED``, ``RUNNING``, ``SENDING`` or ``VIEW``.
-        thread: the name of the thread; "" if none has it.
-        stuck: the request has run too long, and another thread has replaced this one.
-        place: the application's line that the thread is at, if it has one.
-        inside: the innermost line of its stack, if that is another one, as in a library.
-        request_id: as the access log has it; "" without one.
+        thread: the name of the thread; "" if no thread runs it.
+        stuck: whether the request has run too long, and its thread was replaced.
+        place: the line of the application's code where the thread is, if there is one.
+        inside: the innermost line of the stack if it differs from ``place``, as in a library.
+        request_id: the id in the access log; "" without one.
     """
 
     age: float
@@ -56,7 +56,7 @@ class RunningRequest:
 
     @property
     def waits_for(self) -> str:
-        """What must happen before the request goes on, in one line."""
+        """What the request waits for, in one line."""
         if self.phase == QUEUED:
             return "a thread"
         if self.phase == SENDING:
@@ -72,7 +72,8 @@ def running_requests(server: HTTPServer, most: int = 1000) -> tuple[list[Running
     """The requests in service, the oldest first.
 
     Args:
-        most: how many are returned.
+        server: serves the requests.
+        most: the number of requests to return.
 
     Returns:
         The requests, and how many more there are.

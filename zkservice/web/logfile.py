@@ -14,8 +14,8 @@ __all__ = ["LogFile"]
 class LogFile:
     """Appends lines to a file, each in one write; ``-`` is standard output.
 
-    Safe to use from every thread, and with other processes on the same file.  A full disk
-    costs lines, never a request: twistd's log says so once, until a line is written again.
+    It can be used from any thread, and other processes may write to the same file.  If the disk is
+    full, lines are lost but no request fails; twistd's log says so once until a line is written.
 
     Raises:
         OSError: the file cannot be opened.
@@ -44,7 +44,7 @@ class LogFile:
             self._losing = False
 
     def reopen(self) -> None:
-        """Go on in a new file, after the old one was moved away (SIGHUP)."""
+        """Open the file again after it was renamed (SIGHUP)."""
         if self.path == "-":
             return
         try:
@@ -56,7 +56,7 @@ class LogFile:
                 error=error.strerror,
             )
             return
-        # the same number, so that a thread in the middle of write() hits one file or the other
+        # the same number: a thread in the middle of write() writes to the old file or the new one
         os.dup2(fresh, self._descriptor, inheritable=False)
         os.close(fresh)
 

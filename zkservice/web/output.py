@@ -1,4 +1,4 @@
-"""A connection's output: sent at once if possible, else queued in order."""
+"""The output of a connection: sent at once if possible, else queued."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Output", "Part", "SocketOutput", "TransportOutput", "discard", "outp
 _CHUNK_SIZE: Final = 128 * 1024
 _MAX_PARTS: Final = 256
 
-#: Bytes of a file that are sent before others get their turn.
+#: Bytes of a file that are sent before other connections get a turn.
 _FILE_CHUNK_SIZE: Final = 1 << 20
 
 #: A part of a response.
@@ -32,8 +32,8 @@ class Output:
     """The output of one connection.
 
     Args:
-        transport: of the connection.
-        moved: called when some of what was queued has been sent.
+        transport: the connection's transport.
+        moved: called when some of the queued output was sent.
     """
 
     __slots__ = (
@@ -52,18 +52,18 @@ class Output:
         self._moved = moved
         self._waiting: deque[Part] = deque()
         self._lost = 0  # bytes that were dropped when the connection broke
-        #: Whether the connection has been cut, as nothing more can be sent.
+        #: Whether the connection was cut because an error made sending impossible.
         self.broken = False
         #: Bytes that are queued in memory; the transport may have a chunk more.
         self.backlog = 0
         #: Bytes that wait in files.
         self.file_backlog = 0
-        #: Whether the client has to take something before more can leave.
+        #: Whether the client must read something before more can be sent.
         self.blocked = False
 
     @property
     def unsent(self) -> int:
-        """Bytes that were not sent: they are queued, or were dropped when the connection broke."""
+        """Bytes that were not sent: queued, or dropped when the connection broke."""
         return self.backlog + self.file_backlog + self._lost
 
     def hold(self, parts: Sequence[Part]) -> None:
@@ -78,19 +78,19 @@ class Output:
                 self.backlog += len(part)
 
     def write(self, parts: Sequence[Part]) -> None:
-        """Send ``parts`` after everything that is queued."""
+        """Send ``parts`` after the queued output."""
         self.hold(parts)
         self.flush()
 
     def flush(self) -> None:
-        """Send what is queued, as far as the client takes it."""
+        """Send queued output until the client takes no more."""
         raise NotImplementedError
 
     def close(self) -> None:
         """Nothing more will be written: let the transport close when its buffer is empty."""
 
     def stopProducing(self) -> None:
-        """The connection is closed."""
+        """Drop the queued output: the connection is closed."""
         self._forget()
         self.blocked = False
 
@@ -100,7 +100,7 @@ class Output:
         self.backlog = self.file_backlog = 0
 
     def _give_up(self) -> None:
-        """What is queued cannot be sent: abort the connection, and send nothing else instead."""
+        """Abort the connection, because the queued output cannot be sent completely."""
         self._lost = self.unsent
         self._forget()
         self.blocked = self.broken = True
@@ -111,9 +111,9 @@ class Output:
 class SocketOutput(Output):
     """The output of a plain socket.
 
-    The socket is written to directly, which spares most responses two system calls and a
-    turn of the reactor.  What the kernel does not take waits here; the transport, whose
-    own buffer stays empty, says when there is room again.
+    It writes to the socket directly, which saves most responses two system calls and a turn of the
+    reactor.  What the kernel does not take is queued here.  The transport's own buffer stays empty;
+    it only reports when there is room again.
     """
 
     __slots__ = ("_socket",)
@@ -143,7 +143,7 @@ class SocketOutput(Output):
             self._block()
 
     def flush(self) -> None:
-        """Send what is queued, as far as the kernel takes it."""
+        """Send queued output until the kernel takes no more."""
         if self.blocked or not self._waiting:
             return
         self._send()
@@ -151,9 +151,9 @@ class SocketOutput(Output):
             self._block()
 
     def resumeProducing(self) -> None:
-        """There is room again."""
+        """Go on sending."""
         if self.broken or not self.blocked:
-            return  # registering calls this at once
+            return  # registering a producer calls this at once
         self._send()
         if self.broken:
             return
@@ -165,7 +165,7 @@ class SocketOutput(Output):
         self._moved()
 
     def _block(self) -> None:
-        """Have the transport say when there is room."""
+        """Have the transport report when there is room."""
         self._transport.registerProducer(self, False)
         self.blocked = True
         self._transport.startWriting()
@@ -203,7 +203,7 @@ class SocketOutput(Output):
             waiting.popleft()
 
     def _send_file(self, segment: FileSegment) -> bool:
-        """Send a chunk of a file; returns whether more may be sent in this turn of the reactor."""
+        """Send a chunk of a file; return whether more may be sent in this turn of the reactor."""
         size = min(len(segment), _FILE_CHUNK_SIZE)
         sent = os.sendfile(self._socket.fileno(), segment.descriptor, segment.offset, size)
         if not sent:
@@ -230,7 +230,7 @@ class TransportOutput(Output):
         transport.registerProducer(self, True)
 
     def flush(self) -> None:
-        """Give the transport what is queued, a chunk at a time, until it pauses us."""
+        """Give the transport queued output in chunks, until it pauses this producer."""
         while self._waiting and not self.blocked:
             chunk = self._next_chunk()
             if not chunk:
@@ -290,6 +290,6 @@ def output_for(transport: Any, moved: Callable[[], None]) -> Output:
     if isinstance(transport.getPeer(), (IPv4Address, IPv6Address)):
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
-            set_no_delay(True)  # we gather ourselves; the kernel need not wait for more
+            set_no_delay(True)  # writes are gathered here, so the kernel need not wait for more
     plain = isinstance(transport, Connection) and not transport.TLS
     return SocketOutput(transport, moved) if plain else TransportOutput(transport, moved)

@@ -1,4 +1,4 @@
-"""What the log says when there is no room for requests, and does not say for each of them."""
+"""Overload: the limit of the queue and storage errors, logged without a line for each request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zkservice.web.workers import Workers
 
 __all__ = ["QueueLimit", "StorageWarning"]
 
-#: Seconds between two log lines that say that bodies cannot be stored.
+#: Seconds between two log lines about bodies that cannot be stored.
 _INTERVAL: Final = 60.0
 
 
@@ -22,7 +22,7 @@ class QueueLimit:
 
     Args:
         workers: the threads.
-        limit: how many may wait.
+        limit: the number of requests that may wait.
     """
 
     _log = Logger()
@@ -65,7 +65,7 @@ class StorageWarning:
         self._logged_at = -inf
 
     def failed(self, error: BodyStorageError) -> None:
-        """A request body was refused for want of room."""
+        """Count a request body that could not be stored, and log it at most once a minute."""
         now = self._clock.seconds()
         if now - self._logged_at >= _INTERVAL:
             self._logged_at = now

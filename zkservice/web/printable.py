@@ -6,10 +6,10 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    r"""The text with each character that is not printable as an escape of Python's.
+    r"""Replace each character that is not printable by Python's escape sequence.
 
-    Line ends (``\x0a``, ``\u2028``) would forge records, and ESC (``\x1b``) would command the
-    terminal that shows them.  Printable text is returned as it is; backslashes are not doubled.
+    Line ends (``\x0a``, ``\u2028``) could forge records, and ESC (``\x1b``) could send commands to
+    the terminal that shows them.  Printable text is returned unchanged: no backslash is doubled.
     """
     if text.isprintable():  # nearly always, and forty times as fast
         return text

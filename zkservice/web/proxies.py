@@ -1,4 +1,4 @@
-"""Which proxies are believed about where a request came from."""
+"""Trusted proxies: the client's address, scheme and host from their header fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zkservice.web.environ import ConnectionInfo
 
 __all__ = ["FORWARDED_FIELDS", "TrustedProxies", "peer_address"]
 
-#: What a proxy can say, by the name of its field, and the field's key in an environ.
+#: The fields that proxies set, each with its key in an environ.
 FORWARDED_FIELDS: Final = {
     "x-forwarded-for": "HTTP_X_FORWARDED_FOR",
     "x-forwarded-proto": "HTTP_X_FORWARDED_PROTO",
@@ -29,20 +29,20 @@ _PAIR: Final = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\
 
 
 class TrustedProxies:
-    """Believes known proxies about the client's address, scheme and host.
+    """Takes the client's address, scheme and host from the fields of known proxies.
 
-    Every other client's ``X-Forwarded-*`` and ``Forwarded`` are dropped, and the trusted
-    ones' too once they are used: an application then has one truth.
+    ``X-Forwarded-*`` and ``Forwarded`` of all other clients are dropped.  Those of trusted proxies
+    are dropped after use, so that an application sees only one address.
 
     Args:
         networks: addresses or CIDR networks of the proxies; a Unix socket's peers count
             as 127.0.0.1.
-        hops: how many proxies a request comes through at most.
-        headers: the fields that the proxies set, or remove, on every request.  Name no
-            other: what a proxy lets through is the client's word.
+        hops: the maximal number of proxies on the way of a request.
+        headers: the fields that the proxies set or remove on every request.  Do not name a field
+            that a proxy passes through unchanged: clients could forge it.
 
     Raises:
-        ValueError: a network or a header is not known.
+        ValueError: a network is invalid, or a header is unknown.
     """
 
     _log = Logger()
@@ -60,13 +60,13 @@ class TrustedProxies:
         self._headers = frozenset(header.lower() for header in headers)
         unknown = self._headers - FORWARDED_FIELDS.keys()
         if unknown:
-            raise ValueError(f"no header of a proxy: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown proxy header: {', '.join(sorted(unknown))}")
         if "forwarded" in self._headers and len(self._headers) > 1:
-            raise ValueError("believe either Forwarded or X-Forwarded-*, not both")
+            raise ValueError("trust either Forwarded or X-Forwarded-*, not both")
         self._warned = False
 
     def apply(self, fields: dict[str, str], info: ConnectionInfo) -> ConnectionInfo:
-        """Take what a proxy said out of ``fields``; returns how the client sees it."""
+        """Remove the proxy's fields; return the addresses from the client's point of view."""
         if _KEYS.isdisjoint(fields):
             return info
         said = {key: fields.pop(key) for key in _KEYS & fields.keys()}
@@ -82,7 +82,7 @@ class TrustedProxies:
         return _rewritten(info._replace(remote_addr=remote_addr), hop, fields)
 
     def _client(self, peer: str, hops: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
-        """Walk back from the peer as far as every proxy is trusted."""
+        """Walk back from the peer while each hop is a trusted proxy."""
         taken: dict[str, str] = {}
         for hop in hops[: -self._hops - 1 : -1]:
             if not self.trusts(peer):
@@ -95,7 +95,7 @@ class TrustedProxies:
         return peer, taken
 
     def trusts(self, host: str) -> bool:
-        """Whether an address is a trusted proxy's."""
+        """Whether an address belongs to a trusted proxy."""
         address = peer_address(host)
         return address is not None and any(address in network for network in self._networks)
 
@@ -110,7 +110,7 @@ class TrustedProxies:
 
 
 def _rewritten(info: ConnectionInfo, hop: dict[str, str], fields: dict[str, str]) -> ConnectionInfo:
-    """Put what the proxy said about the server in its place."""
+    """Apply the server's name, port and scheme from the proxy's fields."""
     info = info._replace(remote_port="") if hop.get("for") else info
     scheme = hop.get("proto", "").lower()
     if scheme in _DEFAULT_PORTS:
@@ -127,7 +127,10 @@ def _rewritten(info: ConnectionInfo, hop: dict[str, str], fields: dict[str, str]
 
 
 def _x_forwarded(said: dict[str, str]) -> list[dict[str, str]]:
-    """One dict for each proxy, the nearest last; a field that is shorter is the nearest's."""
+    """One dict for each proxy, the nearest last.
+
+    A field with fewer elements belongs to the nearest proxies.
+    """
     lists = {
         name.rpartition("-")[2]: [item.strip() for item in value.split(",")]
         for name, value in said.items()
@@ -139,13 +142,13 @@ def _x_forwarded(said: dict[str, str]) -> list[dict[str, str]]:
         for hop, item in zip(reversed(hops), reversed(items), strict=False):
             hop[name] = item
     if hops and len(lists.get("proto", ())) == 1 and longest > 1:
-        for hop in hops:  # most proxies overwrite it, and so it holds for the whole way
+        for hop in hops:  # most proxies overwrite it, so a single value counts for all hops
             hop["proto"] = lists["proto"][0]
     return hops
 
 
 def _forwarded(value: str) -> list[dict[str, str]]:
-    """The elements of RFC 7239's ``Forwarded``; none if it is malformed."""
+    """The elements of RFC 7239's ``Forwarded``; empty if it is malformed."""
     hops: list[dict[str, str]] = [{}]
     at = 0
     while at < len(value):
@@ -165,7 +168,7 @@ def _forwarded(value: str) -> list[dict[str, str]]:
 
 
 def peer_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address, with or without brackets and port; None for names and secrets."""
+    """Parse an address, with or without brackets and port; None for obfuscated identifiers."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

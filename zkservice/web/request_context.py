@@ -1,8 +1,8 @@
-"""Which request a thread is working on, for what the application logs meanwhile.
+"""The ids of the request that a thread is working on, for the application's log records.
 
-A request has an id if ``X-Request-ID`` names a valid one, or is given one; and it may be part of a
-trace, whose id ``traceparent`` names (W3C Trace Context).  Both come from a client, so they are
-checked before any log shows them.
+A request's id is that of a valid ``X-Request-ID``, else a new one.  The request may be part of a
+trace with the id in ``traceparent`` (W3C Trace Context).  Clients send both fields, so they are
+checked before they are logged.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing_extensions import override
 
 __all__ = ["RequestContext", "RequestFilter", "current_request", "parse_traceparent"]
 
-#: What may be passed on as a request's id; anything else is replaced.
+#: Valid request ids; others are replaced.
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-#: Version 00, and later ones, which may have more fields.
+#: ``traceparent`` of version 00, and of later versions, which may have more fields.
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
@@ -26,9 +26,9 @@ _LATER_FIELDS: Final = re.compile(r"(-[!-~]{0,200})?")
 
 
 class RequestContext(NamedTuple):
-    """The ids of the request that this thread is working on; "" where there is none.
+    """The ids of the request that this thread is working on; "" for a missing one.
 
-    The trace and the client's span are those of a valid ``traceparent``.
+    The ids of the trace and the client's span come from a valid ``traceparent``.
     """
 
     request_id: str
@@ -36,13 +36,13 @@ class RequestContext(NamedTuple):
     span_id: str = ""
 
 
-#: In a thread of the application while it runs a request; what copies the context, as
-#: ``asyncio.to_thread`` does, takes it along.
+#: Set in a worker thread while it runs a request.  Functions that copy the context, such as
+#: ``asyncio.to_thread``, keep the value.
 CURRENT: Final[ContextVar[RequestContext | None]] = ContextVar("zkservice_request", default=None)
 
 
 def current_request() -> RequestContext | None:
-    """The request that this thread is working on; None if it is not working on one with an id."""
+    """The request that this thread is working on; None without a request, or if it has no id."""
     return CURRENT.get()
 
 
@@ -60,13 +60,13 @@ def parse_traceparent(text: str) -> tuple[str, str]:
 class RequestFilter(logging.Filter):
     """Gives each record of ``logging`` a ``request_id`` and a ``trace_id``.
 
-    Both are "-" where there is none.  Add the filter to a handler, and name the two in the format
-    of its formatter.
+    A missing id is "-".  Add the filter to a handler, and use both attributes in the format of the
+    handler's formatter.
     """
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record; it is always let through."""
+        """Change the record, and return True: no record is filtered out."""
         request = CURRENT.get()
         record.request_id = "-" if request is None else request.request_id or "-"
         record.trace_id = "-" if request is None else request.trace_id or "-"

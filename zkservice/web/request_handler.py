@@ -1,4 +1,4 @@
-"""What all exchanges of a front end share: the application, and what is told about it."""
+"""Runs the application or a view for exchanges, and writes the logs and the counters."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from zkservice.web.wsgi import Application, Response, run_application
 __all__ = ["SOFTWARE", "RequestHandler"]
 
 SOFTWARE: Final = "zkservice"
-#: The status in the log of a request whose client left before there was an answer.
+#: The logged status of a request whose client has left before the response.
 CLIENT_GONE: Final = 499
 
 
 class _Memory:
-    """What one thread keeps for one handler, so that no two threads share it."""
+    """Objects that one thread reuses for one handler, so that threads share none."""
 
     def __init__(self) -> None:
         self.heads = HeadWriter(SOFTWARE, time)
@@ -53,7 +53,7 @@ class _RequestIds:
         self._numbers = count(1)
 
     def identify(self, request: Request) -> None:
-        """Make sure that the request has an id."""
+        """Give the request an id unless it has a valid one."""
         said = request.fields.get("HTTP_X_REQUEST_ID")
         if said is None or not REQUEST_ID.fullmatch(said):
             request.fields["HTTP_X_REQUEST_ID"] = f"{self._prefix}-{next(self._numbers):x}"
@@ -64,14 +64,14 @@ class RequestHandler:
 
     Args:
         application: runs in worker threads.
-        multithread: whether there are several.
-        limits: what a client may ask for.
+        multithread: whether there are several worker threads.
+        limits: the limits for clients.
         now: the workers' clock.
-        proxies: whose word on the client counts.
-        access_log: hears of each response.
-        trace_log: gets the records of each request to the application.
+        proxies: the proxies whose fields about the client are trusted.
+        access_log: receives a record of each response.
+        trace_log: receives the records of each request to the application.
         tally: counts each response.
-        request_ids: give each request an id; with an access log it has one in any case.
+        request_ids: whether to give each request an id; an access log implies it.
     """
 
     _log = Logger()
@@ -88,7 +88,7 @@ class RequestHandler:
         tally: ResponseTally | None = None,
         request_ids: bool = False,
     ) -> None:
-        #: Whether each response is the last of its connection.
+        #: Whether each connection is closed after its next response.
         self.draining = False
         self.streams = Streams()
         self.limits = limits
@@ -114,12 +114,12 @@ class RequestHandler:
             self._ids.identify(exchange.request)
 
     def trace(self, exchange: Exchange) -> None:
-        """Begin the trace of an exchange that is for the application."""
+        """Start the trace of an exchange for the application."""
         if self._trace_log is not None and self._trace_log.enabled:
             exchange.trace = self._trace_log.begin(exchange.request)
 
     def run_view(self, exchange: Exchange, view: View, path: str) -> None:
-        """Run a view for an exchange, here and now."""
+        """Run a view for an exchange, in the reactor's thread."""
         began = self._now()
         if isinstance(view, GuardedView):
             try:
@@ -152,7 +152,7 @@ class RequestHandler:
     def _open_stream(self, exchange: Exchange, view: StreamView) -> None:
         exchange.request.body.close()
         if self.streams.closed:
-            self.answer(exchange, 503, "the process is about to end", [])
+            self.answer(exchange, 503, "the process is stopping", [])
             return
         stream = self.streams.open(view, self._response_for(exchange, self._reactor_memory))
         exchange.window = StreamWindow(stream.lost)
@@ -172,19 +172,20 @@ class RequestHandler:
         self._log.warn(
             "the view {path} failed: {error}; answering 503", path=path, error=failure.value
         )
-        exchange.answer(503, "the answer of other processes did not come in time", [])
+        exchange.answer(503, "other processes did not reply in time", [])
 
     def answer(
         self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]
     ) -> None:
-        """Answer an exchange with an error page."""
+        """Respond to an exchange with an error page."""
         self._response_for(exchange, self._reactor_memory).answer(status, rule, headers)
 
     def log(self, exchange: Exchange, slow: bool) -> None:
-        """Count a response that has gone, or was given up, and write its line.
+        """Count a response that was sent or given up, and write its line.
 
         Args:
-            slow: whether the client did not take it at once.
+            exchange: the request with its response.
+            slow: whether the client did not take the response at once.
         """
         if not self.timed:
             return
@@ -221,7 +222,7 @@ class RequestHandler:
     def _count_unserved(self, exchange: Exchange) -> None:
         """Count a response of a view, or to a request that no thread has taken."""
         assert self._tally is not None
-        # Of those that were for the application, only the time that they waited is known.
+        # For requests to the application, only the time in the queue is known.
         queued = not isinstance(exchange, ReactorExchange)
         self._tally.count(
             exchange.request.method,

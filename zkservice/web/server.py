@@ -1,4 +1,4 @@
-"""What all connections of a front end share: limits, counters, the way to the application."""
+"""The state that all connections of a front end share: limits, counters, the request handler."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ __all__ = ["FrontEndStatistics", "HTTPServer", "RequestCounters"]
 
 @dataclass
 class RequestCounters:
-    """What the front end has done since its start."""
+    """Counters of the front end since its start."""
 
     accepted: int = 0  #: connections
     requests: int = 0  #: requests that were complete and valid
-    responded: int = 0  #: responses that were handed to the transport, whole
+    responded: int = 0  #: responses that were completely handed to the transport
     aborted: int = 0  #: responses that were cut off: the client left, or the application failed
     refused: int = 0  #: clients that broke a rule or a limit
-    shed: int = 0  #: requests and connections that got 503 or 507, as there was no room for them
+    shed: int = 0  #: requests and connections that got 503 or 507 because there was no room
     overrun: int = 0  #: requests that ran too long
-    viewed: int = 0  #: requests that a view answered
+    viewed: int = 0  #: requests that a view handled
 
 
 @dataclass(frozen=True)
 class FrontEndStatistics:
-    """What the front end has done (see ``RequestCounters``) and is doing."""
+    """The counters of the front end (see ``RequestCounters``), and its present state."""
 
     connections: int  #: open now
     in_service: int  #: requests that wait for the application or run in it
@@ -66,13 +66,13 @@ class HTTPServer:
     Args:
         application: runs in the threads of ``workers``.
         workers: may run the jobs of several servers; their owner starts and stops them.
-        reactor: where the connections live.
-        limits: what a client may ask for.
-        proxies: those whose fields about the client are believed.
+        reactor: runs the connections.
+        limits: the limits for clients.
+        proxies: the proxies whose fields about the client are trusted.
         access_log: receives a record of each response.
         trace_log: receives the records of each request to the application.
         tally: counts each response, for metrics.
-        request_ids: give each request an id.
+        request_ids: whether to give each request an id.
     """
 
     _log = Logger()
@@ -107,26 +107,26 @@ class HTTPServer:
         self.heads = HeadWriter(SOFTWARE, time)
         self.deadlines = Deadlines(reactor)
         self.counters = RequestCounters()
-        #: By the raw path, as it is sent.
+        #: The views by the raw path, as clients send it.
         self.views: dict[bytes, View] = {}
-        #: Answers all other paths instead of the application, if there is one.
+        #: Handles all other paths instead of the application; None: the application does.
         self.fallback: View | None = None
         self.queue = QueueLimit(workers, limits.queue or max(256, 64 * workers.threads))
         self.connections = Connections(reactor, limits.connections or descriptor_limit())
         self.storage = StorageWarning(reactor, limits.body_memory)
-        #: For connections that have more to parse than fits into one turn of the reactor.
+        #: Connections with more input than can be parsed in one turn of the reactor.
         self.turns = Turns(reactor)
 
     def add_views(self, views: Mapping[str, View]) -> None:
-        """Answer raw paths with views, instead of those that were added before."""
+        """Add views by their raw paths; they replace earlier ones of the same path."""
         self.views.update((path.encode("ascii"), view) for path, view in views.items())
 
     def retry_after(self) -> list[tuple[str, str]]:
-        """The header of a 503."""
+        """The ``Retry-After`` field of a 503."""
         return [("Retry-After", str(ceil(self.limits.retry_after)))]
 
     def overrun(self, exchange: Exchange, seconds: float) -> None:
-        """An exchange has run too long: log where it is, and replace its thread."""
+        """Log the stack of an exchange that has run too long, and replace its thread."""
         worker = exchange.worker
         assert worker is not None
         self.counters.overrun += 1
@@ -146,17 +146,17 @@ class HTTPServer:
 
     @property
     def draining(self) -> bool:
-        """Whether each response is the last of its connection."""
+        """Whether each connection is closed after its next response."""
         return self.handler.draining
 
     def drain(self, timeout: float) -> Deferred[int]:
-        """Finish the requests that run, and close every connection; see ``HTTPFactory.drain``."""
+        """Finish running requests, and close every connection; see ``HTTPFactory.drain``."""
         self.handler.draining = True
         self.handler.streams.close()
         return self.connections.drain(self.limits.drain_linger, timeout)
 
     def statistics(self) -> FrontEndStatistics:
-        """What the front end has done and is doing."""
+        """The counters and gauges of the front end."""
         return FrontEndStatistics(
             connections=len(self.connections),
             in_service=self.connections.serving,

@@ -1,4 +1,4 @@
-"""Logs requests that take long, with the place in the code where they are."""
+"""Log slow requests, with their stacks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["SlowRequests"]
 #: Stacks that are logged in an interval of so many seconds.
 _MAX_LOGGED: Final = 10
 _INTERVAL: Final = 60.0
-#: Seconds between two looks at the threads, at least and at most.
+#: Seconds between two polls of the threads: the shortest and the longest interval.
 _SHORTEST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 1.0
 
 
 class SlowRequests:
-    """Looks at the threads, and logs each request once that has been in the application for long.
+    """Logs each slow request once while it is still in the application.
 
-    It looks from outside, at intervals, so that requests cost nothing more.  At most ten requests
-    a minute are logged; the others are counted.
+    It polls the threads, so that requests cost nothing more.  At most ten requests a minute are
+    logged; the others are counted.
 
     Args:
         workers: the threads.
-        clock: for the intervals.
-        seconds: that a request may take; 0: none is logged.
+        clock: schedules the polls.
+        seconds: the time from which a request is slow; 0: never.
     """
 
     _log = Logger()
@@ -41,7 +41,7 @@ class SlowRequests:
         self._clock = clock
         self._seconds = seconds
         self._alarm = Alarm(clock, self._look)
-        self._seen: dict[Worker, Job] = {}  # what was slow, of the threads that still run it
+        self._seen: dict[Worker, Job] = {}  # slow jobs that were counted and still run
         self._since = 0.0  # when the interval began
         self._logged = 0  # in the interval
         self._unlogged = 0
@@ -93,7 +93,7 @@ class SlowRequests:
 
 
 def _request_id_of(job: Job) -> str:
-    """The id of the request that a job is; "" without one."""
+    """The request id of a job; "" without one."""
     if not isinstance(job, Exchange):
         return ""
     return job.request.fields.get("HTTP_X_REQUEST_ID", "")

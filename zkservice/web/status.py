@@ -1,4 +1,4 @@
-"""The views that are built in: ``/-/health`` and ``/-/threads``."""
+"""The built-in views ``/-/health`` and ``/-/threads``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ def status_views(server: HTTPServer) -> dict[str, View]:
             f"workers.{name}": value for name, value in vars(workers.statistics()).items()
         }
         text = "".join(f"{name}: {value}\n" for name, value in figures.items())
-        # A liveness probe that failed now would have the process killed before it is done.
+        # 200 even while draining: after a failed liveness probe the process would be killed before
+        # its requests are finished.
         return f"{'draining' if server.draining else 'ok'}\n\n{text}"
 
     def threads(environ: dict[str, Any]) -> str:
-        """What every worker thread is doing, and where in its code it is."""
+        """The job and the stack of every worker thread."""
         return describe_threads(workers)
 
     return {"/-/health": TextView(health), "/-/threads": TextView(threads)}
 
 
 def describe_threads(workers: Workers) -> str:
-    """Return what every worker thread is doing, and where in its code it is."""
+    """The job and the stack of every worker thread."""
     return "\n".join(
         f"{running.thread}{' (stuck)' if running.stuck else ''}: "
         f"{'idle' if running.job is None else f'{running.job} for {running.seconds:.3f} s'}\n"

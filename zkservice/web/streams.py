@@ -1,7 +1,7 @@
-"""Views that go on sending: each client keeps its connection, and gets what is new.
+"""Streaming views: each client keeps its connection, and gets data as it comes.
 
-A stream lives in the reactor.  It never waits for its client: one that is too far behind is cut
-off, because the others would have to wait with it, or memory would grow.
+Streams run in the reactor.  A client that is too far behind is cut off: otherwise the other clients
+would have to wait for it, or the memory would grow.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ __all__ = ["Stream", "StreamOwner", "StreamView", "Streams"]
 
 
 class StreamOwner(Protocol):
-    """What feeds streams."""
+    """Sends data to streams."""
 
     def opened(self, stream: Stream) -> None:
-        """A client has come: send to it until it is lost, or close it."""
+        """Start to send to a new client, until `lost` is called or the stream is closed."""
         ...
 
     def lost(self, stream: Stream) -> None:
-        """A client has left, or was cut off: the stream takes nothing more."""
+        """Stop sending to a client that has left or was cut off."""
         ...
 
 
 class Stream:
-    """A response that goes on.
+    """A response of unlimited length.
 
     Args:
-        response: its head has been said, and has not gone.
+        response: its head was set, but not sent yet.
         ended: called once nothing more will be sent.
     """
 
@@ -50,13 +50,13 @@ class Stream:
             self.lost()
 
     def close(self) -> None:
-        """End the response in good order."""
+        """End the response completely, so that the client sees its end."""
         if self._ended is not None:
             self._response.finish()
             self.lost()
 
     def lost(self) -> None:
-        """The client takes nothing more."""
+        """Handle that the client has left."""
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(self)
@@ -66,9 +66,9 @@ class StreamView:
     """A view whose response goes on until the client leaves.
 
     Args:
-        owner: feeds the streams.
-        headers: of the response.
-        most: how many streams there may be; one more ends the oldest.
+        owner: sends data to the streams.
+        headers: the response's headers.
+        most: the maximal number of streams; one more ends the oldest.
     """
 
     def __init__(self, owner: StreamOwner, headers: Sequence[tuple[str, str]], most: int) -> None:
@@ -80,7 +80,7 @@ class StreamView:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Never called: the front end opens a stream."""
+        """Raise: the front end opens a stream instead of calling the view."""
         raise NotImplementedError("a StreamView has to be opened")
 
 
@@ -93,14 +93,14 @@ class Streams:
 
     @property
     def closed(self) -> bool:
-        """Whether there can be no more streams, because the process is about to end."""
+        """Whether no more streams can be opened, because the process is stopping."""
         return self._closed
 
     def open(self, view: StreamView, response: Response) -> Stream:
-        """Begin a stream.
+        """Open a stream.
 
-        If there are enough for the view, the oldest ends: clients that only hold their streams
-        must not keep others out, and a browser connects again by itself.
+        Above the view's limit the oldest stream ends.  So clients that keep their streams open
+        cannot shut out others, and browsers connect again by themselves.
         """
         others = [stream for stream, owner in self._open.items() if owner is view.owner]
         for oldest in others[: max(0, len(others) + 1 - view.most)]:
@@ -111,7 +111,7 @@ class Streams:
         return stream
 
     def close(self) -> None:
-        """End all streams, and begin no more."""
+        """End all streams, and open no more."""
         self._closed = True
         for stream in list(self._open):
             stream.close()

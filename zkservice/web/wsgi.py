@@ -53,7 +53,7 @@ class ResponseSink(Protocol):
         ...
 
     def failed(self, kind: str) -> None:
-        """The application has raised an exception of this type."""
+        """Report the type of an exception that the application has raised."""
         ...
 
 
