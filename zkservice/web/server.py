@@ -109,7 +109,7 @@ class HTTPServer:
         self.counters = RequestCounters()
         #: The views by the raw path, as clients send it.
         self.views: dict[bytes, View] = {}
-        #: Handles all other paths instead of the application; None: the application does.
+        #: Handles all other paths instead of the application; if None, the application does.
         self.fallback: View | None = None
         self.queue = QueueLimit(workers, limits.queue or max(256, 64 * workers.threads))
         self.connections = Connections(reactor, limits.connections or descriptor_limit())
