@@ -66,9 +66,9 @@ class ParsingTests(SynchronousTestCase):
         for reply, expected in (
             ("Can't find backend.\n\n", "HAProxy says: Can't find backend."),
             ("", "nothing"),
-            (SHOWN.replace("srv_port", "port"), "in an unknown way"),
-            (SHOWN.replace(" 18080 ", " x "), "in an unknown way"),
-            ("1\n# srv_name\nx\n", "in an unknown way"),
+            (SHOWN.replace("srv_port", "port"), "in an unknown format"),
+            (SHOWN.replace(" 18080 ", " x "), "in an unknown format"),
+            ("1\n# srv_name\nx\n", "in an unknown format"),
         ):
             with self.assertRaisesRegex(RenderError, re.escape(expected)):
                 parse_servers(reply)

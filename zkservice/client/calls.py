@@ -19,11 +19,11 @@ Read = Callable[[bytes], Any]
 
 
 class Call:
-    """One request, from the call of a method until its reply is there.
+    """One request, from the call of a method until its reply.
 
-    ``payload`` is the record's bytes; ``xid`` is 0 until it is sent; ``deferred`` is None
-    once the call has fired or was cancelled, but a call that was sent keeps its place in the order
-    of requests is kept, since its reply will still come.
+    ``payload`` is the record's bytes; ``xid`` is 0 until the request is sent.  ``deferred`` is None
+    once it has fired or was cancelled.  A cancelled call that was sent stays in the queue of
+    pending requests, because its reply will still arrive.
     """
 
     __slots__ = ("deferred", "opcode", "path", "payload", "read", "sent", "xid")
@@ -38,12 +38,12 @@ class Call:
         self.deferred: Deferred[Any] | None = Deferred(self.cancelled)
 
     def cancelled(self, deferred: Deferred[Any]) -> None:
-        """The caller has cancelled the Deferred."""
+        """Handle that the caller has cancelled the Deferred."""
         self.deferred = None
         self.payload = b""
 
     def succeed(self, reply: bytes) -> None:
-        """The server has done it; the reply is a whole frame, header included."""
+        """Fire with the value of a reply, a complete frame with its header."""
         deferred, self.deferred = self.deferred, None
         if deferred is None:
             return
@@ -55,11 +55,11 @@ class Call:
             deferred.callback(value)
 
     def refuse(self, code: int) -> None:
-        """The server answered with an error code."""
+        """Fail with the error for the server's error code."""
         self.fail(ServerError.from_code(code, self.path))
 
     def fail(self, error: Exception) -> None:
-        """The call fails: the reply is an error, or there will be none."""
+        """Fail with an error: that of the reply, or because there will be no reply."""
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             deferred.errback(error)
@@ -71,7 +71,7 @@ class OptionalCall(Call):
     __slots__ = ()
 
     def refuse(self, code: int) -> None:
-        """None if the node is missing."""
+        """Fire with None if the node is missing."""
         if code != _NO_NODE:
             super().refuse(code)
             return
@@ -81,12 +81,12 @@ class OptionalCall(Call):
 
 
 class CreationCall(Call):
-    """A call whose "no such node" means the parent of the node that it names."""
+    """A call for which the error "no such node" is about the node's parent."""
 
     __slots__ = ()
 
     def refuse(self, code: int) -> None:
-        """Say that it is the parent that does not exist."""
+        """Make the error about the parent if the code is "no such node"."""
         if code == _NO_NODE:
             self.fail(NoNodeError(self.path, "the parent of this znode does not exist"))
         else:
@@ -110,8 +110,8 @@ def nothing(_: bytes) -> None:
 class SendQueue:
     """Calls that have not been sent, in the order in which they were made.
 
-    A cancelled call stays behind without its payload.  From time to time these are swept out,
-    so that calls which time out while there is no connection do not pile up.
+    A cancelled call stays in the queue without its payload.  From time to time such calls are
+    removed, so that calls which time out without a connection do not accumulate.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which ephemeral znodes of one client are kept, and by what."""
+"""Claims of one client's recipes and registrations on ephemeral znodes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zkservice.errors import NodeExistsError
 class Claims:
     """Keeps two registrations of one client from sharing a znode.
 
-    Both would find it owned by their own session and take it for theirs, so the second one's
-    data would never be stored.
+    Each would find that its own session owns the znode and consider it its own.  So the second
+    one's data would never be stored.
     """
 
     __slots__ = ("_owners",)
@@ -32,7 +32,7 @@ class Claims:
         self._owners.update(dict.fromkeys(wanted, owner))
 
     def give_back(self, owner: object, paths: Iterable[str]) -> None:
-        """Let others claim these znodes; those of other owners stay as they are."""
+        """Release the owner's claims on these znodes."""
         for path in paths:
             if self._owners.get(path) is owner:
                 del self._owners[path]

@@ -78,20 +78,20 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
         Args:
             hosts: ``host:port,host:port/chroot``.
-            session_timeout: seconds without a sign of life after which the server ends the
-                session; it may grant another, see `session_timeout`.
+            session_timeout: seconds without a ping after which the server ends the session; the
+                server may grant another time, see `session_timeout`.
             reactor: the installed one if None.
             tls: makes the TLS side of a connection, given the server's name.
             auth: pairs of scheme and credential, presented on each connection.
-            sasl: a user of a server with a JAAS file.
-            read_only: also connect to a server that has lost its quorum, and only reads.
-            new_session: after an expiry begin a new session.
-            local_expiry: after 4/3 of the session's time-out without a server take the
-                session for expired, although none has said so.
-            connect_timeout: seconds for one server to accept the session; if None, so that all can
-                be tried within a session's time-out.
-            client_id: session id and password of a session to go on with.
-            max_request: bytes; a request over it is not sent.  It is the servers'
+            sasl: the user and password for servers with SASL.
+            read_only: whether to connect to a server without a quorum as well, only for reads.
+            new_session: whether to open a new session after an expiry.
+            local_expiry: whether to consider the session expired after 4/3 of its time-out
+                without a connection, although no server has reported it.
+            connect_timeout: seconds for one server to accept the session; None: short enough to
+                try all servers within a session's time-out.
+            client_id: session id and password of an existing session to continue.
+            max_request: bytes of the largest request that is sent; use the servers'
                 ``jute.maxbuffer``.
             max_reply: bytes of the largest reply that is read.
             shuffle: try the servers, and the addresses behind a name, in random order, so
@@ -116,7 +116,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         _check_security(tls, sasl)
         credentials = _credential_pairs(auth)
         ensemble = parse_hosts(hosts)
-        #: which ephemeral znodes are kept by what, so that nothing keeps another one's
+        #: the claims on ephemeral znodes, so that no two registrations share one
         self.claims = Claims()
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
@@ -160,7 +160,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     @property
     def state(self) -> State:
-        """What the session is now; `State.CLOSED` before `connect`."""
+        """The state of the session; `State.CLOSED` before `connect`."""
         return self._manager.session.state
 
     @property
@@ -171,18 +171,17 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     @property
     def session_timeout(self) -> float:
-        """Seconds, as the server has granted them; as asked for until one has."""
+        """Seconds that the server has granted; before that, those that were asked for."""
         session = self._manager.session
         return session.timeout or session.requested_timeout
 
     @property
     def silence(self) -> float:
-        """Seconds since the client sent the last request, or ping, that the server answered.
+        """Seconds since the client sent the last request, or ping, that the server replied to.
 
-        Infinity without a connection.  It is right from the first moment after the process
-        or the machine was suspended, when `state` is not.  A lock or
-        another thing that this session holds is safe while this is well below
-        `session_timeout`.
+        Infinity without a connection.  Unlike `state`, it is correct immediately after the process
+        or the machine was suspended.  A lock that this session holds is safe while this is well
+        below `session_timeout`.
         """
         return self._manager.silence
 
@@ -204,9 +203,9 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         return self._manager.statistics()
 
     def subscribe(self, callback: Callable[[State], object]) -> Subscription:
-        """Call this with each new state, once for each change.
+        """Call a function with each new state, once for each change.
 
-        It may do whatever it likes, `close` included; an exception in it is logged.
+        The function may call any method, also `close`.  If it raises, the error is logged.
 
         Returns:
             A handle; its ``cancel()`` ends it.
@@ -251,8 +250,8 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     def close(self) -> Deferred[None]:
         """End the session, and with it its ephemeral nodes.
 
-        Calls that were made before are sent and answered, if the server does so in time;
-        all others fail with `ClientClosedError`, and so do watches.  Calling it again is fine.
+        Earlier calls are completed if the server replies in time.  All others, and all watches,
+        fail with `ClientClosedError`.  It may be called several times.
 
         Returns:
             Fires within about two seconds, whatever the server does.
@@ -267,7 +266,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         """Add a credential to this connection and to each that follows.
 
         Args:
-            scheme: ``digest``, or what else the servers are configured for.
+            scheme: ``digest``, or another scheme that the servers support.
             credential: for ``digest`` it is ``user:password``.
             timeout: seconds to wait for the reply.
 
@@ -284,7 +283,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             return fail()
         return time_limit(added.wait(), timeout, self._reactor, lambda _: OperationTimeoutError())
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------
 
     @override
     def _submit(self, call: Call, timeout: float | None) -> Deferred[Any]:
@@ -309,7 +308,7 @@ def _is_time_out(seconds: object) -> bool:
 
 
 def _check_security(tls: object, sasl: object) -> None:
-    """Refuse what would only fail while connecting, again and again."""
+    """Refuse arguments that would make every attempt to connect fail."""
     if tls is not None and not callable(tls):
         kind = type(tls).__name__
         raise TypeError(f"tls must be a TLS(...) or another callable, not {kind}")

@@ -29,20 +29,20 @@ _STABLE: Final = 1.0
 
 
 class SessionOwner(Protocol):
-    """What the loop needs of the session's owner."""
+    """The owner of the session gets these calls from the loop."""
 
     def connected(self, session: Session, address: Address, connection: Connection) -> None:
-        """There is a connection, which may be used."""
+        """Use a new connection."""
 
     def expire(self, session: Session, why: str) -> None:
-        """The session is gone on the servers."""
+        """Handle that the session has expired on the servers."""
 
     def refuse(self, session: Session, error: ZooKeeperError) -> None:
-        """A server refuses the credentials."""
+        """Handle that a server refuses the credentials."""
 
 
 class Interruptible:
-    """What a coroutine waits for at the moment, so that others can make it go on."""
+    """Lets other code interrupt a coroutine that waits for a Deferred."""
 
     __slots__ = ("_awaited",)
 
@@ -63,7 +63,7 @@ class Interruptible:
             self._awaited = None
 
     def interrupt(self) -> None:
-        """Cancel what is waited for, if anything is."""
+        """Cancel the Deferred that is waited for, if there is one."""
         if self._awaited is not None:
             self._awaited.cancel()
 
@@ -73,10 +73,10 @@ class ConnectLoop:
 
     Args:
         reactor: connects, and tells the time.
-        settings: of the client.
-        random: shuffles the servers, and spreads the pauses.
+        settings: the client's settings.
+        random: shuffles the servers, and jitters the pauses.
         connector: makes one attempt.
-        owner: is called with the outcome of the attempts.
+        owner: gets the outcome of the attempts.
     """
 
     _log = Logger()
@@ -101,11 +101,11 @@ class ConnectLoop:
         self.failures = FailureLog(addresses)
 
     def interrupt(self) -> None:
-        """Stop an attempt or a pause; the loop looks at the session to see how it goes on."""
+        """Interrupt an attempt or a pause; the loop then acts on the session's new state."""
         self._step.interrupt()
 
     async def run(self, session: Session) -> None:
-        """Connect a session, again and again, until it is over."""
+        """Keep a session connected until it is over."""
         self._data_loss.reset()
         backoff = reconnect_backoff(self._settings.session_timeout, self._random)
         while not session.over:
@@ -125,14 +125,14 @@ class ConnectLoop:
                 await self._sleep(backoff.next())
 
     async def _try(self, session: Session, address: Address) -> Connection | None:
-        """Try to connect; returns None if that failed or is not wanted any more."""
+        """Try to connect; return None if that failed or is not wanted any more."""
         try:
             connection = await self._step.wait(
                 Deferred.fromCoroutine(self._connector.connect(session, address))
             )
             if not session.over:
                 return connection
-            # Closed in the last step of the attempt, by a callback of a waiter for an identity.
+            # A callback in the last step of the attempt has closed the client.
             connection.abort()
         except CancelledError:
             pass
@@ -149,9 +149,9 @@ class ConnectLoop:
         return None
 
     async def _ask_why(self, session: Session, address: Address) -> None:
-        """Give the session up if the server hangs up because the ensemble has lost data.
+        """Give the session up if servers close connections because the ensemble has lost data.
 
-        With ``local_expiry`` the client's own clock gives it up no later.
+        With ``local_expiry`` the expiry timer gives it up at the same time at the latest.
         """
         if self._settings.local_expiry or not session.last_zxid:
             return
@@ -186,7 +186,7 @@ class ConnectLoop:
             search.cancel()
 
     async def _leave_for_writable(self, current: Address, connection: Connection) -> None:
-        """Leave a read-only server as soon as another one takes writes."""
+        """Leave a read-only server as soon as another one accepts writes."""
         try:
             better = await find_writable(
                 self._reactor,
@@ -200,7 +200,7 @@ class ConnectLoop:
         if better is None:
             return
         self._log.info(
-            "{better} takes writes: leaving the read-only {server}",
+            "{better} accepts writes: leaving the read-only {server}",
             server=str(current),
             better=str(better),
         )

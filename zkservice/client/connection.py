@@ -42,28 +42,27 @@ _REPLY: Final = Struct(">iqi")  # ReplyHeader: xid, zxid, err
 
 _PING: Final = frame(encode(RequestHeader(Xid.PING, OpCode.PING)))
 
-#: After these codes the server closes the connection, and the next one would fare no better.
+#: After these codes the server closes the connection, and would do so again after a reconnect.
 _CLOSING_CODES: Final = frozenset({AuthFailedError.code, SessionClosedRequireSaslAuthError.code})
 
-# A server writes each reply by itself.  Reading them one by one would cost more than they
-# are worth, so when more than so many are due, and few bytes came, reading pauses until some
-# more have gathered.
+# A server writes each reply separately, and reading them one by one is slow.  So if more than so
+# many replies are pending and few bytes arrived, reading pauses until more have arrived.
 _MANY_PENDING: Final = 100
 _FEW_BYTES: Final = 0x4000
 _READING_PAUSE: Final = 0.0005  # seconds
 
-#: Of the session's time-out: so often it is measured what the server has heard.
+#: The share of the session's time-out after which `silence` is measured again.
 _TENTH: Final = 1 / 10
 
 #: Watch events that are kept while a connection is made ready: an event for each watch.
 MAX_EARLY_EVENTS: Final = 1_000_000
 
-#: Is handed a watch event, and the zxid in its header, -1 if the server sends none.
+#: Called with a watch event and the zxid in its header, which is -1 if the server sends none.
 EventReceived = Callable[[WatcherEvent, int], None]
 
 
 class EventBuffer:
-    """Keeps watch events until there is a receiver, then hands each on at once."""
+    """Buffers watch events until there is a receiver, then passes each on at once."""
 
     __slots__ = ("_early", "receiver")
 
@@ -87,7 +86,7 @@ class EventBuffer:
             self.receiver(event, zxid)
 
     def hand_to(self, receiver: EventReceived) -> None:
-        """From now on there is a receiver; the events that came before are handed on first."""
+        """Set the receiver, and pass the buffered events to it first."""
         self.receiver = receiver
         events, self._early = self._early, []
         for event, zxid in events:
@@ -103,10 +102,10 @@ class Connection(Receiver):
     Args:
         reactor: tells the time.
         protocol: carries the frames.
-        timeout: of the session, in seconds, as the server has granted it.
-        counters: are counted up.
-        silence: measures requests and replies.
-        read_only: the server has lost its quorum.
+        timeout: the session's time-out in seconds, as granted by the server.
+        counters: count requests and replies.
+        silence: measures the time between requests and replies.
+        read_only: whether the server has lost its quorum.
     """
 
     _log = Logger()
@@ -126,13 +125,13 @@ class Connection(Receiver):
         self.silence = silence
         self.read_only = read_only
         self.last_zxid = 0
-        #: Why the server is about to close the connection, if it has said so.
+        #: The error after which the server closes the connection, if it has sent one.
         self.error: ServerError | None = None
         #: Called once when the connection is gone, before the calls that are pending fail.
         self.lost: Callable[[Failure], None] = lambda _: None
-        #: Fires, with None, when it is gone and everything that waited for it has failed.
+        #: Fires with None when the connection is gone and all pending calls have failed.
         self.ended: Deferred[None] = Deferred()
-        #: The calls that were sent and not answered.
+        #: The calls that were sent and have no reply yet.
         self.pending: deque[Call] = deque()
         self._auth: deque[Deferred[None]] = deque()
         self._events = EventBuffer()
@@ -152,19 +151,19 @@ class Connection(Receiver):
 
     @property
     def heard(self) -> float:
-        """When bytes last came, in the reactor's seconds."""
+        """The time at which bytes last arrived, in the reactor's seconds."""
         return self._heartbeat.heard
 
     # -- out ------------------------------------------------------------------------
 
     def serve(self, queue: SendQueue, event_received: EventReceived) -> None:
-        """Send the calls of this queue from now on, and hand on the events, early ones first."""
+        """Send the calls of a queue from now on, and pass on the events, early ones first."""
         self.writer.queue = queue
         self._events.hand_to(event_received)
         self.writer.wake()
 
     def call(self, call: Call) -> Deferred[Any]:
-        """Send a call of the connection's own preparation."""
+        """Send a call that prepares the connection, before those of the queue."""
         assert call.deferred is not None
         deferred = call.deferred
         if self.writer.closed:
@@ -176,7 +175,7 @@ class Connection(Receiver):
     def authenticate(self, packet: bytes) -> Deferred[None]:
         """Add a credential to this connection, with the bytes of an `AuthPacket`.
 
-        Its reply may overtake others, so it has an order of its own.
+        Its reply may arrive before earlier ones, so it is matched separately.
         """
         deferred: Deferred[None] = Deferred()
         self._auth.append(deferred)
@@ -193,7 +192,7 @@ class Connection(Receiver):
 
     @override
     def turn_began(self) -> None:
-        self.writer.hold()  # what is asked for while replies are read goes out afterwards
+        self.writer.hold()  # requests that are made while replies are read are sent afterwards
         self._heartbeat.bytes_came()
 
     @override
@@ -229,7 +228,7 @@ class Connection(Receiver):
 
     @override
     def frame_skipped(self, head: bytes, size: int) -> None:
-        """A reply that is too large costs its call, not the connection."""
+        """Fail the call of a reply that is too large, and keep the connection."""
         xid, zxid, _ = _REPLY.unpack(head)
         if not self.pending or self.pending[0].xid != xid:
             raise ProtocolError(
@@ -249,13 +248,13 @@ class Connection(Receiver):
         call.refuse(code)
 
     def _turned_away(self, code: int) -> ServerError:
-        """The server refuses this client and should close the connection; close it here, too."""
+        """Close the connection, because the server refuses this client."""
         self.error = ServerError.from_code(code)
         self._protocol.lose()
         return self.error
 
     def _special(self, xid: int, zxid: int, err: int, payload: bytes) -> None:
-        """A frame other than a reply to a numbered request."""
+        """Handle a frame that is not the reply to a numbered request."""
         if xid == Xid.NOTIFICATION:
             self._counters.events += 1
             self._events.add(decode(WatcherEvent, payload, REPLY_HEADER_SIZE), zxid)
@@ -314,14 +313,14 @@ class Connection(Receiver):
         self._heartbeat.stop()
         self._reading_pause.cancel()
         self._close_limit.cancel()
-        if self._events.receiver is None:  # the queue is the preparation's, not the session's
+        if self._events.receiver is None:  # the queue is not the session's yet
             self.pending.extend(self.writer.queue.take_all())
         self.lost(reason)
         self.fail_pending(ConnectionLossError)
         self.ended.callback(None)
 
     def fail_pending(self, make_error: Callable[[str | None], Exception]) -> None:
-        """No reply will come to what was sent: each call fails with an error of its own."""
+        """Fail each pending call with an error of its own, because no reply will come."""
         auth, self._auth = self._auth, deque()
         pending = list(self.pending)
         self.pending.clear()

@@ -1,4 +1,4 @@
-"""What all formats share: announcements, members, and the description of a format."""
+"""The model of all formats: announcements, members, and the description of a format."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Announcement:
     Attributes:
         service: the path under which it is registered.
         address: ``host:port``.
-        properties: of the instance.
+        properties: the properties to store.
         registered_at: milliseconds since 1970.
-        tls: the address speaks TLS.
-        available: clients may use it; False says that they may not, in formats with a state.
+        tls: whether the address speaks TLS.
+        available: whether clients may use it; only formats with a state can store False.
     """
 
     service: str
@@ -65,7 +65,7 @@ class Member:
         host: a name, or an IP address without brackets.
         port: from 1 to 65535.
         properties: everything else that the format stores.
-        tls: the address speaks TLS, if the format says so.
+        tls: whether the format says that the address speaks TLS.
         available: whether clients may use it.
     """
 
@@ -143,14 +143,14 @@ class Format:
     """How one family of programs registers service instances.
 
     Attributes:
-        name: as for ``--format``.
+        name: the value of ``--format``.
         znode_name: returns the name of an announcement's znode.  It depends on the service and
             the address only, so a registration finds its own znode again.
         data: returns the znode's data.
         read: parses a znode; returns None if it is not in this format, and raises
             `FormatError` if its contents are invalid.
-        states: what its znodes can say of an address that is not available.  For anything else,
-            there is no znode.
+        states: the states that its znodes can store for an unavailable address.  In any other
+            state the znode is deleted.
     """
 
     name: str
@@ -164,7 +164,7 @@ def compact_json(value: object) -> bytes:
     """JSON in one line without blanks, members in the order given, as Gson and Jackson write it.
 
     Raises:
-        TreeValueError: JSON cannot hold it.
+        TreeValueError: JSON cannot represent the value.
     """
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

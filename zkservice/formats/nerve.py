@@ -31,7 +31,7 @@ def _data(one: Announcement) -> bytes:
 
 def _read(znode: Znode) -> Member | None:
     found = znode.properties
-    # A name that is an address is zc.zk's, whose properties may well be called host and port.
+    # A znode that is named by its address is zc.zk's; its properties may include host and port.
     if znode.address is not None or not {"host", "port"} <= found.keys():
         return None
     labels = found.get("labels")

@@ -1,4 +1,4 @@
-"""Request bodies: where they end."""
+"""Parse request bodies: find their ends, and decode chunks."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["ChunkedBody", "FixedBody"]
 
 _TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-#: A chunk's line (RFC 9112 7.1): the size without padding, and extensions,
-#: which we ignore.  They are checked to the letter, for readers disagree about the malformed:
-#: whether a quoted string that is not closed goes on behind the line's end, for one.
+#: A chunk's line (RFC 9112 7.1): the size without padding, and extensions, which are ignored.  But
+#: their syntax is checked strictly, because parsers disagree about malformed ones: for example
+#: whether an unclosed quoted string goes on after the line's end.
 _CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
     rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
 )
-#: The line of most chunks: no extension.
+#: The line of most chunks, without extensions.
 _PLAIN_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _TRAILER: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 _NO_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 _LONGEST_LINE: Final = 4096  # bytes of one chunk or trailer line
-#: What chunk lines and trailers may add to the data: framing is free for a client and
-#: work for us.  16 bytes a chunk cover the line of any honest one.
+#: Bytes of chunk lines and trailers that are allowed in addition to the data.  Framing costs the
+#: server work, so it is limited.  16 bytes for each chunk are enough for a usual line.
 _FRAMING_BASE: Final = 16 * 1024
 _FRAMING_PER_CHUNK: Final = 16
-#: Chunks that may be of any size, and the data that pays for each one above that: a chunk costs
-#: the same time whether it carries one byte or a thousand.
+#: Chunks that may be of any size, and the average bytes that are required for each further chunk.
+#: A chunk takes the same time with one byte as with a thousand.
 _FREE_CHUNKS: Final = 16 * 1024
 _BYTES_PER_CHUNK: Final = 4
 
@@ -44,7 +44,7 @@ class FixedBody:
         self.store = store
 
     def feed(self, data: bytes, at: int) -> int:
-        """Take the body's bytes of ``data[at:]``; returns where the next message begins."""
+        """Take the body's bytes of ``data[at:]``; return the index of the next message."""
         end = min(at + self._missing, len(data))
         self._missing -= end - at
         self.store.append(data if at == 0 and end == len(data) else data[at:end])
@@ -52,12 +52,12 @@ class FixedBody:
 
     @property
     def complete(self) -> bool:
-        """Whether every byte has come."""
+        """Whether every byte was received."""
         return self._missing == 0
 
 
 class _ChunkTally:
-    """Counts what the chunks of a body carry, and refuses framing out of proportion.
+    """Counts the data and the framing of a chunked body, and refuses too much framing.
 
     Args:
         most: bytes of data that the body may have.
@@ -67,16 +67,16 @@ class _ChunkTally:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.size = 0  #: bytes of data, those of the chunk that is coming included
+        self.size = 0  #: bytes of data, including those of the current chunk
         self.chunks = 0
         self.framing = 0  #: bytes of chunk lines and trailers
-        self.stop = 0  #: number of chunks after which others get their turn
+        self.stop = 0  #: number of chunks after which other connections get a turn
 
     def add_framing(self, size: int) -> None:
         """Count bytes of a line."""
         self.framing += size
         if self.framing > _FRAMING_BASE + _FRAMING_PER_CHUNK * self.chunks:
-            raise RequestRefusedError(400, "the chunked body is nearly all framing")
+            raise RequestRefusedError(400, "the chunked body has too much framing for its data")
 
     def add_chunk(self, size: int) -> None:
         """Count a chunk by the size that its line gives."""
@@ -89,14 +89,14 @@ class _ChunkTally:
 
 
 class ChunkedBody:
-    """A chunked body (RFC 9112 7.1), strictly: bare line ends, signs and gaps are refused.
+    """A chunked body (RFC 9112 7.1), parsed strictly: bare line ends, signs and gaps are refused.
 
     Extensions and trailer fields are checked, counted and dropped.
 
     Args:
         most: bytes of data that the body may have.
-        store: where they go.
-        turn: chunks that one call of ``feed`` reads.
+        store: receives the data.
+        turn: chunks that one call of ``feed`` reads at most.
     """
 
     def __init__(self, most: int, store: BodyStore, turn: int = sys.maxsize) -> None:
@@ -105,26 +105,26 @@ class ChunkedBody:
         self._turn = turn
         self._parts: list[bytes] = []  # data of this call of feed
         self._rest = b""  # the beginning of a line
-        self._missing = 0  # bytes of this chunk's data
+        self._missing = 0  # bytes of this chunk's data that were not received yet
         self._tally = _ChunkTally(most)
         self._read = self._read_size
 
     def feed(self, data: bytes, at: int) -> int:
-        """Take the body's bytes of ``data[at:]``; returns where it stopped.
+        """Take the body's bytes of ``data[at:]``; return the index where it stopped.
 
-        That is where the next message begins, or where the next call goes on.
+        The next message begins there, or the next call must go on there.
         """
         tally = self._tally
         tally.stop = tally.chunks + self._turn
         while at < len(data) and not self.complete and tally.chunks < tally.stop:
             at = self._read(data, at)
-        if self._parts:  # the store gets one piece, however many chunks there were
+        if self._parts:  # the store gets the data of all chunks in one piece
             self.store.append(b"".join(self._parts))
             self._parts.clear()
         return at
 
     def _read_whole_chunks(self, data: bytes, at: int) -> int:
-        """Read plain chunks that are there from their size to their end, the usual case."""
+        """Read plain chunks that were received completely, which is the usual case."""
         tally = self._tally
         while tally.chunks < tally.stop and (match := _PLAIN_LINE.match(data, at)) is not None:
             start, size = match.end(), int(match[1], 16)
@@ -190,7 +190,7 @@ class ChunkedBody:
         return at
 
     def _line(self, data: bytes, at: int) -> tuple[bytes | None, int]:
-        """The line that begins at ``at``, or None and everything kept for later."""
+        """The line that begins at ``at``; None if it is incomplete, and is kept for later."""
         end = data.find(b"\n", at)
         stop = len(data) if end < 0 else end + 1
         line = self._rest + data[at:stop]

@@ -1,9 +1,9 @@
-"""Refuses a request head at its first byte that makes every ending of it unacceptable.
+"""Refuse a request head at the first byte after which no continuation could be valid.
 
-``HeadReader`` reads whole heads, fast, and in the order that suits it.  This reads byte by byte
-what is not whole, so that a client which can no longer be served hears so at once.  It also says
-which answer a whole head gets that ``HeadReader`` refused.  So the answer never depends on how
-the network cut the head.
+``HeadReader`` parses complete heads, fast and in any order.  This module checks incomplete heads
+byte by byte, so that an invalid request is refused at once.  It also chooses the error for a
+complete head that ``HeadReader`` has refused.  So the error does not depend on how the network
+splits the head.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from zkservice.http11.names import EnvironNames
 
 __all__ = ["SINGULAR", "HeadCheck"]
 
-#: RFC 9110 5.3: the only fields that make sense once; repeated, two readers may each
-#: believe another one.
+#: Fields that may occur only once (RFC 9110 5.3).  If they were repeated, two parsers could each
+#: use another one.
 SINGULAR: Final = frozenset(
     {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
 )
@@ -29,18 +29,18 @@ _FRAMINGS: Final = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _DIGITS: Final = re.compile(rb"[0-9]*")
-#: The characters of a host's name but the last: what follows decides whether the host is valid.
+#: All characters of a host name except the last one, whose validity depends on the next byte.
 _DECIDED: Final = re.compile(f"(?:{NAME})*(?={NAME})".encode("ascii"))
 _COLON, _CR, _LF = b":\r\n"
 
 
 class HeadCheck:
-    """Checks one head that grows.
+    """Checks one head while it is received.
 
     Args:
         lines: the rules of request lines.
-        names: what the fields are called in a WSGI environ.
-        limits: the client's bounds.
+        names: the keys of the fields in a WSGI environ.
+        limits: the limits for clients.
     """
 
     __slots__ = (
@@ -59,22 +59,22 @@ class HeadCheck:
         self._lines = lines
         self._names = names
         self._limits = limits
-        self._version = ""  # of the request line, once that is complete
-        self._start = 0  # of the current name, or of what is not decided of a value
+        self._version = ""  # the version in the request line, once that is complete
+        self._start = 0  # the index of the current name, or of the unchecked part of a value
         self._at = 0  # the bytes before this index have been checked
-        self._key: str | None = ""  # of the field whose value is coming; "" within a name
-        self._fields = 0  # whose name is complete
-        self._seen: set[str] = set()  # of SINGULAR
+        self._key: str | None = ""  # the key of the field that is read; "" within its name
+        self._fields = 0  # the number of fields with a complete name
+        self._seen: set[str] = set()  # the fields of SINGULAR that have occurred
 
     def check(self, head: bytes) -> None:
-        """Check the bytes of the head that are new.
+        """Check the new bytes of the head.
 
         Args:
-            head: all of it that is there, from its method on.
+            head: everything that was received, from the method on.
 
         Raises:
-            RequestRefusedError: no head that begins so is acceptable.  Which rule it names
-                depends on the first byte that makes it impossible, and not on those behind it.
+            RequestRefusedError: no continuation of this head is valid.  The rule that it names
+                depends only on the first invalid byte, not on later ones.
         """
         if not self._version and not self._check_line(head):
             return
@@ -82,7 +82,7 @@ class HeadCheck:
             pass
 
     def _check_line(self, head: bytes) -> bool:
-        """Check the request line; returns whether it is complete, as do the next two."""
+        """Check the request line; like the next two methods, return whether it is complete."""
         line = head[: self._lines.longest]
         line = line[: line.find(b"\n") + 1] or line
         self._lines.check(line)
@@ -137,9 +137,9 @@ class HeadCheck:
         if self._key in SINGULAR:
             value = head[self._start : end].lstrip(b" \t")
             content = value.rstrip(b" \t")
-            # behind a blank there can only be blanks: the content has ended, too
+            # only blanks can follow a blank, so the content has ended, too
             self._check_content(content, ended or content != value)
-            # what is decided is not looked at again: a long host would cost its square
+            # skip what was checked: otherwise a long host would take quadratic time
             decided = _DECIDED.match(value) if self._key == "HTTP_HOST" else None
             self._start = end - len(value) + (decided.end() if decided else 0)
         self._at = end
@@ -156,7 +156,7 @@ class HeadCheck:
         return True
 
     def _check_content(self, content: bytes, ended: bool) -> None:
-        """Check the beginning of a value that decides something, or all of it."""
+        """Check a value that matters for the server, or the part of it that was received."""
         if self._key == "HTTP_HOST":
             text = content.decode("latin-1")
             if text and not (split_host(text) if ended else can_become_host(text)):
@@ -166,7 +166,7 @@ class HeadCheck:
         elif self._key == "HTTP_TRANSFER_ENCODING":
             if not _is_word(content, b"chunked", ended):
                 raise rules.BAD_CODING.refusal()
-        elif self._key == "HTTP_EXPECT":  # HTTP/1.0 has none, and so ignores it
+        elif self._key == "HTTP_EXPECT":  # HTTP/1.0 does not have it, so it is ignored there
             expected = self._version == "HTTP/1.0" or _is_word(content, b"100-continue", ended)
             if not expected:
                 raise rules.BAD_EXPECTATION.refusal()
@@ -182,11 +182,11 @@ class HeadCheck:
 
 def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
     match = pattern.match(data, at)
-    assert match is not None  # they match nothing, too
+    assert match is not None  # the patterns also match an empty text
     return match.end()
 
 
 def _is_word(content: bytes, word: bytes, ended: bool) -> bool:
-    """Whether some content is a word, in whatever case, or can become it."""
+    """Whether a content is a word in any case, or a prefix of it that may go on."""
     content = content.lower()
     return content == word if ended else word.startswith(content)

@@ -1,7 +1,7 @@
-"""A complete request head in, a ``Request`` out: llhttp's rules and those it leaves to us.
+"""Parse complete request heads into ``Request``, by llhttp's rules and stricter ones.
 
-llhttp (inside httptools) reads the header fields and refuses malformed ones.  The request
-line is read apart (see ``lines``); the fields that decide where the body ends, here.
+llhttp (inside httptools) parses the header fields and refuses malformed ones.  ``lines`` parses the
+request line.  This module checks the fields that determine the end of the body.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from zkservice.http11.names import EnvironNames
 
 __all__ = ["HeadReader", "Request"]
 
-#: Remembered hosts; an attacker's inventions must not grow the memory.
+#: Hosts that are cached; bounded, because clients can send any number of different ones.
 _MAX_HOSTS: Final = 1024
 
 
 class Request:
-    """One request: its head, and its body once that is complete."""
+    """A request with its head, and with its body once that is complete."""
 
     __slots__ = (
         "body",
@@ -57,28 +57,28 @@ class Request:
         self.chunked = False
         self.keep_alive = True
         self.expects_continue = False
-        #: The complete body, at its start; its reader closes it.
+        #: The complete body, positioned at its start; whatever reads it closes it.
         self.body: IO[bytes] = BytesIO()
 
 
 class HeadReader:
-    """Reads heads, one after the other, of any number of connections.
+    """Parses heads of any number of connections, one after the other.
 
-    The llhttp parser inside is used again as long as it ended a head in a state that
-    cannot colour the next: no body, no upgrade, no close, no error.
+    The llhttp parser inside is reused after a head that leaves no state behind: no body, no
+    upgrade, no close, no error.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._lines = RequestLines(limits.target_bytes)
         self._names = EnvironNames()
-        self._hosts: set[str | None] = set()  # that were found to be valid
+        self._hosts: set[str | None] = set()  # valid hosts
         self._sent: list[tuple[bytes, bytes]] = []
         self._complete = False
         self._reusable = False
         self._parser = HttpRequestParser(self)
 
-    # What httptools calls
+    # Called by httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header field."""
@@ -89,7 +89,7 @@ class HeadReader:
         self._complete = True
         self._reusable = self._parser.should_keep_alive()
 
-    # What the connection calls
+    # Called by the connection
 
     def read(self, head: bytes) -> Request:
         """Read a head, from its method to the empty line that ends it.
@@ -101,7 +101,7 @@ class HeadReader:
             request = self._read(head)
         except RequestRefusedError:
             self._parser = HttpRequestParser(self)
-            # the first byte that is wrong decides, as for a head that comes in pieces
+            # raise the error of the first invalid byte, as for a head that is received in pieces
             self.new_check().check(head)
             raise
         if request.content_length != 0 or not self._reusable:
@@ -151,7 +151,7 @@ class HeadReader:
             key = names[name]
             if key is None:
                 continue
-            text = value.decode("latin-1").strip(" \t")  # and nothing else: RFC 9110 5.5
+            text = value.decode("latin-1").strip(" \t")  # only these: RFC 9110 5.5
             if key not in fields:
                 fields[key] = text
             elif key in SINGULAR:
@@ -161,7 +161,7 @@ class HeadReader:
         return fields
 
     def _check_host(self, host: str | None, protocol: str) -> None:
-        """RFC 9112 3.2: HTTP/1.1 needs exactly one valid Host."""
+        """Check that an HTTP/1.1 request has exactly one valid Host (RFC 9112 3.2)."""
         if host in self._hosts:
             return
         if host is None:
@@ -173,7 +173,7 @@ class HeadReader:
             self._hosts.add(host)
 
     def _decide_body(self, request: Request) -> None:
-        """Find out where the body ends (RFC 9112 6.3); llhttp refuses the ambiguous."""
+        """Determine the end of the body (RFC 9112 6.3); llhttp refuses ambiguous heads."""
         coding = request.fields.get("HTTP_TRANSFER_ENCODING")
         if coding is not None:
             if coding.lower() != "chunked":
@@ -190,18 +190,18 @@ class HeadReader:
             if len(digits) > 19 or int(digits) > self._limits.body_bytes:
                 raise rules.body_too_long(self._limits.body_bytes).refusal()
             request.content_length = int(digits)
-            request.fields["CONTENT_LENGTH"] = digits  # zeros before it are of no use to anyone
+            request.fields["CONTENT_LENGTH"] = digits  # without leading zeros
 
 
 def _refusal(error: HttpParserError) -> RequestRefusedError:
-    """Turn what llhttp says into an answer for the client."""
+    """Turn an error of llhttp into a response for the client."""
     if isinstance(error, HttpParserInvalidMethodError):
         return rules.UNKNOWN_METHOD.refusal()
     return RequestRefusedError(400, f"the request head is malformed: {error}")
 
 
 def _decide_expectation(request: Request) -> None:
-    """RFC 9110 10.1.1: the only expectation there is; HTTP/1.0 has none."""
+    """Check Expect: ``100-continue`` is the only one (RFC 9110 10.1.1), HTTP/1.0 has none."""
     if request.protocol == "HTTP/1.1":
         if request.fields["HTTP_EXPECT"].lower() != "100-continue":
             raise rules.BAD_EXPECTATION.refusal()
@@ -209,7 +209,7 @@ def _decide_expectation(request: Request) -> None:
 
 
 def _decide_keep_alive(request: Request) -> None:
-    """RFC 9112 9.3."""
+    """Whether the connection stays open after the response (RFC 9112 9.3)."""
     connection = request.fields.get("HTTP_CONNECTION", "")
     options = [option.strip(" \t").lower() for option in connection.split(",")]
     if "close" in options:

@@ -1,4 +1,4 @@
-"""Hosts (RFC 9110 7.2), as in Host fields, request targets and the fields of proxies."""
+"""Hosts (RFC 9110 7.2) in Host fields, request targets and the fields of proxies."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 
 __all__ = ["NAME", "can_become_host", "is_port", "split_host"]
 
-#: The pattern of one character of a name, perhaps percent-encoded.
+#: The pattern of one character of a name, which may be percent-encoded.
 NAME: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
 _HOST: Final = re.compile(rf"({NAME}+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?")
-#: The beginning of a host that has no port yet; the groups of an IPv6 address, which has 45
-#: characters at most, are only checked when it has ended.
+#: The beginning of a host before its port.  The groups of an IPv6 address, which has at most 45
+#: characters, are checked only when it is complete.
 _BEGINNING: Final = re.compile(rf"{NAME}*(?:%[0-9A-Fa-f]?)?|\[[0-9A-Fa-f:.]{{0,45}}")
 
 
 def split_host(text: str) -> tuple[str, str] | None:
     """The name or address, IPv6 in brackets, and the port, which may be empty.
 
-    None if ``text`` is no host, or one that some readers would take for another.
+    None if ``text`` is not a host, or if other parsers could read it as another host.
     """
     match = _HOST.fullmatch(text)
     if match is None:

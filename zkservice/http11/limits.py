@@ -1,4 +1,4 @@
-"""What one client may ask of the server: every limit with its unit, its reason, its consequence."""
+"""The limits of the front end, each with its unit, default and consequence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 __all__ = ["Limit", "Limits", "limits_table"]
 
 
-#: Limits that would shut everybody out.
+#: Limits for which 0 would refuse every request.
 _NEVER_ZERO: Final = frozenset(
     {"target_bytes", "head_bytes", "head_fields", "head_timeout", "body_grace", "write_stall"}
 )
@@ -35,13 +35,13 @@ def _limit(default: Any, unit: str, consequence: str) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of the front end.  Sizes are bytes, times are seconds.
+    """The limits of the front end.  Sizes are bytes, times are seconds.
 
-    The defaults let every browser, proxy and library through and stop what only an
-    attack or a broken client does.
+    The defaults allow the requests of all browsers, proxies and libraries, and refuse what only
+    attackers and broken clients send.
     """
 
-    # Heads: apache takes 8190 a line, nginx 8 KiB a line and 32 KiB together.
+    # Heads: Apache accepts 8190 bytes for a line, nginx 8 KiB for a line and 32 KiB together.
     target_bytes: int = _limit(
         8190, "bytes", "Longest request target; a longer one is answered with 414."
     )
@@ -62,11 +62,11 @@ class Limits:
     body_disk: int = _limit(
         4 << 30,
         "bytes",
-        "Most that all request bodies together take in temporary files; others get 503.",
+        "The most that all request bodies may take in temporary files; further ones get 503.",
     )
 
     pipeline_bytes: int = _limit(
-        65536, "bytes", "While a request is served, reading stops at this many bytes behind it."
+        65536, "bytes", "While a request is served, at most this much is read of later requests."
     )
 
     # Responses
@@ -93,7 +93,7 @@ class Limits:
         "requests",
         "Most requests that wait for a thread; others get 503.  0: 64 a thread, at least 256.",
     )
-    retry_after: float = _limit(5.0, "seconds", "When a client that got 503 may come again.")
+    retry_after: float = _limit(5.0, "seconds", "The Retry-After of a 503.")
 
     # Time.  A deadline is noticed up to a second late.
     head_timeout: float = _limit(
@@ -126,7 +126,9 @@ class Limits:
             if value < 0:
                 raise ValueError(f"the limit {limit.name} cannot be negative: {value}")
             if not value and limit.name in _NEVER_ZERO:
-                raise ValueError(f"with a limit {limit.name} of 0 nobody could be served")
+                raise ValueError(
+                    f"the limit {limit.name} must not be 0: no request could be served"
+                )
 
 
 def limits_table() -> list[Limit]:

@@ -1,4 +1,4 @@
-"""Request lines (RFC 9112 3), strictly: llhttp takes more protocols and versions than there are."""
+"""Parse request lines (RFC 9112 3) strictly: llhttp accepts other protocols and versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["TOKEN", "RequestLine", "RequestLines"]
 
 TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
-#: The methods that llhttp takes for HTTP.
+#: The methods of HTTP that llhttp knows.
 METHODS: Final = frozenset(
     b"DELETE GET HEAD POST PUT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH "
     b"UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE "
@@ -22,7 +22,7 @@ METHODS: Final = frozenset(
 _METHOD_PREFIXES: Final = frozenset(
     method[:size] for method in METHODS for size in range(len(method) + 1)
 )
-#: The bytes of a target that need not be escaped, and do not begin a fragment.
+#: The bytes that a target may contain: printable ones except ``#``, which begins a fragment.
 _TARGET: Final = re.compile(rb"[!\"$-~]*")
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
 _SCHEMES: Final = (b"http://", b"https://")
@@ -31,7 +31,7 @@ _ENDS: Final = (b"HTTP/1.1\r\n", b"HTTP/1.0\r\n")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 _VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
 
-#: Remembered lines, and the longest worth remembering; inventions must not grow the memory.
+#: Lines that are cached, and bytes of the longest; bounded, because clients choose the lines.
 _MAX_LINES: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
 
@@ -48,7 +48,7 @@ class RequestLine(NamedTuple):
 
 
 class RequestLines:
-    """Reads request lines; most are like one that was read before.
+    """Parses request lines; most of them are found in a cache of earlier ones.
 
     Args:
         target_bytes: the longest target.
@@ -56,15 +56,15 @@ class RequestLines:
 
     def __init__(self, target_bytes: int) -> None:
         self._target_bytes = target_bytes
-        #: Bytes: a target, and what else a request line can have.
+        #: Bytes of the longest request line: the target and its other parts.
         self.longest = target_bytes + 64
         self._known: dict[bytes, RequestLine] = {}
 
     def read(self, line: bytes) -> RequestLine:
-        """Read a line, its end included.
+        """Parse a line with its line end.
 
         Raises:
-            RequestRefusedError: it breaks a rule.  That the method is known is llhttp's.
+            RequestRefusedError: it breaks a rule.  llhttp checks later that the method is known.
         """
         known = self._known.get(line)
         if known is not None:
@@ -72,7 +72,7 @@ class RequestLines:
         try:
             fresh = self._parse(line)
         except RequestRefusedError:
-            self.check(line)  # the first byte that is wrong decides, as for a line in pieces
+            self.check(line)  # raise the error of the first invalid byte, as for a line in pieces
             raise
         if len(line) <= _LONGEST_REMEMBERED:
             if len(self._known) == _MAX_LINES:
@@ -81,11 +81,11 @@ class RequestLines:
         return fresh
 
     def check(self, line: bytes) -> None:
-        """Check the beginning of a line, or a whole one.
+        """Check the beginning of a line, or a complete one.
 
         Raises:
-            RequestRefusedError: no line that begins so is acceptable.  Which one depends on the
-                first byte that makes it impossible, and not on those behind it.
+            RequestRefusedError: no continuation is valid.  The rule that it names depends only on
+                the first invalid byte, not on later ones.
         """
         method, space, rest = line.partition(b" ")
         if method not in (METHODS if space else _METHOD_PREFIXES):
@@ -96,7 +96,7 @@ class RequestLines:
             raise _bad_end(end).refusal()
 
     def _check_target(self, method: bytes, target: bytes, complete: bool) -> None:
-        """Check the beginning of a target; ``complete`` says that it has ended."""
+        """Check a target, or its beginning unless ``complete`` is true."""
         scheme = _SCHEME.match(target)
         if not target.startswith(b"/") and scheme is None:
             asterisk = target == b"*" and method == b"OPTIONS"
@@ -114,7 +114,7 @@ class RequestLines:
             raise (rules.FRAGMENT if target[good : good + 1] == b"#" else rules.UNESCAPED).refusal()
 
     def too_long(self) -> RequestRefusedError:
-        """What a client gets whose line is too long."""
+        """The error for a line that is too long."""
         return rules.target_too_long(self._target_bytes).refusal()
 
     def _parse(self, line: bytes) -> RequestLine:
@@ -145,7 +145,7 @@ def _check_authority(rest: bytes, complete: bool) -> None:
 
 
 def _bad_method(method: bytes) -> rules.Rule:
-    """Which rule a method breaks, or the beginning of one, by its first byte that does."""
+    """The rule that the first invalid byte of a method, or of its beginning, breaks."""
     good = next(size for size in range(len(method), -1, -1) if method[:size] in _METHOD_PREFIXES)
     seen = method[: good + 1]
     if seen.endswith(b" ") and len(seen) > 1:
@@ -160,7 +160,7 @@ def _bad_method(method: bytes) -> rules.Rule:
 
 
 def _bad_end(end: bytes) -> rules.Rule:
-    """Which rule the bytes behind the target break, by the first one that does."""
+    """The rule that the first invalid byte after the target breaks."""
     good = next(
         size for size in range(len(end), -1, -1) if any(each[:size] == end[:size] for each in _ENDS)
     )

@@ -1,4 +1,4 @@
-"""Header names as a WSGI application sees them."""
+"""Names of header fields, as keys of a WSGI environ."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Final
 
 __all__ = ["EnvironNames"]
 
-#: Remembered spellings; an attacker's inventions must not grow the memory.
+#: Spellings that are cached; bounded, because clients can send any number of different ones.
 _MAX_NAMES: Final = 1024
 
 
 class EnvironNames(dict[bytes, "str | None"]):
     """Maps a field name as it was sent to its key in a WSGI environ.
 
-    None marks names that are dropped: those with an underscore, which would be taken for
-    their neighbour with a dash, and ``Proxy``, which would be taken for a setting of the
-    process (CVE-2016-1000111).
+    None marks fields that are dropped.  A name with an underscore would get the same key as the
+    name with a dash.  ``Proxy`` would look like the environment variable HTTP_PROXY
+    (CVE-2016-1000111).
     """
 
     def __missing__(self, name: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""One connection's bytes in, whole requests out."""
+"""Parse the bytes of a connection into complete requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the first byte of a client that sp
 
 
 class ParserState(Enum):
-    """What a connection's next byte is part of."""
+    """What the next byte of a connection belongs to."""
 
     REQUEST = "the first byte of a request"
     HEAD = "the rest of a head"
@@ -30,16 +30,16 @@ class ParserState(Enum):
 
 
 class RequestParser:
-    """The requests of one connection, one at a time.
+    """Parses the requests of one connection, one at a time.
 
-    Bytes go in with ``feed``; ``next_request`` parses only as far as one request needs,
-    so that pipelined requests stay bytes until their turn comes.
+    ``feed`` adds bytes.  ``next_request`` parses only one request, so pipelined requests stay
+    unparsed until they are served.
 
     Args:
-        limits: the client's bounds.
-        heads: reads the heads; may be shared by connections.
-        bodies: keeps the bodies; connections share it, so that its bound holds for all of them.
-        turn: chunks of a body that one call of ``next_request`` reads.
+        limits: the limits for clients.
+        heads: parses the heads; connections may share it.
+        bodies: stores the bodies; connections share it, so that its limit applies to all of them.
+        turn: chunks of a body that one call of ``next_request`` reads at most.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class RequestParser:
         self._heads = heads
         self._turn = turn
         self._bodies = bodies or BodyStorage(limits.body_memory, limits.body_disk)
-        self._data = b""  # bytes that are not parsed yet begin at _at
+        self._data = b""  # the unparsed bytes begin at _at
         self._at = 0
         self._searched = 0  # no head ends before this index
-        self._check: HeadCheck | None = None  # of a head that is not complete
-        self._skipped = False  # the one empty line that is allowed before a request
-        self._request: Request | None = None  # the one whose body is coming
+        self._check: HeadCheck | None = None  # for an incomplete head
+        self._skipped = False  # whether the one allowed empty line before a request was skipped
+        self._request: Request | None = None  # the request whose body is being received
         self._body: FixedBody | ChunkedBody | None = None
         self._refused = False
         self._refused_head = False
 
-    # What the connection asks
+    # The state
 
     @property
     def expecting(self) -> ParserState:
-        """What the next byte is part of, once ``next_request`` has returned None."""
+        """What the next byte belongs to; valid after ``next_request`` has returned None."""
         if self._refused:
             return ParserState.NOTHING
         if self._body is not None:
@@ -86,14 +86,14 @@ class RequestParser:
 
     @property
     def body_bytes(self) -> int:
-        """How much of the coming body is here."""
+        """Bytes of the current body that were received."""
         return 0 if self._body is None else self._body.store.size
 
     @property
     def awaits_head(self) -> bool:
         """Whether the request that is being read, or was refused, is a HEAD.
 
-        Whatever it is answered, the answer has no content.
+        Then the response, even an error page, must have no content.
         """
         if self._refused:
             return self._refused_head
@@ -109,7 +109,7 @@ class RequestParser:
         request.expects_continue = False
         return not self.body_bytes and not self.pending
 
-    # What the connection tells
+    # Input
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; after a refusal they are dropped."""
@@ -126,7 +126,7 @@ class RequestParser:
         """The next complete request, or None if there is none yet.
 
         Raises:
-            RequestRefusedError: the bytes break a rule; the connection gets no further.
+            RequestRefusedError: the bytes break a rule; no more requests are parsed.
         """
         if self._refused:
             return None
@@ -139,7 +139,7 @@ class RequestParser:
             raise
 
     def close(self) -> None:
-        """Forget everything; the connection is over."""
+        """Release everything at the end of the connection."""
         self._refused_head = self.awaits_head
         self._refused = True
         self._data, self._at = b"", 0
@@ -152,7 +152,7 @@ class RequestParser:
     # Heads
 
     def _read_head(self) -> bool:
-        """Read a head if it is complete; ``_request`` and perhaps ``_body`` are set then."""
+        """Read a head if it is complete, and set ``_request`` and, if it has one, ``_body``."""
         if self._at == len(self._data):
             return False
         if self._data[self._at] < 0x20 and not self._skip_empty_line():
@@ -172,9 +172,9 @@ class RequestParser:
         return True
 
     def _skip_empty_line(self) -> bool:
-        """RFC 9112 2.2: an empty line before the request line is ignored; here, one.
+        """Skip one empty line before the request line (RFC 9112 2.2).
 
-        Returns whether more is there, which begins like a request.
+        Returns whether there are more bytes, and they can begin a request.
         """
         if self._data[self._at] == _TLS_HANDSHAKE:
             raise RequestRefusedError(400, "this port speaks HTTP, not TLS: use http://")
@@ -190,7 +190,7 @@ class RequestParser:
         return len(start) == 3
 
     def _check_partial_head(self) -> None:
-        """Refuse what cannot become a head, at its first byte that makes it impossible."""
+        """Refuse an incomplete head at its first invalid byte."""
         at, limit = self._at, self._limits.head_bytes
         if self._check is None:
             self._check = self._heads.new_check()

@@ -1,7 +1,7 @@
-"""How many connections a port keeps, and which one is closed when another one comes.
+"""Limit the connections of a port by closing the least important one when another one comes.
 
-A port for operators must let an operator in at any time.  A limit that refuses new connections
-would do the opposite: connections that send nothing would keep everybody out.
+An operator must be able to connect at any time.  If a full port refused new connections,
+connections that send nothing could lock operators out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ConnectionSlots(Generic[C]):
     """The connections of a port, the one that has been idle longest first.
 
     Args:
-        limit: how many there are at most.
+        limit: the maximal number of connections.
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,7 +49,7 @@ class ConnectionSlots(Generic[C]):
 
     @property
     def connections(self) -> Collection[C]:
-        """Those that have a slot: a view, which changes with them."""
+        """A live view of the connections that have a slot."""
         return self._connections.keys()
 
     def make_room(self) -> bool:
@@ -69,7 +69,7 @@ class ConnectionSlots(Generic[C]):
         return True
 
     def occupy(self, connection: C) -> None:
-        """Give a slot to a connection, or note that it has just done something."""
+        """Give a slot to a connection, or mark it as the one that was active last."""
         self.release(connection)
         self._connections[connection] = None
 

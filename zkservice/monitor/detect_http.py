@@ -1,7 +1,7 @@
-"""Tell HTTP from what an operator types.
+"""Tell HTTP from an operator's input.
 
-A web page can make a browser on this machine send requests to ports of this machine, and
-chooses method, path and body.  So nothing that follows a line of HTTP may be executed.
+A web page can make a browser on this machine send requests to its ports, with any method, path and
+body.  So no input after a line of HTTP may be executed.
 """
 
 from __future__ import annotations

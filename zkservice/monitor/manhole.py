@@ -109,10 +109,10 @@ def ssh_manhole(
     """A factory of Python prompts over SSH.
 
     Args:
-        namespace: what the prompt knows; each connection has its own copy.
+        namespace: the names in the prompt; each connection has its own copy.
         authorized_keys: public keys that may log in, as lines of an OpenSSH file.
         user: the name to log in with.
-        host_key: the server's private key, a file, which is created if it is missing.
+        host_key: the file of the server's private key; created if it is missing.
         clock: for the time-out of the login; the global reactor if it is None.
 
     Raises:

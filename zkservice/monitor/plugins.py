@@ -1,8 +1,8 @@
-"""Commands that are registered with zope.component, as zc.monitor has them.
+"""Commands that are registered with zope.component, as in zc.monitor.
 
-A plugin is a callable that takes an output and words: it writes its reply to the output.  It may
-return one of the markers below.  zc.monitor itself cannot be imported by a Python with ``async``
-as a keyword, so its interface and its markers are here, too.
+A plugin is called with an output and words, and writes its reply to the output.  It may return one
+of the markers below.  zc.monitor cannot be imported since ``async`` is a keyword of Python, so its
+interface and its markers are defined here, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_OUTPUT: Final = 1 << 20
 
 
 class IMonitorPlugin(Interface):
-    """A command of the monitor: a utility whose name is that of the command."""
+    """A monitor command: a utility that is registered under the command's name."""
 
     def __call__(output: Any, *words: str) -> object:  # noqa: N805 - an interface has no self
         """Write the reply to ``output``, which has a method ``write``."""
@@ -41,7 +41,7 @@ class _Collected:
         self._room = _MAX_OUTPUT
 
     def write(self, text: object) -> None:
-        """Add text, as far as there is room."""
+        """Add text; what exceeds the limit is dropped."""
         part = (text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))[
             : self._room
         ]
@@ -50,14 +50,14 @@ class _Collected:
 
     @property
     def text(self) -> str:
-        """All that was written."""
+        """The text that was written."""
         return "".join(self._parts)
 
 
 def utility_commands() -> dict[str, Command]:
     """The commands that are registered with zope.component at this moment.
 
-    Nothing is imported: a program that has registered any has imported it already.
+    zope.component is not imported here: a program that has registered plugins has imported it.
     """
     component: Any = sys.modules.get("zope.component")
     if component is None:

@@ -32,9 +32,9 @@ class Prompt(ColoredManhole):
         self._banner = banner
 
     def handle_TAB(self) -> None:  # noqa: N802 - Twisted's name
-        """Complete the name before the cursor; list the names that begin so if there are more.
+        """Complete the name before the cursor; list the candidates if there are several.
 
-        Without a name it is an indentation.
+        Without a name, Tab indents.
         """
         before = b"".join(self.lineBuffer[: self.lineBufferIndex]).decode("utf-8", "replace")
         name = _NAME.search(before)
@@ -67,10 +67,10 @@ class Prompt(ColoredManhole):
 
 
 def _common_beginning(names: list[str]) -> str:
-    """What all names begin with; "" without names."""
+    """The longest common prefix of the names; "" without names."""
     if not names:
         return ""
-    first, last = min(names), max(names)  # no two differ earlier
+    first, last = min(names), max(names)  # their common prefix is that of all names
     for at, letter in enumerate(first):
         if letter != last[at : at + 1]:
             return first[:at]
@@ -78,9 +78,9 @@ def _common_beginning(names: list[str]) -> str:
 
 
 def completions(name: str, namespace: Mapping[str, Any]) -> list[str]:
-    """The names that begin so: of the namespace, or of what is before the last dot.
+    """The names with this prefix, in the namespace or of the object before the last dot.
 
-    No property is called on the way.
+    Looking them up calls no property.
     """
     owner, dot, beginning = name.rpartition(".")
     if not dot:
@@ -99,7 +99,7 @@ def completions(name: str, namespace: Mapping[str, Any]) -> list[str]:
 
 
 def banner_of(namespace: Mapping[str, Any]) -> str:
-    """Tell the user which process this is, and which names the prompt knows."""
+    """The text that names the process and the objects in the prompt."""
     lines = [f"Python prompt inside process {os.getpid()}.  Ctrl-D leaves, Tab completes.  Names:"]
     for name, value in sorted(namespace.items()):
         about = (getdoc(type(value)) or "").partition("\n")[0]

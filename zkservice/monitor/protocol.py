@@ -31,7 +31,7 @@ _MAX_SHOWN: Final = 300
 # Characters of a reply: a command that has no bound of its own must not fill the memory.
 _MAX_REPLY: Final = 1 << 22
 
-# What a user has to correct: a line for the user says all of it.
+# Errors that the user can correct: the reply is their message, and no traceback is logged.
 _USER_ERRORS: Final = (ConfigurationError, InvalidPathError)
 
 _log = Logger(namespace="zkservice.monitor")
@@ -41,8 +41,8 @@ _log = Logger(namespace="zkservice.monitor")
 class Monitor(LineReceiver, TimeoutMixin):
     """One connection: a command and its reply; or ``interactive`` and many commands.
 
-    While a command runs, nothing is read.  So replies come in the order of the commands, and a user
-    who sends too much is slowed down, as is one that does not read its replies.
+    While a command runs, nothing is read.  So replies come in the order of the commands.  Clients
+    that send too much, or do not read the replies, get backpressure.
     """
 
     delimiter = b"\n"
@@ -109,7 +109,7 @@ class Monitor(LineReceiver, TimeoutMixin):
             self._close("")
 
     def writeConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
-        """Nothing to do: this side closes both directions at once."""
+        """Do nothing: this side closes both directions together."""
 
     @override
     def pauseProducing(self) -> None:
@@ -290,16 +290,17 @@ class MonitorFactory(Factory):
     """Makes the connections of a monitor.
 
     Args:
-        commands: by name; ``help``, ``interactive`` and ``quit`` are
-            built in.  A command is called in the reactor's thread.
-        timeout: seconds that a command may take to reply, and an interactive session
-            for its next line.  A command that takes longer is cancelled.
+        commands: the commands by name; ``help``, ``interactive`` and ``quit`` are built in.  A
+            command is called in the reactor's thread.
+        timeout: seconds for the reply of a command, and for the next line of an interactive
+            session.  A command that takes longer is cancelled.
         line_timeout: seconds in which a new connection must send its first line.
-        max_connections: how many there are at most.  When one more comes, the one that has
-            been idle longest is closed: one without a command before an interactive session.
+        max_connections: the maximal number of connections.  When one more comes, the one that has
+            been idle longest is closed: first those without a command, then interactive sessions.
             While all of them run commands, the new connection is refused.
         clock: for the time-outs; the global reactor if it is None.
-        plugins: returns more commands, for each connection anew; a name that is taken is ignored.
+        plugins: returns more commands; called for each connection.  A command whose name is in
+            use is ignored.
 
     Raises:
         ValueError: a command's name is built in, or is not a single word.
@@ -333,7 +334,7 @@ class MonitorFactory(Factory):
         """The commands, and those of plugins; a failure of these is logged."""
         try:
             plugins = self._plugins()
-        except Exception:  # noqa: BLE001 - it is code of others
+        except Exception:  # noqa: BLE001 - the plugin's code may raise anything
             _log.failure("the monitor's plugins could not be asked for their commands")
             plugins = {}
         return {**plugins, **self.commands}
@@ -355,7 +356,7 @@ def _lines(text: str) -> bytes:
 
 
 def _encoded(text: str) -> bytes:
-    """The text as bytes, also if it cannot be encoded in UTF-8; what is too long is cut."""
+    """The text in UTF-8; characters without an encoding are replaced, and a long text is cut."""
     if len(text) > _MAX_REPLY:
         text = f"{text[:_MAX_REPLY]}\n... and {len(text) - _MAX_REPLY} characters more"
     return text.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What a command of the monitor may return beside text."""
+"""Replies of monitor commands that are more than a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Answer", "Command", "MoreLines", "TwoForms"]
 
 @dataclass(frozen=True)
 class TwoForms:
-    """A reply for people, in an interactive session, and one for programs, without it."""
+    """A reply in two forms: for people in an interactive session, and for programs."""
 
     text: str
     json: str
@@ -21,10 +21,10 @@ class TwoForms:
 
 @dataclass(frozen=True)
 class MoreLines:
-    """A reply of a command that receives the lines which follow.
+    """A reply of a command that reads more lines.
 
     Attributes:
-        text: is sent as it is, so that it can end with a prompt.
+        text: sent without an added line end, so that it can end with a prompt.
         receive: called with the next line, without its end.  It returns what a command returns;
             the lines after that are commands again, unless it is `MoreLines`.
     """

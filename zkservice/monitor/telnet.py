@@ -28,7 +28,7 @@ from zkservice.monitor.connection_slots import ConnectionSlots, SlotPriority
 from zkservice.monitor.detect_http import looks_like_http
 from zkservice.monitor.prompt import LOGIN_TIMEOUT, MAX_CONNECTIONS, Prompt, banner_of
 
-#: Bytes of the first line, and so of a token.
+#: Bytes of the first line, and therefore of a token.
 MAX_LINE: Final = 4096
 
 _log = Logger()
@@ -38,9 +38,9 @@ class TokenGate(Protocol):
     """Asks for the token, and then hands the connection to another protocol.
 
     Args:
-        token: what the user must send as the first line.
-        make: makes the protocol that takes over.
-        opened: called when it takes over.
+        token: must be the first line.
+        make: makes the protocol that gets the connection after the token.
+        opened: called when that protocol gets the connection.
     """
 
     def __init__(self, token: bytes, make: Callable[[], Any], opened: Callable[[], object]) -> None:
@@ -49,7 +49,7 @@ class TokenGate(Protocol):
         self._opened = opened
         self._line = b""
         self._size: tuple[int, int] | None = None
-        #: Where Twisted reports the size of the user's terminal.
+        #: Twisted reports the size of the user's terminal to this object.
         self.terminalProtocol = self
 
     def terminalSize(self, width: int, height: int) -> None:  # noqa: N802 - Twisted's name
@@ -93,7 +93,7 @@ def _first_line(data: bytes) -> tuple[bytes, bytes | None]:
 class _Negotiation(TelnetBootstrapProtocol):
     """Negotiates the options that a prompt needs.
 
-    A peer that disconnects without a reply is no error, but Twisted would log a traceback for each.
+    Twisted would log a traceback for each peer that disconnects during the negotiation.
     """
 
     @override
@@ -187,8 +187,8 @@ class TelnetManholeFactory(Factory):
     Each connection has its own copy of the namespace.
 
     Args:
-        namespace: what the prompt knows.
-        token: what a user must send first; None for no token, on Unix sockets only.
+        namespace: the names in the prompt.
+        token: the first line that a user must send; None: no token, for Unix sockets only.
         clock: for the time-out of the login; the global reactor if it is None.
     """
 

@@ -1,8 +1,8 @@
-"""What a list of addresses looks like to the programs that consume it.
+"""Lists of addresses in the formats of programs that consume them.
 
-Each kind of consumer is a module with a `Consumer`, which makes one text of any number of
-services.  What comes out of ZooKeeper is not trusted: members whose host could end a line or a
-word of a configuration file are left out, and so are those that a consumer cannot use.
+Each kind of consumer is a module with a `Consumer`, which makes one text of any number of services.
+Data from ZooKeeper are not trusted: members whose host could end a line or a word of a
+configuration file are left out.  Members that a consumer cannot use are left out, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zkservice.formats.consumers import envoy, haproxy, nginx, plain_json, prome
 from zkservice.formats.consumers.model import Consumer, Listing, sort_out
 from zkservice.formats.consumers.templates import template
 
-#: All consumers that read a text of a fixed format, by name.
+#: All consumers with a fixed format, by name.
 CONSUMERS: Final[Mapping[str, Consumer]] = {
     one.name: one
     for one in (

@@ -1,6 +1,6 @@
 """``envoy``: a file for ``eds_config``, one ``ClusterLoadAssignment`` for each service.
 
-Envoy takes IP addresses only, and refuses a whole update because of one that is a name.
+Envoy accepts only IP addresses: a single host name makes it refuse the whole update.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _assignment(listing: Listing) -> dict[str, Any]:
 
 def _render(listings: Sequence[Listing]) -> bytes:
     resources = [_assignment(listing) for listing in listings]
-    # The version is that of the contents, so it is the same from every process.
+    # The version is a hash of the contents, so it is the same in every process.
     version = sha256(compact_json(resources)).hexdigest()[:16]
     return readable_json({"version_info": version, "resources": resources})
 

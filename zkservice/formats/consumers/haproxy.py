@@ -1,7 +1,7 @@
-"""``haproxy``: a backend with its servers, in a file of its own.
+"""``haproxy``: a backend with its servers, in a separate file.
 
 HAProxy cannot include a file in a section, but reads several files: ``haproxy -f haproxy.cfg -f
-web.cfg``.  How to balance and to check is said in ``defaults``.
+web.cfg``.  Put balancing and checks into ``defaults``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from zkservice.formats.model import Member
 
 #: For a host by its name: HAProxy does not start, nor reload, if it cannot resolve one without it.
 _UNRESOLVED: Final = " init-addr last,libc,none"
-#: The highest weight that HAProxy takes.
+#: The highest weight that HAProxy accepts.
 MAX_WEIGHT: Final = 256
 
 
 def server_name(member: Member) -> str:
-    """What a member is called in a backend: its address, without brackets."""
+    """The name of a member in a backend: its address, without brackets."""
     return member.address if ":" not in member.host else f"{member.host}_{member.port}"
 
 
 def server_options(member: Member, weight: int) -> str:
-    """What stands behind the name of a server."""
+    """The address and the options of a server, which follow its name."""
     return f"{member.address}{' ssl' * member.tls} check weight {weight}"
 
 
@@ -40,7 +40,7 @@ def _render(listings: Sequence[Listing]) -> bytes:
         lines.append(f"backend {listing.name}\n")
         members = listing.members
         for member, weight in zip(members, whole_weights(members, MAX_WEIGHT), strict=True):
-            # Weight 0 is what draining means: no new clients, but those who stick to the server.
+            # Weight 0 drains a server: it gets no new clients, but keeps those of its sessions.
             share = weight if member.available else 0
             name = "" if is_ip_address(member.host) else _UNRESOLVED
             options = server_options(member, share)

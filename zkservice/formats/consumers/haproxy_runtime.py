@@ -1,7 +1,7 @@
-"""``haproxy-runtime``: what to tell HAProxy's socket so that a backend has the right servers.
+"""``haproxy-runtime``: commands for HAProxy's socket that bring a backend's servers up to date.
 
-A server that is called as its address is ours; all others are left alone.  That is how `haproxy`
-calls servers in a file, so a file for the next start and the socket for now go together.
+A server whose name is its address is ours; all others are left unchanged.  `haproxy` uses the same
+names in its file, so the file for the next start and the socket can be used together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from zkservice.formats.consumers.model import ip_problem, whole_weights
 from zkservice.formats.model import Member
 
 NAME: Final = "haproxy-runtime"
-#: ``add server`` looks no name up: a server with a name would have no address.
+#: ``add server`` does not resolve host names: such a server would have no address.
 CONSUMER: Final = replace(haproxy.CONSUMER, name=NAME, single=True, problem=ip_problem)
 
-# Bits of srv_admin_state (include/haproxy/server-t.h): what the socket has asked for.
+# Bits of srv_admin_state (include/haproxy/server-t.h) that commands of the socket set.
 _MAINTENANCE: Final = 0x01
 _DRAIN: Final = 0x08
 _COLUMNS: Final = ("srv_name", "srv_addr", "srv_port", "srv_admin_state", "srv_uweight")
@@ -31,10 +31,10 @@ class BackendServer:
     """A server of a backend, as HAProxy shows it.
 
     Attributes:
-        name: of the server.
-        ours: whether it is called as its address.
+        name: the server's name.
+        ours: whether the name is the server's address.
         state: ``ready``, ``drain`` or ``maint``.
-        weight: that it has at the moment.
+        weight: the present weight.
     """
 
     name: str
@@ -44,7 +44,7 @@ class BackendServer:
 
 
 def show_servers(backend: str) -> str:
-    """The command whose reply `parse_servers` reads."""
+    """The command that asks for the servers; `parse_servers` reads the reply."""
     return f"show servers state {backend}"
 
 
@@ -52,7 +52,7 @@ def parse_servers(reply: str) -> list[BackendServer]:
     """Read the reply to ``show servers state BACKEND``.
 
     Raises:
-        RenderError: it is something else, such as the message that there is no such backend.
+        RenderError: the reply is something else, such as an error about an unknown backend.
     """
     lines = reply.strip().splitlines()
     if len(lines) < 2 or not lines[1].startswith("# "):
@@ -62,7 +62,7 @@ def parse_servers(reply: str) -> list[BackendServer]:
         columns = [names.index(name) for name in _COLUMNS]
         return [_server(*(line.split()[at] for at in columns)) for line in lines[2:]]
     except (ValueError, IndexError):
-        raise RenderError("HAProxy shows its servers in an unknown way") from None
+        raise RenderError("HAProxy lists its servers in an unknown format") from None
 
 
 def _server(name: str, host: str, port: str, admin_state: str, weight: str) -> BackendServer:
@@ -75,12 +75,12 @@ def _server(name: str, host: str, port: str, admin_state: str, weight: str) -> B
 def commands(
     backend: str, members: Sequence[Member], servers: Sequence[BackendServer]
 ) -> Iterator[str]:
-    """What to tell the socket, in this order: first what adds servers, then what takes some away.
+    """The commands for the socket, in order: first servers are added, then others are removed.
 
     Args:
-        backend: which has the servers.
-        members: that it should have.
-        servers: that it has.
+        backend: the backend's name.
+        members: the wanted servers.
+        servers: the present servers.
     """
     present = {each.name: each for each in servers}
     wanted = {server_name(each): each for each in members}

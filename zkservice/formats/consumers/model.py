@@ -1,4 +1,4 @@
-"""What all consumers share: a service with its members, and what is safe to write about them."""
+"""The model of all consumers: a service with its members, and checks for safe texts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from zkservice.formats.model import Member
 JSON: Final = "application/json"
 PLAIN: Final = "text/plain; charset=utf-8"
 
-# What a configuration file, a socket or a URL takes as an address and nothing else: neither
-# quotes nor separators, comments or line ends.  A host is 255 characters at most.
+# Host names without characters that have a meaning in configuration files, on sockets or in URLs:
+# no quotes, separators, comments or line ends.  A host has at most 255 characters.
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
 _SAFE: Final = re.compile(r"[A-Za-z0-9._:/@+,=~%-]{0,255}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A service, and who is registered there at one moment.
+    """A service, and the members that are registered at one moment.
 
     Attributes:
-        name: what consumers call the service.
-        path: its znode.
-        members: those that may be used and those that are about to stop.
+        name: the service's name for consumers.
+        path: the service's znode.
+        members: the available members, and those that are stopping.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Listing:
 
 @dataclass(frozen=True)
 class Consumer:
-    """What one kind of program reads.
+    """The format of one kind of program.
 
     Attributes:
-        name: of the format.
-        render: makes the text.  It gets only members that have no `problem`.
-        single: a text is about one service; otherwise about any number.
-        content_type: of the text in an HTTP response.
+        name: the format's name.
+        render: makes the text.  It gets only members without a `problem`.
+        single: whether a text can contain only one service.
+        content_type: the ``Content-Type`` of the text in an HTTP response.
         problem: returns why the text cannot name a member; "" if it can.
     """
 
@@ -62,8 +62,8 @@ class Consumer:
 def host_problem(member: Member) -> str:
     """Why a host is not safe to write; "" if it is.
 
-    A znode can be written by anybody whom ZooKeeper allows to, and its host may be any printable
-    text: ``a;evil`` would be two directives of nginx, two commands of HAProxy.
+    Every client that may write to ZooKeeper can register any printable text as a host: ``a;evil``
+    would be two directives of nginx, or two commands of HAProxy.
     """
     if is_ip_address(member.host) or _NAME.fullmatch(member.host):
         return ""
@@ -71,7 +71,7 @@ def host_problem(member: Member) -> str:
 
 
 def ip_problem(member: Member) -> str:
-    """Why a reader that looks no name up cannot use a member; "" if it can."""
+    """Why a consumer that does not resolve names cannot use a member; "" if it can."""
     return "" if is_ip_address(member.host) else "the host must be an IP address"
 
 
@@ -87,12 +87,12 @@ def is_ip_address(host: str) -> bool:
 def sort_out(
     consumer: Consumer, listings: Iterable[Listing]
 ) -> tuple[tuple[Listing, ...], dict[str, str]]:
-    """Leave out the members that a consumer cannot use, and bring the others into one order.
+    """Leave out the members that a consumer cannot use, and sort the others.
 
-    An address stands there once: HAProxy does not start with two servers of one name.
+    Each address occurs once: HAProxy does not start with two servers of the same name.
 
     Returns:
-        The listings, and why which address was left out.
+        The listings, and the reasons by the addresses that were left out.
     """
     kept, problems = [], {}
     for listing in listings:
@@ -107,13 +107,13 @@ def sort_out(
 
 
 def whole_weights(members: Sequence[Member], highest: int) -> list[int]:
-    """The weights as whole numbers for readers that take no others, in the same proportion.
+    """The weights as whole numbers, for consumers that need them, in the same proportion.
 
     A weight above 0 stays above 0.  If all are 0, all get 1, as in zkservice's own strategies.
 
     Args:
-        members: of one service.
-        highest: that the reader takes.
+        members: the members of one service.
+        highest: the highest weight that the consumer accepts.
     """
     weights = [one.weight for one in members]
     largest = max(weights, default=0.0)
@@ -122,7 +122,7 @@ def whole_weights(members: Sequence[Member], highest: int) -> list[int]:
     if largest <= highest and all(weight == int(weight) for weight in weights):
         return [int(weight) for weight in weights]
     scale = min(100, highest)
-    # The division first: weights may be so small that no factor makes whole numbers of them.
+    # Divide first: with very small weights, scale / largest could overflow.
     return [max(1, round(weight / largest * scale)) if weight else 0 for weight in weights]
 
 
@@ -142,5 +142,5 @@ def safe_properties(properties: Mapping[str, Any]) -> dict[str, str]:
 
 
 def readable_json(value: object) -> bytes:
-    """JSON for files that people look at too, with a line end."""
+    """Indented JSON with a line end, for files that people read, too."""
     return json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"

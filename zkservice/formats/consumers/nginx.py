@@ -1,7 +1,7 @@
 """``nginx``: ``server`` lines to be included in an ``upstream``.
 
-nginx refuses an upstream without servers.  So where none is registered, one stands there that is
-never asked: requests get 502 at once.
+nginx refuses an upstream without servers.  So if none is registered, the file has one server that
+is marked as down: requests get 502 at once.
 """
 
 from __future__ import annotations

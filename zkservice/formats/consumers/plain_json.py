@@ -1,4 +1,4 @@
-"""``json``: everything that is known, for programs and scripts of one's own."""
+"""``json``: everything that is known, for a user's own programs and scripts."""
 
 from __future__ import annotations
 

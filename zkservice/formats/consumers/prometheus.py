@@ -1,6 +1,6 @@
 """``prometheus``: targets for ``file_sd_configs`` and ``http_sd_configs``.
 
-Members that are about to stop stay targets: what serves should be watched until it is gone.
+Members that are stopping stay targets: they should be monitored until they have ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zkservice.formats.consumers.model import Consumer, Listing, readable_json
 from zkservice.formats.model import Member, text_values
 
 _NOT_IN_LABELS: Final = re.compile(r"[^a-zA-Z0-9_]")
-#: Prometheus removes labels that begin so after relabelling.
+#: Prometheus removes labels with this prefix after relabelling.
 _META: Final = "__meta_zkservice"
 
 

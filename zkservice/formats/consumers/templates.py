@@ -1,10 +1,10 @@
-"""``template``: texts of one's own, by `string.Template` or Jinja2.
+"""``template``: users' own formats, by `string.Template` or Jinja2.
 
-A template of `string.Template` stands once for each service.  A line that names something of a
-server (``$host``, ``$port``, ...) stands once for each server that may be used.
+A template of `string.Template` is repeated for each service.  A line with a placeholder about a
+server (``$host``, ``$port``, ...) is repeated for each server that may be used.
 
-Both kinds see only properties whose values cannot end a word of a configuration file, as their
-author cannot know who writes to ZooKeeper.
+Both kinds see only properties whose values cannot end a word of a configuration file: any client
+that may write to ZooKeeper chooses the values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zkservice.formats.consumers.model import (
 )
 from zkservice.formats.model import Member
 
-#: The end of the name of a file that is a Jinja2 template.
+#: The suffix of Jinja2 templates.
 JINJA_SUFFIX: Final = ".j2"
 _HIGHEST: Final = 256
 _OF_SERVICE: Final = ("service", "path", "count")
@@ -41,36 +41,36 @@ class _Text(string.Template):
     braceidpattern = r"[a-z]+(?:\.[^{}\s]+)?"
 
     def names(self) -> list[str]:
-        """What it refers to.
+        """The names of the placeholders.
 
         Raises:
-            ValueError: a ``$`` stands before something else.
+            ValueError: a ``$`` does not begin a placeholder.
         """
         found = []
         for match in self.pattern.finditer(self.template):
             if match["invalid"] is not None:
-                raise ValueError("write $$ for a $ that is no placeholder")
+                raise ValueError("write $$ for a $ that does not begin a placeholder")
             if match["escaped"] is None:
                 found.append(match["named"] or match["braced"])
         return found
 
 
 class _Values(dict[str, str]):
-    """Properties that a server does not have are empty."""
+    """Values in which a missing property is empty."""
 
     def __missing__(self, name: str) -> str:
         return ""
 
 
 def template(name: str, text: str) -> Consumer:
-    """A consumer whose texts are made by a template.
+    """A consumer that makes its texts with a template.
 
     Args:
-        name: of its file; ``.j2`` at its end makes it Jinja2's.
-        text: what is in the file.
+        name: the file's name; with the suffix ``.j2`` it is a Jinja2 template.
+        text: the file's contents.
 
     Raises:
-        ConfigurationError: it is invalid, or Jinja2 is not installed.
+        ConfigurationError: the template is invalid, or Jinja2 is not installed.
     """
     if name.endswith(JINJA_SUFFIX):
         return Consumer("template", _jinja(name, text), content_type=PLAIN)
@@ -162,7 +162,7 @@ def _jinja(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
         try:
             made: str = compiled.render(services=services, service=services[0])
         except Exception as error:
-            # A template is a program: it raises what it likes.
+            # A template is a program, and may raise anything.
             raise RenderError(f"{name}: {type(error).__name__}: {error}") from error
         return made.encode("utf-8", "replace")
 

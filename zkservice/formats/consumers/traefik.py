@@ -15,7 +15,7 @@ def _service(listing: Listing) -> dict[str, Any]:
     servers = []
     for member, weight in zip(members, whole_weights(members, _HIGHEST), strict=True):
         server: dict[str, Any] = {"url": f"http{'s' * member.tls}://{member.address}"}
-        # Older versions know no weights of servers: only where they are needed.
+        # Older versions do not know weights, so they are left out if all are 1.
         if any(one.weight != 1.0 for one in members):
             server["weight"] = weight
         servers.append(server)
