@@ -90,7 +90,7 @@ class LiveConfigTests(SynchronousTestCase):
             "prot = 1": "unknown key 'prot'; did you mean 'port'?",
             "port = 'x'": f"port in {self.file} must be a whole number",
             "threads = 0": f"threads in {self.file} must be at least 1",
-            "limit = {head-bytes = 0}": "nobody could be served",
+            "limit = {head-bytes = 0}": "no request could be served",
         }.items():
             self.write(f"processes = 2\n{text}")
             self.assertIn(expected, str(self.assertRaises(ConfigurationError, live.read)))

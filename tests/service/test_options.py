@@ -111,7 +111,7 @@ class OptionsTests(SynchronousTestCase):
             self.refused("--limit", "head-bytes=many"),
             "--limit: head-bytes must be a whole number, not 'many'",
         )
-        self.assertIn("nobody could be served", self.refused("--limit", "head-bytes=0"))
+        self.assertIn("no request could be served", self.refused("--limit", "head-bytes=0"))
 
     def test_invalid_values_say_what_to_do(self) -> None:
         """What is wrong is named, and what to do instead."""
