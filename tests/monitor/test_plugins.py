@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import zope.component
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 from zope.interface import Interface
@@ -87,6 +88,16 @@ class UtilityTests(SynchronousTestCase):
         new = {"zc.monitor": package, "zc.monitor.interfaces": interfaces}
         self.patch(sys, "modules", {**sys.modules, **new, "zope.component": component})
         self.assertIsInstance(utility_commands()["more"]([]), MoreLines)
+
+    def test_the_real_zope_component(self) -> None:
+        """A utility that an application registers, until it is gone."""
+        self.patch(sys, "modules", {**sys.modules, "zope.component": zope.component})
+        zope.component.provideUtility(hello, IMonitorPlugin, "real-hello")
+        gone = zope.component.getGlobalSiteManager().unregisterUtility
+        self.addCleanup(gone, hello, IMonitorPlugin, "real-hello")
+        self.assertEqual(utility_commands()["real-hello"](["Jim"]), "Hi Jim\nbytes\n")
+        gone(hello, IMonitorPlugin, "real-hello")
+        self.assertEqual(utility_commands(), {})
 
     def test_without_zope_component(self) -> None:
         """Nothing is imported for it."""

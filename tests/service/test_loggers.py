@@ -16,9 +16,49 @@ from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
 from zkservice.service import loggers
-from zkservice.service.loggers import EscapeRecords, escape_log_texts, logger_level
+from zkservice.service.loggers import (
+    EscapeRecords,
+    RecordLines,
+    escape_log_texts,
+    logger_level,
+)
 
 FORGED = "disk\r\n2026-11-20T12:00:00+0000 [-] forged\x1b[2J\x9b\u2028\x7f"
+
+
+class RecordLinesTests(SynchronousTestCase):
+    """Records of `logging` as lines for twistd's log."""
+
+    @override
+    def setUp(self) -> None:
+        self.file = io.StringIO()
+        self.logger = logging.Logger("shop")
+        handler = logging.StreamHandler(self.file)
+        handler.setFormatter(RecordLines(logging.BASIC_FORMAT))
+        self.logger.addHandler(handler)
+
+    def test_a_record_is_one_line(self) -> None:
+        """Whatever a client has sent; other handlers get it as it was."""
+        records: list[logging.LogRecord] = []
+        other = logging.Handler()
+        self.patch(other, "emit", records.append)
+        self.logger.addHandler(other)
+        self.logger.warning("asked for %s", FORGED)
+        (line,) = self.file.getvalue().splitlines()
+        self.assertTrue(line.startswith("WARNING:shop:asked for disk\\x0d\\x0a2026"))
+        self.assertTrue(line.isprintable())
+        self.assertEqual(records[0].getMessage(), f"asked for {FORGED}")
+        self.assertIsNone(records[0].exc_text)
+
+    def test_tracebacks_are_indented(self) -> None:
+        """Also the lines of an exception's message."""
+        try:
+            raise ValueError(FORGED)
+        except ValueError:
+            self.logger.exception("it failed")
+        first, *others = self.file.getvalue().removesuffix("\n").split("\n")
+        self.assertEqual(first, "ERROR:shop:it failed")
+        self.assertEqual([line[0] for line in others], ["\t"] * len(others))
 
 
 class TwistdLogTests(SynchronousTestCase):

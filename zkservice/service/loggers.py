@@ -7,6 +7,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Final
 
 from twisted.logger import (
@@ -49,7 +50,10 @@ def configure_loggers(text: str, *, as_events: bool = False) -> None:
                 f"loggers = {text!r} is invalid: expected a level such as INFO, a file, or a "
                 "ZConfig text"
             )
-        logging.basicConfig(handlers=[LoggingToEvents()] if as_events else None)
+        handler: logging.Handler = LoggingToEvents() if as_events else logging.StreamHandler()
+        if not as_events:
+            handler.setFormatter(RecordLines(logging.BASIC_FORMAT))
+        logging.basicConfig(handlers=[handler])
         logging.getLogger().setLevel(level)  # pserve may have configured it before
         return
     try:
@@ -205,6 +209,23 @@ class EscapedFormat:
         if event.keys().isdisjoint(_KEEP_LINES):
             return f"{printable(lines)}\n"
         return "\n\t".join(map(_printable_code, lines.split("\n"))) + "\n"
+
+
+class RecordLines(logging.Formatter):
+    """Formats a record as one line of printable text; those of a traceback begin with a tab.
+
+    twistd makes an event of each line.  An application that logs what a client has sent must not
+    have it look like events of its own.
+    """
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(copy(record)).split("\n")  # other handlers get the record as it is
+        return "\n\t".join(map(_printable_code, lines))
 
 
 class EscapeRecords(logging.Filter):
