@@ -104,6 +104,19 @@ class RenderTests(SynchronousTestCase):
         self.assertIn("3.2s", text)
         self.assertNotIn("\x1b", text)
 
+    def test_a_narrow_terminal_shows_fewer_figures(self) -> None:
+        """It always has the name of the service, and whether it is registered."""
+        for columns, heads in (
+            (20, "SERVICE"),
+            (40, "SERVICE STATE REQ/S"),
+            (60, "SERVICE STATE REQ/S P99 BUSY QUEUE"),
+            (74, "SERVICE STATE REQ/S P50 P99 BUSY QUEUE CONN RSS"),
+        ):
+            lines = render("top", self.rows, self.requests, Size(columns, 24), colour=False)
+            self.assertLessEqual(max(map(len, lines)), columns)
+            self.assertEqual(" ".join(lines[1].split()), heads)
+            self.assertIn("127.0.0.1:9001", lines[2])
+
     def test_without_colour_there_are_no_escapes(self) -> None:
         """With colour there are."""
         plain = render("top", self.rows, (), Size(), colour=False)

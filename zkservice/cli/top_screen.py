@@ -6,9 +6,10 @@ import io
 import os
 import termios
 import tty
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 from typing import Any, Final
 
@@ -31,6 +32,11 @@ _CLEAR_BELOW: Final = "\x1b[J"
 _LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 
 _HEADINGS: Final = ("SERVICE", "STATE", "REQ/S", "P50", "P99", "BUSY", "QUEUE", "CONN", "RSS")
+#: How wide the columns are, the most important first: a narrow terminal shows those that fit.
+_WIDTHS: Final[Mapping[str, int]] = {
+    **{"SERVICE": 20, "STATE": 11, "REQ/S": 8, "BUSY": 6, "P99": 6},
+    **{"QUEUE": 6, "P50": 6, "CONN": 5, "RSS": 6},
+}
 #: Seconds from which a request is remarkable.
 _SLOW: Final = 1.0
 
@@ -81,7 +87,7 @@ def render(
         _environ={},
     )
     console.print(title, style="bold", no_wrap=True, overflow="ellipsis")
-    console.print(_processes(rows[: max(1, size.lines - 4)]))
+    console.print(_processes(rows[: max(1, size.lines - 4)], _that_fit(size.columns)))
     for row in rows:
         if row.error:
             told = _text(f"{row.address}: {row.error}", "red")
@@ -92,28 +98,41 @@ def render(
     return [line.rstrip() for line in out.getvalue().splitlines()][: size.lines]
 
 
-def _processes(rows: Sequence[ProcessRow]) -> Any:
+def _that_fit(columns: int) -> list[str]:
+    """The headings that a terminal has room for, in their order."""
+    widths = accumulate(_WIDTHS.values())
+    fit = {name for name, width in zip(_WIDTHS, widths, strict=True) if width <= columns}
+    return [name for name in _HEADINGS if name in fit or name == "SERVICE"]
+
+
+def _processes(rows: Sequence[ProcessRow], headings: Sequence[str]) -> Any:
     table = _table()
-    for number, name in enumerate(_HEADINGS):
-        ratio, right = (None, "right") if number > 1 else (3 - number, "left")
-        table.add_column(name, justify=right, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for name in headings:
+        ratio = {"SERVICE": 3, "STATE": 2}.get(name)
+        side = "right" if ratio is None else "left"
+        table.add_column(name, justify=side, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        if row.error:
-            table.add_row(_text(row.address), _text(row.state, "red"), *[""] * 7)
-            continue
-        crowded = row.threads and row.busy >= row.threads
-        table.add_row(
-            _text(row.address),
-            _text(row.state, "green" if row.state == "registered" else "yellow"),
-            "-" if row.requests is None else f"{row.requests:.1f}",
-            _time(row.p50),
-            _time(row.p99),
-            _text(f"{row.busy}/{row.threads}", "red" if crowded else ""),
-            _text(str(row.queued), "red" if row.queued else ""),
-            str(row.connections),
-            f"{row.rss / (1 << 20):.0f}M",
-        )
+        cells = _cells(row)
+        table.add_row(*[cells.get(name, "") for name in headings])
     return table
+
+
+def _cells(row: ProcessRow) -> dict[str, Any]:
+    """What is shown of a service, by the headings."""
+    if row.error:
+        return {"SERVICE": _text(row.address), "STATE": _text(row.state, "red")}
+    crowded = row.threads and row.busy >= row.threads
+    return {
+        "SERVICE": _text(row.address),
+        "STATE": _text(row.state, "green" if row.state == "registered" else "yellow"),
+        "REQ/S": "-" if row.requests is None else f"{row.requests:.1f}",
+        "P50": _time(row.p50),
+        "P99": _time(row.p99),
+        "BUSY": _text(f"{row.busy}/{row.threads}", "red" if crowded else ""),
+        "QUEUE": _text(str(row.queued), "red" if row.queued else ""),
+        "CONN": str(row.connections),
+        "RSS": f"{row.rss / (1 << 20):.0f}M",
+    }
 
 
 def _requests(requests: Sequence[RequestRow]) -> Any:
