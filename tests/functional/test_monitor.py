@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -25,6 +26,9 @@ def app(environ, start):
     if environ["PATH_INFO"] == "/hold":
         from twisted.internet import reactor
         reactor.callFromThread(hold_the_reactor)
+    if environ["PATH_INFO"] == "/quick":
+        start("200 OK", [])
+        return [b""]
     outer, inner = (first, second) if environ["PATH_INFO"] == "/a" else (second, first)
     with outer:
         time.sleep(0.2)
@@ -112,6 +116,26 @@ class DeadlockedServiceTests(SynchronousTestCase):
         self.assertEqual(self.ask("threads").count("the reactor, running this command"), 2)
         self.assertIn("worker 1;", self.ask("profile 0.1"))
         self.assertEqual(self.ask("loglevel some.logger DEBUG"), "some.logger: DEBUG\n")
+
+    def test_drain_counts_for_later_workers(self) -> None:
+        """A worker that is added while the service drains ends its connections as well."""
+        self.serve("--processes", "2")
+        self.assertIn("drained", self.ask("drain 5"))
+        self.ask("workers add")
+        wait_for("both serve", lambda: self.ask("workers").count("serving") == 3)
+        self.assertEqual(self.ends(), [True] * 4)
+        self.assertEqual(self.ask("in"), "in\n")
+        self.assertEqual(self.ends(), [False] * 4)
+
+    def ends(self) -> list[bool]:
+        """Whether each of four responses is the last of its connection."""
+        found = []
+        for _ in range(4):
+            connection = http.client.HTTPConnection(self.address, timeout=10)
+            self.addCleanup(connection.close)
+            connection.request("GET", "/quick")
+            found.append(connection.getresponse().headers["Connection"] == "close")
+        return found
 
     def test_a_stuck_process_shows_its_stacks(self) -> None:
         """Its reactor does not turn; it is not ended, and serves on afterwards."""

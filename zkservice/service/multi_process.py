@@ -12,7 +12,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final
 
@@ -70,6 +70,14 @@ _ASK: Final = 1.0
 _OF_STACKS: Final = frozenset(("stacks", "threads"))
 
 
+@dataclass
+class _Orders:
+    """What the service, or its operator, wants until further notice."""
+
+    paused: bool = False  #: no connections are accepted
+    draining: bool = False  #: each response is the last of its connection
+
+
 class MultiProcessFront(PoolOwner):
     """The application in worker processes.
 
@@ -92,7 +100,7 @@ class MultiProcessFront(PoolOwner):
         inherited: InheritedSockets | None = None,
     ) -> None:
         self.listeners = Listeners(config, reactor, inherited)
-        self._paused = False
+        self._orders = _Orders()
         self.availability_changed: Callable[[str], object] = lambda reason: None
         self._config = config
         self._reactor = reactor
@@ -219,17 +227,17 @@ class MultiProcessFront(PoolOwner):
 
     def pause(self) -> None:
         """Stop accepting connections."""
-        self._paused = True
+        self._orders.paused = True
         self._accept_or_not()
 
     def resume(self) -> None:
         """Accept connections again while a worker is serving."""
-        self._paused = False
+        self._orders.paused = False
         self._accept_or_not()
 
     def _accept_or_not(self) -> None:
         held = self._development is not None and self._development.holding
-        accepting = bool(self._takers()) and not (self._paused or held)
+        accepting = bool(self._takers()) and not (self._orders.paused or held)
         for acceptor in self._acceptors:
             if accepting:
                 acceptor.start()
@@ -278,8 +286,11 @@ class MultiProcessFront(PoolOwner):
     ) -> Deferred[list[ProcessReport]]:
         """Send a request to every worker that serves.
 
-        If a worker does not reply to a request for stacks, faulthandler writes its stacks.
+        If a worker does not reply to a request for stacks, faulthandler writes its stacks.  Workers
+        that serve later are told to drain as well.
         """
+        if what == "drain connections":
+            self._orders.draining = arguments == (True,)
 
         def failed(failure: Failure, worker: WorkerProcess) -> Any:
             report = ProcessReport(worker.name, worker.pid, error=str(failure.value))
@@ -323,6 +334,8 @@ class MultiProcessFront(PoolOwner):
         if self._development is not None:
             self._development.ask()
         self._accept_or_not()
+        if self._orders.draining:
+            self.inspect("drain connections", True)
         self.availability_changed(self.unavailable)
 
     @override
