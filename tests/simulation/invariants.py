@@ -31,7 +31,7 @@ SAFE: Final = {
 #: What must hold at the end, once everything was asked to end.
 ENDED: Final = {
     "fires": "Every Deferred has fired.",
-    "nothing left": "Nothing is left in a reactor when its process has ended.",
+    "nothing left": "Nothing is left in a reactor, a client or a server whose users have ended.",
 }
 
 #: What must hold when faults have stopped for so many simulated seconds.

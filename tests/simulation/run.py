@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
@@ -207,10 +207,23 @@ class Run:
         if unfired := world.unfired():
             world.violated("fires", f"{len(unfired)}: {'; '.join(unfired[:5])}")
             return
+        for who, left in self._left(world):
+            world.violated("nothing left", f"{who}: {'; '.join(left[:5])}")
+            return
+
+    def _left(self, world: World) -> Iterator[tuple[str, list[str]]]:
+        """What is left of clients and processes, and on the server."""
         for machine in world.machines:
             if left := machine.leftovers():
-                world.violated("nothing left", f"{machine.name}: {'; '.join(left[:5])}")
-                return
+                yield machine.name, left
+        for name, machine, client in world.clients:
+            statistics = client.statistics()
+            if machine.state == "running" and (statistics.watches or statistics.waiting):
+                yield name, [f"{statistics.watches} watches, {statistics.waiting} calls"]
+        if self.bounded and world.ensemble.up:
+            there = world.ensemble.server.statistics()
+            if there.sessions or there.ephemerals or there.watches or there.connections:
+                yield "the server", [str(there)]
 
 
 def _menu(shape: Random, *, bounded: bool) -> list[str]:

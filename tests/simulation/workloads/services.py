@@ -16,7 +16,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES
-from zkservice.discovery import MassLoss, Resolver, agent
+from zkservice.discovery import MassLoss, Resolver, Retry, agent
 from zkservice.errors import NobodyRegisteredError
 from zkservice.formats import read_member
 from zkservice.registry import Change, RegistrationState, live_children
@@ -273,7 +273,7 @@ class Services(Workload):
         self.health = shape.random() < 0.6
         self.format = shape.choice(("properties", "properties", "serverset", "curator", "spring"))
         self.advertise = ("svc.example:80",) if shape.random() < 0.15 else ()
-        self.faults_until = 0.0
+        self.reserve = shape.choice((1.0, 10.0))  # of the agent's budget
         self.admin: Any = None
         self.resolver: Resolver
         self.view: Any = None
@@ -289,7 +289,7 @@ class Services(Workload):
         self.world.must_fire(self.admin.ensure_path(PATH), "admin makes the path")
         self.resolver = Resolver(client, PATH, reactor=machine, mass_loss=MassLoss(3, 5.0, 20.0))
         self.world.must_fire(self.resolver.start(), "the resolver starts")
-        self.agent = agent(machine, self.resolver)
+        self.agent = agent(machine, self.resolver, retry=Retry(reserve=self.reserve))
         self.user = machine
         self.repeat("view", 4.0, 20.0, lambda random: self.look(client, machine), machine)
         self.repeat("request", 0.02, 1.0, self.request, machine)
