@@ -181,7 +181,7 @@ class ServeContract(SynchronousTestCase):
         port = free_port()
         process = self.serve("--host", "127.0.0.1", "--port", str(port))
         address = f"127.0.0.1:{port}"
-        process.wait_for_log(r"Serving on \S+, but not registered")
+        process.wait_for_log(r"Listening on \S+, but not registered")
         self.assertEqual(fetch(address)[0], 200)
         self.server.start()
         self.kazoo = self.independent_client()

@@ -28,7 +28,7 @@ class TwistedWebTests(SynchronousTestCase):
         words = ("web", "--path", ".", "--listen", listen)
         process = Twistd(os.path.abspath(self.mktemp()), *words)
         self.addCleanup(process.end)
-        warning = r"listening on (\S+), but not registered below /svc/files"
+        warning = r"Listening on (\S+), but not registered below /svc/files"
         address = process.wait_for_log(warning).group(1)
         self.assertEqual(fetch(address)[0], 200)
         zookeeper.start()

@@ -211,7 +211,7 @@ class RegisteredPort:
         self._reminder = None
         reason = self.registration.reason
         self._log.warn(
-            "listening on {addresses}, but not registered below {path}: {state}{reason}; "
+            "Listening on {addresses}, but not registered below {path}: {state}{reason}; "
             "it registers as soon as that is possible",
             addresses=", ".join(self.registration.addresses),
             path=self.registration.parent,

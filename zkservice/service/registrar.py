@@ -236,8 +236,8 @@ class Registrar:
             return
         reason = self.registration.reason
         self._log.warn(
-            "Serving on {addresses}, but not registered in ZooKeeper at {hosts}: {state}{reason}; "
-            "it registers as soon as that is possible",
+            "Listening on {addresses}, but not registered in ZooKeeper at {hosts}: "
+            "{state}{reason}; it registers as soon as that is possible",
             addresses=self._served(),
             state=self.registration.state.value,
             reason=f" ({reason})" if reason else "",
@@ -247,10 +247,11 @@ class Registrar:
 
     def report_status(self) -> None:
         """Report the status.  For systemd a serving service is ready, even if not registered."""
-        status = f"Serving on {self._served()}"
-        if self.registration.state is not RegistrationState.REGISTERED:
-            status += f", but not registered: {self.registration.state.value}"
-        self._report(status)
+        state = self.registration.state
+        if state is RegistrationState.REGISTERED:
+            self._report(f"Serving on {self._served()}")
+        else:
+            self._report(f"Listening on {self._served()}, but not registered: {state.value}")
 
     def _served(self) -> str:
         return ", ".join(self._addresses)
