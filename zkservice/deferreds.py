@@ -1,6 +1,6 @@
-"""What several rooms need of Deferreds and of the clock: waiters, alarms, back-off, reconciling.
+"""Helpers for Deferreds and timers: waiters, alarms, back-off, reconciling.
 
-It stands below all rooms that use Twisted, so that none of them keeps a copy of its own.
+All packages that use Twisted may import this module.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ T = TypeVar("T")
 class Waiters(Generic[T]):
     """Deferreds that wait for one event, in the order in which they came.
 
-    A waiter that is cancelled leaves by itself.  Waiters may cancel each other, and come
-    back, in their callbacks: those that come while others are served wait for the next event.
+    A waiter that is cancelled is removed.  The callbacks of waiters may cancel other waiters
+    and add new ones; a waiter that is added while others are fired waits for the next event.
     """
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        # A dict, because a waiter of thousands must leave in constant time.
+        # A dict: with thousands of waiters, removing one must take constant time.
         self._waiting: dict[Deferred[T], None] = {}
 
     def __len__(self) -> int:
@@ -49,19 +49,19 @@ class Waiters(Generic[T]):
         """Fail all of them.
 
         Args:
-            error: one error for all, or what makes one for each.
+            error: one error for all, or a function that makes one for each.
         """
         for waiter in self.take():
             if not waiter.called:
                 waiter.errback(error if isinstance(error, BaseException) else error())
 
     def take(self) -> list[Deferred[T]]:
-        """Remove all of them; the caller fires each that is not ``called`` by then."""
+        """Remove and return all of them; the caller must fire those that are not ``called``."""
         waiting, self._waiting = self._waiting, {}
         return list(waiting)
 
     def put_back(self, waiters: list[Deferred[T]]) -> None:
-        """Let those that were taken wait again, before all others."""
+        """Put waiters that were taken back, before all others."""
         waiting = {waiter: None for waiter in waiters if not waiter.called}
         self._waiting = {**waiting, **self._waiting}
 
@@ -70,11 +70,11 @@ class Waiters(Generic[T]):
 
 
 class Alarm:
-    """One call that is due later, or none.
+    """A timer for at most one call.
 
     Args:
-        clock: tells the time.
-        ring: called when the time has come; the alarm is off by then.
+        clock: schedules the call.
+        ring: called when the time is up; the alarm is not set any more then.
     """
 
     __slots__ = ("_call", "_clock", "_ring")
@@ -86,21 +86,21 @@ class Alarm:
 
     @property
     def is_set(self) -> bool:
-        """Whether it is going to ring."""
+        """Whether a call is scheduled."""
         return self._call is not None
 
     def set(self, seconds: float) -> None:
-        """Ring in so many seconds, instead of what was due."""
+        """Ring in so many seconds; replaces the call that was scheduled."""
         self.cancel()
         self._call = self._clock.callLater(seconds, self._rang)
 
     def set_no_later(self, seconds: float) -> None:
-        """Ring in so many seconds, unless it is due before that."""
+        """Ring in so many seconds, unless a call is scheduled for an earlier time."""
         if self._call is None or self._call.getTime() > self._clock.seconds() + seconds:
             self.set(seconds)
 
     def cancel(self) -> None:
-        """Do not ring."""
+        """Cancel the call, if one is scheduled."""
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
@@ -116,8 +116,8 @@ class Backoff:
     Args:
         first: seconds; the pause after the first failure.
         longest: seconds.
-        random: returns a number from 0 to 1, and makes each pause anything from half of it to
-            all of it, so that many processes do not retry together; None: no jitter.
+        random: returns a number from 0 to 1 for the jitter: a pause is shortened by up to a
+            half, so that many processes do not retry together.  None: no jitter.
     """
 
     __slots__ = ("_first", "_longest", "_random", "failures")
@@ -131,33 +131,33 @@ class Backoff:
         self.failures = 0  #: in a row
 
     def reset(self) -> None:
-        """It worked."""
+        """Begin again with the first pause, after a success."""
         self.failures = 0
 
     def count_failure(self) -> None:
-        """Make the next pause longer, without one now."""
+        """Make the next pause longer without pausing now."""
         self.failures += 1
 
     def next(self) -> float:
         """Count a failure, and return the seconds to wait after it."""
-        # The exponent is bounded: a float has no power of two for weeks of failures.
+        # The exponent is bounded, because 2.0 ** 1024 overflows a float.
         pause = min(self._first * 2.0 ** min(self.failures, 64), self._longest)
         self.count_failure()
         return pause if self._random is None else pause * (0.5 + self._random() / 2)
 
 
 class Reconciler:
-    """Compares what is with what is wanted, again whenever something may have changed.
+    """Runs a pass that compares the actual with the wanted state, whenever it is triggered.
 
-    One pass runs at a time.  A trigger during a pass leads to another pass, so nothing that
-    happens is missed; many triggers lead to one.  What the pass does is its owner's business.
+    One pass runs at a time.  A trigger during a pass leads to one more pass, so that no change
+    is missed; several triggers lead to one.
 
     Args:
         reconcile_once: one pass.  It handles the errors that it expects.
-        clock: tells the time.
+        clock: schedules delayed passes.
         crashed: called with the failure of a pass that raised; the reconciler is idle then.
-        ready: says whether a pass makes sense now; a trigger is kept until it does, and the
-            owner triggers again then.
+        ready: returns whether a pass can run now.  If not, the trigger is remembered; the
+            owner must call `trigger` again when it can.
     """
 
     def __init__(
@@ -178,28 +178,28 @@ class Reconciler:
 
     @property
     def passes(self) -> int:
-        """How many passes were made in a row, the one that runs included."""
+        """How many passes ran in a row, including the one that is running."""
         return self._passes
 
     @property
     def triggered(self) -> bool:
-        """Whether something has happened that no pass has looked at yet."""
+        """Whether there was a trigger since the last pass began."""
         return self._triggered
 
     @property
     def waits(self) -> bool:
-        """Whether a pass is due later."""
+        """Whether a pass is scheduled for later."""
         return self._alarm.is_set
 
     def trigger(self) -> None:
-        """Make a pass now, or after the one that runs."""
+        """Run a pass now, or after the one that is running."""
         self._triggered = True
         if not self._running and self._ready():
             self._running = True
             Deferred.fromCoroutine(self._reconcile()).addErrback(self._failed)
 
     def trigger_in(self, seconds: float) -> None:
-        """Make a pass in so many seconds, or before."""
+        """Run a pass in so many seconds at the latest."""
         self._alarm.set_no_later(seconds)
 
     def when_idle(self) -> Deferred[None]:
@@ -207,7 +207,7 @@ class Reconciler:
         return self._idle.add() if self._running else succeed(None)
 
     def cancel_timer(self) -> None:
-        """Forget a pass that is due later."""
+        """Cancel the pass that is scheduled for later."""
         self._alarm.cancel()
 
     async def _reconcile(self) -> None:
@@ -231,13 +231,13 @@ def time_limit(
     clock: Any,
     error: Callable[[float], BaseException],
 ) -> Deferred[T]:
-    """Let a Deferred take so many seconds; then cancel it, and let it fail with an error.
+    """Cancel a Deferred that has not fired after so many seconds; it fails with an error then.
 
     Args:
-        deferred: is changed, and returned.
-        seconds: None is without a limit; what is not positive is at once.
-        clock: tells the time.
-        error: makes the error of the seconds.
+        deferred: is changed and returned.
+        seconds: None means no limit; zero and negative numbers mean at once.
+        clock: schedules the time-out.
+        error: called with the seconds; returns the error.
     """
     if seconds is not None:
 

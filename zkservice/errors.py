@@ -1,6 +1,6 @@
 """Every exception of the package, in one leaf module that imports nothing of it.
 
-An error carries what its catcher must decide: the path it is about, the server's
+An error carries what the code that catches it needs: the path it is about, the server's
 code, whether a lost request can have been carried out.  The order of the sections
 is the order of the layers.
 """
@@ -13,9 +13,9 @@ from typing import ClassVar
 
 
 class ZooKeeperError(Exception):
-    """Something that was asked of ZooKeeper failed."""
+    """An operation on ZooKeeper failed; the base class of the client's errors."""
 
-    #: What the class says when the raiser has nothing to add.
+    #: The message of an error that has no ``detail``.
     summary: ClassVar[str] = "the ZooKeeper operation failed"
 
     def __init__(self, path: str | None = None, detail: str | None = None) -> None:
@@ -29,39 +29,39 @@ class ZooKeeperError(Exception):
 
 
 class ProtocolError(ZooKeeperError):
-    """Bytes that are no ZooKeeper packet, or not the one that was due."""
+    """The bytes are not a ZooKeeper packet, or not the expected one."""
 
-    summary = "the bytes are not what the ZooKeeper protocol allows here"
+    summary = "the bytes are not a valid ZooKeeper packet, or not the expected one"
 
 
 class FrameSizeError(ProtocolError):
     """A frame announces a length that is negative or over the limit."""
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(None, f"a frame of {size} bytes; the limit is {limit}")
+        super().__init__(None, f"a frame announces {size} bytes; the limit is {limit}")
         self.size, self.limit = size, limit
 
 
 class UnwritableError(ZooKeeperError, ValueError):
-    """A field of a request holds what it cannot carry: text for bytes, a number too large.
+    """A field of a request has a value of the wrong type, or one that is out of range.
 
     The value is not shown: it can be a credential.
     """
 
     def __init__(self, record: str, field: str, found: str, problem: str) -> None:
-        super().__init__(None, f"{field} of {record} cannot be this {found}: {problem}")
+        super().__init__(None, f"{field} of {record} has an invalid {found}: {problem}")
         self.record, self.field = record, field
 
 
 class ImpossibleEventError(ZooKeeperError):
-    """A session was told something that cannot happen in its state: a bug of the caller."""
+    """The event cannot happen in the session's present state: a bug of the caller."""
 
 
 class InvalidPathError(ZooKeeperError, ValueError):
-    """The string is no znode path."""
+    """The string is not a valid znode path."""
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(None, f"{path!r} is no znode path: {reason}")
+        super().__init__(None, f"{path!r} is not a valid znode path: {reason}")
 
 
 class InvalidHostsError(ZooKeeperError, ValueError):
@@ -69,7 +69,7 @@ class InvalidHostsError(ZooKeeperError, ValueError):
 
 
 class ServerError(ZooKeeperError):
-    """The server answered with an error code (``KeeperException.Code``)."""
+    """The server replied with an error code (``KeeperException.Code``)."""
 
     code: ClassVar[int] = 0
     _by_code: ClassVar[dict[int, type[ServerError]]] = {}
@@ -80,26 +80,26 @@ class ServerError(ZooKeeperError):
 
     @staticmethod
     def from_code(code: int, path: str | None = None) -> ServerError:
-        """The error for a reply header's ``err``; an unknown code is an error too, no crash."""
+        """The error for a reply header's ``err``; `UnknownCodeError` for an unknown code."""
         known = ServerError._by_code.get(code)
         return UnknownCodeError(code, path) if known is None else known(path)
 
 
 class UnknownCodeError(ServerError):
-    """The server answered with a code that this version has no name for."""
+    """The server replied with a code that this version does not know."""
 
     code = -10_000  # never sent; the instance carries the real one
 
     def __init__(self, code: int, path: str | None = None) -> None:
-        super().__init__(path, f"the server answered with the unknown error code {code}")
+        super().__init__(path, f"the server replied with the unknown error code {code}")
         self.code = code  # type: ignore[misc]
 
 
 class SystemServerError(ServerError):
-    """The server failed inside."""
+    """The server had an internal error."""
 
     code = -1
-    summary = "the server failed inside (SYSTEMERROR)"
+    summary = "the server had an internal error (SYSTEMERROR)"
 
 
 class RuntimeInconsistencyError(ServerError):
@@ -119,8 +119,8 @@ class DataInconsistencyError(ServerError):
 class ConnectionLossError(ServerError):
     """The connection was lost while the request was outstanding.
 
-    ``maybe_applied`` is False when the request certainly never reached the server:
-    then it is safe to repeat.
+    ``maybe_applied`` is False if the request certainly did not reach the server; then it is
+    safe to repeat.
     """
 
     code = -4
@@ -152,14 +152,14 @@ class UnimplementedError(ServerError):
 
 
 class OperationTimeoutError(ServerError):
-    """No answer within the call's time-out.
+    """The server did not reply within the call's time-out.
 
-    ``maybe_applied`` is False when the request was still waiting for a connection: then
-    it was dropped, and is safe to repeat.
+    ``maybe_applied`` is False if the request was still waiting for a connection.  It was
+    dropped then, and is safe to repeat.
     """
 
     code = -7
-    summary = "no answer within the time-out"
+    summary = "no reply within the time-out"
 
     def __init__(
         self, path: str | None = None, detail: str | None = None, *, maybe_applied: bool = True
@@ -173,7 +173,7 @@ class OperationTimeoutError(ServerError):
 
 
 class BadArgumentsError(ServerError):
-    """The server refuses the arguments: a bad path, flag or value."""
+    """The server refuses the arguments: a path, flag or value is invalid."""
 
     code = -8
     summary = "the server refuses the arguments"
@@ -201,14 +201,14 @@ class NoNodeError(ServerError):
 
 
 class NoAuthError(ServerError):
-    """The znode's ACL does not allow it to this session."""
+    """The znode's ACL does not allow the operation to this session."""
 
     code = -102
     summary = "the znode's ACL does not allow this"
 
 
 class BadVersionError(ServerError):
-    """The znode has another version than the one that was named."""
+    """The znode's version is not the one that the request expects."""
 
     code = -103
     summary = "the znode has another version"
@@ -285,10 +285,10 @@ class NoWatcherError(ServerError):
 
 
 class RequestTimeoutError(ServerError):
-    """The server did not answer the request in time."""
+    """The server did not complete the request in time."""
 
     code = -122
-    summary = "the server did not answer in time"
+    summary = "the server did not complete the request in time"
 
 
 class ReconfigDisabledError(ServerError):
@@ -299,10 +299,10 @@ class ReconfigDisabledError(ServerError):
 
 
 class SessionClosedRequireSaslAuthError(ServerError):
-    """The server takes only SASL-authenticated sessions."""
+    """The server accepts only sessions that have authenticated with SASL."""
 
     code = -124
-    summary = "the server takes only authenticated sessions"
+    summary = "the server accepts only sessions that have authenticated with SASL"
 
 
 class QuotaExceededError(ServerError):
@@ -332,23 +332,23 @@ class ConnectTimeoutError(ZooKeeperError):
 
 
 class TLSRefusedError(ZooKeeperError):
-    """We do not trust the server's certificate, or the server does not trust ours."""
+    """The TLS handshake failed: one side does not trust the certificate of the other."""
 
-    summary = "TLS failed"
+    summary = "the TLS handshake failed"
 
 
 class SilentCloseError(ZooKeeperError):
-    """A server hung up on the handshake without a word.
+    """A server closed the connection during the handshake without a reply.
 
-    It does so when the client has seen newer data than it has, when it is not serving,
-    and when it has too many connections.
+    A server does so when the client has seen newer data than the server has, when it is not
+    serving, and when it has too many connections.
     """
 
-    summary = "the server hung up on the handshake without an answer"
+    summary = "the server closed the connection during the handshake without a reply"
 
 
 class SaslError(ZooKeeperError):
-    """SASL failed on our side: the server did not prove who it is, or talked nonsense."""
+    """SASL failed: the server did not prove its identity, or its tokens are invalid."""
 
 
 class ForkedError(ZooKeeperError):
@@ -369,7 +369,7 @@ class RequestTooLargeError(ZooKeeperError, ValueError):
 
 
 class ReplyTooLargeError(ZooKeeperError):
-    """The reply is over the client's size limit; it was not read, the operation was done."""
+    """The reply is over the client's size limit.  The operation was done; the reply is lost."""
 
     def __init__(self, path: str | None, size: int, limit: int) -> None:
         super().__init__(path, f"a reply of {size} bytes; this client takes at most {limit}")
@@ -377,7 +377,7 @@ class ReplyTooLargeError(ZooKeeperError):
 
 
 class TransactionFailedError(ZooKeeperError):
-    """A transaction was not carried out; nothing of it was.
+    """A transaction failed: none of its operations was carried out.
 
     ``failed`` is the index of the operation that failed, and ``__cause__`` its error.
     ``results`` has an entry for each operation: None for those before it, which were
@@ -399,9 +399,9 @@ class HTTPError(Exception):
 
 
 class RequestRefusedError(HTTPError):
-    """The client's bytes break a rule or a limit; nothing more of them is read.
+    """The client's bytes break a rule or a limit; no more of them are read.
 
-    ``status`` is the status code to answer with, ``rule`` the sentence for the client.
+    ``status`` is the status code of the response, ``rule`` the sentence for the client.
     """
 
     def __init__(self, status: int, rule: str) -> None:
@@ -410,9 +410,9 @@ class RequestRefusedError(HTTPError):
 
 
 class BodyStorageError(RequestRefusedError):
-    """There is no room to keep a request body, through no fault of the client.
+    """The server has no room to keep a request body.
 
-    ``status`` is 503 or 507, ``detail`` says to the administrator what has failed.
+    ``status`` is 503 or 507, ``detail`` tells the administrator what has failed.
     """
 
     def __init__(self, status: int, rule: str, detail: str) -> None:
@@ -425,15 +425,15 @@ class BadResponseError(HTTPError, ValueError):
 
 
 class ClientGoneError(HTTPError):
-    """The client has left, so the rest of the response has no receiver."""
+    """The client has disconnected, so the rest of the response cannot be sent."""
 
 
 class ResponseStorageError(HTTPError):
-    """The part of a response that waits for a slow client cannot be stored."""
+    """The part of a response that a slow client has not taken yet cannot be stored."""
 
 
 class ViewError(HTTPError):
-    """A view responds with something else than its text.
+    """A view responds with another status than 200.
 
     ``status`` is like ``404 Not Found``, ``message`` the text to show, ``headers`` are
     added to the response.
@@ -463,9 +463,9 @@ class TreeSyntaxError(ValueError):
 
 
 class TreeValueError(ValueError):
-    """A value that a node cannot store, or a text that is not a literal.
+    """A node cannot store the value, or the text is not a literal.
 
-    ``offset`` counts the characters of the text before the culprit.
+    ``offset`` is the index of the first invalid character in the text.
     """
 
     def __init__(self, problem: str, offset: int = 0) -> None:
@@ -474,7 +474,7 @@ class TreeValueError(ValueError):
 
 
 class FailedConnectError(ZooKeeperError):
-    """No ZooKeeper server let us in; ``connection_string`` says which were asked."""
+    """No ZooKeeper server accepted a session; ``connection_string`` says which were tried."""
 
     def __init__(self, connection_string: str, reason: str) -> None:
         super().__init__(None, f"Can't connect to ZooKeeper at {connection_string!r}: {reason}")
@@ -482,10 +482,10 @@ class FailedConnectError(ZooKeeperError):
 
 
 class PlanFailedError(ZooKeeperError):
-    """A change of a plan was refused; those before it were made.
+    """A change of a plan was refused; the changes before it were made.
 
     ``path`` is the node's, ``cause`` the refusal, ``done`` and ``total`` count changes.
-    Making a new plan and carrying it out does the rest.
+    To make the remaining changes, make a new plan and apply it.
     """
 
     def __init__(self, path: str | None, cause: Exception, done: int, total: int) -> None:
@@ -516,7 +516,7 @@ class NotAtomicError(ZooKeeperError):
 
 
 class LinkLoopError(ZooKeeperError):
-    """Links lead back to where they started; ``paths`` are those on the way.
+    """Links form a loop; ``paths`` are the paths on the way around it.
 
     The message of a long loop names its first and its last paths.
     """
@@ -532,7 +532,7 @@ class NoPropertyError(ZooKeeperError):
 
 
 class CancelWatch(Exception):  # noqa: N818, the name that programs raise it by
-    """Raised by a callback of a live view that does not want to be called any more."""
+    """A callback of a live view raises this to cancel its subscription."""
 
 
 class BadPropertyLinkError(ZooKeeperError):
@@ -547,11 +547,11 @@ class BadPropertyLinkError(ZooKeeperError):
 
 
 class AddressError(ValueError):
-    """The text is no ``host:port``."""
+    """The text is not ``host:port``."""
 
 
 class FormatError(ValueError):
-    """A znode is not a service instance in any format that was expected, or a broken one."""
+    """A znode is not a service instance in any of the expected formats, or its data is invalid."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name[:100]!r}: {problem}")
@@ -563,11 +563,11 @@ class RenderError(ValueError):
 
 
 class PublishError(Exception):
-    """A list of providers cannot be handed to its consumer; it is worth another try."""
+    """A list of providers could not be delivered to its consumer; a retry may succeed."""
 
 
 class NobodyRegisteredError(ZooKeeperError):
-    """There is no address below the znode."""
+    """No provider is registered below the znode."""
 
     summary = "no provider is registered here"
 
@@ -582,25 +582,25 @@ class UnregisteredError(ZooKeeperError):
 
 
 class LockTimeoutError(ZooKeeperError):
-    """Others held the lock for longer than we were to wait."""
+    """The lock or lease was not acquired within the time-out."""
 
-    summary = "it was not our turn in time"
+    summary = "not acquired within the time-out"
 
 
 class BarrierTimeoutError(ZooKeeperError):
-    """Others kept us waiting at a barrier for longer than we were to wait."""
+    """The barrier was not passed within the time-out."""
 
-    summary = "others kept us waiting for too long"
+    summary = "the barrier was not passed within the time-out"
 
 
 class LeaseLostError(ZooKeeperError):
-    """What was held is not ours any more: its session has expired, or its node was deleted."""
+    """A lock or lease was lost: its session has expired, or its node was deleted."""
 
-    summary = "it is not held any more"
+    summary = "the lock or lease is no longer held"
 
 
 class InconsistentLeasesError(ZooKeeperError, ValueError):
-    """Others use the semaphore with another number of leases."""
+    """Other clients use the semaphore with a different number of leases."""
 
     def __init__(self, path: str, wanted: int, found: int) -> None:
         super().__init__(path, f"a semaphore of {found} leases, not of {wanted}")
@@ -611,7 +611,7 @@ class InconsistentLeasesError(ZooKeeperError, ValueError):
 
 
 class ConfigurationError(Exception):
-    """What the user asked for cannot be done; the message says what to do about it."""
+    """The configuration is invalid or cannot be used; the message says what to do about it."""
 
 
 class DataDirectoryError(ConfigurationError):
@@ -622,10 +622,10 @@ class DataDirectoryError(ConfigurationError):
 
 
 class StartError(SystemExit, Exception):
-    """The process cannot start; the message is the one line that a user sees.
+    """The process cannot start; the user sees only the message, which is one line.
 
     It ends the interpreter with exit code 1 and without a traceback.  Since it is an
-    ordinary exception as well, a daemon that twistd starts tells its parent.
+    ordinary exception as well, a daemon that twistd starts reports it to its parent.
     """
 
 
@@ -634,25 +634,25 @@ class ApplicationLoadError(ConfigurationError):
 
 
 class UnhealthyError(Exception):
-    """What is served answers, but not well."""
+    """The application responds, but its health check fails."""
 
 
 # -- Worker processes ----------------------------------------------------------
 
 
 class MessageError(Exception):
-    """Bytes between a parent process and a worker that are not a message of this release."""
+    """The bytes between a parent process and a worker are not a message of this release."""
 
 
 class WorkerUnreachableError(Exception):
-    """A worker process has gone, or does not answer."""
+    """A worker process has ended, or does not reply."""
 
 
 # -- Tests ---------------------------------------------------------------------
 
 
 class NotStartedError(Exception):
-    """A server for tests is asked for something while it does not run."""
+    """A server for tests is used while it is not running."""
 
     def __init__(self) -> None:
-        super().__init__("the server does not run; call start() first")
+        super().__init__("the server is not running; call start() first")

@@ -19,10 +19,10 @@ _END: Final = b"-----END CERTIFICATE-----"
 
 
 def read_certificates(file: AnyPath) -> list[Certificate]:
-    """Read all certificates of a PEM file; there is at least one.
+    """Read all certificates of a PEM file, which must have at least one.
 
     Raises:
-        ConfigurationError: the file has no certificate, or one that is broken.
+        ConfigurationError: the file has no certificate, or one that is invalid.
         OSError: the file cannot be read.
     """
     found: list[Certificate] = []

@@ -1,7 +1,7 @@
-"""What the package uses of its dependencies although they do not document it.
+"""All uses of undocumented parts of the dependencies.
 
-One function each, which says what it relies on and with which version that was checked;
-``tests/test_privates.py`` has a test for each, so that a new version that differs is noticed.
+Each is one function, which says what it relies on and with which version that was checked.
+``tests/test_privates.py`` has a test for each, so that a version that differs is noticed.
 """
 
 from __future__ import annotations
@@ -77,16 +77,16 @@ def file_observers(publisher: LogPublisher) -> Iterator[FileLogObserver]:
 def make_twistd_log_with(options: Any, make: Callable[[Any], Callable[[], Any] | None]) -> None:
     """Have twistd log to what a function makes.
 
-    twistd's ``--logger`` is a name, which it replaces with what that names after it has parsed its
-    command line, and that of the service in it; so this is done after that.
+    twistd's ``--logger`` is the name of an object.  twistd looks it up after it has parsed its
+    own command line and the service's, so this function replaces the option after that.
 
     Relies on ``Options.parseOptions``, which calls ``self.postOptions``, and on
     ``AppLogger.__init__``, which takes ``options["logger"]`` (checked with Twisted 26.10).
 
     Args:
         options: of twistd, which it is parsing.
-        make: called with what ``--logger`` names, or None; returns what makes the observer, or
-            None: twistd makes its own.
+        make: called with the object that ``--logger`` names, or None.  It returns a function
+            that makes the observer, or None to have twistd make its own.
     """
     post_options = options.postOptions
 
@@ -100,8 +100,8 @@ def make_twistd_log_with(options: Any, make: Callable[[Any], Callable[[], Any] |
 def twistd_observer(options: Any) -> Any:
     """The observer that twistd would log with: to a file, standard output or syslog.
 
-    Relies on ``UnixAppLogger._getLogObserver`` (checked with Twisted 26.10): twistd takes either
-    an observer that somebody else has made, or one that it makes itself without asking.
+    Relies on ``UnixAppLogger._getLogObserver`` (checked with Twisted 26.10): twistd offers no
+    other access to the observer that it makes by itself.
     """
     return UnixAppLogger(options)._getLogObserver()
 
@@ -119,10 +119,10 @@ def log_files(publisher: LogPublisher) -> Iterator[BaseLogFile]:
 
 
 def append_to_log_files(publisher: LogPublisher) -> None:
-    """Have log files written at their end, wherever that is, so that two processes can share one.
+    """Open log files in append mode (O_APPEND), so that two processes can write to the same one.
 
-    Twisted opens them for writing at one position, which the kernel then counts up for this
-    process alone: another one's lines would be written over.
+    Twisted opens them without it: each process writes at its own position, and would overwrite
+    the other's lines.
 
     Relies on ``BaseLogFile._file`` (checked with Twisted 26.10); see `log_files`.
     """
@@ -132,7 +132,7 @@ def append_to_log_files(publisher: LogPublisher) -> None:
 
 
 def reserve_descriptor() -> None:
-    """Keep a file descriptor in reserve, with which a port survives EMFILE when it accepts.
+    """Keep a file descriptor in reserve, so that a port survives EMFILE when it accepts.
 
     Relies on ``twisted.internet.tcp._reservedFD`` (checked with Twisted 26.10), which
     ``Port.startListening`` calls; a port with a ``startListening`` of its own has to do it, too.
@@ -177,8 +177,8 @@ class _ProxyProtocol(HAProxyProtocolWrapper):
 def refuse_invalid_proxy_headers(factory: Any) -> None:
     """Have a factory of ``haproxy:`` close connections whose header has invalid text or ports.
 
-    Twisted raises for an address that is not UTF-8 and for a port that is no number, so each such
-    client gets a traceback into the log.  A factory that reads no PROXY header is left as it is.
+    Twisted raises for an address that is not UTF-8 and for a port that is not a number, so each
+    such client causes a traceback in the log.  Other factories are left as they are.
 
     Relies on ``HAProxyWrappingFactory.protocol`` and on ``HAProxyProtocolWrapper._proxyInfo``,
     which is None until the header has been read (checked with Twisted 26.10).
@@ -209,7 +209,7 @@ def systemd_socket_names() -> list[str]:
 
 
 def name_systemd_sockets(names: Sequence[str]) -> None:
-    """Have endpoint strings such as ``systemd:index=0`` understood, without the sockets.
+    """Make endpoint strings such as ``systemd:index=0`` parse without systemd's variables.
 
     A program that gets systemd's sockets from the program before it has to understand the same
     endpoint strings, but systemd's variables name another process.

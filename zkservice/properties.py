@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 64
 _SMALL: Final = 64  # bits; longer ints may have more digits than Python writes
 
 
-#: The only property of a node whose data are not a JSON object.
+#: The name of the one property that a node has if its data is not a JSON object.
 STRING_VALUE: Final = "string_value"
 
 
@@ -50,9 +50,9 @@ def decode(
 ) -> Properties:
     """Decode the data of a node.  This never fails.
 
-    Empty data and white space have no properties, and a JSON object has its members.
-    Anything else is one property, ``string_value``.  Bytes that are not UTF-8 are kept in
-    it as lone surrogates (``surrogateescape``).
+    Empty data and white space become no properties, and a JSON object becomes its members.
+    Anything else becomes one property, ``string_value``.  Bytes that are not UTF-8 are kept
+    in it as lone surrogates (``surrogateescape``).
 
     Args:
         data: of the node; None is empty.

@@ -21,11 +21,11 @@ _SUFFIX: Final = ".new"
 def replacing(name: str) -> Iterator[BinaryIO]:
     """Open a new file, which replaces another one when the block ends without an error.
 
-    Only the owner may read it until its mode is changed.  What a process has left behind that was
-    killed here is removed: nobody has it locked.
+    Only the owner may read it until its mode is changed.  Temporary files of processes that were
+    killed here are removed: they are not locked.
 
     Args:
-        name: what is replaced; a symbolic link would be replaced itself.
+        name: the file to replace; a symbolic link would itself be replaced.
 
     Raises:
         OSError: the file cannot be written or replaced.

@@ -1,9 +1,9 @@
-"""Repeat operations on ZooKeeper: the one engine of `zkservice.client.Retrying` and the recipes.
+"""Retry operations on ZooKeeper, for `zkservice.client.Retrying` and the recipes.
 
 A request whose connection broke may have been carried out.  Reading again is harmless.
-Writing again is not: the repetition finds what the first attempt has done, and what others
-have done since.  So each attempt receives a `Doubt`, and has to find out what became of the
-earlier ones; if it cannot, it must fail.
+Writing again is not: the retry finds what the first attempt has done, and what other clients
+have done since.  So each attempt receives a `Doubt`, and has to find out whether an earlier
+one was carried out.  If it cannot find out, it must fail.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = ["Doubt", "RetriedClient", "Retries", "cancel_watch"]
 
 T = TypeVar("T")
 
-#: Why a request is repeated after a pause, on the same connection.
+#: Errors after which a request is retried on the same connection, after a pause.
 _OVERLOADED: Final = (ThrottledOpError,)
 
 
 class RetriedClient(Protocol):
-    """What `Retries` needs of a client; its calls wait for a connection."""
+    """The part of a client that `Retries` uses; its calls wait for a connection."""
 
     def create(
         self,
@@ -59,42 +59,42 @@ class RetriedClient(Protocol):
         """The names of the node's children."""
 
     def sync(self, path: str) -> Deferred[str]:
-        """Catch up with the leader."""
+        """Make the server catch up with the leader."""
 
 
 class Doubt:
     """Whether an earlier attempt of an operation may have been carried out.
 
-    True while it may have been.  An operation that cannot find out raises `error`, which
-    ends the repetitions; one that finds out that it was not calls `clear`.
+    It is true while an attempt may have been carried out.  An operation that cannot find out
+    raises `error`, which ends the retries.  One that finds out that none was calls `clear`.
     """
 
     __slots__ = ("error",)
 
     def __init__(self) -> None:
-        #: With ``maybe_applied``; of the first attempt that is in doubt.
+        #: The error of the first attempt that may have been carried out.
         self.error: ConnectionLossError | None = None
 
     def __bool__(self) -> bool:
         return self.error is not None
 
     def clear(self) -> None:
-        """It was found out that no attempt has been carried out."""
+        """Note that no attempt was carried out."""
         self.error = None
 
     def lost(self, error: ConnectionLossError) -> None:
-        """The connection broke during an attempt."""
+        """Note that the connection broke during an attempt."""
         if error.maybe_applied and self.error is None:
             self.error = error
 
 
 class Retries:
-    """Repeats operations of one client.
+    """Retries operations of one client.
 
     Args:
-        client: does the work.
-        clock: tells the time.
-        attempts: how often an operation is tried at most; None: as often as it takes.
+        client: sends the requests.
+        clock: schedules the pauses.
+        attempts: the most attempts of an operation; None: no limit.
         make_backoff: makes the pauses of one operation while the server is overloaded.
         overloaded: the errors after which there is a pause.
 
@@ -126,11 +126,11 @@ class Retries:
         across_sessions: bool = False,
         doubt: Doubt | None = None,
     ) -> T:
-        """Repeat an attempt when the connection breaks or the server is overloaded.
+        """Retry an operation when the connection breaks or the server is overloaded.
 
         Args:
             once: one attempt.
-            across_sessions: repeat it in the next session when this one expires, too.  A
+            across_sessions: retry it in the next session when this one expires, too.  A
                 request that fails with `SessionExpiredError` was not carried out; it was
                 waiting for a connection.
             doubt: is passed to ``once``; the caller can see whether it was cleared.
@@ -166,7 +166,7 @@ class Retries:
         """Wait until another session has begun.
 
         Raises:
-            SessionExpiredError: there will be none.
+            SessionExpiredError: the client will not begin another session.
         """
         reply = self._client.exists("/")
         if reply.called:  # the client refuses calls; otherwise this one waits for a connection
@@ -182,7 +182,7 @@ class Retries:
         *,
         across_sessions: bool = False,
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; a caller that does not wait for the event has to `cancel_watch` it."""
+        """Read with a watch; a caller that does not need the event must `cancel_watch` it."""
 
         async def once(_: Doubt) -> tuple[T, Deferred[WatchEvent]]:
             value, watch = ask()
@@ -211,7 +211,7 @@ class Retries:
             mark: occurs in no other node's name.
             data: the node's.
             acl: the node's.
-            doubt: if an attempt may have created it, it is looked for first.
+            doubt: if an earlier attempt may have created it, look for it first.
             ephemeral: it is deleted when the session ends.
         """
         found = await self.find(parent(path), mark) if doubt else None
@@ -220,7 +220,7 @@ class Retries:
         return await self._client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
 
     async def find(self, where: str, mark: str) -> str | None:
-        """The node with a mark, after all that was sent before has become visible."""
+        """The path of the node with a mark; sees all writes that this client sent before."""
         await self._client.sync(where)
         try:
             names = await self._client.get_children(where)
@@ -231,15 +231,15 @@ class Retries:
     async def delete(
         self, path: str, czxid: int | None = None, *, across_sessions: bool = False
     ) -> bool:
-        """Delete a node, but not one that others create at its path after a lost reply.
+        """Delete a node, but not one that another client creates in its place meanwhile.
 
         Args:
             path: the node's.
-            czxid: tells the node from others; None if no other client uses its name.
+            czxid: identifies the node; None if no other client uses its name.
             across_sessions: as for `run`.
 
         Returns:
-            False if it was not there, and certainly not deleted by this call.
+            False if it did not exist, and this call certainly did not delete it.
         """
         repeated = False
 
@@ -259,7 +259,7 @@ class Retries:
         return await self.run(once, across_sessions=across_sessions)
 
     async def stat_after_sync(self, path: str) -> Stat | None:
-        """A node's Stat, after all that was sent before has become visible.
+        """A node's Stat; sees all writes that this client sent before.
 
         A request that was sent on an earlier connection of the session is visible then, or
         never will be: the leader refuses what comes from the server that had it before

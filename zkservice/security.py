@@ -1,7 +1,7 @@
-"""How to be let in by a secured ZooKeeper: TLS, identities and ACLs, as a user writes them.
+"""Access to a secured ZooKeeper: TLS, credentials and ACLs, as a user writes them.
 
 Secrets come from files or the environment, never from the command line, which every
-user of the machine can read; they are shown neither in a log nor in a repr.
+user of the machine can read.  They are never shown in a log or a repr.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _NAMED: Final = {"read": READ_ACL_UNSAFE, "open": OPEN_ACL_UNSAFE, "creator": CR
 
 @dataclass(frozen=True)
 class Security:
-    """How to speak to ZooKeeper, and who may do what with what is registered."""
+    """How to connect and authenticate to ZooKeeper, and the ACL of what is registered."""
 
-    tls: Any = field(default=None, repr=False)  # from a host's name to a TLS connection's side
+    tls: Any = field(default=None, repr=False)  # makes the TLS options for a host name
     identities: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     sasl: DigestMD5 | None = None
     acl: Sequence[ACL] = READ_ACL_UNSAFE
@@ -72,7 +72,7 @@ def identity(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
 
 
 def sasl_user(where: str, environ: Mapping[str, str]) -> DigestMD5:
-    """Read ``user:password`` from where `secret` finds it.
+    """Read ``user:password`` from a file or variable; see `secret`.
 
     Raises:
         ConfigurationError: the file or variable does not exist, or holds something else.
@@ -133,7 +133,7 @@ def _entry(text: str) -> ACL:
     who, _, letters = rest.rpartition(":")
     if not scheme or not letters or not set(letters) <= set(_LETTERS):
         raise ConfigurationError(
-            f"{text!r} is no ACL entry; write scheme:id:perms with perms of 'cdrwa', "
+            f"{text!r} is not an ACL entry; write scheme:id:perms with perms of 'cdrwa', "
             "such as world:anyone:r, or read, open or creator"
         )
     return ACL(sum(int(_LETTERS[letter]) for letter in set(letters)), Id(scheme, who))

@@ -1,4 +1,4 @@
-"""Where the threads of this process are: places in the code, as plain values.
+"""What the threads of this process are executing: places in the code, as plain values.
 
 A thread that holds the interpreter for long delays these functions like everything else.
 """
@@ -26,11 +26,11 @@ __all__ = [
     "waiting_place",
 ]
 
-#: Frames of a stack that are looked at; a recursion may have thousands.
+#: The most frames of a stack that are read; a recursion may have thousands.
 MAX_FRAMES: Final = 200
 #: Characters of a line of code that are shown.
 _MAX_CODE: Final = 120
-#: Different stacks that a profile counts.
+#: The most different stacks that a profile counts separately.
 _MAX_STACKS: Final = 20_000
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -111,7 +111,7 @@ def stack_of(frame: FrameType) -> list[FrameType]:
 
 
 def _without_beginning(stack: list[FrameType]) -> list[FrameType]:
-    """The calls from the first one that is foreign; all calls, if none is."""
+    """The calls from the first one that is foreign; all calls if there is none."""
     for at, frame in enumerate(stack):
         if _is_foreign(frame.f_code.co_filename):
             return stack[at:]

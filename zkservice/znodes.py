@@ -1,6 +1,6 @@
 """Paths of znodes and ids of sessions, as text.
 
-Source of the rules: PathUtils.java.  Nothing here knows a server.
+Source of the rules: PathUtils.java.  Nothing here talks to a server.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def split(path: str) -> tuple[str, str]:
 
 
 def parent(path: str) -> str:
-    """The path of the parent; the root is its own."""
+    """The path of the parent; the root is its own parent."""
     return path[: path.rindex("/")] or "/"
 
 
 def ancestors(path: str) -> Iterator[str]:
     """The path itself and all above it, the root last.
 
-    What a server sends need not be a path; it has no ancestor but the root.
+    A string from a server may be an invalid path; its only ancestor may be the root.
     """
     while path not in ("", "/"):
         yield path
@@ -135,8 +135,8 @@ def normalize(path: str, base: str = "/") -> str:
 class EarlierSessions:
     """The ids of the latest sessions of one client, each of which may have left znodes.
 
-    A server ends a session that nobody resumes after its time-out, so what the older ones have
-    left is gone: a process that runs for years need not remember them all.
+    A server expires a session that no client resumes, so the znodes of older sessions are gone.
+    A process that runs for years need not remember them all.
     """
 
     #: A client begins the next session only when the one before is over.
@@ -158,7 +158,7 @@ class EarlierSessions:
         return len(self._ids)
 
     def add(self, session_id: int) -> None:
-        """Remember one; the one that was added longest ago may be forgotten."""
+        """Add a session; above the limit, the one that was added first is dropped."""
         self._ids.pop(session_id, None)
         self._ids[session_id] = None
         if len(self._ids) > self.LIMIT:

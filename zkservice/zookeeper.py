@@ -74,7 +74,7 @@ FailedConnect = FailedConnectError
 DEFAULT_CONNECTION_STRING: Final = "127.0.0.1:2181"
 CONNECTION_VARIABLE: Final = "ZC_ZK_CONNECTION_STRING"
 
-#: Seconds that closing waits for a server that does not answer.
+#: Seconds that closing waits for a server that does not reply.
 CLOSE_TIMEOUT: Final = 2.0
 
 
@@ -109,8 +109,8 @@ class ZooKeeper:
                 ``ZC_ZK_CONNECTION_STRING``, else ``127.0.0.1:2181``.
             session_timeout: seconds after which the server ends a session whose client is
                 silent.
-            wait: retry to connect for ever.
-            reactor: None is the installed one.
+            wait: ``connect`` retries until it succeeds.
+            reactor: by default the installed one.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
@@ -188,9 +188,9 @@ class ZooKeeper:
         return Failure(error)
 
     def close(self) -> Deferred[None]:
-        """End the session, which removes all registrations.  It can be called again.
+        """End the session, which removes all registrations.  A second call does nothing.
 
-        A client of the caller's stays open: then only the registrations are removed.
+        A client that was passed in stays open; only the registrations are removed then.
         """
         if self._ours:
             return self.client.close()
@@ -212,10 +212,10 @@ class ZooKeeper:
         """Register a server's address until `close` or `delete`; new sessions register it again.
 
         Args:
-            path: the service; may lead through symbolic links; created if missing.
-            addr: ``"host:port"`` or a pair; a blank host is all addresses of this machine.
+            path: the service; symbolic links are followed, and it is created if missing.
+            addr: ``"host:port"`` or a pair; an empty host means all addresses of this machine.
             acl: of the node that is created.
-            properties: of the server; ``pid`` is added unless it is there.
+            properties: of the server; ``pid`` is added if it is missing.
 
         Returns:
             Fires with the registration once it is held.
@@ -264,14 +264,14 @@ class ZooKeeper:
         """The instances of a service at this moment, in any format.
 
         Args:
-            path: the service; may lead through symbolic links.
+            path: the service; symbolic links are followed.
 
         Returns:
             Fires with a `zkservice.formats.Member` for each child that is an instance.
 
         Fails with:
-            NoNodeError: the path leads to no node.
-            LinkLoop: the links form a circle.
+            NoNodeError: the path does not lead to a node.
+            LinkLoop: the links form a loop.
         """
         finding = find_members(self.client, path, reactor=self._reactor)
         return finding.addCallback(lambda found: found.members)
@@ -310,7 +310,7 @@ class ZooKeeper:
         return self.client.get_children(path)
 
     def set(self, path: str, data: bytes, version: int = -1) -> Deferred[Stat]:
-        """Set a node's data; a node registered here has them in later sessions, too."""
+        """Set a node's data.  A registration keeps them in later sessions, too."""
         return self.client.set(path, data, version).addCallback(self._was_set, path, data)
 
     def _was_set(self, stat: Stat, path: str, data: bytes) -> Stat:
@@ -320,7 +320,7 @@ class ZooKeeper:
         return stat
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
-        """Delete a node; a node registered here is unregistered."""
+        """Delete a node.  If it is a registration of this object, withdraw that."""
         registration = self._registered_at(path)
         if registration is None:
             return self.client.delete(path, version)
@@ -352,7 +352,7 @@ class ZooKeeper:
     def create_recursive(
         self, path: str, data: bytes = b"", acl: Sequence[ACL] = OPEN_ACL_UNSAFE
     ) -> Deferred[None]:
-        """Create a node and its ancestors, as far as they are missing, then set its data."""
+        """Create a node and its missing ancestors, then set its data."""
 
         async def create() -> None:
             await self.client.ensure_path(path, acl)
@@ -366,16 +366,16 @@ class ZooKeeper:
         """The real path of a node, through symbolic links.
 
         Fails with:
-            NoNodeError: it leads to no node.
-            LinkLoop: the links form a circle.
+            NoNodeError: it does not lead to a node.
+            LinkLoop: the links form a loop.
         """
         return look_up(self.client, resolve(path)).addCallback(lambda way: way.real_path)
 
     def ln(self, target: str, source: str) -> Deferred[str]:
         """Create a symbolic link at ``source`` that leads to ``target``.
 
-        One of the two may end with a slash: then it is a parent, to which the name of the
-        other one is added.  ``ln("/databases/main", "/fooservice/")`` makes
+        One of the two may end with a slash.  It is a parent then, and the name of the other
+        one is appended: ``ln("/databases/main", "/fooservice/")`` creates
         ``/fooservice/main``.
 
         Args:
@@ -412,7 +412,7 @@ class ZooKeeper:
         progress: Progress = lambda done, total: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Deferred[Report]:
-        """Make the nodes below ``path`` equal to a tree; nodes that are equal are not written.
+        """Make the nodes below ``path`` equal to a tree; only nodes that differ are written.
 
         Args:
             text: in the tree language, or a tree.

@@ -428,4 +428,4 @@ class ValidateTests(CommandTestCase):
         """A place that cannot be is told."""
         result = await self.run_("validate", "--at", "x", stdin=TREE)
         self.assertEqual(result.code, Exit.FAILED)
-        self.assertIn("'x' is no znode path", result.err)
+        self.assertIn("'x' is not a valid znode path", result.err)

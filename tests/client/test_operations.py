@@ -211,7 +211,7 @@ class OperationTests(ClientTestCase):
             client.add_auth("digest", 7),  # type: ignore[arg-type]
             change.commit(),
         ):
-            self.assertIn("cannot be this", str(self.failure(asked, UnwritableError)))
+            self.assertIn("has an invalid", str(self.failure(asked, UnwritableError)))
         self.result(client.add_auth("digest", "u:p"))
         self.cable.cut()
         self.network.advance(1)

@@ -192,7 +192,7 @@ class LockTests(RecipeTestCase):
         self.network.advance(2.4)
         self.assertNoResult(waiting)
         self.network.advance(0.2)
-        self.assertIn("not our turn within 2.5 s", str(self.failure(waiting, LockTimeoutError)))
+        self.assertIn("not acquired within 2.5 s", str(self.failure(waiting, LockTimeoutError)))
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_cancelled_contender_leaves_the_queue(self) -> None:

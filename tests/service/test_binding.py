@@ -123,7 +123,7 @@ class ReloadTests(SynchronousTestCase):
         factory = self.open(f"ssl:0:privateKey={self.pem}")
         other = self.authority.issue("other")
         for break_it, why in (
-            (lambda: os.truncate(self.pem, 100), "no valid PEM"),
+            (lambda: os.truncate(self.pem, 100), "not valid PEM"),
             (lambda: os.unlink(self.pem), "No such file or directory"),
             (lambda: self._mix(other), "private keys do not match"),
         ):

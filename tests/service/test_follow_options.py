@@ -115,7 +115,7 @@ class FollowOptionsTests(SynchronousTestCase):
             ((*HOSTS, *web, "-t", "json:/a", "-t", "nginx:/a"), "/a is named more than once"),
             ((*HOSTS, "-p", "/a b", "-t", "json:/a"), "write NAME=PATH"),
             ((*HOSTS, "-p", "/", "-t", "json:/a"), "write NAME=PATH"),
-            ((*HOSTS, "-p", "a=b", "-t", "json:/a"), "'b' is no znode path"),
+            ((*HOSTS, "-p", "a=b", "-t", "json:/a"), "'b' is not a valid znode path"),
             ((*HOSTS, *web, "-t", "json:/a", "word"), "zkfollow takes options only, not 'word'"),
         ):
             self.assertIn(expected, self.mistake(*words))

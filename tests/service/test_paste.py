@@ -73,7 +73,7 @@ class KeysTests(SynchronousTestCase):
             ({"port": "-1"}, "port must be at least 0, not -1"),
             ({"zookeeper": "h:x"}, "zookeeper: the port of 'h:x'"),
             ({"zookeeper": "embedded:"}, "zookeeper embedded: needs a directory"),
-            ({"path": "svc"}, "path: 'svc' is no znode path"),
+            ({"path": "svc"}, "path: 'svc' is not a valid znode path"),
             ({"monitor_server": "x"}, "monitor_server: 'x' is not an address"),
             ({"head_bytes": "-1"}, "head_bytes must be at least 0, not -1"),
             ({"metrics": "maybe"}, "metrics must be true or false, not 'maybe'"),

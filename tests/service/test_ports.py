@@ -38,7 +38,7 @@ class CheckTests(SynchronousTestCase):
     def test_a_file_without_a_key_is_reported_in_words(self) -> None:
         """A file that holds no key is told in words, not in OpenSSL's."""
         message = self.refused(f"ssl:443:privateKey={__file__}")
-        self.assertIn("the key or certificate in its files is no valid PEM", message)
+        self.assertIn("the key or certificate in its files is not valid PEM", message)
 
     def test_a_missing_socket_of_systemd_names_the_unit(self) -> None:
         """A socket of systemd's that is not there sends the reader to the socket unit."""

@@ -75,22 +75,22 @@ class UnwritableTests(SynchronousTestCase):
     def test_the_error_names_record_and_field(self) -> None:
         """The error names the record, the field, and what was found in it."""
         for value, message in [
-            (DeleteRequest("/a", 2**31), "version of DeleteRequest cannot be this int"),
-            (DeleteRequest("/a", "1"), "version of DeleteRequest cannot be this str"),  # type: ignore[arg-type]
-            (DeleteRequest(b"/a", 1), "path of DeleteRequest cannot be this bytes"),  # type: ignore[arg-type]
-            (DeleteRequest("/\ud800", 1), "path of DeleteRequest cannot be this str"),
-            (SetDataRequest("/a", "text", 1), "data of SetDataRequest cannot be this str"),  # type: ignore[arg-type]
-            (SetDataRequest("/a", 7, 1), "data of SetDataRequest cannot be this int"),  # type: ignore[arg-type]
-            (ACL(1, None), "scheme of Id cannot be this NoneType"),  # type: ignore[arg-type]
+            (DeleteRequest("/a", 2**31), "version of DeleteRequest has an invalid int"),
+            (DeleteRequest("/a", "1"), "version of DeleteRequest has an invalid str"),  # type: ignore[arg-type]
+            (DeleteRequest(b"/a", 1), "path of DeleteRequest has an invalid bytes"),  # type: ignore[arg-type]
+            (DeleteRequest("/\ud800", 1), "path of DeleteRequest has an invalid str"),
+            (SetDataRequest("/a", "text", 1), "data of SetDataRequest has an invalid str"),  # type: ignore[arg-type]
+            (SetDataRequest("/a", 7, 1), "data of SetDataRequest has an invalid int"),  # type: ignore[arg-type]
+            (ACL(1, None), "scheme of Id has an invalid NoneType"),  # type: ignore[arg-type]
         ]:
             with self.assertRaisesRegex(UnwritableError, message):
                 encode(value)
 
     def test_without_a_record(self) -> None:
         """Values that never become a record are refused in the same words."""
-        with self.assertRaisesRegex(UnwritableError, "version of DeleteRequest cannot be this int"):
+        with self.assertRaisesRegex(UnwritableError, "version of DeleteRequest has an invalid int"):
             encode_fields(DeleteRequest, "/a", 2**31)
-        with self.assertRaisesRegex(UnwritableError, "path of DeleteRequest cannot be this bytes"):
+        with self.assertRaisesRegex(UnwritableError, "path of DeleteRequest has an invalid bytes"):
             encode_fields(DeleteRequest, b"/a", 1)
 
     def test_the_innermost_record_is_named(self) -> None:

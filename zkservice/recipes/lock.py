@@ -76,14 +76,14 @@ class Lock(NamedRecipe, Block[Lease]):
             no connection.
 
         Fails with:
-            LockTimeoutError: its turn did not come in time; it has left the queue.
+            LockTimeoutError: it was not acquired in time; it has left the queue.
             SessionExpiredError: the session expired, and the client begins no other.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
 
         def too_late(seconds: float) -> Exception:
-            return LockTimeoutError(self.path, f"not our turn within {seconds:g} s")
+            return LockTimeoutError(self.path, f"not acquired within {seconds:g} s")
 
         acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
         return Entering(self._retrying.time_limit(timeout, acquired, too_late))

@@ -40,7 +40,7 @@ class InProcessZooKeeper:
         hosts = listening_address(self._port)
         self._log.warn(
             "{why}: the embedded ZooKeeper runs in this process at {hosts}; its data is {where}; "
-            "it is no ensemble: name your own with --zookeeper",
+            "it is not an ensemble: name your own with --zookeeper",
             why="No --zookeeper was given" if self._at.assumed else "As asked for",
             hosts=hosts,
             where=f"in {self._at.data_dir}" if self._at.data_dir else "in memory only",

@@ -22,7 +22,7 @@ from zkservice.service.inheritance import InheritedSockets
 from zkservice.service.unix_port import UNIXPort, change_owner
 from zkservice.wire.hosts import Address
 
-_BAD_PEM: Final = "the key or certificate in its files is no valid PEM"
+_BAD_PEM: Final = "the key or certificate in its files is not valid PEM"
 
 
 class Owner(NamedTuple):
