@@ -173,10 +173,10 @@ class EndpointTests(TestCase):
             ("format=xml", "format=xml: expected one of properties"),
             ("property=zone", "'zone': write NAME=VALUE"),
             ("property=a\\:=[", "invalid JSON"),
-            ("advertise=h\\:0", "name a host"),
-            ("advertise=\\:80", "name a host"),
+            ("advertise=h\\:0", "expected HOST, or HOST:PORT"),
+            ("advertise=\\:80", "expected HOST, or HOST:PORT"),
             ("advertise=a\\:b\\:1", "brackets"),
-            ("advertise=", "name a host"),
+            ("advertise=", "expected HOST, or HOST:PORT"),
         ):
             with self.assertRaisesRegex(ValueError, reason):
                 serverFromString(reactor, f"zk:/svc:servers=h:{options}:tcp\\:0")

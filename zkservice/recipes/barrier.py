@@ -57,7 +57,7 @@ class Barrier(Recipe):
 
         Fails with:
             BarrierTimeoutError: it was not removed in time.
-            SessionExpiredError: the session expired, and the client begins no other.
+            SessionExpiredError: the session expired, and the client starts no new one.
             ClientClosedError: the client was closed.
         """
 

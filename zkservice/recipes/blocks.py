@@ -47,7 +47,7 @@ T = TypeVar("T", bound=Leavable)
 
 
 class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
-    """A Deferred that is also a block: it waits, and leaves at the end what it fired with.
+    """A Deferred that is also a block, which waits for it and then leaves what it fired with.
 
     It relays another Deferred.  When it is cancelled, it fires only after the other one's
     coroutine has ended, which may take time to clean up.
@@ -76,9 +76,9 @@ class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
 
 
 class Entering(_BlockDeferred[T, T]):
-    """A Deferred of something that is held; as a block it waits for it, and leaves it at the end.
+    """A Deferred that fires with something held; a block waits for it, and leaves it at the end.
 
-    ``async with lock.acquire() as lease`` is ``async with await lock.acquire() as lease``.
+    ``async with lock.acquire() as lease`` means ``async with await lock.acquire() as lease``.
     """
 
     async def __aenter__(self) -> T:
@@ -87,7 +87,7 @@ class Entering(_BlockDeferred[T, T]):
 
 
 class Trying(_BlockDeferred["T | None", T]):
-    """Like `Entering`, but fires with None if others hold it; as a block it fails then."""
+    """Like `Entering`, but fires with None if others come first; a block then fails."""
 
     def __init__(self, source: Deferred[T | None], path: str) -> None:
         super().__init__(source)
@@ -97,7 +97,7 @@ class Trying(_BlockDeferred["T | None", T]):
         """Wait for it.
 
         Raises:
-            LockTimeoutError: others come first; the block would not be protected.
+            LockTimeoutError: others come first, so the block would not be protected.
         """
         held = self._held = await self
         if held is None:
@@ -125,7 +125,7 @@ class _OpenBlocks(Generic[T]):
     def remove(self) -> T:
         """Remove and return what the running coroutine has entered last.
 
-        If it has not entered anything, that is what was entered first of all.
+        If it has entered nothing, remove what was entered first of all.
         """
         entered = self._entered.get()
         index = len(self._open) - 1

@@ -125,14 +125,14 @@ class Counter(Recipe):
 
 
 class _DataWriter:
-    """Replaces data by new data that depend on them, if they are unchanged.
+    """Replaces a node's data with data computed from them, unless they have changed meanwhile.
 
     Args:
         retrying: repeats what is safe to repeat.
         path: the node.
         acl: of the nodes that are created.
-        exact: tell this client's write from another client's write of the same data, which
-            a counter must do; each write leaves a mark then.
+        exact: distinguish this client's write from another client's write of the same data,
+            as a counter must.  Each write then creates a mark.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class _DataWriter:
             return None, None
 
     async def _write(self, new: bytes, before: Stat | None) -> bool:
-        """Write once; False if the node is not as it was before (None: there was none)."""
+        """Write once; False if the node has changed since ``before`` (None: it did not exist)."""
         if self._marked is not None:
             try:
                 return await self._write_marked(self._marked, new, before)

@@ -42,7 +42,7 @@ class Transaction(Protocol):
 
 
 class NodeClaims(Protocol):
-    """Which ephemeral nodes of the client are kept by which object."""
+    """Records which object keeps which ephemeral nodes of the client."""
 
     def take(self, owner: object, paths: Iterable[str]) -> None:
         """Claim nodes; raises `NodeExistsError` if another owner has claimed one."""
@@ -52,7 +52,7 @@ class NodeClaims(Protocol):
 
 
 class Client(RetriedClient, Protocol):
-    """A session with ZooKeeper, as `zkservice.client.ZooKeeperClient` is one.
+    """A session with ZooKeeper; `zkservice.client.ZooKeeperClient` implements it.
 
     Its calls wait for a connection.  They fail with `ConnectionLossError` when the connection
     breaks meanwhile, and with `SessionExpiredError` when the session ends before they are
@@ -80,7 +80,7 @@ class Client(RetriedClient, Protocol):
         """Seconds in which the server may have received nothing, suspended time included."""
 
     def ensure_path(self, path: str, acl: Iterable[ACL]) -> Deferred[None]:
-        """Create a node and its ancestors, as far as they are missing."""
+        """Create a node and its ancestors, if they are missing."""
 
     def get(self, path: str) -> Deferred[tuple[bytes, Stat]]:
         """The node's data and Stat."""

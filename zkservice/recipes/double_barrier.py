@@ -24,14 +24,14 @@ from zkservice.recipes.retrying import RetryingClient, cancel_watch
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
 from zkservice.znodes import join, split
 
-#: The node that says that all have entered, as in kazoo.
+#: The name of the node that exists once all have entered, as in kazoo.
 READY: Final = "ready"
 
 
 class DoubleBarrier(NamedRecipe, Block["Participant"]):
     """Members begin when all have entered, and continue when all have left.
 
-    It interoperates with kazoo's ``DoubleBarrier``.  Each `enter` is a member of its own.
+    It interoperates with kazoo's ``DoubleBarrier``.  Each call of `enter` adds a member.
     It can be used for any number of rounds: a member that has left may enter again at once.
     ``async with barrier`` enters and leaves, and so does ``async with barrier.enter(timeout)``.
 
@@ -80,7 +80,7 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
 
         Fails with:
             BarrierTimeoutError: not all have entered in time; this member has left.
-            SessionExpiredError: the session expired, and the client begins no other.
+            SessionExpiredError: the session expired, and the client starts no new one.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -193,7 +193,7 @@ class Participant(Held):
         Returns:
             Fires when all members of the round have left, or their sessions have ended.  Waits
             through lost connections and expired sessions.  Cancelling it stops the waiting;
-            this member has left all the same.
+            this member has left anyway.
 
         Fails with:
             LeaseLostError: the membership was lost before the call, because the session had
@@ -220,10 +220,10 @@ class Participant(Held):
         if self._round is None and not self._lease.held:
             raise LeaseLostError(self.path)
         try:
-            # The end of the session deletes the node, which is what is wanted; keep waiting.
+            # If the session ends, the server deletes the node, as wanted: keep waiting.
             await self._retrying.retry_across_sessions(self._wait_for_all)
         finally:
-            self._lease.release().addErrback(lambda failure: None)  # it goes with the session
+            self._lease.release().addErrback(lambda failure: None)  # the session's end deletes it
 
     async def _wait_for_all(self) -> None:
         while not await self._step():
@@ -261,7 +261,7 @@ class Participant(Held):
 
 
 async def _is_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:
-    """Wait for one of two Deferreds; returns whether it was the first."""
+    """Wait for one of two Deferreds; returns whether ``ready`` fired first."""
     try:
         which, _ = await race([ready, lost])
     except FailureGroup:  # one of them never fails, so they were cancelled

@@ -18,8 +18,8 @@ from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
 
-#: Part of the session's time-out within which, after the last reply, the session has certainly
-#: not ended.  The client gives up a connection at the same time, as ClientCnxn.java does; the
+#: Fraction of the session's time-out for which the session certainly lasts after the last
+#: reply.  The client gives up a connection at the same time, as ClientCnxn.java does; the
 #: last third remains for finishing work.
 _CERTAIN: Final = 2 / 3
 
@@ -40,11 +40,11 @@ class Lease(Held):
     def __init__(
         self, retrying: RetryingClient, path: str, token: int, watch: Deferred[WatchEvent]
     ) -> None:
-        self.path = path  #: of the ephemeral node
-        self.token = token  #: the node's czxid, higher than that of every lease before
+        self.path = path  #: the path of the ephemeral node
+        self.token = token  #: the node's czxid, higher than that of every earlier lease
         self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
-        self._losing: Waiters[Exception] = Waiters()  # for its loss
+        self._losing: Waiters[Exception] = Waiters()  # wait for its loss
         self._release: _Release | None = None
         self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
         self._guard.addErrback(self._log_bug)
@@ -64,8 +64,8 @@ class Lease(Held):
     def certain(self) -> bool:
         """Whether it is held, and the server has replied recently enough to be sure.
 
-        That is: the last request or ping with a reply was sent at most 2/3 of the session's
-        time-out ago, by the clock.
+        The last request or ping that got a reply was sent at most 2/3 of the session's time-out
+        ago.  Time in which the process was suspended counts.
         """
         client = self._retrying.client
         return (
@@ -85,7 +85,7 @@ class Lease(Held):
         return self._losing.add() if self._reason is None else succeed(self._reason)
 
     def release(self) -> Deferred[None]:
-        """Release it.  It can be called again, and after the lease is lost.
+        """Release it.  You can call it again, and after the lease is lost.
 
         Returns:
             Fires when the node is gone; without a connection it waits for one.  Cancelling it

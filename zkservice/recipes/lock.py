@@ -26,7 +26,7 @@ LOCK: Final = "__lock__"
 class Lock(NamedRecipe, Block[Lease]):
     """An exclusive lock, fair and not re-entrant; interoperates with kazoo's ``Lock``.
 
-    Each `acquire` is a contender of its own, so one object serves any number of them.  A
+    Each call of `acquire` is one contender, so one object serves any number of them.  A
     contender is an ephemeral sequence node below the path, and waits only for its predecessor.
     It waits through lost connections, expired sessions and the deletion of the path.  After an
     expiry it rejoins at the end of the queue, since its node was deleted with the session.
@@ -77,7 +77,7 @@ class Lock(NamedRecipe, Block[Lease]):
 
         Fails with:
             LockTimeoutError: it was not acquired in time; it has left the queue.
-            SessionExpiredError: the session expired, and the client begins no other.
+            SessionExpiredError: the session expired, and the client starts no new one.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -89,9 +89,9 @@ class Lock(NamedRecipe, Block[Lease]):
         return Entering(self._retrying.time_limit(timeout, acquired, too_late))
 
     def try_acquire(self) -> Trying[Lease]:
-        """Like `acquire`, but fires with None, once its node is gone, if others come first.
+        """Like `acquire`, but if others come first, fires with None once its node is gone.
 
-        As a block it fails with `LockTimeoutError` then, because the block has to be protected.
+        An ``async with`` block then fails with `LockTimeoutError`, because it has to be protected.
         """
         return Trying(Deferred.fromCoroutine(self._acquire(wait=False)), self.path)
 

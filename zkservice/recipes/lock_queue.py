@@ -33,7 +33,7 @@ class LockQueue:
         self._kind = kind
         self._reading: Waiters[Predecessors] = Waiters()
         # The last contender of this client that was first in the queue.  Sequence numbers only
-        # rise, so nothing can come before it, nor before its successor once it is gone.
+        # rise, so nothing can come before it.  Its successor is first once it is gone.
         self._first: str | None = None
 
     async def wait_for_turn(self, mine: str, *, wait: bool) -> bool:
@@ -41,7 +41,7 @@ class LockQueue:
 
         Args:
             mine: the name of its node; the server has confirmed the creation.
-            wait: False to look only.
+            wait: False to return at once.
 
         Returns:
             True if it is its turn, or its node is gone; False if it is not and ``wait`` is False.
@@ -63,8 +63,8 @@ class LockQueue:
     def _read(self) -> Deferred[Predecessors]:
         """Read the queue, with all nodes whose creation was confirmed before this call.
 
-        Replies come in the order of the requests, so a request without a reply is carried out
-        after all those with one: its reply serves this caller as well.
+        The server replies in order, so a request that has no reply yet is carried out after
+        every request that has one.  Its reply is recent enough for this caller as well.
         """
         idle = not self._reading
         reply = self._reading.add()

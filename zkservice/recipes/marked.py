@@ -42,7 +42,7 @@ async def _check_nothing() -> None:
 
 
 class MarkedWrites:
-    """Makes writes in one transaction with a mark.
+    """Sends each write in one transaction with a mark.
 
     Args:
         retrying: repeats what is safe to repeat.
@@ -70,7 +70,7 @@ class MarkedWrites:
         Raises:
             CannotMarkError: the ACL allows no mark there.
             ConnectionLossError: the outcome is unknown: the session has ended.
-            ZooKeeperError: why the write was refused.
+            ZooKeeperError: the server refused the write.
         """
         mark = join(self._where, PREFIX + uuid4().hex)
         session: int | None = None  # of the last attempt

@@ -16,7 +16,7 @@ from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
 from zkservice.znodes import join, split, validate
 
-#: The version that every node has, for the server.
+#: The version that makes the server accept any version.
 _ANY: Final = -1
 
 
@@ -24,13 +24,13 @@ class Node:
     """One znode, whether it exists or not.
 
     A write fails with `BadVersionError` if another client has written since this object's last
-    `exists` or read.  Then the object forgets the version: read again before the next write,
-    which is unconditional otherwise.  Calls fail with the errors of the client.  Nodes are
+    `exists` or read.  Then the object forgets the version, and the next write is unconditional
+    unless you read again first.  Calls fail with the errors of the client.  Nodes are
     ordered by their paths.
 
     Args:
         client: connected, or about to be.
-        path: of the node.
+        path: the path of the node.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -63,7 +63,7 @@ class Node:
         return self._client.create(self.path, data, acl, **kind).addCallback(self._created)
 
     def exists(self) -> Deferred[bool]:
-        """Whether it exists."""
+        """Fires with whether it exists."""
         return self._client.exists(self.path).addCallback(self._found)
 
     def exists_and_watch(self) -> tuple[Deferred[bool], Deferred[WatchEvent]]:
@@ -72,7 +72,7 @@ class Node:
         return stat.addCallback(self._found), watch
 
     def get_data(self) -> Deferred[bytes]:
-        """Its data."""
+        """Fires with its data."""
         return self._client.get(self.path).addCallback(self._read)
 
     def get_data_and_watch(self) -> tuple[Deferred[bytes], Deferred[WatchEvent]]:
@@ -86,7 +86,7 @@ class Node:
         return writing.addCallbacks(self._written, self._data.outdated)
 
     def get_acl(self) -> Deferred[list[ACL]]:
-        """Its ACL."""
+        """Fires with its ACL."""
         return self._client.get_acl(self.path).addCallback(self._acl_read)
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[Self]:
@@ -100,13 +100,13 @@ class Node:
         return deleting.addCallbacks(self._deleted, self._data.outdated)
 
     def get_children(self, prefix: str = "") -> Deferred[list[Node]]:
-        """Its children whose names begin with a prefix, in the order of their names."""
+        """Fires with its children whose names begin with a prefix, sorted by name."""
         return self._client.get_children(self.path).addCallback(self._children, prefix)
 
     def get_children_and_watch(
         self, prefix: str = ""
     ) -> tuple[Deferred[list[Node]], Deferred[WatchEvent]]:
-        """Like `get_children`, and a Deferred for a change of the names or the end of the node."""
+        """Like `get_children`, and a Deferred that fires when the names change or it is deleted."""
         names, watch = self._client.get_children_and_watch(self.path)
         return names.addCallback(self._children, prefix), watch
 

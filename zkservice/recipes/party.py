@@ -29,7 +29,7 @@ _SHALLOW: Final = re.compile(r"[0-9a-f]{32}-(.*)", re.DOTALL)
 class Party(NamedRecipe, Block["Membership"]):
     """A group of members, each with an identifier; interoperates with kazoo's ``Party``.
 
-    A member stays until it leaves; if its session expires, it rejoins by itself.  A member
+    A member stays until it leaves; if its session expires, it rejoins.  A member
     that dies is removed when the server ends its session.  ``async with party`` joins and
     leaves, and so does ``async with party.join()``.
 
@@ -60,14 +60,14 @@ class Party(NamedRecipe, Block["Membership"]):
             raise InvalidPathError(name, problem)
 
     def join(self) -> Entering[Membership]:
-        """Become a member; each call is a member of its own.
+        """Become a member; each call adds a member.
 
         Returns:
             Fires with a `Membership` when the member is visible to others.  Cancelling it
             leaves, even while the connection is lost.
 
         Fails with:
-            SessionExpiredError: the session expired, and the client begins no other.
+            SessionExpiredError: the session expired, and the client starts no new one.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -167,9 +167,8 @@ class Party(NamedRecipe, Block["Membership"]):
 class ShallowParty(Party):
     """A party whose identifiers are in the names of the nodes, as with kazoo's ``ShallowParty``.
 
-    One request reads all members.  `members` and `changed`
-    return them in alphabetical order.  The arguments are those of `Party`; the identifier
-    must be valid in the name of a node.
+    One request reads all members.  `members` and `changed` return them in alphabetical order.
+    The arguments are those of `Party`; the identifier must be valid in the name of a node.
     """
 
     @override

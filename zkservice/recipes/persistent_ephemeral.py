@@ -27,7 +27,7 @@ class PersistentEphemeral(Held):
         where: the path for log lines.
         lease: on the node, which exists already.
         enter: creates the node again.
-        ended: called when the session has ended and the client begins no other.
+        ended: called when the session has ended and the client starts no new one.
     """
 
     _log = Logger()
@@ -59,7 +59,7 @@ class PersistentEphemeral(Held):
         return self._lease.held
 
     def leave(self) -> Deferred[None]:
-        """Delete the node, and do not create it again.  It can be called again.
+        """Delete the node, and do not create it again.  You can call it again.
 
         Returns:
             Fires when the node is gone, and at once if it is not `present`.  Without a
@@ -113,7 +113,7 @@ class PersistentEphemeral(Held):
         self._ended()
         if failure.check(*SESSION_OVER):
             self._log.info(
-                "the node at {where} is gone for good: {error}",
+                "the node at {where} will not be created again: {error}",
                 where=self.where,
                 error=failure.value,
             )

@@ -31,7 +31,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
 
     In a new session, and a second after another client has deleted it, it is created again with
     its latest data and ACL.  A node that an earlier session of this object has left is replaced.
-    A node of another client is left alone; this one is created when that one is gone.
+    A node of another client is left alone; this object waits until it is deleted.
 
     Args:
         client: connected, or about to be.
@@ -62,8 +62,8 @@ class PersistentEphemeralNode(Recipe, Leavable):
         self._creating: Deferred[Self] | None = None
         self._kept: PersistentEphemeral | None = None
         self._cleaning_up: Deferred[None] | None = None  # after a creation that failed
-        self._sessions = EarlierSessions()  # that may have created it
-        self._one_at_a_time = DeferredLock()  # creating it and deleting it
+        self._sessions = EarlierSessions()  # the sessions that may have created it
+        self._one_at_a_time = DeferredLock()  # serialises creation and deletion
 
     def __repr__(self) -> str:
         return f"<PersistentEphemeralNode {self.path} {'present' if self.present else 'absent'}>"
@@ -84,7 +84,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         Fails with:
             NodeExistsError: this object has created it already, or another object of this
                 client (a `PersistentEphemeralNode` or a registration) keeps it.
-            SessionExpiredError: the session expired, and the client begins no other.
+            SessionExpiredError: the session expired, and the client starts no new one.
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
@@ -127,7 +127,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         return Deferred.fromCoroutine(self._write(self._send_acl))
 
     def delete(self) -> Deferred[None]:
-        """Delete it until the next `create`.  It can be called again.
+        """Delete it until the next `create`.  You can call it again.
 
         Returns:
             Fires when it is gone; without a connection it waits for one.  Cancelling it stops
@@ -222,7 +222,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
             if acl != self.acl:
                 await self._send_acl()
         except BaseException:
-            lease.release().addErrback(lambda failure: None)  # it goes with the session
+            lease.release().addErrback(lambda failure: None)  # the session's end deletes it
             raise
 
     async def _send_data(self) -> None:
@@ -234,7 +234,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         await self._send(lambda stat: client.set_acl(self.path, self.acl, stat.aversion))
 
     async def _send(self, write: Callable[[Stat], Deferred[Stat]]) -> None:
-        """Write to the node if it is still of this session."""
+        """Write to the node if this session still owns it."""
         client = self._retrying.client
 
         async def once() -> None:

@@ -67,7 +67,7 @@ class BaseQueue(Recipe, Generic[T]):
         was added.  Then the path has no number if a consumer has taken the item meanwhile.
 
         Args:
-            item: bytes.
+            item: the item's data.
             priority: 0 to 999; lower ones come first, equal ones in the order of adding.
 
         Fails with:
@@ -185,7 +185,7 @@ class BaseQueue(Recipe, Generic[T]):
 
         item: T | None = await self._retrying.enter_or_leave(lease.path, getting, leave)
         assert item is not None
-        lease.release().addErrback(lambda failure: None)  # it goes with the session
+        lease.release().addErrback(lambda failure: None)  # the session's end deletes it
         return item
 
     async def _wait_for_item(self) -> T:

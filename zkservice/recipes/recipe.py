@@ -1,4 +1,4 @@
-"""What all recipes have in common: a client, a path and an ACL."""
+"""The base of all recipes: a client, a path and an ACL."""
 
 from __future__ import annotations
 

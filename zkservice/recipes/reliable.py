@@ -38,7 +38,7 @@ class QueueItem:
         return self._lease
 
     def delete(self) -> Deferred[None]:
-        """The work is done: delete the item and its reservation in one transaction.
+        """Delete the item and its reservation in one transaction: the work is done.
 
         Returns:
             Fires when it is gone.  Cancelling it stops the waiting, not the deletion.
@@ -52,7 +52,7 @@ class QueueItem:
         return self._lease.release_by(self._delete)
 
     def release(self) -> Deferred[None]:
-        """The work is not done: return the item to its place in the queue."""
+        """Return the item to its place in the queue: the work is not done."""
         return self._lease.release()
 
     # -- how --------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class QueueItem:
             raise error.__cause__ or error from None
 
     async def _check_deleted(self) -> None:
-        """The reservation is gone: the transaction or another client has deleted it."""
+        """The reservation is gone; fail unless the item is gone too, by the same transaction."""
         if await self._retrying.client.exists(self.path) is not None:
             raise LeaseLostError(self.path)
 
@@ -116,7 +116,7 @@ class ReliableQueue(BaseQueue[QueueItem]):
             await self._retrying.retry(
                 lambda: client.create(reservation, mark, self._acl, ephemeral=True)
             )
-        except NodeExistsError:  # by this client, if the first reply was lost
+        except NodeExistsError:  # perhaps by this client, if a reply was lost
             found = await self._retrying.get(reservation)
             return found is not None and found[0] == mark
         except NoNodeError:

@@ -105,7 +105,7 @@ class RetryingClient:
     def time_limit(
         self, timeout: float | None, waiting: Deferred[T], error: Callable[[float], Exception]
     ) -> Deferred[T]:
-        """Cancel a Deferred after so many seconds (None: never); it fails with ``error`` then."""
+        """Cancel a Deferred after ``timeout`` seconds (None: never); it fails with ``error``."""
         return time_limit(waiting, timeout, self.reactor, error)
 
     async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
@@ -218,8 +218,8 @@ class RetryingClient:
         """Make sure that one node does not exist; a later one at its path is left alone.
 
         Args:
-            path: the node's.
-            czxid: of the node, unlike that of earlier and later nodes at the path.
+            path: the node's path.
+            czxid: the node's czxid; earlier and later nodes at the path have other ones.
             any_session: continue in the next session if this one expires.
 
         Returns:

@@ -180,5 +180,5 @@ class Semaphore(NamedRecipe, Block[Lease]):
 
 
 def _release(turn: Lease) -> Deferred[None]:
-    """Let the next waiter have its turn; a failed deletion is left to the end of the session."""
+    """Release the lock for the next waiter; its node goes with the session if that fails."""
     return turn.release().addErrback(lambda failure: None)

@@ -11,24 +11,24 @@ from typing import Any
 from zkservice.formats.addresses import format_address
 from zkservice.registry.interfaces import interface_addresses
 
-#: Returns the addresses of this machine's interfaces, those of one family.
+#: Returns the addresses of one family that this machine's interfaces have.
 Interfaces = Callable[[AddressFamily], Iterable[str]]
 
 
 def advertised_addresses(
     host: str, port: int, interfaces: Interfaces | None = None, *, dual_stack: bool = True
 ) -> tuple[str, ...]:
-    """What to register for a server that listens on a host and port.
+    """The addresses to register for a server that listens on a host and port.
 
-    A host is used as it is written.  A blank host and the wildcard of IPv4 stand for every
-    IPv4 address of this machine that others can reach, the wildcard of IPv6 for every IPv6
-    and IPv4 address.  A machine without such an address is registered as the loopback address.
+    A host is used as it is written.  A blank host and the IPv4 wildcard stand for every IPv4
+    address of this machine that others can reach.  The IPv6 wildcard stands for every such
+    IPv6 and IPv4 address.  If there is no such address, the loopback address is registered.
 
     Args:
         host: a name or an address; IPv6 without brackets.
         port: the port's number.
         interfaces: returns the machine's addresses; None reads them from the system.
-        dual_stack: the wildcard of IPv6 accepts IPv4 as well; see `is_dual_stack`.
+        dual_stack: whether the IPv6 wildcard accepts IPv4 as well; see `is_dual_stack`.
     """
     family = _wildcard(host)
     if family is None:
@@ -41,19 +41,19 @@ def advertised_addresses(
 
 
 def is_dual_stack(port: object) -> bool:
-    """Whether an open port on the wildcard of IPv6 accepts IPv4 connections as well.
+    """Whether an open port on the IPv6 wildcard accepts IPv4 connections as well.
 
-    That is a setting of the system (``net.ipv6.bindv6only`` on Linux) and of the socket.
+    This depends on the system (``net.ipv6.bindv6only`` on Linux) and on the socket's options.
     """
     listening: Any = getattr(port, "socket", None)
     try:
         return bool(listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0)
-    except (AttributeError, OSError):  # not a socket, or one of IPv4
+    except (AttributeError, OSError):  # not a socket, or an IPv4 socket
         return False
 
 
 def _wildcard(host: str) -> AddressFamily | None:
-    """The family whose wildcard this is; None for a host."""
+    """The family of a wildcard address; None for any other host."""
     try:
         address = ip_address(host or "0.0.0.0")
     except ValueError:
@@ -64,7 +64,10 @@ def _wildcard(host: str) -> AddressFamily | None:
 
 
 def _reachable(addresses: Iterable[str]) -> list[str]:
-    """Addresses without loopback and link-local ones; the latter need an interface's name."""
+    """The addresses that other machines can use.
+
+    Loopback addresses are left out, and so are link-local ones, which need an interface's name.
+    """
     parsed = {text: ip_address(text) for text in addresses}
     return sorted(
         text for text, one in parsed.items() if not one.is_loopback and not _is_link_local(one)

@@ -24,14 +24,14 @@ class Contents:
 
     Attributes:
         addresses: the addresses, each once.
-        available: what the data say, in formats that can say it.
-        properties: as they were given or set last.
+        available: whether the data mark the addresses as usable, if the format can do that.
+        properties: the properties that were given or set last.
         data: the data of each znode, by its path.
-        left: paths below earlier parents, whose znodes are to be deleted.
+        left: paths below earlier parents; their znodes are still to be deleted.
 
     Raises:
         AddressError: an address is listed twice.
-        FormatError: there is no such format.
+        FormatError: the format is unknown.
         TreeValueError: JSON cannot hold a property.
         InvalidPathError: an address cannot be the name of a znode.
     """
@@ -82,11 +82,11 @@ class Contents:
         self.data = self._written(self.parent)
 
     def can_say(self, state: Unavailable | None) -> bool:
-        """Whether the format can say this of the addresses."""
+        """Whether the format can store this state of the addresses."""
         return state in self._format.states
 
     def announce(self, available: bool) -> bool:
-        """Say whether the addresses may be used; returns whether that changes the data."""
+        """Set whether clients may use the addresses; returns whether the data changed."""
         self.available = available
         data = self._written(self.parent)
         if data == self.data:
@@ -95,7 +95,7 @@ class Contents:
         return True
 
     def move(self, parent: str) -> None:
-        """Want the znodes below another parent, and those below the old parent deleted."""
+        """Move to another parent; the znodes below the old parent are to be deleted."""
         self.left.update(self.data)
         self.parent, self.data = parent, self._written(parent)
         self.left.difference_update(self.data)

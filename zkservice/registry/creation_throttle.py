@@ -1,4 +1,4 @@
-"""Slow down a fight with a program that keeps deleting what a registration creates."""
+"""Slow down creations while another program keeps deleting a registration's znodes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-#: Seconds between two creations of a znode that other clients delete: the first, doubled with
-#: each deletion, up to the second.  A znode that exists for the second resets the pause.
+#: Seconds between two creations of a znode that other clients delete.  The gap begins with
+#: ``CREATE_GAP`` and doubles with each deletion, up to ``CREATE_GAP_MAX``.  It is reset once the
+#: znode has existed for ``CREATE_GAP_MAX``.
 CREATE_GAP: Final = 0.05
 CREATE_GAP_MAX: Final = 10.0
 
@@ -24,10 +25,12 @@ class CreationThrottle:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._gap = 0.0
-        self._created = 0.0  # when
+        self._created = 0.0  # time of the last creation
 
     def delay(self, *, deleted_by_others: bool) -> float:
-        """Seconds to wait before the next creation; returning 0.0 makes the next delay longer.
+        """Seconds to wait before the next creation.
+
+        0.0 allows a creation now, and makes the next delay longer.
 
         Args:
             deleted_by_others: the znode is gone, although its session is alive and this

@@ -1,6 +1,6 @@
 """Decide what to change about the znodes at the paths of a registration.
 
-The decision needs no connection: its input is what was read, its output what to change.
+The decision needs no connection: it takes what was read, and returns what to change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class ObservedNode(NamedTuple):
     """The znode at a wanted path, as it was read."""
 
     path: str
-    owner: int | None  # session id; 0 is a persistent znode, None is no znode at all
+    owner: int | None  # session id; 0: the znode is persistent; None: it does not exist
     version: int = -1  # of the data
 
 
@@ -55,8 +55,8 @@ def decide(
             of another session belongs to a process that is gone: it is replaced.  Later,
             the owner may be a process that took the address over while this one had no
             session: its znode is left alone.
-        partly: do what is possible for some of the addresses.  If False, a conflict about
-            one address changes none.
+        partly: make the possible changes even if there is a conflict about another address.
+            If False, a conflict about one address prevents all changes.
         write: the znodes of the present session hold old data.
     """
     create: list[str] = []

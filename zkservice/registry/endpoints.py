@@ -1,10 +1,10 @@
-r"""Endpoint strings that listen and are registered; `zkservice.discovery` has those that connect.
+r"""Endpoint strings for servers that register; `zkservice.discovery` has those for clients.
 
 A description wraps another one, whose colons are escaped::
 
     zk:/svc/providers:servers=h1\:2181,h2\:2181[:property=a=1,b=2][:format=NAME][:advertise=HOST]:tcp\:0
 
-``servers`` may be left out where the environment has ``ZC_ZK_CONNECTION_STRING``.
+``servers`` is optional if ``ZC_ZK_CONNECTION_STRING`` is set in the environment.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from zkservice.registry.register_api import register
 from zkservice.registry.registration import Registration
 from zkservice.znodes import validate
 
-#: Seconds without a registration after which the log says so.
+#: Seconds without a registration after which a warning is logged.
 STILL_WAITING: Final = 3.0
 
 
@@ -54,8 +54,8 @@ class EndpointSettings:
     Attributes:
         properties: stored with the address.
         format: a name in `zkservice.formats.FORMATS`.
-        advertise: a host and a port to register instead of those that are listened on; port 0
-            stands for the one that is listened on.  None: nothing instead.
+        advertise: the host and port to register instead of the listening address.  Port 0
+            stands for the listening port.  None registers the listening address.
         tls: clients must speak TLS.
     """
 
@@ -68,7 +68,7 @@ class EndpointSettings:
         """The addresses to register for an open port.
 
         Raises:
-            AddressError: it has none that others can connect to.
+            AddressError: the port has no address that others can connect to.
         """
         where = port.getHost()
         host, number = self.advertise or ("", 0)
@@ -77,7 +77,7 @@ class EndpointSettings:
         if not isinstance(where, (IPv4Address, IPv6Address)):
             raise AddressError(
                 f"{where} is not an address that others can connect to; "
-                "say with advertise=HOST\\:PORT what to register"
+                "set advertise=HOST\\:PORT to the address to register"
             )
         if host:
             return (format_address(host, where.port),)
@@ -89,7 +89,7 @@ _DEFAULT: Final = EndpointSettings()
 
 @implementer(IStreamServerEndpoint)
 class RegisteringEndpoint:
-    """Listens as another endpoint does, and registers the address.
+    """Listens with another endpoint, and registers the address.
 
     Args:
         reactor: connects, and tells the time.
@@ -124,7 +124,7 @@ class RegisteringEndpoint:
         ``port.registration`` is the `Registration`.  Stopping the port deregisters first.
 
         Fails with:
-            AddressError: what is listened on has no address that can be registered.
+            AddressError: the port has no address that can be registered.
             Whatever the wrapped endpoint fails with.
         """
         return Deferred.fromCoroutine(self._listen(protocolFactory))
@@ -168,7 +168,7 @@ class RegisteredPort:
     """A port whose address is registered for as long as it listens.
 
     Attributes:
-        registration: of the address.
+        registration: the registration of the address.
     """
 
     _log = Logger()
@@ -192,17 +192,20 @@ class RegisteredPort:
         self._port.startListening()
 
     def stopListening(self) -> Deferred[None]:  # noqa: N802
-        """Deregister, stop listening, close the session; bounded if ZooKeeper is away."""
+        """Deregister, close the session, and stop listening.
+
+        The time is bounded even if ZooKeeper cannot be reached.
+        """
         return Deferred.fromCoroutine(self._stop())
 
     def getHost(self) -> Any:  # noqa: N802
-        """The address that is listened on."""
+        """The address on which the port listens."""
         return self._port.getHost()
 
     async def _stop(self) -> None:
         self._cancel_reminder()
-        # Closing the session deletes its ephemeral znodes, and is bounded.  The registration
-        # must know before that the end of the session is wanted.
+        # Closing the session deletes its ephemeral znodes, and is bounded.  Unregister first, so
+        # that the registration does not take the end of the session for a loss.
         self.registration.unregister().addErrback(lambda _: None)
         await self._client.close()
         await _stop_listening(self._port)
@@ -233,7 +236,7 @@ async def _stop_listening(port: IListeningPort) -> None:
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
 class ServerEndpointParser:
-    """Makes the endpoints of their descriptions."""
+    """Makes endpoints from their string descriptions."""
 
     prefix = PREFIX
 
@@ -259,26 +262,26 @@ class ServerEndpointParser:
 
 
 def _properties(text: str) -> dict[str, Any]:
-    """``NAME=VALUE,NAME:=JSON``.  A comma separates if a name and ``=`` follow it."""
+    """``NAME=VALUE,NAME:=JSON``.  A comma is a separator only before a name and ``=``."""
     pairs = re.split(r",(?=[^,=]+=)", text) if text else []
     return checked_properties(dict(map(read_property, pairs)))
 
 
 def _advertised(text: str | None) -> tuple[str, int] | None:
-    """``HOST`` or ``HOST:PORT``; port 0 if there is none."""
+    """Parse ``HOST`` or ``HOST:PORT``; the port is 0 if the text has none."""
     if text is None:
         return None
     alone = ":" not in text or text.endswith("]")
     host, port = parse_address(f"{text}:0" if alone else text)
     if not host or not (alone or port):
-        raise AddressError(f"advertise={text}: name a host, or a host and a port that it has")
+        raise AddressError(f"advertise={text}: expected HOST, or HOST:PORT with a port above 0")
     return host, port
 
 
 def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
-    """The wrapped description, which Twisted has cut at its colons and equals signs.
+    """Restore the wrapped description, which Twisted has split at colons and equals signs.
 
-    Escaped as it should be it is one word, but for its last ``name=value``.
+    A correctly escaped description is a single word, except for its last ``name=value``.
     """
     whole = [word for word in (*words, *named) if ":" in word]
     pairs = [f"{name}={value}" for name, value in named.items()]

@@ -15,7 +15,7 @@ class RegisteringServer:
     """A server is about to be registered; subscribers can add properties.
 
     Attributes:
-        name: the address as it was given, host possibly blank.
+        name: the address as it was given; its host may be blank.
         path: the znode under which it will be registered.
         properties: the properties to store; change them in place.
     """
@@ -26,7 +26,7 @@ class RegisteringServer:
 
 
 def default_notify() -> Notify:
-    """`zope.event.notify` where zope.event is installed, else a function that does nothing."""
+    """`zope.event.notify` if zope.event is installed, else a function that does nothing."""
     try:
         from zope.event import notify
     except ImportError:

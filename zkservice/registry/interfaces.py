@@ -28,9 +28,9 @@ _Entry._fields_ = [
 def interface_addresses(family: socket.AddressFamily = socket.AF_INET) -> list[str]:
     """Read the addresses of this machine's interfaces.
 
-    Its source is netifaces, except in a free-threaded Python.  There, importing netifaces would
-    turn the GIL on for the whole process, because its C module does not declare that it runs
-    without the GIL; so the C library is called instead.
+    It uses netifaces, except in a free-threaded Python, where it calls the C library.  There,
+    importing netifaces would turn the GIL on for the whole process, because its C module does
+    not declare that it runs without the GIL.
 
     Args:
         family: ``AF_INET`` or ``AF_INET6``.

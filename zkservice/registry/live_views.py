@@ -36,12 +36,12 @@ ATTEMPTS: Final = 100
 
 
 class View(Follower[A, T]):
-    """The base of live views: callbacks, and how they end.
+    """The base of live views; calls the callbacks.
 
     Attributes:
         path: the path, which may lead through symbolic links.
-        real_path: where it leads.
-        deleted: it leads to no node at the moment.
+        real_path: the path to which it leads.
+        deleted: whether it leads to no node at the moment.
     """
 
     def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
@@ -55,12 +55,12 @@ class View(Follower[A, T]):
 
         When the node is deleted, the callback is called without arguments, if its signature
         allows that.  An exception in the first call is raised here, and the callback is not
-        called again.  A later one is logged, and ends the calls of this callback; so does a
-        failure of a coroutine or Deferred that it returns.  ``CancelWatch`` ends the calls
-        without a log line.
+        called again.  If a later call raises, or returns a coroutine or Deferred that fails,
+        the error is logged, and the callback is not called again.  Raise ``CancelWatch`` to
+        end the calls without a log line.
 
         Returns:
-            This object.  Keep a reference to it: without references the view is collected.
+            This object.  Keep a reference to it: without one the view is garbage-collected.
         """
         try:
             result = callback(self)
@@ -78,11 +78,11 @@ class View(Follower[A, T]):
         raise NotImplementedError
 
     def _mark(self, value: T) -> str:
-        """A text that differs if, and only if, the value does."""
+        """A string that differs if and only if the value differs."""
         raise NotImplementedError
 
     def _clear(self) -> None:
-        """Store nothing."""
+        """Clear the value."""
         raise NotImplementedError
 
     @override
@@ -110,7 +110,7 @@ class View(Follower[A, T]):
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
             result = callback(*args)
-        except Exception:  # noqa: BLE001 - it is logged; the others are called all the same
+        except Exception:  # noqa: BLE001 - it is logged; the others are still called
             self._failed(Failure(), callback)
         else:
             self._watch_result(callback, result)
@@ -175,8 +175,8 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     """A node's properties, as a mutable mapping.
 
     Property links are followed: if the node has ``x =>``, ``properties["x"]`` is the value
-    that the link leads to, and changes with it; ``properties["x =>"]`` is the link.  A property
-    is preferred to a link of its name.  Do not change values in place.
+    that the link leads to, and changes with it; ``properties["x =>"]`` is the link.  If a
+    property and a link have the same name, the property wins.  Do not change values in place.
 
     Attributes:
         data: the node's own properties, with links that are not followed.
@@ -192,7 +192,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
-        self._begun: dict[Deferred[None], None] = {}  # changes by item assignment, in order
+        self._begun: dict[Deferred[None], None] = {}  # by item assignment, in order
         if not watch:
             self.stop()
 
@@ -263,11 +263,11 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
 
     @override
     def when_current(self) -> Deferred[None]:
-        """Fires when the view is as new as this call, including items assigned before it."""
+        """Fires when the view is at least as new as this call, including items assigned before."""
         return Deferred.fromCoroutine(self._when_all_current(list(self._begun)))
 
     async def _when_all_current(self, begun: list[Deferred[None]]) -> None:
-        for one in begun:  # errors are handled: they were logged
+        for one in begun:  # `_not_set` has logged errors
             done: Deferred[None] = Deferred()
             one.addBoth(done.callback)
             await done
@@ -294,7 +294,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
                 continue  # the path may lead to another node by now
             await super().when_current()
             return
-        raise BadVersionError(self.path, f"others changed it each of {ATTEMPTS} times")
+        raise BadVersionError(self.path, f"others changed it during each of {ATTEMPTS} attempts")
 
     def _writable_path(self) -> str:
         if self.deleted or self.real_path is None:

@@ -31,7 +31,7 @@ class OwnedNodes:
         changed: called when one of them was created, changed or deleted.
 
     Attributes:
-        outdated: existing znodes hold old data.
+        outdated: whether existing znodes hold old data.
 
     Raises:
         NodeExistsError: another registration of this client wants one of the znodes.
@@ -51,11 +51,11 @@ class OwnedNodes:
         self.outdated = False
         self._client = client
         self._acl = tuple(acl)
-        # The default ACL lets no client write, not even the owner: a change is then a new znode,
-        # created in the transaction that deletes the old one.
+        # The default ACL lets no client write, not even the owner.  Then a change replaces the
+        # znode: one transaction deletes it and creates it again.
         self._writable = any(one.perms & Permission.WRITE for one in self._acl)
         self._watches = WatchSet(client, changed)
-        self._sessions = EarlierSessions()  # that may have created znodes
+        self._sessions = EarlierSessions()  # the sessions that may have created znodes
         self._predecessor = 0  # the session of a process that hands its znodes over
         self._created_by = 0  # the session of the last creation; 0 after a deletion
         self._in_doubt = False
@@ -82,7 +82,7 @@ class OwnedNodes:
         return self.session not in self._sessions
 
     def move(self, parent: str) -> None:
-        """Want the znodes below another parent, and those below the old one deleted.
+        """Move to another parent; the znodes below the old one are to be deleted.
 
         Raises:
             NodeExistsError: another registration of this client wants one of them.
@@ -91,11 +91,11 @@ class OwnedNodes:
         self.contents.move(parent)
 
     def inherit(self, session: int) -> None:
-        """Replace the znodes of another process's session; 0 for no session."""
+        """Let `plan` replace the znodes of another process's session; 0 for no session."""
         self._predecessor = session
 
     def distrust(self) -> None:
-        """The connection was lost: earlier requests may have been carried out."""
+        """Note that the connection was lost: earlier requests may have been carried out."""
         self._in_doubt = True
 
     async def catch_up(self) -> None:
@@ -155,8 +155,8 @@ class OwnedNodes:
                 self._writable = False  # the ACL lets others write, but not this client
                 return await self.apply(plan, session)
             raise cause or error from None
-        # Once only: if the other process takes its znodes back, they are its own again, and
-        # replacing them would take them away when this process ends.
+        # Replace them only once.  If the other process takes its znodes back, it owns them again,
+        # and replacing them would delete them when this process ends.
         self._predecessor = 0
         if data is self.contents.data:  # no update meanwhile
             self.outdated = False
@@ -189,7 +189,7 @@ class OwnedNodes:
         self._watches.forget(left)
 
     def release(self) -> None:
-        """Cancel the watches, and let other registrations have the paths."""
+        """Cancel the watches, and release the claims on the paths."""
         self._watches.cancel()
         self._client.claims.give_back(self, (*self.contents.paths, *self.contents.left))
 

@@ -36,11 +36,11 @@ class Place:
         self.path = path
         self._watches = WatchSet(client, changed)
         self._way: Resolution | None = None  # while all its links are watched
-        self._last: str | None = None  # where it led last
-        self._logged = ""  # the logged reason why it leads nowhere
+        self._last: str | None = None  # the last real path
+        self._logged = ""  # the last logged reason why it leads nowhere
 
     async def find(self) -> str:
-        """The real path.  Missing znodes are created, but never in the place of a link.
+        """Return the real path.  Creates missing znodes, but never in the place of a link.
 
         If a link is deleted, or leads nowhere any more, the last real path is kept: a program
         may be about to write the link again, and a znode in its place would hide it.
@@ -93,5 +93,5 @@ def _watched(way: Resolution) -> set[str]:
 
 
 def _link_paths(way: Resolution) -> set[str]:
-    """Paths whose watches report a change of a link: its holder, and a node in its place."""
+    """Paths whose watches report a change of a link: the node that holds it, and its own path."""
     return {path for link in way.links for path in (link, parent(link))}

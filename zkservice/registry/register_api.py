@@ -49,15 +49,15 @@ def register(
         format: of the znodes' names and data: a name in `zkservice.formats.FORMATS`.
         tls: those of the addresses that expect TLS, for formats that store it.
         real_path: where the path leads, if the caller has just resolved it.
-        replace: this process listens on the address, so a znode that another process has left
-            is replaced at once.  If False, the registration waits until it is gone.
+        replace: True if this process listens on the address; then a znode that another process
+            has left is replaced at once.  If False, the registration waits until it is gone.
         clock: tells the time; None is the installed reactor.
         random: returns numbers from 0 to 1, for jitter.
         notify: called with a `RegisteringServer` event before anything is registered, so that
-            subscribers can add properties; by default zope.event's, where installed.
+            subscribers can add properties; the default is zope.event's, if installed.
 
     Raises:
-        AddressError, InvalidPathError, FormatError: before anything happens.
+        AddressError, InvalidPathError, FormatError: an argument is invalid; nothing was done.
         NodeExistsError: the address is registered below the path on this client already.
     """
     whole = {"pid": os.getpid(), **(properties or {})}

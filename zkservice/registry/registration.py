@@ -3,8 +3,8 @@
 A `Registration` is a reconcile loop: each event (a new session, a watch that fires, a new
 goal) causes a pass.  A pass reads the znodes, decides what to change
 (`zkservice.registry.decision`), and changes it in one transaction.  One pass runs at a time;
-events meanwhile cause another.  A connection can be lost at any step, because the next pass
-reads the znodes again.
+events meanwhile cause another.  A connection that is lost at any step does no harm, because
+the next pass reads the znodes again.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Registration:
         self._suspended_for = ""  # the reason that was given
         self._status = Status(self._log, lambda: ", ".join(self.paths))
         # Until the znodes were held once at the present place, znodes of other sessions may be
-        # replaced, and several addresses are registered all or none.
+        # replaced, and several addresses are registered together or not at all.
         self._held = False
         self._replace = replace
         self._backoff = Backoff(RETRY, RETRY_MAX, random)
@@ -190,7 +190,7 @@ class Registration:
         return self._registered.add()
 
     def update(self, **properties: Any) -> Deferred[Registration]:
-        """Change properties; the znodes exist all the time.
+        """Change properties.  Clients never see the znodes missing.
 
         They are set in place where the ACL allows writing, and replaced in one
         transaction where it does not.  Fires as `when_registered` does, once the change is stored.
@@ -211,12 +211,12 @@ class Registration:
         return self.when_registered()
 
     def suspend(self, reason: str, state: Unavailable | None = None) -> None:
-        """Have the address not be used until `resume`.
+        """Take the address out of service until `resume`.
 
         Args:
-            reason: for the log and `reason`.
-            state: what the znodes say meanwhile, if their format can say it.  Otherwise they are
-                deleted.
+            reason: shown in the log and by the property `reason`.
+            state: stored in the znodes meanwhile, if their format has it.  Otherwise the znodes
+                are deleted.
         """
         goal = Goal.MARKED if self._nodes.contents.can_say(state) else Goal.SUSPENDED
         if self._goal in _CHANGEABLE and (goal, reason) != (self._goal, self._suspended_for):
@@ -224,17 +224,17 @@ class Registration:
             self._aim(goal)
 
     def resume(self) -> None:
-        """Have the address be used again after `suspend`."""
+        """Put the address back into service after `suspend`."""
         if self._goal in _CHANGEABLE and self._goal is not Goal.PRESENT:
             self._aim(Goal.PRESENT)
 
     def announce_stop(self) -> bool:
-        """Have the znodes say that the address is about to stop, until `unregister`.
+        """Mark the znodes as about to stop, until `unregister`.
 
-        The state is OUT when they do.  `suspend` and `resume` do nothing from then on.
+        The state is OUT once they are marked.  `suspend` and `resume` do nothing from then on.
 
         Returns:
-            False if nothing changes: the format cannot say it, or no client can see the znodes.
+            False if nothing changes: the format has no such mark, or clients see no znodes.
         """
         possible = self._nodes.contents.can_say(Unavailable.STOPPING) and self.possibly_visible
         if not possible or self._goal not in (Goal.PRESENT, Goal.MARKED):
@@ -268,7 +268,7 @@ class Registration:
         if self._goal is Goal.FROZEN:
             self._nodes.inherit(session)
             self._throttle.reset()
-            if self.state is RegistrationState.REGISTERED:  # the znodes may be the other's by now
+            if self.state is RegistrationState.REGISTERED:  # the other may own the znodes by now
                 self._status.become(RegistrationState.WORKING)
             self._aim(Goal.PRESENT)
 
@@ -276,8 +276,7 @@ class Registration:
         """Delete the znodes, and end the registration.
 
         Fires with True when the znodes are deleted.  Fires with False when the session ended
-        first: then the server deletes them with the session.  It waits for a connection, so
-        give it a time-out.
+        first: then the server deletes them.  It waits for a connection, so add a time-out.
         """
         if self._status.ended:
             return succeed(True)
@@ -315,7 +314,7 @@ class Registration:
         return self._client.state is State.CONNECTED
 
     def _trigger_in(self, seconds: float) -> None:
-        """Make a pass after so many seconds, or earlier; none after the end of the session."""
+        """Schedule a pass in at most so many seconds, unless the session has ended."""
         if self._client.state not in _OVER:
             self._reconciler.trigger_in(seconds)
 
@@ -418,7 +417,7 @@ class Registration:
                 self._registered.fire(self)
         elif self._goal in VISIBLE and not self._nodes.outdated:
             self._status.become(RegistrationState.OUT, self._suspended_for)
-        # Otherwise the goal has changed, and the next pass does what it asks for.
+        # Otherwise the goal has changed, and the next pass acts on it.
 
     def _absent(self) -> None:
         self._backoff.reset()
@@ -430,12 +429,12 @@ class Registration:
     def _contested(self, other: ObservedNode) -> None:
         """Wait until the znode of another client is gone: its watch fires then."""
         if other.owner:
-            owner = f"session {session_name(other.owner)}, another process's"
+            owner = f"session {session_name(other.owner)} of another process"
         else:
-            owner = "no session: it is not ephemeral"
+            owner = "no session, because it is not ephemeral"
         self._status.become(
             RegistrationState.CONTESTED,
-            f"{other.path} is owned by {owner}; it is registered here when that znode goes",
+            f"{other.path} is owned by {owner}; waiting until that znode is deleted",
         )
         self._trigger_in(self._client.session_timeout)
 

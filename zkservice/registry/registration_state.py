@@ -1,4 +1,4 @@
-"""The goals and states of a registration, and the times that it waits before retries."""
+"""The goals and states of a registration, and its delays before retries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RACES: Final = 3
 
 
 class Goal(Enum):
-    """What the owner of a registration wants.  STOPPING leads to GONE only, which is final."""
+    """What the owner of a registration wants.  Only GONE, which is final, follows STOPPING."""
 
     PRESENT = "present"
     MARKED = "present, but marked as out of service"
@@ -32,14 +32,14 @@ class Goal(Enum):
     GONE = "gone"
 
 
-#: Goals for which there are znodes.
+#: Goals with which the znodes exist.
 VISIBLE: Final = (Goal.PRESENT, Goal.MARKED, Goal.STOPPING)
 
 
 class RegistrationState(Enum):
     """The state of a registration.
 
-    OUT: there are no znodes, or they say that the address is not to be used.
+    OUT: there are no znodes, or they mark the address as out of service.
     """
 
     WAITING = "waiting for a ZooKeeper session"
@@ -65,7 +65,7 @@ class Status:
     """The state of a registration: logs each change once, and reports it to subscribers.
 
     Args:
-        log: of the registration.
+        log: the registration's logger.
         subject: returns the name of the registration for the log.
     """
 
