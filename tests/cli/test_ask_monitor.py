@@ -86,7 +86,7 @@ class CheckTests(CommandTestCase):
             address = self.listen(reply)
             result = await self.run_("ask", address, "servers", "/svc")
             self.assertEqual((result.code, result.out), (Exit.FAILED, ""), reply)
-            self.assertIn(f"what listens at {address} is no monitor; it ", result.err)
+            self.assertIn(f"what listens at {address} is not a monitor; it ", result.err)
             self.assertEqual(result.err.count("\n"), 1)
 
     async def test_an_empty_reply_is_allowed(self) -> None:
@@ -152,7 +152,7 @@ class CheckTests(CommandTestCase):
         address = f"127.0.0.1:{server.getHost().port}"
         result = await self.run_("ask", address, "interactive", "--timeout", "0.1")
         self.assertEqual(result.code, Exit.FAILED)
-        self.assertIn("no answer in time", result.err)
+        self.assertIn("no reply in time", result.err)
 
     async def test_an_unknown_name_is_one_line(self) -> None:
         """A name that nobody knows is told in a line, of the monitor and of the service."""
@@ -171,7 +171,7 @@ class CheckTests(CommandTestCase):
             for command in ("get-addr", "check"):
                 result = await self.run_(command, address, "/svc")
                 self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
-                self.assertIn(f"{address} is no monitor; it answers", result.err)
+                self.assertIn(f"{address} is not a monitor; it replies", result.err)
                 self.assertEqual(result.err.count("\n"), 1)
 
     async def test_a_missing_monitor_is_one_line(self) -> None:

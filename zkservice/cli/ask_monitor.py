@@ -25,7 +25,7 @@ from zkservice.znodes import normalize
 WITH_JSON: Final = frozenset(
     ("gc", "registrations", "requests", "stats", "threads", "tree", "workers", "zookeeper")
 )
-#: Commands that take as many seconds as they are told, or so many.
+#: Commands that take as many seconds as their argument says, and the default of that.
 _SLOW: Final = {"profile": 0.0, "drain": 30.0}
 
 #: How a connection can fail.
@@ -123,8 +123,8 @@ async def ask_monitor(context: Context, options: MonitorOptions, line: str) -> s
     looks the same, but a monitor's reply to ``help`` is never empty.
 
     Raises:
-        ConfigurationError: nothing listens at the address, or it is no monitor, or the reply is
-            an error.
+        ConfigurationError: nothing listens at the address, or it is not a monitor, or the reply
+            is an error.
     """
     reply = await _send(context, options, line)
     if reply.startswith(_OTHERS) or (not reply and not await _send(context, options, "help")):
@@ -136,8 +136,8 @@ async def ask_monitor(context: Context, options: MonitorOptions, line: str) -> s
 
 def _no_monitor(options: MonitorOptions, reply: str) -> ConfigurationError:
     first = reply.partition("\n")[0].strip()[:60]
-    said = f"it answers {first!r}" if reply else "it closes the connection without a reply"
-    return ConfigurationError(f"what listens at {options.addr} is no monitor; {said}")
+    said = f"it replies {first!r}" if reply else "it closes the connection without a reply"
+    return ConfigurationError(f"what listens at {options.addr} is not a monitor; {said}")
 
 
 async def _send(context: Context, options: MonitorOptions, line: str) -> str:
@@ -180,7 +180,7 @@ def _endpoint(context: Context, address: str, timeout: float) -> IStreamClientEn
 
 
 def _reason(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error).rstrip(".")
+    return "no reply in time" if isinstance(error, TimeoutError) else str(error).rstrip(".")
 
 
 class _Question(Protocol):

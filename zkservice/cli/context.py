@@ -1,4 +1,4 @@
-"""What every command is given: a terminal, a session with ZooKeeper, and whether to stop."""
+"""What every command receives: a terminal, a session with ZooKeeper, and whether to stop."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Exit(IntEnum):
     """The exit codes."""
 
     DONE = 0
-    FAILED = 1  # what was asked for is wrong, or was refused
-    USAGE = 2  # the command line is wrong
-    UNREACHABLE = 3  # no ZooKeeper
+    FAILED = 1  # the input is invalid, or the operation was refused
+    USAGE = 2  # the command line is invalid
+    UNREACHABLE = 3  # ZooKeeper cannot be reached
     CHANGED = 4  # another client changed a node meanwhile: try again
     STOPPED = 130  # by Ctrl-C, as a shell has it: 128 + SIGINT
 

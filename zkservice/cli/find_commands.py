@@ -23,7 +23,7 @@ from zkservice.znodes import join, normalize
 
 #: Nodes that are read at the same time.
 AT_A_TIME: Final = 200
-#: Znodes that are named of those that are no providers.
+#: How many of the znodes that are not providers are listed.
 MAX_PROBLEMS: Final = 10
 
 _AWAY: Final = {
@@ -162,12 +162,12 @@ def _print_rows(terminal: Terminal, rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _warn(terminal: Terminal, resolver: Resolver) -> None:
-    """Name the znodes that are no providers."""
+    """Warn of the znodes that are not providers."""
     for problem in resolver.problems[:MAX_PROBLEMS]:
         terminal.warn(printable(f"{resolver.path}: {problem}"))
     more = len(resolver.problems) - MAX_PROBLEMS
     if more > 0:
-        terminal.warn(f"{resolver.path}: and {more:,} more that are no service instances")
+        terminal.warn(f"{resolver.path}: and {more:,} more that are not service instances")
 
 
 def _as_json(resolver: Resolver) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _as_json(resolver: Resolver) -> dict[str, Any]:
 
 
 class _Child(NamedTuple):
-    """A node below the one that is listed; of one that may not be read, only the name."""
+    """A child of the node that is listed; only its name if reading it is forbidden."""
 
     name: str
     stat: Stat | None = None
@@ -203,7 +203,7 @@ class _Child(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Whether it ends with a session; servers do not tell containers and TTLs apart."""
+        """``ephemeral`` or ``persistent``; the Stat does not show containers and TTLs."""
         if self.stat is None:
             return "unreadable"
         return "ephemeral" if self.stat.ephemeral_owner else "persistent"
@@ -256,7 +256,7 @@ def _child(client: ZooKeeperClient, path: str, name: str) -> Deferred[_Child | N
 
 
 def _summary(child: _Child) -> str:
-    """What is worth saying of it beside its name."""
+    """What a line shows of a child beside its name."""
     if child.stat is None:
         return "may not be read"
     counted = (

@@ -140,7 +140,7 @@ class ImportOptions(ConfirmOptions):
 
     Attributes:
         trim: delete nodes that the tree does not have; None only lists them.
-        permission: what everybody may do, as a sum of `zkservice.wire.acl.Permission`.
+        permission: of every client, as a sum of `zkservice.wire.acl.Permission`.
         acl: an ACL, as `zkservice.security.parse_acl` reads it; it takes precedence.
     """
 

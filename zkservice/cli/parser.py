@@ -1,7 +1,6 @@
 """The command line of ``zkservice``: its commands, their options and their help.
 
-Only what a user gives reaches the options of a command; the defaults are those of
-`zkservice.cli.options`.
+Only the options that a user gives are passed on; `zkservice.cli.options` has the defaults.
 """
 
 from __future__ import annotations
@@ -242,7 +241,7 @@ def _add_writing(line: CommandLine) -> None:
         "--permission",
         metavar="BITS",
         type=permission_bits,
-        help="what everybody may do: 1 to 31",
+        help="permissions of every client: 1 to 31",
     )
     one.add_argument("--acl", metavar="ACL", help="open, read, creator or scheme:id:perms,...")
     one.add_argument("--atomic", action="store_true", help="in one transaction, or not at all")
@@ -420,7 +419,7 @@ def _milliseconds(text: str) -> int:
 
 
 def permission_bits(text: str) -> int:
-    """Read the sum of the permissions that everybody gets."""
+    """Read the sum of the permissions that every client gets."""
     if text.isascii() and text.isdigit() and 0 < int(text) <= Permission.ALL:
         return int(text)
     raise ArgumentTypeError(

@@ -80,7 +80,7 @@ class Terminal:
             return int(given)
         try:
             return os.get_terminal_size(self.stdout.fileno()).columns or 80
-        except (OSError, ValueError):  # it is none, or has no descriptor
+        except (OSError, ValueError):  # it is not a terminal, or has no descriptor
             return 80
 
     def out_json(self, value: Any) -> None:
@@ -128,7 +128,7 @@ class Terminal:
         return _ReaderOfPipe(descriptor, reactor).gone if piped else Deferred()
 
     def progress(self, what: str) -> ProgressBar:
-        """A bar for something that may take a while; nothing is shown unless to a person."""
+        """A progress bar for a long operation; shown only at a terminal, without ``--quiet``."""
         return ProgressBar(self, what, self.stderr.isatty() and not self.quiet)
 
 
@@ -199,7 +199,7 @@ class _TypedLine:
 
 
 class ProgressBar:
-    """Shows how far something is, on one line that goes away when it is done."""
+    """Shows progress on one line, which is cleared at the end."""
 
     def __init__(self, terminal: Terminal, what: str, visible: bool) -> None:
         self._terminal = terminal

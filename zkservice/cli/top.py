@@ -21,13 +21,13 @@ from zkservice.zookeeper import ZooKeeper
 
 __all__ = ["top"]
 
-#: Services that are asked; a screen has no more lines.
+#: The most services that are shown; few screens have more lines.
 _MAX_SERVICES: Final = 200
 _LEAVE_KEYS: Final = (b"q", b"Q", b"\x03", b"\x04")
 
 
 async def top(context: Context, options: TopOptions) -> Exit:
-    """Show what services are doing, until q is pressed; once, if that is no terminal."""
+    """Show what services are doing, until q is pressed; once, if the output is not a terminal."""
     if not options.addresses and options.path is None:
         raise ConfigurationError("name a monitor's address, or a path with --path")
     async with AsyncExitStack() as stack:
@@ -42,7 +42,7 @@ async def top(context: Context, options: TopOptions) -> Exit:
             or not (terminal.stdin.isatty() and terminal.stdout.isatty())
         ):
             return await _show_once(context, options, view)
-        render("", [], [], Size())  # says what is missing while the terminal is as it was
+        render("", [], [], Size())  # raises if rich is missing, before the screen is changed
         with LiveScreen(terminal) as screen:
             await _show_live(context, options, view, screen)
     return Exit.DONE

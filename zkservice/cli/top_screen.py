@@ -37,7 +37,7 @@ _WIDTHS: Final[Mapping[str, int]] = {
     **{"SERVICE": 20, "STATE": 11, "REQ/S": 8, "BUSY": 6, "P99": 6},
     **{"QUEUE": 6, "P50": 6, "CONN": 5, "RSS": 6},
 }
-#: Seconds from which a request is remarkable.
+#: Seconds after which a request is shown as slow.
 _SLOW: Final = 1.0
 
 
@@ -50,7 +50,7 @@ class Size:
 
 
 def screen_size(terminal: Terminal) -> Size:
-    """The size of a terminal; 80x24 if it is none."""
+    """The size of a terminal; 80x24 if it is not a terminal."""
     try:
         found = os.get_terminal_size(terminal.stdout.fileno())
     except (OSError, ValueError):
@@ -167,7 +167,7 @@ def _time(seconds: float | None) -> str:
 
 
 class LiveScreen:
-    """Shows frames in place, and leaves the terminal as it was.
+    """Shows each frame in place of the last, and restores the terminal at the end.
 
     A terminal that cannot move its cursor (``TERM=dumb``) shows one frame below the other.
 

@@ -46,7 +46,7 @@ def import_(arguments: Sequence[str] | None = None) -> int:
         "--permission",
         type=permission_bits,
         metavar="BITS",
-        help="what everybody may do: 1 to 31",
+        help="permissions of every client: 1 to 31",
     )
     parser.add_argument("hosts", metavar="connection", help=_CONNECTION)
     parser.add_argument("file", nargs="?", help="standard input if missing or -")

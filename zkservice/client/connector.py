@@ -28,7 +28,7 @@ from zkservice.errors import (
 )
 from zkservice.wire.hosts import Address
 
-#: Errors that every other server would return as well.
+#: Errors after which trying another server is useless.
 FINAL_ERRORS = (
     SessionExpiredError,
     AuthFailedError,

@@ -1,4 +1,4 @@
-"""What a client counts, and the snapshot that it hands out."""
+"""The counters of a client, and the snapshot that it returns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _CELLS: Final = len(LATENCY_BOUNDS) + 1
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts since the client was made, and gauges of this moment."""
+    """Counters since the client was made, and gauges of this moment."""
 
-    requests: int  # sent, pings and the handshake apart
+    requests: int  # sent, without pings and the handshake
     replies: int
     errors: Mapping[int, int]  # replies with an error, by the server's code
     events: int  # watch events received
     pings: int
-    connections: int  # that were accepted by a server
+    connections: int  # accepted by a server
     expiries: int  # sessions that ended without `close`
-    outstanding: int  # sent, not answered
+    outstanding: int  # sent, reply not received yet
     waiting: int  # not sent yet
     watches: int
     latency: tuple[int, ...]  # replies by time they took; bounds are `LATENCY_BOUNDS`
@@ -46,7 +46,7 @@ class ClientCounters:
     latency_sum: float = 0.0
 
     def replied(self, seconds: float) -> None:
-        """A reply came, so many seconds after its request."""
+        """Count a reply that came so many seconds after its request."""
         self.replies += 1
         self.latency_sum += seconds
         # The cell of 0.1 ms is 0, and every doubling is one more.
@@ -54,7 +54,7 @@ class ClientCounters:
         self.latency[cell if cell < _CELLS else -1] += 1
 
     def refused(self, code: int) -> None:
-        """The server replied with an error code."""
+        """Count a reply with an error code."""
         self.errors[code] += 1
 
     def snapshot(self, outstanding: int, waiting: int, watches: int) -> Statistics:

@@ -20,7 +20,7 @@ from zkservice.znodes import validate
 #: Milliseconds, about 34.8 years; EphemeralType.TTL.maxValue.
 MAX_TTL: Final = 2**40 - 1
 
-#: The data of a node; None is no data, which is read as ``b""``.
+#: The data of a node; None means no data, which is read as ``b""``.
 Data = bytes | bytearray | memoryview | None
 
 
@@ -60,7 +60,7 @@ def create_request(
 
     Raises:
         InvalidPathError: the path is invalid.
-        BadArgumentsError: there is no such kind of node.
+        BadArgumentsError: ZooKeeper does not support this combination.
         TypeError: the data are not bytes.
     """
     where = chroot.add(validate(path, sequence=sequence), sequence=sequence)

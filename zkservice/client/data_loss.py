@@ -1,9 +1,9 @@
-"""Tell servers that have lost data from servers that have only lost their quorum.
+"""Distinguish servers that have lost data from servers that have only lost their quorum.
 
 Both close the connection during the handshake without a reply: one because this client has
 seen newer data than it has (``ZooKeeperServer.processConnectRequest``), the other because it
 does not serve at all.  In the first case the session is gone for good, in the second it is
-continued as soon as there is a quorum.  The four-letter word ``srvr``, which servers answer
+continued as soon as there is a quorum.  The four-letter word ``srvr``, to which servers reply
 unless configured otherwise, shows which of the two it is.
 """
 
@@ -28,10 +28,10 @@ _NOT_SERVING: Final = ("not currently serving requests", "Mode: read-only")
 class Reason(Enum):
     """Why a server closes the connection during the handshake."""
 
-    NO_QUORUM = auto()  # it does not serve, or only reads
-    DATA_MISSING = auto()  # it serves, and has not all data that this client has seen
+    NO_QUORUM = auto()  # it is not serving, or is read-only
+    DATA_MISSING = auto()  # it serves, but lacks data that this client has seen
     OTHER = auto()  # it serves and has the data; perhaps it has too many connections
-    UNKNOWN = auto()  # it does not answer ``srvr``
+    UNKNOWN = auto()  # it does not reply to ``srvr``
 
 
 async def find_reason(
@@ -68,28 +68,28 @@ class DataLoss:
     def __init__(self, addresses: Collection[Address]) -> None:
         self._addresses = frozenset(addresses)
         self._missing_since: float | None = None
-        self._silent_since: float | None = None  # no server has replied since
+        self._silent_since: float | None = None  # when the first of the silent servers was asked
         self._silent: set[Address] = set()
 
     def reset(self) -> None:
-        """A server has accepted the session, or there is a new one."""
+        """Drop the evidence: a server has accepted the session, or there is a new one."""
         self._missing_since = None
         self.another_failure()
 
     def another_failure(self) -> None:
-        """A server fails in another way, so it may have the data."""
+        """Note that a server fails in another way, so it may have the data."""
         self._silent_since = None
         self._silent.clear()
 
     def closed(self, address: Address, reason: Reason, now: float) -> None:
-        """A server has closed the connection during the handshake."""
+        """Note that a server has closed the connection during the handshake."""
         if reason is Reason.UNKNOWN:
             self._silent.add(address)
             self._silent_since = now if self._silent_since is None else self._silent_since
             return
         self.another_failure()
         if reason is Reason.OTHER:
-            self._missing_since = None  # servers without the data were only behind
+            self._missing_since = None  # the servers that lack data were only behind
         elif reason is Reason.DATA_MISSING and self._missing_since is None:
             self._missing_since = now
 

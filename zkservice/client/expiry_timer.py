@@ -1,4 +1,4 @@
-"""The client's own clock for the end of a session that no server can be asked about."""
+"""Expire a session by the client's own clock while no server can be reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zkservice.deferreds import Alarm
 
 
 class ExpiryTimer:
-    """Gives a session up once no server can have it any more.
+    """Gives up a session once every server must have expired it.
 
     Args:
         clock: tells the time.
@@ -25,12 +25,12 @@ class ExpiryTimer:
         self._alarm = Alarm(clock, self._check)
 
     def start(self, session: Session) -> None:
-        """The connection of a session is lost."""
+        """Start the timer: the connection of a session is lost."""
         self._session = session
         self._alarm.set(max(0.0, self._time_left(session)))
 
     def cancel(self) -> None:
-        """The session is connected again, or over."""
+        """Stop the timer: the session is connected again, or over."""
         self._session = None
         self._alarm.cancel()
 

@@ -1,4 +1,4 @@
-"""What is logged while no server accepts the session: attempts are many, reasons few."""
+"""Log failed connection attempts without repeating the same reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FailureLog:
         self.last: Exception | None = None  #: of the last attempt, if it failed
 
     def connected(self) -> None:
-        """An attempt succeeded: what fails from now on is logged anew."""
+        """An attempt succeeded; log all reasons again from now on."""
         self.last = None
         self._logged.clear()
         self._all_failed_logged = False

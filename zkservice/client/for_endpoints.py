@@ -1,4 +1,4 @@
-"""What the two halves of the endpoint string ``zk:`` need of a client."""
+"""The client for the server and client endpoint strings ``zk:``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zkservice.wire.hosts import parse_hosts
 __all__ = ["PREFIX", "TIMEOUT", "Connect", "new_client", "servers_from"]
 
 PREFIX: Final = "zk"
-#: Seconds within which ZooKeeper must answer.
+#: Seconds within which ZooKeeper must reply.
 TIMEOUT: Final = 10.0
 
 #: Makes a client of a reactor and a connection string.
@@ -25,15 +25,15 @@ def new_client(reactor: Any, servers: str) -> ZooKeeperClient:
 
 
 def servers_from(given: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """The connection string that a description gives, or the environment.
+    """The connection string from an endpoint description, else from the environment.
 
     Args:
         given: the description's, if it has one.
         environ: the process's own if None.
 
     Raises:
-        ValueError: neither does.
-        InvalidHostsError: it is broken.
+        ValueError: neither has one.
+        InvalidHostsError: it is invalid.
     """
     environ = os.environ if environ is None else environ
     servers = given or environ.get("ZC_ZK_CONNECTION_STRING", "")

@@ -34,7 +34,7 @@ def four_letter_word(
     Args:
         host: ``host:port`` of one server.
         word: ``ruok``, ``srvr``, ``mntr``, ``isro``, ...; ``4lw.commands.whitelist``
-            in a server's configuration says which of them it answers.
+            in a server's configuration says which of them it supports.
         timeout: seconds for all of it.
         tls: as for a client.
         reactor: the installed one if None.

@@ -1,4 +1,4 @@
-"""From an address to a server that has answered the ConnectRequest."""
+"""Connect to an address, and exchange ConnectRequest and ConnectResponse."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ class _ReplyWaiter(Receiver):
         if self.came.called:
             return
         silent = reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
-        # Anything else is TLS saying what is wrong.
+        # Any other reason is an error of TLS, which says what is wrong.
         self.came.errback(SilentCloseError() if silent else reason)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from zkservice.deferreds import Alarm
 
 # ClientCnxn.java: after 2/3 of the session's time-out without a byte the connection is dead.
-# We ping after one third of silence and give the server another third to answer.  Measuring
+# We ping after one third of silence and give the server another third to reply.  Measuring
 # from the ping, not from the last byte, also gives a server its time when we ping late.
 _THIRD: Final = 1 / 3
 
@@ -22,7 +22,7 @@ class Heartbeat:
         clock: tells the time.
         timeout: of the session, in seconds, as the server has granted it.
         ping: sends a ping.
-        gone: called once, when a ping is not answered in time.
+        gone: called once, when the reply to a ping does not come in time.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Heartbeat:
         return self._clock.seconds() - self.heard
 
     def stop(self) -> None:
-        """Neither ping nor watch the server any more."""
+        """Stop sending pings and checking for replies."""
         self._check_alarm.cancel()
         self._last_chance.cancel()
 
@@ -76,7 +76,7 @@ class Heartbeat:
         return self._pinged > self.heard
 
     def _schedule_check(self) -> None:
-        """Check again when the next ping is due, or the answer to the last one."""
+        """Check again when the next ping is due, or the reply to the last one."""
         now = self._clock.seconds()
         since = self._pinged if self._unanswered else min(self.spoke, self.heard)
         delay = max(0.0, since + self._third - now)
@@ -89,8 +89,8 @@ class Heartbeat:
         # chance to be heard: ping again before giving up.
         suspended = now - self._check_due > self._third
         if self._unanswered and not suspended and now >= self._pinged + self._third:
-            # An answer may lie in the socket, unread because this process was busy.  The
-            # reactor reads before it makes the next call.
+            # The reply may be in the socket's buffer, unread because this process was busy.
+            # The reactor reads it before it makes the next call.
             self._last_chance.set(0)
             return
         if suspended or now >= min(self.spoke, self.heard) + self._third:

@@ -65,8 +65,8 @@ def shuffled(hosts: list[str], random: Random | None) -> list[str]:
 def reconnect_backoff(session_timeout: float, random: Random) -> Backoff:
     """The pauses between rounds: from 0.05 s up to a tenth of the session's time-out.
 
-    A client that waits longer could lose its session although a server is there again.  The
-    pauses are never longer than 5 s, and jittered, against thundering herds.
+    With longer pauses, a session could expire although a server is available again.  Pauses
+    are at most 5 s, and have jitter against thundering herds.
     """
     longest = min(5.0, max(0.1, session_timeout / 10))
     return Backoff(_FIRST_DELAY, longest, random.random)
@@ -82,15 +82,15 @@ class _Collector:
         self.done: Deferred[list[str]] = Deferred(lambda _: None)
 
     def resolutionBegan(self, resolutionInProgress: Any) -> None:  # noqa: N802, N803
-        """Nothing to do; the end is what counts."""
+        """Do nothing; `resolutionComplete` fires the result."""
 
     def addressResolved(self, address: Any) -> None:  # noqa: N802
-        """One address more."""
+        """Add an address."""
         if isinstance(address, IPv4Address | IPv6Address):
             self._hosts.append(address.host)
 
     def resolutionComplete(self) -> None:  # noqa: N802
-        """No more addresses."""
+        """Fire `done` with the addresses, or fail it if there are none."""
         if self.done.called:
             return  # cancelled
         if self._hosts:

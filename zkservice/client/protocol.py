@@ -1,4 +1,4 @@
-"""Cut the bytes of a connection into frames; what they mean is its receiver's concern."""
+"""Cut the bytes of a connection into frames; a receiver interprets them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from zkservice.wire.frames import Framer
 
 
 class Receiver:
-    """What a protocol calls: the seam between bytes and meaning."""
+    """Receives the frames and the connection's events from a protocol."""
 
     def frame_received(self, payload: bytes) -> None:
-        """One whole frame, without its length."""
+        """A whole frame was received; ``payload`` is without its length."""
 
     def frame_skipped(self, head: bytes, size: int) -> None:
         """A frame over the limit was skipped; these are its first bytes."""
         raise ProtocolError(None, f"a frame of {size} bytes")
 
     def turn_began(self) -> None:
-        """Bytes have come; frames may follow."""
+        """Bytes were received; calls of `frame_received` may follow."""
 
     def turn_ended(self, size: int) -> None:
-        """All frames that were in so many bytes have been received."""
+        """All complete frames in these bytes were delivered; ``size`` is their number."""
 
     def room_changed(self, paused: bool) -> None:
         """The transport's buffer is full (True), or has room again."""
 
     def connection_lost(self, reason: Failure) -> None:
-        """Nothing more will come, and nothing more can be sent."""
+        """The connection is closed; no other method is called after this one."""
 
 
 @implementer(IPullProducer, IPushProducer)

@@ -1,4 +1,4 @@
-"""What an application says, checked and framed: response heads, chunks, error pages."""
+"""Check and frame what an application returns: response heads, chunks, error pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATUS: Final = re.compile(r"([2-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-#: RFC 9110 7.6.1 and PEP 3333: these belong to the connection, which is the server's.
+#: RFC 9110 7.6.1 and PEP 3333: fields of the connection, which only the server may set.
 _HOP_BY_HOP: Final = frozenset(
     {
         "keep-alive",
@@ -88,32 +88,32 @@ class CheckedHead:
         self.status_line = status_line
         #: The header fields, ready to be sent, without ``length_line``.
         self.fields = b""
-        #: What the application says about the body's length, in bytes.
+        #: The application's Content-Length; None without one.
         self.length: int | None = None
         self.length_line = b""
         self.close = False
-        #: Whether the application says these itself.
+        #: Whether the application sets these header fields itself.
         self.date = self.server = self.request_id = False
 
 
 @dataclass
 class Head:
-    """A response head, ready to be sent, and what it promises."""
+    """A response head, ready to be sent, and how the body must follow."""
 
     __slots__ = ("data", "framing", "keep_alive", "length")
 
     data: bytes
     framing: Framing
-    #: The promised bytes of the body; None if none were promised.
+    #: The body's length that the head announces; None if it announces none.
     length: int | None
     keep_alive: bool
 
 
 class HeadWriter:
-    """Checks and writes response heads.  Not shared by threads: it remembers.
+    """Checks and writes response heads.  Not thread-safe: it caches checked heads.
 
     Args:
-        server: what ``Server`` says if the application does not.
+        server: the ``Server`` field of responses in which the application does not set it.
         now: seconds since the epoch.
     """
 
@@ -159,7 +159,7 @@ class HeadWriter:
         """Decide the framing and write the head.
 
         Args:
-            checked: what the application said.
+            checked: the application's status and fields.
             method: the request's.
             protocol: the request's; a response to HTTP/1.0 has no chunks.
             keep_alive: whether the connection could serve another request.
@@ -172,7 +172,7 @@ class HeadWriter:
             if checked.code == 204:
                 extra = b""  # RFC 9110 8.6: no length in a 204
             elif checked.code == 205:
-                extra = b"Content-Length: 0\r\n"  # RFC 9110 15.3.6: nothing, and so framed
+                extra = b"Content-Length: 0\r\n"  # RFC 9110 15.3.6: an explicit empty body
             elif method == "HEAD" and length is None and body_length:
                 extra = b"Content-Length: %d\r\n" % body_length
             length = None
@@ -239,7 +239,7 @@ def _check_field(name: str, value: str) -> None:
             f"the header {name} has a control or non-latin-1 character: {value!r}"
         )
     if name.lower() in _HOP_BY_HOP:
-        raise BadResponseError(f"the header {name} is the server's, not the application's")
+        raise BadResponseError(f"only the server may set the header {name}, not the application")
 
 
 def _note(checked: CheckedHead, kind: _Kind, name: str, value: str) -> None:
@@ -249,7 +249,7 @@ def _note(checked: CheckedHead, kind: _Kind, name: str, value: str) -> None:
         if not (length.isascii() and length.isdecimal() and len(length) < 20):
             raise BadResponseError(f"Content-Length must be a number, not {value!r}")
         if checked.length is not None:
-            raise BadResponseError("Content-Length is there twice")
+            raise BadResponseError("Content-Length occurs twice")
         checked.length = int(length)
         checked.length_line = "".join((name, ": ", str(checked.length), "\r\n")).encode("ascii")
     elif kind is _Kind.CONNECTION:

@@ -1,4 +1,4 @@
-"""The rules of request heads: what a client is answered that breaks one of them."""
+"""The rules of request heads, with the response to a request that breaks one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Rule"]
 
 
 class Rule(NamedTuple):
-    """One rule, with the answer for those that break it."""
+    """A status code, and the rule as text for the client that broke it."""
 
     status: int
     text: str
@@ -30,7 +30,9 @@ BAD_LINE: Final = Rule(400, "the request line must be a method, a target and HTT
 FRAGMENT: Final = Rule(400, "a request target has no fragment (#)")
 UNESCAPED: Final = Rule(400, "a byte of the request target must be percent-encoded")
 BAD_TARGET: Final = Rule(400, "the request target must be a path or an http URL")
-BAD_HOST: Final = Rule(400, "the host must be a name or an address, and perhaps a port up to 65535")
+BAD_HOST: Final = Rule(
+    400, "the host must be a name or an address, with or without a port up to 65535"
+)
 
 # Header fields
 
@@ -66,5 +68,5 @@ def body_too_long(most: int) -> Rule:
 
 
 def repeated(name: bytes) -> Rule:
-    """Return the rule for a field that makes sense only once."""
-    return Rule(400, f"the field {name.decode('latin-1')} is there twice")
+    """Return the rule for a field that may occur only once."""
+    return Rule(400, f"the field {name.decode('latin-1')} occurs twice")

@@ -20,7 +20,7 @@ _UNLIMITED: Final = 1 << 63
 
 
 def _temporary_file() -> FileIO:
-    """A file without a buffer: a buffer that cannot be flushed makes ``close`` raise later."""
+    """An unbuffered temporary file: ``close`` would raise if it could not flush a buffer."""
     return TemporaryFile(buffering=0)
 
 
@@ -81,7 +81,7 @@ class BodyStorage:
         if self.on_disk + more > self.disk:
             raise BodyStorageError(
                 503,
-                "there is no room for the request body; come again later",
+                "there is no room for the request body; try again later",
                 f"all bodies together may take {self.disk} bytes on disk (limit body-disk)",
             )
 
@@ -92,7 +92,7 @@ class BodyStore:
     def __init__(self, storage: BodyStorage) -> None:
         self.size = 0
         self._storage = storage
-        self._first = b""  # most bodies come in one piece, which need not be copied
+        self._first = b""  # most bodies arrive in one piece, which is not copied
         self._memory: BytesIO | None = None
         self._file: FileIO | None = None
         self._reserved = 0

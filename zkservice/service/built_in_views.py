@@ -1,4 +1,4 @@
-"""The built-in views: of this process alone, or of all processes, as their parent sees them."""
+"""The built-in views: of this process alone, or of all worker processes, from their parent."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ __all__ = [
     "views_at_ports",
 ]
 
-#: Where liveness probes look.
+#: The path for liveness probes.
 HEALTH: Final = "/-/health"
-#: Where operators look when an application hangs.
+#: The path that shows all threads, for an application that hangs.
 THREADS: Final = "/-/threads"
-#: Where Prometheus looks.
+#: The path that Prometheus scrapes.
 METRICS: Final = "/-/metrics"
-#: What a load balancer asks for, wherever it is.
+#: The paths for load balancers, which any client may request.
 PROBES: Final = frozenset([HEALTH, READY])
 
-#: Of what every view shows: it is of this moment, and may be for operators only.
+#: Header fields of every view: it changes all the time, and may be for operators only.
 _NEVER_KEPT: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
-#: What a view gets of the environ of a request that it does not see itself.
+#: Keys of the environ that are passed on when another process makes the response.
 _PASSED_ON: Final = ("REQUEST_METHOD", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
 
 
 class Shown(TypedDict):
-    """What a view has answered, so that it can cross between processes."""
+    """The response of a view, in a form that can be sent to another process."""
 
     status: str
     headers: list[list[str]]
@@ -80,7 +80,7 @@ class Shown(TypedDict):
 
 
 def view_paths(front_end: FrontEnd) -> list[str]:
-    """The paths of all built-in views that are shown anywhere."""
+    """The paths of all built-in views that are served on any port."""
     paths = [METRICS] if front_end.metrics or front_end.status_views else []
     paths += discover_paths() if front_end.discover.enabled else []
     if front_end.status_views or front_end.admin.listen:
@@ -89,7 +89,7 @@ def view_paths(front_end: FrontEnd) -> list[str]:
 
 
 def views_at_ports(front_end: FrontEnd, views: Mapping[str, View]) -> dict[str, View]:
-    """The built-in views at the application's ports: probes, and what operators may see there."""
+    """The built-in views at the application's ports: probes, and views for operators."""
     admin = front_end.admin
     access = AdminAccess(admin.allow, admin.hosts, front_end.proxies)
     shown = {
@@ -101,7 +101,7 @@ def views_at_ports(front_end: FrontEnd, views: Mapping[str, View]) -> dict[str, 
 
 
 def guarded(views: Mapping[str, View], access: AdminAccess) -> dict[str, View]:
-    """Views with a guard.  Probes have none; the figures of `HEALTH` are for operators."""
+    """The views with access control.  Every client gets `READY`, and one line of `HEALTH`."""
     found: dict[str, View] = {}
     for path, shown in views.items():
         view = _never_kept(shown)
@@ -114,9 +114,9 @@ def guarded(views: Mapping[str, View], access: AdminAccess) -> dict[str, View]:
 
 
 def _never_kept(view: View) -> View:
-    """A view whose responses no cache keeps, and whose type no browser guesses."""
+    """The view with header fields against caching and content sniffing."""
     if isinstance(view, StreamView):
-        return view  # it says so itself
+        return view  # it sets these fields itself
     if isinstance(view, AskingView):
         ask = view.ask
         asking = AskingView(lambda environ: ask(environ).addCallback(_never_kept))
@@ -136,12 +136,12 @@ def _never_kept(view: View) -> View:
 
 
 class LocalViews:
-    """The views of a process that serves by itself.
+    """The views of a process that makes their responses itself.
 
     Args:
         figures: returns the state of everything, for metrics.
-        why_not_ready: returns why the process should get no requests; "" if it should.
-        page: shows everything to people.
+        why_not_ready: returns why the process is not ready; "" if it is.
+        page: the status page.
         discover: the views of services.
         clock: the reactor.
 
@@ -170,19 +170,19 @@ class LocalViews:
         self._views[METRICS] = metrics_view(front_end, figures, lambda: tally.totals)
 
     def all(self, server: HTTPServer) -> dict[str, View]:
-        """All of them, for a port that only operators can ask."""
+        """All views, for a port that only operators can reach."""
         views = {**status_views(server), **self._views}
         return {path: views[path] for path in view_paths(self._front_end)}
 
     def built_in(self) -> BuiltIn:
-        """Those at the application's ports."""
+        """The views at the application's ports."""
         return BuiltIn(lambda server: views_at_ports(self._front_end, self.all(server)), self.tally)
 
 
 def asked_views(
     paths: Iterable[str], ask: Callable[[str, dict[str, str]], Deferred[Any]], clock: Any
 ) -> dict[str, View]:
-    """Views that are asked for elsewhere: the parent of all workers shows the whole.
+    """The views of a worker process: its parent makes them, because it has all figures.
 
     Args:
         ask: asks for the view at a path, with a few values of the environ.
@@ -219,7 +219,7 @@ def show(view: View, environ: Mapping[str, str]) -> Shown:
 def metrics_view(
     front_end: FrontEnd, figures: Callable[[], Figures], totals: Callable[[], ResponseTotals]
 ) -> View:
-    """What is shown at `METRICS`: the metrics, or how to have some.
+    """The view at `METRICS`: the metrics, or a 404 that names the option for them.
 
     Raises:
         ConfigurationError: what the metrics need is not installed.
@@ -277,7 +277,7 @@ def _first_line(view: View) -> View:
 
 
 def _shown(shown: Shown) -> View:
-    """A view that shows what another process has answered."""
+    """A view that returns the response of another process."""
 
     def view(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         start_response(shown["status"], [(name, value) for name, value in shown["headers"]])

@@ -1,7 +1,7 @@
 """Figures for Prometheus: what the front end, its threads and the registration are doing.
 
-Responses are counted as they end, in plain numbers (see ``ResponseTally``); everything becomes
-metrics only when it is asked for.  Every label has a bounded number of values.
+Responses are counted as they end, in plain numbers (see ``ResponseTally``), which become metrics
+only at a scrape.  Every label has a bounded number of values.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Metrics:
         registry.register(_StateCollector(figures))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        #: A WSGI application that answers in the format that is asked for.
+        #: A WSGI application that responds in the format that the request accepts.
         self.view = make_wsgi_app(registry)
 
 
@@ -109,10 +109,14 @@ class _ResponseCollector(Collector):
             ("http_application", "How long the application took.", totals.application),
             (
                 "http_send",
-                "How long slow clients took for a response.",
+                "How long slow clients took to receive a response.",
                 totals.sending,
             ),
-            ("http_duration", "How long requests took, with the wait.", totals.duration),
+            (
+                "http_duration",
+                "How long requests took, including the wait for a thread.",
+                totals.duration,
+            ),
             ("reactor_lag", "How late the reactor made its calls.", totals.lag),
         ):
             examples = totals.examples if durations is totals.duration else None
@@ -122,7 +126,7 @@ class _ResponseCollector(Collector):
             refused[_REASONS.get(status, "other")] += count
         yield _counters(
             "zkserve_http_refused",
-            "Clients that broke a rule or a limit, or found no room, before they had a request.",
+            "Clients that were refused before their request was complete.",
             "reason",
             sorted(refused.items()),
         )
@@ -164,7 +168,7 @@ class _StateCollector(Collector):
 def _responses(totals: ResponseTotals) -> Metric:
     family = CounterMetricFamily(
         "zkserve_http_responses",
-        "Responses, those to clients that broke a rule or came too many among them.",
+        "Responses, including those to invalid requests and to clients over a limit.",
         labels=["method", "status"],
     )
     for (method, status), count in sorted(responses_by_label(totals).items()):
@@ -175,7 +179,7 @@ def _responses(totals: ResponseTotals) -> Metric:
 def _build_info() -> Metric:
     family = GaugeMetricFamily(
         "zkserve_build_info",
-        "What runs: always 1.",
+        "The versions that are running; the value is always 1.",
         labels=["version", "twisted", "python"],
     )
     family.add_metric([version("zkservice"), version("twisted"), platform.python_version()], 1)
@@ -189,7 +193,7 @@ def _states(state: ServiceState) -> Iterator[Metric]:
     ):
         family = GaugeMetricFamily(
             f"zkserve_{name}_state",
-            f"The state of the {name}: 1 for that it has.",
+            f"The state of the {name}: 1 for the current state, 0 for others.",
             labels=["state"],
         )
         for each in known:
@@ -221,7 +225,7 @@ def _processes(processes: ProcessSums) -> Iterator[Metric]:
     yield _gauge("zkserve_processes_resident_memory_bytes", "Memory of all workers.", processes.rss)
     yield CounterMetricFamily(
         "zkserve_processes_cpu_seconds",
-        "Processor time of all workers, those that have ended included.",
+        "Processor time of all workers, including those that have ended.",
         value=processes.cpu,
     )
 
@@ -243,7 +247,7 @@ def _http(http: FrontEndStatistics) -> Iterator[Metric]:
         ),
         ("shed", "Requests and connections that there was no room for (503, 507).", http.shed),
         ("overrun", "Requests that ran too long.", http.overrun),
-        ("viewed", "Requests that a view answered.", http.viewed),
+        ("viewed", "Requests that a view has served.", http.viewed),
     ):
         yield CounterMetricFamily(f"zkserve_http_{name}", words, value=value)
 
@@ -265,24 +269,24 @@ def _client(client: Statistics) -> Iterator[Metric]:
         ("pings", "Pings to ZooKeeper.", client.pings),
         ("events", "Events of watches.", client.events),
         ("connections", "Connections that a ZooKeeper server has accepted.", client.connections),
-        ("expiries", "Sessions that have ended without our will.", client.expiries),
+        ("expiries", "Sessions that ended without close().", client.expiries),
     ):
         yield CounterMetricFamily(f"zkserve_zookeeper_{name}", words, value=value)
     for name, words, value in (
-        ("outstanding", "Requests that ZooKeeper has not answered yet.", client.outstanding),
+        ("outstanding", "Requests to which ZooKeeper has not replied yet.", client.outstanding),
         ("waiting", "Requests that wait for a connection.", client.waiting),
         ("watches", "Watches that are set.", client.watches),
     ):
         yield _gauge(f"zkserve_zookeeper_{name}", words, value)
     yield _counters(
         "zkserve_zookeeper_errors",
-        "Errors that ZooKeeper answered.",
+        "Error replies of ZooKeeper.",
         "code",
         [(str(code), count) for code, count in sorted(client.errors.items())],
     )
     yield _histogram(
         "zkserve_zookeeper_latency_seconds",
-        "How long ZooKeeper took to answer.",
+        "How long ZooKeeper took to reply.",
         LATENCY_BOUNDS,
         client.latency,
         client.latency_sum,

@@ -308,7 +308,7 @@ def require_apache() -> None:
 
 
 class ReservedPort:
-    """A port of the loopback interface that the system gives to nobody else until it is closed.
+    """A port of the loopback interface that the system does not assign again until it is closed.
 
     A server may be down when another one asks the system for a port, and two ensembles that get
     each other's ports mix their data.  So the port stays bound here, without listening; Linux lets
@@ -324,5 +324,5 @@ class ReservedPort:
             self._socket.close()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the port."""
         self._socket.close()

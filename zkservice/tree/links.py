@@ -26,7 +26,7 @@ from zkservice.tree.model import PROPERTY_LINK, SYMLINK, is_property_link
 from zkservice.znodes import join, normalize, split
 
 T = TypeVar("T")
-#: What a path holds: None where there is no node.
+#: The properties of the node at a path; None if the node does not exist.
 Found: TypeAlias = Mapping[str, "Properties | None"]
 Lookup: TypeAlias = Generator[Sequence[str], Found, T]
 
@@ -46,7 +46,7 @@ class Resolution:
 
     Attributes:
         path: the real path; None if the path leads nowhere.
-        links: paths of the links; their parents hold them.  A node that is created at one
+        links: paths of the links that were followed.  A node that is created at one
             of these paths takes the link's place.
         missing: where a node or a link is missing, if that is why it leads nowhere.
         error: why it leads nowhere.
@@ -77,7 +77,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Followed:
-    """What a property's link led to: its value, and everything that it depends on.
+    """The result of following a property link: the value, and everything it depends on.
 
     Attributes:
         value: of the property.

@@ -51,7 +51,7 @@ class TreeNode:
             ]
 
     def get(self, path: str) -> TreeNode | None:
-        """The node at a normalized path, in which this node is ``/``; None if there is none."""
+        """The node at a normalized path, in which this node is ``/``; None if it does not exist."""
         node: TreeNode | None = self
         for name in path.split("/"):
             if name and node is not None:

@@ -90,7 +90,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A node that is as it is wanted: nothing is written, but it has to stay so."""
+    """A node that already is as wanted: it is not written, but must not change meanwhile."""
 
     path: str
     version: int

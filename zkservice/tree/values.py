@@ -1,6 +1,6 @@
 """Values of properties: values that JSON can hold, written as Python literals.
 
-Nothing is evaluated: text that is not a literal is refused.
+No code is evaluated; text that is not a literal is refused.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 #: round trip of 20 ms are 25,000 a second.
 LIMIT: Final = 500
 
-#: Called with how much is done, and how much is known to be necessary.
+#: Called with the amount that is done, and the total that is known so far.
 Progress = Callable[[int, int], object]
 
 

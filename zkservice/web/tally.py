@@ -42,7 +42,7 @@ BOUNDS: Final[tuple[float, ...]] = tuple(
 _FIELDS: Final = 8
 #: Values that are counted together, of 1024 responses: less than 1 ms of the reactor's time.
 BATCH: Final = 1024 * _FIELDS
-#: Types of exceptions that are counted apart; others are counted together.
+#: Types of exceptions that are counted separately; others are counted together.
 _MAX_TYPES: Final = 32
 _MAX_TYPE_NAME: Final = 64
 #: Seconds between two looks at how late the reactor is.
@@ -99,8 +99,8 @@ class RequestExample(NamedTuple):
 class ResponseTotals:
     """All responses since the start, and how late the reactor was.
 
-    The times are those of requests that the application has answered: views and refusals would
-    hide them.
+    The times are those of the application's responses only: views and refusals would distort
+    them.
     """
 
     def __init__(self) -> None:
@@ -149,18 +149,18 @@ class ResponseTally:
         self._totals = ResponseTotals()
         # For each response of the application that has ended: the method, the status, bytes of the
         # request's body and of the response's; when the request had come, and the application
-        # began and ended; its id or "".  They are in one row, as a tuple for each would be the
-        # garbage collector's business.  At BATCH they have to be added.
+        # began and ended; its id or "".  They are in one flat list, because the garbage collector
+        # would track a tuple for each.  At BATCH values they have to be added.
         self.noted: list[Any] = []
 
     def count(
         self, method: str, status: int, request_bytes: int, body_bytes: int, waited: float | None
     ) -> None:
-        """Count a response that the application has not made.
+        """Count a response that the server has made, not the application.
 
         Args:
             method, status, request_bytes, body_bytes: of the request and the response.
-            waited: seconds for a thread, until the client left; None if it did not wait.
+            waited: seconds in the queue for a thread, until the client left; None if not queued.
         """
         totals = self._totals
         totals.responses[method, status] += 1
@@ -171,7 +171,7 @@ class ResponseTally:
             totals.duration.add([waited])
 
     def count_sending(self, seconds: float) -> None:
-        """Count how long a client took that did not take its response at once."""
+        """Count how long a slow client took to receive its response."""
         self._totals.sending.add([seconds])
 
     def count_refusal(self, status: int) -> None:
@@ -219,7 +219,7 @@ class ResponseTally:
 
 
 class LagProbe:
-    """Measures how late the reactor makes its calls: what every client waits for as well.
+    """Measures how late the reactor makes its calls; every client waits at least that long.
 
     Args:
         clock: the reactor.
@@ -240,7 +240,7 @@ class LagProbe:
         self._alarm.set(_LOOK)
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         self._alarm.cancel()
 
     def _look(self) -> None:

@@ -1,8 +1,11 @@
 """The trace log: what each request is doing when a process hangs.
 
-The records are zc.zservertracelog's, so that its ``tracereport`` reads them: B when a
-request has come, I when its body has, C when a worker begins, A when the application has
-answered, E when the response has been handed on; ``-`` and other codes of the application.
+The records have the format of zc.zservertracelog, so that its ``tracereport`` reads them:
+
+- B: a request was received; I: its body was received
+- C: a worker begins; A: the application has returned its status and headers
+- E: the application has no more to send
+- ``-`` and other codes: records of the application
 """
 
 from __future__ import annotations
@@ -41,13 +44,13 @@ class TraceLog:
         self.record("S", "0")
 
     def switch(self, on: bool) -> None:
-        """Record requests from now on, or no more; those that are recorded already go on."""
+        """Begin or stop recording new requests; requests that have begun are not affected."""
         if on and not self.enabled:
             self.record("S", "0")  # for tracereport: requests before this one are unknown
         self.enabled = on
 
     def begin(self, request: Request) -> Trace:
-        """A request is there, and so is its body."""
+        """Record that a request was received with its body."""
         trace = Trace(self, str(next(self._ids)))
         query = f"?{request.query.decode('latin-1')}" if request.query else ""
         self.record("B", trace.id, f"{request.method} {path_info(request.path) or '*'}{query}")
@@ -61,7 +64,7 @@ class TraceLog:
             self._file.write(f"{code} {trace_id} {self._now()}{rest}")
 
     def reopen(self) -> None:
-        """Go on in a new file, after the old one was moved away."""
+        """Open the file again, after log rotation has moved it away."""
         with self._lock:
             self._file.reopen()
 
@@ -80,19 +83,19 @@ class Trace:
         self._log.record(code, self.id, msg)
 
     def called(self) -> None:
-        """A worker begins."""
+        """Record that a worker begins."""
         self._write("C", None)
 
     def answered(self, status: int, length: int | None) -> None:
-        """The application has said its status, and perhaps the length of its body."""
+        """Record the application's status, and the length of its body if it is known."""
         self._write("A", f"{status} {'?' if length is None else length}")
 
     def failed(self, error: str) -> None:
-        """The application has failed before it answered, or was not called at all."""
+        """Record that the application failed before it began a response, or was not called."""
         self._write("A", f"Error: {error}")
 
     def ended(self, error: str | None = None) -> None:
-        """The response is out of the application's hands, or there will be none."""
+        """Record that the application has no more to send, or that there is no response."""
         self._write("E", None if error is None else f"Error: {error}", error)
 
     def _write(self, code: str, message: str | None, error: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Views: pages that the reactor answers itself, even while all workers are busy.
+"""Views: pages that the reactor thread serves, even while all workers are busy.
 
 A view is a WSGI callable.  It runs in the reactor thread, so it must not block.
 """
@@ -43,7 +43,7 @@ class TextView:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Answer with the text, or with what a ``ViewError`` says."""
+        """Respond with the text, or with the status and text of a ``ViewError``."""
         status, headers = "200 OK", self._headers
         text: str | bytes
         try:
@@ -63,10 +63,10 @@ class TextView:
 
 
 class AskingView:
-    """A view whose answer comes later: what it shows has to be asked for somewhere else.
+    """An asynchronous view: another process has what it shows.
 
     Args:
-        ask: called with the environ; fires with a WSGI callable that shows the answer.
+        ask: called with the environ; fires with a WSGI callable that makes the response.
     """
 
     def __init__(self, ask: Callable[[dict[str, Any]], Deferred[View]]) -> None:
@@ -76,17 +76,17 @@ class AskingView:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Never called: the front end asks, and calls the answer."""
-        raise NotImplementedError("an AskingView has to be asked")
+        """Never called: the front end calls `ask`, and then the callable that it fires with."""
+        raise NotImplementedError("call ask() of an AskingView")
 
 
 class GuardedView:
-    """A view that not everybody may see.
+    """A view that only some clients may see.
 
     Args:
         view: what is shown.
         refusal: returns why a request is refused; None if it is not.
-        instead: what is shown to those who are refused; None is the reason.
+        instead: the view for requests that are refused; None shows the reason.
     """
 
     def __init__(
@@ -119,5 +119,5 @@ class GuardedView:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Never called: the front end chooses a view, and calls that."""
-        raise NotImplementedError("a GuardedView has to be asked for a view")
+        """Never called: the front end calls `choose`, and then the view that it returns."""
+        raise NotImplementedError("call choose() of a GuardedView")

@@ -1,4 +1,4 @@
-"""How far a worker may be ahead of its client, and where what the client has not taken waits."""
+"""Backpressure for a worker whose client is slow, and buffers in memory and on disk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from zkservice.web.file_segments import FileSegment, Spill
 
 __all__ = ["SendWindow", "StreamWindow"]
 
-#: Seconds after which a worker that waits for a client looks whether requests wait for it,
-#: and how much faster its patience runs out if they do.
+#: Seconds after which a worker that waits for a client checks whether requests are queued, and
+#: the factor by which its patience runs out faster if they are.
 _POLL_INTERVAL: Final = 0.02
 _CONTENDED_FACTOR: Final = 10
 #: Bytes that may wait for the client of a stream.
@@ -23,15 +23,15 @@ _BACKLOG: Final = 512 * 1024
 
 
 class SendWindow:
-    """Bounds what a streamed response has waiting for its client: backpressure for the worker.
+    """Bounds the unsent bytes of a streamed response: backpressure for the worker.
 
-    The lock guards the numbers, nothing else; the file is the worker's alone.
+    The lock guards only the numbers.  Only the worker writes the file.
 
     Args:
         memory: bytes that may wait in memory.
         patience: seconds that the worker waits for room there, altogether.
         file: bytes that may wait in a file once the patience is used up.
-        needed: returns whether requests wait for the worker; then its patience is short.
+        needed: returns whether requests are queued for a worker; its patience is shorter then.
         now: seconds of a clock.
     """
 
@@ -97,28 +97,28 @@ class SendWindow:
             ) from error
 
     def release(self) -> None:
-        """The worker stores nothing more."""
+        """Note that the worker stores nothing more."""
         if self._spill is not None:
             self._spill.release()
 
     # Reactor thread
 
     def take(self, memory: int, file: int) -> None:
-        """The client has taken this much from each."""
+        """Note how many bytes the client has received from each."""
         with self._changed:
             self._owed[0] -= memory
             self._owed[1] -= file
             self._changed.notify()
 
     def close(self) -> None:
-        """The client takes nothing more: wake the worker."""
+        """The client has disconnected: wake the worker."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
 
 class StreamWindow(SendWindow):
-    """Bounds what a stream has waiting for its client, without ever waiting.
+    """Bounds the unsent bytes of a stream, without ever blocking.
 
     Args:
         gone: called once the client has left.
@@ -137,6 +137,6 @@ class StreamWindow(SendWindow):
 
     @override
     def close(self) -> None:
-        """The client takes nothing more."""
+        """The client has disconnected."""
         super().close()
         self._gone()

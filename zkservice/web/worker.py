@@ -12,15 +12,15 @@ __all__ = ["Job", "Running", "Worker"]
 
 
 class Job(Protocol):
-    """Something to do in a worker thread.  ``str`` of it is for the administrator."""
+    """A task for a worker thread.  ``str`` of it is shown to the administrator."""
 
     def run(self, worker: Worker) -> None:
-        """Do it (worker thread)."""
+        """Run the task (worker thread)."""
         ...
 
 
 class Worker:
-    """One worker thread, as the others see it."""
+    """One worker thread, as other threads see it."""
 
     __slots__ = ("began", "completed", "job", "memory", "parked", "retired", "thread")
 

@@ -3,11 +3,10 @@
 Work crosses to the threads in batches, one for each turn of the reactor, and results
 cross back in batches: a worker wakes the reactor once for all that is ready.
 
-How many threads to wake for a batch?  An application that only computes is fastest in one
-thread, for the threads would only take the interpreter from each other; one that waits
-needs as many as there are jobs.  So one thread is woken for a batch, and the others as
-soon as jobs are known to take long: from experience, or because some still wait when the
-reactor looks a moment later.
+How many threads are woken for a batch?  An application that only computes is fastest in one
+thread, because several would contend for the GIL.  One that waits for I/O needs a thread for
+each job.  So one thread is woken for a batch.  The others are woken as soon as jobs are known
+to take long: earlier jobs did, or some are still queued when the reactor checks a moment later.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from zkservice.web.worker import Job, Running, Worker
 
 __all__ = ["Workers", "WorkersStatistics"]
 
-#: Seconds after which jobs that wait get threads of their own, if nothing has moved.
+#: Seconds after which more threads are woken for queued jobs, if no job was completed.
 _POLL_INTERVAL: Final = 0.001
 
 
@@ -51,7 +50,7 @@ class Workers:
         reactor: where results are delivered.
         threads: how many jobs run at a time.
         spares: how many stuck threads are replaced; as many as ``threads`` by default.
-        now: seconds of a clock that tells how long jobs take.
+        now: a clock in seconds, for the duration of jobs.
     """
 
     _log = Logger()
@@ -68,7 +67,7 @@ class Workers:
             raise ValueError(f"there must be at least one worker thread, not {threads}")
         self.threads = threads
         self.now = now
-        #: Takes what the jobs have for the reactor.
+        #: Passes results of the jobs to the reactor.
         self.results = Results(reactor)
         self._reactor = reactor
         self._spares = threads if spares is None else spares
@@ -124,7 +123,7 @@ class Workers:
 
         Returns:
             Fires with the number of threads that are still stuck in the application.
-            They are abandoned: they hold up neither the reactor nor the process's end.
+            They are abandoned: they delay neither the reactor nor the end of the process.
         """
         finished = self._stopped.add()
         self._hand_over()
@@ -152,14 +151,14 @@ class Workers:
         )
 
     def busy_with(self) -> list[tuple[Job, float]]:
-        """The job of each thread and its seconds, if all threads have one; else nothing."""
+        """The job of each thread and its seconds; empty unless all threads are busy."""
         now = self.now()
         jobs = [(worker.job, now - worker.began) for worker in self._workers]
         busy = [(job, seconds) for job, seconds in jobs if job is not None]
         return busy if len(busy) == len(jobs) else []
 
     def crew(self) -> list[Worker]:
-        """The threads, those that are stuck included, by their names."""
+        """The threads, including those that are stuck, sorted by name."""
         return sorted(self._workers | self._stuck, key=lambda each: each.name)
 
     def running(self) -> list[Running]:
@@ -200,13 +199,13 @@ class Workers:
         self._maybe_look_again()
 
     def _maybe_look_again(self) -> None:
-        """Look a moment later, if jobs wait while threads sleep."""
+        """Check again a moment later, if jobs are queued while threads sleep."""
         if len(self._queue) and self._queue.parked and not self._look_soon.is_set:
             self._completed_before = self._count_completed()
             self._look_soon.set(_POLL_INTERVAL)
 
     def _look(self) -> None:
-        """Wake threads for the jobs that still wait, unless they are being worked off."""
+        """Wake threads for the queued jobs, unless jobs were completed since the last check."""
         if self._count_completed() == self._completed_before:
             self._queue.wake_enough()
         self._maybe_look_again()
@@ -219,7 +218,7 @@ class Workers:
         return total
 
     def _ended(self, worker: Worker) -> None:
-        """A thread has ended, perhaps long after it was abandoned."""
+        """Forget a thread that has ended, possibly long after it was abandoned."""
         if worker in self._workers or worker in self._stuck:
             self._workers.discard(worker)
             self._stuck.discard(worker)
@@ -265,7 +264,7 @@ class Workers:
                 job.run(worker)
             except BaseException:  # noqa: BLE001 - nothing may end the loop
                 self._log.failure("a job failed outside the application")
-            # the thread may sleep long now; nothing of the request should stay with it
+            # the thread may sleep for long now; it must not keep the request alive
             worker.job = job = None
             worker.completed += 1
             queue.note_length(now() - began)

@@ -39,13 +39,13 @@ _log = Logger()
 
 
 class ResponseSink(Protocol):
-    """Where the bytes of a response go, and what the logs want to know of it."""
+    """Receives the bytes of a response, and what the logs record about it."""
 
     status: int
     trace: Trace | None
 
     def send(self, parts: tuple[bytes, ...], body_bytes: int) -> None:
-        """Send some of the response, with so many bytes of the body among it."""
+        """Send a part of the response; ``body_bytes`` of it are of the body."""
         ...
 
     def finish(self, parts: tuple[Part, ...], end: End, body_bytes: int) -> None:
@@ -58,7 +58,7 @@ class ResponseSink(Protocol):
 
 
 class Response:
-    """What the application says, on its way to the client."""
+    """The response of the application to one request: frames it and sends it."""
 
     __slots__ = (
         "_checked",
@@ -88,7 +88,7 @@ class Response:
         self._checked: CheckedHead | None = None
         self._head: Head | None = None
         self._sent = 0  # bytes of the body
-        #: Whether nothing that the application still says can reach the client.
+        #: Whether the response has ended: what the application still sends is dropped.
         self.over = False
 
     # What the application calls
@@ -110,7 +110,7 @@ class Response:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Send a block of the body; an empty one is nothing."""
+        """Send a block of the body; an empty one is ignored."""
         if type(data) is not bytes:
             raise BadResponseError(f"a block of the body must be bytes, not {data!r:.80}")
         if not data or self.over:
@@ -124,7 +124,7 @@ class Response:
 
     @property
     def begun(self) -> bool:
-        """Whether the head has gone."""
+        """Whether the head was sent."""
         return self._head is not None
 
     def finish_with(self, body: bytes) -> None:
@@ -160,7 +160,7 @@ class Response:
         return True
 
     def finish(self) -> None:
-        """The body has ended."""
+        """End the body."""
         if self.over:
             return
         if self._head is None:
@@ -180,7 +180,7 @@ class Response:
             self._end((), 0)
 
     def fail(self, error: BaseException) -> None:
-        """The application has failed: an error page, or a cut if the head has gone."""
+        """Respond to a failure: send an error page, or abort if the head was sent."""
         self._sink.failed(type(error).__name__)
         if self.over:
             return
@@ -193,13 +193,13 @@ class Response:
         self.answer(500, "The application failed; its log says why.", [])
 
     def answer(self, status: int, rule: str, headers: list[tuple[str, str]]) -> None:
-        """Answer with an error page; only possible before the head has gone."""
+        """Send an error page; only possible before the head was sent."""
         line, fields, body = error_page(status, rule, headers)
         self._checked = self._writer.check(line, fields)
         self.finish_with(body)
 
     def abort(self, reason: str) -> None:
-        """Let the client see that the response is not whole."""
+        """Close the connection early, so that the client sees an incomplete response."""
         self.over = True
         self._sink.finish((), End.ABORT, 0)
         if self._sink.trace is not None:
@@ -240,7 +240,7 @@ class Response:
         self._sink.send((head_data, data), len(data))
 
     def _last_of(self, data: bytes, length: int) -> bytes:
-        """What of ``data`` the promised length leaves room for."""
+        """The part of ``data`` that fits into the announced length."""
         excess = self._sent + len(data) - length
         if excess:
             _log.warn(
@@ -254,7 +254,7 @@ class Response:
         return data
 
     def _end(self, parts: tuple[Part, ...], body_bytes: int) -> None:
-        """Send the last parts, with so many bytes of the body among them."""
+        """Send the last parts; ``body_bytes`` of them are of the body."""
         head, sink = self._head, self._sink
         assert head is not None
         self.over = True
@@ -296,7 +296,7 @@ def run_application(application: Application, environ: dict[str, Any], response:
 def _send_result(result: Iterable[bytes], response: Response) -> None:
     kind = type(result)
     if (kind is list or kind is tuple) and not response.begun:
-        # they are all there: nothing is gained by sending them one by one
+        # all blocks are available: sending them one by one gains nothing
         body = result[0] if len(result) == 1 else b"".join(result)  # type: ignore[index, arg-type]
         if type(body) is not bytes:
             raise BadResponseError(f"a block of the body must be bytes, not {body!r:.80}")

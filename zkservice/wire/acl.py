@@ -1,4 +1,4 @@
-"""Access control lists: permissions, identities, and the lists that everybody uses.
+"""Access control lists: permissions, identities, and the common lists.
 
 Source of the formats: ZooDefs.java, DigestAuthenticationProvider.java.
 """
@@ -46,9 +46,9 @@ class ACL:
 #: The identity of any client at all.
 ANYONE: Final = Id("world", "anyone")
 
-#: Everything for everybody: ZooKeeper's default.
+#: All permissions for every client: ZooKeeper's default.
 OPEN_ACL_UNSAFE: Final = (ACL(int(Permission.ALL), ANYONE),)
-#: Reading for everybody, nothing else for anybody.
+#: Every client may read; no client may do anything else.
 READ_ACL_UNSAFE: Final = (ACL(int(Permission.READ), ANYONE),)
 #: All permissions for the identities of the connection; the server expands it.
 CREATOR_ALL_ACL: Final = (ACL(int(Permission.ALL), Id("auth", "")),)

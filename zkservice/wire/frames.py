@@ -19,7 +19,7 @@ def frame(payload: bytes | bytearray) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-#: Bytes of a frame that is left out which are shown all the same: a reply's header.
+#: Bytes of a skipped frame that are passed on: a reply's header.
 HEAD: Final = 16
 
 
@@ -36,7 +36,7 @@ class Framer:
         """
         self._limit = limit
         self._skipped = skipped
-        self._skip = 0  # bytes that still belong to a frame which is left out
+        self._skip = 0  # bytes of a skipped frame that are still to come
         self._chunks: list[bytes] = []
         self._held = 0  # bytes in the chunks
         self._wanted = 4  # bytes before there is anything to do

@@ -149,7 +149,7 @@ class ConnectRequest:
 
 @record
 class ConnectResponse:
-    """The reply to it.  A ``timeout`` (milliseconds) of 0 or less: there is no such session."""
+    """The reply to it.  A ``timeout`` (milliseconds) of 0 or less: the session has expired."""
 
     protocol_version: Int
     timeout: Int

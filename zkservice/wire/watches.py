@@ -146,7 +146,7 @@ class WatchTable(Generic[W]):
         return True
 
     def has(self, kind: WatchKind, path: str) -> bool:
-        """Whether anybody watches the path in this way."""
+        """Whether the path has a watcher of this kind."""
         return path in self._tables[kind]
 
     def of(self, kind: WatchKind, path: str) -> Collection[W]:
@@ -166,7 +166,7 @@ class WatchTable(Generic[W]):
             if type in EVENTS[kind]:
                 found.update(self._tables[kind].pop(path, {}))
         found.update(self._at_node(type, path))
-        # A recursive watch hears of nodes, never of lists of children.
+        # A recursive watch gets events of nodes, never of lists of children.
         if type in EVENTS[WatchKind.RECURSIVE] and self._tables[WatchKind.RECURSIVE]:
             for ancestor in lineage(path):
                 found.update(self._tables[WatchKind.RECURSIVE].get(ancestor, {}))

@@ -1,4 +1,4 @@
-"""Server-sent events: what has changed on the page, to everybody who looks at it.
+"""Server-sent events: send changes of the status page to all of its viewers.
 
 See https://html.spec.whatwg.org/multipage/server-sent-events.html.  All clients get the same
 events: the sections that differ from those that were sent last.  Nothing is rendered while there
@@ -20,14 +20,14 @@ from zkservice.web import Stream, StreamView
 
 __all__ = ["EVENTS", "EventFeed", "event_view"]
 
-#: Where a page listens.
+#: The path from which the page gets its events.
 EVENTS: Final = "/-/events"
 
 #: Seconds between two looks at what has changed, and without an event after which a comment is
 #: sent, so that a connection that is lost is noticed.
 _INTERVAL: Final = 0.5
 _SILENCE: Final = 15.0
-#: Who may look at the same time; one more ends the oldest stream.
+#: The most streams at a time; a further one ends the oldest.
 _MAX_CLIENTS: Final = 16
 #: Milliseconds after which a browser connects again.
 _RETRY: Final = 1000
@@ -62,7 +62,7 @@ class EventFeed:
         self._loop.clock = clock
 
     def opened(self, stream: Stream) -> None:
-        """A client has come: it gets all there is, and then what changes."""
+        """Send a new client all sections, and later those that change."""
         stream.send(f"retry: {_RETRY}\n\n".encode())
         if self._sent:
             stream.send(_event(self._sent))
@@ -73,7 +73,7 @@ class EventFeed:
             )
 
     def lost(self, stream: Stream) -> None:
-        """A client has left."""
+        """Remove a client that has disconnected."""
         self._streams.pop(stream, None)
         if not self._streams and self._loop.running:
             self._loop.stop()

@@ -18,12 +18,12 @@ from zkservice.web import AskingView, View
 
 __all__ = ["PAGE", "SECTIONS_VIEW", "StatusPage", "render_page"]
 
-#: Where people look.
+#: The path of the page.
 PAGE: Final = "/-/"
-#: What a worker process asks its parent for; no client can.
+#: What a worker process requests from its parent; clients cannot request it.
 SECTIONS_VIEW: Final = "/-/sections"
 
-#: Seconds for which the sections of a moment are shown, however many ask.
+#: Seconds for which rendered sections are reused.
 _FRESH: Final = 0.25
 
 
@@ -31,9 +31,9 @@ class StatusPage:
     """Renders the page.
 
     Args:
-        observer: knows what to show.
+        observer: has what to show.
         clock: the reactor.
-        nonce: returns a text that nobody can guess.
+        nonce: returns a text that cannot be guessed.
     """
 
     def __init__(

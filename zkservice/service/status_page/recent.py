@@ -1,4 +1,4 @@
-"""What has happened lately: errors with their counts, and changes of the session."""
+"""Recent events: errors with their counts, and changes of the session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 __all__ = ["ErrorCounts", "Happening", "Happenings", "LoggedError"]
 
-#: Kinds of errors that are kept, and characters of each.
+#: The most kinds of errors that are kept, and characters of each.
 _MAX_KINDS: Final = 50
 _MAX_TEXT: Final = 240
 _MAX_HAPPENINGS: Final = 30
@@ -23,7 +23,7 @@ _LEVELS: Final = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 _QUERY: Final = re.compile(r"\?\S*")
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?|0x[0-9a-f]+")
 _PLACE: Final = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
-#: Whose texts hold nothing of a request but its method and path.
+#: Loggers whose messages contain nothing of a request but its method and path.
 _OURS: Final = ("zkservice.", "twisted.")
 
 
@@ -32,9 +32,9 @@ class LoggedError:
     """Errors of one kind.
 
     Attributes:
-        at: when the last one was, in seconds since the epoch.
-        text: the last one, without what an application or a client has written.
-        place: where the application was, if it has raised an exception.
+        at: when the last one was logged, in seconds since the epoch.
+        text: of the last one, without text from the application or a client.
+        place: where the application has raised the exception, if it has.
     """
 
     level: str
@@ -55,7 +55,7 @@ class ErrorCounts:
 
     def __init__(self) -> None:
         self._kinds: OrderedDict[tuple[str, str, str], LoggedError] = OrderedDict()
-        #: Errors of all kinds, those that are no longer kept included.
+        #: Errors of all kinds, including those that are no longer kept.
         self.total = 0
 
     def __call__(self, event: LogEvent) -> None:

@@ -36,12 +36,12 @@ _BAD: Final = frozenset(
 
 @dataclass(frozen=True)
 class PageSource:
-    """The service, as far as the page goes.
+    """What the page shows of the service.
 
     Attributes:
         status: returns the state of everything, as plain values.
         figures: returns what everything is doing.
-        why_not_ready: returns why no requests should come; "" if they should.
+        why_not_ready: returns why the service is not ready; "" if it is.
         history: of the last ten minutes.
         inspect: asks the serving processes for their stacks or requests.
     """
@@ -55,7 +55,7 @@ class PageSource:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What is known through ZooKeeper."""
+    """What the client has read from ZooKeeper."""
 
     session: Mapping[str, Any]
     session_events: Sequence[Happening]
@@ -75,7 +75,7 @@ class Snapshot:
 
     Attributes:
         now: seconds since the epoch.
-        not_ready: why no requests should come; "" if they should.
+        not_ready: why the service is not ready; "" if it is.
         stacks, requests: of each serving process, as `Inspector` has them.
         around: None before there is a session.
     """
@@ -118,10 +118,10 @@ class Observer:
         registrations: Callable[[], Sequence[Registration]],
         reasons: Callable[[], Sequence[str]],
     ) -> None:
-        """Remember what becomes of a session and its registrations.
+        """Record the state changes of a session and its registrations.
 
         Args:
-            reasons: returns why the addresses are kept out.
+            reasons: returns why the addresses are not registered.
         """
         self._client, self._registrations, self._reasons = client, registrations, reasons
         events = self._session_events
@@ -142,7 +142,7 @@ class Observer:
         )
 
     def stop(self) -> None:
-        """Read nothing more from ZooKeeper."""
+        """Stop reading from ZooKeeper."""
         if self._surroundings is not None:
             self._surroundings.stop()
 

@@ -1,6 +1,6 @@
-"""What ZooKeeper holds around a service: its siblings, the tree below them, who uses whom.
+"""What ZooKeeper holds around a service: its siblings, the tree below them, which uses which.
 
-It is read only while somebody looks at the page, and only so much of it.
+It is read only while the page is viewed, up to a limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zkservice.znodes import split
 
 __all__ = ["Surroundings", "service_edges"]
 
-#: Seconds without a look after which nothing is read any more, and between two readings.
+#: Seconds after the last view of the page until reading stops, and between two readings.
 _ATTENTION: Final = 15.0
 _INTERVAL: Final = 5.0
 _MAX_SIBLINGS: Final = 50
@@ -34,13 +34,13 @@ _MAX_GRAPH: Final = 400
 
 
 class Surroundings:
-    """Follows what is at and below a path, while it is looked at.
+    """Follows what is at and below a path, while the page is viewed.
 
     Args:
         client: of the service.
         path: returns where the service is registered.
         reactor: tells the time.
-        happenings: hears of addresses that come and go.
+        happenings: records addresses that are registered or removed.
 
     Attributes:
         siblings: as `describe_siblings` has them.
@@ -75,13 +75,13 @@ class Surroundings:
         self._loop.clock = reactor
 
     def look(self) -> None:
-        """Somebody looks: read from now on, for a while."""
+        """Note that the page is viewed: keep reading for a while."""
         self._looked = self._reactor.seconds()
         if not self._loop.running:
             self._loop.start(_INTERVAL).addErrback(lambda failure: None)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._loop.running:
             self._loop.stop()
         if self._view is not None:
@@ -135,7 +135,7 @@ class Surroundings:
 
 
 def service_edges(nodes: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Who uses whom, from a tree as `describe_tree` has it."""
+    """Which service uses which, from a tree as `describe_tree` has it."""
     root = TreeNode()
     known = {"/": root}
     for node in nodes:
