@@ -221,7 +221,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
             self.assertIs(self.result(node.create()), node)
             self.failureResultOf(cancelled, CancelledError)
         self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
-        self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
+        self.assertEqual([one for one in events if "lost the lease" in str(one["log_format"])], [])
 
     def test_cancelled_creation_fails_when_the_node_is_gone(self) -> None:
         """Nothing is left when the caller notices, if there is a connection."""
@@ -401,7 +401,7 @@ class BrokenConnectionTests(SynchronousTestCase):
             world.wait()
             self.assertIs(self.successResultOf(creating), node)
             self.assertTrue(node.present)
-        self.assertEqual([one for one in events if "lost {path}" in str(one["log_format"])], [])
+        self.assertEqual([one for one in events if "lost the lease" in str(one["log_format"])], [])
         world.result(node.delete())
 
     def test_cancelled_creations_do_not_disturb_the_next(self) -> None:

@@ -1,7 +1,7 @@
 """A ZooKeeper server of one node, in the process.
 
 ``nodes``, ``access``, ``sessions``, ``watches`` and ``transaction`` hold the data,
-``server_state`` and ``requests`` put them together: frames in, frames out, the time handed in.
+``server_state`` and ``requests`` combine them; they take and make frames, without a socket.
 ``protocol`` and ``server`` are the Twisted part.
 """
 

@@ -30,12 +30,13 @@ def digest_of(credential: bytes) -> str:
     return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
 
 
-#: Of one connection, where anybody can prove any number with digests.  Java has no limit.
+#: Identities of one connection.  A client can prove any number of digests, so there must be a
+#: limit; Java has none.
 MAX_IDENTITIES: Final = 1000
 
 
 class ConnectionIdentities:
-    """What ACLs are checked against: a connection's address, and its credentials.
+    """The identities that ACLs are checked against: a connection's address and credentials.
 
     Args:
         address: the client's IP address.
@@ -57,7 +58,7 @@ class ConnectionIdentities:
         """Add an identity that was proved.
 
         Raises:
-            AuthFailedError: the connection has as many as it can have.
+            AuthFailedError: the connection has `MAX_IDENTITIES` already.
         """
         if len(self._ids) >= MAX_IDENTITIES and identity not in self._ids:
             raise AuthFailedError
@@ -111,7 +112,7 @@ class ConnectionIdentities:
         return wanted in self._ids
 
     def resolve(self, acl: Sequence[ACL] | None, schemes: frozenset[str]) -> AccessList:
-        """The list to store for a create or setACL request: ``auth`` entries are replaced.
+        """Return the list to store for a create or setACL request; replaces ``auth`` entries.
 
         Args:
             acl: as the client sent it.

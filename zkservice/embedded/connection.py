@@ -60,7 +60,7 @@ class RequestStats:
         return self.spent / self.sent if self.sent else 0.0
 
     def record(self, requests: int, began: float, now: float) -> None:
-        """Add requests that were answered together.  Times are in seconds."""
+        """Add requests that were served together.  Times are in seconds."""
         last = int((now - began) * 1000)
         if last < self.fastest or not self.last_reply:
             self.fastest = last

@@ -15,7 +15,7 @@ from zkservice.embedded.server_state import ServerState
 from zkservice.embedded.watches import data_watches
 from zkservice.wire.records import OpCode
 
-#: The ZooKeeper release whose behaviour the server has; clients read it from ``envi``.
+#: The ZooKeeper release that the server behaves like; clients read it from ``envi``.
 ZOOKEEPER_VERSION: Final = "3.9.6-zkservice, built on 2026-10-16 16:58 UTC"
 
 # Names of operations in ``cons`` (Request.op2String, first four letters or so).
@@ -52,7 +52,7 @@ Report = Callable[[Connection], str]
 
 
 class FourLetterWords:
-    """Answers four-letter words about a `ServerState`.
+    """Replies to four-letter words with reports about a `ServerState`.
 
     Args:
         state: the server's state.
@@ -82,7 +82,7 @@ class FourLetterWords:
         }
 
     def answer(self, word: bytes, connection: Connection) -> bytes | None:
-        """The report; None if the four bytes are not a word."""
+        """Return the report; None if the four bytes are not a known word."""
         report = self._reports.get(word)
         if report is None:
             return None
@@ -101,7 +101,7 @@ class FourLetterWords:
             "Outstanding: 0\n"
             f"Zxid: {state.zxid:#x}\n"
             f"Mode: {'read-only' if state.read_only else 'standalone'}\n"
-            f"Node count: {len(state.tree) + 1}\n"  # the root's other name counts
+            f"Node count: {len(state.tree) + 1}\n"  # the root's second name counts
         )
 
     def _envi(self, _: Connection) -> str:
@@ -122,7 +122,7 @@ class FourLetterWords:
         shortest, longest = settings.session_timeouts
         data_dir, size = self._data_dir or "", self._disk()
         return _lines(
-            "clientPort=-1",  # unknown: the server has endpoints, which may be many
+            "clientPort=-1",  # unknown: the server can listen on any endpoints
             "secureClientPort=-1",
             f"dataDir={data_dir}",
             f"dataDirSize={size}",

@@ -120,7 +120,7 @@ class ZNode:
         """The names of its children as a vector on the wire.
 
         It is cached until a child is created or deleted: when many clients watch the children,
-        all of them ask at once.
+        all of them read it at the same time.
         """
         if self.listing is None:
             names = [name.encode() for name in self.children or ()]
@@ -134,10 +134,10 @@ class ZNode:
 
 
 class Tree:
-    """All znodes by path, and indexes of the nodes that the server itself deletes.
+    """All znodes by path, and indexes of the nodes that the server deletes by itself.
 
     The root has a second name, the empty string, as in DataTree.java: so the parent of
-    ``/a`` needs no special case, and reads of ``""`` answer like reads of ``/``.
+    ``/a`` needs no special case, and a read of ``""`` returns the same as one of ``/``.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Tree:
         """The node at a path.
 
         Raises:
-            NoNodeError: there is none.  An invalid path is not an error of its own.
+            NoNodeError: the node does not exist, or the path is invalid.
         """
         node = self.nodes.get(path)
         if node is None:
@@ -225,7 +225,7 @@ class Tree:
         return tuple(self.ephemerals.get(session, ()))
 
     def reapable(self, now: int) -> list[str]:
-        """Empty containers and TTL nodes whose TTL is over (ContainerManager.java).
+        """Empty containers, and empty TTL nodes whose TTL has passed (ContainerManager.java).
 
         Args:
             now: milliseconds since 1970.
@@ -237,8 +237,7 @@ class Tree:
         if node.children:
             return False
         if node.owner == CONTAINER:
-            return (
-                node.creates > 0
-            )  # not before its first child: its client may be about to create it
+            # Not before its first child: its client may be about to create it.
+            return node.creates > 0
         ttl = ttl_of(node.owner)
         return ttl is not None and now - node.mtime > ttl

@@ -1,4 +1,4 @@
-"""Bytes between a transport and the server, which decides what they mean."""
+"""The Twisted protocol: splits the bytes of a client into frames for the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zkservice.wire.frames import Framer
 _WORD_LENGTH: Final = 4  # bytes of a four-letter word
 
 #: Frames of the largest size that may be queued for a client that does not read.  Its requests
-#: wait then, but what it watches goes on making events.
+#: wait meanwhile, but its watches still cause events.
 MAX_UNREAD_FRAMES: Final = 16
 
 
@@ -29,7 +29,7 @@ class StreamTransport(ITCPTransport, IConsumer, IPushProducer):
 
 
 class ConnectionHost(Protocol):
-    """What a `ServerProtocol` needs of its server."""
+    """The server, as far as a `ServerProtocol` needs it."""
 
     @property
     def settings(self) -> ServerSettings:
@@ -37,7 +37,7 @@ class ConnectionHost(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether the server reads nothing for now."""
+        """Whether the server has stopped reading for now."""
 
     def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
         """A client has connected; None if it is refused."""
@@ -46,7 +46,7 @@ class ConnectionHost(Protocol):
         """A connection is closed."""
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Reply to a four-letter word; False if the bytes are not one."""
+        """Reply to a four-letter word; False if the bytes are not a known word."""
 
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
         """Serve frames; False if the rest should wait, because many replies are unsent."""
@@ -55,7 +55,7 @@ class ConnectionHost(Protocol):
         """Restart the time-out of a connection's session."""
 
     def flush(self) -> None:
-        """Send what connections have to send."""
+        """Send the unsent bytes of all connections."""
 
 
 @implementer(IPushProducer)
@@ -63,7 +63,7 @@ class ServerProtocol(protocol.Protocol):
     """One connection: a four-letter word, or a handshake and requests.
 
     It is the `ConnectionTransport` of its `Connection`.  It is also its transport's producer,
-    because what it sends are replies: while a client does not read them, it is not read either.
+    for backpressure: while a client does not read its replies, its requests are not read.
     """
 
     def __init__(self, host: ConnectionHost) -> None:
@@ -123,7 +123,7 @@ class ServerProtocol(protocol.Protocol):
     def _serve(self, connection: Connection, frames: Iterator[bytes]) -> None:
         """Serve requests until there is no more room for their replies.
 
-        A few bytes can ask for megabytes, so it is not enough to stop reading then.
+        A few bytes can request megabytes, so requests that were already read have to wait too.
         """
         try:
             while not self._host.received(connection, frames):

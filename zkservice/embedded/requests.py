@@ -1,7 +1,7 @@
 """The handlers of all requests (FinalRequestProcessor.java).
 
-Each frame after the handshake is a request: it is decoded, executed and answered.  Handlers
-raise the errors that the client will raise; only their codes go over the wire.
+Each frame after the handshake is a request: it is decoded, executed and replied to.  Handlers
+raise the errors that the client will raise; only their codes are sent.
 """
 
 from __future__ import annotations
@@ -142,12 +142,12 @@ class RequestProcessor:
         }
 
     def unimplement(self, opcode: int) -> None:
-        """Answer an operation as an older release does that does not know it."""
+        """Reply to an operation like an older release that does not implement it."""
         self._handlers.pop(opcode, None)
         self._special.pop(opcode, None)
 
     def serve(self, connection: Connection, frame: bytes) -> None:
-        """Answer one request.  A frame too short for a header ends the connection."""
+        """Serve one request.  A frame too short for a header closes the connection."""
         if len(frame) < 8:
             return connection.close()
         xid, opcode = _HEADER.unpack_from(frame)
@@ -162,7 +162,7 @@ class RequestProcessor:
                 connection.reply(xid, state.zxid, body)
             elif opcode in self._special:
                 self._special[opcode](connection, xid, frame)
-            else:  # a newer client's, whose next frames may mean anything
+            else:  # from a newer client: its next frames may mean anything
                 connection.reply_error(xid, state.zxid, UnimplementedError.code)
                 connection.close()
         except ServerError as error:
@@ -177,7 +177,7 @@ class RequestProcessor:
         transaction = self._state.begin(connection)
         try:
             response = self._changes[type(request)](transaction, request)
-        except BaseException:  # nothing may stay without an event and without being saved
+        except BaseException:  # no change may remain without its event, or unsaved
             transaction.rollback()
             raise
         self._state.commit(transaction)
@@ -220,9 +220,8 @@ class RequestProcessor:
         return EmptyResponse()
 
     def _multi(self, connection: Connection, xid: int, frame: bytes) -> None:
-        transaction = self._state.begin(
-            connection
-        )  # it takes a number even if it cannot be decoded
+        # A transaction takes a number even if its operations cannot be decoded.
+        transaction = self._state.begin(connection)
         operations = [
             _request_by_flag(operation)  # before the first is carried out
             for operation in multi.decode_requests(OpCode.MULTI, frame, 8)
@@ -420,7 +419,7 @@ class RequestProcessor:
             connection.reply(xid, 0)
 
     def _sasl(self, connection: Connection, xid: int, frame: bytes) -> None:
-        """Answer one step of SASL, or close the connection.
+        """Reply to one step of SASL, or close the connection.
 
         A missing token closes it without a reply: ZooKeeperServer.processSasl fails on it.
         """
@@ -440,7 +439,7 @@ class RequestProcessor:
         if users is not None:
             return self._negotiate(connection, users, token)
         # Without users the first reply has no token, like Java's without a JAAS file.  Java sends
-        # that reply for ever, and kazoo asks for ever; here the second request is refused.
+        # that reply for ever, and kazoo requests it for ever; here the second request is refused.
         if connection.sasl is not None:
             raise AuthFailedError
         connection.sasl = DigestMd5({}, "")
@@ -461,7 +460,7 @@ class RequestProcessor:
 
 
 def _request_by_flag(operation: Any) -> Any:
-    """A create in a multi as the request that its flag asks for (MultiOperationRecord.java).
+    """Convert a create in a multi to the request of its flag (MultiOperationRecord.java).
 
     Raises:
         ProtocolError: an unknown flag (servers before 3.9 refused the operation alone), or a

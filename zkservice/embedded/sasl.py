@@ -23,7 +23,7 @@ class DigestMd5:
     """One exchange: a challenge, the client's response, the server's proof.
 
     Args:
-        users: passwords by name.
+        users: passwords by user name.
         nonce: a string that is never used again.
     """
 

@@ -28,7 +28,7 @@ MAX_BUFFERED_REPLIES: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Statistics:
-    """How a server is doing."""
+    """Counts of what a server has and has done."""
 
     connections: int
     sessions: int
@@ -56,7 +56,7 @@ class Ticker:
         self._tick = tick
         self._ticked = ticked
         self._alarm = Alarm(clock, self._rang)
-        self._due = inf  # seconds on the clock; inf: whenever it rings it is not late
+        self._due = inf  # seconds on the clock; inf if the call cannot be late
 
     def start(self) -> None:
         """Call the function at the next tick, and at each tick after it."""
@@ -76,9 +76,9 @@ class Ticker:
     def _rang(self) -> None:
         if self._clock.seconds() - self._due >= self._tick:
             # This process was suspended, or busy.  What clients sent in the meantime is not
-            # read yet, so they are not to blame: the reactor reads before the next timed call.
+            # read yet, so no session may expire: the reactor reads before the next timed call.
             return self.start_soon()
-        self.start()  # first, so that an error below does not stop the time
+        self.start()  # first, so that an error below does not stop the ticks
         self._ticked()
 
 
@@ -113,9 +113,9 @@ class OpenConnections:
         return closed
 
     def abort_idle(self, before: float) -> None:
-        """Close those that connected before a time and have no session, or are closing.
+        """Close connections made before a time that have no session, or are closing already.
 
-        The client of a connection that is closing may not read the last bytes of it.
+        A connection that is closing stays open while its client does not read the last bytes.
         """
         for protocol, connection in list(self.accepted.items()):
             useless = connection.session is None or connection.closing
@@ -135,11 +135,11 @@ class _Running(NamedTuple):
 class ZooKeeperServer:
     """A ZooKeeper of one node, in this process.
 
-    It opens no port: pass ``factory`` to any Twisted server endpoint.  One node in one
-    process is not an ensemble: when the process ends, so does the service.
+    It opens no port: pass ``factory`` to any Twisted server endpoint.  It cannot be part of an
+    ensemble: when the process ends, ZooKeeper is unavailable.
 
     Args:
-        reactor: for the time, and delayed calls.
+        reactor: tells the time, and makes delayed calls.
         tick_time: seconds; sessions expire in (time-out, time-out + tick], and clients get
             time-outs from 2 to 20 ticks.
         data_dir: where the tree and the sessions are kept; None keeps them in memory.
@@ -169,7 +169,7 @@ class ZooKeeperServer:
         self._next_reap = inf  # seconds on the reactor's clock
         self._saving = Alarm(reactor, self._save_and_flush)
         self._paused = False
-        #: Whether new connections are closed at once, as by a server that is full.
+        #: Whether new connections are closed at once, as a full server does.
         self.refuse = False
         #: Whether silent sessions expire; an ensemble without a quorum expires none.
         self.expires_sessions = True
@@ -184,7 +184,7 @@ class ZooKeeperServer:
         assert self._running is not None, "the server was not started"
         return self._running
 
-    # -- life
+    # -- starting and stopping
 
     def start(self) -> None:
         """Begin to serve and to tick.
@@ -260,13 +260,13 @@ class ZooKeeperServer:
         return limit > 0 and self._connections.count_from(host) >= limit
 
     def disconnected(self, protocol: ServerProtocol, connection: Connection | None) -> None:
-        """A connection is closed; its session lives on."""
+        """A connection is closed; its session continues."""
         if self._running is not None and connection is not None:
             self._running.state.disconnect(connection)
         self._connections.discard(protocol)
 
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
-        """Serve frames that arrived together; all their replies leave together.
+        """Serve frames that arrived together; their replies are sent together.
 
         Returns:
             False if the rest of the frames should wait, because many replies are unsent.
@@ -298,7 +298,7 @@ class ZooKeeperServer:
             self._running.state.touch(connection)
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Reply to a four-letter word; False if the bytes are not one."""
+        """Reply to a four-letter word; False if the bytes are not a known word."""
         text = self._parts.words.answer(word, connection)
         if text is None:
             return False
@@ -308,9 +308,9 @@ class ZooKeeperServer:
         return True
 
     def flush(self) -> None:
-        """Send what connections have to send; after a change, once it is saved.
+        """Send the unsent bytes of all connections; after a change, only once it is saved.
 
-        Changes are saved at the end of the reactor's turn, those of all clients together.
+        The changes of all clients are saved together, at the end of the reactor's turn.
         """
         running = self._running
         assert running is not None
@@ -330,8 +330,8 @@ class ZooKeeperServer:
         try:
             state.save()
         except DataDirectoryError as error:
-            # A write must not be acknowledged before it is safe: without a reply, clients know
-            # that they do not know.
+            # A write must not be acknowledged before it is saved.  A client that is dropped
+            # without a reply treats the outcome as unknown.
             self.log.critical("dropping all clients: {error}", error=error)
             state.drop_all()
         except Exception:  # noqa: BLE001 - otherwise all clients would wait for ever
@@ -341,7 +341,7 @@ class ZooKeeperServer:
     # -- faults, for tests
 
     def expire(self, session_id: int) -> bool:
-        """Expire a session as if its client had been silent; False if there is none."""
+        """Expire a session as if its client had been silent; False if it does not exist."""
         session = self.state.sessions.get(session_id)
         if session is None:
             return False
@@ -350,7 +350,7 @@ class ZooKeeperServer:
         return True
 
     def drop(self, session_id: int) -> bool:
-        """Break a session's connection, as networks do; False if it has none."""
+        """Abort a session's connection, as if the network failed; False if it has none."""
         for protocol, connection in self._connections.accepted.items():
             if connection.session is not None and connection.session.id == session_id:
                 protocol.abort()
@@ -359,15 +359,15 @@ class ZooKeeperServer:
 
     @property
     def paused(self) -> bool:
-        """Whether the server only listens.  Then it reads nothing, and no session expires."""
+        """Whether the server is paused.  Then it reads nothing, and no session expires."""
         return self._paused
 
     def pause(self) -> None:
-        """Freeze, as a suspended process does: connections stay, nothing is answered."""
+        """Act like a suspended process: connections stay open, but nothing is read."""
         self._set_paused(True)
 
     def resume(self) -> None:
-        """Go on: first read what clients sent, then expire sessions that are overdue."""
+        """Continue: first read what clients sent, then expire sessions that are overdue."""
         self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> None:
@@ -391,25 +391,25 @@ class ZooKeeperServer:
         self.flush()
 
     def reap(self) -> None:
-        """Delete containers and TTL nodes that are over now, not at the next interval."""
+        """Delete empty containers and expired TTL nodes now, not at the next interval."""
         self.state.reap()
         self.flush()
 
     def lose_data(self, zxid: int) -> None:
-        """Go back to a transaction number, as a server does whose disk was replaced.
+        """Go back to a transaction number, like a server whose disk was replaced.
 
         A server drops clients that have seen a later transaction than its own last one.
         """
         self.state.zxid = zxid
 
     def unimplement(self, opcode: int) -> None:
-        """Answer an operation as an older release does that does not know it."""
+        """Reply to an operation like an older release that does not implement it."""
         self._parts.requests.unimplement(opcode)
 
     # -- inspection, for tests and reports
 
     def node(self, path: str) -> NodeView | None:
-        """A znode as it is now; None if there is none."""
+        """A znode as it is now; None if it does not exist."""
         return self.state.view(path)
 
     def tree(self) -> dict[str, bytes | None]:

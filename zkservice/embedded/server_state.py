@@ -1,4 +1,4 @@
-"""The server's state: its tree, sessions, watches and connections.  No socket, no timer.
+"""The server's state: its tree, sessions, watches and connections, without socket or timer.
 
 Everything happens in one order: a change is applied, its watch events are queued, then its
 reply; nothing is sent before `ServerState.flush`.  So a client never gets a reply that
@@ -91,7 +91,7 @@ class ServerState:
         return connection
 
     def disconnect(self, connection: Connection) -> None:
-        """Forget a connection that is closed; its session lives on."""
+        """Forget a connection that is closed; its session continues."""
         self._detach(connection)
         if connection in self.connections:
             del self.connections[connection]
@@ -99,17 +99,17 @@ class ServerState:
         self._unflushed.pop(connection, None)
 
     def flush(self) -> None:
-        """Send what connections have to send.  With a store, call it only when `saved`."""
+        """Send the unsent bytes of all connections.  With a store, call it only when `saved`."""
         unflushed = self._unflushed
         while unflushed:
             connection, _ = unflushed.popitem()
             connection.flush()
 
     def handle_connect_request(self, connection: Connection, frame: bytes) -> None:
-        """Answer a connection's first frame (ZooKeeperServer.processConnectRequest).
+        """Reply to a connection's first frame (ZooKeeperServer.processConnectRequest).
 
-        A session that has expired, or a wrong password, is answered with session id 0.  In all
-        other cases a client is refused by closing its connection without a reply.
+        If the session has expired or the password is wrong, the reply has session id 0.  In all
+        other cases, a client is refused by closing its connection without a reply.
         """
         try:
             request = decode(ConnectRequest, frame)
@@ -187,7 +187,7 @@ class ServerState:
             self.sessions.touch(connection.session, self.now())
 
     def expire_sessions(self) -> None:
-        """End the sessions whose time-outs are over."""
+        """End the sessions whose time-outs have passed."""
         if self._read_only:  # expiring is a write
             return
         self._for_each(self.expire_session, self.sessions.expired(self.now()))
@@ -227,7 +227,7 @@ class ServerState:
         return Transaction(self.tree, self.zxid, time, identities, session_id, self.rules)
 
     def commit(self, transaction: Transaction) -> None:
-        """Keep a change, and queue its events for those that watch."""
+        """Keep a change, and queue its watch events."""
         if self.store is not None:
             self._unsaved.add_nodes(transaction.touched)
         self._for_each(lambda event: self._notify(transaction.zxid, event), transaction.events)
@@ -243,7 +243,7 @@ class ServerState:
                 connection.notify(zxid, encoded)
 
     def reap(self) -> None:
-        """Delete containers and TTL nodes that are over, each in its own transaction."""
+        """Delete empty containers and expired TTL nodes, each in its own transaction."""
         if self._read_only:
             return
         self._for_each(self._reap, self.tree.reapable(int(self.now() * 1000)))
@@ -258,7 +258,7 @@ class ServerState:
         for thing in things:
             try:
                 clean_up(thing)
-            except Exception:  # noqa: BLE001 - it is logged, and the next one is as important
+            except Exception:  # noqa: BLE001 - it is logged; the others are still cleaned up
                 self._log.failure("cleaning up {thing} failed", thing=thing)
 
     # -- the store
@@ -266,7 +266,7 @@ class ServerState:
     def _load(self, store: Store) -> None:
         for session in store.load(self.tree):  # their time-outs start again
             self.sessions.add(session, self.now())
-        # Whatever the clock says: an id that was used is never used again.
+        # Even if the clock was set back, no id may be used twice.
         self.sessions.next_id = max(self.sessions.next_id, store.next_session_id)
         self.zxid = self._unsaved.saved_zxid = store.zxid
 
@@ -322,7 +322,7 @@ class ServerState:
         return total
 
     def view(self, path: str) -> NodeView | None:
-        """A znode as it is now; None if there is none."""
+        """A znode as it is now; None if it does not exist."""
         node = self.tree.nodes.get(path)
         if node is None:
             return None
@@ -330,11 +330,11 @@ class ServerState:
 
 
 def first_zxid(now: float) -> int:
-    """The transaction number at which a new server starts: seconds in the epoch's place.
+    """The transaction number at which a new server starts: the time, with seconds as the epoch.
 
-    An in-memory server that restarts has thereby a later number than its predecessor ever
-    reached, even a moment ago.  So it accepts clients of the predecessor, and tells them that
-    their sessions have expired, instead of dropping them for ever.
+    So an in-memory server that restarts begins with a higher number than its predecessor ever
+    reached.  It then accepts clients of the predecessor, and tells them that their sessions
+    have expired, instead of dropping them for ever.
     """
     return int(now * (1 << 32))
 

@@ -61,7 +61,7 @@ class SessionTracker:
         return session
 
     def add(self, session: Session, now: float) -> None:
-        """Add a session that is older than this server process."""
+        """Add a session, which may be older than this server process."""
         self._sessions[session.id] = session
         self.touch(session, now)
 
@@ -99,12 +99,12 @@ class SessionTracker:
             self.touch(session, now)
 
     def remove(self, session: Session) -> None:
-        """Forget a session that is over."""
+        """Forget a session that has ended."""
         del self._sessions[session.id]
         self._leave_bucket(session)
 
     def expired(self, now: float) -> list[Session]:
-        """The sessions whose time-outs are over, the longest overdue first."""
+        """The sessions whose time-outs have passed, the longest overdue first."""
         current = int(now / self._tick)
         due = sorted(bucket for bucket in self._buckets if bucket <= current)
         return [session for bucket in due for session in sorted(self._buckets[bucket], key=_id)]

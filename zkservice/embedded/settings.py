@@ -25,16 +25,17 @@ class ServerSettings:
     super_digest: str | None = None
     #: Users and passwords for SASL DIGEST-MD5; None switches SASL off.
     sasl_users: Mapping[str, str] | None = field(default=None, repr=False)
-    #: TTL nodes (``zookeeper.extendedTypesEnabled``); Java has them off by default.
+    #: Whether clients can create TTL nodes (``zookeeper.extendedTypesEnabled``); Java's default
+    #: is no.
     ttl_nodes: bool = True
     #: How often containers and TTL nodes are checked (ContainerManager.java).
     reap_interval: float = 60.0
-    #: Bytes of one request (``jute.maxbuffer``).
+    #: The largest request, in bytes (``jute.maxbuffer``).
     max_frame: int = JUTE_MAXBUFFER
     #: Connections from one address, 0 for any number.  Java's default, 60, is for ensembles
     #: that many machines share.
     max_connections: int = 0
-    #: How long a connection may take until its first request (sessionlessCnxnTimeout).
+    #: The longest time from a connection to its first request (sessionlessCnxnTimeout).
     handshake_timeout: float = 10.0
     #: Whether hard limits in ``/zookeeper/quota`` refuse writes (``enforceQuota``).
     enforce_quota: bool = False
@@ -53,8 +54,8 @@ class ServerSettings:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)!r}")
         if self.session_timeouts[0] > self.session_timeouts[1]:
             raise ValueError(
-                f"the shortest session time-out, {self.session_timeouts[0]} s, "
-                f"must not be over the longest, {self.session_timeouts[1]} s"
+                f"the shortest session time-out ({self.session_timeouts[0]} s) "
+                f"must not exceed the longest one ({self.session_timeouts[1]} s)"
             )
 
     @property

@@ -73,7 +73,7 @@ class Store:
 
     Args:
         folder: the directory; it is created if it does not exist.
-        secret: the key of session passwords of a new server; an old one keeps its own.
+        secret: the key of session passwords of a new server; an old server keeps its key.
         zxid: the first transaction number of a new server.
 
     Raises:
@@ -99,7 +99,7 @@ class Store:
         self._protect()
         database = sqlite3.connect(self._folder / _FILE, timeout=0, isolation_level=None)
         try:
-            # No other process: the first write takes the lock, and it is kept.
+            # The first write locks out other processes, until the database is closed.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
@@ -112,8 +112,9 @@ class Store:
         """Make the database unreadable to other users: session passwords derive from its secret.
 
         The directory may be older than the server, and readable to all.  SQLite gives its other
-        files the mode of the database, but files of an earlier process keep theirs.  Whoever may
-        write to the directory must not choose a file whose mode root changes: no link is followed.
+        files the mode of the database, but files of an earlier process keep theirs.  Symbolic links
+        are not followed: with one, a user who can write to the directory could make root change
+        the mode of any file.
         """
         for suffix in ("", "-wal", "-shm"):
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if suffix else os.O_CREAT)
@@ -137,7 +138,7 @@ class Store:
         database = self._database
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _FORMAT:
-            raise DataDirectoryError(self._folder, "it was written by a newer version")
+            raise DataDirectoryError(self._folder, "it was written by a newer version of zkservice")
         database.execute("BEGIN IMMEDIATE")
         if version == 0:
             for statement in _SCHEMA.split(";"):
@@ -175,7 +176,7 @@ class Store:
             changes: what to take from the tree, and the sessions.
 
         Raises:
-            DataDirectoryError: it is not on the disk; it can be tried again.
+            DataDirectoryError: the changes are not on the disk; the call can be repeated.
         """
         try:
             self._database.execute("BEGIN IMMEDIATE")
@@ -246,7 +247,7 @@ def _node(row: tuple[Any, ...]) -> tuple[str, ZNode]:
 
 
 def _packed(acl: AccessList) -> bytes | None:
-    """The list as jute; None for the most frequent one, open to all."""
+    """The list as jute; None for the most frequent one, which allows everything."""
     if acl is OPEN_ACL_UNSAFE:
         return None
     out = bytearray()

@@ -1,7 +1,7 @@
 """Changes of the tree: each is checked, applied, and can be rolled back.
 
 Source: PrepRequestProcessor.pRequest2Txn (the checks, in its order), DataTree.processTxn
-(the changes).  A transaction holds one change or the many of a multi; all have one zxid.
+(the changes).  A transaction holds one change or all changes of a multi, with one zxid.
 Later changes see earlier ones.  Watches fire when it is committed.
 """
 
@@ -268,7 +268,7 @@ class Transaction:
         _require_version(path, version, node.version)
 
     def delete_unchecked(self, path: str) -> None:
-        """Delete a node on behalf of the server: no permission and no version is checked."""
+        """Delete a node on behalf of the server, without checking permissions or the version."""
         base = path[: path.rindex("/")]
         self._detach(path, base, self._tree.get(base))
 
@@ -297,7 +297,7 @@ class Transaction:
         self._charge(path, -1, -len(node.data or b""))
 
     def _charge(self, path: str, nodes: int, size: int) -> None:
-        """Count a change at the quota of its path, if it has one."""
+        """Count a change in the quota of its path, if there is one."""
         found = quotas.counter_of(self._tree, path)
         if found is not None:
             counter, node = found

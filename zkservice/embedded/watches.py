@@ -1,7 +1,7 @@
 """The watches of all connections.
 
-Source: WatchManager.java with the independent modes of 3.9, and the same file as of 3.8;
-DataTree.setWatches.  A watch belongs to a connection, not to a session: it dies with the
+Source: WatchManager.java with the independent modes of 3.9, and the same file of 3.8;
+DataTree.setWatches.  A watch belongs to a connection, not to a session: it ends with the
 connection.
 """
 
@@ -113,8 +113,8 @@ class ServerWatches:
 class ExclusiveWatches(ServerWatches):
     """Watches with the semantics of ZooKeeper 3.6 to 3.8 (ZOOKEEPER-4466).
 
-    There are two tables, of data and of child watches.  In each a connection has one
-    watch at a path, whose mode is that of the request that came last: a one-shot watch
+    There are two tables, of data and of child watches.  In each, a connection has one
+    watch at a path, with the mode of its latest request: a one-shot watch
     replaces a persistent one.  A recursive watch is in both tables.  Events do not carry
     their transaction, and removeWatches rejects the types of persistent watches.
     """
@@ -164,11 +164,11 @@ class ExclusiveWatches(ServerWatches):
 
     @override
     def check(self, path: str, type: int, connection: Connection) -> list[WatchKind]:
-        """The tables that have a watch at the path, of any connection: WatchManager ignores whose.
+        """The tables that have a watch at the path, of any connection, as in WatchManager.
 
         Raises:
             MarshallingError: there is no such type.
-            NoWatcherError: there is none.
+            NoWatcherError: there is no watch at the path.
         """
         return self._found(path, type, [t for t in self._modes if path in self._modes[t]])
 

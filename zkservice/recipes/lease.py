@@ -155,11 +155,13 @@ class Lease(Held):
     def _lose(self, reason: Exception) -> None:
         self._reason = reason
         if not isinstance(reason, ClientClosedError):  # its owner closed the client itself
-            self._log.warn("lost {path}: {reason}", path=self.path, reason=reason)
+            self._log.warn("lost the lease on {path}: {reason}", path=self.path, reason=reason)
         self._losing.fire(reason)
 
     def _log_bug(self, failure: Failure) -> None:
-        self._log.failure("watching over {path} failed", failure, path=self.path)
+        self._log.failure(
+            "watching the lease on {path} failed; it counts as lost", failure, path=self.path
+        )
         self._lose(LeaseLostError(self.path, str(failure.value)))
 
 

@@ -458,7 +458,7 @@ class Registration:
         self._retry_later()
 
     def _crashed(self, failure: Failure) -> None:
-        self._log.failure("the registration of {path} failed", failure, path=self.path)
+        self._log.failure("registering {path} failed; retrying", failure, path=self.path)
         self._retry_later()
 
     def _end(self, *, deleted: bool) -> None:
