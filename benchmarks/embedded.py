@@ -41,7 +41,7 @@ RUN = "from twisted.scripts.twistd import run; run()"
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -77,7 +77,7 @@ class Figures:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """A free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -106,7 +106,7 @@ def _counts(clients: list[ZooKeeperClient]) -> tuple[int, int]:
 
 
 async def waiters(_: Any, __: str, options: argparse.Namespace) -> bool:
-    """Many who wait for one lock: `benchmarks/recipes_waiters.py`, in processes of their own."""
+    """Many waiters for one lock: `benchmarks/recipes_waiters.py`, in processes of their own."""
     words = ["--hosts", options.hosts] if options.hosts else []
     command = [sys.executable, "-m", "benchmarks.recipes_waiters", *words]
     return (await deferToThread(subprocess.run, command)).returncode == 0

@@ -1,7 +1,7 @@
-"""Many who wait for one lock on one client: what it costs until all stand in line, and a handover.
+"""Many waiters for one lock on one client: the cost of queueing them all, and of a handover.
 
-Claim: with 1,000 of them a handover takes less than twice the processor time that it takes with
-100, and all stand in line for less than a millisecond of processor time each.
+Claim: with 1,000 waiters a handover takes less than twice the processor time that it takes with
+100, and queueing takes less than a millisecond of processor time for each waiter.
 
     python -m benchmarks.recipes_waiters [--hosts H:P] [--rounds 3]
 
@@ -9,9 +9,9 @@ It starts an Apache ZooKeeper of its own.  Each contender is a process of its ow
 turns.  ours: one `Lock` object; each: as many `Lock` objects; kazoo: a thread and a ``Lock`` each,
 since its locks block.
 
-settle:    processor time until all stand in line, each behind the one before him
-handover:  from then on each releases as soon as he has it; the mean of all, per holder:
-           processor time, and time
+settle:    processor time until all are queued, each behind the one before it
+handover:  from then on each holder releases at once; the mean processor time and time
+           per holder
 """
 
 from __future__ import annotations

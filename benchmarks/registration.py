@@ -100,7 +100,7 @@ def contenders() -> list[Contender]:
 
 
 class Watcher:
-    """Asks every millisecond whether somebody is registered."""
+    """Polls every millisecond whether a process is registered."""
 
     def __init__(self, client: KazooClient) -> None:
         self._client = client
@@ -119,7 +119,7 @@ def measure_ends(watcher: Watcher, one: Contender, hosts: str) -> None:
     """A start and a SIGTERM."""
     one.start(hosts)
     one.figures["start"].append(watcher.until(one, there=True))
-    time.sleep(0.5)  # as somebody who has been there for a while
+    time.sleep(0.5)  # as a process that has been registered for a while
     one.signal(signal.SIGTERM)
     one.figures["SIGTERM"].append(watcher.until(one, there=False))
     one.end()

@@ -18,7 +18,7 @@ hosts, parent = sys.argv[1:]
 node = f"{parent}/process-{os.getpid()}"
 client = KazooClient(hosts)
 lost = threading.Event()  # the session has expired
-work = threading.Event()  # there is something to create, and somebody to talk to
+work = threading.Event()  # there is something to create, and a connection
 over = threading.Event()
 
 

@@ -35,7 +35,7 @@ class Authority:
     Args:
         folder: made if it is missing.
         name: of the authority.
-        parent: who signs its own certificate; itself if it is None.
+        parent: The authority that signs its certificate; None for self-signed.
     """
 
     def __init__(

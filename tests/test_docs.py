@@ -51,7 +51,7 @@ def page_name(path: Path) -> str:
 
 
 def file_at(address: str) -> Path | None:
-    """The file behind an address of ours; None if the address is somebody else's."""
+    """The file behind an address in this project; None for any other address."""
     for start, folder in OURS.items():
         if address.startswith(start):
             path = folder / address.removeprefix(start).partition("#")[0]

@@ -46,7 +46,7 @@ class SecretTests(SynchronousTestCase):
         self.assertNotIn("cret", repr(user))
 
     def test_a_refusal_never_shows_the_secret(self) -> None:
-        """What is not there, is empty or is no pair is named, never the secret."""
+        """The error names what is missing, empty or not a pair, but never the secret."""
         empty = self.file("\n")
         for text, expected in {
             "digest": "must be SCHEME:file:FILE",
@@ -81,7 +81,7 @@ class ACLTests(SynchronousTestCase):
     """ACLs as a user writes them."""
 
     def test_usual_lists_have_names(self) -> None:
-        """The lists that everybody uses have names."""
+        """The most common ACLs have names."""
         self.assertEqual(parse_acl("read"), READ_ACL_UNSAFE)
         self.assertEqual(parse_acl("creator"), CREATOR_ALL_ACL)
 

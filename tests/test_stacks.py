@@ -76,7 +76,7 @@ class StackTests(SynchronousTestCase):
         self.assertEqual((found["idle"], found["parked"]), (True, False))
 
     def test_a_stack_begins_with_the_outermost_call(self) -> None:
-        """A stack is told as Python tells it."""
+        """A stack is formatted as Python formats it."""
 
         def inner() -> list[str]:
             return [frame.f_code.co_name for frame in stack_of(sys._getframe())]
@@ -135,7 +135,7 @@ class SamplerTests(SynchronousTestCase):
         self.assertTrue(lines[-1].startswith("(other stacks) "))
 
     def test_stop(self) -> None:
-        """A profile that nobody waits for ends."""
+        """A profile whose Deferred is cancelled ends."""
         sampler = StackSampler(60.0)
         done = threading.Event()
         sampler.start(lambda folded: done.set())

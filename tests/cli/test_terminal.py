@@ -30,6 +30,6 @@ class ProgressTests(SynchronousTestCase):
         self.assertTrue(shown.endswith("\r\x1b[K"))
 
     def test_there_is_no_bar_in_a_pipe(self) -> None:
-        """There is none in a pipe, and none for those who want quiet."""
+        """There is no progress bar in a pipe, and none with ``--quiet``."""
         self.assertEqual(self.bar(tty=False), "")
         self.assertEqual(self.bar(tty=True, quiet=True), "")

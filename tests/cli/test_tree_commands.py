@@ -100,7 +100,7 @@ class TreeCommandTests(CommandTestCase):
             self.assertEqual(error.code, Exit.USAGE)
 
     async def test_permissions_are_a_number_or_an_acl(self) -> None:
-        """What everybody may do is a number, or an ACL."""
+        """``-p`` takes a number for world:anyone, ``--acl`` takes an ACL."""
         await self.run_("import", "HOSTS", "-p", "15", stdin="/a\n")
         self.assertEqual((await self.client.get_acl("/a"))[0][0].perms, 15)
         await self.run_("import", "HOSTS", "--acl", "world:anyone:ra", stdin="/b\n")
@@ -371,7 +371,7 @@ class TreeCommandTests(CommandTestCase):
 
 
 class TLSTests(CommandTestCase):
-    """A server behind TLS, whose certificate is for a name that nobody can look up."""
+    """A server behind TLS, whose certificate is for a name that does not resolve."""
 
     async def listen(self) -> str:
         """Open a port with TLS; answers the server's address."""

@@ -141,7 +141,7 @@ class Contract(TestCase):
         self.assertEqual(await client.sync("/"), "/")
 
     async def test_acls_are_kept_and_hide_digests(self) -> None:
-        """Lists are kept, identities count, and who may not look sees no digests."""
+        """ACLs are kept, identities count, and digests are hidden without permission."""
         client, other = self.client, await self.connect()
         await client.add_auth("digest", "u:p")
         await client.create("/mine", b"", CREATOR_ALL_ACL)
@@ -270,7 +270,7 @@ class Contract(TestCase):
         self.assertEqual(len(heard), 5)
 
     async def test_a_recursive_watch_receives_events_of_all_nodes_below(self) -> None:
-        """It hears of all nodes below, and survives a one-shot watch on the same node."""
+        """It fires for all nodes below, and survives a one-shot watch on the same node."""
         client, other = self.client, await self.connect()
         heard: list[WatchEvent] = []
         handle = await client.add_watch("/", heard.append, recursive=True)
@@ -319,7 +319,7 @@ class Contract(TestCase):
         subscription.cancel()
 
     async def test_removed_watchers_are_notified(self) -> None:
-        """All who watched are told; the persistent watch of another type stays."""
+        """All removed watchers get an event; the persistent watch of another type stays."""
         client, other = self.client, await self.connect()
         await client.create("/a")
         heard: list[WatchEvent] = []
@@ -337,7 +337,7 @@ class Contract(TestCase):
         await self.assertFailure(client.remove_watches("/a"), NoWatcherError)
 
     async def test_a_cancelled_watch_is_removed_from_the_server(self) -> None:
-        """A watch that nobody wants is taken off the server."""
+        """A watch that is cancelled is removed from the server."""
         client = self.client
         await client.create("/a")
         value, watch = client.get_and_watch("/a")

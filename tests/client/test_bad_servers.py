@@ -37,10 +37,10 @@ class Answering(Protocol):
 
 
 class HandshakeTests(ClientTestCase):
-    """Answers to a handshake that are none."""
+    """Replies to a handshake that are invalid."""
 
     def answer(self, response: ConnectResponse) -> None:
-        """What the only server says to everybody from now on."""
+        """Make the only server reply with this to every handshake from now on."""
         factory = Factory()
         factory.buildProtocol = lambda addr: Answering(response)  # type: ignore[method-assign]
         self.network.listen(HOST, PORT, factory)
@@ -62,15 +62,15 @@ class HandshakeTests(ClientTestCase):
         self.assertIsNone(self.result(call))
 
     def test_no_session_for_a_new_client(self) -> None:
-        """A server that says "expired" to who had no session is not asked again and again."""
+        """A server that replies "expired" to a new client is not retried in a tight loop."""
         self.check_that_it_is_a_failure(ConnectResponse(0, 0, 0, bytes(16), False))
 
     def test_session_without_an_id(self) -> None:
-        """Session 0 is none."""
+        """Session 0 is invalid."""
         self.check_that_it_is_a_failure(ConnectResponse(0, 6000, 0, bytes(16), False))
 
     def test_after_an_expiry(self) -> None:
-        """The same where the old session is over first: one expiry, then patience."""
+        """The same after a real expiry: it is reported once, then the client backs off."""
         client = self.connected()
         self.answer(ConnectResponse(0, 0, 0, bytes(16), False))
         self.cable.cut()
@@ -100,7 +100,7 @@ class RefusalTests(ClientTestCase):
         self.assertFalse(self.cable.up)
 
     def test_a_request_that_needs_another_identity_closes_the_client(self) -> None:
-        """So is a request for which we should be somebody else."""
+        """A request that needs another identity closes the client, too."""
         client = self.connected()
         call, other = client.get("/"), client.exists("/")
         self.network.run_due()
@@ -115,7 +115,7 @@ class ReplyTests(ClientTestCase):
     """Replies that have nothing to do with their requests."""
 
     def test_no_watch_without_a_value(self) -> None:
-        """A reply that cannot be read leaves no watch behind, of which nobody knows."""
+        """A reply that cannot be read leaves no watch behind."""
         client = self.connected()
         value, watch = client.get_and_watch("/")
         self.network.run_due()
@@ -128,7 +128,7 @@ class ReplyTests(ClientTestCase):
         self.assertNoResult(watch)
 
     def test_result_of_another_operation(self) -> None:
-        """A transaction whose results do not fit fails, and is not left without an end."""
+        """A transaction whose results do not fit fails, and does not stay pending."""
         client = self.connected()
         transaction = client.transaction()
         transaction.create("/a")

@@ -156,7 +156,7 @@ class EveryByteTests(SynchronousTestCase):
             self.broken_session(partial(_allow, client=size))
 
     def test_survives_silence_from_each_byte_on(self) -> None:
-        """From a byte on nothing arrives, and nobody says so."""
+        """Nothing arrives from a certain byte on, without an error."""
         for size in sample(range(1, self.sent()[1] + 1, 3), 60):
 
             def swallow(cable: Cable, size: int = size) -> None:

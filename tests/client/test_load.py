@@ -21,7 +21,7 @@ class LoadTests(ClientTestCase):
     """Numbers that no program needs, and that some program will have."""
 
     def test_watches_survive(self) -> None:
-        """Tens of thousands of watches are there after a reconnect; a change meanwhile is told."""
+        """Tens of thousands of watches survive a reconnect; a change meanwhile fires its watch."""
         client, other = self.connected(), self.connected()
         watches: list[Deferred[Any]] = []
         for number in range(WATCHES):

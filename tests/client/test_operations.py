@@ -186,7 +186,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(self.result(client.sync("/a")), "/a")
 
     def test_paths_are_checked(self) -> None:
-        """What is no path fails, and is not sent."""
+        """A request with an invalid path fails, and is not sent."""
         client = self.connected()
         for asked in (client.get("a"), client.create("/a/"), client.delete("//")):
             self.failure(asked, InvalidPathError)
@@ -352,7 +352,7 @@ class TransactionTests(ClientTestCase):
 
 
 class WaitingTests(ClientTestCase):
-    """What becomes of a call that nobody answers, or nobody waits for."""
+    """Calls without a reply, and calls that were cancelled."""
 
     def test_all_of_a_turn_in_one_write(self) -> None:
         """Calls that are made in one turn leave in one write, whoever makes them."""
@@ -406,7 +406,7 @@ class WaitingTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/cancelled")))
 
     def test_cancelled_after_sending(self) -> None:
-        """The reply to a cancelled call is nobody's; the next call gets its own."""
+        """The reply to a cancelled call is dropped; the next call gets its own reply."""
         client = self.connected()
         self.server.pause()
         cancelled, kept = client.get("/zookeeper"), client.get_children("/zookeeper")

@@ -46,7 +46,7 @@ class Socket(FileDescriptor):
 
 
 class Rooms(Receiver):
-    """Notes what it is told of the transport's room."""
+    """Records the calls that pause and resume it."""
 
     def __init__(self) -> None:
         self.paused: list[bool] = []
@@ -77,7 +77,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(self.receiver.paused, [])
 
     def test_more_than_there_is_room_for(self) -> None:
-        """The rest is sent by and by, in order; the receiver is told to wait meanwhile."""
+        """The rest is sent later, in order; meanwhile the receiver is paused."""
         socket = Socket()
         protocol = self.protocol(socket)
         socket.room = 2
@@ -114,7 +114,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(socket.sent, b"abcd")
 
     def test_other_transports_are_written_to_as_usual(self) -> None:
-        """What is no socket, such as TLS, is written to as any transport is."""
+        """A transport that is not a socket, such as TLS, gets ordinary writes."""
         transport = StringTransport()
         protocol = self.protocol(transport)
         protocol.write(b"abc")

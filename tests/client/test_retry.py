@@ -82,7 +82,7 @@ class RetryTests(ClientTestCase):
         self.failure(self.retrying.set("/a", b"x", 3), BadVersionError)
 
     def test_set_by_others_meanwhile(self) -> None:
-        """A write of somebody else that happens in our place is not taken for ours."""
+        """Another client's write is not mistaken for the one that got lost."""
         self.result(self.zk.create("/a"))
         other = self.connected()
         self.network.cables[0].client_may_send = 1

@@ -30,7 +30,7 @@ class UnconfiguredTests(TestCase):
     timeout = 10
 
     async def test_the_client_is_closed_with_the_reason(self) -> None:
-        """The client is told why, and does not go on without."""
+        """The client reports the reason, and does not go on without authentication."""
         server = EmbeddedZooKeeper()
         await server.start()
         self.addCleanup(server.stop)

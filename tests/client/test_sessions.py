@@ -440,7 +440,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_busy_client_leaves_a_silent_server(self) -> None:
-        """Requests that nobody answers do not make a silent server look alive."""
+        """Requests without a reply do not make a silent server look alive."""
         client = self.connected()
         self.server.pause()
         for _ in range(40):
@@ -605,7 +605,7 @@ class NamesTests(ClientTestCase):
 
 
 class ExpiryTests(ClientTestCase):
-    """A session that is over is replaced by a new one, and everybody knows."""
+    """An expired session is replaced by a new one, and the client reports it."""
 
     def expire(self, client: ZooKeeperClient) -> None:
         """As the server does it."""
@@ -614,7 +614,7 @@ class ExpiryTests(ClientTestCase):
         self.network.settle()
 
     def test_told_by_the_server(self) -> None:
-        """The states are told in their order, and the new session works."""
+        """The states are reported in order, and the new session works."""
         client = self.connected()
         news, before = heard_by(client), client.client_id
         self.result(client.create("/e", ephemeral=True))
@@ -771,7 +771,7 @@ class SilenceTests(ClientTestCase):
             self.network.listen(host, PORT, Factory.forProtocol(protocol))
 
     def serve(self) -> None:
-        """All are members of a whole ensemble again, whose session clocks begin anew."""
+        """All servers are in a quorum again, which restarts its session timers."""
         for host in self.HOSTS:
             self.network.listen(host, PORT, self.server.factory)
 
@@ -989,7 +989,7 @@ class ListenerTests(ClientTestCase):
     """Subscribers may do anything, and break nothing."""
 
     def test_close_from_any_state(self) -> None:
-        """A listener may close the client in every state that it hears of."""
+        """A listener may close the client in every state."""
         for state in (CONNECTING, CONNECTED, SUSPENDED, EXPIRED):
             client = self.client()
             news = heard_by(client)
@@ -1026,7 +1026,7 @@ class ListenerTests(ClientTestCase):
         self.assertEqual(last, first)
 
     def test_a_broken_listener_does_not_disturb_others(self) -> None:
-        """An exception in a listener is logged, and keeps nobody else from hearing."""
+        """An exception in a listener is logged, and the other listeners are still called."""
         client = self.client()
         client.subscribe(lambda state: 1 / 0)
         news = heard_by(client)

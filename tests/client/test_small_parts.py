@@ -129,10 +129,10 @@ class OrderTests(SynchronousTestCase):
 
 
 class CallTests(SynchronousTestCase):
-    """A request that somebody waits for."""
+    """A request that has a waiter."""
 
     def test_reply_that_cannot_be_read(self) -> None:
-        """Whatever goes wrong in reading a reply, its waiter hears of it."""
+        """Any error in reading a reply fails the request's Deferred."""
 
         def broken(reply: bytes) -> None:
             raise ZeroDivisionError
@@ -170,7 +170,7 @@ class FourLetterTests(ClientTestCase):
         self.assertIn("'what'", str(self.failure(asked, ProtocolError)))
 
     def test_all_addresses_are_tried(self) -> None:
-        """The first address behind a name need not be the one that somebody listens on."""
+        """The server may listen on another address of the name than the first one."""
         self.network.names["zk"] = ["::1", HOST]
         self.assertIn("Mode", self.result(four_letter_word("zk", "srvr", reactor=self.network)))
         self.network.names["nobody"] = ["::1", "10.9.9.9"]

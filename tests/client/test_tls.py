@@ -30,7 +30,7 @@ class WordsTests(SynchronousTestCase):
         )
 
     def test_other_errors_are_left_alone(self) -> None:
-        """Anything else of OpenSSL's is told as it is, and other errors are left alone."""
+        """Other errors of OpenSSL's are shown as they are; foreign errors are left alone."""
         odd = SSL.Error([("SSL routines", "", "wrong version number")])
         self.assertEqual(str(readable_tls_error(odd)), "TLS failed (wrong version number)")
         for error in (SSL.Error(), SSL.Error([]), ValueError("x")):

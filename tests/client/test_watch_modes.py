@@ -146,7 +146,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.server.statistics().watches, 0)
 
     def test_change_while_a_watch_is_cancelled(self) -> None:
-        """A change that the server makes before it hears of the cancellation is not missed."""
+        """A change that the server makes before it gets the cancellation is not missed."""
         self.result(self.other.create("/a"))
         for recursive in (False, True):
             handle = self.add("it", recursive=recursive)
@@ -175,7 +175,7 @@ class WatchModes(ClientTestCase):
         self.assertEqual((self.heard["plain"], self.heard["recursive"]), (self.PLAIN * 2, []))
 
     def test_children_that_may_not_be_read(self) -> None:
-        """A child watch beside a recursive one hears of children whose ACL hides them."""
+        """A child watch beside a recursive one fires for children whose ACL hides them."""
         self.result(self.other.create("/a"))
         self.result(self.other.add_auth("digest", "u:p"))
         for first in (False, True):
@@ -210,7 +210,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.heard, {"plain": self.PLAIN, "recursive": self.RECURSIVE})
 
     def test_reads_that_wait_for_a_connection(self) -> None:
-        """Reads with a watch that are asked for without a connection silence nobody."""
+        """Reads with a watch that wait for a connection do not silence other watches."""
         self.result(self.other.create("/a"))
         self.add("plain")
         handle = self.add("recursive", recursive=True)
@@ -267,7 +267,7 @@ class WatchModes(ClientTestCase):
             self.assertFalse(self.result(client.check_watches("/a")))
 
     def test_removed_by_type(self) -> None:
-        """What is removed by its type is told, and takes nothing else with it."""
+        """Watches that are removed by type get an event; no other watch is removed."""
         self.result(self.other.create("/a"))
         for recursive in (False, True):
             handle = self.add("it", recursive=recursive)

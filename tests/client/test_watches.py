@@ -33,7 +33,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(self.result(watch), (type, KeeperState.SYNC_CONNECTED, path))
 
     def test_a_data_watch_fires_on_a_change(self) -> None:
-        """A data watch hears of a change."""
+        """A data watch fires when the node changes."""
         client = self.connected()
         self.result(client.create("/a", b"1"))
         value, watch = client.get_and_watch("/a")
@@ -44,7 +44,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
 
     def test_an_exists_watch_fires_on_creation_and_deletion(self) -> None:
-        """A watch on a missing node hears of its creation, one on a node of its deletion."""
+        """A watch on a missing node fires when it is created, one on a node when it is deleted."""
         client = self.connected()
         missing, created = client.exists_and_watch("/a")
         self.assertIsNone(self.result(missing))
@@ -56,7 +56,7 @@ class OneShotTests(ClientTestCase):
         self.event(deleted, EventType.DELETED, "/a")
 
     def test_a_child_watch_fires_on_children_and_deletion(self) -> None:
-        """A child watch hears of children that come, and of the node's own end."""
+        """A child watch fires when a child is created, and when the node itself is deleted."""
         client = self.connected()
         self.result(client.create("/a"))
         names, first = client.get_children_and_watch("/a")
@@ -70,7 +70,7 @@ class OneShotTests(ClientTestCase):
         self.event(second, EventType.DELETED, "/a")
 
     def test_event_comes_before_the_reply(self) -> None:
-        """Who changes a node that he watches hears of the event first."""
+        """A client that changes a node that it watches gets the event before the reply."""
         client = self.connected()
         self.result(client.create("/a"))
         _, watch = client.get_and_watch("/a")
@@ -80,7 +80,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(order, ["event", "reply"])
 
     def test_each_watcher_fires_once(self) -> None:
-        """All who watch a node hear of it, each once."""
+        """All watches on a node fire, each of them once."""
         client = self.connected()
         self.result(client.create("/a"))
         watches = [client.get_and_watch("/a")[1] for _ in range(3)]
@@ -100,7 +100,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
 
     def test_a_cancelled_watch_is_forgotten(self) -> None:
-        """A watch that nobody wants is forgotten; the event is nobody's business."""
+        """A cancelled watch is forgotten, and its event is dropped."""
         client = self.connected()
         self.result(client.create("/a"))
         value, watch = client.get_and_watch("/a")
@@ -183,7 +183,7 @@ class RemovalTests(ClientTestCase):
     """Watches that are taken off the server."""
 
     def test_nobody_waits_for_it(self) -> None:
-        """Who watched is told that the watch is gone, although the removal was cancelled."""
+        """The watcher learns that the watch is gone, although the removal was cancelled."""
         client = self.connected()
         heard: list[WatchEvent] = []
         self.result(client.add_watch("/a", heard.append))
@@ -195,7 +195,7 @@ class RemovalTests(ClientTestCase):
         self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
 
     def test_cancelled_by_who_watched(self) -> None:
-        """Who is told may cancel the removal; the connection does not care."""
+        """A watcher that gets the removal event may cancel the removal."""
         client = self.connected()
         removing: list[Deferred[None]] = []
         self.result(client.add_watch("/a", lambda event: removing[0].cancel()))
@@ -343,7 +343,7 @@ class PersistentTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
 
     def test_cancelled_before_it_is_set(self) -> None:
-        """A watch whose handle nobody got is taken off the server."""
+        """A watch whose handle was never returned is removed from the server."""
         client = self.connected()
         heard: list[WatchEvent] = []
         adding = client.add_watch("/a", heard.append)

@@ -20,7 +20,7 @@ CREATED, DELETED, CHANGED, CHILDREN = (
 )
 PATHS = ("/p", "/p/c", "/p/c/d")
 
-#: What each way of watching hears of its own node.
+#: The events of its own node that each kind of watch gets.
 HEARS = {
     "persistent": {CREATED, DELETED, CHANGED, CHILDREN},
     "recursive": {CREATED, DELETED, CHANGED},
@@ -104,7 +104,7 @@ class Watching:
 
 
 class Driver:
-    """A client that does what it is told, and a model of what its watches hear.
+    """A client that the test drives, and a model of the events that its watches get.
 
     Args:
         client: connected; its tree is empty.

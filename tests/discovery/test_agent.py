@@ -132,7 +132,7 @@ class AgentTests(TestCase):
         return address
 
     async def refusing(self) -> str:
-        """Register an address at which nobody listens."""
+        """Register an address at which no server listens."""
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
         number = port.getHost().port
@@ -188,7 +188,7 @@ class AgentTests(TestCase):
         self.assertEqual(await read_body(response), b"x" * 1000)
 
     async def test_refused_connection_is_tried_elsewhere(self) -> None:
-        """Whatever the method, and with a body, because nobody has received anything."""
+        """With any method and with a body, because no server has received the request."""
         for _ in range(3):
             await self.refusing()
         await self.pages(1)
@@ -251,7 +251,7 @@ class AgentTests(TestCase):
         self.assertEqual(HangUp.count, 12)
 
     async def test_cancelled_request_is_not_repeated(self) -> None:
-        """The caller's time-out ends it, and is no failure of the provider."""
+        """The caller's time-out ends it, and does not count as the provider's failure."""
         pages = await self.pages(2)
         to = await self.agent()
         waiting: Deferred[Any] = to.request(b"GET", b"http://web/hang")
@@ -449,7 +449,7 @@ class AgentTests(TestCase):
             await to.request(b"GET", b"http:///page")
 
     async def test_resolver_is_started_by_the_first_request(self) -> None:
-        """A resolver that nobody has started is no mistake."""
+        """A resolver that has not been started may be stopped."""
         await self.pages(1)
         resolver = Resolver(self.client, "/svc", reactor=reactor)
         self.addCleanup(resolver.close)

@@ -65,7 +65,7 @@ class DescriptionTests(TestCase):
             await endpoint.close()
 
     async def refused(self, path: str = "/svc", options: str = "") -> str:
-        """What is said where nobody is found."""
+        """The error's message if no provider is found."""
         with self.assertRaises(NobodyRegisteredError) as caught:
             await self.connect(path, options)
         return str(caught.exception)
@@ -147,7 +147,7 @@ class DescriptionTests(TestCase):
         keeper.received = count  # type: ignore[method-assign]
 
     async def test_dead_addresses_are_passed_over(self) -> None:
-        """An address that accepts nobody is followed by the next one."""
+        """After an address that refuses the connection, the next one is tried."""
         plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         dead: Any = await plain.listen(Factory.forProtocol(Echo))
         address = f"127.0.0.1:{dead.getHost().port}"
@@ -158,7 +158,7 @@ class DescriptionTests(TestCase):
             await self.connect()
 
     async def test_an_empty_and_a_missing_znode_are_the_same(self) -> None:
-        """An empty znode and a missing one are the same: nobody is there."""
+        """An empty znode and a missing one both mean that no provider is registered."""
         await self.client.create("/empty")
         for path in ("/empty", "/missing"):
             await self.refused(path)
@@ -349,7 +349,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(len(self.tried()), 2)
 
     def test_dead_address_is_not_tried_again_and_again(self) -> None:
-        """After two failures, of any endpoint, it costs nobody time for five seconds."""
+        """After two failures, of any endpoint, it is not tried for five seconds."""
         self.put("10.0.9.1", alive=False)
         self.put("10.0.9.2", "10.0.9.3")
         hosts = [self.connected_to(self.endpoint(), 2.5) for _ in range(6)]

@@ -43,7 +43,7 @@ class EjectionTests(HealthTestCase):
     """Providers that fail."""
 
     def test_one_failure_is_no_reason(self) -> None:
-        """A failure between successes ejects nobody."""
+        """A single failure between successes ejects no provider."""
         for _ in range(5):
             self.fail("a", 1)
             self.health.use(self.record("a")).succeeded()

@@ -67,13 +67,13 @@ class RememberedTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_missing_file_is_no_news(self) -> None:
-        """At the first start there is none."""
+        """At the first start the file does not exist."""
         with capturedLogs() as events:
             self.assertEqual(self.file.load(), {})
         self.assertEqual(events, [])
 
     def test_broken_files_are_a_log_line(self) -> None:
-        """Whatever is wrong with a file, it is said, and nobody is offered."""
+        """Whatever is wrong with a file, the error says so, and there are no providers."""
         good = {"host": "h", "port": 80, "properties": {}, "tls": False}
         self.assertIn("Expecting value", self.broken(b"{broken"[1:]))
         self.assertIn("larger than", self.broken(b" " * (MAX_SIZE + 1)))

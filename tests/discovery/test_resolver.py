@@ -151,7 +151,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.hosts(self.started()), "a")
 
     def test_path_that_does_not_exist_yet(self) -> None:
-        """It is waited for; until then nobody is there."""
+        """The resolver waits for it; until then there are no providers."""
         resolver = self.started("/later")
         with self.assertRaises(NobodyRegisteredError):
             resolver.pick()
@@ -175,7 +175,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "b")
 
     def test_links_in_a_circle(self) -> None:
-        """They lead to nobody, and the error says why, until they are mended."""
+        """A loop of links has no providers, and the error says why, until it is corrected."""
         self.put("a:80")
         self.result(self.admin.create("/round", b'{"web ->": "/round/web/on"}'))
         resolver = self.started("/round/web")
@@ -271,7 +271,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "b c")
 
     def test_remember_false_offers_only_what_is_known_now(self) -> None:
-        """Without a connection nobody is offered; after it all are again."""
+        """Without a connection there are no providers; afterwards all of them again."""
         self.put("a:80")
         resolver = self.started(remember=False)
         self.away()
@@ -367,7 +367,7 @@ class RememberedTests(AwayTests):
         self.assertEqual([one["host"] for one in content["providers"]], ["new"])
 
     def test_ensemble_that_was_wiped_before_the_start(self) -> None:
-        """Where ZooKeeper has nobody, the file's providers are doubted, not dropped."""
+        """If ZooKeeper has no providers, those of the file are kept as doubtful."""
         self.remembering("a:80", "b:80", "c:80")
         self.drop("a:80", "b:80", "c:80")
         resolver = self.started(remember=self.file)
@@ -392,7 +392,7 @@ class UseTests(ResolverTestCase):
     """Choosing, and telling how it went."""
 
     def test_tried_ones_are_not_chosen(self) -> None:
-        """When all were tried there is nobody."""
+        """After all providers have been tried, no other one is returned."""
         self.put("a:80", "b:80")
         resolver = self.started()
         self.assertEqual(resolver.pick(["a:80"]).host, "b")
@@ -466,7 +466,7 @@ class UseTests(ResolverTestCase):
 
 
 class StoppingTests(ResolverTestCase):
-    """Those that stop, and a path that leads nowhere, for who shows more than providers."""
+    """Providers that stop, and paths that lead nowhere, for views that show them."""
 
     def test_stopping_providers_are_known_and_told(self) -> None:
         """`when_changed` fires when a provider stops, and when it is gone."""

@@ -101,7 +101,7 @@ class Party:
 
 
 class Server:
-    """One server with some clients, all of whose words are written down."""
+    """One server with some clients; every message between them is recorded."""
 
     def __init__(self, lines: Sequence[Line], *, event_zxids: bool = False) -> None:
         self._event_zxids = event_zxids

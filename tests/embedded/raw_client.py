@@ -195,7 +195,7 @@ def framed(payload: bytes) -> bytes:
 
 
 def connected_client(server: ZooKeeperServer, **hello: Any) -> RawClient:
-    """A caller who has shaken hands."""
+    """A client that has a session."""
     one = RawClient(server)
     one.hello(**hello)
     return one

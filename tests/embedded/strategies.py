@@ -1,13 +1,17 @@
-"""Random requests, for conversations between clients and servers.
+"""Random requests, for the comparison of servers.
 
-Left out is what ZooKeeper 3.8.0 (Debian's) does otherwise than the releases whose
-behaviour the embedded server has: exists asks for no READ, create2 in a transaction
-answers like create, a flag that is invalid in a transaction fails one operation instead of
-the request, createContainer in a transaction makes a container only with its flag, a
-connection has one mode of watch at a path, and checkWatches finds the watches of other
-connections.  `calls_since_3_9` has these, too.  The watches have calls of
-their own, for a server that is told to have those of 3.8.  Left out everywhere are TTLs
-that do not belong to their flags, which a client must not send.
+The embedded server behaves like ZooKeeper 3.9.  The requests to which ZooKeeper 3.8.0
+(Debian's) replies differently are only in `calls_since_3_9`:
+
+* exists needs no READ permission;
+* create2 in a transaction is answered like create;
+* an invalid flag in a transaction fails one operation instead of the request;
+* createContainer in a transaction makes a container only with its flag;
+* a connection has one mode of watch at a path;
+* checkWatches finds the watches of other connections.
+
+Watches have their own requests, for a server with the watches of 3.8.  TTLs that do not
+belong to their flags are left out everywhere: a client must not send them.
 """
 
 from __future__ import annotations
@@ -50,12 +54,12 @@ from zkservice.wire.records import (
 
 PARTIES = 3
 
-#: The root of one conversation, whose number is put in when it is held.
+#: The root of one run; its number is filled in when the requests are sent.
 ROOT = "/ROOT"
 ORDINARY = st.sampled_from(["a", "b", "c", "s-", "é", "x y", "zookeeper"])
 ODD = st.sampled_from(["", "..", ".", "\0", "\x1f", "\ue000", "\ufff0", "0000000001"])
 NAMES = st.one_of(ORDINARY, ORDINARY, ORDINARY, ORDINARY, ORDINARY, ODD)
-#: Below this name nodes may have lists that do not let everybody read.
+#: Nodes below this name may have ACLs that do not give READ to world:anyone.
 LOCKED = "locked"
 
 paths = st.builds(lambda names: "/".join([ROOT, *names]), st.lists(NAMES, min_size=0, max_size=3))

@@ -1,4 +1,4 @@
-"""Who may do what, and how one becomes somebody."""
+"""Permissions, and how a client authenticates."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ListTests(AccessTestCase):
         self.assertTrue(digest_of(b"nocolon").startswith("nocolon:"))
 
     def test_invalid_lists_are_refused(self) -> None:
-        """Lists that are empty, or for nobody that could be."""
+        """Lists that are empty, or for an identity that cannot exist."""
         for acl in (
             [],
             None,
@@ -111,7 +111,7 @@ class ListTests(AccessTestCase):
         self.assertEqual(self.stored("/a"), [digest_acl("u", "p")])
 
     def test_digests_are_hidden_without_admin(self) -> None:
-        """Who may not change a list does not see digests; who may does."""
+        """Digests are visible only with the permission to change the list."""
         acl = [digest_acl("u", "p", ADMIN), ACL(READ, ANYONE)]
         self.made("/a", acl)
         seen = self.one.call(GetACLRequest("/a")).body.acl
@@ -194,7 +194,7 @@ class PermissionTests(AccessTestCase):
         self.assertEqual(self.error(CreateRequest("/a/no", b"", list(OPEN_ACL_UNSAFE), 0)), -102)
 
     def test_a_digest_entry_is_for_who_proved_it(self) -> None:
-        """A digest entry is for who proved it, on this connection only."""
+        """A digest entry is for clients that authenticated, on this connection only."""
         self.made("/a", [digest_acl("u", "p")])
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
         self.one.authenticate("digest", b"u:wrong")
@@ -243,7 +243,7 @@ class AuthTests(AccessTestCase):
     """Auth packets."""
 
     def test_digest_never_fails(self) -> None:
-        """Any bytes are somebody."""
+        """Any bytes are accepted as a digest credential."""
         for credential in (b"u:p", b"", b"nocolon", b"\xff\xfe"):
             self.assertEqual(self.one.authenticate("digest", credential).err, 0)
         self.assertEqual(self.one.authenticate("ip", b"").err, 0)
@@ -376,7 +376,7 @@ class NoSaslTests(AccessTestCase):
     """A server without SASL users."""
 
     def test_the_second_time_is_refused(self) -> None:
-        """It says once that it has no SASL; who asks again is refused and hung up on."""
+        """The first SASL request gets an empty reply; a second one is refused, and closes."""
         first = self.one.call(GetSASLRequest(b""))
         self.assertEqual((first.err, first.zxid, first.body.token), (0, 0, None))
         self.assertEqual(self.error(GetDataRequest("/", False)), 0)

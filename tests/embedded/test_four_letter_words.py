@@ -176,7 +176,7 @@ class WordTests(SynchronousTestCase):
         self.assertIn("Latency min/avg/max: 0/62.5/250\n", self.say(b"srvr"))
 
     def test_asking_leaves_nothing_behind(self) -> None:
-        """Who asks is nobody's session, and leaves nothing behind."""
+        """A four-letter word opens no session, and leaves no connection behind."""
         before = self.server.statistics()
         self.say(b"mntr")
         after = self.server.statistics()

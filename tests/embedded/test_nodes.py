@@ -405,7 +405,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(found, {("ip", "127.0.0.1"), ("digest", "u")})
 
     def test_configuration_is_readable_and_not_writable(self) -> None:
-        """The configuration can be read by all and written by nobody."""
+        """Every client can read the configuration, and none can write it."""
         self.assertEqual(self.one.call(GetDataRequest("/zookeeper/config", False)).body.data, b"")
         acl = self.one.call(GetACLRequest("/zookeeper/config")).body.acl
         self.assertEqual(acl, [ACL(1, ANYONE)])

@@ -77,7 +77,7 @@ class CounterTests(SynchronousTestCase):
             )
 
     def test_ephemerals_of_a_session_that_ends(self) -> None:
-        """Whatever a counter says, all ephemeral nodes go, and who watches is told."""
+        """All ephemeral nodes are deleted and watches fire, whatever a counter says."""
         other = connected_client(self.server)
         for path in ("/a/first", "/last"):
             other.create(path, flags=1)

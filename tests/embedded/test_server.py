@@ -75,7 +75,7 @@ class ReadOnlyTests(SynchronousTestCase):
         self.assertEqual(again.call(ExistsRequest("/e", False)).err, 0)
 
     def test_who_is_let_in(self) -> None:
-        """Those who offered to read only; and they are told."""
+        """Only clients that offered to be read-only are accepted, and the reply says so."""
         self.assertTrue(self.refused())
         self.assertEqual(RawClient(self.server).hello(read_only=True).read_only, True)
         self.server.read_only = False
@@ -155,7 +155,7 @@ class ReadOnlyTests(SynchronousTestCase):
 
 
 class LimitTests(SynchronousTestCase):
-    """Who is let in, and who is read."""
+    """Which connections are accepted, and which are read."""
 
     def test_connections_are_unlimited_by_default(self) -> None:
         """By default there may be any number of connections."""
@@ -163,7 +163,7 @@ class LimitTests(SynchronousTestCase):
         self.assertTrue(all(connected_client(server).connected for _ in range(200)))
 
     def test_connections_of_one_address(self) -> None:
-        """A limit is for each address; who goes makes room."""
+        """The limit is per address; a closed connection makes room for another one."""
         server, _ = started(max_connections=2)
         first, _second = connected_client(server), connected_client(server)
         third, elsewhere = RawClient(server), RawClient(server, "10.0.0.1")
@@ -172,7 +172,7 @@ class LimitTests(SynchronousTestCase):
         self.assertTrue(connected_client(server).connected)
 
     def test_refusing_server_keeps_connected_clients(self) -> None:
-        """A server that is told to refuses newcomers, and only these."""
+        """With ``refuse`` set the server refuses new connections, and keeps the others."""
         server, _ = started()
         one = connected_client(server)
         server.refuse = True
@@ -182,7 +182,7 @@ class LimitTests(SynchronousTestCase):
         self.assertTrue(connected_client(server).connected)
 
     def test_a_client_that_does_not_read_is_not_read(self) -> None:
-        """Who does not read the answers is not read; who reads again is."""
+        """A client that does not read its replies is not read until it reads again."""
         server, _ = started()
         one = connected_client(server)
         producer = one.transport.producer
@@ -337,7 +337,7 @@ class LifeTests(SynchronousTestCase):
     """Start and stop."""
 
     def test_server_refuses_before_its_start(self) -> None:
-        """To make a server does nothing; who calls too early is hung up on."""
+        """Creating a server starts nothing; connections before its start are closed."""
         clock = Clock()
         server = ZooKeeperServer(clock)
         self.assertEqual(clock.getDelayedCalls(), [])
@@ -382,7 +382,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(fresh.call(ExistsRequest("/a", False)).err, -101)
 
     def test_zxid_starts_with_the_time(self) -> None:
-        """So clients who knew an earlier server in memory are let in."""
+        """So clients that knew an earlier in-memory server are accepted."""
         server, _ = started()
         self.assertEqual(server.statistics().zxid >> 32, int(NOON))
         self.assertGreater(first_zxid(NOON + 0.001), first_zxid(NOON) + 4_000_000)

@@ -39,13 +39,13 @@ class HandshakeTests(SynchronousTestCase):
         return one
 
     def test_response_has_the_read_only_byte_if_the_request_has(self) -> None:
-        """Who sends the read-only byte gets one; who does not does not."""
+        """A client gets the read-only byte only if it sent one."""
         with_byte = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16), False)).frames()
         without = self.greet(ConnectRequest(0, 0, 6000, 0, bytes(16))).frames()
         self.assertEqual([len(frame) for frame in with_byte + without], [37, 36])
 
     def test_the_protocol_version_of_the_reply_is_0(self) -> None:
-        """Whatever version the client says, the answer is 0."""
+        """The version is 0, whatever version the client sends."""
         (frame,) = self.greet(ConnectRequest(7, 0, 6000, 0, bytes(16), False)).frames()
         self.assertEqual(frame[:4], bytes(4))
 

@@ -71,7 +71,7 @@ class StoreTestCase(SynchronousTestCase):
 
 
 class Patient(RawClient):
-    """A client who waits for one turn of the reactor before reading."""
+    """A client that waits for one turn of the reactor before reading."""
 
     def __init__(self, server: ZooKeeperServer, test: StoreTestCase) -> None:
         self._test = test

@@ -30,7 +30,7 @@ CREATED, DELETED, CHANGED, CHILDREN = 1, 2, 3, 4
 
 
 class WatchTestCase(SynchronousTestCase):
-    """A server, one who watches and one who changes."""
+    """A server, a client that watches and a client that changes nodes."""
 
     @override
     def setUp(self) -> None:
@@ -236,7 +236,7 @@ class SetWatchesTests(WatchTestCase):
         self.assertEqual(self.one.told(), told)
 
     def test_missed_events_are_not_filtered_by_permission(self) -> None:
-        """What was missed is told to those, too, who may not read it any more."""
+        """Clients that may no longer read a node still get its missed events."""
         self.other.create("/secret", acl=[ACL(0, ANYONE)])
         self.assertEqual(self.catch_up(exist=["/secret"]), [(CREATED, "/secret")])
 

@@ -24,7 +24,7 @@ Answer = Callable[[], Deferred[Any]]
 
 
 class FollowerTestCase(ServerTestCase):
-    """A view whose reads can be made to fail, and whose time is ours."""
+    """A view whose reads can fail on demand, with a clock that the test advances."""
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]

@@ -249,7 +249,7 @@ class WeightTests(SynchronousTestCase):
         self.assertEqual(self.weights(256, 1000, 1), [100, 1])
 
     def test_members_that_all_weigh_nothing_share_equally(self) -> None:
-        """Where nobody is to get anything, all get the same."""
+        """If all weights are 0, all providers get the same weight."""
         self.assertEqual(self.weights(256, 0, 0), [1, 1])
         self.assertEqual(self.weights(256), [])
 

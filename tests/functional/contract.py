@@ -26,10 +26,10 @@ FLASK = os.path.join(EXAMPLES, "flask_app.py")
 PROVIDERS = "/svc/providers"
 
 
-#: Milliseconds: nobody's session ends only because the machine is busy, and a znode that goes
-#: with its session and not before is seen to stay.
+#: Milliseconds: no session expires only because the machine is busy, and a znode that is
+#: deleted only with its session is seen to stay.
 LONG = 30_000
-#: Milliseconds, for those that are to end.
+#: Milliseconds, for sessions that the test lets expire.
 SHORT = 1500
 
 

@@ -276,7 +276,7 @@ class Campaign:
     # -- the run -----------------------------------------------------------------------
 
     def _keep_logs(self) -> None:
-        """Leave what the members have logged for those who look for the reason."""
+        """Keep the members' logs, to find the reason of a failure."""
         folder = Path(tempfile.mkdtemp(prefix="ensemble-"))
         for number, member in enumerate(self.ensemble.members, 1):
             (folder / f"member-{number}.log").write_text(member.log)

@@ -266,10 +266,10 @@ def _may_keep(
 
 
 class Proxy:
-    """Passes connections on to a port of the loopback interface, until it is cut.
+    """Forwards connections to a port of the loopback interface, until it is cut.
 
-    Cut, it passes nothing on and accepts nobody, but leaves everything open: as a network
-    that is broken somewhere between two machines, where nobody says so.
+    After a cut it forwards nothing and accepts no connection, but leaves all of them open,
+    like a network partition: no end gets an error.
     """
 
     def __init__(self, port: int) -> None:

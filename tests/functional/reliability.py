@@ -19,14 +19,14 @@ from zkservice.testing.apache import ApacheZooKeeper
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 APPLICATION = os.path.join(ROOT, "tests", "functional", "reliability_app.py")
 PROVIDERS = "/reliability/providers"
-#: Milliseconds: nobody's session ends only because the machine is busy.
+#: Milliseconds: no session expires only because the machine is busy.
 LONG = 10_000
 #: Milliseconds; the shortest that the servers grant, so that an expiry does not take long.
 SHORT = 1500
 
 
 class Scene:
-    """What a test works with: who looks, who asks, and what it saw."""
+    """What a test works with: the observer of the addresses and the load."""
 
     def __init__(self, observer: Observer, load: Load) -> None:
         self.observer, self.load = observer, load

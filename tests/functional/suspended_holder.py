@@ -18,7 +18,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.errors import LeaseLostError
 from zkservice.recipes import Lock
 
-#: Seconds; nobody is held up for so long by a busy machine.
+#: Seconds; a busy machine does not suspend a process for so long.
 JUMP = 2.0
 
 

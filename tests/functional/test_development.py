@@ -160,7 +160,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn(b"two", body)
 
     def test_a_daemon_does_not_reload(self) -> None:
-        """It is for people who look at it: one line, and exit code 1."""
+        """``--reload`` needs a terminal: a daemon exits with one line and code 1."""
         done = subprocess.run(
             [*TWISTD, "zkserve", "--path", "/svc", "--reload", "app:app"],
             cwd=self.folder,

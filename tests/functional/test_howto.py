@@ -137,7 +137,7 @@ class ProxyPageTests(HowToTestCase):
 
     @skipUnless(shutil.which("haproxy"), "there is no HAProxy")
     def test_haproxy(self) -> None:
-        """HAProxy reads the backend, and is told through its socket."""
+        """HAProxy reads the backend, and gets updates through its socket."""
         self.provide("--status-views")
         folder = self.etc("haproxy")
         # A socket's path has at most 107 characters.
@@ -169,7 +169,7 @@ class ProxyPageTests(HowToTestCase):
     @skipUnless(shutil.which("prometheus"), "there is no Prometheus")
     @skipUnless(find_spec("prometheus_client"), "there is no prometheus-client")
     def test_prometheus(self) -> None:
-        """Prometheus scrapes who is registered, with the rules for alerts."""
+        """Prometheus scrapes the registered providers, with the rules for alerts."""
         self.provide("--metrics")
         folder = self.etc("prometheus")
         shutil.copy(EXAMPLES / "prometheus-alerts.yml", folder)

@@ -61,7 +61,7 @@ class DeadlockedServiceTests(SynchronousTestCase):
         self.monitor = process.wait_for_log(r"The monitor listens at 127\.0\.0\.1:(\d+)")[1]
 
     def request(self, path: str) -> None:
-        """Send a request whose response nobody waits for."""
+        """Send a request without waiting for its response."""
 
         def send() -> None:
             with contextlib.suppress(OSError):

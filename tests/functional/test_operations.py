@@ -34,7 +34,7 @@ from tests.functional.processes import (
 
 PATH = "/svc/providers"
 
-#: An application that is well unless somebody has posted to it that it is not.
+#: An application that is healthy until a request to ``/ill`` makes it unhealthy.
 MOODY = """
 import os
 well = True
@@ -49,7 +49,7 @@ def application(environ, start_response):
     return [str(os.getpid()).encode()]
 """
 
-#: An application that says who asks.
+#: An application that responds with the name in the client's certificate.
 WHO = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -405,7 +405,7 @@ class OperationsTests(SynchronousTestCase):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         port = listening.getsockname()[1]
-        # What systemd does between fork and exec: descriptor 3, and whose it is.
+        # What systemd does between fork and exec: descriptor 3, and LISTEN_PID.
         activate = (
             "import os, sys; os.dup2(int(sys.argv[1]), 3); "
             "os.environ['LISTEN_PID'] = str(os.getpid()); "
@@ -444,7 +444,7 @@ class OperationsTests(SynchronousTestCase):
         path = os.path.join(self.folder, "s")
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
         words += ["--listen", f"unix:{path}:mode=640", "--advertise", "proxy.example:80"]
-        # Only root can give it to somebody else.
+        # Only root can give it to another user.
         owner = (65534, 65533) if os.getuid() == 0 else (os.getuid(), os.getgid())
         words += ["--socket-owner", "{}:{}".format(*owner), "--health-tcp"]
         process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))

@@ -1,8 +1,7 @@
-"""The examples of README.rst and docs: what they show is what happens.
+"""The examples of README.rst and docs, run as they are printed.
 
-Examples with ``>>>`` are run here.  A whole program is run by a Python process of its own,
-beside a real ``twistd zkserve``, whose address takes the place of the address that the page
-shows.
+Examples with ``>>>`` are run in this process.  A whole program is run by its own Python
+process, beside a real ``twistd zkserve``; that one's address replaces the page's.
 """
 
 from __future__ import annotations

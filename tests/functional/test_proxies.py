@@ -44,7 +44,7 @@ class ProxyTests(SynchronousTestCase):
 
     @skipUnless(shutil.which("haproxy"), "there is no HAProxy")
     def test_haproxy_loses_no_request_without_reloads(self) -> None:
-        """HAProxy is told through its socket."""
+        """HAProxy gets updates through its socket."""
         self.check("haproxy-runtime")
 
     @skipUnless(envoy_binary(), "there is no Envoy")
@@ -63,7 +63,7 @@ class PrometheusTests(SynchronousTestCase):
 
     @skipUnless(shutil.which("prometheus"), "there is no Prometheus")
     def test_prometheus_scrapes_what_is_registered(self) -> None:
-        """A provider is a target that is up; one that ends is none."""
+        """A provider is a target that is up; one that has ended is not a target."""
         with site_with(self.mktemp(), 0) as (site, _):
             first, second = site.provider("--metrics"), site.provider("--metrics")
             site.example("prometheus.yml")

@@ -27,7 +27,7 @@ from tests.functional.processes import TWISTD, Twistd, fetch, free_port, threads
 from tests.functional.reliability import PROVIDERS, ROOT, SHORT, ApacheCase, ReliabilityCase, timed
 from zkservice.testing.apache import ApacheEnsemble, skip_without_apache
 
-#: Clients that follow the address have time to hear of its end on the busiest machine.
+#: Clients that follow the address have time to see it removed, even on a busy machine.
 UNHURRIED = ("--drain-wait", "2000")
 
 
@@ -95,7 +95,7 @@ class ReliabilityTests(ApacheCase):
         with self.load() as scene:
             second.wait_for_log("held by another process")
             until = time.monotonic() + 3.0
-            while time.monotonic() < until:  # nobody fights
+            while time.monotonic() < until:  # neither takes the znode from the other
                 self.assertEqual(self.owner(client, address), owner)
                 time.sleep(0.01)
             self.assertEqual(scene.without, 0.0)
@@ -206,7 +206,7 @@ class ReliabilityTests(ApacheCase):
         self.assertEqual((before.failed, before.errors), (after.failed, after.errors))
 
     def test_disk_full(self) -> None:
-        """A log that cannot be written is no reason not to serve."""
+        """The service goes on serving when its log cannot be written."""
         logs = ("--access-log", "/dev/full", "--trace-log", "/dev/full")
         for log, full_too in (("--logfile", logs), ("stdout", ())):
             words = [*TWISTD, "-n", "--pidfile="]
@@ -248,7 +248,7 @@ class ReliabilityTests(ApacheCase):
     )
 
     def test_application_hangs(self) -> None:
-        """With all its threads hanging it is taken away; nobody's request is lost."""
+        """The address is removed while all threads hang; no request is lost."""
         self.serve(*self.HEALTH)
         with self.load() as scene:
             address = scene.observer.addresses[0]
@@ -306,7 +306,7 @@ class ReliabilityTests(ApacheCase):
             pass
 
     def test_application_raises(self) -> None:
-        """A request whose application raises is answered with 500, and every other as ever."""
+        """A request whose application raises gets a 500; other requests are not affected."""
         process = self.serve()
         with self.load() as scene:
             address = scene.observer.addresses[0]
@@ -375,7 +375,7 @@ class ReliabilityTests(ApacheCase):
         self.assertEqual(self.last.without, 0.0)
 
     def test_sigterm(self) -> None:
-        """SIGTERM of the only process: what it has accepted it answers, and nobody is refused."""
+        """SIGTERM of the only process: accepted requests are answered, none is refused."""
         process = self.serve(*UNHURRIED)
         with self.load(12) as scene:
             time.sleep(0.5)
@@ -386,9 +386,9 @@ class ReliabilityTests(ApacheCase):
         self.assert_all_answered()
 
     def assert_lost_only_at_the_door(self, clients: int) -> None:
-        """Nothing was lost but a connection that nobody could let in any more.
+        """Only connections that had not been accepted yet were lost.
 
-        In the instant in which the port closes each client may have one in the kernel.
+        When the port closes, each client may have one connection in the kernel's queue.
         """
         lost = self.last.counts.lost
         self.assertLessEqual(len(lost), clients, lost)
@@ -455,7 +455,7 @@ class EnsembleTests(ReliabilityCase):
             leader.kill()
             wait_for("another one leads", lambda: self.ensemble.leader)
             wait_for("it is connected", lambda: _connected(monitor))
-            time.sleep(9.0)  # a session that nobody keeps would have ended
+            time.sleep(9.0)  # without heartbeats the session would have expired
             client = self.kazoo()
             self.assertEqual(client.get(node)[1].ephemeralOwner, stat.ephemeralOwner)
         self.saw(moved=moved)

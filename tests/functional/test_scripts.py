@@ -96,7 +96,7 @@ class ProcessTests(SocketTestCase):
 
 
 def unread(pipe: int) -> int:
-    """Bytes in a pipe that nobody has read yet."""
+    """Bytes in a pipe that have not been read yet."""
     return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
 
 

@@ -12,7 +12,7 @@ class TutorialTests(SynchronousTestCase):
     """What a beginner does first."""
 
     def test_each_command_prints_what_the_tutorial_shows(self) -> None:
-        """All blocks, in their order, on ports that nobody uses."""
+        """All blocks, in their order, on free ports."""
         page = (DOCS / "tutorial.rst").read_text()
         for port in ("2181", "9001"):
             page = page.replace(f":{port}", f":{free_port()}")

@@ -121,7 +121,7 @@ class UpgradeCase(ReliabilityCase):
                 self.until_ended(int(pid))
 
     def until_ended(self, pid: int) -> None:
-        """Wait until a process has ended; whose child it is then, may take its time to reap it."""
+        """Wait until a process has ended, even if its parent has not reaped it yet."""
 
         def ended() -> bool:
             try:
@@ -465,10 +465,10 @@ class PlaceTests(UpgradeCase):
 
 
 class SystemdTests(UpgradeCase):
-    """Under systemd: its socket, and what it hears from whom."""
+    """Under systemd: its socket, and which process sends which notification."""
 
     def test_systemd_follows_the_main_process(self) -> None:
-        """Both programs say in time what systemd listens to from them alone."""
+        """Each program sends in time the messages that systemd accepts from it alone."""
         self.check_notifications("1")
 
     def test_systemd_follows_the_parent_of_workers(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask for the views of a real process, and what those who may not get."""
+"""Who may request the views of a real process, and what other clients get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Twisted program of somebody else's that registers through its endpoint string."""
+"""A third-party Twisted program that registers through its endpoint string."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class ZkembeddedTests(ProcessTestCase):
     """The program."""
 
     def test_it_says_where_it_listens(self) -> None:
-        """It says where it listens, that it is no ensemble, and ends in good order."""
+        """It logs where it listens and that it is not an ensemble, and ends cleanly."""
         twistd = self.start()
         twistd.wait_for_log(rf"ZooKeeper listens on 127\.0\.0\.1:{self.port}")
         twistd.wait_for_log("one ZooKeeper node in one process, not an ensemble")
@@ -243,7 +243,7 @@ quit
         wait_for("the session is closed", lambda: self._sessions() == "0")
 
     def test_java_is_told_that_its_session_expired(self) -> None:
-        """Java's client is told that its session expired with the server, and gets a new one."""
+        """Java's client learns that its session expired with the server, and gets a new one."""
         require_zkcli()
         first = self.start()
         with open(os.path.join(self.folder, "said"), "w+b") as said:

@@ -81,7 +81,7 @@ class RegisterTests(SynchronousTestCase):
         wait_for("it is deregistered", lambda: not self.is_there(), seconds)
 
     def wait_for_end(self, pid: int) -> None:
-        """Wait until a process that is nobody's child here has ended."""
+        """Wait until a process that is not a child of this one has ended."""
         wait_for("the process has ended", lambda: not runs(pid))
 
     def test_from_its_start_to_its_stop(self) -> None:
@@ -140,7 +140,7 @@ class RegisterTests(SynchronousTestCase):
         )
 
     def test_without_a_command_the_health_decides(self) -> None:
-        """A port that somebody else opens and closes."""
+        """The service is registered while another process listens on the port."""
         process = self.start("--health-tcp", "--health-interval", "50", "--health-fall", "2")
         process.wait_for_log("no check has succeeded yet")
         with socket.create_server(("127.0.0.1", self.port)):

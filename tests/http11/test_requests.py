@@ -43,7 +43,7 @@ class AcceptedTests(SynchronousTestCase):
         )
 
     def test_refused_upgrade_keeps_body_and_framing(self) -> None:
-        """An offered upgrade is no reason to lose the body or to read it as a request."""
+        """With an offered upgrade the body is neither lost nor read as a request."""
         for framing, body in (
             (b"Content-Length: 18", b"GET /x HTTP/1.1\r\n\n"),
             (b"Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\n"),
@@ -598,7 +598,7 @@ class LimitsTests(SynchronousTestCase):
         self.assertIn("head_bytes", str(error))
 
     def test_none_shuts_everybody_out(self) -> None:
-        """A limit of zero that nobody can keep is a mistake; others mean "as it comes"."""
+        """A limit of zero that no client could meet is invalid; other limits may be zero."""
         error = self.assertRaises(ValueError, Limits, write_stall=0)
         self.assertIn("write_stall", str(error))
         self.assertEqual(Limits(keep_alive=0, body_bytes=0, queue=0).body_bytes, 0)
@@ -643,7 +643,7 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(subject.pending, len(GET) * 99)
 
     def test_continue_is_wanted_once(self) -> None:
-        """The client is told to go on once, and only while it waits."""
+        """``100 Continue`` is sent once, and only while the client waits."""
         waiting = head(b"POST / HTTP/1.1", b"Expect: 100-continue", b"Content-Length: 3")
         subject = parser()
         subject.feed(waiting)

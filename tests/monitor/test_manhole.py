@@ -209,7 +209,7 @@ class GuardTests(SynchronousTestCase):
         self.assertTrue(transport.disconnecting)
 
     def test_login_takes_too_long(self) -> None:
-        """Who does not log in loses the connection; who has may be idle for a day."""
+        """Without a login the connection times out; after it the user may be idle for a day."""
         _, silent = self.connect()
         protocol, user = self.connect()
         protocol.dataReceived(b"sesame\r\n")

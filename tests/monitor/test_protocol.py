@@ -355,7 +355,7 @@ class HelpTests(MonitorTestCase):
         )
 
     def test_an_empty_line_is_help(self) -> None:
-        """A user who says nothing is helped."""
+        """An empty command line gets the help."""
         self.user.say("\n")
         self.assertIn("Say the words again.", self.user.heard())
         self.assertTrue(self.user.closed)
@@ -607,7 +607,7 @@ class PlaceTests(MonitorTestCase):
         self.assertTrue(self.user.transport.disconnected)
 
     def test_unread_answer_gives_way(self) -> None:
-        """A last answer that is not read keeps nobody out."""
+        """A final reply that is not read does not keep new users out."""
         self.user.say("echo a\n")
         User(self.factory).say("interactive\n")
         User(self.factory)

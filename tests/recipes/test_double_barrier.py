@@ -166,7 +166,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.successResultOf(leaving)
 
     def test_round_of_dead_members_does_not_count(self) -> None:
-        """What is left of a round whose members have all died does not count."""
+        """Nodes left over from a round whose members have all died do not count."""
         self.entered(self.one, self.two)
         self.expire(self.one)
         self.expire(self.two)
@@ -235,7 +235,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_leaving_goes_on_after_an_expiry(self) -> None:
-        """The end of the session while we wait is no reason not to wait for the others."""
+        """If the session expires during the wait, the member still waits for the others."""
         for number in (0, 1):  # the lowest one has a node while it waits, the other has none
             participants = self.by_name(self.entered(self.one, self.two))
             leaving = self.leaving(participants[number])
@@ -261,7 +261,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.failure(participants[1].leave(), LeaseLostError)
 
     def test_leaving_can_be_cancelled_and_repeated(self) -> None:
-        """A member whose wait is cancelled has left all the same, and may wait again."""
+        """A member whose wait is cancelled has left nevertheless, and may wait again."""
         for number in (0, 1):
             participants = self.by_name(self.entered(self.one, self.two))
             late = participants[number].leave(2.5)

@@ -482,10 +482,10 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
     @settings(max_examples=effort(40, 12), deadline=None)
     @given(DEED_SCRIPTS, st.integers(0, 3))
     def test_the_node_is_there_when_wanted(self, script: list[tuple[str, int]], seed: int) -> None:
-        """In the end it is there if one wants it, and one of those has it.
+        """In the end the node exists if a client wants it, and one of those owns it.
 
-        It has his last data, unless one whose node was deleted, and does not know it yet,
-        has written into that of the next one.
+        It holds the owner's last data, with one exception: a client whose node was deleted,
+        and which does not know it yet, has written into the node of the next owner.
         """
         world = World(self, 3, seed=seed)
         nodes = [

@@ -101,7 +101,7 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual(self.bystander.statistics().watches, 0)
 
     def test_deletion_while_disconnected_is_a_loss(self) -> None:
-        """A node that is deleted while there is no connection is reported, too."""
+        """A node that is deleted while the client is disconnected is reported, too."""
         lost = self.lease.lost
         self.server.drop(self.session(self.one))
         self.network.run_due()

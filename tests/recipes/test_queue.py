@@ -422,7 +422,7 @@ class HerdTests(RecipeTestCase):
         self.assertEqual(self.children(f"{PATH}-consumers"), [])
 
     def test_cancelled_in_line(self) -> None:
-        """Consumers that give up, or whose session ends, let the others pass."""
+        """Consumers that give up, or whose session expires, do not block the others."""
         clients = [self.connected() for _ in range(4)]
         getting = []
         for client in clients:
@@ -495,7 +495,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """A consumer's connection, cut at every step."""
 
     def consumes(self, world: World) -> None:
-        """Two items for the one who waits: none is lost, none comes twice."""
+        """A waiting consumer gets two items: none is lost, none comes twice."""
         other, client = world.clients
         queue = Queue(client, PATH, reactor=world.network)
         taken = outcome(queue.get())
@@ -508,7 +508,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.children(PATH), [])
 
     def works(self, kind: Any, world: World) -> None:
-        """Two items for the one who waits, each to be deleted."""
+        """A waiting consumer gets two items and deletes each."""
         other, client = world.clients
         queue = kind(client, PATH, reactor=world.network)
         taken = outcome(queue.get())

@@ -10,7 +10,7 @@ from zkservice.recipes.queue_order import LockKind, in_order, predecessors
 
 
 class OrderTests(SynchronousTestCase):
-    """Who waits for whom, by names alone."""
+    """Which contender waits for which, by the znodes' names alone."""
 
     NAMES = (
         "b__rlock__0000000002",
@@ -22,7 +22,7 @@ class OrderTests(SynchronousTestCase):
     )
 
     def test_contenders_are_ordered_by_number(self) -> None:
-        """By number, whatever the marks, and without those who are no contenders."""
+        """Sorted by sequence number, whatever the marks; other names are left out."""
         self.assertEqual(
             in_order(self.NAMES, ("__lock__", "__rlock__")),
             [self.NAMES[0], self.NAMES[1], self.NAMES[2], self.NAMES[3]],

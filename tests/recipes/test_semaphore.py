@@ -135,7 +135,7 @@ class SemaphoreTests(RecipeTestCase):
         self.assertNoResult(third)
 
     def test_turn_lost_while_waiting(self) -> None:
-        """Two who both believe that it is their turn do not both get in."""
+        """Two contenders that both see themselves first do not both get a lease."""
         lease = self.successResultOf(self.waiting(self.one, leases=1))
         waiting = [self.waiting(client, leases=1) for client in (self.one, self.two)]
         queue = PATH + "-__lock__"

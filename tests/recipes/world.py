@@ -1,4 +1,4 @@
-"""A small world to break: a network, a server and clients, whose connections break at will."""
+"""A network, a server and clients, for tests that break their connections at any step."""
 
 from __future__ import annotations
 

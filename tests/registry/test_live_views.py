@@ -521,7 +521,7 @@ class SessionTests(LiveTestCase):
 
 
 class GarbageTests(LiveTestCase):
-    """Views that nobody holds."""
+    """Views to which there is no reference any more."""
 
     async def test_an_unreferenced_view_is_collected(self) -> None:
         """Its watches go with it."""

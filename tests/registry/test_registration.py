@@ -346,7 +346,7 @@ class RegistrationTests(ClientTestCase):
             self.fired(registration.when_registered())
 
     def test_unregistering_before_it_is_registered_creates_nothing(self) -> None:
-        """Nothing is created any more, and those who waited learn it."""
+        """Nothing is created any more, and waiting Deferreds fail."""
         registration = self.register()
         waiting = registration.when_registered()
         left = registration.unregister()
@@ -437,7 +437,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(path), 0)
 
     def test_a_stop_is_not_announced_where_that_cannot_be_done(self) -> None:
-        """Neither by formats without a state, nor for an address that nobody can see."""
+        """Neither with formats without a state, nor for an address that is not registered."""
         self.assertFalse(self.registered().announce_stop())
         hidden = self.registered(format="serverset")
         hidden.suspend("ill")
@@ -510,7 +510,7 @@ class RegistrationTests(ClientTestCase):
             self.fired(waiting)
 
     def test_a_refusal_fails_waiting_deferreds_and_is_retried(self) -> None:
-        """A parent that may not be given children: said to who waits, and tried again."""
+        """Without permission on the parent, waiting Deferreds fail and the attempt is retried."""
         self.fired(self.other.ensure_path(PARENT))
         self.fired(
             self.other.set_acl(PARENT, [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)])
@@ -681,7 +681,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(owners, [self.session()])
 
     def note_owner(self, stat: Stat | None, owners: list[int]) -> None:
-        """Remember who owns a znode."""
+        """Record the session that owns a znode."""
         owners.append(0 if stat is None else stat.ephemeral_owner)
 
     def test_freezing_waits_for_the_change_on_its_way(self) -> None:
@@ -731,7 +731,7 @@ class RegistrationTests(ClientTestCase):
         self.fired(new.when_registered())
 
     def test_without_a_session_nothing_foreign_is_replaced(self) -> None:
-        """Session 0 would be every persistent znode: somebody's data."""
+        """Session 0 would match every persistent znode, which may be another user's data."""
         self.fired(self.other.ensure_path(NODE))
         new = self.register()
         self.fired(new.freeze())

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.service.admin_ports`: who may log in to a manhole."""
+"""Tests for `zkservice.service.admin_ports`: which users may log in to a manhole."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ManholeTests(SynchronousTestCase):
             self.assertNotIn(file.read().strip(), said)
 
     def test_a_blank_token_is_refused(self) -> None:
-        """A token that everybody could guess is one line that names its file."""
+        """A token that is easy to guess is reported in one line that names its file."""
         path = self.mktemp()
         with open(path, "w") as file:
             file.write("\n")

@@ -108,7 +108,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(len(self.reactor.tcpServers), 2)  # and no port was opened again
 
     def test_client_authorities_are_reloaded(self) -> None:
-        """The authorities whose clients are let in are read again as well."""
+        """The file of trusted client authorities is read again as well."""
         clients = os.path.join(self.folder, "clients.pem")
         shutil.copy(self.authority.ca, clients)
         factory = self.open(f"mtls:0:privateKey={self.pem}:clientCA={clients}")

@@ -62,7 +62,7 @@ class FakeWorker:
 
 
 class DevelopmentTests(SynchronousTestCase):
-    """When workers are replaced, and whom connections wait for."""
+    """When workers are replaced, and which of them new connections wait for."""
 
     @override
     def setUp(self) -> None:

@@ -15,7 +15,7 @@ from zkservice.web import AskingView
 
 
 class DiscoverViewTests(ResolverTestCase):
-    """What is shown, to whom it may be shown, and what is not."""
+    """The views of discovered services, which clients may see them, and their bounds."""
 
     @override
     def setUp(self) -> None:
@@ -66,7 +66,7 @@ class DiscoverViewTests(ResolverTestCase):
         self.assertEqual(self.ask(name="prometheus"), ("200 OK", "application/json", "[]\n"))
 
     def test_every_format_has_a_view(self) -> None:
-        """Each shows the service; without --discover there is none."""
+        """Each view shows the service; without --discover there are no views."""
         self.put("10.0.0.1:80", under="/svc/web")
         self.assertEqual(sorted(self.views.views()), sorted(discover_paths()))
         for path in discover_paths():
@@ -87,7 +87,7 @@ class DiscoverViewTests(ResolverTestCase):
         self.assertEqual(self.ask("path=/otherwise", views=views)[0], "403 Forbidden")
 
     def test_invalid_paths(self) -> None:
-        """What is no path is refused with the reason."""
+        """An invalid path is refused with the reason."""
         for query in ("path=svc", "path=/svc/../x", "path=/a%00", "&".join(["a=1"] * 20)):
             self.assertEqual(self.ask(query)[0], "400 Bad Request", query)
 
@@ -103,7 +103,7 @@ class DiscoverViewTests(ResolverTestCase):
         self.assertIn("was not read yet", body)
 
     def test_number_of_services_is_bounded(self) -> None:
-        """One that nobody has asked for in a while makes room."""
+        """The least recently requested service makes room for a new one."""
         self.patch(module, "MAX_FOLLOWED", 2)
         for number in range(2):
             self.ask(f"path=/svc/s{number}")

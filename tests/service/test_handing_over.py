@@ -177,7 +177,7 @@ class UnixTests(HandingOverCase):
         self.assert_welcome(self.connect())
 
     def test_systemd_keeps_the_file_of_its_socket(self) -> None:
-        """It listens on when the program has ended; without the file nobody could connect."""
+        """systemd goes on listening after the program has ended; clients need the file."""
         path = os.path.join(self.folder, "systemd")
         self.addCleanup(name_systemd_sockets, systemd_socket_names())
         name_systemd_sockets(["http"])

@@ -63,7 +63,7 @@ class ClosePortTests(SynchronousTestCase):
         return client
 
     def test_pending_connections_are_accepted_before_the_port_closes(self) -> None:
-        """Everybody in the kernel's queue when the port closes is let in; nobody is later."""
+        """Connections in the kernel's queue when the port closes are accepted; later ones not."""
         clients = [self.connect() for _ in range(10)]
         where = self.port.getHost().port
         closed = close_port(self.reactor, self.port)
@@ -91,7 +91,7 @@ class EndpointTests(SynchronousTestCase):
 
 
 class UnixSocketTests(SynchronousTestCase):
-    """The files of Unix sockets: whose they are, and what becomes of them."""
+    """The files of Unix sockets: their owners, their replacement and their removal."""
 
     def setUp(self) -> None:
         """A socket in a folder of its own."""
@@ -109,7 +109,7 @@ class UnixSocketTests(SynchronousTestCase):
         self.successResultOf(closed)
 
     def test_the_file_belongs_to_the_given_owner(self) -> None:
-        """Its file belongs to whom it was given; who is not named keeps what he has."""
+        """The file gets the given user or group; the one that is not given stays as it was."""
         self.addCleanup(self.close)
         given: list[tuple[str, int, int]] = []
 

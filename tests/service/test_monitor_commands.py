@@ -31,7 +31,7 @@ HERE = "tests.service.example_commands"
 
 
 class QuietFront:
-    """A front whose processes have so many connections; it notes what it is asked."""
+    """A supervisor front with a given number of connections; it records the calls."""
 
     size = 0
 
@@ -221,7 +221,7 @@ class WithAddedTests(SynchronousTestCase):
         self.assertEqual(list(found), ["known", "hi", "later"])
 
     def test_each_mistake_names_its_command(self) -> None:
-        """Each is told in a line that names the command."""
+        """Each mistake is reported in one line that names the command."""
         for name, dotted, problem in (
             ("known", f"{HERE}.hello", "the monitor has a command known already"),
             ("help", f"{HERE}.hello", "the monitor has a command help already"),

@@ -117,7 +117,7 @@ class RowTests(SynchronousTestCase):
     """The rows of zkserve."""
 
     def test_every_target_is_a_field_of_the_configuration(self) -> None:
-        """A misspelled target would be a value that nobody reads."""
+        """The value of a misspelled target would never be read."""
         for row in OPTIONS:
             if row.target:
                 part, _, name = row.target.rpartition(".")

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.supervisor.connections``: who gets a connection, without a reactor."""
+"""Tests of ``zkservice.supervisor.connections``: which worker gets a connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zkservice.supervisor.connections import Acceptor, ConnectionReceiver, Conne
 
 
 class FakeReactor(Clock):
-    """A clock that knows who reads, and takes connections over."""
+    """A clock that records its readers and adopts connections."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
 
     def test_stopping_leaves_nothing(self) -> None:
-        """A connection that nobody has taken is closed, and so is the socket."""
+        """A connection that no worker has taken is closed, and so is the socket."""
         self.takers = [FakeTaker(room=0)]
         self.acceptor.start()
         (held,) = self.accept(1)
@@ -224,15 +224,15 @@ class ExhaustedEnd:
         return getattr(self._end, name)
 
     def dup(self) -> socket.socket:
-        """There is no descriptor."""
+        """No descriptor is free."""
         raise OSError(errno.EMFILE, "too many open files")
 
 
 class TruncatedEnd(ExhaustedEnd):
-    """An end of a pair in a process whose last descriptor goes at this moment."""
+    """An end of a pair in a process that uses up its last descriptor at this moment."""
 
     def dup(self) -> socket.socket:
-        """There is one still."""
+        """One descriptor is still free."""
         return self._end.dup()
 
     def recvmsg(self, *sizes: int) -> Any:

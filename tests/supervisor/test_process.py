@@ -182,7 +182,7 @@ class WorkerProcessTests(SynchronousTestCase):
         self.assertEqual(protocol.output.take(), "")
 
     def test_a_worker_that_writes_no_stacks(self) -> None:
-        """As one that is suspended; nobody waits long, nor for one that ends meanwhile."""
+        """The wait for its stacks is short, and ends at once when the worker ends."""
         self.reactor.pid = os.getpid()
         self.patch_handler()
         asked = self.worker.stacks()

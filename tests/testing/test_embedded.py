@@ -96,7 +96,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(self.zookeeper.statistics().nodes, 6)
 
     async def test_expire_deletes_ephemerals(self) -> None:
-        """The client is told when it comes back, and its ephemerals are gone."""
+        """The client learns of the expiry when it reconnects, and its ephemerals are gone."""
         client = await self.client()
         await deferToThread(client.create, "/e", ephemeral=True)
         wait = self.states(client)
@@ -144,7 +144,7 @@ class EmbeddedZooKeeperTests(TestCase):
         await wait(KazooState.CONNECTED)
 
     async def test_a_read_only_server_refuses_writes(self) -> None:
-        """A client that may only read is told so."""
+        """A client of a read-only server learns that it is read-only."""
         client = await self.client(read_only=True)
         wait = self.states(client)
         self.zookeeper.read_only = True
@@ -198,7 +198,7 @@ class EmbeddedZooKeeperTests(TestCase):
         self.assertEqual(await deferToThread(four_letter_word, self.zookeeper.port, b"ruok"), b"")
 
     async def test_a_taken_port_fails_and_holds_nothing(self) -> None:
-        """A port can be had once; who fails to get it holds nothing."""
+        """A server that cannot bind its port fails to start, and holds nothing."""
         other = EmbeddedZooKeeper(port=self.zookeeper.port)
         await self.assertFailure(other.start(), CannotListenError)
         await other.stop()

@@ -69,7 +69,7 @@ class ThreadedZooKeeperTests(SynchronousTestCase):
         self.assertFalse(self.zookeeper.expire(session))
 
     def test_client_that_wants_sasl(self) -> None:
-        """Without SASL users kazoo is told that authentication failed; it does not wait."""
+        """Without SASL users kazoo's authentication fails; it does not wait."""
         client = KazooClient(
             self.zookeeper.connection_string,
             sasl_options={"mechanism": "DIGEST-MD5", "username": "u", "password": "p"},

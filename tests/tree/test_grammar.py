@@ -196,7 +196,7 @@ class RefusingTests(SynchronousTestCase):
 
     def test_parsing_takes_linear_time(self) -> None:
         """No text takes longer than its length explains."""
-        start = time.process_time()  # nobody else's work counts
+        start = time.process_time()  # of this process alone
         for text in (
             "/a\n " + "x" * 200_000,
             "/a\n '" + "\\'" * 100_000,

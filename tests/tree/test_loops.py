@@ -166,7 +166,7 @@ class HostileTests(SynchronousTestCase):
     def test_thousands_of_links_take_linear_time(self) -> None:
         """Thousands of lines of links are read, judged and drawn in half a millisecond each."""
         for name, text in HOSTILE.items():
-            began = time.process_time()  # nobody else's work counts
+            began = time.process_time()  # of this process alone
             errors: list[TreeSyntaxError] = []
             tree = parse_tree(text, warn=errors.append)
             get_edges(tree)

@@ -16,7 +16,7 @@ TEXT = "/a : t\n  x = 1\n  l -> /b\n  /b\n    y = [2]\n/c\n"
 
 
 class Counted:
-    """A class of somebody else's, with nothing in common but what is asked for."""
+    """A foreign class that has only the attributes that are used."""
 
     made = 0
 

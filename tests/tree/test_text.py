@@ -39,7 +39,7 @@ class RoundTripTests(SynchronousTestCase):
         for level in range(500):
             deepest.children["d"] = deepest = TreeNode({"level": level})
         root.children.update({f"n{i}": TreeNode({"i": i, "s": "x"}) for i in range(20_000)})
-        start = time.process_time()  # nobody else's work counts
+        start = time.process_time()  # of this process alone
         again = parse_tree(format_tree(root))
         self.assertEqual(again, root)
         self.assertLess(time.process_time() - start, 10)  # it takes 0.3 s

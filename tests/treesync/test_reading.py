@@ -126,7 +126,7 @@ class ReadTests(ServerTestCase):
         reading = read_tree(self.client)
         reading.cancel()
         await self.assertFailure(reading, Exception)
-        await self.client.sync("/")  # answers that nobody waits for do no harm
+        await self.client.sync("/")  # replies to cancelled reads do no harm
 
 
 class ImportPlanTests(ServerTestCase):

@@ -29,7 +29,7 @@ from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id
 
 
 class CarryOutTests(ServerTestCase):
-    """Plans that nobody interferes with."""
+    """Plans without changes by other clients meanwhile."""
 
     async def test_an_imported_tree_is_there(self) -> None:
         """The tree is below its path, with its ACL."""

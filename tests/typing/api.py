@@ -1,6 +1,6 @@
-"""The types that programs see; mypy reads this, nobody runs it.
+"""The types of the public interface: mypy checks this file, which is never run.
 
-An ignored error is part of it: mypy complains if it is none any more.
+An ignored error is part of it: mypy complains if it no longer is an error.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def registrations(client: ZooKeeperClient) -> None:
 
 
 async def discovery(reactor: Any, client: ZooKeeperClient) -> None:
-    """Who is there, and whom to take."""
+    """The registered providers, and how one is chosen."""
     resolver = await Resolver(client, "/p", remember="providers.json").start()
     assert_type(resolver, Resolver)
     assert_type(resolver.providers, tuple[Provider, ...])

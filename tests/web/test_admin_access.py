@@ -118,7 +118,7 @@ class AddressTests(SynchronousTestCase):
 
 
 class ProxyTests(SynchronousTestCase):
-    """Requests that are not made by who has connected."""
+    """Requests that the connected peer forwards for another client."""
 
     FIELDS = (
         "X-Forwarded-For: 127.0.0.1",
@@ -155,7 +155,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(status(access, get(), LOCAL._replace(remote_addr="::1")), "ok")
 
     def test_a_proxy_before_the_own_port_is_the_operators(self) -> None:
-        """There the one who has connected counts, and nothing else."""
+        """There only the connected peer's address counts."""
         access = AdminAccess(own_port=True)
         for field in self.FIELDS:
             with self.subTest(field):

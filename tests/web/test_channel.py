@@ -44,7 +44,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertFalse(client.closed)
 
     def test_a_client_may_ask_to_close(self) -> None:
-        """A client that wants to close is told, and closed."""
+        """A client that asks to close gets ``Connection: close``, and is closed."""
         client = self.end.connect()
         answer = client.send(GET[:-2] + b"Connection: close\r\n\r\n")
         self.assertEqual(split(answer)[1]["connection"], "close")
@@ -97,7 +97,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(client.transport.aborted)
 
     def test_a_waiting_client_gets_100_continue(self) -> None:
-        """A client that waits with its body is told to send it."""
+        """A client that waits with its body gets ``100 Continue``."""
         client = self.end.connect()
         told = client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
         self.assertEqual(told, b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -241,7 +241,7 @@ class SlowReaderTests(SynchronousTestCase):
             self.assertEqual(next(seconds), glances * 2)
 
     def test_a_waiting_worker_gets_room_when_there_is_some(self) -> None:
-        """A worker that nobody needs gets its place in memory as soon as there is one."""
+        """A waiting worker gets room in the window as soon as another one releases some."""
         window = SendWindow(100, 1e9, 1000)
         window.reserve(60)
         helper = threading.Thread(target=window.take, args=(60, 0))

@@ -1,4 +1,5 @@
-"""Tests for `zkservice.web.client_certificates`: who is let in, and what is told of him."""
+"""Tests for `zkservice.web.client_certificates`: which clients are accepted, and what
+the application learns of them."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ class LettingInTests(TestCase):
         return told
 
     async def test_the_application_knows_the_client(self) -> None:
-        """A client of the right authority is served, and the application knows who it is."""
+        """A client with a trusted certificate is served, and the application learns its name."""
         await self.listen(self.strict())
         name = "j\N{LATIN SMALL LETTER A WITH RING ABOVE}ne"
         certificate = self.clients.issue(name)

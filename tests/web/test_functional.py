@@ -255,7 +255,7 @@ class SocketTests(FunctionalTests):
         await self.settled()
 
     async def test_refusals_can_be_read(self) -> None:
-        """An error page arrives although the client goes on sending what nobody reads."""
+        """An error page arrives although the client goes on sending a body that is not read."""
         body = b"x" * 200_000
         for status, head in (
             (413, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"),
@@ -309,7 +309,7 @@ class SocketTests(FunctionalTests):
         self.assertEqual(after[1], before[1])
 
     async def test_small_parts_are_not_delayed(self) -> None:
-        """The kernel is told not to hold small parts back."""
+        """The kernel does not hold small parts back (TCP_NODELAY)."""
         sock = await self.client(self.connect)
         while not self.factory.statistics().connections:
             await deferLater(reactor, 0.01)

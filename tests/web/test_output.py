@@ -128,7 +128,7 @@ class SocketOutputTests(SynchronousTestCase):
             return FileSegment.of(file.fileno(), 2, len(data))
 
     def test_the_kernel_takes_output_at_once(self) -> None:
-        """What the kernel takes has gone, and nobody is asked for more."""
+        """What the kernel takes at once is not buffered, and no producer is resumed."""
         self.output.write((b"abc",))
         self.output.write((b"d", b"", b"ef"))
         self.assertEqual(self.read(), b"abcdef")

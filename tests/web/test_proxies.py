@@ -1,4 +1,4 @@
-"""Tests for zkservice.web.proxies: whom to believe."""
+"""Tests for zkservice.web.proxies: which forwarded headers are trusted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrustedProxiesTests(SynchronousTestCase):
             self.assertEqual(fields, {"HTTP_HOST": "a", "HTTP_ACCEPT": "b"})
 
     def test_strangers_are_not_believed(self) -> None:
-        """Everything that a client who is no proxy says is dropped, with one warning."""
+        """The headers of a client that is not a proxy are dropped, with one warning."""
         proxies = TrustedProxies(["172.16.0.0/12"], headers=X_FORWARDED)
         with capturedLogs() as events:
             for _ in range(3):

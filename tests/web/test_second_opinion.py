@@ -23,7 +23,7 @@ class Said:
     close: bool
     written: list[bytes]
     returned: list[bytes]
-    lazily: bool  # as an iterator, whose length nobody can know
+    lazily: bool  # as an iterator, whose length is unknown
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Say it."""

@@ -12,7 +12,7 @@ GET = b"GET /s HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Feeder:
-    """Has streams; sends what it is told."""
+    """Has streams; sends what the test passes."""
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
@@ -94,7 +94,7 @@ class StreamTests(SynchronousTestCase):
         self.assertFalse(client.transport.aborted)
 
     def test_one_more_ends_the_oldest(self) -> None:
-        """In good order; clients that only hold their streams keep nobody out."""
+        """The oldest stream ends cleanly, so idle streams do not keep new clients out."""
         first, second = self.connect(), self.connect()
         first.received()
         second.received()

@@ -86,7 +86,7 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_slow_view_is_logged_by_its_name(self) -> None:
-        """A view that holds everybody up is logged by its name."""
+        """A view that blocks the reactor is logged by its name."""
 
         def lazy(environ: dict[str, Any]) -> str:
             end.clock.advance(0.06)
@@ -146,7 +146,7 @@ class StatusViewsTests(SynchronousTestCase):
     """The views that are built in."""
 
     def test_off_by_default(self) -> None:
-        """Nobody sees them who did not ask for them."""
+        """Without the option the views are not served."""
         self.assertTrue(FrontEnd(hello).get(get(b"/-/health")).endswith(b"hello /-/health"))
 
     def test_health_has_figures(self) -> None:
@@ -177,7 +177,7 @@ class StatusViewsTests(SynchronousTestCase):
 
 
 class AskingViewTests(SynchronousTestCase):
-    """Views whose answer comes later."""
+    """Views that return a Deferred."""
 
     def test_no_deadline_of_an_idle_connection_counts(self) -> None:
         """An answer that comes after the idle time is sent, and nothing is logged before."""

@@ -249,7 +249,7 @@ class ResponseTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), errors)
 
     def test_close_after_the_client_left(self) -> None:
-        """Iteration stops and ``close`` is called when nobody waits any more."""
+        """Iteration stops and ``close`` is called when the client has left."""
 
         def blocks() -> Iterator[bytes]:
             yield b"a"
@@ -407,7 +407,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertIn(b" 500 ", self.served(application, BadResponseError))
 
     def test_none_as_a_body_is_a_500(self) -> None:
-        """None is no body."""
+        """``None`` is not a valid body."""
         self.assertIn(b" 500 ", self.served(returning(None), TypeError))  # type: ignore[arg-type]
 
     def test_exc_info_before_the_head(self) -> None:

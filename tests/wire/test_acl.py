@@ -48,7 +48,7 @@ class ACLTests(SynchronousTestCase):
         )
 
     def test_the_usual_lists_are_constant(self) -> None:
-        """ZooDefs.Ids, and nobody can change them."""
+        """They are the lists of ZooDefs.Ids, as tuples that cannot be changed."""
         self.assertEqual(ANYONE, Id("world", "anyone"))
         self.assertEqual(OPEN_ACL_UNSAFE, (ACL(31, ANYONE),))
         self.assertEqual(READ_ACL_UNSAFE, (ACL(1, ANYONE),))

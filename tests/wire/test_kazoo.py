@@ -1,8 +1,8 @@
 """A second opinion on the codec: kazoo's serializer.
 
-Java's is the authority and kazoo a witness, who differs in one thing: it writes every
+Java's serializer is the reference.  kazoo's differs from it in one thing: it writes every
 empty string as null (-1), where BinaryOutputArchive.java writes a length of 0.  The
-strings made up here are therefore not empty, and a test holds the difference.
+strings generated here are therefore not empty, and one test shows the difference.
 """
 
 from __future__ import annotations

@@ -403,7 +403,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class NullTests(SynchronousTestCase):
-    """Null and empty are two things, except where somebody mixes them up."""
+    """Null and empty are different, except in what kazoo writes."""
 
     def test_no_data_is_not_empty_data(self) -> None:
         """No data is not empty data."""

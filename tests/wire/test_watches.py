@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.wire.watches``: whom an event is for, and what is set again."""
+"""Tests of ``zkservice.wire.watches``: which watches an event fires, and which are set again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CREATED, DELETED, CHANGED, CHILDREN = (
     EventType.CHILDREN_CHANGED,
 )
 
-# Which kinds of watches on /a/b hear of an event there; ZKWatchManager.materialize.
+# Which kinds of watches on /a/b an event there fires; ZKWatchManager.materialize.
 HEARD = {
     CREATED: {DATA, EXIST, PERSISTENT, RECURSIVE},
     CHANGED: {DATA, EXIST, PERSISTENT, RECURSIVE},
@@ -61,7 +61,7 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(len(table.at("/x")), 5)
 
     def test_only_recursive_watches_hear_of_descendants(self) -> None:
-        """Recursive watches hear of what is below them, and no other kind does."""
+        """Recursive watches fire for nodes below them, and no other kind does."""
         table = full("/", "/a", "/a/b", "/ab", "/a/b/c")
         expected = {"recursive /", "recursive /a", "recursive /a/b"}
         for event in (CREATED, CHANGED, DELETED):
@@ -86,7 +86,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(table.take(DELETED, "/a"), ["persistent /a", "recursive /a"])
 
     def test_a_watcher_hears_of_an_event_once(self) -> None:
-        """A watcher that waits in several tables hears of one event once."""
+        """A watcher that is in several tables gets an event once."""
         table = WatchTable[str]()
         for kind in WatchKind:
             table.add(kind, "/a", "me")
@@ -101,7 +101,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(table.take(CHANGED, "/a"), ["c", "a", "b"])
 
     def test_an_unexpected_event_fires_nothing(self) -> None:
-        """An event that nobody waits for is for nobody, even if its path is none."""
+        """An event without a watch fires nothing, even if its path is invalid."""
         self.assertEqual(WatchTable[str]().take(CREATED, "/a"), [])
         table = full("/a")
         for path in ("", "x", "x/y", "//", "/b/"):
@@ -219,7 +219,7 @@ class DerivationTests(SynchronousTestCase):
 
 
 class EventTupleTests(SynchronousTestCase):
-    """What an event is to those who compare and unpack it."""
+    """Events compare and unpack as tuples."""
 
     def test_an_event_is_a_tuple_of_three(self) -> None:
         """It is a tuple of type, state and path; the zxid is beside them."""
@@ -232,7 +232,7 @@ class EventTupleTests(SynchronousTestCase):
 
 
 class ChunkTests(SynchronousTestCase):
-    """What a server is told after a reconnect, in portions that it takes."""
+    """The watches that are set again after a reconnect, in requests of bounded size."""
 
     def test_without_watches_nothing_is_sent(self) -> None:
         """Without watches there is nothing to send."""

@@ -12,7 +12,7 @@ from zkservice.service.status_page.snapshot import Neighbourhood, Snapshot
 from zkservice.web import WorkersStatistics
 
 NOW = 1_700_000_000.0
-#: What somebody might write who wants to be markup.
+#: An attempt to inject markup into the page.
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\n"
 
 

@@ -117,7 +117,7 @@ class ChartTests(SynchronousTestCase):
 
 
 class GraphTests(SynchronousTestCase):
-    """Who uses whom."""
+    """The graph of which service uses which."""
 
     def test_users_are_left_of_what_they_use(self) -> None:
         """Also over several columns."""
@@ -139,7 +139,7 @@ class GraphTests(SynchronousTestCase):
         self.assertEqual(len(list(drawn.iter("path"))), len(pairs))
 
     def test_there_are_only_so_many_boxes(self) -> None:
-        """A picture that nobody can read helps nobody."""
+        """A graph with too many boxes would be unreadable."""
         drawn = draw_graph([(f"/a{n}", f"/b{n}") for n in range(500)], "")
         self.assertEqual(drawn.count("<rect"), 40)
 

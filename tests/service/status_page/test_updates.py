@@ -141,7 +141,7 @@ class EventFeedTests(SynchronousTestCase):
         self.assertEqual(self.open().events(), [{"a": "1", "b": "1"}])
 
     def test_silence_is_broken(self) -> None:
-        """Otherwise nobody notices that a connection is lost."""
+        """Without data from time to time a lost connection would not be noticed."""
         stream = self.open()
         stream.events()
         self.clock.pump([0.5] * 31)
