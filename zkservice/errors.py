@@ -603,7 +603,7 @@ class InconsistentLeasesError(ZooKeeperError, ValueError):
     """Other clients use the semaphore with a different number of leases."""
 
     def __init__(self, path: str, wanted: int, found: int) -> None:
-        super().__init__(path, f"a semaphore of {found} leases, not of {wanted}")
+        super().__init__(path, f"the semaphore has {found} leases, expected {wanted}")
         self.wanted, self.found = wanted, found
 
 

@@ -189,7 +189,7 @@ class StackSampler:
         self._counts: Counter[tuple[str, ...]] = Counter()
 
     def stop(self) -> None:
-        """Take no more samples."""
+        """Stop taking samples."""
         self._stopped.set()
 
     def start(self, done: Callable[[str], object]) -> None:

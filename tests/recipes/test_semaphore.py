@@ -85,7 +85,7 @@ class SemaphoreTests(RecipeTestCase):
         self.successResultOf(self.waiting(self.one))
         error = self.failure(self.semaphore(self.two, 3).acquire(), InconsistentLeasesError)
         self.assertEqual((error.wanted, error.found), (3, 2))
-        self.assertEqual(str(error), "/pool: a semaphore of 2 leases, not of 3")
+        self.assertEqual(str(error), "/pool: the semaphore has 2 leases, expected 3")
 
     def test_data_for_another_purpose(self) -> None:
         """Data at the path that are no number are left alone."""

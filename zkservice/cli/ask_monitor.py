@@ -141,7 +141,7 @@ def _no_monitor(options: MonitorOptions, reply: str) -> ConfigurationError:
 
 
 async def _send(context: Context, options: MonitorOptions, line: str) -> str:
-    """Send a line, and return all that comes back."""
+    """Send a line, and return the whole reply."""
     question = _Question(line)
     try:
         await _connect(context, options, options.addr, question)

@@ -65,7 +65,7 @@ def render(
     size: Size,
     colour: bool = True,
 ) -> list[str]:
-    """The lines of a frame, each no wider than the terminal, and no more than it has.
+    """The lines of a frame, cut to the size of the terminal.
 
     Raises:
         ConfigurationError: rich is not installed.
@@ -246,7 +246,7 @@ class Keys:
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reactor.removeReader(self)
 
     def fileno(self) -> int:

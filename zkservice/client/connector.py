@@ -60,7 +60,7 @@ class Connector:
         """Try all addresses of a server, one after the other.
 
         Raises:
-            SessionExpiredError: a server does not know the session any more.
+            SessionExpiredError: the session has expired.
             AuthFailedError: a server refuses a credential.
             SessionClosedRequireSaslAuthError: a server requires SASL.
             SaslError: SASL cannot work with this server.

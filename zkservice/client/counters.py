@@ -58,7 +58,7 @@ class ClientCounters:
         self.errors[code] += 1
 
     def snapshot(self, outstanding: int, waiting: int, watches: int) -> Statistics:
-        """The counts of now, which do not change any more."""
+        """An immutable copy of the present counts."""
         return Statistics(
             requests=self.requests,
             replies=self.replies,

@@ -1,4 +1,4 @@
-"""From a read-only server, look for one that is part of a quorum."""
+"""While connected to a read-only server, look for one that accepts writes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ async def find_writable(
         settings: of the client.
         current: the read-only server, which is not asked.
         random: shuffles the others, unless the settings say otherwise, and jitters the pauses.
-        wanted: returns whether to go on; a cancelled endpoint fails like any other.
+        wanted: returns whether to continue; needed because an attempt that is cancelled looks
+            like one that failed.
 
     Returns:
-        The server; None if the search is not wanted any more.
+        The server; None once ``wanted`` returns False.
     """
     others = [address for address in settings.ensemble.addresses if address != current]
     if settings.shuffle:

@@ -119,12 +119,12 @@ class ZooKeeperProtocol(Protocol):
             self.receiver.room_changed(True)
 
     def pause_reading(self) -> None:
-        """Read nothing until `resume_reading`."""
+        """Stop reading until `resume_reading` is called."""
         if not self._closing:
             self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Continue reading."""
         if not self._closing:
             self.transport.resumeProducing()
 

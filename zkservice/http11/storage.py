@@ -171,7 +171,7 @@ class _StoredBody(BufferedReader):
 
     @override
     def close(self) -> None:
-        """Close the file; twice is fine, and nothing is lost if the system reports an error."""
+        """Close the file and release its room.  Calling it again does nothing; never raises."""
         with suppress(OSError):
             super().close()
         size, self._size = self._size, 0

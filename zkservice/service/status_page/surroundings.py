@@ -1,4 +1,4 @@
-"""What ZooKeeper holds around a service: its siblings, the tree below them, which uses which.
+"""What ZooKeeper holds around a service: its siblings, the tree and the links below them.
 
 It is read only while the page is viewed, up to a limit.
 """
