@@ -112,7 +112,7 @@ class Transaction:
         tree: the tree to change.
         zxid: the number of the transaction.
         time: milliseconds since 1970.
-        identities: of the connection.
+        identities: the identities of the connection.
         session: the id of the session that will own ephemeral nodes.
         rules: the server's settings.
     """

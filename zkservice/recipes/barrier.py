@@ -17,7 +17,7 @@ class Barrier(Recipe):
     Args:
         client: connected, or about to be.
         path: the node.
-        acl: of the node, and of its parents if they have to be created.
+        acl: the ACL of the node, and of its parents if they have to be created.
         reactor: tells the time; None is the installed one.
 
     Raises:

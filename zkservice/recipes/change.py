@@ -44,7 +44,7 @@ def retry_change(
         change: called with the data and the Stat, or None and None if there is no node;
             returns the new data, or an awaitable of them.  Called again if another client
             has written meanwhile.  If it raises, the call fails with that error.
-        acl: of the nodes that are created.
+        acl: the ACL of the nodes that are created.
         reactor: tells the time; None is the installed one.
 
     Returns:
@@ -67,7 +67,7 @@ class Counter(Recipe):
         client: connected, or about to be.
         path: the node; created at the first change, with its parents.
         default: the number if there is no node, or the node is empty.
-        acl: of the nodes that are created.
+        acl: the ACL of the nodes that are created.
         reactor: tells the time; None is the installed one.
 
     Raises:
@@ -130,7 +130,7 @@ class _DataWriter:
     Args:
         retrying: repeats what is safe to repeat.
         path: the node.
-        acl: of the nodes that are created.
+        acl: the ACL of the nodes that are created.
         exact: distinguish this client's write from another client's write of the same data,
             as a counter must.  Each write then creates a mark.
     """

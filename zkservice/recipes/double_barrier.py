@@ -40,7 +40,7 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
         path: the parent of the members' nodes; created when it is missing.
         members: how many have to enter; the same for all clients that use the path.
         identifier: stored in the nodes, for people who read them.
-        acl: of the nodes, and of the path if it has to be created.
+        acl: the ACL of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
     Raises:

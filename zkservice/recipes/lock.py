@@ -40,7 +40,7 @@ class Lock(NamedRecipe, Block[Lease]):
         names: the first is part of the names of this lock's nodes.  Nodes of other clients
             with any of these names are contenders as well: ``("__lock__", "lock-")`` respects
             locks of Curator, go-zookeeper and txzookeeper, which respect ``("lock-",)``.
-        acl: of the nodes, and of the path if it has to be created.
+        acl: the ACL of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
     Raises:

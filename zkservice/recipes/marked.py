@@ -47,7 +47,7 @@ class MarkedWrites:
     Args:
         retrying: repeats what is safe to repeat.
         where: the parent of the marks; created if it is missing after the write.
-        acl: of the marks, and of their parent.
+        acl: the ACL of the marks, and of their parent.
     """
 
     def __init__(self, retrying: RetryingClient, where: str, acl: Iterable[ACL]) -> None:

@@ -36,8 +36,8 @@ class Party(NamedRecipe, Block["Membership"]):
     Args:
         client: connected, or about to be.
         path: the parent of the members' nodes; created when it is missing.
-        identifier: of the members that join with this object.
-        acl: of the nodes, and of the path if it has to be created.
+        identifier: the identifier of the members that join with this object.
+        acl: the ACL of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
     Raises:

@@ -36,8 +36,8 @@ class PersistentEphemeralNode(Recipe, Leavable):
     Args:
         client: connected, or about to be.
         path: the node; only one object of a client can keep it.
-        data: of the node, until `set` changes them.
-        acl: of the node, until `set_acl` changes it, and of its parents if they
+        data: the data of the node, until `set` changes them.
+        acl: the ACL of the node, until `set_acl` changes it, and of its parents if they
             have to be created.
         reactor: tells the time; None is the installed one.
 

@@ -36,7 +36,7 @@ class BaseQueue(Recipe, Generic[T]):
     Args:
         client: connected, or about to be.
         path: the parent of the items' nodes; created when it is missing.
-        acl: of the items, and of the path if it has to be created.
+        acl: the ACL of the items, and of the path if it has to be created.
         ephemeral: items that this object adds are deleted when the session ends.
         reactor: tells the time; None is the installed one.
 

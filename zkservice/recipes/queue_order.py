@@ -51,7 +51,7 @@ def predecessors(children: Iterable[str], kind: LockKind) -> dict[str, str | Non
 
     Args:
         children: the names of all nodes.
-        kind: of the contender that is looked up; others may be of another kind.
+        kind: the kind of the contender that is looked up; others may be of another kind.
     """
     queue = in_order(children, kind.names)
     if kind.exclusive:

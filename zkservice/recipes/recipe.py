@@ -17,7 +17,7 @@ class Recipe:
     Args:
         client: connected, or about to be.
         path: the node that the recipe uses; created when it is missing.
-        acl: of the nodes that the recipe creates, and of their parents.
+        acl: the ACL of the nodes that the recipe creates, and of their parents.
         reactor: tells the time; None is the installed one.
 
     Raises:
@@ -47,7 +47,7 @@ class NamedRecipe(Recipe):
         client: connected, or about to be.
         path: the parent of the nodes; created when it is missing.
         identifier: stored in the nodes that this object creates.
-        acl: of the nodes, and of their parents.
+        acl: the ACL of the nodes, and of their parents.
         reactor: tells the time; None is the installed one.
     """
 

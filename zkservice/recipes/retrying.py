@@ -166,7 +166,7 @@ class RetryingClient:
             path: without the number; its name begins with the mark.
             mark: occurs in no other node's name.
             data: the node's.
-            acl: of the node, and of parents that have to be created.
+            acl: the ACL of the node, and of parents that have to be created.
             ephemeral: it is deleted when the session ends.
 
         Returns:
@@ -250,7 +250,7 @@ class RetryingClient:
         """Create a node and wait for something; delete the node unless that succeeds.
 
         Args:
-            path: of the node, for the log.
+            path: the path of the node, for the log.
             enter: creates the node and waits; a failure, a cancellation or None as the result
                 means that the node must be deleted.
             leave: deletes the node.  It is awaited, so that the node is gone when the caller

@@ -43,7 +43,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         path: the parent of the holders' nodes; created when it is missing.
         max_leases: the number of leases; the same for all clients that use the path.
         identifier: stored in the nodes, for `holders`.
-        acl: of the nodes, and of the path if it has to be created.
+        acl: the ACL of the nodes, and of the path if it has to be created.
         reactor: tells the time; None is the installed one.
 
     Raises:

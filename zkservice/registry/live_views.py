@@ -316,10 +316,10 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
             for name, value in sorted(data.items())
             if is_property_link(name, value) and name.removesuffix(PROPERTY_LINK) not in data
         ]
-        answers = await together(
+        followed = await together(
             look_up(self._client, follow(path, data, name), {path: data}) for name in names
         )
-        return dict(zip(names, answers, strict=True))
+        return dict(zip(names, followed, strict=True))
 
     @override
     async def _digest(

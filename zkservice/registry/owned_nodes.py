@@ -27,7 +27,7 @@ class OwnedNodes:
     Args:
         client: its session owns the znodes.
         contents: their paths and data.
-        acl: of the znodes.
+        acl: the ACL of the znodes.
         changed: called when one of them was created, changed or deleted.
 
     Attributes:

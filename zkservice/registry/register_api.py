@@ -45,8 +45,8 @@ def register(
         address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
             IPv4 address of this machine; or several ``"host:port"``, used as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
-        acl: of the znodes; by default every client may read and none may write.
-        format: of the znodes' names and data: a name in `zkservice.formats.FORMATS`.
+        acl: the ACL of the znodes; by default every client may read and none may write.
+        format: how names and data of the znodes are written; a name in `zkservice.formats.FORMATS`.
         tls: those of the addresses that expect TLS, for formats that store it.
         real_path: where the path leads, if the caller has just resolved it.
         replace: True if this process listens on the address; then a znode that another process
