@@ -172,7 +172,7 @@ class MakefileTests(SynchronousTestCase):
         self.assertEqual(len(named), len(set(named)))
 
     def test_an_old_python_is_refused_in_one_line(self) -> None:
-        """A Python that is too old is told in a line, before anything is made with it."""
+        """A Python that is too old is reported in one line, before anything is built."""
         old = Path(self.mktemp()).absolute()
         environment = old.with_suffix(".venv")
         pretend = "import sys; sys.version_info = (3, 9, 18); exec(sys.argv[1])"

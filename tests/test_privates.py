@@ -175,7 +175,7 @@ class ProxyHeaderTests(SynchronousTestCase):
         return wrapper, transport
 
     def test_unreadable_header_closes_the_connection(self) -> None:
-        """Nothing is raised for an address that is not UTF-8 or a port that is no number."""
+        """Nothing is raised for an address that is not UTF-8 or a port that is not a number."""
         for header in (b"TCP4 1.2.3.\xff 5.6.7.8 1 2", b"TCP4 1.2.3.4 5.6.7.8 x y"):
             wrapper, transport = self.connect()
             wrapper.dataReceived(b"PROXY " + header + b"\r\n")

@@ -26,7 +26,7 @@ THROTTLED = ThrottledOpError()
 
 
 class RetriesTests(SynchronousTestCase):
-    """What is tried again, and what an attempt is told."""
+    """Which errors are retried, and what an attempt gets."""
 
     @override
     def setUp(self) -> None:

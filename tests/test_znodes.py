@@ -158,7 +158,7 @@ class PathTests(SynchronousTestCase):
 
     @given(st.text(max_size=20))
     def test_ancestors_of_any_text_end_at_the_root(self, text: str) -> None:
-        """A server may send what is no path; the loop ends all the same."""
+        """A server may send an invalid path; the loop ends nevertheless."""
         found = list(ancestors(text))
         self.assertEqual(found[-1], "/")
         self.assertLessEqual(len(found), text.count("/") + 2)

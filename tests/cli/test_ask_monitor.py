@@ -137,7 +137,7 @@ class CheckTests(CommandTestCase):
             self.assertEqual(time_taken(line.split()), seconds, line)
 
     async def test_ask_without_words_shows_the_help(self) -> None:
-        """Who asks nothing is told what can be asked."""
+        """Without a command the monitor's help is printed."""
         result = await self.run_("ask", self.listen("out  Deregister\n in  Register"))
         self.assertEqual((result.code, result.out), (Exit.DONE, "out  Deregister\n in  Register\n"))
         self.assertEqual(self.asked, [b"help\n"])
@@ -155,7 +155,7 @@ class CheckTests(CommandTestCase):
         self.assertIn("no reply in time", result.err)
 
     async def test_an_unknown_name_is_one_line(self) -> None:
-        """A name that nobody knows is told in a line, of the monitor and of the service."""
+        """A name that does not resolve is one line, for the monitor and for the service."""
         nobody = "no-such-host.invalid:80"
         result = await self.run_("get-addr", nobody, "/svc")
         self.assertEqual((result.code, result.err.count("\n")), (Exit.FAILED, 1))
@@ -165,7 +165,7 @@ class CheckTests(CommandTestCase):
         self.assertIn(f"{nobody} does not accept connections: DNS lookup failed", result.err)
 
     async def test_another_server_is_no_monitor(self) -> None:
-        """What answers something else is no monitor, and what it says no address."""
+        """A server with another reply is not a monitor, and its reply is not an address."""
         for answer in ("HTTP/1.1 400 Bad Request\r\n\r\nno", "a:1 b"):
             address = self.listen(answer)
             for command in ("get-addr", "check"):

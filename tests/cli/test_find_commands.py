@@ -151,7 +151,7 @@ class ResolveTests(CommandTestCase):
             await running
 
     async def test_watch_of_nothing_waits(self) -> None:
-        """A service that is not there yet is no failure."""
+        """A service that does not exist yet is not an error."""
         running, terminal = await self.watching(out=Screen())
         while "no provider is registered at /svc yet" not in terminal.stderr.getvalue():  # type: ignore[attr-defined]
             await deferLater(reactor, 0.01)

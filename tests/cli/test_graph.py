@@ -44,7 +44,7 @@ class GraphTests(CommandTestCase):
             self.assertIn("</svg>", file.read())
 
     async def test_a_missing_graphviz_is_explained(self) -> None:
-        """Without Graphviz the user is told what to do."""
+        """Without Graphviz the error says what to install."""
         result = await self.run_("graph", "-o", "x.svg", stdin=self.TREE, PATH="/nowhere")
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("with -o FILE.dot", result.err)

@@ -93,7 +93,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("zkservice walk: error: unrecognized arguments: --trim", screen.getvalue())
 
     def test_wrong_usage_exits_with_2(self) -> None:
-        """A wrong command line is told with the exit code 2; no command is one, too."""
+        """An invalid command line exits with code 2, and so does an empty one."""
         for words in ([], ["nonsense"], ["export"], ["import", "h", "-t", "--no-trim"]):
             self.patch(sys, "stderr", io.StringIO())
             error = self.assertRaises(SystemExit, parse_arguments, words)
@@ -146,7 +146,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(await self.tree(), wide(3000))
 
     async def test_mistakes_change_nothing(self) -> None:
-        """Mistakes are told with file, line and column, and change nothing."""
+        """Mistakes are reported with file, line and column, and change nothing."""
         before = await read_tree(self.client)
         name = self.file("/good\n/bad\n  x = y\n")
         result = await self.run_("import", "HOSTS", name)
@@ -172,7 +172,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(result.code, Exit.USAGE)
 
     async def test_a_file_must_be_utf_8(self) -> None:
-        """A file that is no UTF-8 is told as such."""
+        """A file that is not UTF-8 is reported as such."""
         name = self.mktemp()
         with open(name, "wb") as file:
             file.write(b"/caf\xe9\n")
@@ -188,7 +188,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertIn("Can't connect to ZooKeeper at '127.0.0.1:", result.err)
 
     async def test_unreadable_credentials_are_reported_with_their_option(self) -> None:
-        """A credential that cannot be read, or is none, is told with its option."""
+        """An unreadable or invalid credential is reported with its option."""
         for words, said in (
             (("--auth", "digest:/no/such"), "--auth: /no/such cannot be read"),
             (("--auth", "digest"), "--auth: 'digest': must be SCHEME:file:FILE"),
@@ -241,7 +241,7 @@ class TreeCommandTests(CommandTestCase):
         self.assertEqual(json.loads(result.out), {"l ->": "/a/b", "n": 1})
 
     async def test_bug_1_set_property_runs_no_code(self) -> None:
-        """What is no literal is refused, and nothing is set."""
+        """A value that is not a literal is refused, and nothing is set."""
         await self.run_("import", "HOSTS", stdin=TREE)
         before = await read_tree(self.client)
         result = await self.run_(
@@ -403,7 +403,7 @@ class ValidateTests(CommandTestCase):
         self.assertEqual((result.code, result.err), (Exit.DONE, "<stdin>: 4 nodes, no mistakes\n"))
 
     async def test_a_bad_tree_is_refused_with_its_place(self) -> None:
-        """A bad one is told with line and column."""
+        """A mistake is reported with line and column."""
         result = await self.run_("validate", "-", stdin="/a\n  /b\n /c\n")
         self.assertEqual(result.code, Exit.FAILED)
         self.assertTrue(result.err.startswith("zkservice: <stdin>:3:2: Invalid indentation"))
@@ -425,7 +425,7 @@ class ValidateTests(CommandTestCase):
         self.assertTrue(warning.startswith("<stdin>:2:3: warning: "), warning)
 
     async def test_the_place_must_be_a_path(self) -> None:
-        """A place that cannot be is told."""
+        """An invalid place is reported."""
         result = await self.run_("validate", "--at", "x", stdin=TREE)
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("'x' is not a valid znode path", result.err)

@@ -331,11 +331,11 @@ class End:
         self.paused = False
 
     def getPeer(self) -> Any:  # noqa: N802
-        """Who is at the other end."""
+        """The address of the other end."""
         return self._peer
 
     def getHost(self) -> Any:  # noqa: N802
-        """Who is at this end."""
+        """The address of this end."""
         return self._host
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802

@@ -40,7 +40,7 @@ class SocketLine:
         """The frames that came; waits for one.
 
         Raises:
-            EOFError: the server hung up.
+            EOFError: The server closed the connection.
         """
         found: list[bytes] = []
         while not found:

@@ -30,7 +30,7 @@ NOON = 1_790_000_000.0
 
 
 class Transport(StringTransportWithDisconnection):
-    """A transport that says goodbye at once and counts what is written at once."""
+    """A transport that disconnects at once, and counts the writes."""
 
     def __init__(self, peerAddress: IPv4Address) -> None:  # noqa: N803 - Twisted's name
         super().__init__(peerAddress=peerAddress)
@@ -80,7 +80,7 @@ class RawClient:
 
     @property
     def connected(self) -> bool:
-        """Whether the server has not hung up."""
+        """Whether the server has not closed the connection."""
         return self.transport.connected
 
     def send(self, data: bytes) -> None:
@@ -111,7 +111,7 @@ class RawClient:
         last_zxid: int = 0,
         read_only: bool | None = False,
     ) -> ConnectResponse:
-        """Shake hands; fails if there is no answer."""
+        """Do the handshake; fails without a reply."""
         request = ConnectRequest(0, last_zxid, timeout, session_id, password, read_only)
         self.send(framed(encode(request)))
         (frame,) = self.frames()

@@ -257,7 +257,7 @@ class AuthTests(AccessTestCase):
         self.assertFalse(self.one.connected)
 
     def test_refused_auth_closes_the_connection(self) -> None:
-        """Other schemes, and null: -115, and a hang-up; the session lives."""
+        """Other schemes, and null: -115, and the connection is closed; the session lives."""
         for scheme, credential in (
             ("world", b"anyone"),
             ("auth", b""),
@@ -318,7 +318,7 @@ class SaslTests(AccessTestCase):
         self.assertEqual(self.error(GetDataRequest("/a", False)), 0)
 
     def test_sasl_failure_closes_the_connection(self) -> None:
-        """A wrong password or user: -115 with a null token, and a hang-up."""
+        """A wrong password or user: -115 with a null token, and the connection is closed."""
         for user, password in (("u", "wrong"), ("nobody", "pass"), ("nobody", "")):
             self.one = connected_client(self.server)
             self.assertEqual(self.exchange(user, password), (-115, None))
@@ -338,13 +338,13 @@ class SaslTests(AccessTestCase):
         self.assertEqual((self.one.frames(), self.one.connected), ([], False))
 
     def test_a_response_for_another_service_is_refused(self) -> None:
-        """A response that was made for another service is none for this one."""
+        """A response that was made for another service is refused."""
         client = SASLClient("elsewhere", "zookeeper", "DIGEST-MD5", username="u", password="pass")
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
         self.assertEqual(self.error(GetSASLRequest(token)), -115)
 
     def test_replayed_sasl_response_is_refused(self) -> None:
-        """An answer to another challenge is none to this one."""
+        """A response to another challenge is refused."""
         client = SASLClient("zk-sasl-md5", "zookeeper", "DIGEST-MD5", username="u", password="pass")
         token = client.process(self.one.call(GetSASLRequest(b"")).body.token)
         self.one = connected_client(self.server)

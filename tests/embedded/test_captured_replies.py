@@ -102,7 +102,7 @@ class CapturedConversationTests(SynchronousTestCase):
         self.heard("00000010 fffffffc 0000000000000000 00000000")
 
     def test_missed_events_precede_the_reply(self) -> None:
-        """What was missed is told before the reply."""
+        """Missed events are sent before the reply."""
         self.say(
             "00000021 fffffff8 00000065 0000000000000000 00000000 00000001 00000001 2f 00000000"
         )

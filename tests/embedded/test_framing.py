@@ -109,7 +109,7 @@ class FramingTests(SynchronousTestCase):
             self.assertEqual(self.one.call(SyncRequest("/"), xid).xid, xid)
 
     def test_lengths_that_end_it(self) -> None:
-        """Negative, too long or too short for a header: a hang-up without a word."""
+        """Negative, too long or too short for a header: closed without a reply."""
         for data in (pack(">i", -1), pack(">i", JUTE_MAXBUFFER + 1), framed(b""), framed(bytes(7))):
             self.one = connected_client(self.server)
             self.assertEqual(self.after(data), ([], False), data)
@@ -133,7 +133,7 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual(self.after(b"ruok"), ([], False))
 
     def test_unknown_operations_get_minus_6_and_are_dropped(self) -> None:
-        """-6, and a hang-up."""
+        """-6, and the connection is closed."""
         for opcode in (10, 13, 20, 23, 99, 108, 1000, 0, -1, -10):
             self.one = connected_client(self.server)
             self.assertEqual(self.after(framed(pack(">ii", 9, opcode))), ([(9, -6)], False), opcode)
@@ -194,7 +194,7 @@ class FramingTests(SynchronousTestCase):
             one.lose()
 
     def test_any_handshake_prefix(self) -> None:
-        """A handshake of any other length than the two is no session."""
+        """A handshake of any other length than the two opens no session."""
         whole = encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))
         before = self.server.statistics().sessions
         for size in range(len(whole) - 1):

@@ -69,7 +69,7 @@ class CounterTests(SynchronousTestCase):
             self.assertEqual(self.after(request), counted, request)
 
     def test_numbers_that_are_too_long(self) -> None:
-        """A number that no counter can have is none; counting begins again."""
+        """An invalid count is ignored; counting begins again."""
         for digits in (19, 5000):
             self.one.call(SetDataRequest(STATS, b"count=" + b"9" * digits + b",bytes=2", -1))
             self.assertEqual(

@@ -58,7 +58,7 @@ class ReadOnlyTests(SynchronousTestCase):
         self.server.read_only = True
 
     def refused(self) -> bool:
-        """Whether a client is hung up on that did not offer to read only."""
+        """Whether a client that did not offer to be read-only is disconnected."""
         one = RawClient(self.server)
         one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
         return one.read() == b"" and not one.connected
@@ -196,7 +196,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(one.transport.producerState, "producing")
 
     def test_events_that_are_not_read(self) -> None:
-        """Events pile up for a client that reads nothing until it is hung up on."""
+        """Events are queued for a client that reads nothing, until it is disconnected."""
         server, _ = started(max_frame=1000)
         one, other = connected_client(server), connected_client(server)
         one.call(AddWatchRequest("/", 1))

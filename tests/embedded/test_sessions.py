@@ -70,12 +70,12 @@ class HandshakeTests(SynchronousTestCase):
             self.assertGreater(RawClient(self.server).hello(password=password).timeout, 0)
 
     def test_a_client_from_the_future_is_dropped(self) -> None:
-        """Who has seen a later transaction is hung up on without a word."""
+        """A client that has seen a later transaction is disconnected without a reply."""
         one = self.greet(ConnectRequest(0, self.server.statistics().zxid + 1, 6000, 0, b"", False))
         self.assertEqual((one.read(), one.connected), (b"", False))
 
     def test_malformed_connect_request_closes_the_connection(self) -> None:
-        """A first frame that is no handshake ends the connection without a word."""
+        """A first frame that is not a handshake closes the connection without a reply."""
         one = RawClient(self.server)
         one.send(framed(b"nonsense"))
         self.assertEqual((one.read(), one.connected), (b"", False))
@@ -90,7 +90,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual((sizes[0], len(sizes), one.transport.writes), (37, 2, 1))
 
     def test_a_client_without_a_handshake_is_dropped(self) -> None:
-        """Who does not shake hands is hung up on, after ten seconds and a tick at most."""
+        """A connection without a handshake is closed after at most ten seconds and a tick."""
         one = RawClient(self.server)
         self.clock.pump([0.5] * 19)
         self.assertTrue(one.connected)
@@ -116,7 +116,7 @@ class ReattachTests(SynchronousTestCase):
         self.first.create("/ephemeral", flags=1)
 
     def refused(self, **hello: object) -> RawClient:
-        """A handshake that is answered with no session and a hang-up."""
+        """A handshake that gets session 0 in reply, and a closed connection."""
         one = RawClient(self.server)
         answer = one.hello(**hello)  # type: ignore[arg-type]
         self.assertEqual(
@@ -228,7 +228,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertTrue(self.one.connected)
 
     def test_part_of_a_frame_does_not(self) -> None:
-        """Half a request is none."""
+        """Half a request is not carried out."""
         for _ in range(4):
             self.clock.pump([0.5])
             self.one.send(b"\0")

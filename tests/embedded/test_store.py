@@ -200,7 +200,7 @@ class StoreTests(StoreTestCase):
 
 
 class OrderTests(StoreTestCase):
-    """Nobody hears of what is not on the disk."""
+    """No reply or event is sent before its transaction is on the disk."""
 
     def on_disk(self, path: str) -> bool:
         """Whether another look at the file finds a node."""
@@ -303,7 +303,7 @@ class DirectoryTests(SynchronousTestCase):
         self.assertIn("File exists", self.error(folder))
 
     def test_a_foreign_database_is_refused(self) -> None:
-        """A database file that is none."""
+        """A database file with invalid contents."""
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / "zkservice.sqlite3").write_bytes(b"nonsense" * 1000)

@@ -1,4 +1,4 @@
-"""Who is told of what, and when."""
+"""Which watches get which events, and when."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OneShotTests(WatchTestCase):
         self.assertEqual(self.one.told(), [(CREATED, "/a"), (CHILDREN, "/")])
 
     def test_set_fires_data_watches_once(self) -> None:
-        """A change of data, even to the same bytes, is told to data watches, once."""
+        """A change of data, even to the same bytes, fires data watches, once."""
         self.other.create("/a")
         self.watch("/a")
         self.watch("/")
@@ -86,7 +86,7 @@ class OneShotTests(WatchTestCase):
         self.assertEqual(self.server.statistics().watches, 0)
 
     def test_child_watch_sees_the_deletion(self) -> None:
-        """Who watches a node's children is told that the node is gone."""
+        """A child watch fires when its node is deleted."""
         self.other.create("/a")
         self.one.call(GetChildrenRequest("/a", True))
         self.delete("/a")
@@ -113,7 +113,7 @@ class OneShotTests(WatchTestCase):
         self.assertEqual(self.server.statistics().watches, 0)
 
     def test_own_changes_fire_before_the_reply(self) -> None:
-        """Own changes are told, too, and before the reply."""
+        """A client's own changes fire its watches, too, before the reply."""
         self.one.create("/a")
         self.one.call(GetDataRequest("/a", True))
         request = SetDataRequest("/a", b"", -1)
@@ -149,7 +149,7 @@ class OneShotTests(WatchTestCase):
         self.assertEqual(again.told(), [])
 
     def test_a_watcher_without_permission_is_not_notified(self) -> None:
-        """Who may not read a node is not told, and the watch is used up all the same."""
+        """Without READ permission no event is sent, but the watch is used up."""
         self.other.authenticate("digest", b"u:p")
         self.other.create("/a")
         self.watch("/a")
@@ -188,7 +188,7 @@ class SetWatchesTests(WatchTestCase):
         self.set("/new")
 
     def catch_up(self, **watches: list[str]) -> list[tuple[int, str]]:
-        """What is told before the reply."""
+        """The events that are sent before the reply."""
         lists = [watches.get(name, []) for name in ("data", "exist", "child")]
         reply = self.one.call(SetWatches(self.since, *lists), -8)
         self.assertEqual((reply.xid, reply.err), (-8, 0))
@@ -221,11 +221,11 @@ class SetWatchesTests(WatchTestCase):
         self.assertEqual(self.one.told(), [(CHILDREN, "/old")])
 
     def test_same_path_twice(self) -> None:
-        """A node that is gone is told for each list."""
+        """A node that is gone gives an event for each list."""
         self.assertEqual(self.catch_up(data=["/no"], child=["/no"]), [(DELETED, "/no")] * 2)
 
     def test_persistent_watches_are_set_again(self) -> None:
-        """Persistent watches are set, and nothing is told about the past."""
+        """Persistent watches are set, and send no events of the past."""
         request = SetWatches2(0, [], [], [], ["/old", "/no"], ["/new"])
         reply = self.one.call(request)
         self.assertEqual((reply.xid, reply.err, self.one.told()), (1, 0, []))
@@ -348,7 +348,7 @@ class RemoveTests(WatchTestCase):
             self.assertEqual(self.present(), left)
 
     def test_any_type_removes_all(self) -> None:
-        """Any is all; nothing is told, then or later."""
+        """ANY removes all; no event is sent, then or later."""
         self.assertEqual(self.one.call(RemoveWatchesRequest("/", 3)).err, 0)
         self.other.create("/a")
         self.set("/")
@@ -356,7 +356,7 @@ class RemoveTests(WatchTestCase):
         self.assertEqual(self.server.statistics().watches, 0)
 
     def test_removing_no_watch_is_an_error(self) -> None:
-        """-121 when there is none, be it another connection's or another path's."""
+        """-121 without such a watch, also if another connection or path has one."""
         for request in (CheckWatchesRequest, RemoveWatchesRequest):
             self.assertEqual(self.other.call(request("/", 3)).err, -121)
             self.assertEqual(self.one.call(request("/a", 3)).err, -121)

@@ -1,4 +1,5 @@
-"""Tests for `zkservice.formats.consumers.haproxy_runtime`: what HAProxy's socket is told."""
+"""Tests for `zkservice.formats.consumers.haproxy_runtime`: the commands
+for HAProxy's socket."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class FramingTests(SynchronousTestCase):
             self.refused(POST + b"Content-Length: " + value + b"\r\n\r\nhello")
 
     def test_zeros_before_a_length(self) -> None:
-        """They are decimal, and the application is told the number alone."""
+        """They are decimal, and the application gets the number alone."""
         for zeros in (1, 30, 5000):
             request = one(POST + b"Content-Length: " + b"0" * zeros + b"10\r\n\r\n0123456789")
             self.assertEqual(request.body.read(), b"0123456789")
@@ -114,7 +114,7 @@ class FramingTests(SynchronousTestCase):
             self.assertEqual(seen[0], ("POST", b"/", b"abc"))
 
     def test_a_body_of_a_method_without_one(self) -> None:
-        """It is framed like any other, and is no request."""
+        """It is framed like any other body, and is not read as a request."""
         for method in (b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"):
             head = method + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(GET)
             self.assertEqual(both_ways(head + GET), [(method.decode(), b"/", GET)])
@@ -212,7 +212,7 @@ class LineTests(SynchronousTestCase):
                 self.assertIn(seen, ([400], [505]), data)
 
     def test_other_protocols_are_refused_early(self) -> None:
-        """Who speaks something else is told so, as soon as that can be seen."""
+        """Another protocol is refused with an error, as soon as it is recognized."""
         for data in (
             *(b"SSH-2.0-OpenSSH_9.2\r\n", b"EHLO x\r\n", b"\x03\x00\x00/*\xe0\x00\x00\x00", b"\0"),
             *(b"\x12\x34\0\x02\x0a\x0a", b"\x16\x03\x01", b"\r\n\r\n\0\r\nQUIT\n"),

@@ -73,7 +73,7 @@ class HeadWriterTests(SynchronousTestCase):
         self.assertIn(b"Server: test", lines(head))
 
     def test_the_framing_tells_the_bodys_end(self) -> None:
-        """The body's end is told by its length, by chunks, or by closing."""
+        """The body ends by its length, by its last chunk, or by closing."""
         declared = [("Content-Length", "7")]
         for arguments, framing, length, keep_alive in (
             ({"headers": declared}, Framing.LENGTH, 7, True),

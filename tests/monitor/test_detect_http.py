@@ -1,4 +1,4 @@
-"""Tests of how HTTP is told from what an operator types."""
+"""Tests of how HTTP is distinguished from what an operator types."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class User:
 
     @property
     def closed(self) -> bool:
-        """Whether the monitor hung up."""
+        """Whether the monitor closed the connection."""
         return self.transport.disconnecting
 
     def end(self) -> None:
@@ -111,7 +111,7 @@ class CommandTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "a\n")
 
     def test_an_empty_reply_is_no_line(self) -> None:
-        """An empty answer is no line."""
+        """An empty reply sends no line."""
         self.user.say("silent\n")
         self.assertEqual((self.user.heard(), self.user.closed), ("", True))
 
@@ -165,10 +165,10 @@ class CommandTests(MonitorTestCase):
 
 
 class FailureTests(MonitorTestCase):
-    """What goes wrong in a command is told to the user in a line and to the log in full."""
+    """A command's error is one line for the user, and complete in the log."""
 
     def failing(self, command: Command) -> str:
-        """What the user hears of a command that fails; its traceback is logged."""
+        """The user's output of a command that fails; its traceback is logged."""
         user = User(self.make({"bad": command}))
         user.say("bad secret\n")
         self.assertTrue(user.closed)
@@ -190,7 +190,7 @@ class FailureTests(MonitorTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_a_reply_that_is_not_text_is_an_error(self) -> None:
-        """An answer that is no text is the command's mistake."""
+        """A result that is not text is reported as the command's error."""
         heard = self.failing(lambda words: 7)  # type: ignore[arg-type,return-value]
         self.assertEqual(heard, "error: the command answered a int, not a str\n")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
@@ -550,7 +550,7 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_a_user_who_reads_nothing_is_dropped(self) -> None:
-        """Who does not read the answer loses the connection after a while."""
+        """A user that does not read the reply is disconnected after a time-out."""
         self.user.say("echo a\n")
         self.assertTrue(self.user.closed)
         self.assertFalse(self.user.transport.disconnected)

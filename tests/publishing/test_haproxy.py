@@ -71,7 +71,7 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual(self.socket.asked[1], f"experimental-mode on; {self.socket.asked[0]}")
 
     def test_server_with_connections_is_deleted_later(self) -> None:
-        """It is looked at again soon, and that is no error."""
+        """It is checked again soon, without an error."""
         self.socket.servers = SHOWN
         self.socket.replies = {
             "del": "Server still has connections attached to it, cannot remove it."
@@ -130,7 +130,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked), "Name: HAProxy")
 
     def test_connection_that_breaks(self) -> None:
-        """Half a reply is no reply."""
+        """Half a reply is not accepted."""
         asked, protocol = self.ask()
         protocol.connectionLost(Failure(ConnectionLost()))
         self.assertIn("broke off", str(self.failureResultOf(asked, PublishError).value))

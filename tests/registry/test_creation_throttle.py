@@ -40,7 +40,7 @@ class CreationThrottleTests(SynchronousTestCase):
         self.assertApproximates(gaps[-1], CREATE_GAP_MAX, 0.002)
 
     def test_what_was_not_deleted_by_others_is_created_at_once(self) -> None:
-        """After an expiry, or a deletion of our own, there is no fight."""
+        """Expiries and own deletions do not count for the throttle."""
         for _ in range(5):
             self.created()
         self.assertEqual(self.created(deleted_by_others=False), 0)

@@ -232,7 +232,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_the_later_of_two_new_processes_has_the_address(self) -> None:
-        """Of two processes that claim one address the later one has it; there is no fight."""
+        """Of two processes that claim one address the later one keeps it."""
         first = self.registered()
         second = self.registered(client=self.other)
         self.until_it_is(first, RegistrationState.CONTESTED)
@@ -277,7 +277,7 @@ class RegistrationTests(ClientTestCase):
         self.assertGreater(deletions, 2)
 
     def test_repeated_expiries_delay_nothing(self) -> None:
-        """An expiry is no fight with a deleter: after the sixth it is back as soon as ever."""
+        """Expiries are not throttled: after the sixth it is registered again as fast."""
         self.registered()
         for _ in range(6):
             before = self.session()
@@ -285,7 +285,7 @@ class RegistrationTests(ClientTestCase):
             self.until_replaced(before, 1.0)
 
     def test_repeated_suspending_delays_nothing(self) -> None:
-        """What we delete ourselves is no fight: resumed six times, it is there as soon as ever."""
+        """Own deletions are not throttled: after six resumes it is registered as fast."""
         registration = self.registered()
         for _ in range(6):
             registration.suspend("lunch")

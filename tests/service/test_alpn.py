@@ -32,7 +32,7 @@ class _Client(Protocol):
 def negotiated(
     certificate: PrivateCertificate, factory: IProtocolFactory, *offered: bytes
 ) -> bytes | None:
-    """What is agreed on with a client that offers these; ``b""`` if it is hung up on."""
+    """The protocol agreed on with a client that offers these; ``b""`` if disconnected."""
     clock = Clock()
     options = CertificateOptions(acceptableProtocols=list(offered) or None)
     server = TLSMemoryBIOFactory(certificate.options(), False, factory, clock)
@@ -79,6 +79,6 @@ class NegotiationTests(SynchronousTestCase):
             self.assertIsNone(negotiated(self.certificate, factory))
 
     def test_an_unknown_protocol_is_refused(self) -> None:
-        """A client that speaks no HTTP that we know is told so before it says a word."""
+        """A client without a supported HTTP version is refused in the TLS handshake."""
         for factory in self.factories():
             self.assertEqual(negotiated(self.certificate, factory, b"h2"), b"")

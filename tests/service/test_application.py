@@ -60,15 +60,15 @@ class LoadTests(SynchronousTestCase):
         self.assertNotIn("module:", self.refused(os.path.abspath("missing.wsgi")))
 
     def test_a_module_alone_says_what_to_write(self) -> None:
-        """Who names a module, and nothing in it, is told how that is written."""
+        """A module without an attribute is refused; the error shows the correct form."""
         self.assertIn("is written module:callable", self.refused(os.path.abspath("mysite")))
 
     def test_a_folder_is_refused(self) -> None:
-        """A folder is no file."""
+        """A directory is refused."""
         self.assertIn("is a folder", self.refused(os.path.abspath(self.folder)))
 
     def test_a_file_without_application_says_what_to_write(self) -> None:
-        """A file without `application` is told so, and what to write if it has another name."""
+        """For a file without `application`, the error says how to give another name."""
         self.assertIn("no global named 'application'", self.refused(self.write("a.wsgi", "x = 1")))
         message = self.refused(self.write("flasky.py", "def app(environ, start): pass"))
         self.assertIn("write module:name, here flasky:app", message)
@@ -76,7 +76,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("here made:create_app()", message)
 
     def test_an_uncalled_factory_is_refused(self) -> None:
-        """What makes an application is none; else each request would fail, and nothing before."""
+        """A factory is refused at the start; otherwise each request would fail."""
         path = self.write("a.wsgi", "def application():\n    return lambda environ, start: []\n")
         self.assertIn("does not take (environ, start_response)", self.refused(path))
         self.assertIn("write application = create_app()", self.refused(path))
@@ -103,7 +103,7 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(absolute_spec(spec), spec)
 
     def test_factory_that_fails(self) -> None:
-        """What goes wrong in a factory, or with its arguments, is told in one line."""
+        """An error in a factory, or in its arguments, is reported in one line."""
         self.module(
             "def create(name):\n return {}[name]\ndef none():\n pass\ndef again():\n return none\n"
         )
@@ -114,7 +114,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("has no 'nothing'", self.refused("made_up:nothing()"))
 
     def test_arguments_are_literals(self) -> None:
-        """Nothing but literals is evaluated, and what is no call is refused before the import."""
+        """Only literals are evaluated, and an invalid call is refused before the import."""
         for arguments in ("os.environ", "print(1)", "*[1]", "x=y", "1 + 1"):
             with self.assertRaises(ApplicationLoadError) as caught:
                 check_application(f"no_such:create({arguments})")
@@ -125,7 +125,7 @@ class LoadTests(SynchronousTestCase):
             self.assertIn("is invalid: an application is", str(caught.exception))
 
     def test_an_asgi_application_is_refused(self) -> None:
-        """An ASGI application is told what it is, and what to do, in each of its forms."""
+        """An ASGI application of any form is refused, and the error says what to do."""
         for text in (
             "async def application(scope, receive, send): pass",
             "def application(scope, receive, send): pass",
@@ -160,7 +160,7 @@ class LoadTests(SynchronousTestCase):
             load_application(self.write("a.wsgi", text))
 
     def test_an_application_must_be_callable(self) -> None:
-        """An `application` that cannot be called is told so."""
+        """An `application` that is not callable is refused."""
         message = self.refused(self.write("a.wsgi", "application = 1"))
         self.assertIn("is not callable, its type is int", message)
 
@@ -176,7 +176,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("no_such_module", self.refused(self.write("a.wsgi", "import no_such_module")))
 
     def test_a_syntax_error_has_its_place(self) -> None:
-        """A file that is no Python is told where."""
+        """A syntax error is reported with its place."""
         self.assertIn("line 2", self.refused(self.write("a.wsgi", "x = 1\ny = = 2\n")))
 
     def test_a_file_that_exits_is_an_error(self) -> None:

@@ -134,7 +134,7 @@ class DevelopmentTests(SynchronousTestCase):
         self.assertFalse(compiled.exists())
 
     def test_nothing_is_left_behind(self) -> None:
-        """After it was stopped there is no call, and no look."""
+        """After it was stopped it checks no files and makes no call."""
         self.development.ask()
         self.development.stop()
         self.assertEqual((self.clock.getDelayedCalls(), self.watch.running), ([], False))

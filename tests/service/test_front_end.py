@@ -14,7 +14,7 @@ from zkservice.service.front_end import BuiltIn, FrontEnd, Logs, make_factory
 
 
 async def awaited(environ: Any, start_response: Any) -> None:
-    """What looks like a view, and is none."""
+    """A coroutine: it looks like a view, but is invalid."""
 
 
 class ViewTests(SynchronousTestCase):
@@ -38,16 +38,16 @@ class ViewTests(SynchronousTestCase):
         return message
 
     def test_an_unknown_name_is_reported(self) -> None:
-        """A name that leads nowhere is told."""
+        """A name that cannot be imported is reported."""
         self.assertIn("cannot be loaded", self.refused("no.such.view"))
         self.assertIn("cannot be loaded", self.refused("os.no_such_view"))
 
     def test_a_view_must_be_callable(self) -> None:
-        """What cannot be called is no view."""
+        """A view that is not callable is refused."""
         self.assertIn("is not callable", self.refused("os.sep"))
 
     def test_a_function_of_text_says_what_makes_it_a_view(self) -> None:
-        """A function that answers text is told what makes a view of it."""
+        """A function that returns text is refused; the error says how to make it a view."""
         self.assertIn("zkservice.web.TextView", self.refused("os.getcwd"))
 
     def test_a_coroutine_function_is_refused(self) -> None:

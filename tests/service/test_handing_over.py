@@ -34,7 +34,7 @@ class _Welcome(Protocol):
 
 
 class HandingOverCase(SynchronousTestCase):
-    """Two programs in one process, with a reactor that turns when it is told to."""
+    """Two programs in one process, with a reactor that the test turns."""
 
     @override
     def setUp(self) -> None:

@@ -87,7 +87,7 @@ class InspectorTests(SynchronousTestCase):
         self.assertIn("dict", dict(found["types"]))
 
     def test_trace_log(self) -> None:
-        """None where there is none."""
+        """None if there is no trace log."""
         self.assertIsNone(self.ask("trace log", True))
 
     def test_drain(self) -> None:

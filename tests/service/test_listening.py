@@ -166,7 +166,7 @@ class UnixSocketTests(SynchronousTestCase):
                 self.assertEqual(os.stat(path).st_mode & 0o777, mode)
 
     def test_left_by_a_process_that_died(self) -> None:
-        """A socket whose process has died is replaced; a file that is no socket is not."""
+        """A socket whose process has died is replaced; a file that is not a socket is kept."""
         self.addCleanup(self.close)
         for name, left in (("socket", True), ("file", False)):
             path = f"{self.path}.{name}"

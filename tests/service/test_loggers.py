@@ -175,7 +175,7 @@ class LevelTests(SynchronousTestCase):
         self.assertNotIn("tests.no.such.logger", logging.Logger.manager.loggerDict)
 
     def test_mistakes(self) -> None:
-        """What is no level, or no name, is refused."""
+        """An invalid level or name is refused."""
         for name, level in (("a", "LOUD"), ("a", "1001"), ("a", "²"), ("a", "9" * 5000)):
             self.assertRaises(ConfigurationError, logger_level, name, level)
         self.assertRaises(ConfigurationError, logger_level, "x" * 201)

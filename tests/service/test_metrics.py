@@ -51,7 +51,7 @@ STATE = ServiceState(
 
 
 class MetricsTests(SynchronousTestCase):
-    """What is told, read with Prometheus's own parser."""
+    """The metrics, read with Prometheus's own parser."""
 
     WORKERS: ClassVar = WorkersStatistics(threads=4, busy=2, queued=1, completed=9, stuck=0)
 

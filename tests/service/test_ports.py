@@ -25,7 +25,7 @@ class CheckTests(SynchronousTestCase):
         return str(caught.exception)
 
     def test_an_invalid_endpoint_is_shown_a_valid_one(self) -> None:
-        """What is none is shown one."""
+        """For an invalid address the error shows a valid one."""
         for text in ("8080", "127.0.0.1:8080", "tcp", "tcp:http"):
             self.assertIn("such as 'tcp:8080:interface=127.0.0.1'", self.refused(text))
 
@@ -36,7 +36,7 @@ class CheckTests(SynchronousTestCase):
         self.assertNotIn("is no Twisted", message)
 
     def test_a_file_without_a_key_is_reported_in_words(self) -> None:
-        """A file that holds no key is told in words, not in OpenSSL's."""
+        """A file without a key is reported in plain words, not in OpenSSL's."""
         message = self.refused(f"ssl:443:privateKey={__file__}")
         self.assertIn("the key or certificate in its files is not valid PEM", message)
 
@@ -76,5 +76,5 @@ class OpenTests(SynchronousTestCase):
         self.assertNotIn("1024", message)
 
     def test_a_port_in_use_is_reported(self) -> None:
-        """A port that is taken is told so."""
+        """A port that is in use is reported as such."""
         self.assertIn("in use by another process?", self.refused("tcp:80", errno.EADDRINUSE))

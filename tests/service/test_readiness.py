@@ -98,7 +98,7 @@ class ReadyTests(SynchronousTestCase):
         self.assertEqual(self.ask(), (b"503", b"overloaded: 2 requests wait for a thread\n"))
 
     def test_a_draining_process_is_not_ready(self) -> None:
-        """A connection that is still open is told so."""
+        """A request on a connection that is still open gets "draining"."""
         client = self.end.connect()
         self.end.factory.drain(10)
         self.assertIn(b"\r\n\r\ndraining\n", client.send(ASK))

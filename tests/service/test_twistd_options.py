@@ -47,7 +47,7 @@ class MistakeTests(SynchronousTestCase):
             self.assertIn(f"'twistd {command} --help'", shown)
 
     def test_an_invalid_number_names_its_option(self) -> None:
-        """What is no number is shown beside the option that takes one."""
+        """An invalid number is shown with its option."""
         for option in ("--port", "--threads", "--head-bytes", "--drain-wait"):
             _, reason = self.mistake("zkserve", "--path", "/p", option, "many", "m:app")
             self.assertEqual(reason, f"{option} must be a whole number, not 'many'")
@@ -55,13 +55,13 @@ class MistakeTests(SynchronousTestCase):
         self.assertEqual(reason, "--tick-time must be a whole number, not '2s'")
 
     def test_a_missing_application_says_what_to_write(self) -> None:
-        """Who names no application is told how one is named."""
+        """Without an application the error says how to name one."""
         _, reason = self.mistake("zkserve", "--path", "/p")
         self.assertIn("APP is missing", reason)
         self.assertIn("module:callable", reason)
 
     def test_options_behind_the_application(self) -> None:
-        """An option behind the application is told where it belongs."""
+        """For an option behind the application the error says where it belongs."""
         _, reason = self.mistake("zkserve", "--path", "/p", "m:app", "--port", "80")
         self.assertEqual(reason, "options go before the application: --port")
 

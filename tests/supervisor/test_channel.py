@@ -122,7 +122,7 @@ class MisuseTests(ChannelCase):
         self.assert_misused("invalid figures")
 
     def test_a_flood_closes_it(self) -> None:
-        """A flood in one second; the same number over a minute is no flood."""
+        """A flood is many messages in one second; the same number over a minute is not."""
         for _ in range(60):
             self.receive(*[Closed(1)] * 500)
             self.clock.advance(1)

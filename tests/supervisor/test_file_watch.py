@@ -74,7 +74,7 @@ class FileWatchTests(SynchronousTestCase):
         self.assertEqual(self.look(3), [["/y.html"]])
 
     def test_nothing_is_left_behind(self) -> None:
-        """After it was stopped there is no call."""
+        """After it was stopped it makes no call."""
         self.watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.supervisor.messages``: every message, and everything that is none."""
+"""Tests of ``zkservice.supervisor.messages``: valid and invalid messages."""
 
 from __future__ import annotations
 

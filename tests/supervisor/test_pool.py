@@ -221,7 +221,7 @@ class ReloadTests(PoolTestCase):
         self.assertEqual(self.owner.reloads, [""])
 
     def test_if_one_cannot_start_the_old_stay(self) -> None:
-        """The other new ones are ended, and the reason is told."""
+        """The other new workers are ended, and the reason is logged."""
         old = self.serve()
         self.pool.reload()
         self.made[2].serve()

@@ -43,7 +43,7 @@ def status(access: AdminAccess, asked: Request, info: ConnectionInfo = LOCAL) ->
 
 
 class AddressTests(SynchronousTestCase):
-    """Who has connected."""
+    """The connected peer."""
 
     def test_only_this_machine_by_default(self) -> None:
         """Loopback in all its forms; no address of a network."""

@@ -612,7 +612,7 @@ class DrainTests(SynchronousTestCase):
         self.assertTrue(silent.closed)
 
     def test_time_is_up(self) -> None:
-        """Who is not done in time is cut off and counted."""
+        """A connection that does not finish in time is cut off and counted."""
         self.end.workers.holding = True
         running, idle = self.end.connect(), self.end.connect()
         running.send(GET)

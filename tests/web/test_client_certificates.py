@@ -98,7 +98,7 @@ class LettingInTests(TestCase):
         """No certificate, or one of another authority: not even a request is read."""
         await self.listen(self.strict())
         for certificate in (None, self.server_file):
-            # In TLS 1.3 the client hears of it only when it reads.
+            # In TLS 1.3 the client learns of it only when it reads.
             error = await self.assertFailure(
                 deferToThread(self.ask_with, certificate), ssl.SSLError, ConnectionError
             )

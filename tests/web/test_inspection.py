@@ -57,7 +57,7 @@ class DeadlockTests(SynchronousTestCase):
         return []
 
     def test_stuck_and_queued(self) -> None:
-        """Each request is told with its thread and its line; what waits for a thread, too."""
+        """Each request is listed with its thread and line, also those that wait for a thread."""
         clients = [Client(self.factory) for _ in range(3)]
         for number, client in enumerate(clients):
             client.send(get(b"/%d?secret=1" % number))
@@ -99,7 +99,7 @@ class PhaseTests(SynchronousTestCase):
     """What a request without a thread waits for."""
 
     def test_idle_connections_have_none(self) -> None:
-        """A connection that is kept alive is no request."""
+        """An idle keep-alive connection is not listed as a request."""
         end = FrontEnd(hello)
         end.get()
         self.assertEqual(running_requests(end.factory.server), ([], 0))

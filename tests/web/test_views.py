@@ -19,7 +19,7 @@ def get(path: bytes, method: bytes = b"GET") -> bytes:
 
 
 class ViewTests(SynchronousTestCase):
-    """Which requests are for views, and what views are told."""
+    """Which requests are for views, and what views get."""
 
     def end(self, **views: Any) -> FrontEnd:
         """A front end with all workers busy, and views under their names."""

@@ -270,7 +270,7 @@ class WorkersTests(SynchronousTestCase):
         self.submit(workers, block)
         self.assertTrue(running.wait(PATIENCE))
         stopped = workers.stop(5)
-        self.reactor.turn()  # the idle thread says good-bye
+        self.reactor.turn()  # the idle thread ends
         self.reactor.advance(4.9)
         self.assertNoResult(stopped)
         self.reactor.advance(0.2)

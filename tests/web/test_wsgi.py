@@ -47,7 +47,7 @@ def returning(
 
 
 class EnvironTests(SynchronousTestCase):
-    """What the application is told."""
+    """The environ that the application gets."""
 
     def environ(self, data: bytes) -> Environ:
         """The environ for a request."""

@@ -121,7 +121,7 @@ class FramerTests(SynchronousTestCase):
             self.assertEqual(shown, [])
 
     def test_negative_is_not_skipped(self) -> None:
-        """A length that is no length is an error all the same."""
+        """An invalid length is an error nevertheless."""
         framer = Framer(100, lambda head, size: None)
         with self.assertRaises(FrameSizeError):
             list(framer.feed(b"\xff\xff\xff\xff"))

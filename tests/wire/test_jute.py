@@ -115,7 +115,7 @@ class UnwritableTests(SynchronousTestCase):
 
 
 class DeclarationTests(SynchronousTestCase):
-    """A record with a field that is no jute type is a mistake of the programmer."""
+    """A record with a field that is not a jute type is a programming error."""
 
     def test_fields_without_a_codec_are_refused(self) -> None:
         """Plain types, annotations without a codec and classes that are no records are refused."""

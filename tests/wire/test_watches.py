@@ -139,7 +139,7 @@ class BookkeepingTests(SynchronousTestCase):
         )
 
     def test_cleared_watchers_are_returned_with_their_paths(self) -> None:
-        """Who is forgotten is answered, with the path, to be told."""
+        """The removed watchers are returned, with their paths."""
         table = full("/a", "/b")
         gone = table.clear()
         self.assertEqual(
