@@ -128,7 +128,7 @@ class HangUpTests(ConfigurationCase):
     def test_a_broken_file_leaves_everything_as_it_was(self) -> None:
         """The log says why; when it is mended, it counts."""
         process = self.start("property = {version = 1}", "processes = 2")
-        process.wait_for_log(r"worker \d serves(.*\n)+.*worker \d serves")
+        process.wait_for_log(r"worker \d is serving(.*\n)+.*worker \d is serving")
         pids = {self.worker() for _ in range(8)}
         self.hang_up(process, "property = {version = 2}", "processes = many")
         process.wait_for_log(r"the configuration is invalid: zkserve.toml is invalid TOML")
@@ -148,7 +148,7 @@ class HangUpTests(ConfigurationCase):
         process.signal(signal.SIGHUP)
         wait_for("the other application", lambda: self.worker() == "other", 30)
         wait_for("the limit", lambda: fetch(self.address, "/" + "x" * 100)[0] == 414, 30)
-        self.assertEqual(len(re.findall(r"worker \d+ serves", process.log())), 2 + 3)
+        self.assertEqual(len(re.findall(r"worker \d+ is serving", process.log())), 2 + 3)
 
     def worker(self) -> str:
         """Who answers."""

@@ -643,7 +643,7 @@ class OperationsTests(SynchronousTestCase):
         self.write("users", "admin:two\n")
         keeper = Twistd(self.folder, "zkembedded", *where)
         self.addCleanup(keeper.end)
-        process.wait_for_log("refuses the credentials it has taken before")
+        process.wait_for_log("refuses credentials that it accepted before")
         self.assertEqual(fetch(address)[0], 200)
         process.signal(signal.SIGTERM)
         self.assertEqual(process.wait(), 0, process.log())
