@@ -100,7 +100,7 @@ class ZkembeddedTests(ProcessTestCase):
         for words, said in (
             (("--tick-time", "0"), "--tick-time must be at least 1"),
             (("--super-digest", "super"), "--super-digest must be like super:BASE64"),
-            (("--listen", "nonsense:1"), "is no Twisted server endpoint"),
+            (("--listen", "nonsense:1"), "is not a Twisted server endpoint"),
             (("--sasl-users", "no-such-file"), "--sasl-users: no-such-file: No such file"),
             (("--sasl-users", "users"), "--sasl-users: users: line 1 must be 'user:password'"),
         ):
