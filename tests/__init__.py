@@ -23,7 +23,7 @@ settings.register_profile(
     "patient",
     settings(),
     deadline=None,
-    max_examples=effort(100, 25),
+    max_examples=effort(100, 20),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("patient")

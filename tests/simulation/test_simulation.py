@@ -41,14 +41,15 @@ class RunTests(SynchronousTestCase):
 
     def test_every_invariant_holds(self) -> None:
         """A few fixed seeds; a campaign runs fresh ones."""
-        for seed in range(1, 1 + effort(4, 2)):
+        for seed in range(1, 1 + effort(4, 1)):
             outcome = Run(seed).run()
             self.assertIsNone(outcome.violation, outcome)
 
-    def test_same_seed_has_the_same_history(self) -> None:
+    def test_the_seed_decides_the_history(self) -> None:
         """Byte by byte, in this process and in one that hashes otherwise."""
         outcome = Run(9).run()
         self.assertGreater(len(outcome.history), 50)
+        self.assertNotEqual(Run(8).run().digest, outcome.digest)
         self.assertEqual(Run(9).run().history, outcome.history)
         for seed in ("0", "1")[: effort(2, 1)]:
             told = subprocess.run(
@@ -59,10 +60,6 @@ class RunTests(SynchronousTestCase):
                 timeout=120,
             ).stdout
             self.assertIn(f"history {outcome.digest}".encode(), told)
-
-    def test_other_seeds_have_other_histories(self) -> None:
-        """The seed decides."""
-        self.assertNotEqual(Run(5).run().digest, Run(6).run().digest)
 
 
 #: Seeds that find the bugs which the first few seeds do not; the search begins there unless all

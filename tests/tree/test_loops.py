@@ -140,7 +140,7 @@ class AgreementTests(SynchronousTestCase):
 
 
 #: Lines of each hostile text.
-LINES = effort(20_000, 4_000)
+LINES = effort(20_000, 2_000)
 
 HOSTILE = {
     "a chain of property links": "/a\n" + "".join(f"  p{i} => . p{i + 1}\n" for i in range(LINES)),

@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from tests import effort
 from tests.certificates import Authority
 from tests.web.support import GET, StartResponse
 from zkservice.web import HTTPFactory, Limits, TextView, Workers
@@ -290,7 +291,7 @@ class SocketTests(FunctionalTests):
             sock.close()
 
         def all_of_them() -> None:
-            for number in range(300):
+            for number in range(effort(300, 60)):
                 vanish(number)
 
         await self.client(self.exchange, CLOSE)
