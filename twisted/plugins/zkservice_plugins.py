@@ -23,6 +23,6 @@ zkregister = ServiceMaker(
 zkfollow = ServiceMaker(
     "zkfollow",
     "zkservice.service.zkfollow",
-    "Write who is registered in ZooKeeper for proxies and Prometheus.",
+    "Write what is registered in ZooKeeper for proxies and Prometheus.",
     "zkfollow",
 )
