@@ -17,58 +17,31 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimedOutError
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import (
     URI,
     BrowserLikePolicyForHTTPS,
     FileBodyProducer,
-    ResponseDone,
     ResponseNeverReceived,
 )
 from twisted.web.error import SchemeNotSupported
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
 from tests.certificates import Authority
+from tests.response_body import read_body
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
 from zkservice.discovery.agent import Budget, ProviderEndpoints
 from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
 from zkservice.testing import EmbeddedZooKeeper
-
-
-class BodyReader(Protocol):
-    """Collects a body; Twisted's readBody warns of the transports of its own agent."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred()
-        self._parts: list[bytes] = []
-
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        self._parts.append(data)
-
-    @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if reason.check(ResponseDone):
-            self.done.callback(b"".join(self._parts))
-        else:
-            self.done.errback(reason)
-
-
-def read_body(response: IResponse) -> Deferred[bytes]:
-    """The whole body."""
-    reader = BodyReader()
-    response.deliverBody(reader)
-    return reader.done
 
 
 class Page(Resource):

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.client import readBody
 from twisted.web.http_headers import Headers
 from typing_extensions import override
 
+from tests.response_body import read_body
 from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import SESSION, World
@@ -356,7 +356,7 @@ class Services(Workload):
 
     async def _ask(self, method: bytes, uri: bytes) -> tuple[int, bytes]:
         response = await self.agent.request(method, uri, Headers({b"X": [b"y"]}))
-        return response.code, await readBody(response)
+        return response.code, await read_body(response)
 
     # -- what operators do
 
