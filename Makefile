@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Functional tests wait more than they compute; the others compute.
-JOBS ?= 2
+JOBS ?= 3
 FUNCTIONAL_JOBS ?= 3
 TRIAL = $(BIN)/python -m twisted.trial
 PORT ?= 8080
