@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,13 +31,6 @@ _ZOOKEEPER: Final = "Which ZooKeeper"
 _SCRIPTS: Final = "For scripts"
 _HOSTS: Final = "HOST:PORT,.../CHROOT."
 _HOSTS_MANUAL: Final = "``host1:2181,host2:2181/chroot``"
-
-
-def _of_zookeeper() -> Iterator[Option]:
-    """The rows of zkserve's table that mean the same here."""
-    for row in zkserve.OPTIONS:
-        if row.section == _ZOOKEEPER and not row.hidden:
-            yield row
 
 
 OPTIONS: Final = OptionTable(
@@ -106,7 +99,7 @@ OPTIONS: Final = OptionTable(
             replace(row, default_text="$ZC_ZK_CONNECTION_STRING", help=_HOSTS, manual=_HOSTS_MANUAL)
             if row.name == "zookeeper"
             else row
-            for row in _of_zookeeper()
+            for row in zkserve.OPTIONS.sections()[_ZOOKEEPER]
         ),
         Option(
             "once",
@@ -129,9 +122,8 @@ OPTIONS: Final = OptionTable(
             milliseconds(1),
             30.0,
         ),
-        replace(
-            config_row(CONFIGURATION, "ZKFOLLOW_", "INTERVAL=500"),
-            manual="a TOML file whose keys are the long options, as for `zkserve <operating.rst>`_",
+        config_row(
+            CONFIGURATION, "ZKFOLLOW_", "INTERVAL=500", see="as for `zkserve <operating.rst>`_"
         ),
     )
 )

@@ -63,11 +63,7 @@ OPTIONS: Final = OptionTable(
             False,
         ),
         *_reused(_WHAT, "property", "format", "acl"),
-        *_reused(
-            _ZOOKEEPER,
-            *("zookeeper", "session-timeout", "zookeeper-tls", "zookeeper-ca", "zookeeper-cert"),
-            *("zookeeper-key", "zookeeper-server-name", "zookeeper-auth", "zookeeper-sasl"),
-        ),
+        *zkserve.OPTIONS.sections()[_ZOOKEEPER],
         Option(
             "health-http",
             _HEALTH,
@@ -108,9 +104,8 @@ OPTIONS: Final = OptionTable(
             milliseconds(),
             10.0,
         ),
-        replace(
-            config_row(CONFIGURATION, "ZKREGISTER_", "FORMAT=nerve"),
-            manual="a TOML file whose keys are the long options, as for `zkserve <operating.rst>`_",
+        config_row(
+            CONFIGURATION, "ZKREGISTER_", "FORMAT=nerve", see="as for `zkserve <operating.rst>`_"
         ),
     )
 )

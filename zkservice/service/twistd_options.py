@@ -26,13 +26,19 @@ __all__ = ["CONFIGURATION", "TableOptions", "config_row"]
 CONFIGURATION = "A configuration file"
 
 
-def config_row(section: str, prefix: str, example: str = "PORT=8080") -> Option:
+def config_row(
+    section: str,
+    prefix: str,
+    example: str = "PORT=8080",
+    see: str = "see `A configuration file <operating.rst#a-configuration-file>`__",
+) -> Option:
     """The option that names the file.
 
     Args:
         section: the title in the help.
         prefix: the prefix of environment variables that are options.
         example: the rest of such a variable, and its value.
+        see: where the manual explains the file.
     """
     return Option(
         "config",
@@ -42,10 +48,7 @@ def config_row(section: str, prefix: str, example: str = "PORT=8080") -> Option:
         FILE,
         short="c",
         command_line_only=True,
-        manual=(
-            "a TOML file whose keys are the long options, see `A configuration file "
-            "<operating.rst#a-configuration-file>`__"
-        ),
+        manual=f"a TOML file whose keys are the long options, {see}",
         example=f"{prefix.lower().rstrip('_')}.toml",
     )
 
