@@ -645,7 +645,11 @@ class MessageError(Exception):
 
 
 class WorkerUnreachableError(Exception):
-    """A worker process has ended, or does not reply."""
+    """A worker process has ended, refuses a request, or does not reply."""
+
+
+class WorkerSilentError(WorkerUnreachableError):
+    """A worker process runs, but its reactor neither reads nor replies."""
 
 
 # -- Tests ---------------------------------------------------------------------

@@ -36,7 +36,7 @@ THREAD = {
 }
 REACTOR = {**THREAD, "name": "MainThread", "here": True}
 IDLE = {**THREAD, "name": "application-1", "idle": True}
-STUCK = ProcessReport("worker 2", 12, error="no answer for 1.0 s")
+STUCK = ProcessReport("worker 2", 12, error="no answer for 1.0 s", stuck=True)
 
 
 class FakeFront:

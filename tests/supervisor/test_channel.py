@@ -13,9 +13,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.errors import MessageError, WorkerUnreachableError
+from zkservice.errors import MessageError, WorkerSilentError, WorkerUnreachableError
 from zkservice.supervisor.channel import MAX_OFFERED, Channel
-from zkservice.supervisor.messages import Ask, Closed, LogLine, Message, encode
+from zkservice.supervisor.messages import Ask, Closed, LogLine, Message, Reply, encode
 from zkservice.supervisor.rate import Rate
 
 ENTRY = LogLine("info", "app", "text")
@@ -171,9 +171,22 @@ class QuestionTests(ChannelCase):
     def test_who_does_not_read_is_not_asked(self) -> None:
         """The request fails at once."""
         self.channel.pauseProducing()
-        failure = self.failureResultOf(self.channel.ask("figures", timeout=1))
-        failure.trap(WorkerUnreachableError)
+        asked = self.channel.ask("figures", timeout=1)
+        self.failureResultOf(asked, WorkerSilentError)
         self.assertEqual(self.replies(), [])
+
+    def test_who_does_not_reply_in_time_is_silent(self) -> None:
+        """It is told apart by the type of the error, not by its words."""
+        asked = self.channel.ask("figures", timeout=1)
+        self.clock.advance(1)
+        self.failureResultOf(asked, WorkerSilentError)
+
+    def test_who_refuses_is_not_silent(self) -> None:
+        """Whatever the reason says."""
+        asked = self.channel.ask("figures", timeout=1)
+        self.receive(Reply(1, error="no answer for this"))
+        failure = self.failureResultOf(asked, WorkerUnreachableError)
+        self.assertNotIsInstance(failure.value, WorkerSilentError)
 
     def test_failed_requests_do_not_fill_the_log(self) -> None:
         """Each is answered, with a reason of bounded length, and ten in a second are logged."""

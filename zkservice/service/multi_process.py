@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.errors import MessageError, ViewError
+from zkservice.errors import MessageError, ViewError, WorkerSilentError
 from zkservice.service.built_in_views import (
     HEALTH,
     METRICS,
@@ -293,7 +293,12 @@ class MultiProcessFront(PoolOwner):
             self._orders.draining = arguments == (True,)
 
         def failed(failure: Failure, worker: WorkerProcess) -> Any:
-            report = ProcessReport(worker.name, worker.pid, error=str(failure.value))
+            report = ProcessReport(
+                worker.name,
+                worker.pid,
+                error=str(failure.value),
+                stuck=isinstance(failure.value, WorkerSilentError),
+            )
             if not report.stuck or what not in _OF_STACKS:
                 return report
             return worker.stacks().addCallback(lambda text: replace(report, stack=_lines(text)))

@@ -16,6 +16,7 @@ class ProcessReport:
         name: the worker's name; "" if there is only one process.
         value: the reply, in values that JSON can express; None with an ``error``.
         error: why there is no value, as for a process whose reactor does not run.
+        stuck: whether the process has neither replied nor refused.
         stack: the stacks of its threads if it is stuck, as written by faulthandler.
     """
 
@@ -23,12 +24,8 @@ class ProcessReport:
     pid: int | None
     value: Any = None
     error: str = ""
+    stuck: bool = False
     stack: str = ""
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the process has neither replied nor refused."""
-        return self.error.startswith(("no answer", "the process does not read"))
 
     @property
     def problem(self) -> str:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
-from zkservice.errors import MessageError, WorkerUnreachableError
+from zkservice.errors import MessageError, WorkerSilentError, WorkerUnreachableError
 from zkservice.supervisor.messages import MAX_MESSAGE, Ask, LogLine, Message, Reply, decode, encode
 from zkservice.supervisor.rate import Rate
 
@@ -143,11 +143,13 @@ class Channel(Int32StringReceiver):
             timeout: seconds.
 
         Fails with:
-            WorkerUnreachableError: the process has gone, does not read, or does not reply in time.
+            WorkerSilentError: the process does not read, or does not reply in time.
+            WorkerUnreachableError: it has gone, or refuses the request.
         """
-        if not self._open or self._full:
-            why = "the process does not read" if self._open else "the process has gone"
-            return fail(WorkerUnreachableError(why))
+        if not self._open:
+            return fail(WorkerUnreachableError("the process has gone"))
+        if self._full:
+            return fail(WorkerSilentError("the process does not read"))
         self._number += 1
         number = self._number
         answer: Deferred[Any] = Deferred(lambda _: self._forget(number))
@@ -157,7 +159,7 @@ class Channel(Int32StringReceiver):
             answer,
             timeout,
             self._clock,
-            lambda seconds: WorkerUnreachableError(f"no answer for {seconds} s"),
+            lambda seconds: WorkerSilentError(f"no answer for {seconds} s"),
         )
 
     def close(self) -> None:
