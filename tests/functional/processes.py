@@ -171,6 +171,15 @@ def quiet_kazoo(connection_string: str) -> KazooClient:
     return KazooClient(connection_string, timeout=4.0, logger=logger)
 
 
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # the second if it ends between the two calls
+        return False
+
+
 def threads_of(pid: int) -> int:
     """How many threads a process has."""
     return len(os.listdir(f"/proc/{pid}/task"))

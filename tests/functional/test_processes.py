@@ -23,7 +23,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import Twistd, fetch, wait_for
+from tests.functional.processes import Twistd, fetch, runs, wait_for
 from tests.functional.reliability import PROVIDERS, ApacheCase, ReliabilityCase
 from zkservice.testing.apache import skip_without_apache
 
@@ -116,7 +116,7 @@ class ProcessesCase(ReliabilityCase):
 
     def until_ended(self, pid: int) -> None:
         """Wait until there is no such process."""
-        wait_for(f"the end of {pid}", lambda: not os.path.exists(f"/proc/{pid}"), 30)
+        wait_for(f"the end of {pid}", lambda: not runs(pid), 30)
 
     def until_released(self, release: str) -> None:
         """Wait until new connections get this release."""

@@ -135,8 +135,8 @@ class LivePageTests(PageCase):
         browser.open(f"http://{self.serve('--processes', '2', '--status-views')}/-/")
         wait_for("the page is live", lambda: browser.text("#live") == "live")
         self.kazoo.create(f"{PATH}/10.9.9.9:80", b"", ephemeral=True)
-        wait_for("a sibling", lambda: "10.9.9.9:80" in browser.text("#registration"), 5)
-        self.assertIn("worker 2", browser.text("#workers"))
+        wait_for("a sibling", lambda: "10.9.9.9:80" in browser.text("#registration"))
+        wait_for("both workers", lambda: "worker 2" in browser.text("#workers"))
         self.assertEqual(browser.console(), [])
 
 

@@ -26,7 +26,7 @@ from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import TWISTD, Twistd, fetch, wait_for
+from tests.functional.processes import TWISTD, Twistd, fetch, runs, wait_for
 from tests.functional.reliability import PROVIDERS, ROOT, ApacheCase, ReliabilityCase, Scene
 from zkservice.testing.apache import skip_without_apache
 
@@ -122,14 +122,7 @@ class UpgradeCase(ReliabilityCase):
 
     def until_ended(self, pid: int) -> None:
         """Wait until a process has ended, even if its parent has not reaped it yet."""
-
-        def ended() -> bool:
-            try:
-                return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            except FileNotFoundError:
-                return True
-
-        wait_for(f"the end of {pid}", ended, 30)
+        wait_for(f"the end of {pid}", lambda: not runs(pid), 30)
 
     def upgrade(self) -> int:
         """Have a new program take over; answers its process."""

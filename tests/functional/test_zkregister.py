@@ -21,6 +21,7 @@ from tests.functional.processes import (
     Twistd,
     free_port,
     quiet_kazoo,
+    runs,
     wait_for,
 )
 from tests.functional.registered_command import CODE
@@ -183,14 +184,6 @@ class RegisterTests(SynchronousTestCase):
         process = self.start("--", str(broken))
         self.assertEqual(process.wait(), 126)
         self.assertIn(f"zkregister: {broken}: Exec format error", process.log())
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def end(pid: int) -> None:
