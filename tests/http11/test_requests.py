@@ -648,11 +648,11 @@ class StateTests(SynchronousTestCase):
         subject = parser()
         subject.feed(waiting)
         self.assertIsNone(subject.next_request())
-        self.assertEqual([subject.must_continue(), subject.must_continue()], [True, False])
+        self.assertEqual([subject.take_continue(), subject.take_continue()], [True, False])
         hasty = parser()
         hasty.feed(waiting + b"a")
         self.assertIsNone(hasty.next_request())
-        self.assertFalse(hasty.must_continue())
+        self.assertFalse(hasty.take_continue())
 
     def test_nothing_to_continue(self) -> None:
         """Without a body there is nothing to wait for; HTTP/1.0 has no expectations."""

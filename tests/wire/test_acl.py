@@ -34,9 +34,9 @@ class ACLTests(SynchronousTestCase):
         self.assertIs(type(some.perms), int)
 
     def test_an_invalid_user_is_refused(self) -> None:
-        """A user is not empty and has no colon, or the server would read it otherwise."""
+        """A user is must not be empty or contain a colon, or the server would read it otherwise."""
         for user in ("", "a:b"):
-            with self.assertRaisesRegex(ValueError, "not empty and has no colon"):
+            with self.assertRaisesRegex(ValueError, "must not be empty or contain a colon"):
                 digest_id(user, "p")
         self.assertTrue(digest_id("a", "b:c").startswith("a:"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.errors import ImpossibleEventError
-from zkservice.wire.session import TRANSITIONS, SessionEvent, State, after
+from zkservice.wire.session import TRANSITIONS, SessionEvent, State, next_state
 
 NEVER = None
 CONNECTING, CONNECTED, READ_ONLY, SUSPENDED, EXPIRED, AUTH_FAILED, CLOSED = State
@@ -31,12 +31,12 @@ class TableTests(SynchronousTestCase):
         for state in State:
             for event, expected in zip(SessionEvent, TABLE[state], strict=True):
                 if expected is not None:
-                    self.assertIs(after(state, event), expected)
+                    self.assertIs(next_state(state, event), expected)
                     continue
                 with self.assertRaisesRegex(
                     ImpossibleEventError, f"{event.name} while {state.name}"
                 ):
-                    after(state, event)
+                    next_state(state, event)
 
     def test_every_state_can_be_reached(self) -> None:
         """Every state has a row, and every state but the first can be reached from it."""

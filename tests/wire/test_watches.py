@@ -184,38 +184,38 @@ class DerivationTests(SynchronousTestCase):
         table.add(RECURSIVE, "/a", "recursive")
         for event in (CREATED, DELETED):
             self.assertEqual(
-                table.news(event, "/a/b"),
+                table.deliveries(event, "/a/b"),
                 [(event, "/a/b", "recursive"), (CHILDREN, "/a", "plain")],
             )
-        self.assertEqual(table.news(CHANGED, "/a/b"), [(CHANGED, "/a/b", "recursive")])
-        self.assertEqual(table.news(CREATED, "/a/b/c"), [(CREATED, "/a/b/c", "recursive")])
-        self.assertEqual(table.news(CHILDREN, "/a"), [])  # it would be the second time
+        self.assertEqual(table.deliveries(CHANGED, "/a/b"), [(CHANGED, "/a/b", "recursive")])
+        self.assertEqual(table.deliveries(CREATED, "/a/b/c"), [(CREATED, "/a/b/c", "recursive")])
+        self.assertEqual(table.deliveries(CHILDREN, "/a"), [])  # it would be the second time
 
     def test_list_of_the_root(self) -> None:
         """The root's list is derived, too; the root itself is no child of it."""
         table = ClientWatchTable[str]()
         table.add(PERSISTENT, "/", "plain")
         table.add(RECURSIVE, "/", "recursive")
-        self.assertIn((CHILDREN, "/", "plain"), table.news(CREATED, "/a"))
-        self.assertNotIn((CHILDREN, "/", "plain"), table.news(DELETED, "/"))
+        self.assertIn((CHILDREN, "/", "plain"), table.deliveries(CREATED, "/a"))
+        self.assertNotIn((CHILDREN, "/", "plain"), table.deliveries(DELETED, "/"))
         for path in ("", "x", "x/y"):
-            self.assertNotIn((CHILDREN, "/", "plain"), table.news(CREATED, path))
+            self.assertNotIn((CHILDREN, "/", "plain"), table.deliveries(CREATED, path))
 
     def test_list_without_a_recursive_watch(self) -> None:
         """A plain watch by itself hears what the server says of the list, and no more."""
         table = ClientWatchTable[str]()
         table.add(PERSISTENT, "/a", "plain")
         table.add(RECURSIVE, "/", "above")
-        self.assertEqual(table.news(CREATED, "/a/b"), [(CREATED, "/a/b", "above")])
-        self.assertEqual(table.news(CHILDREN, "/a"), [(CHILDREN, "/a", "plain")])
+        self.assertEqual(table.deliveries(CREATED, "/a/b"), [(CREATED, "/a/b", "above")])
+        self.assertEqual(table.deliveries(CHILDREN, "/a"), [(CHILDREN, "/a", "plain")])
 
     def test_one_shot_child_watch(self) -> None:
         """A child watch beside a recursive one waits for the server's own word."""
         table = ClientWatchTable[str]()
         table.add(CHILD, "/a", "child")
         table.add(RECURSIVE, "/a", "recursive")
-        self.assertEqual(table.news(CREATED, "/a/b"), [(CREATED, "/a/b", "recursive")])
-        self.assertEqual(table.news(CHILDREN, "/a"), [(CHILDREN, "/a", "child")])
+        self.assertEqual(table.deliveries(CREATED, "/a/b"), [(CREATED, "/a/b", "recursive")])
+        self.assertEqual(table.deliveries(CHILDREN, "/a"), [(CHILDREN, "/a", "child")])
 
 
 class EventTupleTests(SynchronousTestCase):

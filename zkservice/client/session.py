@@ -7,7 +7,7 @@ from typing import Final
 
 from zkservice.errors import ProtocolError, SessionExpiredError
 from zkservice.wire.records import ConnectRequest, ConnectResponse
-from zkservice.wire.session import SessionEvent, State, after
+from zkservice.wire.session import SessionEvent, State, next_state
 
 NO_PASSWORD: Final = bytes(16)
 
@@ -30,7 +30,7 @@ class Session:
 
     def happened(self, event: SessionEvent) -> bool:
         """Apply an event; returns whether the state has changed."""
-        before, self.state = self.state, after(self.state, event)
+        before, self.state = self.state, next_state(self.state, event)
         return self.state is not before
 
     @property

@@ -481,7 +481,7 @@ class WatchManager:
             return  # an unknown type, from a newer server
         number = zxid if zxid > 0 else None
         state = KeeperState.SYNC_CONNECTED
-        for derived, path, watcher in self.table.news(type, event.path):
+        for derived, path, watcher in self.table.deliveries(type, event.path):
             watcher.notify(WatchEvent(derived, state, self._chroot.strip(path), number))
 
     def fail_all(self, make_error: Callable[[str], Exception]) -> None:

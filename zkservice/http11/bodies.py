@@ -23,17 +23,17 @@ _CHUNK_LINE: Final = re.compile(
 #: The line of most chunks, without extensions.
 _PLAIN_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _TRAILER: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
-_NO_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
+_FORBIDDEN_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
-_LONGEST_LINE: Final = 4096  # bytes of one chunk or trailer line
+_MAX_LINE: Final = 4096  # bytes of one chunk or trailer line
 #: Bytes of chunk lines and trailers that are allowed in addition to the data.  Framing costs the
 #: server work, so it is limited.  16 bytes for each chunk are enough for a usual line.
 _FRAMING_BASE: Final = 16 * 1024
 _FRAMING_PER_CHUNK: Final = 16
-#: Chunks that may be of any size, and the average bytes that are required for each further chunk.
-#: A chunk takes the same time with one byte as with a thousand.
-_FREE_CHUNKS: Final = 16 * 1024
-_BYTES_PER_CHUNK: Final = 4
+#: Chunks that may be of any size.  A body with more of them must have this average number of bytes
+#: in each further chunk, because a chunk takes the same time with one byte as with a thousand.
+_UNCHECKED_CHUNKS: Final = 16 * 1024
+_MIN_AVERAGE_CHUNK: Final = 4
 
 
 class FixedBody:
@@ -60,17 +60,17 @@ class _ChunkTally:
     """Counts the data and the framing of a chunked body, and refuses too much framing.
 
     Args:
-        most: bytes of data that the body may have.
+        max_size: bytes of data that the body may have.
     """
 
-    __slots__ = ("_most", "chunks", "framing", "size", "stop")
+    __slots__ = ("_max_size", "chunks", "framing", "size", "stop")
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self.size = 0  #: bytes of data, including those of the current chunk
         self.chunks = 0
         self.framing = 0  #: bytes of chunk lines and trailers
-        self.stop = 0  #: number of chunks after which other connections get a turn
+        self.stop = 0  #: the value of ``chunks`` at which this call of ``feed`` stops
 
     def add_framing(self, size: int) -> None:
         """Count bytes of a line."""
@@ -82,9 +82,9 @@ class _ChunkTally:
         """Count a chunk by the size that its line gives."""
         self.chunks += 1
         self.size += size
-        if self.size > self._most:
-            raise RequestRefusedError(413, f"the body is over the limit of {self._most} bytes")
-        if (self.chunks - _FREE_CHUNKS) * _BYTES_PER_CHUNK > self.size:
+        if self.size > self._max_size:
+            raise RequestRefusedError(413, f"the body is over the limit of {self._max_size} bytes")
+        if (self.chunks - _UNCHECKED_CHUNKS) * _MIN_AVERAGE_CHUNK > self.size:
             raise RequestRefusedError(400, "the chunks of the body are too small")
 
 
@@ -94,28 +94,32 @@ class ChunkedBody:
     Extensions and trailer fields are checked, counted and dropped.
 
     Args:
-        most: bytes of data that the body may have.
+        max_size: bytes of data that the body may have.
         store: receives the data.
-        turn: chunks that one call of ``feed`` reads at most.
+        max_chunks_per_feed: chunks after which a call of ``feed`` stops, so that other connections
+            get a turn.
     """
 
-    def __init__(self, most: int, store: BodyStore, turn: int = sys.maxsize) -> None:
+    def __init__(
+        self, max_size: int, store: BodyStore, max_chunks_per_feed: int = sys.maxsize
+    ) -> None:
         self.complete = False
         self.store = store
-        self._turn = turn
+        self._max_chunks_per_feed = max_chunks_per_feed
         self._parts: list[bytes] = []  # data of this call of feed
-        self._rest = b""  # the beginning of a line
+        self._partial = b""  # the beginning of a line, or of the CR LF after a chunk's data
         self._missing = 0  # bytes of this chunk's data that were not received yet
-        self._tally = _ChunkTally(most)
-        self._read = self._read_size
+        self._tally = _ChunkTally(max_size)
+        self._read = self._read_size  # the method for the next bytes; each one selects the next
 
     def feed(self, data: bytes, at: int) -> int:
         """Take the body's bytes of ``data[at:]``; return the index where it stopped.
 
-        The next message begins there, or the next call must go on there.
+        If the body is complete, the next message begins there.  If not, and there are bytes left,
+        call it again with that index.
         """
         tally = self._tally
-        tally.stop = tally.chunks + self._turn
+        tally.stop = tally.chunks + self._max_chunks_per_feed
         while at < len(data) and not self.complete and tally.chunks < tally.stop:
             at = self._read(data, at)
         if self._parts:  # the store gets the data of all chunks in one piece
@@ -138,10 +142,10 @@ class ChunkedBody:
         return at
 
     def _read_size(self, data: bytes, at: int) -> int:
-        if not self._rest:
-            before, at = at, self._read_whole_chunks(data, at)
-            if at != before:
-                return at
+        if not self._partial:
+            start, at = at, self._read_whole_chunks(data, at)
+            if at != start:
+                return at  # feed() checks whether it must stop, then goes on
         line, at = self._line(data, at)
         if line is None:
             return at
@@ -167,13 +171,13 @@ class ChunkedBody:
         return end
 
     def _read_data_end(self, data: bytes, at: int) -> int:
-        got = self._rest + data[at : at + 2 - len(self._rest)]
+        got = self._partial + data[at : at + 2 - len(self._partial)]
         if not b"\r\n".startswith(got):
             raise RequestRefusedError(400, "a chunk is longer than its size")
-        at += len(got) - len(self._rest)
-        self._rest = got
+        at += len(got) - len(self._partial)
+        self._partial = got
         if len(got) == 2:
-            self._rest = b""
+            self._partial = b""
             self._read = self._read_size
         return at
 
@@ -185,7 +189,7 @@ class ChunkedBody:
             self.complete = True
             return at
         match = _TRAILER.fullmatch(line)
-        if match is None or match[1].lower() in _NO_TRAILERS:
+        if match is None or match[1].lower() in _FORBIDDEN_TRAILERS:
             raise RequestRefusedError(400, "the trailer of the chunked body is malformed")
         return at
 
@@ -193,14 +197,14 @@ class ChunkedBody:
         """The line that begins at ``at``; None if it is incomplete, and is kept for later."""
         end = data.find(b"\n", at)
         stop = len(data) if end < 0 else end + 1
-        line = self._rest + data[at:stop]
+        line = self._partial + data[at:stop]
         self._tally.add_framing(stop - at)
-        if len(line) > _LONGEST_LINE:
+        if len(line) > _MAX_LINE:
             raise RequestRefusedError(400, "a line of the chunked body is too long")
         if end < 0:
-            self._rest = line
+            self._partial = line
             return None, stop
-        self._rest = b""
+        self._partial = b""
         if not line.endswith(b"\r\n"):
             raise RequestRefusedError(400, "a line of the chunked body does not end in CR LF")
         return line[:-2], stop

@@ -29,7 +29,8 @@ _FRAMINGS: Final = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _DIGITS: Final = re.compile(rb"[0-9]*")
-#: All characters of a host name except the last one, whose validity depends on the next byte.
+#: All characters of a host name except the last one.  Later bytes cannot make them invalid, so they
+#: need not be checked again.
 _DECIDED: Final = re.compile(f"(?:{NAME})*(?={NAME})".encode("ascii"))
 _COLON, _CR, _LF = b":\r\n"
 
@@ -62,7 +63,9 @@ class HeadCheck:
         self._version = ""  # the version in the request line, once that is complete
         self._start = 0  # the index of the current name, or of the unchecked part of a value
         self._at = 0  # the bytes before this index have been checked
-        self._key: str | None = ""  # the key of the field that is read; "" within its name
+        # The key of the field whose value is being read; None for a field that is dropped, "" while
+        # the name is being read.
+        self._key: str | None = ""
         self._fields = 0  # the number of fields with a complete name
         self._seen: set[str] = set()  # the fields of SINGULAR that have occurred
 
@@ -78,8 +81,11 @@ class HeadCheck:
         """
         if not self._version and not self._check_line(head):
             return
-        while (self._key != "" or self._check_name(head)) and self._check_value(head):
-            pass
+        while True:
+            if self._key == "" and not self._check_name(head):
+                return
+            if not self._check_value(head):
+                return
 
     def _check_line(self, head: bytes) -> bool:
         """Check the request line; like the next two methods, return whether it is complete."""
@@ -116,7 +122,7 @@ class HeadCheck:
         """Check the empty line that ends the head, from its CR on."""
         if self._version == "HTTP/1.1" and "HTTP_HOST" not in self._seen:
             raise rules.NO_HOST.refusal()
-        if head[self._start + 1 : self._start + 2] not in b"\n":
+        if head[self._start + 1 : self._start + 2] not in (b"", b"\n"):
             raise rules.BAD_END.refusal()
 
     def _begin_value(self, name: bytes) -> None:

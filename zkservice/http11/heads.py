@@ -48,7 +48,7 @@ class Request:
     )
 
     def __init__(self, line: RequestLine, fields: dict[str, str]) -> None:
-        #: See ``RequestLine``.
+        # These are documented in ``RequestLine``.
         self.method, self.target, self.protocol, self.path, self.query, _ = line
         #: The header fields under their names in a WSGI environ.
         self.fields = fields
@@ -73,8 +73,8 @@ class HeadReader:
         self._lines = RequestLines(limits.target_bytes)
         self._names = EnvironNames()
         self._hosts: set[str | None] = set()  # valid hosts
-        self._sent: list[tuple[bytes, bytes]] = []
-        self._complete = False
+        self._raw_fields: list[tuple[bytes, bytes]] = []  # names and values, as they were received
+        self._headers_complete = False
         self._reusable = False
         self._parser = HttpRequestParser(self)
 
@@ -82,11 +82,11 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header field."""
-        self._sent.append((name, value))
+        self._raw_fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Note that llhttp sees the end of the head where it was found."""
-        self._complete = True
+        """Note that the head is complete for llhttp, too: it agrees on where the head ends."""
+        self._headers_complete = True
         self._reusable = self._parser.should_keep_alive()
 
     # Called by the connection
@@ -115,7 +115,7 @@ class HeadReader:
     def _read(self, head: bytes) -> Request:
         line = self._lines.read(head[: head.index(b"\n") + 1])
         self._reusable = False
-        self._sent = []
+        self._raw_fields = []
         self._feed(head)
         fields = self._environ()
         protocol = line.protocol
@@ -132,22 +132,22 @@ class HeadReader:
         return request
 
     def _feed(self, head: bytes) -> None:
-        self._complete = False
+        self._headers_complete = False
         try:
             self._parser.feed_data(head)
         except HttpParserUpgrade:
             self._reusable = False  # the upgrade is refused: plain HTTP goes on
         except HttpParserError as error:
             raise _refusal(error) from None
-        if not self._complete:
+        if not self._headers_complete:
             raise RequestRefusedError(400, "the request head is malformed")
-        if len(self._sent) > self._limits.head_fields:
+        if len(self._raw_fields) > self._limits.head_fields:
             raise rules.too_many_fields(self._limits.head_fields).refusal()
 
     def _environ(self) -> dict[str, str]:
         names = self._names
         fields: dict[str, str] = {}
-        for name, value in self._sent:
+        for name, value in self._raw_fields:
             key = names[name]
             if key is None:
                 continue

@@ -76,7 +76,7 @@ class Limits:
     response_patience: float = _limit(
         1.0,
         "seconds",
-        "How long a worker waits for a slow reader, if no request needs it; then it uses a file.",
+        "How long a worker waits for a slow client if no request is queued; then it uses a file.",
     )
     response_file: int = _limit(
         1 << 30, "bytes", "How much of a response waits in a temporary file for a slow reader."

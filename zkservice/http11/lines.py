@@ -26,14 +26,14 @@ _METHOD_PREFIXES: Final = frozenset(
 _TARGET: Final = re.compile(rb"[!\"$-~]*")
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
 _SCHEMES: Final = (b"http://", b"https://")
-_ENDS: Final = (b"HTTP/1.1\r\n", b"HTTP/1.0\r\n")
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
-_VERSIONS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
+#: The protocols by the end of a request line.
+_ENDS: Final = {b"HTTP/1.1\r\n": "HTTP/1.1", b"HTTP/1.0\r\n": "HTTP/1.0"}
 
 #: Lines that are cached, and bytes of the longest; bounded, because clients choose the lines.
 _MAX_LINES: Final = 1024
-_LONGEST_REMEMBERED: Final = 256
+_MAX_CACHED_LINE: Final = 256
 
 
 class RequestLine(NamedTuple):
@@ -74,7 +74,7 @@ class RequestLines:
         except RequestRefusedError:
             self.check(line)  # raise the error of the first invalid byte, as for a line in pieces
             raise
-        if len(line) <= _LONGEST_REMEMBERED:
+        if len(line) <= _MAX_CACHED_LINE:
             if len(self._known) == _MAX_LINES:
                 self._known.clear()
             self._known[line] = fresh
@@ -92,7 +92,7 @@ class RequestLines:
             raise _bad_method(method + space).refusal()
         target, space, end = rest.partition(b" ")
         self._check_target(method, target, bool(space))
-        if space and not end == _ENDS[0][: len(end)] and not end == _ENDS[1][: len(end)]:
+        if space and not any(each.startswith(end) for each in _ENDS):
             raise _bad_end(end).refusal()
 
     def _check_target(self, method: bytes, target: bytes, complete: bool) -> None:
@@ -100,8 +100,8 @@ class RequestLines:
         scheme = _SCHEME.match(target)
         if not target.startswith(b"/") and scheme is None:
             asterisk = target == b"*" and method == b"OPTIONS"
-            begun = target.lower()
-            if not asterisk and (complete or not any(s.startswith(begun) for s in _SCHEMES)):
+            start = target.lower()
+            if not asterisk and (complete or not any(s.startswith(start) for s in _SCHEMES)):
                 raise rules.BAD_TARGET.refusal()
         if scheme is not None:
             ended = complete and len(target) <= self._target_bytes
@@ -126,7 +126,7 @@ class RequestLines:
         method, target, version = words
         if len(target) > self._target_bytes:
             raise self.too_long()
-        protocol = _VERSIONS.get(version)
+        protocol = _ENDS.get(version)
         if protocol is None:
             raise rules.WRONG_VERSION.refusal()
         if method not in METHODS:
@@ -146,8 +146,10 @@ def _check_authority(rest: bytes, complete: bool) -> None:
 
 def _bad_method(method: bytes) -> rules.Rule:
     """The rule that the first invalid byte of a method, or of its beginning, breaks."""
-    good = next(size for size in range(len(method), -1, -1) if method[:size] in _METHOD_PREFIXES)
-    seen = method[: good + 1]
+    good = len(method)
+    while method[:good] not in _METHOD_PREFIXES:
+        good -= 1
+    seen = method[: good + 1]  # up to the first invalid byte
     if seen.endswith(b" ") and len(seen) > 1:
         return rules.UNKNOWN_METHOD
     if not TOKEN.fullmatch(seen.decode("latin-1")):
@@ -161,11 +163,11 @@ def _bad_method(method: bytes) -> rules.Rule:
 
 def _bad_end(end: bytes) -> rules.Rule:
     """The rule that the first invalid byte after the target breaks."""
-    good = next(
-        size for size in range(len(end), -1, -1) if any(each[:size] == end[:size] for each in _ENDS)
-    )
-    named = good >= len(b"HTTP/") and end[good] > 0x20
-    return rules.WRONG_VERSION if named else rules.BAD_LINE
+    good = len(end)
+    while not any(each.startswith(end[:good]) for each in _ENDS):
+        good -= 1
+    names_version = good >= len(b"HTTP/") and end[good] > 0x20
+    return rules.WRONG_VERSION if names_version else rules.BAD_LINE
 
 
 def _split_target(method: str, target: bytes) -> tuple[bytes, bytes, str | None]:

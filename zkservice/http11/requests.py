@@ -39,7 +39,7 @@ class RequestParser:
         limits: the limits for clients.
         heads: parses the heads; connections may share it.
         bodies: stores the bodies; connections share it, so that its limit applies to all of them.
-        turn: chunks of a body that one call of ``next_request`` reads at most.
+        max_chunks_per_turn: chunks of a body that one call of ``next_request`` reads at most.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class RequestParser:
         limits: Limits,
         heads: HeadReader,
         bodies: BodyStorage | None = None,
-        turn: int = sys.maxsize,
+        max_chunks_per_turn: int = sys.maxsize,
     ) -> None:
         self._limits = limits
         self._heads = heads
-        self._turn = turn
+        self._max_chunks_per_turn = max_chunks_per_turn
         self._bodies = bodies or BodyStorage(limits.body_memory, limits.body_disk)
         self._data = b""  # the unparsed bytes begin at _at
         self._at = 0
-        self._searched = 0  # no head ends before this index
+        self._searched = 0  # the end of the head does not begin before this index
         self._check: HeadCheck | None = None  # for an incomplete head
         self._skipped = False  # whether the one allowed empty line before a request was skipped
         self._request: Request | None = None  # the request whose body is being received
         self._body: FixedBody | ChunkedBody | None = None
         self._refused = False
-        self._refused_head = False
+        self._refused_head_request = False
 
     # The state
 
@@ -90,19 +90,19 @@ class RequestParser:
         return 0 if self._body is None else self._body.store.size
 
     @property
-    def awaits_head(self) -> bool:
-        """Whether the request that is being read, or was refused, is a HEAD.
+    def is_head_request(self) -> bool:
+        """Whether the method of the request that is being read, or was refused, is HEAD.
 
         Then the response, even an error page, must have no content.
         """
         if self._refused:
-            return self._refused_head
+            return self._refused_head_request
         if self._request is not None:
             return self._request.method == "HEAD"
         return self._data.startswith(b"HEAD ", self._at)
 
-    def must_continue(self) -> bool:
-        """Whether the client waits for ``100 Continue``; True once for a request."""
+    def take_continue(self) -> bool:
+        """Return whether to send ``100 Continue`` now; True at most once for each request."""
         request = self._request
         if request is None or not request.expects_continue:
             return False
@@ -140,7 +140,7 @@ class RequestParser:
 
     def close(self) -> None:
         """Release everything at the end of the connection."""
-        self._refused_head = self.awaits_head
+        self._refused_head_request = self.is_head_request
         self._refused = True
         self._data, self._at = b"", 0
         self._check = None
@@ -165,7 +165,9 @@ class RequestParser:
         self._at = self._searched = end
         self._check, self._skipped = None, False
         if request.chunked:
-            self._body = ChunkedBody(self._limits.body_bytes, BodyStore(self._bodies), self._turn)
+            self._body = ChunkedBody(
+                self._limits.body_bytes, BodyStore(self._bodies), self._max_chunks_per_turn
+            )
         elif request.content_length:
             self._bodies.check(request.content_length)
             self._body = FixedBody(request.content_length, BodyStore(self._bodies))
@@ -174,7 +176,13 @@ class RequestParser:
     def _skip_empty_line(self) -> bool:
         """Skip one empty line before the request line (RFC 9112 2.2).
 
-        Returns whether there are more bytes, and they can begin a request.
+        Called if the next byte is a control character, which cannot begin a request.
+
+        Returns:
+            Whether a request can begin at ``_at`` now; False if more bytes are needed.
+
+        Raises:
+            RequestRefusedError: it is not an empty line, or the second one.
         """
         if self._data[self._at] == _TLS_HANDSHAKE:
             raise RequestRefusedError(400, "this port speaks HTTP, not TLS: use http://")
@@ -197,7 +205,7 @@ class RequestParser:
         self._check.check(self._data[at : at + limit])
         if self.pending > limit:
             raise rules.head_too_long(limit).refusal()
-        self._searched = max(at, len(self._data) - 3)
+        self._searched = max(at, len(self._data) - 3)  # its last bytes may begin the end
 
     # Bodies
 

@@ -35,7 +35,7 @@ _HOP_BY_HOP: Final = frozenset(
 #: Statuses whose responses have no content, whatever the application returns.
 _BODILESS: Final = frozenset({204, 205, 304})
 
-#: Checked heads that are cached, and how many bytes of header fields are worth it.
+#: Checked heads that are cached, and bytes of header fields from which a head is not cached.
 _MAX_CHECKED: Final = 512
 _LONGEST_CHECKED: Final = 1024
 
@@ -52,6 +52,8 @@ class Framing(Enum):
 
 
 class _Kind(Enum):
+    """The header fields that change how the server writes the rest of the head."""
+
     LENGTH = auto()
     CONNECTION = auto()
     DATE = auto()
@@ -69,17 +71,20 @@ _KINDS: Final = {
 
 
 class CheckedHead:
-    """A status and header fields that were checked, not yet framed.  It never changes."""
+    """A status and header fields that were checked, not yet framed.
+
+    ``HeadWriter.check`` caches it for later responses, so others must not change it.
+    """
 
     __slots__ = (
         "close",
         "code",
-        "date",
         "fields",
+        "has_date",
+        "has_request_id",
+        "has_server",
         "length",
         "length_line",
-        "request_id",
-        "server",
         "status_line",
     )
 
@@ -92,8 +97,8 @@ class CheckedHead:
         self.length: int | None = None
         self.length_line = b""
         self.close = False
-        #: Whether the application sets these header fields itself.
-        self.date = self.server = self.request_id = False
+        #: Whether the application sets ``Date``, ``Server`` and ``X-Request-ID`` itself.
+        self.has_date = self.has_server = self.has_request_id = False
 
 
 @dataclass
@@ -193,8 +198,8 @@ class HeadWriter:
         data = b"".join(
             (
                 checked.status_line,
-                b"" if checked.server else self._server,
-                b"" if checked.date else self._date_line(),
+                b"" if checked.has_server else self._server,
+                b"" if checked.has_date else self._date_line(),
                 checked.fields,
                 extra,
                 b"\r\n",
@@ -257,11 +262,11 @@ def _note(checked: CheckedHead, kind: _Kind, name: str, value: str) -> None:
             raise BadResponseError("the only Connection an application can ask for is close")
         checked.close = True
     elif kind is _Kind.DATE:
-        checked.date = True
+        checked.has_date = True
     elif kind is _Kind.REQUEST_ID:
-        checked.request_id = True
+        checked.has_request_id = True
     else:
-        checked.server = True
+        checked.has_server = True
 
 
 def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:

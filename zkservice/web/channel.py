@@ -405,7 +405,7 @@ class HTTPChannel(Protocol):
             self._set_deadline(limits.head_timeout)
         else:
             self._expect_body()
-            if self._parser.must_continue():
+            if self._parser.take_continue():
                 if self._server.queue.reached:
                     self._shed("all threads are busy; try again later")
                 else:
@@ -454,7 +454,7 @@ class HTTPChannel(Protocol):
         self._error(status, rule, self._method_to_answer(), self._server.retry_after())
 
     def _method_to_answer(self) -> str:
-        return "HEAD" if self._parser.awaits_head else "GET"
+        return "HEAD" if self._parser.is_head_request else "GET"
 
     def _error(
         self, status: int, rule: str, method: str, headers: Sequence[tuple[str, str]] = ()

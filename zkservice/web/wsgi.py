@@ -212,7 +212,7 @@ class Response:
         self._head = head = self._writer.head(
             self._checked, request.method, request.protocol, self._keep_alive, body_length
         )
-        if self._request_id and not self._checked.request_id:
+        if self._request_id and not self._checked.has_request_id:
             head.data = f"X-Request-ID: {self._request_id}\r\n".encode().join(
                 (head.data[:-2], head.data[-2:])
             )

@@ -60,7 +60,9 @@ def digest_id(user: str, password: str) -> str:
     Source: DigestAuthenticationProvider.generateDigest.
     """
     if not user or ":" in user:
-        raise ValueError(f"a digest user is not empty and has no colon: {user!r}")
+        raise ValueError(
+            f"the user of a digest id must not be empty or contain a colon, got {user!r}"
+        )
     hashed = sha1(f"{user}:{password}".encode()).digest()
     return f"{user}:{b64encode(hashed).decode('ascii')}"
 

@@ -68,10 +68,10 @@ def _parse_address(text: str) -> Address:
     if not host.isprintable() or " " in host:
         raise InvalidHostsError(None, f"{text!r} is not a server: a host's name has no blanks")
     try:
-        host.encode("idna")  # as a resolver does, which has no good way to complain
+        host.encode("idna")  # as a resolver does, but its error would not name the server
     except UnicodeError:
         raise InvalidHostsError(
-            None, f"{text!r} is not a server: the host's name is invalid; is there a dot too many?"
+            None, f"{text!r} is not a server: the host's name is invalid; is there an extra dot?"
         ) from None
     return Address(host, _parse_port(text, port))
 

@@ -66,7 +66,7 @@ _LENGTH: Final = Struct(">i")
 
 
 def _get_length(data: bytes, offset: int) -> tuple[int, int]:
-    """A length: -1 is null, and what it announces must be there."""
+    """Read a length.  -1 is null; else the data must have at least that many bytes more."""
     start = offset + 4
     if start > len(data):
         raise ProtocolError(None, f"a length is due at {offset} of {len(data)} bytes")
@@ -101,10 +101,10 @@ def _get_nullable_ustring(data: bytes, offset: int) -> tuple[str | None, int]:
 
 
 def _text(raw: bytes) -> str:
-    """UTF-8, or Java's spelling of it.
+    """Decode UTF-8, or the CESU-8 that Java servers send.
 
-    BinaryOutputArchive.stringToByteBuffer writes the two halves of a character
-    outside the Basic Multilingual Plane one by one.
+    BinaryOutputArchive.stringToByteBuffer encodes a character outside the Basic Multilingual
+    Plane as two surrogates of three bytes each.
     """
     try:
         return raw.decode()
@@ -194,8 +194,8 @@ def vector(element: Codec[T]) -> Codec[list[T] | None]:
             put_one(out, one)
 
     def get(data: bytes, offset: int) -> tuple[list[T] | None, int]:
-        # No element is shorter than a byte, so a count over what is left is a lie;
-        # _get_length refuses it before any memory is spent on it.
+        # Each element has at least one byte, so _get_length can check the count as if it were a
+        # length: a forged one is refused before any memory is used for it.
         size, offset = _get_length(data, offset)
         if size == NULL:
             return None, offset
@@ -231,7 +231,8 @@ def codec_of(annotation: Any) -> Codec[Any]:
     nullable = [part for part in get_args(annotation) if part is not type(None)]
     if len(nullable) == 1 and get_origin(nullable[0]) is list:
         return vector(codec_of(get_args(nullable[0])[0]))
-    # The class's own: a subclass that is not a record itself has other fields.
+    # Only the class's own attribute: a subclass without @record would inherit a codec that does
+    # not know the fields it adds.
     codec = getattr(annotation, "__dict__", {}).get("__jute__")
     if not isinstance(codec, Codec):
         raise TypeError(f"{annotation!r} is not a jute type")
@@ -240,7 +241,7 @@ def codec_of(annotation: Any) -> Codec[Any]:
 
 R = TypeVar("R")
 
-#: What goes wrong where a value is not of its field's type.
+#: The errors of a codec's ``put`` if the value does not have the type of its field.
 _UNWRITABLE: Final = (struct_error, UnicodeEncodeError, TypeError, AttributeError)
 
 
@@ -279,7 +280,7 @@ def encode(value: object) -> bytes:
     """The bytes of a record, without a frame or header.
 
     Raises:
-        UnwritableError: a field holds what its type cannot carry.
+        UnwritableError: a value does not fit into its field.
     """
     out = bytearray()
     append(out, value)
@@ -290,7 +291,7 @@ def encode_fields(cls: type[Any], *values: object) -> bytes:
     """The bytes of a record with these values, without building the record object.
 
     Raises:
-        UnwritableError: its field cannot carry a value.
+        UnwritableError: a value does not fit into its field.
     """
     out = bytearray()
     try:
@@ -302,10 +303,10 @@ def encode_fields(cls: type[Any], *values: object) -> bytes:
 
 
 def append(out: bytearray, value: object) -> None:
-    """Append the bytes of a record, or nothing at all.
+    """Append the bytes of a record.
 
     Raises:
-        UnwritableError: a field holds what its type cannot carry; ``out`` is as it was.
+        UnwritableError: a value does not fit into its field; then ``out`` is unchanged.
     """
     codec: Codec[Any] = type(value).__jute__  # type: ignore[attr-defined]
     start = len(out)

@@ -30,7 +30,7 @@ from zkservice.wire.records import (
 
 @record
 class MultiHeader:
-    """Before each operation and each result; the last one is done."""
+    """Comes before each operation and each result; one with ``done`` ends the list."""
 
     type: Int
     done: Bool

@@ -20,7 +20,8 @@ from zkservice.wire.jute import (
     record,
 )
 
-#: A class made by `record`.  (Inside one with a field ``type``, plain ``type[...]`` is that field.)
+#: A class made by `record`.  It has a name of its own because ``type[...]`` would mean the field in
+#: records that have a field ``type``.
 RecordType = type[Any]
 
 
@@ -137,7 +138,7 @@ Stat.__jute__ = Codec(_put_stat, _get_stat)  # type: ignore[attr-defined]
 
 @record
 class ConnectRequest:
-    """The first frame of a connection.  ``timeout`` is in milliseconds; id 0 is a new session."""
+    """The first frame of a connection.  ``timeout`` is in milliseconds, id 0 is a new session."""
 
     protocol_version: Int
     last_zxid_seen: Long
@@ -433,7 +434,7 @@ class CheckVersionRequest:
 
 @record
 class ReconfigRequest:
-    """Change the members of the ensemble; what is not used is null, config id -1 is any."""
+    """Change the members of the ensemble; unused fields are null, config id -1 matches any."""
 
     opcode: ClassVar[OpCode] = OpCode.RECONFIG
     reply: ClassVar[RecordType] = GetDataResponse

@@ -30,7 +30,9 @@ class SessionEvent(Enum):
     ACCEPTED = auto()  # ConnectResponse with this session, and authentication done
     ACCEPTED_READ_ONLY = auto()  # the same from a read-only server
     LOST = auto()  # the connection, or the attempt to make one
-    REFUSED = auto()  # ConnectResponse with time-out 0 or another id, or the client's own clock
+    # The session has expired: a ConnectResponse has time-out 0 or another session id, or no server
+    # was reachable for so long that the client gives the session up by its own clock.
+    REFUSED = auto()
     AUTH_REFUSED = auto()  # an auth packet answered with AUTHFAILED
     CLOSE = auto()  # the client ends it
 
@@ -56,7 +58,7 @@ TRANSITIONS: Final[dict[State, dict[SessionEvent, State]]] = {
 }
 
 
-def after(state: State, event: SessionEvent) -> State:
+def next_state(state: State, event: SessionEvent) -> State:
     """The state after an event.
 
     Raises:

@@ -1,9 +1,9 @@
 """The watches that a client keeps, so that it can hand events on and set them again.
 
-Which event goes to which watch (`EVENTS`), which watch a server is asked for when there
-are several (`strongest`), and what a server must be sent after a reconnect:
-ZKWatchManager.java, WatchManager.java and DataTree.setWatches.  Paths here are the server's, chroot
-included.
+`EVENTS` says which event goes to which watch.  `strongest` chooses the watch to ask a server for
+when a path has several.  `ClientWatchTable.chunks` makes the requests after a reconnect.  The rules
+are those of ZKWatchManager.java, WatchManager.java and DataTree.setWatches.  Paths here are the
+server's, chroot included.
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ def strongest(kinds: Collection[WatchKind]) -> WatchKind | None:
 
 
 def covers(mode: WatchKind | None, kind: WatchKind) -> bool:
-    """Whether a persistent watch at a path gets all events that a watch of a kind gets there."""
+    """Whether a persistent watch of ``mode`` gets every event that a watch of ``kind`` would get.
+
+    Both are at the same path; ``mode`` is None if the path has no persistent watch.
+    """
     return mode is not None and EVENTS[kind] <= EVENTS[mode]
 
 
@@ -154,7 +157,7 @@ class WatchTable(Generic[W]):
         return self._tables[kind].get(path, {}).keys()
 
     def at(self, path: str) -> list[tuple[WatchKind, W]]:
-        """The watchers on exactly this path, with their kinds."""
+        """The watchers of all kinds on exactly this path, with their kinds."""
         return [
             (kind, watcher) for kind in WatchKind for watcher in self._tables[kind].get(path, ())
         ]
@@ -173,7 +176,7 @@ class WatchTable(Generic[W]):
         return list(found)
 
     def _at_node(self, type: EventType, path: str) -> dict[W, None]:
-        """The persistent watchers that an event of their node is for."""
+        """The persistent watchers that an event at their own path is for."""
         return self._tables[WatchKind.PERSISTENT].get(path, {})
 
     def clear(self) -> list[tuple[str, W]]:
@@ -190,31 +193,33 @@ class WatchTable(Generic[W]):
 
 
 class ClientWatchTable(WatchTable[W]):
-    """The watches of a client, of which a server keeps one persistent one for each path.
+    """The watches of a client; the server has at most one persistent watch for each path.
 
-    Where a path has a recursive watch and a persistent one, the server has the recursive
-    one.  A created or deleted child means for the persistent one that the list has changed.
+    Where a path has both a recursive watch and a persistent one, the server has only the recursive
+    one.  It reports created and deleted children, but not the changed list of children.  So the
+    client derives that event for the persistent watch.
     """
 
-    def news(self, type: EventType, path: str) -> list[tuple[EventType, str, W]]:
-        """What an event of the server means: which watcher gets which event, and of which path.
+    def deliveries(self, type: EventType, path: str) -> list[tuple[EventType, str, W]]:
+        """The events to deliver for one event of the server: type, path and watcher of each.
 
-        One-shot watchers among them are forgotten.
+        One-shot watchers among them are removed from the table.
         """
         found = [(type, path, watcher) for watcher in self.take(type, path)]
-        if type in (EventType.CREATED, EventType.DELETED) and path[:1] == "/" != path:
-            above = path[: path.rfind("/")] or "/"
-            if self.has(WatchKind.RECURSIVE, above):
+        has_parent = path.startswith("/") and path != "/"
+        if type in (EventType.CREATED, EventType.DELETED) and has_parent:
+            parent = path[: path.rfind("/")] or "/"
+            if self.has(WatchKind.RECURSIVE, parent):
                 found += [
-                    (EventType.CHILDREN_CHANGED, above, watcher)
-                    for watcher in self._tables[WatchKind.PERSISTENT].get(above, ())
+                    (EventType.CHILDREN_CHANGED, parent, watcher)
+                    for watcher in self._tables[WatchKind.PERSISTENT].get(parent, ())
                 ]
         return found
 
     @override
     def _at_node(self, type: EventType, path: str) -> dict[W, None]:
         if type is EventType.CHILDREN_CHANGED and self.has(WatchKind.RECURSIVE, path):
-            return {}  # `news` derives them, whatever else the server has
+            return {}  # `deliveries` derives this event: it must not be delivered twice
         return super()._at_node(type, path)
 
     def chunks(self, limit: int = SET_WATCHES_MAX_LENGTH) -> Iterator[dict[WatchKind, list[str]]]:
@@ -237,10 +242,11 @@ class ClientWatchTable(WatchTable[W]):
                 yield portion
 
     def _groups(self) -> tuple[list[tuple[WatchKind, str]], list[tuple[WatchKind, str]]]:
-        """All watches, and behind them the child watches at paths with a recursive one.
+        """The watches in two groups, to be set one after the other.
 
-        Servers before 3.9 put a recursive watch in the place of a child watch, and a
-        child watch in its place takes nothing from it (DataTree.setWatches).
+        The second group has the child watches at paths that also have a recursive watch.  In
+        servers before 3.9, setting a recursive watch replaces a child watch at the same path, but
+        not the other way round (DataTree.setWatches).  So the child watch must come later.
         """
         recursive = self._tables[WatchKind.RECURSIVE]
         first: list[tuple[WatchKind, str]] = []
@@ -256,7 +262,7 @@ class ClientWatchTable(WatchTable[W]):
 def lineage(path: str) -> Iterator[str]:
     """The path and all its ancestors, up to the root.
 
-    It comes from a server, so it need not be a path.
+    The text comes from a server, so this must end even if it is not a valid path.
     """
     while path not in ("", "/"):
         yield path
