@@ -19,7 +19,7 @@ class ExpiryTimerTests(SynchronousTestCase):
         self.clock.advance(100)
         self.expired: list[Session] = []
         self.timer = ExpiryTimer(self.clock, self.expired.append)
-        self.session = Session(9.0, timeout=9.0, heard=100.0)
+        self.session = Session(9.0, timeout=9.0, last_received=100.0)
 
     def test_a_session_expires_four_thirds_of_its_timeout_after_the_last_bytes(self) -> None:
         """Not 12 s after the connection was lost: servers count from what they received."""
@@ -43,7 +43,7 @@ class ExpiryTimerTests(SynchronousTestCase):
         """While its watches are set again the session is not connected yet, but it lives."""
         self.timer.start(self.session)
         self.clock.advance(10)
-        self.session.heard = 110.0
+        self.session.last_received = 110.0
         self.clock.advance(11.9)
         self.assertEqual(self.expired, [])
         self.clock.advance(0.2)
@@ -63,7 +63,7 @@ class ExpiryTimerTests(SynchronousTestCase):
     def test_another_session_replaces_the_one_that_was_watched(self) -> None:
         """Only the session of the last `start` can expire."""
         self.timer.start(self.session)
-        following = Session(9.0, timeout=9.0, heard=105.0)
+        following = Session(9.0, timeout=9.0, last_received=105.0)
         self.timer.start(following)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(100)

@@ -15,7 +15,11 @@ from zkservice.wire.records import OpCode
 #: Bytes of the reply header, where the body begins.
 REPLY_HEADER_SIZE: Final = 16
 
+#: Decodes a reply, a complete frame with its header, into the value of the call.
 Read = Callable[[bytes], Any]
+
+#: The length from which a `SendQueue` looks for cancelled calls to remove.
+_SWEEP_SIZE: Final = 64
 
 
 class Call:
@@ -38,7 +42,7 @@ class Call:
         self.deferred: Deferred[Any] | None = Deferred(self.cancelled)
 
     def cancelled(self, deferred: Deferred[Any]) -> None:
-        """Handle that the caller has cancelled the Deferred."""
+        """Mark the call as unwanted; called when its Deferred is cancelled."""
         self.deferred = None
         self.payload = b""
 
@@ -98,12 +102,12 @@ _CREATIONS: Final = (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpC
 
 
 def call_for(record: Any, path: str | None, read: Read) -> Call:
-    """A call with a record as its request."""
+    """A call with a record as its request; ``read`` decodes the reply."""
     kind = CreationCall if record.opcode in _CREATIONS else Call
     return kind(record.opcode, path, encode(record), read)
 
 
-def nothing(_: bytes) -> None:
+def read_nothing(_: bytes) -> None:
     """Read a reply that has no body."""
 
 
@@ -116,7 +120,7 @@ class SendQueue:
 
     def __init__(self) -> None:
         self.calls: deque[Call] = deque()
-        self._sweep_at = 64
+        self._sweep_at = _SWEEP_SIZE
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -129,11 +133,12 @@ class SendQueue:
 
     def _sweep(self) -> None:
         self.calls = deque(call for call in self.calls if call.deferred is not None)
-        self._sweep_at = max(64, 2 * len(self.calls))
+        # Twice the length that is left, so that the sweeps' cost per call stays constant.
+        self._sweep_at = max(_SWEEP_SIZE, 2 * len(self.calls))
 
     def take_all(self) -> list[Call]:
-        """Remove all calls and return those that are still wanted."""
+        """Remove all calls and return those that were not cancelled."""
         calls = [call for call in self.calls if call.deferred is not None]
         self.calls.clear()
-        self._sweep_at = 64
+        self._sweep_at = _SWEEP_SIZE
         return calls

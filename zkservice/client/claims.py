@@ -10,8 +10,9 @@ from zkservice.errors import NodeExistsError
 class Claims:
     """Keeps two registrations of one client from sharing a znode.
 
-    Each would find that its own session owns the znode and consider it its own.  So the second
-    one's data would never be stored.
+    A registration recognizes its znode by the session that owns it.  Two registrations of one
+    client have the same session, so the second would take the first one's znode for its own,
+    and its own data would never be stored.
     """
 
     __slots__ = ("_owners",)

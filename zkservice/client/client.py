@@ -50,8 +50,10 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     - `SessionExpiredError`: the session is over; a new one begins by itself.
     - `OperationTimeoutError`: no reply within the call's ``timeout`` (seconds).
     - `ClientClosedError`: `connect` was not called, or `close` was.
-    - `ForkedError`: the client is another process's.
-    - `NoAuthError`, `InvalidPathError`, and whatever an operation names.
+    - `ForkedError`: the client was made in another process, before a ``fork()``.
+    - `NoAuthError`: the node's ACL does not allow the operation.
+    - `InvalidPathError`: the path is invalid.
+    - the errors that the operation's own documentation names.
     """
 
     def __init__(
@@ -98,8 +100,8 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
                 that clients spread over them.  If False they are tried in the order of
                 ``hosts``, and of the resolver.
             random: shuffles the servers, and spreads the waits between attempts.
-            clock: returns the seconds for `silence`; the default counts on while the process
-                or the machine is suspended.
+            clock: returns the seconds for `silence`; the default also counts the time during
+                which the process or the machine is suspended.
 
         Raises:
             InvalidHostsError: ``hosts`` names no server.
@@ -108,7 +110,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
-        if not _is_time_out(session_timeout):
+        if not _is_valid_timeout(session_timeout):
             raise ValueError(
                 f"session_timeout must be a number of seconds, positive and below 24 days, "
                 f"not {session_timeout!r}"
@@ -120,7 +122,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         self.claims = Claims()
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
-        self._resumed = client_id or (0, b"")
+        self._resume_id, self._resume_password = client_id or (0, b"")  # for the first session
         settings = ClientSettings(
             ensemble=ensemble,
             session_timeout=session_timeout,
@@ -139,7 +141,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         self._watches = self._manager.watches
         self._pid = os.getpid()
         for scheme, credential in credentials:
-            self._manager.add_credential(scheme, _credential(credential))
+            self._manager.add_credential(scheme, _credential_bytes(credential))
 
     def __repr__(self) -> str:
         session = self._manager.session
@@ -171,7 +173,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     @property
     def session_timeout(self) -> float:
-        """Seconds that the server has granted; before that, those that were asked for."""
+        """Seconds that the server has granted; until it has, the constructor's."""
         session = self._manager.session
         return session.timeout or session.requested_timeout
 
@@ -233,8 +235,8 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             self._pid = os.getpid()
         elif os.getpid() != self._pid:
             return fail(ForkedError())
-        (id, password), self._resumed = self._resumed, (0, b"")
-        connected = self._manager.start(id, password)
+        connected = self._manager.start(self._resume_id, self._resume_password)
+        self._resume_id, self._resume_password = 0, b""
         if timeout is not None:
             connected.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=self._too_late)
         return connected.addCallback(lambda _: self)
@@ -278,7 +280,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         if refusal is not None:
             return fail(refusal)
         try:
-            added = self._manager.add_credential(scheme, _credential(credential))
+            added = self._manager.add_credential(scheme, _credential_bytes(credential))
         except UnwritableError:
             return fail()
         return time_limit(added.wait(), timeout, self._reactor, lambda _: OperationTimeoutError())
@@ -302,8 +304,8 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         return deferred
 
 
-def _is_time_out(seconds: object) -> bool:
-    """Whether a ConnectRequest can carry it, in milliseconds."""
+def _is_valid_timeout(seconds: object) -> bool:
+    """Whether it is positive and, in milliseconds, fits into a ConnectRequest's 32 bits."""
     return isinstance(seconds, (int, float)) and 0 < seconds * 1000 < 2**31
 
 
@@ -319,7 +321,7 @@ def _check_security(tls: object, sasl: object) -> None:
 def _credential_pairs(
     auth: Iterable[tuple[str, bytes | str]] | None,
 ) -> list[tuple[str, bytes | str]]:
-    """Check that these are pairs: passing one pair alone is an easy mistake.
+    """Require a list of pairs: passing one pair without the list is an easy mistake.
 
     The error does not show what was passed, since it may be a secret.
     """
@@ -329,7 +331,7 @@ def _credential_pairs(
     return pairs
 
 
-def _credential(credential: bytes | str) -> bytes:
-    if credential is None:  # would be sent, as a null buffer, and refused
+def _credential_bytes(credential: bytes | str) -> bytes:
+    if credential is None:  # encodes as a null buffer, so it would reach the server
         raise UnwritableError("AuthPacket", "auth", "NoneType", "there is no credential")
     return credential.encode() if isinstance(credential, str) else credential

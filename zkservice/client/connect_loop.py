@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from zkservice.client.connection import Connection
 from zkservice.client.connector import FINAL_ERRORS, Connector
-from zkservice.client.data_loss import DataLoss, find_reason
+from zkservice.client.data_loss import DataLoss, find_close_reason
 from zkservice.client.failure_log import FailureLog
 from zkservice.client.find_writable_server import find_writable
 from zkservice.client.hosts import ServerOrder, reconnect_backoff
@@ -23,9 +23,9 @@ from zkservice.wire.hosts import Address
 
 T = TypeVar("T")
 
-#: Seconds that a connection must last to count as a success.  A server that accepts the
-#: session only to close the connection must not be called again without a pause.
-_STABLE: Final = 1.0
+#: Seconds after which a connection counts as a success and the pauses begin again with the
+#: shortest.  A server that accepts the session and then closes the connection is a failure.
+_STABLE_AFTER: Final = 1.0
 
 
 class SessionOwner(Protocol):
@@ -97,12 +97,12 @@ class ConnectLoop:
         addresses = settings.ensemble.addresses
         self._order = ServerOrder(addresses, random if settings.shuffle else None)
         self._data_loss = DataLoss(addresses)
-        self._step = Interruptible()
+        self._current_step = Interruptible()  # an attempt to connect, a question, or a pause
         self.failures = FailureLog(addresses)
 
     def interrupt(self) -> None:
         """Interrupt an attempt or a pause; the loop then acts on the session's new state."""
-        self._step.interrupt()
+        self._current_step.interrupt()
 
     async def run(self, session: Session) -> None:
         """Keep a session connected until it is over."""
@@ -114,7 +114,7 @@ class ConnectLoop:
                 if connection is not None:
                     began = self._reactor.seconds()
                     await self._use(session, address, connection)
-                    if self._reactor.seconds() - began > _STABLE:
+                    if self._reactor.seconds() - began > _STABLE_AFTER:
                         backoff.reset()
                     break
                 if session.over:
@@ -127,12 +127,12 @@ class ConnectLoop:
     async def _try(self, session: Session, address: Address) -> Connection | None:
         """Try to connect; return None if that failed or is not wanted any more."""
         try:
-            connection = await self._step.wait(
+            connection = await self._current_step.wait(
                 Deferred.fromCoroutine(self._connector.connect(session, address))
             )
             if not session.over:
                 return connection
-            # A callback in the last step of the attempt has closed the client.
+            # A callback has closed the client after the attempt's last chance to notice it.
             connection.abort()
         except CancelledError:
             pass
@@ -142,22 +142,22 @@ class ConnectLoop:
             self._owner.refuse(session, error)
         except SilentCloseError as error:
             self.failures.failed(address, error)
-            await self._ask_why(session, address)
+            await self._check_data_loss(session, address)
         except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
             self.failures.failed(address, error)
-            self._data_loss.another_failure()
+            self._data_loss.failed_otherwise()
         return None
 
-    async def _ask_why(self, session: Session, address: Address) -> None:
-        """Give the session up if servers close connections because the ensemble has lost data.
+    async def _check_data_loss(self, session: Session, address: Address) -> None:
+        """Expire the session if servers close connections because the ensemble has lost data.
 
-        With ``local_expiry`` the expiry timer gives it up at the same time at the latest.
+        Only needed without ``local_expiry``: with it, `ExpiryTimer` expires the session no later.
         """
         if self._settings.local_expiry or not session.last_zxid:
             return
-        asking = find_reason(self._reactor, self._settings, address, session.last_zxid)
+        question = find_close_reason(self._reactor, self._settings, address, session.last_zxid)
         try:
-            reason = await self._step.wait(Deferred.fromCoroutine(asking))
+            reason = await self._current_step.wait(Deferred.fromCoroutine(question))
         except CancelledError:
             return
         now = self._reactor.seconds()
@@ -171,7 +171,7 @@ class ConnectLoop:
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(CancelledError):
-            await self._step.wait(deferLater(self._reactor, seconds, lambda: None))
+            await self._current_step.wait(deferLater(self._reactor, seconds, lambda: None))
 
     async def _use(self, session: Session, address: Address, connection: Connection) -> None:
         """Let the owner use a connection until it is lost."""

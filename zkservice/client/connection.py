@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from zkservice.client.calls import REPLY_HEADER_SIZE, Call, SendQueue, call_for, nothing
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call, SendQueue, call_for, read_nothing
 from zkservice.client.counters import ClientCounters
 from zkservice.client.heartbeat import Heartbeat
 from zkservice.client.protocol import Receiver, ZooKeeperProtocol
@@ -51,10 +51,11 @@ _MANY_PENDING: Final = 100
 _FEW_BYTES: Final = 0x4000
 _READING_PAUSE: Final = 0.0005  # seconds
 
-#: The share of the session's time-out after which `silence` is measured again.
-_TENTH: Final = 1 / 10
+#: `silence` is measured again after this share of the session's time-out.
+_MEASURE_SHARE: Final = 1 / 10
 
-#: Watch events that are kept while a connection is made ready: an event for each watch.
+#: Watch events that are buffered while a connection is prepared.  SetWatches causes at most one
+#: for each watch, so a server that sends more than this is broken.
 MAX_EARLY_EVENTS: Final = 1_000_000
 
 #: Called with a watch event and the zxid in its header, which is -1 if the server sends none.
@@ -71,10 +72,10 @@ class EventBuffer:
         self.receiver: EventReceived | None = None
 
     def add(self, event: WatcherEvent, zxid: int) -> None:
-        """An event came.
+        """Pass an event on, or buffer it.
 
         Raises:
-            ProtocolError: more came than any session can have missed.
+            ProtocolError: there are over `MAX_EARLY_EVENTS` in the buffer.
         """
         if self.receiver is None:
             if len(self._early) >= MAX_EARLY_EVENTS:
@@ -145,19 +146,19 @@ class Connection(Receiver):
             counters,
             silence,
             self._heartbeat,
-            measure_every=timeout * _TENTH,
+            measure_every=timeout * _MEASURE_SHARE,
         )
         protocol.receiver = self
 
     @property
-    def heard(self) -> float:
+    def last_received(self) -> float:
         """The time at which bytes last arrived, in the reactor's seconds."""
-        return self._heartbeat.heard
+        return self._heartbeat.last_received
 
     # -- out ------------------------------------------------------------------------
 
     def serve(self, queue: SendQueue, event_received: EventReceived) -> None:
-        """Send the calls of a queue from now on, and pass on the events, early ones first."""
+        """Send the calls of a queue from now on, and pass events on, buffered ones first."""
         self.writer.queue = queue
         self._events.hand_to(event_received)
         self.writer.wake()
@@ -185,7 +186,7 @@ class Connection(Receiver):
 
     def _ping(self) -> None:
         self._counters.pings += 1
-        self.silence.pinged()
+        self.silence.ping_sent()
         self._protocol.write(_PING)
 
     # -- in -------------------------------------------------------------------------
@@ -193,7 +194,7 @@ class Connection(Receiver):
     @override
     def turn_began(self) -> None:
         self.writer.hold()  # requests that are made while replies are read are sent afterwards
-        self._heartbeat.bytes_came()
+        self._heartbeat.bytes_received()
 
     @override
     def turn_ended(self, size: int) -> None:
@@ -214,11 +215,11 @@ class Connection(Receiver):
                 due = pending[0].xid if pending else "none"
                 raise ProtocolError(None, f"expected the reply to request {due}, got that to {xid}")
             call = pending.popleft()
-            if xid == self.silence.xid:
-                self.silence.answered()
+            if xid == self.silence.measured_xid:
+                self.silence.reply_received()
             if zxid > 0:
                 self.last_zxid = zxid
-            self._counters.replied(self._heartbeat.heard - call.sent)
+            self._counters.replied(self._heartbeat.last_received - call.sent)
             if err:
                 self._refused(call, err)
             else:
@@ -235,19 +236,19 @@ class Connection(Receiver):
                 None, f"a frame of {size} bytes, over the limit, that is not the next reply"
             )
         call = self.pending.popleft()
-        if xid == self.silence.xid:
-            self.silence.answered()
+        if xid == self.silence.measured_xid:
+            self.silence.reply_received()
         self.last_zxid = max(self.last_zxid, zxid)
-        self._counters.replied(self._heartbeat.heard - call.sent)
+        self._counters.replied(self._heartbeat.last_received - call.sent)
         call.fail(ReplyTooLargeError(call.path, size, self._protocol.limit))
 
     def _refused(self, call: Call, code: int) -> None:
         self._counters.refused(code)
         if code in _CLOSING_CODES:
-            self._turned_away(code)
+            self._close_refused(code)
         call.refuse(code)
 
-    def _turned_away(self, code: int) -> ServerError:
+    def _close_refused(self, code: int) -> ServerError:
         """Close the connection, because the server refuses this client."""
         self.error = ServerError.from_code(code)
         self._protocol.lose()
@@ -259,9 +260,9 @@ class Connection(Receiver):
             self._counters.events += 1
             self._events.add(decode(WatcherEvent, payload, REPLY_HEADER_SIZE), zxid)
         elif xid == Xid.PING:
-            self.silence.ping_answered()
+            self.silence.ping_reply_received()
             if err in _CLOSING_CODES:
-                self._turned_away(err)
+                self._close_refused(err)
         elif xid == Xid.AUTH and self._auth:
             self._authenticated(err)
         else:
@@ -271,7 +272,7 @@ class Connection(Receiver):
         deferred = self._auth.popleft()
         if err:
             self._counters.refused(err)
-            deferred.errback(self._turned_away(err))
+            deferred.errback(self._close_refused(err))
         else:
             deferred.callback(None)
 
@@ -293,7 +294,7 @@ class Connection(Receiver):
             limit: seconds for all of it; then the connection is aborted.
         """
         self._heartbeat.stop()
-        closing = call_for(CloseSession(), None, nothing)
+        closing = call_for(CloseSession(), None, read_nothing)
         assert closing.deferred is not None
         closing.deferred.addBoth(lambda _: self._protocol.lose())
         self.writer.submit(closing)
@@ -313,7 +314,9 @@ class Connection(Receiver):
         self._heartbeat.stop()
         self._reading_pause.cancel()
         self._close_limit.cancel()
-        if self._events.receiver is None:  # the queue is not the session's yet
+        if self._events.receiver is None:
+            # `serve` was not called, so the queue has only the calls of the preparation, which
+            # fail.  Those in the session's queue are sent on the next connection.
             self.pending.extend(self.writer.queue.take_all())
         self.lost(reason)
         self.fail_pending(ConnectionLossError)

@@ -76,7 +76,9 @@ class Connector:
                 raise
             except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
                 failure = readable_tls_error(error)
-                if session.over:  # cancelled, which an endpoint reports as an error of its own
+                # Some endpoints report a cancellation as an error of their own.  Then the client
+                # was closed, and the other addresses must not be tried.
+                if session.over:
                     break
         assert failure is not None  # resolve() fails rather than return nothing
         raise failure
@@ -85,10 +87,10 @@ class Connector:
         self, session: Session, address: Address, ip: str, limit: float
     ) -> Connection:
         settings = self._settings
-        where = endpoint(self._reactor, address, ip, limit, settings.tls)
+        target = endpoint(self._reactor, address, ip, limit, settings.tls)
         request = session.connect_request(settings.read_only)
-        shaking = handshake(where, request, settings.max_reply, settings.clock)
-        result = await _within(self._reactor, limit, Deferred.fromCoroutine(shaking))
+        exchange = handshake(target, request, settings.max_reply, settings.clock)
+        result = await _within(self._reactor, limit, Deferred.fromCoroutine(exchange))
         connection = self._accept(session, result)
         try:
             await prepare(
@@ -115,7 +117,7 @@ class Connector:
             result.protocol,
             session.timeout,
             self._counters,
-            Silence(self._settings.clock, result.asked),
+            Silence(self._settings.clock, result.sent_at),
             read_only=bool(result.response.read_only),
         )
 

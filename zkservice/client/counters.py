@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-#: Upper bounds of the latency histogram's cells, in seconds; a last cell has the rest.
+#: Upper bounds of the latency histogram's cells, in seconds; one more cell counts the rest.
 LATENCY_BOUNDS: Final = tuple(0.0001 * 2**power for power in range(18))
 
 _CELLS: Final = len(LATENCY_BOUNDS) + 1
@@ -49,7 +49,7 @@ class ClientCounters:
         """Count a reply that came so many seconds after its request."""
         self.replies += 1
         self.latency_sum += seconds
-        # The cell of 0.1 ms is 0, and every doubling is one more.
+        # Cell 0 is for less than 0.1 ms, and each following bound is twice the one before.
         cell = int(seconds * 10_000).bit_length()
         self.latency[cell if cell < _CELLS else -1] += 1
 

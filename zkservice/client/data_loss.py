@@ -25,7 +25,7 @@ _ZXID: Final = re.compile(r"^Zxid: 0x([0-9a-f]{1,16})$", re.MULTILINE)
 _NOT_SERVING: Final = ("not currently serving requests", "Mode: read-only")
 
 
-class Reason(Enum):
+class CloseReason(Enum):
     """Why a server closes the connection during the handshake."""
 
     NO_QUORUM = auto()  # it is not serving, or is read-only
@@ -34,9 +34,9 @@ class Reason(Enum):
     UNKNOWN = auto()  # it does not reply to ``srvr``
 
 
-async def find_reason(
+async def find_close_reason(
     reactor: Any, settings: ClientSettings, address: Address, seen: int
-) -> Reason:
+) -> CloseReason:
     """Ask a server that has closed the connection during the handshake.
 
     Args:
@@ -46,16 +46,16 @@ async def find_reason(
         seen: the highest zxid that the session has seen.
     """
     reply = await ask_or_none(reactor, address, "srvr", _TIMEOUT, settings.tls)
-    return Reason.UNKNOWN if reply is None else _reason(reply, seen)
+    return CloseReason.UNKNOWN if reply is None else _reason(reply, seen)
 
 
-def _reason(reply: str, seen: int) -> Reason:
+def _reason(reply: str, seen: int) -> CloseReason:
     if any(text in reply for text in _NOT_SERVING):
-        return Reason.NO_QUORUM
+        return CloseReason.NO_QUORUM
     zxid = _ZXID.search(reply)
     if zxid is None:
-        return Reason.UNKNOWN
-    return Reason.DATA_MISSING if int(zxid[1], 16) < seen else Reason.OTHER
+        return CloseReason.UNKNOWN
+    return CloseReason.DATA_MISSING if int(zxid[1], 16) < seen else CloseReason.OTHER
 
 
 class DataLoss:
@@ -74,33 +74,36 @@ class DataLoss:
     def reset(self) -> None:
         """Drop the evidence: a server has accepted the session, or there is a new one."""
         self._missing_since = None
-        self.another_failure()
+        self.failed_otherwise()
 
-    def another_failure(self) -> None:
-        """Note that a server fails in another way, so it may have the data."""
+    def failed_otherwise(self) -> None:
+        """Note that a server failed in another way than by a silent close: it may have the data.
+
+        So it is not certain any more that every server closes the connection.
+        """
         self._silent_since = None
         self._silent.clear()
 
-    def closed(self, address: Address, reason: Reason, now: float) -> None:
+    def closed(self, address: Address, reason: CloseReason, now: float) -> None:
         """Note that a server has closed the connection during the handshake."""
-        if reason is Reason.UNKNOWN:
+        if reason is CloseReason.UNKNOWN:
             self._silent.add(address)
             self._silent_since = now if self._silent_since is None else self._silent_since
             return
-        self.another_failure()
-        if reason is Reason.OTHER:
+        self.failed_otherwise()
+        if reason is CloseReason.OTHER:
             self._missing_since = None  # the servers that lack data were only behind
-        elif reason is Reason.DATA_MISSING and self._missing_since is None:
+        elif reason is CloseReason.DATA_MISSING and self._missing_since is None:
             self._missing_since = now
 
     def is_certain(self, now: float, limit: float) -> bool:
-        """Whether the evidence is older than so many seconds.
+        """Whether the evidence has stood for more than ``limit`` seconds.
 
-        A server that serves without the data proves that there is a quorum without them,
-        whatever the other servers do.  If no server replies to ``srvr``, all of them must
-        have closed the connection.
+        A server that serves without the data proves that there is a quorum that has lost it,
+        whatever the other servers do.  If no server replies to ``srvr``, the evidence is that all
+        of them have closed the connection.
         """
         if self._missing_since is not None:
             return now - self._missing_since > limit
-        everywhere = self._silent == self._addresses
-        return everywhere and self._silent_since is not None and now - self._silent_since > limit
+        all_silent = self._silent == self._addresses
+        return all_silent and self._silent_since is not None and now - self._silent_since > limit

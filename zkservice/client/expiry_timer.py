@@ -36,13 +36,14 @@ class ExpiryTimer:
 
     def _time_left(self, session: Session) -> float:
         now: float = self._clock.seconds()
-        return session.heard + session.longest_silence - now
+        return session.last_received + session.longest_silence - now
 
     def _check(self) -> None:
         session = self._session
         if session is None:
             return
-        if self._time_left(session) > 0:  # a server has accepted it; watches are being set
+        if self._time_left(session) > 0:
+            # A server has accepted the session meanwhile, and the connection is being prepared.
             self.start(session)
         else:
             self._expired(session)

@@ -25,7 +25,7 @@ async def find_writable(
     settings: ClientSettings,
     current: Address,
     random: Random,
-    wanted: Callable[[], bool],
+    keep_looking: Callable[[], bool],
 ) -> Address | None:
     """Ask the other servers in turn, until one accepts writes.
 
@@ -36,20 +36,20 @@ async def find_writable(
         settings: of the client.
         current: the read-only server, which is not asked.
         random: shuffles the others, unless the settings say otherwise, and jitters the pauses.
-        wanted: returns whether to continue; needed because an attempt that is cancelled looks
-            like one that failed.
+        keep_looking: returns whether to continue; needed because an attempt that is cancelled
+            looks like one that failed.
 
     Returns:
-        The server; None once ``wanted`` returns False.
+        The server; None once ``keep_looking`` returns False.
     """
     others = [address for address in settings.ensemble.addresses if address != current]
     if settings.shuffle:
         random.shuffle(others)
     backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random.random)
-    while wanted():
+    while keep_looking():
         await deferLater(reactor, backoff.next(), lambda: None)
         for address in others:
-            if wanted() and await _is_writable(reactor, settings, address):
+            if keep_looking() and await _is_writable(reactor, settings, address):
                 return address
     return None
 

@@ -15,7 +15,7 @@ PREFIX: Final = "zk"
 #: Seconds within which ZooKeeper must reply.
 TIMEOUT: Final = 10.0
 
-#: Makes a client of a reactor and a connection string.
+#: Makes a client from a reactor and a connection string.
 Connect = Callable[[Any, str], ZooKeeperClient]
 
 
@@ -28,12 +28,13 @@ def servers_from(given: str | None, environ: Mapping[str, str] | None = None) ->
     """The connection string from an endpoint description, else from the environment.
 
     Args:
-        given: the description's, if it has one.
-        environ: the process's own if None.
+        given: the ``servers`` of the endpoint description, if it has any.
+        environ: the environment; the process's if None.  Its variable is
+            ``ZC_ZK_CONNECTION_STRING``.
 
     Raises:
-        ValueError: neither has one.
-        InvalidHostsError: it is invalid.
+        ValueError: neither has a connection string.
+        InvalidHostsError: the connection string is invalid.
     """
     environ = os.environ if environ is None else environ
     servers = given or environ.get("ZC_ZK_CONNECTION_STRING", "")

@@ -17,8 +17,8 @@ from zkservice.deferreds import time_limit
 from zkservice.errors import ConnectTimeoutError, ProtocolError
 from zkservice.wire.hosts import Address, parse_hosts
 
-#: Bytes of a reply that are kept; the longest, of a server with many watches, is shorter.
-MAX_ANSWER: Final = 16 * 1024 * 1024
+#: Bytes of a reply that are kept, the rest is dropped.  Even a ``wchp`` of many watches is shorter.
+MAX_REPLY_SIZE: Final = 16 * 1024 * 1024
 
 
 def four_letter_word(
@@ -57,8 +57,8 @@ def four_letter_word(
     def too_late(seconds: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(None, f"{host} did not reply to {word!r} within {seconds:g} s")
 
-    asking = Deferred.fromCoroutine(_ask(reactor, host, word, timeout, tls))
-    return time_limit(asking, timeout, reactor, too_late)
+    reply = Deferred.fromCoroutine(_ask(reactor, host, word, timeout, tls))
+    return time_limit(reply, timeout, reactor, too_late)
 
 
 async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreator | None) -> str:
@@ -76,22 +76,25 @@ async def _ask(reactor: Any, host: str, word: str, timeout: float, tls: TLSCreat
 async def ask(
     reactor: Any, address: Address, word: str, timeout: float, tls: TLSCreator | None
 ) -> str:
-    """Send a word and read until the server closes the connection; returns what came.
+    """Send a word and return all text until the server closes the connection.
 
-    All addresses behind a name are tried, each for its share of the time-out.
+    The addresses behind a name are tried in turn, each for its share of the time-out.
 
     Raises:
         Exception: no address can be connected to; it is the failure of the last one.
     """
     hosts = await resolve(reactor, address.host)
-    for ip in hosts[:-1]:
+    failure: Exception | None = None
+    for ip in hosts:
+        target = endpoint(reactor, address, ip, timeout / len(hosts), tls)
         try:
-            return await _ask_at(endpoint(reactor, address, ip, timeout / len(hosts), tls), word)
+            return await _exchange(target, word)
         except (CancelledError, ConnectingCancelledError):
             raise
-        except Exception:  # noqa: BLE001, an endpoint may fail with anything
-            continue
-    return await _ask_at(endpoint(reactor, address, hosts[-1], timeout / len(hosts), tls), word)
+        except Exception as error:  # noqa: BLE001, an endpoint may fail with anything
+            failure = error
+    assert failure is not None  # resolve() fails rather than return nothing
+    raise failure
 
 
 async def ask_or_none(
@@ -102,17 +105,17 @@ async def ask_or_none(
     Raises:
         CancelledError: cancelled; the connection is closed.
     """
-    asking = Deferred.fromCoroutine(ask(reactor, address, word, timeout, tls))
+    reply = Deferred.fromCoroutine(ask(reactor, address, word, timeout, tls))
     try:
-        return await time_limit(asking, timeout, reactor, lambda _: ConnectTimeoutError())
+        return await time_limit(reply, timeout, reactor, lambda _: ConnectTimeoutError())
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001, an endpoint may fail with anything
         return None
 
 
-async def _ask_at(where: IStreamClientEndpoint, word: str) -> str:
-    protocol: Any = await where.connect(_ReplyReaderFactory())
+async def _exchange(target: IStreamClientEndpoint, word: str) -> str:
+    protocol: Any = await target.connect(_ReplyReaderFactory())
     try:
         protocol.transport.write(word.encode("ascii"))
         reply: str = await protocol.reply
@@ -122,7 +125,7 @@ async def _ask_at(where: IStreamClientEndpoint, word: str) -> str:
 
 
 class _ReplyReader(Protocol):
-    """Gathers what comes until the connection is closed."""
+    """Gathers all bytes until the connection is closed, then fires `reply` with their text."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -132,7 +135,7 @@ class _ReplyReader(Protocol):
     @override
     def dataReceived(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size <= MAX_ANSWER:
+        if self._size <= MAX_REPLY_SIZE:
             self._chunks.append(data)
 
     @override

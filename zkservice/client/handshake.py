@@ -30,7 +30,7 @@ class HandshakeResult(NamedTuple):
 
     protocol: ZooKeeperProtocol
     response: ConnectResponse
-    asked: float  # when the request was sent, by the given clock
+    sent_at: float  # when the request was sent, by the clock of `handshake`
 
 
 def endpoint(
@@ -43,23 +43,29 @@ def endpoint(
 
 
 async def handshake(
-    where: IStreamClientEndpoint, request: ConnectRequest, limit: int, clock: Callable[[], float]
+    target: IStreamClientEndpoint, request: ConnectRequest, limit: int, clock: Callable[[], float]
 ) -> HandshakeResult:
-    """Connect and send the ConnectRequest.
+    """Connect, send the ConnectRequest and wait for the ConnectResponse.
 
     Cancelling it closes the connection at once.
+
+    Args:
+        target: the server.
+        request: what to send.
+        limit: bytes of the largest frame that the connection will accept.
+        clock: returns seconds, for `HandshakeResult.sent_at`.
 
     Raises:
         SilentCloseError: the server closed the connection.
         ProtocolError: its reply is not a ConnectResponse.
         Exception: whatever the endpoint fails with.
     """
-    protocol: Any = await where.connect(_ProtocolFactory(limit))
-    protocol.receiver = reply = _ReplyWaiter()
+    protocol: Any = await target.connect(_ProtocolFactory(limit))
+    protocol.receiver = waiter = _ReplyWaiter()
     try:
-        asked = clock()
+        sent_at = clock()
         protocol.write(frame(encode(request)))
-        return HandshakeResult(protocol, decode(ConnectResponse, await reply.came), asked)
+        return HandshakeResult(protocol, decode(ConnectResponse, await waiter.reply), sent_at)
     except BaseException:
         protocol.abort()
         raise
@@ -82,17 +88,19 @@ class _ReplyWaiter(Receiver):
     """Waits for the one frame of the handshake."""
 
     def __init__(self) -> None:
-        self.came: Deferred[bytes] = Deferred(lambda _: None)
+        self.reply: Deferred[bytes] = Deferred(lambda _: None)
 
     @override
     def frame_received(self, payload: bytes) -> None:
-        if not self.came.called:
-            self.came.callback(payload)
+        if not self.reply.called:
+            self.reply.callback(payload)
 
     @override
     def connection_lost(self, reason: Failure) -> None:
-        if self.came.called:
+        if self.reply.called:
             return
-        silent = reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
-        # Any other reason is an error of TLS, which says what is wrong.
-        self.came.errback(SilentCloseError() if silent else reason)
+        closed_silently = (
+            reason.check(ConnectionDone, ConnectionLost, ConnectionAborted) is not None
+        )
+        # Any other reason is an error of TLS, whose text says what is wrong.
+        self.reply.errback(SilentCloseError() if closed_silently else reason)

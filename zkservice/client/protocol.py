@@ -31,7 +31,7 @@ class Receiver:
         """Bytes were received; calls of `frame_received` may follow."""
 
     def turn_ended(self, size: int) -> None:
-        """All complete frames in these bytes were delivered; ``size`` is their number."""
+        """All complete frames were delivered, of ``size`` bytes that were received at once."""
 
     def room_changed(self, paused: bool) -> None:
         """The transport's buffer is full (True), or has room again."""
@@ -52,8 +52,8 @@ class ZooKeeperProtocol(Protocol):
         self.limit = limit  #: bytes; a larger frame is skipped
         self.receiver: Receiver = self._NO_RECEIVER
         self._framer = Framer(limit, self._skipped)
-        self._gone = False
-        self._closing = False
+        self._gone = False  # `connectionLost` was called
+        self._closing = False  # gone, or `abort` was called: nothing is sent or delivered
         self._behind = False  # the transport holds bytes that it could not send at once
         self._send_now: Callable[[bytes], int | BaseException] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
 
@@ -19,7 +19,7 @@ from zkservice.client.replies import (
     read_total,
 )
 from zkservice.client.request_mixin import RequestMixin
-from zkservice.errors import ProtocolError, ServerError, ZooKeeperError
+from zkservice.errors import MarshallingError, ProtocolError, ServerError, ZooKeeperError
 from zkservice.wire.acl import ACL, Id
 from zkservice.wire.multi import decode_results, encode_requests
 from zkservice.wire.records import (
@@ -38,7 +38,7 @@ from zkservice.wire.records import (
     WhoAmIRequest,
 )
 
-#: Where servers keep the members of the ensemble; it is outside of every chroot.
+#: The node with the members of the ensemble; it is outside of every chroot.
 CONFIG_PATH = "/zookeeper/config"
 
 
@@ -54,7 +54,10 @@ class GetChildren(NamedTuple):
     path: str
 
 
-#: The result of one read: data and Stat, names, or its error.
+#: The field ``watch`` of a request that reads.
+_NO_WATCH: Final = (False,)
+
+#: The result of one read: data and Stat, names of children, or its error.
 ReadResult = tuple[bytes, Stat] | list[str] | ServerError
 
 
@@ -63,7 +66,7 @@ class ReadOperations(RequestMixin):
 
     def exists(self, path: str, *, timeout: float | None = None) -> Deferred[Stat | None]:
         """The node's Stat, or None if it does not exist."""
-        return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
+        return self._send_for_path(ExistsRequest, path, _NO_WATCH, read_stat, timeout, OptionalCall)
 
     def get(self, path: str, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
         """The node's data (``b""`` if it has none) and Stat.
@@ -71,7 +74,7 @@ class ReadOperations(RequestMixin):
         Fails with:
             NoNodeError: it does not exist.
         """
-        return self._ask(GetDataRequest, path, (False,), read_data, timeout)
+        return self._send_for_path(GetDataRequest, path, _NO_WATCH, read_data, timeout)
 
     def get_children(self, path: str, *, timeout: float | None = None) -> Deferred[list[str]]:
         """The names of the node's children, in no order.
@@ -79,7 +82,7 @@ class ReadOperations(RequestMixin):
         Fails with:
             NoNodeError: it does not exist.
         """
-        return self._ask(GetChildrenRequest, path, (False,), read_children, timeout)
+        return self._send_for_path(GetChildrenRequest, path, _NO_WATCH, read_children, timeout)
 
     def get_children_and_stat(
         self, path: str, *, timeout: float | None = None
@@ -89,21 +92,25 @@ class ReadOperations(RequestMixin):
         Fails with:
             NoNodeError: it does not exist.
         """
-        return self._ask(GetChildren2Request, path, (False,), read_children_and_stat, timeout)
+        return self._send_for_path(
+            GetChildren2Request, path, _NO_WATCH, read_children_and_stat, timeout
+        )
 
     def get_acl(
         self, path: str, *, timeout: float | None = None
     ) -> Deferred[tuple[list[ACL], Stat]]:
-        """The node's ACL and Stat.  Without the right to change it, digests are ``user:x``.
+        """The node's ACL and Stat.
+
+        If this client may not change the ACL, the server replaces digests by ``user:x``.
 
         Fails with:
             NoNodeError: it does not exist.
         """
-        return self._ask(GetACLRequest, path, (), read_acl, timeout)
+        return self._send_for_path(GetACLRequest, path, (), read_acl, timeout)
 
     def sync(self, path: str = "/", *, timeout: float | None = None) -> Deferred[str]:
         """Wait until the server has caught up with the leader; fires with the path."""
-        return self._ask(SyncRequest, path, (), lambda _: path, timeout)
+        return self._send_for_path(SyncRequest, path, (), lambda _: path, timeout)
 
     def read_all(
         self, reads: Iterable[Get | GetChildren], *, timeout: float | None = None
@@ -136,7 +143,7 @@ class ReadOperations(RequestMixin):
 
     def _read_request(self, read: Get | GetChildren) -> GetDataRequest | GetChildrenRequest:
         record = GetDataRequest if isinstance(read, Get) else GetChildrenRequest
-        return record(self._at(read.path), False)
+        return record(self._server_path(read.path), False)
 
     def get_ephemerals(
         self, prefix: str = "/", *, timeout: float | None = None
@@ -144,7 +151,7 @@ class ReadOperations(RequestMixin):
         """The paths of this session's ephemeral nodes (servers from 3.6 on).
 
         Args:
-            prefix: what the paths start with, as text; ``/`` is all.
+            prefix: text with which the paths start, not necessarily a node; ``/`` for all.
             timeout: seconds to wait for the reply.
         """
         chroot = self._chroot
@@ -152,7 +159,7 @@ class ReadOperations(RequestMixin):
         def read(reply: bytes) -> list[str]:
             return [chroot.strip(path) for path in read_ephemerals(reply)]
 
-        return self._ask(GetEphemeralsRequest, prefix, (), read, timeout)
+        return self._send_for_path(GetEphemeralsRequest, prefix, (), read, timeout)
 
     def count_descendants(self, path: str, *, timeout: float | None = None) -> Deferred[int]:
         """How many nodes there are below this one, at any depth (servers from 3.6 on).
@@ -160,11 +167,11 @@ class ReadOperations(RequestMixin):
         Fails with:
             NoNodeError: it does not exist.
         """
-        return self._ask(GetAllChildrenNumberRequest, path, (), read_total, timeout)
+        return self._send_for_path(GetAllChildrenNumberRequest, path, (), read_total, timeout)
 
     def who_am_i(self, *, timeout: float | None = None) -> Deferred[list[Id]]:
         """The identities of this connection: scheme and user (servers from 3.7 on)."""
-        return self._send(WhoAmIRequest(), None, read_identities, timeout)
+        return self._send_record(WhoAmIRequest(), None, read_identities, timeout)
 
     def get_config(self, *, timeout: float | None = None) -> Deferred[tuple[bytes, Stat]]:
         """The members of the ensemble, as text, and the Stat of the node they are kept in.
@@ -173,7 +180,7 @@ class ReadOperations(RequestMixin):
         empty data from a standalone server.
         """
         record = GetDataRequest(CONFIG_PATH, False)
-        return self._send(record, CONFIG_PATH, read_data, timeout)
+        return self._send_record(record, CONFIG_PATH, read_data, timeout)
 
 
 def _read_result(path: str, result: object) -> ReadResult:
@@ -181,4 +188,5 @@ def _read_result(path: str, result: object) -> ReadResult:
         return result.data or b"", result.stat
     if isinstance(result, GetChildrenResponse):
         return result.children
-    return ServerError.from_code(getattr(result, "err", -5), path)
+    # A result of any other type is none for a read, so the reply is not understood.
+    return ServerError.from_code(getattr(result, "err", MarshallingError.code), path)

@@ -1,4 +1,4 @@
-"""How the replies to the operations are read."""
+"""Functions that decode the replies to the operations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from zkservice.wire.records import (
     WhoAmIResponse,
 )
 
-# The replies that programs ask for most are read without a record around them: a
-# GetDataResponse is a Buffer and a Stat, a StatResponse just a Stat.
+# The most frequent replies are decoded without a record object, which is faster: a
+# GetDataResponse is a Buffer and a Stat, a StatResponse only a Stat.
 _get_stat: Final[Callable[[bytes, int], tuple[Stat, int]]] = codec_of(Stat).get
 _get_buffer: Final[Callable[[bytes, int], tuple[bytes | None, int]]] = codec_of(Buffer).get
 

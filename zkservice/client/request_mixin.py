@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
@@ -14,31 +14,29 @@ from zkservice.wire.paths import Chroot
 from zkservice.znodes import validate
 
 
-class Send(Protocol):
-    """Sends a call; ``timeout`` is in seconds, None for no limit."""
-
-    def __call__(self, call: Call, timeout: float | None) -> Deferred[Any]:
-        """Returns the call's Deferred."""
-
-
 class RequestMixin:
     """What the groups of operations share: chroot, encoding, sending."""
 
     _chroot: Chroot
 
     def _submit(self, call: Call, timeout: float | None) -> Deferred[Any]:
-        """Send a call."""
+        """Send a call and return its Deferred.
+
+        Args:
+            call: the request.
+            timeout: seconds to wait for the reply; None for no limit.
+        """
         raise NotImplementedError
 
-    def _at(self, path: str) -> str:
-        """The server's path.
+    def _server_path(self, path: str) -> str:
+        """The path with the chroot before it, as the server knows it.
 
         Raises:
             InvalidPathError: the path is invalid.
         """
         return self._chroot.add(validate(path))
 
-    def _ask(
+    def _send_for_path(
         self,
         record_type: type[Any],
         path: str,
@@ -47,17 +45,26 @@ class RequestMixin:
         timeout: float | None,
         call_type: type[Call] = Call,
     ) -> Deferred[Any]:
-        """Send a request whose first field is the path."""
+        """Send a request whose first field is the path.
+
+        Args:
+            record_type: of the request.
+            path: the client's.
+            rest: the values of the record's other fields.
+            read: decodes the reply.
+            timeout: seconds to wait for the reply; None for no limit.
+            call_type: decides what an error of the server means.
+        """
         try:
             payload = encode_fields(record_type, self._chroot.add(validate(path)), *rest)
         except ZooKeeperError:
             return fail()
         return self._submit(call_type(record_type.opcode, path, payload, read), timeout)
 
-    def _send(
+    def _send_record(
         self, record: Any, path: str | None, read: Callable[[bytes], Any], timeout: float | None
     ) -> Deferred[Any]:
-        """Send a request from a finished record."""
+        """Send a request whose record is complete; ``path`` is for its errors."""
         try:
             call = call_for(record, path, read)
         except UnwritableError:

@@ -29,9 +29,9 @@ class RequestWriter:
         protocol: carries the bytes.
         pending: receives each call that was written; its reply is due in this order.
         counters: are counted up.
-        silence: measures some of the requests.
+        silence: measures how old the latest answered request is.
         heartbeat: notes when bytes were sent.
-        measure_every: seconds between two requests whose way to the server is measured.
+        measure_every: seconds between two requests that ``silence`` measures.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class RequestWriter:
             self._reactor.callLater(0, self.flush)
 
     def hold(self) -> None:
-        """Let calls gather until the caller flushes."""
+        """Let calls gather until the caller calls `flush`, instead of at the end of this turn."""
         self._flush_due = True
 
     def submit(self, call: Call) -> None:
@@ -104,7 +104,7 @@ class RequestWriter:
             self._write_some(calls)
 
     def _write_some(self, calls: deque[Call]) -> None:
-        """Write what is waiting, or a portion of it if that is very much."""
+        """Write the calls that are waiting, up to about `_WRITE_SIZE` bytes of them."""
         now = self._reactor.seconds()
         out: list[bytes] = []
         size, xid = 0, self._last_xid
@@ -124,7 +124,7 @@ class RequestWriter:
         self._last_xid = xid
         if out:
             silence = self._silence
-            if not silence.xid and abs(now - silence.measured) > self._measure_every:
-                silence.asked(xid, now)
-            self._heartbeat.spoke = now
+            if not silence.measured_xid and abs(now - silence.last_measured) > self._measure_every:
+                silence.request_sent(xid, now)
+            self._heartbeat.last_sent = now
             self._protocol.write(b"".join(out))

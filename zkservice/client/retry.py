@@ -1,8 +1,9 @@
-"""Repeat what is safe to repeat, and find out about what is not.
+"""Repeat requests after a lost connection, without carrying a write out twice.
 
-A request whose connection broke may have been carried out.  Reading again is harmless.
-Writing again is not, so nothing here writes blindly: what has a version is compared, what
-is created carries a mark by which it is found again, and what cannot be found out is raised.
+A request whose connection broke may have been carried out.  Reading again is harmless, writing
+again is not.  So before a write is repeated, a read finds out whether it was carried out.  A node
+that is set or deleted is recognized by its version and zxids, a node that is created by its
+owner, or by a mark in its name.  If that does not decide it, the call fails.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from zkservice.znodes import parent
 
 T = TypeVar("T")
 
-#: Seconds before the first repetition for a server that is overloaded; then twice as long.
+# Seconds between attempts while a server is overloaded: the first pause, which doubles each
+# time, and the longest.
 _FIRST_DELAY: Final = 0.1
-#: Seconds; of the longest of these pauses.
 _LONGEST_DELAY: Final = 10.0
 
 
@@ -44,12 +45,12 @@ class Retrying:
     """The operations of a client, repeated when the connection breaks under them.
 
     Each of them waits for the reconnect and tries again, ``attempts`` times in all.  If the
-    session expires meanwhile, a request that was not sent is sent in the new session,
-    unless it is about an ephemeral node: that belongs to the session in which it was asked
-    for.  Errors are the client's, and:
+    session expires meanwhile, a request that was not sent is sent in the new session, unless
+    it creates an ephemeral node: that would belong to the wrong session.  Errors are the
+    client's, and:
 
     - `ConnectionLossError`: the attempts are used up; or, with ``maybe_applied``, a write
-      may have been carried out, and that cannot be found out, because others have changed
+      may have been carried out, and nothing shows whether it was, because others have changed
       the node since.
     - `SessionExpiredError`: the client begins no new session, or the node is ephemeral.
     """
@@ -64,13 +65,13 @@ class Retrying:
         reactor: Any = None,
         random: Random | None = None,
     ) -> None:
-        """Put it around a client.
+        """Wrap a client.
 
         Args:
-            client: does the work.
+            client: sends the requests.
             attempts: how often an operation is tried at most.
             reactor: tells the time; the installed one if None.
-            random: spreads the waits for an overloaded server.
+            random: jitters the pauses for an overloaded server.
 
         Raises:
             ValueError: ``attempts`` is less than 1.
@@ -89,46 +90,48 @@ class Retrying:
     # -- reading -------------------------------------------------------------------------
 
     def read(self, ask: Callable[[], Awaitable[T]]) -> Deferred[T]:
-        """Do what may be done twice, such as ``lambda: client.get(path)``.
+        """Call a function until it succeeds, even if an earlier call may have been carried out.
 
-        That is all that reads, ``client.ensure_path(path)`` and ``client.add_watch(...)``.
+        For requests that may be carried out twice, such as ``lambda: client.get(path)``.  These
+        are all reads, ``client.ensure_path(path)`` and ``client.add_watch(...)``.
         """
         return Deferred.fromCoroutine(self._retries.run(lambda _: ask(), across_sessions=True))
 
     def exists_and_watch(self, path: str) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
-        """As the client's.
+        """As the client's `exists_and_watch`; the read is repeated.
 
-        The first Deferred is repeated like `read`.  From then on the watch is the client's:
-        it survives a reconnect, and fails with `SessionExpiredError` when the session ends.
+        Once the first Deferred has fired, the second behaves as the client's: it survives a
+        reconnect, and fails with `SessionExpiredError` when the session ends.
         """
         return self._and_watch(lambda: self._client.exists_and_watch(path))
 
     def get_and_watch(self, path: str) -> tuple[Deferred[tuple[bytes, Stat]], Deferred[WatchEvent]]:
-        """As the client's, and repeated as `exists_and_watch` is."""
+        """As the client's `get_and_watch`; the read is repeated."""
         return self._and_watch(lambda: self._client.get_and_watch(path))
 
     def get_children_and_watch(self, path: str) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
-        """As the client's, and repeated as `exists_and_watch` is."""
+        """As the client's `get_children_and_watch`; the read is repeated."""
         return self._and_watch(lambda: self._client.get_children_and_watch(path))
 
     def _and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[Deferred[T], Deferred[WatchEvent]]:
-        established: list[Deferred[WatchEvent]] = []
+        client_watch: Deferred[WatchEvent] | None = None  # of the attempt that succeeded
 
         def cancelled(_: object) -> None:
-            for one in established:
-                one.cancel()
+            if client_watch is not None:
+                client_watch.cancel()
 
         watch: Deferred[WatchEvent] = Deferred(cancelled)
 
         async def read() -> T:
-            value, found = await self._retries.and_watch(ask, across_sessions=True)
+            nonlocal client_watch
+            value, established = await self._retries.and_watch(ask, across_sessions=True)
             if watch.called:  # cancelled before there was a value
-                cancel_watch(found)
+                cancel_watch(established)
             else:
-                established.append(found)
-                found.addCallbacks(watch.callback, watch.errback)
+                client_watch = established
+                established.addCallbacks(watch.callback, watch.errback)
             return value
 
         return Deferred.fromCoroutine(read()), watch
@@ -136,41 +139,42 @@ class Retrying:
     # -- writing -------------------------------------------------------------------------
 
     def write(self, ask: Callable[[], Awaitable[T]]) -> Deferred[T]:
-        """Do anything once, such as ``lambda: client.create(path)``.
+        """Call a function that writes, such as ``lambda: client.create(path)``; never twice.
 
-        It is repeated only as long as it was certainly not carried out.
+        It is called again only if the request was certainly not carried out.
 
         Fails with:
             ConnectionLossError: with ``maybe_applied``: it may have been carried out.
         """
 
-        async def once(doubt: Doubt) -> T:
+        async def attempt(doubt: Doubt) -> T:
             if doubt.error is not None:
                 raise doubt.error
             return await ask()
 
-        return Deferred.fromCoroutine(self._write(once))
+        return Deferred.fromCoroutine(self._write(attempt))
 
     def set(self, path: str, data: Data, version: int, *, exact: bool = False) -> Deferred[Stat]:
         """Set a node's data if it has this version; never twice.
 
-        After a lost reply, the same bytes in the following version count as written, unless
-        this session had seen them before.  Another client may have written them meanwhile:
-        nothing that ZooKeeper stores tells who made a change.  That does not matter for a
-        value that both have computed alike.  It does for a counter, which would lose an
-        increment: use ``exact=True``, or `zkservice.recipes.Counter`, which leaves a mark.
+        After a lost reply, the node is read.  If it has the same bytes in the following version,
+        they count as written by this call, unless this session had seen them before.  They may
+        be another client's: ZooKeeper does not store which client made a change.  That is no
+        problem for a value that both have computed alike.  A counter would lose an increment:
+        use ``exact=True``, or `zkservice.recipes.Counter`, which marks its writes.
 
         Args:
             path: the node.
             data: its new data.
             version: the version that it must have, 0 or more.
-            exact: do not take the same bytes for this write after a lost reply; fail instead.
+            exact: fail after a lost reply if the node has the same bytes, since they may be
+                another client's.
 
         Fails with:
-            ValueError: the version is -1, which guards nothing.
+            ValueError: the version is negative; -1 would overwrite any version.
             BadVersionError: another client was faster; nothing was written.
-            ConnectionLossError: with ``maybe_applied``: the reply was lost, and whether it
-                was written cannot be found out, because others have changed the node since.
+            ConnectionLossError: with ``maybe_applied``: the reply was lost, and nothing shows
+                whether it was written, because others have changed the node since.
         """
         if version < 0:
             raise ValueError("a write that is repeated needs a version of 0 or more")
@@ -180,19 +184,20 @@ class Retrying:
         seen = self._client.last_zxid
         seen_at_loss: int | None = None
 
-        async def once(doubt: Doubt) -> Stat:
+        async def attempt(doubt: Doubt) -> Stat:
             nonlocal seen_at_loss
             if doubt.error is not None:
                 if seen_at_loss is None:
-                    # While there is no other connection yet, this is what the lost one showed.
+                    # Until there is another connection, `last_zxid` is that of the lost one.
                     lost = self._client.state is State.SUSPENDED
                     seen_at_loss = self._client.last_zxid if lost else seen
                 await self._client.sync(path)
                 found, stat = await self._client.get(path)
-                if stat.czxid > seen:  # versions count anew in a node that was created again
+                if stat.czxid > seen:  # deleted and created again, so its versions began anew
                     raise doubt.error
-                # A server replies and notifies in the order of zxids.  If a later change than
-                # ours had been seen on the lost connection, our reply would have come before.
+                # A server sends replies and events in the order of zxids.  So if the lost
+                # connection has shown the node's last change, and no reply to our write, then
+                # our write came later: the change is not ours.
                 if stat.mzxid > seen_at_loss:
                     ours = stat.version == version + 1 and found == (data or b"")
                     if ours and not exact:
@@ -203,13 +208,13 @@ class Retrying:
                 seen_at_loss = None
             return await self._client.set(path, data, version)
 
-        return await self._write(once)
+        return await self._write(attempt)
 
     def delete(self, path: str, version: int = -1) -> Deferred[None]:
         """Delete a node; if it is gone when the request is repeated, that is success.
 
         Fails with:
-            NoNodeError: it was not there in the first place.
+            NoNodeError: it did not exist at the first attempt.
             BadVersionError: it has another version; it was not deleted.
             ConnectionLossError: with ``maybe_applied``: the reply was lost, and the node that
                 is there now may be a new one of another client.
@@ -219,17 +224,17 @@ class Retrying:
     async def _delete(self, path: str, version: int) -> None:
         seen = self._client.last_zxid
 
-        async def once(doubt: Doubt) -> None:
+        async def attempt(doubt: Doubt) -> None:
             if doubt.error is not None:
                 stat = await self._retries.stat_after_sync(path)
                 if stat is None:
                     return
                 if stat.czxid > seen:
                     raise doubt.error
-                doubt.clear()  # it is the same node still
+                doubt.clear()  # it is the same node, so it was not deleted
             await self._client.delete(path, version)
 
-        await self._write(once)
+        await self._write(attempt)
 
     def create_ephemeral(
         self, path: str, data: Data = b"", acl: Iterable[ACL] = OPEN_ACL_UNSAFE
@@ -242,14 +247,14 @@ class Retrying:
         return Deferred.fromCoroutine(self._create_ephemeral(path, as_bytes(data), list(acl)))
 
     async def _create_ephemeral(self, path: str, data: bytes | None, acl: list[ACL]) -> str:
-        async def once(doubt: Doubt) -> str:
+        async def attempt(doubt: Doubt) -> str:
             try:
                 return await self._client.create(path, data, acl, ephemeral=True)
             except NodeExistsError:
                 if doubt.error is None:
                     raise
                 stat = await self._client.exists(path)
-                if stat is None:  # gone since, whosever it was
+                if stat is None:  # deleted since; it may have been ours or another session's
                     raise doubt.error from None
                 identity = self._client.client_id
                 if identity is None or stat.ephemeral_owner != identity[0]:
@@ -257,7 +262,7 @@ class Retrying:
                     raise
                 return path
 
-        return await self._write(once, across_sessions=False)
+        return await self._write(attempt, across_sessions=False)
 
     def create_protected(
         self,
@@ -267,16 +272,17 @@ class Retrying:
         *,
         ephemeral: bool = False,
     ) -> Deferred[str]:
-        """Create a sequence node whose name has a mark, so that it is never created twice.
+        """Create a sequence node whose name has a unique mark, so that it is never created twice.
 
-        The name is ``_c_MARK-NAME0000000001``, as Curator's protected nodes have it.
-        Cancelling it deletes the node, if it was or will be created.
+        After a lost reply the mark shows whether the node was created.  The name is
+        ``_c_MARK-NAME0000000001``, as Curator's protected nodes have it.  Cancelling the
+        Deferred deletes the node, even if the server creates it later.
 
         Args:
             path: the parent, and the beginning of the name: ``/locks/lock-``.
             data: bytes; None is a node without data.
             acl: the permissions.
-            ephemeral: it goes when the session ends.
+            ephemeral: the node is deleted when the session ends.
 
         Returns:
             Fires with the actual path.
@@ -316,15 +322,19 @@ class Retrying:
             )
 
     async def _write(
-        self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = True
+        self, attempt: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = True
     ) -> T:
-        """Repeat a write; an error after a doubtful attempt does not decide the doubt."""
+        """Repeat a write.
+
+        If an earlier attempt may have been carried out, the error of a later one does not mean
+        that nothing was written.  Then the call fails with the earlier attempt's error.
+        """
         doubt = Doubt()
         try:
-            return await self._retries.run(once, across_sessions=across_sessions, doubt=doubt)
+            return await self._retries.run(attempt, across_sessions=across_sessions, doubt=doubt)
         except ServerError as error:
             if doubt.error is None or isinstance(error, ConnectionLossError):
                 raise
             if isinstance(error, SessionExpiredError) and not across_sessions:
-                raise  # and what was perhaps created is gone with it
+                raise  # an ephemeral node that was perhaps created is deleted with the session
             raise doubt.error from error

@@ -16,7 +16,7 @@ from zkservice.wire.records import GetSASLRequest, SetSASLResponse
 # SaslServerPrincipal and ZooKeeperSaslServer.java: constants, whatever the host is called.
 _SERVICE: Final = "zookeeper"
 _HOST: Final = "zk-sasl-md5"
-# ZooKeeperSaslServer.java says it to its log alone.
+# The server reports the reason only in its own log (ZooKeeperSaslServer.java).
 _REFUSED: Final = (
     "the server refused the user or the password; or it refuses DIGEST-MD5, as ZooKeeper 3.9 does "
     "unless it is started with -Dzookeeper.fips-mode=false"

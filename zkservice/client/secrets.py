@@ -1,4 +1,4 @@
-"""Credentials from where they are kept, so that they need not stand in a command line."""
+"""Read credentials from a file or the environment, to keep them out of command lines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 def read_secret(source: str, environ: Mapping[str, str] | None = None) -> bytes:
     """The secret that a source names: ``env:NAME`` or ``file:/path``.
 
-    A line break at the end of a file does not belong to it.
+    A line break at the end of a file is not part of the secret.
 
     Args:
-        source: where it is.
+        source: ``env:NAME`` or ``file:/path``.
         environ: the environment; the process's if None.
 
     Raises:
-        ValueError: it is neither, or the variable is missing or empty.
+        ValueError: ``source`` has neither form, or the variable or the file is missing or empty.
         OSError: the file cannot be read.
     """
     kind, _, name = source.partition(":")

@@ -11,7 +11,7 @@ from zkservice.wire.session import SessionEvent, State, next_state
 
 NO_PASSWORD: Final = bytes(16)
 
-#: Of the session's time-out: after such a silence no server has the session any more.
+#: After this many session time-outs of silence no server has the session any more.
 _EXPIRED_AFTER: Final = 4 / 3  # ClientCnxn.java since 3.9.3
 
 
@@ -24,11 +24,11 @@ class Session:
     password: bytes = field(default=NO_PASSWORD, repr=False)
     timeout: float = 0.0  # seconds, as granted by the server; 0 until it has accepted the session
     last_zxid: int = 0
-    heard: float = 0.0  # when bytes last came, in the reactor's seconds
+    last_received: float = 0.0  # when bytes last came, in the reactor's seconds
     state: State = State.CONNECTING
-    writable_seen: bool = False  # the whole ensemble knows the id
+    known_to_ensemble: bool = False  # False also if only a read-only server knows the id
 
-    def happened(self, event: SessionEvent) -> bool:
+    def apply(self, event: SessionEvent) -> bool:
         """Apply an event; returns whether the state has changed."""
         before, self.state = self.state, next_state(self.state, event)
         return self.state is not before
@@ -51,7 +51,7 @@ class Session:
     def connect_request(self, read_only: bool) -> ConnectRequest:
         """The request that a connection begins with."""
         # The id of a read-only server is local to it: no other server knows it.
-        known = self.writable_seen
+        known = self.known_to_ensemble
         return ConnectRequest(
             protocol_version=0,
             last_zxid_seen=self.last_zxid,
@@ -63,7 +63,7 @@ class Session:
 
     def resume(self, id: int, password: bytes) -> None:
         """Adopt an existing session."""
-        self.id, self.password, self.writable_seen = id, password, True
+        self.id, self.password, self.known_to_ensemble = id, password, True
 
     def accepted(self, response: ConnectResponse, now: float) -> None:
         """Remember what a server has granted, and when.
@@ -74,13 +74,13 @@ class Session:
             ProtocolError: the server does not begin a new session.  That is a fault of this
                 server; no session has expired.
         """
-        if self.writable_seen:
+        if self.known_to_ensemble:
             if response.timeout <= 0 or response.session_id != self.id:
                 raise SessionExpiredError
         elif response.timeout <= 0 or response.session_id == 0:
             raise ProtocolError(None, "the server does not begin a session")
-        self.heard = now
+        self.last_received = now
         self.id = response.session_id
         self.password = response.password or NO_PASSWORD
         self.timeout = response.timeout / 1000
-        self.writable_seen = self.writable_seen or not response.read_only
+        self.known_to_ensemble = self.known_to_ensemble or not response.read_only

@@ -37,7 +37,7 @@ from zkservice.wire.session import SessionEvent, State
 #: Seconds that a server has to reply to the request that ends the session.
 CLOSE_TIMEOUT: Final = 2.0
 
-_ENVELOPE: Final = 8  # bytes of a request's header, which the server's limit counts in
+_HEADER_SIZE: Final = 8  # bytes of a request's header, which the server's limit counts in
 
 MakeError = Callable[[str | None], Exception]
 
@@ -66,7 +66,7 @@ class SessionManager:
             reactor, settings, self._credentials, self.watches, self._counters, random
         )
         self._loop = ConnectLoop(reactor, settings, random, connector, self)
-        self._expiry = ExpiryTimer(reactor, self._time_is_up)
+        self._expiry = ExpiryTimer(reactor, self._expire_locally)
         self.session = Session(settings.session_timeout, state=State.CLOSED)
         self.server: Address | None = None
         self._connection: Connection | None = None
@@ -79,7 +79,7 @@ class SessionManager:
 
     @property
     def last_failure(self) -> Exception | None:
-        """Why the last attempt to connect failed."""
+        """Why the last attempt to connect failed; None if it succeeded, or there was none."""
         return self._loop.failures.last
 
     @property
@@ -89,16 +89,16 @@ class SessionManager:
 
     @property
     def _seen_zxid(self) -> int:
-        """The last change that this connection has shown; 0 without one."""
+        """The highest zxid of a reply on this connection; 0 without a connection."""
         return 0 if self._connection is None else self._connection.last_zxid
 
     @property
     def silence(self) -> float:
-        """Seconds since a request was sent that the server has answered; without one, infinity."""
+        """Seconds since the latest answered request was sent; infinity without a connection."""
         return inf if self._connection is None else self._connection.silence.seconds()
 
     def statistics(self) -> Statistics:
-        """The counts of now."""
+        """The client's counters, and gauges of this moment."""
         pending = 0 if self._connection is None else len(self._connection.pending)
         return self._counters.snapshot(pending, len(self._queue), len(self.watches.table))
 
@@ -107,15 +107,15 @@ class SessionManager:
         return self._listeners.add(callback)
 
     def refusal(self, path: str | None) -> Exception | None:
-        """Why calls are not accepted now, if they are not."""
+        """The error with which a call about ``path`` is refused now; None if it is accepted."""
         return None if self._refusal is None else self._refusal(path)
 
     def submit(self, call: Call) -> None:
         """Send a call at the end of this turn, or as soon as there is a connection."""
         if self._refusal is not None:
             call.fail(self._refusal(call.path))
-        elif len(call.payload) + _ENVELOPE > self._settings.max_request:
-            size = len(call.payload) + _ENVELOPE
+        elif len(call.payload) + _HEADER_SIZE > self._settings.max_request:
+            size = len(call.payload) + _HEADER_SIZE
             call.fail(RequestTooLargeError(call.path, size, self._settings.max_request))
         else:
             self._queue.append(call)
@@ -123,7 +123,7 @@ class SessionManager:
                 self._connection.writer.wake()
 
     def _send_now(self, call: Call) -> None:
-        """Send a call on this connection or never."""
+        """Send a call on this connection; without one it fails instead of waiting."""
         if self._connection is None or self._refusal is not None:
             call.fail(ConnectionLossError(call.path, maybe_applied=False))
         else:
@@ -138,24 +138,30 @@ class SessionManager:
         return added
 
     def _present(self, credential: AuthCredential, connection: Connection) -> None:
-        # If the connection is lost, the credential is presented again on the next one.  If it
-        # is refused, `_lost` sees to that when the server closes the connection.
+        # Failures are handled elsewhere.  If the connection is lost, the credential is presented
+        # again on the next one.  If it is refused, the server closes the connection, and `_lost`
+        # ends the session.
         credential.present(connection).addErrback(lambda failure: None)
 
     def start(self, session_id: int = 0, password: bytes = b"") -> Deferred[None]:
-        """Begin to connect, unless that has been done; fires when connected."""
+        """Begin to connect, unless the client already does; fires when it is connected.
+
+        Args:
+            session_id: of an existing session to continue; 0 for a new session.
+            password: of the existing session.
+        """
         if self.session.connected:
             return succeed(None)
-        begins = self.session.state is State.CLOSED and not self._running
-        if not begins and self._refusal is not None:
+        stopped = self.session.state is State.CLOSED and not self._running
+        if not stopped and self._refusal is not None:
             return fail(self._refusal(None))
         connected = self._connecting.add()
-        if begins:
+        if stopped:
             self._begin(session_id, password)
         return connected
 
     def stop(self) -> Deferred[None]:
-        """End the session; fires when that is done, within `CLOSE_TIMEOUT` and a turn."""
+        """End the session; fires when it has ended, about `CLOSE_TIMEOUT` seconds later at most."""
         closed = self._closing.add()
         if self.session.state is not State.CLOSED:
             self._close()
@@ -171,7 +177,7 @@ class SessionManager:
             session.resume(session_id, password)
         self._refusal = None
         self._running = True
-        self._listeners.tell(session.state)
+        self._listeners.notify(session.state)
         Deferred.fromCoroutine(self._loop.run(session)).addBoth(self._loop_ended, session)
 
     def _loop_ended(self, result: object, session: Session) -> None:
@@ -185,9 +191,9 @@ class SessionManager:
         elif session.state is State.CLOSED:
             self._close_down()
 
-    def _happened(self, session: Session, event: SessionEvent) -> None:
-        if session.happened(event):
-            self._listeners.tell(session.state)
+    def _apply(self, session: Session, event: SessionEvent) -> None:
+        if session.apply(event):
+            self._listeners.notify(session.state)
 
     # -- called by the loop and the connection ------------------------------------------
 
@@ -208,8 +214,8 @@ class SessionManager:
         accepted = (
             SessionEvent.ACCEPTED_READ_ONLY if connection.read_only else SessionEvent.ACCEPTED
         )
-        self._happened(session, accepted)
-        # Subscribers and waiters may close the client, so each step looks again.
+        self._apply(session, accepted)
+        # Subscribers and waiters may close the client, so the state is checked before each step.
         if not session.over:
             self._connecting.fire(None)
         if not session.over:
@@ -218,7 +224,7 @@ class SessionManager:
     def _lost(self, session: Session, connection: Connection, reason: Failure) -> None:
         self._connection = self.server = None
         session.last_zxid = max(session.last_zxid, connection.last_zxid)
-        session.heard = connection.heard
+        session.last_received = connection.last_received
         if session.over:
             connection.fail_pending(ClientClosedError)
         elif connection.error is not None:
@@ -230,15 +236,15 @@ class SessionManager:
             )
             if self._settings.local_expiry:
                 self._expiry.start(session)
-            self._happened(session, SessionEvent.LOST)
+            self._apply(session, SessionEvent.LOST)
 
-    def _time_is_up(self, session: Session) -> None:
+    def _expire_locally(self, session: Session) -> None:
         self.expire(session, "no connection to a server for longer than the session lives")
 
     # -- the end of a session ---------------------------------------------------------
 
     def expire(self, session: Session, why: str) -> None:
-        """The session is gone on the servers."""
+        """End a session that the servers have expired; the loop begins the next one."""
         if session.over:
             return
         self._counters.expiries += 1
@@ -252,7 +258,7 @@ class SessionManager:
         self._end(session, SessionEvent.REFUSED, SessionExpiredError)
 
     def refuse(self, session: Session, error: ZooKeeperError) -> None:
-        """A server refuses the credentials: stop connecting."""
+        """End a session because a server refuses the credentials; there will be no other."""
         if session.over:
             return
         self._log.error("ZooKeeper refuses this client: {error}; giving up", error=error)
@@ -264,11 +270,15 @@ class SessionManager:
         self._end(session, SessionEvent.AUTH_REFUSED, refusal)
 
     def _end(self, session: Session, event: SessionEvent, make_error: MakeError) -> None:
-        """The session is over: all that belonged to it fails, once the state says so."""
+        """Fail all that belonged to a session that is over.
+
+        The state changes first, so a callback of a failed call sees the new state.  The queue is
+        emptied before that: calls that subscribers make now belong to the next session.
+        """
         self._expiry.cancel()
         calls = self._queue.take_all()
-        self._happened(session, event)
-        if self._refusal is make_error:  # there will be no other session
+        self._apply(session, event)
+        if self._refusal is make_error:  # set by the caller if there will be no other session
             self._connecting.fail(lambda: make_error(None))
             self._credentials.fail_all(make_error)
         for call in calls:
@@ -280,7 +290,7 @@ class SessionManager:
         connection = self._connection
         self._refusal = ClientClosedError
         self._expiry.cancel()
-        self._happened(self.session, SessionEvent.CLOSE)
+        self._apply(self.session, SessionEvent.CLOSE)
         self._connecting.fail(lambda: ClientClosedError(None))
         self._credentials.fail_all(ClientClosedError)
         if connection is None:
@@ -290,7 +300,7 @@ class SessionManager:
             connection.close_session(CLOSE_TIMEOUT)
 
     def _close_down(self) -> None:
-        """Nothing of the session is left but the waiters."""
+        """Fail what still waits for a closed session, once its connection is closed."""
         for call in self._queue.take_all():
             call.fail(ClientClosedError(call.path))
         self.watches.fail_all(ClientClosedError)

@@ -1,6 +1,6 @@
-"""What a new connection needs before requests may use it: SASL, credentials, watches.
+"""Prepare a new connection for requests: SASL, then credentials, then watches.
 
-In this order, because a server filters watch events by what the connection may read.
+The order matters: a server sends watch events only for nodes that the connection may read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError
 
-from zkservice.client.calls import call_for, nothing
+from zkservice.client.calls import call_for, read_nothing
 from zkservice.client.connection import Connection
 from zkservice.client.sasl import DigestMD5, negotiate
 from zkservice.client.watch_manager import set_watches
@@ -21,7 +21,7 @@ from zkservice.wire.watches import ClientWatchTable
 
 
 class AuthCredential:
-    """A credential for one scheme, and the waiters until a server has accepted it.
+    """A credential for one scheme, and those that wait until a server has accepted it.
 
     Args:
         scheme: such as ``digest``.
@@ -45,11 +45,11 @@ class AuthCredential:
         return len(self._waiters) > 0
 
     def accepted(self) -> None:
-        """A server has accepted it."""
+        """Fire the waiters: a server has accepted it."""
         self._waiters.fire(None)
 
     def fail(self, error: Exception) -> None:
-        """No server will accept it any more."""
+        """Fail the waiters: the client connects no more."""
         self._waiters.fail(error)
 
     def present(self, connection: Connection) -> Deferred[None]:
@@ -68,7 +68,7 @@ class AuthCredentials:
         return self._known.setdefault((scheme, credential), AuthCredential(scheme, credential))
 
     def fail_all(self, make_error: Callable[[None], Exception]) -> None:
-        """No server will accept any of them any more."""
+        """Fail the waiters of all: the client connects no more."""
         for credential in self:
             credential.fail(make_error(None))
 
@@ -99,11 +99,11 @@ async def prepare(
     """
     if sasl is not None:
         await negotiate(connection, sasl)
-    answers = [credential.present(connection) for credential in credentials]
+    replies = [credential.present(connection) for credential in credentials]
     for paths in table.chunks():
         record = set_watches(last_zxid, paths)
-        answers.append(connection.call(call_for(record, None, nothing)))
+        replies.append(connection.call(call_for(record, None, read_nothing)))
     try:
-        await DeferredList(answers, fireOnOneErrback=True, consumeErrors=True)
+        await DeferredList(replies, fireOnOneErrback=True, consumeErrors=True)
     except FirstError as error:
         error.subFailure.raiseException()

@@ -1,4 +1,7 @@
-"""How long the server may not have heard the client, by a clock that suspension does not stop."""
+"""How long ago the server last heard the client for certain.
+
+The clock also counts the time during which the process or the machine is suspended.
+"""
 
 from __future__ import annotations
 
@@ -17,46 +20,46 @@ def boot_time() -> float:
 
 
 class Silence:
-    """When the server last began to count the session's time-out anew, at the least.
+    """Measures how long ago the latest request was sent that the server has answered.
 
-    That is no earlier than when the last request was sent that it has answered.  The time at
-    which the reply was read proves nothing: it may have waited in the socket while this
-    process was suspended.  Only now and then a request is measured, so it costs next to
-    nothing.
+    With each request the server begins to count the session's time-out anew.  So the session has
+    not expired if less than the time-out has passed since that request was sent.  The time at
+    which the reply was read proves nothing: it may have waited in the socket while this process
+    was suspended.  Only one request at a time is measured, and only now and then, to cost little.
     """
 
     def __init__(self, clock: Callable[[], float], since: float) -> None:
-        """Begin with an answered request.
+        """Begin with a request that was answered, the handshake.
 
         Args:
             clock: returns seconds; also counts while this process is suspended.
-            since: when that request was sent.
+            since: when that request was sent, by this clock.
         """
         self._clock = clock
         self._since = since
-        self._asked = 0.0
-        self._pings: deque[float] = deque()  # when those were sent that are not answered
-        self.measured = 0.0  #: when that was begun last, by the reactor's clock
-        self.xid = 0  #: of the request that is being measured; 0: none is
+        self._sent_at = 0.0
+        self._pings: deque[float] = deque()  # times at which the unanswered pings were sent
+        self.last_measured = 0.0  #: when a measurement last began, by the reactor's clock
+        self.measured_xid = 0  #: of the request that is being measured; 0 if none is
 
     def seconds(self) -> float:
-        """How long ago that was."""
+        """Seconds since the latest request was sent that was answered."""
         return self._clock() - self._since
 
-    def asked(self, xid: int, now: float) -> None:
-        """A request is being sent, at this time of the reactor's clock."""
-        self.xid, self.measured, self._asked = xid, now, self._clock()
+    def request_sent(self, xid: int, now: float) -> None:
+        """Begin to measure a request that is sent at ``now``, by the reactor's clock."""
+        self.measured_xid, self.last_measured, self._sent_at = xid, now, self._clock()
 
-    def answered(self) -> None:
-        """The request that was being measured has been answered."""
-        self.xid = 0
-        self._since = max(self._since, self._asked)
+    def reply_received(self) -> None:
+        """End the measurement: the reply to the measured request was read."""
+        self.measured_xid = 0
+        self._since = max(self._since, self._sent_at)
 
-    def pinged(self) -> None:
-        """A ping is being sent; there may be several, after a suspension."""
+    def ping_sent(self) -> None:
+        """Note that a ping is sent.  After a suspension, several may be unanswered."""
         self._pings.append(self._clock())
 
-    def ping_answered(self) -> None:
-        """The oldest of the pings has been answered."""
-        if self._pings:  # a server may send a reply to a ping that was never sent
+    def ping_reply_received(self) -> None:
+        """Note that the oldest unanswered ping was answered."""
+        if self._pings:  # a broken server may send a reply to a ping that was never sent
             self._since = max(self._since, self._pings.popleft())

@@ -1,4 +1,4 @@
-"""Callbacks of the application: called in order, their errors logged."""
+"""Call the application's callbacks in order, and log their errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twisted.logger import Logger
 T = TypeVar("T")
 
 
-def call_out(log: Logger, callback: Callable[[T], object], value: T) -> None:
-    """Call a function of the application; what goes wrong in it is logged.
+def call_and_log_errors(log: Logger, callback: Callable[[T], object], value: T) -> None:
+    """Call a function of the application, and log the exception that it raises.
 
-    That includes the failure of a coroutine or Deferred that it returns.
+    If it returns a coroutine or Deferred, the failure of that is logged, too.
     """
     try:
         result = callback(value)
@@ -38,45 +38,52 @@ def call_out(log: Logger, callback: Callable[[T], object], value: T) -> None:
 class Subscription:
     """The handle of one callback."""
 
-    def __init__(self, give_up: Callable[[Subscription], None]) -> None:
-        self._give_up = give_up
+    def __init__(self, remove: Callable[[Subscription], None]) -> None:
+        self._remove = remove
 
     def cancel(self) -> None:
-        """Make no further call, not even for what has happened already; repeating it is fine."""
-        self._give_up(self)
+        """Make no further call, not even for values that wait to be delivered.
+
+        It may be called several times.
+        """
+        self._remove(self)
 
 
 class Subscribers(Generic[T]):
-    """Calls all callbacks with every piece of news, in the order in which it happened.
+    """Calls all callbacks with each value, in the order of the calls of `notify`.
 
-    If a callback makes something happen, that is delivered after what came before.
+    A callback may cause another call of `notify`.  That value is delivered after all callbacks
+    have got the current one, so each callback sees the values in the same order.
     """
 
     def __init__(self, log: Logger) -> None:
         self._log = log
         self._callbacks: dict[Subscription, Callable[[T], Any]] = {}
-        self._news: deque[T] = deque()
-        self._telling = False
+        self._undelivered: deque[T] = deque()
+        self._delivering = False
 
     def add(self, callback: Callable[[T], Any]) -> Subscription:
-        """Call this one, too, from the next piece of news on."""
-        subscription = Subscription(lambda one: self._callbacks.pop(one, None) and None)
+        """Call this callback, too, from the next value on."""
+        subscription = Subscription(self._remove)
         self._callbacks[subscription] = callback
         return subscription
 
-    def tell(self, news: T) -> None:
-        """Deliver a piece of news."""
-        self._news.append(news)
-        if self._telling:
-            return
-        self._telling = True
-        try:
-            while self._news:
-                self._tell_all(self._news.popleft())
-        finally:
-            self._telling = False
+    def _remove(self, subscription: Subscription) -> None:
+        self._callbacks.pop(subscription, None)
 
-    def _tell_all(self, news: T) -> None:
+    def notify(self, value: T) -> None:
+        """Call all callbacks with a value; from within a callback, as soon as it is its turn."""
+        self._undelivered.append(value)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._undelivered:
+                self._call_all(self._undelivered.popleft())
+        finally:
+            self._delivering = False
+
+    def _call_all(self, value: T) -> None:
         for subscription, callback in list(self._callbacks.items()):
-            if subscription in self._callbacks:
-                call_out(self._log, callback, news)
+            if subscription in self._callbacks:  # not cancelled by a callback before it
+                call_and_log_errors(self._log, callback, value)

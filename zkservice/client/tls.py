@@ -40,8 +40,8 @@ class TLS:
     key: AnyPath | None = None
     #: The name in the servers' certificates, if it is not the host's name in the connection string.
     server_name: str | None = None
-    #: Whether the certificate must be for that name.  Without it, any
-    #: certificate of the same authority can pass for a server's.
+    #: Whether the certificate must be for that name.  If False, any certificate of a trusted
+    #: authority is accepted as the server's.
     verify_name: bool = True
 
     def __call__(self, host: str) -> IOpenSSLClientConnectionCreator:
@@ -54,9 +54,9 @@ class TLS:
         return self.load()(host)
 
     def load(self) -> Callable[[str], IOpenSSLClientConnectionCreator]:
-        """Read the files now; returns what makes the TLS side of each connection to a host.
+        """Read the files now, and return a function that can replace this object as ``tls``.
 
-        For a process that gives up the right to read them.
+        For a process that will lose the permission to read them, as after ``--uid``.
 
         Raises:
             OSError: a file cannot be read.
@@ -70,7 +70,7 @@ class TLS:
         def connect(host: str) -> IOpenSSLClientConnectionCreator:
             name = self.server_name or host
             if not self.verify_name:
-                return _Nameless(name, trust, own)
+                return _AnyNameVerifier(name, trust, own)
             verified: IOpenSSLClientConnectionCreator = optionsForClientTLS(
                 name, trustRoot=trust, clientCertificate=own
             )
@@ -82,7 +82,7 @@ class TLS:
 def readable_tls_error(error: Exception) -> Exception:
     """Turn an error of TLS into a readable one; return any other error unchanged."""
     if isinstance(error, VerificationError):
-        names = ", ".join(map(_asked_for, error.errors))
+        names = ", ".join(map(_expected_name, error.errors))
         return TLSRefusedError(
             None,
             f"its certificate is not for {names}; connect to a name that it is for, or set "
@@ -100,21 +100,22 @@ def readable_tls_error(error: Exception) -> Exception:
     return TLSRefusedError(None, f"{what} ({reason})")
 
 
-def _asked_for(mismatch: Any) -> str:
+def _expected_name(mismatch: Any) -> str:
+    """The host name or IP address that service_identity did not find in the certificate."""
     wanted = mismatch.mismatched_id
     name = getattr(wanted, "hostname", None) or getattr(wanted, "ip", wanted)
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _Nameless:
-    """Accepts every certificate of the authorities, whatever name is in it."""
+class _AnyNameVerifier:
+    """Accepts every certificate of the trusted authorities, whatever name is in it."""
 
-    def __init__(self, name: str, trust: Any, mine: PrivateCertificate | None) -> None:
-        more: dict[str, Any] = {}
-        if mine is not None:
-            more = {"privateKey": mine.privateKey.original, "certificate": mine.original}
-        self._context = CertificateOptions(trustRoot=trust or platformTrust(), **more).getContext()
+    def __init__(self, name: str, trust: Any, own: PrivateCertificate | None) -> None:
+        options: dict[str, Any] = {"trustRoot": trust or platformTrust()}
+        if own is not None:
+            options |= {"privateKey": own.privateKey.original, "certificate": own.original}
+        self._context = CertificateOptions(**options).getContext()
         self._name = name
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803

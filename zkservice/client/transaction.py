@@ -32,7 +32,7 @@ from zkservice.wire.records import (
 )
 from zkservice.znodes import validate
 
-#: Of an operation: the path created, the new Stat, or None for a deletion or a check.
+#: The result of one operation: the path created, the new Stat, or None for a deletion or a check.
 Result = str | Stat | None
 
 Send = Callable[[Call, float | None], Deferred[list[Result]]]
@@ -60,15 +60,15 @@ class Transaction:
 
     def delete(self, path: str, version: int = -1) -> None:
         """Delete a node; its result is None."""
-        self._add(path, DeleteRequest(self._at(path), version))
+        self._add(path, DeleteRequest(self._server_path(path), version))
 
     def set(self, path: str, data: Data, version: int = -1) -> None:
         """Set a node's data; its result is the new Stat."""
-        self._add(path, SetDataRequest(self._at(path), as_bytes(data), version))
+        self._add(path, SetDataRequest(self._server_path(path), as_bytes(data), version))
 
     def check(self, path: str, version: int = -1) -> None:
         """Fail unless the node has this version (-1: unless it exists); its result is None."""
-        self._add(path, CheckVersionRequest(self._at(path), version))
+        self._add(path, CheckVersionRequest(self._server_path(path), version))
 
     def commit(self, *, timeout: float | None = None) -> Deferred[list[Result]]:
         """Send the transaction.
@@ -92,7 +92,7 @@ class Transaction:
             return fail()
         return self._send(Call(OpCode.MULTI, None, payload, self._read), timeout)
 
-    def _at(self, path: str) -> str:
+    def _server_path(self, path: str) -> str:
         return self._chroot.add(validate(path))
 
     def _add(self, path: str, request: Any) -> None:
@@ -137,6 +137,11 @@ class Transaction:
 
 
 def _possible_results(request: Any) -> tuple[type[Any], ...]:
-    """The results that a server may send; creations come with and without a Stat."""
-    created = (PathResponse, Create2Response)
-    return (ErrorResponse, *(created if request.reply in created else (request.reply,)))
+    """The types of results that a server may send for a request.
+
+    Some servers reply to a creation with a Stat, some without.
+    """
+    creation_replies = (PathResponse, Create2Response)
+    if request.reply in creation_replies:
+        return (ErrorResponse, *creation_replies)
+    return (ErrorResponse, request.reply)

@@ -20,7 +20,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, succeed
 from typing_extensions import override
 
-from zkservice.client.calls import Call, Read, call_for, nothing
+from zkservice.client.calls import Call, Read, call_for, read_nothing
 from zkservice.client.watchers import (
     OneShot,
     PersistentWatch,
@@ -64,7 +64,7 @@ MODES: Final = {
     WatchKind.PERSISTENT: AddWatchMode.PERSISTENT,
     WatchKind.RECURSIVE: AddWatchMode.PERSISTENT_RECURSIVE,
 }
-_TYPES: Final = {
+_REMOVAL_TYPES: Final = {
     WatchKind.PERSISTENT: WatcherType.PERSISTENT,
     WatchKind.RECURSIVE: WatcherType.PERSISTENT_RECURSIVE,
 }
@@ -93,7 +93,14 @@ class WatchingCall(Call):
     WatchRegistration).
     """
 
-    __slots__ = ("_asked", "_if_missing", "_kind", "_place", "_watches", "watcher")
+    __slots__ = (
+        "_kind",
+        "_may_be_missing",
+        "_server_path",
+        "_set_on_server",
+        "_watches",
+        "watcher",
+    )
 
     def __init__(
         self,
@@ -103,9 +110,9 @@ class WatchingCall(Call):
         kind: WatchKind,
         watches: WatchManager,
         watcher: Watcher,
-        asked: WatchKind | None,
+        set_on_server: WatchKind | None,
         *,
-        missing_is_answer: bool = False,
+        may_be_missing: bool = False,
     ) -> None:
         """Make one.
 
@@ -113,92 +120,93 @@ class WatchingCall(Call):
             record: the request.
             path: the path as the client names it.
             read: decodes the reply.
-            kind: the table that the watcher is for.
-            watches: where it is registered.
+            kind: of the watcher.
+            watches: where the watcher is registered.
             watcher: receives the events.
-            asked: the kind of watch that the request sets on the server; None for none.
-            missing_is_answer: whether the watch is set on a missing node, too.
+            set_on_server: the kind of watch that the request sets on the server, which may be a
+                stronger one; None if it sets none.
+            may_be_missing: whether the watch is set on a missing node, too.
         """
         super().__init__(record.opcode, path, encode(record), read)
         self._kind = kind
-        self._asked = asked
-        self._place: str = record.path
+        self._set_on_server = set_on_server
+        self._server_path: str = record.path
         self._watches = watches
         self.watcher = watcher
-        self._if_missing = missing_is_answer
-        watches.coming[kind, self._place] += 1
+        self._may_be_missing = may_be_missing
+        watches.pending[kind, self._server_path] += 1
 
     @override
     def succeed(self, reply: bytes) -> None:
-        self._is_set(self._kind)
+        self._watch_was_set(self._kind)
         super().succeed(reply)
 
     @override
     def refuse(self, code: int) -> None:
-        if not self._if_missing or code != _NO_NODE:
+        if not self._may_be_missing or code != _NO_NODE:
             super().refuse(code)
             return
-        self._is_set(WatchKind.EXIST)
+        self._watch_was_set(WatchKind.EXIST)
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             deferred.callback(None)
 
     @override
     def fail(self, error: Exception) -> None:
-        self._settled()
-        self._watches.settled(self._place)
+        self._no_longer_pending()
+        self._watches.request_ended(self._server_path)
         super().fail(error)
 
     @override
     def cancelled(self, deferred: Deferred[Any]) -> None:
         if not self.xid:
-            self._settled()
-            self._watches.settled(self._place)
+            self._no_longer_pending()
+            self._watches.request_ended(self._server_path)
         super().cancelled(deferred)
 
-    def _is_set(self, kind: WatchKind) -> None:
-        """Register the watcher: the server has set the watch."""
-        self._watches.register(kind, self._place, self.watcher)
-        self._settled()
+    def _watch_was_set(self, kind: WatchKind) -> None:
+        """Register the watcher, now that the server has set the watch."""
+        self._watches.register(kind, self._server_path, self.watcher)
+        self._no_longer_pending()
         if self.deferred is None or not self.watcher.wanted:  # cancelled meanwhile
             self.watcher.drop()
         else:
-            self._watches.confirm(kind, self._place, self._asked)
-        self._watches.settled(self._place)
+            self._watches.check_mode(kind, self._server_path, self._set_on_server)
+        self._watches.request_ended(self._server_path)
 
-    def _settled(self) -> None:
-        coming, place = self._watches.coming, (self._kind, self._place)
-        coming[place] -= 1
-        if coming[place] <= 0:
-            del coming[place]
+    def _no_longer_pending(self) -> None:
+        pending, key = self._watches.pending, (self._kind, self._server_path)
+        pending[key] -= 1
+        if pending[key] <= 0:
+            del pending[key]
 
 
 class RemovingCall(Call):
     """A request that removes watches.  The client's watchers are removed at the reply.
 
-    That happens even if the call was cancelled; otherwise they would wait for events that cannot
-    come any more.
+    That happens even if the call was cancelled.  Otherwise they would wait for events that the
+    server does not send any more.
     """
 
-    __slots__ = ("_place", "_type", "_watches")
+    __slots__ = ("_server_path", "_type", "_watches")
 
     def __init__(self, record: Any, path: str, type: WatcherType, watches: WatchManager) -> None:
-        super().__init__(record.opcode, path, encode(record), nothing)
-        self._place: str = record.path
+        super().__init__(record.opcode, path, encode(record), read_nothing)
+        self._server_path: str = record.path
         self._type = type
         self._watches = watches
 
     @override
     def succeed(self, reply: bytes) -> None:
-        self._watches.removed(self._place, self._type)
+        self._watches.remove_watchers(self._server_path, self._type)
         super().succeed(reply)
 
     @override
     def refuse(self, code: int) -> None:
-        if code == _NO_WATCHER and self._watches.removed(self._place, self._type):
-            super().succeed(b"")  # the server had a stronger watch instead
+        if code == _NO_WATCHER and self._watches.remove_watchers(self._server_path, self._type):
+            super().succeed(b"")  # they were derived from a stronger watch on the server
             return
-        self._watches.restore(self._place)
+        self._watches.restore(self._server_path)
         super().refuse(code)
 
 
@@ -218,11 +226,11 @@ class WatchManager:
         self._chroot = chroot
         self._send = send
         self._last_zxid = last_zxid
-        self._removable = True  # whether the server knows RemoveWatches
+        self._can_remove = True  # whether the server knows RemoveWatches
         self._ever_persistent = False  # lets clients without persistent watches skip all checks
         self.table: ClientWatchTable[Watcher] = ClientWatchTable()
         #: The number of pending requests for a kind of watch on a path.
-        self.coming: Counter[tuple[WatchKind, str]] = Counter()
+        self.pending: Counter[tuple[WatchKind, str]] = Counter()
         #: Cancelled persistent watches, by path, that stay until these requests have their replies.
         self._kept: dict[str, dict[WatchKind, Placeholder]] = {}
 
@@ -234,12 +242,12 @@ class WatchManager:
         """A watcher for every event on a server's path."""
         self._ever_persistent = True
 
-        def give_up() -> Deferred[None]:
+        def withdraw() -> Deferred[None]:
             if not self.table.discard(kind, path, watch):
                 return succeed(None)
             return self._withdraw(kind, path)
 
-        watch = PersistentWatch(callback, give_up)
+        watch = PersistentWatch(callback, withdraw)
         return watch
 
     # -- the request for a watch
@@ -260,7 +268,7 @@ class WatchManager:
         return {kind for kind in WatchKind if self._is_wanted(kind, path)}
 
     def _is_wanted(self, kind: WatchKind, path: str) -> bool:
-        if (kind, path) in self.coming:
+        if (kind, path) in self.pending:
             return True
         return self.table.has(kind, path) and any(
             watcher.wanted for watcher in self.table.of(kind, path)
@@ -274,34 +282,40 @@ class WatchManager:
             watcher.place = kind, path
         self.table.add(kind, path, watcher)
 
-    def confirm(self, kind: WatchKind, path: str, asked: WatchKind | None) -> None:
+    def check_mode(self, kind: WatchKind, path: str, set_on_server: WatchKind | None) -> None:
         """Make sure that the server has the mode for a watch that was registered.
+
+        Other watches at the path may have come or gone while its request was under way.
 
         Args:
             kind: the kind of the watch.
             path: the server's path.
-            asked: the kind that its request has set on the server; None for none.
+            set_on_server: the kind that its request has set on the server; None for none.
         """
         present = [mode for mode in MODES if self.table.has(mode, path)]
         mode = strongest(present)
         if kind is WatchKind.RECURSIVE:
             if self.table.has(WatchKind.CHILD, path):  # before 3.9 this replaces that watch
-                self._arm(path, [WatchKind.CHILD])
+                self._set_one_shots(path, [WatchKind.CHILD])
         elif kind is WatchKind.PERSISTENT:
-            if asked is WatchKind.RECURSIVE and not self._is_wanted(asked, path):
-                self._step_down(path)  # the recursive watch was cancelled meanwhile
-        elif asked is None and not covers(mode, kind):
-            self._arm(path, [kind])
-        elif asked is not None and covers(mode, kind):
+            recursive = set_on_server is WatchKind.RECURSIVE
+            if recursive and not self._is_wanted(WatchKind.RECURSIVE, path):
+                self._downgrade(path)  # the recursive watch was cancelled meanwhile
+        elif set_on_server is None and not covers(mode, kind):
+            # The persistent watch from which the events were to be derived is gone.
+            self._set_one_shots(path, [kind])
+        elif set_on_server is not None and covers(mode, kind):
+            # Before 3.9 this read has replaced a persistent watch that was set meanwhile.
             self.restore(path)
 
-    def _arm(self, path: str, kinds: Collection[WatchKind]) -> None:
+    def _set_one_shots(self, path: str, kinds: Collection[WatchKind]) -> None:
         """Set one-shot watches without a read; changes since the last reply fire them."""
         if not kinds:
             return
         paths = {kind: [path] if kind in kinds else [] for kind in WatchKind}
         self._send_quietly(set_watches(self._last_zxid(), paths), path)
-        if any(self.covered(kind, path) for kind in kinds):  # by a requested persistent watch
+        if any(self.covered(kind, path) for kind in kinds):
+            # A persistent watch was requested meanwhile.  Before 3.9 these have replaced it.
             self.restore(path)
 
     def restore(self, path: str) -> None:
@@ -310,11 +324,11 @@ class WatchManager:
         if mode is not None:
             self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
             if mode is WatchKind.RECURSIVE and self.table.has(WatchKind.CHILD, path):
-                self._arm(path, [WatchKind.CHILD])
+                self._set_one_shots(path, [WatchKind.CHILD])
 
     def _send_quietly(self, record: Any, path: str) -> Deferred[None]:
         """Send a request and ignore its failure: a lost connection sets all watches again."""
-        call = call_for(record, self._chroot.strip(path), nothing)
+        call = call_for(record, self._chroot.strip(path), read_nothing)
         assert call.deferred is not None
         done: Deferred[None] = call.deferred
         done.addErrback(lambda failure: None)
@@ -338,30 +352,30 @@ class WatchManager:
             return succeed(None)
         if not wanted:
             return self._remove(path, WatcherType.ANY)
-        if self._has_reads_coming(path):
+        if self._has_pending_reads(path):
             # The pending reads may have relied on this watch instead of setting their own.  If
             # theirs were set only at the replies, a change could be reported after a reply that
             # shows it already.
             self._keep(kind, path)
             return succeed(None)
         if kind is WatchKind.RECURSIVE and WatchKind.PERSISTENT in wanted:
-            return self._step_down(path)
+            return self._downgrade(path)
         if kind is WatchKind.PERSISTENT and WatchKind.RECURSIVE in wanted:
             return self._remove(path, WatcherType.PERSISTENT)
-        self._arm(path, [one for one in ONE_SHOT if self.table.has(one, path)])
-        return self._take_off(path)
+        self._set_one_shots(path, [kind for kind in ONE_SHOT if self.table.has(kind, path)])
+        return self._remove_unneeded(path)
 
-    def _has_reads_coming(self, path: str) -> bool:
-        return any((kind, path) in self.coming for kind in ONE_SHOT)
+    def _has_pending_reads(self, path: str) -> bool:
+        return any((kind, path) in self.pending for kind in ONE_SHOT)
 
     def _keep(self, kind: WatchKind, path: str) -> None:
-        """Keep a cancelled watch on the server, also after a reconnect, until `settled`."""
+        """Keep a cancelled watch on the server, also after a reconnect, until `request_ended`."""
         placeholder = self._kept.setdefault(path, {})[kind] = Placeholder()
         self.table.add(kind, path, placeholder)
 
-    def settled(self, path: str) -> None:
-        """Withdraw watches that were kept for requests at a path, when one of them has ended."""
-        if path not in self._kept or self._has_reads_coming(path):
+    def request_ended(self, path: str) -> None:
+        """Withdraw the watches that were kept for a path's requests, after the last of them."""
+        if path not in self._kept or self._has_pending_reads(path):
             return
         for kind, placeholder in self._kept.pop(path).items():
             if self.table.discard(kind, path, placeholder):  # False if the session has ended
@@ -375,29 +389,29 @@ class WatchManager:
         if not self._wanted(path):
             self._remove(path, WatcherType.ANY)
 
-    def _step_down(self, path: str) -> Deferred[None]:
+    def _downgrade(self, path: str) -> Deferred[None]:
         """Replace a recursive watch on the server by the persistent one that was derived from it.
 
         The events are derived until the server has set the persistent watch.
         """
         placeholder = Placeholder()
         self.table.add(WatchKind.RECURSIVE, path, placeholder)
-        mode = AddWatchRequest(path, MODES[WatchKind.PERSISTENT])
+        request = AddWatchRequest(path, MODES[WatchKind.PERSISTENT])
 
         def replaced(_: object) -> Deferred[None]:
             self.table.discard(WatchKind.RECURSIVE, path, placeholder)
-            return self._take_off(path)
+            return self._remove_unneeded(path)
 
-        return self._send_quietly(mode, path).addCallback(replaced)
+        return self._send_quietly(request, path).addCallback(replaced)
 
-    def _take_off(self, path: str) -> Deferred[None]:
+    def _remove_unneeded(self, path: str) -> Deferred[None]:
         """Remove the watches that are not needed at a path that still has other watchers.
 
         Servers since 3.9 know the types of persistent watches.  Older ones keep a persistent watch
         in the tables of data and child watches.
         """
         wanted = self._wanted(path)
-        types = [_TYPES[mode] for mode in MODES if mode not in wanted]
+        types = [_REMOVAL_TYPES[mode] for mode in MODES if mode not in wanted]
         if strongest(wanted) is None:
             if not wanted & {WatchKind.DATA, WatchKind.EXIST}:
                 types.append(WatcherType.DATA)
@@ -410,24 +424,27 @@ class WatchManager:
 
     def _remove(self, path: str, type: WatcherType) -> Deferred[None]:
         """Remove a type of watch from the server; errors are ignored."""
-        if not self._removable:
+        if not self._can_remove:
             return succeed(None)
-        call = call_for(RemoveWatchesRequest(path, type), self._chroot.strip(path), nothing)
+        call = call_for(RemoveWatchesRequest(path, type), self._chroot.strip(path), read_nothing)
         assert call.deferred is not None
         removed: Deferred[None] = call.deferred
-        removed.addErrback(self._not_removed)
+        removed.addErrback(self._removal_failed)
         self._send(call)
         return removed
 
-    def _not_removed(self, failure: Any) -> None:
+    def _removal_failed(self, failure: Any) -> None:
         failure.trap(ZooKeeperError)
         if failure.check(UnimplementedError):  # before 3.5; it closes the connection
-            self._removable = False
+            self._can_remove = False
 
     # -- removal by type
 
     def type_on_server(self, path: str, type: WatcherType) -> WatcherType:
-        """The type to remove on the server: any, if a stronger watch replaces one of this type."""
+        """The type that the server has for watchers of this type.
+
+        It is ANY if their events may be derived from a stronger watch.
+        """
         mode = strongest(self._wanted_modes(path))
         if mode is None or not self._has_any(path, type):
             return type
@@ -436,7 +453,7 @@ class WatchManager:
     def _has_any(self, path: str, type: int) -> bool:
         return any(self.table.has(kind, path) for kind in _REMOVES.get(type, ()))
 
-    def removal(self, path: str, type: WatcherType) -> Any:
+    def removal_request(self, path: str, type: WatcherType) -> Any:
         """The request that removes only the watches of a type from a path.
 
         Raises:
@@ -452,19 +469,21 @@ class WatchManager:
             if mode is WatchKind.PERSISTENT:
                 self._send_quietly(AddWatchRequest(path, MODES[mode]), path)
             elif mode is None and rest:
-                self._arm(path, [kind for kind in ONE_SHOT if self.table.has(kind, path)])
+                self._set_one_shots(path, [kind for kind in ONE_SHOT if self.table.has(kind, path)])
         return RemoveWatchesRequest(path, type)
 
-    def removed(self, path: str, type: int) -> bool:
+    def remove_watchers(self, path: str, type: int) -> bool:
         """Remove the watchers of a type; return False if there were none."""
-        gone = [(kind, one) for kind, one in self.table.at(path) if kind in _REMOVES.get(type, ())]
-        for kind, watcher in gone:
+        kinds = _REMOVES.get(type, ())
+        removed = [(kind, watcher) for kind, watcher in self.table.at(path) if kind in kinds]
+        # All are removed before any is notified, since the notified may set watches again.
+        for kind, watcher in removed:
             self.table.discard(kind, path, watcher)
-        for kind, watcher in gone:
+        for kind, watcher in removed:
             watcher.notify(
                 WatchEvent(_REMOVED[kind], KeeperState.SYNC_CONNECTED, self._chroot.strip(path))
             )
-        return bool(gone)
+        return bool(removed)
 
     # -- events
 
@@ -479,10 +498,10 @@ class WatchManager:
             type = EventType(event.type)
         except ValueError:
             return  # an unknown type, from a newer server
-        number = zxid if zxid > 0 else None
+        known_zxid = zxid if zxid > 0 else None
         state = KeeperState.SYNC_CONNECTED
         for derived, path, watcher in self.table.deliveries(type, event.path):
-            watcher.notify(WatchEvent(derived, state, self._chroot.strip(path), number))
+            watcher.notify(WatchEvent(derived, state, self._chroot.strip(path), known_zxid))
 
     def fail_all(self, make_error: Callable[[str], Exception]) -> None:
         """Fail all watches with errors of their own, because the session is over."""

@@ -32,8 +32,8 @@ class WatchOperations(RequestMixin):
     once, with the next event.  After a reconnect the watch is set again, and fires if the
     change happened meanwhile.  It fails with `SessionExpiredError` or `ClientClosedError`
     when there will be no event any more.  If the value's Deferred fails, is cancelled or
-    times out there is no watch, and its Deferred never fires.  Cancelling the watch's takes
-    the watch away.
+    times out there is no watch, and its Deferred never fires.  Cancelling the second Deferred
+    removes the watch.
     """
 
     _watches: WatchManager
@@ -41,9 +41,9 @@ class WatchOperations(RequestMixin):
     def exists_and_watch(
         self, path: str, *, timeout: float | None = None
     ) -> tuple[Deferred[Stat | None], Deferred[WatchEvent]]:
-        """As `exists`, and a Deferred that fires when it is created, set or deleted."""
+        """As `exists`, and a Deferred that fires when the node is created, set or deleted."""
         return self._watch(
-            ExistsRequest, path, read_stat, WatchKind.DATA, timeout, missing_is_answer=True
+            ExistsRequest, path, read_stat, WatchKind.DATA, timeout, may_be_missing=True
         )
 
     def get_and_watch(
@@ -55,7 +55,7 @@ class WatchOperations(RequestMixin):
     def get_children_and_watch(
         self, path: str, *, timeout: float | None = None
     ) -> tuple[Deferred[list[str]], Deferred[WatchEvent]]:
-        """As `get_children`, and a Deferred for the next child that comes or goes.
+        """As `get_children`, and a Deferred that fires when a child is created or deleted.
 
         It fires, too, when the node itself is deleted.
         """
@@ -69,22 +69,22 @@ class WatchOperations(RequestMixin):
         *,
         timeout: float | None = None,
     ) -> Deferred[PersistentWatch]:
-        """Call back with every event on a node, whether it is there or not.
+        """Call back with every event on a node, whether it exists or not.
 
         Needs servers from 3.6 on.  The watch is set again after a reconnect, but changes
         that happen while there is no connection cause no call: read again when `subscribe`
         reports `State.CONNECTED`.  When the session is over the callback is called once
         more, with `EventType.NONE` and the reason as the state.
 
-        Beside a recursive watch on the same path, a plain one learns of a changed list from
-        the child that came or went, so not of children that this client may not read.
+        If this client has a recursive watch on the same path, too, there is no event for a
+        child that is created or deleted and that this client may not read.
 
         Args:
             path: absolute.
-            callback: called with a `WatchEvent`; it may call anything, and what goes wrong
-                in it is logged.
-            recursive: watch all nodes below it, too; there are no events for changed lists
-                of children then, since each created or deleted child has its own.
+            callback: called with a `WatchEvent`; it may call any method, and what it raises is
+                logged.
+            recursive: watch all nodes below it, too.  There is no event "children changed"
+                then: each child that is created or deleted has an event of its own.
             timeout: seconds to wait for the reply.
 
         Returns:
@@ -94,13 +94,13 @@ class WatchOperations(RequestMixin):
             raise TypeError(f"callback must be callable, not {callback!r}")
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
         try:
-            place = self._at(path)
-            asked = self._watches.mode_for(kind, place)
-            record = AddWatchRequest(place, MODES[asked])
+            server_path = self._server_path(path)
+            mode = self._watches.mode_for(kind, server_path)
+            record = AddWatchRequest(server_path, MODES[mode])
         except ZooKeeperError:
             return fail()
-        watch = self._watches.persistent(place, kind, callback)
-        call = WatchingCall(record, path, lambda _: watch, kind, self._watches, watch, asked)
+        watch = self._watches.persistent(server_path, kind, callback)
+        call = WatchingCall(record, path, lambda _: watch, kind, self._watches, watch, mode)
         return self._submit(call, timeout)
 
     def check_watches(
@@ -113,16 +113,18 @@ class WatchOperations(RequestMixin):
         """Whether the server has a watch of this connection on the path.
 
         Args:
-            path: absolute; of a recursive watch, exactly the one it was set on.
-            type: which; the persistent types need servers from 3.9 on.
+            path: absolute; for a recursive watch, the path on which it was set.
+            type: the type of watch; the persistent types need servers from 3.9 on.
             timeout: seconds to wait for the reply.
         """
         try:
-            place = self._at(path)
+            server_path = self._server_path(path)
         except ZooKeeperError:
             return fail()
-        record = CheckWatchesRequest(place, self._watches.type_on_server(place, type))
-        return self._send(record, path, lambda _: True, timeout).addErrback(_is_not_there)
+        record = CheckWatchesRequest(server_path, self._watches.type_on_server(server_path, type))
+        return self._send_record(record, path, lambda _: True, timeout).addErrback(
+            _false_if_missing
+        )
 
     def remove_watches(
         self,
@@ -136,15 +138,15 @@ class WatchOperations(RequestMixin):
         Their watchers receive one of the events ``..._WATCH_REMOVED``.
 
         Args:
-            path: absolute; of a recursive watch, exactly the one it was set on.
-            type: which; the persistent types need servers from 3.9 on.
+            path: absolute; for a recursive watch, the path on which it was set.
+            type: the type of watch; the persistent types need servers from 3.9 on.
             timeout: seconds to wait for the reply.
 
         Fails with:
             NoWatcherError: there is no such watch.
         """
         try:
-            record = self._watches.removal(self._at(path), type)
+            record = self._watches.removal_request(self._server_path(path), type)
             call = RemovingCall(record, path, type, self._watches)
         except ZooKeeperError:
             return fail()
@@ -158,13 +160,13 @@ class WatchOperations(RequestMixin):
         kind: WatchKind,
         timeout: float | None,
         *,
-        missing_is_answer: bool = False,
+        may_be_missing: bool = False,
     ) -> tuple[Deferred[Any], Deferred[WatchEvent]]:
         watcher = self._watches.one_shot()
         try:
-            place = self._at(path)
-            asked = None if self._watches.covered(kind, place) else kind
-            record = record_type(place, asked is not None)
+            server_path = self._server_path(path)
+            set_on_server = None if self._watches.covered(kind, server_path) else kind
+            record = record_type(server_path, set_on_server is not None)
         except ZooKeeperError:
             return fail(), watcher.deferred
         call = WatchingCall(
@@ -174,18 +176,18 @@ class WatchOperations(RequestMixin):
             kind,
             self._watches,
             watcher,
-            asked,
-            missing_is_answer=missing_is_answer,
+            set_on_server,
+            may_be_missing=may_be_missing,
         )
-        return self._submit(call, timeout).addErrback(_unwatched, watcher), watcher.deferred
+        return self._submit(call, timeout).addErrback(_drop_watcher, watcher), watcher.deferred
 
 
-def _is_not_there(failure: Failure) -> bool:
+def _false_if_missing(failure: Failure) -> bool:
     failure.trap(NoWatcherError)
     return False
 
 
-def _unwatched(failure: Failure, watcher: Watcher) -> Failure:
-    """Without a value there is no watch, even if the server has set it."""
+def _drop_watcher(failure: Failure, watcher: Watcher) -> Failure:
+    """Drop the watch of a read that failed, even if the server has set it."""
     watcher.drop()
     return failure

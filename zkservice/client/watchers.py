@@ -1,4 +1,4 @@
-"""What receives the events of a watch: a Deferred for one event, or a callback for all."""
+"""Receivers of the events of a watch: a Deferred for one event, or a callback for all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from typing_extensions import override
 
-from zkservice.client.subscribers import call_out
+from zkservice.client.subscribers import call_and_log_errors
 from zkservice.errors import AuthFailedError, SessionExpiredError
 from zkservice.wire.watches import EventType, KeeperState, WatchEvent, WatchKind
 
@@ -75,35 +75,35 @@ class PersistentWatch(Watcher):
 
     _log = Logger()
 
-    def __init__(self, callback: WatchCallback, give_up: Callable[[], Deferred[None]]) -> None:
+    def __init__(self, callback: WatchCallback, withdraw: Callable[[], Deferred[None]]) -> None:
         self._callback = callback
-        self._give_up: Callable[[], Deferred[None]] | None = give_up
+        self._withdraw: Callable[[], Deferred[None]] | None = withdraw
 
     @property
     @override
     def wanted(self) -> bool:
-        return self._give_up is not None
+        return self._withdraw is not None
 
     @override
     def drop(self) -> object:
         return self.cancel()
 
     def cancel(self) -> Deferred[None]:
-        """End the watch; more calls have no effect.
+        """End the watch.  It may be called several times.
 
         Returns:
             Fires when the watch is removed from the server, or cannot be removed.  Never fails.
         """
-        give_up, self._give_up = self._give_up, None
-        return succeed(None) if give_up is None else give_up()
+        withdraw, self._withdraw = self._withdraw, None
+        return succeed(None) if withdraw is None else withdraw()
 
     @override
     def notify(self, event: WatchEvent) -> None:
-        if self._give_up is None:
+        if self._withdraw is None:
             return
         if event.type is EventType.PERSISTENT_WATCH_REMOVED:
-            self._give_up = None
-        call_out(self._log, self._callback, event)
+            self._withdraw = None
+        call_and_log_errors(self._log, self._callback, event)
 
     @override
     def fail(self, error: Exception, path: str) -> None:
@@ -113,7 +113,7 @@ class PersistentWatch(Watcher):
         elif isinstance(error, AuthFailedError):
             state = KeeperState.AUTH_FAILED
         self.notify(WatchEvent(EventType.NONE, state, path))
-        self._give_up = None
+        self._withdraw = None
 
 
 class Placeholder(Watcher):

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.python.failure import Failure
 from typing_extensions import Unpack
 
-from zkservice.client.calls import REPLY_HEADER_SIZE, Call, OptionalCall, nothing
+from zkservice.client.calls import REPLY_HEADER_SIZE, Call, OptionalCall, read_nothing
 from zkservice.client.create_request import Data, NodeKind, as_bytes, create_request
 from zkservice.client.read_ops import CONFIG_PATH
 from zkservice.client.replies import read_data, read_stat
@@ -84,7 +85,7 @@ class WriteOperations(RequestMixin):
             return fail()
         plain = type(record) is CreateRequest
         read = self._read_path if plain else self._read_path_before_stat
-        return self._send(record, path, read, timeout)
+        return self._send_record(record, path, read, timeout)
 
     def create_and_stat(
         self,
@@ -100,7 +101,7 @@ class WriteOperations(RequestMixin):
             record = create_request(self._chroot, path, data, acl, with_stat=True, **kind)
         except ZooKeeperError:
             return fail()
-        return self._send(record, path, self._read_path_and_stat, timeout)
+        return self._send_record(record, path, self._read_path_and_stat, timeout)
 
     def ensure_path(
         self,
@@ -117,31 +118,27 @@ class WriteOperations(RequestMixin):
             timeout: seconds for each of the two round trips.
 
         Fails with:
-            NoAuthError: a parent may not be given children.
+            NoAuthError: this client may not create children of an existing ancestor.
         """
         return Deferred.fromCoroutine(self._ensure_path(path, list(acl), timeout))
 
-    def _is_there(self, path: str, timeout: float | None) -> Deferred[Stat | None]:
-        return self._ask(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
+    def _stat_or_none(self, path: str, timeout: float | None) -> Deferred[Stat | None]:
+        return self._send_for_path(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
 
     async def _ensure_path(self, path: str, acl: list[ACL], timeout: float | None) -> None:
-        if await self._is_there(path, timeout) is not None:
+        if await self._stat_or_none(path, timeout) is not None:
             return
-        # Pipelined.  What counts is the last one: of its ancestors some may be there
-        # although this client may not create them.
-        results = [
-            self._submit(_creation(where, path, acl), timeout)
+        # All creations are sent at once.  Only the last one must succeed: for an ancestor that
+        # exists, the server may reply with NoAuthError instead of NodeExistsError.
+        creations = [
+            self._submit(_creation(where, path, acl), timeout).addErrback(_ignore_existing)
             for where in _lineage(self._chroot.add(path))
         ]
-        outcomes: Any = await DeferredList(results, consumeErrors=True)
-        errors = [
-            failure.value
-            for succeeded, failure in outcomes
-            if not (succeeded or failure.check(NodeExistsError))
-        ]
-        reached, last = outcomes[-1]
-        if not (reached or last.check(NodeExistsError)):
-            raise errors[0]
+        results = await DeferredList(creations, consumeErrors=True)
+        created, _ = results[-1]
+        if not created:
+            first_failure: Any = next(failure for succeeded, failure in results if not succeeded)
+            raise first_failure.value
 
     def delete(
         self, path: str, version: int = -1, *, timeout: float | None = None
@@ -153,7 +150,7 @@ class WriteOperations(RequestMixin):
             BadVersionError: it has another version.
             NotEmptyError: it has children.
         """
-        return self._ask(DeleteRequest, path, (version,), nothing, timeout)
+        return self._send_for_path(DeleteRequest, path, (version,), read_nothing, timeout)
 
     def set(
         self, path: str, data: Data, version: int = -1, *, timeout: float | None = None
@@ -164,7 +161,9 @@ class WriteOperations(RequestMixin):
             NoNodeError: it does not exist.
             BadVersionError: it has another version.
         """
-        return self._ask(SetDataRequest, path, (as_bytes(data), version), read_stat, timeout)
+        return self._send_for_path(
+            SetDataRequest, path, (as_bytes(data), version), read_stat, timeout
+        )
 
     def set_acl(
         self,
@@ -183,7 +182,7 @@ class WriteOperations(RequestMixin):
             BadVersionError: its ACL has another version.
             InvalidACLError: the ACL is empty or invalid.
         """
-        return self._ask(SetACLRequest, path, (list(acl), version), read_stat, timeout)
+        return self._send_for_path(SetACLRequest, path, (list(acl), version), read_stat, timeout)
 
     def transaction(self) -> Transaction:
         """Begin a list of writes that happen together or not at all."""
@@ -202,9 +201,9 @@ class WriteOperations(RequestMixin):
 
         Args:
             joining: servers to add, ``server.4=host:2888:3888;2181``, separated by commas.
-            leaving: numbers of servers to take away, separated by commas.
-            new_members: instead of both, all servers that are to be left.
-            version: of the configuration, for which this is meant; -1 is any.
+            leaving: numbers of servers to remove, separated by commas.
+            new_members: instead of both, all servers of the new configuration.
+            version: that the configuration must have; -1 is any.
             timeout: seconds to wait for the reply.
 
         Fails with:
@@ -216,9 +215,9 @@ class WriteOperations(RequestMixin):
             NoAuthError: the client is not an administrator.
         """
         record = ReconfigRequest(joining, leaving, new_members, version)
-        return self._send(record, CONFIG_PATH, read_data, timeout)
+        return self._send_record(record, CONFIG_PATH, read_data, timeout)
 
-    # -- how --------------------------------------------------------------------------
+    # -- decoding ---------------------------------------------------------------------
 
     def _read_path(self, reply: bytes) -> str:
         return self._chroot.strip(decode(PathResponse, reply, REPLY_HEADER_SIZE).path or "")
@@ -231,12 +230,16 @@ class WriteOperations(RequestMixin):
         return self._read_path_and_stat(reply)[0]
 
 
+def _ignore_existing(failure: Failure) -> None:
+    failure.trap(NodeExistsError)
+
+
 def _lineage(path: str) -> list[str]:
     """The paths of a node's ancestors and itself, from the top, without the root."""
     names = path.strip("/").split("/")
     return ["/" + "/".join(names[: count + 1]) for count in range(len(names))]
 
 
-def _creation(where: str, path: str, acl: list[ACL]) -> Call:
-    record = CreateRequest(where, b"", acl, 0)
-    return Call(record.opcode, path, encode(record), nothing)
+def _creation(server_path: str, path: str, acl: list[ACL]) -> Call:
+    record = CreateRequest(server_path, b"", acl, 0)
+    return Call(record.opcode, path, encode(record), read_nothing)

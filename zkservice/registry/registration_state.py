@@ -93,7 +93,7 @@ class Status:
             state=state.value,
             detail=f" ({reason})" if reason else "",
         )
-        self._listeners.tell(Change(state, reason))
+        self._listeners.notify(Change(state, reason))
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
         """Call back with each change until the subscription is cancelled."""
