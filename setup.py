@@ -11,6 +11,6 @@ setup(
     packages=[*find_packages(include=["zkservice", "zkservice.*"]), "twisted.plugins"],
     package_data={
         "zkservice": ["py.typed"],
-        "zkservice.service.status_page": ["page.html", "page.css", "page.js"],
+        "zkservice.service.views.status_page": ["page.html", "page.css", "page.js"],
     },
 )

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from zkservice.http11 import limits_table
-from zkservice.service import follow_options, register_options, zkembedded
-from zkservice.service.option_table import FLAG, Option, OptionTable
-from zkservice.service.options import OPTIONS
+from zkservice.service import zkembedded
+from zkservice.service.options import follow_options, register_options
+from zkservice.service.options.option_table import FLAG, Option, OptionTable
+from zkservice.service.options.serve_options import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {

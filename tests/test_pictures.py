@@ -47,12 +47,13 @@ class PictureTests(SynchronousTestCase):
             self.assertEqual(shapes[0].get("fill"), "white", picture.name)
 
     def test_the_layers_are_those_that_are_checked(self) -> None:
-        """The picture of the layers shows the contract of pyproject.toml, in its order."""
-        contract = (ROOT / "pyproject.toml").read_text().partition("\nlayers = [")[2]
-        layers = [re.findall(r"\w+", line) for line in contract.partition("]")[0].splitlines()]
-        drawn = (self.pictures.FOLDER / "layers.dot").read_text()
-        rows = [re.findall(r"<b>(\w+)</b>", row) for row in drawn.split("<tr>")]
-        self.assertEqual(list(filter(None, rows)), list(filter(None, layers)))
+        """The pictures of the layers show the contracts of pyproject.toml, in their order."""
+        contracts = (ROOT / "pyproject.toml").read_text().split("\nlayers = [")[1:]
+        for name, contract in zip(("layers.dot", "service.dot"), contracts, strict=True):
+            layers = [re.findall(r"\w+", line) for line in contract.partition("]")[0].splitlines()]
+            drawn = (self.pictures.FOLDER / name).read_text()
+            rows = [re.findall(r"<b>(\w+)</b>", row) for row in drawn.split("<tr>")]
+            self.assertEqual(list(filter(None, rows)), list(filter(None, layers)), name)
 
     def test_changed_source_is_noticed(self) -> None:
         """A picture of an older source, and one that is missing."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.functional.processes import TimedOutError, Twistd, fetch, wait_for
-from zkservice.service.monitor_commands import COMMANDS
+from zkservice.service.commands.monitor_commands import COMMANDS
 
 APPLICATION = """\
 import threading, time

@@ -11,7 +11,7 @@ from typing_extensions import override
 from tests.functional import test_reliability, test_upgrade
 from tests.functional.reliability import ROOT
 from zkservice.registry import RegistrationState
-from zkservice.service.options import Options
+from zkservice.service.options.serve_options import Options
 
 
 class PageTests(SynchronousTestCase):

@@ -72,7 +72,7 @@ os._exit(9)
 #: The real program, but it never says that it is ready.
 SHY = """
 from twisted.scripts.twistd import run
-from zkservice.service.successor import Successor
+from zkservice.service.upgrading.successor import Successor
 say = Successor._say
 Successor._say = lambda self, what, **more: None if what == "ready" else say(self, what, **more)
 run()

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zkservice.errors import ConfigurationError, StartError
 from zkservice.service import paste
 from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
-from zkservice.service.loggers import configure_loggers
 from zkservice.service.paste import config_of, server_runner
-from zkservice.service.process_exit import ExitCode
+from zkservice.service.process.exit import ExitCode
+from zkservice.service.process.loggers import configure_loggers
 from zkservice.web import Limits
 
 

@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.registry import Change, RegistrationState
-from zkservice.service.figures import ListenQueue
 from zkservice.service.service_state import StateTimes, listen_queues
+from zkservice.service.state.figures import ListenQueue
 from zkservice.wire.session import State
 
 

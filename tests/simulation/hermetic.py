@@ -18,7 +18,8 @@ from tests.simulation.choices import Choices
 from tests.simulation.kernel import Kernel
 from tests.simulation.pool import SimulatedWorkers
 from zkservice.client import ZooKeeperClient
-from zkservice.service import application_server, lifecycle
+from zkservice.service import lifecycle
+from zkservice.service.application import server
 from zkservice.web import server as web_server
 from zkservice.web.turns import Turns
 
@@ -72,7 +73,7 @@ def hermetic(
             patch.object(os, "getpid", lambda: PID),
             patch.object(web_server, "time", lambda: kernel.now),
             patch.object(Turns.__init__, "__defaults__", (kernel.boot_time,)),
-            patch.object(application_server, "Workers", SimulatedWorkers),
+            patch.object(server, "Workers", SimulatedWorkers),
             patch.object(lifecycle, "take_signals_when_running", _none),
             patch.object(lifecycle, "force_exit", _none),
             patch.object(lifecycle, "escape_log_texts", _none),

@@ -23,7 +23,7 @@ from zkservice.cli.parser import parse_arguments
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock, Node, Queue, ReliableQueue
 from zkservice.registry import live_children, register
-from zkservice.service.options import Options
+from zkservice.service.options.serve_options import Options
 from zkservice.service.paste import config_of
 from zkservice.testing import EmbeddedZooKeeper
 from zkservice.tree import resolve

@@ -1,1 +1,1 @@
-"""What twistd runs: zkserve, zkembedded and zkregister, their options and their configuration."""
+"""What twistd runs: its commands, and a package for each of the concerns that they share."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from zkservice.security import Security
-from zkservice.service.front_end import FrontEnd
-from zkservice.service.health import HealthSettings
-from zkservice.service.ports import Owner
 from zkservice.supervisor import RecyclingSettings
+from zkservice.web import Limits, TrustedProxies
+
+
+class Owner(NamedTuple):
+    """A user id and a group id; -1: unchanged."""
+
+    user: int
+    group: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,82 @@ class Manhole:
 
 
 @dataclass(frozen=True)
+class HealthSettings:
+    """What to check and how often.  Times are in seconds."""
+
+    #: an HTTP path that must return 2xx or 3xx, or None: a TCP connection is enough
+    path: str | None
+    #: the ``Host`` of the request; empty: the registered address
+    host: str = ""
+    interval: float = 2.0
+    timeout: float = 1.0
+    #: successes in a row that make an unhealthy service healthy
+    rise: int = 2
+    #: failures in a row that make a healthy service unhealthy
+    fall: int = 3
+
+
+@dataclass(frozen=True)
+class AdminViews:
+    """The ports of the views for operators, and the clients that may see them.
+
+    Attributes:
+        listen: endpoints of separate ports for the views; without one the application's ports
+            have them.
+        allow: clients that are allowed beside this machine, as addresses or in CIDR notation.
+        hosts: allowed values of the ``Host`` field, beside ``localhost`` and addresses.
+    """
+
+    listen: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DiscoverSettings:
+    """Which services ``/-/discover/FORMAT`` shows.
+
+    Attributes:
+        enabled: whether the view exists.  It shows this service and its siblings.
+        below: other paths to show, with everything below them.
+    """
+
+    enabled: bool = False
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """The settings of the front end, beside those of the application.
+
+    Attributes:
+        views: pairs of a raw path and the dotted name of a WSGI callable that runs in the reactor.
+        status_views: whether the application's ports have the status page, ``/-/health``,
+            ``/-/ready`` and ``/-/threads``.
+        admin: access to the views for operators.
+        metrics: whether there is ``/-/metrics``, for Prometheus.
+        discover: the services that ``/-/discover/FORMAT`` shows.
+        access_log, trace_log: a file's path, ``-`` for standard output, None for no log.
+        access_style: ``combined``, ``json`` or ``otel``.
+        request_ids: whether each request gets an id.
+        slow_request: seconds after which a request is logged with its stack; 0 is never.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    views: tuple[tuple[str, str], ...] = ()
+    status_views: bool = False
+    metrics: bool = False
+    admin: AdminViews = field(default_factory=AdminViews)
+    discover: DiscoverSettings = field(default_factory=DiscoverSettings)
+    proxies: TrustedProxies | None = None
+    access_log: str | None = None
+    access_style: str = "combined"
+    trace_log: str | None = None
+    request_ids: bool = False
+    slow_request: float = 0.0
+
+
+@dataclass(frozen=True)
 class Processes:
     """Worker processes.  Times are seconds.
 
@@ -134,7 +215,7 @@ class Config:
     manhole: Manhole | None = None
     #: of twistd's own log: ``text`` or ``json``
     log_format: str = "text"
-    #: how to configure `logging`; see `zkservice.service.loggers`
+    #: how to configure `logging`; see `zkservice.service.process.loggers`
     loggers: str = ""
     #: the time from deregistering to closing the ports
     drain_wait: float = 0.5

@@ -30,26 +30,27 @@ from zkservice.errors import (
     TreeValueError,
 )
 from zkservice.privates import append_to_log_files
-from zkservice.service.announcement import DEREGISTER, Announcer
-from zkservice.service.assets import Assets
 from zkservice.service.config import Config
-from zkservice.service.discover_views import DiscoverViews
-from zkservice.service.figures import Figures
-from zkservice.service.fleet import recycling_permission
-from zkservice.service.front import Front, InProcessFront
-from zkservice.service.history import History
-from zkservice.service.inside import InsideEndpoint
-from zkservice.service.live_config import LiveConfig, Reread
-from zkservice.service.loggers import configure_loggers, escape_log_texts, reopen_log_files
-from zkservice.service.process_exit import ExitCode, force_exit
-from zkservice.service.program import Program
+from zkservice.service.front.in_process import InProcessFront
+from zkservice.service.front.interface import Front
+from zkservice.service.options.live_config import LiveConfig, Reread
+from zkservice.service.ports.inside import InsideEndpoint
+from zkservice.service.process.exit import ExitCode, force_exit
+from zkservice.service.process.loggers import configure_loggers, escape_log_texts, reopen_log_files
+from zkservice.service.process.program import Program
+from zkservice.service.process.shutdown import Shutdown
+from zkservice.service.process.signals import take_signals_when_running
+from zkservice.service.process.systemd import Notifier
+from zkservice.service.registration.announcement import DEREGISTER, Announcer
+from zkservice.service.registration.fleet import recycling_permission
 from zkservice.service.service_state import StateTimes, figures_of
-from zkservice.service.shutdown import Shutdown
-from zkservice.service.signals import take_signals_when_running
-from zkservice.service.status_page import Observer, PageSource, StatusPage
-from zkservice.service.successor import GIVE_BACK, Successor
-from zkservice.service.systemd import Notifier
-from zkservice.service.upgrade import Upgrade
+from zkservice.service.state.figures import Figures
+from zkservice.service.state.history import History
+from zkservice.service.upgrading.assets import Assets
+from zkservice.service.upgrading.successor import GIVE_BACK, Successor
+from zkservice.service.upgrading.upgrade import Upgrade
+from zkservice.service.views.discover import DiscoverViews
+from zkservice.service.views.status_page import Observer, PageSource, StatusPage
 from zkservice.supervisor import resident_bytes
 from zkservice.web import Workers
 

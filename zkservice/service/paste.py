@@ -1,7 +1,7 @@
 """``[server:main] use = egg:zkservice``: the service as a PasteDeploy server.
 
-The keys are the options of `zkservice.service.options` with underscores, and the keys of
-zc.zkzopeserver.  All values are strings; times are milliseconds.
+The keys are the options of `zkservice.service.options.serve_options` with underscores, and the
+keys of zc.zkzopeserver.  All values are strings; times are milliseconds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, Final
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
 from zkservice.errors import ConfigurationError, StartError
-from zkservice.service.application import check_callable
+from zkservice.service.application.front_end import TRACE_LOGGER
+from zkservice.service.application.load import check_callable
 from zkservice.service.config import Config
-from zkservice.service.front import InProcessFront
-from zkservice.service.front_end import TRACE_LOGGER
+from zkservice.service.front.in_process import InProcessFront
 from zkservice.service.lifecycle import ServeService
-from zkservice.service.loggers import EscapeRecords
-from zkservice.service.option_table import Given, Option, Values
-from zkservice.service.options import OPTIONS
-from zkservice.service.process_exit import ExitCode
-from zkservice.service.read_config import read_config
+from zkservice.service.options.option_table import Given, Option, Values
+from zkservice.service.options.read_config import read_config
+from zkservice.service.options.serve_options import OPTIONS
+from zkservice.service.process.exit import ExitCode
+from zkservice.service.process.loggers import EscapeRecords
 
 #: zc.zkzopeserver runs an application in one thread unless told otherwise.
 _THREADS: Final = "1"

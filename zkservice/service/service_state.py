@@ -11,9 +11,14 @@ from typing import Any, Final
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 from zkservice.registry import Change, RegistrationState
-from zkservice.service.announcement import Announcer
-from zkservice.service.figures import Figures, ListenQueue, ProcessSums, ServiceState
-from zkservice.service.front import Front
+from zkservice.service.front.interface import Front
+from zkservice.service.registration.announcement import Announcer
+from zkservice.service.state.figures import (
+    Figures,
+    ListenQueue,
+    ProcessSums,
+    ServiceState,
+)
 from zkservice.wire.session import State
 
 __all__ = ["StateTimes", "figures_of", "listen_queues"]

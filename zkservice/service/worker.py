@@ -20,68 +20,27 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger, globalLogBeginner
 
-from zkservice.service.application import Application, load_application
-from zkservice.service.application_server import ApplicationServer
-from zkservice.service.binding import without_systemd, wrapped_factory
-from zkservice.service.built_in_views import asked_views, view_paths, views_at_ports
+from zkservice.service.application.front_end import BuiltIn
+from zkservice.service.application.inspection import Inspector
+from zkservice.service.application.load import Application, load_application
+from zkservice.service.application.loaded_code import LoadedCode
+from zkservice.service.application.server import ApplicationServer
 from zkservice.service.config import Config
-from zkservice.service.figures import totals_to_json
-from zkservice.service.front_end import BuiltIn
-from zkservice.service.inspection import Inspector
-from zkservice.service.json_log import with_request
-from zkservice.service.loaded_code import LoadedCode
-from zkservice.service.loggers import configure_loggers
-from zkservice.service.option_table import Given, Values
-from zkservice.service.options import OPTIONS, worker_rows
-from zkservice.service.process_exit import force_exit
-from zkservice.service.read_config import read_config
+from zkservice.service.options.worker_settings import config_from
+from zkservice.service.ports.binding import wrapped_factory
+from zkservice.service.process.exit import force_exit
+from zkservice.service.process.json_log import with_request
+from zkservice.service.process.loggers import configure_loggers
+from zkservice.service.state.figures import totals_to_json
+from zkservice.service.views.built_in import asked_views, view_paths, views_at_ports
 from zkservice.supervisor import WorkerSide
 
-__all__ = ["WorkerServer", "main", "settings_for"]
+__all__ = ["WorkerServer", "main"]
 
 #: Seconds to wait for the parent's reply about all processes.
 _ASK = 3.0
 #: Seconds to finish requests after the parent has died.
 _ORPHAN_DRAIN = 5.0
-
-
-def settings_for(application: str, given: Mapping[str, Given]) -> dict[str, Any]:
-    """The settings of a worker, in values that JSON can express.
-
-    Options that only the parent uses (ZooKeeper, the monitor, secrets) are left out.
-
-    Args:
-        application: `Config.application`.
-        given: the options that the user gave, by name.
-    """
-    rows = {row.name for row in worker_rows()}
-    return {
-        "application": application,
-        "given": {
-            name: [one.spelled, [_for_worker(name, text) for text in one.texts]]
-            for name, one in given.items()
-            if name in rows
-        },
-    }
-
-
-def _for_worker(name: str, text: str) -> str:
-    """Remove ``systemd:`` from endpoints: only the parent has systemd's sockets."""
-    return without_systemd(text) if name in ("listen", "admin-listen") else text
-
-
-def config_from(settings: Mapping[str, Any]) -> Config:
-    """The configuration of a worker, from its settings.
-
-    Raises:
-        ConfigurationError: an option is invalid, as when a file was deleted meanwhile.
-    """
-    given = {
-        name: Given(spelled, tuple(texts))
-        for name, (spelled, texts) in settings["given"].items()
-        if name in OPTIONS.by_name
-    }
-    return read_config(Values(OPTIONS, given), settings["application"], {})
 
 
 class WorkerServer:
@@ -90,7 +49,7 @@ class WorkerServer:
     Args:
         reactor: runs the connections.
         name: the worker's name.
-        settings: the result of `settings_for`.
+        settings: what the parent sends; see `zkservice.service.options.worker_settings`.
         side: the channel to the parent.
     """
 

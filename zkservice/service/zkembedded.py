@@ -15,11 +15,18 @@ from typing_extensions import override
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.sasl import read_users
 from zkservice.errors import ConfigurationError, StartError
-from zkservice.service.loggers import escape_log_texts, reopen_log_files
-from zkservice.service.option_table import FILE, Kind, Option, OptionTable, checked, milliseconds
-from zkservice.service.ports import Ports, check_endpoint, listening_address
-from zkservice.service.signals import take_signals_when_running
-from zkservice.service.twistd_options import TableOptions, config_row
+from zkservice.service.options.option_table import (
+    FILE,
+    Kind,
+    Option,
+    OptionTable,
+    checked,
+    milliseconds,
+)
+from zkservice.service.options.twistd_options import TableOptions, config_row
+from zkservice.service.ports.endpoint_strings import Ports, check_endpoint, listening_address
+from zkservice.service.process.loggers import escape_log_texts, reopen_log_files
+from zkservice.service.process.signals import take_signals_when_running
 
 DEFAULT_ENDPOINT = "tcp:2181:interface=127.0.0.1"
 

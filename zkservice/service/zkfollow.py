@@ -31,12 +31,12 @@ from zkservice.publishing import (
     Source,
 )
 from zkservice.publishing.files import ReplacedFile
-from zkservice.service.follow_config import FollowConfig, OutputSpec
-from zkservice.service.follow_options import OPTIONS, Options
-from zkservice.service.loggers import escape_log_texts, reopen_log_files
-from zkservice.service.process_exit import ExitCode
-from zkservice.service.signals import take_signals_when_running
-from zkservice.service.systemd import Notifier
+from zkservice.service.options.follow_config import FollowConfig, OutputSpec
+from zkservice.service.options.follow_options import OPTIONS, Options
+from zkservice.service.process.exit import ExitCode
+from zkservice.service.process.loggers import escape_log_texts, reopen_log_files
+from zkservice.service.process.signals import take_signals_when_running
+from zkservice.service.process.systemd import Notifier
 
 __all__ = ["OPTIONS", "FollowService", "Options", "makeService"]
 

@@ -23,16 +23,16 @@ from zkservice.errors import (
     StartError,
     TreeValueError,
 )
-from zkservice.service.announcement import Announcer
-from zkservice.service.command_process import CommandProcess
-from zkservice.service.loggers import escape_log_texts, reopen_log_files
-from zkservice.service.operated import NoFront
-from zkservice.service.process_exit import ExitCode
-from zkservice.service.register_config import RegisterConfig
-from zkservice.service.register_options import Options
-from zkservice.service.shutdown import Shutdown
-from zkservice.service.signals import take_signals_when_running
-from zkservice.service.systemd import Notifier
+from zkservice.service.commands.operated import NoFront
+from zkservice.service.options.register_config import RegisterConfig
+from zkservice.service.options.register_options import Options
+from zkservice.service.process.command_process import CommandProcess
+from zkservice.service.process.exit import ExitCode
+from zkservice.service.process.loggers import escape_log_texts, reopen_log_files
+from zkservice.service.process.shutdown import Shutdown
+from zkservice.service.process.signals import take_signals_when_running
+from zkservice.service.process.systemd import Notifier
+from zkservice.service.registration.announcement import Announcer
 
 __all__ = ["Options", "RegisterService", "makeService"]
 

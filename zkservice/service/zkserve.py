@@ -8,15 +8,16 @@ from typing import Any
 from twisted.application.service import IService
 
 from zkservice.errors import ApplicationLoadError, StartError
-from zkservice.service.application import check_application, load_application
-from zkservice.service.front import Front, InProcessFront
+from zkservice.service.application.load import check_application, load_application
+from zkservice.service.front.in_process import InProcessFront
+from zkservice.service.front.interface import Front
+from zkservice.service.front.multi_process import MultiProcessFront
 from zkservice.service.lifecycle import ServeService
-from zkservice.service.live_config import LiveConfig
-from zkservice.service.multi_process import MultiProcessFront
-from zkservice.service.options import Options
-from zkservice.service.program import this_program
-from zkservice.service.successor import Successor
-from zkservice.service.worker import settings_for
+from zkservice.service.options.live_config import LiveConfig
+from zkservice.service.options.serve_options import Options
+from zkservice.service.options.worker_settings import settings_for
+from zkservice.service.process.program import this_program
+from zkservice.service.upgrading.successor import Successor
 
 __all__ = ["Options", "makeService"]
 

@@ -20,12 +20,16 @@ from zkservice.discovery import MassLoss, Resolver, Retry, agent
 from zkservice.errors import NobodyRegisteredError
 from zkservice.formats import read_member
 from zkservice.registry import Change, RegistrationState, live_children
-from zkservice.service.availability import HEALTH, OPERATOR
-from zkservice.service.config import Config, ListenAddress, ZooKeeperTarget
-from zkservice.service.front import InProcessFront
-from zkservice.service.front_end import FrontEnd
-from zkservice.service.health import HealthSettings
+from zkservice.service.config import (
+    Config,
+    FrontEnd,
+    HealthSettings,
+    ListenAddress,
+    ZooKeeperTarget,
+)
+from zkservice.service.front.in_process import InProcessFront
 from zkservice.service.lifecycle import ServeService
+from zkservice.service.state.availability import HEALTH, OPERATOR
 from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, Permission
 from zkservice.wire.session import State
 from zkservice.znodes import split

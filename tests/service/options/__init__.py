@@ -1,0 +1,1 @@
+"""Tests for `zkservice.service.options`."""

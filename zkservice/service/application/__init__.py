@@ -1,0 +1,1 @@
+"""The application: it is loaded by its name, and served by the threads of one process."""

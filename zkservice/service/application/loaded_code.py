@@ -1,0 +1,89 @@
+"""The code that a worker of ``--reload`` has loaded, or could not load."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from zkservice.service.application.error_page import (
+    error_page,
+    files_of_error,
+    loaded_files,
+    text_of_error,
+)
+from zkservice.service.application.load import Application, files_of, load_application
+from zkservice.service.application.server import ApplicationServer
+from zkservice.service.config import Config
+
+__all__ = ["LoadedCode"]
+
+#: Seconds for which the old code still serves idle connections when a worker drains.  A request may
+#: be under way, but not one for the changed code: saving a file and reloading a page take longer.
+_LINGER: Final = 0.1
+#: Makes an application server from a configuration and a function that loads the application.
+Serve = Callable[[Config, Callable[[], Application]], ApplicationServer]
+
+
+class LoadedCode:
+    """The files of an application, for a parent that watches them.
+
+    Args:
+        spec: the application, as `Config` has it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, spec: str) -> None:
+        self._files = files_of(spec)
+        self._patterns: list[str] = []
+
+    def files(self, known: int) -> dict[str, Any] | None:
+        """The files to watch; None if there are no new modules.
+
+        Args:
+            known: the number of modules that the parent knows already.
+        """
+        count = len(sys.modules)
+        if count == known:
+            return None
+        files = sorted({*self._files, *loaded_files()})
+        return {"count": count, "files": files, "patterns": self._patterns}
+
+    def serve(self, config: Config, serve: Serve, problem: str) -> ApplicationServer:
+        """Serve the application, or an error page if it cannot be loaded.
+
+        Args:
+            config: the worker's configuration.
+            serve: makes the application server.
+            problem: why loading would fail again, for the error page; "" to try it.
+        """
+        limits = replace(config.front_end.limits, drain_linger=_LINGER)
+        config = replace(config, front_end=replace(config.front_end, limits=limits))
+        if problem:
+            return self._show(config, serve, problem, "")
+        try:
+            return serve(config, lambda: load_application(config.application))
+        except Exception as error:  # noqa: BLE001 - an application may raise anything
+            text = text_of_error(error)
+            self._log.error("{reason}\n{stack}", reason=str(error), stack=text)
+            self._files += files_of_error(error)
+            self._patterns = self._where_modules_may_appear()
+            return self._show(config, serve, str(error), text)
+
+    def _show(self, config: Config, serve: Serve, title: str, text: str) -> ApplicationServer:
+        bare = replace(config, front_end=replace(config.front_end, views=()))
+        return serve(bare, lambda: error_page(title, text))
+
+    def _where_modules_may_appear(self) -> list[str]:
+        """Globs of modules and packages that may be missing, beside those that need them."""
+        folders = {os.getcwd(), *(os.path.dirname(path) for path in self._files)}
+        return [
+            os.path.join(folder, name)
+            for folder in sorted(folders)
+            for name in ("*.py", os.path.join("*", "__init__.py"))
+        ]

@@ -1,0 +1,1 @@
+"""The front ends: the application in this process, or in worker processes."""

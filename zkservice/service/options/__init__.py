@@ -1,0 +1,1 @@
+"""Options: their tables and sources, and the configurations that they describe."""

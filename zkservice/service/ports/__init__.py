@@ -1,0 +1,1 @@
+"""Ports: endpoint strings, sockets and their files, TLS, inherited sockets, addresses."""

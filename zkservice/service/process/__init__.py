@@ -1,0 +1,1 @@
+"""A process and its system: logs, signals, exit codes, systemd, a child."""

@@ -1,0 +1,1 @@
+"""The session, the registration, and the health checks on which it depends."""

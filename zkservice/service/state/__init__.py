@@ -1,0 +1,1 @@
+"""What a service knows about itself, as plain values."""

@@ -1,0 +1,1 @@
+"""SIGUSR2: a new program takes over from an old one."""

@@ -1,0 +1,1 @@
+"""The views below ``/-/``: health, readiness, metrics, discovery, the status page."""
