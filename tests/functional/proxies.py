@@ -141,6 +141,15 @@ class Site:
         self._cleanup.callback(follower.end)
         return follower
 
+    def prometheus(self, config: str = "prometheus.yml") -> str:
+        """A Prometheus with a configuration in the folder; its address."""
+        address = f"127.0.0.1:{free_port()}"
+        self.run(
+            *("prometheus", f"--config.file={config}", "--storage.tsdb.path=data"),
+            f"--web.listen-address={address}",
+        )
+        return address
+
     def example(self, name: str, **replaced: str) -> Path:
         """A file of examples/proxies, with other ports."""
         text = (EXAMPLES / name).read_text()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.processes import fetch, free_port, wait_for
+from tests.functional.processes import fetch, wait_for
 from tests.functional.proxies import (
     DRAIN_WAIT,
     PROXIES,
@@ -72,12 +72,7 @@ class PrometheusTests(SynchronousTestCase):
             wait_for(
                 "the file", lambda: targets.exists() and len(json.loads(targets.read_text())) == 2
             )
-            port = free_port()
-            site.run(
-                *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
-                f"--web.listen-address=127.0.0.1:{port}",
-            )
-            up = partial(targets_up, port)
+            up = partial(targets_up, site.prometheus())
 
             wait_for("both are up", lambda: up() == 2, 30.0, 0.2)
             first.end()
@@ -95,18 +90,14 @@ class PrometheusTests(SynchronousTestCase):
             text = config.read_text().replace("file_sd_configs", "http_sd_configs")
             url = f"url: http://{address}/-/discover/prometheus"
             config.write_text(text.replace("files: [web.json]", url))
-            port = free_port()
-            site.run(
-                *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
-                f"--web.listen-address=127.0.0.1:{port}",
-            )
-            wait_for("both are up", lambda: targets_up(port) == 2, 30.0, 0.2)
+            up = partial(targets_up, site.prometheus())
+            wait_for("both are up", lambda: up() == 2, 30.0, 0.2)
 
 
-def targets_up(port: int) -> int:
+def targets_up(address: str) -> int:
     """How many targets a Prometheus has that are up."""
     query = "/api/v1/query?query=" + quote('up{job="zkfollow",service="web"} == 1')
     try:
-        return len(json.loads(fetch(f"127.0.0.1:{port}", query)[1])["data"]["result"])
+        return len(json.loads(fetch(address, query)[1])["data"]["result"])
     except (OSError, ValueError):
         return 0
