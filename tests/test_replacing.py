@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fcntl import flock
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from zkservice import replacing as module
 from zkservice.replacing import replacing
 
 
@@ -61,6 +63,19 @@ class ReplacingTests(SynchronousTestCase):
             self.write(b"second")
             self.assertEqual(self.file.read_bytes(), b"second")
         self.assertEqual(self.file.read_bytes(), b"first")
+
+    def test_a_file_that_another_process_removes_before_it_is_locked_is_made_again(self) -> None:
+        """Until then it looks like the leftover of a killed process."""
+
+        def remove_before(descriptor: int, operation: int) -> None:
+            self.patch(module, "flock", flock)
+            module._remove_leftovers(str(self.folder), ".web.json.")
+            flock(descriptor, operation)
+
+        self.patch(module, "flock", remove_before)
+        self.write(b"new")
+        self.assertEqual(self.file.read_bytes(), b"new")
+        self.assertEqual(self.names(), ["web.json"])
 
     def test_a_symbolic_link_is_not_followed(self) -> None:
         """A leftover that leads elsewhere is left alone."""

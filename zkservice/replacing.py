@@ -12,8 +12,8 @@ from typing import BinaryIO, Final
 
 __all__ = ["replacing"]
 
-#: No glob such as ``*.json`` or ``*`` matches the names, so programs that read a whole directory
-#: do not read a file that is being written.
+#: The temporary file for ``web.json`` is named ``.web.json.RANDOM.new``.  No glob such as
+#: ``*.json`` or ``*`` matches it, so programs that read a whole directory do not read it.
 _SUFFIX: Final = ".new"
 
 
@@ -21,11 +21,12 @@ _SUFFIX: Final = ".new"
 def replacing(name: str) -> Iterator[BinaryIO]:
     """Open a new file, which replaces another one when the block ends without an error.
 
-    Only the owner may read it until its mode is changed.  Temporary files of processes that were
-    killed here are removed: they are not locked.
+    Only its owner can read the new file, unless the block changes its mode.  It is locked while it
+    is written.  Temporary files that no process has locked were left by killed processes, and are
+    removed.
 
     Args:
-        name: the file to replace; a symbolic link would itself be replaced.
+        name: the file to replace, or to create.  A symbolic link is replaced by the file.
 
     Raises:
         OSError: the file cannot be written or replaced.
@@ -33,10 +34,9 @@ def replacing(name: str) -> Iterator[BinaryIO]:
     folder, base = os.path.split(name)
     prefix = f".{base}."
     _remove_leftovers(folder or ".", prefix)
-    descriptor, temporary = tempfile.mkstemp(dir=folder or ".", prefix=prefix, suffix=_SUFFIX)
+    descriptor, temporary = _create_locked(folder or ".", prefix)
     try:
         with open(descriptor, "wb") as file:
-            flock(descriptor, LOCK_EX)
             yield file
             file.flush()
             os.replace(temporary, name)
@@ -46,12 +46,29 @@ def replacing(name: str) -> Iterator[BinaryIO]:
         raise
 
 
+def _create_locked(folder: str, prefix: str) -> tuple[int, str]:
+    """Create and lock a temporary file; returns its descriptor and its path."""
+    while True:
+        descriptor, path = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=_SUFFIX)
+        try:
+            flock(descriptor, LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, path
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+        # Before it was locked, another process took it for a leftover and removed it.
+        os.close(descriptor)
+
+
 def _remove_leftovers(folder: str, prefix: str) -> None:
     temporary = re.compile(rf"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if temporary.fullmatch(entry.name):
-                with suppress(OSError):  # it is being written, or another user's
+                with suppress(OSError):  # it is locked, or another user's
                     _remove_unless_locked(entry.path)
 
 
