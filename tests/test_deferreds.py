@@ -49,7 +49,7 @@ class WaitersTests(SynchronousTestCase):
         self.failureResultOf(second, CancelledError)
         self.assertEqual(self.successResultOf(third), 1)
 
-    def test_who_comes_while_others_fire_waits_for_the_next_event(self) -> None:
+    def test_a_waiter_that_is_added_while_others_fire_waits_for_the_next_event(self) -> None:
         """A waiter added in a callback does not fire with the event that is being told."""
         later: list[Deferred[int]] = []
         self.waiters.add().addCallback(lambda _: later.append(self.waiters.add()))
@@ -73,16 +73,16 @@ class WaitersTests(SynchronousTestCase):
         errors = [self.failureResultOf(waiter, ValueError).value for waiter in (first, second)]
         self.assertIsNot(*errors)
 
-    def test_those_that_were_put_back_come_first(self) -> None:
-        """What was taken and not served keeps its place; what was cancelled is dropped."""
+    def test_those_that_are_added_again_come_first(self) -> None:
+        """Waiters that were removed and not fired keep their place; cancelled ones are dropped."""
         order: list[str] = []
         old, gone = self.waiters.add(), self.waiters.add()
         old.addCallback(lambda _: order.append("old"))
-        taken = self.waiters.take()
+        removed = self.waiters.remove_all()
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         self.waiters.add().addCallback(lambda _: order.append("new"))
-        self.waiters.put_back(taken)
+        self.waiters.add_again(removed)
         self.waiters.fire(1)
         self.assertEqual(order, ["old", "new"])
 
@@ -236,7 +236,7 @@ class ReconcilerTests(SynchronousTestCase):
         """Two triggers in time are one pass, at the earlier time."""
         self.reconciler.trigger_in(5)
         self.reconciler.trigger_in(1)
-        self.assertTrue(self.reconciler.waits)
+        self.assertTrue(self.reconciler.pass_scheduled)
         self.clock.advance(1)
         self.assertEqual(len(self.passes), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -27,13 +27,13 @@ from zkservice.privates import (
     accept_pending,
     append_to_log_files,
     close_socket_only,
+    close_without_shutdown,
     file_observers,
-    forget_shutdown,
     immediate_write,
     log_files,
-    name_systemd_sockets,
     refuse_invalid_proxy_headers,
     reserve_descriptor,
+    set_systemd_socket_names,
     systemd_socket_names,
 )
 
@@ -197,7 +197,7 @@ class SharingTests(SynchronousTestCase):
         port = Port(0, Factory(), interface="127.0.0.1", reactor=MemoryReactor())
         port.startListening()
         with port.socket.dup() as other:
-            forget_shutdown(port)
+            close_without_shutdown(port)
             port.connectionLost(Failure(ConnectionDone()))
             with socket.create_connection(other.getsockname(), 5):
                 other.settimeout(5)
@@ -220,8 +220,8 @@ class SharingTests(SynchronousTestCase):
 
     def test_systemd_endpoints_are_understood_without_the_sockets(self) -> None:
         """By index and by name, as often as they are parsed."""
-        self.addCleanup(name_systemd_sockets, systemd_socket_names())
-        name_systemd_sockets(["http", "https"])
+        self.addCleanup(set_systemd_socket_names, systemd_socket_names())
+        set_systemd_socket_names(["http", "https"])
         for text in ("systemd:domain=INET:index=1", "systemd:domain=INET6:name=http") * 2:
             serverFromString(reactor, text)
         self.assertRaises(LookupError, serverFromString, reactor, "systemd:domain=INET:index=2")

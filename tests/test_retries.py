@@ -40,7 +40,7 @@ class RetriesTests(SynchronousTestCase):
         """Run attempts with these outcomes, errors or values."""
         rest = list(outcomes)
 
-        async def once(doubt: Doubt) -> Any:
+        async def attempt(doubt: Doubt) -> Any:
             self.doubts.append(bool(doubt))
             result = rest.pop(0)
             if isinstance(result, Exception):
@@ -50,7 +50,7 @@ class RetriesTests(SynchronousTestCase):
         retries = Retries(
             self.client, self.clock, attempts=attempts, make_backoff=lambda: Backoff(1.0, 4.0)
         )
-        return Deferred.fromCoroutine(retries.run(once, across_sessions=across_sessions))
+        return Deferred.fromCoroutine(retries.run(attempt, across_sessions=across_sessions))
 
     def test_an_attempt_is_told_of_the_doubt(self) -> None:
         """A request that was not sent leaves no doubt; one that was lost leaves it for good."""

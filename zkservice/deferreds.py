@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Waiters(Generic[T]):
-    """Deferreds that wait for one event, in the order in which they came.
+    """Deferreds that wait for one event; they fire in the order in which they were added.
 
     A waiter that is cancelled is removed.  The callbacks of waiters may cancel other waiters
     and add new ones; a waiter that is added while others are fired waits for the next event.
@@ -41,7 +41,7 @@ class Waiters(Generic[T]):
 
     def fire(self, result: T) -> None:
         """Fire all of them with a result."""
-        for waiter in self.take():
+        for waiter in self.remove_all():
             if not waiter.called:  # cancelled in the callback of another one
                 waiter.callback(result)
 
@@ -51,17 +51,17 @@ class Waiters(Generic[T]):
         Args:
             error: one error for all, or a function that makes one for each.
         """
-        for waiter in self.take():
+        for waiter in self.remove_all():
             if not waiter.called:
                 waiter.errback(error if isinstance(error, BaseException) else error())
 
-    def take(self) -> list[Deferred[T]]:
+    def remove_all(self) -> list[Deferred[T]]:
         """Remove and return all of them; the caller must fire those that are not ``called``."""
         waiting, self._waiting = self._waiting, {}
         return list(waiting)
 
-    def put_back(self, waiters: list[Deferred[T]]) -> None:
-        """Put waiters that were taken back, before all others."""
+    def add_again(self, waiters: list[Deferred[T]]) -> None:
+        """Undo `remove_all`: add these waiters, before those that were added meanwhile."""
         waiting = {waiter: None for waiter in waiters if not waiter.called}
         self._waiting = {**waiting, **self._waiting}
 
@@ -90,12 +90,12 @@ class Alarm:
         return self._call is not None
 
     def set(self, seconds: float) -> None:
-        """Ring in so many seconds; replaces the call that was scheduled."""
+        """Schedule the call in so many seconds, instead of at the time that was set before."""
         self.cancel()
-        self._call = self._clock.callLater(seconds, self._rang)
+        self._call = self._clock.callLater(seconds, self._time_is_up)
 
     def set_no_later(self, seconds: float) -> None:
-        """Ring in so many seconds, unless a call is scheduled for an earlier time."""
+        """Schedule the call in so many seconds, unless it is due earlier already."""
         if self._call is None or self._call.getTime() > self._clock.seconds() + seconds:
             self.set(seconds)
 
@@ -105,7 +105,7 @@ class Alarm:
         if call is not None and call.active():
             call.cancel()
 
-    def _rang(self) -> None:
+    def _time_is_up(self) -> None:
         self._call = None
         self._ring()
 
@@ -115,7 +115,7 @@ class Backoff:
 
     Args:
         first: seconds; the pause after the first failure.
-        longest: seconds.
+        longest: seconds; the pause after many failures.
         random: returns a number from 0 to 1 for the jitter: a pause is shortened by up to a
             half, so that many processes do not retry together.  None: no jitter.
     """
@@ -128,7 +128,7 @@ class Backoff:
         self._first = first
         self._longest = longest
         self._random = random
-        self.failures = 0  #: in a row
+        self.failures = 0  #: since the last success
 
     def reset(self) -> None:
         """Begin again with the first pause, after a success."""
@@ -155,7 +155,7 @@ class Reconciler:
     Args:
         reconcile_once: one pass.  It handles the errors that it expects.
         clock: schedules delayed passes.
-        crashed: called with the failure of a pass that raised; the reconciler is idle then.
+        crashed: called with the failure of a pass that raised.  No pass runs then.
         ready: returns whether a pass can run now.  If not, the trigger is remembered; the
             owner must call `trigger` again when it can.
     """
@@ -178,7 +178,7 @@ class Reconciler:
 
     @property
     def passes(self) -> int:
-        """How many passes ran in a row, including the one that is running."""
+        """How many passes ran in a row without a pause, including the one that is running."""
         return self._passes
 
     @property
@@ -187,7 +187,7 @@ class Reconciler:
         return self._triggered
 
     @property
-    def waits(self) -> bool:
+    def pass_scheduled(self) -> bool:
         """Whether a pass is scheduled for later."""
         return self._alarm.is_set
 

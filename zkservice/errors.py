@@ -566,7 +566,7 @@ class PublishError(Exception):
     """A list of providers could not be delivered to its consumer; a retry may succeed."""
 
 
-class NobodyRegisteredError(ZooKeeperError):
+class NoProviderError(ZooKeeperError):
     """No provider is registered below the znode."""
 
     summary = "no provider is registered here"

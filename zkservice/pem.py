@@ -55,19 +55,20 @@ def read_private_certificate(
     """Read the certificate with which a program identifies itself, and its key.
 
     Args:
-        certificate: the file of the certificate.
+        certificate: the file of the certificate; the first one in it is used.
         key: the file of its key; None if it is in the same file.
 
     Raises:
         ConfigurationError: one of them is missing or broken, or they do not match.
         OSError: a file cannot be read.
     """
-    own = read_certificates(certificate)[0]
-    pair = read_key(certificate if key is None else key)
-    if not pair.matches(own.getPublicKey()):
+    key_file = certificate if key is None else key
+    first_certificate = read_certificates(certificate)[0]
+    key_pair = read_key(key_file)
+    if not key_pair.matches(first_certificate.getPublicKey()):
         raise ConfigurationError(
-            f"the key in {certificate if key is None else key} does not match the certificate "
-            f"in {certificate}"
+            f"the key in {key_file} does not match the certificate in {certificate}"
         )
-    made: PrivateCertificate = PrivateCertificate.fromCertificateAndKeyPair(own, pair)
-    return made
+    both: PrivateCertificate
+    both = PrivateCertificate.fromCertificateAndKeyPair(first_certificate, key_pair)
+    return both

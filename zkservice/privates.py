@@ -1,7 +1,7 @@
 """All uses of undocumented parts of the dependencies.
 
-Each is one function, which says what it relies on and with which version that was checked.
-``tests/test_privates.py`` has a test for each, so that a version that differs is noticed.
+Each use is one function, whose docstring says what it relies on, and with which version that was
+checked.  ``tests/test_privates.py`` has a test for each, which fails if a new version differs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
     "accept_pending",
     "append_to_log_files",
     "close_socket_only",
+    "close_without_shutdown",
     "file_observers",
-    "forget_shutdown",
     "immediate_write",
     "log_files",
-    "name_systemd_sockets",
     "reads_proxy_header",
     "refuse_invalid_proxy_headers",
     "reserve_descriptor",
+    "set_systemd_socket_names",
     "systemd_socket_names",
 ]
 
@@ -54,8 +54,8 @@ def immediate_write(transport: Any) -> Callable[[bytes], int | BaseException] | 
     given to ``write``.  None for transports that have no such function.
 
     Relies on ``FileDescriptor.writeSomeData`` (checked with Twisted 26.10), which subclasses
-    implement and only ``doWrite`` calls.  A TLS transport may look like the socket's one
-    below it, but has to encrypt the bytes first, so it is left alone.
+    implement and only ``doWrite`` calls.  A TLS transport may have the class of a socket's
+    transport, but it has to encrypt the bytes first, so it counts as having no such function.
     """
     if not isinstance(transport, FileDescriptor) or ISSLTransport.providedBy(transport):
         return None
@@ -74,8 +74,8 @@ def file_observers(publisher: LogPublisher) -> Iterator[FileLogObserver]:
             yield observer
 
 
-def make_twistd_log_with(options: Any, make: Callable[[Any], Callable[[], Any] | None]) -> None:
-    """Have twistd log to what a function makes.
+def replace_twistd_logger(options: Any, make: Callable[[Any], Callable[[], Any] | None]) -> None:
+    """Have twistd log with an observer that a function makes.
 
     twistd's ``--logger`` is the name of an object.  twistd looks it up after it has parsed its
     own command line and the service's, so this function replaces the option after that.
@@ -90,11 +90,11 @@ def make_twistd_log_with(options: Any, make: Callable[[Any], Callable[[], Any] |
     """
     post_options = options.postOptions
 
-    def then() -> None:
+    def post_options_and_replace() -> None:
         post_options()
         options["logger"] = make(options["logger"])
 
-    options.postOptions = then
+    options.postOptions = post_options_and_replace
 
 
 def twistd_observer(options: Any) -> Any:
@@ -169,7 +169,7 @@ class _ProxyProtocol(HAProxyProtocolWrapper):
         try:
             super().dataReceived(data)
         except ValueError:
-            if self._proxyInfo is not None:  # it comes from the protocol behind the header
+            if self._proxyInfo is not None:  # raised by the wrapped protocol, after the header
                 raise
             self.loseConnection()
 
@@ -183,21 +183,21 @@ def refuse_invalid_proxy_headers(factory: Any) -> None:
     Relies on ``HAProxyWrappingFactory.protocol`` and on ``HAProxyProtocolWrapper._proxyInfo``,
     which is None until the header has been read (checked with Twisted 26.10).
     """
-    strict: Any = _ProxyProtocol
+    strict_protocol: Any = _ProxyProtocol
     while factory is not None:
         if isinstance(factory, HAProxyWrappingFactory):
-            factory.protocol = strict
+            factory.protocol = strict_protocol
         factory = getattr(factory, "wrappedFactory", None)
 
 
-def forget_shutdown(port: IListeningPort) -> None:
-    """Have a port close its descriptor only, because other processes listen on the same socket.
+def close_without_shutdown(port: IListeningPort) -> None:
+    """Have a port only close its descriptor later, since other processes listen on the same socket.
 
     Relies on ``Port._shouldShutdown`` (checked with Twisted 26.10): a port that has opened its
     socket itself calls shutdown(2) when it closes, which ends the listening for every process.
     """
-    opened: Any = port
-    opened._shouldShutdown = False
+    private_port: Any = port
+    private_port._shouldShutdown = False
 
 
 def systemd_socket_names() -> list[str]:
@@ -208,11 +208,11 @@ def systemd_socket_names() -> list[str]:
     return [name for parser in _systemd_parsers() for name in parser._sddaemon._names]
 
 
-def name_systemd_sockets(names: Sequence[str]) -> None:
+def set_systemd_socket_names(names: Sequence[str]) -> None:
     """Make endpoint strings such as ``systemd:index=0`` parse without systemd's variables.
 
-    A program that gets systemd's sockets from the program before it has to understand the same
-    endpoint strings, but systemd's variables name another process.
+    After an upgrade, the new program gets systemd's sockets from the old one, and has to
+    understand the same endpoint strings.  But systemd's variables are for the old process only.
 
     Relies on ``_SystemdParser._sddaemon`` (checked with Twisted 26.10), which the plugin reads when
     it parses such a string.
@@ -228,10 +228,10 @@ def _systemd_parsers() -> Iterator[Any]:
 
 
 def reads_proxy_header(transport: Any) -> bool:
-    """Whether one of the protocols that a transport consists of reads a PROXY header.
+    """Whether a transport, or a transport that it wraps, reads a PROXY header.
 
-    Relies on ``HAProxyProtocolWrapper``, and on each wrapper's ``transport`` being what it wraps
-    (checked with Twisted 26.10).
+    Relies on ``HAProxyProtocolWrapper``, and on ``transport``, the wrapped transport of each
+    wrapper (checked with Twisted 26.10).
     """
     while transport is not None:
         if isinstance(transport, HAProxyProtocolWrapper):

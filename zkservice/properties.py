@@ -21,8 +21,8 @@ Properties: TypeAlias = dict[str, Value]
 #: Levels of lists and dicts in one value.  Python's own parser stops at 200 brackets.
 MAX_DEPTH: Final = 64
 
-_SMALL: Final = 64  # bits; longer ints may have more digits than Python writes
-
+#: Bits of an int that need no further check.  Python refuses to write ints of over 4300 digits.
+_SHORT_INT: Final = 64
 
 #: The name of the one property that a node has if its data is not a JSON object.
 STRING_VALUE: Final = "string_value"
@@ -37,12 +37,12 @@ def encode(properties: Mapping[str, Any]) -> bytes:
     Raises:
         TreeValueError: JSON cannot hold one of the values.
     """
-    whole = checked_properties(properties)
-    if whole.keys() == {STRING_VALUE}:
-        raw = _raw(whole[STRING_VALUE])
-        if raw is not None and canonical(decode(raw)) == canonical(whole):
+    checked = checked_properties(properties)
+    if checked.keys() == {STRING_VALUE}:
+        raw = _raw(checked[STRING_VALUE])
+        if raw is not None and canonical(decode(raw)) == canonical(checked):
             return raw
-    return canonical(whole).encode("ascii")
+    return canonical(checked).encode("ascii")
 
 
 def decode(
@@ -56,7 +56,7 @@ def decode(
 
     Args:
         data: of the node; None is empty.
-        on_bad_json: called with the error if data in braces are not JSON.
+        on_bad_json: called with the error if the data are in braces, but are not JSON.
     """
     text = (data or b"").decode("utf-8", "surrogateescape")
     stripped = text.strip()
@@ -91,27 +91,28 @@ def _raw(value: object) -> bytes | None:
         return None
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if isinf(number):
         raise ValueError(f"{text} is out of the range of a float")
     return number
 
 
-def _no_constant(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
+    """Refuse ``NaN`` and ``Infinity``, which Python's parser accepts."""
     raise ValueError(f"{text} is not JSON")
 
 
-# Stricter than Python's default: every other JSON parser can read what this one accepts, and
-# it can be encoded again.
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+# Stricter than Python's default: it accepts only what every other JSON parser can read, and what
+# can be encoded again.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_float)
 
 
 def read_property(text: str) -> tuple[str, Value]:
-    """Split ``NAME=VALUE``, a string, or ``NAME:=JSON``, any value.
+    """The name and value of ``NAME=VALUE``, a string, or of ``NAME:=JSON``, any value.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text has neither form, or the JSON is invalid.
     """
     name, equals, value = text.partition("=")
     typed = name.endswith(":")
@@ -134,7 +135,7 @@ def checked_value(value: object) -> Value:
     """
     if value is None or type(value) in (str, bool):
         return value
-    if type(value) is int and value.bit_length() <= _SMALL:
+    if type(value) is int and value.bit_length() <= _SHORT_INT:
         return value
     if type(value) is float and isfinite(value):
         return value
@@ -142,7 +143,7 @@ def checked_value(value: object) -> Value:
         text = json.dumps(value, allow_nan=False)
         if isinstance(value, (int, float)):
             return json.loads(text)
-        stored = json.loads(text, object_pairs_hook=_without_repetition)
+        stored = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
     except TreeValueError:
         raise
     except RecursionError:
@@ -192,7 +193,7 @@ def canonical(value: Value) -> str:
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _without_repetition(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     """A dict of the pairs; keys that differ in Python may be equal in JSON, as 1 and '1' are."""
     result = dict(pairs)
     if len(result) != len(pairs):

@@ -1,9 +1,9 @@
 """Retry operations on ZooKeeper, for `zkservice.client.Retrying` and the recipes.
 
-A request whose connection broke may have been carried out.  Reading again is harmless.
-Writing again is not: the retry finds what the first attempt has done, and what other clients
-have done since.  So each attempt receives a `Doubt`, and has to find out whether an earlier
-one was carried out.  If it cannot find out, it must fail.
+A request whose connection broke may have been carried out.  Reading again is harmless, writing
+again is not.  So each attempt to write receives a `Doubt`.  If an earlier attempt may have been
+carried out, the next one must read first, to find out whether it was.  If it cannot find out, it
+must fail.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RetriedClient(Protocol):
         """Delete a node."""
 
     def exists(self, path: str) -> Deferred[Stat | None]:
-        """The node's Stat, if it is there."""
+        """The node's Stat; None if it does not exist."""
 
     def get_children(self, path: str) -> Deferred[list[str]]:
         """The names of the node's children."""
@@ -65,8 +65,8 @@ class RetriedClient(Protocol):
 class Doubt:
     """Whether an earlier attempt of an operation may have been carried out.
 
-    It is true while an attempt may have been carried out.  An operation that cannot find out
-    raises `error`, which ends the retries.  One that finds out that none was calls `clear`.
+    It is true while an attempt may have been carried out.  An operation that finds out that none
+    was calls `clear`.  One that cannot find out raises `error`, which ends the retries.
     """
 
     __slots__ = ("error",)
@@ -82,7 +82,7 @@ class Doubt:
         """Note that no attempt was carried out."""
         self.error = None
 
-    def lost(self, error: ConnectionLossError) -> None:
+    def connection_lost(self, error: ConnectionLossError) -> None:
         """Note that the connection broke during an attempt."""
         if error.maybe_applied and self.error is None:
             self.error = error
@@ -96,10 +96,10 @@ class Retries:
         clock: schedules the pauses.
         attempts: the most attempts of an operation; None: no limit.
         make_backoff: makes the pauses of one operation while the server is overloaded.
-        overloaded: the errors after which there is a pause.
+        overloaded: the errors that mean that the server is overloaded.
 
     Raises:
-        ValueError: there must be at least one attempt.
+        ValueError: ``attempts`` is less than 1.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Retries:
 
     async def run(
         self,
-        once: Callable[[Doubt], Awaitable[T]],
+        attempt: Callable[[Doubt], Awaitable[T]],
         *,
         across_sessions: bool = False,
         doubt: Doubt | None = None,
@@ -133,31 +133,32 @@ class Retries:
             across_sessions: retry it in the next session when this one expires, too.  A
                 request that fails with `SessionExpiredError` was not carried out; it was
                 waiting for a connection.
-            doubt: is passed to ``once``; the caller can see whether it was cleared.
+            doubt: is passed to ``attempt``; the caller can see whether it was cleared.
 
         Raises:
-            ConnectionLossError: all attempts are used up, or ``once`` raised the doubt's.
-            SessionExpiredError: the session has expired, and what was known may be outdated.
+            ConnectionLossError: all attempts are used up, or ``attempt`` raised the doubt's.
+            SessionExpiredError: the session has expired.  What the operation has read in it may
+                be outdated.
         """
         doubt = Doubt() if doubt is None else doubt
         backoff: Backoff | None = None
-        tried = 0
+        attempts = 0
         while True:
-            tried += 1
+            attempts += 1
             try:
-                return await once(doubt)
+                return await attempt(doubt)
             except ConnectionLossError as error:
-                if error is doubt.error:  # it cannot find out
+                if error is doubt.error:  # the attempt could not find out
                     raise
-                doubt.lost(error)
-                if tried == self._attempts:
+                doubt.connection_lost(error)
+                if attempts == self._attempts:
                     raise doubt.error or error from None
             except SessionExpiredError:
-                if tried == self._attempts or not across_sessions:
+                if attempts == self._attempts or not across_sessions:
                     raise
                 await self.next_session()
             except self._overloaded:
-                if tried == self._attempts:
+                if attempts == self._attempts:
                     raise
                 backoff = backoff or self._make_backoff()
                 await deferLater(self._clock, backoff.next(), lambda: None)
@@ -168,23 +169,26 @@ class Retries:
         Raises:
             SessionExpiredError: the client will not begin another session.
         """
-        reply = self._client.exists("/")
-        if reply.called:  # the client refuses calls; otherwise this one waits for a connection
+        reply = self._client.exists("/")  # waits for a connection, which only a session has
+        if reply.called:  # at once only if the client refuses calls, so this raises
             await reply
         try:
             await reply
         except (ConnectionLossError, SessionExpiredError):
-            return  # there was one, at least for a moment
+            return  # there was another session, at least for a moment
 
-    async def and_watch(
+    async def read_and_watch(
         self,
         ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]],
         *,
         across_sessions: bool = False,
     ) -> tuple[T, Deferred[WatchEvent]]:
-        """Read with a watch; a caller that does not need the event must `cancel_watch` it."""
+        """Read with a watch; returns the value, and the Deferred of the watch.
 
-        async def once(_: Doubt) -> tuple[T, Deferred[WatchEvent]]:
+        A caller that does not need the event must call `cancel_watch`.
+        """
+
+        async def attempt(_: Doubt) -> tuple[T, Deferred[WatchEvent]]:
             value, watch = ask()
             try:
                 return await value, watch
@@ -192,7 +196,7 @@ class Retries:
                 cancel_watch(watch)
                 raise
 
-        return await self.run(once, across_sessions=across_sessions)
+        return await self.run(attempt, across_sessions=across_sessions)
 
     async def create_marked(
         self,
@@ -204,7 +208,7 @@ class Retries:
         *,
         ephemeral: bool,
     ) -> str:
-        """Create a sequence node; returns its actual path.  One attempt, for `run`.
+        """Make one attempt to create a sequence node, for `run`; returns the actual path.
 
         Args:
             path: without the number; its name begins with the mark.
@@ -220,7 +224,10 @@ class Retries:
         return await self._client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
 
     async def find(self, where: str, mark: str) -> str | None:
-        """The path of the node with a mark; sees all writes that this client sent before."""
+        """The path of the child of ``where`` with a mark; None if there is none.
+
+        It finds a node that an earlier request of this client has created.
+        """
         await self._client.sync(where)
         try:
             names = await self._client.get_children(where)
@@ -241,29 +248,29 @@ class Retries:
         Returns:
             False if it did not exist, and this call certainly did not delete it.
         """
-        repeated = False
+        sent_before = False
 
-        async def once(doubt: Doubt) -> bool:
-            nonlocal repeated
-            if repeated and czxid is not None:
+        async def attempt(doubt: Doubt) -> bool:
+            nonlocal sent_before
+            if sent_before and czxid is not None:
                 stat = await self.stat_after_sync(path)
                 if stat is None or stat.czxid != czxid:
                     return bool(doubt)
-            repeated = True
+            sent_before = True
             try:
                 await self._client.delete(path)
             except NoNodeError:
                 return bool(doubt)
             return True
 
-        return await self.run(once, across_sessions=across_sessions)
+        return await self.run(attempt, across_sessions=across_sessions)
 
     async def stat_after_sync(self, path: str) -> Stat | None:
-        """A node's Stat; sees all writes that this client sent before.
+        """A node's Stat, in which all earlier requests of this client are visible.
 
-        A request that was sent on an earlier connection of the session is visible then, or
-        never will be: the leader refuses what comes from the server that had it before
-        (``checkSession`` in PrepRequestProcessor).
+        This includes requests that were sent on an earlier connection.  One that is not visible
+        now will never be carried out: the leader refuses requests that come from a server that
+        had the session before (``checkSession`` in PrepRequestProcessor).
         """
         await self._client.sync(path)
         return await self._client.exists(path)

@@ -1,4 +1,4 @@
-"""Access to a secured ZooKeeper: TLS, credentials and ACLs, as a user writes them.
+"""Read TLS files, credentials and ACLs for ZooKeeper, as users write them in options.
 
 Secrets come from files or the environment, never from the command line, which every
 user of the machine can read.  They are never shown in a log or a repr.
@@ -36,7 +36,7 @@ _NAMED: Final = {"read": READ_ACL_UNSAFE, "open": OPEN_ACL_UNSAFE, "creator": CR
 class Security:
     """How to connect and authenticate to ZooKeeper, and the ACL of what is registered."""
 
-    tls: Any = field(default=None, repr=False)  # makes the TLS options for a host name
+    tls: Any = field(default=None, repr=False)  # the client's ``tls``; None for no TLS
     identities: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     sasl: DigestMD5 | None = None
     acl: Sequence[ACL] = READ_ACL_UNSAFE
@@ -60,50 +60,50 @@ def identity(text: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
     Raises:
         ConfigurationError: the file or variable does not exist, or holds no credential.
     """
-    scheme, colon, where = text.partition(":")
-    if not colon or not scheme or not where:
+    scheme, _, source = text.partition(":")
+    if not scheme or not source:
         raise ConfigurationError(
             f"{text!r}: must be SCHEME:file:FILE or SCHEME:env:VARIABLE, such as digest:env:AUTH"
         )
-    credential = secret(where, environ)
+    credential = secret(source, environ)
     if scheme == "digest" and not all(credential.partition(b":")):
-        raise _no_pair(where)
+        raise _not_user_and_password(source)
     return scheme, credential
 
 
-def sasl_user(where: str, environ: Mapping[str, str]) -> DigestMD5:
+def sasl_user(source: str, environ: Mapping[str, str]) -> DigestMD5:
     """Read ``user:password`` from a file or variable; see `secret`.
 
     Raises:
         ConfigurationError: the file or variable does not exist, or holds something else.
     """
     try:
-        name, colon, password = secret(where, environ).decode().partition(":")
+        name, colon, password = secret(source, environ).decode().partition(":")
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{where}: must be text in UTF-8") from None
+        raise ConfigurationError(f"{source}: must be text in UTF-8") from None
     if not colon or not name:
-        raise _no_pair(where)
+        raise _not_user_and_password(source)
     return DigestMD5(name, password)
 
 
-def _no_pair(where: str) -> ConfigurationError:
-    return ConfigurationError(f"{where}: must hold one line, user:password")
+def _not_user_and_password(source: str) -> ConfigurationError:
+    return ConfigurationError(f"{source}: must hold one line, user:password")
 
 
-def secret(where: str, environ: Mapping[str, str]) -> bytes:
-    """The first line of what ``file:FILE`` or ``env:VARIABLE`` holds.
+def secret(source: str, environ: Mapping[str, str]) -> bytes:
+    """The first line of the file ``file:FILE``, or the value of ``env:VARIABLE``.
 
     ``FILE`` alone is accepted, too.
 
     Raises:
         ConfigurationError: the file or variable does not exist, or is empty.
     """
-    kind, _, name = where.partition(":")
+    kind, _, name = source.partition(":")
     if kind == "env":
         if not environ.get(name):
             raise ConfigurationError(f"the environment has no variable {name}")
         return environ[name].encode()
-    path = os.path.expanduser(name if kind == "file" else where)
+    path = os.path.expanduser(name if kind == "file" else source)
     try:
         line = read_secret(f"file:{path}").partition(b"\n")[0].strip()
     except OSError as error:
@@ -116,12 +116,12 @@ def secret(where: str, environ: Mapping[str, str]) -> bytes:
 
 
 def parse_acl(text: str) -> tuple[ACL, ...]:
-    """Read ``read``, ``open`` or ``creator``, or zkCli's ``scheme:id:perms,...``.
+    """Parse an ACL: ``read``, ``open`` or ``creator``, or zkCli's ``scheme:id:perms,...``.
 
     Permissions are letters of ``cdrwa``.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the text has neither form.
     """
     if text in _NAMED:
         return tuple(_NAMED[text])
@@ -130,10 +130,10 @@ def parse_acl(text: str) -> tuple[ACL, ...]:
 
 def _entry(text: str) -> ACL:
     scheme, _, rest = text.partition(":")
-    who, _, letters = rest.rpartition(":")
+    id, _, letters = rest.rpartition(":")
     if not scheme or not letters or not set(letters) <= set(_LETTERS):
         raise ConfigurationError(
             f"{text!r} is not an ACL entry; write scheme:id:perms with perms of 'cdrwa', "
             "such as world:anyone:r, or read, open or creator"
         )
-    return ACL(sum(int(_LETTERS[letter]) for letter in set(letters)), Id(scheme, who))
+    return ACL(sum(int(_LETTERS[letter]) for letter in set(letters)), Id(scheme, id))

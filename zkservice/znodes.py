@@ -93,7 +93,7 @@ def parent(path: str) -> str:
 def ancestors(path: str) -> Iterator[str]:
     """The path itself and all above it, the root last.
 
-    A string from a server may be an invalid path; its only ancestor may be the root.
+    The path need not be valid: a server may send any string.  Then the root may be all.
     """
     while path not in ("", "/"):
         yield path
@@ -135,11 +135,12 @@ def normalize(path: str, base: str = "/") -> str:
 class EarlierSessions:
     """The ids of the latest sessions of one client, each of which may have left znodes.
 
-    A server expires a session that no client resumes, so the znodes of older sessions are gone.
-    A process that runs for years need not remember them all.
+    Servers expire sessions that are not resumed, so the znodes of older sessions are gone.  A
+    process that runs for years need not remember all sessions.
     """
 
-    #: A client begins the next session only when the one before is over.
+    #: Far more than can still have znodes: a client begins a session only when the one before has
+    #: ended.
     LIMIT: Final = 64
 
     __slots__ = ("_ids",)

@@ -40,7 +40,7 @@ from tests.response_body import read_body
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
 from zkservice.discovery.agent import Budget, ProviderEndpoints
-from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
+from zkservice.errors import ConnectTimeoutError, NoProviderError
 from zkservice.testing import EmbeddedZooKeeper
 
 
@@ -260,7 +260,7 @@ class AgentTests(TestCase):
         """It waits as long as for a connection; its caller can give up earlier."""
         to = await self.agent(timeout=0.05)
         began = reactor.seconds()
-        with self.assertRaises(NobodyRegisteredError):
+        with self.assertRaises(NoProviderError):
             await self.get(to)
         self.assertGreater(reactor.seconds() - began, 0.04)
         to = await self.agent(timeout=30.0)
@@ -275,7 +275,7 @@ class AgentTests(TestCase):
         await self.client.create("/svc/i", data + b'"payload":null,"serviceType":"DYNAMIC"}')
         to = await self.agent()
         self.assertTrue(to._resolver.providers[0].tls)
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             await self.get(to)
         self.assertIn("none of the 1 providers speaks plain TCP", str(caught.exception))
 

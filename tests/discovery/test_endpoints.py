@@ -23,7 +23,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.discovery.counted import CountingFactory
 from zkservice.discovery.endpoints import ClientEndpointParser, DiscoveringEndpoint
 from zkservice.discovery.shared import PAUSE, SharedSessions
-from zkservice.errors import ConnectTimeoutError, LinkLoopError, NobodyRegisteredError
+from zkservice.errors import ConnectTimeoutError, LinkLoopError, NoProviderError
 from zkservice.formats import FORMATS, Announcement
 from zkservice.registry import register
 from zkservice.testing import EmbeddedZooKeeper
@@ -66,7 +66,7 @@ class DescriptionTests(TestCase):
 
     async def refused(self, path: str = "/svc", options: str = "") -> str:
         """The error's message if no provider is found."""
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             await self.connect(path, options)
         return str(caught.exception)
 
@@ -460,7 +460,7 @@ class NetworkTests(ClientTestCase):
         self.forget()
         self.result(self.admin.ensure_path("/other"))
         kept = self.endpoint("/other")
-        self.failureResultOf(self.connect(kept), NobodyRegisteredError)
+        self.failureResultOf(self.connect(kept), NoProviderError)
         self.assertEqual(self.clients[-1].statistics().watches, 3)
         self.network.advance(PAUSE + 1)
         self.assertEqual(self.clients[-1].statistics().watches, 1)

@@ -18,7 +18,7 @@ from zkservice.errors import (
     InvalidPathError,
     LinkLoopError,
     NoAuthError,
-    NobodyRegisteredError,
+    NoProviderError,
 )
 from zkservice.formats import FORMATS, Announcement
 from zkservice.wire.acl import ACL, ANYONE, OPEN_ACL_UNSAFE, Permission
@@ -122,7 +122,7 @@ class FollowingTests(ResolverTestCase):
             one = Announcement("/svc", f"10.0.0.{number}:80", {}, 0, available=False)
             self.result(self.admin.set(f"/svc/{member.znode_name(one)}", member.data(one)))
         self.assertEqual((resolver.providers, resolver.doubtful), ((), ()))
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             resolver.pick()
         self.assertIn("none of the 4 registered here is available", str(caught.exception))
 
@@ -138,7 +138,7 @@ class FollowingTests(ResolverTestCase):
         self.put("leader", data=b"10.0.0.1")
         self.put("member_7", data=b'{"serviceEndpoint":{"host":"h","port":"x"}}')
         resolver = self.started()
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             resolver.pick()
         self.assertIn("'leader': it is not a service instance", str(caught.exception))
         self.assertIn("1 more", str(caught.exception))
@@ -153,7 +153,7 @@ class FollowingTests(ResolverTestCase):
     def test_path_that_does_not_exist_yet(self) -> None:
         """The resolver waits for it; until then there are no providers."""
         resolver = self.started("/later")
-        with self.assertRaises(NobodyRegisteredError):
+        with self.assertRaises(NoProviderError):
             resolver.pick()
         waiting = resolver.wait_for(2)
         self.result(self.admin.create("/later"))
@@ -287,7 +287,7 @@ class AwayTests(ResolverTestCase):
         started = resolver.start()
         self.network.advance(100)
         self.assertNoResult(started)
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             resolver.pick()
         self.assertIn("ZooKeeper has not replied yet", str(caught.exception))
         self.back()
@@ -396,7 +396,7 @@ class UseTests(ResolverTestCase):
         self.put("a:80", "b:80")
         resolver = self.started()
         self.assertEqual(resolver.pick(["a:80"]).host, "b")
-        with self.assertRaises(NobodyRegisteredError) as caught:
+        with self.assertRaises(NoProviderError) as caught:
             resolver.pick(["a:80", "b:80"])
         self.assertIn("all providers were tried", str(caught.exception))
 

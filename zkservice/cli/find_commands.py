@@ -14,7 +14,7 @@ from zkservice.cli.options import ListOptions, ResolveOptions
 from zkservice.cli.terminal import Terminal
 from zkservice.client import State, ZooKeeperClient
 from zkservice.discovery import Provider, Resolver
-from zkservice.errors import NoAuthError, NobodyRegisteredError, NoNodeError
+from zkservice.errors import NoAuthError, NoNodeError, NoProviderError
 from zkservice.following.lookup import together
 from zkservice.properties import decode
 from zkservice.web.printable import printable
@@ -62,7 +62,7 @@ def _show(terminal: Terminal, options: ResolveOptions, resolver: Resolver) -> Ex
         return Exit.DONE
     try:
         resolver.pick()
-    except (NobodyRegisteredError, NoNodeError) as error:
+    except (NoProviderError, NoNodeError) as error:
         terminal.error(printable(str(error)))
     return Exit.FAILED
 

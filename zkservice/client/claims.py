@@ -32,7 +32,7 @@ class Claims:
                 raise NodeExistsError(path, "registered here already: update that registration")
         self._owners.update(dict.fromkeys(wanted, owner))
 
-    def give_back(self, owner: object, paths: Iterable[str]) -> None:
+    def release(self, owner: object, paths: Iterable[str]) -> None:
         """Release the owner's claims on these znodes."""
         for path in paths:
             if self._owners.get(path) is owner:

@@ -126,7 +126,7 @@ class Retrying:
 
         async def read() -> T:
             nonlocal client_watch
-            value, established = await self._retries.and_watch(ask, across_sessions=True)
+            value, established = await self._retries.read_and_watch(ask, across_sessions=True)
             if watch.called:  # cancelled before there was a value
                 cancel_watch(established)
             else:

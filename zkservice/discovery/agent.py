@@ -45,7 +45,7 @@ from zkservice.discovery.health import Use
 from zkservice.discovery.provider import Provider
 from zkservice.discovery.resolver import Resolver
 from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
-from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
+from zkservice.errors import ConnectTimeoutError, NoProviderError
 
 __all__ = ["BalancingAgent", "Retry", "agent"]
 
@@ -256,7 +256,7 @@ class BalancingAgent:
                 provider.
 
         Fails with:
-            NobodyRegisteredError: there is no provider that speaks plain HTTP, or TLS.
+            NoProviderError: there is no provider that speaks plain HTTP, or TLS.
             ConnectTimeoutError: nothing is known yet, and ZooKeeper does not reply in time.
             SchemeNotSupported: the URI begins neither with ``http://`` nor with ``https://``.
             Whatever the last attempt failed with; the message names the provider.
@@ -346,7 +346,7 @@ class BalancingAgent:
     def _next(self, tried: set[str], target: _Target, problem: BaseException | None) -> Use:
         try:
             return self._resolver.use(tried, tls=target.tls)
-        except NobodyRegisteredError as error:
+        except NoProviderError as error:
             raise problem or error from None
 
     async def _resolved(self) -> None:

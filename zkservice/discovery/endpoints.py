@@ -32,7 +32,7 @@ from zkservice.discovery.health import Use
 from zkservice.discovery.shared import Service, ServiceUse, SharedSessions
 from zkservice.discovery.strategies import STRATEGIES
 from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
-from zkservice.errors import ConnectTimeoutError, NobodyRegisteredError
+from zkservice.errors import ConnectTimeoutError, NoProviderError
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
 
@@ -90,7 +90,7 @@ class DiscoveringEndpoint:
         The attempts end after five times the time-out.
 
         Fails with:
-            NobodyRegisteredError: no member below the znode is available.
+            NoProviderError: no member below the znode is available.
             LinkLoopError: the links form a loop.
             ConnectTimeoutError: nothing is known about the service, and ZooKeeper did not
                 reply in time.
@@ -117,7 +117,7 @@ class DiscoveringEndpoint:
         while True:
             try:
                 use = resolver.use(tried, strategy=strategy)
-            except NobodyRegisteredError as error:
+            except NoProviderError as error:
                 raise problem or error from None
             tried.add(use.provider.address)
             try:

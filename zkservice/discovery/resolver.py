@@ -21,8 +21,8 @@ from zkservice.discovery.strategies import RoundRobin, Strategy
 from zkservice.errors import (
     ClientClosedError,
     FormatError,
-    NobodyRegisteredError,
     NoNodeError,
+    NoProviderError,
 )
 from zkservice.formats import FORMATS
 from zkservice.znodes import validate
@@ -211,7 +211,7 @@ class Resolver:
             tls: True: only providers that speak TLS; False: only those that do not; None: all.
 
         Raises:
-            NobodyRegisteredError: there is no provider, or all were tried.
+            NoProviderError: there is no provider, or all were tried.
             LinkLoopError: there is no provider because the links of the path form a loop.
         """
         return self._choose(tried, strategy, tls).provider
@@ -254,14 +254,14 @@ class Resolver:
         if self._offered:
             if tls is not None and all(one.tls is not tls for one in self._providers):
                 kind = "speaks TLS" if tls else "speaks plain TCP"
-                return NobodyRegisteredError(
+                return NoProviderError(
                     self.path, f"none of the {len(self._providers)} providers {kind}"
                 )
-            return NobodyRegisteredError(self.path, "all providers were tried")
+            return NoProviderError(self.path, "all providers were tried")
         if registered is None:
-            return NobodyRegisteredError(self.path, "ZooKeeper has not replied yet")
+            return NoProviderError(self.path, "ZooKeeper has not replied yet")
         if registered.error is None or isinstance(registered.error, NoNodeError):
-            return NobodyRegisteredError(self.path, registered.why_none())
+            return NoProviderError(self.path, registered.why_none())
         return registered.error.with_traceback(None)
 
     async def _wait_for(self, count: int) -> Providers:

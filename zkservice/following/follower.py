@@ -141,10 +141,10 @@ class Follower(Generic[A, T]):
         A pass may start without a connection: the client queues its requests, and fails them
         if it will not connect again.
         """
-        return not self._reconciler.waits
+        return not self._reconciler.pass_scheduled
 
     def _retry_later(self) -> None:
-        if not self._reconciler.waits:
+        if not self._reconciler.pass_scheduled:
             self._reconciler.trigger_in(self._backoff.next())
 
     # -- a pass ----------------------------------------------------------------------
@@ -163,12 +163,12 @@ class Follower(Generic[A, T]):
 
     async def _reconcile_once(self) -> None:
         """Fire the Deferreds that waited when the pass began, or keep them for the next pass."""
-        waiting, complete = self._waiting.take(), False
+        waiting, complete = self._waiting.remove_all(), False
         try:
             complete = await self._look()
         finally:
             if not complete:
-                self._waiting.put_back(waiting)
+                self._waiting.add_again(waiting)
         if not complete:
             self._reconciler.trigger()
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zkservice.recipes.barrier import Barrier
-from zkservice.recipes.blocks import Entering, Trying
+from zkservice.recipes.blocks import EnterDeferred, TryEnterDeferred
 from zkservice.recipes.change import Counter, retry_change
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.double_barrier import DoubleBarrier, Participant
@@ -24,7 +24,7 @@ __all__ = [
     "Counter",
     "DoubleBarrier",
     "Election",
-    "Entering",
+    "EnterDeferred",
     "Lease",
     "Lock",
     "Membership",
@@ -39,6 +39,6 @@ __all__ = [
     "Semaphore",
     "SerializedQueue",
     "ShallowParty",
-    "Trying",
+    "TryEnterDeferred",
     "retry_change",
 ]

@@ -15,10 +15,10 @@ class Barrier(Recipe):
     Any client may create and remove it; it is a persistent node.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the node.
         acl: the ACL of the node, and of its parents if they have to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -27,8 +27,10 @@ class Barrier(Recipe):
     def create(self) -> Deferred[None]:
         """Create it, if it does not exist already."""
         client = self._retrying.client
-        ask = self._retrying.retry_across_sessions(lambda: client.ensure_path(self.path, self._acl))
-        return Deferred.fromCoroutine(ask)
+        creation = self._retrying.retry_across_sessions(
+            lambda: client.ensure_path(self.path, self._acl)
+        )
+        return Deferred.fromCoroutine(creation)
 
     def remove(self) -> Deferred[bool]:
         """Remove it; fires with whether it existed.
@@ -66,29 +68,30 @@ class Barrier(Recipe):
 
         return self._retrying.time_limit(timeout, Deferred.fromCoroutine(self._wait()), too_late)
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _remove(self) -> bool:
         client = self._retrying.client
         stat = await self._retrying.retry_across_sessions(lambda: client.exists(self.path))
         if stat is None:
             return False
-        return await self._retrying.delete_node(self.path, stat.czxid, any_session=True)
+        return await self._retrying.delete_node(self.path, stat.czxid, across_sessions=True)
 
     async def _wait(self) -> None:
         client = self._retrying.client
         await self._retrying.retry_across_sessions(lambda: client.sync(self.path))
-        awaited: int | None = None  # the czxid of the barrier that we wait for
+        awaited: int | None = None  # the czxid of the barrier that this call waits for
 
-        async def in_this_session() -> None:
+        async def wait_in_session() -> None:
             nonlocal awaited
             while True:
-                stat, watch = await self._retrying.and_watch(
+                stat, watch = await self._retrying.read_and_watch(
                     lambda: client.exists_and_watch(self.path)
                 )
-                if stat is None or stat.czxid != (awaited or stat.czxid):
+                if awaited is None and stat is not None:
+                    awaited = stat.czxid
+                if stat is None or stat.czxid != awaited:
                     return cancel_watch(watch)
-                awaited = stat.czxid
                 await watch
 
-        await self._retrying.retry_across_sessions(in_this_session)
+        await self._retrying.retry_across_sessions(wait_in_session)

@@ -14,11 +14,11 @@ from typing_extensions import Self, override
 from zkservice.errors import LockTimeoutError
 
 
-class Leavable:
-    """Something that an ``async with`` block leaves at its end; subclasses define how."""
+class BlockExit:
+    """The end of an ``async with`` block; subclasses define what it releases."""
 
     async def leave_block(self, error: BaseException | None) -> None:
-        """Leave it.
+        """Release what the block holds.
 
         Args:
             error: what the block raised; None if it ended normally.
@@ -31,26 +31,27 @@ class Leavable:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave it, whether or not the block raised."""
+        """Call `leave_block`, whether or not the block raised."""
         await self.leave_block(error)
 
 
-class Held(Leavable):
-    """Something that is held already, so a block only leaves it."""
+class AlreadyEntered(BlockExit):
+    """Something that is held already: the block begins at once, and releases it at its end."""
 
     async def __aenter__(self) -> Self:
         return self
 
 
 R = TypeVar("R")
-T = TypeVar("T", bound=Leavable)
+T = TypeVar("T", bound=BlockExit)
 
 
-class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
-    """A Deferred that is also a block, which waits for it and then leaves what it fired with.
+class _BlockDeferred(Deferred[R], BlockExit, Generic[R, T]):
+    """A Deferred that is also an ``async with`` block.
 
-    It relays another Deferred.  When it is cancelled, it fires only after the other one's
-    coroutine has ended, which may take time to clean up.
+    The block waits for the result, and releases it at its end.  The Deferred relays another one,
+    ``source``.  When it is cancelled, it fires only after the source's coroutine has ended, which
+    may take time to clean up.
     """
 
     def __init__(self, source: Deferred[R]) -> None:
@@ -61,7 +62,7 @@ class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
 
     @override
     def cancel(self) -> None:
-        """Cancel the other Deferred, or what the callbacks wait for."""
+        """Cancel the source; once that has fired, cancel what the callbacks wait for."""
         if self.called:
             super().cancel()
         else:
@@ -69,14 +70,14 @@ class _BlockDeferred(Deferred[R], Leavable, Generic[R, T]):
 
     @override
     async def leave_block(self, error: BaseException | None) -> None:
-        """Leave what was entered."""
+        """Release the result."""
         held, self._held = self._held, None
         if held is not None:
             await held.leave_block(error)
 
 
-class Entering(_BlockDeferred[T, T]):
-    """A Deferred that fires with something held; a block waits for it, and leaves it at the end.
+class EnterDeferred(_BlockDeferred[T, T]):
+    """A Deferred that fires with something held, which a block releases at its end.
 
     ``async with lock.acquire() as lease`` means ``async with await lock.acquire() as lease``.
     """
@@ -86,8 +87,8 @@ class Entering(_BlockDeferred[T, T]):
         return held
 
 
-class Trying(_BlockDeferred["T | None", T]):
-    """Like `Entering`, but fires with None if others come first; a block then fails."""
+class TryEnterDeferred(_BlockDeferred["T | None", T]):
+    """Like `EnterDeferred`, but fires with None if it would have to wait; a block then fails."""
 
     def __init__(self, source: Deferred[T | None], path: str) -> None:
         super().__init__(source)
@@ -97,7 +98,7 @@ class Trying(_BlockDeferred["T | None", T]):
         """Wait for it.
 
         Raises:
-            LockTimeoutError: others come first, so the block would not be protected.
+            LockTimeoutError: others hold the lock or wait for it, so the block is not protected.
         """
         held = self._held = await self
         if held is None:
@@ -106,9 +107,10 @@ class Trying(_BlockDeferred["T | None", T]):
 
 
 class _OpenBlocks(Generic[T]):
-    """What the blocks of one object have entered and not left yet.
+    """What the open blocks of one object hold.
 
-    Each coroutine runs in its own context, which remembers what the coroutine has entered.
+    A block has to release what it has entered itself, although all blocks share the object.  So
+    a context variable remembers what the running coroutine has entered.
     """
 
     def __init__(self) -> None:
@@ -132,16 +134,16 @@ class _OpenBlocks(Generic[T]):
         while index and not any(self._open[index][0] is one for one in entered):
             index -= 1
         held, token = self._open.pop(index)
-        with suppress(ValueError):  # it was entered in another context
+        with suppress(ValueError):  # the token is of another coroutine's context
             self._entered.reset(token)
         return held
 
 
-class Block(Leavable, Generic[T]):
+class Block(BlockExit, Generic[T]):
     """A recipe that each ``async with`` block enters anew; many blocks can be open at a time.
 
-    A block leaves what it has entered itself.  If one coroutine enters and another one leaves
-    (as with `contextlib.AsyncExitStack`), what was entered first is left first.
+    A block releases what it has entered itself.  If one coroutine enters and another one leaves
+    (as with `contextlib.AsyncExitStack`), what was entered first is released first.
     """
 
     @cached_property
@@ -149,7 +151,7 @@ class Block(Leavable, Generic[T]):
         return _OpenBlocks()
 
     def _enter_block(self) -> Deferred[Any]:
-        """Enter with default arguments; fires with a `T`."""
+        """Enter with default arguments; fires with what the block holds."""
         raise NotImplementedError
 
     async def __aenter__(self) -> T:
@@ -159,5 +161,5 @@ class Block(Leavable, Generic[T]):
 
     @override
     async def leave_block(self, error: BaseException | None) -> None:
-        """Leave what this block has entered."""
+        """Release what this block has entered."""
         await self._blocks.remove().leave_block(error)

@@ -25,6 +25,7 @@ from zkservice.znodes import validate
 #: Returns new data for the old data and their Stat; both are None if there is no node yet.
 Change = Callable[["bytes | None", "Stat | None"], "bytes | Awaitable[bytes]"]
 
+#: Another client was faster: the change is made again, from the data that it has written.
 _RACES = (NodeExistsError, NoNodeError, BadVersionError)
 
 
@@ -39,13 +40,13 @@ def retry_change(
     """Change a node's data, and retry if another client was faster.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the node; it and its parents are created when they are missing.
         change: called with the data and the Stat, or None and None if there is no node;
             returns the new data, or an awaitable of them.  Called again if another client
             has written meanwhile.  If it raises, the call fails with that error.
         acl: the ACL of the nodes that are created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Returns:
         Fires with the new data.  Nothing is written if they are equal to the old data.
@@ -64,11 +65,11 @@ class Counter(Recipe):
     """A number in a node, as text; interoperates with kazoo's ``Counter``.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the node; created at the first change, with its parents.
         default: the number if there is no node, or the node is empty.
         acl: the ACL of the nodes that are created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -101,8 +102,9 @@ class Counter(Recipe):
         Fails with:
             ValueError: the node's data are not a number.
             ConnectionLossError: the connection broke during the write, and its outcome is
-                unknown, because the session has ended meanwhile or the ACL allows no mark
-                below the node.  It is never carried out twice.
+                unknown.  Either the session has ended meanwhile, or the ACL does not allow to
+                create below the node the mark that shows the outcome.  The number is never
+                added twice.
         """
 
         def change(data: bytes | None, _: Stat | None) -> bytes:
@@ -110,7 +112,7 @@ class Counter(Recipe):
 
         return Deferred.fromCoroutine(self._writer.change(change)).addCallback(int)
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _value(self) -> int:
         client = self._retrying.client
@@ -128,11 +130,11 @@ class _DataWriter:
     """Replaces a node's data with data computed from them, unless they have changed meanwhile.
 
     Args:
-        retrying: repeats what is safe to repeat.
+        retrying: sends the requests, and repeats those that are safe to repeat.
         path: the node.
         acl: the ACL of the nodes that are created.
         exact: distinguish this client's write from another client's write of the same data,
-            as a counter must.  Each write then creates a mark.
+            as a counter must.  Each write then creates a mark; see `MarkedWrites`.
     """
 
     def __init__(
@@ -147,8 +149,8 @@ class _DataWriter:
     async def change(self, change: Change) -> bytes:
         while True:
             content, stat = await self._retrying.retry_across_sessions(self._read)
-            made = change(content, stat)
-            new = await made if isawaitable(made) else made
+            changed = change(content, stat)
+            new = await changed if isawaitable(changed) else changed
             if new == content or await self._write(new, stat):
                 return new
 
@@ -159,7 +161,12 @@ class _DataWriter:
             return None, None
 
     async def _write(self, new: bytes, before: Stat | None) -> bool:
-        """Write once; False if the node has changed since ``before`` (None: it did not exist)."""
+        """Write once; return False if another client has changed the node meanwhile.
+
+        Args:
+            new: the new data.
+            before: the node's Stat when it was read; None if it did not exist.
+        """
         if self._marked is not None:
             try:
                 return await self._write_marked(self._marked, new, before)
@@ -170,11 +177,11 @@ class _DataWriter:
     async def _write_marked(self, marked: MarkedWrites, new: bytes, before: Stat | None) -> bool:
         path, acl = self._path, self._acl
 
-        def add(change: Transaction) -> None:
+        def add_write(transaction: Transaction) -> None:
             if before is None:
-                change.create(path, new, acl)
+                transaction.create(path, new, acl)
             else:
-                change.set(path, new, before.version)
+                transaction.set(path, new, before.version)
 
         async def check_same_node() -> None:
             now = await self._retrying.stat_after_sync(path)
@@ -183,15 +190,15 @@ class _DataWriter:
 
         try:
             if before is None:
-                await self._retrying.in_parent(path, acl, lambda: marked.run(add))
+                await self._retrying.with_parent(path, acl, lambda: marked.run(add_write))
             else:
-                await marked.run(add, check_same_node)
+                await marked.run(add_write, check_same_node)
         except _RACES:
             return False
         return True
 
     async def _write_unmarked(self, new: bytes, before: Stat | None) -> bool:
-        async def once(doubt: Doubt) -> bool:
+        async def attempt(doubt: Doubt) -> bool:
             if doubt.error is not None:
                 outcome = await self._find_outcome(new, before, doubt.error)
                 if outcome is not None:
@@ -203,14 +210,16 @@ class _DataWriter:
                 return False
             return True
 
-        return await self._retrying.run(once, across_sessions=True)
+        return await self._retrying.run(attempt, across_sessions=True)
 
     async def _send(self, new: bytes, before: Stat | None) -> None:
         client, path = self._retrying.client, self._path
         if before is not None:
             await client.set(path, new, before.version)
             return
-        await self._retrying.in_parent(path, self._acl, lambda: client.create(path, new, self._acl))
+        await self._retrying.with_parent(
+            path, self._acl, lambda: client.create(path, new, self._acl)
+        )
 
     async def _find_outcome(
         self, new: bytes, before: Stat | None, lost: ConnectionLossError
@@ -225,15 +234,14 @@ class _DataWriter:
         """
         await self._retrying.client.sync(self._path)
         found, now = await self._read()
-        # Another node: its versions start at 0 again, and the change has to be made again.
         if now is None or (before is not None and now.czxid != before.czxid):
-            return False
-        version = -1 if before is None else before.version
+            return False  # deleted, and perhaps created again: its versions start at 0 then
+        version = -1 if before is None else before.version  # a creation makes version 0
         if now.version == version:
             return None
-        first = now.version == version + 1
-        if first and found != new:
-            return False
-        if first and not self._exact:
+        changed_once = now.version == version + 1
+        if changed_once and found != new:
+            return False  # by another client
+        if changed_once and not self._exact:
             return True
         raise lost

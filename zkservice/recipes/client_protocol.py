@@ -47,7 +47,7 @@ class NodeClaims(Protocol):
     def take(self, owner: object, paths: Iterable[str]) -> None:
         """Claim nodes; raises `NodeExistsError` if another owner has claimed one."""
 
-    def give_back(self, owner: object, paths: Iterable[str]) -> None:
+    def release(self, owner: object, paths: Iterable[str]) -> None:
         """Release the nodes, so that other owners can claim them."""
 
 
@@ -77,7 +77,7 @@ class Client(RetriedClient, Protocol):
 
     @property
     def silence(self) -> float:
-        """Seconds in which the server may have received nothing, suspended time included."""
+        """Seconds since the latest answered request was sent, time of suspension included."""
 
     def ensure_path(self, path: str, acl: Iterable[ACL]) -> Deferred[None]:
         """Create a node and its ancestors, if they are missing."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, FailureGroup, race
 from typing_extensions import override
 
 from zkservice.errors import BarrierTimeoutError, LeaseLostError, NodeExistsError, NoNodeError
-from zkservice.recipes.blocks import Block, Entering, Held
+from zkservice.recipes.blocks import AlreadyEntered, Block, EnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.recipe import NamedRecipe
@@ -36,12 +36,12 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
     ``async with barrier`` enters and leaves, and so does ``async with barrier.enter(timeout)``.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the members' nodes; created when it is missing.
         members: how many have to enter; the same for all clients that use the path.
         identifier: stored in the nodes, for people who read them.
         acl: the ACL of the nodes, and of the path if it has to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         ValueError: ``members`` is not positive.
@@ -67,7 +67,7 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
     def __repr__(self) -> str:
         return f"<DoubleBarrier {self.path} for {self.members}>"
 
-    def enter(self, timeout: float | None = None) -> Entering[Participant]:
+    def enter(self, timeout: float | None = None) -> EnterDeferred[Participant]:
         """Wait until all have entered.
 
         Args:
@@ -90,28 +90,28 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
             return BarrierTimeoutError(self.path, problem)
 
         entered = Deferred.fromCoroutine(self._retrying.retry_until_entered(self._enter_once))
-        return Entering(self._retrying.time_limit(timeout, entered, too_late))
+        return EnterDeferred(self._retrying.time_limit(timeout, entered, too_late))
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @override
-    def _enter_block(self) -> Entering[Participant]:
+    def _enter_block(self) -> EnterDeferred[Participant]:
         return self.enter()
 
     async def _enter_once(self) -> Participant | None:
-        await self._tidy_up()
+        await self._delete_stale_ready()
         return await self._join()
 
-    async def _tidy_up(self) -> None:
-        """Delete ``ready`` if there is no other node: all members of that round have died.
+    async def _delete_stale_ready(self) -> None:
+        """Delete ``ready`` if there is no other node: all members of its round are gone.
 
-        No round needs it, since a new round needs this member, which has not entered yet.
+        No other round needs it, since the next one has no member yet.
         """
         if await self._retrying.children(self.path) == [READY]:
             await self._retrying.delete_current(self._ready)
 
     async def _join(self) -> Participant | None:
-        """Create the node and wait; None if the node is gone before all have entered."""
+        """Create this member's node and wait; None if it is deleted before all have entered."""
         path = join(self.path, uuid4().hex)
         lease: Lease | None = None
 
@@ -126,29 +126,29 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
         async def leave() -> None:
             if lease is not None and lease.held:
                 await lease.release()
-            else:  # it may exist, in a session that the server has not ended yet
+            else:  # it may still exist, if its session has ended here but not on the server
                 await self._retrying.delete(path)
 
         return await self._retrying.enter_or_leave(path, enter(), leave)
 
     async def _all_have_entered(self, lease: Lease) -> bool:
-        """Wait for the others; False if this member's node is gone first."""
+        """Wait for the others; False if this member's node is deleted first."""
         client = self._retrying.client
         while lease.held:
-            stat, ready = await self._retrying.and_watch(
+            stat, ready = await self._retrying.read_and_watch(
                 lambda: client.exists_and_watch(self._ready)
             )
             try:
-                if stat is not None or await self._is_last():
+                if stat is not None or await self._complete_entry():
                     return True
-                if await _is_first(ready, lease.lost):
+                if await _fires_first(ready, lease.lost):
                     return True
             finally:
                 cancel_watch(ready)
         return False
 
-    async def _is_last(self) -> bool:
-        """Whether all others have entered before; then create ``ready``."""
+    async def _complete_entry(self) -> bool:
+        """Create ``ready`` if all members have entered; return whether they have."""
         names = frozenset(await self._retrying.children(self.path))
         if len(names - {READY}) < self.members:
             return False
@@ -163,7 +163,7 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
         return True
 
 
-class Participant(Held):
+class Participant(AlreadyEntered):
     """A member that has entered, until it leaves.
 
     Use it as an asynchronous context manager, or `leave`.
@@ -173,8 +173,9 @@ class Participant(Held):
         self.path = path
         self._retrying = retrying
         self._lease = lease
-        self._mine = split(lease.path)[1]
-        self._round: frozenset[str] | None = None  # the members when this one began to leave
+        self._own_name = split(lease.path)[1]
+        # The names of the members' nodes when this one began to leave.
+        self._round: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         return f"<Participant {self._lease.path}>"
@@ -214,53 +215,54 @@ class Participant(Held):
         else:
             await self._lease.release()
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _leave(self) -> None:
         if self._round is None and not self._lease.held:
             raise LeaseLostError(self.path)
         try:
-            # If the session ends, the server deletes the node, as wanted: keep waiting.
+            # If the session ends, the server deletes the node, so this member has left: wait on.
             await self._retrying.retry_across_sessions(self._wait_for_all)
         finally:
-            self._lease.release().addErrback(lambda failure: None)  # the session's end deletes it
+            # If that fails, the server deletes the node with the session.
+            self._lease.release().addErrback(lambda failure: None)
 
     async def _wait_for_all(self) -> None:
         while not await self._step():
             pass
 
     async def _step(self) -> bool:
-        """Do the next step; returns whether it was the last one.
+        """Do one step of the recipe, which may wait; return whether it was the last one.
 
-        Only members of this round are waited for: others have entered the next one.
+        Nodes of other members than those of this round belong to the next round.
         """
         names = frozenset(await self._retrying.children(self.path))
         if self._round is None:
-            if self._mine not in names:
+            if self._own_name not in names:
                 raise LeaseLostError(self.path)
             self._round = names - {READY}
-        left = sorted(names & self._round)
-        if left in ([], [self._mine]):
-            if READY in names and names <= {READY, self._mine}:
+        remaining = sorted(names & self._round)
+        if remaining in ([], [self._own_name]):
+            if READY in names and names <= {READY, self._own_name}:
                 await self._retrying.delete_current(join(self.path, READY))
-            await self._delete_mine(left)
+            await self._delete_own_node(remaining)
             return True
-        if self._mine == left[0]:
-            await self._retrying.wait_for_change(join(self.path, left[-1]))
-        elif self._mine in left:
-            await self._delete_mine(left)
+        if self._own_name == remaining[0]:
+            await self._retrying.wait_for_change(join(self.path, remaining[-1]))
+        elif self._own_name in remaining:
+            await self._delete_own_node(remaining)
         else:
-            await self._retrying.wait_for_change(join(self.path, left[0]))
+            await self._retrying.wait_for_change(join(self.path, remaining[0]))
         return False
 
-    async def _delete_mine(self, left: list[str]) -> None:
+    async def _delete_own_node(self, remaining: list[str]) -> None:
         if self._lease.held:
             await self._lease.release()
-        elif self._mine in left:  # in a session that the server has not ended yet
+        elif self._own_name in remaining:  # its session has ended here but not on the server
             await self._retrying.delete(self._lease.path)
 
 
-async def _is_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:
+async def _fires_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:
     """Wait for one of two Deferreds; returns whether ``ready`` fired first."""
     try:
         which, _ = await race([ready, lost])

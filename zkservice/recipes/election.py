@@ -7,7 +7,7 @@ from functools import cached_property
 from twisted.internet.defer import Deferred
 from typing_extensions import override
 
-from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.blocks import Block, EnterDeferred
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.lock import Lock
 from zkservice.recipes.recipe import NamedRecipe
@@ -20,7 +20,7 @@ class Election(NamedRecipe, Block[Lease]):
     election.lead(timeout)``.  The arguments are those of `zkservice.recipes.Lock`.
     """
 
-    def lead(self, timeout: float | None = None) -> Entering[Lease]:
+    def lead(self, timeout: float | None = None) -> EnterDeferred[Lease]:
         """Become a candidate, and wait to be elected.
 
         Leadership ends when the lease is released or `Lease.lost` fires; call this again to
@@ -32,10 +32,10 @@ class Election(NamedRecipe, Block[Lease]):
         """The identifiers of all candidates, beginning with the leader's."""
         return self._lock.contenders()
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @override
-    def _enter_block(self) -> Entering[Lease]:
+    def _enter_block(self) -> EnterDeferred[Lease]:
         return self.lead()
 
     @cached_property

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from zkservice.deferreds import Waiters
 from zkservice.errors import ClientClosedError, LeaseLostError, ZooKeeperError
-from zkservice.recipes.blocks import Held
+from zkservice.recipes.blocks import AlreadyEntered
 from zkservice.recipes.retrying import SESSION_OVER, RetryingClient, cancel_watch
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
@@ -24,7 +24,7 @@ from zkservice.wire.watches import WatchEvent
 _CERTAIN: Final = 2 / 3
 
 
-class Lease(Held):
+class Lease(AlreadyEntered):
     """A lock, a leadership or a share of a semaphore that is held.
 
     Use it as an asynchronous context manager, or `release` it.
@@ -44,10 +44,10 @@ class Lease(Held):
         self.token = token  #: the node's czxid, higher than that of every earlier lease
         self._retrying = retrying
         self._reason: Exception | None = None  # why it is lost
-        self._losing: Waiters[Exception] = Waiters()  # wait for its loss
+        self._loss_waiters: Waiters[Exception] = Waiters()
         self._release: _Release | None = None
-        self._guard: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
-        self._guard.addErrback(self._log_bug)
+        self._watching: Deferred[None] = Deferred.fromCoroutine(self._watch_over(watch))
+        self._watching.addErrback(self._log_bug)
 
     def __repr__(self) -> str:
         state = "held" if self._reason is None else "lost"
@@ -82,7 +82,7 @@ class Lease(Held):
         `LeaseLostError` when the node was deleted.  It never fires once the lease is
         released.  It can be cancelled.
         """
-        return self._losing.add() if self._reason is None else succeed(self._reason)
+        return self._loss_waiters.add() if self._reason is None else succeed(self._reason)
 
     def release(self) -> Deferred[None]:
         """Release it.  You can call it again, and after the lease is lost.
@@ -94,20 +94,21 @@ class Lease(Held):
         Fails with:
             NoAuthError: the node may not be deleted; the server deletes it with the session.
         """
-        return self.release_by(self._delete)
+        return self.release_with(self._delete)
 
-    def release_by(
+    def release_with(
         self, delete: Callable[[], Coroutine[Any, Any, LeaseLostError | None]]
     ) -> Deferred[None]:
-        """Like `release`, with a function that deletes the node together with others.
+        """Like `release`, with another way to delete the node.
 
         Args:
-            delete: returns an error if the lease may have been lost before, else None.
+            delete: deletes the node.  It returns an error if the lease may have been lost before
+                that, else None.
         """
         if self._release is None:
             self._release = _Release()
-            self._guard.cancel()
-            self._losing.take()
+            self._watching.cancel()
+            self._loss_waiters.remove_all()
             if self._reason is None:
                 Deferred.fromCoroutine(delete()).addBoth(self._release.finish)
             else:
@@ -123,12 +124,12 @@ class Lease(Held):
                 because the session ended before the server confirmed the release.
         """
         await self.release()
-        doubt = None if self._release is None else self._release.doubt
-        reason = self._reason or doubt
+        possible_loss = None if self._release is None else self._release.possible_loss
+        reason = self._reason or possible_loss
         if reason is not None and error is None:
             raise LeaseLostError(self.path) from reason
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _delete(self) -> LeaseLostError | None:
         deleted = await self._retrying.delete_node(self.path, self.token)
@@ -138,15 +139,17 @@ class Lease(Held):
         try:
             while True:
                 await watch
-                watch = await self._look()
+                watch = await self._check_node()
         except CancelledError:
             return  # released
         except ZooKeeperError as error:
             self._lose(error)
 
-    async def _look(self) -> Deferred[WatchEvent]:
+    async def _check_node(self) -> Deferred[WatchEvent]:
         client = self._retrying.client
-        stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
+        stat, watch = await self._retrying.read_and_watch(
+            lambda: client.exists_and_watch(self.path)
+        )
         if stat is None or stat.czxid != self.token:
             cancel_watch(watch)
             raise LeaseLostError(self.path)
@@ -156,7 +159,7 @@ class Lease(Held):
         self._reason = reason
         if not isinstance(reason, ClientClosedError):  # its owner closed the client itself
             self._log.warn("lost the lease on {path}: {reason}", path=self.path, reason=reason)
-        self._losing.fire(reason)
+        self._loss_waiters.fire(reason)
 
     def _log_bug(self, failure: Failure) -> None:
         self._log.failure(
@@ -169,7 +172,8 @@ class _Release:
     """The deletion of a lease's node, its outcome, and the Deferreds that wait for it."""
 
     def __init__(self) -> None:
-        self.doubt: BaseException | None = None  #: why it may have been lost before
+        #: Why the lease may have been lost before the release; None if it was not.
+        self.possible_loss: BaseException | None = None
         self._waiting: Waiters[None] = Waiters()
         self._finished = False
         self._error: BaseException | None = None
@@ -181,12 +185,17 @@ class _Release:
         return succeed(None) if self._error is None else fail(self._error)
 
     def finish(self, result: LeaseLostError | Failure | None) -> None:
-        """End it: successfully, with a doubt about the lease, or with a failure."""
+        """Fire the waiters.
+
+        Args:
+            result: None after a deletion; an error if the node was deleted, but the lease may
+                have been lost before; a failure if the deletion failed.
+        """
         self._finished = True
         if not isinstance(result, Failure):
-            self.doubt = result
+            self.possible_loss = result
         elif result.check(*SESSION_OVER):  # the server deletes the node with the session
-            self.doubt = result.value
+            self.possible_loss = result.value
         else:
             assert result.value is not None
             self._error = result.value
@@ -198,7 +207,7 @@ async def hold(retrying: RetryingClient, path: str) -> Lease | None:
     """A lease on a node of this session; None if there is no node, or it is another session's."""
     client = retrying.client
     found: tuple[Stat | None, Deferred[WatchEvent]]
-    found = await retrying.and_watch(lambda: client.exists_and_watch(path))
+    found = await retrying.read_and_watch(lambda: client.exists_and_watch(path))
     stat, watch = found
     identity = client.client_id
     if stat is None or identity is None or stat.ephemeral_owner != identity[0]:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from typing_extensions import override
 
 from zkservice.errors import LockTimeoutError
-from zkservice.recipes.blocks import Block, Entering, Trying
+from zkservice.recipes.blocks import Block, EnterDeferred, TryEnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock_queue import LockQueue
@@ -34,14 +34,15 @@ class Lock(NamedRecipe, Block[Lease]):
     ``async with lock`` waits and releases, and so does ``async with lock.acquire(timeout)``.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the contenders' nodes; created when it is missing.
         identifier: stored in the nodes, for `contenders`.
-        names: the first is part of the names of this lock's nodes.  Nodes of other clients
-            with any of these names are contenders as well: ``("__lock__", "lock-")`` respects
-            locks of Curator, go-zookeeper and txzookeeper, which respect ``("lock-",)``.
+        names: the middle parts of the nodes' names.  This lock's nodes have the first one.
+            Nodes with any of these names are contenders.  ``("__lock__", "lock-")`` waits for
+            locks of Curator, go-zookeeper and txzookeeper as well; these wait for nodes that
+            are named with ``("lock-",)``.
         acl: the ACL of the nodes, and of the path if it has to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -64,7 +65,7 @@ class Lock(NamedRecipe, Block[Lease]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {self._kind.name}>"
 
-    def acquire(self, timeout: float | None = None) -> Entering[Lease]:
+    def acquire(self, timeout: float | None = None) -> EnterDeferred[Lease]:
         """Wait for the lock.
 
         Args:
@@ -86,14 +87,15 @@ class Lock(NamedRecipe, Block[Lease]):
             return LockTimeoutError(self.path, f"not acquired within {seconds:g} s")
 
         acquired: Deferred[Any] = Deferred.fromCoroutine(self._acquire(wait=True))
-        return Entering(self._retrying.time_limit(timeout, acquired, too_late))
+        return EnterDeferred(self._retrying.time_limit(timeout, acquired, too_late))
 
-    def try_acquire(self) -> Trying[Lease]:
-        """Like `acquire`, but if others come first, fires with None once its node is gone.
+    def try_acquire(self) -> TryEnterDeferred[Lease]:
+        """Like `acquire`, but fires with None if it would have to wait.
 
-        An ``async with`` block then fails with `LockTimeoutError`, because it has to be protected.
+        Before that, it deletes its node again.  An ``async with`` block fails with
+        `LockTimeoutError` instead, because it would not be protected.
         """
-        return Trying(Deferred.fromCoroutine(self._acquire(wait=False)), self.path)
+        return TryEnterDeferred(Deferred.fromCoroutine(self._acquire(wait=False)), self.path)
 
     def contenders(self) -> Deferred[list[str]]:
         """The identifiers of the holder and of all waiting contenders, in order.
@@ -102,10 +104,10 @@ class Lock(NamedRecipe, Block[Lease]):
         """
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._contenders))
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @override
-    def _enter_block(self) -> Entering[Lease]:
+    def _enter_block(self) -> EnterDeferred[Lease]:
         return self.acquire()
 
     async def _acquire(self, *, wait: bool) -> Lease | None:
@@ -120,7 +122,7 @@ class Lock(NamedRecipe, Block[Lease]):
         async def join_queue() -> Lease | None:
             nonlocal path
             while True:
-                path = None
+                path = None  # unknown while it is created; `leave` then searches for the mark
                 path = await self._create(mark)
                 if not await self._queue.wait_for_turn(split(path)[1], wait=wait):
                     return None

@@ -32,15 +32,16 @@ class LockQueue:
         self._path = path
         self._kind = kind
         self._reading: Waiters[Predecessors] = Waiters()
-        # The last contender of this client that was first in the queue.  Sequence numbers only
-        # rise, so nothing can come before it.  Its successor is first once it is gone.
-        self._first: str | None = None
+        # The last contender of this client that was first in the queue.  Numbers only rise, so no
+        # new node comes before it.  When its node is deleted, its successor is first, without
+        # another read.
+        self._last_first: str | None = None
 
-    async def wait_for_turn(self, mine: str, *, wait: bool) -> bool:
+    async def wait_for_turn(self, own_name: str, *, wait: bool) -> bool:
         """Wait until it is a contender's turn.
 
         Args:
-            mine: the name of its node; the server has confirmed the creation.
+            own_name: the name of the contender's node; the server has confirmed its creation.
             wait: False to return at once.
 
         Returns:
@@ -48,16 +49,17 @@ class LockQueue:
         """
         while True:
             queue = await self._read()
-            if mine not in queue:
+            if own_name not in queue:
                 return True
-            before = queue[mine]
-            if before is not None:
+            predecessor = queue[own_name]
+            if predecessor is not None:
                 if not wait:
                     return False
-                gone = await self._retrying.wait_for_change(join(self._path, before))
-                if not (gone and before == self._first and self._kind.exclusive):
-                    continue
-            self._first = mine
+                gone = await self._retrying.wait_for_change(join(self._path, predecessor))
+                was_first = predecessor == self._last_first and self._kind.exclusive
+                if not (gone and was_first):
+                    continue  # read the queue again
+            self._last_first = own_name
             return True
 
     def _read(self) -> Deferred[Predecessors]:

@@ -22,7 +22,7 @@ from zkservice.recipes.retrying import Doubt, RetryingClient
 from zkservice.wire.acl import ACL
 from zkservice.znodes import join
 
-#: The prefix of the marks' names, as of Curator's protected nodes.
+#: The prefix of the marks' names, the same as that of Curator's protected nodes.
 PREFIX: Final = "_c_"
 
 
@@ -38,46 +38,46 @@ class MarkedOutcome(NamedTuple):
 
 
 async def _check_nothing() -> None:
-    """Allow the write to be sent again if there is no mark."""
+    """The default of ``before_repeating``: always repeat the write."""
 
 
 class MarkedWrites:
     """Sends each write in one transaction with a mark.
 
     Args:
-        retrying: repeats what is safe to repeat.
-        where: the parent of the marks; created if it is missing after the write.
+        retrying: sends the requests, and repeats those that are safe to repeat.
+        parent: of the marks; created if it is missing once the write is carried out.
         acl: the ACL of the marks, and of their parent.
     """
 
-    def __init__(self, retrying: RetryingClient, where: str, acl: Iterable[ACL]) -> None:
+    def __init__(self, retrying: RetryingClient, parent: str, acl: Iterable[ACL]) -> None:
         self._retrying = retrying
-        self._where = where
+        self._parent = parent
         self._acl = tuple(acl)
 
     async def run(
         self,
-        add: Callable[[Transaction], None],
+        add_write: Callable[[Transaction], None],
         before_repeating: Callable[[], Awaitable[None]] = _check_nothing,
     ) -> MarkedOutcome:
         """Carry out a write exactly once.
 
         Args:
-            add: adds the write's operations to a transaction; called for each attempt.
-            before_repeating: called if there is no mark; raises if other clients may have
-                deleted the mark together with the written node.
+            add_write: adds the write's operations to a transaction; called for each attempt.
+            before_repeating: called after a lost reply if there is no mark.  It must raise if
+                another client may have deleted the mark together with the written node.
 
         Raises:
             CannotMarkError: the ACL allows no mark there.
             ConnectionLossError: the outcome is unknown: the session has ended.
             ZooKeeperError: the server refused the write.
         """
-        mark = join(self._where, PREFIX + uuid4().hex)
+        mark = join(self._parent, PREFIX + uuid4().hex)
         session: int | None = None  # of the last attempt
-        marked = True  # the mark may exist
+        mark_may_exist = True
 
-        async def once(doubt: Doubt) -> MarkedOutcome:
-            nonlocal session, marked
+        async def attempt(doubt: Doubt) -> MarkedOutcome:
+            nonlocal session, mark_may_exist
             if doubt.error is not None:
                 if session is None or session != self._session:
                     raise doubt.error
@@ -86,19 +86,19 @@ class MarkedWrites:
                     return MarkedOutcome(None, found.czxid)
                 await before_repeating()
                 doubt.clear()
-            session, marked = self._session, True
+            session, mark_may_exist = self._session, True
             try:
-                return MarkedOutcome(await self._commit(add, mark), 0)
+                return MarkedOutcome(await self._commit(add_write, mark), 0)
             except ConnectionLossError:
                 raise
             except Exception:
-                marked = False  # it was refused
+                mark_may_exist = False  # the server refused the transaction
                 raise
 
         try:
-            return await self._retrying.run(once, across_sessions=True)
+            return await self._retrying.run(attempt, across_sessions=True)
         finally:
-            if marked:
+            if mark_may_exist:
                 self._retrying.in_background(mark, self._retrying.delete(mark))
 
     @property
@@ -106,17 +106,18 @@ class MarkedWrites:
         identity = self._retrying.client.client_id
         return None if identity is None else identity[0]
 
-    async def _commit(self, add: Callable[[Transaction], None], mark: str) -> list[Any]:
+    async def _commit(self, add_write: Callable[[Transaction], None], mark: str) -> list[Any]:
         """Send the transaction; once more if the parent of the marks is missing."""
         for may_make_parent in (True, False):
-            change = self._retrying.client.transaction()
-            add(change)
-            change.create(mark, b"", self._acl, ephemeral=True)
+            transaction = self._retrying.client.transaction()
+            add_write(transaction)
+            transaction.create(mark, b"", self._acl, ephemeral=True)
             try:
-                return await change.commit()
+                return await transaction.commit()
             except TransactionFailedError as error:
                 cause = error.__cause__ or error
-                if error.failed < len(error.results) - 1:
+                mark_refused = error.failed == len(error.results) - 1
+                if not mark_refused:
                     raise cause from None
                 if not may_make_parent or not isinstance(cause, NoNodeError):
                     raise CannotMarkError(str(cause)) from cause
@@ -125,6 +126,6 @@ class MarkedWrites:
 
     async def _make_parent(self) -> None:
         try:
-            await self._retrying.client.ensure_path(self._where, self._acl)
+            await self._retrying.client.ensure_path(self._parent, self._acl)
         except NoAuthError as error:
             raise CannotMarkError(str(error)) from error

@@ -16,7 +16,7 @@ from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
 from zkservice.znodes import join, split, validate
 
-#: The version that makes the server accept any version.
+#: A write with this version is unconditional.
 _ANY: Final = -1
 
 
@@ -29,7 +29,7 @@ class Node:
     ordered by their paths.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the path of the node.
 
     Raises:
@@ -39,8 +39,8 @@ class Node:
     def __init__(self, client: Client, path: str) -> None:
         self.path = validate(path)
         self._client = client
-        self._data = _KnownVersion()
-        self._acl = _KnownVersion()
+        self._data_version = _KnownVersion()
+        self._acl_version = _KnownVersion()
 
     def __repr__(self) -> str:
         return f"<Node {self.path}>"
@@ -82,8 +82,8 @@ class Node:
 
     def set_data(self, data: bytes) -> Deferred[Self]:
         """Set its data, if it has the version that was read last; fires with this object."""
-        writing = self._client.set(self.path, data, self._data.number)
-        return writing.addCallbacks(self._written, self._data.outdated)
+        writing = self._client.set(self.path, data, self._data_version.number)
+        return writing.addCallbacks(self._written, self._data_version.forget_if_outdated)
 
     def get_acl(self) -> Deferred[list[ACL]]:
         """Fires with its ACL."""
@@ -91,13 +91,13 @@ class Node:
 
     def set_acl(self, acl: Iterable[ACL]) -> Deferred[Self]:
         """Set its ACL, if it has the version that was read last; fires with this object."""
-        writing = self._client.set_acl(self.path, acl, self._acl.number)
-        return writing.addCallbacks(self._acl_written, self._acl.outdated)
+        writing = self._client.set_acl(self.path, acl, self._acl_version.number)
+        return writing.addCallbacks(self._acl_written, self._acl_version.forget_if_outdated)
 
     def delete(self) -> Deferred[None]:
         """Delete it, if its data have the version that was read last."""
-        deleting = self._client.delete(self.path, self._data.number)
-        return deleting.addCallbacks(self._deleted, self._data.outdated)
+        deleting = self._client.delete(self.path, self._data_version.number)
+        return deleting.addCallbacks(self._deleted, self._data_version.forget_if_outdated)
 
     def get_children(self, prefix: str = "") -> Deferred[list[Node]]:
         """Fires with its children whose names begin with a prefix, sorted by name."""
@@ -110,38 +110,38 @@ class Node:
         names, watch = self._client.get_children_and_watch(self.path)
         return names.addCallback(self._children, prefix), watch
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     def _created(self, path: str) -> str:
-        self.path, self._data.number, self._acl.number = path, 0, 0
+        self.path, self._data_version.number, self._acl_version.number = path, 0, 0
         return path
 
     def _found(self, stat: Stat | None) -> bool:
         if stat is None:
             self._deleted()
             return False
-        self._data.number, self._acl.number = stat.version, stat.aversion
+        self._data_version.number, self._acl_version.number = stat.version, stat.aversion
         return True
 
     def _deleted(self, _: None = None) -> None:
-        self._data.number = self._acl.number = _ANY
+        self._data_version.number = self._acl_version.number = _ANY
 
     def _read(self, found: tuple[bytes, Stat]) -> bytes:
         data, stat = found
-        self._data.number = stat.version
+        self._data_version.number = stat.version
         return data
 
     def _written(self, stat: Stat) -> Self:
-        self._data.number = stat.version
+        self._data_version.number = stat.version
         return self
 
     def _acl_read(self, found: tuple[list[ACL], Stat]) -> list[ACL]:
         acl, stat = found
-        self._acl.number = stat.aversion
+        self._acl_version.number = stat.aversion
         return acl
 
     def _acl_written(self, stat: Stat) -> Self:
-        self._acl.number = stat.aversion
+        self._acl_version.number = stat.aversion
         return self
 
     def _children(self, names: list[str], prefix: str) -> list[Node]:
@@ -155,7 +155,7 @@ class _KnownVersion:
     def __init__(self) -> None:
         self.number = _ANY
 
-    def outdated(self, failure: Failure) -> Failure:
+    def forget_if_outdated(self, failure: Failure) -> Failure:
         """Forget the version if a write has failed because it is outdated."""
         if failure.check(BadVersionError, NoNodeError):
             self.number = _ANY

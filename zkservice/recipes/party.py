@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from typing_extensions import override
 
 from zkservice.errors import InvalidPathError
-from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.blocks import Block, EnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
@@ -34,11 +34,11 @@ class Party(NamedRecipe, Block["Membership"]):
     leaves, and so does ``async with party.join()``.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the members' nodes; created when it is missing.
         identifier: the identifier of the members that join with this object.
         acl: the ACL of the nodes, and of the path if it has to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid, or the identifier is (in a `ShallowParty`).
@@ -59,7 +59,7 @@ class Party(NamedRecipe, Block["Membership"]):
         if problem is not None:
             raise InvalidPathError(name, problem)
 
-    def join(self) -> Entering[Membership]:
+    def join(self) -> EnterDeferred[Membership]:
         """Become a member; each call adds a member.
 
         Returns:
@@ -71,7 +71,7 @@ class Party(NamedRecipe, Block["Membership"]):
             ClientClosedError: the client was closed.
             NoAuthError: nodes may not be created there.
         """
-        return Entering(Deferred.fromCoroutine(self._join()))
+        return EnterDeferred(Deferred.fromCoroutine(self._join()))
 
     def members(self) -> Deferred[list[str]]:
         """The identifiers of all members, in the order in which they joined."""
@@ -91,17 +91,17 @@ class Party(NamedRecipe, Block["Membership"]):
         """
         return Deferred.fromCoroutine(self._changed(list(known)))
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @override
-    def _enter_block(self) -> Entering[Membership]:
+    def _enter_block(self) -> EnterDeferred[Membership]:
         return self.join()
 
     async def _join(self) -> Membership:
         return Membership(self._retrying, self.path, await self._enter(), self._enter)
 
     async def _enter(self) -> Lease:
-        """Create the node, in this session or a later one."""
+        """Create a member's node, in this session or a later one."""
         return await self._retrying.retry_until_entered(self._enter_once)
 
     async def _enter_once(self) -> Lease | None:
@@ -133,10 +133,10 @@ class Party(NamedRecipe, Block["Membership"]):
     async def _wait_for_change(self, known: list[str]) -> list[str]:
         """The members, after a change if they were the known ones."""
         client = self._retrying.client
-        names, watch = await self._retrying.in_parent(
+        names, watch = await self._retrying.with_parent(
             join(self.path, PARTY),
             self._acl,
-            lambda: self._retrying.and_watch(lambda: client.get_children_and_watch(self.path)),
+            lambda: self._retrying.read_and_watch(lambda: client.get_children_and_watch(self.path)),
         )
         try:
             members = await self._identifiers(names)
@@ -156,7 +156,10 @@ class Party(NamedRecipe, Block["Membership"]):
         return [identifier for _, identifier in sorted(filter(None, found))]
 
     async def _member(self, name: str) -> tuple[int, str] | None:
-        """When it joined (the czxid), and its identifier; None if it has left meanwhile."""
+        """The czxid of a member's node, which tells when it joined, and its identifier.
+
+        None if it has left meanwhile.
+        """
         found = await self._retrying.get(join(self.path, name))
         if found is None:
             return None

@@ -11,12 +11,12 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.errors import LeaseLostError, ZooKeeperError
-from zkservice.recipes.blocks import Held
+from zkservice.recipes.blocks import AlreadyEntered
 from zkservice.recipes.lease import Lease
 from zkservice.recipes.retrying import RETRY_DELAY, SESSION_OVER, RetryingClient
 
 
-class PersistentEphemeral(Held):
+class PersistentEphemeral(AlreadyEntered):
     """Keeps an ephemeral node alive: creates it again when it is lost, until `leave`.
 
     It is not a `zkservice.deferreds.Reconciler`, because `leave` has to cancel an attempt that
@@ -24,7 +24,7 @@ class PersistentEphemeral(Held):
 
     Args:
         retrying: creates and watches the node.
-        where: the path for log lines.
+        where: a path for log lines; the node's own path may change.
         lease: on the node, which exists already.
         enter: creates the node again.
         ended: called when the session has ended and the client starts no new one.
@@ -76,7 +76,7 @@ class PersistentEphemeral(Held):
         """Leave."""
         await self.leave()
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _keep(self) -> None:
         while True:
@@ -109,7 +109,7 @@ class PersistentEphemeral(Held):
 
     def _log_end(self, failure: Failure) -> None:
         if failure.check(CancelledError):
-            return  # by `leave`
+            return  # `leave` was called
         self._ended()
         if failure.check(*SESSION_OVER):
             self._log.info(

@@ -15,7 +15,7 @@ from zkservice.errors import (
     NoNodeError,
     SessionExpiredError,
 )
-from zkservice.recipes.blocks import Entering, Leavable
+from zkservice.recipes.blocks import BlockExit, EnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.persistent_ephemeral import PersistentEphemeral
@@ -26,7 +26,7 @@ from zkservice.wire.records import Stat
 from zkservice.znodes import EarlierSessions
 
 
-class PersistentEphemeralNode(Recipe, Leavable):
+class PersistentEphemeralNode(Recipe, BlockExit):
     """An ephemeral node that is created again in each session of the client.
 
     In a new session, and a second after another client has deleted it, it is created again with
@@ -34,12 +34,12 @@ class PersistentEphemeralNode(Recipe, Leavable):
     A node of another client is left alone; this object waits until it is deleted.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the node; only one object of a client can keep it.
         data: the data of the node, until `set` changes them.
         acl: the ACL of the node, until `set_acl` changes it, and of its parents if they
             have to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -73,7 +73,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         """Whether it exists, as far as is known here."""
         return self._kept is not None and self._kept.present
 
-    def create(self) -> Entering[Self]:
+    def create(self) -> EnterDeferred[Self]:
         """Create it, and create it again whenever it is lost, until `delete`.
 
         Returns:
@@ -89,17 +89,19 @@ class PersistentEphemeralNode(Recipe, Leavable):
             NoAuthError: nodes may not be created there.
         """
         if self._wanted:
-            return Entering(fail(NodeExistsError(self.path, "this object has created it already")))
+            return EnterDeferred(
+                fail(NodeExistsError(self.path, "this object has created it already"))
+            )
         try:
             self._retrying.client.claims.take(self, [self.path])
         except NodeExistsError:
             problem = "another object of this client keeps this node already"
-            return Entering(fail(NodeExistsError(self.path, problem)))
+            return EnterDeferred(fail(NodeExistsError(self.path, problem)))
         creating = self._creating = Deferred.fromCoroutine(self._create())
         if creating.called:  # it failed at once
             self._creating = None
-            self._give_back()
-        return Entering(creating)
+            self._release_claim()
+        return EnterDeferred(creating)
 
     def set(self, data: bytes) -> Deferred[None]:
         """Change its data, now and for later creations.
@@ -137,7 +139,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
             self._creating.cancel()
         kept, self._kept = self._kept, None
         if kept is not None:  # even if the caller stops waiting
-            self._wait_until_gone(kept).addBoth(lambda _: self._give_back())
+            self._wait_until_gone(kept).addBoth(lambda _: self._release_claim())
         return self._wait_until_gone(kept)
 
     @override
@@ -148,22 +150,22 @@ class PersistentEphemeralNode(Recipe, Leavable):
     async def __aenter__(self) -> Self:
         return await self.create()
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @property
     def _wanted(self) -> bool:
         return self._creating is not None or self._kept is not None
 
-    def _give_back(self) -> None:
+    def _release_claim(self) -> None:
         """Release the claim on the node, unless it was created again."""
         if not self._wanted:
-            self._retrying.client.claims.give_back(self, [self.path])
+            self._retrying.client.claims.release(self, [self.path])
 
     async def _create(self) -> Self:
         try:
             lease = await self._enter()
         except Exception as error:
-            self._creating = None  # now, so that it can be created again at once
+            self._creating = None  # so that `create` can be called again from an errback
             cleaning, self._cleaning_up = self._cleaning_up, None
             if cleaning is not None and not isinstance(error, SESSION_OVER):
                 await self._retrying.wait_briefly(cleaning)
@@ -174,13 +176,13 @@ class PersistentEphemeralNode(Recipe, Leavable):
 
     def _ended(self) -> None:
         self._kept = None
-        self._give_back()
+        self._release_claim()
 
     def _wait_until_gone(self, kept: PersistentEphemeral | None) -> Deferred[None]:
         leaving = succeed(None) if kept is None else kept.leave()
 
         async def in_turn() -> None:
-            # A cancelled creation cleans up first: it is earlier in this queue.
+            # The clean-up of a cancelled creation waits for the same lock, and comes first.
             await self._one_at_a_time.acquire()
             try:
                 await leaving
@@ -194,7 +196,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         try:
             return await self._retrying.retry_until_entered(self._enter_once)
         except BaseException:
-            # It acquires `_one_at_a_time` before the next creation does.
+            # Begin before `_one_at_a_time` is released, to be the next that acquires it.
             self._cleaning_up = self._retrying.in_background(self.path, self._delete_ours())
             raise
         finally:
@@ -209,7 +211,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         finally:
             self._remember_session()
         if lease is None:
-            await self._make_room()
+            await self._remove_or_await_other_node()
         else:
             await self._write_changes(lease, data, acl)
         return lease
@@ -237,7 +239,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
         """Write to the node if this session still owns it."""
         client = self._retrying.client
 
-        async def once() -> None:
+        async def attempt() -> None:
             stat = await client.exists(self.path)
             identity = client.client_id
             if stat is not None and identity is not None and stat.ephemeral_owner == identity[0]:
@@ -245,7 +247,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
 
         while True:
             try:
-                return await self._retrying.retry(once)
+                return await self._retrying.retry(attempt)
             except BadVersionError:
                 continue  # another client has written meanwhile
 
@@ -254,10 +256,12 @@ class PersistentEphemeralNode(Recipe, Leavable):
         if identity is not None:
             self._sessions.add(identity[0])
 
-    async def _make_room(self) -> None:
+    async def _remove_or_await_other_node(self) -> None:
         """Delete the node if an earlier session has left it, else wait until it is gone."""
         client = self._retrying.client
-        stat, watch = await self._retrying.and_watch(lambda: client.exists_and_watch(self.path))
+        stat, watch = await self._retrying.read_and_watch(
+            lambda: client.exists_and_watch(self.path)
+        )
         if stat is None:
             cancel_watch(watch)
         elif stat.ephemeral_owner in self._sessions:
@@ -277,7 +281,7 @@ class PersistentEphemeralNode(Recipe, Leavable):
                 await self._retrying.delete_node(self.path, stat.czxid)
         finally:
             self._one_at_a_time.release()
-            self._give_back()
+            self._release_claim()
 
     async def _write(self, send: Callable[[], Awaitable[None]]) -> None:
         if self.present:

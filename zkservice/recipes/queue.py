@@ -34,11 +34,11 @@ class BaseQueue(Recipe, Generic[T]):
     """The base of the queues: adds, counts and waits for items.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the items' nodes; created when it is missing.
         acl: the ACL of the items, and of the path if it has to be created.
         ephemeral: items that this object adds are deleted when the session ends.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -95,7 +95,7 @@ class BaseQueue(Recipe, Generic[T]):
         """The number of items, including those that a consumer has reserved."""
         return Deferred.fromCoroutine(self._qsize())
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _claim(self, path: str) -> T | None:
         """Take or reserve an item; None if another consumer was faster."""
@@ -104,13 +104,15 @@ class BaseQueue(Recipe, Generic[T]):
     async def _put(self, item: bytes, priority: int) -> str:
         path = join(self.path, f"{PREFIX}{priority:03d}-")
 
-        def add(change: Transaction) -> None:
-            change.create(path, item, self._acl, ephemeral=self.ephemeral, sequence=True)
+        def add_write(transaction: Transaction) -> None:
+            transaction.create(path, item, self._acl, ephemeral=self.ephemeral, sequence=True)
 
         if self._marked is not None:
             marked = self._marked
             try:
-                outcome = await self._retrying.in_parent(path, self._acl, lambda: marked.run(add))
+                outcome = await self._retrying.with_parent(
+                    path, self._acl, lambda: marked.run(add_write)
+                )
             except CannotMarkError:
                 self._marked = None
             else:
@@ -131,21 +133,21 @@ class BaseQueue(Recipe, Generic[T]):
             if stat is not None and stat.czxid == zxid:
                 return join(self.path, name)
             if stat is not None and stat.czxid < zxid:
-                break
+                break  # an older item: the searched one would have come before it
         return path
 
     async def _put_unmarked(self, path: str, item: bytes) -> str:
         client = self._retrying.client
 
-        async def once(doubt: Doubt) -> str:
+        async def attempt(doubt: Doubt) -> str:
             if doubt.error is not None:
                 raise doubt.error
             return await client.create(
                 path, item, self._acl, ephemeral=self.ephemeral, sequence=True
             )
 
-        return await self._retrying.in_parent(
-            path, self._acl, lambda: self._retrying.run(once, across_sessions=True)
+        return await self._retrying.with_parent(
+            path, self._acl, lambda: self._retrying.run(attempt, across_sessions=True)
         )
 
     async def _get(self) -> T:
@@ -161,10 +163,10 @@ class BaseQueue(Recipe, Generic[T]):
             item = await self._claim(join(self.path, name))
             if item is not None:
                 return item
-        place = await self._queue_up()
-        if place is None:
+        turn = await self._queue_up()
+        if turn is None:
             return await self._wait_for_item()
-        return await self._while_held(place, self._wait_for_item())
+        return await self._while_held(turn, self._wait_for_item())
 
     async def _queue_up(self) -> Lease | None:
         """Wait until this consumer is the first of those that wait.
@@ -191,10 +193,12 @@ class BaseQueue(Recipe, Generic[T]):
     async def _wait_for_item(self) -> T:
         client = self._retrying.client
         while True:
-            names, watch = await self._retrying.in_parent(
+            names, watch = await self._retrying.with_parent(
                 join(self.path, PREFIX),
                 self._acl,
-                lambda: self._retrying.and_watch(lambda: client.get_children_and_watch(self.path)),
+                lambda: self._retrying.read_and_watch(
+                    lambda: client.get_children_and_watch(self.path)
+                ),
             )
             try:
                 for name in available(names):
@@ -229,19 +233,27 @@ class Queue(BaseQueue[bytes]):
             return None
         data, stat = found
         outcome: Deferred[bool] = Deferred()
-        taking = self._retrying.in_background(path, self._take(path, data, stat.czxid, outcome))
+        # In the background, because a deletion that was sent cannot be cancelled.
+        deletion = self._retrying.in_background(path, self._take(path, data, stat.czxid, outcome))
         try:
             return data if await outcome else None
         except CancelledError:
-            await self._retrying.wait_briefly(taking)
+            await self._retrying.wait_briefly(deletion)
             raise
 
     async def _take(self, path: str, data: bytes, czxid: int, outcome: Deferred[bool]) -> None:
-        """Delete an item and fire with success; after a cancellation, add the item again."""
+        """Delete an item; if that was cancelled meanwhile, add the item again.
+
+        Args:
+            path: of the item.
+            data: of the item.
+            czxid: of the item's node.
+            outcome: fires with whether this client has taken the item.
+        """
         try:
-            taken = await self._retrying.delete_node(path, czxid, any_session=True)
+            taken = await self._retrying.delete_node(path, czxid, across_sessions=True)
         except ZooKeeperError:
-            if outcome.called:  # it was cancelled
+            if outcome.called:  # cancelled
                 raise
             outcome.errback(Failure())
             return

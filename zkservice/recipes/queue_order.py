@@ -23,12 +23,12 @@ class LockKind(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all that it competes with, its own included."""
+        """The names of all nodes in the queue, its own included."""
         return tuple(dict.fromkeys((self.name, *self.waits_for)))
 
     @property
     def exclusive(self) -> bool:
-        """Whether it waits for all that it competes with."""
+        """Whether it also waits for its own kind, and so for every node before it."""
         return self.name in self.waits_for
 
 

@@ -29,7 +29,7 @@ class ReadWriteLock(NamedRecipe):
         """The lock that only one writer can hold, without readers."""
         return self._write
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @cached_property
     def _read(self) -> Lock:
@@ -52,7 +52,7 @@ class ReadWriteLock(NamedRecipe):
 
 
 class _LockOfKind(Lock):
-    """A lock that waits for other kinds of nodes."""
+    """A lock whose kind is not one of those that the arguments of `Lock` can describe."""
 
     def set_kind(self, kind: LockKind) -> None:
         """Set the kind; call this before the lock is used."""

@@ -15,10 +15,10 @@ class Recipe:
     """The base of the recipes; the constructor sends no request.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the node that the recipe uses; created when it is missing.
         acl: the ACL of the nodes that the recipe creates, and of their parents.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         InvalidPathError: the path is invalid.
@@ -44,11 +44,11 @@ class NamedRecipe(Recipe):
     """A recipe whose nodes store the identifier of their contender or member.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the nodes; created when it is missing.
         identifier: stored in the nodes that this object creates.
         acl: the ACL of the nodes, and of their parents.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
     """
 
     def __init__(

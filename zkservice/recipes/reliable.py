@@ -49,13 +49,13 @@ class QueueItem:
         """
         if not self._lease.held:
             return fail(LeaseLostError(self.path))
-        return self._lease.release_by(self._delete)
+        return self._lease.release_with(self._delete)
 
     def release(self) -> Deferred[None]:
         """Return the item to its place in the queue: the work is not done."""
         return self._lease.release()
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     async def _delete(self) -> None:
         try:
@@ -65,8 +65,8 @@ class QueueItem:
 
     async def _delete_once(self, doubt: Doubt) -> None:
         if doubt:
-            # The next consumer's reservation has the same path, and a repeated transaction would
-            # delete it together with its item: compare the czxid.
+            # The reservation may be gone, and the next consumer's has the same path.  A repeated
+            # transaction would delete that one together with its item: compare the czxid.
             stat = await self._retrying.stat_after_sync(self._lease.path)
             if stat is None or stat.czxid != self._lease.token:
                 return await self._check_deleted()
@@ -88,10 +88,10 @@ class QueueItem:
 
 
 class ReliableQueue(BaseQueue[QueueItem]):
-    """A queue whose items return when the session of their consumer ends.
+    """A queue to which an item returns if the session of its consumer ends.
 
     `get` fires with a `QueueItem`; call its ``delete`` when the work is done.  An ephemeral
-    node beside the item says that a consumer has reserved it, as in txzookeeper.
+    node beside the item shows that a consumer has reserved it, as in txzookeeper.
     """
 
     @override
@@ -134,7 +134,7 @@ class ReliableQueue(BaseQueue[QueueItem]):
         """Delete a reservation if it has the mark; that of another consumer stays."""
         client = self._retrying.client
 
-        async def once() -> None:
+        async def attempt() -> None:
             await client.sync(reservation)  # a server that is behind may not show it yet
             try:
                 data, _ = await client.get(reservation)
@@ -143,7 +143,7 @@ class ReliableQueue(BaseQueue[QueueItem]):
             except NoNodeError:
                 return
 
-        await self._retrying.retry(once)
+        await self._retrying.retry(attempt)
 
 
 class SerializedQueue(BaseQueue[QueueItem]):
@@ -166,16 +166,20 @@ class SerializedQueue(BaseQueue[QueueItem]):
     async def _first(self) -> QueueItem:
         while True:
             turn = self._turn = await self._lock.acquire()
-
-            async def leave(turn: Lease = turn) -> None:
-                await turn.release()
-
             try:
-                item = await self._retrying.enter_or_leave(turn.path, self._wait_for_item(), leave)
+                return await self._get_in_turn(turn)
             except LeaseLostError:
                 continue  # another client deleted the lock's node while we waited for an item
-            assert item is not None
-            return item
+
+    async def _get_in_turn(self, turn: Lease) -> QueueItem:
+        """Wait for an item, which keeps the lock; release the lock if that fails."""
+
+        async def leave() -> None:
+            await turn.release()
+
+        item = await self._retrying.enter_or_leave(turn.path, self._wait_for_item(), leave)
+        assert item is not None
+        return item
 
     @override
     async def _claim(self, path: str) -> QueueItem | None:

@@ -61,7 +61,7 @@ class RetryingClient:
 
     Args:
         client: sends the requests.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
     """
 
     _log = Logger()
@@ -82,10 +82,13 @@ class RetryingClient:
     # -- repeating ----------------------------------------------------------------------
 
     async def run(
-        self, once: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = False
+        self, attempt: Callable[[Doubt], Awaitable[T]], *, across_sessions: bool = False
     ) -> T:
-        """Repeat ``once`` until it returns; its argument says whether an attempt is in doubt."""
-        return await self._retries.run(once, across_sessions=across_sessions)
+        """Repeat ``attempt`` until it returns.
+
+        Its argument tells it whether an earlier attempt may have been carried out.
+        """
+        return await self._retries.run(attempt, across_sessions=across_sessions)
 
     async def retry(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent request until there is a reply."""
@@ -108,8 +111,10 @@ class RetryingClient:
         """Cancel a Deferred after ``timeout`` seconds (None: never); it fails with ``error``."""
         return time_limit(waiting, timeout, self.reactor, error)
 
-    async def in_parent(self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]) -> T:
-        """Call a function that needs the parent of a path; create the parent if it is missing."""
+    async def with_parent(
+        self, path: str, acl: Sequence[ACL], ask: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Call ``ask`` until it finds the parent of a path; create the parent if it is missing."""
         while True:
             try:
                 return await ask()
@@ -118,15 +123,15 @@ class RetryingClient:
 
     # -- reading ------------------------------------------------------------------------
 
-    async def and_watch(
+    async def read_and_watch(
         self, ask: Callable[[], tuple[Deferred[T], Deferred[WatchEvent]]]
     ) -> tuple[T, Deferred[WatchEvent]]:
         """Read with a watch; a caller that does not wait for the watch must `cancel_watch` it."""
-        return await self._retries.and_watch(ask)
+        return await self._retries.read_and_watch(ask)
 
     async def wait_for_change(self, path: str) -> bool:
         """Wait until a node is changed or deleted; returns whether it is gone."""
-        stat, watch = await self.and_watch(lambda: self.client.exists_and_watch(path))
+        stat, watch = await self.read_and_watch(lambda: self.client.exists_and_watch(path))
         if stat is None:
             cancel_watch(watch)
             return True
@@ -173,11 +178,11 @@ class RetryingClient:
             The actual path.
         """
 
-        async def once(doubt: Doubt) -> str:
+        async def attempt(doubt: Doubt) -> str:
             create = self._retries.create_marked
             return await create(path, mark, data, acl, doubt, ephemeral=ephemeral)
 
-        return await self.in_parent(path, acl, lambda: self.run(once))
+        return await self.with_parent(path, acl, lambda: self.run(attempt))
 
     async def create_own(
         self,
@@ -186,7 +191,10 @@ class RetryingClient:
         acl: Sequence[ACL],
         parents_acl: Sequence[ACL] | None = None,
     ) -> None:
-        """Create an ephemeral node whose name no other client uses, and parents as needed.
+        """Create an ephemeral node that may exist already, and parents as needed.
+
+        A node that exists counts as created by this call, whose reply may have been lost.  Callers
+        use names that no other client uses, or look at the node's owner afterwards.
 
         Args:
             path: the node.
@@ -194,15 +202,15 @@ class RetryingClient:
             acl: the node's.
             parents_acl: of parents that have to be created; None is the node's.
         """
-        above = acl if parents_acl is None else parents_acl
+        acl_above = acl if parents_acl is None else parents_acl
 
-        async def once() -> None:
+        async def attempt() -> None:
             await self.client.create(path, data, acl, ephemeral=True)
 
         try:
-            await self.in_parent(path, above, lambda: self.retry(once))
+            await self.with_parent(path, acl_above, lambda: self.retry(attempt))
         except NodeExistsError:
-            return  # by this client: the reply was lost
+            return
 
     # -- deleting -----------------------------------------------------------------------
 
@@ -214,18 +222,18 @@ class RetryingClient:
         """
         await self._retries.delete(path)
 
-    async def delete_node(self, path: str, czxid: int, *, any_session: bool = False) -> bool:
+    async def delete_node(self, path: str, czxid: int, *, across_sessions: bool = False) -> bool:
         """Make sure that one node does not exist; a later one at its path is left alone.
 
         Args:
             path: the node's path.
             czxid: the node's czxid; earlier and later nodes at the path have other ones.
-            any_session: continue in the next session if this one expires.
+            across_sessions: continue in the next session if this one expires.
 
         Returns:
             False if another client, and certainly not this one, has deleted it.
         """
-        return await self._retries.delete(path, czxid, across_sessions=any_session)
+        return await self._retries.delete(path, czxid, across_sessions=across_sessions)
 
     async def delete_current(self, path: str) -> None:
         """Delete the node that is at a path now; a later one is left alone."""

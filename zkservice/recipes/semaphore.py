@@ -18,7 +18,7 @@ from zkservice.errors import (
     NoNodeError,
     TransactionFailedError,
 )
-from zkservice.recipes.blocks import Block, Entering
+from zkservice.recipes.blocks import Block, EnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
 from zkservice.recipes.lock import LOCK, Lock
@@ -39,12 +39,12 @@ class Semaphore(NamedRecipe, Block[Lease]):
     releases, and so does ``async with semaphore.acquire(timeout)``.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the parent of the holders' nodes; created when it is missing.
         max_leases: the number of leases; the same for all clients that use the path.
         identifier: stored in the nodes, for `holders`.
         acl: the ACL of the nodes, and of the path if it has to be created.
-        reactor: tells the time; None is the installed one.
+        reactor: schedules timers; the installed one if None.
 
     Raises:
         ValueError: ``max_leases`` is not positive.
@@ -67,7 +67,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         self.max_leases = max_leases
         self._queue = Lock(client, path + _QUEUE, identifier, acl=self._acl, reactor=reactor)
 
-    def acquire(self, timeout: float | None = None) -> Entering[Lease]:
+    def acquire(self, timeout: float | None = None) -> EnterDeferred[Lease]:
         """Wait for a free lease, in turn.
 
         Args:
@@ -86,26 +86,26 @@ class Semaphore(NamedRecipe, Block[Lease]):
             return LockTimeoutError(self.path, f"no lease was free within {seconds:g} s")
 
         acquired = Deferred.fromCoroutine(self._retrying.retry_until_entered(self._contend))
-        return Entering(self._retrying.time_limit(timeout, acquired, too_late))
+        return EnterDeferred(self._retrying.time_limit(timeout, acquired, too_late))
 
     def holders(self) -> Deferred[list[str]]:
         """The identifiers of all holders, in no particular order."""
         return Deferred.fromCoroutine(self._retrying.retry_across_sessions(self._holders))
 
-    # -- how --------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------
 
     @override
-    def _enter_block(self) -> Entering[Lease]:
+    def _enter_block(self) -> EnterDeferred[Lease]:
         return self.acquire()
 
     async def _contend(self) -> Lease | None:
-        """Wait in the queue, then for a free lease; None if it has to be tried again."""
-        await self._agree()
+        """Wait in the queue, then for a free lease; None if the path or a node was deleted."""
+        await self._store_or_compare_limit()
         path = join(self.path, uuid4().hex)
         turn = await self._queue.acquire()
 
         async def enter() -> Lease | None:
-            if await self._wait_for_free_lease() and await self._take(path, turn):
+            if await self._wait_for_free_lease() and await self._create_holder(path, turn):
                 return await hold(self._retrying, path)
             return None
 
@@ -119,7 +119,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
             _release(turn)
         return lease
 
-    async def _agree(self) -> None:
+    async def _store_or_compare_limit(self) -> None:
         """Make sure that the path exists, and that its data are the number of leases."""
         client, path = self._retrying.client, self.path
         number = b"%d" % self.max_leases
@@ -144,7 +144,7 @@ class Semaphore(NamedRecipe, Block[Lease]):
         client = self._retrying.client
         while True:
             try:
-                holders, watch = await self._retrying.and_watch(
+                holders, watch = await self._retrying.read_and_watch(
                     lambda: client.get_children_and_watch(self.path)
                 )
             except NoNodeError:
@@ -154,22 +154,22 @@ class Semaphore(NamedRecipe, Block[Lease]):
                 return True
             await watch
 
-    async def _take(self, path: str, turn: Lease) -> bool:
+    async def _create_holder(self, path: str, turn: Lease) -> bool:
         """Create the holder's node if the lock is still held; False if it is not."""
 
-        async def once() -> None:
+        async def attempt() -> None:
             change = self._retrying.client.transaction()
             change.check(turn.path)
             change.create(path, self.identifier.encode(), self._acl, ephemeral=True)
             await change.commit()
 
         try:
-            await self._retrying.retry(once)
+            await self._retrying.retry(attempt)
         except TransactionFailedError as error:
             if isinstance(error.__cause__, NodeExistsError):
                 return True  # by this client: the reply was lost
             if isinstance(error.__cause__, NoNodeError):
-                return False  # the lock's node, or the path
+                return False  # the lock's node or the path was deleted
             raise error.__cause__ or error from None
         return True
 
@@ -180,5 +180,8 @@ class Semaphore(NamedRecipe, Block[Lease]):
 
 
 def _release(turn: Lease) -> Deferred[None]:
-    """Release the lock for the next waiter; its node goes with the session if that fails."""
+    """Release the lock for the next waiter.
+
+    If that fails, the server deletes the lock's node with the session.
+    """
     return turn.release().addErrback(lambda failure: None)

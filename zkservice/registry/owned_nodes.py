@@ -185,13 +185,13 @@ class OwnedNodes:
         nodes = [_observed(path, stat) for path, stat in zip(left, stats, strict=True)]
         await self.delete_ours(nodes, session)
         self.contents.left.difference_update(left)
-        self._client.claims.give_back(self, left)
+        self._client.claims.release(self, left)
         self._watches.forget(left)
 
     def release(self) -> None:
         """Cancel the watches, and release the claims on the paths."""
         self._watches.cancel()
-        self._client.claims.give_back(self, (*self.contents.paths, *self.contents.left))
+        self._client.claims.release(self, (*self.contents.paths, *self.contents.left))
 
     def _log_replaced(self, node: ObservedNode) -> None:
         if node.owner not in (*self._sessions, self._predecessor):

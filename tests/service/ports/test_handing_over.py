@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from zkservice.privates import name_systemd_sockets, systemd_socket_names
+from zkservice.privates import set_systemd_socket_names, systemd_socket_names
 from zkservice.service.config import Owner
 from zkservice.service.options.option_table import Given
 from zkservice.service.options.worker_settings import settings_for
@@ -110,8 +110,8 @@ class PortTests(HandingOverCase):
 
     def test_systemd_socket_is_taken_from_the_program_before(self) -> None:
         """Its endpoint string is understood, although systemd has given nothing to this one."""
-        self.addCleanup(name_systemd_sockets, systemd_socket_names())
-        name_systemd_sockets(["http"])
+        self.addCleanup(set_systemd_socket_names, systemd_socket_names())
+        set_systemd_socket_names(["http"])
         with socket.create_server(("127.0.0.1", 0)) as listening:
             where = listening.getsockname()
             inherited = InheritedSockets([("systemd:domain=INET:index=0", listening.detach())])
@@ -180,8 +180,8 @@ class UnixTests(HandingOverCase):
     def test_systemd_keeps_the_file_of_its_socket(self) -> None:
         """systemd goes on listening after the program has ended; clients need the file."""
         path = os.path.join(self.folder, "systemd")
-        self.addCleanup(name_systemd_sockets, systemd_socket_names())
-        name_systemd_sockets(["http"])
+        self.addCleanup(set_systemd_socket_names, systemd_socket_names())
+        set_systemd_socket_names(["http"])
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(path)
             listening.listen()

@@ -17,7 +17,7 @@ from tests.simulation.workloads.base import Workload
 from tests.simulation.world import SESSION, World
 from tests.simulation.zookeeper import ADDRESSES
 from zkservice.discovery import MassLoss, Resolver, Retry, agent
-from zkservice.errors import NobodyRegisteredError
+from zkservice.errors import NoProviderError
 from zkservice.formats import read_member
 from zkservice.registry import Change, RegistrationState, live_children
 from zkservice.service.config import (
@@ -350,7 +350,7 @@ class Services(Workload):
             )
             if site is None or site.killed or site.hurried or touched:
                 return
-            if result.check(NobodyRegisteredError):
+            if result.check(NoProviderError):
                 return
             self.world.violated(
                 "answered", f"{site.name} began request {number}, and it ended with {result!r}"

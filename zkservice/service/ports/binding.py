@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import forget_shutdown, refuse_invalid_proxy_headers
+from zkservice.privates import close_without_shutdown, refuse_invalid_proxy_headers
 from zkservice.service.ports.unix_port import UNIXPort
 
 #: The part of an endpoint string that needs a socket of systemd.
@@ -234,7 +234,7 @@ class _Binding:
                 adopted: IListeningPort = self._reactor.adoptStreamPort(
                     descriptor, listening.family, factory
                 )
-                forget_shutdown(adopted)
+                close_without_shutdown(adopted)
                 return adopted
             made: Any = UNIXPort(os.fsencode(name), factory, reactor=self._reactor, wantPID=lock)
             made.adopt(listening.dup())

@@ -16,7 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import forget_shutdown
+from zkservice.privates import close_without_shutdown
 from zkservice.service.config import Owner
 from zkservice.service.ports.binding import PortOpener
 from zkservice.service.ports.inheritance import InheritedSockets
@@ -113,7 +113,7 @@ class Ports:
     def share(self) -> None:
         """Allow another program to use the sockets: closing a port here leaves them open there."""
         for _, port in self._opened:
-            forget_shutdown(port)
+            close_without_shutdown(port)
 
     def hand_over(self) -> None:
         """Leave the sockets, and the files of Unix sockets, to another program."""

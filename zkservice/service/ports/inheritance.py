@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import name_systemd_sockets
+from zkservice.privates import set_systemd_socket_names
 from zkservice.supervisor.channel import adopt_socket
 
 __all__ = ["VARIABLE", "Handover", "Inheritance", "InheritedSockets", "inherit"]
@@ -127,7 +127,7 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
     inherited = Inheritance.from_text(text)
     inherited.keep_private()
     if inherited.systemd:
-        name_systemd_sockets(inherited.systemd)
+        set_systemd_socket_names(inherited.systemd)
     return inherited
 
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 from typing_extensions import override
 
-from zkservice.privates import close_socket_only, forget_shutdown, reserve_descriptor
+from zkservice.privates import close_socket_only, close_without_shutdown, reserve_descriptor
 
 #: A flag of Linux for opening whatever has a name without following it.
 _NAME_ONLY: Final = getattr(os, "O_PATH", 0)
@@ -64,7 +64,7 @@ class UNIXPort(Port):
         factory: Any = self.factory
         factory.doStart()
         self.owns_file = False
-        forget_shutdown(self)
+        close_without_shutdown(self)
         listening.setblocking(False)
         self._start(listening)
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import make_twistd_log_with, twistd_observer
+from zkservice.privates import replace_twistd_logger, twistd_observer
 from zkservice.supervisor.log_fields import event_fields, plain_fields
 from zkservice.web import current_request
 
@@ -136,7 +136,7 @@ def log_as_json(options: Any) -> None:
             return observer
         return FormattedEvents(LegacyLogObserverWrapper(observer), JSONFormat())
 
-    make_twistd_log_with(options, lambda _: make)
+    replace_twistd_logger(options, lambda _: make)
 
 
 class LoggingToEvents(logging.Handler):

@@ -22,7 +22,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from zkservice.errors import ConfigurationError
-from zkservice.privates import file_observers, log_files, make_twistd_log_with, twistd_observer
+from zkservice.privates import file_observers, log_files, replace_twistd_logger, twistd_observer
 from zkservice.service.process.json_log import FormattedEvents, JSONFormat, LoggingToEvents
 from zkservice.web import printable
 
@@ -154,7 +154,7 @@ def escape_other_logs(options: Any) -> None:
             )
         return None
 
-    make_twistd_log_with(options, printable_log)
+    replace_twistd_logger(options, printable_log)
 
 
 def _observer(made: Any) -> Any:
