@@ -43,7 +43,7 @@ class DeadlockTests(SynchronousTestCase):
     def stop(self) -> None:
         """End the threads."""
         self.release.set()
-        crew = [worker.thread for worker in self.workers.crew()]
+        crew = [worker.thread for worker in self.workers.all_workers()]
         self.workers.stop(0)
         for thread in crew:
             assert thread is not None

@@ -33,7 +33,7 @@ class FakeThreads:
         self.now = clock.seconds
         self.threads = [FakeThread() for _ in range(count)]
 
-    def crew(self) -> list[FakeThread]:
+    def all_workers(self) -> list[FakeThread]:
         """All of them."""
         return self.threads
 

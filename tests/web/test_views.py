@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.support import FrontEnd, StartResponse, hello, split
-from zkservice.web import AskingView, Limits, TextView, View, ViewError
+from zkservice.web import DeferredView, Limits, TextView, View, ViewError
 
 
 def get(path: bytes, method: bytes = b"GET") -> bytes:
@@ -176,13 +176,15 @@ class StatusViewsTests(SynchronousTestCase):
         self.assertIs(job, end.workers.jobs[0])
 
 
-class AskingViewTests(SynchronousTestCase):
+class DeferredViewTests(SynchronousTestCase):
     """Views that return a Deferred."""
 
     def test_no_deadline_of_an_idle_connection_counts(self) -> None:
         """An answer that comes after the idle time is sent, and nothing is logged before."""
         asked: Deferred[View] = Deferred()
-        end = FrontEnd(hello, Limits(keep_alive=10), views={"/-/all": AskingView(lambda _: asked)})
+        end = FrontEnd(
+            hello, Limits(keep_alive=10), views={"/-/all": DeferredView(lambda _: asked)}
+        )
         client = end.connect()
         end.clock.advance(9)
         self.assertEqual(client.send(get(b"/-/all")), b"")

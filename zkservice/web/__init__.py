@@ -26,7 +26,7 @@ from zkservice.web.tally import (
     ResponseTotals,
 )
 from zkservice.web.tracelog import TraceLog
-from zkservice.web.views import AskingView, GuardedView, TextView, View, ViewError
+from zkservice.web.views import DeferredView, GuardedView, TextView, View, ViewError
 from zkservice.web.workers import Workers, WorkersStatistics
 
 __all__ = [
@@ -37,8 +37,8 @@ __all__ = [
     "AccessRecord",
     "AccessSink",
     "AdminAccess",
-    "AskingView",
     "BusyWatch",
+    "DeferredView",
     "Durations",
     "FrontEndStatistics",
     "GuardedView",

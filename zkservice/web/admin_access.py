@@ -96,18 +96,19 @@ class AdminAccess:
         """
         fields = request.fields
         host = fields.get("HTTP_HOST", "").lower()
-        if host and not self._knows(host):
+        if host and not self._is_allowed_host(host):
             return f"this view is not shown as {host}; allow the name with --admin-host"
         origin = fields.get("HTTP_ORIGIN")
         if origin is not None and origin.lower().partition("://")[2] != host:
             return "this view is not shown to pages of another origin"
         site = fields.get("HTTP_SEC_FETCH_SITE", "none")
-        opened = fields.get("HTTP_SEC_FETCH_DEST") == "document"  # a link was followed
-        if site not in ("none", "same-origin") and not opened:
+        # "document" is a page of its own, as after a click on a link: it is not inside of another.
+        is_page = fields.get("HTTP_SEC_FETCH_DEST") == "document"
+        if site not in ("none", "same-origin") and not is_page:
             return "this view is not shown inside of pages of another site"
         return ""
 
-    def _knows(self, host: str) -> bool:
+    def _is_allowed_host(self, host: str) -> bool:
         parts = split_host(host)
         if parts is None:
             return False

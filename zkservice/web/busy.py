@@ -1,4 +1,4 @@
-"""Log that all threads are busy for long, so that other requests have to wait."""
+"""Log when all threads have been busy for long, so that other requests have to wait."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BusyWatch:
     Args:
         workers: the threads.
         clock: schedules the polls.
-        patience: seconds that the latest of the jobs must have taken.
+        patience: seconds for which every thread must have been in its job.
     """
 
     _log = Logger()
@@ -36,28 +36,29 @@ class BusyWatch:
         self._workers = workers
         self._patience = patience
         self._clock = clock
-        self._since: float | None = None  # when the last thread became busy; set when logged
-        self._loop = LoopingCall(self._look)
+        # When the last thread became busy; None until that is logged.
+        self._since: float | None = None
+        self._loop = LoopingCall(self._check)
         self._loop.clock = clock
 
     def start(self) -> None:
-        """Start looking."""
+        """Start to poll."""
         self._loop.start(self._patience / 2, now=False).addErrback(
             lambda failure: self._log.failure("the threads are no longer watched", failure)
         )
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stop polling."""
         if self._loop.running:
             self._loop.stop()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         jobs = self._workers.busy_with()
         shortest = min((seconds for _, seconds in jobs), default=0.0)
         if shortest >= self._patience:
             if self._since is None:
                 self._since = self._clock.seconds() - shortest
-                self._say_busy(jobs)
+                self._log_busy(jobs)
         elif self._since is not None:
             seconds, self._since = self._clock.seconds() - self._since, None
             self._log.info(
@@ -65,18 +66,18 @@ class BusyWatch:
                 seconds=seconds,
             )
 
-    def _say_busy(self, jobs: list[tuple[Job, float]]) -> None:
+    def _log_busy(self, jobs: list[tuple[Job, float]]) -> None:
         self._log.warn(
             "all {threads} threads have been busy for over {patience:g} s, requests in the queue: "
             "{queued}; if that is usual, raise --threads.  They run {jobs}",
             threads=len(jobs),
             patience=self._patience,
             queued=self._workers.queued,
-            jobs="; ".join(_described(sorted(jobs, key=lambda each: -each[1]))),
+            jobs="; ".join(_descriptions(sorted(jobs, key=lambda each: -each[1]))),
         )
 
 
-def _described(jobs: list[tuple[Job, float]]) -> Iterable[str]:
+def _descriptions(jobs: list[tuple[Job, float]]) -> Iterable[str]:
     for job, seconds in jobs[:_MAX_JOBS]:
         text = str(job)
         yield f"{text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + '...'} for {seconds:.1f} s"

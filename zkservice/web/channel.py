@@ -30,7 +30,7 @@ _CONTINUE: Final = (b"HTTP/1.1 100 Continue\r\n\r\n",)
 _LINGER_BYTES: Final = 65536
 _LINGER_SECONDS: Final = 2.0
 #: Requests of one connection that are served before other connections get a turn.
-_TURNS: Final = 32
+_REQUESTS_PER_TURN: Final = 32
 
 
 class ChannelState(Enum):
@@ -39,7 +39,7 @@ class ChannelState(Enum):
     OPEN = "requests"
     FLUSHING = "sending the rest of the last response"
     LINGERING = "waiting until the client has read it; input is dropped"
-    LEAVING = "closing: the transport was told to close"
+    CLOSING = "the transport is closing"
 
 
 class _Loop(Enum):
@@ -47,7 +47,7 @@ class _Loop(Enum):
 
     IDLE = auto()
     RUNNING = auto()
-    #: There is more to parse than fits into one turn of the reactor.
+    #: It waits for a turn of the reactor: there is more to parse than fits into one.
     WAITING = auto()
 
 
@@ -101,8 +101,8 @@ class _BodyRate:
     def deadline(self, received: int) -> float:
         """When a body of which so many bytes were received becomes too slow."""
         limits = self._limits
-        bought = received / limits.body_rate if limits.body_rate else inf
-        return self._since + limits.body_grace + bought
+        allowed = received / limits.body_rate if limits.body_rate else inf
+        return self._since + limits.body_grace + allowed
 
 
 # Read for each request: before Python 3.12 a member of an enum costs ten times as much.
@@ -127,14 +127,16 @@ class HTTPChannel(Protocol):
         self._parser = parser
         self._state = _OPEN
         self._exchange: Exchange | None = None  # the request in service
-        self._unsettled: Exchange | None = None  # finished, but its response is not all sent
-        self._held = (0, 0)  # bytes of its response that wait, in memory and in files
-        self._begun = False  # whether some of the current response was sent
-        self._awaited = _REQUEST  # what the deadline was set for
+        self._sending: Exchange | None = None  # complete, but its response is not all sent
+        # Bytes of a streamed response that are queued as far as its window knows: in memory, in
+        # files.  The window learns of the difference to the output's backlog in _open_window.
+        self._known_backlog = (0, 0)
+        self._response_begun = False  # whether some of the current response was sent
+        self._deadline_for = _REQUEST  # what the client has to send before the deadline
         self._body_rate = _BodyRate(server.limits)
         self._loop = _IDLE
         self._read_side = _ReadSide()
-        self.deadline = self.bucket = inf
+        self.deadline = self.bucket = inf  # for ``Deadlines``
 
     # Called by the transport
 
@@ -142,7 +144,7 @@ class HTTPChannel(Protocol):
     def connectionMade(self) -> None:
         server = self._server
         self._read_side.connect(self.transport)
-        self._output = output_for(self.transport, self._output_moved)
+        self._output = output_for(self.transport, self._output_progressed)
         self._set_deadline(self._idle_time() or server.limits.head_timeout)
         server.counters.accepted += 1
         if server.connections.add(self):
@@ -171,7 +173,7 @@ class HTTPChannel(Protocol):
         if self._exchange is not None:
             self._exchange.read_side_closed()
         elif self._state is ChannelState.LINGERING:
-            self._leave()
+            self._close_now()
         elif not self._output.blocked and self._loop is not _WAITING:
             self._close()  # otherwise complete requests may wait in the parser
 
@@ -180,7 +182,7 @@ class HTTPChannel(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._state = ChannelState.LEAVING
+        self._state = ChannelState.CLOSING
         # Each step is tried separately: a failure must not keep the others from releasing what
         # they hold.  A connection that stayed listed would count against the limit for good.
         for step in (self._parser.close, self._end_exchange, self._output.stopProducing):
@@ -197,10 +199,10 @@ class HTTPChannel(Protocol):
         if exchange is not None:
             exchange.abandon()
         else:
-            exchange = self._unsettled
+            exchange = self._sending
         if exchange is not None:
-            self._cut_off(exchange)
-            self._settle(exchange)
+            self._note_aborted(exchange)
+            self._log_response(exchange)
 
     # Called by the server
 
@@ -212,28 +214,28 @@ class HTTPChannel(Protocol):
     @property
     def exchange(self) -> Exchange | None:
         """The request in service, or the one whose response is not all sent."""
-        return self._exchange or self._unsettled
+        return self._exchange or self._sending
 
     def close_if_idle(self) -> None:
         """Close the connection if neither a request nor a response is under way."""
         idle = self._exchange is None and not self._output.blocked
         if idle and self._parser.expecting is _REQUEST:
-            self._leave()
+            self._close_now()
 
     def abort(self) -> None:
         """Cut the connection, whatever is under way; pipelined requests are not served."""
-        self._state = ChannelState.LEAVING
+        self._state = ChannelState.CLOSING
         self._transport().abortConnection()
 
     def overdue(self, now: float) -> None:
-        """The client took too long; see ``Limits`` for each case."""
+        """The client or the application took too long; see ``Limits`` for each case."""
         if self._state is not _OPEN or self._output.blocked:
             self.abort()
         elif self._exchange is not None:
             self._check_overrun(self._exchange)
-        elif self._awaited is _REQUEST:
-            self._leave()
-        elif self._awaited is ParserState.HEAD:
+        elif self._deadline_for is _REQUEST:
+            self._close_now()
+        elif self._deadline_for is ParserState.HEAD:
             self._refuse(RequestRefusedError(408, "the request head took too long"))
         else:
             deadline = self._body_rate.deadline(self._parser.body_bytes)
@@ -253,27 +255,28 @@ class HTTPChannel(Protocol):
             return
         output = self._output
         exchange.body_bytes += body_bytes
-        self._begun = True
+        self._response_begun = True
         if end is None:
-            # more parts may come in the same delivery: send them together
+            memory, file = self._known_backlog
             before = output.backlog, output.file_backlog
             output.hold(parts)
-            self._held = (
-                self._held[0] + output.backlog - before[0],
-                self._held[1] + output.file_backlog - before[1],
+            self._known_backlog = (
+                memory + output.backlog - before[0],
+                file + output.file_backlog - before[1],
             )
+            # more parts may come in the same delivery: send them together
             self._server.workers.results.after_delivery(self._flush)
             return
         output.write(parts)
         if end is End.ABORT or output.broken:
-            self._cut_off(exchange)
+            self._note_aborted(exchange)
         if output.blocked:
             self._set_deadline(self._server.limits.write_stall)
-            self._unsettled = exchange
+            self._sending = exchange
         else:
-            self._settle(exchange)
+            self._log_response(exchange)
         self._exchange = None
-        self._held = (0, 0)
+        self._known_backlog = (0, 0)
         if end is End.ABORT:
             self.abort()
             return
@@ -289,13 +292,13 @@ class HTTPChannel(Protocol):
     def _advance(self) -> None:
         """Serve the next request if it is complete, and so on until one has to wait."""
         self._loop = _RUNNING
-        turns = _TURNS
+        left = _REQUESTS_PER_TURN
         # a client that does not read its responses gets no more of them
         while self._exchange is None and self._state is _OPEN and not self._output.blocked:
             try:
                 request = self._parser.next_request()
             except BodyStorageError as error:
-                self._server.storage.failed(error)
+                self._server.storage_warning.failed(error)
                 self._shed(error.rule, error.status)
                 break
             except RequestRefusedError as refused:
@@ -308,8 +311,8 @@ class HTTPChannel(Protocol):
                     self._await_client()
                 break
             self._serve(request)
-            turns -= 1
-            if not turns:  # a pipeline of views would keep the reactor from other connections
+            left -= 1
+            if not left:  # a pipeline of views would keep the reactor from other connections
                 self._server.reactor.callLater(0, self._advance)
                 break
         if self._loop is _RUNNING:
@@ -318,7 +321,7 @@ class HTTPChannel(Protocol):
     def _wait_for_turn(self) -> None:
         """Stop reading until the rest of the input is parsed in later turns of the reactor."""
         self._loop = _WAITING
-        if self._awaited is not ParserState.BODY:
+        if self._deadline_for is not ParserState.BODY:
             self._expect_body()
         self._read_side.pause()
         self._server.turns.wait(self._take_turn)
@@ -336,11 +339,11 @@ class HTTPChannel(Protocol):
         server.counters.requests += 1
         if self.info is None:
             self.info = connection_info(self.transport)
-        self._awaited = _REQUEST
-        self._begun = False
+        self._deadline_for = _REQUEST
+        self._response_begun = False
         view = server.views.get(request.path, server.fallback)
-        here = view is not None or server.queue.reached
-        kind = ReactorExchange if here else Exchange
+        in_reactor = view is not None or server.queue.reached  # else in a worker thread
+        kind = ReactorExchange if in_reactor else Exchange
         self._exchange = exchange = kind(request, self.info, self, handler, server.workers)
         if self._read_side.ended:
             exchange.read_side_closed()
@@ -352,7 +355,7 @@ class HTTPChannel(Protocol):
             handler.run_view(exchange, view, path)
             return
         handler.trace(exchange)
-        if here:
+        if in_reactor:  # no view: the queue is full
             server.counters.shed += 1
             request.body.close()
             exchange.answer(503, "all threads are busy; try again later", server.retry_after())
@@ -361,7 +364,7 @@ class HTTPChannel(Protocol):
         server.workers.submit(exchange)
 
     def _await_worker(self) -> None:
-        """While a request is in service, only its own time is limited."""
+        """Set the deadline of a request in service: the client's deadlines do not apply to it."""
         timeout = self._server.limits.request_timeout
         if timeout and not isinstance(self._exchange, ReactorExchange):
             self._set_deadline(timeout)
@@ -369,7 +372,10 @@ class HTTPChannel(Protocol):
             self.deadline = inf
 
     def _check_overrun(self, exchange: Exchange) -> None:
-        """The deadline of a request in service has passed; time in the queue does not count."""
+        """Give the request in service up if it has run too long.
+
+        Its deadline was set when it was queued; time in the queue does not count.
+        """
         timeout = self._server.limits.request_timeout
         ran = 0.0 if exchange.began is None else self._server.workers.now() - exchange.began
         if ran < timeout:
@@ -378,21 +384,21 @@ class HTTPChannel(Protocol):
         exchange.status = exchange.status or 504
         self._server.overrun(exchange, ran)
         exchange.abandon()
-        if self._begun:
-            self._cut_off(exchange)
-        self._settle(exchange)
+        if self._response_begun:
+            self._note_aborted(exchange)
+        self._log_response(exchange)
         self._exchange = None
         if exchange.trace is not None:
             exchange.trace.ended(f"given up after {ran:.1f} s")
-        if self._begun:
+        if self._response_begun:
             self.abort()
         else:
             self._error(504, "the application did not respond in time", exchange.request.method)
 
     def _await_client(self) -> None:
         """Set the deadline for what the client has to send next."""
-        expecting, before = self._parser.expecting, self._awaited
-        self._awaited = expecting
+        expecting, before = self._parser.expecting, self._deadline_for
+        self._deadline_for = expecting
         limits = self._server.limits
         if self._read_side.ended:
             self._close()  # the client sends no more requests
@@ -413,7 +419,7 @@ class HTTPChannel(Protocol):
 
     def _expect_body(self) -> None:
         """Start the deadline of a body."""
-        self._awaited = ParserState.BODY
+        self._deadline_for = ParserState.BODY
         self._body_rate.begin(self._server.reactor.seconds())
         self._set_deadline(self._server.limits.body_grace)
 
@@ -424,17 +430,17 @@ class HTTPChannel(Protocol):
             return min(limits.drain_linger, limits.keep_alive)
         return limits.keep_alive
 
-    def _cut_off(self, exchange: Exchange) -> None:
-        """Cut the connection, because the rest of the response cannot be sent."""
+    def _note_aborted(self, exchange: Exchange) -> None:
+        """Note that the rest of the response cannot be sent; the caller closes the connection."""
         if not exchange.aborted:
             exchange.aborted = True
             exchange.body_bytes = max(0, exchange.body_bytes - self._output.unsent)
             self._server.counters.aborted += 1
 
-    def _settle(self, exchange: Exchange) -> None:
+    def _log_response(self, exchange: Exchange) -> None:
         """Log an exchange: nothing more will be sent for it."""
-        slow = self._unsettled is not None
-        self._unsettled = None
+        slow = self._sending is not None
+        self._sending = None
         self._server.handler.log(exchange, slow)
 
     # Responses without an exchange
@@ -445,15 +451,15 @@ class HTTPChannel(Protocol):
         self._server.handler.log_refusal(
             self.info or connection_info(self.transport), refused.status
         )
-        self._error(refused.status, refused.rule, self._method_to_answer())
+        self._error(refused.status, refused.rule, self._method_for_error())
 
     def _shed(self, rule: str, status: int = 503) -> None:
         """Refuse a client because there is no room for it now."""
         self._server.counters.shed += 1
         self._server.handler.log_refusal(self.info or connection_info(self.transport), status)
-        self._error(status, rule, self._method_to_answer(), self._server.retry_after())
+        self._error(status, rule, self._method_for_error(), self._server.retry_after())
 
-    def _method_to_answer(self) -> str:
+    def _method_for_error(self) -> str:
         return "HEAD" if self._parser.is_head_request else "GET"
 
     def _error(
@@ -475,16 +481,16 @@ class HTTPChannel(Protocol):
         if self._output.blocked:
             self._set_deadline(self._server.limits.write_stall)
 
-    def _output_moved(self) -> None:
+    def _output_progressed(self) -> None:
         """Go on after the client has taken some of the queued output."""
         self._open_window()
         if self._output.blocked:
             self._set_deadline(self._server.limits.write_stall)
             return
-        if self._unsettled is not None:
-            self._settle(self._unsettled)
+        if self._sending is not None:
+            self._log_response(self._sending)
         if self._state is ChannelState.FLUSHING:
-            self._finish()
+            self._linger_or_close()
         elif self._exchange is not None:
             self._await_worker()
         elif self._state is _OPEN:
@@ -496,8 +502,9 @@ class HTTPChannel(Protocol):
         """Tell the worker how much of its response the client has taken."""
         exchange, output = self._exchange, self._output
         if exchange is not None and exchange.window is not None:
-            held, self._held = self._held, (output.backlog, output.file_backlog)
-            exchange.window.take(held[0] - output.backlog, held[1] - output.file_backlog)
+            memory, file = self._known_backlog
+            self._known_backlog = (output.backlog, output.file_backlog)
+            exchange.window.take(memory - output.backlog, file - output.file_backlog)
 
     def _set_deadline(self, seconds: float) -> None:
         server = self._server
@@ -512,14 +519,15 @@ class HTTPChannel(Protocol):
             if self._output.blocked:
                 self._set_deadline(self._server.limits.write_stall)
             else:
-                self._finish()
+                self._linger_or_close()
 
-    def _finish(self) -> None:
+    def _linger_or_close(self) -> None:
         """Close after everything was sent, without losing what the client has not read."""
+        # A refused client may still be sending; closing with unread input resets the connection.
         refused = self._parser.expecting is ParserState.NOTHING
         unread = refused or self._parser.pending or self._read_side.dropped
         if self._read_side.ended or not unread or not self._can_half_close():
-            self._leave()
+            self._close_now()
             return
         self._state = ChannelState.LINGERING
         self._output.close()
@@ -532,10 +540,11 @@ class HTTPChannel(Protocol):
         transport = self.transport
         return hasattr(transport, "loseWriteConnection") and not ISSLTransport.providedBy(transport)
 
-    def _leave(self) -> None:
-        if self._state is not ChannelState.LEAVING:
+    def _close_now(self) -> None:
+        """Close; the transport sends what it has in its buffer."""
+        if self._state is not ChannelState.CLOSING:
             self._output.close()
-            self._state = ChannelState.LEAVING
+            self._state = ChannelState.CLOSING
             self._set_deadline(self._server.limits.write_stall)
             self._transport().loseConnection()
 

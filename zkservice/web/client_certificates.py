@@ -51,12 +51,12 @@ def mutual_tls(
         OSError: a file cannot be read.
     """
     own = read_certificates(certificate or private_key)
-    between = own[1:] + (read_certificates(chain) if chain else [])
+    intermediate = own[1:] + (read_certificates(chain) if chain else [])
     key = read_key(private_key)
     options = CertificateOptions(
         privateKey=key.original,
         certificate=own[0].original,
-        extraCertChain=[each.original for each in between],
+        extraCertChain=[each.original for each in intermediate],
         verify=True,
         caCerts=[each.original for each in read_certificates(client_ca)],
         requireCertificate=not optional,
@@ -79,7 +79,7 @@ class MutualTLSParser:
     prefix = "mtls"
 
     def parseStreamServer(  # noqa: N802 - Twisted's name
-        self, reactor: Any, *words: Any, **named: Any
+        self, reactor: Any, *args: Any, **kwargs: Any
     ) -> IStreamServerEndpoint:
         """``mtls:PORT:privateKey=FILE:clientCA=FILE``, and the other arguments of ``ssl:``.
 
@@ -90,10 +90,10 @@ class MutualTLSParser:
             OSError: a file cannot be read.
         """
         try:
-            signature(_endpoint).bind(reactor, *words, **named)
+            signature(_endpoint).bind(reactor, *args, **kwargs)
         except TypeError as error:
             raise ConfigurationError(f"mtls: {error}") from None
-        return _endpoint(reactor, *words, **named)
+        return _endpoint(reactor, *args, **kwargs)
 
 
 def _endpoint(
@@ -134,16 +134,16 @@ def client_certificate(transport: Any) -> Sequence[tuple[str, str]]:
     """
     # A certificate here was verified: OpenSSL's servers ask for one only if they verify it, and
     # end the handshake if it is invalid (SSL_CTX_set_verify).
-    shown = transport.getPeerCertificate()
-    if shown is None:
+    peer = transport.getPeerCertificate()
+    if peer is None:
         return ()
-    certificate: x509.Certificate = shown.to_cryptography()
+    certificate: x509.Certificate = peer.to_cryptography()
     subject = certificate.subject
-    common = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    common_names = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return (
         ("SSL_CLIENT_VERIFY", "SUCCESS"),
         ("SSL_CLIENT_S_DN", _native(subject.rfc4514_string())),
-        *(("SSL_CLIENT_S_DN_CN", _native(str(each.value))) for each in common[:1]),
+        *(("SSL_CLIENT_S_DN_CN", _native(str(each.value))) for each in common_names[:1]),
         ("SSL_CLIENT_I_DN", _native(certificate.issuer.rfc4514_string())),
         ("SSL_CLIENT_M_SERIAL", f"{certificate.serial_number:X}"),
         ("SSL_CLIENT_CERT", certificate.public_bytes(Encoding.PEM).decode("ascii")),

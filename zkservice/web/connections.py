@@ -102,16 +102,17 @@ class Connections:
             Fires with the number of requests that were cut off.
         """
         drained = self._drained.add()
-        alarms = Alarm(self._clock, self.close_idle), Alarm(self._clock, self._cut)
-        alarms[0].set(min(linger, timeout))
-        alarms[1].set(timeout)
+        linger_over = Alarm(self._clock, self.close_idle)
+        linger_over.set(min(linger, timeout))
+        time_out = Alarm(self._clock, self._abort_all)
+        time_out.set(timeout)
 
-        def stop_waiting(result: int) -> int:
-            for alarm in alarms:
-                alarm.cancel()
+        def cancel_alarms(result: int) -> int:
+            linger_over.cancel()
+            time_out.cancel()
             return result
 
-        drained.addBoth(stop_waiting)
+        drained.addBoth(cancel_alarms)
         if not self._open:
             self._drained.fire(0)
         return drained
@@ -121,9 +122,9 @@ class Connections:
         for connection in list(self._open):
             connection.close_if_idle()
 
-    def _cut(self) -> None:
-        cut = 0
+    def _abort_all(self) -> None:
+        cut_off = 0
         for connection in list(self._open):
-            cut += connection.serving
+            cut_off += connection.serving
             connection.abort()
-        self._drained.fire(cut)
+        self._drained.fire(cut_off)

@@ -14,11 +14,11 @@ _TICK: Final = 1.0  # seconds; how late a deadline may be noticed
 
 
 class HasDeadline(Protocol):
-    """Gets a call when its deadline has passed."""
+    """A client of ``Deadlines``, such as a connection."""
 
     #: When ``overdue`` is due, in the reactor's seconds; ``inf`` for never.
     deadline: float
-    #: Where ``Deadlines`` keeps it; private to that class.
+    #: The second in whose bucket it is, ``inf`` for none; only ``Deadlines`` uses it.
     bucket: float
 
     def overdue(self, now: float) -> None:
@@ -46,24 +46,24 @@ class Deadlines:
         """Move the deadline of ``item``, wherever it was."""
         item.deadline = deadline
         if deadline < item.bucket:
-            self._take(item)
-            self._put(item)
+            self._remove(item)
+            self._insert(item)
 
     def forget(self, item: HasDeadline) -> None:
         """Drop the deadline of ``item``."""
         item.deadline = inf
-        self._take(item)
+        self._remove(item)
         if not self._buckets and self._tick is not None:
             self._tick.cancel()
             self._tick = None
 
-    def _put(self, item: HasDeadline) -> None:
+    def _insert(self, item: HasDeadline) -> None:
         item.bucket = float(int(item.deadline) + 1)
         self._buckets.setdefault(item.bucket, {})[item] = None
         if self._tick is None:
-            self._tick = self._reactor.callLater(_TICK, self._look)
+            self._tick = self._reactor.callLater(_TICK, self._check)
 
-    def _take(self, item: HasDeadline) -> None:
+    def _remove(self, item: HasDeadline) -> None:
         bucket = self._buckets.get(item.bucket)
         if bucket is not None:
             bucket.pop(item, None)
@@ -71,18 +71,20 @@ class Deadlines:
                 del self._buckets[item.bucket]
         item.bucket = inf
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._tick = None
         now = self._reactor.seconds()
         for time in [time for time in self._buckets if time <= now]:
             for item in list(self._buckets.get(time, ())):
-                self._take(item)
+                self._remove(item)
                 if item.deadline <= now:
                     self._call(item, now)
+                # Insert it again if its deadline had moved to a later second, unless overdue() has
+                # just set a new one.
                 if item.bucket == inf and now < item.deadline < inf:
-                    self._put(item)
+                    self._insert(item)
         if self._buckets and self._tick is None:
-            self._tick = self._reactor.callLater(_TICK, self._look)
+            self._tick = self._reactor.callLater(_TICK, self._check)
 
     def _call(self, item: HasDeadline, now: float) -> None:
         try:

@@ -113,16 +113,17 @@ class Exchange:
         self._handler = handler
         self._workers = workers
         self._client = _WAITS
-        #: Only for a response that is sent in several parts.
+        #: The backpressure of a response that is sent in several parts; None for others.
         self.window: SendWindow | None = None
-        #: The thread that runs the request, and the start by the workers' clock.
+        #: The thread that runs the request.
         self.worker: Worker | None = None
-        self.began: float | None = None
-        # Times of the workers' clock; ``ended`` is set only if the handler is timed.
+        # Times of the workers' clock: when the request was complete, when the worker began with it,
+        # and when the worker finished.  ``ended`` is set only if the handler is timed.
         self.received = 0.0
+        self.began: float | None = None
         self.ended: float | None = None
         self.status = 0
-        self.body_bytes = 0  # that were sent
+        self.body_bytes = 0  # of the response's body that were sent
         self.aborted = False  # whether the client did not get all of the response
         self.trace: Trace | None = None
 
@@ -157,7 +158,7 @@ class Exchange:
     def run(self, worker: Worker) -> None:
         """Run the application for this request."""
         self.worker = worker
-        self.began = worker.began  # after the worker, see ``handover``
+        self.began = worker.began  # after ``self.worker``, see ``handover``
         try:
             if self._client is not _GONE:
                 self._handler.run(self, worker)
@@ -187,11 +188,12 @@ class Exchange:
             limits.response_file,
             lambda: self._workers.queued > 0,
         )
-        with self._workers.results.lock:  # abandon() closes the window, or has been here before
+        # Either abandon() comes later and closes this window, or it came before and set the client.
+        with self._workers.results.lock:
             self.window = window
             gone = self._client is _GONE
         if gone:
-            window.close()  # in case the application goes on
+            window.close()  # later writes of the application must fail, too
             raise ClientGoneError("the client has left")
         return window
 

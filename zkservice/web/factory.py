@@ -29,7 +29,7 @@ __all__ = ["ALPN", "HTTPFactory"]
 ALPN: Final = (b"http/1.1", b"http/1.0")
 
 #: Chunks of a body that are parsed before other connections get a turn: about 0.2 ms.
-_CHUNKS_A_TURN: Final = 128
+_CHUNKS_PER_TURN: Final = 128
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -83,7 +83,7 @@ class HTTPFactory:
         if status_views:
             self.server.add_views(status_views_of(self.server))
         self.server.add_views(views or {})
-        self._reader = HeadReader(limits)
+        self._heads = HeadReader(limits)
         self._bodies = BodyStorage(limits.body_memory, limits.body_disk)
 
     # Called by ports
@@ -96,7 +96,7 @@ class HTTPFactory:
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802
         """Return a channel for a connection."""
-        parser = RequestParser(self.server.limits, self._reader, self._bodies, _CHUNKS_A_TURN)
+        parser = RequestParser(self.server.limits, self._heads, self._bodies, _CHUNKS_PER_TURN)
         return HTTPChannel(self.server, parser)
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - as TLS asks

@@ -32,7 +32,7 @@ class FileSegment:
 
     @classmethod
     def of(cls, descriptor: int, offset: int, size: int) -> FileSegment:
-        """A segment of a file that its owner may close in the meantime."""
+        """A segment with a duplicate of the descriptor, so that the caller may close its own."""
         own = os.dup(descriptor)
         return cls(own, offset, size, lambda: os.close(own))
 
@@ -85,7 +85,7 @@ class Spill:
         return FileSegment(descriptor, start, self._end - start, self.release)
 
     def release(self) -> None:
-        """Drop one user; the last one closes the file (any thread)."""
+        """Note that one user needs the file no more; the last one closes it (any thread)."""
         with self._lock:
             self._users -= 1
             last = not self._users

@@ -1,10 +1,10 @@
 """Handshakes between the reactor's thread and the worker threads, all described in one place.
 
-A side that may sleep sets its flag, then looks for work; the other side adds work, then reads the
-flag.  Without a lock (the GIL is one) both may read the old state.  Then a job would wait for ever
-for a sleeping thread.  The queues are deques: ``append`` and ``popleft`` take the GIL or, in a
-free-threaded Python, the deque's own lock.  ``len`` and ``bool`` do not, so no handshake relies on
-them.
+A side that is about to sleep sets its flag, then looks for work.  The other side adds work, then
+reads the flag.  Without a lock, each side could miss what the other has just written: the job would
+be queued, and its thread would sleep for ever.  The queues are deques.  Their ``append`` and
+``popleft`` hold a lock: the GIL or, in a free-threaded Python, that of the deque.  ``len`` and
+``bool`` hold none in a free-threaded Python, so no handshake relies on them.
 
 =============================== ==================================================================
 what is passed                  why no update is lost
@@ -12,8 +12,8 @@ what is passed                  why no update is lost
 a job, to a thread              ``JobQueue``: under its lock, a thread parks only if there is no
                                 job, and jobs are added; so a job finds the thread parked, or the
                                 thread finds the job.
-a result, to the reactor        ``Results``: a thread appends the result, then reads the flag that
-                                the reactor is about to look.  The reactor clears the flag, then
+a result, to the reactor        ``Results``: a thread appends the result, then reads the flag which
+                                says that the reactor was woken.  The reactor clears the flag, then
                                 pops until the deque is empty.  The deque's lock orders the two:
                                 if the append comes before the last pop, the result is popped; if
                                 it comes after, the thread sees the cleared flag.
@@ -100,7 +100,7 @@ class JobQueue:
             self.wake_one()
 
     def put(self, jobs: Iterable[Job], threads: int) -> None:
-        """Add jobs, and wake one thread if all of the ``threads`` threads are parked or busy."""
+        """Add jobs; wake a thread if jobs usually take long, or if all ``threads`` are parked."""
         with self._lock:
             self._jobs.extend(jobs)
         if self._usual > _LONG_JOB or len(self._parked) == threads:
@@ -134,7 +134,7 @@ class JobQueue:
                     return None
                 continue
             if self._usual > _LONG_JOB and jobs and self._parked:
-                self.wake_one()  # each wakes the next
+                self.wake_one()  # each thread wakes the next, which costs the reactor no time
             return job
         return None
 
@@ -165,7 +165,7 @@ class Results:
         reactor: delivers the results.
     """
 
-    __slots__ = ("_after", "_expected", "_reactor", "_ready", "_soon", "lock")
+    __slots__ = ("_after", "_delivery_call", "_reactor", "_ready", "_wakeup_pending", "lock")
 
     _log = Logger()
 
@@ -174,17 +174,17 @@ class Results:
         self.lock = threading.Lock()
         self._reactor = reactor
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._expected = False  # whether the reactor is about to look
+        self._wakeup_pending = False  # whether the reactor was woken and has not started to deliver
         self._after: dict[Callable[[], None], None] = {}  # an ordered set
-        self._soon: IDelayedCall | None = None
+        self._delivery_call: IDelayedCall | None = None  # of post_here
 
     # Any thread
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have the reactor call ``function(*args)``, together with all other results."""
         self._ready.append((function, args))
-        if not self._expected:  # after the append, see above
-            self._expected = True
+        if not self._wakeup_pending:  # after the append, see above
+            self._wakeup_pending = True
             self._reactor.callFromThread(self._deliver)
 
     # Reactor thread
@@ -195,26 +195,24 @@ class Results:
         Responses of one turn are sent together, so that the clients' next requests arrive together.
         """
         self._ready.append((function, args))
-        if self._soon is None:
-            self._soon = self._reactor.callLater(0, self._deliver_here)
+        if self._delivery_call is None:
+            self._delivery_call = self._reactor.callLater(0, self._deliver_here)
 
     def after_delivery(self, function: Callable[[], None]) -> None:
         """Call ``function`` once, when everything that is ready has been delivered."""
         self._after[function] = None
 
     def _deliver_here(self) -> None:
-        self._soon = None
+        self._delivery_call = None
         self._deliver()
 
     def _deliver(self) -> None:
         """Call everything that was posted."""
-        self._expected = False  # first: later results wake the reactor again
+        self._wakeup_pending = False  # first: later results wake the reactor again
         take = self._ready.popleft
         while True:
-            try:
-                function, args = (
-                    take()
-                )  # not bool(), which does not take the deque's lock, see above
+            try:  # not "while self._ready": bool() does not hold the deque's lock, see above
+                function, args = take()
             except IndexError:
                 break
             try:

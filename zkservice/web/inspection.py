@@ -79,7 +79,7 @@ def running_requests(server: HTTPServer, most: int = 1000) -> tuple[list[Running
         The requests, and how many more there are.
     """
     exchanges = dict.fromkeys(server.connections.exchanges())
-    for worker in server.workers.crew():
+    for worker in server.workers.all_workers():
         if isinstance(worker.job, Exchange):  # its client may have left, or got a 504
             exchanges[worker.job] = None
     oldest = sorted(exchanges, key=lambda exchange: exchange.received)

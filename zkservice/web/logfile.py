@@ -25,7 +25,7 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._losing = False
+        self._failing = False
         self._descriptor = self._open()
 
     def write(self, line: str) -> None:
@@ -33,15 +33,15 @@ class LogFile:
         try:
             os.write(self._descriptor, printable(line).encode() + b"\n")
         except OSError as error:
-            if not self._losing:
+            if not self._failing:
                 self._log.error(
                     "{path} cannot be written: {error}; its lines are lost",
                     path=self.path,
                     error=error.strerror,
                 )
-            self._losing = True
+            self._failing = True
         else:
-            self._losing = False
+            self._failing = False
 
     def reopen(self) -> None:
         """Open the file again after it was renamed (SIGHUP)."""
@@ -56,7 +56,8 @@ class LogFile:
                 error=error.strerror,
             )
             return
-        # the same number: a thread in the middle of write() writes to the old file or the new one
+        # dup2 replaces the file under the same descriptor: a thread in the middle of write() writes
+        # to the old file or to the new one, never to a closed descriptor
         os.dup2(fresh, self._descriptor, inheritable=False)
         os.close(fresh)
 

@@ -33,12 +33,12 @@ class Output:
 
     Args:
         transport: the connection's transport.
-        moved: called when some of the queued output was sent.
+        on_progress: called when some of the queued output was sent.
     """
 
     __slots__ = (
         "_lost",
-        "_moved",
+        "_on_progress",
         "_transport",
         "_waiting",
         "backlog",
@@ -47,9 +47,9 @@ class Output:
         "file_backlog",
     )
 
-    def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
+    def __init__(self, transport: Any, on_progress: Callable[[], None]) -> None:
         self._transport = transport
-        self._moved = moved
+        self._on_progress = on_progress
         self._waiting: deque[Part] = deque()
         self._lost = 0  # bytes that were dropped when the connection broke
         #: Whether the connection was cut because an error made sending impossible.
@@ -118,8 +118,8 @@ class SocketOutput(Output):
 
     __slots__ = ("_socket",)
 
-    def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
-        super().__init__(transport, moved)
+    def __init__(self, transport: Any, on_progress: Callable[[], None]) -> None:
+        super().__init__(transport, on_progress)
         self._socket = transport.getHandle()
 
     def write(self, parts: Sequence[Part]) -> None:
@@ -153,7 +153,7 @@ class SocketOutput(Output):
     def resumeProducing(self) -> None:
         """Go on sending."""
         if self.broken or not self.blocked:
-            return  # registering a producer calls this at once
+            return  # registerProducer calls this at once, before ``blocked`` is set
         self._send()
         if self.broken:
             return
@@ -162,10 +162,14 @@ class SocketOutput(Output):
         else:
             self.blocked = False
             self._transport.unregisterProducer()
-        self._moved()
+        self._on_progress()
 
     def _block(self) -> None:
-        """Have the transport report when there is room."""
+        """Have the transport call ``resumeProducing`` when the socket is writable again.
+
+        The transport asks a pull producer for more as soon as its own buffer is empty, which is
+        always so here.
+        """
         self._transport.registerProducer(self, False)
         self.blocked = True
         self._transport.startWriting()
@@ -224,8 +228,8 @@ class TransportOutput(Output):
 
     __slots__ = ("_closed",)
 
-    def __init__(self, transport: Any, moved: Callable[[], None]) -> None:
-        super().__init__(transport, moved)
+    def __init__(self, transport: Any, on_progress: Callable[[], None]) -> None:
+        super().__init__(transport, on_progress)
         self._closed = False
         transport.registerProducer(self, True)
 
@@ -275,7 +279,7 @@ class TransportOutput(Output):
         """The transport has room again."""
         self.blocked = self.broken
         self.flush()
-        self._moved()
+        self._on_progress()
 
 
 def discard(parts: Iterable[Part]) -> None:
@@ -285,11 +289,13 @@ def discard(parts: Iterable[Part]) -> None:
             part.close()
 
 
-def output_for(transport: Any, moved: Callable[[], None]) -> Output:
+def output_for(transport: Any, on_progress: Callable[[], None]) -> Output:
     """Return the output for a kind of transport."""
     if isinstance(transport.getPeer(), (IPv4Address, IPv6Address)):
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)  # writes are gathered here, so the kernel need not wait for more
     plain = isinstance(transport, Connection) and not transport.TLS
-    return SocketOutput(transport, moved) if plain else TransportOutput(transport, moved)
+    return (
+        SocketOutput(transport, on_progress) if plain else TransportOutput(transport, on_progress)
+    )

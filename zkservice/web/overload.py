@@ -34,7 +34,10 @@ class QueueLimit:
 
     @property
     def reached(self) -> bool:
-        """Whether no more requests are accepted; logged once, until the queue is half empty."""
+        """Whether no more requests are accepted.
+
+        The first time it is reached is logged, and when the queue is half empty again.
+        """
         queued = self._workers.queued
         if queued < self._limit:
             if self._logged and queued <= self._limit // 2:
@@ -65,7 +68,7 @@ class StorageWarning:
         self._logged_at = -inf
 
     def failed(self, error: BodyStorageError) -> None:
-        """Count a request body that could not be stored, and log it at most once a minute."""
+        """Log that a request body could not be stored, at most once a minute."""
         now = self._clock.seconds()
         if now - self._logged_at >= _INTERVAL:
             self._logged_at = now

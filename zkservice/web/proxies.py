@@ -69,30 +69,32 @@ class TrustedProxies:
         """Remove the proxy's fields; return the addresses from the client's point of view."""
         if _KEYS.isdisjoint(fields):
             return info
-        said = {key: fields.pop(key) for key in _KEYS & fields.keys()}
+        removed = {key: fields.pop(key) for key in _KEYS & fields.keys()}
         if not self.trusts(info.remote_addr):
             self._warn(info.remote_addr)
             return info
-        believed = {name: said.get(FORWARDED_FIELDS[name], "") for name in self._headers}
-        if "forwarded" in believed:
-            hops = _forwarded(believed["forwarded"])
-        else:
-            hops = _x_forwarded(believed)
+        trusted = {name: removed.get(FORWARDED_FIELDS[name], "") for name in self._headers}
+        forwarded = trusted.get("forwarded")
+        hops = _x_forwarded(trusted) if forwarded is None else _forwarded(forwarded)
         remote_addr, hop = self._client(info.remote_addr, hops)
         return _rewritten(info._replace(remote_addr=remote_addr), hop, fields)
 
     def _client(self, peer: str, hops: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
-        """Walk back from the peer while each hop is a trusted proxy."""
-        taken: dict[str, str] = {}
-        for hop in hops[: -self._hops - 1 : -1]:
+        """The client's address, and what the proxy next to the client says.
+
+        Start at the peer of the connection, and go on towards the client while the address is that
+        of a trusted proxy.
+        """
+        result: dict[str, str] = {}
+        for hop in reversed(hops[-self._hops :]):
             if not self.trusts(peer):
                 break
-            taken = hop
+            result = hop
             address = peer_address(hop.get("for", ""))
             if address is None:
                 break
             peer = str(address)
-        return peer, taken
+        return peer, result
 
     def trusts(self, host: str) -> bool:
         """Whether an address belongs to a trusted proxy."""
@@ -110,7 +112,7 @@ class TrustedProxies:
 
 
 def _rewritten(info: ConnectionInfo, hop: dict[str, str], fields: dict[str, str]) -> ConnectionInfo:
-    """Apply the server's name, port and scheme from the proxy's fields."""
+    """Apply the scheme, host and port that the proxy says; the host also to ``fields``."""
     info = info._replace(remote_port="") if hop.get("for") else info
     scheme = hop.get("proto", "").lower()
     if scheme in _DEFAULT_PORTS:
@@ -126,14 +128,14 @@ def _rewritten(info: ConnectionInfo, hop: dict[str, str], fields: dict[str, str]
     return info
 
 
-def _x_forwarded(said: dict[str, str]) -> list[dict[str, str]]:
-    """One dict for each proxy, the nearest last.
+def _x_forwarded(values: dict[str, str]) -> list[dict[str, str]]:
+    """What each proxy says, by the last word of the field's name; the nearest proxy is last.
 
-    A field with fewer elements belongs to the nearest proxies.
+    A field with fewer elements than others comes from the nearest proxies.
     """
     lists = {
         name.rpartition("-")[2]: [item.strip() for item in value.split(",")]
-        for name, value in said.items()
+        for name, value in values.items()
         if value
     }
     longest = max(map(len, lists.values()), default=0)

@@ -25,7 +25,7 @@ from zkservice.web.request_context import (
 from zkservice.web.streams import Streams, StreamView
 from zkservice.web.tally import BATCH, ResponseTally
 from zkservice.web.tracelog import ENVIRON_KEY, TraceLog
-from zkservice.web.views import SLOW_VIEW, AskingView, GuardedView, View, ViewError
+from zkservice.web.views import SLOW_VIEW, DeferredView, GuardedView, View, ViewError
 from zkservice.web.window import StreamWindow
 from zkservice.web.worker import Worker
 from zkservice.web.wsgi import Application, Response, run_application
@@ -37,7 +37,7 @@ SOFTWARE: Final = "zkservice"
 CLIENT_GONE: Final = 499
 
 
-class _Memory:
+class _ThreadObjects:
     """Objects that one thread reuses for one handler, so that threads share none."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class _RequestIds:
 
     def identify(self, request: Request) -> None:
         """Give the request an id unless it has a valid one."""
-        said = request.fields.get("HTTP_X_REQUEST_ID")
-        if said is None or not REQUEST_ID.fullmatch(said):
+        given = request.fields.get("HTTP_X_REQUEST_ID")
+        if given is None or not REQUEST_ID.fullmatch(given):
             request.fields["HTTP_X_REQUEST_ID"] = f"{self._prefix}-{next(self._numbers):x}"
 
 
@@ -103,7 +103,7 @@ class RequestHandler:
         self._proxies = proxies
         self._trace_log = trace_log
         self._environ = server_environ(SOFTWARE, multithread)
-        self._reactor_memory = _Memory()
+        self._reactor_objects = _ThreadObjects()
 
     # Reactor thread
 
@@ -129,16 +129,16 @@ class RequestHandler:
                 status = int(refused.status.partition(" ")[0])
                 self.answer(exchange, status, refused.message, [*refused.headers])
                 return
-        environ = self._environ_for(exchange, self._reactor_memory)
+        environ = self._environ_for(exchange, self._reactor_objects)
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = path, ""
         environ["wsgi.multithread"] = False
         if isinstance(view, StreamView):
             self._open_stream(exchange, view)
             return
-        if isinstance(view, AskingView):
-            asked = view.ask(environ)
-            asked.addCallback(self._show, exchange, environ)
-            asked.addErrback(self._cannot_show, exchange, path)
+        if isinstance(view, DeferredView):
+            deferred = view.ask(environ)
+            deferred.addCallback(self._show, exchange, environ)
+            deferred.addErrback(self._cannot_show, exchange, path)
             return
         self._show(view, exchange, environ)
         took = self._now() - began
@@ -154,7 +154,7 @@ class RequestHandler:
         if self.streams.closed:
             self.answer(exchange, 503, "the process is stopping", [])
             return
-        stream = self.streams.open(view, self._response_for(exchange, self._reactor_memory))
+        stream = self.streams.open(view, self._response_for(exchange, self._reactor_objects))
         exchange.window = StreamWindow(stream.lost)
         if exchange.request.method == "HEAD":
             stream.close()
@@ -163,7 +163,7 @@ class RequestHandler:
 
     def _show(self, view: View, exchange: Exchange, environ: dict[str, Any]) -> None:
         try:
-            run_application(view, environ, self._response_for(exchange, self._reactor_memory))
+            run_application(view, environ, self._response_for(exchange, self._reactor_objects))
         finally:
             exchange.request.body.close()
 
@@ -178,14 +178,14 @@ class RequestHandler:
         self, exchange: Exchange, status: int, rule: str, headers: list[tuple[str, str]]
     ) -> None:
         """Respond to an exchange with an error page."""
-        self._response_for(exchange, self._reactor_memory).answer(status, rule, headers)
+        self._response_for(exchange, self._reactor_objects).answer(status, rule, headers)
 
     def log(self, exchange: Exchange, slow: bool) -> None:
         """Count a response that was sent or given up, and write its line.
 
         Args:
             exchange: the request with its response.
-            slow: whether the client did not take the response at once.
+            slow: whether the response was not all sent when the worker finished it.
         """
         if not self.timed:
             return
@@ -200,7 +200,7 @@ class RequestHandler:
         else:
             noted, request = tally.noted, exchange.request
             noted.extend(
-                (
+                (  # in the order of ResponseTally.noted
                     request.method,
                     exchange.status or CLIENT_GONE,
                     request.content_length or 0,
@@ -274,15 +274,15 @@ class RequestHandler:
     def run(self, exchange: Exchange, worker: Worker) -> None:
         """Run the application for an exchange."""
         try:
-            memory = worker.memory[self]
+            objects = worker.objects[self]
         except KeyError:
-            memory = worker.memory[self] = _Memory()
+            objects = worker.objects[self] = _ThreadObjects()
         trace = exchange.trace
-        environ = self._environ_for(exchange, memory)
+        environ = self._environ_for(exchange, objects)
         if trace is not None:
             environ[ENVIRON_KEY] = trace
             trace.called()
-        response = self._response_for(exchange, memory)
+        response = self._response_for(exchange, objects)
         if self._ids is None:
             run_application(self._application, environ, response)
             return
@@ -294,19 +294,19 @@ class RequestHandler:
 
     # Any thread
 
-    def _environ_for(self, exchange: Exchange, memory: _Memory) -> dict[str, Any]:
+    def _environ_for(self, exchange: Exchange, objects: _ThreadObjects) -> dict[str, Any]:
         request = exchange.request
         exchange.connection = self._proxies.apply(request.fields, exchange.connection)
         environ = self._environ.copy()
-        environ["wsgi.errors"] = memory.errors
+        environ["wsgi.errors"] = objects.errors
         fill_environ(environ, request, exchange.connection, exchange.client_disconnected)
         return environ
 
-    def _response_for(self, exchange: Exchange, memory: _Memory) -> Response:
+    def _response_for(self, exchange: Exchange, objects: _ThreadObjects) -> Response:
         keep_alive = exchange.request.keep_alive and self._keeps_alive and not self.draining
         request = exchange.request
         request_id = "" if self._ids is None else request.fields["HTTP_X_REQUEST_ID"]
-        return Response(exchange, request, memory.heads, keep_alive, request_id)
+        return Response(exchange, request, objects.heads, keep_alive, request_id)
 
 
 def _context_of(request: Request) -> RequestContext:

@@ -113,7 +113,7 @@ class HTTPServer:
         self.fallback: View | None = None
         self.queue = QueueLimit(workers, limits.queue or max(256, 64 * workers.threads))
         self.connections = Connections(reactor, limits.connections or descriptor_limit())
-        self.storage = StorageWarning(reactor, limits.body_memory)
+        self.storage_warning = StorageWarning(reactor, limits.body_memory)
         #: Connections with more input than can be parsed in one turn of the reactor.
         self.turns = Turns(reactor)
 

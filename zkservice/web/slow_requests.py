@@ -18,8 +18,8 @@ __all__ = ["SlowRequests"]
 _MAX_LOGGED: Final = 10
 _INTERVAL: Final = 60.0
 #: Seconds between two polls of the threads: the shortest and the longest interval.
-_SHORTEST_LOOK: Final = 0.05
-_LONGEST_LOOK: Final = 1.0
+_MIN_INTERVAL: Final = 0.05
+_MAX_INTERVAL: Final = 1.0
 
 
 class SlowRequests:
@@ -40,32 +40,32 @@ class SlowRequests:
         self._workers = workers
         self._clock = clock
         self._seconds = seconds
-        self._alarm = Alarm(clock, self._look)
-        self._seen: dict[Worker, Job] = {}  # slow jobs that were counted and still run
+        self._alarm = Alarm(clock, self._check)
+        self._seen: dict[Worker, Job] = {}  # the slow jobs at the last poll
         self._since = 0.0  # when the interval began
         self._logged = 0  # in the interval
         self._unlogged = 0
 
     def start(self) -> None:
-        """Start looking."""
+        """Start to poll."""
         if self._seconds:
-            self._alarm.set(min(max(self._seconds / 4, _SHORTEST_LOOK), _LONGEST_LOOK))
+            self._alarm.set(min(max(self._seconds / 4, _MIN_INTERVAL), _MAX_INTERVAL))
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stop polling."""
         self._alarm.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self.start()
         now = self._workers.now()
         slow: dict[Worker, Job] = {}
-        for worker in self._workers.crew():
+        for worker in self._workers.all_workers():
             job, ran = worker.job, now - worker.began
             if job is None or ran < self._seconds:
                 continue
             slow[worker] = job
             if self._seen.get(worker) is not job and self._may_log():
-                self._say(worker, job, ran)
+                self._log_slow(worker, job, ran)
         self._seen = slow
 
     def _may_log(self) -> bool:
@@ -80,7 +80,7 @@ class SlowRequests:
         self._logged += 1
         return True
 
-    def _say(self, worker: Worker, job: Job, ran: float) -> None:
+    def _log_slow(self, worker: Worker, job: Job, ran: float) -> None:
         self._log.warn(
             "{request} has run for {seconds:.1f} s in {thread} (request {request_id}), which is "
             "at\n{stack}",

@@ -30,23 +30,23 @@ __all__ = [
 
 #: Cells of a histogram, the last one included, which has all times above 64 s.
 _CELLS: Final = 85
-#: Seconds, the same for every time that is counted: four to an octave, so that a percentile that is
-#: interpolated between two of them is off by a fifth at most.  They are the numbers in half
-#: precision (IEEE 754 binary16) whose low byte is 0: the high byte, the exponent and two bits of
-#: the mantissa, is the number of the cell.
+#: The upper bounds of the cells, in seconds, for all histograms.  There are four between a time and
+#: its double, so a percentile that is interpolated in a cell is off by a fifth at most.  They are
+#: the numbers in half precision (IEEE 754 binary16) whose low byte is 0.  So the cell of a time is
+#: the high byte of its half-precision form: the exponent and two bits of the mantissa.
 BOUNDS: Final[tuple[float, ...]] = tuple(
     unpack("<e", bytes([0, cell]))[0] for cell in range(1, _CELLS)
 )
 
-#: Values that are noted of each response.
+#: Values that are noted of each response, see ``ResponseTally.noted``.
 _FIELDS: Final = 8
 #: Values that are counted together, of 1024 responses: less than 1 ms of the reactor's time.
 BATCH: Final = 1024 * _FIELDS
 #: Types of exceptions that are counted separately; others are counted together.
 _MAX_TYPES: Final = 32
 _MAX_TYPE_NAME: Final = 64
-#: Seconds between two looks at how late the reactor is.
-_LOOK: Final = 0.5
+#: Seconds between two measurements of how late the reactor is.
+_PROBE_INTERVAL: Final = 0.5
 
 
 class Durations:
@@ -73,10 +73,10 @@ class Durations:
             numbers = pack(form, *times)
         except OverflowError:  # one is above 18 hours
             numbers = pack(form, *(min(each, 1000.0) for each in times))
-        found = numbers[1::2]  # the number of the cell for each time: all of it is done in C
-        for cell in set(found):
-            self.cells[min(cell, _CELLS - 1)] += found.count(cell)
-        return found
+        cells = numbers[1::2]  # the high bytes; slicing, set() and count() are fast, being in C
+        for cell in set(cells):
+            self.cells[min(cell, _CELLS - 1)] += cells.count(cell)
+        return cells
 
     def merge(self, cells: Sequence[int], total: float) -> None:
         """Add what another histogram has."""
@@ -147,10 +147,11 @@ class ResponseTally:
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._now = now
         self._totals = ResponseTotals()
-        # For each response of the application that has ended: the method, the status, bytes of the
-        # request's body and of the response's; when the request had come, and the application
-        # began and ended; its id or "".  They are in one flat list, because the garbage collector
-        # would track a tuple for each.  At BATCH values they have to be added.
+        #: For each response of the application that has ended, _FIELDS values: the method, the
+        #: status, bytes of the request's body and of the response's, the times at which the request
+        #: was complete and the application began and ended, the request's id or "".  They are in
+        #: one flat list, because the garbage collector would track a tuple for each.  The code that
+        #: appends must call ``add_noted`` once there are BATCH values.
         self.noted: list[Any] = []
 
     def count(
@@ -223,29 +224,29 @@ class LagProbe:
 
     Args:
         clock: the reactor.
-        now: seconds of a clock that is never set.
-        lag: where the times are counted.
+        now: seconds of a monotonic clock.
+        lag: returns the histogram that counts the delays.
     """
 
     def __init__(
         self, clock: IReactorTime, now: Callable[[], float], lag: Callable[[], Durations]
     ) -> None:
-        self._alarm = Alarm(clock, self._look)
+        self._alarm = Alarm(clock, self._probe)
         self._now = now
         self._lag = lag
         self._due: float | None = None
 
     def start(self) -> None:
         """Measure from the first call on: until then the reactor may not even run."""
-        self._alarm.set(_LOOK)
+        self._alarm.set(_PROBE_INTERVAL)
 
     def stop(self) -> None:
         """Stop measuring."""
         self._alarm.cancel()
 
-    def _look(self) -> None:
+    def _probe(self) -> None:
         now = self._now()
         if self._due is not None:
             self._lag().add([max(0.0, now - self._due)])
-        self._due = now + _LOOK
-        self._alarm.set(_LOOK)
+        self._due = now + _PROBE_INTERVAL
+        self._alarm.set(_PROBE_INTERVAL)

@@ -75,8 +75,8 @@ class Trace:
     def __init__(self, log: TraceLog, trace_id: str) -> None:
         self.id = trace_id
         self._log = log
-        self._lock = threading.Lock()  # guards what is due
-        self._due = "CAE"
+        self._lock = threading.Lock()  # guards the next line
+        self._missing = "CAE"  # the records that were not written yet, in their order
 
     def log(self, msg: str | None = None, code: str = "-") -> None:
         """Write a record of the application's own (``ITraceLog``)."""
@@ -99,11 +99,12 @@ class Trace:
         self._write("E", None if error is None else f"Error: {error}", error)
 
     def _write(self, code: str, message: str | None, error: str | None = None) -> None:
+        """Write a record, and before it those that should have come earlier; never one twice."""
         with self._lock:
-            missing, found, rest = self._due.partition(code)
+            earlier_ones, found, rest = self._missing.partition(code)
             if not found:
                 return
-            self._due = rest
-        for earlier in missing:
+            self._missing = rest
+        for earlier in earlier_ones:
             self._log.record(earlier, self.id, f"Error: {error}" if earlier == "A" else None)
         self._log.record(code, self.id, message)

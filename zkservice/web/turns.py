@@ -11,8 +11,9 @@ from twisted.logger import Logger
 
 __all__ = ["Turns"]
 
-#: Seconds of each turn of the reactor for all of them together; every other client waits as long.
-_SHARE: Final = 0.002
+#: Seconds that all steps of one turn of the reactor may take together.  Every other client has to
+#: wait as long.
+_TIME_PER_TURN: Final = 0.002
 
 
 class Turns:
@@ -29,23 +30,23 @@ class Turns:
         self._reactor = reactor
         self._now = now
         self._waiting: deque[Callable[[], None]] = deque()
-        self._due = False
+        self._scheduled = False
 
     def wait(self, step: Callable[[], None]) -> None:
-        """Call ``step`` once, in one of the next turns; it takes its place at the end."""
+        """Call ``step`` once, in one of the next turns, after the steps that wait already."""
         self._waiting.append(step)
-        if not self._due:
-            self._due = True
+        if not self._scheduled:
+            self._scheduled = True
             self._reactor.callLater(0, self._run)
 
     def _run(self) -> None:
-        until = self._now() + _SHARE
+        until = self._now() + _TIME_PER_TURN
         for _ in range(len(self._waiting)):
             self._call(self._waiting.popleft())
             if self._now() >= until:
                 break
-        self._due = bool(self._waiting)
-        if self._due:
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
             self._reactor.callLater(0, self._run)
 
     def _call(self, step: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from zkservice.errors import ViewError
 from zkservice.http11 import Request
 from zkservice.web.environ import ConnectionInfo
 
-__all__ = ["SLOW_VIEW", "AskingView", "GuardedView", "TextView", "View", "ViewError"]
+__all__ = ["SLOW_VIEW", "DeferredView", "GuardedView", "TextView", "View", "ViewError"]
 
 View = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -62,8 +62,8 @@ class TextView:
         return [body]
 
 
-class AskingView:
-    """An asynchronous view: another process has what it shows.
+class DeferredView:
+    """An asynchronous view, such as one whose contents come from another process.
 
     Args:
         ask: called with the environ; fires with a WSGI callable that makes the response.
@@ -77,7 +77,7 @@ class AskingView:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Never called: the front end calls `ask`, and then the callable that it fires with."""
-        raise NotImplementedError("call ask() of an AskingView")
+        raise NotImplementedError("call ask() of an DeferredView")
 
 
 class GuardedView:
@@ -86,7 +86,7 @@ class GuardedView:
     Args:
         view: what is shown.
         refusal: returns why a request is refused; None if it is not.
-        instead: the view for requests that are refused; None shows the reason.
+        instead: the view for requests that are refused; None: the reason is shown.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class GuardedView:
         """The view to show for a request.
 
         Args:
-            info: of the connection, before a proxy's fields were applied.
+            request: the request.
+            info: the addresses of the connection, before a proxy's fields were applied.
 
         Raises:
             ViewError: it is refused.

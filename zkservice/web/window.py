@@ -14,10 +14,13 @@ from zkservice.web.file_segments import FileSegment, Spill
 
 __all__ = ["SendWindow", "StreamWindow"]
 
-#: Seconds after which a worker that waits for a client checks whether requests are queued, and
-#: the factor by which its patience runs out faster if they are.
+#: Seconds between two checks whether requests are queued, while a worker waits for its client.  If
+#: they are, the waiting time counts by the factor, so the patience is used up sooner.
 _POLL_INTERVAL: Final = 0.02
 _CONTENDED_FACTOR: Final = 10
+#: The two places for unsent bytes.
+_MEMORY: Final = 0
+_FILE: Final = 1
 #: Bytes that may wait for the client of a stream.
 _BACKLOG: Final = 512 * 1024
 
@@ -43,39 +46,43 @@ class SendWindow:
         needed: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._most = (memory, file)
+        self._limits = (memory, file)  # by place, like _owed
         self._patience = patience
         self._needed = needed
         self._now = now
         self._changed = threading.Condition()
-        self._owed = [0, 0]  # bytes in memory, bytes in the file
+        self._owed = [0, 0]  # unsent bytes by place: in memory, in the file
         self._closed = False
         self._spill: Spill | None = None
 
     # Worker thread
 
     def reserve(self, size: int) -> bool:
-        """Find a place for ``size`` more bytes: True for the memory, False for the file.
+        """Reserve a place for ``size`` more bytes; wait until there is one.
+
+        Returns:
+            True for the memory, False for the file.
 
         Raises:
             ClientGoneError: the client has left.
         """
         with self._changed:
-            while self._patience > 0 and not self._has_room(0, size):
+            while self._patience > 0 and not self._has_room(_MEMORY, size):
                 began = self._now()
                 self._changed.wait(min(self._patience, _POLL_INTERVAL))
                 waited = self._now() - began
                 self._patience -= waited * _CONTENDED_FACTOR if self._needed() else waited
-            place = 0 if self._has_room(0, size) else 1
+            place = _MEMORY if self._has_room(_MEMORY, size) else _FILE
             self._changed.wait_for(lambda: self._has_room(place, size))
             if self._closed:
                 raise ClientGoneError("the client has left")
             self._owed[place] += size
-            return place == 0
+            return place == _MEMORY
 
     def _has_room(self, place: int, size: int) -> bool:
         owed = self._owed[place]
-        return self._closed or not owed or owed + size <= self._most[place]
+        # a part that is larger than the whole place is let in when the place is empty
+        return self._closed or not owed or owed + size <= self._limits[place]
 
     def admit(self, parts: Sequence[bytes]) -> Sequence[bytes | FileSegment]:
         """Find a place for some parts, and return them as they are to be sent.
@@ -97,17 +104,17 @@ class SendWindow:
             ) from error
 
     def release(self) -> None:
-        """Note that the worker stores nothing more."""
+        """Release the file: the worker stores nothing more."""
         if self._spill is not None:
             self._spill.release()
 
     # Reactor thread
 
     def take(self, memory: int, file: int) -> None:
-        """Note how many bytes the client has received from each."""
+        """Note how many bytes from the memory and from the file the client has received."""
         with self._changed:
-            self._owed[0] -= memory
-            self._owed[1] -= file
+            self._owed[_MEMORY] -= memory
+            self._owed[_FILE] -= file
             self._changed.notify()
 
     def close(self) -> None:
@@ -131,9 +138,9 @@ class StreamWindow(SendWindow):
 
     def offer(self, size: int) -> bool:
         """Reserve room for so many bytes; returns False if there is none."""
-        if not self._has_room(0, size):
+        if not self._has_room(_MEMORY, size):
             return False
-        return self.reserve(size)
+        return self.reserve(size)  # which does not wait now
 
     @override
     def close(self) -> None:

@@ -22,7 +22,7 @@ class Job(Protocol):
 class Worker:
     """One worker thread, as other threads see it."""
 
-    __slots__ = ("began", "completed", "job", "memory", "parked", "retired", "thread")
+    __slots__ = ("began", "completed", "job", "objects", "parked", "retired", "thread")
 
     def __init__(self) -> None:
         self.job: Job | None = None
@@ -30,8 +30,8 @@ class Worker:
         self.began = 0.0
         #: Jobs that the thread has finished; only the thread itself writes it.
         self.completed = 0
-        #: The thread's own objects, by the object that keeps them.
-        self.memory: dict[object, Any] = {}
+        #: Objects that only this thread uses, by the request handler they are for.
+        self.objects: dict[object, Any] = {}
         #: Whether another thread has taken its place; it ends with its job.
         self.retired = False
         #: Locked while the thread is running; a parked thread waits for it.

@@ -72,13 +72,13 @@ class Workers:
         self._reactor = reactor
         self._spares = threads if spares is None else spares
         self._queue = JobQueue()
-        self._batch: list[Job] = []  # of this turn of the reactor
-        self._handing_over: IDelayedCall | None = None
-        self._look_soon = Alarm(reactor, self._look)
-        self._completed_before = 0  # at the last look
+        self._batch: list[Job] = []  # jobs that were submitted in this turn of the reactor
+        self._hand_over_call: IDelayedCall | None = None
+        self._poll_alarm = Alarm(reactor, self._poll)
+        self._completed_at_poll = 0  # the count when the poll was scheduled
         self._workers: set[Worker] = set()
         self._stuck: set[Worker] = set()
-        self._completed = 0  # by threads that have gone
+        self._completed = 0  # by threads that have ended or were abandoned
         self._numbers = count()  # of the threads
         self._stopped: Waiters[int] = Waiters()
 
@@ -95,8 +95,8 @@ class Workers:
     def submit(self, job: Job) -> None:
         """Have a worker run ``job``; jobs of one reactor turn are handed over together."""
         self._batch.append(job)
-        if self._handing_over is None:
-            self._handing_over = self._reactor.callLater(0, self._hand_over)
+        if self._hand_over_call is None:
+            self._hand_over_call = self._reactor.callLater(0, self._hand_over)
 
     def replace(self, worker: Worker) -> bool:
         """Have another thread take the place of one that is stuck in its job.
@@ -157,7 +157,7 @@ class Workers:
         busy = [(job, seconds) for job, seconds in jobs if job is not None]
         return busy if len(busy) == len(jobs) else []
 
-    def crew(self) -> list[Worker]:
+    def all_workers(self) -> list[Worker]:
         """The threads, including those that are stuck, sorted by name."""
         return sorted(self._workers | self._stuck, key=lambda each: each.name)
 
@@ -172,7 +172,7 @@ class Workers:
                 stuck=worker.retired,
                 stack=worker.stack(),
             )
-            for worker in self.crew()
+            for worker in self.all_workers()
         ]
 
     def _add_worker(self) -> None:
@@ -188,27 +188,27 @@ class Workers:
         worker.thread.start()
 
     def _hand_over(self) -> None:
-        if self._handing_over is not None:
-            if self._handing_over.active():
-                self._handing_over.cancel()
-            self._handing_over = None
+        if self._hand_over_call is not None:
+            if self._hand_over_call.active():
+                self._hand_over_call.cancel()
+            self._hand_over_call = None
         if not self._batch:
             return
         self._queue.put(self._batch, len(self._workers))
         self._batch.clear()
-        self._maybe_look_again()
+        self._maybe_poll()
 
-    def _maybe_look_again(self) -> None:
-        """Check again a moment later, if jobs are queued while threads sleep."""
-        if len(self._queue) and self._queue.parked and not self._look_soon.is_set:
-            self._completed_before = self._count_completed()
-            self._look_soon.set(_POLL_INTERVAL)
+    def _maybe_poll(self) -> None:
+        """Schedule a poll if jobs are queued while threads are parked."""
+        if len(self._queue) and self._queue.parked and not self._poll_alarm.is_set:
+            self._completed_at_poll = self._count_completed()
+            self._poll_alarm.set(_POLL_INTERVAL)
 
-    def _look(self) -> None:
-        """Wake threads for the queued jobs, unless jobs were completed since the last check."""
-        if self._count_completed() == self._completed_before:
+    def _poll(self) -> None:
+        """Wake threads for the queued jobs, unless jobs were completed since this was scheduled."""
+        if self._count_completed() == self._completed_at_poll:
             self._queue.wake_enough()
-        self._maybe_look_again()
+        self._maybe_poll()
 
     def _count_completed(self) -> int:
         total = self._completed
@@ -230,10 +230,12 @@ class Workers:
         self._maybe_stopped()
 
     def _maybe_stopped(self) -> None:
+        """Report the end of ``stop`` if all threads have ended."""
         if self._queue.closed and not self._workers and not self._stuck:
             self._report_stopped(0)
 
     def _abandon(self) -> None:
+        """Report the end of ``stop`` although threads are still in the application."""
         left = self._workers | self._stuck
         for worker in left:
             worker.retired = True
@@ -247,7 +249,7 @@ class Workers:
         self._report_stopped(len(left))
 
     def _report_stopped(self, stuck: int) -> None:
-        self._look_soon.cancel()
+        self._poll_alarm.cancel()
         self._stopped.fire(stuck)
 
     # Worker threads

@@ -128,7 +128,7 @@ class Response:
         return self._head is not None
 
     def finish_with(self, body: bytes) -> None:
-        """The whole body at once."""
+        """Send the whole body, and end the response."""
         if self.over:
             return
         head = self._begin(len(body))
@@ -137,19 +137,24 @@ class Response:
         elif head.length == len(body):
             parts = (head.data + body,) if len(body) < 65536 else (head.data, body)
             self._end(parts, len(body))
-        else:
+        else:  # the application has announced another length
             self._send(head.data, body)
             self.finish()
 
     def finish_with_file(self, wrapper: FileWrapper) -> bool:
-        """The rest of a file as the whole body; returns False if it has to be read."""
+        """Send the rest of a file as the whole body, and end the response.
+
+        Returns:
+            False if nothing was sent, because the file has to be read block by block.
+        """
         if self._head is not None or self._checked is None:
             return False
         segment = wrapper.segment(self._checked.length)
         if segment is None:
             return False
         if self._checked.length not in (None, len(segment)):
-            segment.close()  # the file is too short: let it be read, and be found out
+            # the file is shorter than announced; finish() reports that after it was read
+            segment.close()
             return False
         head = self._begin(len(segment))
         if head.framing is _NO_BODY:
@@ -233,13 +238,13 @@ class Response:
             self._end((head_data,), 0)
             return
         if head.length is not None and self._sent + len(data) >= head.length:
-            data = self._last_of(data, head.length)
+            data = self._truncated(data, head.length)
             self._end((head_data, data), len(data))
             return
         self._sent += len(data)
         self._sink.send((head_data, data), len(data))
 
-    def _last_of(self, data: bytes, length: int) -> bytes:
+    def _truncated(self, data: bytes, length: int) -> bytes:
         """The part of ``data`` that fits into the announced length."""
         excess = self._sent + len(data) - length
         if excess:

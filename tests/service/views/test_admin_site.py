@@ -20,7 +20,7 @@ from zkservice.service.views.built_in import (
     view_paths,
     views_at_ports,
 )
-from zkservice.web import AskingView, TextView, View
+from zkservice.web import DeferredView, TextView, View
 
 VIEWS: Mapping[str, View] = {
     "/-/health": TextView(lambda _: "ok\n\nrequests: 7\n"),
@@ -70,7 +70,7 @@ class AdminPortTests(SynchronousTestCase):
     def test_nothing_is_kept_or_guessed(self) -> None:
         """By no cache and no browser: an old ``ready`` is wrong, and stacks are for operators."""
         clock = Clock()
-        later: View = AskingView(lambda environ: succeed(TextView(lambda _: "late")))
+        later: View = DeferredView(lambda environ: succeed(TextView(lambda _: "late")))
         views = {**VIEWS, "/-/threads": later}
         factory = admin_factory(AdminViews(), views, clock)
         for path in VIEWS:

@@ -11,7 +11,7 @@ from tests.discovery.test_resolver import ResolverTestCase
 from zkservice.service.config import DiscoverSettings
 from zkservice.service.views import discover as module
 from zkservice.service.views.discover import DiscoverViews, discover_paths
-from zkservice.web import AskingView
+from zkservice.web import DeferredView
 
 
 class DiscoverViewTests(ResolverTestCase):
@@ -45,7 +45,7 @@ class DiscoverViewTests(ResolverTestCase):
     ) -> tuple[str, str, str]:
         """The status, the content type and the body."""
         view: Any = (views or self.views).views()[f"/-/discover/{name}"]
-        assert isinstance(view, AskingView)
+        assert isinstance(view, DeferredView)
         asked = view.ask({"QUERY_STRING": query})
         if wait:
             self.network.advance(wait)

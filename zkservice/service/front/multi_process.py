@@ -51,7 +51,7 @@ from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command, WorkerPhase
 from zkservice.web import (
-    AskingView,
+    DeferredView,
     Durations,
     FrontEndStatistics,
     LagProbe,
@@ -421,7 +421,7 @@ class MultiProcessFront(PoolOwner):
             text = await self._threads()
             return show(TextView(lambda _: text), environ)
         view = self._views[path]
-        if isinstance(view, AskingView):
+        if isinstance(view, DeferredView):
             return show(await view.ask(dict(environ)), environ)
         await self._refresh()
         return show(view, environ)

@@ -25,7 +25,7 @@ from zkservice.service.views.status_page import (
 )
 from zkservice.web import (
     AdminAccess,
-    AskingView,
+    DeferredView,
     GuardedView,
     HTTPServer,
     ResponseTally,
@@ -118,9 +118,9 @@ def _never_kept(view: View) -> View:
     """The view with header fields against caching and content sniffing."""
     if isinstance(view, StreamView):
         return view  # it sets these fields itself
-    if isinstance(view, AskingView):
+    if isinstance(view, DeferredView):
         ask = view.ask
-        asking = AskingView(lambda environ: ask(environ).addCallback(_never_kept))
+        asking = DeferredView(lambda environ: ask(environ).addCallback(_never_kept))
         asking.__name__ = view.__name__
         return asking
 
@@ -194,7 +194,7 @@ def asked_views(
         asked = ask(SECTIONS_VIEW, {})
         return asked.addCallback(lambda shown: json.loads(shown["body"].encode("latin-1")))
 
-    views: dict[str, View] = {path: AskingView(_asking(path, ask)) for path in paths}
+    views: dict[str, View] = {path: DeferredView(_asking(path, ask)) for path in paths}
     if EVENTS in views:
         views[EVENTS] = event_view(fetch, clock)
     return views
@@ -264,9 +264,9 @@ def _asking(
 
 def _first_line(view: View) -> View:
     """A view that shows only the first line of another one."""
-    if isinstance(view, AskingView):
+    if isinstance(view, DeferredView):
         ask = view.ask
-        return AskingView(lambda environ: ask(environ).addCallback(_first_line))
+        return DeferredView(lambda environ: ask(environ).addCallback(_first_line))
 
     def brief(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         shown = show(view, environ)

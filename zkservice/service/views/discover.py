@@ -14,7 +14,7 @@ from zkservice.errors import InvalidPathError, ViewError, ZooKeeperError
 from zkservice.formats.consumers import CONSUMERS, Consumer, sort_out
 from zkservice.publishing import Source
 from zkservice.service.config import DiscoverSettings
-from zkservice.web import AskingView, TextView, View
+from zkservice.web import DeferredView, TextView, View
 from zkservice.znodes import parent, split, validate
 
 __all__ = ["DiscoverViews", "discover_paths"]
@@ -54,7 +54,7 @@ class DiscoverViews:
         if not self._settings.enabled:
             return {}
         return {
-            _PREFIX + name: AskingView(partial(self._ask, consumer))
+            _PREFIX + name: DeferredView(partial(self._ask, consumer))
             for name, consumer in CONSUMERS.items()
         }
 

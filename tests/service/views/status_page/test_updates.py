@@ -21,7 +21,7 @@ from zkservice.service.views.status_page.recent import ErrorCounts, Happenings
 from zkservice.service.views.status_page.sections import SECTIONS
 from zkservice.service.views.status_page.surroundings import Surroundings, service_edges
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.web import AskingView, View
+from zkservice.web import DeferredView, View
 
 
 class ErrorCountTests(SynchronousTestCase):
@@ -188,7 +188,7 @@ class StatusPageTests(SynchronousTestCase):
     def answer(self, path: str) -> tuple[str, dict[str, str], str]:
         """Status, headers and body."""
         view = self.page.views()[path]
-        assert isinstance(view, AskingView)
+        assert isinstance(view, DeferredView)
         shown: View = self.successResultOf(view.ask({}))
         seen: list[Any] = []
         start: Callable[..., Any] = lambda *words: seen.extend(words)  # noqa: E731

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from zkservice.service.views.status_page.markup import Markup, element, join
 from zkservice.service.views.status_page.sections import SECTIONS, render_sections
 from zkservice.service.views.status_page.snapshot import Observer
-from zkservice.web import AskingView, View
+from zkservice.web import DeferredView, View
 
 __all__ = ["PAGE", "SECTIONS_VIEW", "StatusPage", "render_page"]
 
@@ -64,7 +64,7 @@ class StatusPage:
 
     def views(self) -> dict[str, View]:
         """The page, and its sections as JSON for a worker process."""
-        return {PAGE: AskingView(self._page), SECTIONS_VIEW: AskingView(self._as_json)}
+        return {PAGE: DeferredView(self._page), SECTIONS_VIEW: DeferredView(self._as_json)}
 
     def _page(self, environ: dict[str, Any]) -> Deferred[View]:
         def shown(sections: Mapping[str, str]) -> View:
