@@ -175,6 +175,14 @@ class WordTests(SynchronousTestCase):
         self.server.state.now = self.clock.seconds
         self.assertIn("Latency min/avg/max: 0/62.5/250\n", self.say(b"srvr"))
 
+    def test_idle_connections_do_not_change_the_fastest_latency(self) -> None:
+        """The lowest latency is that of requests, also if some connections have sent none."""
+        self.say(b"srst")
+        self.server.state.now = iter([NOON, NOON, NOON + 0.25, NOON + 0.25]).__next__
+        self.one.send(self.one.request(GetDataRequest("/", False)))
+        self.server.state.now = self.clock.seconds
+        self.assertIn("Latency min/avg/max: 250/250/250\n", self.say(b"srvr"))
+
     def test_asking_leaves_nothing_behind(self) -> None:
         """A four-letter word opens no session, and leaves no connection behind."""
         before = self.server.statistics()

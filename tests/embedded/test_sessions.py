@@ -334,14 +334,14 @@ class CleanUpTests(SynchronousTestCase):
 
     def fail_for(self, name: str) -> None:
         """Let the deletion of nodes with this name fail in its last step."""
-        charge = Transaction._charge
+        charge = Transaction._count_in_quota
 
         def fail(transaction: Transaction, path: str, nodes: int, size: int) -> None:
             if path.endswith(name) and nodes < 0:
                 raise ZeroDivisionError
             charge(transaction, path, nodes, size)
 
-        self.patch(Transaction, "_charge", fail)
+        self.patch(Transaction, "_count_in_quota", fail)
 
     def test_failing_delete_does_not_stop_other_ephemerals(self) -> None:
         """One that cannot be deleted is logged, and does not keep the others."""

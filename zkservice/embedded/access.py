@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from hmac import compare_digest
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from zkservice.embedded.nodes import AccessList
 from zkservice.errors import AuthFailedError, InvalidACLError, NoAuthError
@@ -25,7 +25,7 @@ _AUTHENTICATED: Final = frozenset(("digest", "sasl"))
 
 
 def digest_of(credential: bytes) -> str:
-    """The id that scheme ``digest`` derives from ``user:password``, or from any other bytes."""
+    """The id that scheme ``digest`` derives from a credential, usually ``user:password``."""
     user = credential.split(b":", 1)[0].decode("utf-8", "replace")
     return f"{user}:{b64encode(sha1(credential).digest()).decode('ascii')}"
 
@@ -88,16 +88,16 @@ class ConnectionIdentities:
         ]
 
     def may(self, acl: AccessList, permission: int) -> bool:
-        """Whether a list gives at least one of the permissions."""
+        """Whether an ACL allows this connection at least one of the permissions (bits)."""
         if acl is OPEN_ACL_UNSAFE or not acl or self.is_super:
             return True
         return any(entry.perms & permission and self._matches(entry.id) for entry in acl)
 
     def require(self, acl: AccessList, permission: int, path: str) -> None:
-        """Check a permission.
+        """Check that an ACL allows this connection at least one of the permissions (bits).
 
         Raises:
-            NoAuthError: the list does not give it.
+            NoAuthError: it does not.
         """
         if acl is not OPEN_ACL_UNSAFE and not self.may(acl, permission):
             raise NoAuthError(path)
@@ -163,24 +163,32 @@ def _is_valid(identity: Id) -> bool:
     return bool(identity.id)
 
 
-def _network(text: str) -> tuple[bool, int, int] | None:
-    """Whether it is IPv6, its number and its prefix length; None if the text is invalid."""
-    address, slash, bits = text.partition("/")
+class _Network(NamedTuple):
+    """An address with a prefix length, as in ``10.0.0.1/8``: bits after the prefix may be set."""
+
+    width: int  # bits of an address: 32 or 128
+    address: int
+    prefix: int  # bits
+
+
+def _network(text: str) -> _Network | None:
+    """Parse an address, with or without a prefix length; None if the text is invalid."""
+    number, slash, bits = text.partition("/")
     try:
-        network = ip_address(address)
+        address = ip_address(number)
     except ValueError:
         return None
-    width = network.max_prefixlen
+    width = address.max_prefixlen
     if not slash:
-        return network.version == 6, int(network), width
+        return _Network(width, int(address), width)
     if not (bits.isascii() and bits.isdigit()) or int(bits) > width:
         return None
-    return network.version == 6, int(network), int(bits)
+    return _Network(width, int(address), int(bits))
 
 
 def _ip_matches(address: str, wanted: str) -> bool:
-    mine, theirs = _network(address), _network(wanted)
-    if mine is None or theirs is None or mine[0] != theirs[0]:
+    client, network = _network(address), _network(wanted)
+    if client is None or network is None or client.width != network.width:
         return False
-    shift = (128 if mine[0] else 32) - theirs[2]
-    return mine[1] >> shift == theirs[1] >> shift
+    shift = network.width - network.prefix
+    return client.address >> shift == network.address >> shift

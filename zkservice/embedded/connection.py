@@ -31,16 +31,16 @@ class RequestStats:
     """
 
     __slots__ = (
-        "fastest",
-        "last",
+        "last_latency",
         "last_opcode",
         "last_reply",
         "last_xid",
         "last_zxid",
+        "max_latency",
+        "min_latency",
         "received",
         "sent",
-        "slowest",
-        "spent",
+        "total_latency",
     )
 
     def __init__(self) -> None:
@@ -52,31 +52,40 @@ class RequestStats:
         self.last_opcode: int | None = None
         self.last_xid = self.last_zxid = -1
         self.last_reply = 0  # milliseconds since 1970
-        self.last = self.fastest = self.slowest = self.spent = 0
+        self.last_latency = self.min_latency = self.max_latency = self.total_latency = 0
 
     @property
     def average(self) -> float:
         """The mean latency of all requests."""
-        return self.spent / self.sent if self.sent else 0.0
+        return self.total_latency / self.sent if self.sent else 0.0
 
     def record(self, requests: int, began: float, now: float) -> None:
-        """Add requests that were served together.  Times are in seconds."""
-        last = int((now - began) * 1000)
-        if last < self.fastest or not self.last_reply:
-            self.fastest = last
-        if last > self.slowest:
-            self.slowest = last
-        self.last = last
-        self.spent += last * requests
+        """Add requests that were served together.
+
+        Args:
+            requests: their number.
+            began: when the server began with the first one, in seconds since 1970.
+            now: when all of them had their replies.
+        """
+        latency = int((now - began) * 1000)
+        if latency < self.min_latency or not self.last_reply:
+            self.min_latency = latency
+        if latency > self.max_latency:
+            self.max_latency = latency
+        self.last_latency = latency
+        self.total_latency += latency * requests
         self.last_reply = int(now * 1000)
 
     def add(self, other: RequestStats) -> None:
         """Add the totals of another connection."""
         self.received += other.received
         self.sent += other.sent
-        self.spent += other.spent
-        self.fastest = min(self.fastest, other.fastest)
-        self.slowest = max(self.slowest, other.slowest)
+        self.total_latency += other.total_latency
+        if other.last_reply:  # else it has no latency, and its ``min_latency`` of 0 means nothing
+            fastest = min(self.min_latency, other.min_latency)
+            self.min_latency = fastest if self.last_reply else other.min_latency
+            self.max_latency = max(self.max_latency, other.max_latency)
+            self.last_reply = max(self.last_reply, other.last_reply)
 
 
 class Session:

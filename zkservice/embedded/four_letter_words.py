@@ -18,7 +18,7 @@ from zkservice.wire.records import OpCode
 #: The ZooKeeper release that the server behaves like; clients read it from ``envi``.
 ZOOKEEPER_VERSION: Final = "3.9.6-zkservice, built on 2026-10-16 16:58 UTC"
 
-# Names of operations in ``cons`` (Request.op2String, first four letters or so).
+# The operations as ``cons`` shows them (the short names in Request.op2String).
 _OPERATIONS: Final[dict[int, str]] = {
     OpCode.PING: "PING",
     OpCode.CREATE: "CREA",
@@ -94,7 +94,7 @@ class FourLetterWords:
     def _summary(self) -> str:
         state, total = self._state, self._state.total_stats()
         return (
-            f"Latency min/avg/max: {total.fastest}/{total.average:.4g}/{total.slowest}\n"
+            f"Latency min/avg/max: {total.min_latency}/{total.average:.4g}/{total.max_latency}\n"
             f"Received: {total.received}\n"
             f"Sent: {total.sent}\n"
             f"Connections: {len(state.connections)}\n"
@@ -154,8 +154,8 @@ class FourLetterWords:
             "ephemerals_count": sum(map(len, state.tree.ephemerals.values())),
             "num_alive_connections": len(state.connections),
             "avg_latency": f"{total.average:.4g}",
-            "min_latency": total.fastest,
-            "max_latency": total.slowest,
+            "min_latency": total.min_latency,
+            "max_latency": total.max_latency,
             "outstanding_requests": 0,
             "znode_count": len(state.tree) + 1,
             "global_sessions": len(state.sessions),
@@ -193,10 +193,12 @@ class FourLetterWords:
     def _connections(self) -> Iterable[Connection]:
         return self._state.connections
 
-    def _client(self, connection: Connection, asks: bool, more: str = "") -> str:
+    def _client(self, connection: Connection, is_asker: bool, more: str = "") -> str:
+        """The line of a connection; ``more`` is added to its figures."""
         stats = connection.stats
+        # Java shows the interest of its selector: 1 for reading, 0 for the connection that asks.
         return (
-            f" {_address(connection)}[{0 if asks else 1}]"
+            f" {_address(connection)}[{0 if is_asker else 1}]"
             f"(queued=0,recved={stats.received},sent={stats.sent}{more})"
         )
 
@@ -207,12 +209,12 @@ class FourLetterWords:
         operation = _OPERATIONS.get(stats.last_opcode, "NA") if stats.last_opcode else "SESS"
         return self._client(
             connection,
-            False,
+            False,  # the connection that asks has no session
             f",sid={_hexadecimal(session.id)},lop={operation}"
             f",est={_milliseconds(connection.connected_at)},to={_milliseconds(session.timeout)}"
             f",lcxid={_hexadecimal(stats.last_xid)},lzxid={_hexadecimal(stats.last_zxid)}"
-            f",lresp={stats.last_reply},llat={stats.last}"
-            f",minlat={stats.fastest},avglat={stats.average:.4g},maxlat={stats.slowest}",
+            f",lresp={stats.last_reply},llat={stats.last_latency}"
+            f",minlat={stats.min_latency},avglat={stats.average:.4g},maxlat={stats.max_latency}",
         )
 
     # -- its sessions

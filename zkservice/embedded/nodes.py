@@ -100,7 +100,7 @@ class ZNode:
             self.ctime,
             self.mtime,
             self.version,
-            wrap_int32(2 * self.creates - count),
+            wrap_int32(2 * self.creates - count),  # cversion: children created and deleted
             self.aversion,
             self.owner if self.owner > 0 else 0,
             len(self.data) if self.data else 0,
@@ -230,10 +230,10 @@ class Tree:
         Args:
             now: milliseconds since 1970.
         """
-        return [path for path in self.reap_candidates if self._is_over(self.nodes[path], now)]
+        return [path for path in self.reap_candidates if self._is_reapable(self.nodes[path], now)]
 
     @staticmethod
-    def _is_over(node: ZNode, now: int) -> bool:
+    def _is_reapable(node: ZNode, now: int) -> bool:
         if node.children:
             return False
         if node.owner == CONTAINER:

@@ -40,16 +40,16 @@ class ConnectionHost(Protocol):
         """Whether the server has stopped reading for now."""
 
     def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
-        """A client has connected; None if it is refused."""
+        """Make the connection of a new client; returns None if the client is refused."""
 
     def disconnected(self, protocol: ServerProtocol, connection: Connection | None) -> None:
-        """A connection is closed."""
+        """Forget a connection that is closed."""
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Reply to a four-letter word; False if the bytes are not a known word."""
+        """Reply to a four-letter word; returns False if the bytes are not a known word."""
 
     def received(self, connection: Connection, frames: Iterator[bytes]) -> bool:
-        """Serve frames; False if the rest should wait, because many replies are unsent."""
+        """Serve frames; returns False if it stopped early, because many replies are unsent."""
 
     def client_is_alive(self, connection: Connection) -> None:
         """Restart the time-out of a connection's session."""
@@ -72,7 +72,7 @@ class ServerProtocol(protocol.Protocol):
         self._connection: Connection | None = None
         #: The first bytes, until there are enough to tell a four-letter word from a frame.
         self._first_bytes: bytes | None = b""
-        self._producing = True
+        self._transport_has_room = True
         self._unread = 0  # bytes written since the transport's buffer was full
         #: Requests that wait until there is room for their replies.
         self._backlog: Iterator[bytes] | None = None
@@ -127,6 +127,7 @@ class ServerProtocol(protocol.Protocol):
         """
         try:
             while not self._host.received(connection, frames):
+                # It stopped early.  If the transport took all replies at once, go on.
                 if connection.out or self._blocked:
                     self._backlog = frames
                     self._update_reading()
@@ -137,7 +138,7 @@ class ServerProtocol(protocol.Protocol):
 
     @property
     def _blocked(self) -> bool:
-        return not self._producing or self._host.paused
+        return not self._transport_has_room or self._host.paused
 
     @override
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
@@ -149,7 +150,7 @@ class ServerProtocol(protocol.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; abort if too many are queued for a client that does not read."""
-        if not self._producing:
+        if not self._transport_has_room:
             self._unread += len(data)
             if self._unread > MAX_UNREAD_FRAMES * self._host.settings.max_frame:
                 return self.abort()
@@ -168,12 +169,12 @@ class ServerProtocol(protocol.Protocol):
 
     def pauseProducing(self) -> None:
         """Stop reading requests: their replies would only be queued."""
-        self._producing = False
+        self._transport_has_room = False
         self._update_reading()
 
     def resumeProducing(self) -> None:
         """Read again."""
-        self._producing = True
+        self._transport_has_room = True
         self._unread = 0
         if self._connection is not None:
             self._host.client_is_alive(self._connection)  # it has read what was queued

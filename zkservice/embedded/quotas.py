@@ -61,8 +61,8 @@ def usage_of(counter: ZNode) -> Usage:
     return Usage(fields.get(b"count", 0), fields.get(b"bytes", 0))
 
 
-def counted(tree: Tree, path: str) -> Usage | None:
-    """The usage for a new ``zookeeper_stats`` node; None if the path is not such a node."""
+def initial_usage(tree: Tree, path: str) -> Usage | None:
+    """What a new ``zookeeper_stats`` node must contain; None if the path is not such a node."""
     if not (path.startswith(_QUOTA + "/") and path.endswith(_STATS)):
         return None
     root = path[len(_QUOTA) : -len(_STATS)]

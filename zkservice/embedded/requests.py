@@ -91,7 +91,7 @@ class RequestProcessor:
 
     Args:
         state: the server's state.
-        random: returns so many random bytes, for SASL.
+        random: returns as many random bytes as it is asked for; for SASL.
     """
 
     def __init__(self, state: ServerState, random: Callable[[int], bytes]) -> None:
@@ -184,15 +184,15 @@ class RequestProcessor:
         return encode(response)
 
     def _create(self, transaction: Transaction, request: CreateRequest) -> PathResponse:
-        return PathResponse(self._make(transaction, request)[0])
+        return PathResponse(self._create_node(transaction, request)[0])
 
     def _create2(
         self, transaction: Transaction, request: CreateRequest | CreateTTLRequest
     ) -> Create2Response:
-        path, node = self._make(transaction, request)
+        path, node = self._create_node(transaction, request)
         return Create2Response(path, node.stat())
 
-    def _make(
+    def _create_node(
         self, transaction: Transaction, request: CreateRequest | CreateTTLRequest
     ) -> tuple[str, ZNode]:
         mode = mode_of(
@@ -223,7 +223,7 @@ class RequestProcessor:
         # A transaction takes a number even if its operations cannot be decoded.
         transaction = self._state.begin(connection)
         operations = [
-            _request_by_flag(operation)  # before the first is carried out
+            _request_by_flag(operation)  # for all of them before the first one is executed
             for operation in multi.decode_requests(OpCode.MULTI, frame, 8)
         ]
         results: list[tuple[int, Any]] = []
@@ -237,6 +237,7 @@ class RequestProcessor:
             codes = [0] * failed + [error.code]
             codes += [RuntimeInconsistencyError.code] * (len(operations) - failed - 1)
             results = [(OpCode.ERROR, ErrorResponse(code)) for code in codes]
+            # The commit below has nothing to save then, but the reply is the same kind of list.
         except BaseException:
             transaction.rollback()
             raise
@@ -275,13 +276,13 @@ class RequestProcessor:
         return node.packed_data() + node.packed_stat()
 
     def _get_children(self, connection: Connection, request: GetChildrenRequest) -> bytes:
-        return self._children(connection, request).packed_children()
+        return self._node_with_children(connection, request).packed_children()
 
     def _get_children2(self, connection: Connection, request: GetChildren2Request) -> bytes:
-        node = self._children(connection, request)
+        node = self._node_with_children(connection, request)
         return node.packed_children() + node.packed_stat()
 
-    def _children(self, connection: Connection, request: GetChildrenRequest) -> ZNode:
+    def _node_with_children(self, connection: Connection, request: GetChildrenRequest) -> ZNode:
         node = self._readable(connection, request.path)
         if request.watch:
             self._watch(connection, WatchKind.CHILD, request.path)
@@ -442,7 +443,7 @@ class RequestProcessor:
         # that reply for ever, and kazoo requests it for ever; here the second request is refused.
         if connection.sasl is not None:
             raise AuthFailedError
-        connection.sasl = DigestMd5({}, "")
+        connection.sasl = DigestMd5({}, "")  # only marks that there was a first request
         return None
 
     def _negotiate(self, connection: Connection, users: Mapping[str, str], token: bytes) -> bytes:

@@ -49,9 +49,9 @@ class DigestMd5:
         name = fields.get("username", "")
         password = self._users.get(name)
         expected = self._proof(fields, name, password or "", "AUTHENTICATE:")
-        fresh = fields.get("nonce") == self._nonce and fields.get("nc") == "00000001"
+        is_first_use = fields.get("nonce") == self._nonce and fields.get("nc") == "00000001"
         given = fields.get("response", "").encode()
-        if not compare_digest(expected.encode(), given) or password is None or not fresh:
+        if not compare_digest(expected.encode(), given) or password is None or not is_first_use:
             raise AuthFailedError
         if fields.get("digest-uri") != _URI or fields.get("qop", "auth") != "auth":
             raise AuthFailedError
@@ -59,6 +59,7 @@ class DigestMd5:
         return b"rspauth=" + self._proof(fields, name, password, ":").encode()
 
     def _proof(self, fields: Mapping[str, str], name: str, password: str, purpose: str) -> str:
+        """The ``response-value`` of RFC 2831 2.1.2.1, whose names A1 and A2 are kept here."""
         cnonce = fields.get("cnonce", "")
         secret = md5(f"{name}:{fields.get('realm', REALM)}:{password}".encode()).digest()
         a1 = md5(secret + f":{self._nonce}:{cnonce}".encode()).hexdigest()

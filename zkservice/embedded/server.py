@@ -48,15 +48,15 @@ class Ticker:
     Args:
         clock: tells the time.
         tick: seconds.  Ticks are multiples of it, so that they match the sessions' buckets.
-        ticked: the function.
+        on_tick: the function.
     """
 
-    def __init__(self, clock: IReactorTime, tick: float, ticked: Callable[[], object]) -> None:
+    def __init__(self, clock: IReactorTime, tick: float, on_tick: Callable[[], object]) -> None:
         self._clock = clock
         self._tick = tick
-        self._ticked = ticked
-        self._alarm = Alarm(clock, self._rang)
-        self._due = inf  # seconds on the clock; inf if the call cannot be late
+        self._on_tick = on_tick
+        self._alarm = Alarm(clock, self._alarm_fired)
+        self._due = inf  # when it should be called, by the clock; inf: it is never late
 
     def start(self) -> None:
         """Call the function at the next tick, and at each tick after it."""
@@ -73,13 +73,13 @@ class Ticker:
         """Stop calling it."""
         self._alarm.cancel()
 
-    def _rang(self) -> None:
+    def _alarm_fired(self) -> None:
         if self._clock.seconds() - self._due >= self._tick:
             # This process was suspended, or busy.  What clients sent in the meantime is not
             # read yet, so no session may expire: the reactor reads before the next timed call.
             return self.start_soon()
         self.start()  # first, so that an error below does not stop the ticks
-        self._ticked()
+        self._on_tick()
 
 
 class OpenConnections:
@@ -102,7 +102,7 @@ class OpenConnections:
             self._closed.fire(None)
 
     def abort(self) -> Deferred[None]:
-        """Close all at once; fires when the last one is closed."""
+        """Abort all of them; fires when the last one is closed."""
         if not self.accepted and not self.refused:
             return succeed(None)
         closed = self._closed.add()
@@ -113,13 +113,13 @@ class OpenConnections:
         return closed
 
     def abort_idle(self, before: float) -> None:
-        """Close connections made before a time that have no session, or are closing already.
+        """Abort connections made before a time that have no session, or are closing already.
 
         A connection that is closing stays open while its client does not read the last bytes.
         """
         for protocol, connection in list(self.accepted.items()):
-            useless = connection.session is None or connection.closing
-            if useless and connection.connected_at <= before:
+            may_abort = connection.session is None or connection.closing
+            if may_abort and connection.connected_at <= before:
                 protocol.abort()
 
 
@@ -165,9 +165,9 @@ class ZooKeeperServer:
         self._data_dir = data_dir
         self._running: _Running | None = None
         self._connections = OpenConnections()
-        self._ticker = Ticker(reactor, tick_time, self._ticked)
+        self._ticker = Ticker(reactor, tick_time, self._on_tick)
         self._next_reap = inf  # seconds on the reactor's clock
-        self._saving = Alarm(reactor, self._save_and_flush)
+        self._save_alarm = Alarm(reactor, self._save_and_flush)
         self._paused = False
         #: Whether new connections are closed at once, as a full server does.
         self.refuse = False
@@ -177,10 +177,10 @@ class ZooKeeperServer:
     @property
     def state(self) -> ServerState:
         """The tree, the sessions and the watches, for tests of the server itself."""
-        return self._parts.state
+        return self._started_parts.state
 
     @property
-    def _parts(self) -> _Running:
+    def _started_parts(self) -> _Running:
         assert self._running is not None, "the server was not started"
         return self._running
 
@@ -195,8 +195,8 @@ class ZooKeeperServer:
         if self._running is not None:
             return
         state, store = self._make_state()
-        where = None if self._data_dir is None else os.fspath(self._data_dir)
-        requests, words = RequestProcessor(state, os.urandom), FourLetterWords(state, where)
+        data_dir = None if self._data_dir is None else os.fspath(self._data_dir)
+        requests, words = RequestProcessor(state, os.urandom), FourLetterWords(state, data_dir)
         self._running = _Running(state, requests, words, store)
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
         self._ticker.start()
@@ -224,13 +224,13 @@ class ZooKeeperServer:
     def crash(self) -> Deferred[None]:
         """Stop like ``kill -9``: what is not saved yet is lost.  Fires as `stop` does."""
         self._ticker.stop()
-        self._saving.cancel()
+        self._save_alarm.cancel()
         running, self._running = self._running, None
         if running is not None and running.store is not None:
             running.store.close()
         return self._connections.abort()
 
-    def _ticked(self) -> None:
+    def _on_tick(self) -> None:
         state, now = self.state, self._reactor.seconds()
         if self.expires_sessions:
             state.expire_sessions()
@@ -243,7 +243,7 @@ class ZooKeeperServer:
     # -- ConnectionHost, called by the protocols
 
     def connected(self, protocol: ServerProtocol, host: str, port: int) -> Connection | None:
-        """A client has connected; None if it is refused."""
+        """Make the connection of a new client; returns None if the client is refused."""
         running, open_connections = self._running, self._connections
         if running is None or self.refuse or self._is_full(host):
             open_connections.refused[protocol] = None
@@ -260,7 +260,7 @@ class ZooKeeperServer:
         return limit > 0 and self._connections.count_from(host) >= limit
 
     def disconnected(self, protocol: ServerProtocol, connection: Connection | None) -> None:
-        """A connection is closed; its session continues."""
+        """Forget a connection that is closed; its session continues."""
         if self._running is not None and connection is not None:
             self._running.state.disconnect(connection)
         self._connections.discard(protocol)
@@ -274,7 +274,7 @@ class ZooKeeperServer:
         running = self._running
         assert running is not None
         state, serve = running.state, running.requests.serve
-        count, began, done = 0, state.now(), True
+        count, began, all_served = 0, state.now(), True
         for frame in frames:
             count += 1
             if connection.session is not None:
@@ -284,13 +284,13 @@ class ZooKeeperServer:
             if connection.closing:
                 break
             if len(connection.out) > MAX_BUFFERED_REPLIES:
-                done = False
+                all_served = False
                 break
         if count:
             state.touch(connection)
             connection.stats.record(count, began, state.now())
         self.flush()
-        return done
+        return all_served
 
     def client_is_alive(self, connection: Connection) -> None:
         """Restart the time-out of a connection's session."""
@@ -298,8 +298,8 @@ class ZooKeeperServer:
             self._running.state.touch(connection)
 
     def four_letter_word(self, connection: Connection, word: bytes) -> bool:
-        """Reply to a four-letter word; False if the bytes are not a known word."""
-        text = self._parts.words.answer(word, connection)
+        """Reply to a four-letter word; returns False if the bytes are not a known word."""
+        text = self._started_parts.words.answer(word, connection)
         if text is None:
             return False
         connection.out += text
@@ -316,8 +316,8 @@ class ZooKeeperServer:
         assert running is not None
         if running.state.saved:
             running.state.flush()
-        elif not self._saving.is_set:
-            self._saving.set(0)
+        elif not self._save_alarm.is_set:
+            self._save_alarm.set(0)
 
     def _save_and_flush(self) -> None:
         self._save()
@@ -404,7 +404,7 @@ class ZooKeeperServer:
 
     def unimplement(self, opcode: int) -> None:
         """Reply to an operation like an older release that does not implement it."""
-        self._parts.requests.unimplement(opcode)
+        self._started_parts.requests.unimplement(opcode)
 
     # -- inspection, for tests and reports
 

@@ -142,7 +142,7 @@ class ServerState:
         session = self.sessions.create(timeout, self.now(), local=self._read_only)
         if not session.local:
             self.zxid += 1
-            self._note_session(session.id, session)
+            self._session_changed(session.id, session)
         return session
 
     def _resume_session(
@@ -157,7 +157,7 @@ class ServerState:
             return None
         if session.timeout != timeout:
             session.timeout = timeout
-            self._note_session(session.id, session)
+            self._session_changed(session.id, session)
         self.sessions.touch(session, self.now())
         return session
 
@@ -190,7 +190,7 @@ class ServerState:
         """End the sessions whose time-outs have passed."""
         if self._read_only:  # expiring is a write
             return
-        self._for_each(self.expire_session, self.sessions.expired(self.now()))
+        self._call_for_each(self.expire_session, self.sessions.expired(self.now()))
 
     def expire_session(self, session: Session) -> None:
         """End a session; its client only sees that its connection is closed."""
@@ -203,9 +203,9 @@ class ServerState:
         self.sessions.remove(session)
         if session.local:
             return
-        self._note_session(session.id, None)
+        self._session_changed(session.id, None)
         transaction = self._transaction(ConnectionIdentities(""), session.id)
-        self._for_each(transaction.delete_unchecked, self.tree.ephemerals_of(session.id))
+        self._call_for_each(transaction.delete_unchecked, self.tree.ephemerals_of(session.id))
         self.commit(transaction)
 
     # -- changes
@@ -230,7 +230,7 @@ class ServerState:
         """Keep a change, and queue its watch events."""
         if self.store is not None:
             self._unsaved.add_nodes(transaction.touched)
-        self._for_each(lambda event: self._notify(transaction.zxid, event), transaction.events)
+        self._call_for_each(lambda event: self._notify(transaction.zxid, event), transaction.events)
 
     def _notify(self, zxid: int, event: NodeEvent) -> None:
         watchers = self.watches.fire(event.type, event.path)
@@ -246,19 +246,19 @@ class ServerState:
         """Delete empty containers and expired TTL nodes, each in its own transaction."""
         if self._read_only:
             return
-        self._for_each(self._reap, self.tree.reapable(int(self.now() * 1000)))
+        self._call_for_each(self._reap, self.tree.reapable(int(self.now() * 1000)))
 
     def _reap(self, path: str) -> None:
         transaction = self._transaction(ConnectionIdentities(""), 0)
         transaction.delete_unchecked(path)
         self.commit(transaction)
 
-    def _for_each(self, clean_up: Callable[[T], object], things: Iterable[T]) -> None:
-        """Clean up each thing; an error in one is logged and does not stop the others."""
+    def _call_for_each(self, function: Callable[[T], object], things: Iterable[T]) -> None:
+        """Call a function with each thing; an error is logged and does not stop the others."""
         for thing in things:
             try:
-                clean_up(thing)
-            except Exception:  # noqa: BLE001 - it is logged; the others are still cleaned up
+                function(thing)
+            except Exception:  # noqa: BLE001 - it is logged, and the others still have their turn
                 self._log.failure("cleaning up {thing} failed", thing=thing)
 
     # -- the store
@@ -270,14 +270,15 @@ class ServerState:
         self.sessions.next_id = max(self.sessions.next_id, store.next_session_id)
         self.zxid = self._unsaved.saved_zxid = store.zxid
 
-    def _note_session(self, session_id: int, session: Session | None) -> None:
+    def _session_changed(self, session_id: int, session: Session | None) -> None:
+        """Save a session with the next `save`; None: it has ended."""
         if self.store is not None:
             self._unsaved.sessions[session_id] = session
 
     @property
     def saved(self) -> bool:
         """Whether everything that happened is in the store, if there is a store."""
-        return self.store is None or not self._unsaved.anything_since(self.zxid)
+        return self.store is None or not self._unsaved.need_save_at(self.zxid)
 
     def save(self) -> None:
         """Write to the store what is not in it yet.

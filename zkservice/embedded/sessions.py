@@ -23,8 +23,10 @@ def first_session_id(now: float) -> int:
     The high byte is the server's id, then come 40 bits of milliseconds and 16 of a counter
     (SessionTrackerImpl.initializeNextSessionId).
     """
-    clock = (int(now * 1000) << 24) % (1 << 64) >> 8
-    return clock & ((1 << 56) - 1) | _SERVER_ID << 56
+    # As in Java, shift left by 24 in 64 bits, which drops the highest bits of the time, then right
+    # by 8, which makes room for the server's id.
+    clock = ((int(now * 1000) << 24) % (1 << 64)) >> 8
+    return (_SERVER_ID << 56) | clock
 
 
 class SessionTracker:

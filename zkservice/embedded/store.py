@@ -53,13 +53,14 @@ class UnsavedChanges:
 
     def __init__(self, saved_zxid: int) -> None:
         self.saved_zxid = saved_zxid
-        #: Paths that changed; False if only the counters of children did.
+        #: Paths of nodes that changed.  False: only the node's counters of children did
+        #: (``creates`` and ``pzxid``).
         self.nodes: dict[str, bool] = {}
         #: Sessions that changed, by id; None for those that ended.
         self.sessions: dict[int, Session | None] = {}
 
-    def anything_since(self, zxid: int) -> bool:
-        """Whether there is something to save at a transaction number."""
+    def need_save_at(self, zxid: int) -> bool:
+        """Whether there is something to save when ``zxid`` is the last transaction."""
         return self.saved_zxid != zxid or bool(self.sessions)
 
     def add_nodes(self, touched: Mapping[str, bool]) -> None:
@@ -135,6 +136,7 @@ class Store:
                 os.close(file)
 
     def _begin(self, secret: bytes, zxid: int) -> tuple[bytes, int, int]:
+        """Create the tables of a new server; return its secret, zxid and next session id."""
         database = self._database
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _FORMAT:
@@ -144,7 +146,9 @@ class Store:
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
             database.execute("INSERT INTO server VALUES (?, ?, 0)", (secret, zxid))
-        found: tuple[bytes, int, int] = database.execute("SELECT * FROM server").fetchone()
+        found: tuple[bytes, int, int] = database.execute(
+            "SELECT secret, zxid, next_session_id FROM server"
+        ).fetchone()
         database.execute("COMMIT")
         return found
 
@@ -158,7 +162,7 @@ class Store:
             for row in self._database.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY path"):
                 path, node = _node(row)
                 if path in tree.nodes:
-                    tree.replace(path, node)  # one that every tree has from the start
+                    tree.replace(path, node)  # a special node, which every tree has from the start
                 else:
                     tree.attach(path, node)
             rows = self._database.execute("SELECT id, timeout FROM sessions ORDER BY id")
@@ -203,7 +207,7 @@ class Store:
             elif whole:
                 execute(_PUT_NODE, _row(path, node))
             elif not execute(_PUT_COUNTERS, (node.creates, node.pzxid, path)).rowcount:
-                execute(_PUT_NODE, _row(path, node))  # one that every tree has from the start
+                execute(_PUT_NODE, _row(path, node))  # a special node that was never saved
 
     def _save_sessions(self, sessions: Iterable[tuple[int, Session | None]]) -> None:
         for session_id, session in sessions:

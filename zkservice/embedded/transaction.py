@@ -140,7 +140,8 @@ class Transaction:
     ) -> None:
         self.zxid = zxid
         self.events: list[NodeEvent] = []
-        #: Paths whose nodes changed; False if only the counters of children did.
+        #: Paths of nodes that changed.  False: only the node's counters of children did
+        #: (``creates`` and ``pzxid``).
         self.touched: dict[str, bool] = {}
         self._tree = tree
         self._time = time
@@ -167,7 +168,7 @@ class Transaction:
             NodeExistsError, NoChildrenForEphemeralsError, QuotaExceededError.
         """
         base = _parent_of(path)
-        wanted = self._identities.resolve(acl, self._rules.schemes)
+        stored_acl = self._identities.resolve(acl, self._rules.schemes)
         parent = self._tree.get(base)
         self._identities.require(parent.acl, Permission.CREATE, path)
         if mode.sequential:
@@ -182,7 +183,7 @@ class Transaction:
         if self._rules.enforce_quota:
             quotas.require(self._tree, path, 1, len(data or b""))
         owner = self._session if mode.ephemeral else mode.owner
-        node = ZNode(data, wanted, owner, self.zxid, self._time)
+        node = ZNode(data, stored_acl, owner, self.zxid, self._time)
         self._attach(path, node, base, parent)
         return path, node
 
@@ -231,7 +232,7 @@ class Transaction:
         node.version = _next_version(node.version)
         self.touched[path] = True
         self.events.append(NodeEvent(EventType.DATA_CHANGED, path, node.acl))
-        self._charge(path, 0, more)
+        self._count_in_quota(path, 0, more)
         return node
 
     def set_acl(self, path: str, acl: Sequence[ACL] | None, version: int) -> ZNode:
@@ -242,7 +243,7 @@ class Transaction:
             BadVersionError (of ``aversion``).
         """
         _validate(path)
-        wanted = self._identities.resolve(acl, self._rules.schemes)
+        stored_acl = self._identities.resolve(acl, self._rules.schemes)
         node = self._tree.get(path)
         self._identities.require(node.acl, Permission.ADMIN, path)
         _require_version(path, version, node.aversion)
@@ -252,7 +253,7 @@ class Transaction:
             node.acl, node.aversion = before
 
         self._undo.append(undo)
-        node.acl, node.aversion = wanted, _next_version(node.aversion)
+        node.acl, node.aversion = stored_acl, _next_version(node.aversion)
         self.touched[path] = True
         return node
 
@@ -276,27 +277,27 @@ class Transaction:
         def undo_attach() -> None:
             self._tree.detach(path)
 
-        self._keep_counters(parent)
+        self._undo_counters(parent)
         self._tree.attach(path, node)
         self._undo.append(undo_attach)
         if parent.creates <= LAST_SEQUENCE:
             parent.creates += 1
         parent.pzxid = self.zxid
         self._add_events(EventType.CREATED, path, node, base, parent)
-        used = quotas.counted(self._tree, path)
+        used = quotas.initial_usage(self._tree, path)
         if used is not None:
             self._write_counter(path, node, used)
-        self._charge(path, 1, len(node.data or b""))
+        self._count_in_quota(path, 1, len(node.data or b""))
 
     def _detach(self, path: str, base: str, parent: ZNode) -> None:
-        self._keep_counters(parent)
+        self._undo_counters(parent)
         node = self._tree.detach(path)
         self._undo.append(lambda: self._tree.attach(path, node))
         parent.pzxid = self.zxid
         self._add_events(EventType.DELETED, path, node, base, parent)
-        self._charge(path, -1, -len(node.data or b""))
+        self._count_in_quota(path, -1, -len(node.data or b""))
 
-    def _charge(self, path: str, nodes: int, size: int) -> None:
+    def _count_in_quota(self, path: str, nodes: int, size: int) -> None:
         """Count a change in the quota of its path, if there is one."""
         found = quotas.counter_of(self._tree, path)
         if found is not None:
@@ -317,7 +318,8 @@ class Transaction:
         tree.size += more
         self.touched[path] = True
 
-    def _keep_counters(self, parent: ZNode) -> None:
+    def _undo_counters(self, parent: ZNode) -> None:
+        """Have a rollback restore the parent's counters; call it before they change."""
         creates, pzxid = parent.creates, parent.pzxid
 
         def undo() -> None:

@@ -31,6 +31,7 @@ _KINDS: Final[dict[int, tuple[WatchKind, ...]]] = {
     WatcherType.PERSISTENT_RECURSIVE: (WatchKind.RECURSIVE,),
 }
 
+#: The one-shot watches that an event is for; it removes them.
 _CONSUMED: Final[dict[EventType, tuple[WatchKind, ...]]] = {
     EventType.CREATED: (WatchKind.DATA,),
     EventType.DATA_CHANGED: (WatchKind.DATA,),
@@ -120,6 +121,7 @@ class ExclusiveWatches(ServerWatches):
     """
 
     def __init__(self) -> None:
+        # Instead of the base class's table: the mode of each connection's watch, by table and path.
         self._modes: dict[WatchKind, dict[str, dict[Connection, WatchKind]]] = {
             WatchKind.DATA: {},
             WatchKind.CHILD: {},
@@ -143,23 +145,23 @@ class ExclusiveWatches(ServerWatches):
     def fire(self, type: EventType, path: str) -> list[Connection]:
         found: dict[Connection, None] = {}
         for table in _CONSUMED[type]:
-            for place in lineage(path):
-                found.update(self._trigger(table, place, type, at_node=place == path))
+            for watched_path in lineage(path):
+                found.update(self._trigger(table, watched_path, type, at_node=watched_path == path))
         return list(found)
 
     def _trigger(
-        self, table: WatchKind, place: str, type: EventType, *, at_node: bool
+        self, table: WatchKind, watched_path: str, type: EventType, *, at_node: bool
     ) -> dict[Connection, None]:
         """The connections that get an event by their watch at one path."""
         found: dict[Connection, None] = {}
-        for connection, mode in list(self._modes[table].get(place, {}).items()):
+        for connection, mode in list(self._modes[table].get(watched_path, {}).items()):
             if mode is WatchKind.RECURSIVE:
                 if type is not EventType.CHILDREN_CHANGED:
                     found[connection] = None
             elif at_node:
                 found[connection] = None
                 if mode is not WatchKind.PERSISTENT:
-                    self._discard(table, place, connection)
+                    self._discard(table, watched_path, connection)
         return found
 
     @override
