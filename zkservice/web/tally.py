@@ -147,11 +147,11 @@ class ResponseTally:
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._now = now
         self._totals = ResponseTotals()
-        #: For each response of the application that has ended, _FIELDS values: the method, the
-        #: status, bytes of the request's body and of the response's, the times at which the request
-        #: was complete and the application began and ended, the request's id or "".  They are in
-        #: one flat list, because the garbage collector would track a tuple for each.  The code that
-        #: appends must call ``add_noted`` once there are BATCH values.
+        # For each response of the application that has ended, _FIELDS values: the method, the
+        # status, bytes of the request's body and of the response's, the times at which the request
+        # was complete and the application began and ended, the request's id or "".  They are in
+        # one flat list, because the garbage collector would track a tuple for each.  The code that
+        # appends must call ``add_noted`` once there are BATCH values.
         self.noted: list[Any] = []
 
     def count(
