@@ -15,7 +15,7 @@ from zkservice.cli.terminal import Terminal
 from zkservice.client import State, ZooKeeperClient
 from zkservice.discovery import Provider, Resolver
 from zkservice.errors import NoAuthError, NoNodeError, NoProviderError
-from zkservice.following.lookup import together
+from zkservice.following.lookup import gather_all
 from zkservice.properties import decode
 from zkservice.web.printable import printable
 from zkservice.wire.records import Stat
@@ -236,7 +236,7 @@ async def _children(client: ZooKeeperClient, path: str) -> list[_Child]:
     found: list[_Child | None] = []
     for start in range(0, len(names), AT_A_TIME):
         some = names[start : start + AT_A_TIME]
-        found += await together(_child(client, path, name) for name in some)
+        found += await gather_all(_child(client, path, name) for name in some)
     return [one for one in found if one is not None]
 
 

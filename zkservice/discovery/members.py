@@ -11,7 +11,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.discovery.provider import Provider, ReadZnode, Registered
 from zkservice.errors import FormatError, NoAuthError, NoNodeError
 from zkservice.following.follower import Follower, Paths
-from zkservice.following.lookup import together
+from zkservice.following.lookup import gather_all
 from zkservice.following.watch_set import CHILDREN, DATA, WatchedRead
 from zkservice.formats import read_member
 from zkservice.tree.links import Resolution
@@ -28,9 +28,9 @@ class Members(Follower["list[str]", Registered]):
     were read are current.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: the service's znode; it may lead through symbolic links, and need not exist yet.
-        reactor: tells the time.
+        reactor: schedules retries.
         formats: the names of the formats to expect.
         found: called with what is registered, after each pass.
     """
@@ -52,28 +52,30 @@ class Members(Follower["list[str]", Registered]):
         self._known: dict[str, ReadZnode] = {}  # by path
 
     @override
-    async def _digest(self, path: str, answer: list[str]) -> tuple[Registered, Paths]:
+    async def _interpret(self, path: str, reply: list[str]) -> tuple[Registered, Paths]:
         known = {}
-        paths = [join(path, name) for name in sorted(answer)]
+        paths = [join(path, name) for name in sorted(reply)]
         unread = []
         for child in paths:
-            if child in self._known and self._watches.is_set(DATA, child):
+            if child in self._known and self._watches.is_watched(DATA, child):
                 known[child] = self._known[child]
             else:
                 unread.append(child)
         for start in range(0, len(unread), AT_A_TIME):
-            some = unread[start : start + AT_A_TIME]
-            read = await together(self._read(child) for child in some)
-            known.update((at, one) for at, one in zip(some, read, strict=True) if one is not None)
+            batch = unread[start : start + AT_A_TIME]
+            results = await gather_all(self._read(child) for child in batch)
+            for child, znode in zip(batch, results, strict=True):
+                if znode is not None:
+                    known[child] = znode
         self._known = known
-        return Registered.sorted_out(known[child] for child in paths if child in known), set()
+        return Registered.classified(known[child] for child in paths if child in known), set()
 
     def _read(self, path: str) -> Any:
-        """Fires with what was read, or None if the znode is gone."""
+        """Fires with a `ReadZnode`, or with None if the znode is gone."""
         name = path.rpartition("/")[2]
 
-        def got(answer: tuple[bytes, object]) -> ReadZnode:
-            return self._parse(name, answer[0])
+        def parsed(reply: tuple[bytes, object]) -> ReadZnode:
+            return self._parse(name, reply[0])
 
         def failed(failure: Any) -> ReadZnode | None:
             if failure.trap(NoNodeError, NoAuthError) is NoNodeError:
@@ -81,7 +83,7 @@ class Members(Follower["list[str]", Registered]):
             # Reading is forbidden, so there is no watch either.  The name may be an address.
             return self._parse(name, b"")
 
-        return self._watches.read(DATA, path).addCallbacks(got, failed)
+        return self._watches.read(DATA, path).addCallbacks(parsed, failed)
 
     def _parse(self, name: str, data: bytes) -> ReadZnode:
         try:
@@ -91,7 +93,7 @@ class Members(Follower["list[str]", Registered]):
         return ReadZnode(Provider.of(member), member.available)
 
     @override
-    def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
+    def _value_watches(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
         return {(CHILDREN, path), *((DATA, child) for child in self._known)}
 
     @override
@@ -99,6 +101,6 @@ class Members(Follower["list[str]", Registered]):
         self._report(value)
 
     @override
-    def _lead_nowhere(self, way: Resolution) -> None:
+    def _nothing_found(self, way: Resolution) -> None:
         self._known = {}
         self._report(Registered(error=way.error or NoNodeError(self.path)))

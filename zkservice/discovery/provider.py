@@ -86,7 +86,7 @@ class Registered:
     error: Exception | None = None
 
     @classmethod
-    def sorted_out(cls, znodes: Iterable[ReadZnode]) -> Self:
+    def classified(cls, znodes: Iterable[ReadZnode]) -> Self:
         """Sort znodes into the attributes.
 
         An address that is registered twice may be used if one registration is available.

@@ -34,8 +34,8 @@ from zkservice.znodes import parent
 
 __all__ = ["Follower", "depends_on"]
 
-A = TypeVar("A")  # what the server returns for the node
-T = TypeVar("T")  # its value for subclasses
+A = TypeVar("A")  # the reply of the server for the node
+T = TypeVar("T")  # the value that a subclass makes of the reply
 P = ParamSpec("P")
 R = TypeVar("R")
 Paths = set[str]
@@ -70,25 +70,25 @@ class Follower(Generic[A, T]):
         self.path = path
         self.real_path: str | None = None
         self._client = client
-        self._filled = not self.must_exist
+        self._filled = not self.must_exist  # whether errors of the path are no longer final
         self._stopped = False
         self._interrupted = False  # whether the last pass ended because the connection was lost
-        self._way: Resolution | None = None  # kept while everything it depends on is watched
+        self._resolution: Resolution | None = None  # kept while everything it depends on is watched
         self._waiting: Waiters[None] = Waiters()
         self._backoff = Backoff(RETRY, RETRY_MAX)
-        nothing: Awaitable[None] = succeed(None)
+        done: Awaitable[None] = succeed(None)
         self._reconciler = Reconciler(
-            _weakly(self._reconcile, nothing),
+            _weakly(self._reconcile, done),
             reactor,
             _weakly(self._crashed, None),
             _weakly(self._can_reconcile, False),
         )
         self._watches = WatchSet(client, self._reconciler.trigger)
         self._subscription = client.subscribe(_weakly(self._session_changed, None))
-        end = weakref.finalize(
+        finalizer = weakref.finalize(
             self, _release, reactor, self._watches, self._subscription, self._reconciler
         )
-        end.atexit = False
+        finalizer.atexit = False
 
     def when_current(self) -> Deferred[None]:
         """Fires when the contents are at least as new as this call."""
@@ -109,12 +109,12 @@ class Follower(Generic[A, T]):
     #: Whether to end with an error if the path cannot be resolved or read in the first pass.
     must_exist = True
 
-    async def _digest(self, path: str, answer: A) -> tuple[T, Paths]:
-        """Return the value of a reply, and the paths that it depends on."""
+    async def _interpret(self, path: str, reply: A) -> tuple[T, Paths]:
+        """Return the value of a reply, and the paths of other nodes that it depends on."""
         raise NotImplementedError
 
-    def _kept(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
-        """The watches on what was read at a path."""
+    def _value_watches(self, path: str) -> set[tuple[WatchedRead[Any], str]]:
+        """The watches that `operation` and `_interpret` have set on what they have read."""
         return {(self.operation, path)}
 
     def _found(self, value: T) -> None:
@@ -122,7 +122,7 @@ class Follower(Generic[A, T]):
         raise NotImplementedError
 
     def _lost(self) -> None:
-        """Handle that the path does not lead to a node any more."""
+        """Called when the path does not lead to a node any more."""
         raise NotImplementedError
 
     # -- what causes a pass ---------------------------------------------------------
@@ -136,7 +136,7 @@ class Follower(Generic[A, T]):
             self._waiting.fail(ClientClosedError(self.path))
 
     def _can_reconcile(self) -> bool:
-        """Whether a pass may start: a trigger during a pause waits for its end.
+        """Whether a pass may start: not during a pause after an error.
 
         A pass may start without a connection: the client queues its requests, and fails them
         if it will not connect again.
@@ -162,10 +162,13 @@ class Follower(Generic[A, T]):
                 self._retry_later()
 
     async def _reconcile_once(self) -> None:
-        """Fire the Deferreds that waited when the pass began, or keep them for the next pass."""
+        """Read, and fire the Deferreds that waited when the pass began.
+
+        If the data were outdated, the Deferreds wait for the next pass.
+        """
         waiting, complete = self._waiting.remove_all(), False
         try:
-            complete = await self._look()
+            complete = await self._read_once()
         finally:
             if not complete:
                 self._waiting.add_again(waiting)
@@ -177,31 +180,33 @@ class Follower(Generic[A, T]):
             if not current.called:  # else it was cancelled during the pass
                 current.callback(None)
 
-    async def _look(self) -> bool:
-        """Read once; False if the data were outdated when the watches were set."""
-        way = self._way
-        if way is None or not self._watches.are_set(depends_on(way)):
-            way = await look_up(self._client, trace(self.path))
-        self._way, depends = None, set(depends_on(way))
-        if way.path is None:
-            if await self._watches.want(depends):
+    async def _read_once(self) -> bool:
+        """Read once; False if the data may be older than the watches that were set afterwards."""
+        resolution = self._resolution
+        if resolution is None or not self._watches.all_watched(depends_on(resolution)):
+            resolution = await look_up(self._client, trace(self.path))
+        self._resolution, depends = None, set(depends_on(resolution))
+        if resolution.path is None:
+            if await self._watches.watch_only(depends):
                 return False
-            self._lead_nowhere(way)
+            self._nothing_found(resolution)
             return True
         try:
-            answer = await self._watches.read(self.operation, way.path)
+            reply = await self._watches.read(self.operation, resolution.path)
         except NoNodeError:
             return False
-        value, more = await self._digest(way.path, answer)
-        if await self._watches.want(depends | more, keep=self._kept(way.path)):
+        value, others = await self._interpret(resolution.path, reply)
+        if await self._watches.watch_only(
+            depends | others, keep=self._value_watches(resolution.path)
+        ):
             return False
-        self._filled, self.real_path, self._way = True, way.path, way
+        self._filled, self.real_path, self._resolution = True, resolution.path, resolution
         self._found(value)
         return True
 
-    def _lead_nowhere(self, way: Resolution) -> None:
+    def _nothing_found(self, resolution: Resolution) -> None:
         if not self._filled:
-            raise way.error or NoNodeError(self.path)
+            raise resolution.error or NoNodeError(self.path)
         self._lost()
 
     def _connection_lost(self, error: BaseException) -> None:
@@ -229,9 +234,14 @@ class Follower(Generic[A, T]):
         self._waiting.fail(failure.value or RuntimeError("unknown"))
 
 
-def depends_on(way: Resolution) -> Iterator[str]:
-    """The paths that a resolution depends on: links, the nodes that hold them, a missing node."""
-    for path in way.links if way.missing is None else (*way.links, way.missing):
+def depends_on(resolution: Resolution) -> Iterator[str]:
+    """The paths whose nodes decide where a path leads: links, their parents, a missing node.
+
+    A link is stored in the properties of its parent.  A node at the link's own path hides it.
+    """
+    for path in (
+        resolution.links if resolution.missing is None else (*resolution.links, resolution.missing)
+    ):
         yield path
         yield parent(path)
 
@@ -255,7 +265,10 @@ def _weakly(method: Callable[P, R], otherwise: R) -> Callable[P, R]:
 def _release(
     reactor: Any, watches: WatchSet, subscription: Subscription, reconciler: Reconciler
 ) -> None:
-    """Remove watches, subscription and timer; the garbage collector calls it in any thread."""
+    """Remove watches, subscription and timer.
+
+    A finalizer calls it in any thread, so it does its work in the reactor's.
+    """
 
     def release() -> None:
         watches.cancel()

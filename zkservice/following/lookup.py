@@ -1,4 +1,4 @@
-"""Follow links on a server."""
+"""Read the nodes that a look-up of ``zkservice.tree.links`` asks for."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _NOTHING: Final[Mapping[str, Properties]] = {}
 def look_up(
     client: ZooKeeperClient, lookup: Lookup[T], known: Mapping[str, Properties] = _NOTHING
 ) -> Deferred[T]:
-    """Drive a lookup of ``zkservice.tree.links``: one round trip for each list of paths.
+    """Run a lookup of ``zkservice.tree.links``: one round trip for each list of paths.
 
     Args:
         client: connected.
-        lookup: ``resolve``, ``trace`` or ``follow``.
+        lookup: the generator that ``resolve``, ``trace`` or ``follow`` returns.  It yields lists
+            of paths, and gets their properties.
         known: properties by path; these paths are not read.
 
     Fails with:
@@ -43,7 +44,7 @@ async def _look_up(
         wanted = next(lookup)
         while True:
             unknown = [path for path in wanted if path not in known]
-            values = await together(_read_properties(client, path) for path in unknown)
+            values = await gather_all(_read_properties(client, path) for path in unknown)
             found = {**dict(zip(unknown, values, strict=True)), **known}
             wanted = lookup.send(found)
     except StopIteration as end:
@@ -51,10 +52,10 @@ async def _look_up(
         return result
 
 
-async def together(asked: Iterable[Deferred[T]]) -> list[T]:
-    """Wait for all values; raise the first error itself."""
+async def gather_all(deferreds: Iterable[Deferred[T]]) -> list[T]:
+    """Wait for all values; raise the first error itself, not a `FirstError`."""
     try:
-        return await gatherResults(list(asked), consumeErrors=True)
+        return await gatherResults(list(deferreds), consumeErrors=True)
     except FirstError as error:
         raise error.subFailure.value or error from None
 
@@ -62,10 +63,10 @@ async def together(asked: Iterable[Deferred[T]]) -> list[T]:
 def _read_properties(client: ZooKeeperClient, path: str) -> Deferred[Properties | None]:
     """The properties of a node; None if there is no node, empty if reading is forbidden."""
 
-    def got(answer: tuple[bytes, Stat]) -> Properties:
-        return decode(answer[0])
+    def decoded(reply: tuple[bytes, Stat]) -> Properties:
+        return decode(reply[0])
 
     def failed(failure: Failure) -> Properties | None:
         return None if failure.trap(NoNodeError, NoAuthError) is NoNodeError else {}
 
-    return client.get(path).addCallbacks(got, failed)
+    return client.get(path).addCallbacks(decoded, failed)

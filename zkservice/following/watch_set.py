@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
-from zkservice.following.lookup import together
+from zkservice.following.lookup import gather_all
 from zkservice.wire.records import Stat
 from zkservice.wire.watches import WatchEvent
 
@@ -61,17 +61,17 @@ class WatchSet:
     def __len__(self) -> int:
         return len(self._watches)
 
-    async def want(
+    async def watch_only(
         self, paths: Iterable[str], *, keep: Collection[tuple[WatchedRead[Any], str]] = ()
     ) -> bool:
         """Watch the nodes at these paths, and no others.
 
         Args:
-            paths: of nodes that exist or are to be created.
+            paths: the paths; a node that does not exist is watched as well.
             keep: watches that `read` has set and that are still wanted.
 
         Returns:
-            Whether a watch had to be set: data that were read before may be outdated.
+            Whether a watch had to be set.  Then data that were read before may be outdated.
         """
         wanted = {(EXISTS, path) for path in paths}
         for key in [key for key in self._watches if key not in wanted and key not in keep]:
@@ -79,19 +79,19 @@ class WatchSet:
         missing = sorted(path for key, path in wanted if (key, path) not in self._watches)
         if self._cancelled or not missing:
             return False
-        await together(self._watch(EXISTS, path) for path in missing)
+        await gather_all(self._watch(EXISTS, path) for path in missing)
         return True
 
-    def are_set(self, paths: Iterable[str]) -> bool:
+    def all_watched(self, paths: Iterable[str]) -> bool:
         """Whether all these nodes are watched, and no watch has fired."""
         return all((EXISTS, path) in self._watches for path in paths)
 
-    def is_set(self, operation: WatchedRead[Any], path: str) -> bool:
+    def is_watched(self, operation: WatchedRead[Any], path: str) -> bool:
         """Whether `read` has set this watch, and nothing has happened since."""
         return (operation, path) in self._watches
 
     def read(self, operation: WatchedRead[T], path: str) -> Deferred[T]:
-        """Read a node, with a watch unless it is set already."""
+        """Read a node, and set the operation's watch on it unless it is set already."""
         if self._cancelled or (operation, path) in self._watches:
             return operation.plain(self._client, path)
         return self._watch(operation, path)
@@ -113,17 +113,17 @@ class WatchSet:
         key = operation, path
         value, watch = operation.watched(self._client, path)
         self._watches[key] = watch
-        watch.addBoth(self._ended, key, watch)
-        return value.addErrback(self._not_set, key, watch)
+        watch.addBoth(self._watch_ended, key, watch)
+        return value.addErrback(self._read_failed, key, watch)
 
-    def _ended(self, result: object, key: _Key, watch: Deferred[WatchEvent]) -> None:
-        """The watch fired, or its session ended; cancelled watches are not in the set."""
+    def _watch_ended(self, result: object, key: _Key, watch: Deferred[WatchEvent]) -> None:
+        """Report a watch that fired, or ended with its session; not one that was cancelled."""
         if self._watches.get(key) is watch:
             del self._watches[key]
             self._fired()
 
-    def _not_set(self, failure: Failure, key: _Key, watch: Deferred[WatchEvent]) -> Failure:
-        """The read failed, so the server has not set the watch."""
+    def _read_failed(self, failure: Failure, key: _Key, watch: Deferred[WatchEvent]) -> Failure:
+        """Drop a watch that was not set, because its read failed."""
         if self._watches.get(key) is watch:
             del self._watches[key]
         watch.cancel()

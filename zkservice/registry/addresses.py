@@ -33,17 +33,18 @@ def advertised_addresses(
     family = _wildcard(host)
     if family is None:
         return (format_address(host, port),)
-    found = interfaces or interface_addresses
+    read_interfaces = interfaces or interface_addresses
     families = [AF_INET6, AF_INET] if family is AF_INET6 and dual_stack else [family]
-    outside = [address for one in families for address in _reachable(found(one))]
+    reachable = [address for each in families for address in _reachable(read_interfaces(each))]
     loopback = "::1" if family is AF_INET6 else "127.0.0.1"
-    return tuple(format_address(address, port) for address in outside or [loopback])
+    return tuple(format_address(address, port) for address in reachable or [loopback])
 
 
 def is_dual_stack(port: object) -> bool:
     """Whether an open port on the IPv6 wildcard accepts IPv4 connections as well.
 
-    This depends on the system (``net.ipv6.bindv6only`` on Linux) and on the socket's options.
+    This depends on the system (``net.ipv6.bindv6only`` on Linux) and on the socket's options.  It
+    is False for a port that is not an IPv6 socket.
     """
     listening: Any = getattr(port, "socket", None)
     try:

@@ -20,14 +20,14 @@ class Contents:
         properties: stored with each of the addresses.
         format: a name in `FORMATS`.
         tls: those of the addresses that speak TLS.
-        since: milliseconds since 1970; when the addresses were registered.
+        since: when the addresses were registered, in milliseconds since 1970.
 
     Attributes:
         addresses: the addresses, each once.
-        available: whether the data mark the addresses as usable, if the format can do that.
+        available: whether clients may use the addresses; stored in the data if the format can.
         properties: the properties that were given or set last.
         data: the data of each znode, by its path.
-        left: paths below earlier parents; their znodes are still to be deleted.
+        abandoned: the paths below earlier parents whose znodes are still to be deleted.
 
     Raises:
         AddressError: an address is listed twice.
@@ -46,9 +46,11 @@ class Contents:
         tls: Set[str],
         since: int,
     ) -> None:
-        twice = {address for address in addresses if addresses.count(address) > 1}
-        if twice:
-            raise AddressError(f"{', '.join(sorted(twice))}: listed twice; list each address once")
+        repeated = {address for address in addresses if addresses.count(address) > 1}
+        if repeated:
+            raise AddressError(
+                f"{', '.join(sorted(repeated))}: listed twice; list each address once"
+            )
         if format not in FORMATS:
             raise FormatError(format, f"unknown format; expected one of {', '.join(FORMATS)}")
         self.parent = parent
@@ -59,8 +61,8 @@ class Contents:
         self.available = True
         self.properties = dict(properties)
         self._stored = checked_properties(properties)
-        self.data = self._written(parent)
-        self.left: set[str] = set()
+        self.data = self._encode_znodes(parent)
+        self.abandoned: set[str] = set()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ class Contents:
 
     def paths_below(self, parent: str) -> tuple[str, ...]:
         """The paths that the znodes would have below another parent."""
-        return tuple(self._written(parent))
+        return tuple(self._encode_znodes(parent))
 
     def replace_properties(self, properties: Mapping[str, Any]) -> None:
         """Replace all properties.
@@ -79,37 +81,41 @@ class Contents:
         """
         self._stored = checked_properties(properties)
         self.properties = dict(properties)
-        self.data = self._written(self.parent)
+        self.data = self._encode_znodes(self.parent)
 
-    def can_say(self, state: Unavailable | None) -> bool:
+    def can_store(self, state: Unavailable | None) -> bool:
         """Whether the format can store this state of the addresses."""
         return state in self._format.states
 
-    def announce(self, available: bool) -> bool:
+    def set_available(self, available: bool) -> bool:
         """Set whether clients may use the addresses; returns whether the data changed."""
         self.available = available
-        data = self._written(self.parent)
+        data = self._encode_znodes(self.parent)
         if data == self.data:
             return False
         self.data = data
         return True
 
     def move(self, parent: str) -> None:
-        """Move to another parent; the znodes below the old parent are to be deleted."""
-        self.left.update(self.data)
-        self.parent, self.data = parent, self._written(parent)
-        self.left.difference_update(self.data)
+        """Move to another parent; the znodes below the old parent become `abandoned`."""
+        self.abandoned.update(self.data)
+        self.parent, self.data = parent, self._encode_znodes(parent)
+        self.abandoned.difference_update(self.data)
 
-    def _written(self, parent: str) -> dict[str, bytes]:
+    def _encode_znodes(self, parent: str) -> dict[str, bytes]:
+        """The data of each znode, by the path that it has below this parent."""
         announcements = [
             Announcement(
-                *(parent, address, self._stored, self._since),
+                parent,
+                address,
+                self._stored,
+                self._since,
                 tls=address in self._tls,
                 available=self.available,
             )
             for address in self.addresses
         ]
         return {
-            validate(join(parent, self._format.znode_name(one))): self._format.data(one)
-            for one in announcements
+            validate(join(parent, self._format.znode_name(each))): self._format.data(each)
+            for each in announcements
         }

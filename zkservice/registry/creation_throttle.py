@@ -40,7 +40,7 @@ class CreationThrottle:
         if not deleted_by_others or not 0 <= age <= CREATE_GAP_MAX:
             self._gap = 0.0
         elif age < self._gap:
-            # Rounding must not cause another pass at the same moment.
+            # Not less than 1 ms: after rounding, the timer could fire before the gap is over.
             return max(0.001, self._gap - age)
         self._gap = min(max(CREATE_GAP, self._gap * 2), CREATE_GAP_MAX)
         return 0.0

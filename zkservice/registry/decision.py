@@ -13,7 +13,7 @@ class ObservedNode(NamedTuple):
     """The znode at a wanted path, as it was read."""
 
     path: str
-    owner: int | None  # session id; 0: the znode is persistent; None: it does not exist
+    owner: int | None  # the owner's session id; 0 if it is persistent, None if it is missing
     version: int = -1  # of the data
 
 
@@ -57,22 +57,22 @@ def decide(
             session: its znode is left alone.
         partly: make the possible changes even if there is a conflict about another address.
             If False, a conflict about one address prevents all changes.
-        write: the znodes of the present session hold old data.
+        write: the znodes that the present session owns hold old data, and have to be written.
     """
-    create: list[str] = []
-    remake: list[ObservedNode] = []
-    rewrite: list[ObservedNode] = []
+    to_create: list[str] = []
+    to_replace: list[ObservedNode] = []
+    to_write: list[ObservedNode] = []
     conflict: ObservedNode | None = None
-    for one in found:
-        if one.owner is None:
-            create.append(one.path)
-        elif one.owner == session:
+    for node in found:
+        if node.owner is None:
+            to_create.append(node.path)
+        elif node.owner == session:
             if write:
-                rewrite.append(one)
-        elif one.owner in earlier or (replace and one.owner != 0):
-            remake.append(one)
+                to_write.append(node)
+        elif node.owner in earlier or (replace and node.owner != 0):
+            to_replace.append(node)
         else:
-            conflict = conflict or one
+            conflict = conflict or node
     if conflict is not None and not partly:
         return ReconcilePlan(conflict=conflict)
-    return ReconcilePlan(tuple(create), tuple(remake), tuple(rewrite), conflict)
+    return ReconcilePlan(tuple(to_create), tuple(to_replace), tuple(to_write), conflict)

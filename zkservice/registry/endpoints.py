@@ -70,18 +70,18 @@ class EndpointSettings:
         Raises:
             AddressError: the port has no address that others can connect to.
         """
-        where = port.getHost()
+        listening = port.getHost()
         host, number = self.advertise or ("", 0)
         if host and number:
             return (format_address(host, number),)
-        if not isinstance(where, (IPv4Address, IPv6Address)):
+        if not isinstance(listening, (IPv4Address, IPv6Address)):
             raise AddressError(
-                f"{where} is not an address that others can connect to; "
+                f"{listening} is not an address that others can connect to; "
                 "set advertise=HOST\\:PORT to the address to register"
             )
         if host:
-            return (format_address(host, where.port),)
-        return advertised_addresses(where.host, where.port, dual_stack=is_dual_stack(port))
+            return (format_address(host, listening.port),)
+        return advertised_addresses(listening.host, listening.port, dual_stack=is_dual_stack(port))
 
 
 _DEFAULT: Final = EndpointSettings()
@@ -152,7 +152,7 @@ class RegisteringEndpoint:
             settings.properties,
             format=settings.format,
             tls=addresses if settings.tls else (),
-            # An advertised address may be another process's.
+            # An advertised address may be shared with another process: leave its znode alone.
             replace=settings.advertise is None,
             clock=self._reactor,
         )
@@ -184,7 +184,7 @@ class RegisteredPort:
         self._client = client
         self.registration = registration
         self._reminder: IDelayedCall | None = reactor.callLater(STILL_WAITING, self._remind)
-        # A failure is logged by the registration, which goes on trying.
+        # The registration logs a failure, and retries.
         registration.when_registered().addBoth(self._cancel_reminder)
 
     def startListening(self) -> None:  # noqa: N802 - IListeningPort's name
@@ -204,8 +204,8 @@ class RegisteredPort:
 
     async def _stop(self) -> None:
         self._cancel_reminder()
-        # Closing the session deletes its ephemeral znodes, and is bounded.  Unregister first, so
-        # that the registration does not take the end of the session for a loss.
+        # Closing the session deletes its ephemeral znodes, in bounded time.  Unregister first:
+        # otherwise the registration would report the end of the session as a loss.
         self.registration.unregister().addErrback(lambda _: None)
         await self._client.close()
         await _stop_listening(self._port)
@@ -247,9 +247,9 @@ class ServerEndpointParser:
         path, wrapped = words[0], words[1:]
         servers = servers_from(named.pop("servers", None))
         properties = _properties(named.pop("property", ""))
-        form = named.pop("format", _DEFAULT.format)
-        if form not in FORMATS:
-            raise ValueError(f"format={form}: expected one of {', '.join(FORMATS)}")
+        format = named.pop("format", _DEFAULT.format)
+        if format not in FORMATS:
+            raise ValueError(f"format={format}: expected one of {', '.join(FORMATS)}")
         advertise = _advertised(named.pop("advertise", None))
         if not wrapped and not named:
             raise ValueError(f"zk:{path} has no endpoint to listen on; add one like tcp\\:0")
@@ -257,7 +257,7 @@ class ServerEndpointParser:
         tls = description.removeprefix("haproxy:").startswith(("ssl:", "mtls:"))
         return RegisteringEndpoint(
             *(reactor, validate(path), servers, serverFromString(reactor, description)),
-            settings=EndpointSettings(properties, form, advertise, tls),
+            settings=EndpointSettings(properties, format, advertise, tls),
         )
 
 
@@ -271,9 +271,9 @@ def _advertised(text: str | None) -> tuple[str, int] | None:
     """Parse ``HOST`` or ``HOST:PORT``; the port is 0 if the text has none."""
     if text is None:
         return None
-    alone = ":" not in text or text.endswith("]")
-    host, port = parse_address(f"{text}:0" if alone else text)
-    if not host or not (alone or port):
+    host_only = ":" not in text or text.endswith("]")
+    host, port = parse_address(f"{text}:0" if host_only else text)
+    if not host or not (host_only or port):
         raise AddressError(f"advertise={text}: expected HOST, or HOST:PORT with a port above 0")
     return host, port
 
@@ -281,11 +281,13 @@ def _advertised(text: str | None) -> tuple[str, int] | None:
 def _description(words: Sequence[str], named: Mapping[str, str]) -> str:
     """Restore the wrapped description, which Twisted has split at colons and equals signs.
 
-    A correctly escaped description is a single word, except for its last ``name=value``.
+    A correctly escaped description is a single word, colons included, except for its last
+    ``name=value``.  If its colons were not escaped, Twisted has split it into its words, and has
+    unescaped each of them.
     """
-    whole = [word for word in (*words, *named) if ":" in word]
+    escaped = any(":" in word for word in (*words, *named))
     pairs = [f"{name}={value}" for name, value in named.items()]
-    if whole:
+    if escaped:
         return ":".join([*words, *pairs])
     return ":".join([*(quoteStringArgument(word) for word in words), *pairs])
 

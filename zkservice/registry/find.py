@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import FormatError, NoAuthError, NoNodeError
-from zkservice.following.lookup import look_up, together
+from zkservice.following.lookup import gather_all, look_up
 from zkservice.formats import FORMATS, Member, read_member
 from zkservice.tree.links import resolve
 from zkservice.znodes import join
@@ -31,14 +31,14 @@ def find_members(
     """Read the members of a service once; lost connections are retried.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: may lead through symbolic links.
         formats: the names of the formats to expect.
         reactor: tells the time; the installed one if None.
 
     Fails with:
         NoNodeError: the path leads to no node.
-        LinkLoopError: the links form a circle.
+        LinkLoopError: the links form a loop.
     """
     retrying = Retrying(client, reactor=reactor)
     return Deferred.fromCoroutine(_find(client, retrying, path, tuple(formats)))
@@ -47,21 +47,26 @@ def find_members(
 async def _find(
     client: ZooKeeperClient, retrying: Retrying, path: str, formats: tuple[str, ...]
 ) -> FoundMembers:
-    way = await retrying.read(lambda: look_up(client, resolve(path)))
-    where = way.real_path
-    names = sorted(await retrying.read(lambda: client.get_children(where)))
+    resolution = await retrying.read(lambda: look_up(client, resolve(path)))
+    parent = resolution.real_path
+    names = sorted(await retrying.read(lambda: client.get_children(parent)))
     found = FoundMembers([], [])
     for start in range(0, len(names), AT_A_TIME):
-        some = names[start : start + AT_A_TIME]
-        data = await together(retrying.read(_reader(client, join(where, name))) for name in some)
-        for name, one in zip(some, data, strict=True):
-            if one is not None:
-                _sort(found, name, one, formats)
+        batch = names[start : start + AT_A_TIME]
+        replies = await gather_all(
+            retrying.read(_reader(client, join(parent, name))) for name in batch
+        )
+        for name, data in zip(batch, replies, strict=True):
+            if data is not None:
+                _add(found, name, data, formats)
     return found
 
 
 def _reader(client: ZooKeeperClient, path: str) -> Callable[[], Awaitable[bytes | None]]:
-    """Return a reader of a child's data: b"" where reading is forbidden, None without a child."""
+    """A function that reads a child's data.
+
+    It returns None if the child does not exist, and b"" if the ACL forbids reading.
+    """
 
     async def read() -> bytes | None:
         try:
@@ -74,7 +79,7 @@ def _reader(client: ZooKeeperClient, path: str) -> Callable[[], Awaitable[bytes 
     return read
 
 
-def _sort(found: FoundMembers, name: str, data: bytes, formats: tuple[str, ...]) -> None:
+def _add(found: FoundMembers, name: str, data: bytes, formats: tuple[str, ...]) -> None:
     try:
         found.members.append(read_member(name, data, formats))
     except FormatError as error:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import BadVersionError, CancelWatch, NoNodeError
 from zkservice.following.follower import Follower, Paths, depends_on
-from zkservice.following.lookup import look_up, together
+from zkservice.following.lookup import gather_all, look_up
 from zkservice.following.watch_set import CHILDREN, DATA
 from zkservice.properties import Properties as Data
 from zkservice.properties import canonical, decode, encode
@@ -47,7 +47,7 @@ class View(Follower[A, T]):
     def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
         super().__init__(client, path, reactor)
         self.deleted = False
-        self._seen: tuple[str | None, str] | None = None
+        self._last_fingerprint: tuple[str | None, str] | None = None
         self._callbacks: list[Callable[..., object]] = []
 
     def __call__(self: V, callback: Callable[..., object]) -> V:
@@ -77,8 +77,8 @@ class View(Follower[A, T]):
         """Store a new value."""
         raise NotImplementedError
 
-    def _mark(self, value: T) -> str:
-        """A string that differs if and only if the value differs."""
+    def _fingerprint(self, value: T) -> str:
+        """A string that two values share if and only if they are equal."""
         raise NotImplementedError
 
     def _clear(self) -> None:
@@ -87,16 +87,16 @@ class View(Follower[A, T]):
 
     @override
     def _found(self, value: T) -> None:
-        mark = self.real_path, self._mark(value)
-        if mark != self._seen:
-            self._seen, self.deleted = mark, False
+        fingerprint = self.real_path, self._fingerprint(value)
+        if fingerprint != self._last_fingerprint:
+            self._last_fingerprint, self.deleted = fingerprint, False
             self._store(value)
             self._changed()
 
     @override
     def _lost(self) -> None:
         if not self.deleted:
-            self._seen, self.deleted = None, True
+            self._last_fingerprint, self.deleted = None, True
             self._clear()
             self._changed()
 
@@ -104,7 +104,7 @@ class View(Follower[A, T]):
         for callback in list(self._callbacks):
             if not self.deleted:
                 self._call(callback, self)
-            elif _takes_nothing(callback):
+            elif _needs_no_arguments(callback):
                 self._call(callback)
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
@@ -116,7 +116,7 @@ class View(Follower[A, T]):
             self._watch_result(callback, result)
 
     def _watch_result(self, callback: Callable[..., object], result: object) -> None:
-        """Treat a failure of the coroutine or Deferred that a callback returned as its own."""
+        """If a callback returned a coroutine or Deferred, handle its failure like an exception."""
         if isinstance(result, Coroutine):
             result = Deferred.fromCoroutine(result)
         if isinstance(result, Deferred):
@@ -155,15 +155,15 @@ class Children(View["list[str]", "list[str]"]):
         return name in self.data
 
     @override
-    async def _digest(self, path: str, answer: list[str]) -> tuple[list[str], Paths]:
-        return sorted(answer), set()
+    async def _interpret(self, path: str, reply: list[str]) -> tuple[list[str], Paths]:
+        return sorted(reply), set()
 
     @override
     def _store(self, value: list[str]) -> None:
         self.data = value
 
     @override
-    def _mark(self, value: list[str]) -> str:
+    def _fingerprint(self, value: list[str]) -> str:
         return "/".join(value)
 
     @override
@@ -192,7 +192,8 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         self.data: Data = {}
         self._linked: dict[str, Followed] = {}
         self._watching = watch
-        self._begun: dict[Deferred[None], None] = {}  # by item assignment, in order
+        # The changes that item assignments have begun, in order.
+        self._assignments: dict[Deferred[None], None] = {}
         if not watch:
             self.stop()
 
@@ -257,34 +258,35 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Start to change one property; a failure is logged."""
-        begun = self.update({name: value}).addErrback(self._not_set, name)
-        self._begun[begun] = None
-        begun.addBoth(lambda _: self._begun.pop(begun, None))
+        assignment = self.update({name: value}).addErrback(self._not_set, name)
+        self._assignments[assignment] = None
+        assignment.addBoth(lambda _: self._assignments.pop(assignment, None))
 
     @override
     def when_current(self) -> Deferred[None]:
         """Fires when the view is at least as new as this call, including items assigned before."""
-        return Deferred.fromCoroutine(self._when_all_current(list(self._begun)))
+        return Deferred.fromCoroutine(self._when_all_current(list(self._assignments)))
 
-    async def _when_all_current(self, begun: list[Deferred[None]]) -> None:
-        for one in begun:  # `_not_set` has logged errors
+    async def _when_all_current(self, assignments: list[Deferred[None]]) -> None:
+        for assignment in assignments:  # `_not_set` has logged errors
+            # Await another Deferred: cancelling this coroutine must not cancel the assignment.
             done: Deferred[None] = Deferred()
-            one.addBoth(done.callback)
+            assignment.addBoth(done.callback)
             await done
         await super().when_current()
 
     def _not_set(self, failure: Failure, name: str) -> None:
         self.log.failure("{name} of {path} could not be set", failure, name=name, path=self.path)
 
-    def _change(self, make: Callable[[Data], Data]) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._change_guarded(make))
+    def _change(self, change: Callable[[Data], Data]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._change_with_retries(change))
 
-    async def _change_guarded(self, make: Callable[[Data], Data]) -> None:
+    async def _change_with_retries(self, change: Callable[[Data], Data]) -> None:
         for _ in range(ATTEMPTS):
             path = self._writable_path()
             try:
                 data, stat = await self._retrying.read(partial(self._client.get, path))
-                new = make(decode(data))
+                new = change(decode(data))
                 await self._retrying.read(partial(self._check_links, path, new))
                 await self._retrying.set(path, encode(new), stat.version)
             except BadVersionError:
@@ -310,22 +312,22 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     # -- following ----------------------------------------------------------------------
 
     async def _follow_links(self, path: str, data: Data) -> dict[str, Followed]:
-        """Follow the links, except those of the name of a property."""
+        """Follow the property links, except where a property has the same name."""
         names = [
             name.removesuffix(PROPERTY_LINK)
             for name, value in sorted(data.items())
             if is_property_link(name, value) and name.removesuffix(PROPERTY_LINK) not in data
         ]
-        followed = await together(
+        followed = await gather_all(
             look_up(self._client, follow(path, data, name), {path: data}) for name in names
         )
         return dict(zip(names, followed, strict=True))
 
     @override
-    async def _digest(
-        self, path: str, answer: tuple[bytes, Stat]
+    async def _interpret(
+        self, path: str, reply: tuple[bytes, Stat]
     ) -> tuple[tuple[Data, dict[str, Followed]], Paths]:
-        data = decode(answer[0], self._bad_json)
+        data = decode(reply[0], self._bad_json)
         linked = await self._follow_links(path, data)
         depends = {node for followed in linked.values() for node in followed.nodes}
         depends.discard(path)
@@ -347,7 +349,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
                 )
 
     @override
-    def _mark(self, value: tuple[Data, dict[str, Followed]]) -> str:
+    def _fingerprint(self, value: tuple[Data, dict[str, Followed]]) -> str:
         data, linked = value
         return canonical(
             [data, {name: [one.value, str(one.error)] for name, one in linked.items()}]
@@ -362,16 +364,16 @@ def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferr
     """The names of a node's children, kept current for as long as they are referenced.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: may lead through symbolic links.
-        reactor: tells the time.
+        reactor: schedules retries.
 
     Returns:
         Fires with the view when it is filled.  Cancelling it stops the view.
 
     Fails with:
         NoNodeError: the path leads to no node.
-        LinkLoopError: the links form a circle.
+        LinkLoopError: the links form a loop.
     """
     return _filled(Children(client, path, reactor))
 
@@ -382,9 +384,9 @@ def live_properties(
     """A node's properties, kept current for as long as they are referenced.
 
     Args:
-        client: connected, or about to be.
+        client: need not be connected yet.
         path: may lead through symbolic links.
-        reactor: tells the time.
+        reactor: schedules retries.
         watch: False for a mapping that can be changed, but does not follow the node.
 
     Returns:
@@ -392,7 +394,7 @@ def live_properties(
 
     Fails with:
         NoNodeError: the path leads to no node.
-        LinkLoopError: the links form a circle.
+        LinkLoopError: the links form a loop.
     """
     return _filled(Properties(client, path, reactor, watch=watch))
 
@@ -401,7 +403,7 @@ def _filled(view: V) -> Deferred[V]:
     return view.when_current().addCallback(lambda _: view)
 
 
-def _takes_nothing(callback: Callable[..., object]) -> bool:
+def _needs_no_arguments(callback: Callable[..., object]) -> bool:
     """Whether a function can be called without arguments."""
     try:
         inspect.signature(callback).bind()

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import NoAuthError, NoNodeError, TransactionFailedError
-from zkservice.following.lookup import together
+from zkservice.following.lookup import gather_all
 from zkservice.following.watch_set import EXISTS, WatchSet
 from zkservice.registry.contents import Contents
 from zkservice.registry.decision import ObservedNode, ReconcilePlan, decide
@@ -53,10 +53,10 @@ class OwnedNodes:
         self._acl = tuple(acl)
         # The default ACL lets no client write, not even the owner.  Then a change replaces the
         # znode: one transaction deletes it and creates it again.
-        self._writable = any(one.perms & Permission.WRITE for one in self._acl)
+        self._writable = any(entry.perms & Permission.WRITE for entry in self._acl)
         self._watches = WatchSet(client, changed)
         self._sessions = EarlierSessions()  # the sessions that may have created znodes
-        self._predecessor = 0  # the session of a process that hands its znodes over
+        self._predecessor = 0  # another process's session, whose znodes may be replaced; or 0
         self._created_by = 0  # the session of the last creation; 0 after a deletion
         self._in_doubt = False
 
@@ -90,11 +90,11 @@ class OwnedNodes:
         self._client.claims.take(self, self.contents.paths_below(parent))
         self.contents.move(parent)
 
-    def inherit(self, session: int) -> None:
-        """Let `plan` replace the znodes of another process's session; 0 for no session."""
+    def allow_replacing(self, session: int) -> None:
+        """Let `plan` replace the znodes of another process's session; 0 for none."""
         self._predecessor = session
 
-    def distrust(self) -> None:
+    def connection_lost(self) -> None:
         """Note that the connection was lost: earlier requests may have been carried out."""
         self._in_doubt = True
 
@@ -107,10 +107,10 @@ class OwnedNodes:
             await self._client.sync(self.contents.parent)
             self._in_doubt = False
 
-    async def look(self) -> list[ObservedNode]:
+    async def read(self) -> list[ObservedNode]:
         """Read all znodes concurrently, each with a watch."""
         paths = self.contents.paths
-        stats = await together(self._watches.read(EXISTS, path) for path in paths)
+        stats = await gather_all(self._watches.read(EXISTS, path) for path in paths)
         return [_observed(path, stat) for path, stat in zip(paths, stats, strict=True)]
 
     def plan(
@@ -155,8 +155,8 @@ class OwnedNodes:
                 self._writable = False  # the ACL lets others write, but not this client
                 return await self.apply(plan, session)
             raise cause or error from None
-        # Replace them only once.  If the other process takes its znodes back, it owns them again,
-        # and replacing them would delete them when this process ends.
+        # Replace the other process's znodes only once.  It may create them again, to keep them.
+        # If this process replaced those as well, they would be deleted when it ends.
         self._predecessor = 0
         if data is self.contents.data:  # no update meanwhile
             self.outdated = False
@@ -169,29 +169,29 @@ class OwnedNodes:
             for node in nodes
             if node.owner in ours
         ]
-        await together(deleting)
+        await gather_all(deleting)
 
-    async def delete_all(self, nodes: Iterable[ObservedNode], session: int) -> None:
-        """Delete our znodes at the wanted paths."""
+    async def delete_wanted(self, nodes: Iterable[ObservedNode], session: int) -> None:
+        """Delete our znodes at the wanted paths; `created_by_session` is False then."""
         await self.delete_ours(nodes, session)
         self._created_by = 0
 
-    async def delete_left(self, session: int) -> None:
+    async def delete_abandoned(self, session: int) -> None:
         """Delete our znodes below earlier parents."""
-        left = sorted(self.contents.left)
-        if not left:
+        paths = sorted(self.contents.abandoned)
+        if not paths:
             return
-        stats = await together(self._client.exists(path) for path in left)
-        nodes = [_observed(path, stat) for path, stat in zip(left, stats, strict=True)]
+        stats = await gather_all(self._client.exists(path) for path in paths)
+        nodes = [_observed(path, stat) for path, stat in zip(paths, stats, strict=True)]
         await self.delete_ours(nodes, session)
-        self.contents.left.difference_update(left)
-        self._client.claims.release(self, left)
-        self._watches.forget(left)
+        self.contents.abandoned.difference_update(paths)
+        self._client.claims.release(self, paths)
+        self._watches.forget(paths)
 
     def release(self) -> None:
         """Cancel the watches, and release the claims on the paths."""
         self._watches.cancel()
-        self._client.claims.release(self, (*self.contents.paths, *self.contents.left))
+        self._client.claims.release(self, (*self.contents.paths, *self.contents.abandoned))
 
     def _log_replaced(self, node: ObservedNode) -> None:
         if node.owner not in (*self._sessions, self._predecessor):

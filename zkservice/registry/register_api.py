@@ -41,7 +41,7 @@ def register(
     Args:
         client: its session owns the znodes; it may still be connecting.
         path: the znode under which to register; created, with its parents, if missing.  It
-            may lead through symbolic links; where one changes, the registration moves.
+            may lead through symbolic links.  When a link changes, the registration moves.
         address: ``"host:port"`` or ``(host, port)``, where a blank host stands for every
             IPv4 address of this machine; or several ``"host:port"``, used as they are.
         properties: stored as JSON; ``pid`` is added unless it is there.
@@ -60,9 +60,10 @@ def register(
         AddressError, InvalidPathError, FormatError: an argument is invalid; nothing was done.
         NodeExistsError: the address is registered below the path on this client already.
     """
-    whole = {"pid": os.getpid(), **(properties or {})}
+    stored = {"pid": os.getpid(), **(properties or {})}
     name, addresses = _expand(address)
-    (notify or default_notify())(RegisteringServer(name, validate(real_path or path), whole))
+    notify_subscribers = notify or default_notify()
+    notify_subscribers(RegisteringServer(name, validate(real_path or path), stored))
     if clock is None:
         from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
 
@@ -75,7 +76,7 @@ def register(
         client,
         path,
         addresses,
-        whole,
+        stored,
         acl,
         format=format,
         tls=tls,
@@ -87,14 +88,14 @@ def register(
 
 
 def _expand(address: AddressLike) -> tuple[str, tuple[str, ...]]:
-    """An address as it was given, and the addresses to register for it."""
+    """The name of an address for subscribers, as it was given, and the addresses to register."""
     match address:
         case str():
             host, port = parse_address(address)
         case (str() | None as name, int() | str() as number) if ":" not in str(number):
             host, port = _pair(address, name or "", number)
-        case [_, *_] as several if all(isinstance(one, str) for one in several):
-            addresses = tuple(format_address(*parse_address(str(one))) for one in several)
+        case [_, *_] as several if all(isinstance(each, str) for each in several):
+            addresses = tuple(format_address(*parse_address(str(each))) for each in several)
             return ", ".join(addresses), addresses
         case _:
             raise _no_address(address)

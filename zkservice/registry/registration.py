@@ -35,7 +35,7 @@ from zkservice.registry.contents import Contents
 from zkservice.registry.creation_throttle import CreationThrottle
 from zkservice.registry.decision import ObservedNode, ReconcilePlan
 from zkservice.registry.owned_nodes import OwnedNodes
-from zkservice.registry.place import Place
+from zkservice.registry.parent_path import ParentPath
 from zkservice.registry.registration_state import (
     JITTER,
     RACES,
@@ -96,15 +96,15 @@ class Registration:
             tls=frozenset(tls),
             since=int(clock.seconds() * 1000),
         )
-        self._place = Place(client, validate(path), self._reconciler.trigger)
+        self._parent = ParentPath(client, validate(path), self._reconciler.trigger)
         self._nodes = OwnedNodes(client, contents, acl, self._reconciler.trigger)
         self._client = client
         self._random = random
         self._goal = Goal.PRESENT
         self._suspended_for = ""  # the reason that was given
         self._status = Status(self._log, lambda: ", ".join(self.paths))
-        # Until the znodes were held once at the present place, znodes of other sessions may be
-        # replaced, and several addresses are registered together or not at all.
+        # Whether the znodes were owned once below the present real parent.  Until then, znodes of
+        # other sessions may be replaced, and several addresses are registered all or none.
         self._held = False
         self._replace = replace
         self._backoff = Backoff(RETRY, RETRY_MAX, random)
@@ -152,7 +152,7 @@ class Registration:
     @property
     def parent(self) -> str:
         """The path below which to register, as it was given."""
-        return self._place.path
+        return self._parent.path
 
     @property
     def real_parent(self) -> str:
@@ -218,15 +218,15 @@ class Registration:
             state: stored in the znodes meanwhile, if their format has it.  Otherwise the znodes
                 are deleted.
         """
-        goal = Goal.MARKED if self._nodes.contents.can_say(state) else Goal.SUSPENDED
+        goal = Goal.MARKED if self._nodes.contents.can_store(state) else Goal.SUSPENDED
         if self._goal in _CHANGEABLE and (goal, reason) != (self._goal, self._suspended_for):
             self._suspended_for = reason
-            self._aim(goal)
+            self._set_goal(goal)
 
     def resume(self) -> None:
         """Put the address back into service after `suspend`."""
         if self._goal in _CHANGEABLE and self._goal is not Goal.PRESENT:
-            self._aim(Goal.PRESENT)
+            self._set_goal(Goal.PRESENT)
 
     def announce_stop(self) -> bool:
         """Mark the znodes as about to stop, until `unregister`.
@@ -236,24 +236,24 @@ class Registration:
         Returns:
             False if nothing changes: the format has no such mark, or clients see no znodes.
         """
-        possible = self._nodes.contents.can_say(Unavailable.STOPPING) and self.possibly_visible
+        possible = self._nodes.contents.can_store(Unavailable.STOPPING) and self.possibly_visible
         if not possible or self._goal not in (Goal.PRESENT, Goal.MARKED):
             return False
         self._suspended_for = "stopping"
-        self._aim(Goal.STOPPING)
+        self._set_goal(Goal.STOPPING)
         return True
 
-    def _aim(self, goal: Goal) -> None:
+    def _set_goal(self, goal: Goal) -> None:
         self._goal = goal
         marked = goal in (Goal.MARKED, Goal.STOPPING)
-        if self._nodes.contents.announce(available=not marked):
+        if self._nodes.contents.set_available(available=not marked):
             self._nodes.outdated = True
         self._reconciler.trigger()
 
     def freeze(self) -> Deferred[None]:
-        """Leave the znodes as they are until `take_over`; another process may replace them.
+        """Change nothing about the znodes until `take_over`; another process may replace them.
 
-        Fires when no change is under way any more.  `suspend` and `resume` do nothing meanwhile.
+        `suspend` and `resume` do nothing meanwhile.  Fires when the last change has ended.
         """
         if self._goal is not Goal.GONE:
             self._goal = Goal.FROZEN
@@ -266,11 +266,11 @@ class Registration:
             session: the id of that session; 0 for no session.
         """
         if self._goal is Goal.FROZEN:
-            self._nodes.inherit(session)
+            self._nodes.allow_replacing(session)
             self._throttle.reset()
             if self.state is RegistrationState.REGISTERED:  # the other may own the znodes by now
-                self._status.become(RegistrationState.WORKING)
-            self._aim(Goal.PRESENT)
+                self._status.change_to(RegistrationState.WORKING)
+            self._set_goal(Goal.PRESENT)
 
     def unregister(self) -> Deferred[bool]:
         """Delete the znodes, and end the registration.
@@ -293,20 +293,22 @@ class Registration:
 
     def _session_changed(self, state: State) -> None:
         if state is State.CONNECTED:
+            # After an expiry, many processes register at the same time: spread them.
             if self._held and self._goal in VISIBLE and self._nodes.session_is_new:
                 self._trigger_in(self._random() * JITTER)
             else:
                 self._reconciler.trigger()
         elif state in _OVER and self._goal is Goal.GONE:
-            self._end(deleted=False)
+            self._end(deleted=False)  # the servers delete the znodes with the session
         elif state is State.AUTH_FAILED:
             self._refused(AuthFailedError(self.path))
         elif state is State.CLOSED:
+            # Wait: the owner may connect the client again.
             self._reconciler.cancel_timer()
             self._registered.fail(ClientClosedError(self.path))
-            self._status.become(RegistrationState.WAITING)
+            self._status.change_to(RegistrationState.WAITING)
         elif self.state is RegistrationState.REGISTERED and state in _OVER:
-            self._status.become(RegistrationState.WAITING)
+            self._status.change_to(RegistrationState.WAITING)
 
     def _can_reconcile(self) -> bool:
         if self._goal is Goal.FROZEN or self._status.ended:
@@ -339,17 +341,17 @@ class Registration:
         session = nodes.session
         await nodes.catch_up()
         # The goal may change at each await; that causes another pass.
-        if self._goal in VISIBLE and not self._moved_to(await self._place.find()):
+        if self._goal in VISIBLE and not self._moved_to(await self._parent.resolve()):
             return
-        observed = await nodes.look()
+        observed = await nodes.read()
         if session != nodes.session:  # the data may be from a session that has ended
             self._reconciler.trigger()
         elif self._goal in VISIBLE:
             await self._make_present(observed, session)
         elif self._goal is not Goal.FROZEN:
-            await nodes.delete_left(session)
-            await nodes.delete_all(observed, session)
-            self._absent()
+            await nodes.delete_abandoned(session)
+            await nodes.delete_wanted(observed, session)
+            self._all_deleted()
 
     def _moved_to(self, real_parent: str) -> bool:
         """Move to a real parent; False if another registration of this client has these znodes."""
@@ -380,16 +382,19 @@ class Registration:
             if self._too_soon(plan):
                 return
             if self.state is not RegistrationState.REGISTERED:
-                self._status.become(RegistrationState.WORKING)
+                self._status.change_to(RegistrationState.WORKING)
             await self._apply(plan, session)
-        await self._nodes.delete_left(session)
+        await self._nodes.delete_abandoned(session)
         if plan.conflict is not None:
             self._contested(plan.conflict)
         else:
-            self._present()
+            self._all_owned()
 
     def _too_soon(self, plan: ReconcilePlan) -> bool:
-        """Whether a creation has to wait because other clients keep deleting the znode."""
+        """Whether a creation has to wait, since other clients keep deleting the znode.
+
+        If it has, the next pass is scheduled.
+        """
         if not plan.creates:
             return False
         delay = self._throttle.delay(deleted_by_others=self._nodes.created_by_session)
@@ -401,30 +406,30 @@ class Registration:
         try:
             await self._nodes.apply(plan, session)
         except NoNodeError:
-            self._place.lost()  # the parent is gone, or a znode to be replaced
+            self._parent.forget()  # the parent is gone, or a znode to be replaced
             raise
         if plan.creates:
             self._throttle.created()
 
     # -- how a pass ends -------------------------------------------------------------
 
-    def _present(self) -> None:
+    def _all_owned(self) -> None:
         self._backoff.reset()
         self._held = True
         if self._goal is Goal.PRESENT:
-            self._status.become(RegistrationState.REGISTERED)
+            self._status.change_to(RegistrationState.REGISTERED)
             if not self._nodes.outdated:
                 self._registered.fire(self)
         elif self._goal in VISIBLE and not self._nodes.outdated:
-            self._status.become(RegistrationState.OUT, self._suspended_for)
+            self._status.change_to(RegistrationState.OUT, self._suspended_for)
         # Otherwise the goal has changed, and the next pass acts on it.
 
-    def _absent(self) -> None:
+    def _all_deleted(self) -> None:
         self._backoff.reset()
         if self._goal is Goal.GONE:
             self._end(deleted=True)
         else:
-            self._status.become(RegistrationState.OUT, self._suspended_for)
+            self._status.change_to(RegistrationState.OUT, self._suspended_for)
 
     def _contested(self, other: ObservedNode) -> None:
         """Wait until the znode of another client is gone: its watch fires then."""
@@ -432,7 +437,7 @@ class Registration:
             owner = f"session {session_name(other.owner)} of another process"
         else:
             owner = "no session, because it is not ephemeral"
-        self._status.become(
+        self._status.change_to(
             RegistrationState.CONTESTED,
             f"{other.path} is owned by {owner}; waiting until that znode is deleted",
         )
@@ -442,18 +447,18 @@ class Registration:
         if self._backoff.failures < RACES:
             self._backoff.count_failure()
             self._reconciler.trigger()
-        else:  # no other client is that fast
+        else:  # not a race, since no other client is that fast
             self._refused(error)
 
     def _connection_lost(self) -> None:
-        self._nodes.distrust()
+        self._nodes.connection_lost()
         if self._client.state is State.CONNECTED:
             self._retry_later()
         elif self.state is not RegistrationState.REGISTERED:
-            self._status.become(RegistrationState.WAITING)
+            self._status.change_to(RegistrationState.WAITING)
 
     def _refused(self, error: ZooKeeperError) -> None:
-        self._status.become(RegistrationState.FAILING, str(error))
+        self._status.change_to(RegistrationState.FAILING, str(error))
         self._registered.fail(error)
         self._retry_later()
 
@@ -467,7 +472,7 @@ class Registration:
             return
         self._subscription.cancel()
         self._reconciler.cancel_timer()
-        self._place.cancel()
+        self._parent.cancel()
         self._nodes.release()
-        self._status.become(RegistrationState.WITHDRAWN)
+        self._status.change_to(RegistrationState.WITHDRAWN)
         self._unregistered.fire(deleted)

@@ -17,12 +17,12 @@ JITTER: Final = 0.05
 #: Seconds: the longest pause after the first refusal, and after many.
 RETRY: Final = 0.2
 RETRY_MAX: Final = 30.0
-#: Races that may be lost in a row before they count as a refusal.
+#: Races with other clients that may be lost in a row; the next one counts as a refusal.
 RACES: Final = 3
 
 
 class Goal(Enum):
-    """What the owner of a registration wants.  Only GONE, which is final, follows STOPPING."""
+    """What the owner of a registration wants.  STOPPING only changes to GONE, which is final."""
 
     PRESENT = "present"
     MARKED = "present, but marked as out of service"
@@ -37,9 +37,9 @@ VISIBLE: Final = (Goal.PRESENT, Goal.MARKED, Goal.STOPPING)
 
 
 class RegistrationState(Enum):
-    """The state of a registration.
+    """The state of a registration; the value is the text for logs.
 
-    OUT: there are no znodes, or they mark the address as out of service.
+    OUT, "suspended": there are no znodes, or they mark the address as out of service.
     """
 
     WAITING = "waiting for a ZooKeeper session"
@@ -81,7 +81,7 @@ class Status:
         """Whether the registration has ended."""
         return self.state is RegistrationState.WITHDRAWN
 
-    def become(self, state: RegistrationState, reason: str = "") -> None:
+    def change_to(self, state: RegistrationState, reason: str = "") -> None:
         """Change the state, unless the registration has ended or the state is the same."""
         if self.ended or (state, reason) == (self.state, self.reason):
             return

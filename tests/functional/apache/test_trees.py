@@ -6,7 +6,7 @@ Left out are those that break connections and end sessions, or look into the ser
 from __future__ import annotations
 
 from tests.functional.apache.base import OnApache
-from tests.registry import test_live_views, test_place
+from tests.registry import test_live_views, test_parent_path
 from tests.treesync import test_reading, test_writing
 from zkservice.testing.apache import skip_without_apache
 
@@ -57,5 +57,5 @@ class ApacheBesidePersistentTests(OnApache, test_live_views.BesidePersistentTest
 
 
 @skip_without_apache
-class ApachePlaceTests(OnApache, test_place.PlaceTests):
+class ApacheParentPathTests(OnApache, test_parent_path.ParentPathTests):
     """Places behind links."""

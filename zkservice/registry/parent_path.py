@@ -1,4 +1,4 @@
-"""Resolve the path of a registration, through symbolic links that may change."""
+"""The path below which to register: it may lead through symbolic links, which may change."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from zkservice.znodes import parent
 ATTEMPTS: Final = 10
 
 
-class Place:
-    """Resolves a path, and watches the links on the way.
+class ParentPath:
+    """Resolves the path below which to register, and watches the links on the way.
 
     Args:
-        client: connected when `find` is called.
+        client: connected when `resolve` is called.
         path: may lead through symbolic links.
         changed: called when the path may lead elsewhere.
     """
@@ -35,11 +35,11 @@ class Place:
         self._client = client
         self.path = path
         self._watches = WatchSet(client, changed)
-        self._way: Resolution | None = None  # while all its links are watched
+        self._resolution: Resolution | None = None  # kept while all its links are watched
         self._last: str | None = None  # the last real path
-        self._logged = ""  # the last logged reason why it leads nowhere
+        self._logged = ""  # why it leads nowhere, as logged last
 
-    async def find(self) -> str:
+    async def resolve(self) -> str:
         """Return the real path.  Creates missing znodes, but never in the place of a link.
 
         If a link is deleted, or leads nowhere any more, the last real path is kept: a program
@@ -48,50 +48,52 @@ class Place:
         Raises:
             LinkLoopError, InvalidPathError: the path leads nowhere, and never led to a znode.
         """
-        way, self._way = self._way, None
-        if way is None or not self._watches.are_set(_link_paths(way)):
-            way = await self._trace()
+        resolution, self._resolution = self._resolution, None
+        if resolution is None or not self._watches.all_watched(_link_paths(resolution)):
+            resolution = await self._trace()
         for _ in range(ATTEMPTS):
-            if way.path is None and way.place is not None and self._last in (None, way.place):
-                await self._client.ensure_path(way.place)
-                self._last = way.place
-            elif not await self._watches.want(_watched(way)):
-                break
-            way = await self._trace()
-        return self._found(way)
+            missing = resolution.place if resolution.path is None else None
+            # Not if the path led elsewhere before: its link may be about to be written again.
+            if missing is not None and self._last in (None, missing):
+                await self._client.ensure_path(missing)
+                self._last = missing
+            elif not await self._watches.watch_only(_watched(resolution)):
+                break  # nothing can have changed between the look-up and the watches
+            resolution = await self._trace()
+        return self._found(resolution)
 
     def _trace(self) -> Deferred[Resolution]:
         return look_up(self._client, trace(self.path))
 
-    def lost(self) -> None:
+    def forget(self) -> None:
         """Forget the real path: its znode is gone."""
-        self._way = self._last = None
+        self._resolution = self._last = None
 
     def cancel(self) -> None:
         """Cancel the watches."""
         self._watches.cancel()
 
-    def _found(self, way: Resolution) -> str:
-        if way.path is not None:
-            self._way, self._last, self._logged = way, way.path, ""
+    def _found(self, resolution: Resolution) -> str:
+        if resolution.path is not None:
+            self._resolution, self._last, self._logged = resolution, resolution.path, ""
         elif self._last is None:
-            return way.real_path  # raises
-        elif self._logged != str(way.error):
-            self._logged = str(way.error)
+            return resolution.real_path  # raises the resolution's error
+        elif self._logged != str(resolution.error):
+            self._logged = str(resolution.error)
             self._log.warn(
                 "{path} leads nowhere at the moment ({error}); staying registered below {last}",
                 path=self.path,
-                error=way.error,
+                error=resolution.error,
                 last=self._last,
             )
         assert self._last is not None
         return self._last
 
 
-def _watched(way: Resolution) -> set[str]:
-    return set(depends_on(way)) if way.path is None else _link_paths(way)
+def _watched(resolution: Resolution) -> set[str]:
+    return set(depends_on(resolution)) if resolution.path is None else _link_paths(resolution)
 
 
-def _link_paths(way: Resolution) -> set[str]:
+def _link_paths(resolution: Resolution) -> set[str]:
     """Paths whose watches report a change of a link: the node that holds it, and its own path."""
-    return {path for link in way.links for path in (link, parent(link))}
+    return {path for link in resolution.links for path in (link, parent(link))}

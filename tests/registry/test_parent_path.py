@@ -13,7 +13,7 @@ from zkservice.registry import Registration, RegistrationState, register
 ADDRESS = "h:1"
 
 
-class PlaceTestCase(ServerTestCase):
+class ParentPathTestCase(ServerTestCase):
     """Two clients, and registrations of one of them."""
 
     @override
@@ -47,7 +47,7 @@ class PlaceTestCase(ServerTestCase):
         self.assertEqual(await self.children(path), expected)
 
 
-class PlaceTests(PlaceTestCase):
+class ParentPathTests(ParentPathTestCase):
     """A registration is where its path leads."""
 
     async def test_a_link_is_followed(self) -> None:
@@ -161,7 +161,7 @@ class PlaceTests(PlaceTestCase):
         self.assertIsNone(await self.children("/green"))
 
 
-class LostConnectionTests(PlaceTestCase):
+class LostConnectionTests(ParentPathTestCase):
     """With connections that the test breaks."""
 
     async def test_connection_cut_at_every_step_of_a_move(self) -> None:
