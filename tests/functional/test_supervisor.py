@@ -67,7 +67,7 @@ class SupervisorTestCase(TestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         owner: Any = PoolOwner()
-        owner.takers_changed = self.takers_changed
+        owner.serving_workers_changed = self.serving_workers_changed
         owner.gave_up = self.reasons.append
         owner.reloaded = self.reloads.append
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -83,13 +83,13 @@ class SupervisorTestCase(TestCase):
             owner,
             random.random,
         )
-        self.acceptor = Acceptor(clock, 0, listening, lambda: self.pool.takers)
+        self.acceptor = Acceptor(clock, 0, listening, lambda: self.pool.serving_workers)
         self.addCleanup(self.end)
         self.pool.start()
 
-    def takers_changed(self) -> None:
+    def serving_workers_changed(self) -> None:
         """Accept while there is a worker."""
-        if self.pool.takers:
+        if self.pool.serving_workers:
             self.acceptor.start()
         else:
             self.acceptor.pause()
@@ -112,7 +112,7 @@ class SupervisorTestCase(TestCase):
 
     async def serving(self, count: int = 2) -> None:
         """Until so many workers serve."""
-        await self.until(lambda: len(self.pool.takers) == count)
+        await self.until(lambda: len(self.pool.serving_workers) == count)
 
     async def connect(self, count: int) -> list[Client]:
         """So many connections at once, each served."""
@@ -141,7 +141,7 @@ class SpreadTests(SupervisorTestCase):
         """64 that are opened at once, and kept: 16 each."""
         await self.serving(4)
         await self.connect(64)
-        self.assertEqual([worker.connections for worker in self.pool.takers], [16] * 4)
+        self.assertEqual([worker.connections for worker in self.pool.serving_workers], [16] * 4)
 
     async def test_what_is_closed_is_counted(self) -> None:
         """The next connections go to the worker that has lost the most."""
@@ -151,7 +151,9 @@ class SpreadTests(SupervisorTestCase):
         for client, name in zip(clients, names, strict=True):
             if name == names[0]:
                 client.close()
-        await self.until(lambda: min(worker.connections for worker in self.pool.takers) == 0)
+        await self.until(
+            lambda: min(worker.connections for worker in self.pool.serving_workers) == 0
+        )
         again = await self.connect(4)
         self.assertEqual(
             {(await self.say(client, "x")).partition("/")[0] for client in again}, {names[0]}
@@ -166,7 +168,7 @@ class LifeTests(SupervisorTestCase):
         await self.serving()
         first, second = await self.connect(2)
         name = (await self.say(first, "x")).partition("/")[0]
-        (victim,) = [worker for worker in self.pool.takers if worker.name == name]
+        (victim,) = [worker for worker in self.pool.serving_workers if worker.name == name]
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
         await self.until(lambda: victim.phase is WorkerPhase.GONE)
@@ -187,14 +189,14 @@ class LifeTests(SupervisorTestCase):
     async def test_workers_end_when_their_parent_has_gone(self) -> None:
         """They see the end of the channel."""
         await self.serving()
-        worker = self.pool.takers[0]
+        worker = self.pool.serving_workers[0]
         worker._channel._transport.loseConnection()  # type: ignore[union-attr]
         await self.until(lambda: worker.phase is WorkerPhase.GONE)
 
     async def test_the_pool_answers_questions(self) -> None:
         """A worker's answer comes back; one that cannot answer is an error."""
         await self.serving()
-        answer = await self.pool.takers[0].ask("colour", 1, timeout=10)
+        answer = await self.pool.serving_workers[0].ask("colour", 1, timeout=10)
         self.assertEqual(answer[1:], ["colour", 1])
 
     async def test_what_workers_log_is_logged_by_the_parent(self) -> None:
@@ -209,7 +211,7 @@ class ReloadTests(SupervisorTestCase):
     async def test_new_connections_get_the_new_code(self) -> None:
         """The old workers drain and end."""
         await self.serving()
-        old = self.pool.takers
+        old = self.pool.serving_workers
         self.settings["release"] = 2
         self.pool.reload()
         await self.until(lambda: self.reloads)
@@ -241,8 +243,8 @@ class RecyclingTests(SupervisorTestCase):
         for _ in range(25):
             await self.say(client, "x")
         name = (await self.say(client, "x")).partition("/")[0]
-        await self.until(lambda: name not in [worker.name for worker in self.pool.takers])
-        self.assertEqual(len(self.pool.takers), 2)
+        await self.until(lambda: name not in [worker.name for worker in self.pool.serving_workers])
+        self.assertEqual(len(self.pool.serving_workers), 2)
 
 
 class BrokenTests(SupervisorTestCase):

@@ -26,7 +26,7 @@ def framed(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-class Listener:
+class Owner:
     """Takes note of everything."""
 
     def __init__(self) -> None:
@@ -61,9 +61,9 @@ class ChannelCase(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.clock = Clock()
-        self.listener = Listener()
+        self.owner = Owner()
         self.asked: list[Deferred[Any]] = []
-        self.channel = Channel(self.listener, self.answer, self.clock)
+        self.channel = Channel(self.owner, self.answer, self.clock)
         self.transport = Transport()
         self.channel.makeConnection(self.transport)
 
@@ -91,8 +91,8 @@ class ChannelCase(SynchronousTestCase):
         return found
 
     def assert_misused(self, *reasons: str) -> None:
-        """It was closed, and the listener has heard why, once."""
-        self.assertEqual(self.listener.misuses, list(reasons))
+        """It was closed, and the owner has heard why, once."""
+        self.assertEqual(self.owner.misuses, list(reasons))
         self.assertTrue(self.transport.aborted)
 
 
@@ -104,7 +104,7 @@ class MisuseTests(ChannelCase):
         bad = framed(b'{"type": "Closed", "count": -1}')
         self.channel.dataReceived(bad + bad + framed(encode(Closed(1))))
         self.assert_misused("Closed.count is invalid: '-1'")
-        self.assertEqual(self.listener.messages, [])
+        self.assertEqual(self.owner.messages, [])
 
     def test_a_message_that_is_too_long_closes_it(self) -> None:
         """Its bytes are not waited for."""
@@ -117,7 +117,7 @@ class MisuseTests(ChannelCase):
         def refuse(message: Message) -> None:
             raise MessageError("invalid figures")
 
-        self.patch(self.listener, "message_received", refuse)
+        self.patch(self.owner, "message_received", refuse)
         self.receive(Closed(1))
         self.assert_misused("invalid figures")
 
@@ -126,10 +126,10 @@ class MisuseTests(ChannelCase):
         for _ in range(60):
             self.receive(*[Closed(1)] * 500)
             self.clock.advance(1)
-        self.assertEqual(self.listener.misuses, [])
+        self.assertEqual(self.owner.misuses, [])
         self.receive(*[Closed(1)] * 30_000)
         self.assert_misused("too many messages in a second")
-        self.assertLess(len(self.listener.messages), 50_000)
+        self.assertLess(len(self.owner.messages), 50_000)
 
     def test_large_messages_are_a_flood_sooner(self) -> None:
         """Each KiB counts like another message."""
@@ -207,7 +207,7 @@ class OfferTests(ChannelCase):
         self.assertTrue(1000 < sent < 30_000)
         data = self.transport.value()
         self.channel.dataReceived(data)
-        self.assertEqual((len(self.listener.messages), self.listener.misuses), (sent, []))
+        self.assertEqual((len(self.owner.messages), self.owner.misuses), (sent, []))
         self.clock.advance(1)
         self.assertTrue(self.channel.offer(ENTRY, within))
 

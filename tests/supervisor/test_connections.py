@@ -79,7 +79,7 @@ class FakeConnection:
         self.closed = True
 
 
-class FakeTaker:
+class FakeTarget:
     """A worker."""
 
     def __init__(self, connections: int = 0, *, late: bool = False, room: int = 100) -> None:
@@ -103,9 +103,9 @@ class AcceptorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = FakeReactor()
         self.listening = FakeListening()
-        self.takers: list[Any] = []
+        self.targets: list[Any] = []
         listening: Any = self.listening
-        self.acceptor = Acceptor(self.reactor, 0, listening, lambda: self.takers)
+        self.acceptor = Acceptor(self.reactor, 0, listening, lambda: self.targets)
 
     def accept(self, count: int) -> list[FakeConnection]:
         """So many connections come."""
@@ -116,43 +116,43 @@ class AcceptorTests(SynchronousTestCase):
 
     def test_the_worker_with_the_fewest_gets_the_next(self) -> None:
         """Until all have equally many."""
-        self.takers = [FakeTaker(5), FakeTaker(2), FakeTaker(0)]
+        self.targets = [FakeTarget(5), FakeTarget(2), FakeTarget(0)]
         self.acceptor.start()
         connections = self.accept(8)
-        self.assertEqual([taker.connections for taker in self.takers], [5, 5, 5])
+        self.assertEqual([target.connections for target in self.targets], [5, 5, 5])
         self.assertTrue(all(connection.closed for connection in connections))
 
     def test_workers_with_equally_many_take_turns(self) -> None:
         """Connections that are closed at once do not all go to the first worker."""
-        self.takers = [FakeTaker(), FakeTaker()]
+        self.targets = [FakeTarget(), FakeTarget()]
         self.acceptor.start()
         for _ in range(10):
             self.accept(1)
-            for taker in self.takers:
-                taker.connections = 0
-        self.assertEqual([taker.room for taker in self.takers], [95, 95])
+            for target in self.targets:
+                target.connections = 0
+        self.assertEqual([target.room for target in self.targets], [95, 95])
 
     def test_a_worker_that_is_silent_comes_last(self) -> None:
         """It may be stuck; if all are, they get connections all the same."""
-        self.takers = [FakeTaker(0, late=True), FakeTaker(50)]
+        self.targets = [FakeTarget(0, late=True), FakeTarget(50)]
         self.acceptor.start()
         self.accept(10)
-        self.assertEqual([taker.connections for taker in self.takers], [0, 60])
-        self.takers = self.takers[:1]
+        self.assertEqual([target.connections for target in self.targets], [0, 60])
+        self.targets = self.targets[:1]
         self.accept(1)
-        self.assertEqual(self.takers[0].connections, 1)
+        self.assertEqual(self.targets[0].connections, 1)
 
     def test_without_workers_connections_wait_in_the_kernel(self) -> None:
         """Nothing is read before there is one."""
         self.acceptor.start()
         self.assertEqual(self.reactor.readers, [])
-        self.takers = [FakeTaker()]
+        self.targets = [FakeTarget()]
         self.acceptor.start()
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
     def test_a_connection_that_no_worker_has_room_for_waits(self) -> None:
         """It is given a moment later, and nothing more is accepted until then."""
-        self.takers = [FakeTaker(room=1)]
+        self.targets = [FakeTarget(room=1)]
         self.acceptor.start()
         first, second, third = self.accept(3)
         self.assertEqual((first.closed, second.closed), (True, False))
@@ -160,14 +160,14 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [])
         self.reactor.advance(0.1)
         self.assertFalse(second.closed)
-        self.takers[0].room = 5
+        self.targets[0].room = 5
         self.reactor.advance(0.1)
         self.assertTrue(second.closed)
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
     def test_running_out_of_descriptors_is_a_pause(self) -> None:
         """Not a loop: the socket stays readable while nothing can be accepted."""
-        self.takers = [FakeTaker()]
+        self.targets = [FakeTarget()]
         self.acceptor.start()
         self.listening.waiting.append(OSError(errno.EMFILE, "too many"))
         self.acceptor.doRead()
@@ -177,17 +177,17 @@ class AcceptorTests(SynchronousTestCase):
 
     def test_what_has_come_is_accepted_before_the_end(self) -> None:
         """However many wait: closing the socket would reset them."""
-        self.takers = [FakeTaker(room=500)]
+        self.targets = [FakeTarget(room=500)]
         self.acceptor.start()
         self.listening.waiting += [FakeConnection() for _ in range(200)]
         self.acceptor.finish()
-        self.assertEqual(self.takers[0].connections, 200)
+        self.assertEqual(self.targets[0].connections, 200)
         self.assertTrue(self.listening.closed)
         self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
 
     def test_stopping_leaves_nothing(self) -> None:
         """A connection that no worker has taken is closed, and so is the socket."""
-        self.takers = [FakeTaker(room=0)]
+        self.targets = [FakeTarget(room=0)]
         self.acceptor.start()
         (held,) = self.accept(1)
         self.acceptor.stop()

@@ -116,7 +116,7 @@ class PoolTestCase(SynchronousTestCase):
         for worker in self.made:
             if worker.phase is WorkerPhase.STARTING:
                 worker.serve()
-        return self.pool.takers
+        return self.pool.serving_workers
 
 
 class StartTests(PoolTestCase):
@@ -125,9 +125,9 @@ class StartTests(PoolTestCase):
     def test_workers_start_side_by_side(self) -> None:
         """All are started before one of them serves; only those that serve take connections."""
         self.assertEqual(len(self.made), 2)
-        self.assertEqual(self.pool.takers, [])
+        self.assertEqual(self.pool.serving_workers, [])
         self.made[0].serve()
-        self.assertEqual(self.pool.takers, [self.made[0]])
+        self.assertEqual(self.pool.serving_workers, [self.made[0]])
 
     def test_a_worker_that_dies_is_replaced_at_once(self) -> None:
         """One that has served for a while."""
@@ -170,7 +170,7 @@ class StartTests(PoolTestCase):
             self.made[-1].end()
             self.clock.advance(30)
         self.assertEqual(self.owner.gave_up_because, "")
-        self.assertEqual(self.pool.takers, [self.made[0]])
+        self.assertEqual(self.pool.serving_workers, [self.made[0]])
 
 
 class SizeTests(PoolTestCase):
@@ -193,7 +193,7 @@ class SizeTests(PoolTestCase):
         self.made[0].connections = 5
         self.pool.resize(1)
         self.assertEqual(self.made[1].drained, [(7, 3)])
-        self.assertEqual(self.pool.takers, [self.made[0]])
+        self.assertEqual(self.pool.serving_workers, [self.made[0]])
         self.made[1].end()
         self.assertEqual(len(self.made), 2)
 
@@ -201,7 +201,7 @@ class SizeTests(PoolTestCase):
         """A service of none would be refused connections."""
         self.serve()
         self.pool.resize(0)
-        self.assertEqual(len(self.pool.takers), 1)
+        self.assertEqual(len(self.pool.serving_workers), 1)
 
 
 class ReloadTests(PoolTestCase):
@@ -214,9 +214,9 @@ class ReloadTests(PoolTestCase):
         new = self.made[2:]
         self.assertEqual([worker.command.settings["number"] for worker in new], [2, 2])
         new[0].serve()
-        self.assertEqual(self.pool.takers, old)
+        self.assertEqual(self.pool.serving_workers, old)
         new[1].serve()
-        self.assertEqual(self.pool.takers, new)
+        self.assertEqual(self.pool.serving_workers, new)
         self.assertEqual([worker.drained for worker in old], [[(7, 3)], [(7, 3)]])
         self.assertEqual(self.owner.reloads, [""])
 
@@ -226,7 +226,7 @@ class ReloadTests(PoolTestCase):
         self.pool.reload()
         self.made[2].serve()
         self.made[3].end("SyntaxError: invalid syntax")
-        self.assertEqual(self.pool.takers, old)
+        self.assertEqual(self.pool.serving_workers, old)
         self.assertEqual(
             [worker.phase for worker in self.made[2:]], [WorkerPhase.GONE, WorkerPhase.GONE]
         )
@@ -254,8 +254,8 @@ class ReloadTests(PoolTestCase):
         self.made[0].end()
         self.assertEqual(len(self.made), 5)
         self.serve()
-        takers: list[Any] = list(self.pool.takers)
-        self.assertEqual([worker.command.settings["number"] for worker in takers], [2, 2])
+        serving: list[Any] = list(self.pool.serving_workers)
+        self.assertEqual([worker.command.settings["number"] for worker in serving], [2, 2])
 
     def test_after_a_reload_that_failed_the_settings_of_before_hold(self) -> None:
         """A worker that is replaced later is started as the others were."""
@@ -279,9 +279,9 @@ class RecyclingTests(PoolTestCase):
         self.assertEqual(len(self.made), 2)
         first.beat(requests=90)
         self.assertEqual(len(self.made), 3)
-        self.assertEqual(self.pool.takers, [first, second])
+        self.assertEqual(self.pool.serving_workers, [first, second])
         self.made[2].serve()
-        self.assertEqual(self.pool.takers, [second, self.made[2]])
+        self.assertEqual(self.pool.serving_workers, [second, self.made[2]])
         self.assertEqual(first.drained, [(7, 3)])
 
     def test_one_at_a_time(self) -> None:
@@ -309,7 +309,7 @@ class RecyclingTests(PoolTestCase):
         first, _ = self.serve()
         first.beat(requests=100)
         self.made[2].end()
-        self.assertIn(first, self.pool.takers)
+        self.assertIn(first, self.pool.serving_workers)
         first.beat(requests=100)
         self.assertEqual(len(self.made), 4)
 

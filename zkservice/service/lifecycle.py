@@ -49,6 +49,7 @@ from zkservice.service.state.history import History
 from zkservice.service.upgrading.assets import Assets
 from zkservice.service.upgrading.successor import GIVE_BACK, Successor
 from zkservice.service.upgrading.upgrade import Upgrade
+from zkservice.service.views.built_in import ServiceViews
 from zkservice.service.views.discover import DiscoverViews
 from zkservice.service.views.status_page import Observer, PageSource, StatusPage
 from zkservice.supervisor import resident_bytes
@@ -144,7 +145,7 @@ class ServeService(Service):
         globalLogPublisher.addObserver(self._observer.errors)
         page = StatusPage(self._observer, self._reactor)
         discover = DiscoverViews(self.config.path, self.config.front_end.discover, self._reactor)
-        self.front.start(self.figures, self._why_not_ready, page, discover)
+        self.front.start(ServiceViews(self.figures, self._why_not_ready, page, discover))
         self.history.start()
         announcement = self.announcement = self._make_announcement()
         announcement.registrar.subscribe(self._notifier.ready)

@@ -23,7 +23,7 @@ from zkservice.errors import MessageError, WorkerSilentError, WorkerUnreachableE
 from zkservice.supervisor.messages import MAX_MESSAGE, Ask, LogLine, Message, Reply, decode, encode
 from zkservice.supervisor.rate import Rate
 
-__all__ = ["MAX_OFFERED", "Answer", "Channel", "Listener", "adopt_socket"]
+__all__ = ["MAX_OFFERED", "Answer", "Channel", "ChannelOwner", "adopt_socket"]
 
 #: Returns the reply to a request: called with the request's name and its arguments.  The reply
 #: is a value that JSON can express.
@@ -44,7 +44,7 @@ _MAX_ERROR: Final = 1000
 _MAX_FAILURES: Final = 10
 
 
-class Listener(Protocol):
+class ChannelOwner(Protocol):
     """The owner of one end of a channel."""
 
     def message_received(self, message: Message) -> None:
@@ -69,7 +69,7 @@ def _cost(message: Message, size: int) -> int:
     return (_LOG_COST if isinstance(message, LogLine) else 1) + (size >> 10)
 
 
-class _Only(Factory):
+class _SingleProtocolFactory(Factory):
     """A factory that returns one existing protocol."""
 
     noisy = False
@@ -86,7 +86,7 @@ def adopt_socket(reactor: Any, end: socket.socket, protocol: Any) -> None:
     """Connect an existing protocol to an open socket; the socket is taken over."""
     end.setblocking(False)
     with closing(end):  # the reactor takes a descriptor of its own
-        reactor.adoptStreamConnection(end.fileno(), end.family, _Only(protocol))
+        reactor.adoptStreamConnection(end.fileno(), end.family, _SingleProtocolFactory(protocol))
 
 
 @implementer(IPushProducer, IFileDescriptorReceiver)
@@ -94,7 +94,7 @@ class Channel(Int32StringReceiver):
     """Carries messages both ways, and matches replies with requests.
 
     Args:
-        listener: receives the messages.
+        owner: receives the messages.
         answer: returns the reply to a request of the other side, or a Deferred for it.
         clock: tells the time.
     """
@@ -102,8 +102,8 @@ class Channel(Int32StringReceiver):
     MAX_LENGTH = MAX_MESSAGE
     _log = Logger()
 
-    def __init__(self, listener: Listener, answer: Answer, clock: IReactorTime) -> None:
-        self._listener = listener
+    def __init__(self, owner: ChannelOwner, answer: Answer, clock: IReactorTime) -> None:
+        self._owner = owner
         self._answer = answer
         self._clock = clock
         self._asked: dict[int, Deferred[Any]] = {}
@@ -217,7 +217,7 @@ class Channel(Int32StringReceiver):
 
     def _misused(self, reason: str) -> None:
         self.abort()
-        self._listener.channel_misused(reason)
+        self._owner.channel_misused(reason)
 
     def _received(self, message: Message) -> None:
         if isinstance(message, Ask):
@@ -225,7 +225,7 @@ class Channel(Int32StringReceiver):
         elif isinstance(message, Reply):
             self._answered(message)
         else:
-            self._listener.message_received(message)
+            self._owner.message_received(message)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -234,7 +234,7 @@ class Channel(Int32StringReceiver):
         for answer in asked.values():
             if not answer.called:
                 answer.errback(WorkerUnreachableError("the process has gone"))
-        self._listener.channel_lost()
+        self._owner.channel_lost()
 
     # -- requests --
 

@@ -36,7 +36,7 @@ from zkservice.supervisor.process import CONNECTIONS, CONTROL, STACKS, STACKS_SI
 from zkservice.supervisor.rate import Rate
 from zkservice.supervisor.recycling import resident_bytes
 
-__all__ = ["Served", "WorkerSide"]
+__all__ = ["WorkerApplication", "WorkerSide"]
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 #: Seconds to finish requests after the parent has gone.
@@ -51,7 +51,7 @@ _TOGETHER: Final = 0.01
 _MAX_LOG_LINE: Final = 1 << 16
 
 
-class Served(Protocol):
+class WorkerApplication(Protocol):
     """What a worker runs; the service provides it."""
 
     @property
@@ -91,14 +91,14 @@ class WorkerSide:
     def __init__(
         self,
         reactor: Any,
-        make: Callable[[str, dict[str, Any], WorkerSide], Served],
+        make: Callable[[str, dict[str, Any], WorkerSide], WorkerApplication],
         leave: Callable[[int], object],
     ) -> None:
         self._reactor = reactor
         self._make = make
         self._leave = leave
         self._channel = Channel(self, self._answer, reactor)
-        self._served: Served | None = None
+        self._served: WorkerApplication | None = None
         self._receiver: ConnectionReceiver | None = None
         self._beats = LoopingCall(self._beat)
         self._beats.clock = reactor

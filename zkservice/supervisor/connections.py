@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from zkservice.supervisor.rate import Rate
 
-__all__ = ["Acceptor", "ConnectionReceiver", "ConnectionSender", "Taker"]
+__all__ = ["Acceptor", "ConnectionReceiver", "ConnectionSender", "ConnectionTarget"]
 
 _PORT: Final = Struct(">H")
 #: Connections that are accepted in one turn of the reactor, so that other work has its turns.
@@ -38,7 +38,7 @@ _PAUSE: Final = 0.1
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Taker(Protocol):
+class ConnectionTarget(Protocol):
     """A worker, as far as passing connections needs it."""
 
     @property
@@ -66,7 +66,7 @@ class Acceptor:
         reactor: reports when there are connections.
         port: the number of the port; a worker chooses its factory by it.
         listening: the listening socket; `stop` closes it.
-        takers: returns the workers that take connections now.
+        targets: returns the workers that take connections now.
     """
 
     _log = Logger()
@@ -76,12 +76,12 @@ class Acceptor:
         reactor: Any,
         port: int,
         listening: socket.socket,
-        takers: Callable[[], Sequence[Taker]],
+        targets: Callable[[], Sequence[ConnectionTarget]],
     ) -> None:
         self._reactor = reactor
         self._port = port
         self._listening = listening
-        self._takers = takers
+        self._targets = targets
         self._complaints = Rate(reactor, 1)
         self._reading = False
         self._pause: IDelayedCall | None = None
@@ -97,7 +97,7 @@ class Acceptor:
             self._later()
             return
         self._held = None
-        if not self._reading and self._takers() and self._listening.fileno() >= 0:
+        if not self._reading and self._targets() and self._listening.fileno() >= 0:
             self._reading = True
             self._reactor.addReader(self)
 
@@ -162,12 +162,12 @@ class Acceptor:
 
     def _give(self, connection: socket.socket) -> bool:
         """Give a connection to the worker that has the fewest and has room."""
-        takers = self._takers()
+        targets = self._targets()
         # Workers with equally many connections take turns: the list is rotated, the sort stable.
-        first = self.accepted % max(1, len(takers))
-        turns = [*takers[first:], *takers[:first]]
-        for taker in sorted(turns, key=lambda each: (each.late, each.connections)):
-            if taker.take(self._port, connection):
+        first = self.accepted % max(1, len(targets))
+        turns = [*targets[first:], *targets[:first]]
+        for target in sorted(turns, key=lambda each: (each.late, each.connections)):
+            if target.take(self._port, connection):
                 connection.close()  # the worker has a descriptor of its own
                 return True
         return False

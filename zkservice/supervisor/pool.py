@@ -14,7 +14,7 @@ from zkservice.deferreds import Waiters
 from zkservice.supervisor.messages import LogLine
 from zkservice.supervisor.process import Command, WorkerEvents, WorkerPhase, WorkerProcess
 from zkservice.supervisor.recycling import Recycling, RecyclingSettings
-from zkservice.supervisor.starting import Releases, Restarts, Starter
+from zkservice.supervisor.starting import Restarts, StartCommands, Starter
 
 __all__ = ["PoolOwner", "PoolSettings", "ProcessPool"]
 
@@ -41,7 +41,7 @@ class PoolSettings:
 class PoolOwner:
     """The owner of a pool gets these calls; the base class ignores them."""
 
-    def takers_changed(self) -> None:
+    def serving_workers_changed(self) -> None:
         """The workers that take connections have changed; there may be none."""
 
     def gone(self, worker: WorkerProcess) -> None:
@@ -95,7 +95,7 @@ class ProcessPool(WorkerEvents):
         self.settings = settings
         self.size = settings.size
         self._owner = owner
-        self._releases = Releases(command)
+        self._commands = StartCommands(command)
         self._restarts = Restarts(reactor, random, self._fill)
         self._starter = Starter(
             reactor, self, settings.worker_timeout, settings.start_timeout, make_worker
@@ -117,7 +117,7 @@ class ProcessPool(WorkerEvents):
         return [*self._wanted, *self._successors, *sorted(self._leaving, key=lambda w: w.name)]
 
     @property
-    def takers(self) -> list[WorkerProcess]:
+    def serving_workers(self) -> list[WorkerProcess]:
         """The workers that take connections."""
         return [worker for worker in self._wanted if worker.phase is WorkerPhase.SERVING]
 
@@ -152,9 +152,9 @@ class ProcessPool(WorkerEvents):
         if self._stopping:
             return
         if self._reloading:
-            self._releases.reload_again = True
+            self._commands.reload_again = True
             return
-        self._releases.prepare()
+        self._commands.prepare()
         self._log.info("reload: starting {size} new workers", size=self.size)
         for _ in range(self.size):
             self._start_worker(self._successors, None)
@@ -215,7 +215,7 @@ class ProcessPool(WorkerEvents):
         # During a reload, a worker that replaces a dead one starts with the old settings: the new
         # ones count only after the reload has succeeded.
         of_reload = place is self._successors and old is None
-        self._starter.start(worker, self._releases.next if of_reload else self._releases.current)
+        self._starter.start(worker, self._commands.next if of_reload else self._commands.current)
 
     # -- events of workers --
 
@@ -226,7 +226,7 @@ class ProcessPool(WorkerEvents):
         self.recycling.began(worker)
         if worker in self._successors:
             self._succeed(worker)
-        self._owner.takers_changed()
+        self._owner.serving_workers_changed()
 
     @override
     def gone(self, worker: WorkerProcess) -> None:
@@ -239,7 +239,7 @@ class ProcessPool(WorkerEvents):
             self._log.info("{name} has ended: {reason}", name=worker.name, reason=worker.reason)
         elif worker in self._wanted:
             self._wanted.remove(worker)
-            self._owner.takers_changed()
+            self._owner.serving_workers_changed()
             self._died(worker)
         self._maybe_stopped()
 
@@ -330,7 +330,7 @@ class ProcessPool(WorkerEvents):
         self._reload_over(worker.reason)
 
     def _reload_over(self, error: str) -> None:
-        again = self._releases.finish(accepted=not error)
+        again = self._commands.finish(accepted=not error)
         self.resize(self.size)  # the size may have been changed meanwhile
         self._owner.reloaded(error)
         if again:
@@ -341,7 +341,7 @@ class ProcessPool(WorkerEvents):
     def _dismiss(self, worker: WorkerProcess, timeout: float | None = None) -> None:
         self._wanted.remove(worker)
         self._dismiss_from(worker, timeout)
-        self._owner.takers_changed()
+        self._owner.serving_workers_changed()
 
     def _dismiss_from(self, worker: WorkerProcess, timeout: float | None = None) -> None:
         self._leaving.add(worker)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from zkservice.deferreds import Alarm, Backoff
 from zkservice.supervisor.process import Command, WorkerEvents, WorkerProcess
 
-__all__ = ["Releases", "Restarts", "Starter"]
+__all__ = ["Restarts", "StartCommands", "Starter"]
 
 #: Seconds between two starts when workers die young: the shortest and the longest pause.
 _PAUSE: Final = 0.1
@@ -19,7 +19,7 @@ _YOUNG: Final = 5.0
 _MAX_FAILURES: Final = 3
 
 
-class Releases:
+class StartCommands:
     """What workers are started with: the current settings, and those that a reload tries.
 
     Args:

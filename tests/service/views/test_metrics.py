@@ -35,6 +35,7 @@ from zkservice.service.state.figures import (
 from zkservice.service.views.built_in import (
     METRICS,
     LocalViews,
+    ServiceViews,
     metrics_view,
     view_paths,
 )
@@ -377,5 +378,6 @@ class MissingLibraryTests(SynchronousTestCase):
         ):
             del sys.modules["zkservice.service.views.metrics"]
             discover = DiscoverViews("/svc", front_end.discover, Mock())
-            LocalViews(front_end, Mock(), str, StatusPage(Mock(), Mock()), discover, Mock())
+            shown = ServiceViews(Mock(), str, StatusPage(Mock(), Mock()), discover)
+            LocalViews(front_end, shown, Mock())
         self.assertIn("pip install 'zkservice[metrics]'", str(caught.exception))

@@ -18,12 +18,9 @@ from zkservice.service.config import Config
 from zkservice.service.ports.inheritance import InheritedSockets
 from zkservice.service.ports.listeners import Listeners
 from zkservice.service.ports.listening import LateBoundFactory, close_port
-from zkservice.service.state.figures import Figures
 from zkservice.service.state.process_report import ProcessReport
-from zkservice.service.views.built_in import LocalViews
-from zkservice.service.views.discover import DiscoverViews
+from zkservice.service.views.built_in import LocalViews, ServiceViews
 from zkservice.service.views.readiness import reason_not_serving
-from zkservice.service.views.status_page import StatusPage
 from zkservice.supervisor import Permission, SelfRecycling, resident_bytes
 from zkservice.web import (
     FrontEndStatistics,
@@ -76,17 +73,9 @@ class InProcessFront:
         """Open the ports; connections wait in the kernel until there is an application."""
         self.listeners.open(self._door)
 
-    def start(
-        self,
-        figures: Callable[[], Figures],
-        why_not_ready: Callable[[], str],
-        page: StatusPage,
-        discover: DiscoverViews,
-    ) -> None:
+    def start(self, views: ServiceViews) -> None:
         """Load the application, and serve it."""
-        self._views = LocalViews(
-            self._config.front_end, figures, why_not_ready, page, discover, self._reactor
-        )
+        self._views = LocalViews(self._config.front_end, views, self._reactor)
         self._server = ApplicationServer(
             self._config, self._reactor, self._load, self._views.built_in()
         )

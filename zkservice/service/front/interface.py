@@ -10,10 +10,8 @@ from twisted.internet.defer import Deferred
 
 from zkservice.service.config import Config
 from zkservice.service.ports.listeners import Listeners
-from zkservice.service.state.figures import Figures
 from zkservice.service.state.process_report import ProcessReport
-from zkservice.service.views.discover import DiscoverViews
-from zkservice.service.views.status_page import StatusPage
+from zkservice.service.views.built_in import ServiceViews
 from zkservice.supervisor import Permission
 from zkservice.web import (
     FrontEndStatistics,
@@ -41,20 +39,11 @@ class Front(Protocol):
         """Open the ports; connections wait in the kernel until `start`."""
         ...
 
-    def start(
-        self,
-        figures: Callable[[], Figures],
-        why_not_ready: Callable[[], str],
-        page: StatusPage,
-        discover: DiscoverViews,
-    ) -> None:
+    def start(self, views: ServiceViews) -> None:
         """Load the application, and serve it.
 
         Args:
-            figures: returns the state of the whole service.
-            why_not_ready: returns why the service should receive no requests; "" if it should.
-            page: the status page.
-            discover: the views of other services.
+            views: what the built-in views show.
         """
         ...
 

@@ -39,14 +39,12 @@ from zkservice.service.views.built_in import (
     HEALTH,
     METRICS,
     THREADS,
+    ServiceViews,
     asked_views,
     metrics_view,
     show,
     view_paths,
 )
-from zkservice.service.views.discover import DiscoverViews
-from zkservice.service.views.readiness import READY, ready_view
-from zkservice.service.views.status_page import StatusPage
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command, WorkerPhase
@@ -115,7 +113,7 @@ class MultiProcessFront(PoolOwner):
         self._development: Development | None = None
         if config.processes.reload:
             self._development = Development(
-                config.processes.reload_extra, reactor, self._takers, self._reload
+                config.processes.reload_extra, reactor, self._serving_workers, self._reload
             )
         self._pool: ProcessPool | None = None
 
@@ -130,23 +128,17 @@ class MultiProcessFront(PoolOwner):
             opened: Any = port
             opened.stopReading()  # the acceptor reads instead of the port
             listening = socket.socket(fileno=os.dup(opened.fileno()))
-            self._acceptors.append(Acceptor(self._reactor, number, listening, self._takers))
+            self._acceptors.append(
+                Acceptor(self._reactor, number, listening, self._serving_workers)
+            )
 
-    def start(
-        self,
-        figures: Callable[[], Figures],
-        why_not_ready: Callable[[], str],
-        page: StatusPage,
-        discover: DiscoverViews,
-    ) -> None:
+    def start(self, views: ServiceViews) -> None:
         """Start the workers."""
-        self._figures = figures
+        self._figures = views.figures
         self._views = {
             HEALTH: TextView(self._health),
-            READY: ready_view(why_not_ready),
             METRICS: self._metrics_view(self._config),
-            **page.views(),
-            **discover.views(),
+            **views.by_path(),
         }
         self._pool = ProcessPool(
             self._pool_settings(),
@@ -191,7 +183,7 @@ class MultiProcessFront(PoolOwner):
     @property
     def unavailable(self) -> str:
         """A reason if no worker is serving."""
-        return "" if self._takers() else "no worker process is serving"
+        return "" if self._serving_workers() else "no worker process is serving"
 
     def hang_up(self) -> None:
         """Open the log files and read the certificates again."""
@@ -223,7 +215,7 @@ class MultiProcessFront(PoolOwner):
     @property
     def complete(self) -> bool:
         """Whether every worker is serving."""
-        return len(self._takers()) >= self.size
+        return len(self._serving_workers()) >= self.size
 
     def pause(self) -> None:
         """Stop accepting connections."""
@@ -237,7 +229,7 @@ class MultiProcessFront(PoolOwner):
 
     def _accept_or_not(self) -> None:
         held = self._development is not None and self._development.holding
-        accepting = bool(self._takers()) and not (self._orders.paused or held)
+        accepting = bool(self._serving_workers()) and not (self._orders.paused or held)
         for acceptor in self._acceptors:
             if accepting:
                 acceptor.start()
@@ -248,7 +240,7 @@ class MultiProcessFront(PoolOwner):
         """Have a worker serve a connection from this process; without one it is closed."""
         plain = [number for number, each in enumerate(self._config.listen) if not each.tls]
         with contextlib.closing(end):
-            for worker in self._takers()[:1]:
+            for worker in self._serving_workers()[:1]:
                 worker.take(plain[0] if plain else 0, end)
 
     def close_ports(self) -> Deferred[Any]:
@@ -309,7 +301,7 @@ class MultiProcessFront(PoolOwner):
             done: Deferred[ProcessReport] = told.addErrback(failed, worker)
             return done
 
-        return gatherResults([asked(worker) for worker in self._takers()])
+        return gatherResults([asked(worker) for worker in self._serving_workers()])
 
     def views(self) -> dict[str, View]:
         """The built-in views; call it after `start`."""
@@ -335,7 +327,7 @@ class MultiProcessFront(PoolOwner):
     # -- events of the pool ----------------------------------------------------------
 
     @override
-    def takers_changed(self) -> None:
+    def serving_workers_changed(self) -> None:
         if self._development is not None:
             self._development.ask()
         self._accept_or_not()
@@ -370,8 +362,8 @@ class MultiProcessFront(PoolOwner):
 
     # -- internals -------------------------------------------------------------------
 
-    def _takers(self) -> list[WorkerProcess]:
-        return [] if self._pool is None else self._pool.takers
+    def _serving_workers(self) -> list[WorkerProcess]:
+        return [] if self._pool is None else self._pool.serving_workers
 
     def _all(self) -> list[WorkerProcess]:
         return [] if self._pool is None else self._pool.workers
@@ -436,7 +428,7 @@ class MultiProcessFront(PoolOwner):
         await DeferredList(
             [
                 worker.ask("figures", timeout=_ASK).addCallback(told, worker)
-                for worker in self._takers()
+                for worker in self._serving_workers()
             ],
             consumeErrors=True,
         )

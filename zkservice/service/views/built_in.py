@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -136,39 +137,50 @@ def _never_kept(view: View) -> View:
     return shown
 
 
+@dataclass(frozen=True)
+class ServiceViews:
+    """What the built-in views show of a whole service; the same for every front end.
+
+    Attributes:
+        figures: returns the state of the service, for metrics.
+        why_not_ready: returns why the service should receive no requests; "" if it should.
+        page: the status page.
+        discover: the views of other services.
+    """
+
+    figures: Callable[[], Figures]
+    why_not_ready: Callable[[], str]
+    page: StatusPage
+    discover: DiscoverViews
+
+    def by_path(self) -> dict[str, View]:
+        """Those views that need nothing from a front end."""
+        return {
+            READY: ready_view(self.why_not_ready),
+            **self.page.views(),
+            **self.discover.views(),
+        }
+
+
 class LocalViews:
     """The views of a process that makes their responses itself.
 
     Args:
-        figures: returns the state of everything, for metrics.
-        why_not_ready: returns why the process is not ready; "" if it is.
-        page: the status page.
-        discover: the views of services.
+        front_end: which views there are.
+        service: what they show.
         clock: the reactor.
 
     Raises:
         ConfigurationError: what the metrics need is not installed.
     """
 
-    def __init__(
-        self,
-        front_end: FrontEnd,
-        figures: Callable[[], Figures],
-        why_not_ready: Callable[[], str],
-        page: StatusPage,
-        discover: DiscoverViews,
-        clock: Any,
-    ) -> None:
+    def __init__(self, front_end: FrontEnd, service: ServiceViews, clock: Any) -> None:
         self._front_end = front_end
-        self._views: dict[str, View] = {
-            READY: ready_view(why_not_ready),
-            **page.views(),
-            **discover.views(),
-        }
-        self._views[EVENTS] = event_view(page.sections, clock)
+        self._views = service.by_path()
+        self._views[EVENTS] = event_view(service.page.sections, clock)
         #: Counts the responses.
         self.tally = tally = ResponseTally()
-        self._views[METRICS] = metrics_view(front_end, figures, lambda: tally.totals)
+        self._views[METRICS] = metrics_view(front_end, service.figures, lambda: tally.totals)
 
     def all(self, server: HTTPServer) -> dict[str, View]:
         """All views, for a port that only operators can reach."""
