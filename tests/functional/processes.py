@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kazoo.client import KazooClient
@@ -169,6 +170,18 @@ def quiet_kazoo(connection_string: str) -> KazooClient:
     logger = logging.Logger("kazoo in tests")
     logger.addHandler(logging.NullHandler())
     return KazooClient(connection_string, timeout=4.0, logger=logger)
+
+
+def write_module(path: Path, text: str) -> None:
+    """Write a module's source, which may replace another one of the same size.
+
+    Python tells stale bytecode from the size and the second of the source: the second differs.
+    """
+    modified = time.time()
+    if path.exists():
+        modified = max(modified, path.stat().st_mtime + 1)
+    path.write_text(text)
+    os.utime(path, (modified, modified))
 
 
 def runs(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -41,12 +42,15 @@ class ReloadTests(SynchronousTestCase):
         """Edit a module that the application imports."""
         (self.folder / "helper.py").write_text(f"WORD = {word!r}\n")
 
-    def start(self, *words: str, app: str = "app:app") -> Twistd:
+    def start(
+        self, *words: str, app: str = "app:app", environ: dict[str, str] | None = None
+    ) -> Twistd:
         """A service in the foreground."""
         process = Twistd(
             str(self.folder),
             *("zkserve", "--zookeeper", "embedded", "--path", "/svc", "--host", "127.0.0.1"),
             *("--reload", *words, app),
+            environ=environ,
         )
         self.addCleanup(process.end)
         self.address = process.wait_for_log(r"Serving on (\S+)\n", HANG).group(1)
@@ -78,6 +82,18 @@ class ReloadTests(SynchronousTestCase):
                 print(f"\n    reloaded in {self.until(word):.2f} s", end="")
             process.wait_for_log(rf"the code has changed: {self.folder}/helper.py\n")
             process.end()
+
+    def test_no_stale_bytecode_is_served(self) -> None:
+        """Bytecode is told from the second and the size of its source, which an edit may keep."""
+        process = self.start(environ={"PYTHONDONTWRITEBYTECODE": ""})
+        self.until("one")
+        time.sleep(0.5)  # the parent hears what the worker has loaded
+        written = (self.folder / "helper.py").stat().st_mtime_ns // 10**9 * 10**9
+        for number, word in enumerate(("two", "six")):
+            self.helper(word)
+            os.utime(self.folder / "helper.py", ns=(written, written + number + 1))
+            self.until(word)
+        process.end()
 
     def test_an_error_is_shown_until_it_is_corrected(self) -> None:
         """In the page, with status 500 and the traceback, and in the log; no old code."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import Twistd, fetch, runs, wait_for
+from tests.functional.processes import Twistd, fetch, runs, wait_for, write_module
 from tests.functional.reliability import PROVIDERS, ApacheCase, ReliabilityCase
 from zkservice.testing.apache import skip_without_apache
 
@@ -78,7 +78,7 @@ class ProcessesCase(ReliabilityCase):
 
     def write(self, release: str, broken: str = "") -> None:
         """Put a release of the application in place."""
-        (self.folder / "app.py").write_text(APP.format(release=release, broken=broken))
+        write_module(self.folder / "app.py", APP.format(release=release, broken=broken))
 
     def start(self, *words: str, processes: int = 2) -> Twistd:
         """A registered service of the application in the folder."""

@@ -26,7 +26,7 @@ from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import TWISTD, Twistd, fetch, runs, wait_for
+from tests.functional.processes import TWISTD, Twistd, fetch, runs, wait_for, write_module
 from tests.functional.reliability import PROVIDERS, ROOT, ApacheCase, ReliabilityCase, Scene
 from zkservice.testing.apache import skip_without_apache
 
@@ -93,7 +93,7 @@ class UpgradeCase(ReliabilityCase):
     def write(self, release: str, preparation: str = "", status: str = "200 OK") -> None:
         """Put a release of the application in place."""
         text = APP.format(release=release, preparation=preparation, status=status)
-        (self.folder / "app.py").write_text(text)
+        write_module(self.folder / "app.py", text)
 
     def start(self, *words: str, processes: int = 1, listen: bool = True) -> Twistd:
         """A registered service of the application in the folder."""
