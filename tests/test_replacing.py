@@ -50,7 +50,7 @@ class ReplacingTests(SynchronousTestCase):
 
     def test_leftovers_of_a_killed_process_are_removed(self) -> None:
         """Those of this file; others only look like them."""
-        others = [".web.json.command-owed", ".web.json.abc.new", "web.json.abcd1234.new"]
+        others = [".web.json.command-pending", ".web.json.abc.new", "web.json.abcd1234.new"]
         for name in [".web.json.abcd1234.new", ".web.json.____0000.new", *others]:
             (self.folder / name).touch()
         self.write(b"new")

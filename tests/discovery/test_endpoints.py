@@ -431,7 +431,7 @@ class NetworkTests(ClientTestCase):
         self.assertNoResult(connecting)
         self.network.advance(0.2)
         error = self.failureResultOf(connecting, ConnectTimeoutError).value
-        self.assertIn(f"ZooKeeper at {HOST}:{PORT} did not answer within 10.0 s", str(error))
+        self.assertIn(f"ZooKeeper at {HOST}:{PORT} did not reply within 10.0 s", str(error))
         self.network.listen(HOST, PORT, factory)
         self.assertEqual(self.connected_to(endpoint, 30), "10.0.9.1")
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from zkservice.discovery import HealthRules, Provider
-from zkservice.discovery.health import ProviderHealth, Record
+from zkservice.discovery.health import ProviderHealth, ProviderRecord
 
 
 def providers(hosts: str, weight: float = 1.0) -> dict[str, Provider]:
@@ -29,7 +29,7 @@ class HealthTestCase(SynchronousTestCase):
         """Those to choose from."""
         return "".join(one.provider.host for one in self.health.candidates(tried))
 
-    def record(self, host: str) -> Record:
+    def record(self, host: str) -> ProviderRecord:
         """A provider's."""
         return self.health._records[f"{host}:80"]
 
@@ -136,7 +136,7 @@ class SlowStartTests(HealthTestCase):
         self.assertAlmostEqual(self.weights()["e"], 2.0)
         self.clock.advance(5)
         self.assertEqual(set(self.weights().values()), {4.0})
-        self.assertEqual(self.health._special, set())
+        self.assertEqual(self.health._changing, set())
 
     def test_slow_start_can_be_left_out(self) -> None:
         """With slow_start=0 a new one is like the others."""
@@ -170,7 +170,7 @@ class CandidatesTests(HealthTestCase):
     def test_weights_of_new_ones_grow_in_steps(self) -> None:
         """A hundred requests a second do not recompute the shares a hundred times."""
         self.health.update(providers("abcde"))
-        tuples: list[tuple[Record, ...]] = []
+        tuples: list[tuple[ProviderRecord, ...]] = []
         for _ in range(1100):
             candidates = self.health.candidates()
             if not tuples or candidates is not tuples[-1]:

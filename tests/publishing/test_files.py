@@ -99,13 +99,13 @@ class ReplacedFileTests(SynchronousTestCase):
     def test_command_is_owed_until_it_has_succeeded(self) -> None:
         """Another process knows it too; files that are read by a pattern do not show it."""
         file = ReplacedFile(str(self.path), has_command=True)
-        self.assertFalse(file.owed)
+        self.assertFalse(file.command_pending)
         file.write(b"x")
-        self.assertTrue(ReplacedFile(str(self.path), has_command=True).owed)
+        self.assertTrue(ReplacedFile(str(self.path), has_command=True).command_pending)
         self.assertEqual(list(self.folder.glob("[!.]*")), [self.path])
-        file.settle()
-        self.assertFalse(file.owed)
-        file.settle()
+        file.command_succeeded()
+        self.assertFalse(file.command_pending)
+        file.command_succeeded()
 
 
 class FileTargetTests(SynchronousTestCase):

@@ -77,7 +77,7 @@ class TargetTests(SynchronousTestCase):
             "del": "Server still has connections attached to it, cannot remove it."
         }
         self.publish()
-        self.assertEqual(self.target.recheck, module.STILL_USED)
+        self.assertEqual(self.target.recheck, module.RETRY_DELETION)
         self.socket.servers = EMPTY
         self.publish()
         self.assertEqual(self.target.recheck, module.RECHECK)

@@ -77,7 +77,7 @@ class PublisherTests(ResolverTestCase):
         self.addCleanup(source.stop)
         self.addCleanup(publisher.stop)
         self.finder.subscribe(lambda state: publisher.trigger())
-        source.start_anyhow()
+        source.start_and_log_errors()
         self.network.settle()
         return publisher
 

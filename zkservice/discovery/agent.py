@@ -122,8 +122,8 @@ class _TimeLimits:
 
     Args:
         reactor: tells the time.
-        connect: seconds to connect.  A request that its caller cancels later than that counts
-            as a failure of the provider.
+        connect: seconds to connect.  If the caller cancels a request later than that, the
+            provider has failed.
         response: seconds for a response; None: no limit.
     """
 
@@ -138,15 +138,15 @@ class _TimeLimits:
             sending.addTimeout(self._response, self._reactor, _too_late)
         return sending
 
-    def provider(self, resolver: Resolver) -> Deferred[None]:
+    def wait_for_provider(self, resolver: Resolver) -> Deferred[None]:
         """Fires when there is a provider, or after the time for connecting."""
-        waiting: Deferred[Any] = resolver.wait_for(1).addTimeout(
+        found: Deferred[Any] = resolver.wait_for(1).addTimeout(
             self._connect, self._reactor, onTimeoutCancel=lambda *_: None
         )
-        return waiting.addCallback(lambda _: None)
+        return found.addCallback(lambda _: None)
 
     def is_over(self, began: float) -> bool:
-        """Whether a request has spent all the time that connecting may take."""
+        """Whether a request that began then has no time left for another attempt to connect."""
         return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._connect)
 
     def cancelled(self, use: Use, since: float) -> None:
@@ -179,7 +179,7 @@ class _Target(NamedTuple):
         """Whether the provider must speak TLS."""
         return self.scheme == b"https"
 
-    def at(self, provider: Provider) -> bytes:
+    def uri_for(self, provider: Provider) -> bytes:
         """The URI for a provider.
 
         Raises:
@@ -187,8 +187,8 @@ class _Target(NamedTuple):
         """
         host = provider.host.encode("idna")
         name = self.name + b"@" if self.tls else b""
-        shown = b"[%b]" % host if b":" in host else host
-        return b"%b://%b%b:%d%b" % (self.scheme, name, shown, provider.port, self.path)
+        netloc_host = b"[%b]" % host if b":" in host else host
+        return b"%b://%b%b:%d%b" % (self.scheme, name, netloc_host, provider.port, self.path)
 
 
 @implementer(IAgentEndpointFactory)
@@ -275,12 +275,12 @@ class BalancingAgent:
         headers = Headers() if headers is None else headers.copy()
         if not headers.hasHeader(b"host"):
             headers.setRawHeaders(b"host", [host])
-        await self._resolved()
+        await self._wait_for_providers()
         self._budget.earn()
         may_repeat = method.upper() in IDEMPOTENT and body is None
 
         def send(provider: Provider) -> Deferred[IResponse]:
-            sending = self._agent.request(method, target.at(provider), headers, body)
+            sending = self._agent.request(method, target.uri_for(provider), headers, body)
             checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
             return self._limits.limit(checked)
 
@@ -300,14 +300,14 @@ class BalancingAgent:
         problem: BaseException | None = None
         began = self._reactor.seconds()
         while True:
-            use = self._next(tried, target, problem)
+            use = self._use_next(tried, target, problem)
             tried.add(use.provider.address)
             since = self._reactor.seconds()
             try:
                 response = await send(use.provider)
             except _NOT_CONNECTED as error:
                 use.failed()
-                problem = self._explained(error, use.provider, len(tried))
+                problem = self._log_and_explain(error, use.provider, len(tried))
                 if self._limits.is_over(began):
                     raise
             except _NO_RESPONSE as error:
@@ -316,7 +316,7 @@ class BalancingAgent:
                     raise
                 use.failed()
                 problem, attempts = error, attempts - 1
-                self._explained(error, use.provider, len(tried))
+                self._log_and_explain(error, use.provider, len(tried))
                 if not attempts or not self._budget.spend():
                     raise
             except BaseException:
@@ -327,10 +327,10 @@ class BalancingAgent:
                 use.ended()
                 return response
 
-    def _explained(self, error: Exception, provider: Provider, number: int) -> Exception:
-        """The error, with a message that says which provider it is about."""
+    def _log_and_explain(self, error: Exception, provider: Provider, number: int) -> Exception:
+        """Log an error, and name the provider in its message; returns the same error."""
         reason = ", ".join(
-            one.getErrorMessage().rstrip(".") for one in getattr(error, "reasons", ())
+            failure.getErrorMessage().rstrip(".") for failure in getattr(error, "reasons", ())
         )
         what = f"no response: {reason}" if reason else str(error.args[0] if error.args else error)
         self._log.debug(
@@ -343,23 +343,22 @@ class BalancingAgent:
         error.args = (f"{provider.address}: {what}{others}",)
         return error
 
-    def _next(self, tried: set[str], target: _Target, problem: BaseException | None) -> Use:
+    def _use_next(self, tried: set[str], target: _Target, problem: BaseException | None) -> Use:
+        """Choose another provider; if all were tried, raise the problem of the last one."""
         try:
             return self._resolver.use(tried, tls=target.tls)
         except NoProviderError as error:
             raise problem or error from None
 
-    async def _resolved(self) -> None:
+    async def _wait_for_providers(self) -> None:
         if not self._resolver.known:
-            await time_limit(
-                self._resolver.start(), RESOLVE_TIMEOUT, self._reactor, self._no_answer
-            )
+            await time_limit(self._resolver.start(), RESOLVE_TIMEOUT, self._reactor, self._no_reply)
         if not self._resolver.providers:
-            await self._limits.provider(self._resolver)
+            await self._limits.wait_for_provider(self._resolver)
 
-    def _no_answer(self, seconds: float) -> ConnectTimeoutError:
+    def _no_reply(self, seconds: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(
-            self._resolver.path, f"ZooKeeper did not answer within {seconds:g} s"
+            self._resolver.path, f"ZooKeeper did not reply within {seconds:g} s"
         )
 
 
@@ -386,7 +385,10 @@ def _parse(uri: bytes) -> tuple[_Target, bytes]:
 
 
 def _invalid_host(failure: Failure) -> NoReturn:
-    """Raise UnicodeError: Twisted reports a host that is not a valid name only on connecting."""
+    """Raise DNSLookupError for a host that is not a valid name, so that the next one is tried.
+
+    Twisted reports such a host as a `ValueError`, and only on connecting.
+    """
     failure.trap(ValueError)
     raise DNSLookupError(failure.getErrorMessage())
 

@@ -27,7 +27,7 @@ _OPTIONAL = (IFileDescriptorReceiver, IHalfCloseableProtocol, IHandshakeListener
 
 @implementer(IProtocol)
 class CountedProtocol:
-    """Stands between a transport and a protocol, and reports the connection's end.
+    """Passes a transport's events on to a protocol, and reports the connection's end.
 
     Args:
         wrapped: gets all calls; its other attributes can be used through this object.
@@ -37,20 +37,20 @@ class CountedProtocol:
     def __init__(self, wrapped: Any, ended: Callable[[], object]) -> None:
         self.wrapped = wrapped
         self._ended = ended
-        alsoProvides(self, *(one for one in _OPTIONAL if one.providedBy(wrapped)))
+        alsoProvides(self, *(each for each in _OPTIONAL if each.providedBy(wrapped)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wrapped, name)
 
     def makeConnection(self, transport: ITransport) -> None:  # noqa: N802 - Twisted's name
-        """Connected."""
+        """Connect the wrapped protocol to the transport."""
         self.wrapped.makeConnection(transport)
 
     def connectionMade(self) -> None:  # noqa: N802
         """Part of the interface; `makeConnection` calls that of the wrapped protocol."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes for the wrapped protocol."""
+        """Pass the bytes on."""
         self.wrapped.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802

@@ -82,7 +82,7 @@ class DiscoveringEndpoint:
         self._shared = shared or SharedSessions(reactor)
         self._service = Service(path, tuple(formats), balance, zone)
         self._timeout = timeout
-        self._lease: ServiceUse | None = None
+        self._service_use: ServiceUse | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
         """Connect to a provider; try the next one until one accepts.
@@ -99,18 +99,19 @@ class DiscoveringEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     def close(self) -> Deferred[None]:
-        """Release the session; the last user's release closes it.  `connect` takes a new one.
+        """Release the session; when its last user releases it, it is closed.
 
-        Only tests need this, because unused sessions are closed after a while.
+        Another `connect` uses a new session.  Only tests need this, because unused sessions are
+        closed after a while.
         """
-        lease, self._lease = self._lease, None
-        return succeed(None) if lease is None else lease.end()
+        service_use, self._service_use = self._service_use, None
+        return succeed(None) if service_use is None else service_use.end()
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        if self._lease is None:
-            self._lease = self._shared.lease(self, self._servers, self._service)
-        resolver, strategy = self._lease.resolver()
-        await time_limit(resolver.start(), TIMEOUT, self._reactor, self._no_answer)
+        if self._service_use is None:
+            self._service_use = self._shared.use(self, self._servers, self._service)
+        resolver, strategy = self._service_use.resolver()
+        await time_limit(resolver.start(), TIMEOUT, self._reactor, self._no_reply)
         tried: set[str] = set()
         problem: BaseException | None = None
         give_up = self._reactor.seconds() + MAX_TIMEOUTS * self._timeout
@@ -132,6 +133,10 @@ class DiscoveringEndpoint:
                     raise
 
     async def _use(self, use: Use, factory: IProtocolFactory) -> IProtocol:
+        """Connect to the provider of a use.
+
+        The use ends with the connection if the strategy counts connections, else at once.
+        """
         counting = self._service.balance in _COUNTING
         protocol: Any = await self._connect_to(
             use, CountingFactory(factory, use.ended) if counting else factory
@@ -159,10 +164,10 @@ class DiscoveringEndpoint:
         connecting: Deferred[IProtocol] = endpoint.connect(factory)
         return connecting.addTimeout(self._timeout, self._reactor, too_slow)
 
-    def _no_answer(self, seconds: float) -> ConnectTimeoutError:
+    def _no_reply(self, seconds: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(
             self._service.path,
-            f"ZooKeeper at {self._servers} did not answer within {seconds} s",
+            f"ZooKeeper at {self._servers} did not reply within {seconds} s",
         )
 
 

@@ -17,12 +17,13 @@ from twisted.logger import Logger
 
 from zkservice.discovery.provider import Provider
 
-__all__ = ["HealthRules", "ProviderHealth", "Record", "Use"]
+__all__ = ["HealthRules", "ProviderHealth", "ProviderRecord", "Use"]
 
-#: Up to so many providers, an ejection changes the candidates immediately.
+# Computing the candidates takes time in proportion to the providers, and as long for one ejection
+# as for many.  So many ejections in a large service must not each compute them anew.
+#: Up to this number of providers, an ejection changes the candidates immediately.
 MAX_AT_ONCE: Final = 100
-#: With more providers, the candidates change at most once in so many seconds for each provider:
-#: computing them anew takes as long for one ejection as for many.
+#: With more, the candidates are valid for this many seconds for each provider: 0.1 s for 1,000.
 SECONDS_EACH: Final = 0.0001
 
 #: Steps in which the weight of a new provider grows; the first one is its share at the start.
@@ -57,8 +58,8 @@ class HealthRules:
             raise ValueError(f"slow_start must be at least 0, got {self.slow_start}")
 
 
-class Record:
-    """What is known about one provider."""
+class ProviderRecord:
+    """What this process has seen of one provider."""
 
     __slots__ = ("ejected_until", "ejections", "failures", "in_use", "provider", "since", "weight")
 
@@ -66,10 +67,10 @@ class Record:
         self.provider = provider
         self.since = since  #: when its slow start began; None after that
         self.weight = provider.weight
-        self.in_use = 0
+        self.in_use = 0  #: uses that have not ended
         self.failures = 0  #: in a row
-        self.ejections = 0  #: how far its pauses have grown
-        self.ejected_until = 0.0
+        self.ejections = 0  #: doublings of the next pause; a success takes one back
+        self.ejected_until = 0.0  #: in the clock's seconds
 
 
 class ProviderHealth:
@@ -87,13 +88,13 @@ class ProviderHealth:
         self._rules = rules
         self._path = path
         self._clock = clock
-        self._records: dict[str, Record] = {}
-        self._special: set[str] = set()  # addresses that are ejected or start slowly
+        self._records: dict[str, ProviderRecord] = {}
+        self._changing: set[str] = set()  # addresses that are ejected, or start slowly
         # The candidates by the argument ``tls``.  Strategies cache what they compute by a tuple's
         # identity, so a tuple is replaced only when a provider or a weight changes.
-        self._ready: dict[bool | None, tuple[Record, ...]] = {}
-        self._ready_until = 0.0  # matters only while there are special addresses
-        self._ready_since = 0.0
+        self._candidates: dict[bool | None, tuple[ProviderRecord, ...]] = {}
+        self._valid_until = 0.0  # until then `_candidates` are valid, if any provider is changing
+        self._computed_at = 0.0
 
     def update(self, providers: Mapping[str, Provider]) -> None:
         """Replace the providers.  Those of the first update start with their full share."""
@@ -102,107 +103,109 @@ class ProviderHealth:
         for address, provider in providers.items():
             record = self._records.get(address)
             if record is None:
-                record = Record(provider, since)
+                record = ProviderRecord(provider, since)
                 if since is not None:
-                    self._special.add(address)
+                    self._changing.add(address)
             elif record.provider is not provider:
                 record.provider, record.weight = provider, provider.weight
             records[address] = record
         self._records = records
-        self._special &= records.keys()
-        self._ready.clear()
-        self._ready_until = 0.0
+        self._changing &= records.keys()
+        self._candidates.clear()
+        self._valid_until = 0.0
 
     def candidates(
         self, tried: Collection[str] = (), tls: bool | None = None
-    ) -> tuple[Record, ...]:
+    ) -> tuple[ProviderRecord, ...]:
         """The records to choose from: the same tuple until one of them or a weight changes.
 
-        Ejected providers are among them if there are no others.  One of a large service that was
-        ejected just now may still be among them, so ask `is_ejected`.
+        Ejected providers are among them if there are no others.  In a large service, one that was
+        ejected a moment ago may still be among them, so check `is_ejected`.
 
         Args:
             tried: addresses to leave out.
             tls: True: only those that speak TLS; False: only those that do not; None: all.
         """
-        if self._special and self._clock.seconds() >= self._ready_until:
-            self._refresh_special()
+        if self._changing and self._clock.seconds() >= self._valid_until:
+            self._refresh_changing()
         if tried:
             return self._find(tried, tls)
-        ready = self._ready.get(tls)
+        ready = self._candidates.get(tls)
         if ready is None:
-            ready = self._ready[tls] = self._find((), tls)
+            ready = self._candidates[tls] = self._find((), tls)
         return ready
 
     def ejected(self) -> list[Provider]:
         """The providers that are ejected at the moment."""
         now = self._clock.seconds()
-        special = (self._records[address] for address in sorted(self._special))
-        return [one.provider for one in special if one.ejected_until > now]
+        changing = (self._records[address] for address in sorted(self._changing))
+        return [record.provider for record in changing if record.ejected_until > now]
 
-    def is_ejected(self, record: Record) -> bool:
+    def is_ejected(self, record: ProviderRecord) -> bool:
         """Whether the provider is to be used only if there are no others."""
         return record.ejected_until > 0 and record.ejected_until > self._clock.seconds()
 
-    def use(self, record: Record) -> Use:
+    def use(self, record: ProviderRecord) -> Use:
         """Begin to use a provider."""
         record.in_use += 1
         return Use(record, self._failed)
 
-    def _find(self, tried: Collection[str], tls: bool | None) -> tuple[Record, ...]:
+    def _find(self, tried: Collection[str], tls: bool | None) -> tuple[ProviderRecord, ...]:
         now = self._clock.seconds()
-        left = [
-            one
-            for address, one in self._records.items()
-            if address not in tried and (tls is None or one.provider.tls is tls)
+        matching = [
+            record
+            for address, record in self._records.items()
+            if address not in tried and (tls is None or record.provider.tls is tls)
         ]
-        return tuple([one for one in left if one.ejected_until <= now] or left)
+        usable = [record for record in matching if record.ejected_until <= now]
+        return tuple(usable or matching)
 
-    def _refresh_special(self) -> None:
-        """Update the special records, and compute until when the candidates are valid."""
+    def _refresh_changing(self) -> None:
+        """Update the changing records, and compute until when the candidates are valid."""
         now = self._clock.seconds()
-        self._ready.clear()
-        self._ready_since, self._ready_until = now, float("inf")
-        for address in list(self._special):
+        self._candidates.clear()
+        self._computed_at, self._valid_until = now, float("inf")
+        for address in list(self._changing):
             self._refresh(self._records[address], now)
-        self._ready_until = max(self._ready_until, self._next_change())
+        self._valid_until = max(self._valid_until, self._next_change())
 
     def _next_change(self) -> float:
         """When the candidates may change again."""
         count = len(self._records)
-        return self._ready_since + (SECONDS_EACH * count if count > MAX_AT_ONCE else 0)
+        return self._computed_at + (SECONDS_EACH * count if count > MAX_AT_ONCE else 0)
 
-    def _refresh(self, record: Record, now: float) -> None:
+    def _refresh(self, record: ProviderRecord, now: float) -> None:
         full, slow_start = record.provider.weight, self._rules.slow_start
         age = slow_start if record.since is None else now - record.since
         if age >= slow_start:
             record.since, record.weight = None, full
         else:
             record.weight = full * max(int(age / slow_start * STEPS), 1) / STEPS
-            self._ready_until = min(self._ready_until, now + slow_start / STEPS)
+            self._valid_until = min(self._valid_until, now + slow_start / STEPS)
         if record.ejected_until > now:
-            self._ready_until = min(self._ready_until, record.ejected_until)
+            self._valid_until = min(self._valid_until, record.ejected_until)
         elif record.since is None:
-            self._special.discard(record.provider.address)
+            self._changing.discard(record.provider.address)
 
-    def _failed(self, record: Record) -> None:
+    def _failed(self, record: ProviderRecord) -> None:
         now = self._clock.seconds()
-        if self._records.get(record.provider.address) is not record or record.ejected_until > now:
+        current = self._records.get(record.provider.address) is record
+        if not current or record.ejected_until > now:
             return
         record.failures += 1
         if record.failures < self._rules.failures:
             return
-        ejected = sum(self._records[one].ejected_until > now for one in self._special)
+        ejected = sum(self._records[address].ejected_until > now for address in self._changing)
         if 2 * (ejected + 1) > len(self._records):
-            return
+            return  # more than half would be ejected
         rules = self._rules
         pause = min(rules.pause * 2.0 ** min(record.ejections, 64), rules.longest_pause)
         record.ejections += 1
         record.ejected_until = now + pause
         # One more failure after the pause is enough to eject it again.
         record.failures = rules.failures - 1
-        self._special.add(record.provider.address)
-        self._ready_until = min(self._ready_until, self._next_change())
+        self._changing.add(record.provider.address)
+        self._valid_until = min(self._valid_until, self._next_change())
         self._log.warn(
             "{path}: {address} failed repeatedly; ejected for {pause:g} s",
             path=self._path,
@@ -220,13 +223,13 @@ class Use:
 
     __slots__ = ("_failed", "_record", "provider")
 
-    def __init__(self, record: Record, failed: Callable[[Record], object]) -> None:
+    def __init__(self, record: ProviderRecord, failed: Callable[[ProviderRecord], object]) -> None:
         self.provider = record.provider
-        self._record: Record | None = record
+        self._record: ProviderRecord | None = record
         self._failed = failed
 
     def succeeded(self) -> None:
-        """Record a success; the use goes on until `ended`."""
+        """Record a success; the use continues until `ended`."""
         record = self._record
         if record is not None and record.failures:
             record.failures = 0

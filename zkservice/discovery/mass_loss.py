@@ -45,11 +45,11 @@ class MassLoss:
 
 
 class _Loss(NamedTuple):
-    """A provider that vanished, when, and how many providers there were before."""
+    """A provider that vanished."""
 
-    since: float
+    since: float  # the clock's seconds
     provider: Provider
-    present: int
+    present: int  # the number of providers before, this one included
 
 
 class MassLossGuard:
@@ -59,7 +59,10 @@ class MassLossGuard:
         rules: when lost providers are kept.
         path: the service's path, for the log.
         clock: tells the time.
-        expired: called when doubtful providers are given up.
+        expired: called when the doubtful providers have been dropped.
+
+    Attributes:
+        doubtful: the providers that vanished and are still offered, by address.
     """
 
     _log = Logger()
@@ -80,10 +83,10 @@ class MassLossGuard:
         """Compare with what is registered now, and decide which providers are `doubtful`."""
         self._remember_lost(now)
         lost, before = len(self._lost), len(self._lost) + len(now.providers)
-        # Providers that came after a loss do not count: they would turn the loss of two out of
-        # three into a small part of a large service.
-        crowd = max((one.present for one in self._lost.values()), default=0)
-        mass = crowd >= self._rules.at_least and lost * 2 > before
+        # `at_least` is compared with the size before the losses.  Providers that came later do not
+        # count: they could make a small service look large enough.
+        size = max((loss.present for loss in self._lost.values()), default=0)
+        mass = size >= self._rules.at_least and lost * 2 > before
         if mass and not self.doubtful:
             self._log.warn(
                 "{path}: {lost} of {before} providers vanished within {within} s; "
@@ -98,7 +101,8 @@ class MassLossGuard:
         elif not mass and self.doubtful:
             self._log.info("{path}: providers are back; none is doubtful", path=self._path)
             self._alarm.cancel()
-        self.doubtful = {at: one.provider for at, one in self._lost.items()} if mass else {}
+        lost_providers = {address: loss.provider for address, loss in self._lost.items()}
+        self.doubtful = lost_providers if mass else {}
 
     def cancel(self) -> None:
         """Forget the lost providers, and stop the timer."""
@@ -113,11 +117,11 @@ class MassLossGuard:
                 self._lost[address] = _Loss(seconds, provider, len(self._present))
         oldest = seconds - self._rules.within
         self._lost = {
-            address: one
-            for address, one in self._lost.items()
+            address: loss
+            for address, loss in self._lost.items()
             if address not in now.providers
             and address not in now.stopping
-            and (one.since >= oldest or address in self.doubtful)
+            and (loss.since >= oldest or address in self.doubtful)
         }
         self._present = now.providers
 

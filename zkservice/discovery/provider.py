@@ -24,7 +24,7 @@ class Provider:
         host: a name, or an IP address without brackets.
         port: from 1 to 65535.
         properties: the other properties of the registration.
-        weight: its share of the work in relation to others; 0 means no work.
+        weight: its share of the requests in relation to others; 0: it gets none.
         zone: its ``zone`` property, or "".
         tls: whether the registration says that the address speaks TLS.
         format: the name of the registration's format.
@@ -103,7 +103,7 @@ class Registered:
         return cls(providers, stopping, tuple(each for each in problems if each is not None))
 
     def differs_for_waiters(self, before: Registered | None) -> bool:
-        """Whether waiters should be called even if ``providers`` are the same."""
+        """Whether this is a change to report, even if ``providers`` are the same."""
         return (
             before is None
             or before.stopping != self.stopping

@@ -28,7 +28,7 @@ class RememberedProviders:
     """Writes providers into a file, and reads them back.
 
     The file is replaced in one step, so a reader never sees half of it.  If it cannot be read
-    or written, a warning is logged and discovery goes on without it.
+    or written, a warning is logged, and discovery continues without it.
 
     Args:
         name: the file's name.  Its directory must exist.
@@ -57,7 +57,7 @@ class RememberedProviders:
             return {}
 
     def remember(self, providers: Iterable[Provider]) -> None:
-        """Write these soon."""
+        """Write these providers within `SAVE_DELAY` seconds."""
         self._providers = tuple(providers)
         self._alarm.set_no_later(SAVE_DELAY)
 

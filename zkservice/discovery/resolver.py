@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from zkservice.client import State, Subscription, ZooKeeperClient
 from zkservice.deferreds import Waiters
-from zkservice.discovery.health import HealthRules, ProviderHealth, Record, Use
+from zkservice.discovery.health import HealthRules, ProviderHealth, ProviderRecord, Use
 from zkservice.discovery.mass_loss import MassLoss, MassLossGuard
 from zkservice.discovery.members import Members
 from zkservice.discovery.provider import Provider, Registered
@@ -31,7 +31,7 @@ __all__ = ["Resolver"]
 
 Providers = tuple[Provider, ...]
 
-#: Choices among all candidates before those that were tried or ejected are left out.
+#: Attempts to choose among all candidates; then those that were tried or ejected are left out.
 MAX_CHOICES: Final = 8
 
 DEFAULT_MASS_LOSS: Final = MassLoss()
@@ -47,7 +47,7 @@ class Resolver:
     never sends a request: the resolver reads again only what a watch has reported as changed.
 
     Args:
-        client: connected, or about to be; not closed here.
+        client: need not be connected yet; `close` does not close it.
         path: the service's znode.  It may lead through symbolic links, and need not exist yet.
         formats: the names of the formats to expect.
         remember: True: keep the providers while there is no connection.  False: offer none
@@ -83,36 +83,34 @@ class Resolver:
         self._client = client
         self._clock = reactor
         self._formats = _known_formats(formats)
-        self._forgetful = remember is False
+        self._needs_connection = remember is False
         self._file = _file(remember, path, reactor)
         self._guard: MassLossGuard | None = None
-        if mass_loss is not None and not self._forgetful:
+        if mass_loss is not None and not self._needs_connection:
             self._guard = MassLossGuard(mass_loss, path, reactor, self._offer)
         self._health = ProviderHealth(health, path, reactor)
         self._strategy = strategy or RoundRobin()
-        self._registered: Registered | None = None  # what was read last; None before
-        self._offered: Mapping[str, Provider] = {}
-        self._providers: Providers = ()  # the same ones
+        self._registered: Registered | None = None  # as read last; None before the first read
+        self._offered: Mapping[str, Provider] = {}  # by address
+        self._providers: Providers = ()  # the values of `_offered`
         self._following: tuple[Members, Subscription] | None = None
         self._changed: Waiters[Providers] = Waiters()
 
     def start(self) -> Deferred[Self]:
-        """Begin to follow the service; repeating it is fine.
+        """Begin to follow the service.  It may be called several times.
 
         Returns:
             Fires with this object when the registered providers are known: at once if a file
-            remembers them.  It waits for a connection without a limit.  Cancelling it ends the
-            wait; the resolver goes on.
+            remembers them.  It waits for a connection without a limit.  Cancelling it stops the
+            waiting, not the resolver.
 
         Fails with:
-            NoAuthError: the znode may not be read.  The resolver goes on trying.
+            NoAuthError: the znode may not be read.  The resolver retries.
             ClientClosedError: the client is closed, or ``connect`` was never called.
         """
         if self._following is None:
             self._load()
-            members = Members(
-                self._client, self.path, self._clock, self._formats, self._registered_now
-            )
+            members = Members(self._client, self.path, self._clock, self._formats, self._update)
             self._following = members, self._client.subscribe(self._session_changed)
             current = members.when_current()
         elif self.known:
@@ -234,19 +232,19 @@ class Resolver:
 
     def _choose(
         self, tried: Collection[str], strategy: Strategy | None, tls: bool | None
-    ) -> Record:
+    ) -> ProviderRecord:
         strategy = strategy or self._strategy
         candidates = self._health.candidates(tls=tls)
-        # Strategies keep what they compute for a tuple of candidates.  Without some of them it is
-        # another tuple, and everything is computed again.  Choosing again is cheaper.
+        # A strategy keeps what it has computed for a tuple of candidates.  Leaving some out makes
+        # another tuple, for which it computes everything again.  Choosing again is cheaper.
         for _ in range(MAX_CHOICES if candidates else 0):
             chosen = strategy.choose(candidates)
             if chosen.provider.address not in tried and not self._health.is_ejected(chosen):
                 return chosen
-        left = self._health.candidates(tried, tls)
-        if not left:
+        untried = self._health.candidates(tried, tls)
+        if not untried:
             raise self._no_provider(tls)
-        return strategy.choose(left)
+        return strategy.choose(untried)
 
     def _no_provider(self, tls: bool | None) -> Exception:
         """Why there is no provider."""
@@ -273,17 +271,17 @@ class Resolver:
 
     def _load(self) -> None:
         if self._file is not None and self._registered is None:
-            self._set(self._file.load())
+            self._set_offered(self._file.load())
 
-    def _registered_now(self, registered: Registered) -> None:
+    def _update(self, registered: Registered) -> None:
         error, before, doubtful = registered.error, self._registered, self.doubtful
         if error is not None and (before is None or str(before.error) != str(error)):
             self._log.info("{path} cannot be resolved: {error}", path=self.path, error=error)
         self._registered = registered
         if self._guard is not None:
             if before is None and not registered.providers:
-                # The providers of the file count as just lost.  The file may be old, so it is
-                # ignored if anything is registered.
+                # Nothing is registered, so the providers of the file count as just lost.  If
+                # anything is registered, the file is ignored, since it may be old.
                 self._guard.update(Registered(self._offered))
             self._guard.update(registered)
         if not self._offer() and (
@@ -295,12 +293,12 @@ class Resolver:
         """Offer the registered and the doubtful providers; return whether that is a change."""
         registered = self._registered or Registered()
         doubtful = self._guard.doubtful if self._guard is not None else {}
-        changed = self._set({**registered.providers, **doubtful})
+        changed = self._set_offered({**registered.providers, **doubtful})
         if self._file is not None and not doubtful:
             self._file.remember(self._offered.values())
         return changed
 
-    def _set(self, providers: Mapping[str, Provider]) -> bool:
+    def _set_offered(self, providers: Mapping[str, Provider]) -> bool:
         if providers == self._offered:
             return False
         self._offered, self._providers = providers, tuple(providers.values())
@@ -309,10 +307,10 @@ class Resolver:
         return True
 
     def _session_changed(self, state: State) -> None:
-        if self._forgetful and state not in _CONNECTED:
-            self._set({})
-        elif self._forgetful and self._following is not None:
-            # If nothing has changed meanwhile, no watch fires: ask for a pass.
+        if self._needs_connection and state not in _CONNECTED:
+            self._set_offered({})
+        elif self._needs_connection and self._following is not None:
+            # Read again: if nothing has changed meanwhile, no watch fires.
             self._following[0].when_current().addErrback(self._not_current)
 
     def _not_current(self, failure: Any) -> None:

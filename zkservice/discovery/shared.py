@@ -33,7 +33,7 @@ _OVER: Final = (State.CLOSED, State.AUTH_FAILED)
 
 
 class Service(NamedTuple):
-    """What an endpoint connects to, and how it chooses; equal ones share a strategy."""
+    """What an endpoint connects to, and how it chooses; equal services share a strategy."""
 
     path: str
     formats: tuple[str, ...]
@@ -61,7 +61,7 @@ class SharedSessions:
         self._pause = pause
         self._sessions: dict[str, _Session] = {}
 
-    def lease(self, user: object, servers: str, service: Service) -> ServiceUse:
+    def use(self, user: object, servers: str, service: Service) -> ServiceUse:
         """Use a session until `ServiceUse.end`, or until the user is garbage-collected.
 
         Args:
@@ -81,7 +81,7 @@ class SharedSessions:
 
 
 class ServiceUse:
-    """One user's use of a service."""
+    """One user's use of a service; it ends with `end`, or when the user is garbage-collected."""
 
     def __init__(self, user: object, session: _Session, service: Service, reactor: Any) -> None:
         self._session = session
@@ -120,7 +120,7 @@ class _Session:
         self._closed = closed
         self._client: ZooKeeperClient | None = None
         self._users: Counter[Service] = Counter()
-        self._idle: dict[Service, float] = {}  # the time of the last use
+        self._idle: dict[Service, float] = {}  # services without users, and since when
         self._resolvers: dict[tuple[str, tuple[str, ...]], Resolver] = {}
         self._strategies: dict[Service, Strategy] = {}
         self._alarm = Alarm(reactor, self._close_idle)
@@ -128,7 +128,7 @@ class _Session:
 
     def resolver(self, service: Service) -> tuple[Resolver, Strategy]:
         """The resolver of a service and the strategy."""
-        client = self._living_client()
+        client = self._open_client()
         if service.key not in self._resolvers:
             self._resolvers[service.key] = Resolver(
                 client, service.path, formats=service.formats, reactor=self._reactor
@@ -177,8 +177,8 @@ class _Session:
             if resolver is not None:
                 resolver.close()
 
-    def _living_client(self) -> ZooKeeperClient:
-        """The client, or a new one if it is closed for good."""
+    def _open_client(self) -> ZooKeeperClient:
+        """The client; a new one if there is none, or its session is over for good."""
         if self._client is not None and self._client.state in _OVER:
             self._stop().addErrback(self._not_closed)
         if self._client is None:
@@ -223,7 +223,10 @@ def _strategy(service: Service) -> Strategy:
 
 
 def _release(session: _Session, service: Service, reactor: Any) -> None:
-    """Count one user less, in the reactor's thread: a finalizer may run in any thread."""
+    """Count one user less.
+
+    A finalizer calls it in any thread, so it does its work in the reactor's.
+    """
     if threadable.isInIOThread() or not hasattr(reactor, "callFromThread"):
         session.unused(service)
     else:

@@ -40,7 +40,7 @@ _NOTHING: Final[tuple[Any, ...]] = ()
 class Shares(Generic[C]):
     """Candidates with their weights; where all weights are 0 they count as equal.
 
-    Building it takes time in proportion to the candidates; a draw takes the logarithm of that.
+    Building it takes O(n) time, and a draw O(log n).
 
     Args:
         candidates: at least one, if it is to be used.
@@ -52,24 +52,26 @@ class Shares(Generic[C]):
         self.weights = weights if any(weights) else [1.0] * len(weights)
         self._sums = list(accumulate(self.weights))
         #: The index of the last candidate that has a share; sums of fractions are inexact.
-        self._last = max((at for at, weight in enumerate(self.weights) if weight > 0), default=0)
+        self._last = max(
+            (index for index, weight in enumerate(self.weights) if weight > 0), default=0
+        )
 
     def draw(self, random: Random) -> int:
         """The index of one, drawn by weight; never one whose weight is 0."""
-        return self._at(random() * self._sums[-1])
+        return self._index_at(random() * self._sums[-1])
 
     def draw_other(self, first: int, random: Random) -> int:
         """The index of another one than the first, drawn by weight; the first if it is alone."""
         start = self._sums[first - 1] if first else 0.0
         own = self.weights[first]
-        left = self._sums[-1] - own
-        if left <= 0:
+        others = self._sums[-1] - own
+        if others <= 0:
             return first
-        drawn = random() * left
-        return self._at(drawn if drawn < start else drawn + own)
+        drawn = random() * others  # on the line of all weights without that of the first
+        return self._index_at(drawn if drawn < start else drawn + own)
 
-    def _at(self, sum_: float) -> int:
-        return min(bisect_right(self._sums, sum_), self._last)
+    def _index_at(self, running_sum: float) -> int:
+        return min(bisect_right(self._sums, running_sum), self._last)
 
 
 class SharesCache:

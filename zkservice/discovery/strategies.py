@@ -46,13 +46,20 @@ class Strategy(Protocol):
 
 
 class _Group:
-    """Candidates of the same weight, in the order of their turns."""
+    """Candidates of the same weight, in the order of their turns.
+
+    Attributes:
+        queue: the candidates; the next one is first.
+        weight: the sum of the candidates' weights.
+        credit: grows by ``weight`` with each choice; the group with the most credit is next, and
+            pays the sum of all weights.
+    """
 
     __slots__ = ("credit", "queue", "weight")
 
     def __init__(self, queue: deque[Any], weight: float) -> None:
         self.queue = queue
-        self.weight = weight  #: the sum of the group's weights
+        self.weight = weight
         self.credit = 0.0
 
 
@@ -79,10 +86,10 @@ class RoundRobin:
         self._groups: dict[float, _Group] = {}  # by the weight of one candidate
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """The one whose turn it is."""
+        """The candidate whose turn it is."""
         shares = self._cache.of(candidates)
         if shares is not self._shares:
-            self._arrange(shares)
+            self._form_groups(shares)
         if not self._groups:
             return candidates[shares.draw(self._random)]
         total = 0.0
@@ -95,8 +102,11 @@ class RoundRobin:
         chosen: C = due.queue[-1]
         return chosen
 
-    def _arrange(self, shares: Shares[Any]) -> None:
-        """Form new groups; candidates that were queued before keep their places."""
+    def _form_groups(self, shares: Shares[Any]) -> None:
+        """Form new groups for changed candidates, without starting the turns anew.
+
+        A candidate keeps its relative place in a queue, and a group its relative credit.
+        """
         before, self._groups, self._shares = self._groups, {}, shares
         members: dict[float, list[Any]] = {}
         for one, weight in zip(shares.candidates, shares.weights, strict=True):
@@ -109,21 +119,25 @@ class RoundRobin:
             for group in before.values()
             for place, one in enumerate(group.queue)
         }
-        old = sum(group.weight for group in before.values()) or 1.0
-        new = sum(weight * len(some) for weight, some in members.items())
+        old_total = sum(group.weight for group in before.values()) or 1.0
+        total = sum(weight * len(some) for weight, some in members.items())
         for weight, some in members.items():
             group = _Group(self._queue(some, places), weight * len(some))
             known = before.get(weight)
             # A new group starts with a random credit.  Otherwise all processes would choose a new
             # candidate at the same moment.
-            share = self._random() * group.weight / new if known is None else known.credit / old
-            group.credit = share * new
+            if known is None:
+                group.credit = self._random() * group.weight
+            else:
+                group.credit = known.credit / old_total * total
             self._groups[weight] = group
-        middle = sum(group.credit for group in self._groups.values()) / len(self._groups)
+        # The credits of smooth weighted round robin add up to 0.
+        mean = sum(group.credit for group in self._groups.values()) / len(self._groups)
         for group in self._groups.values():
-            group.credit -= middle
+            group.credit -= mean
 
     def _queue(self, some: list[Any], places: Mapping[str, float]) -> deque[Any]:
+        """Some candidates in the order of their earlier places; new ones at random places."""
         if not places:
             queue = deque(some)
             queue.rotate(-int(self._random() * len(queue)))
@@ -145,7 +159,7 @@ class RandomChoice:
         self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """Any one."""
+        """A random candidate."""
         return candidates[self._cache.of(candidates).draw(self._random)]
 
 
@@ -161,7 +175,7 @@ class LeastConnections:
         self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """One with the least load."""
+        """One of the candidates with the least load."""
         shares = self._cache.of(candidates)
         if len(candidates) > MAX_COMPARED:
             compared = [shares.draw(self._random) for _ in range(DRAWN)]
@@ -186,7 +200,7 @@ class TwoChoices:
         self._cache = SharesCache()
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """The better one of two."""
+        """The less loaded of two random candidates."""
         shares = self._cache.of(candidates)
         first = shares.draw(self._random)
         second = shares.draw_other(first, self._random)
@@ -213,7 +227,7 @@ class PreferZone:
         self._preferred: Sequence[Any] = ()
 
     def choose(self, candidates: Sequence[C]) -> C:
-        """One of the zone, if it has enough."""
+        """A candidate of the zone, if the zone has enough of them."""
         if candidates is not self._all or not isinstance(candidates, tuple):
             near = tuple(
                 one for one in candidates if one.provider.zone == self._zone and one.weight > 0
@@ -233,6 +247,7 @@ STRATEGIES: Final[Mapping[str, Callable[[Random | None], Strategy]]] = {
 }
 
 
-def _load(shares: Shares[Any], at: int) -> float:
-    used: int = shares.candidates[at].in_use
-    return (used + 1) / shares.weights[at]
+def _load(shares: Shares[Any], index: int) -> float:
+    """The load that a candidate would have with one more connection, for its weight."""
+    in_use: int = shares.candidates[index].in_use
+    return (in_use + 1) / shares.weights[index]

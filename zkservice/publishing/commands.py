@@ -24,8 +24,8 @@ MAX_OUTPUT: Final = 4096
 MAX_SHOWN: Final = 200
 #: Seconds between SIGTERM and SIGKILL for a command that takes too long.
 TERMINATE: Final = 2.0
-#: Seconds to wait for the last output after the process has ended.  A program that it left in the
-#: background may keep the pipe open for ever.
+#: Seconds to wait for the last output after the process has ended.  Not until the pipe is closed: a
+#: program that the command left in the background may keep it open for ever.
 LAST_OUTPUT: Final = 0.2
 
 
@@ -34,7 +34,7 @@ class CommandRunner:
 
     Args:
         reactor: spawns them.
-        timeout: seconds that a command may take.
+        timeout: seconds after which a command is ended.
     """
 
     _log = Logger()
@@ -64,21 +64,25 @@ class CommandRunner:
         self._log.info("ran {command}", command=command)
 
     def stop(self) -> None:
-        """End the running command."""
+        """End the running command, if there is one."""
         if self._running is not None:
             self._running.stop()
 
 
 class _ShellCommand(ProcessProtocol):
-    """One command."""
+    """A running command.
+
+    Attributes:
+        ended: fires when the command has ended, with what went wrong; "" for success.
+    """
 
     def __init__(self, reactor: Any, timeout: float) -> None:
         self.ended: Deferred[str] = Deferred()
         self._output = b""
         self._timeout = timeout
-        self._late = False
+        self._timed_out = False
         self._problem = ""
-        self._overdue = Alarm(reactor, self._too_late)
+        self._time_limit = Alarm(reactor, self._too_late)
         self._kill = Alarm(reactor, lambda: self._signal(signal.SIGKILL))
         self._last_output = Alarm(reactor, self._end)
 
@@ -91,7 +95,7 @@ class _ShellCommand(ProcessProtocol):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         transport.closeStdin()
-        self._overdue.set(self._timeout)
+        self._time_limit.set(self._timeout)
 
     @override
     def outReceived(self, data: bytes) -> None:
@@ -104,9 +108,9 @@ class _ShellCommand(ProcessProtocol):
     @override
     def processExited(self, reason: Failure) -> None:
         status: Any = reason.value
-        self._overdue.cancel()
+        self._time_limit.cancel()
         self._kill.cancel()
-        if self._late:
+        if self._timed_out:
             self._problem = f"was ended because it took longer than {self._timeout} s"
         elif status.signal is not None:
             self._problem = f"was killed by {signal.Signals(status.signal).name}"
@@ -119,7 +123,7 @@ class _ShellCommand(ProcessProtocol):
         self._end()
 
     def _too_late(self) -> None:
-        self._late = True
+        self._timed_out = True
         self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -133,9 +137,9 @@ class _ShellCommand(ProcessProtocol):
             return
         transport: Any = self.transport
         transport.loseConnection()
-        if self._problem and (said := self._last_line()):
-            self._problem = f"{self._problem}: {said}"
-        self.ended.callback(self._problem)
+        last_line = self._last_line()
+        detail = f": {last_line}" if self._problem and last_line else ""
+        self.ended.callback(self._problem + detail)
 
     def _last_line(self) -> str:
         lines = self._output.decode("utf-8", "replace").strip().splitlines()

@@ -27,8 +27,8 @@ _MODE: Final = 0o644
 class ReplacedFile:
     """A file that is replaced by rename; its mode and its owner stay.
 
-    The command that has to run after a change is owed until it has succeeded.  A mark, a file
-    beside this one, records that even if the process ends in between.
+    After a change the command is pending until it has succeeded.  A second file beside this one,
+    the mark, records that even if the process ends in between.
 
     Args:
         name: the file's name.  If it is a symbolic link, its target is replaced.
@@ -63,7 +63,7 @@ class ReplacedFile:
             return False
         try:
             if self._has_command:
-                with open(self._mark, "wb"):
+                with open(self._pending_mark, "wb"):
                     pass
             _replace(os.path.realpath(self.name), data)
         except OSError as error:
@@ -71,29 +71,29 @@ class ReplacedFile:
         return True
 
     @property
-    def owed(self) -> bool:
+    def command_pending(self) -> bool:
         """Whether the command has not yet succeeded after the last change."""
-        return self._has_command and os.path.exists(self._mark)
+        return self._has_command and os.path.exists(self._pending_mark)
 
-    def settle(self) -> None:
-        """The command has succeeded.
+    def command_succeeded(self) -> None:
+        """Remove the mark: the command is not pending any more.
 
         Raises:
             PublishError: the mark cannot be removed.
         """
         try:
-            os.unlink(self._mark)
+            os.unlink(self._pending_mark)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise self._error("has a mark that cannot be removed", error) from None
 
     @property
-    def _mark(self) -> str:
+    def _pending_mark(self) -> str:
         folder, name = os.path.split(self.name)
         # No glob such as *.conf, *.json or * matches this name, so programs that read a whole
         # directory do not read the mark.
-        return os.path.join(folder, f".{name}.command-owed")
+        return os.path.join(folder, f".{name}.command-pending")
 
     def _error(self, what: str, error: OSError) -> PublishError:
         reason = f"{error.strerror or error}"
@@ -107,7 +107,7 @@ class FileTarget:
 
     Args:
         consumer: makes the text.
-        file: where it goes.
+        file: is written.
     """
 
     #: Nothing else changes the file, so it needs no periodic check.
@@ -124,13 +124,13 @@ class FileTarget:
         return os.path.exists(self._file.name)
 
     @property
-    def owed(self) -> bool:
-        """Whether the command still has to run."""
-        return self._file.owed
+    def command_pending(self) -> bool:
+        """Whether the command still has to run after the last change."""
+        return self._file.command_pending
 
-    def settle(self) -> None:
-        """The command has succeeded."""
-        self._file.settle()
+    def command_succeeded(self) -> None:
+        """Note that the command has succeeded."""
+        self._file.command_succeeded()
 
     def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
         """Write the file; fires with whether it has changed.
@@ -154,10 +154,11 @@ class FileTarget:
             "/dev/null" if before is None else self.name,
             self.name,
         )
-        marked = (
-            one if one.endswith("\n") else f"{one}\n\\ No newline at end of file\n" for one in lines
+        terminated = (
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in lines
         )
-        return succeed("".join(marked))
+        return succeed("".join(terminated))
 
     def _text(self, listings: Sequence[Listing]) -> bytes:
         try:

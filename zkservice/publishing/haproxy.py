@@ -1,4 +1,4 @@
-"""HAProxy's runtime socket: servers come and go without a reload."""
+"""HAProxy's runtime socket: add and remove servers without a reload."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ MAX_REPLY: Final = 8 * 2**20
 #: of its configuration file again.
 RECHECK: Final = 10.0
 #: Seconds after which to try again to delete a server that still has connections.
-STILL_USED: Final = 1.0
+RETRY_DELETION: Final = 1.0
 
 _EXPERIMENTAL: Final = "experimental-mode on; "
-_DONE: Final = ("", "New server registered.", "Server deleted.")
-_USED: Final = "still has connections"
+_SUCCESS_REPLIES: Final = ("", "New server registered.", "Server deleted.")
+_HAS_CONNECTIONS: Final = "still has connections"
 
 
 class HAProxySocket:
-    """Asks HAProxy's socket, one connection for each command.
+    """Sends commands to HAProxy's socket, each on a connection of its own.
 
     Args:
         address: a socket's path, or ``HOST:PORT``.
@@ -60,8 +60,8 @@ class HAProxySocket:
         Raises:
             PublishError: HAProxy cannot be reached, or does not reply in time.
         """
-        asked = Deferred.fromCoroutine(self._ask(command))
-        return await time_limit(asked, TIMEOUT, self._reactor, self._too_late)
+        reply = Deferred.fromCoroutine(self._ask(command))
+        return await time_limit(reply, TIMEOUT, self._reactor, self._too_late)
 
     async def _ask(self, command: str) -> str:
         exchange = _Exchange(command)
@@ -123,23 +123,23 @@ class HAProxyTarget:
 
     _log = Logger()
     consumer = CONSUMER
-    #: A missing path never empties a backend: there are always servers to keep.
+    #: The servers of a backend can be kept, so a path that cannot be resolved never empties it.
     exists: Final = True
     #: HAProxy applies changes immediately, so no command has to run.
-    owed: Final = False
+    command_pending: Final = False
 
     def __init__(self, backend: str, socket: HAProxySocket) -> None:
         self.name = f"{backend}@{socket.address}"
         self._backend = backend
         self._socket = socket
-        self._used = False
+        self._deletion_pending = False
 
     @property
     def recheck(self) -> float:
         """Seconds after which to compare again although nothing has changed."""
-        return STILL_USED if self._used else RECHECK
+        return RETRY_DELETION if self._deletion_pending else RECHECK
 
-    def settle(self) -> None:
+    def command_succeeded(self) -> None:
         """Do nothing: there is no command."""
 
     def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
@@ -155,17 +155,17 @@ class HAProxyTarget:
         return Deferred.fromCoroutine(self._preview(listings))
 
     async def _publish(self, listings: Sequence[Listing]) -> bool:
-        changed = self._used = False
+        changed = self._deletion_pending = False
         for command in await self._commands(listings):
-            if await self._tell(command):
+            if await self._send(command):
                 changed = True
             else:
-                self._used = True
+                self._deletion_pending = True
         return changed
 
     async def _preview(self, listings: Sequence[Listing]) -> str:
-        told = await self._commands(listings)
-        return "".join(f"{self._socket.address}: {command}\n" for command in told)
+        planned = await self._commands(listings)
+        return "".join(f"{self._socket.address}: {command}\n" for command in planned)
 
     async def _commands(self, listings: Sequence[Listing]) -> list[str]:
         members = [member for listing in listings for member in listing.members]
@@ -175,14 +175,14 @@ class HAProxyTarget:
         except RenderError as error:
             raise PublishError(f"{self.name}: {error}") from None
 
-    async def _tell(self, command: str) -> bool:
+    async def _send(self, command: str) -> bool:
         """Send a command; return False if a server cannot be deleted yet."""
         reply = await self._socket.ask(command)
-        if "experimental" in reply:  # before 2.6
+        if "experimental" in reply:  # before HAProxy 2.6
             reply = await self._socket.ask(_EXPERIMENTAL + command)
-        if _USED in reply:
+        if _HAS_CONNECTIONS in reply:
             return False
-        if reply not in _DONE:
+        if reply not in _SUCCESS_REPLIES:
             raise PublishError(f"{self.name}: HAProxy refuses {command!r}: {reply[:200]!r}")
         self._log.debug("{target}: {command}", target=self.name, command=command)
         return True

@@ -42,12 +42,12 @@ class PublishTarget(Protocol):
         ...
 
     @property
-    def owed(self) -> bool:
-        """Whether the command still has to run."""
+    def command_pending(self) -> bool:
+        """Whether the command still has to run after the last change."""
         ...
 
-    def settle(self) -> None:
-        """The command has succeeded."""
+    def command_succeeded(self) -> None:
+        """Note that the command has succeeded."""
 
     def publish(self, listings: Sequence[Listing]) -> Deferred[bool]:
         """Bring the target up to date; fires with whether it has changed."""
@@ -83,7 +83,8 @@ class Publisher:
         connected: whether there is a connection to ZooKeeper, so that listings are current.
         clock: tells the time.
         random: returns a number from 0 to 1, for jitter.
-        interval: seconds from the end of a command to the next change.
+        interval: seconds between a command and the next pass, so that a service that changes
+            all the time does not make its consumer reload all the time.
     """
 
     _log = Logger()
@@ -106,7 +107,7 @@ class Publisher:
         self._backoff = Backoff(RETRY, RETRY_MAX, random)
         self._reconciler = Reconciler(self._pass, clock, self._crashed, self._ready)
         self._pause = Alarm(clock, self._paused)
-        self._said: dict[str, str] = {}
+        self._last_warnings: dict[str, str] = {}  # by target
         self._stopped = False
 
     def trigger(self) -> None:
@@ -120,8 +121,8 @@ class Publisher:
         self._reconciler.cancel_timer()
         return self._reconciler.when_idle()
 
-    async def once(self) -> list[str]:
-        """Publish now, and run the command; return what went wrong."""
+    async def publish_once(self) -> list[str]:
+        """Publish now, and run the command; returns what went wrong, one text for each error."""
         problems = []
         for publication in self._publications:
             try:
@@ -129,7 +130,7 @@ class Publisher:
             except PublishError as error:
                 problems.append(str(error))
         try:
-            await self._settle()
+            await self._run_command()
         except PublishError as error:
             problems.append(str(error))
         return problems
@@ -157,7 +158,7 @@ class Publisher:
             self._reconciler.trigger()
 
     async def _pass(self) -> None:
-        problems = await self.once()
+        problems = await self.publish_once()
         if self._stopped:
             return
         if not problems:
@@ -186,18 +187,16 @@ class Publisher:
                 count=sum(len(each.members) for each in listings),
             )
 
-    async def _settle(self) -> None:
-        owed = [each.target for each in self._publications if each.target.owed]
-        if not owed or self._stopped:
+    async def _run_command(self) -> None:
+        pending = [each.target for each in self._publications if each.target.command_pending]
+        if not pending or self._stopped:
             return
         if self._command:
             await self._runner.run(self._command)
-            # Changes that come now wait for the pause: a flapping service must not make its
-            # consumer reload all the time.
             if not self._stopped:
                 self._pause.set(self._interval)
-        for target in owed:
-            target.settle()
+        for target in pending:
+            target.command_succeeded()
 
     def _listings(self, publication: Publication) -> Sequence[Listing] | None:
         """What to publish; None to leave the target unchanged."""
@@ -208,21 +207,21 @@ class Publisher:
             if listing is None:
                 return None
             if source.error is not None and target.exists:
-                self._say(target.name, f"{source.error}; leaving it unchanged")
+                self._warn_once(target.name, f"{source.error}; leaving it unchanged")
                 return None
             listings.append(listing)
         kept, problems = sort_out(target.consumer, listings)
-        if publication.keep_last and target.exists and not any(one.available for one in kept):
-            self._say(target.name, "no provider is registered; leaving it unchanged")
+        if publication.keep_last and target.exists and not any(each.available for each in kept):
+            self._warn_once(target.name, "no provider is registered; leaving it unchanged")
             return None
-        self._say(target.name, _left_out(problems))
+        self._warn_once(target.name, _left_out(problems))
         return kept
 
-    def _say(self, name: str, what: str) -> None:
+    def _warn_once(self, name: str, what: str) -> None:
         """Log a warning about a target, once for each reason."""
-        if what and self._said.get(name) != what:
+        if what and self._last_warnings.get(name) != what:
             self._log.warn("{target}: {what}", target=name, what=what)
-        self._said[name] = what
+        self._last_warnings[name] = what
 
     def _crashed(self, failure: Failure) -> None:
         pause = self._backoff.next()

@@ -24,8 +24,8 @@ class Source:
     Args:
         name: the service's name for consumers.
         path: the service's znode.
-        client: connected, or about to be.
-        reactor: tells the time.
+        client: need not be connected yet.
+        reactor: the reactor of the client.
         changed: called when what is registered has changed, or is known for the first time.
     """
 
@@ -47,9 +47,10 @@ class Source:
     def start(self) -> Deferred[None]:
         """Start; fires when the registered members are known.
 
-        Fails with the errors of ``Resolver.start``; the service is followed nevertheless.
+        Fails with the errors of `Resolver.start`.  The service is followed all the same, and read
+        as soon as that is possible.
         """
-        self._wait()
+        self._watch_changes()
         return self.when_read()
 
     def when_read(self) -> Deferred[None]:
@@ -57,7 +58,7 @@ class Source:
         read: Deferred[Any] = self._resolver.start()
         return read.addCallback(lambda _: None)
 
-    def start_anyhow(self) -> None:
+    def start_and_log_errors(self) -> None:
         """Start; log an error instead of failing."""
         self.start().addErrback(self._not_read)
 
@@ -82,11 +83,11 @@ class Source:
         for provider in self._resolver.stopping:
             yield _member(provider, False)
 
-    def _wait(self) -> None:
+    def _watch_changes(self) -> None:
         self._resolver.when_changed().addCallbacks(self._has_changed, self._closed)
 
     def _has_changed(self, providers: object) -> None:
-        self._wait()
+        self._watch_changes()
         self._changed()
 
     def _closed(self, failure: Failure) -> None:

@@ -109,7 +109,7 @@ class FollowService(Service):
             Deferred.fromCoroutine(self._once()).addErrback(self._failed)
             return
         for source in self._sources.values():
-            source.start_anyhow()
+            source.start_and_log_errors()
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -174,7 +174,7 @@ class FollowService(Service):
             return
         problems = [str(one.error) for one in self._sources.values() if one.error is not None]
         for publisher in self._publishers:
-            problems += await publisher.once()
+            problems += await publisher.publish_once()
         self._end(problems)
 
     def _too_late(self, seconds: float) -> Exception:

@@ -97,7 +97,7 @@ class DiscoverViews:
         else:
             self._make_room(now)
             source = Source(split(path)[1] or "/", path, self._client, self._reactor)
-            source.start_anyhow()
+            source.start_and_log_errors()
         self._sources[path] = source, now
         return source
 
