@@ -28,7 +28,7 @@ from tests.functional.reliability import PROVIDERS, ApacheCase, ReliabilityCase
 from zkservice.testing.apache import skip_without_apache
 
 APP = """
-import os, time
+import logging, os, time
 
 RELEASE = {release!r}
 {broken}
@@ -52,6 +52,12 @@ def app(environ, start_response):
         misuse(environ["wsgi.input"].read())
     if path == "/slow":
         time.sleep(1.5)
+    if path == "/log":
+        print("printed")
+        try:
+            raise ValueError("empty till")
+        except ValueError:
+            logging.getLogger("shop").exception("it failed")
     if path == "/upload":
         body = str(len(environ["wsgi.input"].read())).encode()
     else:
@@ -452,6 +458,18 @@ class ViewTests(ProcessesCase):
         counted = re.search(rb'responses_total{method="GET",status="200"} (\d+)', text)
         assert counted is not None
         self.assertGreaterEqual(int(counted[1]), 20)
+
+    def test_what_the_application_prints_and_logs_is_in_the_log(self) -> None:
+        """Also its tracebacks, of any number of workers: a daemon has no other standard error."""
+        for processes in (1, 2):
+            process = self.start("--loggers", "INFO", processes=processes)
+            fetch(self.address, "/log")
+            process.wait_for_log(r"\[stdout#info\] (worker \d: )?printed\n")
+            process.wait_for_log(
+                r"\[shop#error\] (worker \d: )?it failed\n\tTraceback.*\n(\t.*\n)*"
+                r"\t.*ValueError: empty till\n"
+            )
+            process.end()
 
     def test_one_access_log_has_whole_lines_of_all_workers(self) -> None:
         """Also after it was moved away."""

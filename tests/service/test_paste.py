@@ -30,6 +30,7 @@ class KeysTests(SynchronousTestCase):
                 listen=(ListenAddress("tcp:0", ""),),
                 threads=1,
                 session_timeout=10.0,
+                log_format="logging",
             ),
         )
 

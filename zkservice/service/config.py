@@ -213,7 +213,7 @@ class Config:
     #: additional monitor commands: their names, and the dotted names of their functions
     monitor_commands: tuple[tuple[str, str], ...] = ()
     manhole: Manhole | None = None
-    #: of twistd's own log: ``text`` or ``json``
+    #: of twistd's own log: ``text`` or ``json``; ``logging`` where the service logs to `logging`
     log_format: str = "text"
     #: how to configure `logging`; see `zkservice.service.process.loggers`
     loggers: str = ""

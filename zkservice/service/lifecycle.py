@@ -141,7 +141,7 @@ class ServeService(Service):
 
     def _start(self) -> None:
         self.front.listen()  # where nothing was started as root
-        configure_loggers(self.config.loggers, as_events=self.config.log_format == "json")
+        configure_loggers(self.config.loggers, as_events=self.config.log_format != "logging")
         globalLogPublisher.addObserver(self._observer.errors)
         page = StatusPage(self._observer, self._reactor)
         discover = DiscoverViews(self.config.path, self.config.front_end.discover, self._reactor)

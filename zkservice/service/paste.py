@@ -100,7 +100,7 @@ def config_of(keys: Mapping[str, str]) -> Config:
     if keys.get("zservertracelog") == "true" and config.front_end.trace_log is None:
         front_end = replace(config.front_end, trace_log=TRACE_LOGGER)
         config = replace(config, front_end=front_end)
-    return config
+    return replace(config, log_format="logging")
 
 
 def front_for(config: Config, reactor: Any, app: Any, service: ServeService) -> InProcessFront:

@@ -59,7 +59,7 @@ class WorkerServer:
         self, reactor: Any, name: str, settings: Mapping[str, Any], side: WorkerSide
     ) -> None:
         config = config_from(settings)
-        configure_loggers(config.loggers, as_events=config.log_format == "json")
+        configure_loggers(config.loggers, as_events=True)
 
         def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
             answer: Deferred[Any] = side.ask("view", path, environ, timeout=_ASK)
@@ -142,7 +142,9 @@ def main() -> None:
     def observe(event: Any) -> None:
         side.observe(with_request(event))  # of the thread that logs
 
-    globalLogBeginner.beginLoggingTo([cast(Any, observe)], redirectStandardIO=False)
+    # What the application prints goes to the service's log, too: a daemon's standard output and
+    # error are /dev/null.
+    globalLogBeginner.beginLoggingTo([cast(Any, observe)])
     side.attach()
     at.callWhenRunning(_take_signals, at, side)
     at.run()

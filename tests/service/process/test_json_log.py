@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from typing import IO, Any, cast
 
 from hypothesis import example, given
@@ -218,3 +219,14 @@ class LoggingTests(SynchronousTestCase):
         )
         self.assertEqual({event["log_namespace"] for event in events}, {"shop"})
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_an_invalid_record_does_not_raise(self) -> None:
+        """The application's call returns, as with the handlers of `logging`."""
+        logger = logging.Logger("shop")
+        logger.addHandler(LoggingToEvents())
+        said = io.StringIO()
+        self.patch(sys, "stderr", said)
+        with capturedLogs() as events:
+            logger.info("%d items", "no")
+        self.assertEqual(events, [])
+        self.assertIn("--- Logging error ---", said.getvalue())

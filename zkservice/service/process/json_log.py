@@ -144,12 +144,17 @@ class LoggingToEvents(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - the arguments do not fit, as for any other handler
+            self.handleError(record)
+            return
         level = LogLevel.lookupByName("warn" if record.levelno >= logging.WARNING else "info")
         if record.levelno >= logging.ERROR:
             level = LogLevel.error
         elif record.levelno < logging.INFO:
             level = LogLevel.debug
-        fields: dict[str, Any] = {"message": record.getMessage()}
+        fields: dict[str, Any] = {"message": message}
         if record.exc_info and record.exc_info[1] is not None:
             kind, error, place = record.exc_info
             fields["log_failure"] = Failure(error, kind, place)

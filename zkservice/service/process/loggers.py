@@ -33,7 +33,8 @@ def configure_loggers(text: str, *, as_events: bool = False) -> None:
     Args:
         text: a level's name; or a ZConfig text, in which ``$$(`` is ``%(``; or the path of
             a file with one.
-        as_events: with a level's name, make an event of each record instead of a line of text.
+        as_events: with a level's name, make an event of each record instead of a line on
+            standard error; not where Twisted's log goes to `logging` itself.
 
     Raises:
         ConfigurationError: the text is invalid.
