@@ -499,7 +499,7 @@ class ZooKeeper:
             dry_run=dry_run,
             force=force,
             ignore_if_ephemeral=ignore_if_ephemeral,
-            before=self._forget,
+            before_apply=self._forget,
         )
 
     async def _forget(self, plan: Plan) -> None:

@@ -15,7 +15,7 @@ from zkservice.errors import (
     NoPropertyError,
 )
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.links import MAX_LINKS, Resolution, answer, follow, link_target, resolve
+from zkservice.tree.links import MAX_LINKS, Resolution, follow, link_target, resolve, run_lookup
 from zkservice.tree.model import TreeNode
 
 
@@ -55,7 +55,7 @@ class ResolveTests(SynchronousTestCase):
 
     def resolve(self, path: str, root: TreeNode = TREE) -> Resolution:
         """Where a path of the tree leads."""
-        return answer(resolve(path), reader(root))
+        return run_lookup(resolve(path), reader(root))
 
     def test_where_paths_lead(self) -> None:
         """Links stand for their targets, anywhere in a path, several of them too."""
@@ -179,7 +179,7 @@ class FollowTests(SynchronousTestCase):
         """The value of a property of /cms, or why it has none."""
         node = PROPERTIES.get("/cms")
         assert node is not None
-        found = answer(follow("/cms", node.properties, name), reader(PROPERTIES))
+        found = run_lookup(follow("/cms", node.properties, name), reader(PROPERTIES))
         return found.error or found.value
 
     def test_property_links_lead_to_values(self) -> None:
@@ -196,15 +196,15 @@ class FollowTests(SynchronousTestCase):
 
     def test_nodes_to_watch_are_reported(self) -> None:
         """The result names the nodes and links that the value depends on."""
-        found = answer(follow("/cms", {"x =>": "/lb/c threads"}, "x"), reader(PROPERTIES))
+        found = run_lookup(follow("/cms", {"x =>": "/lb/c threads"}, "x"), reader(PROPERTIES))
         self.assertEqual(found.nodes, ("/foo",))
-        self.assertEqual(found.ways, (Resolution("/foo", ("/lb/c",)),))
+        self.assertEqual(found.resolutions, (Resolution("/foo", ("/lb/c",)),))
 
     def test_dependencies_of_a_dangling_link_are_what_is_missing(self) -> None:
         """A link that leads nowhere depends on what is missing there."""
-        found = answer(follow("/cms", {"x =>": "/lb/c/d"}, "x"), reader(PROPERTIES))
-        self.assertEqual(found.ways[0].missing, "/foo/d")
-        self.assertEqual(found.ways[0].links, ("/lb/c",))
+        found = run_lookup(follow("/cms", {"x =>": "/lb/c/d"}, "x"), reader(PROPERTIES))
+        self.assertEqual(found.resolutions[0].missing, "/foo/d")
+        self.assertEqual(found.resolutions[0].links, ("/lb/c",))
 
     def test_bad_links_say_which_and_why(self) -> None:
         """A link that leads nowhere, or in a circle, says which and why."""

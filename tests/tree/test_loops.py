@@ -14,7 +14,7 @@ from zkservice.errors import LinkLoopError, TreeSyntaxError
 from zkservice.properties import Properties
 from zkservice.tree.grammar import parse_tree
 from zkservice.tree.graph import get_edges
-from zkservice.tree.links import MAX_LINKS, answer, follow, trace
+from zkservice.tree.links import MAX_LINKS, follow, run_lookup, trace
 from zkservice.tree.loops import LinkedTree, loops
 from zkservice.tree.model import TreeNode
 from zkservice.znodes import join
@@ -120,7 +120,7 @@ class AgreementTests(SynchronousTestCase):
         for path, node in root.walk():
             for name in node.properties:
                 link = join(path, name.removesuffix(" ->"))
-                way = answer(trace(link), reader(root))
+                way = run_lookup(trace(link), reader(root))
                 here = tree.destination(link)
                 self.assertEqual(here.path, way.path, link)
                 self.assertEqual(bool(here.problem), isinstance(way.error, LinkLoopError), link)
@@ -133,7 +133,7 @@ class AgreementTests(SynchronousTestCase):
         for path, node in root.walk():
             for name in node.properties:
                 if name.endswith(" =>"):
-                    way = answer(follow(path, node.properties, name[:-3]), reader(root))
+                    way = run_lookup(follow(path, node.properties, name[:-3]), reader(root))
                     looped = way.error is not None and isinstance(way.error.cause, LinkLoopError)
                     problem = tree.property_problem(path, name[:-3])
                     self.assertEqual(bool(problem), looped, (path, name))

@@ -92,7 +92,7 @@ async def import_(context: Context, options: ImportOptions) -> Exit:
                 reading=reading,
                 progress=progress,
                 should_stop=context.should_stop,
-                before=confirm,
+                before_apply=confirm,
             )
     return _finish(
         context.terminal, options, report, f"imported {shown} into {options.path}", began
@@ -123,7 +123,7 @@ async def rm(context: Context, options: RemoveOptions) -> Exit:
                 reading=reading,
                 progress=progress,
                 should_stop=context.should_stop,
-                before=confirm,
+                before_apply=confirm,
             )
     kept = any(isinstance(change, Keep) for change in report.plan.changes)
     code = _finish(

@@ -28,7 +28,8 @@ NAME: Final = "serverset"
 
 _ENDPOINT: Final = "serviceEndpoint"
 _OTHERS: Final = "additionalEndpoints"
-#: The endpoint by which linkerd (``:http``) and Synapse (``endpoint_name``) choose.
+#: The name of the main endpoint without TLS and with it.  linkerd (``:http``) and Synapse
+#: (``endpoint_name``) choose the endpoint by this name.
 _MAIN: Final = {False: "http", True: "https"}
 
 
@@ -79,9 +80,9 @@ def _read(znode: Znode) -> Member | None:
         raise FormatError(znode.name, "the status must be a string")
     others = znode.properties.get(_OTHERS)
     addresses = _addresses(others) if isinstance(others, dict) else {}
-    own = {name: addresses.pop(name, None) for name in _MAIN.values()}
+    main = {name: addresses.pop(name, None) for name in _MAIN.values()}
     shard = {name: value for name, value in znode.properties.items() if name == "shard"}
-    tls = own["https"] == format_address(host, port)
+    tls = main["https"] == format_address(host, port)
     return Member(NAME, host, port, {**addresses, **shard}, tls, status == "ALIVE")
 
 

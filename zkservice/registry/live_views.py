@@ -22,7 +22,7 @@ from zkservice.following.lookup import gather_all, look_up
 from zkservice.following.watch_set import CHILDREN, DATA
 from zkservice.properties import Properties as Data
 from zkservice.properties import canonical, decode, encode
-from zkservice.tree.links import Followed, follow
+from zkservice.tree.links import LinkedValue, follow
 from zkservice.tree.model import PROPERTY_LINK, is_property_link
 from zkservice.wire.records import Stat
 
@@ -171,7 +171,9 @@ class Children(View["list[str]", "list[str]"]):
         self.data = []
 
 
-class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"], Mapping[str, Any]):
+class Properties(
+    View["tuple[bytes, Stat]", "tuple[Data, dict[str, LinkedValue]]"], Mapping[str, Any]
+):
     """A node's properties, as a mutable mapping.
 
     Property links are followed: if the node has ``x =>``, ``properties["x"]`` is the value
@@ -190,7 +192,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         super().__init__(client, path, reactor)
         self._retrying = Retrying(client, reactor=reactor)
         self.data: Data = {}
-        self._linked: dict[str, Followed] = {}
+        self._linked: dict[str, LinkedValue] = {}
         self._watching = watch
         # The changes that item assignments have begun, in order.
         self._assignments: dict[Deferred[None], None] = {}
@@ -311,7 +313,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
 
     # -- following ----------------------------------------------------------------------
 
-    async def _follow_links(self, path: str, data: Data) -> dict[str, Followed]:
+    async def _follow_links(self, path: str, data: Data) -> dict[str, LinkedValue]:
         """Follow the property links, except where a property has the same name."""
         names = [
             name.removesuffix(PROPERTY_LINK)
@@ -326,13 +328,13 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
     @override
     async def _interpret(
         self, path: str, reply: tuple[bytes, Stat]
-    ) -> tuple[tuple[Data, dict[str, Followed]], Paths]:
+    ) -> tuple[tuple[Data, dict[str, LinkedValue]], Paths]:
         data = decode(reply[0], self._bad_json)
         linked = await self._follow_links(path, data)
         depends = {node for followed in linked.values() for node in followed.nodes}
         depends.discard(path)
         for followed in linked.values():
-            for way in followed.ways:
+            for way in followed.resolutions:
                 depends.update(depends_on(way))
         return (data, linked), depends
 
@@ -340,7 +342,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
         self.log.warn("bad json data in node at {path!r}: {error}", path=self.path, error=error)
 
     @override
-    def _store(self, value: tuple[Data, dict[str, Followed]]) -> None:
+    def _store(self, value: tuple[Data, dict[str, LinkedValue]]) -> None:
         self.data, self._linked = value
         for name, followed in self._linked.items():
             if followed.error is not None:
@@ -349,7 +351,7 @@ class Properties(View["tuple[bytes, Stat]", "tuple[Data, dict[str, Followed]]"],
                 )
 
     @override
-    def _fingerprint(self, value: tuple[Data, dict[str, Followed]]) -> str:
+    def _fingerprint(self, value: tuple[Data, dict[str, LinkedValue]]) -> str:
         data, linked = value
         return canonical(
             [data, {name: [one.value, str(one.error)] for name, one in linked.items()}]

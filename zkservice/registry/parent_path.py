@@ -52,7 +52,7 @@ class ParentPath:
         if resolution is None or not self._watches.all_watched(_link_paths(resolution)):
             resolution = await self._trace()
         for _ in range(ATTEMPTS):
-            missing = resolution.place if resolution.path is None else None
+            missing = resolution.missing_path if resolution.path is None else None
             # Not if the path led elsewhere before: its link may be about to be written again.
             if missing is not None and self._last in (None, missing):
                 await self._client.ensure_path(missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zkservice.properties import decode, encode
 from zkservice.tree.grammar import parse_tree
-from zkservice.tree.links import Resolution, answer, follow, resolve
+from zkservice.tree.links import Resolution, follow, resolve, run_lookup
 from zkservice.tree.model import TreeNode
 from zkservice.tree.text import format_lines, format_tree, format_value
 from zkservice.tree.values import parse_value
@@ -12,7 +12,6 @@ from zkservice.tree.values import parse_value
 __all__ = [
     "Resolution",
     "TreeNode",
-    "answer",
     "decode",
     "encode",
     "follow",
@@ -22,4 +21,5 @@ __all__ = [
     "parse_tree",
     "parse_value",
     "resolve",
+    "run_lookup",
 ]

@@ -40,8 +40,9 @@ _MEMBER: Final = re.compile(
     rf"(?:(?P<quoted>{_QUOTED})|(?P<name>\S+?))\s*(?P<operator>=>|->|=)\s*(?P<rest>.*)$"
 )
 _TARGET: Final = re.compile(rf"(?:(?P<quoted>{_QUOTED})|(?P<word>\S+))$")
+# A path, perhaps the name of a property, and perhaps a second path, which is ignored as in zc.zk.
 _LINKED: Final = re.compile(rf"({_QUOTED}|\S+)(?:\s+({_QUOTED}|\S+))?(?:\s+/\S*)?$")
-_MOST_BYTES_A_CHARACTER: Final = 12  # JSON writes an astral character as two \uXXXX
+_MAX_BYTES_PER_CHARACTER: Final = 12  # JSON writes an astral character as two \uXXXX
 
 
 def parse_tree(
@@ -113,7 +114,7 @@ class _Block:
 
     indent: str
     owner: TreeNode
-    last: TreeNode | None = None  # of the last line, where that was a node
+    last_node: TreeNode | None = None  # of its last line; None if that line is a property
 
 
 @dataclass
@@ -137,15 +138,16 @@ class _Parser:
         """Parse one line that is neither blank nor a comment."""
         block = self._block(line)
         if line.text.startswith("/"):
-            block.last = self._add_node(block, line)
+            block.last_node = self._add_node(block, line)
         else:
             self._add_member(block, line)
-            block.last = None
+            block.last_node = None
 
     def check_sizes(self) -> None:
         """Refuse nodes whose data are too large."""
         for node, source in self._sources.values():
-            if source.length * _MOST_BYTES_A_CHARACTER > MAX_DATA:
+            # encoding is slow, so first check whether the data can be too large at all
+            if source.length * _MAX_BYTES_PER_CHARACTER > MAX_DATA:
                 size = len(encode(node.properties))
                 if size > MAX_DATA:
                     problem = f"the node's data are {size} bytes; ZooKeeper takes {MAX_DATA}"
@@ -165,9 +167,9 @@ class _Parser:
             top = blocks[-1]
             if not indent.startswith(top.indent):
                 raise line.error("Invalid indentation, tabs and spaces are mixed")
-            if top.last is None:
+            if top.last_node is None:
                 raise line.error("Can't indent under properties")
-            blocks.append(_Block(indent, top.last))
+            blocks.append(_Block(indent, top.last_node))
         while len(blocks) > 1 and len(blocks[-1].indent) > len(indent):
             blocks.pop()
         if len(blocks[-1].indent) != len(indent):
@@ -191,7 +193,7 @@ class _Parser:
         if name in block.owner.children:
             raise line.error("duplicate node", 1)
         node = block.owner.children[name] = TreeNode()
-        self._describe(node, line, match["type"])
+        self._set_source(node, line, match["type"])
         return node
 
     def _add_root(self, block: _Block, line: _SourceLine, type_: str | None) -> TreeNode:
@@ -199,10 +201,11 @@ class _Parser:
             raise line.error("a node needs a name after the slash", 1)
         if id(block.owner) in self._sources:
             raise line.error("duplicate node")
-        self._describe(block.owner, line, type_)
+        self._set_source(block.owner, line, type_)
         return block.owner
 
-    def _describe(self, node: TreeNode, line: _SourceLine, type_: str | None) -> None:
+    def _set_source(self, node: TreeNode, line: _SourceLine, type_: str | None) -> None:
+        """Keep the line of a node for later errors, and set the type that the line gives."""
         source = _Source(line, len(line.text))
         self._sources[id(node)] = node, source
         if type_ is not None:

@@ -30,10 +30,11 @@ def get_edges(root: TreeNode) -> list[tuple[str, str]]:
     services: set[str] = set()
     edges: set[tuple[str, str]] = set()
     for path, node in root.walk():
-        above = users.get(split(path)[0], path)
+        parent_user = users.get(split(path)[0], path)
         if PROVIDERS in node.children:
             services.add(path)
-        users[path] = user = above if above in services and path not in services else path
+        in_service = parent_user in services and path not in services
+        users[path] = user = parent_user if in_service else path
         for name, value in node.properties.items():
             if is_symlink(name, value):
                 edges.update((user, used) for used in _used(tree, path, name, value))
@@ -49,12 +50,12 @@ def to_dot(edges: Iterable[tuple[str, str]]) -> str:
 def _used(tree: LinkedTree, path: str, name: str, target: str) -> Iterable[str]:
     """The node or service that a link leads to; nothing if its target is invalid."""
     try:
-        named = normalize(target, path)
+        target_path = normalize(target, path)
     except InvalidPathError:
         return
-    real = tree.destination(join(path, name.removesuffix(SYMLINK))).path or named
-    above, last = split(real)
-    yield above if last == PROVIDERS else real
+    used = tree.destination(join(path, name.removesuffix(SYMLINK))).path or target_path
+    parent, last_name = split(used)
+    yield parent if last_name == PROVIDERS else used
 
 
 def _quoted(text: str) -> str:

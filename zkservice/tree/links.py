@@ -1,9 +1,9 @@
 """Resolve links, independent of how nodes are read.
 
-The functions here are generators.  They yield the paths that they need, and receive the
-properties of these nodes (None for a path without a node).  ``answer`` drives one with a
-plain function; ``zkservice.following.lookup`` drives one on a server, with one round trip
-for each list of paths.
+The functions here are generators, called lookups.  They yield lists of paths that they need, and
+are sent the properties of these nodes (None for a path without a node).  ``run_lookup`` drives a
+lookup with a plain function; ``zkservice.following.lookup`` drives one on a server, with one round
+trip for each list of paths.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from zkservice.tree.model import PROPERTY_LINK, SYMLINK, is_property_link
 from zkservice.znodes import join, normalize, split
 
 T = TypeVar("T")
-#: The properties of the node at a path; None if the node does not exist.
-Found: TypeAlias = Mapping[str, "Properties | None"]
-Lookup: TypeAlias = Generator[Sequence[str], Found, T]
+#: The properties of nodes by path; None for a node that does not exist.
+FoundProperties: TypeAlias = Mapping[str, "Properties | None"]
+#: Yields paths, is sent what was found at them, and returns a value.
+Lookup: TypeAlias = Generator[Sequence[str], FoundProperties, T]
 
-#: Links followed for one path.  Links that contain links can multiply without a circle.
+#: Links that are followed for one path.  Even without a loop there can be very many, because the
+#: target of a link can lead through other links.
 MAX_LINKS: Final = 100
 
 #: Bound of a path's length times its levels: a link's target of 1 MiB could have 500,000
@@ -50,14 +52,15 @@ class Resolution:
             of these paths takes the link's place.
         missing: where a node or a link is missing, if that is why it leads nowhere.
         error: why it leads nowhere.
-        place: where the node would be if it were created, if one is missing.
+        missing_path: the real path of the node that is missing, if it were created; None if
+            nothing is missing.
     """
 
     path: str | None
     links: tuple[str, ...] = ()
     missing: str | None = None
     error: Exception | None = None
-    place: str | None = None
+    missing_path: str | None = None
 
     @property
     def real_path(self) -> str:
@@ -76,19 +79,19 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Followed:
+class LinkedValue:
     """The result of following a property link: the value, and everything it depends on.
 
     Attributes:
         value: of the property.
         nodes: real paths of the nodes whose properties were read.
-        ways: how these paths were resolved.
-        error: why there is no value.
+        resolutions: how these paths were resolved.
+        error: why there is no value; None if there is one.
     """
 
     value: Value
     nodes: tuple[str, ...] = ()
-    ways: tuple[Resolution, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
     error: BadPropertyLinkError | None = None
 
 
@@ -103,32 +106,34 @@ def resolve(path: str, base: str = "/") -> Lookup[Resolution]:
         LinkLoopError: a link's target leads through the link itself.
         InvalidPathError: the path or a link's target is invalid.
     """
-    way = yield from trace(path, base)
-    if way.error is not None:
-        raise way.error
-    return way
+    resolution = yield from trace(path, base)
+    if resolution.error is not None:
+        raise resolution.error
+    return resolution
 
 
 def trace(path: str, base: str = "/") -> Lookup[Resolution]:
     """Like ``resolve``, but a path that leads nowhere is a result, with its error."""
     try:
-        whole = normalize(path, base)
+        current = normalize(path, base)
     except InvalidPathError as error:
         return Resolution(None, error=error)
     followed: list[str] = []
-    active: list[tuple[str, int]] = []  # links whose target is not passed yet
+    # The links whose targets are being resolved, each with the number of names that come after it.
+    # Once there are fewer names left than that, its target is resolved.
+    active: list[tuple[str, int]] = []
     while True:
-        if len(whole) * whole.count("/") > MAX_SIZE:
-            shown = f"{whole[:100]}..."
+        if len(current) * current.count("/") > MAX_SIZE:
+            shown = f"{current[:100]}..."
             too_deep = InvalidPathError(shown, "it has too many levels to be resolved")
             return Resolution(None, tuple(followed), None, too_deep)
-        found = yield _ancestry(whole)
-        if found[whole] is not None:
-            return Resolution(whole, tuple(followed))
-        holder, name, rest = _deepest(whole, found)
+        found = yield _ancestry(current)
+        if found[current] is not None:
+            return Resolution(current, tuple(followed))
+        holder, name, rest = _split_at_missing(current, found)
         link, target = join(holder, name), (found[holder] or {}).get(name + SYMLINK)
         if not isinstance(target, str):
-            return Resolution(None, tuple(followed), link, NoNodeError(path), whole)
+            return Resolution(None, tuple(followed), link, NoNodeError(path), current)
         while active and active[-1][1] > len(rest):
             active.pop()
         active.append((link, len(rest)))
@@ -138,12 +143,12 @@ def trace(path: str, base: str = "/") -> Lookup[Resolution]:
             loop = LinkLoopError(tuple(other for other, _ in active))
             return Resolution(None, tuple(followed), None, loop)
         try:
-            whole = normalize("/".join([normalize(target, holder), *rest]))
+            current = normalize("/".join([normalize(target, holder), *rest]))
         except InvalidPathError as error:
             return Resolution(None, tuple(followed), None, error)
 
 
-def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
+def follow(path: str, properties: Properties, name: str) -> Lookup[LinkedValue]:
     """Find the value of a property, through property links.
 
     A property is preferred to a link of its name.
@@ -163,28 +168,28 @@ def follow(path: str, properties: Properties, name: str) -> Lookup[Followed]:
     if name not in properties and not is_property_link(link, properties.get(link)):
         raise KeyError(name)
     nodes: list[str] = []
-    ways: list[Resolution] = []
+    resolutions: list[Resolution] = []
     value, error = None, None
     try:
-        value = yield from _chain(path, properties, name, nodes, ways)
+        value = yield from _chain(path, properties, name, nodes, resolutions)
     except (NoNodeError, LinkLoopError, InvalidPathError, NoPropertyError) as cause:
         error = BadPropertyLinkError(path, link, properties[link], cause)
-    return Followed(value, tuple(nodes), tuple(ways), error)
+    return LinkedValue(value, tuple(nodes), tuple(resolutions), error)
 
 
 def _chain(
-    path: str, properties: Properties, name: str, nodes: list[str], ways: list[Resolution]
+    path: str, properties: Properties, name: str, nodes: list[str], resolutions: list[Resolution]
 ) -> Lookup[Value]:
-    """Follow links until a node has the property itself; adds to nodes and ways."""
+    """Follow links until a node has the property itself; append to both lists."""
     seen = {(path, name): None}  # in order
     while name not in properties:
         stored = properties.get(name + PROPERTY_LINK)
         if not isinstance(stored, str):
             raise NoPropertyError(path, f"it has no property {name!r}")
         target = link_target(stored)
-        way = yield from trace(target.path, path)
-        ways.append(way)
-        path, name = way.real_path, target.name or name
+        resolution = yield from trace(target.path, path)
+        resolutions.append(resolution)
+        path, name = resolution.real_path, target.name or name
         nodes.append(path)
         properties = (yield [path])[path] or {}
         if (path, name) in seen:
@@ -206,7 +211,7 @@ def link_target(text: str) -> Target:
     return Target(path, names[0] if names else None)
 
 
-def answer(lookup: Lookup[T], read: Callable[[str], Properties | None]) -> T:
+def run_lookup(lookup: Lookup[T], read: Callable[[str], Properties | None]) -> T:
     """Drive a lookup with a function that returns properties by path."""
     try:
         wanted = next(lookup)
@@ -226,8 +231,8 @@ def _ancestry(path: str) -> list[str]:
     return result
 
 
-def _deepest(path: str, found: Found) -> tuple[str, str, list[str]]:
-    """The nearest existing ancestor of a path, the name missing there, and the names after it."""
+def _split_at_missing(path: str, found: FoundProperties) -> tuple[str, str, list[str]]:
+    """Split a missing path: its nearest existing ancestor, the name missing there, the rest."""
     rest: list[str] = []
     above, name = split(path)
     while found[above] is None and above != "/":

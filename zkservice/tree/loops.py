@@ -67,18 +67,17 @@ def loops(root: TreeNode, at: str = "/") -> Iterator[Loop]:
 
 
 class LinkedTree:
-    """A tree that follows each of its links once."""
+    """Resolves links of a tree, each of them only once.
+
+    Args:
+        root: the top of the tree; it must not change meanwhile.
+        at: the path of the root.
+
+    Raises:
+        InvalidPathError: ``at`` is invalid.
+    """
 
     def __init__(self, root: TreeNode, at: str = "/") -> None:
-        """Follow no link yet.
-
-        Args:
-            root: the top of the tree; it must not change meanwhile.
-            at: the path of the root.
-
-        Raises:
-            InvalidPathError: ``at`` is invalid.
-        """
         self.root = root
         self.at = normalize(at)
         self._prefix = self.at.rstrip("/")
@@ -95,23 +94,23 @@ class LinkedTree:
 
     def property_problem(self, path: str, name: str) -> str:
         """A description of the loop that a property's link leads in; empty without one."""
-        here: _Property | None = (path, name)
-        way: dict[_Property, None] = {}
+        current: _Property | None = (path, name)
+        chain: dict[_Property, None] = {}  # the properties so far, in order
         problem = ""
-        while here is not None and not problem:
-            if here in self._problems:
-                problem = self._problems[here]
+        while current is not None and not problem:
+            if current in self._problems:
+                problem = self._problems[current]
                 break
-            if here in way:
-                shown = [" ".join(one) for one in way]
-                problem = _loop(shown[shown.index(" ".join(here)) :])
+            if current in chain:
+                shown = [" ".join(one) for one in chain]
+                problem = _loop(shown[shown.index(" ".join(current)) :])
                 break
-            way[here] = None
-            here, problem = self._next_property(*here)
-        self._problems.update(dict.fromkeys(way, problem))
+            chain[current] = None
+            current, problem = self._next_property(*current)
+        self._problems.update(dict.fromkeys(chain, problem))
         return problem
 
-    # -- how --------------------------------------------------------------------------
+    # -- resolving one link or path -------------------------------------------------------
 
     def _next_property(self, path: str, name: str) -> tuple[_Property | None, str]:
         """The property that a property link leads to, or a description of the loop."""
@@ -123,55 +122,63 @@ class LinkedTree:
             target = link_target(stored)
         except InvalidPathError:
             return None, ""
-        way = self.destination(target.path, path)
-        return (None if way.path is None else (way.path, target.name or name)), way.problem
+        found = self.destination(target.path, path)
+        if found.path is None:
+            return None, found.problem
+        return (found.path, target.name or name), found.problem
 
     def _run(self, steps: _Steps) -> Destination:
-        """Follow links until a path ends; iterative: links nest deeper than Python recurses."""
-        stack = [("", steps)]
-        active = {"": 0}  # links that are being followed, and their places in the stack
-        answer: Destination | None = None
+        """Resolve a path, and each link on its way.
+
+        A stack of generators takes the place of recursion, because links nest deeper than Python
+        recurses.  The generator on top yields a link; it is resumed with the link's destination.
+        """
+        stack = [("", steps)]  # a link, and the steps that resolve it; first those of the path
+        active = {"": 0}  # the links in the stack, and their positions
+        result: Destination | None = None  # of the link that the generator on top has yielded
         while True:
+            _, top = stack[-1]
             try:
-                link = next(stack[-1][1]) if answer is None else stack[-1][1].send(answer)
+                link = next(top) if result is None else top.send(result)
             except StopIteration as end:
-                answer = end.value
-                assert answer is not None
-                done, _ = stack.pop()
+                result = end.value
+                assert result is not None
+                resolved, _ = stack.pop()
                 if not stack:
-                    return answer
-                del active[done]
-                self._known[done] = answer
+                    return result
+                del active[resolved]
+                self._known[resolved] = result
                 continue
-            answer = self._known.get(link)
-            if answer is None and link in active:
-                answer = Destination(None, 0, _loop([one for one, _ in stack[active[link] :]]))
-            elif answer is None:
+            result = self._known.get(link)
+            if result is None and link in active:
+                result = Destination(None, 0, _loop([one for one, _ in stack[active[link] :]]))
+            elif result is None:
                 active[link] = len(stack)
                 stack.append((link, self._follow(link)))
 
     def _walk(self, path: str) -> _Steps:
-        """Resolve a normalized path: down the nodes, and on from each link."""
+        """Resolve a normalized path: go down the nodes, and continue at the target of each link."""
         names = self._names(path)
         if names is None:
             return _NOWHERE
-        node, passed, links = self.root, [self._prefix], 0
+        node, links = self.root, 0
+        real = [self._prefix]  # the parts of the node's real path
         for name in names:
             child = node.children.get(name)
             if child is not None:
                 node = child
-                passed.append(name)
+                real.append(name)
                 continue
             if not isinstance(node.properties.get(name + SYMLINK), str):
                 return _NOWHERE
-            found = yield "/".join((*passed, name))
+            found = yield "/".join((*real, name))
             links += found.links
             if found.path is None:
                 return found
             if links > MAX_LINKS:
                 return Destination(None, links, _TOO_MANY)
-            node, passed = self._find(found.path)[0] or self.root, [found.path.rstrip("/")]
-        return Destination("/".join(passed) or "/", links)
+            node, real = self._find(found.path)[0] or self.root, [found.path.rstrip("/")]
+        return Destination("/".join(real) or "/", links)
 
     def _follow(self, link: str) -> _Steps:
         """Resolve a link, whose name is not that of a child of its holder."""
@@ -190,25 +197,25 @@ class LinkedTree:
     def _find(self, path: str) -> tuple[TreeNode | None, list[str]]:
         """The deepest node on a path, and the names that are missing below it.
 
-        None if the path is not in the tree.
+        The node is None if the path is outside of the tree.
         """
         names = self._names(path)
         if names is None:
             return None, []
         node = self.root
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             child = node.children.get(name)
             if child is None:
-                return node, names[place:]
+                return node, names[index:]
             node = child
         return node, []
 
     def _names(self, path: str) -> list[str] | None:
-        """The names on the way from the root of the tree; None if it is not in the tree."""
+        """The names from the root of the tree to a path; None if that is outside of the tree."""
         if path != self.at and not path.startswith(f"{self._prefix}/"):
             return None
         return [name for name in path[len(self._prefix) :].split("/") if name]
 
 
-def _loop(way: list[str]) -> str:
-    return str(LinkLoopError((*way, way[0])))
+def _loop(links: list[str]) -> str:
+    return str(LinkLoopError((*links, links[0])))

@@ -240,13 +240,13 @@ def _delete_changes(path: str, stored: Stored, *, force: bool, quiet: bool) -> I
         force: delete ephemeral nodes as well.
         quiet: do not report the top itself if it is ephemeral.
     """
-    held: set[str] = set()  # parents of kept nodes
+    ancestors_of_kept: set[str] = set()
     for here, parent, node in _children_first(path, stored):
-        if here in held:
-            held.add(parent)
+        if here in ancestors_of_kept:
+            ancestors_of_kept.add(parent)
             yield Keep(here, KeepReason.ABOVE_EPHEMERAL)
         elif node.ephemeral and not force:
-            held.add(parent)
+            ancestors_of_kept.add(parent)
             if not (quiet and here == path):
                 yield Keep(here, KeepReason.EPHEMERAL)
         else:
@@ -255,10 +255,10 @@ def _delete_changes(path: str, stored: Stored, *, force: bool, quiet: bool) -> I
 
 def _children_first(path: str, stored: Stored) -> Iterator[tuple[str, str, Stored]]:
     """Path, parent's path and node; names in order."""
-    pending = [(path, "", stored, False)]
+    pending = [(path, "", stored, False)]  # the last one: whether its children were yielded
     while pending:
-        here, parent, node, opened = pending.pop()
-        if opened or not node.children:
+        here, parent, node, children_done = pending.pop()
+        if children_done or not node.children:
             yield here, parent, node
             continue
         pending.append((here, parent, node, True))

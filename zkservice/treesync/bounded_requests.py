@@ -16,22 +16,23 @@ LIMIT: Final = 500
 Progress = Callable[[int, int], object]
 
 
-def ignore(done: int, total: int) -> None:
-    """Report no progress."""
+def no_progress(done: int, total: int) -> None:
+    """Do nothing: the progress is not reported."""
 
 
 class BoundedRequests:
-    """Requests, started in order, a bounded number at a time.
+    """Starts requests in order, a bounded number at a time.
 
     After a failure no more are started, and ``run`` fails once those under way have their
     replies, so that the outcome of each is known.  Cancelling does not wait for them.
+
+    Args:
+        start_next: starts the next request; returns None if there is none now.  It is called
+            again after each reply.
+        limit: requests under way at a time.
     """
 
     def __init__(self, start_next: Callable[[], Deferred[Any] | None], limit: int = LIMIT) -> None:
-        """Args:
-        start_next: starts the next request; returns None if nothing is to be sent now.
-        limit: requests under way at a time.
-        """
         self._start_next = start_next
         self._limit = limit
         self._under_way = 0
@@ -45,7 +46,7 @@ class BoundedRequests:
         return self._done
 
     def _pump(self) -> None:
-        if self._pumping:  # a reply came at once, inside the loop below
+        if self._pumping:  # called by a request of the loop below whose reply came at once
             return
         self._pumping = True
         while self._failure is None and self._under_way < self._limit:
@@ -74,4 +75,4 @@ class BoundedRequests:
         self._replied(None)
 
     def _cancelled(self, _: Deferred[None]) -> None:
-        self._failure = Failure(CancelledError())
+        self._failure = Failure(CancelledError())  # so that no more requests are started

@@ -14,9 +14,9 @@ from zkservice.tree.grammar import parse_tree
 from zkservice.tree.model import TreeNode
 from zkservice.tree.plan import Acl, Keep, KeepReason, Plan, Trim
 from zkservice.tree.plan_text import PlanLine, describe_dry_run, describe_kept
-from zkservice.treesync.bounded_requests import Progress, ignore
+from zkservice.treesync.bounded_requests import Progress, no_progress
 from zkservice.treesync.reading import make_delete_plan, make_import_plan, read_tree
-from zkservice.treesync.writing import Outcome, apply_plan, never
+from zkservice.treesync.writing import Outcome, apply_plan, never_stop
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.znodes import join, name_problem, normalize, split
 
@@ -42,7 +42,7 @@ class Report:
         return iter(self.lines)
 
 
-async def _nothing(plan: Plan) -> None:
+async def _no_preparation(plan: Plan) -> None:
     """Do nothing before the plan is applied."""
 
 
@@ -56,10 +56,10 @@ def import_tree(
     create: bool = False,
     dry_run: bool = False,
     atomic: bool = False,
-    reading: Progress = ignore,
-    progress: Progress = ignore,
-    should_stop: Callable[[], bool] = never,
-    before: Callable[[Plan], Awaitable[object]] = _nothing,
+    reading: Progress = no_progress,
+    progress: Progress = no_progress,
+    should_stop: Callable[[], bool] = never_stop,
+    before_apply: Callable[[Plan], Awaitable[object]] = _no_preparation,
 ) -> Deferred[Report]:
     """Make the nodes below ``path`` equal to a tree.
 
@@ -68,7 +68,7 @@ def import_tree(
     Args:
         text: the tree language, or a tree.
         reading: the progress of reading, ``progress`` that of writing.
-        before: awaited with the plan before it is applied.
+        before_apply: awaited with the plan before it is applied.
 
     Fails with:
         TreeSyntaxError: with line and column; nothing was changed.
@@ -76,21 +76,21 @@ def import_tree(
         Whatever ``make_import_plan`` and ``apply_plan`` fail with.
     """
 
-    async def do() -> Report:
-        where = normalize(path)
-        tree = _checked(text) if isinstance(text, TreeNode) else parse_tree(text, where)
+    async def run() -> Report:
+        node_path = normalize(path)
+        tree = _checked(text) if isinstance(text, TreeNode) else parse_tree(text, node_path)
         plan = await make_import_plan(
-            client, tree, where, acl=acl, trim=trim, create=create, progress=reading
+            client, tree, node_path, acl=acl, trim=trim, create=create, progress=reading
         )
         if dry_run:
             return Report(tuple(describe_dry_run(plan)), plan)
-        await before(plan)
+        await before_apply(plan)
         outcome = await apply_plan(
             client, plan, atomic=atomic, progress=progress, should_stop=should_stop
         )
         return Report(tuple(describe_kept(plan)), plan, outcome)
 
-    return Deferred.fromCoroutine(do())
+    return Deferred.fromCoroutine(run())
 
 
 def _checked(tree: TreeNode) -> TreeNode:
@@ -109,7 +109,7 @@ def read_named_tree(
     *,
     ephemeral: bool = False,
     name: str | None = None,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> Deferred[TreeNode]:
     """A node and its descendants, as a tree that can be formatted or imported elsewhere.
 
@@ -120,18 +120,18 @@ def read_named_tree(
         NoNodeError: there is no such node.
     """
 
-    async def do() -> TreeNode:
-        where = normalize(path)
+    async def run() -> TreeNode:
+        node_path = normalize(path)
         problem = name_problem(name) if name else None
         if problem is not None:
             raise InvalidPathError(name, problem)
-        stored = await read_tree(client, where, progress=progress)
-        if where == "/":
+        stored = await read_tree(client, node_path, progress=progress)
+        if node_path == "/":
             stored.children.pop("zookeeper", None)
-        tree, top = stored.to_tree(ephemeral=ephemeral), name or split(where)[1]
+        tree, top = stored.to_tree(ephemeral=ephemeral), name or split(node_path)[1]
         return TreeNode({}, {top: tree}) if top else tree
 
-    return Deferred.fromCoroutine(do())
+    return Deferred.fromCoroutine(run())
 
 
 def delete_tree(
@@ -141,10 +141,10 @@ def delete_tree(
     dry_run: bool = False,
     force: bool = False,
     ignore_if_ephemeral: bool = False,
-    reading: Progress = ignore,
-    progress: Progress = ignore,
-    should_stop: Callable[[], bool] = never,
-    before: Callable[[Plan], Awaitable[object]] = _nothing,
+    reading: Progress = no_progress,
+    progress: Progress = no_progress,
+    should_stop: Callable[[], bool] = never_stop,
+    before_apply: Callable[[Plan], Awaitable[object]] = _no_preparation,
 ) -> Deferred[Report]:
     """Delete a node and its descendants, except ephemeral nodes and their ancestors.
 
@@ -159,7 +159,7 @@ def delete_tree(
         reading: called with the number of nodes read, and of those known so far.
         progress: called with the number of changes made, and of all.
         should_stop: called before each change; True stops.
-        before: awaited with each plan before it is applied.
+        before_apply: awaited with each plan before it is applied.
 
     Fails with:
         NoNodeError: there is no such node.
@@ -167,15 +167,15 @@ def delete_tree(
         TreeChangedError: other clients add nodes as fast as they are deleted.
     """
 
-    async def do() -> Report:
-        where = normalize(path)
+    async def run() -> Report:
+        node_path = normalize(path)
         for attempt in range(1, ATTEMPTS + 1):
-            plan = await make_delete_plan(client, where, force=force, progress=reading)
+            plan = await make_delete_plan(client, node_path, force=force, progress=reading)
             if ignore_if_ephemeral:
-                plan = _without(plan, Keep(where, KeepReason.EPHEMERAL))
+                plan = _without(plan, Keep(node_path, KeepReason.EPHEMERAL))
             if dry_run:
                 return Report(tuple(describe_dry_run(plan)), plan)
-            await before(plan)
+            await before_apply(plan)
             try:
                 outcome = await apply_plan(client, plan, progress=progress, should_stop=should_stop)
                 break
@@ -184,7 +184,7 @@ def delete_tree(
                     raise
         return Report(tuple(describe_kept(plan)), plan, outcome)
 
-    return Deferred.fromCoroutine(do())
+    return Deferred.fromCoroutine(run())
 
 
 def _without(plan: Plan, unwanted: Keep) -> Plan:

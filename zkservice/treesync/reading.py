@@ -21,7 +21,7 @@ from zkservice.errors import (
 )
 from zkservice.tree.model import TreeNode
 from zkservice.tree.plan import Acl, Plan, Stored, Trim, plan_delete, plan_import
-from zkservice.treesync.bounded_requests import BoundedRequests, Progress, ignore
+from zkservice.treesync.bounded_requests import BoundedRequests, Progress, no_progress
 from zkservice.wire.acl import ACL
 from zkservice.wire.records import Stat
 from zkservice.znodes import join, split
@@ -38,9 +38,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What to read of a node; ``below`` returns the same for a child by its name."""
+    """What to read of a node.
 
-    below: Callable[[str], _Wanted | None] | None  # None: do not even read the names
+    Attributes:
+        for_child: returns what to read of a child, by its name; None for nothing but the name.
+            If it is None itself, not even the names of the children are read.
+    """
+
+    for_child: Callable[[str], _Wanted | None] | None
     data: bool = True
     acl: bool = False
 
@@ -60,15 +65,18 @@ def _for_deletion(name: str) -> _Wanted | None:
 
 
 def _for_import(node: TreeNode, trim: Trim, *, top: bool = False) -> _Wanted:
-    """Nodes that the tree names, with ACLs; other children only as far as ``trim`` needs them."""
+    """Nodes that the tree names, with ACLs; other children only as far as ``trim`` needs them.
 
-    def below(name: str) -> _Wanted | None:
+    The ``top`` of the tree keeps its ACL and its other children (see `plan_import`).
+    """
+
+    def for_child(name: str) -> _Wanted | None:
         if name in node.children:
             return _for_import(node.children[name], trim)
         return _for_deletion(name) if trim and not top else None
 
-    looks_below = bool(node.children) or (trim is not False and not top)
-    return _Wanted(below if looks_below else None, acl=not top)
+    needs_children = bool(node.children) or (trim is not False and not top)
+    return _Wanted(for_child if needs_children else None, acl=not top)
 
 
 class _Reader:
@@ -81,39 +89,39 @@ class _Reader:
     def __init__(self, client: ZooKeeperClient, progress: Progress) -> None:
         self.client = client
         self._progress = progress
-        self._reads: deque[_Read] = deque()  # for a multi-read
+        self._reads: deque[_Read] = deque()  # reads for the next multi-read
         self._singles: deque[tuple[_Request, _Visit, int]] = deque()
-        self._batches = 0  # under way
-        self._batching = True  # until the server says that it has no multi-read
-        self._known, self._read = 0, 0
+        self._batches = 0  # multi-reads under way
+        self._can_batch = True  # until the server says that it has no multi-read
+        self._known_nodes, self._read_nodes = 0, 0  # counted, for the progress
 
     async def run(self) -> None:
         """Send requests until nothing is left to read."""
         await BoundedRequests(self._start_next).run()
 
-    def ask(self, what: Get | GetChildren, visit: _Visit, attempt: int = 1) -> None:
+    def queue_read(self, what: Get | GetChildren, visit: _Visit, attempt: int = 1) -> None:
         """Queue a read for a multi-read request."""
         self._reads.append((what, visit, attempt))
 
-    def ask_alone(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
+    def queue_request(self, request: _Request, visit: _Visit, attempt: int = 1) -> None:
         """Queue a request of its own."""
         self._singles.append((request, visit, attempt))
 
-    def found(self) -> None:
+    def count_known(self) -> None:
         """Count one more known node."""
-        self._known += 1
+        self._known_nodes += 1
 
-    def read(self) -> None:
+    def count_read(self) -> None:
         """Count one more node that was read."""
-        self._read += 1
-        self._progress(self._read, self._known)
+        self._read_nodes += 1
+        self._progress(self._read_nodes, self._known_nodes)
 
     def _start_next(self) -> Deferred[Any] | None:
-        if len(self._reads) > 1 and self._batching:
+        if len(self._reads) > 1 and self._can_batch:
             if self._batches < BATCHES:
                 return self._start_batch()
         elif self._reads:
-            self._separate(*self._reads.popleft())
+            self._queue_separately(*self._reads.popleft())  # a single read needs no multi-read
         if not self._singles:
             return None
         request, visit, attempt = self._singles.popleft()
@@ -123,11 +131,11 @@ class _Reader:
         batch = [self._reads.popleft() for _ in range(min(BATCH, len(self._reads)))]
         self._batches += 1
         answers = self.client.read_all([what for what, _, _ in batch])
-        return answers.addBoth(self._batch_over).addCallbacks(
+        return answers.addBoth(self._batch_ended).addCallbacks(
             self._batch_replied, self._batch_failed, (batch,), {}, (batch,)
         )
 
-    def _batch_over(self, answers: T) -> T:
+    def _batch_ended(self, answers: T) -> T:
         self._batches -= 1
         return answers
 
@@ -136,26 +144,26 @@ class _Reader:
             visit.replied(answer, what)
 
     def _batch_failed(self, failure: Failure, batch: list[_Read]) -> None:
-        attempt = batch[0][2]
+        _, _, attempt = batch[0]
         if failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
             self._reads.extend((what, visit, attempt + 1) for what, visit, _ in batch)
             return
         # The client refuses a reply that is too large; so does the embedded server, before that.
         failure.trap(ReplyTooLargeError, MarshallingError, UnimplementedError)
-        self._batching = not failure.check(UnimplementedError)
+        self._can_batch = not failure.check(UnimplementedError)
         for one in batch:
-            self._separate(*one)
+            self._queue_separately(*one)
 
-    def _separate(self, what: Get | GetChildren, visit: _Visit, attempt: int) -> None:
+    def _queue_separately(self, what: Get | GetChildren, visit: _Visit, attempt: int) -> None:
         """Queue a read as a request of its own."""
         read = self.client.get if isinstance(what, Get) else self.client.get_children
-        self.ask_alone(lambda: read(what.path).addCallback(visit.replied, what), visit, attempt)
+        self.queue_request(lambda: read(what.path).addCallback(visit.replied, what), visit, attempt)
 
     def _failed(self, failure: Failure, request: _Request, visit: _Visit, attempt: int) -> None:
         if failure.check(NoNodeError):
             visit.deleted()
         elif failure.check(ConnectionLossError) and attempt < READ_ATTEMPTS:
-            self.ask_alone(request, visit, attempt + 1)
+            self.queue_request(request, visit, attempt + 1)
         else:
             failure.raiseException()
 
@@ -171,13 +179,13 @@ class _Visit:
         self._reader, self._path, self._wanted = reader, path, wanted
         self._parent, self._name = parent, name
         self._stored = parent.children[name] = Stored()
-        reader.found()
+        reader.count_known()
         if wanted.data:
-            reader.ask(Get(path), self)
+            reader.queue_read(Get(path), self)
         else:
-            reader.ask_alone(self._read_stat, self)
+            reader.queue_request(self._read_stat, self)
         if wanted.acl:
-            reader.ask_alone(self._read_acl, self)
+            reader.queue_request(self._read_acl, self)
 
     def deleted(self) -> None:
         """The node was deleted."""
@@ -205,14 +213,14 @@ class _Visit:
         stored = self._stored
         stored.version, stored.aversion = stat.version, stat.aversion
         stored.ephemeral = stat.ephemeral_owner != 0
-        if stat.num_children and self._wanted.below is not None:
-            self._reader.ask(GetChildren(self._path), self)
-        self._reader.read()
+        if stat.num_children and self._wanted.for_child is not None:
+            self._reader.queue_read(GetChildren(self._path), self)
+        self._reader.count_read()
 
     def _got_children(self, names: list[str]) -> None:
-        assert self._wanted.below is not None
+        assert self._wanted.for_child is not None
         for name in names:
-            wanted = self._wanted.below(name)
+            wanted = self._wanted.for_child(name)
             if wanted is None:
                 self._stored.children[name] = Stored()
             else:
@@ -227,21 +235,23 @@ class _Visit:
 
 
 _Request = Callable[[], "Deferred[Any]"]
-_Read = tuple["Get | GetChildren", _Visit, int]
+_Read = tuple["Get | GetChildren", _Visit, int]  # the last one: which attempt it is
 
 
-async def _read(client: ZooKeeperClient, path: str, wanted: _Wanted, progress: Progress) -> Stored:
-    holder = Stored()
+async def _read_stored(
+    client: ZooKeeperClient, path: str, wanted: _Wanted, progress: Progress
+) -> Stored:
+    parent = Stored()  # of the node at ``path``, only so that a visit can remove that node
     reader = _Reader(client, progress)
-    _Visit(reader, path, holder, "", wanted)
+    _Visit(reader, path, parent, "", wanted)
     await reader.run()
-    if "" not in holder.children:
+    if "" not in parent.children:
         raise NoNodeError(path)
-    return holder.children[""]
+    return parent.children[""]
 
 
 def read_tree(
-    client: ZooKeeperClient, path: str = "/", *, progress: Progress = ignore
+    client: ZooKeeperClient, path: str = "/", *, progress: Progress = no_progress
 ) -> Deferred[Stored]:
     """Read a node and its descendants; below ``/zookeeper``, the server's own, nothing is read.
 
@@ -255,7 +265,7 @@ def read_tree(
         NoAuthError: a node may not be read; the error has its path.
     """
     wanted = _Wanted(_below_root if path == "/" else _everything)
-    return Deferred.fromCoroutine(_read(client, path, wanted, progress))
+    return Deferred.fromCoroutine(_read_stored(client, path, wanted, progress))
 
 
 def make_import_plan(
@@ -266,7 +276,7 @@ def make_import_plan(
     acl: Acl,
     trim: Trim = None,
     create: bool = False,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> Deferred[Plan]:
     """Plan the changes that make the nodes at and below ``path`` equal to the tree.
 
@@ -282,12 +292,12 @@ def make_import_plan(
 
     async def make() -> Plan:
         try:
-            stored = await _read(client, path, _for_import(tree, trim, top=True), progress)
+            stored = await _read_stored(client, path, _for_import(tree, trim, top=True), progress)
         except NoNodeError:
             if not create or path == "/":
                 raise
-            above, whole = await _within_existing(client, path, tree)
-            return plan_import(whole, Stored(), above, acl=acl, trim=False)
+            ancestor, whole_tree = await _within_existing(client, path, tree)
+            return plan_import(whole_tree, Stored(), ancestor, acl=acl, trim=False)
         return plan_import(tree, stored, path, acl=acl, trim=trim)
 
     return Deferred.fromCoroutine(make())
@@ -306,7 +316,7 @@ async def _within_existing(
 
 
 def make_delete_plan(
-    client: ZooKeeperClient, path: str, *, force: bool = False, progress: Progress = ignore
+    client: ZooKeeperClient, path: str, *, force: bool = False, progress: Progress = no_progress
 ) -> Deferred[Plan]:
     """Plan the deletion of a node and its descendants, except ephemeral ones.
 
@@ -318,7 +328,7 @@ def make_delete_plan(
     async def make() -> Plan:
         if path == "/":
             return plan_delete(path, Stored())
-        stored = await _read(client, path, _Wanted(_for_deletion, data=False), progress)
+        stored = await _read_stored(client, path, _Wanted(_for_deletion, data=False), progress)
         return plan_delete(path, stored, force=force)
 
     return Deferred.fromCoroutine(make())

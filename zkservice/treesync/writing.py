@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -24,7 +24,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.tree.plan import Create, Delete, Plan, SetACL, SetData, Write
-from zkservice.treesync.bounded_requests import BoundedRequests, Progress, ignore
+from zkservice.treesync.bounded_requests import BoundedRequests, Progress, no_progress
 
 #: Changes in one transaction, their bytes (a server takes a request of 1 MiB), and
 #: transactions under way at a time.  Measured with 10,000 nodes on one real server: 0.43 s
@@ -36,7 +36,7 @@ BATCHES: Final = 20
 Batch = tuple[Write, ...]
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Do not stop."""
     return False
 
@@ -59,8 +59,8 @@ def apply_plan(
     plan: Plan,
     *,
     atomic: bool = False,
-    progress: Progress = ignore,
-    should_stop: Callable[[], bool] = never,
+    progress: Progress = no_progress,
+    should_stop: Callable[[], bool] = never_stop,
 ) -> Deferred[Outcome]:
     """Make the changes of a plan.
 
@@ -92,6 +92,14 @@ def apply_plan(
     return Deferred.fromCoroutine(_PlanWriter(client, plan, progress, should_stop).run())
 
 
+class _Refusal(NamedTuple):
+    """The refusal of a transaction."""
+
+    number: int
+    batch: Batch
+    error: Exception
+
+
 class _PlanWriter:
     """Makes the changes of a plan: many in one transaction, several transactions at a time.
 
@@ -113,46 +121,46 @@ class _PlanWriter:
         self._total = len(plan.writes)
         self._done = 0
         self._waiting: deque[Batch] = deque(_batches(plan.writes))
-        self._undone: dict[int, Batch] = {}  # under way or refused; by number, in order
-        self._number = 0
-        self._refused: tuple[int, Batch, Exception] | None = None  # the first
+        self._undone: dict[int, Batch] = {}  # transactions under way or refused, by number
+        self._number = 0  # of the transaction that was sent last
+        self._refused: _Refusal | None = None  # the first refusal; nothing is sent after it
 
     async def run(self) -> Outcome:
         """Make the changes; ends when all have their replies."""
         await BoundedRequests(self._start_next, BATCHES).run()
         while self._refused is not None:
             number, batch, error = self._refused
-            at, cause = _refused_change(error)
-            if not _is_gone_already(batch[at], cause):
-                await self._make_first(batch[:at])
-                raise _failure(batch[at].path, cause, self._done, self._total)
-            self._try_again(number, batch, at)
+            index, cause = _refused_change(error)
+            if not _is_gone_already(batch[index], cause):
+                await self._make_those_before(batch[:index])
+                raise _failure(batch[index].path, cause, self._done, self._total)
+            self._try_again(number, batch, index)
             await BoundedRequests(self._start_next, BATCHES).run()
         return Outcome(self._done, self._total)
 
-    def _try_again(self, number: int, batch: Batch, at: int) -> None:
+    def _try_again(self, number: int, batch: Batch, index: int) -> None:
         """Queue what is not done, without the node that is gone already.
 
         Others may be gone as well, so the deletions after it are sent one by one.
         """
         self._refused = None
-        self._done += 1
-        self._undone[number] = batch[:at]
+        self._done += 1  # the node that is gone
+        self._undone[number] = batch[:index]
         again: list[Batch] = []
         for key, undone in self._undone.items():
             again.append(undone)
             if key == number:
-                again += _one_by_one(batch[at + 1 :])
+                again += _one_by_one(batch[index + 1 :])
         self._undone.clear()
         self._waiting.extendleft(part for part in reversed(again) if part)
 
-    async def _make_first(self, changes: Batch) -> None:
+    async def _make_those_before(self, changes: Batch) -> None:
         """Make the changes of a refused transaction that come before the refused one."""
         if changes and not self._should_stop():
             try:
                 await _make_all(self._client, changes)
             except ZooKeeperError:
-                return  # the error that follows says that they are not done
+                return  # the error that the caller raises counts them as not done
             self._done += len(changes)
 
     def _start_next(self) -> Deferred[Any] | None:
@@ -162,28 +170,28 @@ class _PlanWriter:
         self._number += 1
         self._undone[self._number] = batch
         return _make_all(self._client, batch).addCallbacks(
-            self._made,
-            self._failed,
+            self._batch_made,
+            self._batch_failed,
             callbackArgs=(self._number,),
             errbackArgs=(self._number, batch),
         )
 
-    def _made(self, _: object, number: int) -> None:
+    def _batch_made(self, _: object, number: int) -> None:
         self._done += len(self._undone.pop(number))
         self._progress(self._done, self._total)
 
-    def _failed(self, failure: Failure, number: int, batch: Batch) -> None:
+    def _batch_failed(self, failure: Failure, number: int, batch: Batch) -> None:
         error = failure.value
         if not isinstance(error, Exception):
             failure.raiseException()
         elif len(batch) == 1 and _is_gone_already(batch[0], error):
-            self._made(None, number)
+            self._batch_made(None, number)
         elif self._refused is None:
-            self._refused = number, batch, error
+            self._refused = _Refusal(number, batch, error)
 
 
 def _refused_change(error: Exception) -> tuple[int, Exception]:
-    """Which change of a batch was refused, and why."""
+    """The index in its batch of the change that was refused, and why."""
     if isinstance(error, TransactionFailedError) and isinstance(error.__cause__, Exception):
         return error.failed, error.__cause__
     return 0, error

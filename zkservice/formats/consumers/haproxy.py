@@ -18,7 +18,8 @@ from zkservice.formats.consumers.model import (
 )
 from zkservice.formats.model import Member
 
-#: For a host by its name: HAProxy does not start, nor reload, if it cannot resolve one without it.
+#: The option of a server with a host name.  Without it, HAProxy neither starts nor reloads while
+#: the name cannot be resolved.
 _UNRESOLVED: Final = " init-addr last,libc,none"
 #: The highest weight that HAProxy accepts.
 MAX_WEIGHT: Final = 256
@@ -31,7 +32,8 @@ def server_name(member: Member) -> str:
 
 def server_options(member: Member, weight: int) -> str:
     """The address and the options of a server, which follow its name."""
-    return f"{member.address}{' ssl' * member.tls} check weight {weight}"
+    tls = " ssl" if member.tls else ""
+    return f"{member.address}{tls} check weight {weight}"
 
 
 def _render(listings: Sequence[Listing]) -> bytes:
@@ -41,10 +43,10 @@ def _render(listings: Sequence[Listing]) -> bytes:
         members = listing.members
         for member, weight in zip(members, whole_weights(members, MAX_WEIGHT), strict=True):
             # Weight 0 drains a server: it gets no new clients, but keeps those of its sessions.
-            share = weight if member.available else 0
-            name = "" if is_ip_address(member.host) else _UNRESOLVED
-            options = server_options(member, share)
-            lines.append(f"    server {server_name(member)} {options}{name}\n")
+            options = server_options(member, weight if member.available else 0)
+            if not is_ip_address(member.host):
+                options += _UNRESOLVED
+            lines.append(f"    server {server_name(member)} {options}\n")
     return "".join(lines).encode()
 
 

@@ -86,11 +86,13 @@ def commands(
     wanted = {server_name(each): each for each in members}
     weights = whole_weights(list(wanted.values()), MAX_WEIGHT)
     for (name, member), weight in zip(wanted.items(), weights, strict=True):
-        yield from _have(f"{backend}/{name}", member, weight, present.get(name))
+        yield from _add_or_update(f"{backend}/{name}", member, weight, present.get(name))
     yield from _remove(backend, wanted, servers)
 
 
-def _have(server: str, member: Member, weight: int, present: BackendServer | None) -> Iterator[str]:
+def _add_or_update(
+    server: str, member: Member, weight: int, present: BackendServer | None
+) -> Iterator[str]:
     if present is None:
         if member.available:
             yield f"add server {server} {server_options(member, weight)}"

@@ -28,13 +28,13 @@ from zkservice.formats.model import Member
 #: The suffix of Jinja2 templates.
 JINJA_SUFFIX: Final = ".j2"
 _HIGHEST: Final = 256
-_OF_SERVICE: Final = ("service", "path", "count")
-_OF_SERVER: Final = ("host", "port", "address", "name", "scheme", "weight")
+_SERVICE_NAMES: Final = ("service", "path", "count")
+_SERVER_NAMES: Final = ("host", "port", "address", "name", "scheme", "weight")
 _PROPERTY: Final = "property."
 
 
-class _Text(string.Template):
-    """``$host``, ``${host}``, ``${property.zone}``."""
+class _LineTemplate(string.Template):
+    """A line with placeholders: ``$host``, ``${host}``, ``${property.zone}``."""
 
     flags = re.ASCII
     idpattern = "[a-z]+"
@@ -55,7 +55,7 @@ class _Text(string.Template):
         return found
 
 
-class _Values(dict[str, str]):
+class _PlaceholderValues(dict[str, str]):
     """Values in which a missing property is empty."""
 
     def __missing__(self, name: str) -> str:
@@ -73,11 +73,11 @@ def template(name: str, text: str) -> Consumer:
         ConfigurationError: the template is invalid, or Jinja2 is not installed.
     """
     if name.endswith(JINJA_SUFFIX):
-        return Consumer("template", _jinja(name, text), content_type=PLAIN)
-    return Consumer("template", _lines(name, text), content_type=PLAIN)
+        return Consumer("template", _jinja_renderer(name, text), content_type=PLAIN)
+    return Consumer("template", _line_renderer(name, text), content_type=PLAIN)
 
 
-def _values(member: Member, weight: int) -> dict[str, str]:
+def _server_values(member: Member, weight: int) -> dict[str, str]:
     return {
         "host": member.host,
         "port": str(member.port),
@@ -91,9 +91,9 @@ def _values(member: Member, weight: int) -> dict[str, str]:
 # -- string.Template -----------------------------------------------------------------------
 
 
-def _lines(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
-    lines = [_Text(line) for line in text.splitlines(keepends=True)]
-    repeated = []
+def _line_renderer(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
+    lines = [_LineTemplate(line) for line in text.splitlines(keepends=True)]
+    repeated = []  # for each line: whether it is repeated for each server
     for number, line in enumerate(lines, 1):
         try:
             repeated.append(_is_repeated(line.names()))
@@ -103,44 +103,49 @@ def _lines(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
     def render(listings: Sequence[Listing]) -> bytes:
         written = []
         for listing in listings:
-            servers = [_values_of(listing, *pair) for pair in _weighted(listing)]
-            once = [_of_service(listing)]
-            for line, repeat in zip(lines, repeated, strict=True):
-                written += [line.substitute(values) for values in (servers if repeat else once)]
+            for_each_server = [
+                _placeholder_values(listing, *pair) for pair in _members_with_weights(listing)
+            ]
+            once = [_service_values(listing)]
+            for line, is_repeated in zip(lines, repeated, strict=True):
+                rounds = for_each_server if is_repeated else once
+                written += [line.substitute(values) for values in rounds]
         return "".join(written).encode("utf-8", "replace")
 
     return render
 
 
 def _is_repeated(names: Sequence[str]) -> bool:
-    of_server = [one for one in names if one in _OF_SERVER or one.startswith(_PROPERTY)]
+    of_server = [one for one in names if one in _SERVER_NAMES or one.startswith(_PROPERTY)]
     for one in names:
-        if one not in (*_OF_SERVICE, *of_server):
-            known = ", ".join((*_OF_SERVICE, *_OF_SERVER))
+        if one not in (*_SERVICE_NAMES, *of_server):
+            known = ", ".join((*_SERVICE_NAMES, *_SERVER_NAMES))
             raise ValueError(f"{one!r} is unknown; expected {known} or {_PROPERTY}NAME")
     return bool(of_server)
 
 
-def _weighted(listing: Listing) -> list[tuple[Member, int]]:
+def _members_with_weights(listing: Listing) -> list[tuple[Member, int]]:
     members = listing.available
     return list(zip(members, whole_weights(members, _HIGHEST), strict=True))
 
 
-def _of_service(listing: Listing) -> _Values:
-    return _Values(service=listing.name, path=listing.path, count=str(len(listing.available)))
+def _service_values(listing: Listing) -> _PlaceholderValues:
+    return _PlaceholderValues(
+        service=listing.name, path=listing.path, count=str(len(listing.available))
+    )
 
 
-def _values_of(listing: Listing, member: Member, weight: int) -> _Values:
+def _placeholder_values(listing: Listing, member: Member, weight: int) -> _PlaceholderValues:
     properties = safe_properties(member.properties)
-    values = _Values({f"{_PROPERTY}{name}": text for name, text in properties.items()})
-    values.update(_of_service(listing), **_values(member, weight))
+    values = _PlaceholderValues({f"{_PROPERTY}{name}": text for name, text in properties.items()})
+    values.update(_service_values(listing), **_server_values(member, weight))
     return values
 
 
 # -- Jinja2 --------------------------------------------------------------------------------
 
 
-def _jinja(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
+def _jinja_renderer(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
     try:
         # Only here: it is an extra.
         import jinja2
@@ -171,18 +176,18 @@ def _jinja(name: str, text: str) -> Callable[[Sequence[Listing]], bytes]:
 
 def _service(listing: Listing) -> dict[str, Any]:
     weighted = zip(listing.members, whole_weights(listing.members, _HIGHEST), strict=True)
-    everyone = [_server(member, weight) for member, weight in weighted]
+    servers = [_server(member, weight) for member, weight in weighted]
     return {
         "name": listing.name,
         "path": listing.path,
-        "servers": [one for one in everyone if one["available"]],
-        "stopping": [one for one in everyone if not one["available"]],
+        "servers": [one for one in servers if one["available"]],
+        "stopping": [one for one in servers if not one["available"]],
     }
 
 
 def _server(member: Member, weight: int) -> dict[str, Any]:
     return {
-        **_values(member, weight),
+        **_server_values(member, weight),
         "port": member.port,
         "weight": weight,
         "available": member.available,

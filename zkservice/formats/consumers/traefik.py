@@ -14,7 +14,8 @@ def _service(listing: Listing) -> dict[str, Any]:
     members = listing.available
     servers = []
     for member, weight in zip(members, whole_weights(members, _HIGHEST), strict=True):
-        server: dict[str, Any] = {"url": f"http{'s' * member.tls}://{member.address}"}
+        scheme = "https" if member.tls else "http"
+        server: dict[str, Any] = {"url": f"{scheme}://{member.address}"}
         # Older versions do not know weights, so they are left out if all are 1.
         if any(one.weight != 1.0 for one in members):
             server["weight"] = weight
