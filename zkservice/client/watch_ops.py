@@ -10,7 +10,8 @@ from twisted.python.failure import Failure
 
 from zkservice.client.replies import read_children, read_data, read_stat
 from zkservice.client.request_mixin import RequestMixin
-from zkservice.client.watch_manager import MODES, RemovingCall, WatchingCall, WatchManager
+from zkservice.client.watch_calls import RemovingCall, WatchingCall
+from zkservice.client.watch_manager import MODES, WatchManager
 from zkservice.client.watchers import PersistentWatch, WatchCallback, Watcher
 from zkservice.errors import NoWatcherError, ZooKeeperError
 from zkservice.wire.records import (
