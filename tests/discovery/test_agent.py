@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import (
     URI,
     BrowserLikePolicyForHTTPS,
@@ -36,12 +36,11 @@ from typing_extensions import override
 from zope.interface.verify import verifyObject
 
 from tests.certificates import Authority
+from tests.connected import ConnectedTestCase
 from tests.response_body import read_body
-from zkservice.client import ZooKeeperClient
 from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
 from zkservice.discovery.agent import Budget, ProviderEndpoints
 from zkservice.errors import ConnectTimeoutError, NoProviderError
-from zkservice.testing import EmbeddedZooKeeper
 
 
 class Page(Resource):
@@ -76,27 +75,18 @@ class HangUp(Protocol):
         self.transport.loseConnection()
 
 
-class AgentTests(TestCase):
+class AgentTests(ConnectedTestCase):
     """Requests to a service."""
-
-    timeout = 30
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper()
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+        await super().setUp()
         await self.client.ensure_path("/svc")
         HangUp.count = 0
 
     async def listen(self, factory: Any) -> str:
         """Listen and register; the address."""
-        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await endpoint.listen(factory)
-        self.addCleanup(port.stopListening)
+        port = await self.open_port(factory)
         return await self.put(f"127.0.0.1:{port.getHost().port}")
 
     async def put(self, address: str, data: bytes = b"") -> str:
@@ -106,8 +96,7 @@ class AgentTests(TestCase):
 
     async def refusing(self) -> str:
         """Register an address at which no server listens."""
-        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
+        port = await self.open_port(Factory.forProtocol(Protocol))
         number = port.getHost().port
         await port.stopListening()
         return await self.put(f"127.0.0.1:{number}")

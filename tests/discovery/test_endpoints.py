@@ -8,16 +8,17 @@ from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 - loopback connections
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.wire import Echo
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 from zope.interface import implementer
 
 from tests.client.base import HOST, PORT, ClientTestCase
+from tests.connected import ConnectedTestCase
 from tests.registry.test_endpoints import Said
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery.counted import CountingFactory
@@ -26,36 +27,25 @@ from zkservice.discovery.shared import PAUSE, SharedSessions
 from zkservice.errors import ConnectTimeoutError, LinkLoopError, NoProviderError
 from zkservice.formats import FORMATS, Announcement
 from zkservice.registry import register
-from zkservice.testing import EmbeddedZooKeeper
 from zkservice.wire.acl import ACL, ANYONE, Permission
 
 
-class DescriptionTests(TestCase):
+class DescriptionTests(ConnectedTestCase):
     """What a client endpoint makes of what is registered, and of what goes wrong."""
-
-    timeout = 15
 
     async def setUp(self) -> None:  # type: ignore[override]
         """A ZooKeeper, a client that registers, and an echo server."""
-        self.server = EmbeddedZooKeeper()
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+        await super().setUp()
         self.address = await self.listen(Echo)
 
     async def listen(self, protocol: type[Protocol]) -> str:
         """The address of a server on a port that the system picks."""
-        plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await plain.listen(Factory.forProtocol(protocol))
-        self.addCleanup(port.stopListening)
+        port = await self.open_port(Factory.forProtocol(protocol))
         return f"127.0.0.1:{port.getHost().port}"
 
     async def connect(self, path: str = "/svc", options: str = "") -> None:
         """Connect through a description, and hear an echo."""
-        servers = quoteStringArgument(self.server.connection_string)
-        endpoint: Any = clientFromString(reactor, f"zk:{path}:servers={servers}{options}")
+        endpoint: Any = clientFromString(reactor, f"zk:{path}:servers={self.servers}{options}")
         try:
             said = await endpoint.connect(Factory.forProtocol(Said))
             said.transport.write(b"hello")
@@ -148,8 +138,7 @@ class DescriptionTests(TestCase):
 
     async def test_dead_addresses_are_passed_over(self) -> None:
         """After an address that refuses the connection, the next one is tried."""
-        plain = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        dead: Any = await plain.listen(Factory.forProtocol(Echo))
+        dead = await self.open_port(Factory.forProtocol(Echo))
         address = f"127.0.0.1:{dead.getHost().port}"
         await dead.stopListening()
         for name in (address, self.address, "no-address"):
@@ -168,12 +157,11 @@ class DescriptionTests(TestCase):
         others = [await self.listen(Echo) for _ in range(3)]
         for name in (self.address, *others):
             await self.put(name)
-        servers = quoteStringArgument(self.server.connection_string)
         before = self.server.statistics()
         ports: Counter[int] = Counter()
         endpoint: Any = None
         for _ in range(100):
-            endpoint = clientFromString(reactor, f"zk:/svc:servers={servers}")
+            endpoint = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
             said = await endpoint.connect(Factory.forProtocol(Said))
             ports[said.transport.getPeer().port] += 1
             said.transport.abortConnection()

@@ -10,21 +10,17 @@ from twisted.internet import reactor  # noqa: TID251 - loopback connections
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     clientFromString,
-    quoteStringArgument,
-    serverFromString,
 )
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.util import Redirect
 from typing_extensions import override
 
-from zkservice.client import ZooKeeperClient
+from tests.connected import ConnectedTestCase
 from zkservice.discovery import Resolver, agent
-from zkservice.testing import EmbeddedZooKeeper
 
 
 class Shop(Resource):
@@ -57,26 +53,17 @@ class Shop(Resource):
         return b"%b %b %b" % (request.method, request.uri, request.content.read())
 
 
-class ServiceTestCase(TestCase):
+class ServiceTestCase(ConnectedTestCase):
     """A service with providers on loopback ports."""
-
-    timeout = 30
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper()
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+        await super().setUp()
         await self.client.ensure_path("/svc")
 
     async def provide(self, factory: Any) -> Any:
         """Listen and register; the port."""
-        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await endpoint.listen(factory)
-        self.addCleanup(port.stopListening)
+        port = await self.open_port(factory)
         await self.client.create(f"/svc/127.0.0.1:{port.getHost().port}")
         return port
 
@@ -156,6 +143,17 @@ class Heard(Protocol):
 class ClientServiceTests(ServiceTestCase):
     """``ClientService`` with a ``zk:`` endpoint."""
 
+    def started_service(self) -> ClientService:
+        """A client of the service that connects again and again until the end of the test."""
+        endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
+        self.addCleanup(endpoint.close)
+        service = ClientService(
+            endpoint, Factory.forProtocol(Heard), retryPolicy=lambda failures: 0.05, clock=reactor
+        )
+        service.startService()
+        self.addCleanup(service.stopService)
+        return service
+
     async def greeter(self) -> Any:
         """A provider, and its open connections."""
         factory: Any = Factory.forProtocol(Greeter)
@@ -166,14 +164,7 @@ class ClientServiceTests(ServiceTestCase):
     async def test_reconnects_to_a_provider_that_is_left(self) -> None:
         """When the one that it uses ends, the next attempt is at another one."""
         greeters = [await self.greeter() for _ in range(2)]
-        servers = quoteStringArgument(self.server.connection_string)
-        endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={servers}")
-        self.addCleanup(endpoint.close)
-        service = ClientService(
-            endpoint, Factory.forProtocol(Heard), retryPolicy=lambda failures: 0.05, clock=reactor
-        )
-        service.startService()
-        self.addCleanup(service.stopService)
+        service = self.started_service()
         first: Any = await service.whenConnected()
         peer = first.transport.getPeer().port
         for port, connections in greeters:
@@ -190,14 +181,7 @@ class ClientServiceTests(ServiceTestCase):
 
     async def test_waits_for_a_first_provider(self) -> None:
         """A service without providers is tried again until there is one."""
-        servers = quoteStringArgument(self.server.connection_string)
-        endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={servers}")
-        self.addCleanup(endpoint.close)
-        service = ClientService(
-            endpoint, Factory.forProtocol(Heard), retryPolicy=lambda failures: 0.05, clock=reactor
-        )
-        service.startService()
-        self.addCleanup(service.stopService)
+        service = self.started_service()
         waiting: Deferred[Any] = service.whenConnected()
         await deferLater(reactor, 0.2)
         self.assertFalse(waiting.called)

@@ -13,11 +13,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 from twisted.protocols.wire import Echo
-from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
 from tests.client.base import ClientTestCase
-from zkservice.client import ZooKeeperClient
+from tests.connected import ConnectedTestCase
 from zkservice.errors import (
     AddressError,
     InvalidHostsError,
@@ -27,7 +26,6 @@ from zkservice.errors import (
 from zkservice.formats import read_member
 from zkservice.registry import RegistrationState
 from zkservice.registry.endpoints import EndpointSettings, RegisteringEndpoint
-from zkservice.testing import EmbeddedZooKeeper
 from zkservice.wire.acl import READ_ACL_UNSAFE
 
 
@@ -43,20 +41,8 @@ class Said(Protocol):
         self.heard.callback(data)
 
 
-class EndpointTests(TestCase):
+class EndpointTests(ConnectedTestCase):
     """Descriptions, as users write them."""
-
-    timeout = 15
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        """A ZooKeeper, and a client that looks on."""
-        self.server = EmbeddedZooKeeper()
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.servers = quoteStringArgument(self.server.connection_string)
-        self.client = ZooKeeperClient(self.server.connection_string)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
 
     async def test_listen_connect_stop(self) -> None:
         """Who listens is registered, is found, and is gone when it stops."""

@@ -9,11 +9,11 @@ from twisted.internet import reactor  # noqa: TID251 - trial's
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.python.usage import UsageError
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests.connected import ConnectedTestCase
 from tests.service import example_commands as given
-from zkservice.client import ZooKeeperClient
 from zkservice.errors import ConfigurationError
 from zkservice.monitor import Command
 from zkservice.registry import Registration, RegistrationState, register
@@ -30,7 +30,6 @@ from zkservice.service.options.serve_options import Options
 from zkservice.service.paste import config_of
 from zkservice.service.state.availability import CONFIRM, HEALTH, Availability
 from zkservice.service.state.process_report import ProcessReport
-from zkservice.testing import EmbeddedZooKeeper
 
 HERE = "tests.service.example_commands"
 
@@ -65,19 +64,14 @@ def known(words: list[str]) -> str:
     return "known"
 
 
-class OutAndInTests(TestCase):
+class OutAndInTests(ConnectedTestCase):
     """What an operator's commands reply, and when."""
 
-    timeout = 10
+    session_timeout, tick_time = 4.0, 0.2
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper(tick_time=0.2)
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string, 4.0)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+        await super().setUp()
         self.registration = register(self.client, "/svc", "h:1", {"color": "blue"})
         await self.registration.when_registered()
         self.clock, self.availability = Clock(), Availability()

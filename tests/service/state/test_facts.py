@@ -6,9 +6,9 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from typing_extensions import override
+from twisted.trial.unittest import SynchronousTestCase
 
+from tests.connected import ConnectedTestCase
 from zkservice.client import ZooKeeperClient
 from zkservice.client.counters import LATENCY_BOUNDS, ClientCounters
 from zkservice.errors import NoNodeError
@@ -20,22 +20,12 @@ from zkservice.service.state.facts import (
     describe_tree,
     latency_quantile,
 )
-from zkservice.testing import EmbeddedZooKeeper
 
 
-class FactsTests(TestCase):
+class FactsTests(ConnectedTestCase):
     """With an embedded server."""
 
-    timeout = 10
-
-    @override
-    async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper(tick_time=0.2)
-        await self.server.start()
-        self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string, 4.0)
-        self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+    session_timeout, tick_time = 4.0, 0.2
 
     async def test_a_session_is_shown_without_its_password(self) -> None:
         """Its counters, its server and its latency; nothing that lets others take it over."""

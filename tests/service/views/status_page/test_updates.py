@@ -10,17 +10,16 @@ from unittest.mock import Mock
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, LogPublisher, capturedLogs
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from tests.connected import ConnectedTestCase
 from tests.service.views.status_page.support import snapshot
-from zkservice.client import ZooKeeperClient
 from zkservice.service.views.status_page.event_feed import EventFeed, event_view
 from zkservice.service.views.status_page.page import PAGE, SECTIONS_VIEW, StatusPage
 from zkservice.service.views.status_page.recent import ErrorCounts, Happenings
 from zkservice.service.views.status_page.sections import SECTIONS
 from zkservice.service.views.status_page.surroundings import Surroundings, service_edges
-from zkservice.testing import EmbeddedZooKeeper
 from zkservice.web import DeferredView, View
 
 
@@ -223,20 +222,15 @@ class StatusPageTests(SynchronousTestCase):
         self.assertEqual(headers["Content-Type"], "application/json")
 
 
-class SurroundingsTests(TestCase):
+class SurroundingsTests(ConnectedTestCase):
     """What is read from ZooKeeper."""
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
         from twisted.internet import reactor  # noqa: TID251 - real connections
 
+        await super().setUp()
         self.reactor: Any = reactor
-        server = EmbeddedZooKeeper()
-        await server.start()
-        self.addCleanup(server.stop)
-        self.client = ZooKeeperClient(server.connection_string, reactor=reactor)
-        await self.client.connect()
-        self.addCleanup(self.client.close)
         await self.client.ensure_path("/svc/providers")
         self.happenings = Happenings(lambda: 0.0)
         self.around = Surroundings(self.client, lambda: "/svc/providers", reactor, self.happenings)
