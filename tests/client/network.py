@@ -20,6 +20,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from tests.fake_reactor import OwnNameResolver, SocketOptions
+
 #: Bytes that a transport holds before it asks its producer to pause (abstract.py).
 BUFFER = 2**16
 
@@ -28,7 +30,7 @@ ROUNDS = 10_000
 
 
 @implementer(IReactorTCP, IReactorPluggableNameResolver)
-class Network(Clock):
+class Network(OwnNameResolver, Clock):
     """Connects whoever calls ``connectTCP`` with the factory that listens there."""
 
     def __init__(self) -> None:
@@ -49,15 +51,6 @@ class Network(Clock):
         """As a real reactor, refuse what lies in the past."""
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         return super().callLater(delay, callable, *args, **kw)
-
-    @property
-    def nameResolver(self) -> Network:  # noqa: N802
-        """It is all one."""
-        return self
-
-    def installNameResolver(self, resolver: Any) -> Any:  # noqa: N802
-        """Of no use here."""
-        raise NotImplementedError
 
     def resolveHostName(  # noqa: N802
         self,
@@ -102,12 +95,16 @@ class Network(Clock):
     def settle(self) -> None:
         """Let everything happen that needs no time."""
         for _ in range(ROUNDS):
-            self.run_due()
-            moved = [cable.carry() for cable in list(self.cables)]
+            moved = self.step()
             due = any(call.getTime() <= self.seconds() for call in self.getDelayedCalls())
-            if not any(moved) and not due:
+            if not moved and not due:
                 return
         raise AssertionError("the network does not come to rest")
+
+    def step(self) -> bool:
+        """Call what is due, then move bytes once; returns whether any were moved."""
+        self.run_due()
+        return any([cable.carry() for cable in list(self.cables)])
 
     def run_due(self) -> None:
         """Call what is due; no bytes move.
@@ -264,7 +261,7 @@ class Cable:
 
 
 @implementer(ITCPTransport)
-class End:
+class End(SocketOptions):
     """The transport of one end."""
 
     def __init__(self, protocol: Any, host: Any, peer: Any) -> None:
@@ -300,10 +297,6 @@ class End:
                 self.full = True
                 self.producer.pauseProducing()
 
-    def writeSequence(self, data: Any) -> None:  # noqa: N802
-        """Send."""
-        self.write(b"".join(data))
-
     def loseConnection(self) -> None:  # noqa: N802
         """Close when all is sent; like the real one, not while there is a producer."""
         assert self.producer is None, "the producer is still registered"
@@ -337,20 +330,6 @@ class End:
     def getHost(self) -> Any:  # noqa: N802
         """The address of this end."""
         return self._host
-
-    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
-        """As you like."""
-
-    def getTcpNoDelay(self) -> bool:  # noqa: N802
-        """Always."""
-        return True
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802
-        """As you like."""
-
-    def getTcpKeepAlive(self) -> bool:  # noqa: N802
-        """Never."""
-        return False
 
     def loseWriteConnection(self) -> None:  # noqa: N802
         """Not in this protocol."""

@@ -145,18 +145,22 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.heard["it"], [])
             self.assertEqual(self.server.statistics().watches, 0)
 
+    def cancel_before_change(self, handle: Any) -> None:
+        """Cancel a watch; the server makes a change before it gets the request for that."""
+        cable = self.network.cables[0]
+        cable.holding = True
+        cancelled = handle.cancel()
+        self.change()
+        cable.holding = False
+        self.result(cancelled)
+
     def test_change_while_a_watch_is_cancelled(self) -> None:
         """A change that the server makes before it gets the cancellation is not missed."""
         self.result(self.other.create("/a"))
         for recursive in (False, True):
             handle = self.add("it", recursive=recursive)
             watches = self.one_shots()
-            cable = self.network.cables[0]
-            cable.holding = True
-            cancelled = handle.cancel()
-            self.change()
-            cable.holding = False
-            self.result(cancelled)
+            self.cancel_before_change(handle)
             for name, type in (("get", CHANGED), ("exists", CHANGED), ("children", CHILDREN)):
                 self.assertEqual(self.result(watches[name])[::2], (type, "/a"))
 
@@ -165,12 +169,7 @@ class WatchModes(ClientTestCase):
         self.result(self.other.create("/a"))
         handle = self.add("recursive", recursive=True)
         self.add("plain")
-        cable = self.network.cables[0]
-        cable.holding = True
-        cancelled = handle.cancel()
-        self.change()
-        cable.holding = False
-        self.result(cancelled)
+        self.cancel_before_change(handle)
         self.change()
         self.assertEqual((self.heard["plain"], self.heard["recursive"]), (self.PLAIN * 2, []))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.client.base import ClientTestCase
+from tests.client.base import TIMEOUT, ClientTestCase
 from tests.recipes.world import children
 from zkservice.client import ZooKeeperClient
 
@@ -29,6 +29,21 @@ class RecipeTestCase(ClientTestCase):
         """A client's connection breaks."""
         self.assertTrue(self.server.drop(self.session(client)))
         self.network.run_due()
+
+    def give_up(self, client: ZooKeeperClient) -> None:
+        """A client without a connection takes its session for expired; the server does not.
+
+        Until `accept_again` the server neither expires sessions nor accepts connections.
+        """
+        self.server.refuse = True
+        self.drop(client)
+        self.server.pause()
+        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+
+    def accept_again(self) -> None:
+        """The server goes on after `give_up`."""
+        self.server.resume()
+        self.server.refuse = False
 
     def lose_reply(self, client: ZooKeeperClient, *, second: bool = False) -> None:
         """A client's first connection breaks at the server's next reply, or the one after it."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import TIMEOUT, quietly
+from tests.client.base import quietly
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -135,12 +135,8 @@ class EnterTests(DoubleBarrierTestCase):
     def test_node_of_an_ended_session_is_not_counted(self) -> None:
         """A node of a session that only we know to be over is not counted for us."""
         entering = self.entering(self.one, members=3)
-        self.server.refuse = True
-        self.drop(self.one)
-        self.server.pause()
-        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
-        self.server.resume()
-        self.server.refuse = False
+        self.give_up(self.one)
+        self.accept_again()
         self.network.advance(2)
         self.assertEqual(len(self.children(PATH)), 1)
         self.assertNoResult(entering)

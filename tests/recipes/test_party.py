@@ -127,13 +127,9 @@ class MemberTests(PartyTestCase):
     def test_expired_before_the_server_knows(self) -> None:
         """A client that gave its session up too early is not there twice when it is back."""
         membership = self.joined(self.one, "a")
-        self.server.refuse = True
-        self.drop(self.one)
-        self.server.pause()
-        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
+        self.give_up(self.one)
         self.assertFalse(membership.present)
-        self.server.resume()
-        self.server.refuse = False
+        self.accept_again()
         self.network.advance(2)
         self.assertTrue(membership.present)
         self.network.advance(TIMEOUT)

@@ -108,9 +108,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         node = self.node(self.one, b"1")
         creating = node.create()
         for _ in range(3):
-            self.network.run_due()
-            for cable in self.network.cables:
-                cable.carry()
+            self.network.step()
         self.assertFalse(creating.called)
         node.set_acl(READ_ACL_UNSAFE)
         self.result(creating)
@@ -133,9 +131,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         node = self.node(self.one, b"1")
         creating = node.create()
         for _ in range(3):
-            self.network.run_due()
-            for cable in self.network.cables:
-                cable.carry()
+            self.network.step()
         self.assertFalse(creating.called)
         node.set(b"2")
         self.result(creating)
@@ -145,12 +141,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         """What we take for expired before the server does is replaced, not waited for."""
         node = self.created(self.one, b"1")
         before = self.session(self.one)
-        self.server.refuse = True
-        self.drop(self.one)
-        self.server.pause()
-        self.network.advance(TIMEOUT * 4 / 3 + 0.1)
-        self.server.resume()
-        self.server.refuse = False
+        self.give_up(self.one)
+        self.accept_again()
         for _ in range(100):
             if node.present:
                 break

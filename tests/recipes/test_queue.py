@@ -157,9 +157,7 @@ class QueueTests(QueueTestCase):
             self.put(b"1")
             results = outcome(getting := self.queue.get())
             for _ in range(rounds):
-                self.network.run_due()
-                for cable in self.network.cables:
-                    cable.carry()
+                self.network.step()
             getting.cancel()
             self.network.settle()
             if results == [b"1"]:
@@ -276,15 +274,20 @@ class ReliableQueueTests(QueueTestCase):
             self.assertIn(taken.lease.path.rpartition("/")[2], self.children(PATH), position)
             self.result(taken.release())
 
+    def delete_in_doubt(self, item: Any) -> Deferred[None]:
+        """Delete an item; the request is lost, and then the item's reservation is."""
+        cable = self.network.cables[0]
+        cable.client_may_send = len(cable.server.received) + 10
+        deleting: Deferred[None] = item.delete()
+        self.network.settle()
+        self.deleting(item.lease.path)
+        return deleting
+
     def test_deletion_in_doubt(self) -> None:
         """An item that stays in the queue, for the reservation was gone, is not called deleted."""
         self.put(b"1")
         item = self.item(self.queue)
-        cable = self.network.cables[0]
-        cable.client_may_send = len(cable.server.received) + 10
-        deleting = item.delete()
-        self.network.settle()
-        self.deleting(item.lease.path)
+        deleting = self.delete_in_doubt(item)
         self.network.advance(3)
         self.failureResultOf(deleting, LeaseLostError)
         self.assertEqual(self.result(self.queue.qsize()), 1)
@@ -293,11 +296,7 @@ class ReliableQueueTests(QueueTestCase):
         """A transaction is not repeated if another consumer has reserved the item meanwhile."""
         self.put(b"1")
         item = self.item(self.queue)
-        cable = self.network.cables[0]
-        cable.client_may_send = len(cable.server.received) + 10
-        deleting = item.delete()
-        self.network.settle()
-        self.deleting(item.lease.path)
+        deleting = self.delete_in_doubt(item)
         taken = self.item(self.other)
         self.assertEqual(taken.lease.path, item.lease.path)
         self.network.advance(3)
@@ -346,9 +345,7 @@ class ReliableQueueTests(QueueTestCase):
             self.put(b"1")
             results = outcome(getting := self.queue.get())
             for _ in range(rounds):
-                self.network.run_due()
-                for cable in self.network.cables:
-                    cable.carry()
+                self.network.step()
             getting.cancel()
             self.network.settle()
             item = results[0]

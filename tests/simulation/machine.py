@@ -23,6 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from tests.fake_reactor import OwnNameResolver
 from tests.simulation.kernel import Event
 from tests.simulation.network import BUFFER, End, Network
 from tests.simulation.ports import Connector, ListeningPort
@@ -34,7 +35,7 @@ TURN = 1e-6
 
 
 @implementer(IReactorTime, IReactorTCP, IReactorFromThreads, IReactorPluggableNameResolver)
-class Machine:
+class Machine(OwnNameResolver):
     """A process with its reactor: its own clock, its own connections.
 
     Its ``state`` is ``running``, ``suspended``, ``stopping`` or ``dead``.
@@ -247,15 +248,6 @@ class Machine:
         self.on_stop()
 
     # -- IReactorPluggableNameResolver
-
-    @property
-    def nameResolver(self) -> Machine:  # noqa: N802
-        """It is all one."""
-        return self
-
-    def installNameResolver(self, resolver: Any) -> Any:  # noqa: N802
-        """Of no use here."""
-        raise NotImplementedError
 
     def resolveHostName(  # noqa: N802
         self,

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.fake_reactor import SocketOptions
 from tests.simulation.kernel import Event, Kernel
 
 #: Bytes that a transport holds before it pauses its producer (abstract.py).
@@ -126,7 +127,7 @@ class Connection:
 
 
 @implementer(ITCPTransport)
-class End:
+class End(SocketOptions):
     """The transport of one side."""
 
     def __init__(self, machine: Process, here: IPv4Address, there: IPv4Address) -> None:
@@ -307,10 +308,6 @@ class End:
             self._producer[0].pauseProducing()
         self.machine.wake()
 
-    def writeSequence(self, data: Any) -> None:  # noqa: N802
-        """Send."""
-        self.write(b"".join(data))
-
     def loseConnection(self) -> None:  # noqa: N802
         """Close when all is sent."""
         self.disconnecting = True
@@ -365,17 +362,3 @@ class End:
     def getHost(self) -> IPv4Address:  # noqa: N802
         """This side's address."""
         return self.here
-
-    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
-        """Nothing is delayed for this reason."""
-
-    def getTcpNoDelay(self) -> bool:  # noqa: N802
-        """Nothing is delayed for this reason."""
-        return True
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:  # noqa: N802
-        """The kernel's probes are not simulated."""
-
-    def getTcpKeepAlive(self) -> bool:  # noqa: N802
-        """The kernel's probes are not simulated."""
-        return False

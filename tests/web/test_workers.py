@@ -156,20 +156,24 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.advance(0.001)
         self.reactor.turn_until(lambda: len(self.results) == 4)
 
-    def test_no_clock_runs_for_nothing(self) -> None:
-        """Once every thread is busy, the reactor has no reason to look at the queue."""
-        workers = self.workers(2)
-        self.await_idle(workers)
+    def occupy(self, workers: Workers, threads: int, jobs: int) -> None:
+        """Submit jobs that run until the end of the test; wait until all threads have one."""
         running = threading.Semaphore(0)
 
         def block() -> None:
             running.release()
             self.release.wait(PATIENCE)
 
-        self.submit(workers, *[block] * 5)
+        self.submit(workers, *[block] * jobs)
         self.reactor.advance(0.001)
-        for _ in range(2):
+        for _ in range(threads):
             self.assertTrue(running.acquire(timeout=PATIENCE))
+
+    def test_no_clock_runs_for_nothing(self) -> None:
+        """Once every thread is busy, the reactor has no reason to look at the queue."""
+        workers = self.workers(2)
+        self.await_idle(workers)
+        self.occupy(workers, 2, jobs=5)
         self.reactor.advance(0.001)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -212,16 +216,7 @@ class WorkersTests(SynchronousTestCase):
     def test_busy_and_queued_are_counted(self) -> None:
         """Busy and queued are what they say."""
         workers = self.workers(2)
-        running = threading.Semaphore(0)
-
-        def block() -> None:
-            running.release()
-            self.release.wait(PATIENCE)
-
-        self.submit(workers, *[block] * 5)
-        self.reactor.advance(0.001)
-        for _ in range(2):
-            self.assertTrue(running.acquire(timeout=PATIENCE))
+        self.occupy(workers, 2, jobs=5)
         statistics = workers.statistics()
         self.assertEqual((statistics.threads, statistics.busy, statistics.queued), (2, 2, 3))
 
