@@ -1,8 +1,9 @@
-"""Every exception of the package, in one leaf module that imports nothing of it.
+"""Every exception of the package.
 
 An error carries what the code that catches it needs: the path it is about, the server's
-code, whether a lost request can have been carried out.  The order of the sections
-is the order of the layers.
+code, whether a lost request can have been carried out.  The order is that of the layers: the
+server's errors, the client's, those of HTTP, of trees, of registrations, of recipes, and of the
+process.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import ClassVar
 
 
 class ZooKeeperError(Exception):
-    """An operation on ZooKeeper failed; the base class of the client's errors."""
+    """An operation on ZooKeeper failed; the base class of the client's errors.
+
+    Attributes:
+        path: the znode of the operation, as the client names it; None if there is none.
+        detail: replaces the general message of the class; None if there is nothing to add.
+    """
 
     #: The message of an error that has no ``detail``.
     summary: ClassVar[str] = "the ZooKeeper operation failed"
@@ -69,7 +75,10 @@ class InvalidHostsError(ZooKeeperError, ValueError):
 
 
 class ServerError(ZooKeeperError):
-    """The server replied with an error code (``KeeperException.Code``)."""
+    """The server replied with an error code (``KeeperException.Code``).
+
+    The attribute ``code`` is that number.
+    """
 
     code: ClassVar[int] = 0
     _by_code: ClassVar[dict[int, type[ServerError]]] = {}

@@ -87,8 +87,17 @@ class ZooKeeper:
     """Registration, discovery, configuration and trees, over one session.
 
     Attributes:
-        client: the ``ZooKeeperClient`` below, for everything else.
+        client: the ``ZooKeeperClient`` below, for everything else; recipes need it.
         connection_string: where ZooKeeper is; None with a client of the caller's.
+
+    Args:
+        connection_string: ``host:port,host:port/chroot``; or a client, which the caller
+            connects and closes.  The default is the environment variable
+            ``ZC_ZK_CONNECTION_STRING``, else ``127.0.0.1:2181``.
+        session_timeout: seconds after which the server ends a session whose client is
+            silent.
+        wait: ``connect`` retries until it succeeds.
+        reactor: by default the installed one.
     """
 
     _log = Logger()
@@ -101,17 +110,6 @@ class ZooKeeper:
         *,
         reactor: Any = None,
     ) -> None:
-        """Prepare a session; ``connect`` starts it.
-
-        Args:
-            connection_string: ``host:port,host:port/chroot``; or a client, which the caller
-                connects and closes.  The default is the environment variable
-                ``ZC_ZK_CONNECTION_STRING``, else ``127.0.0.1:2181``.
-            session_timeout: seconds after which the server ends a session whose client is
-                silent.
-            wait: ``connect`` retries until it succeeds.
-            reactor: by default the installed one.
-        """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251 - the caller wants the default
         self._reactor = reactor

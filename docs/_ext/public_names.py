@@ -1,7 +1,8 @@
 """Link an annotation to the page of the public name.
 
 An annotation names the module in which a class is defined, such as ``zkservice.wire.acl.ACL``.  The
-reference describes it under the package that exports it, ``zkservice.client.ACL``.
+reference describes it under the package that exports it, ``zkservice.client.ACL``.  A class that
+callers only receive is shown without the arguments of its constructor.
 """
 
 from __future__ import annotations
@@ -17,6 +18,29 @@ from sphinx.environment import BuildEnvironment
 
 _INTERFACE = re.compile(r"<InterfaceClass ([\w.]+)>")
 _ANNOTATED = re.compile(r"~?typing\.Annotated\[([\w.~]+), .*?\)\]")
+
+#: Classes that the package creates and callers receive.
+_RECEIVED = frozenset(
+    (
+        "BalancingAgent",
+        "Children",
+        "Entering",
+        "Lease",
+        "Membership",
+        "Outcome",
+        "Participant",
+        "PersistentWatch",
+        "Properties",
+        "QueueItem",
+        "Registration",
+        "Report",
+        "Statistics",
+        "Subscription",
+        "Transaction",
+        "Trying",
+        "Use",
+    )
+)
 
 
 def resolve(
@@ -61,12 +85,14 @@ def shorten_signature(
     arguments: str | None,
     result: str | None,
 ) -> tuple[str | None, str | None]:
-    """Show interfaces by name, and types without the codec that annotates them."""
+    """Show interfaces by name and types without their codec; hide what no caller constructs."""
+    if what == "class" and name.rpartition(".")[2] in _RECEIVED:
+        return "", None
     return _plain(arguments), _plain(result)
 
 
 def _plain(text: str | None) -> str | None:
-    return text and _INTERFACE.sub(r"\1", _ANNOTATED.sub(r"\1", text))
+    return text and _INTERFACE.sub(r"\1", _ANNOTATED.sub(r"\1", text)).replace("=<factory>", "={}")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

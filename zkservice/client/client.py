@@ -41,9 +41,9 @@ MAX_REPLY: Final = 4 * 1024 * 1024
 class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     """A session with a ZooKeeper ensemble.
 
-    You can make calls before the client is connected; they are queued.  Each returns a
-    Deferred.  Cancelling it stops the waiting, not a request that was sent.  All calls can
-    fail with:
+    Call `connect`, then the operations.  You can make calls before the client is connected; they
+    are queued.  Each returns a Deferred.  Cancelling it stops the waiting, not a request that was
+    sent.  Call all methods in the reactor's thread.  All calls can fail with:
 
     - `ConnectionLossError`: the connection broke; ``maybe_applied`` says whether the server
       may have carried the request out.
@@ -54,6 +54,37 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     - `NoAuthError`: the node's ACL does not allow the operation.
     - `InvalidPathError`: the path is invalid.
     - the errors that the operation's own documentation names.
+
+    Args:
+        hosts: the servers and the chroot, ``host:port,host:port/chroot``.
+        session_timeout: seconds without a ping after which the server ends the session; the
+            server may grant another time, see `session_timeout`.
+        reactor: the installed one if None.
+        tls: a `TLS`, or another function that makes the TLS side of a connection to a name.
+        auth: pairs of scheme and credential, such as ``[("digest", "user:password")]``,
+            presented on each connection.
+        sasl: the user and password for servers with SASL.
+        read_only: whether to connect to a server without a quorum as well, only for reads.
+        new_session: whether to open a new session after an expiry.
+        local_expiry: whether to consider the session expired after 4/3 of its time-out
+            without a connection, although no server has reported it.
+        connect_timeout: seconds for one server to accept the session; None: short enough to
+            try all servers within a session's time-out.
+        client_id: session id and password of an existing session to continue.
+        max_request: bytes of the largest request that is sent; use the servers'
+            ``jute.maxbuffer``.
+        max_reply: bytes of the largest reply that is read.
+        shuffle: try the servers, and the addresses behind a name, in random order, so
+            that clients spread over them.  If False they are tried in the order of
+            ``hosts``, and of the resolver.
+        random: shuffles the servers, and spreads the waits between attempts.
+        clock: returns the seconds for `silence`; the default also counts the time during
+            which the process or the machine is suspended.
+
+    Raises:
+        InvalidHostsError: ``hosts`` names no server.
+        ValueError: the session time-out is not positive, or over 24 days.
+        UnwritableError: in ``auth`` a scheme is not text or a credential not bytes.
     """
 
     def __init__(
@@ -76,38 +107,6 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         random: Random | None = None,
         clock: Callable[[], float] = boot_time,
     ) -> None:
-        """Make a client; `connect` connects it.
-
-        Args:
-            hosts: ``host:port,host:port/chroot``.
-            session_timeout: seconds without a ping after which the server ends the session; the
-                server may grant another time, see `session_timeout`.
-            reactor: the installed one if None.
-            tls: makes the TLS side of a connection, given the server's name.
-            auth: pairs of scheme and credential, presented on each connection.
-            sasl: the user and password for servers with SASL.
-            read_only: whether to connect to a server without a quorum as well, only for reads.
-            new_session: whether to open a new session after an expiry.
-            local_expiry: whether to consider the session expired after 4/3 of its time-out
-                without a connection, although no server has reported it.
-            connect_timeout: seconds for one server to accept the session; None: short enough to
-                try all servers within a session's time-out.
-            client_id: session id and password of an existing session to continue.
-            max_request: bytes of the largest request that is sent; use the servers'
-                ``jute.maxbuffer``.
-            max_reply: bytes of the largest reply that is read.
-            shuffle: try the servers, and the addresses behind a name, in random order, so
-                that clients spread over them.  If False they are tried in the order of
-                ``hosts``, and of the resolver.
-            random: shuffles the servers, and spreads the waits between attempts.
-            clock: returns the seconds for `silence`; the default also counts the time during
-                which the process or the machine is suspended.
-
-        Raises:
-            InvalidHostsError: ``hosts`` names no server.
-            ValueError: the session time-out is not positive, or over 24 days.
-            UnwritableError: in ``auth`` a scheme is not text or a credential not bytes.
-        """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
         if not _is_valid_timeout(session_timeout):
@@ -217,6 +216,9 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     def connect(self, timeout: float | None = None) -> Deferred[Self]:
         """Connect, and stay connected until `close`.
 
+        While the client is connecting or connected, another call only waits.  After `close` it
+        begins a new session.
+
         Args:
             timeout: seconds to wait for a first connection; then the client is closed
                 again.  Without one it keeps trying for ever.
@@ -252,8 +254,10 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     def close(self) -> Deferred[None]:
         """End the session, and with it its ephemeral nodes.
 
-        Earlier calls are completed if the server replies in time.  All others, and all watches,
-        fail with `ClientClosedError`.  It may be called several times.
+        A process that ends without it leaves its ephemeral nodes, and so its locks and
+        registrations, until the session times out.  Earlier calls are completed if the server
+        replies in time.  All others, and all watches, fail with `ClientClosedError`.  It may be
+        called several times.
 
         Returns:
             Fires within about two seconds, whatever the server does.

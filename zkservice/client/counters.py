@@ -17,18 +17,18 @@ _CELLS: Final = len(LATENCY_BOUNDS) + 1
 class Statistics:
     """Counters since the client was made, and gauges of this moment."""
 
-    requests: int  # sent, without pings and the handshake
-    replies: int
-    errors: Mapping[int, int]  # replies with an error, by the server's code
-    events: int  # watch events received
-    pings: int
-    connections: int  # accepted by a server
-    expiries: int  # sessions that ended without `close`
-    outstanding: int  # sent, reply not received yet
-    waiting: int  # not sent yet
-    watches: int
-    latency: tuple[int, ...]  # replies by time they took; bounds are `LATENCY_BOUNDS`
-    latency_sum: float  # seconds that all replies took
+    requests: int  #: requests sent, without pings and the handshake
+    replies: int  #: replies received, also those with an error
+    errors: Mapping[int, int]  #: replies with an error, by the server's code
+    events: int  #: watch events received
+    pings: int  #: pings sent
+    connections: int  #: connections that a server has accepted
+    expiries: int  #: sessions that ended without `close`
+    outstanding: int  #: requests that are sent, whose reply has not come yet
+    waiting: int  #: requests that are not sent yet
+    watches: int  #: watches that are set now
+    latency: tuple[int, ...]  #: replies by the time they took; `LATENCY_BOUNDS` has the bounds
+    latency_sum: float  #: seconds that all replies took
 
 
 @dataclass

@@ -45,13 +45,13 @@ CONFIG_PATH = "/zookeeper/config"
 class Get(NamedTuple):
     """For `ReadOperations.read_all`: a node's data and Stat."""
 
-    path: str
+    path: str  #: the node
 
 
 class GetChildren(NamedTuple):
     """For `ReadOperations.read_all`: the names of a node's children."""
 
-    path: str
+    path: str  #: the node
 
 
 #: The field ``watch`` of a request that reads.

@@ -53,6 +53,15 @@ class Retrying:
       may have been carried out, and nothing shows whether it was, because others have changed
       the node since.
     - `SessionExpiredError`: the client begins no new session, or the node is ephemeral.
+
+    Args:
+        client: sends the requests.
+        attempts: how often an operation is tried at most.
+        reactor: tells the time; the installed one if None.
+        random: jitters the pauses for an overloaded server.
+
+    Raises:
+        ValueError: ``attempts`` is less than 1.
     """
 
     _log = Logger()
@@ -65,17 +74,6 @@ class Retrying:
         reactor: Any = None,
         random: Random | None = None,
     ) -> None:
-        """Wrap a client.
-
-        Args:
-            client: sends the requests.
-            attempts: how often an operation is tried at most.
-            reactor: tells the time; the installed one if None.
-            random: jitters the pauses for an overloaded server.
-
-        Raises:
-            ValueError: ``attempts`` is less than 1.
-        """
         if reactor is None:
             from twisted.internet import reactor  # noqa: TID251
         jitter = (random or SystemRandom()).random

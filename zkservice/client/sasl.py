@@ -27,8 +27,8 @@ _REFUSED: Final = (
 class DigestMD5:
     """A user of the server's JAAS file."""
 
-    username: str
-    password: str = field(repr=False)
+    username: str  #: its name
+    password: str = field(repr=False)  #: its password
 
 
 async def negotiate(connection: Connection, user: DigestMD5) -> None:

@@ -259,7 +259,7 @@ class BalancingAgent:
             NoProviderError: there is no provider that speaks plain HTTP, or TLS.
             ConnectTimeoutError: nothing is known yet, and ZooKeeper does not reply in time.
             SchemeNotSupported: the URI begins neither with ``http://`` nor with ``https://``.
-            Whatever the last attempt failed with; the message names the provider.
+            Exception: the error of the last attempt; the message names the provider.
         """
         return Deferred.fromCoroutine(self._request(method, uri, headers, bodyProducer))
 

@@ -30,16 +30,14 @@ MAX_BUFFERED_REPLIES: Final = 1 << 20
 class Statistics:
     """Counts of what a server has and has done."""
 
-    connections: int
-    sessions: int
-    nodes: int
-    ephemerals: int
-    watches: int
-    #: The number of the last transaction.
-    zxid: int
-    #: Requests received and replies sent since the start.
-    received: int
-    sent: int
+    connections: int  #: open connections
+    sessions: int  #: live sessions
+    nodes: int  #: znodes, with those below ``/zookeeper``
+    ephemerals: int  #: ephemeral znodes
+    watches: int  #: watches of all connections
+    zxid: int  #: the number of the last transaction
+    received: int  #: requests since the start
+    sent: int  #: replies since the start
 
 
 class Ticker:

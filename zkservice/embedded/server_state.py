@@ -34,10 +34,10 @@ T = TypeVar("T")
 class NodeView(NamedTuple):
     """A znode at one moment."""
 
-    data: bytes | None
-    acl: AccessList
-    stat: Stat
-    children: frozenset[str]
+    data: bytes | None  #: its data
+    acl: AccessList  #: its ACL
+    stat: Stat  #: its Stat
+    children: frozenset[str]  #: the names of its children
 
 
 class ServerState:

@@ -21,8 +21,8 @@ MAX_HOST: Final = 255
 class Unavailable(Enum):
     """Why a registered address is not to be used."""
 
-    OUT = "out of service"
-    STOPPING = "about to stop"
+    OUT = "out of service"  #: for now
+    STOPPING = "about to stop"  #: for good
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,12 @@ class Semaphore(NamedRecipe, Block[Lease]):
             timeout: seconds to wait; None is for ever.
 
         Returns:
-            Fires with a `Lease`.  Cancelling it leaves the queue.
+            Fires with a `Lease`.  Cancelling it leaves the queue.  Besides those below, its
+            errors are those of `Lock.acquire`.
 
         Fails with:
             LockTimeoutError: no lease was free in time.
             InconsistentLeasesError: other clients use it with another number of leases.
-            Whatever `Lock.acquire` fails with.
         """
 
         def too_late(seconds: float) -> Exception:

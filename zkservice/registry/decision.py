@@ -12,18 +12,18 @@ from typing import NamedTuple
 class ObservedNode(NamedTuple):
     """The znode at a wanted path, as it was read."""
 
-    path: str
-    owner: int | None  # the owner's session id; 0 if it is persistent, None if it is missing
-    version: int = -1  # of the data
+    path: str  #: the wanted path
+    owner: int | None  #: the owner's session id; 0 if it is persistent, None if it is missing
+    version: int = -1  #: of the data
 
 
 class ReconcilePlan(NamedTuple):
     """What to change in one transaction, and the first conflict."""
 
-    create: tuple[str, ...] = ()
-    replace: tuple[ObservedNode, ...] = ()
-    write: tuple[ObservedNode, ...] = ()
-    conflict: ObservedNode | None = None
+    create: tuple[str, ...] = ()  #: paths at which there is no znode
+    replace: tuple[ObservedNode, ...] = ()  #: znodes to delete and create again
+    write: tuple[ObservedNode, ...] = ()  #: znodes whose data to set
+    conflict: ObservedNode | None = None  #: the first znode that has to be left alone
 
     @property
     def changes(self) -> bool:

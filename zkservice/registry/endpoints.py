@@ -125,7 +125,7 @@ class RegisteringEndpoint:
 
         Fails with:
             AddressError: the port has no address that can be registered.
-            Whatever the wrapped endpoint fails with.
+            Exception: the error of the wrapped endpoint.
         """
         return Deferred.fromCoroutine(self._listen(protocolFactory))
 

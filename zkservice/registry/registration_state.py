@@ -37,25 +37,22 @@ VISIBLE: Final = (Goal.PRESENT, Goal.MARKED, Goal.STOPPING)
 
 
 class RegistrationState(Enum):
-    """The state of a registration; the value is the text for logs.
+    """The state of a registration; the value is the text for logs."""
 
-    OUT, "suspended": there are no znodes, or they mark the address as out of service.
-    """
-
-    WAITING = "waiting for a ZooKeeper session"
-    WORKING = "being registered"
-    REGISTERED = "registered"
-    CONTESTED = "held by another process"
-    FAILING = "refused by ZooKeeper"
-    OUT = "suspended"
-    WITHDRAWN = "withdrawn"
+    WAITING = "waiting for a ZooKeeper session"  #: the client is not connected
+    WORKING = "being registered"  #: requests are under way
+    REGISTERED = "registered"  #: all znodes are held and have the latest properties
+    CONTESTED = "held by another process"  #: waits until a znode of another session is deleted
+    FAILING = "refused by ZooKeeper"  #: the server refuses it; it is tried again
+    OUT = "suspended"  #: there are no znodes, or they mark the address as out of service
+    WITHDRAWN = "withdrawn"  #: `Registration.unregister` was called
 
 
 class Change(NamedTuple):
     """A new state of a registration, and its reason or an empty string."""
 
-    state: RegistrationState
-    reason: str
+    state: RegistrationState  #: the new one
+    reason: str  #: why; empty for states without a reason
 
 
 _WARNINGS: Final = (RegistrationState.CONTESTED, RegistrationState.FAILING)

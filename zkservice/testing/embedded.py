@@ -63,7 +63,7 @@ class EmbeddedZooKeeper:
             reactor = installed  # type: ignore[assignment]
         self._reactor: Any = reactor
         #: The source of the server's time.
-        self.clock: IReactorTime = clock or cast(IReactorTime, reactor)
+        self.clock = clock or cast(IReactorTime, reactor)
         self._port_number = port
         self._port: IListeningPort | None = None
         self._options = {"tick_time": tick_time, "data_dir": data_dir, **options}

@@ -28,12 +28,12 @@ ATTEMPTS: Final = 10
 class Report:
     """What a change of a tree did or would do: lines for people, the plan for programs.
 
-    ``outcome`` is None for a dry run.
+    ``str(report)`` is the text of all lines, and iterating over it yields them.
     """
 
-    lines: tuple[PlanLine, ...]
-    plan: Plan
-    outcome: Outcome | None = None
+    lines: tuple[PlanLine, ...]  #: strings, one for each change or warning
+    plan: Plan  #: the changes, as objects
+    outcome: Outcome | None = None  #: how many changes were made; None for a dry run
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -63,7 +63,7 @@ def import_tree(
 ) -> Deferred[Report]:
     """Make the nodes below ``path`` equal to a tree.
 
-    See ``make_import_plan`` and ``apply_plan`` for the other arguments.
+    See `make_import_plan` and `apply_plan` for the other arguments and errors.
 
     Args:
         text: the tree language, or a tree.
@@ -73,7 +73,6 @@ def import_tree(
     Fails with:
         TreeSyntaxError: with line and column; nothing was changed.
         InvalidPathError: a node has an invalid name; nothing was changed.
-        Whatever ``make_import_plan`` and ``apply_plan`` fail with.
     """
 
     async def run() -> Report:

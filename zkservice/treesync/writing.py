@@ -45,8 +45,8 @@ def never_stop() -> bool:
 class Outcome:
     """The outcome of a plan: how many changes were made, and how many there are."""
 
-    done: int
-    total: int
+    done: int  #: changes that were made
+    total: int  #: changes of the plan
 
     @property
     def stopped(self) -> bool:

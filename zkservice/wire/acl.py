@@ -16,12 +16,12 @@ from zkservice.wire.jute import Int, LenientUString, record
 class Permission(IntFlag):
     """What an ACL entry allows (ZooDefs.Perms)."""
 
-    READ = 1  # data, children, existence, events
-    WRITE = 2  # set the data
-    CREATE = 4  # create children
-    DELETE = 8  # delete children
-    ADMIN = 16  # set the ACL
-    ALL = 31
+    READ = 1  #: read the data and list the children
+    WRITE = 2  #: set the data
+    CREATE = 4  #: create children
+    DELETE = 8  #: delete children
+    ADMIN = 16  #: set the ACL
+    ALL = 31  #: all of these
 
 
 @record
@@ -31,16 +31,16 @@ class Id:
     For example ``Id("world", "anyone")`` or ``Id("ip", "10.0.0.0/8")``.
     """
 
-    scheme: LenientUString
-    id: LenientUString
+    scheme: LenientUString  #: ``world``, ``auth``, ``digest``, ``ip``, ``sasl`` or ``x509``
+    id: LenientUString  #: what the scheme identifies a client by
 
 
 @record
 class ACL:
     """One entry of an access control list: permission bits and an identity."""
 
-    perms: Int
-    id: Id
+    perms: Int  #: the sum of some `Permission`
+    id: Id  #: the clients that have these permissions
 
 
 #: The identity of any client at all.

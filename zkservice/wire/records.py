@@ -92,28 +92,28 @@ class AddWatchMode(IntEnum):
 class WatcherType(IntEnum):
     """Which watches checkWatches and removeWatches mean (Watcher.WatcherType)."""
 
-    CHILDREN = 1
-    DATA = 2
-    ANY = 3
-    PERSISTENT = 4  # servers from 3.9 on
-    PERSISTENT_RECURSIVE = 5  # servers from 3.9 on
+    CHILDREN = 1  #: those of ``get_children_and_watch``
+    DATA = 2  #: those of ``get_and_watch`` and ``exists_and_watch``
+    ANY = 3  #: all
+    PERSISTENT = 4  #: those of ``add_watch`` (servers from 3.9 on)
+    PERSISTENT_RECURSIVE = 5  #: those of ``add_watch(recursive=True)`` (servers from 3.9 on)
 
 
 # A NamedTuple takes no ClassVar, so the codec is attached below.
 class Stat(NamedTuple):
     """What ZooKeeper knows about a znode beside its data.  Times are milliseconds since 1970."""
 
-    czxid: int  # transaction that created it
-    mzxid: int  # transaction that last set its data
-    ctime: int
-    mtime: int
-    version: int  # counts changes of the data
-    cversion: int  # counts creations and deletions of children
-    aversion: int  # counts changes of the ACL
-    ephemeral_owner: int  # session id, or 0
-    data_length: int  # bytes
-    num_children: int
-    pzxid: int  # transaction that last created or deleted a child
+    czxid: int  #: the transaction that created it
+    mzxid: int  #: the transaction that last set its data
+    ctime: int  #: when it was created
+    mtime: int  #: when its data were last set
+    version: int  #: counts changes of the data
+    cversion: int  #: counts creations and deletions of children
+    aversion: int  #: counts changes of the ACL
+    ephemeral_owner: int  #: the id of the session that owns it; 0 if it is not ephemeral
+    data_length: int  #: bytes
+    num_children: int  #: the number of children, without their descendants
+    pzxid: int  #: the transaction that last created or deleted a child
 
 
 _STAT: Final = Struct(">qqqqiiiqiiq")

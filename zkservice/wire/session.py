@@ -15,13 +15,13 @@ from zkservice.errors import ImpossibleEventError
 class State(Enum):
     """The state of a session, as its client knows it."""
 
-    CONNECTING = auto()  # no server has accepted the session yet
-    CONNECTED = auto()
-    READ_ONLY = auto()  # connected to a server that has lost its quorum
-    SUSPENDED = auto()  # no connection; the servers may still have the session's ephemerals
-    EXPIRED = auto()  # over: ephemerals and watches are gone
-    AUTH_FAILED = auto()  # over: the server refuses the credentials
-    CLOSED = auto()  # over: `close` was called, or `connect` never was
+    CONNECTING = auto()  #: no server has accepted the session yet
+    CONNECTED = auto()  #: requests are sent
+    READ_ONLY = auto()  #: connected to a server that has lost its quorum
+    SUSPENDED = auto()  #: no connection; the servers may still have the session's ephemerals
+    EXPIRED = auto()  #: the session is over, its ephemerals and watches are gone
+    AUTH_FAILED = auto()  #: the session is over, because a server refuses the credentials
+    CLOSED = auto()  #: ``close`` was called, or ``connect`` never was
 
 
 class SessionEvent(Enum):

@@ -21,31 +21,32 @@ SET_WATCHES_MAX_LENGTH: Final = 128 * 1024
 class EventType(IntEnum):
     """What a watch event is about (Watcher.Event.EventType)."""
 
-    NONE = -1  # the session's state; never on the wire
-    CREATED = 1
-    DELETED = 2
-    DATA_CHANGED = 3
-    CHILDREN_CHANGED = 4
-    DATA_WATCH_REMOVED = 5  # 5 to 7 are made by the client, never sent by a server
-    CHILD_WATCH_REMOVED = 6
-    PERSISTENT_WATCH_REMOVED = 7
+    # A server sends the types 1 to 4; the client makes the others.
+    NONE = -1  #: the watch ends, because the session or the client does
+    CREATED = 1  #: the node was created
+    DELETED = 2  #: the node was deleted
+    DATA_CHANGED = 3  #: the node was set
+    CHILDREN_CHANGED = 4  #: a child was created or deleted
+    DATA_WATCH_REMOVED = 5  #: ``remove_watches`` has removed a watch on the node's data
+    CHILD_WATCH_REMOVED = 6  #: ``remove_watches`` has removed a watch on the list of children
+    PERSISTENT_WATCH_REMOVED = 7  #: ``remove_watches`` has removed a watch of ``add_watch``
 
 
 class KeeperState(IntEnum):
     """The session's state as an event carries it (Watcher.Event.KeeperState)."""
 
-    DISCONNECTED = 0
-    SYNC_CONNECTED = 3  # the only one on the wire
-    AUTH_FAILED = 4
-    CONNECTED_READ_ONLY = 5
-    CLOSED = 7
-    EXPIRED = -112
+    DISCONNECTED = 0  #: of Java's clients; this client does not use it
+    SYNC_CONNECTED = 3  #: the state in every event of a change
+    AUTH_FAILED = 4  #: the watch ends, because a server refuses the credentials
+    CONNECTED_READ_ONLY = 5  #: of Java's clients; this client does not use it
+    CLOSED = 7  #: the watch ends, because the client was closed
+    EXPIRED = -112  #: the watch ends, because the session has expired
 
 
 class _Event(NamedTuple):
-    type: EventType
-    state: KeeperState
-    path: str
+    type: EventType  #: what happened
+    state: KeeperState  #: ``SYNC_CONNECTED``, or why the watch ends
+    path: str  #: of the node that changed, as this client names it
 
 
 class WatchEvent(_Event):
