@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.cli.terminal import Terminal
-from zkservice.cli.top_model import Polled, ProcessRow, RequestRow, oldest_requests, row_of
+from zkservice.cli.top_model import MonitorReply, ProcessRow, RequestRow, oldest_requests, row_of
 from zkservice.cli.top_screen import Size, render, screen_size
 
 STATUS: dict[str, Any] = {
@@ -31,19 +31,21 @@ class RowTests(SynchronousTestCase):
 
     def test_first_reply(self) -> None:
         """The requests a second are those of the last minute."""
-        row = row_of("h:1", None, Polled(0.0, STATUS))
+        row = row_of("h:1", None, MonitorReply(0.0, STATUS))
         self.assertEqual((row.state, row.requests, row.p99), ("registered", 7.5, 0.5))
         self.assertEqual((row.busy, row.threads, row.queued, row.rss), (4, 4, 9, 1 << 20))
 
     def test_later_replies(self) -> None:
         """They are those since the reply before."""
         later = {**STATUS, "http": {"responded": 150}}
-        row = row_of("h:1", Polled(0.0, STATUS), Polled(2.0, later))
+        row = row_of("h:1", MonitorReply(0.0, STATUS), MonitorReply(2.0, later))
         self.assertEqual(row.requests, 25.0)
         restarted = {**STATUS, "http": {"responded": 3}}
-        self.assertEqual(row_of("h:1", Polled(0.0, STATUS), Polled(2.0, restarted)).requests, 0)
-        lost = Polled(0.0, error="no answer")
-        self.assertIsNone(row_of("h:1", lost, Polled(2.0, STATUS)).requests)
+        self.assertEqual(
+            row_of("h:1", MonitorReply(0.0, STATUS), MonitorReply(2.0, restarted)).requests, 0
+        )
+        lost = MonitorReply(0.0, error="no answer")
+        self.assertIsNone(row_of("h:1", lost, MonitorReply(2.0, STATUS)).requests)
 
     def test_states(self) -> None:
         """What keeps a service from its clients is said."""
@@ -51,14 +53,16 @@ class RowTests(SynchronousTestCase):
             ({"registration": "out", "reason": "disk"}, "out (disk)"),
             ({"session": "suspended"}, "registered, ZooKeeper is away"),
         ):
-            self.assertEqual(row_of("h:1", None, Polled(0.0, {**STATUS, **changed})).state, state)
-        row = row_of("h:1", None, Polled(0.0, error="no answer"))
+            self.assertEqual(
+                row_of("h:1", None, MonitorReply(0.0, {**STATUS, **changed})).state, state
+            )
+        row = row_of("h:1", None, MonitorReply(0.0, error="no answer"))
         self.assertEqual((row.state, row.error), ("unreachable", "no answer"))
 
     def test_memory_of_worker_processes_counts(self) -> None:
         """That of all processes together."""
         status = {**STATUS, "processes": [{"rss": 1 << 20}, {"rss": 2 << 20}]}
-        self.assertEqual(row_of("h:1", None, Polled(0.0, status)).rss, 4 << 20)
+        self.assertEqual(row_of("h:1", None, MonitorReply(0.0, status)).rss, 4 << 20)
 
     def test_oldest_requests(self) -> None:
         """Of all services, the oldest first."""
@@ -66,18 +70,18 @@ class RowTests(SynchronousTestCase):
             {"value": {"requests": [{"age": age, "method": "GET", "path": "/"}]}}
             for age in (1.0, 3.0)
         ]
-        polled = {"a:1": Polled(0.0, {}, reports), "b:1": Polled(0.0, {}, reports[:1])}
+        polled = {"a:1": MonitorReply(0.0, {}, reports), "b:1": MonitorReply(0.0, {}, reports[:1])}
         self.assertEqual([row.age for row in oldest_requests(polled, 2)], [3.0, 1.0])
 
     @given(JSON, JSON)
     def test_any_reply(self, status: Any, reports: Any) -> None:
         """A monitor of another release, or none, cannot break the view."""
-        one = Polled(
+        one = MonitorReply(
             1.0,
             status if isinstance(status, dict) else {"http": status, "workers": status},
             reports if isinstance(reports, list) else [{"value": {"requests": [reports]}}],
         )
-        row = row_of("h:1", Polled(0.0, {}), one)
+        row = row_of("h:1", MonitorReply(0.0, {}), one)
         lines = render("t", [row], oldest_requests({"h:1": one}, 9), Size(), colour=False)
         self.assertLessEqual(max(map(len, lines)), 80)
 
@@ -86,7 +90,7 @@ class RenderTests(SynchronousTestCase):
     """Frames."""
 
     rows: ClassVar = [
-        row_of("127.0.0.1:9001", None, Polled(0.0, STATUS)),
+        row_of("127.0.0.1:9001", None, MonitorReply(0.0, STATUS)),
         ProcessRow("127.0.0.1:9002", "unreachable", error="there is no monitor"),
     ]
     requests: ClassVar = [

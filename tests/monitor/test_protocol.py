@@ -192,7 +192,7 @@ class FailureTests(MonitorTestCase):
     def test_a_reply_that_is_not_text_is_an_error(self) -> None:
         """A result that is not text is reported as the command's error."""
         heard = self.failing(lambda words: 7)  # type: ignore[arg-type,return-value]
-        self.assertEqual(heard, "error: the command answered a int, not a str\n")
+        self.assertEqual(heard, "error: the command returned a int, not a str\n")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_mistakes_of_users_are_not_logged(self) -> None:
@@ -522,7 +522,7 @@ class LimitTests(MonitorTestCase):
         user = User(self.make({"slow": lambda words: Deferred(cancelled.append)}))
         user.say("slow\n")
         self.clock.advance(60.0)
-        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+        self.assertEqual(user.heard(), "error: no reply within 60 seconds\n")
         self.assertTrue(user.closed)
         self.assertEqual(len(cancelled), 1)
 
@@ -535,7 +535,7 @@ class LimitTests(MonitorTestCase):
         user = User(self.make({"slow": stubborn}))
         user.say("slow\n")
         self.clock.advance(60.0)
-        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+        self.assertEqual(user.heard(), "error: no reply within 60 seconds\n")
 
     def test_a_failure_after_the_cancellation_is_logged(self) -> None:
         """A command that fails on its cancellation is logged."""
@@ -546,7 +546,7 @@ class LimitTests(MonitorTestCase):
         user = User(self.make({"slow": broken}))
         user.say("slow\n")
         self.clock.advance(60.0)
-        self.assertEqual(user.heard(), "error: no answer within 60 seconds\n")
+        self.assertEqual(user.heard(), "error: no reply within 60 seconds\n")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_a_user_who_reads_nothing_is_dropped(self) -> None:

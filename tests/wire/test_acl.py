@@ -34,7 +34,7 @@ class ACLTests(SynchronousTestCase):
         self.assertIs(type(some.perms), int)
 
     def test_an_invalid_user_is_refused(self) -> None:
-        """A user is must not be empty or contain a colon, or the server would read it otherwise."""
+        """A user must not be empty or contain a colon: the server would read it as another user."""
         for user in ("", "a:b"):
             with self.assertRaisesRegex(ValueError, "must not be empty or contain a colon"):
                 digest_id(user, "p")

@@ -1,7 +1,7 @@
 """The endpoint strings ``zk:`` and ``mtls:``.
 
-Twisted loads this whenever an endpoint string is parsed, so what it names is imported only for
-strings that begin so.
+Twisted loads this module whenever any endpoint string is parsed.  So the parsers are named here,
+and imported only for a string with their prefix.
 """
 
 from typing import Any
@@ -16,25 +16,35 @@ from zope.interface import implementer
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
-class ServerStrings:
-    """Server strings that begin with a prefix; the parser has a name, and is made when needed."""
+class LazyServerParser:
+    """Parses server endpoint strings with a prefix, with a parser that is imported when needed.
+
+    Args:
+        prefix: what the strings begin with, before the first colon.
+        parser: the dotted name of the parser's class.
+    """
 
     def __init__(self, prefix: str, parser: str) -> None:
         self.prefix = prefix
-        self._server = parser
+        self._parser_name = parser
 
     def parseStreamServer(  # noqa: N802 - Twisted's name
-        self, *words: Any, **named: Any
+        self, *args: Any, **kwargs: Any
     ) -> Any:
-        """What the parser makes of them."""
-        return namedAny(self._server)().parseStreamServer(*words, **named)
+        """Return the endpoint for the arguments of a server string."""
+        return namedAny(self._parser_name)().parseStreamServer(*args, **kwargs)
 
 
 @implementer(IStreamClientEndpointStringParserWithReactor)
-class BothStrings(ServerStrings):
-    """Server and client strings that begin with a prefix.
+class LazyServerAndClientParser(LazyServerParser):
+    """Parses client endpoint strings with the prefix, too.
 
-    The client parser is made once: it knows what the endpoints of a reactor share.
+    The client parser is created once, because it holds the sessions that its endpoints share.
+
+    Args:
+        prefix: what the strings begin with, before the first colon.
+        parser: the dotted name of the server parser's class.
+        client_parser: the dotted name of the client parser's class.
     """
 
     def __init__(self, prefix: str, parser: str, client_parser: str) -> None:
@@ -43,17 +53,17 @@ class BothStrings(ServerStrings):
         self._client: Any = None
 
     def parseStreamClient(  # noqa: N802
-        self, *words: Any, **named: Any
+        self, *args: Any, **kwargs: Any
     ) -> Any:
-        """What the parser makes of them."""
+        """Return the endpoint for the arguments of a client string."""
         if self._client is None:
             self._client = namedAny(self._client_name)()
-        return self._client.parseStreamClient(*words, **named)
+        return self._client.parseStreamClient(*args, **kwargs)
 
 
-zk = BothStrings(
+zk = LazyServerAndClientParser(
     "zk",
     "zkservice.registry.endpoints.ServerEndpointParser",
     "zkservice.discovery.endpoints.ClientEndpointParser",
 )
-mtls = ServerStrings("mtls", "zkservice.web.client_certificates.MutualTLSParser")
+mtls = LazyServerParser("mtls", "zkservice.web.client_certificates.MutualTLSParser")

@@ -25,15 +25,15 @@ from zkservice.znodes import normalize
 WITH_JSON: Final = frozenset(
     ("gc", "registrations", "requests", "stats", "threads", "tree", "workers", "zookeeper")
 )
-#: Commands that take as many seconds as their argument says, and the default of that.
-_SLOW: Final = {"profile": 0.0, "drain": 30.0}
+#: Commands whose argument is the seconds that they take, each with the default.
+_DURATIONS: Final = {"profile": 0.0, "drain": 30.0}
 
 #: How a connection can fail.
 _UNREACHABLE: Final = (ConnectError, DNSLookupError, TimeoutError)
 
 #: How other servers begin their reply to a line: HTTP, SSH, telnet, TLS alerts, and ZooKeeper,
 #: which takes ``status`` for its command ``stat``.
-_OTHERS: Final = (
+_OTHER_GREETINGS: Final = (
     *("HTTP/", "SSH-", "\ufffd", "\x15\x03", "Zookeeper version:"),
     *("stat is not executed", "This ZooKeeper instance is not currently serving requests"),
 )
@@ -44,24 +44,24 @@ async def ask(context: Context, options: AskOptions) -> Exit:
     words = list(options.words) or ["help"]
     if options.json and words[0] in WITH_JSON:
         words.append("--json")
-    elif words == ["status"] and not options.json and _for_people(context, options):
+    elif words == ["status"] and not options.json and _is_for_people(context, options):
         words.append("--text")
-    patient = replace(options, timeout=options.timeout + time_taken(words))
-    reply = await ask_monitor(context, patient, " ".join(words))
+    longer = replace(options, timeout=options.timeout + time_taken(words))
+    reply = await ask_monitor(context, longer, " ".join(words))
     if options.json:
-        context.terminal.out_json(_value(reply))
+        context.terminal.out_json(_parsed(reply))
     elif reply:
         context.terminal.out(reply)
     return Exit.DONE
 
 
-def _for_people(context: Context, options: AskOptions) -> bool:
+def _is_for_people(context: Context, options: AskOptions) -> bool:
     return options.text or context.terminal.stdout.isatty()
 
 
 def time_taken(words: Sequence[str]) -> float:
     """How many seconds a command takes before it replies."""
-    usual = _SLOW.get(words[0])
+    usual = _DURATIONS.get(words[0])
     if usual is None:
         return 0.0
     return float(words[1]) if len(words) == 2 and words[1].isdecimal() else usual
@@ -127,7 +127,9 @@ async def ask_monitor(context: Context, options: MonitorOptions, line: str) -> s
             is an error.
     """
     reply = await _send(context, options, line)
-    if reply.startswith(_OTHERS) or (not reply and not await _send(context, options, "help")):
+    if reply.startswith(_OTHER_GREETINGS) or (
+        not reply and not await _send(context, options, "help")
+    ):
         raise _no_monitor(options, reply)
     if reply.startswith("error:"):
         raise ConfigurationError(f"the monitor at {options.addr} says: {reply}")
@@ -136,23 +138,23 @@ async def ask_monitor(context: Context, options: MonitorOptions, line: str) -> s
 
 def _no_monitor(options: MonitorOptions, reply: str) -> ConfigurationError:
     first = reply.partition("\n")[0].strip()[:60]
-    said = f"it replies {first!r}" if reply else "it closes the connection without a reply"
-    return ConfigurationError(f"what listens at {options.addr} is not a monitor; {said}")
+    behaviour = f"it replies {first!r}" if reply else "it closes the connection without a reply"
+    return ConfigurationError(f"what listens at {options.addr} is not a monitor; {behaviour}")
 
 
 async def _send(context: Context, options: MonitorOptions, line: str) -> str:
     """Send a line, and return the whole reply."""
-    question = _Question(line)
+    exchange = _LineExchange(line)
     try:
-        await _connect(context, options, options.addr, question)
-        return await question.reply.addTimeout(options.timeout, context.reactor)
+        await _connect(context, options, options.addr, exchange)
+        return await exchange.reply.addTimeout(options.timeout, context.reactor)
     except _UNREACHABLE as error:
         raise ConfigurationError(
             f"there is no monitor at {options.addr}: {_reason(error)}"
         ) from None
 
 
-def _value(reply: str) -> Any:
+def _parsed(reply: str) -> Any:
     """The value of a reply in JSON; any other reply as text."""
     try:
         return json.loads(reply)
@@ -183,7 +185,7 @@ def _reason(error: Exception) -> str:
     return "no reply in time" if isinstance(error, TimeoutError) else str(error).rstrip(".")
 
 
-class _Question(Protocol):
+class _LineExchange(Protocol):
     """Sends a line; the reply is all that comes until the connection closes."""
 
     def __init__(self, line: str) -> None:

@@ -76,9 +76,9 @@ class Context:
             hosts,
             options.session_timeout / 1000,
             reactor=self.reactor,
-            auth=[_named("--auth", identity, text, environ) for text in options.auth],
-            sasl=None if sasl is None else _named("--sasl", sasl_user, sasl, environ),
-            tls=None if tls is None else _named("--tls", load_tls, tls),
+            auth=[_read_option("--auth", identity, text, environ) for text in options.auth],
+            sasl=None if sasl is None else _read_option("--sasl", sasl_user, sasl, environ),
+            tls=None if tls is None else _read_option("--tls", load_tls, tls),
         )
         try:
             await _connect(client, hosts, options.timeout)
@@ -100,18 +100,18 @@ class Context:
         Raises:
             ConfigurationError: it cannot be read, or is not UTF-8.
         """
-        shown = name if name not in (None, "-") else "<stdin>"
+        shown_name = name if name not in (None, "-") else "<stdin>"
         try:
-            if shown == "<stdin>":
+            if shown_name == "<stdin>":
                 if self.terminal.stdin.isatty():
                     self.terminal.note("reading standard input; Ctrl-D ends it")
-                return self.terminal.read_all(), shown
+                return self.terminal.read_all(), shown_name
             with open(str(name), encoding="utf-8") as file:
                 return file.read(), str(name)
         except OSError as error:
-            raise ConfigurationError(f"{shown}: {error.strerror}") from None
+            raise ConfigurationError(f"{shown_name}: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{shown}: byte {error.start} is not UTF-8") from None
+            raise ConfigurationError(f"{shown_name}: byte {error.start} is not UTF-8") from None
 
     def write_text(self, name: str | None, text: str) -> None:
         """Write a result to a file; without a name, or with ``-``, print it.
@@ -159,7 +159,7 @@ async def _connect(client: ZooKeeperClient, hosts: str, timeout: float) -> None:
         raise FailedConnectError(hosts, str(error.detail or error.summary)) from None
 
 
-def _named(option: str, read: Callable[..., T], *arguments: Any) -> T:
+def _read_option(option: str, read: Callable[..., T], *arguments: Any) -> T:
     """Call a function that reads an option's value; its error names the option."""
     try:
         return read(*arguments)

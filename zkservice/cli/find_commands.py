@@ -22,11 +22,12 @@ from zkservice.wire.records import Stat
 from zkservice.znodes import join, normalize
 
 #: Nodes that are read at the same time.
-AT_A_TIME: Final = 200
+MAX_CONCURRENT_READS: Final = 200
 #: How many of the znodes that are not providers are listed.
 MAX_PROBLEMS: Final = 10
 
-_AWAY: Final = {
+#: What `resolve --watch` prints when the session's state changes.
+_STATE_NOTES: Final = {
     State.SUSPENDED: "the connection to ZooKeeper is lost; showing what was known last",
     State.EXPIRED: "the session has expired; a new one follows",
     State.CONNECTED: "connected again",
@@ -57,7 +58,7 @@ def _show(terminal: Terminal, options: ResolveOptions, resolver: Resolver) -> Ex
         terminal.out_json(_as_json(resolver))
     elif resolver.providers or resolver.stopping:
         _print_rows(terminal, _rows(resolver))
-    _warn(terminal, resolver)
+    _warn_of_problems(terminal, resolver)
     if resolver.providers:
         return Exit.DONE
     try:
@@ -78,18 +79,19 @@ async def _watch(
         _print_rows(terminal, _rows(resolver))
     else:
         terminal.note(f"no provider is registered at {resolver.path} yet")
-    _warn(terminal, resolver)
+    _warn_of_problems(terminal, resolver)
     terminal.stdout.flush()
     subscription = client.subscribe(
-        lambda state: terminal.note(_AWAY[state]) if state in _AWAY else None
+        lambda state: terminal.note(_STATE_NOTES[state]) if state in _STATE_NOTES else None
     )
+    # If the program that reads the output ends, fail the Deferred that the loop below awaits.
     abandoned = terminal.when_abandoned(context.reactor)
     abandoned.addCallbacks(lambda _: changed.errback(BrokenPipeError()), lambda _: None)
     try:
-        before = _told(resolver)
+        before = _rows_by_address(resolver)
         while True:
             await changed
-            changed, now = resolver.when_changed(), _told(resolver)
+            changed, now = resolver.when_changed(), _rows_by_address(resolver)
             if options.json:
                 terminal.out_json(_as_json(resolver))
             else:
@@ -100,11 +102,11 @@ async def _watch(
     finally:
         subscription.cancel()
         abandoned.cancel()
-        changed.addErrback(lambda _: None)
+        changed.addErrback(lambda _: None)  # nothing awaits it any more
 
 
-def _told(resolver: Resolver) -> dict[str, tuple[str, ...]]:
-    """What is printed about each address, by address."""
+def _rows_by_address(resolver: Resolver) -> dict[str, tuple[str, ...]]:
+    """The rows of the table by their addresses, to find what has changed."""
     return {row[0]: row for row in _rows(resolver)}
 
 
@@ -137,13 +139,13 @@ def _rows(resolver: Resolver) -> list[tuple[str, ...]]:
             f"{one.weight:g}",
             printable(one.zone),
             one.format + ("+tls" if one.tls else ""),
-            _compact(_others(one)),
+            _compact(_other_properties(one)),
         )
         for one, state in _states(resolver)
     ]
 
 
-def _others(provider: Provider) -> dict[str, Any]:
+def _other_properties(provider: Provider) -> dict[str, Any]:
     """The properties that have no column of their own."""
     shown = {"weight": provider.weight, "zone": provider.zone}
     return {
@@ -161,7 +163,7 @@ def _print_rows(terminal: Terminal, rows: Sequence[tuple[str, ...]]) -> None:
     terminal.table(("ADDRESS", "STATE", "WEIGHT", "ZONE", "FORMAT", "PROPERTIES"), rows)
 
 
-def _warn(terminal: Terminal, resolver: Resolver) -> None:
+def _warn_of_problems(terminal: Terminal, resolver: Resolver) -> None:
     """Warn of the znodes that are not providers."""
     for problem in resolver.problems[:MAX_PROBLEMS]:
         terminal.warn(printable(f"{resolver.path}: {problem}"))
@@ -209,10 +211,10 @@ class _Child(NamedTuple):
         return "ephemeral" if self.stat.ephemeral_owner else "persistent"
 
     @property
-    def marked(self) -> str:
+    def marked_name(self) -> str:
         """The name, with ``/`` if there are nodes below, and ``*`` if a session owns it."""
-        above = self.stat is not None and self.stat.num_children
-        mark = "/" if above else "*" if self.kind == "ephemeral" else ""
+        has_children = self.stat is not None and self.stat.num_children > 0
+        mark = "/" if has_children else "*" if self.kind == "ephemeral" else ""
         return printable(self.name) + mark
 
 
@@ -225,23 +227,23 @@ async def ls(context: Context, options: ListOptions) -> Exit:
     if options.json:
         terminal.out_json([_child_json(path, one) for one in children])
     elif options.long:
-        terminal.table(_LONG, [_long(one) for one in children])
+        terminal.table(_LONG_HEADINGS, [_long_row(one) for one in children])
     else:
-        terminal.table((), [(one.marked, _summary(one)) for one in children])
+        terminal.table((), [(one.marked_name, _summary(one)) for one in children])
     return Exit.DONE
 
 
 async def _children(client: ZooKeeperClient, path: str) -> list[_Child]:
     names = sorted(await client.get_children(path))
     found: list[_Child | None] = []
-    for start in range(0, len(names), AT_A_TIME):
-        some = names[start : start + AT_A_TIME]
-        found += await gather_all(_child(client, path, name) for name in some)
+    for start in range(0, len(names), MAX_CONCURRENT_READS):
+        batch = names[start : start + MAX_CONCURRENT_READS]
+        found += await gather_all(_child(client, path, name) for name in batch)
     return [one for one in found if one is not None]
 
 
 def _child(client: ZooKeeperClient, path: str, name: str) -> Deferred[_Child | None]:
-    """Fires with None if it is gone."""
+    """Read a child; fires with None if it was deleted meanwhile."""
 
     async def read() -> _Child | None:
         try:
@@ -268,13 +270,23 @@ def _summary(child: _Child) -> str:
     )
 
 
-_LONG: Final = ("KIND", "VERSION", "NODES", "PROPERTIES", "BYTES", "CHANGED", "OWNER", "NAME")
+_LONG_HEADINGS: Final = (
+    "KIND",
+    "VERSION",
+    "NODES",
+    "PROPERTIES",
+    "BYTES",
+    "CHANGED",
+    "OWNER",
+    "NAME",
+)
 
 
-def _long(child: _Child) -> tuple[str, ...]:
+def _long_row(child: _Child) -> tuple[str, ...]:
     stat = child.stat
     if stat is None:
-        return (child.kind, *"??????", child.marked)
+        unknown = ["?"] * (len(_LONG_HEADINGS) - 2)
+        return (child.kind, *unknown, child.marked_name)
     return (
         child.kind,
         str(stat.version),
@@ -283,7 +295,7 @@ def _long(child: _Child) -> tuple[str, ...]:
         str(stat.data_length),
         _date(stat.mtime),
         f"{stat.ephemeral_owner:#x}" if child.kind == "ephemeral" else "-",
-        child.marked,
+        child.marked_name,
     )
 
 

@@ -29,7 +29,7 @@ Command = Callable[[Context], Awaitable[Exit]]
 
 
 async def run_command(context: Context, command: Command) -> Exit:
-    """Run a command; what goes wrong is one line."""
+    """Run a command; print an error in one line, and return the exit code for it."""
     terminal = context.terminal
     try:
         return await command(context)
@@ -49,55 +49,69 @@ async def run_command(context: Context, command: Command) -> Exit:
         terminal.error(str(error))
         return Exit.FAILED
     except CancelledError:
-        rest = "; what was under way may still be done" if context.writing else ""
-        terminal.note(f"stopped{rest}")
+        warning = "; what was under way may still be done" if context.writing else ""
+        terminal.note(f"stopped{warning}")
         return Exit.STOPPED
 
 
-def run(reactor: Any, terminal: Terminal, command: Command) -> Exit:
-    """Run the reactor for as long as a command takes.
+class _CommandRun:
+    """A command in a running reactor, and what SIGINT and SIGTERM do to it.
 
     The first Ctrl-C asks the command to stop once the changes that were sent are done.  The
     second one does not wait for them.
     """
-    context = Context(reactor, terminal)
-    codes: list[Exit] = []
-    running: list[Deferred[Exit]] = []
-    before: dict[signal.Signals, Any] = {}
 
-    def start() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):  # after the reactor has set its own handlers
-            before[number] = signal.signal(number, interrupted)
-        running.append(Deferred.fromCoroutine(run_command(context, command)))
-        running[0].addErrback(crashed).addCallback(finish)
+    def __init__(self, reactor: Any, terminal: Terminal, command: Command) -> None:
+        self._context = Context(reactor, terminal)
+        self._command = command
+        self._running: Deferred[None] | None = None
+        self._old_handlers: dict[signal.Signals, Any] = {}
+        #: The exit code of the command, if it has ended.
+        self.code = Exit.STOPPED
 
-    def crashed(failure: Failure) -> Exit:
-        if failure.check(BrokenPipeError):  # the reader has seen enough
-            return Exit.FAILED
-        failure.printTraceback(terminal.stderr)
+    def start(self) -> None:
+        """Start the command, once the reactor has installed its own signal handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old_handlers[number] = signal.signal(number, self._interrupted)
+        running = Deferred.fromCoroutine(run_command(self._context, self._command))
+        self._running = running.addErrback(self._crashed).addCallback(self._finish)
+
+    def restore_handlers(self) -> None:
+        """Give the signals back to those who handled them before."""
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+
+    def _crashed(self, failure: Failure) -> Exit:
+        if not failure.check(BrokenPipeError):  # the program that reads the output has ended
+            failure.printTraceback(self._context.terminal.stderr)
         return Exit.FAILED
 
-    def finish(code: Exit) -> None:
-        codes.append(code)
-        reactor.stop()
+    def _finish(self, code: Exit) -> None:
+        self.code = code
+        self._context.reactor.stop()
 
-    def interrupted(*_: object) -> None:
-        if terminal.blocked:
+    def _interrupted(self, *_: object) -> None:
+        """Handle a signal (between any two instructions of the main thread)."""
+        if self._context.terminal.blocked:  # the reactor does not run now
             raise CancelledError
-        reactor.callFromThread(stop)
+        self._context.reactor.callFromThread(self._stop)
 
-    def stop() -> None:
-        if context.stopping or not context.writing:
-            running[0].cancel()
-        context.stopping = True
+    def _stop(self) -> None:
+        assert self._running is not None
+        if self._context.stopping or not self._context.writing:
+            self._running.cancel()
+        self._context.stopping = True
 
-    reactor.callLater(0, start)
+
+def run(reactor: Any, terminal: Terminal, command: Command) -> Exit:
+    """Run the reactor for as long as a command takes."""
+    command_run = _CommandRun(reactor, terminal, command)
+    reactor.callLater(0, command_run.start)
     try:
         reactor.run()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return codes[0] if codes else Exit.STOPPED
+        command_run.restore_handlers()
+    return command_run.code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_on_the_reactor(terminal: Terminal, command: Command) -> int:
-    """Run a command, and survive a reader of its output that closes the pipe."""
+    """Run a command; if the program that reads its output ends early, fail without a traceback."""
     from twisted.internet import reactor  # noqa: TID251 - a program chooses the reactor
 
     for stream in (terminal.stdout, terminal.stderr):

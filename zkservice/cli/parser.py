@@ -128,8 +128,8 @@ class CommandLine:
         )
 
         def invoke(given: dict[str, Any]) -> Invocation:
-            made = options(**given)
-            return Invocation(made, lambda context: run(context, made))
+            all_options = options(**given)
+            return Invocation(all_options, lambda context: run(context, all_options))
 
         self.commands[name] = parser
         self._invocations[name] = invoke
@@ -147,9 +147,9 @@ class CommandLine:
 def make_command_line() -> CommandLine:
     """The command line with all of its commands."""
     line = CommandLine()
-    _add_reading(line)
-    _add_writing(line)
-    _add_asking(line)
+    _add_reading_commands(line)
+    _add_writing_commands(line)
+    _add_monitor_and_other_commands(line)
     return line
 
 
@@ -179,9 +179,9 @@ def _may_be_options(words: Sequence[str]) -> Iterator[bool]:
 
     The program's own options cannot: they end it.
     """
-    for before, word in zip(["", *words], words, strict=False):
-        own = word in ("-h", "--help", "--version")
-        yield not own and (word.startswith("-") or before.startswith("-"))
+    for previous, word in zip(["", *words], words, strict=False):
+        is_own = word in ("-h", "--help", "--version")
+        yield not is_own and (word.startswith("-") or previous.startswith("-"))
 
 
 def _version() -> str:
@@ -194,145 +194,155 @@ def _version() -> str:
 # -- the commands -----------------------------------------------------------------------
 
 
-def _add_reading(line: CommandLine) -> None:
-    one = _server_command(line.add("export", "write a tree as text", export, ExportOptions))
-    _add_path(one, "the node at the top; / if missing")
-    _add_ephemeral(one)
-    _add_file(one, "-o", "--output", help="write to FILE, not to the terminal")
-    one.add_argument("--name", help="name the node at the top NAME")
+def _add_reading_commands(line: CommandLine) -> None:
+    command = _server_command(line.add("export", "write a tree as text", export, ExportOptions))
+    _add_path(command, "the node at the top; / if missing")
+    _add_ephemeral(command)
+    _add_file(command, "-o", "--output", help="write to FILE, not to the terminal")
+    command.add_argument("--name", help="name the node at the top NAME")
 
-    one = _server_command(line.add("walk", "list paths", walk, WalkOptions))
-    _add_path(one, "where to begin; / if missing")
-    _add_ephemeral(one)
+    command = _server_command(line.add("walk", "list paths", walk, WalkOptions))
+    _add_path(command, "where to begin; / if missing")
+    _add_ephemeral(command)
 
-    one = _server_command(line.add("ls", "list what is below a node", ls, ListOptions))
-    _add_path(one, "the node; / if missing")
-    one.add_argument("-l", "--long", action="store_true", help="with what ZooKeeper knows of each")
+    command = _server_command(line.add("ls", "list what is below a node", ls, ListOptions))
+    _add_path(command, "the node; / if missing")
+    command.add_argument(
+        "-l", "--long", action="store_true", help="with what ZooKeeper knows of each"
+    )
 
-    one = line.add("resolve", "show the providers of a service", resolve, ResolveOptions)
-    _add_connecting(one)
-    one.add_argument("hosts", metavar="HOSTS", nargs="?", help=f"{_HOSTS}; - if missing")
-    one.add_argument("path", metavar="PATH", help="where the service is registered")
-    one.add_argument(
+    command = line.add("resolve", "show the providers of a service", resolve, ResolveOptions)
+    _add_connection_options(command)
+    command.add_argument("hosts", metavar="HOSTS", nargs="?", help=f"{_HOSTS}; - if missing")
+    command.add_argument("path", metavar="PATH", help="where the service is registered")
+    command.add_argument(
         "-w", "--watch", action="store_true", help="print changes as well, until Ctrl-C"
     )
 
-    one = line.add("graph", "draw which services use which", graph, GraphOptions)
-    _add_connecting(one)
+    command = line.add("graph", "draw which services use which", graph, GraphOptions)
+    _add_connection_options(command)
     _add_file(
-        one,
+        command,
         "source",
         metavar="HOSTS PATH|FILE",
         nargs="?",
         help="a server and a node, or a tree's text; standard input if missing or -",
     )
-    one.add_argument("path", metavar="", nargs="?")
-    _add_file(one, "-o", "--output", help="a picture (.svg, .png) or text (.dot)")
+    command.add_argument("path", metavar="", nargs="?")
+    _add_file(command, "-o", "--output", help="a picture (.svg, .png) or text (.dot)")
 
 
-def _add_writing(line: CommandLine) -> None:
-    one = _server_command(line.add("import", "make nodes match a tree", import_, ImportOptions))
-    _add_file(one, "file", nargs="?", help="standard input if missing or -")
-    _add_path(one, "below which node; it is created if it is missing; / if PATH is missing")
-    one.add_argument("-d", "--dry-run", action="store_true", help="only print what would be done")
-    add_trim(one)
-    one.add_argument(
+def _add_writing_commands(line: CommandLine) -> None:
+    command = _server_command(line.add("import", "make nodes match a tree", import_, ImportOptions))
+    _add_file(command, "file", nargs="?", help="standard input if missing or -")
+    _add_path(command, "below which node; it is created if it is missing; / if PATH is missing")
+    command.add_argument(
+        "-d", "--dry-run", action="store_true", help="only print what would be done"
+    )
+    add_trim(command)
+    command.add_argument(
         "-p",
         "--permission",
         metavar="BITS",
         type=permission_bits,
         help="permissions of every client: 1 to 31",
     )
-    one.add_argument("--acl", metavar="ACL", help="open, read, creator or scheme:id:perms,...")
-    one.add_argument("--atomic", action="store_true", help="in one transaction, or not at all")
-    _add_yes(one)
+    command.add_argument("--acl", metavar="ACL", help="open, read, creator or scheme:id:perms,...")
+    command.add_argument("--atomic", action="store_true", help="in one transaction, or not at all")
+    _add_yes(command)
 
-    one = _server_command(
+    command = _server_command(
         line.add("set-property", "change properties of a node", set_property, SetPropertyOptions)
     )
-    one.add_argument("path", metavar="PATH", help="the node")
-    one.add_argument(
+    command.add_argument("path", metavar="PATH", help="the node")
+    command.add_argument(
         "properties",
         metavar="NAME=LITERAL",
         nargs="+",
         help="a string needs quotes: name='\"text\"'; also NAME->PATH and NAME=>PATH",
     )
 
-    one = _server_command(line.add("rm", "delete a node", rm, RemoveOptions))
-    one.add_argument("path", metavar="PATH", help="the node")
-    one.add_argument("-r", "--recursive", action="store_true", help="and all below it")
-    one.add_argument("-n", "--dry-run", action="store_true", help="only print what would be done")
-    one.add_argument("-f", "--force", action="store_true", help="ephemeral nodes, too")
-    _add_yes(one)
+    command = _server_command(line.add("rm", "delete a node", rm, RemoveOptions))
+    command.add_argument("path", metavar="PATH", help="the node")
+    command.add_argument("-r", "--recursive", action="store_true", help="and all below it")
+    command.add_argument(
+        "-n", "--dry-run", action="store_true", help="only print what would be done"
+    )
+    command.add_argument("-f", "--force", action="store_true", help="ephemeral nodes, too")
+    _add_yes(command)
 
-    one = _server_command(line.add("ln", "make a symbolic link", ln, LinkOptions))
-    one.add_argument("target", metavar="TARGET", help="where it leads")
-    one.add_argument("source", metavar="SOURCE", help="where it is")
+    command = _server_command(line.add("ln", "make a symbolic link", ln, LinkOptions))
+    command.add_argument("target", metavar="TARGET", help="where it leads")
+    command.add_argument("source", metavar="SOURCE", help="where it is")
 
 
-def _add_asking(line: CommandLine) -> None:
-    one = line.add("validate", "look for mistakes in a tree's text", validate, ValidateOptions)
-    _add_file(one, "file", nargs="?", help="standard input if missing or -")
-    one.add_argument("--at", metavar="PATH", help="where it will be imported (/)")
+def _add_monitor_and_other_commands(line: CommandLine) -> None:
+    command = line.add("validate", "look for mistakes in a tree's text", validate, ValidateOptions)
+    _add_file(command, "file", nargs="?", help="standard input if missing or -")
+    command.add_argument("--at", metavar="PATH", help="where it will be imported (/)")
 
-    one = line.add("ask", "ask the monitor of a service: status, requests, help", ask, AskOptions)
-    _add_file(one, "addr", metavar="ADDR", help=_ADDR)
+    command = line.add(
+        "ask", "ask the monitor of a service: status, requests, help", ask, AskOptions
+    )
+    _add_file(command, "addr", metavar="ADDR", help=_ADDR)
     # An explicit default, because argparse takes the word for required without one.
-    one.add_argument(
+    command.add_argument(
         "words", metavar="WORD", nargs="*", default=(), help="the command; help if missing"
     )
-    one.add_argument("--text", action="store_true", help="status in words, to a pipe as well")
-    _add_timeout(one)
+    command.add_argument("--text", action="store_true", help="status in words, to a pipe as well")
+    _add_timeout(command)
 
     for name, run, what in (
         ("check", check, "check that a service accepts connections where it is registered"),
         ("get-addr", get_addr, "show where a service is registered"),
     ):
-        one = line.add(name, what, run, AddressOptions)
-        _add_file(one, "addr", metavar="ADDR", help=_ADDR)
-        one.add_argument("path", metavar="PATH", help="where it is registered")
-        _add_timeout(one)
+        command = line.add(name, what, run, AddressOptions)
+        _add_file(command, "addr", metavar="ADDR", help=_ADDR)
+        command.add_argument("path", metavar="PATH", help="where it is registered")
+        _add_timeout(command)
 
     _add_top(line)
 
     async def complete(context: Context, options: CompletionOptions) -> Exit:
         return await completion(context, options, line.parser)
 
-    one = line.add(
+    command = line.add(
         "completion", "print a script for a shell's completion", complete, CompletionOptions
     )
-    one.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell that reads it")
+    command.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell that reads it")
 
 
 def _add_top(line: CommandLine) -> None:
-    one = line.add("top", "watch what services are doing", top, TopOptions)
+    command = line.add("top", "watch what services are doing", top, TopOptions)
     _add_file(
-        one,
+        command,
         "addresses",
         metavar="ADDR",
         nargs="*",
         default=(),
         help="monitors: HOST:PORT, or a socket's path",
     )
-    one.add_argument("--path", metavar="PATH", help="all that is registered there, too")
-    one.add_argument("--zookeeper", metavar="HOSTS", help=f"for --path; {_HOSTS}")
-    one.add_argument("--interval", metavar="SECONDS", type=_seconds, help="between two frames (1)")
-    one.add_argument("--once", action="store_true", help="print one frame, as to a pipe")
-    _add_connecting(one)
+    command.add_argument("--path", metavar="PATH", help="all that is registered there, too")
+    command.add_argument("--zookeeper", metavar="HOSTS", help=f"for --path; {_HOSTS}")
+    command.add_argument(
+        "--interval", metavar="SECONDS", type=_seconds, help="between two frames (1)"
+    )
+    command.add_argument("--once", action="store_true", help="print one frame, as to a pipe")
+    _add_connection_options(command)
 
 
 # -- options that several commands have ---------------------------------------------------
 
 
-def _server_command(one: ArgumentParser) -> ArgumentParser:
-    one.add_argument("hosts", metavar="HOSTS", help=_HOSTS)
-    _add_connecting(one)
-    return one
+def _server_command(command: ArgumentParser) -> ArgumentParser:
+    command.add_argument("hosts", metavar="HOSTS", help=_HOSTS)
+    _add_connection_options(command)
+    return command
 
 
-def _add_connecting(one: ArgumentParser) -> None:
-    _add_timeout(one)
-    server = one.add_argument_group("how to connect")
+def _add_connection_options(command: ArgumentParser) -> None:
+    _add_timeout(command)
+    server = command.add_argument_group("how to connect")
     server.add_argument(
         "--session-timeout",
         metavar="MS",
@@ -359,25 +369,27 @@ def _add_connecting(one: ArgumentParser) -> None:
     )
 
 
-def _add_timeout(one: ArgumentParser) -> None:
-    one.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="seconds to connect (10)")
+def _add_timeout(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, help="seconds to connect (10)"
+    )
 
 
-def _add_path(one: ArgumentParser, what: str) -> None:
-    one.add_argument("path", metavar="PATH", nargs="?", help=what)
+def _add_path(command: ArgumentParser, what: str) -> None:
+    command.add_argument("path", metavar="PATH", nargs="?", help=what)
 
 
-def _add_ephemeral(one: ArgumentParser) -> None:
-    one.add_argument("-e", "--ephemeral", action="store_true", help="with ephemeral nodes")
+def _add_ephemeral(command: ArgumentParser) -> None:
+    command.add_argument("-e", "--ephemeral", action="store_true", help="with ephemeral nodes")
 
 
-def _add_yes(one: ArgumentParser) -> None:
-    one.add_argument("--yes", action="store_true", help="delete without asking")
+def _add_yes(command: ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="delete without asking")
 
 
-def add_trim(one: ArgumentParser) -> None:
+def add_trim(command: ArgumentParser) -> None:
     """Add the options that say what becomes of nodes that a tree does not have."""
-    trim = one.add_mutually_exclusive_group()
+    trim = command.add_mutually_exclusive_group()
     trim.add_argument(
         "-t", "--trim", action="store_true", help="delete nodes that the tree does not have"
     )
@@ -389,14 +401,16 @@ def add_trim(one: ArgumentParser) -> None:
 class _TakesArguments(Protocol):
     """A parser, or a group of its options."""
 
-    def add_argument(self, *names: str, **words: Any) -> Any:
+    def add_argument(self, *names: str, **keywords: Any) -> Any:
         """Add an argument or an option."""
         ...
 
 
-def _add_file(one: _TakesArguments, *names: str, metavar: str = "FILE", **words: Any) -> None:
+def _add_file(
+    command: _TakesArguments, *names: str, metavar: str = "FILE", **keywords: Any
+) -> None:
     """Add an argument that is a file, which shells can complete."""
-    action: Any = one.add_argument(*names, metavar=metavar, type=os.path.expanduser, **words)
+    action: Any = command.add_argument(*names, metavar=metavar, type=os.path.expanduser, **keywords)
     action.complete = FILE  # shtab's protocol
 
 

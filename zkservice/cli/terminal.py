@@ -21,12 +21,12 @@ from zkservice.tree.plan_text import Effect, PlanLine
 
 #: Seconds before a progress bar appears, and between two of its states.
 PROGRESS_DELAY: Final = 0.4
-REFRESH: Final = 0.1
+REFRESH_INTERVAL: Final = 0.1
 
 _RED, _GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
 _COLOURS: Final = {Effect.REMOVED: _RED, Effect.ADDED: _GREEN}
 _CLEAR: Final = "\r\x1b[K"
-_BAR: Final = 30
+_BAR_WIDTH: Final = 30
 
 
 @dataclass
@@ -119,13 +119,16 @@ class Terminal:
         return line.typed.addCallback(lambda reply: reply.strip().lower() in (b"y", b"yes"))
 
     def when_abandoned(self, reactor: Any) -> Deferred[None]:
-        """Fires when results go to a pipe whose reader has ended; cancel it in the end."""
+        """Fires when the program that reads the output from a pipe has ended.
+
+        It never fires if the output is not a pipe.  Cancel it when it is not needed any more.
+        """
         try:
             descriptor = self.stdout.fileno()
             piped = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         except (OSError, ValueError):  # a stream without a descriptor
             piped = False
-        return _ReaderOfPipe(descriptor, reactor).gone if piped else Deferred()
+        return _PipeWatch(descriptor, reactor).gone if piped else Deferred()
 
     def progress(self, what: str) -> ProgressBar:
         """A progress bar for a long operation; shown only at a terminal, without ``--quiet``."""
@@ -133,7 +136,7 @@ class Terminal:
 
 
 @implementer(IReadDescriptor)
-class _ReaderOfPipe:
+class _PipeWatch:
     """Notices that the other end of a pipe was closed although nothing is written."""
 
     def __init__(self, descriptor: int, reactor: Any) -> None:
@@ -169,7 +172,7 @@ class _TypedLine:
         self._descriptor = descriptor
         self._reactor = reactor
         self._data = b""
-        self.typed: Deferred[bytes] = Deferred(lambda _: self._leave())
+        self.typed: Deferred[bytes] = Deferred(lambda _: self._stop_reading())
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -185,16 +188,16 @@ class _TypedLine:
         data = os.read(self._descriptor, 4096)
         self._data += data
         if not data or b"\n" in data:
-            self._leave()
+            self._stop_reading()
             self.typed.callback(self._data)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802, the reactor's name
         """The terminal was closed: the reply is empty."""
-        self._leave()
+        self._stop_reading()
         if not self.typed.called:
             self.typed.callback(b"")
 
-    def _leave(self) -> None:
+    def _stop_reading(self) -> None:
         self._reactor.removeReader(self)
 
 
@@ -213,12 +216,12 @@ class ProgressBar:
         """Report how much is done, of how much."""
         now = self._terminal.clock()
         if self._visible and now >= self._next:
-            self._next = now + REFRESH
+            self._next = now + REFRESH_INTERVAL
             self._show(done, total, now - self._began)
 
     def _show(self, done: int, total: int, seconds: float) -> None:
-        filled = _BAR * done // max(total, 1)
-        bar = "#" * filled + "." * (_BAR - filled)
+        filled = _BAR_WIDTH * done // max(total, 1)
+        bar = "#" * filled + "." * (_BAR_WIDTH - filled)
         rate = done / max(seconds, 0.001)
         text = f"{self._what} [{bar}] {done:,} of {total:,}, {rate:,.0f}/s"
         self._terminal.stderr.write(_CLEAR + text)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zkservice.cli.ask_monitor import ask_monitor
 from zkservice.cli.context import Context, Exit
 from zkservice.cli.options import MonitorOptions, TopOptions
-from zkservice.cli.top_model import Polled, oldest_requests, row_of
+from zkservice.cli.top_model import MonitorReply, oldest_requests, row_of
 from zkservice.cli.top_screen import Keys, LiveScreen, Size, render, screen_size
 from zkservice.errors import ConfigurationError, ZooKeeperError
 from zkservice.zookeeper import ZooKeeper
@@ -23,7 +23,7 @@ __all__ = ["top"]
 
 #: The most services that are shown; few screens have more lines.
 _MAX_SERVICES: Final = 200
-_LEAVE_KEYS: Final = (b"q", b"Q", b"\x03", b"\x04")
+_QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x04")
 
 
 async def top(context: Context, options: TopOptions) -> Exit:
@@ -61,22 +61,22 @@ async def _show_once(context: Context, options: TopOptions, view: TopView) -> Ex
 async def _show_live(
     context: Context, options: TopOptions, view: TopView, screen: LiveScreen
 ) -> None:
-    left: Deferred[None] = Deferred()
+    quitting: Deferred[None] = Deferred()
 
     def pressed(data: bytes) -> None:
-        if (not data or any(key in data for key in _LEAVE_KEYS)) and not left.called:
-            left.callback(None)
+        if (not data or any(key in data for key in _QUIT_KEYS)) and not quitting.called:
+            quitting.callback(None)
 
     def failed(failure: Failure) -> None:
-        if not left.called:
-            left.errback(failure)
+        if not quitting.called:
+            quitting.errback(failure)
 
     keys = Keys(context.terminal.stdin.fileno(), context.reactor, pressed)
     keys.start()
     showing = Deferred.fromCoroutine(_refresh_for_ever(context, options, view, screen))
     showing.addErrback(failed)
     try:
-        await left
+        await quitting
     finally:
         keys.stop()
         showing.cancel()
@@ -92,14 +92,14 @@ async def _refresh_for_ever(
 
 
 class TopView:
-    """The services, and what they have replied last."""
+    """The services, and the latest replies of their monitors."""
 
     def __init__(self, context: Context, options: TopOptions, zk: ZooKeeper | None) -> None:
         self._context = context
         self._options = options
         self._zk = zk
-        self._before: dict[str, Polled] = {}
-        self.polled: dict[str, Polled] = {}
+        self._previous: dict[str, MonitorReply] = {}
+        self.polled: dict[str, MonitorReply] = {}
         self._note = ""
 
     @property
@@ -114,10 +114,10 @@ class TopView:
         outcomes: Any = await DeferredList(
             [Deferred.fromCoroutine(self._poll(each)) for each in asked], consumeErrors=True
         )
-        self._before = self.polled
+        self._previous = self.polled
         now = self._context.reactor.seconds()
         self.polled = {
-            address: outcome if succeeded else Polled(now, error=outcome.getErrorMessage())
+            address: outcome if succeeded else MonitorReply(now, error=outcome.getErrorMessage())
             for address, (succeeded, outcome) in zip(asked, outcomes, strict=True)
         }
 
@@ -132,27 +132,29 @@ class TopView:
             self._note = str(error) or "ZooKeeper does not reply"
             return [each for each in self.polled if each not in self._options.addresses]
         monitors = [member.properties.get("monitor") for member in members]
-        without = sum(not isinstance(each, str) for each in monitors)
-        self._note = f"{without} without --monitor" if without else ""
+        without_monitor = sum(not isinstance(each, str) for each in monitors)
+        self._note = f"{without_monitor} without --monitor" if without_monitor else ""
         return sorted(each for each in monitors if isinstance(each, str))
 
-    async def _poll(self, address: str) -> Polled:
+    async def _poll(self, address: str) -> MonitorReply:
         options = MonitorOptions(addr=address, timeout=self._options.timeout)
         status = await ask_monitor(self._context, options, "status --json")
         requests = await ask_monitor(self._context, options, "requests --json")
         try:
-            found, reports = json.loads(status), json.loads(requests)
+            values, reports = json.loads(status), json.loads(requests)
         except ValueError:
-            found, reports = None, None
-        if not isinstance(found, dict):
+            values, reports = None, None
+        if not isinstance(values, dict):
             raise ConfigurationError("its monitor is of another release")
-        known = reports if isinstance(reports, list) else []
-        return Polled(self._context.reactor.seconds(), found, known)
+        if not isinstance(reports, list):
+            reports = []
+        return MonitorReply(self._context.reactor.seconds(), values, reports)
 
     def frame(self, size: Size, colour: bool) -> list[str]:
         """The lines to show now."""
         rows = [
-            row_of(address, self._before.get(address), one) for address, one in self.polled.items()
+            row_of(address, self._previous.get(address), one)
+            for address, one in self.polled.items()
         ]
         room = max(0, size.lines - len(rows) - 4)
         where = self._options.path or "zkservice top"

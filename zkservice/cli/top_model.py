@@ -6,12 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Polled", "ProcessRow", "RequestRow", "oldest_requests", "row_of"]
+__all__ = ["MonitorReply", "ProcessRow", "RequestRow", "oldest_requests", "row_of"]
 
 
 @dataclass(frozen=True)
-class Polled:
-    """What a monitor has replied at a time; the values of what it did not reply are empty."""
+class MonitorReply:
+    """What a monitor has replied; empty values for what it did not reply.
+
+    Attributes:
+        at: the time of the reply, in seconds of the reactor's clock.
+        status: the reply to ``status --json``.
+        reports: the reply to ``requests --json``: a report of each process.
+        error: why there is no reply; "" if there is one.
+    """
 
     at: float
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -25,7 +32,7 @@ class ProcessRow:
 
     address: str
     state: str
-    requests: float | None = None  #: a second
+    requests: float | None = None  #: requests per second
     p50: float | None = None
     p99: float | None = None
     busy: int = 0
@@ -47,7 +54,7 @@ class RequestRow:
     waits_for: str
 
 
-def row_of(address: str, before: Polled | None, now: Polled) -> ProcessRow:
+def row_of(address: str, before: MonitorReply | None, now: MonitorReply) -> ProcessRow:
     """The figures of a service.
 
     Args:
@@ -81,7 +88,7 @@ def _state(status: Mapping[str, Any]) -> str:
     return f"{state} ({reason})" if reason else state
 
 
-def _rate(before: Polled, now: Polled) -> float | None:
+def _rate(before: MonitorReply, now: MonitorReply) -> float | None:
     seconds = now.at - before.at
     if before.error or seconds <= 0:
         return None
@@ -110,7 +117,7 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def oldest_requests(polled: Mapping[str, Polled], most: int) -> list[RequestRow]:
+def oldest_requests(polled: Mapping[str, MonitorReply], most: int) -> list[RequestRow]:
     """The requests in service that have run longest, of all services."""
     rows = [row for address, one in polled.items() for row in _requests(address, one.reports)]
     return sorted(rows, key=lambda row: -row.age)[:most]

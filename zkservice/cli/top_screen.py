@@ -24,7 +24,8 @@ from zkservice.web.printable import printable
 
 __all__ = ["Keys", "LiveScreen", "Size", "render", "screen_size"]
 
-#: The alternate screen without a cursor; home; what is right of and below the text; and back.
+#: Escape sequences: show the alternate screen without a cursor; move to its first cell; clear the
+#: rest of the line, and of the screen; show the normal screen with the cursor again.
 _ENTER: Final = "\x1b[?1049h\x1b[?25l"
 _HOME: Final = "\x1b[H"
 _CLEAR_LINE: Final = "\x1b[K"
@@ -87,18 +88,18 @@ def render(
         _environ={},
     )
     console.print(title, style="bold", no_wrap=True, overflow="ellipsis")
-    console.print(_processes(rows[: max(1, size.lines - 4)], _that_fit(size.columns)))
+    console.print(_processes(rows[: max(1, size.lines - 4)], _fitting_headings(size.columns)))
     for row in rows:
         if row.error:
-            told = _text(f"{row.address}: {row.error}", "red")
-            console.print(told, no_wrap=True, overflow="ellipsis")
+            line = _text(f"{row.address}: {row.error}", "red")
+            console.print(line, no_wrap=True, overflow="ellipsis")
     if requests:
         console.print()
         console.print(_requests(requests))
     return [line.rstrip() for line in out.getvalue().splitlines()][: size.lines]
 
 
-def _that_fit(columns: int) -> list[str]:
+def _fitting_headings(columns: int) -> list[str]:
     """The headings that a terminal has room for, in their order."""
     widths = accumulate(_WIDTHS.values())
     fit = {name for name, width in zip(_WIDTHS, widths, strict=True) if width <= columns}
@@ -121,14 +122,14 @@ def _cells(row: ProcessRow) -> dict[str, Any]:
     """What is shown of a service, by the headings."""
     if row.error:
         return {"SERVICE": _text(row.address), "STATE": _text(row.state, "red")}
-    crowded = row.threads and row.busy >= row.threads
+    all_busy = row.threads and row.busy >= row.threads
     return {
         "SERVICE": _text(row.address),
         "STATE": _text(row.state, "green" if row.state == "registered" else "yellow"),
         "REQ/S": "-" if row.requests is None else f"{row.requests:.1f}",
         "P50": _time(row.p50),
         "P99": _time(row.p99),
-        "BUSY": _text(f"{row.busy}/{row.threads}", "red" if crowded else ""),
+        "BUSY": _text(f"{row.busy}/{row.threads}", "red" if all_busy else ""),
         "QUEUE": _text(str(row.queued), "red" if row.queued else ""),
         "CONN": str(row.connections),
         "RSS": f"{row.rss / (1 << 20):.0f}M",
@@ -177,18 +178,19 @@ class LiveScreen:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._moves = terminal.environ.get("TERM", "dumb") not in ("", "dumb")
-        self.colour = self._moves and "NO_COLOR" not in terminal.environ
-        self._before: list[Any] | None = None
+        self._can_move_cursor = terminal.environ.get("TERM", "dumb") not in ("", "dumb")
+        self.colour = self._can_move_cursor and "NO_COLOR" not in terminal.environ
+        self._old_settings: list[Any] | None = None
 
     def __enter__(self) -> LiveScreen:
         descriptor = self._terminal.stdin.fileno()
-        self._before = termios.tcgetattr(descriptor)
+        self._old_settings = termios.tcgetattr(descriptor)
         tty.setcbreak(descriptor, termios.TCSANOW)
         changed = termios.tcgetattr(descriptor)
-        changed[6][termios.VSUSP] = b"\x00"  # suspended, it would leave its screen behind
+        # Disable Ctrl-Z: a suspended process would leave the terminal without cursor and echo.
+        changed[6][termios.VSUSP] = b"\x00"
         termios.tcsetattr(descriptor, termios.TCSANOW, changed)
-        if self._moves:
+        if self._can_move_cursor:
             self._write(_ENTER)
         return self
 
@@ -199,7 +201,7 @@ class LiveScreen:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._moves:
+            if self._can_move_cursor:
                 self._write(_LEAVE)
         except OSError:  # the terminal is gone
             pass
@@ -207,15 +209,15 @@ class LiveScreen:
             self._restore()
 
     def _restore(self) -> None:
-        before, self._before = self._before, None
-        if before is None:
+        old, self._old_settings = self._old_settings, None
+        if old is None:
             return
         with suppress(OSError, termios.error):  # the terminal is gone
-            termios.tcsetattr(self._terminal.stdin.fileno(), termios.TCSANOW, before)
+            termios.tcsetattr(self._terminal.stdin.fileno(), termios.TCSANOW, old)
 
     def show(self, lines: Sequence[str]) -> None:
         """Show a frame."""
-        if not self._moves:
+        if not self._can_move_cursor:
             self._write("\n".join([*lines, "", ""]))
             return
         # No line end behind the last line: the screen would scroll.

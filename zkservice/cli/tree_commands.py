@@ -39,7 +39,7 @@ from zkservice.znodes import validate as validate_path
 from zkservice.zookeeper import ZooKeeper
 
 #: Nodes that are named when the user is asked whether to delete them.
-_NAMED: Final = 10
+_MAX_NAMED: Final = 10
 
 
 class UserStopError(Exception):
@@ -94,7 +94,7 @@ async def import_(context: Context, options: ImportOptions) -> Exit:
                 should_stop=context.should_stop,
                 before_apply=confirm,
             )
-    return _finish(
+    return _report_result(
         context.terminal, options, report, f"imported {shown} into {options.path}", began
     )
 
@@ -126,7 +126,7 @@ async def rm(context: Context, options: RemoveOptions) -> Exit:
                 before_apply=confirm,
             )
     kept = any(isinstance(change, Keep) for change in report.plan.changes)
-    code = _finish(
+    code = _report_result(
         context.terminal, options, report, f"{'kept' if kept else 'deleted'} {path}", began
     )
     return Exit.FAILED if kept and code is Exit.DONE and not options.dry_run else code
@@ -158,14 +158,14 @@ async def validate(context: Context, options: ValidateOptions) -> Exit:
     text, shown = context.read_text(options.file)
     warnings: list[TreeSyntaxError] = []
     tree = parse_text(text, shown, options.at, warnings.append)
-    told = [_with_place(shown, error, "warning: ") for error in warnings]
+    lines = [_with_place(shown, error, "warning: ") for error in warnings]
     if options.json:
-        terminal.out_json({"file": shown, "nodes": _count(tree), "warnings": told})
+        terminal.out_json({"file": shown, "nodes": _count(tree), "warnings": lines})
         return Exit.DONE
-    for line in told:
+    for line in lines:
         terminal.warn(line)
-    found = "no mistakes" if not told else f"{len(told):,} warning{'s' if told[1:] else ''}"
-    terminal.note(f"{shown}: {_nodes(_count(tree))}, {found}")
+    result = f"{len(lines):,} warning{'' if len(lines) == 1 else 's'}" if lines else "no mistakes"
+    terminal.note(f"{shown}: {_nodes(_count(tree))}, {result}")
     return Exit.DONE
 
 
@@ -246,15 +246,15 @@ async def _confirm_deletions(context: Context, plan: Plan, options: ConfirmOptio
     paths = [change.path for change in plan.writes if isinstance(change, Delete)]
     if not paths or options.yes or not terminal.interactive:
         return
-    for path in paths[:_NAMED]:
+    for path in paths[:_MAX_NAMED]:
         terminal.note(f"  {path}")
-    if len(paths) > _NAMED:
-        terminal.note(f"  and {len(paths) - _NAMED:,} more")
+    if len(paths) > _MAX_NAMED:
+        terminal.note(f"  and {len(paths) - _MAX_NAMED:,} more")
     if not await terminal.ask(f"Delete {_nodes(len(paths))}?", context.reactor):
         raise UserStopError("nothing was changed")
 
 
-def _finish(
+def _report_result(
     terminal: Terminal, options: CommandOptions, report: Report, what: str, began: float
 ) -> Exit:
     """Print a report and its summary."""
@@ -302,13 +302,13 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def _change(change: Write | Keep) -> dict[str, Any]:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(change).__name__).lower()
-    told: dict[str, Any] = {"change": words, "path": change.path}
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(change).__name__).lower()  # "set data"
+    values: dict[str, Any] = {"change": words, "path": change.path}
     if isinstance(change, SetData):
-        told |= {"old": change.old, "new": change.new}
+        values |= {"old": change.old, "new": change.new}
     elif isinstance(change, Keep):
-        told["why"] = change.reason.value
-    return told
+        values["why"] = change.reason.value
+    return values
 
 
 def _count(tree: TreeNode) -> int:

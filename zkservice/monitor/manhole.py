@@ -128,7 +128,7 @@ def ssh_manhole(
     realm.chainedProtocolFactory = lambda: ServerProtocol(Prompt, namespace, banner)
     checker = SSHPublicKeyChecker(InMemorySSHKeyDB({user.encode(): keys}))
     factory: Any = _SSHFactory(Portal(realm, [checker]), clock)
-    key = Key.fromString(_kept_secret(host_key, _new_host_key))
+    key = Key.fromString(_read_or_create(host_key, _new_host_key))
     factory.publicKeys = {key.sshType(): key.public()}
     factory.privateKeys = {key.sshType(): key}
     made: Factory = factory
@@ -142,7 +142,7 @@ def read_token(path: str) -> bytes:
         OSError: the file cannot be read or created.
         ValueError: its first line is blank, or too long for a token.
     """
-    content = _kept_secret(path, lambda: f"{secrets.token_urlsafe(24)}\n".encode())
+    content = _read_or_create(path, lambda: f"{secrets.token_urlsafe(24)}\n".encode())
     token = content.partition(b"\n")[0].strip()
     if not token or len(token) > MAX_LINE - 2:
         raise ValueError(f"{path}: its first line must be the token")
@@ -154,7 +154,7 @@ def read_token(path: str) -> bytes:
     return token
 
 
-def _kept_secret(path: str, make: Callable[[], bytes]) -> bytes:
+def _read_or_create(path: str, make: Callable[[], bytes]) -> bytes:
     """Read a file; if it is missing, create it, readable only by this user from the start."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -33,18 +33,17 @@ class IMonitorPlugin(Interface):
         """Write the reply to ``output``, which has a method ``write``."""
 
 
-class _Collected:
+class _CollectedOutput:
     """The output of a plugin."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._room = _MAX_OUTPUT
+        self._room = _MAX_OUTPUT  # characters that may still be written
 
     def write(self, text: object) -> None:
         """Add text; what exceeds the limit is dropped."""
-        part = (text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))[
-            : self._room
-        ]
+        part = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        part = part[: self._room]
         self._room -= len(part)
         self._parts.append(part)
 
@@ -65,7 +64,7 @@ def utility_commands() -> dict[str, Command]:
     found: dict[str, Command] = {}
     for interface in _interfaces():
         for name, plugin in component.getUtilitiesFor(interface):
-            if name.split() == [name]:
+            if name.split() == [name]:  # a user could not write any other name
                 found[name] = _command(plugin)
     return found
 
@@ -86,7 +85,7 @@ def _command(plugin: Any) -> Command:
 
 
 def _call(plugin: Any, words: list[str]) -> str | MoreLines:
-    output = _Collected()
+    output = _CollectedOutput()
     marker = plugin(output, *words)
     if marker in _more_markers():
         return MoreLines(output.text, lambda line: _call(plugin, line.split()))

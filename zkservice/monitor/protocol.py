@@ -60,7 +60,7 @@ class Monitor(LineReceiver, TimeoutMixin):
         self._last: tuple[str, list[str]] | None = None  # an empty line repeats it
         self._more: Callable[[str], Any] | None = None  # a command that receives the next line
         self._closing = False
-        self._unread = False  # the transport has more replies than it wants to buffer
+        self._unread = False  # whether the transport's buffer is full of replies
         self._running: Deferred[Any] | None = None
 
     # -- as a user of a slot --------------------------------------------------------------
@@ -102,9 +102,9 @@ class Monitor(LineReceiver, TimeoutMixin):
     def readConnectionLost(self) -> None:  # noqa: N802  # IHalfCloseableProtocol's name
         """The user sends nothing more; the last line may lack its line end."""
         self._interactive = False
-        rest = self.clearLineBuffer()
-        if rest:
-            self.lineReceived(rest)
+        last_line = self.clearLineBuffer()
+        if last_line:
+            self.lineReceived(last_line)
         elif not self._closing:
             self._close("")
 
@@ -138,7 +138,7 @@ class Monitor(LineReceiver, TimeoutMixin):
         if self._closing:  # the user does not read the last reply
             self.abort()
             return
-        missing = "command" if self._running is None else "answer"
+        missing = "command" if self._running is None else "reply"
         self._close(f"error: no {missing} within {self.timeOut:g} seconds")
         if self._running is not None:
             self._running.cancel()
@@ -185,29 +185,29 @@ class Monitor(LineReceiver, TimeoutMixin):
     def _call(self, name: str, command: Callable[[Any], Any], argument: object) -> None:
         self._factory.slots.occupy(self)
         self.setTimeout(self._factory.timeout)
-        super().pauseProducing()
+        super().pauseProducing()  # not that of this class: the transport's buffer is not full
         running: Deferred[Any] = maybeDeferred(command, argument)
         self._running = running
-        running.addCallback(self._answered)
+        running.addCallback(self._returned)
         running.addErrback(self._failed, name)
 
-    def _answered(self, answer: object) -> None:
-        if isinstance(answer, MoreLines):
-            self._ask_for_more(answer)
+    def _returned(self, result: object) -> None:
+        if isinstance(result, MoreLines):
+            self._ask_for_more(result)
             return
-        if isinstance(answer, TwoForms):
-            answer = answer.text if self._interactive else answer.json
-        if not isinstance(answer, str):
-            raise TypeError(f"the command answered a {type(answer).__name__}, not a str")
-        self._reply(answer)
+        if isinstance(result, TwoForms):
+            result = result.text if self._interactive else result.json
+        if not isinstance(result, str):
+            raise TypeError(f"the command returned a {type(result).__name__}, not a str")
+        self._reply(result)
 
-    def _ask_for_more(self, answer: MoreLines) -> None:
+    def _ask_for_more(self, result: MoreLines) -> None:
         self._running = None
         if self._closing:
             return
         assert self.transport is not None
-        self._more = answer.receive
-        self.transport.write(_encoded(answer.text))
+        self._more = result.receive
+        self.transport.write(_encoded(result.text))
         self.setTimeout(self._factory.timeout)
         self._resume_reading()
 

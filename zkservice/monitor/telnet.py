@@ -40,15 +40,17 @@ class TokenGate(Protocol):
     Args:
         token: must be the first line.
         make: makes the protocol that gets the connection after the token.
-        opened: called when that protocol gets the connection.
+        logged_in: called when the token was right, before that protocol gets the connection.
     """
 
-    def __init__(self, token: bytes, make: Callable[[], Any], opened: Callable[[], object]) -> None:
+    def __init__(
+        self, token: bytes, make: Callable[[], Any], logged_in: Callable[[], object]
+    ) -> None:
         self._token = token
         self._make = make
-        self._opened = opened
+        self._logged_in = logged_in
         self._line = b""
-        self._size: tuple[int, int] | None = None
+        self._size: tuple[int, int] | None = None  # columns and lines of the terminal
         #: Twisted reports the size of the user's terminal to this object.
         self.terminalProtocol = self
 
@@ -74,18 +76,19 @@ class TokenGate(Protocol):
             transport.loseConnection()
             self._line = b""
             return
-        self._opened()
+        self._logged_in()
         inner = self._make()
         transport.protocol = inner
         inner.makeConnection(transport)
         if self._size is not None:
             inner.terminalProtocol.terminalSize(*self._size)
+        # The rest may begin with the LF or NUL of a line end CR LF or CR NUL (RFC 854).
         if rest and rest.strip(b"\r\n\0"):
             inner.dataReceived(rest.lstrip(b"\n\0"))
 
 
 def _first_line(data: bytes) -> tuple[bytes, bytes | None]:
-    """The first line, and what follows its end, which is CR, LF or both; None if it has none."""
+    """The first line, and the bytes after the CR or LF that ends it; None if it has no end yet."""
     ends = [at for at in (data.find(b"\r"), data.find(b"\n")) if at >= 0]
     return (data, None) if not ends else (data[: min(ends)], data[min(ends) + 1 :])
 
@@ -101,8 +104,8 @@ class _Negotiation(TelnetBootstrapProtocol):
         transport: Any = self.transport
         transport.negotiationMap[NAWS] = self.telnet_NAWS
         transport.negotiationMap[LINEMODE] = self.telnet_LINEMODE
-        for asked in (*map(transport.do, (LINEMODE, NAWS, SGA)), transport.will(ECHO)):
-            asked.addErrback(lambda failure: None)
+        for negotiation in (*map(transport.do, (LINEMODE, NAWS, SGA)), transport.will(ECHO)):
+            negotiation.addErrback(lambda failure: None)
         self.protocol = self.protocolFactory()
         self.protocol.makeConnection(self)
 
@@ -115,7 +118,8 @@ class _Telnet(TelnetTransport, TimeoutMixin):
     def __init__(self, factory: TelnetManholeFactory) -> None:
         super().__init__(_Negotiation, self._make)
         self._manhole = factory
-        self._first: bytes | None = b""  # what has come of the first line; None once it was checked
+        # The first line as far as it was received; None once it was checked.
+        self._first: bytes | None = b""
         self.priority = SlotPriority.SESSION if factory.token is None else SlotPriority.SILENT
 
     def _make(self) -> Any:

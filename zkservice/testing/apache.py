@@ -121,8 +121,8 @@ class ApacheZooKeeper:
     @property
     def version(self) -> tuple[int, ...]:
         """The release that runs, such as ``(3, 8, 0)``; empty if the server does not run."""
-        said = four_letter_word(self.port, b"srvr").decode(errors="replace")
-        found = re.match(r"Zookeeper version: (\d+)\.(\d+)\.(\d+)", said)
+        reply = four_letter_word(self.port, b"srvr").decode(errors="replace")
+        found = re.match(r"Zookeeper version: (\d+)\.(\d+)\.(\d+)", reply)
         return tuple(map(int, found.groups())) if found else ()
 
     @property
@@ -162,7 +162,7 @@ class ApacheZooKeeper:
         """
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline and self._running():
-            # Not "ruok": it answers imok before it accepts clients.
+            # Not "ruok": the server replies imok before it accepts clients.
             if four_letter_word(self.port, b"isro") == b"rw":
                 return
             time.sleep(0.05)
@@ -203,11 +203,11 @@ class ApacheZooKeeper:
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _end(self, how: Any) -> None:
+    def _end(self, send_signal: Any) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        how(process)
+        send_signal(process)
         try:
             process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -237,9 +237,9 @@ class ApacheEnsemble:
             for number, (quorum, election) in enumerate(self._reserved, 1)
         }
         limits = {"initLimit": "20", "syncLimit": "10"}  # ticks
-        together = {**limits, **peers, **(configuration or {})}
+        lines = {**limits, **peers, **(configuration or {})}
         self.members = tuple(
-            ApacheZooKeeper(properties=properties, configuration=together) for _ in peers
+            ApacheZooKeeper(properties=properties, configuration=lines) for _ in peers
         )
         for number, member in enumerate(self.members, 1):
             member.data_folder.mkdir()

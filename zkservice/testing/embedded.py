@@ -93,7 +93,7 @@ class EmbeddedZooKeeper:
         state = ", stopped" if self._port is None else ""
         return f"<EmbeddedZooKeeper 127.0.0.1:{self._port_number}{state}>"
 
-    # -- life
+    # -- starting and stopping
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -126,22 +126,24 @@ class EmbeddedZooKeeper:
         port, self._port = self._port, None
         server, self._server = self._server, None
         if port is not None:
-            await _listened(port.stopListening())
+            stopped: Any = port.stopListening()
+            if stopped is not None:  # a Deferred, or None (IListeningPort)
+                await stopped
         if server is not None:
             await server.stop()
 
     # -- faults
 
     def expire(self, session_id: int) -> bool:
-        """End a session at once, as if its client had been silent; False if there is none."""
+        """Expire a session at once, as if its client was silent; False if it does not exist."""
         return self.server.expire(_session_id(session_id))
 
     def drop(self, session_id: int) -> bool:
-        """Break a session's connection; the session lives on.  False if it has none."""
+        """Abort a session's connection; the session continues.  False if it has no connection."""
         return self.server.drop(_session_id(session_id))
 
     def pause(self) -> None:
-        """Freeze: connections stay open, but nothing is read, answered or expired."""
+        """Act like a suspended process: connections stay open, but nothing is read or expires."""
         self.server.pause()
 
     def resume(self) -> None:
@@ -207,12 +209,7 @@ class EmbeddedZooKeeper:
 
 
 def _session_id(given: object) -> int:
-    """The argument, if it is a session id.  It is easily mistaken for a client's ``client_id``."""
+    """Check that an argument is a session id, and not a client's ``client_id``, a tuple."""
     if not isinstance(given, int):
         raise TypeError(f"expected a session id, client.client_id[0], got {given!r}")
     return given
-
-
-async def _listened(stopped: Any) -> None:
-    if stopped is not None:
-        await stopped

@@ -160,9 +160,9 @@ class ThreadedZooKeeper:
         """Call a function in the server's thread, and wait until its Deferred fires."""
         if self._thread is None:
             raise NotStartedError
-        answer: Future[T] = Future()
-        self._reactor.callFromThread(self._answer, work, answer)
-        return answer.result(TIMEOUT)
+        result: Future[T] = Future()
+        self._reactor.callFromThread(self._run_work, work, result)
+        return result.result(TIMEOUT)
 
     # -- the server's thread
 
@@ -170,8 +170,8 @@ class ThreadedZooKeeper:
         # Only the main thread can handle signals.
         self._reactor.run(installSignalHandlers=False)
 
-    def _answer(self, work: Callable[[], Any], answer: Future[Any]) -> None:
+    def _run_work(self, work: Callable[[], Any], result: Future[Any]) -> None:
         def failed(failure: Failure) -> None:
-            answer.set_exception(failure.value)
+            result.set_exception(failure.value)
 
-        maybeDeferred(work).addCallbacks(answer.set_result, failed)
+        maybeDeferred(work).addCallbacks(result.set_result, failed)
