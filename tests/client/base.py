@@ -1,4 +1,4 @@
-"""What the tests of the client share: embedded servers on a network without sockets."""
+"""Base class of the client's tests: embedded servers on a network without sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ClientTestCase(SynchronousTestCase):
 
     @override
     def tearDown(self) -> None:
-        """Whatever happened, closing leaves nothing behind."""
+        """Close the clients, and check that no timer and no connection is left."""
         closed = [client.close() for client in self.clients]
         self.network.settle()
         self.network.advance(3)
@@ -44,14 +44,14 @@ class ClientTestCase(SynchronousTestCase):
         self.assertEqual([cable for cable in self.network.cables if cable.up], [])
 
     def start_server(self, host: str = HOST, port: int = PORT, **options: Any) -> ZooKeeperServer:
-        """A server that listens."""
+        """Start a server that listens at an address."""
         server = ZooKeeperServer(self.network, tick_time=1.0, secret=b"s", **options)
         self.network.listen(host, port, server.factory)
         server.start()
         return server
 
     def client(self, hosts: str = f"{HOST}:{PORT}", **options: Any) -> ZooKeeperClient:
-        """A client that has not been told to connect."""
+        """A client on which `connect` was not called."""
         options.setdefault("random", Random(1))
         options.setdefault("clock", self.network.seconds)
         made = ZooKeeperClient(hosts, TIMEOUT, reactor=self.network, **options)
@@ -59,9 +59,9 @@ class ClientTestCase(SynchronousTestCase):
         return made
 
     def connecting(self, hosts: str = f"{HOST}:{PORT}", **options: Any) -> ZooKeeperClient:
-        """A client that has been told to connect; whether it does is of no interest."""
+        """A client on which `connect` was called, whether it has succeeded or not."""
         client = self.client(hosts, **options)
-        quietly(client.connect())
+        ignore_close(client.connect())
         self.network.settle()
         return client
 
@@ -73,12 +73,12 @@ class ClientTestCase(SynchronousTestCase):
         return client
 
     def result(self, deferred: Deferred[T]) -> T:
-        """What it fires with, when the network has come to rest."""
+        """The result of a Deferred, once the network is idle."""
         self.network.settle()
         return self.successResultOf(deferred)
 
     def failure(self, deferred: Deferred[Any], kind: type[Exception]) -> Any:
-        """What it fails with."""
+        """The error of a Deferred, once the network is idle."""
         self.network.settle()
         return self.failureResultOf(deferred, kind).value
 
@@ -88,7 +88,7 @@ class ClientTestCase(SynchronousTestCase):
         return self.network.cables[-1]
 
 
-def quietly(*deferreds: Deferred[Any]) -> None:
-    """It is of no interest how these end, as long as it is because the client was closed."""
+def ignore_close(*deferreds: Deferred[Any]) -> None:
+    """Ignore that these fail because the client is closed; no other error."""
     for deferred in deferreds:
         deferred.addErrback(lambda failure: failure.trap(ClientClosedError))

@@ -1,4 +1,4 @@
-"""What the client promises, with any ZooKeeper: the embedded one, or Apache's."""
+"""Tests of the client that must pass with any ZooKeeper: the embedded one, or Apache's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Contract(TestCase):
     number = 0
 
     def hosts(self) -> str:
-        """Where the server is."""
+        """The connection string."""
         raise NotImplementedError
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -65,7 +65,7 @@ class Contract(TestCase):
     # -- nodes
 
     async def test_kinds_of_nodes(self) -> None:
-        """Every kind of node can be made, and its path is what the server says."""
+        """Every kind of node can be created; the result is the actual path."""
         client = self.client
         self.assertEqual(await client.create("/plain", b"1"), "/plain")
         self.assertEqual(await client.create("/e", ephemeral=True), "/e")
@@ -94,7 +94,7 @@ class Contract(TestCase):
             await self.client.delete(path)
 
     async def test_each_refusal_has_its_error(self) -> None:
-        """Each refusal has its name."""
+        """Each reason for a refusal raises its own error."""
         client = self.client
         await gatherResults([client.create("/a"), client.create("/e", ephemeral=True)])
         await client.create("/a/b")
@@ -118,7 +118,7 @@ class Contract(TestCase):
             await self.assertFailure(call, error)
 
     async def test_data_that_is_written_is_read(self) -> None:
-        """What is written is read; a node without data has none."""
+        """Data that was written is read; None is read as empty bytes."""
         client = self.client
         await client.create("/a", b"1")
         stat = await client.set("/a", b"22", 0)
@@ -131,7 +131,7 @@ class Contract(TestCase):
         self.assertEqual(len((await client.get("/a"))[0]), largest)
 
     async def test_names_need_not_be_ascii(self) -> None:
-        """Names need not be ASCII; there may be many."""
+        """Names need not be ASCII, and a node may have hundreds of children."""
         client = self.client
         names = [f"naïve-中-{number}" for number in range(500)]
         await gatherResults([client.create(f"/{name}") for name in names])
@@ -141,7 +141,7 @@ class Contract(TestCase):
         self.assertEqual(await client.sync("/"), "/")
 
     async def test_acls_are_kept_and_hide_digests(self) -> None:
-        """ACLs are kept, identities count, and digests are hidden without permission."""
+        """An ACL is enforced and can be read; digests are hidden without permission."""
         client, other = self.client, await self.connect()
         await client.add_auth("digest", "u:p")
         await client.create("/mine", b"", CREATOR_ALL_ACL)
@@ -157,14 +157,14 @@ class Contract(TestCase):
         self.assertIn("ip", [one.scheme for one in who])
 
     async def test_an_unknown_scheme_closes_the_client(self) -> None:
-        """A scheme that the server does not have is the end of the client."""
+        """A scheme that the server does not know closes the client."""
         client = await self.connect()
         pending = self.assertFailure(client.add_auth("nonsense", b"x"), AuthFailedError)
         await pending
         self.assertIs(client.state, State.AUTH_FAILED)
 
     async def test_a_transaction_is_all_or_nothing(self) -> None:
-        """All of it, or nothing; the operation that failed is named."""
+        """All operations are carried out, or none; the error names the one that failed."""
         client = self.client
         await client.create("/old")
         change = client.transaction()
@@ -193,7 +193,7 @@ class Contract(TestCase):
         return await self.client.exists(path) if stat.num_children else stat
 
     async def test_each_of_several_reads_has_its_own_result(self) -> None:
-        """Several reads in one request; each has its own answer."""
+        """Several reads in one request; each has its own result."""
         client = self.client
         await client.create("/a", b"1")
         data, names, missing = await client.read_all([Get("/a"), GetChildren("/"), Get("/x")])
@@ -203,7 +203,7 @@ class Contract(TestCase):
         self.assertEqual(getattr(missing, "path", None), "/x")
 
     async def test_a_standalone_server_has_no_members(self) -> None:
-        """A server that stands alone has no members, and cannot be reconfigured."""
+        """A standalone server has no members, and cannot be reconfigured."""
         config, _ = await self.client.get_config()
         self.assertEqual(config, b"")
         await self.assertFailure(
@@ -238,10 +238,10 @@ class Contract(TestCase):
         )
 
     async def test_a_persistent_watch_receives_every_event_of_its_node(self) -> None:
-        """It hears everything about its node, until it is cancelled."""
+        """It receives all events of its node, until it is cancelled."""
         client, other = self.client, await self.connect()
-        heard: list[WatchEvent] = []
-        handle = await client.add_watch("/a", heard.append)
+        events: list[WatchEvent] = []
+        handle = await client.add_watch("/a", events.append)
         self.assertTrue(await client.check_watches("/a"))
         await other.create("/a")
         await other.set("/a", b"1")
@@ -250,7 +250,7 @@ class Contract(TestCase):
         await other.delete("/a/b")
         await other.delete("/a")
         await client.sync()
-        kinds = [event.type for event in heard]
+        kinds = [event.type for event in events]
         self.assertEqual(
             kinds,
             [
@@ -261,19 +261,19 @@ class Contract(TestCase):
                 EventType.DELETED,
             ],
         )
-        self.assertEqual({event.path for event in heard}, {"/a"})
+        self.assertEqual({event.path for event in events}, {"/a"})
         await handle.cancel()
         await handle.cancel()
         self.assertFalse(await client.check_watches("/a"))
         await other.create("/a")
         await client.sync()
-        self.assertEqual(len(heard), 5)
+        self.assertEqual(len(events), 5)
 
     async def test_a_recursive_watch_receives_events_of_all_nodes_below(self) -> None:
         """It fires for all nodes below, and survives a one-shot watch on the same node."""
         client, other = self.client, await self.connect()
-        heard: list[WatchEvent] = []
-        handle = await client.add_watch("/", heard.append, recursive=True)
+        events: list[WatchEvent] = []
+        handle = await client.add_watch("/", events.append, recursive=True)
         await other.create("/a")
         await other.create("/a/b")
         value, watch = client.get_and_watch("/")
@@ -284,7 +284,7 @@ class Contract(TestCase):
         await other.delete("/a/b")
         await client.sync()
         self.assertEqual(
-            [(event.type, event.path) for event in heard],
+            [(event.type, event.path) for event in events],
             [
                 (EventType.CREATED, "/a"),
                 (EventType.CREATED, "/a/b"),
@@ -297,14 +297,14 @@ class Contract(TestCase):
         self.assertFalse(await client.check_watches("/"))
 
     async def test_watches_of_several_modes(self) -> None:
-        """Every watch of a random program hears its events, in order, and nothing else."""
+        """Every watch of a random program receives its events, in order, and no others."""
         for program in random_programs(effort(40, 4)):
             driver = Driver(self.client)
             for batch in program:
                 if batch[0].name == "cut":
                     await self.reconnect(self.client)
                 await gatherResults([one for op in batch for one in driver.do(op)])
-                self.assertEqual(driver.mistakes(), [], program)
+                self.assertEqual(driver.wrong_watches(), [], program)
             await gatherResults(driver.end())
             self.assertEqual(self.client.statistics().watches, 0)
 
@@ -322,8 +322,8 @@ class Contract(TestCase):
         """All removed watchers get an event; the persistent watch of another type stays."""
         client, other = self.client, await self.connect()
         await client.create("/a")
-        heard: list[WatchEvent] = []
-        await client.add_watch("/a", heard.append)
+        events: list[WatchEvent] = []
+        await client.add_watch("/a", events.append)
         value, watch = client.get_and_watch("/a")
         await value
         await client.remove_watches("/a", WatcherType.DATA)
@@ -331,9 +331,9 @@ class Contract(TestCase):
         await client.sync()
         await other.set("/a", b"1")
         await client.sync()
-        self.assertEqual([event.type for event in heard], [EventType.DATA_CHANGED])
+        self.assertEqual([event.type for event in events], [EventType.DATA_CHANGED])
         await client.remove_watches("/a")
-        self.assertEqual(heard[-1].type, EventType.PERSISTENT_WATCH_REMOVED)
+        self.assertEqual(events[-1].type, EventType.PERSISTENT_WATCH_REMOVED)
         await self.assertFailure(client.remove_watches("/a"), NoWatcherError)
 
     async def test_a_cancelled_watch_is_removed_from_the_server(self) -> None:
@@ -354,22 +354,22 @@ class Contract(TestCase):
         client, other = self.client, await self.connect()
         await client.add_auth("digest", "u:p")
         await client.create("/e", b"", CREATOR_ALL_ACL, ephemeral=True)
-        heard: list[WatchEvent] = []
-        await client.add_watch("/p", heard.append)
+        events: list[WatchEvent] = []
+        await client.add_watch("/p", events.append)
         value, watch = client.exists_and_watch("/new")
         await value
         before = client.client_id
-        news: list[State] = []
-        client.subscribe(news.append)
+        states: list[State] = []
+        client.subscribe(states.append)
         self.break_connection(client)
         await other.create("/new")
         self.assertEqual((await watch).type, EventType.CREATED)
         self.assertEqual(client.client_id, before)
-        self.assertEqual(news, [State.SUSPENDED, State.CONNECTED])
+        self.assertEqual(states, [State.SUSPENDED, State.CONNECTED])
         await client.get("/e")
         await other.create("/p")
         await client.sync()
-        self.assertEqual([event.type for event in heard], [EventType.CREATED])
+        self.assertEqual([event.type for event in events], [EventType.CREATED])
 
     async def test_a_retried_read_has_its_watch(self) -> None:
         """A read with a watch whose connection breaks is repeated, and its watch fires."""
@@ -418,8 +418,8 @@ class Contract(TestCase):
         """A one-shot watch that waited for the reconnect leaves the persistent one alone."""
         client, other = self.client, await self.connect()
         await client.create("/p")
-        heard: list[WatchEvent] = []
-        await client.add_watch("/p", heard.append)
+        events: list[WatchEvent] = []
+        await client.add_watch("/p", events.append)
         suspended: Deferred[None] = Deferred()
         client.subscribe(
             lambda state: suspended.callback(None) if state is State.SUSPENDED else None
@@ -431,7 +431,7 @@ class Contract(TestCase):
         for number in b"123":
             await other.set("/p", bytes([number]))
             await client.sync()
-        self.assertEqual([event.type for event in heard], [EventType.DATA_CHANGED] * 3)
+        self.assertEqual([event.type for event in events], [EventType.DATA_CHANGED] * 3)
         self.assertEqual((await watch).type, EventType.DATA_CHANGED)
 
     async def test_a_new_session_follows_an_expired_one(self) -> None:
@@ -440,17 +440,17 @@ class Contract(TestCase):
         await client.create("/e", ephemeral=True)
         value, watch = client.get_and_watch("/e")
         await value
-        heard: list[WatchEvent] = []
-        await client.add_watch("/p", heard.append)
+        events: list[WatchEvent] = []
+        await client.add_watch("/p", events.append)
         before = client.client_id
         await self.expire(client)
         await self.assertFailure(watch, SessionExpiredError)
         self.assertIsNone(await client.exists("/e"))
         self.assertNotEqual(client.client_id, before)
-        self.assertEqual(heard, [(EventType.NONE, KeeperState.EXPIRED, "/p")])
+        self.assertEqual(events, [(EventType.NONE, KeeperState.EXPIRED, "/p")])
 
     async def test_a_session_is_resumed_with_its_id_and_password(self) -> None:
-        """A session can be handed on with its id and password."""
+        """Another client can continue a session with its id and password."""
         client = await self.connect()
         await client.create("/e", ephemeral=True)
         heir = await self.connect(client_id=client.client_id)
@@ -458,13 +458,13 @@ class Contract(TestCase):
         self.assertEqual(await heir.get_ephemerals(), ["/e"])
 
     def break_connection(self, client: ZooKeeperClient) -> None:
-        """As a network does it."""
+        """Break the connection like a network fault."""
         connection = client._manager._connection
         assert connection is not None
         connection.abort()
 
     async def expire(self, client: ZooKeeperClient) -> None:
-        """As another client that closes the session does it."""
+        """Expire the session: another client resumes and closes it."""
         thief = ZooKeeperClient(self.hosts(), 4.0, client_id=client.client_id)
         await thief.connect(10)
         await thief.close()

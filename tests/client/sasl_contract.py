@@ -1,4 +1,4 @@
-"""Which users SASL lets in, on any server."""
+"""Tests of SASL that must pass with any server."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class SaslContract(TestCase):
     server: Any
 
     def connect(self, user: DigestMD5) -> tuple[ZooKeeperClient, Any]:
-        """A client, and its connection to be."""
+        """A client, and the Deferred of its `connect`."""
         client = ZooKeeperClient(self.server.connection_string, 4.0, sasl=user)
         self.addCleanup(client.close)
         return client, client.connect(10)
 
     async def test_the_right_password_is_accepted(self) -> None:
-        """The right password gives an identity, on every connection."""
+        """The right password authenticates every connection."""
         client, connected = self.connect(DigestMD5("alice", "it's a secret"))
         await connected
         await client.create("/mine", b"", CREATOR_ALL_ACL)
@@ -38,7 +38,7 @@ class SaslContract(TestCase):
         self.assertEqual(client.client_id, before)
 
     async def test_a_wrong_password_closes_the_client(self) -> None:
-        """A wrong password, or an unknown user, is the end of the client."""
+        """A wrong password or an unknown user closes the client."""
         for user in (DigestMD5("alice", "wrong"), DigestMD5("bob", "guess")):
             client, connected = self.connect(user)
             error: Any = await self.assertFailure(connected, AuthFailedError)
@@ -46,5 +46,5 @@ class SaslContract(TestCase):
             self.assertIs(client.state, State.AUTH_FAILED)
 
     def test_the_password_is_in_no_representation(self) -> None:
-        """The password is in no representation."""
+        """The password is not in the repr."""
         self.assertNotIn("secret", repr(DigestMD5("alice", "it's a secret")))

@@ -1,4 +1,4 @@
-"""Tests of what the client makes of servers that do what no server should."""
+"""Tests of the client with servers that violate the protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
 
-from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
+from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, ignore_close
 from zkservice.client import State
 from zkservice.errors import (
     AuthFailedError,
@@ -25,7 +25,7 @@ _REPLY: Final = Struct(">iqi")
 
 
 class Answering(Protocol):
-    """Answers the handshake, and nothing else."""
+    """Replies to the handshake, and to nothing else."""
 
     def __init__(self, response: ConnectResponse) -> None:
         self._response = response
@@ -46,12 +46,12 @@ class HandshakeTests(ClientTestCase):
         self.network.listen(HOST, PORT, factory)
 
     def check_that_it_is_a_failure(self, response: ConnectResponse) -> None:
-        """It is tried again now and then; nothing has expired, and calls wait."""
+        """The client backs off and retries; no session has expired, and calls wait."""
         self.answer(response)
         client = self.client()
         states: list[State] = []
         client.subscribe(states.append)
-        quietly(client.connect())
+        ignore_close(client.connect())
         call = client.exists("/a")
         self.network.advance(10)
         self.assertTrue(15 < len(self.network.attempts) < 40, len(self.network.attempts))
@@ -81,17 +81,17 @@ class HandshakeTests(ClientTestCase):
 
 
 class RefusalTests(ClientTestCase):
-    """A server that refuses us, but does not hang up as it should."""
+    """A server that refuses the client, but does not close the connection as it should."""
 
     def refused(self, xid: int, error: type[ServerError]) -> None:
-        """Its answer has come."""
+        """Deliver an error reply with this xid, instead of the server's reply."""
         self.network.run_due()
         self.cable.client.outgoing.clear()  # the real server never sees the request
         reply = _REPLY.pack(xid, 0, error.code)
         self.cable.client.protocol.dataReceived(frame(reply))
 
     def test_a_refused_identity_closes_the_client(self) -> None:
-        """An identity that is refused is the end, whoever hangs up."""
+        """A refused credential closes the client, although the server keeps the connection."""
         client = self.connected()
         adding = client.add_auth("digest", "u:p")
         self.refused(Xid.AUTH, AuthFailedError)
@@ -100,7 +100,7 @@ class RefusalTests(ClientTestCase):
         self.assertFalse(self.cable.up)
 
     def test_a_request_that_needs_another_identity_closes_the_client(self) -> None:
-        """A request that needs another identity closes the client, too."""
+        """An error reply to a request that requires SASL closes the client, too."""
         client = self.connected()
         call, other = client.get("/"), client.exists("/")
         self.network.run_due()
@@ -112,7 +112,7 @@ class RefusalTests(ClientTestCase):
 
 
 class ReplyTests(ClientTestCase):
-    """Replies that have nothing to do with their requests."""
+    """Replies that do not fit their requests."""
 
     def test_no_watch_without_a_value(self) -> None:
         """A reply that cannot be read leaves no watch behind."""

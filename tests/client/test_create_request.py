@@ -10,7 +10,7 @@ from zkservice.wire.paths import Chroot
 
 
 class ChrootTests(SynchronousTestCase):
-    """Where a node is created."""
+    """The path of a new node below a chroot."""
 
     def test_sequence_at_the_root(self) -> None:
         """A sequence node of the client's root is a child of the chroot, not its neighbour."""

@@ -1,4 +1,4 @@
-"""A scripted session, broken at every byte in every way: each Deferred fires exactly once."""
+"""A scripted session with a fault at every byte: each Deferred fires exactly once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zkservice.errors import (
 )
 from zkservice.wire.session import State
 
-#: What may become of a call whose connection breaks, or of one that comes after it.
+#: The errors of a call whose connection breaks, or of a later call.
 EXPECTED = (
     ConnectionLossError,
     SessionExpiredError,
@@ -63,16 +63,16 @@ class Session:
             if len(network.cables) == 1:
                 break_it(cable)
 
-        network.plug = plug
+        network.on_connect = plug
 
     def note(self, deferred: Deferred[Any]) -> None:
-        """Remember what a Deferred fires with."""
+        """Record the result of a Deferred."""
         number = len(self.outcomes)
         outcome = self.outcomes[number] = []
         deferred.addBoth(outcome.append)
 
     def run(self) -> None:
-        """Everything that a client does, in a few turns."""
+        """Call all kinds of operations, in a few turns."""
         client, network = self.client, self.network
         self.note(client.connect())
         network.settle()
@@ -84,7 +84,7 @@ class Session:
             client.get_children_and_watch("/"),
         ):
             self.note(pair[0])
-            # A watch whose read fails never fires; it is looked at only when it has.
+            # A watch whose read fails never fires, so it is not recorded.
             pair[1].addErrback(lambda failure: failure.trap(*EXPECTED))
         network.settle()
         self.note(client.add_watch("/", lambda event: None, recursive=True))
@@ -99,7 +99,7 @@ class Session:
         network.settle()
 
     def end(self) -> None:
-        """Wait for the dust to settle, then close; nothing may be left."""
+        """Wait until the client has recovered, close it, and `check`."""
         test, network = self._test, self.network
         network.advance(TIMEOUT * 3)
         test.assertIs(self.client.state, State.CONNECTED)
@@ -109,7 +109,7 @@ class Session:
         self.check()
 
     def check(self) -> None:
-        """Each Deferred has fired once, and nothing is left."""
+        """Check that each Deferred has fired once, and that nothing is left."""
         test, network = self._test, self.network
         for number, outcome in self.outcomes.items():
             test.assertEqual(len(outcome), 1, f"Deferred {number}")
@@ -130,7 +130,7 @@ def _timed_out(failure: Any) -> Any:
 
 
 class EveryByteTests(SynchronousTestCase):
-    """The first connection breaks after so many bytes; later ones are good."""
+    """The first connection breaks after a number of bytes; later ones work."""
 
     def sent(self) -> tuple[int, int]:
         """How many bytes an unbroken session sends, from client and from server."""
@@ -160,7 +160,7 @@ class EveryByteTests(SynchronousTestCase):
         for size in sample(range(1, self.sent()[1] + 1, 3), 60):
 
             def swallow(cable: Cable, size: int = size) -> None:
-                cable.swallow_after = size
+                cable.drop_after = size
 
             self.broken_session(swallow)
 
@@ -177,7 +177,7 @@ class EveryByteTests(SynchronousTestCase):
         """A connection that carries one byte at a time is slow, not broken."""
 
         def crumble(cable: Cable) -> None:
-            cable.portion = 1
+            cable.chunk_size = 1
 
         session = Session(self, crumble)
         session.run()
@@ -185,7 +185,7 @@ class EveryByteTests(SynchronousTestCase):
         self.assertNotIn(State.SUSPENDED, session.states)
 
     def test_closes_after_each_byte(self) -> None:
-        """The client is closed after each byte; at every third the server hangs up as well."""
+        """The client is closed after each byte; after every third the connection breaks as well."""
         for size in sample(range(1, self.sent()[1] + 1), 60):
             self.closed_session(size)
 
@@ -194,8 +194,8 @@ class EveryByteTests(SynchronousTestCase):
         closed: list[Any] = []
 
         def break_it(cable: Cable) -> None:
-            cable.portion = 1
-            cable.moment = size, lambda: close(cable)
+            cable.chunk_size = 1
+            cable.call_after = size, lambda: close(cable)
 
         def close(cable: Cable) -> None:
             session.client.close().addBoth(closed.append)
@@ -209,18 +209,18 @@ class EveryByteTests(SynchronousTestCase):
         session.check()
 
     def test_survives_delays_at_each_byte(self) -> None:
-        """From a byte on nothing comes for a while, shorter or longer than patience lasts."""
+        """After a byte nothing arrives for a while, shorter or longer than the time-out."""
         total = self.sent()[1]
         for number, size in enumerate(range(1, total + 1, 7)):
             delay = (1.0, TIMEOUT * 0.5, TIMEOUT * 0.9, TIMEOUT * 1.5)[number % 4]
             self.delayed_session(size, delay)
 
     def delayed_session(self, size: int, delay: float) -> None:
-        """Hold everything up for some seconds after so many bytes."""
+        """Suspend the delivery for some seconds after a number of bytes."""
 
         def break_it(cable: Cable) -> None:
-            cable.portion = 1
-            cable.moment = size, lambda: hold(cable)
+            cable.chunk_size = 1
+            cable.call_after = size, lambda: hold(cable)
 
         def hold(cable: Cable) -> None:
             cable.holding = True

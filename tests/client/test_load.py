@@ -1,4 +1,4 @@
-"""Tests for much at once: many watches, many calls, a server that does not read."""
+"""Load tests: many watches, many calls, a server that does not read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests import effort
-from tests.client.base import ClientTestCase, quietly
+from tests.client.base import ClientTestCase, ignore_close
 from tests.client.network import BUFFER
 from zkservice.errors import ConnectionLossError
 from zkservice.wire.session import State
@@ -18,7 +18,7 @@ CALLS = effort(100_000, 10_000)
 
 
 class LoadTests(ClientTestCase):
-    """Numbers that no program needs, and that some program will have."""
+    """Numbers far beyond what programs usually need."""
 
     def test_watches_survive(self) -> None:
         """Tens of thousands of watches survive a reconnect; a change meanwhile fires its watch."""
@@ -37,10 +37,10 @@ class LoadTests(ClientTestCase):
         self.assertEqual(self.server.statistics().watches, WATCHES - 1)
         self.result(other.create(f"/a-name-like-any-other-{WATCHES - 1:06}"))
         self.assertEqual(self.result(watches[-1]).type, EventType.CREATED)
-        quietly(*watches)
+        ignore_close(*watches)
 
     def test_tens_of_thousands_of_calls_are_answered_in_order(self) -> None:
-        """Tens of thousands of calls can wait for their answers, and get them in order."""
+        """Tens of thousands of calls can be pending; their Deferreds fire in order."""
         client = self.connected()
         order: list[int] = []
         calls = []
@@ -50,9 +50,9 @@ class LoadTests(ClientTestCase):
         self.assertEqual(order, list(range(CALLS)))
 
     def test_single_replies_are_read_in_portions(self) -> None:
-        """While many replies are due that come one by one, they are read in portions."""
+        """While many replies arrive one by one, reading pauses until there are several."""
         client = self.connected()
-        self.cable.portion = 200  # bytes, as a server that writes each reply by itself
+        self.cable.chunk_size = 200  # bytes, as a server that writes each reply by itself
         calls = [client.exists("/") for _ in range(500)]
         reads: list[int] = []
         real = self.cable.client.protocol.dataReceived
@@ -71,7 +71,7 @@ class LoadTests(ClientTestCase):
         self.assertFalse(self.cable.client.paused)
 
     def test_server_that_does_not_read(self) -> None:
-        """What it does not read is not pushed into the transport, and is not lost with it."""
+        """Requests that it does not read stay in the queue, and survive the connection."""
         client = self.connected()
         self.server.pause()
         calls = [client.exists("/" + "x" * 90) for _ in range(20_000)]

@@ -30,17 +30,17 @@ from zkservice.wire.records import OpCode
 
 
 class OperationTests(ClientTestCase):
-    """Each operation does what it says."""
+    """The result and the errors of each operation."""
 
     def test_create_and_get(self) -> None:
-        """What was created can be read, with its Stat."""
+        """A node that was created can be read, with its Stat."""
         client = self.connected()
         self.assertEqual(self.result(client.create("/a", b"data")), "/a")
         data, stat = self.result(client.get("/a"))
         self.assertEqual((data, stat.version, stat.data_length), (b"data", 0, 4))
 
     def test_create_errors_name_the_path(self) -> None:
-        """The server's refusals come as errors that name the path."""
+        """The server's refusals raise errors that name the path."""
         client = self.connected()
         self.result(client.create("/a"))
         self.assertEqual(self.failure(client.create("/a"), NodeExistsError).path, "/a")
@@ -49,7 +49,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(str(orphan), "/b/c: the parent of this znode does not exist")
 
     def test_an_ephemeral_node_ends_with_its_session(self) -> None:
-        """An ephemeral node is the session's, and goes with it."""
+        """An ephemeral node is owned by the session, and deleted with it."""
         client, other = self.connected(), self.connected()
         self.result(client.create("/e", ephemeral=True))
         stat = self.result(other.exists("/e"))
@@ -59,14 +59,14 @@ class OperationTests(ClientTestCase):
         self.assertIsNone(self.result(other.exists("/e")))
 
     def test_sequence_number_is_in_the_returned_path(self) -> None:
-        """The server's number is in the path that create answers; a slash may be its prefix."""
+        """The result of create has the server's number; the prefix may end with a slash."""
         client = self.connected()
         self.result(client.create("/q"))
         self.assertEqual(self.result(client.create("/q/n-", sequence=True)), "/q/n-0000000000")
         self.assertEqual(self.result(client.create("/q/", sequence=True)), "/q/0000000001")
 
     def test_container_and_ttl(self) -> None:
-        """Container and TTL nodes are created with requests of their own."""
+        """Container and TTL nodes are created; a TTL node is deleted in time."""
         client = self.connected()
         self.assertEqual(self.result(client.create("/c", container=True)), "/c")
         self.assertEqual(self.result(client.create("/t", ttl=0.5)), "/t")
@@ -74,16 +74,16 @@ class OperationTests(ClientTestCase):
         self.network.advance(130)
         self.assertIsNone(self.result(client.exists("/t")))
 
-    def test_server_without_it(self) -> None:
-        """A server that does not offer a kind of node says so, and that is the answer."""
+    def test_a_kind_of_node_that_the_server_does_not_offer(self) -> None:
+        """A server that does not offer a kind of node refuses it, and the call fails."""
         old = self.start_server("10.0.0.2", ttl_nodes=False)
         client = self.connected("10.0.0.2")
         self.assertEqual(self.failure(client.create("/t", ttl=1), UnimplementedError).path, "/t")
         self.result(client.close())
         old.stop()
 
-    def test_server_that_never_heard_of_it(self) -> None:
-        """A server too old for an operation answers and hangs up; the client goes on."""
+    def test_a_server_that_is_too_old_for_an_operation(self) -> None:
+        """A server that is too old for an operation disconnects, and the client reconnects."""
         client = self.connected()
         self.server.unimplement(OpCode.WHO_AM_I)  # as before 3.7
         self.failure(client.who_am_i(), UnimplementedError)
@@ -98,7 +98,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(active_count(), before)
 
     def test_kinds_that_do_not_exist(self) -> None:
-        """Flags that do not fit are refused before anything is sent."""
+        """Invalid combinations of arguments are refused before anything is sent."""
         client = self.connected()
         sent = len(self.cable.client.writes)
         for options in (
@@ -115,7 +115,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(len(self.cable.client.writes), sent)
 
     def test_data_are_bytes(self) -> None:
-        """Text is refused with a hint; a buffer is fine; None is a node without data."""
+        """Text is refused with a hint; a buffer is accepted; None means no data."""
         client = self.connected()
         with self.assertRaisesRegex(TypeError, "encode it"):
             client.create("/a", "text")  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ class OperationTests(ClientTestCase):
         self.failure(client.delete("/a/b"), NoNodeError)
 
     def test_a_missing_node_is_a_result_not_an_error(self) -> None:
-        """A missing node is an answer, not an error."""
+        """`exists` returns None for a missing node."""
         client = self.connected()
         self.assertIsNone(self.result(client.exists("/a")))
         self.result(client.create("/a"))
@@ -145,7 +145,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(stat.version, 0)
 
     def test_set_returns_the_new_stat(self) -> None:
-        """Setting answers the new Stat, and respects the version."""
+        """Setting returns the new Stat, and respects the version."""
         client = self.connected()
         self.result(client.create("/a"))
         self.assertEqual(self.result(client.set("/a", b"1", 0)).version, 1)
@@ -153,7 +153,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(self.result(client.get("/a"))[0], b"1")
 
     def test_children_are_names(self) -> None:
-        """Children are names."""
+        """The result is the children's names, not their paths."""
         client = self.connected()
         for path in ("/a", "/a/b", "/a/c"):
             self.result(client.create(path))
@@ -164,7 +164,7 @@ class OperationTests(ClientTestCase):
         self.failure(client.get_children("/nope"), NoNodeError)
 
     def test_an_acl_has_a_version_of_its_own(self) -> None:
-        """An ACL can be read and set; its version is its own."""
+        """An ACL can be read and set; it has its own version, ``aversion``."""
         client = self.connected()
         self.result(client.create("/a", acl=OPEN_ACL_UNSAFE))
         acl, stat = self.result(client.get_acl("/a"))
@@ -173,7 +173,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(self.result(client.get_acl("/a"))[0], list(READ_ACL_UNSAFE))
 
     def test_an_added_identity_counts_from_then_on(self) -> None:
-        """An identity that is added counts from then on."""
+        """A credential that is added is used for the next request."""
         client = self.connected()
         self.assertIsNone(self.result(client.add_auth("digest", "u:p")))
         self.result(client.create("/mine", acl=CREATOR_ALL_ACL))
@@ -181,7 +181,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual(acl, [digest_acl("u", "p")])
 
     def test_sync_returns_the_path(self) -> None:
-        """Sync answers the path."""
+        """Sync returns the path."""
         client = self.connected()
         self.assertEqual(self.result(client.sync("/a")), "/a")
 
@@ -195,7 +195,7 @@ class OperationTests(ClientTestCase):
         self.assertNoResult(watch)
 
     def test_arguments_that_cannot_be_sent(self) -> None:
-        """They are named in the answer, whichever call it is, and do no harm."""
+        """Each call fails and names the argument; nothing else is affected."""
         client = self.connected()
         wrong: Any = "nonsense"
         change = client.transaction()
@@ -218,7 +218,7 @@ class OperationTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/a")))
 
     def test_a_request_over_the_limit_is_not_sent(self) -> None:
-        """A request that the server would hang up on is not sent; the error has its size."""
+        """A request over the server's limit is not sent; the error has its size."""
         client = self.connected()
         self.result(client.create("/a"))
         fits = 0xFFFFF - 8 - 4 - 2 - 4 - 4
@@ -227,7 +227,7 @@ class OperationTests(ClientTestCase):
         self.assertEqual((error.path, error.size, error.limit), ("/a", 0x100000, 0xFFFFF))
 
     def test_reply_too_large(self) -> None:
-        """A reply over the client's limit costs its call only; the error has path and size."""
+        """A reply over the client's limit fails only its own call; the error has path and size."""
         client = self.connected(max_reply=1000)
         self.result(client.create("/large", bytes(2000)))
         before, large, after = client.get("/"), client.get("/large"), client.get("/")
@@ -257,7 +257,7 @@ class EnsurePathTests(ClientTestCase):
         self.assertIsNotNone(self.result(plain.exists("/x/y/a")))
 
     def test_ancestors_that_we_may_not_touch(self) -> None:
-        """An ancestor that is there need not be creatable."""
+        """An existing ancestor is no error, even if this client may not create it."""
         owner, client = self.connected(), self.connected()
         self.result(owner.create("/a"))
         self.result(owner.create("/a/b"))
@@ -266,17 +266,17 @@ class EnsurePathTests(ClientTestCase):
         self.assertIsNotNone(self.result(client.exists("/a/b/c")))
 
     def test_ensure_path_fails_where_nothing_can_be_created(self) -> None:
-        """What cannot be created is an error."""
+        """A node that cannot be created is an error."""
         client = self.connected()
         self.result(client.create("/e", ephemeral=True))
         self.failure(client.ensure_path("/e/a"), NoChildrenForEphemeralsError)
 
 
 class ChrootTests(ClientTestCase):
-    """A chroot is put before each path that goes out, and taken off each that comes in."""
+    """A chroot is added to each path that is sent, and removed from each that is received."""
 
     def test_the_chroot_is_added_and_removed(self) -> None:
-        """Requests, replies, transactions and events see the client's paths."""
+        """Requests, replies, transactions and events have the client's paths."""
         plain = self.connected()
         self.result(plain.ensure_path("/root"))
         client = self.connected("10.0.0.1:2181/root")
@@ -295,7 +295,7 @@ class ChrootTests(ClientTestCase):
 
 
 class TransactionTests(ClientTestCase):
-    """All or nothing."""
+    """Transactions: all operations are carried out, or none."""
 
     def test_each_operation_has_a_result(self) -> None:
         """Each operation has its result."""
@@ -316,7 +316,7 @@ class TransactionTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/old")))
 
     def test_failed_operation_is_named(self) -> None:
-        """The one that failed is named, and nothing has happened."""
+        """The error names the operation that failed, and nothing was changed."""
         client = self.connected()
         change = client.transaction()
         change.create("/a")
@@ -332,7 +332,7 @@ class TransactionTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/a")))
 
     def test_no_operations_have_no_results(self) -> None:
-        """No operations, no results."""
+        """A transaction without operations has no results."""
         self.assertEqual(self.result(self.connected().transaction().commit()), [])
 
     def test_second_commit_is_refused(self) -> None:
@@ -344,7 +344,7 @@ class TransactionTests(ClientTestCase):
         self.assertRaises(RuntimeError, change.delete, "/a")
 
     def test_invalid_arguments_raise_at_once(self) -> None:
-        """Bad arguments are the caller's fault at once."""
+        """Invalid arguments raise an error in the call that has them."""
         change = self.connected().transaction()
         self.assertRaises(InvalidPathError, change.delete, "a")
         self.assertRaises(BadArgumentsError, change.create, "/a", ttl=0)
@@ -355,7 +355,7 @@ class WaitingTests(ClientTestCase):
     """Calls without a reply, and calls that were cancelled."""
 
     def test_all_of_a_turn_in_one_write(self) -> None:
-        """Calls that are made in one turn leave in one write, whoever makes them."""
+        """Calls that are made in one turn are sent in one write."""
         client = self.connected()
         before = len(self.cable.client.writes)
         calls = [client.get("/") for _ in range(10)]
@@ -363,7 +363,7 @@ class WaitingTests(ClientTestCase):
         self.assertEqual(len(self.cable.client.writes), before + 1)
 
     def test_calls_made_by_replies_go_out_together(self) -> None:
-        """What the replies of one packet lead to leaves in one write, in the same turn."""
+        """Calls that callbacks make for the replies of one packet are sent in one write."""
         client = self.connected()
         before = len(self.cable.client.writes)
         more = gatherResults([client.get("/").addCallback(lambda _: client.get("/")) for _ in "ab"])
@@ -371,7 +371,7 @@ class WaitingTests(ClientTestCase):
         self.assertEqual(len(self.cable.client.writes), before + 2)
 
     def test_call_times_out_and_keeps_its_place(self) -> None:
-        """A call may wait for so long; its place in the order is kept."""
+        """A call that times out does not disturb the replies to later calls."""
         client = self.connected()
         self.server.pause()
         late = client.create("/late", timeout=1.0)
@@ -397,7 +397,7 @@ class WaitingTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/late")))
 
     def test_cancelled_before_sending(self) -> None:
-        """What is cancelled in the turn in which it was made is never sent."""
+        """A call that is cancelled in the turn in which it was made is never sent."""
         client = self.connected()
         cancelled, kept = client.create("/cancelled"), client.create("/kept")
         cancelled.cancel()
@@ -428,7 +428,7 @@ class WaitingTests(ClientTestCase):
         self.assertLess(client.statistics().waiting, 130)
 
     def test_before_connect_and_after_close(self) -> None:
-        """A client that is not meant to be connected says so."""
+        """Calls of a client that is not connected fail with `ClientClosedError`."""
         client = self.client()
         self.failure(client.get("/"), ClientClosedError)
         self.result(client.connect())

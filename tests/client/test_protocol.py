@@ -1,4 +1,4 @@
-"""Tests for the bytes on their way out: past the transport's buffer, and through it."""
+"""Tests of `zkservice.client.protocol`: writes that bypass the transport's buffer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zkservice.client.protocol import Receiver, ZooKeeperProtocol
 
 
 class Socket(FileDescriptor):
-    """A transport over a socket whose room is a number of bytes."""
+    """A transport over a socket that takes `room` bytes."""
 
     def __init__(self) -> None:
         reactor: Any = self
@@ -35,17 +35,17 @@ class Socket(FileDescriptor):
         return len(took)
 
     def addWriter(self, writer: object) -> None:  # noqa: N802
-        """Tell when there is room."""
+        """Count that the reactor was asked to report room."""
         self.watched += 1
 
     def removeWriter(self, writer: object) -> None:  # noqa: N802
-        """Do not."""
+        """Do nothing."""
 
     def removeReader(self, reader: object) -> None:  # noqa: N802
-        """Nobody reads here."""
+        """Do nothing."""
 
 
-class Rooms(Receiver):
+class PauseRecorder(Receiver):
     """Records the calls that pause and resume it."""
 
     def __init__(self) -> None:
@@ -57,17 +57,17 @@ class Rooms(Receiver):
 
 
 class WriteTests(SynchronousTestCase):
-    """Where the bytes of a write go."""
+    """What is sent, when, and in which order."""
 
     def protocol(self, transport: Any) -> ZooKeeperProtocol:
-        """One that is connected."""
+        """A connected protocol."""
         protocol = ZooKeeperProtocol(1000)
         protocol.makeConnection(transport)
-        self.receiver = protocol.receiver = Rooms()
+        self.receiver = protocol.receiver = PauseRecorder()
         return protocol
 
     def test_what_the_socket_takes_is_sent_at_once(self) -> None:
-        """What the socket takes is sent in the call, and the reactor has nothing to watch."""
+        """Bytes that the socket takes are sent in the call, without the reactor."""
         socket = Socket()
         protocol = self.protocol(socket)
         socket.room = 100
@@ -94,7 +94,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(socket.sent, b"abcdping!")
 
     def test_a_lost_connection_is_reported_by_the_transport(self) -> None:
-        """A connection that turns out to be lost is the transport's to report."""
+        """If the socket turns out to be closed, the transport reports it, not the protocol."""
         socket = Socket()
         protocol = self.protocol(socket)
         socket.error = ConnectionLost()

@@ -9,17 +9,17 @@ from zkservice.wire.session import State
 
 
 class ReadOnlyTests(ClientTestCase):
-    """A client that is content with reading, for a while."""
+    """A client that accepts read-only servers."""
 
     def test_a_client_that_writes_avoids_read_only_servers(self) -> None:
-        """A client that did not ask for it is not let in by a read-only server."""
+        """A client without ``read_only=True`` does not connect to a read-only server."""
         self.server.read_only = True
         client = self.connecting()
         self.network.advance(2)
         self.assertIs(client.state, State.CONNECTING)
 
     def test_reads_work_and_writes_are_refused(self) -> None:
-        """Reads work, writes are refused, and the state says what it is."""
+        """Reads work, writes fail, and the state is READ_ONLY."""
         self.server.read_only = True
         client = self.client(read_only=True)
         self.result(client.connect())
@@ -28,7 +28,7 @@ class ReadOnlyTests(ClientTestCase):
         self.failure(client.create("/a"), NotReadOnlyError)
 
     def test_quorum_comes_back(self) -> None:
-        """When the server has its quorum again the client gets a session that counts."""
+        """When the server has its quorum again, the client gets a full session."""
         self.server.read_only = True
         client = self.client(read_only=True)
         news: list[State] = []
@@ -42,7 +42,7 @@ class ReadOnlyTests(ClientTestCase):
         self.result(client.create("/a"))
 
     def test_a_better_server_is_found(self) -> None:
-        """The others are asked, and one that takes writes is gone to."""
+        """The client moves to another server as soon as that accepts writes."""
         self.server.read_only = True
         other = Address("10.0.0.2", PORT)
         client = self.client(f"{HOST},{other}", read_only=True)

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.client.Retrying`: what is lost on the way is not done twice."""
+"""Tests for `zkservice.client.Retrying`: lost requests and replies, and no write twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zkservice.errors import (
 
 
 class RetryTests(ClientTestCase):
-    """Each operation loses its request or its reply, and is done once all the same."""
+    """Each operation loses its request or its reply, and is carried out exactly once."""
 
     @override
     def setUp(self) -> None:
@@ -36,61 +36,61 @@ class RetryTests(ClientTestCase):
         """The request arrives, its reply does not."""
         self.network.settle()
         self.cable.server_may_send = 1
-        asked = ask()
+        call = ask()
         self.network.advance(1)
-        return asked
+        return call
 
     def lose_request(self, ask: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         """The request is sent, but does not arrive."""
         self.network.settle()
         self.cable.client_may_send = 1
-        asked = ask()
+        call = ask()
         self.network.advance(1)
-        return asked
+        return call
 
     def test_a_read_is_repeated(self) -> None:
-        """A read is done again."""
+        """A read is repeated."""
         for lose in (self.lose_reply, self.lose_request):
             read = lose(lambda: self.retrying.read(lambda: self.zk.get("/")))
             self.assertEqual(self.result(read)[0], b"")
 
     def test_attempts_are_limited(self) -> None:
-        """A request that breaks every connection is given up, with the last error."""
+        """A request that breaks every connection fails with the last error."""
 
         def cut_soon(cable: Cable) -> None:
             cable.server_may_send = 45
 
-        self.network.plug = cut_soon
+        self.network.on_connect = cut_soon
         read = self.lose_reply(lambda: self.retrying.read(lambda: self.zk.get("/")))
         self.network.advance(5)
         self.failure(read, ConnectionLossError)
-        del self.network.plug
-        self.network.plug = lambda cable: None
+        del self.network.on_connect
+        self.network.on_connect = lambda cable: None
         self.network.advance(5)
 
     def test_guarded_set_happens_once(self) -> None:
-        """A guarded write happens once, whichever half of the way was lost."""
+        """A write with a version is carried out once, whether its request or its reply was lost."""
         self.result(self.zk.create("/a"))
         for version, lose in enumerate((self.lose_reply, self.lose_request)):
-            asked = lose(partial(self.retrying.set, "/a", b"new", version))
-            self.assertEqual(self.result(asked).version, version + 1)
+            call = lose(partial(self.retrying.set, "/a", b"new", version))
+            self.assertEqual(self.result(call).version, version + 1)
 
     def test_set_needs_a_version(self) -> None:
-        """A write without a guard is not repeated, so it is not accepted; a stale one fails."""
+        """A write needs a version to be repeated; one with an old version fails."""
         self.result(self.zk.create("/a"))
         self.assertRaises(ValueError, self.retrying.set, "/a", b"", -1)
         self.failure(self.retrying.set("/a", b"x", 3), BadVersionError)
 
     def test_set_by_others_meanwhile(self) -> None:
-        """Another client's write is not mistaken for the one that got lost."""
+        """Another client's write is not taken for the one that was lost."""
         self.result(self.zk.create("/a"))
         other = self.connected()
         self.network.cables[0].client_may_send = 1
-        asked = self.retrying.set("/a", b"mine", 0)
+        call = self.retrying.set("/a", b"mine", 0)
         self.network.settle()
         self.result(other.set("/a", b"theirs", 0))
         self.network.advance(1)
-        self.failure(asked, BadVersionError)
+        self.failure(call, BadVersionError)
         self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
 
     def test_an_earlier_write_of_the_same_bytes_is_not_taken_for_ours(self) -> None:
@@ -100,125 +100,125 @@ class RetryTests(ClientTestCase):
         self.result(other.set("/a", b"same", 0))
         self.result(self.zk.exists("/"))  # the reply tells which changes the server has made
         self.network.cables[0].client_may_send = 1
-        asked = self.retrying.set("/a", b"same", 0)
+        call = self.retrying.set("/a", b"same", 0)
         self.network.advance(1)
-        self.failure(asked, BadVersionError)
+        self.failure(call, BadVersionError)
 
     def test_an_exact_write_is_in_doubt_if_the_same_bytes_are_there(self) -> None:
-        """Whether this client or another one has written them, nothing tells."""
+        """They may have been written by this client or by another one."""
         self.result(self.zk.create("/a"))
         other = self.connected()
         self.network.cables[0].client_may_send = 1
-        asked = self.retrying.set("/a", b"same", 0, exact=True)
+        call = self.retrying.set("/a", b"same", 0, exact=True)
         self.network.settle()
         self.result(other.set("/a", b"same", 0))
         self.network.advance(1)
-        self.assert_in_doubt(asked)
-        asked = self.lose_reply(lambda: self.retrying.set("/a", b"more", 1, exact=True))
-        self.assert_in_doubt(asked)
+        self.assert_in_doubt(call)
+        call = self.lose_reply(lambda: self.retrying.set("/a", b"more", 1, exact=True))
+        self.assert_in_doubt(call)
 
     def test_an_exact_write_is_repeated_if_it_was_certainly_not_carried_out(self) -> None:
         """The node has the version that was asked for, or other bytes."""
         self.result(self.zk.create("/a"))
-        asked = self.lose_request(lambda: self.retrying.set("/a", b"1", 0, exact=True))
-        self.assertEqual(self.result(asked).version, 1)
+        call = self.lose_request(lambda: self.retrying.set("/a", b"1", 0, exact=True))
+        self.assertEqual(self.result(call).version, 1)
         other = self.connected()
         self.network.cables[-2].client_may_send = 1
-        asked = self.retrying.set("/a", b"2", 1, exact=True)
+        call = self.retrying.set("/a", b"2", 1, exact=True)
         self.network.settle()
         self.result(other.set("/a", b"theirs", 1))
         self.network.advance(1)
-        self.failure(asked, BadVersionError)
+        self.failure(call, BadVersionError)
 
     def in_doubt(
         self, ask: Callable[[], Deferred[Any]], *meanwhile: Callable[[ZooKeeperClient], Any]
     ) -> Deferred[Any]:
-        """The request is carried out, its reply is lost, and another client goes on."""
+        """The request is carried out, its reply is lost, and another client acts."""
         cable, other = self.cable, self.connected()
         cable.server_may_send = 1
-        asked = ask()
+        call = ask()
         self.network.settle()
         for act in meanwhile:
             self.result(act(other))
         self.network.advance(1)
-        return asked
+        return call
 
-    def assert_in_doubt(self, asked: Deferred[Any]) -> None:
-        """It fails, and says that it may have been carried out."""
-        self.assertTrue(self.failure(asked, ConnectionLossError).maybe_applied)
+    def assert_in_doubt(self, call: Deferred[Any]) -> None:
+        """Assert that a call fails with ``maybe_applied``."""
+        self.assertTrue(self.failure(call, ConnectionLossError).maybe_applied)
 
     def test_set_and_others_write_on(self) -> None:
-        """A write that was carried out is not called refused because others have written since."""
+        """A write that was carried out is not reported as refused after another client's write."""
         self.result(self.zk.create("/a"))
-        asked = self.in_doubt(
+        call = self.in_doubt(
             lambda: self.retrying.set("/a", b"mine", 0), lambda other: other.set("/a", b"theirs", 1)
         )
-        self.assert_in_doubt(asked)
+        self.assert_in_doubt(call)
 
     def test_set_and_others_replace_the_node(self) -> None:
-        """In a new node versions begin anew, so they tell nothing of a write to the old one."""
+        """The versions of a new node show nothing about a write to the old one."""
         self.result(self.zk.create("/a"))
-        asked = self.in_doubt(
+        call = self.in_doubt(
             lambda: self.retrying.set("/a", b"mine", 0),
             lambda other: other.delete("/a"),
             lambda other: other.create("/a"),
             lambda other: other.set("/a", b"theirs"),
         )
-        self.assert_in_doubt(asked)
+        self.assert_in_doubt(call)
         self.assertEqual(self.result(self.zk.get("/a"))[0], b"theirs")
 
     def test_set_and_others_delete_or_lock(self) -> None:
-        """A node that is gone since, or may not be written any more, tells nothing either."""
+        """The outcome is unknown if the node was deleted, or may not be written any more."""
         for path in ("/a", "/b"):
             self.result(self.zk.create(path))
-        asked = self.in_doubt(
+        call = self.in_doubt(
             lambda: self.retrying.set("/a", b"mine", 0), lambda other: other.delete("/a")
         )
-        self.assert_in_doubt(asked)
+        self.assert_in_doubt(call)
         locked = [digest_acl("other", "secret")]
-        asked = self.in_doubt(
+        call = self.in_doubt(
             lambda: self.retrying.set("/b", b"mine", 0), lambda other: other.set_acl("/b", locked)
         )
-        self.assert_in_doubt(asked)
+        self.assert_in_doubt(call)
 
     def test_delete_and_others_create_it_again(self) -> None:
-        """Another client's new node is not deleted, and its version not mistaken."""
+        """Another client's new node is not deleted, whatever its version is."""
         for version in (-1, 0, 1):
             path = f"/a{version}"
             self.result(self.zk.create(path))
             if version == 1:
                 self.result(self.zk.set(path, b"1"))
-            asked = self.in_doubt(
+            call = self.in_doubt(
                 partial(self.retrying.delete, path, version),
                 lambda other, path=path: other.create(path, b"theirs"),  # type: ignore[misc]
             )
-            self.assert_in_doubt(asked)
+            self.assert_in_doubt(call)
             self.assertEqual(self.result(self.zk.get(path))[0], b"theirs")
 
     def test_delete_of_a_changed_node(self) -> None:
-        """A node that is there still was not deleted, so its version counts."""
+        """A node that still exists was not deleted, so its version decides."""
         self.result(self.zk.create("/a"))
         other = self.connected()
         self.network.cables[0].client_may_send = 1
-        asked = self.retrying.delete("/a", 0)
+        call = self.retrying.delete("/a", 0)
         self.network.settle()
         self.result(other.set("/a", b"theirs"))
         self.network.advance(1)
-        self.failure(asked, BadVersionError)
+        self.failure(call, BadVersionError)
 
     def test_create_ephemeral_and_others_delete_it(self) -> None:
-        """What others do with our node while the reply is lost is not mistaken for theirs."""
-        asked = self.in_doubt(
+        """Another session's node is not taken for ours after ours was deleted."""
+        call = self.in_doubt(
             lambda: self.retrying.create_ephemeral("/e"),
             lambda other: other.delete("/e"),
             lambda other: other.create("/e", ephemeral=True),
         )
-        self.failure(asked, NodeExistsError)
+        self.failure(call, NodeExistsError)
 
     def test_an_uncertain_write_is_not_repeated(self) -> None:
-        """What cannot be recognized is repeated only if it was certainly not carried out."""
-        asked = self.lose_reply(lambda: self.retrying.write(lambda: self.zk.create("/a")))
-        self.assert_in_doubt(asked)
+        """A plain write is repeated only if it was certainly not carried out."""
+        call = self.lose_reply(lambda: self.retrying.write(lambda: self.zk.create("/a")))
+        self.assert_in_doubt(call)
         self.assertIsNotNone(self.result(self.zk.exists("/a")))
         tries: list[int] = []
 
@@ -229,23 +229,23 @@ class RetryTests(ClientTestCase):
             )
             return fail(error) if len(tries) < 4 else self.zk.create("/b")
 
-        asked = self.retrying.write(refused)
+        call = self.retrying.write(refused)
         self.network.advance(1)
-        self.assertEqual(self.result(asked), "/b")
+        self.assertEqual(self.result(call), "/b")
 
     def test_attempts_that_end_in_doubt(self) -> None:
-        """When attempts are used up, one that may have been carried out is not forgotten."""
+        """When all attempts are used up, the error tells if one may have been carried out."""
         for last in (ConnectionLossError(maybe_applied=False), ThrottledOpError()):
             errors = [ConnectionLossError(), *[last] * 9]
             self.patch(self.zk, "set", lambda *_, errors=errors: fail(errors.pop(0)))
-            asked = self.retrying.set("/a", b"", 0)
+            call = self.retrying.set("/a", b"", 0)
             self.network.advance(5)
-            self.assert_in_doubt(asked)
+            self.assert_in_doubt(call)
 
     # -- across sessions
 
     def expired(self) -> None:
-        """The session ends while there is no server; the next one begins a little later."""
+        """Stop all servers, until the test calls `outlast`."""
         listening = dict(self.network.listening)
         self.network.listening.clear()
         self.network.cables[0].cut()
@@ -253,10 +253,10 @@ class RetryTests(ClientTestCase):
         self.addCleanup(self.network.listening.update, listening)
         self.listening = listening
 
-    def outlast(self, *asked: Deferred[Any]) -> None:
-        """Let the outage outlast the session."""
+    def outlast(self, *calls: Deferred[Any]) -> None:
+        """Let the session expire, then start the servers again."""
         self.network.advance(TIMEOUT * 2)
-        for one in asked:
+        for one in calls:
             self.assertNoResult(one)
         self.network.listening.update(self.listening)
         self.network.advance(2)
@@ -266,7 +266,7 @@ class RetryTests(ClientTestCase):
         """Calls that were not sent when the session expired are sent in the new one, in order."""
         self.result(self.zk.create("/a"))
         self.expired()
-        asked: list[Deferred[Any]] = [
+        calls: list[Deferred[Any]] = [
             self.retrying.write(lambda: self.zk.create("/b")),
             self.retrying.write(lambda: self.zk.create("/b/c")),
             self.retrying.read(lambda: self.zk.get("/b")),
@@ -274,38 +274,38 @@ class RetryTests(ClientTestCase):
             self.retrying.delete("/b/c"),
             self.retrying.create_protected("/b/n-"),
         ]
-        self.outlast(*asked)
-        for one in asked:
+        self.outlast(*calls)
+        for one in calls:
             self.result(one)
         self.assertEqual(len(self.result(self.zk.get_children("/b"))), 1)
 
     def test_ephemeral_nodes_do_not_outlast_the_session(self) -> None:
-        """What belongs to a session is not created in another one."""
+        """An ephemeral node is not created in another session."""
         self.expired()
-        asked = [
+        calls = [
             self.retrying.create_ephemeral("/e"),
             self.retrying.create_protected("/n-", ephemeral=True),
         ]
         self.network.advance(TIMEOUT * 2)
-        for one in asked:
+        for one in calls:
             self.failure(one, SessionExpiredError)
         self.network.listening.update(self.listening)
         self.network.advance(1)
         self.assertEqual(self.result(self.zk.get_children("/")), ["zookeeper"])
 
     def test_write_in_doubt_outlasts_the_session(self) -> None:
-        """A write that was sent in the old session is found out about in the new one."""
+        """The outcome of a write that was sent in the old session is read in the new one."""
         self.result(self.zk.create("/a"))
         self.cable.server_may_send = 1
-        asked = self.retrying.set("/a", b"mine", 0)
+        call = self.retrying.set("/a", b"mine", 0)
         self.network.run_due()
-        self.network.cables[0].carry()
+        self.network.cables[0].deliver()
         self.expired()
-        self.outlast(asked)
-        self.assertEqual(self.result(asked).version, 1)
+        self.outlast(call)
+        self.assertEqual(self.result(call).version, 1)
 
     def test_no_new_session(self) -> None:
-        """Where there will be no other session a call says so, and nothing is tried for ever."""
+        """If there will be no other session, calls fail instead of waiting for ever."""
         client = self.connected(new_session=False)
         assert client.client_id is not None
         self.server.expire(client.client_id[0])
@@ -325,7 +325,7 @@ class RetryTests(ClientTestCase):
         ]
 
     def test_a_repeated_read_has_its_watch(self) -> None:
-        """A read with a watch is done again, and its watch fires."""
+        """A read with a watch is repeated, and its watch fires."""
         for ask in self.watching():
             for lose in (self.lose_reply, self.lose_request):
                 self.result(self.zk.create("/a"))
@@ -357,7 +357,7 @@ class RetryTests(ClientTestCase):
         self.failure(watch, SessionExpiredError)
 
     def test_watch_is_cancelled(self) -> None:
-        """Cancelling the watch takes it away, before there is a value as well as after."""
+        """Cancelling removes the watch, before there is a value as well as after."""
         for early in (True, False):
             value, watch = self.retrying.exists_and_watch("/a")
             if not early:
@@ -379,7 +379,7 @@ class RetryTests(ClientTestCase):
         self.assertEqual(self.zk.statistics().watches, 0)
 
     def test_a_node_that_is_gone_counts_as_deleted(self) -> None:
-        """A node that is gone when we ask again is deleted."""
+        """A node that is gone when the request is repeated counts as deleted."""
         for lose in (self.lose_reply, self.lose_request):
             self.result(self.zk.create("/a"))
             self.assertIsNone(self.result(lose(lambda: self.retrying.delete("/a"))))
@@ -387,31 +387,31 @@ class RetryTests(ClientTestCase):
         self.failure(self.retrying.delete("/a"), NoNodeError)
 
     def test_only_an_own_ephemeral_counts_as_created(self) -> None:
-        """Our own node is ours; another session's is not."""
-        asked = self.lose_reply(lambda: self.retrying.create_ephemeral("/e", b"1"))
-        self.assertEqual(self.result(asked), "/e")
+        """A node of this session counts as created; another session's does not."""
+        call = self.lose_reply(lambda: self.retrying.create_ephemeral("/e", b"1"))
+        self.assertEqual(self.result(call), "/e")
         other = Retrying(self.connected(), reactor=self.network)
         self.failure(other.create_ephemeral("/e"), NodeExistsError)
 
     def test_a_protected_node_is_created_once(self) -> None:
-        """A sequence node is found again, not made twice."""
+        """A protected node is found by its mark, not created twice."""
         self.result(self.zk.create("/q"))
         for number, lose in enumerate((self.lose_reply, self.lose_request)):
-            asked = lose(lambda: self.retrying.create_protected("/q/n-", b"1", ephemeral=True))
-            path = self.result(asked)
+            call = lose(lambda: self.retrying.create_protected("/q/n-", b"1", ephemeral=True))
+            path = self.result(call)
             self.assertRegex(path, f"^/q/_c_[0-9a-f-]{{36}}-n-000000000{number}$")
             self.assertEqual(len(self.result(self.zk.get_children("/q"))), number + 1)
 
     def test_a_cancelled_create_leaves_no_node(self) -> None:
-        """Who gives up leaves no node behind."""
+        """A call that is cancelled while it waits for its reply leaves no node."""
         self.result(self.zk.create("/q"))
         self.server.pause()
-        asked = self.retrying.create_protected("/q/n-")
+        call = self.retrying.create_protected("/q/n-")
         self.network.settle()
-        asked.cancel()
-        self.failure(asked, CancelledError)
+        call.cancel()
+        self.failure(call, CancelledError)
         self.server.resume()
         self.network.advance(1)
         self.assertEqual(self.result(self.zk.get_children("/q")), [])
         _, stat = self.result(self.zk.get_children_and_stat("/q"))
-        self.assertEqual(stat.cversion, 2)  # it was there
+        self.assertEqual(stat.cversion, 2)  # created, and deleted

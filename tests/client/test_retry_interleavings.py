@@ -1,7 +1,8 @@
-"""`zkservice.client.Retrying` with connections that break at every step, and a busy rival.
+"""Tests of `zkservice.client.Retrying`: the connection breaks at every step, and a rival writes.
 
-What became of an operation is known here, because a rival sees each of its effects, and
-answers it before the client has reconnected.  What the operation says must agree with that.
+The rival is another client that watches the node.  It counts each effect of the operation, and
+reacts to it before the first client has reconnected.  The result of the operation must agree with
+what the rival has seen.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from zkservice.errors import BadVersionError, ConnectionLossError, NoNodeError, 
 
 PATH = "/a"
 
-#: What a rival does about an effect of the operation.
-Answer = Callable[[ZooKeeperClient], list[Deferred[Any]]]
+#: Begins what a rival does.
+Reaction = Callable[[ZooKeeperClient], list[Deferred[Any]]]
 
 
 def do_nothing(_: ZooKeeperClient) -> list[Deferred[Any]]:
-    """Leave it as it is."""
+    """Do not react."""
     return []
 
 
 def write_on(rival: ZooKeeperClient) -> list[Deferred[Any]]:
-    """Write over what was written."""
+    """Overwrite the data."""
     return [rival.set(PATH, b"theirs")]
 
 
@@ -43,22 +44,22 @@ def create(rival: ZooKeeperClient) -> list[Deferred[Any]]:
 
 
 def create_anew(rival: ZooKeeperClient) -> list[Deferred[Any]]:
-    """Put a new node in the place of the old one."""
+    """Replace the node by a new one."""
     return [*delete(rival), *create(rival)]
 
 
 def create_anew_and_write(rival: ZooKeeperClient) -> list[Deferred[Any]]:
-    """The same, with the version that the operation's effect has."""
+    """Replace the node, and write, so that the versions are those that the operation expects."""
     return [*create_anew(rival), *write_on(rival)]
 
 
 class Rival:
-    """Sees what the other client does to the node, and answers it."""
+    """Counts the effects of the other client's operation, and reacts to each."""
 
-    def __init__(self, world: World, answer: Answer) -> None:
+    def __init__(self, world: World, reaction: Reaction) -> None:
         self._client = world.clients[0]
-        self._answer = answer
-        self._own = 0  # deletions of its own that it has not seen yet
+        self._reaction = reaction
+        self._own_deletions = 0  # own deletions whose events have not arrived yet
         self.effects = 0
         world.result(self._client.create(PATH))
         self.watch: PersistentWatch = world.result(self._client.add_watch(PATH, self._saw))
@@ -67,9 +68,9 @@ class Rival:
         if event.type is EventType.DATA_CHANGED:
             self._client.get(PATH).addCallbacks(self._read, ignore)
         elif event.type is EventType.DELETED:
-            self._own -= 1
-            if self._own < 0:
-                self._own = 0
+            self._own_deletions -= 1
+            if self._own_deletions < 0:
+                self._own_deletions = 0
                 self._saw_effect()
 
     def _read(self, found: tuple[bytes, object]) -> None:
@@ -78,17 +79,17 @@ class Rival:
 
     def _saw_effect(self) -> None:
         self.effects += 1
-        self.act(self._answer)
+        self.act(self._reaction)
 
-    def act(self, answer: Answer) -> None:
-        """Do something, whether it succeeds or not."""
-        self._own += answer in (delete, create_anew, create_anew_and_write)
-        for one in answer(self._client):
+    def act(self, reaction: Reaction) -> None:
+        """React, and ignore failures."""
+        self._own_deletions += reaction in (delete, create_anew, create_anew_and_write)
+        for one in reaction(self._client):
             one.addErrback(ignore)
 
 
 def ignore(failure: Any) -> None:
-    """It does not matter that this failed."""
+    """Ignore a failure of ZooKeeper."""
     failure.trap(ZooKeeperError)
 
 
@@ -98,22 +99,22 @@ class RivalTests(SynchronousTestCase):
     def check(
         self,
         ask: Callable[[Retrying], Deferred[Any]],
-        answer: Answer,
+        reaction: Reaction,
         refused: type[Exception],
-        early: Answer = do_nothing,
+        early: Reaction = do_nothing,
     ) -> None:
-        """What the operation says agrees with what it did.
+        """Check that the result of an operation agrees with its effects.
 
         Args:
-            ask: the operation.
-            answer: what the rival does about its effect.
-            refused: what it may fail with if it has no effect.
-            early: what the rival does at the same time, a little before.
+            ask: begins the operation.
+            reaction: of the rival, to each effect.
+            refused: the error of an operation without an effect.
+            early: what the rival does just before the operation.
         """
-        said: set[str] = set()
+        errors: set[str] = set()
 
-        def story(world: World) -> None:
-            rival = Rival(world, answer)
+        def scenario(world: World) -> None:
+            rival = Rival(world, reaction)
             client = world.clients[1]
             safely = Retrying(client, reactor=world.network)
             world.result(safely.read(lambda: client.get(PATH)))
@@ -123,7 +124,7 @@ class RivalTests(SynchronousTestCase):
             world.result(rival.watch.cancel())
             (result,) = results
             error = getattr(result, "value", None)
-            said.add(type(error).__name__)
+            errors.add(type(error).__name__)
             self.assertLessEqual(rival.effects, 1)
             if isinstance(error, ConnectionLossError):
                 self.assertTrue(error.maybe_applied)
@@ -133,17 +134,17 @@ class RivalTests(SynchronousTestCase):
                 self.assertIsInstance(error, refused)
                 self.assertEqual(rival.effects, 0, repr(error))
 
-        at_every_step(self, 2, story)
-        if answer is do_nothing and early is do_nothing:
-            self.assertEqual(said, {"NoneType"})
+        at_every_step(self, 2, scenario)
+        if reaction is do_nothing and early is do_nothing:
+            self.assertEqual(errors, {"NoneType"})
 
     def test_set_reports_what_happened(self) -> None:
-        """A write never says that it was refused if it was carried out, nor the reverse."""
-        for answer in (do_nothing, write_on, delete, create_anew, create_anew_and_write):
-            self.check(lambda safely: safely.set(PATH, b"mine", 0), answer, BadVersionError)
+        """A write that was carried out never fails as refused, and the other way round."""
+        for reaction in (do_nothing, write_on, delete, create_anew, create_anew_and_write):
+            self.check(lambda safely: safely.set(PATH, b"mine", 0), reaction, BadVersionError)
 
     def test_set_too_late(self) -> None:
-        """A rival that was faster is not overwritten."""
+        """The write of a faster rival is not overwritten."""
         for early in (write_on, create_anew_and_write):
             self.check(
                 lambda safely: safely.set(PATH, b"mine", 0), do_nothing, BadVersionError, early
@@ -156,11 +157,11 @@ class RivalTests(SynchronousTestCase):
             def ask(safely: Retrying, version: int = version) -> Deferred[None]:
                 return safely.delete(PATH, version)
 
-            for answer in (do_nothing, create):
-                self.check(ask, answer, NoNodeError)
+            for reaction in (do_nothing, create):
+                self.check(ask, reaction, NoNodeError)
 
     def test_an_uncertain_write_is_never_repeated(self) -> None:
-        """Anything else is never done twice."""
+        """A write without a version is never repeated after a lost reply."""
         self.check(
             lambda safely: safely.write(lambda: safely._client.set(PATH, b"mine")),
             write_on,

@@ -25,12 +25,12 @@ class EmbeddedTests(SaslContract):
 
 
 class UnconfiguredTests(TestCase):
-    """With a server that has no SASL."""
+    """With a server that is not configured for SASL."""
 
     timeout = 10
 
     async def test_the_client_is_closed_with_the_reason(self) -> None:
-        """The client reports the reason, and does not go on without authentication."""
+        """The client fails with the reason; it does not continue without authentication."""
         server = EmbeddedZooKeeper()
         await server.start()
         self.addCleanup(server.stop)

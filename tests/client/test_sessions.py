@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, eventAsText
 from typing_extensions import override
 
-from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, quietly
+from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, ignore_close
 from tests.client.network import Cable
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
@@ -37,15 +37,15 @@ CONNECTING, CONNECTED, SUSPENDED = State.CONNECTING, State.CONNECTED, State.SUSP
 EXPIRED, CLOSED, AUTH_FAILED = State.EXPIRED, State.CLOSED, State.AUTH_FAILED
 
 
-def heard_by(client: ZooKeeperClient) -> list[State]:
-    """The states that the client announces from now on."""
-    news: list[State] = []
-    client.subscribe(news.append)
-    return news
+def record_states(client: ZooKeeperClient) -> list[State]:
+    """A list to which the client's states are appended from now on."""
+    states: list[State] = []
+    client.subscribe(states.append)
+    return states
 
 
-def quietly_lost(deferred: Deferred[Any]) -> None:
-    """It is of no interest that this goes down with its connection."""
+def ignore_loss(deferred: Deferred[Any]) -> None:
+    """Ignore that a call fails with its connection."""
     deferred.addErrback(lambda failure: failure.trap(ConnectionLossError))
 
 
@@ -58,7 +58,7 @@ class ConnectTests(ClientTestCase):
         self.assertEqual(str(error), "/a: the ZooKeeper client is closed; connect() opens it")
 
     def test_block_closes_the_client(self) -> None:
-        """A client can be there for a block, and is closed at its end, however that is."""
+        """A client can be used for a block, and is closed when the block ends or raises."""
         client = self.client()
 
         async def block() -> None:
@@ -71,13 +71,13 @@ class ConnectTests(ClientTestCase):
         self.assertIs(client.state, State.CLOSED)
         self.assertIsNone(self.result(self.connected().exists("/e")))
 
-    def test_with_a_client_that_cannot_connect(self) -> None:
-        """A block that is given up before it begins leaves no client trying."""
+    def test_cancelling_a_block_closes_the_client(self) -> None:
+        """A block that is cancelled before it begins closes its client."""
         client = self.client("10.9.9.9:1")
 
         async def block() -> None:
             async with client:
-                self.fail("it is connected to nobody")
+                self.fail("the client is connected")
 
         entering = Deferred.fromCoroutine(block())
         self.network.settle()
@@ -86,7 +86,7 @@ class ConnectTests(ClientTestCase):
         self.assertIs(client.state, State.CLOSED)
 
     def test_properties_follow_the_connection(self) -> None:
-        """What a client knows before it is connected, while it is, and afterwards."""
+        """The properties of a client before, during and after a connection."""
         client = self.client()
         self.assertEqual(
             (client.state, client.client_id, client.server, client.session_timeout),
@@ -103,16 +103,16 @@ class ConnectTests(ClientTestCase):
         self.assertEqual((client.state, client.server), (CLOSED, None))
 
     def test_invalid_session_timeout_is_refused(self) -> None:
-        """A session without time is refused at once, and one of more than can be asked for."""
+        """A session time-out must be positive, and fit into the request."""
         for timeout in (0, -1, 2**31 / 1000, float("inf"), float("nan"), None, "10"):
             with self.assertRaises(ValueError) as caught:
                 ZooKeeperClient(HOST, timeout, reactor=self.network)  # type: ignore[arg-type]
             self.assertIn(f"below 24 days, not {timeout!r}", str(caught.exception))
 
     def test_invalid_arguments_are_refused_at_once(self) -> None:
-        """What would only fail while connecting, again and again, is refused at once.
+        """Arguments that would make every attempt to connect fail are refused.
 
-        What may be a secret is not shown.
+        The error does not show what may be a secret.
         """
         mistakes: list[tuple[dict[str, Any], str]] = [
             ({"tls": True}, "tls must be a TLS(...) or another callable, not bool"),
@@ -129,16 +129,16 @@ class ConnectTests(ClientTestCase):
         self.connected(auth=None, tls=None, sasl=None)
 
     def test_the_server_decides_the_timeout(self) -> None:
-        """The server's word counts."""
+        """The session time-out is the one that the server has granted."""
         client = ZooKeeperClient(f"{HOST}:{PORT}", 1000.0, reactor=self.network)
         self.clients.append(client)
         self.result(client.connect())
         self.assertEqual(client.session_timeout, 20.0)
 
     def test_calls_wait_for_the_connection_in_order(self) -> None:
-        """Calls can be made at once, and are answered in their order."""
+        """Calls can be made before the connection, and are carried out in their order."""
         client = self.client()
-        quietly(client.connect())
+        ignore_close(client.connect())
         created, read = client.create("/a", b"1"), client.get("/a")
         self.assertEqual(self.result(read)[0], b"1")
         self.assertEqual(self.result(created), "/a")
@@ -161,7 +161,7 @@ class ConnectTests(ClientTestCase):
         self.assertIsNotNone(self.result(client.exists("/")))
 
     def test_connect_times_out(self) -> None:
-        """After the time-out the client gives up, says why, and leaves nothing behind."""
+        """After the time-out the call fails with the reason, and the client stops."""
         self.network.listening.clear()
         client = self.client()
         connecting = client.connect(timeout=2.0)
@@ -174,8 +174,8 @@ class ConnectTests(ClientTestCase):
         self.network.advance(60)
         self.assertEqual(len(self.network.attempts), attempts)
 
-    def test_no_time_left(self) -> None:
-        """A time-out that is over already, as one that is computed may be, is a time-out."""
+    def test_a_negative_timeout_is_over_at_once(self) -> None:
+        """A negative time-out, which may have been computed, is a time-out at once."""
         late = self.client("10.9.9.9:1")
         self.failure(late.connect(timeout=-0.1), ConnectTimeoutError)
         client = self.connected()
@@ -184,7 +184,7 @@ class ConnectTests(ClientTestCase):
         self.result(client.get("/"))
 
     def test_a_missing_credential_is_not_sent(self) -> None:
-        """A credential that is missing is not sent: a server would refuse the client for it."""
+        """None as a credential is an error: a server would refuse the client."""
         client = self.connected()
         self.failure(client.add_auth("digest", None), UnwritableError)  # type: ignore[arg-type]
         with self.assertRaises(UnwritableError):
@@ -212,21 +212,21 @@ class ConnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_refused_credentials_close_the_client(self) -> None:
-        """A scheme that the server does not have ends it all."""
+        """An unknown scheme closes the client for good."""
         client = self.client(auth=[("nonsense", b"x")])
-        news = heard_by(client)
+        states = record_states(client)
         connecting, call = client.connect(), client.get("/")
         self.failure(connecting, AuthFailedError)
         self.failure(call, AuthFailedError)
-        self.assertEqual(news, [CONNECTING, AUTH_FAILED])
+        self.assertEqual(states, [CONNECTING, AUTH_FAILED])
         self.failure(client.get("/"), AuthFailedError)
         self.failure(client.connect(), AuthFailedError)
         attempts = len(self.network.attempts)
         self.network.advance(60)
         self.assertEqual(len(self.network.attempts), attempts)
 
-    def test_identity_while_preparing(self) -> None:
-        """An identity that is added in the middle of a handshake is presented, too."""
+    def test_a_credential_added_during_the_handshake(self) -> None:
+        """A credential that is added during a handshake is presented, too."""
         client = self.client(auth=[("digest", "a:b")])
         added: list[Deferred[None]] = []
 
@@ -241,20 +241,20 @@ class ConnectTests(ClientTestCase):
 
             cable.client.protocol.dataReceived = received
 
-        self.network.plug = add_then
+        self.network.on_connect = add_then
         self.result(client.connect())
         self.result(added[0])
         users = {one.id for one in self.result(client.who_am_i()) if one.scheme == "digest"}
         self.assertEqual(users, {"a", "u"})
 
     def test_a_session_can_be_resumed_by_another_client(self) -> None:
-        """A session can be handed on to another client."""
+        """Another client can continue the session."""
         client = self.connected()
         self.result(client.create("/e", ephemeral=True))
         heir = self.client(client_id=client.client_id)
         self.result(heir.connect())
         self.assertEqual(heir.client_id, client.client_id)
-        quietly(client.close())
+        ignore_close(client.close())
         stat = self.result(heir.exists("/e"))
         assert stat is not None and heir.client_id is not None
         self.assertEqual(stat.ephemeral_owner, heir.client_id[0])
@@ -264,37 +264,37 @@ class ReconnectTests(ClientTestCase):
     """A connection that is lost is replaced; the session is the same."""
 
     def test_session_survives(self) -> None:
-        """Session, ephemeral nodes and identities are there again."""
+        """The session, its ephemeral nodes and credentials survive a lost connection."""
         client = self.connected()
-        news = heard_by(client)
+        states = record_states(client)
         before = client.client_id
         self.result(client.add_auth("digest", "u:p"))
         self.result(client.create("/e", ephemeral=True, acl=CREATOR_ALL_ACL))
         self.cable.cut()
         self.assertIs(client.state, SUSPENDED)
         self.network.advance(0.2)
-        self.assertEqual(news, [SUSPENDED, CONNECTED])
+        self.assertEqual(states, [SUSPENDED, CONNECTED])
         self.assertEqual(client.client_id, before)
         self.assertIsNotNone(self.result(client.get("/e")))
         self.assertEqual(client.statistics().connections, 2)
 
     def test_order_on_the_wire(self) -> None:
-        """Credentials first, then watches, then what waited; each is answered before the next."""
+        """After a reconnect, credentials are sent first, then watches, then the queued calls."""
         client = self.connected(auth=[("digest", "u:p")])
         for watch in (client.get_and_watch("/")[1], client.exists_and_watch("/missing")[1]):
-            quietly(watch)
+            ignore_close(watch)
         self.result(client.add_watch("/", lambda event: None))
         self.cable.cut()
         waiting = client.get("/")
         self.network.advance(0.2)
         self.result(waiting)
-        hello, *requests = Framer(0xFFFFF).feed(bytes(self.cable.server.received))
-        self.assertEqual(len(hello), 45)
+        handshake, *requests = Framer(0xFFFFF).feed(bytes(self.cable.server.received))
+        self.assertEqual(len(handshake), 45)
         codes = [int.from_bytes(request[4:8], "big") for request in requests]
         self.assertEqual(codes, [OpCode.AUTH, OpCode.SET_WATCHES2, OpCode.GET_DATA])
 
     def test_only_calls_that_were_sent_are_lost(self) -> None:
-        """What was sent may have been carried out; what was not sent waits."""
+        """A call that was sent fails as maybe carried out; one that was not sent waits."""
         client = self.connected()
         self.server.pause()
         sent = client.create("/sent")
@@ -309,7 +309,7 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(self.result(unsent), "/unsent")
 
     def test_state_is_known_when_calls_fail(self) -> None:
-        """A callback of a lost call sees a suspended client, and may call again."""
+        """A callback of a lost call sees the state SUSPENDED, and may make calls."""
         client = self.connected()
         self.server.pause()
         seen: list[State] = []
@@ -327,18 +327,18 @@ class ReconnectTests(ClientTestCase):
         self.assertIsNotNone(self.result(sent))
         self.assertEqual(seen, [SUSPENDED])
 
-    def test_zxid_is_told(self) -> None:
-        """The server hears how much the client has seen."""
+    def test_the_handshake_has_the_last_zxid(self) -> None:
+        """The handshake has the last zxid that the client has seen."""
         client = self.connected()
         self.result(client.create("/a"))
         zxid = self.server.statistics().zxid
         self.cable.cut()
         self.network.advance(1)
-        hello = bytes(self.cable.server.received)
-        self.assertEqual(int.from_bytes(hello[8:16], "big"), zxid)
+        handshake = bytes(self.cable.server.received)
+        self.assertEqual(int.from_bytes(handshake[8:16], "big"), zxid)
 
     def test_an_idle_client_pings_every_third_of_the_timeout(self) -> None:
-        """An idle client pings every third of the time-out, and lives on."""
+        """An idle client pings every third of the time-out, and keeps its session."""
         client = self.connected()
         self.network.advance(TIMEOUT * 10)
         self.assertEqual(client.statistics().pings, 30)
@@ -346,7 +346,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_silence_counts_from_the_last_answered_request(self) -> None:
-        """It is counted from the sending of what was answered last, request or ping."""
+        """It counts from the sending of the latest answered request or ping."""
         client = self.client()
         self.assertEqual(client.silence, inf)
         self.result(client.connect())
@@ -362,8 +362,8 @@ class ReconnectTests(ClientTestCase):
         self.result(reading)
         self.assertEqual(client.silence, 1)
 
-    def test_silence_is_not_broken_by_what_was_said_before(self) -> None:
-        """What lay unread while we were suspended says nothing about now; a new ping does."""
+    def test_old_bytes_do_not_reset_silence(self) -> None:
+        """Bytes that waited while the process was suspended do not reset it; a new ping does."""
         watcher, writer = self.connected(), self.connected()
         events: list[object] = []
         self.result(watcher.add_watch("/", events.append))
@@ -375,14 +375,14 @@ class ReconnectTests(ClientTestCase):
         self.result(writer.create("/a"))
         self.network.stall(TIMEOUT * 2 / 3)
         cable.client.paused = False
-        cable.carry()
+        cable.deliver()
         self.assertTrue(events)
         self.assertGreater(watcher.silence, TIMEOUT * 2 / 3)
         self.network.settle()
         self.assertLess(watcher.silence, 0.1)
 
     def test_a_silent_server_is_left(self) -> None:
-        """A server that is silent for two thirds of the time-out is left."""
+        """The client leaves a server that is silent for two thirds of the time-out."""
         client = self.connected()
         self.server.pause()
         self.network.advance(TIMEOUT * 2 / 3 - 0.1)
@@ -394,8 +394,8 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
         self.assertEqual(client.statistics().expiries, 0)
 
-    def test_our_own_pause(self) -> None:
-        """A process that was stopped reads first what is there, and does not blame the server."""
+    def test_a_suspended_process_keeps_its_connection(self) -> None:
+        """A process that was suspended reads first, and does not take the server for silent."""
         client = self.connected()
         read = client.get("/")
         self.network.run_due()
@@ -406,7 +406,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_ping_that_went_out_late(self) -> None:
-        """A server gets a third of the time-out to answer, also if we were late to ask."""
+        """A server has a third of the time-out to reply to a ping, even to a late one."""
         client = self.connected()
         self.network.stall(TIMEOUT * 0.66)
         self.cable.holding = True
@@ -418,7 +418,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_late_ping_without_answer(self) -> None:
-        """But not more than that third."""
+        """A late ping without a reply ends the connection after a third of the time-out."""
         client = self.connected()
         self.network.stall(TIMEOUT * 0.6)
         self.server.pause()
@@ -426,8 +426,8 @@ class ReconnectTests(ClientTestCase):
         self.assertIs(client.state, SUSPENDED)
         self.server.resume()
 
-    def test_answer_that_we_had_no_time_to_read(self) -> None:
-        """An answer that lies unread when the time is up counts."""
+    def test_an_unread_reply_counts(self) -> None:
+        """A reply that is unread when the time is up counts."""
         client = self.connected()
         self.cable.client.paused = True
         self.network.advance(TIMEOUT / 3 + 0.1)
@@ -444,7 +444,7 @@ class ReconnectTests(ClientTestCase):
         client = self.connected()
         self.server.pause()
         for _ in range(40):
-            quietly_lost(client.get("/"))
+            ignore_loss(client.get("/"))
             self.network.advance(TIMEOUT / 60)
         self.assertIs(client.state, CONNECTED)
         self.network.advance(0.1)
@@ -464,37 +464,37 @@ class ReconnectTests(ClientTestCase):
         self.assertTrue(90 <= len(self.network.attempts) <= 210, len(self.network.attempts))
         self.assertIs(client.state, CONNECTING)
 
-    def test_long_absence_is_a_few_lines(self) -> None:
-        """The log says what is wrong when it goes wrong, and not at every attempt."""
+    def test_a_long_outage_logs_a_few_lines(self) -> None:
+        """An outage is logged with its reason, but not each attempt."""
         self.connected()
         listening = dict(self.network.listening)
-        for _ in range(2):  # each absence anew
+        for _ in range(2):  # each outage is logged
             self.network.listening.clear()
-            with capturedLogs() as said:
+            with capturedLogs() as logged:
                 self.cable.cut()
                 self.network.advance(120)
-            self.assertTrue(2 <= len(said) <= 5, [eventAsText(one) for one in said])
+            self.assertTrue(2 <= len(logged) <= 5, [eventAsText(one) for one in logged])
             self.network.listening.update(listening)
             self.network.advance(2)
 
-    def test_server_that_hangs_up_at_once(self) -> None:
-        """A server that lets us in only to hang up is called less and less often."""
+    def test_a_server_that_closes_connections_at_once_is_retried_less(self) -> None:
+        """A server that accepts the session and closes the connection is retried less and less."""
         client = self.connected()
-        news = heard_by(client)
+        states = record_states(client)
 
         def cut_soon(cable: Cable) -> None:
             self.network.callLater(0.01, cable.cut)
 
-        self.network.plug = cut_soon
+        self.network.on_connect = cut_soon
         self.cable.cut()
         self.network.advance(10)
-        self.assertTrue(10 < news.count(CONNECTED) < 40, news.count(CONNECTED))
-        self.network.plug = lambda cable: None
+        self.assertTrue(10 < states.count(CONNECTED) < 40, states.count(CONNECTED))
+        self.network.on_connect = lambda cable: None
         self.network.advance(1)
         self.assertIs(client.state, CONNECTED)
 
     def test_the_next_host_resumes_the_session(self) -> None:
-        """Another server is tried, and takes the session on if it knows it."""
+        """The next server is tried, and continues the session if it knows it."""
         client = self.connected("10.0.0.1:2181,10.0.0.2:2181")
         self.network.listen("10.0.0.2", PORT, self.server.factory)
         before, server = client.client_id, client.server
@@ -515,7 +515,7 @@ class ReconnectTests(ClientTestCase):
         self.assertEqual(len(servers), 3)
 
     def test_order_of_the_string(self) -> None:
-        """If so wished, servers are tried in the order of the string, and of the resolver."""
+        """With ``shuffle=False``, servers are tried in the order of the string and the resolver."""
         self.network.names["zk"] = ["10.0.0.9", "10.0.0.8", "10.0.0.7"]
         for seed in range(5):
             self.network.attempts.clear()
@@ -524,7 +524,7 @@ class ReconnectTests(ClientTestCase):
             self.assertEqual(hosts, ["10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.2", HOST])
 
     def test_an_unresponsive_server_costs_only_its_share(self) -> None:
-        """A server that does not answer costs only its share of the session's time-out."""
+        """A server that does not respond costs only its share of the session's time-out."""
         self.network.black_holes.add(("10.0.0.9", PORT))
         clients = [self.client(f"10.0.0.9,{HOST}", random=Random(seed)) for seed in range(4)]
         connecting = [client.connect() for client in clients]
@@ -534,7 +534,7 @@ class ReconnectTests(ClientTestCase):
         self.assertIn(("10.0.0.9", PORT), self.network.attempts)
 
     def test_server_that_never_answers_the_handshake(self) -> None:
-        """A connection without a ConnectResponse is given up, too."""
+        """A connection without a ConnectResponse times out, too."""
         self.server.pause()
         client = self.connecting()
         self.network.advance(TIMEOUT + 1)
@@ -568,7 +568,7 @@ class NamesTests(ClientTestCase):
         self.assertTrue({"::1", "::2"} == set(reached[::3]))
 
     def test_closed_between_addresses(self) -> None:
-        """Whoever closes the client while one address is tried does not mean the next one."""
+        """A client that is closed while one address is tried does not try the next one."""
         self.network.names["zk"] = ["10.0.0.7", "10.0.0.8"]
         self.network.black_holes |= {("10.0.0.7", PORT), ("10.0.0.8", PORT)}
         client = self.connecting("zk:2181")
@@ -605,22 +605,22 @@ class NamesTests(ClientTestCase):
 
 
 class ExpiryTests(ClientTestCase):
-    """An expired session is replaced by a new one, and the client reports it."""
+    """An expired session is replaced by a new one, and subscribers are called."""
 
     def expire(self, client: ZooKeeperClient) -> None:
-        """As the server does it."""
+        """Expire the session on the server."""
         assert client.client_id is not None
         self.server.expire(client.client_id[0])
         self.network.settle()
 
-    def test_told_by_the_server(self) -> None:
+    def test_states_of_an_expiry(self) -> None:
         """The states are reported in order, and the new session works."""
         client = self.connected()
-        news, before = heard_by(client), client.client_id
+        states, before = record_states(client), client.client_id
         self.result(client.create("/e", ephemeral=True))
         self.expire(client)
         self.network.advance(1)
-        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+        self.assertEqual(states, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
         self.assertNotEqual(client.client_id, before)
         self.assertIsNone(self.result(client.exists("/e")))
         self.assertEqual(client.statistics().expiries, 1)
@@ -635,7 +635,7 @@ class ExpiryTests(ClientTestCase):
         self.assertIsNone(self.result(client.exists("/a")))
 
     def test_calls_from_the_listener(self) -> None:
-        """A call that is made because of the expiry belongs to the new session."""
+        """A call that a subscriber makes on EXPIRED is sent in the new session."""
         client = self.connected()
         created: list[Deferred[str]] = []
 
@@ -659,19 +659,19 @@ class ExpiryTests(ClientTestCase):
         self.result(client.create("/mine", acl=CREATOR_ALL_ACL))
 
     def test_the_own_clock_ends_a_session_without_servers(self) -> None:
-        """Without any server, 4/3 of the time-out after the last word the session is over."""
+        """Without a server, the session expires 4/3 of the time-out after the last bytes."""
         client = self.connected()
-        news = heard_by(client)
+        states = record_states(client)
         heard = self.network.seconds()
         self.network.listening.clear()
         self.cable.cut()
         self.network.advance(heard + TIMEOUT * 4 / 3 - self.network.seconds() - 0.1)
-        self.assertEqual(news, [SUSPENDED])
+        self.assertEqual(states, [SUSPENDED])
         self.network.advance(0.2)
-        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING])
+        self.assertEqual(states, [SUSPENDED, EXPIRED, CONNECTING])
 
     def test_own_clock_switched_off(self) -> None:
-        """If so wished, only a server's word counts."""
+        """With ``local_expiry=False``, only a server can expire the session."""
         client = self.connected(local_expiry=False)
         self.network.listening.clear()
         self.cable.cut()
@@ -679,7 +679,7 @@ class ExpiryTests(ClientTestCase):
         self.assertIs(client.state, SUSPENDED)
 
     def test_no_new_session(self) -> None:
-        """If so wished, the end is the end."""
+        """With ``new_session=False``, no session follows an expired one."""
         client = self.connected(new_session=False)
         self.expire(client)
         self.network.advance(1)
@@ -691,9 +691,9 @@ class ExpiryTests(ClientTestCase):
         self.assertEqual(len(self.network.attempts), attempts)
 
     def test_another_session_is_no_answer(self) -> None:
-        """A server that answers with another session's id has lost ours."""
+        """A server that replies with another session's id has lost this one."""
         client = self.connected()
-        news, before = heard_by(client), client.client_id
+        states, before = record_states(client), client.client_id
         other = self.start_server("10.0.0.2")
         self.addCleanup(other.stop)
 
@@ -704,17 +704,17 @@ class ExpiryTests(ClientTestCase):
                 data[:20] + bytes(8) + data[28:] if len(data) == 49 else data
             )
 
-        self.network.plug = exchange
+        self.network.on_connect = exchange
         self.cable.cut()
         self.network.advance(1)
-        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+        self.assertEqual(states, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
         self.assertNotEqual(client.client_id, before)
         other.stop()
 
     def test_a_confirmed_session_is_not_given_up(self) -> None:
-        """A session that a server has just confirmed is not given up by our own clock."""
+        """A session that a server has just confirmed is not expired by the client's clock."""
         client = self.connected(auth=[("digest", "u:p")])
-        news = heard_by(client)
+        states = record_states(client)
         listening = dict(self.network.listening)
         self.network.listening.clear()
         self.cable.cut()
@@ -722,17 +722,17 @@ class ExpiryTests(ClientTestCase):
         self.network.listening.update(listening)
 
         def answer_the_handshake_only(cable: Cable) -> None:
-            cable.swallow_after = 42
+            cable.drop_after = 42
 
-        self.network.plug = answer_the_handshake_only
+        self.network.on_connect = answer_the_handshake_only
         self.network.advance(0.6)
-        self.network.plug = lambda cable: None
+        self.network.on_connect = lambda cable: None
         self.network.advance(TIMEOUT - 0.6)
-        self.assertEqual(news, [SUSPENDED, CONNECTED])
+        self.assertEqual(states, [SUSPENDED, CONNECTED])
 
 
 class Unresponsive(Protocol):
-    """A server that closes connections, and may answer ``srvr``."""
+    """A server that closes connections, and may reply to ``srvr``."""
 
     answer = b""
 
@@ -751,12 +751,12 @@ class WithoutQuorum(Unresponsive):
 
 
 class SilenceTests(ClientTestCase):
-    """Servers that close the connection in the handshake: what was lost, quorum or data."""
+    """Servers that close the connection in the handshake have lost their quorum or data."""
 
     HOSTS = (HOST, "10.0.0.2", "10.0.0.3")
 
     def suspended(self, protocol: type[Protocol], **options: Any) -> ZooKeeperClient:
-        """A client with an ephemeral node, whose three servers have become like this."""
+        """A client with an ephemeral node, whose three servers then behave like ``protocol``."""
         for host in self.HOSTS[1:]:
             self.network.listen(host, PORT, self.server.factory)
         client = self.connected(",".join(self.HOSTS), **options)
@@ -766,27 +766,27 @@ class SilenceTests(ClientTestCase):
         return client
 
     def become(self, protocol: type[Protocol], *hosts: str) -> None:
-        """Replace servers, or all of them."""
+        """Make some servers, or all, behave like a protocol."""
         for host in hosts or self.HOSTS:
             self.network.listen(host, PORT, Factory.forProtocol(protocol))
 
     def serve(self) -> None:
-        """All servers are in a quorum again, which restarts its session timers."""
+        """Make all servers serve again."""
         for host in self.HOSTS:
             self.network.listen(host, PORT, self.server.factory)
 
     def freeze_server(self) -> None:
-        """Without a quorum no session expires."""
+        """Expire no session, like an ensemble without a quorum."""
         self.server.expires_sessions = False
 
     def assert_survived(self, client: ZooKeeperClient) -> None:
-        """The session goes on, and its ephemeral node is there."""
+        """Assert that the session and its ephemeral node have survived."""
         self.assertIs(client.state, CONNECTED)
         self.assertEqual(client.statistics().expiries, 0)
         self.assertEqual(self.result(client.get_ephemerals()), ["/e"])
 
     def test_quorum_is_back_within_four_thirds(self) -> None:
-        """A quorum that is back before 4/3 of the time-out finds the session where it was."""
+        """If the quorum is back within 4/3 of the time-out, the session survives."""
         for protocol, local_expiry in product((WithoutQuorum, Unresponsive), (True, False)):
             self.freeze_server()
             client = self.suspended(protocol, local_expiry=local_expiry)
@@ -797,7 +797,7 @@ class SilenceTests(ClientTestCase):
             self.result(client.close())
 
     def test_quorum_is_back_at_last(self) -> None:
-        """Without a clock of its own the client waits for a quorum as long as it takes."""
+        """With ``local_expiry=False``, the client waits for a quorum without a limit."""
         self.freeze_server()
         client = self.suspended(WithoutQuorum, local_expiry=False)
         self.network.advance(TIMEOUT * 10)
@@ -806,7 +806,7 @@ class SilenceTests(ClientTestCase):
         self.assert_survived(client)
 
     def test_silence_of_all_servers(self) -> None:
-        """If no server says why it closes connections, 4/3 of the time-out are enough."""
+        """If no server replies to ``srvr``, the session expires after 4/3 of the time-out."""
         client = self.suspended(Unresponsive, local_expiry=False)
         self.network.advance(TIMEOUT * 4 / 3 - 0.5)
         self.assertIs(client.state, SUSPENDED)
@@ -814,14 +814,14 @@ class SilenceTests(ClientTestCase):
         self.assertEqual(client.statistics().expiries, 1)
 
     def test_silence_of_some_servers(self) -> None:
-        """A server that cannot be reached may have the data, whatever the silent ones lost."""
+        """The session survives while a server cannot be reached: it may have the data."""
         client = self.suspended(Unresponsive, local_expiry=False)
         del self.network.listening["10.0.0.2", PORT]
         self.network.advance(TIMEOUT * 5)
         self.assertIs(client.state, SUSPENDED)
 
     def test_silence_that_is_interrupted(self) -> None:
-        """When a server fails otherwise in between, the silence counts from then on."""
+        """If a server fails in another way in between, the 4/3 count from then on."""
         client = self.suspended(Unresponsive, local_expiry=False)
         self.network.advance(TIMEOUT)
         self.become(WithoutQuorum, "10.0.0.3")
@@ -833,7 +833,7 @@ class SilenceTests(ClientTestCase):
         self.assertEqual(client.statistics().expiries, 1)
 
     def test_too_many_connections(self) -> None:
-        """A server that has the data and closes connections all the same ends nothing."""
+        """A server that has the data and closes connections does not end the session."""
         client = self.suspended(self.serving_with(2**62), local_expiry=False)
         self.network.advance(TIMEOUT * 5)
         self.assertIs(client.state, SUSPENDED)
@@ -844,22 +844,22 @@ class SilenceTests(ClientTestCase):
         self.assertIs(client.state, SUSPENDED)
 
     def serving_with(self, zxid: int) -> type[Protocol]:
-        """A server that serves others, with data up to a zxid."""
+        """A server that closes the connection, although it serves, with data up to a zxid."""
         serving: type[Protocol] = type(
             "Serving", (Unresponsive,), {"answer": b"Zxid: %#x\nMode: follower\n" % zxid}
         )
         return serving
 
     def test_closed_while_a_server_is_asked(self) -> None:
-        """Closing the client ends the question, too."""
+        """Closing the client cancels the question to the server, too."""
 
-        class Mute(Unresponsive):
+        class NoReply(Unresponsive):
             @override
             def dataReceived(self, data: bytes) -> None:
                 if data != b"srvr":
                     super().dataReceived(data)
 
-        client = self.suspended(Mute, local_expiry=False)
+        client = self.suspended(NoReply, local_expiry=False)
         self.network.advance(0.3)
         self.result(client.close())
         attempts = len(self.network.attempts)
@@ -867,7 +867,7 @@ class SilenceTests(ClientTestCase):
         self.assertEqual(len(self.network.attempts), attempts)
 
     def test_lost_data_on_some(self) -> None:
-        """A server that serves without the data proves their loss, whatever the others do."""
+        """One server that serves without the data is enough to end the session."""
         client = self.connected(f"{HOST},10.0.0.2", local_expiry=False)
         self.result(client.create("/a"))
         self.server.lose_data(5)
@@ -877,30 +877,30 @@ class SilenceTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_servers_that_lost_data_end_the_session(self) -> None:
-        """Servers that hang up because they know less than we do end the session."""
+        """Servers that close the connection because they have older data end the session."""
         client = self.connected(local_expiry=False)
-        news = heard_by(client)
+        states = record_states(client)
         self.result(client.create("/a"))
         self.server.lose_data(5)  # as if its disk was replaced
         self.cable.cut()
         self.network.advance(TIMEOUT * 4 / 3 - 0.5)
-        self.assertEqual(news, [SUSPENDED])
+        self.assertEqual(states, [SUSPENDED])
         self.network.advance(2)
-        self.assertEqual(news, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
+        self.assertEqual(states, [SUSPENDED, EXPIRED, CONNECTING, CONNECTED])
 
 
 class CloseTests(ClientTestCase):
     """Closing is always possible and always ends."""
 
     def test_session_is_ended(self) -> None:
-        """The server forgets the session at once."""
+        """The server ends the session at once."""
         client = self.connected()
         self.assertEqual(len(self.server.sessions()), 1)
         self.result(client.close())
         self.assertEqual(len(self.server.sessions()), 0)
 
     def test_calls_before_it_are_answered(self) -> None:
-        """What was asked for before is still done."""
+        """Calls that were made before are completed; later ones fail."""
         client, other = self.connected(), self.connected()
         created = client.create("/a")
         closed = client.close()
@@ -924,7 +924,7 @@ class CloseTests(ClientTestCase):
         self.server.resume()
 
     def test_closing_stops_a_client_that_is_connecting(self) -> None:
-        """A client that is still trying stops."""
+        """A client that is connecting stops."""
         self.network.listening.clear()
         client = self.client()
         connecting, call = client.connect(), client.get("/")
@@ -935,22 +935,22 @@ class CloseTests(ClientTestCase):
         self.result(closed)
 
     def test_closing_works_at_any_step_of_a_handshake(self) -> None:
-        """Closing is fine at any moment of a handshake."""
+        """A client can be closed at any byte of a handshake."""
         for moment in range(1, 120):
             client = self.client(auth=[("digest", "u:p")])
 
             def break_off(cable: Cable, moment: int = moment) -> None:
                 cable.server_may_send = moment
 
-            self.network.plug = break_off
-            quietly(client.connect())
+            self.network.on_connect = break_off
+            ignore_close(client.connect())
             self.network.settle()
             self.result(client.close())
 
-    def test_by_who_waited_for_an_identity(self) -> None:
-        """It may be closed in the very moment that makes the connection complete."""
+    def test_closing_in_a_callback_of_add_auth(self) -> None:
+        """A callback of `add_auth` may close the client while its connection is completed."""
         client = self.client()
-        quietly(client.connect())
+        ignore_close(client.connect())
         closed: list[Deferred[None]] = []
         client.add_auth("digest", "u:p").addCallback(lambda _: closed.append(client.close()))
         self.network.settle()
@@ -959,11 +959,11 @@ class CloseTests(ClientTestCase):
         self.assertFalse(self.cable.up)
 
     def test_a_client_that_never_connected_closes(self) -> None:
-        """There is nothing to do."""
+        """Closing a client that never connected fires at once."""
         self.result(self.client().close())
 
     def test_second_close_is_fine(self) -> None:
-        """Closing what is being closed, or is closed, is fine."""
+        """A client that is closing or closed can be closed again."""
         client = self.connected()
         first, second = client.close(), client.close()
         self.result(first)
@@ -971,7 +971,7 @@ class CloseTests(ClientTestCase):
         self.result(client.close())
 
     def test_after_failed_auth(self) -> None:
-        """A client that has given up can be closed."""
+        """A client whose credentials were refused can be closed."""
         client = self.client(auth=[("nonsense", b"x")])
         self.failure(client.connect(), AuthFailedError)
         self.result(client.close())
@@ -986,13 +986,13 @@ class CloseTests(ClientTestCase):
 
 
 class ListenerTests(ClientTestCase):
-    """Subscribers may do anything, and break nothing."""
+    """Subscribers may call any method, and do not disturb each other."""
 
     def test_close_from_any_state(self) -> None:
         """A listener may close the client in every state."""
         for state in (CONNECTING, CONNECTED, SUSPENDED, EXPIRED):
             client = self.client()
-            news = heard_by(client)
+            states = record_states(client)
             closed: list[Deferred[None]] = []
 
             def close_it(
@@ -1005,22 +1005,22 @@ class ListenerTests(ClientTestCase):
                     closed.append(client.close())
 
             client.subscribe(close_it)
-            quietly(client.connect())
+            ignore_close(client.connect())
             self.network.settle()
             if client.state is CONNECTED:
                 assert client.client_id is not None
                 self.server.expire(client.client_id[0])
                 self.network.advance(1)
             self.result(closed[0])
-            self.assertEqual(news[-2:], [state, CLOSED])
+            self.assertEqual(states[-2:], [state, CLOSED])
 
     def test_callbacks_are_called_in_order(self) -> None:
-        """Every callback is called with everything, in the order in which it happened."""
+        """All callbacks get all states in the same order, even if one closes the client."""
         client = self.client()
-        first = heard_by(client)
-        client.subscribe(lambda state: quietly(client.close()) if state is CONNECTED else None)
-        last = heard_by(client)
-        quietly(client.connect())
+        first = record_states(client)
+        client.subscribe(lambda state: ignore_close(client.close()) if state is CONNECTED else None)
+        last = record_states(client)
+        ignore_close(client.connect())
         self.network.settle()
         self.assertEqual(first, [CONNECTING, CONNECTED, CLOSED])
         self.assertEqual(last, first)
@@ -1029,9 +1029,9 @@ class ListenerTests(ClientTestCase):
         """An exception in a listener is logged, and the other listeners are still called."""
         client = self.client()
         client.subscribe(lambda state: 1 / 0)
-        news = heard_by(client)
+        states = record_states(client)
         self.result(client.connect())
-        self.assertEqual(news, [CONNECTING, CONNECTED])
+        self.assertEqual(states, [CONNECTING, CONNECTED])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.result(client.close())
         self.flushLoggedErrors(ZeroDivisionError)
@@ -1048,23 +1048,23 @@ class ListenerTests(ClientTestCase):
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_a_cancelled_listener_is_not_called(self) -> None:
-        """Whoever cancels hears nothing more."""
+        """A cancelled subscription is not called any more."""
         client = self.client()
-        news: list[State] = []
-        subscription = client.subscribe(news.append)
+        states: list[State] = []
+        subscription = client.subscribe(states.append)
         self.result(client.connect())
         subscription.cancel()
         subscription.cancel()
         self.cable.cut()
         self.network.advance(1)
-        self.assertEqual(news, [CONNECTING, CONNECTED])
+        self.assertEqual(states, [CONNECTING, CONNECTED])
 
 
 class ForkTests(ClientTestCase):
-    """A client is its process's own."""
+    """A client belongs to the process that made it."""
 
     def test_calls_in_a_forked_child_are_refused(self) -> None:
-        """In a child every call says what to do instead, and nothing is sent."""
+        """In a forked child every call fails with advice, and nothing is sent."""
         client = self.connected()
         sent = len(self.cable.client.writes)
         with patch.object(os, "getpid", return_value=os.getpid() + 1):
@@ -1075,7 +1075,7 @@ class ForkTests(ClientTestCase):
         self.assertIs(client.state, CONNECTED)
 
     def test_connected_in_the_child(self) -> None:
-        """A client that was made before the fork and connects after it is the child's."""
+        """A client that was made before the fork can be connected in the child."""
         client = self.client()
         with patch.object(os, "getpid", return_value=os.getpid() + 1):
             self.result(client.connect())

@@ -23,16 +23,16 @@ from zkservice.wire.records import OpCode
 
 
 def _is_public(name: str, value: object) -> bool:
-    """Whether a name is one of the module's own, for others."""
+    """Whether a module defines this name for other modules."""
     own = name.isupper() or getattr(value, "__module__", "") == acl.__name__
     return own and not name.startswith("_")
 
 
 class NamesTests(SynchronousTestCase):
-    """What programs import from the package."""
+    """The names that programs import from the package."""
 
     def test_access_control_names_are_exported(self) -> None:
-        """What stands in ``create`` and ``set_acl`` is where the client is."""
+        """All public names of `zkservice.wire.acl` are in `zkservice.client`."""
         public = {name for name, value in vars(acl).items() if _is_public(name, value)}
         self.assertIn("OPEN_ACL_UNSAFE", public)
         self.assertEqual(public - set(client.__all__), set())
@@ -41,7 +41,7 @@ class NamesTests(SynchronousTestCase):
 
 
 class SecretTests(SynchronousTestCase):
-    """Secrets are read, not shown."""
+    """Reading secrets, and not showing them."""
 
     def test_a_secret_is_read_from_the_environment(self) -> None:
         """A variable has it."""
@@ -56,7 +56,7 @@ class SecretTests(SynchronousTestCase):
             self.assertEqual(read_secret(f"file:{path}"), b"u:p")
 
     def test_a_missing_secret_names_its_source(self) -> None:
-        """What is not set is an error that names the source; a secret is not repeated."""
+        """A missing secret is an error that names its source, unless that may be the secret."""
         with self.assertRaisesRegex(ValueError, "env:SECRET is empty, or not set"):
             read_secret("env:SECRET", {})
         with self.assertRaises(OSError):
@@ -66,7 +66,7 @@ class SecretTests(SynchronousTestCase):
         self.assertNotIn("hunter2", str(caught.exception))
 
     def test_a_representation_has_no_secret(self) -> None:
-        """Whoever prints the settings prints no password."""
+        """The repr of SASL settings has no password."""
         self.assertNotIn("hunter2", repr(DigestMD5("u", "hunter2")))
 
 
@@ -86,7 +86,7 @@ class CountersTests(SynchronousTestCase):
         self.assertEqual(sum(counters.latency), 1)
 
     def test_a_snapshot_does_not_change(self) -> None:
-        """A snapshot does not change any more."""
+        """Later counts do not change a snapshot."""
         counters = ClientCounters()
         counters.refused(-101)
         before = counters.snapshot(0, 0, 0)
@@ -96,12 +96,12 @@ class CountersTests(SynchronousTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """Which server next, and when."""
+    """The order of the servers, and the pauses."""
 
     ADDRESSES = tuple(Address(f"h{number}", 1) for number in range(5))
 
     def test_each_round_has_every_server_once(self) -> None:
-        """A round has each server once, and goes on where the last one was left."""
+        """A round has each server once, and begins after the last one that was tried."""
         order = ServerOrder(self.ADDRESSES, Random(1))
         first = next(order.round())
         second = list(order.round())
@@ -109,7 +109,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(second[-1], first)
 
     def test_the_preferred_server_is_first(self) -> None:
-        """The preferred one is first."""
+        """A round begins with the preferred server."""
         order = ServerOrder(self.ADDRESSES, Random(1))
         for address in self.ADDRESSES:
             order.prefer(address)
@@ -129,7 +129,7 @@ class OrderTests(SynchronousTestCase):
 
 
 class CallTests(SynchronousTestCase):
-    """A request that has a waiter."""
+    """A request with a Deferred."""
 
     def test_reply_that_cannot_be_read(self) -> None:
         """Any error in reading a reply fails the request's Deferred."""
@@ -145,73 +145,73 @@ class CallTests(SynchronousTestCase):
 
 
 class FourLetterTests(ClientTestCase):
-    """Questions without a session."""
+    """Four-letter words."""
 
     def test_whole_reply_is_returned(self) -> None:
-        """The whole answer comes, and the connection is closed."""
-        asked = four_letter_word(f"{HOST}:{PORT}", "srvr", reactor=self.network)
-        answer = self.result(asked)
-        self.assertIn("Mode: standalone", answer)
+        """The whole reply is returned, and the connection is closed."""
+        reply = four_letter_word(f"{HOST}:{PORT}", "srvr", reactor=self.network)
+        text = self.result(reply)
+        self.assertIn("Mode: standalone", text)
         self.network.settle()
         self.assertFalse(self.cable.up)
 
     def test_the_word_may_be_bytes(self) -> None:
         """The word may be bytes, as it is for kazoo's ``command``."""
-        asked = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
-        self.assertEqual(self.result(asked), "imok")
+        reply = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
+        self.assertEqual(self.result(reply), "imok")
         nonsense = four_letter_word(f"{HOST}:{PORT}", None, reactor=self.network)  # type: ignore[arg-type]
         self.assertIn(
             "expected a word of four letters, got None", str(self.failure(nonsense, ValueError))
         )
 
     def test_an_unknown_word_fails(self) -> None:
-        """A server that does not know the word hangs up."""
-        asked = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)
-        self.assertIn("'what'", str(self.failure(asked, ProtocolError)))
+        """A server closes the connection on an unknown word."""
+        reply = four_letter_word(f"{HOST}:{PORT}", "what", reactor=self.network)
+        self.assertIn("'what'", str(self.failure(reply, ProtocolError)))
 
     def test_all_addresses_are_tried(self) -> None:
         """The server may listen on another address of the name than the first one."""
         self.network.names["zk"] = ["::1", HOST]
         self.assertIn("Mode", self.result(four_letter_word("zk", "srvr", reactor=self.network)))
         self.network.names["nobody"] = ["::1", "10.9.9.9"]
-        asked = four_letter_word("nobody", "srvr", reactor=self.network)
-        self.assertIn("refused", str(self.failure(asked, ConnectionRefusedError)))
+        reply = four_letter_word("nobody", "srvr", reactor=self.network)
+        self.assertIn("refused", str(self.failure(reply, ConnectionRefusedError)))
 
     def test_a_share_of_the_time_for_each(self) -> None:
-        """An address that never answers leaves time for the next one."""
+        """An address that does not respond leaves time for the next one."""
         self.network.names["zk"] = ["::1", HOST]
         self.network.black_holes.add(("::1", PORT))
-        asked = four_letter_word("zk", "srvr", timeout=2, reactor=self.network)
+        reply = four_letter_word("zk", "srvr", timeout=2, reactor=self.network)
         self.network.advance(1.1)
-        self.assertIn("Mode", self.result(asked))
+        self.assertIn("Mode", self.result(reply))
 
     def test_cancelling_stops_at_the_current_address(self) -> None:
-        """Who does not want to know does not ask the next address."""
+        """A cancelled call does not try the next address."""
         self.network.names["zk"] = ["::1", HOST]
         self.network.black_holes.add(("::1", PORT))
-        asked = four_letter_word("zk", "srvr", reactor=self.network)
-        asked.cancel()
+        reply = four_letter_word("zk", "srvr", reactor=self.network)
+        reply.cancel()
         self.network.settle()
         self.assertEqual(self.network.attempts, [("::1", PORT)])
-        asked.addErrback(lambda failure: None)
+        reply.addErrback(lambda failure: None)
 
     def test_a_missing_reply_times_out(self) -> None:
-        """An answer that does not come is not waited for for ever."""
+        """A reply that does not arrive is a time-out."""
         self.server.pause()
-        asked = four_letter_word(f"{HOST}:{PORT}", "ruok", timeout=2, reactor=self.network)
+        reply = four_letter_word(f"{HOST}:{PORT}", "ruok", timeout=2, reactor=self.network)
         self.network.advance(2.1)
-        self.assertIn("within 2 s", str(self.failure(asked, ConnectTimeoutError)))
+        self.assertIn("within 2 s", str(self.failure(reply, ConnectTimeoutError)))
         self.server.resume()
 
     def test_invalid_words_and_hosts_are_refused(self) -> None:
-        """Four letters, one host."""
+        """The word must have four letters, and the string one host."""
         for host, word in ((HOST, "ru ok"), (HOST, "häßl"), ("a,b", "ruok"), ("", "ruok")):
             self.failure(four_letter_word(host, word, reactor=self.network), ValueError)
         self.assertEqual(self.network.attempts, [])
 
 
 class LogTests(ClientTestCase):
-    """What the log never has."""
+    """Secrets and the log."""
 
     def test_no_secrets_are_logged(self) -> None:
         """Neither passwords nor session passwords are in any event or representation."""

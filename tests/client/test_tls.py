@@ -18,11 +18,11 @@ from zkservice.embedded import ZooKeeperServer
 reactor: Any = installed
 
 
-class WordsTests(SynchronousTestCase):
-    """What is said of an error."""
+class ErrorTextTests(SynchronousTestCase):
+    """The texts of TLS errors."""
 
     def test_an_alert_is_about_the_clients_certificate(self) -> None:
-        """An alert of the server's is about our certificate."""
+        """An alert from the server is about the client's certificate."""
         alert = SSL.Error([("SSL routines", "", "tls alert bad certificate")])
         self.assertEqual(
             str(readable_tls_error(alert)),
@@ -30,7 +30,7 @@ class WordsTests(SynchronousTestCase):
         )
 
     def test_other_errors_are_left_alone(self) -> None:
-        """Other errors of OpenSSL's are shown as they are; foreign errors are left alone."""
+        """Other errors of OpenSSL keep their text; other exceptions are returned unchanged."""
         odd = SSL.Error([("SSL routines", "", "wrong version number")])
         self.assertEqual(str(readable_tls_error(odd)), "TLS failed (wrong version number)")
         for error in (SSL.Error(), SSL.Error([]), ValueError("x")):

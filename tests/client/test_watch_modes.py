@@ -1,4 +1,4 @@
-"""Several watches at one path, on servers that keep all of them and on those that keep one."""
+"""Tests of several watches at one path, with both watch semantics of servers (ZOOKEEPER-4466)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from typing_extensions import override
 
 from tests import effort
-from tests.client.base import ClientTestCase, quietly
+from tests.client.base import ClientTestCase, ignore_close
 from tests.client.watch_model import CHANGED, CHILDREN, CREATED, DELETED, Driver, Op, programs
 from zkservice.client import CREATOR_ALL_ACL, PersistentWatch, ZooKeeperClient
 from zkservice.embedded import ZooKeeperServer
@@ -20,7 +20,7 @@ from zkservice.wire.watches import EventType, WatchEvent
 
 
 class WatchModes(ClientTestCase):
-    """What must be true whatever watches the server has."""
+    """Tests that must pass with both semantics."""
 
     semantics: ClassVar[str]
 
@@ -30,24 +30,24 @@ class WatchModes(ClientTestCase):
 
     @override
     def setUp(self) -> None:
-        """A client that watches and another one that changes."""
+        """A client that watches, and another one that changes nodes."""
         super().setUp()
         self.watcher = self.connected()
         self.other = self.connected()
-        self.heard: dict[str, list[tuple[EventType, str]]] = {}
+        self.events: dict[str, list[tuple[EventType, str]]] = {}
 
     def add(self, name: str, path: str = "/a", *, recursive: bool = False) -> PersistentWatch:
-        """Watch for good; what is heard is kept under the name."""
-        heard = self.heard[name] = []
+        """Add a persistent watch whose events are recorded under a name."""
+        events = self.events[name] = []
 
-        def hear(event: WatchEvent) -> None:
-            heard.append((event.type, event.path))
+        def record(event: WatchEvent) -> None:
+            events.append((event.type, event.path))
 
-        adding = self.watcher.add_watch(path, hear, recursive)
+        adding = self.watcher.add_watch(path, record, recursive)
         return self.result(adding)
 
     def change(self) -> None:
-        """Make a child, change both, delete the child and its parent, and make that again."""
+        """Create a child, set both nodes, delete both, and create the parent again."""
         changes: list[Deferred[Any]] = [
             self.other.create("/a/b"),
             self.other.set("/a", b""),
@@ -76,19 +76,21 @@ class WatchModes(ClientTestCase):
     ]
 
     def test_plain_and_recursive(self) -> None:
-        """Whichever comes first, both hear all that is theirs, again and again."""
+        """Both receive all of their events, whichever is added first."""
         self.result(self.other.create("/a"))
         for order in permutations(("plain", "recursive")):
             handles = [self.add(name, recursive=name == "recursive") for name in order]
             for _ in range(2):
                 self.change()
-            self.assertEqual(self.heard, {"plain": self.PLAIN * 2, "recursive": self.RECURSIVE * 2})
+            self.assertEqual(
+                self.events, {"plain": self.PLAIN * 2, "recursive": self.RECURSIVE * 2}
+            )
             for handle in handles:
                 self.result(handle.cancel())
             self.assertEqual(self.server.statistics().watches, 0)
 
     def test_cancelled_in_every_order(self) -> None:
-        """Of three watches at a path those that stay hear what they heard before."""
+        """When one of three watches at a path is cancelled, the others receive the same events."""
         self.result(self.other.create("/a"))
         expected = {"plain": self.PLAIN, "twin": self.PLAIN, "recursive": self.RECURSIVE}
         for added in permutations(expected):
@@ -96,24 +98,24 @@ class WatchModes(ClientTestCase):
                 handles = {name: self.add(name, recursive=name == "recursive") for name in added}
                 for name in cancelled:
                     self.change()
-                    self.assertEqual(self.heard, {one: expected[one] for one in handles})
+                    self.assertEqual(self.events, {one: expected[one] for one in handles})
                     self.result(handles.pop(name).cancel())
-                    del self.heard[name]
-                    for heard in self.heard.values():
-                        heard.clear()
+                    del self.events[name]
+                    for events in self.events.values():
+                        events.clear()
                 self.assertEqual(self.server.statistics().watches, 0)
 
     def one_shots(self) -> dict[str, Deferred[WatchEvent]]:
         """A one-shot watch of each kind on ``/a``."""
-        asked: list[tuple[Deferred[Any], Deferred[WatchEvent]]] = [
+        reads: list[tuple[Deferred[Any], Deferred[WatchEvent]]] = [
             self.watcher.get_and_watch("/a"),
             self.watcher.exists_and_watch("/a"),
             self.watcher.get_children_and_watch("/a"),
         ]
-        for value, watch in asked:
+        for value, watch in reads:
             self.result(value)
-            quietly(watch)
-        return dict(zip(("get", "exists", "children"), (watch for _, watch in asked), strict=True))
+            ignore_close(watch)
+        return dict(zip(("get", "exists", "children"), (watch for _, watch in reads), strict=True))
 
     def test_one_shots_beside_persistent(self) -> None:
         """One-shot watches fire beside both kinds of persistent ones, set before or after them."""
@@ -127,7 +129,7 @@ class WatchModes(ClientTestCase):
                 self.assertEqual(self.result(watches["get"])[::2], (CHANGED, "/a"))
                 self.assertEqual(self.result(watches["exists"])[::2], (CHANGED, "/a"))
                 self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
-                self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
+                self.assertEqual(self.events["it"], self.RECURSIVE if recursive else self.PLAIN)
                 self.result(handle.cancel())
                 self.assertEqual(self.server.statistics().watches, 0)
 
@@ -142,7 +144,7 @@ class WatchModes(ClientTestCase):
             self.assertEqual(self.result(watches["get"])[::2], (CHANGED, "/a"))
             self.assertEqual(self.result(watches["exists"])[::2], (CHANGED, "/a"))
             self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
-            self.assertEqual(self.heard["it"], [])
+            self.assertEqual(self.events["it"], [])
             self.assertEqual(self.server.statistics().watches, 0)
 
     def cancel_before_change(self, handle: Any) -> None:
@@ -155,7 +157,7 @@ class WatchModes(ClientTestCase):
         self.result(cancelled)
 
     def test_change_while_a_watch_is_cancelled(self) -> None:
-        """A change that the server makes before it gets the cancellation is not missed."""
+        """A change that happens before the server receives the cancellation is not missed."""
         self.result(self.other.create("/a"))
         for recursive in (False, True):
             handle = self.add("it", recursive=recursive)
@@ -165,13 +167,13 @@ class WatchModes(ClientTestCase):
                 self.assertEqual(self.result(watches[name])[::2], (type, "/a"))
 
     def test_plain_watch_while_the_recursive_one_is_cancelled(self) -> None:
-        """The list's changes go on being told while the server is asked for the plain watch."""
+        """The plain watch receives its events while it replaces the recursive one on the server."""
         self.result(self.other.create("/a"))
         handle = self.add("recursive", recursive=True)
         self.add("plain")
         self.cancel_before_change(handle)
         self.change()
-        self.assertEqual((self.heard["plain"], self.heard["recursive"]), (self.PLAIN * 2, []))
+        self.assertEqual((self.events["plain"], self.events["recursive"]), (self.PLAIN * 2, []))
 
     def test_children_that_may_not_be_read(self) -> None:
         """A child watch beside a recursive one fires for children whose ACL hides them."""
@@ -186,7 +188,7 @@ class WatchModes(ClientTestCase):
             self.result(handle.cancel())
 
     def test_after_a_reconnect(self) -> None:
-        """One-shot watches fire for what was missed, and the persistent ones go on."""
+        """One-shot watches fire for missed changes, and persistent ones continue."""
         self.result(self.other.create("/a"))
         self.add("plain")
         self.add("recursive", recursive=True)
@@ -198,23 +200,23 @@ class WatchModes(ClientTestCase):
                 self.result(self.other.set("/a", b""))
             self.network.advance(1)
             if not missed:
-                self.result(self.other.create("/a/heard"))
+                self.result(self.other.create("/a/events"))
                 self.result(self.other.set("/a", b""))
             for name, type in (("get", CHANGED), ("exists", CHANGED), ("children", CHILDREN)):
                 self.assertEqual(self.result(watches[name])[::2], (type, "/a"))
-            self.result(self.other.delete("/a/missed" if missed else "/a/heard"))
-            for heard in self.heard.values():
-                heard.clear()
+            self.result(self.other.delete("/a/missed" if missed else "/a/events"))
+            for events in self.events.values():
+                events.clear()
             self.change()
-            self.assertEqual(self.heard, {"plain": self.PLAIN, "recursive": self.RECURSIVE})
+            self.assertEqual(self.events, {"plain": self.PLAIN, "recursive": self.RECURSIVE})
 
     def test_reads_that_wait_for_a_connection(self) -> None:
-        """Reads with a watch that wait for a connection do not silence other watches."""
+        """Reads with a watch that wait for a connection do not disable other watches."""
         self.result(self.other.create("/a"))
         self.add("plain")
         handle = self.add("recursive", recursive=True)
         self.network.cables[0].cut()
-        asked: list[Any] = [
+        reads: list[Any] = [
             self.watcher.get_and_watch("/a"),
             self.watcher.get_children_and_watch("/a"),
         ]
@@ -222,8 +224,8 @@ class WatchModes(ClientTestCase):
         self.network.advance(1)
         for _ in range(2):
             self.change()
-        self.assertEqual(self.heard["plain"], self.PLAIN * 2)
-        for (_, watch), type in zip(asked, (CHANGED, CHILDREN), strict=True):
+        self.assertEqual(self.events["plain"], self.PLAIN * 2)
+        for (_, watch), type in zip(reads, (CHANGED, CHILDREN), strict=True):
             self.assertEqual(self.result(watch)[::2], (type, "/a"))
 
     @staticmethod
@@ -231,7 +233,7 @@ class WatchModes(ClientTestCase):
         order.append(name)
 
     def test_event_of_a_read_that_waited_comes_before_the_change(self) -> None:
-        """Its watch is set when it is carried out, although the one it relied on is cancelled."""
+        """A read has its own watch if the watch that covered it is cancelled meanwhile."""
         self.result(self.other.create("/a"))
         for connected in (False, True):
             for recursive in (False, True):
@@ -252,7 +254,7 @@ class WatchModes(ClientTestCase):
         self.assertEqual(self.server.statistics().watches, 0)
 
     def test_a_covered_watch_is_found_on_the_server(self) -> None:
-        """A watch that a stronger one stands for is there when it is asked for."""
+        """`check_watches` finds a watch whose events are derived from a stronger one."""
         self.result(self.other.create("/a"))
         client = self.watcher
         for recursive in (False, True):
@@ -277,11 +279,11 @@ class WatchModes(ClientTestCase):
             self.failure(self.watcher.remove_watches("/a", WatcherType.DATA), NoWatcherError)
             self.change()
             self.assertEqual(self.result(watches["children"])[::2], (CHILDREN, "/a"))
-            self.assertEqual(self.heard["it"], self.RECURSIVE if recursive else self.PLAIN)
+            self.assertEqual(self.events["it"], self.RECURSIVE if recursive else self.PLAIN)
             self.result(handle.cancel())
 
-    def test_every_watch_of_a_random_program_hears_its_events(self) -> None:
-        """Every watch of a random program hears its events, in order, and nothing else."""
+    def test_every_watch_of_a_random_program_receives_its_events(self) -> None:
+        """Every watch of a random program receives its events, in order, and no others."""
 
         @settings(
             max_examples=effort(300, 25),
@@ -297,7 +299,7 @@ class WatchModes(ClientTestCase):
         run()
 
     def run_program(self, client: ZooKeeperClient, program: list[list[Op]]) -> None:
-        """Do it, a batch at a time, and compare."""
+        """Run a program batch by batch, and compare the events with the model's."""
         driver = Driver(client)
         done = []
         for batch in program:
@@ -309,7 +311,7 @@ class WatchModes(ClientTestCase):
                 for one in pending:
                     self.result(one)
             done.append(batch)
-            self.assertEqual(driver.mistakes(), [], done)
+            self.assertEqual(driver.wrong_watches(), [], done)
         for one in driver.end():
             self.result(one)
         self.assertEqual(len(client._manager.watches.table), 0)
@@ -327,7 +329,7 @@ class NewWatchTests(WatchModes):
     semantics = "3.9"
 
     def test_derived_events_have_the_zxid(self) -> None:
-        """An event says which transaction it tells of, also if it is derived."""
+        """A derived event has the zxid of its transaction, too."""
         self.result(self.other.create("/a"))
         events: list[WatchEvent] = []
         self.result(self.watcher.add_watch("/a", events.append, recursive=True))
@@ -337,7 +339,7 @@ class NewWatchTests(WatchModes):
         self.assertEqual({one.zxid for one in events}, {stat.czxid})
 
     def test_zxid_of_a_missed_change(self) -> None:
-        """A change that was missed has none."""
+        """The event of a missed change has no zxid."""
         self.result(self.other.create("/a"))
         watch = self.one_shots()["get"]
         self.network.cables[0].cut()
@@ -352,7 +354,7 @@ class OldWatchTests(WatchModes):
     semantics = "3.8"
 
     def test_older_servers_send_no_zxid(self) -> None:
-        """Older servers do not say which transaction an event tells of."""
+        """Older servers send no zxid with an event."""
         self.result(self.other.create("/a"))
         watch = self.one_shots()["get"]
         self.result(self.other.set("/a", b""))

@@ -1,4 +1,4 @@
-"""Tests for one-shot watches: what fires them, and what becomes of them when things break."""
+"""Tests for watches: what fires them, and what happens to them after faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.client.base import ClientTestCase, quietly
+from tests.client.base import ClientTestCase, ignore_close
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     ClientClosedError,
@@ -26,10 +26,10 @@ from zkservice.wire.watches import (
 
 
 class OneShotTests(ClientTestCase):
-    """A watch Deferred fires once, with what happened."""
+    """A one-shot watch fires once, with its event."""
 
     def event(self, watch: Deferred[WatchEvent], type: EventType, path: str) -> None:
-        """It has fired with this."""
+        """Assert that a watch has fired with this event."""
         self.assertEqual(self.result(watch), (type, KeeperState.SYNC_CONNECTED, path))
 
     def test_a_data_watch_fires_on_a_change(self) -> None:
@@ -100,7 +100,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
 
     def test_a_cancelled_watch_is_forgotten(self) -> None:
-        """A cancelled watch is forgotten, and its event is dropped."""
+        """A cancelled watch is removed, and its event is dropped."""
         client = self.connected()
         self.result(client.create("/a"))
         value, watch = client.get_and_watch("/a")
@@ -111,7 +111,7 @@ class OneShotTests(ClientTestCase):
         self.result(client.set("/a", b""))
 
     def test_cancelled_before_the_reply(self) -> None:
-        """A watch that is cancelled at once is never kept; its value still comes."""
+        """A watch that is cancelled before the reply is never kept; its value still arrives."""
         client = self.connected()
         self.result(client.create("/a", b"1"))
         value, watch = client.get_and_watch("/a")
@@ -130,8 +130,8 @@ class OneShotTests(ClientTestCase):
             ("/a", client.get_children_and_watch),
             ("/missing", client.exists_and_watch),
         ):
-            answers: tuple[Deferred[Any], Deferred[WatchEvent]] = ask(path)
-            value, watch = answers
+            pair: tuple[Deferred[Any], Deferred[WatchEvent]] = ask(path)
+            value, watch = pair
             self.network.run_due()
             value.cancel()
             self.failure(value, CancelledError)
@@ -139,8 +139,8 @@ class OneShotTests(ClientTestCase):
             self.assertEqual(client.statistics().watches, 0)
             self.assertNoResult(watch)
 
-    def test_nobody_is_told_of_a_watch_that_is_not(self) -> None:
-        """Who gave up waiting for the value hears nothing of the end, and nor does the log."""
+    def test_a_watch_without_a_value_never_fires_and_logs_nothing(self) -> None:
+        """If the read times out, its watch never fires, and nothing is logged."""
 
         async def wait_for_a_change() -> None:
             value, watch = client.get_and_watch("/a", timeout=0.5)
@@ -160,7 +160,7 @@ class OneShotTests(ClientTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_calls_from_a_watch(self) -> None:
-        """A watch's callback may do anything, watch again included."""
+        """A watch's callback may call any method, also watch again."""
         client = self.connected()
         self.result(client.create("/n", b"0"))
         seen: list[bytes] = []
@@ -180,21 +180,21 @@ class OneShotTests(ClientTestCase):
 
 
 class RemovalTests(ClientTestCase):
-    """Watches that are taken off the server."""
+    """Watches that are removed from the server."""
 
-    def test_nobody_waits_for_it(self) -> None:
-        """The watcher learns that the watch is gone, although the removal was cancelled."""
+    def test_a_cancelled_removal_still_removes(self) -> None:
+        """The watcher gets the removal event, although the removal was cancelled."""
         client = self.connected()
-        heard: list[WatchEvent] = []
-        self.result(client.add_watch("/a", heard.append))
+        events: list[WatchEvent] = []
+        self.result(client.add_watch("/a", events.append))
         removing = client.remove_watches("/a")
         self.network.run_due()
         removing.cancel()
         self.failure(removing, CancelledError)
-        self.assertEqual([one.type for one in heard], [EventType.PERSISTENT_WATCH_REMOVED])
+        self.assertEqual([one.type for one in events], [EventType.PERSISTENT_WATCH_REMOVED])
         self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
 
-    def test_cancelled_by_who_watched(self) -> None:
+    def test_a_watcher_may_cancel_the_removal(self) -> None:
         """A watcher that gets the removal event may cancel the removal."""
         client = self.connected()
         removing: list[Deferred[None]] = []
@@ -206,7 +206,7 @@ class RemovalTests(ClientTestCase):
 
 
 class SurvivingTests(ClientTestCase):
-    """What becomes of watches when the connection or the session is lost."""
+    """Watches after the connection or the session was lost."""
 
     def watching(self) -> tuple[ZooKeeperClient, list[Deferred[WatchEvent]]]:
         """A client with a watch of each kind, on ``/data``, ``/missing`` and ``/parent``."""
@@ -222,11 +222,11 @@ class SurvivingTests(ClientTestCase):
         return client, watches
 
     def types(self, watches: list[Deferred[WatchEvent]]) -> list[EventType]:
-        """What they fired with."""
+        """The types of their events."""
         return [self.result(watch).type for watch in watches]
 
     def test_watches_are_set_again_after_a_reconnect(self) -> None:
-        """After a reconnect watches are there again."""
+        """After a reconnect the watches are set again."""
         client, watches = self.watching()
         self.cable.cut()
         self.network.advance(1)
@@ -256,7 +256,7 @@ class SurvivingTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, 0)
 
     def test_events_come_after_the_state(self) -> None:
-        """CONNECTED is announced before the watches that fire on it."""
+        """Subscribers get CONNECTED before the watches fire."""
         client, watches = self.watching()
         other = self.connected()
         news: list[object] = []
@@ -266,16 +266,16 @@ class SurvivingTests(ClientTestCase):
         self.result(other.set("/data", b""))
         self.network.advance(1)
         self.assertEqual(news, [State.SUSPENDED, State.CONNECTED, EventType.DATA_CHANGED])
-        quietly(*watches)
+        ignore_close(*watches)
 
     def test_lost_again_while_they_are_set(self) -> None:
-        """A change is not missed even if the connection on which it was told breaks at once."""
+        """A change is not missed if the connection breaks just after its event."""
         client, watches = self.watching()
         other = self.connected()
         self.network.cables[0].cut()
         self.result(other.set("/data", b""))
-        # The new connection breaks after the server has answered the handshake and told
-        # of the change, and just before the reply that ends it.
+        # The new connection breaks after the handshake's reply and the event, just before the reply
+        # to SetWatches.
         event_and_handshake = 41 + 4 + 16 + 8 + 4 + len("/data")
         cables = len(self.network.cables)
 
@@ -283,15 +283,15 @@ class SurvivingTests(ClientTestCase):
             if len(self.network.cables) == cables + 1:
                 cable.server_may_send = event_and_handshake  # type: ignore[attr-defined]
 
-        self.network.plug = break_the_first
+        self.network.on_connect = break_the_first
         self.network.advance(2)
         self.assertGreater(len(self.network.cables), cables + 1)
         self.assertEqual(self.result(watches[0]).type, EventType.DATA_CHANGED)
         self.assertIs(client.state, State.CONNECTED)
-        quietly(*watches)
+        ignore_close(*watches)
 
     def test_many_in_portions(self) -> None:
-        """More paths than fit into a request are set again in several."""
+        """More paths than fit into one request are set again in several requests."""
         client = self.connected()
         count = 3000
         name = "n" * 100
@@ -305,10 +305,10 @@ class SurvivingTests(ClientTestCase):
         self.assertEqual(client.statistics().watches, count)
         self.result(client.create(f"/{name}{count - 1}"))
         self.assertEqual(self.result(watches[-1]).type, EventType.CREATED)
-        quietly(*watches[:-1])
+        ignore_close(*watches[:-1])
 
     def requests(self) -> list[bytes]:
-        """What the client sent on the newest connection."""
+        """The requests on the newest connection."""
         return list(Framer(0xFFFFF).feed(bytes(self.cable.server.received)))
 
     def test_watches_fail_when_the_session_expires(self) -> None:
@@ -331,59 +331,59 @@ class SurvivingTests(ClientTestCase):
 
 
 class PersistentTests(ClientTestCase):
-    """What the contract does not say about persistent watches."""
+    """Persistent watches, beyond the contract tests."""
 
     def test_what_cannot_be_called_is_refused(self) -> None:
-        """What cannot be called is refused, and nothing is watched."""
+        """A callback that is not callable is refused, and no watch is set."""
         client = self.connected()
-        for nonsense in (None, "told"):
+        for callback in (None, "text"):
             with self.assertRaises(TypeError) as caught:
-                client.add_watch("/a", nonsense)  # type: ignore[arg-type]
-            self.assertIn(f"must be callable, not {nonsense!r}", str(caught.exception))
+                client.add_watch("/a", callback)  # type: ignore[arg-type]
+            self.assertIn(f"must be callable, not {callback!r}", str(caught.exception))
         self.assertEqual(client.statistics().watches, 0)
 
     def test_cancelled_before_it_is_set(self) -> None:
         """A watch whose handle was never returned is removed from the server."""
         client = self.connected()
-        heard: list[WatchEvent] = []
-        adding = client.add_watch("/a", heard.append)
+        events: list[WatchEvent] = []
+        adding = client.add_watch("/a", events.append)
         self.network.run_due()
         adding.cancel()
         self.failure(adding, CancelledError)
         self.result(client.create("/a"))
-        self.assertEqual(heard, [])
+        self.assertEqual(events, [])
         self.assertEqual((client.statistics().watches, self.server.statistics().watches), (0, 0))
 
-    def test_a_broken_callback_hears_the_next_event(self) -> None:
-        """An exception in a callback is logged; the next event comes all the same."""
+    def test_a_broken_callback_receives_the_next_event(self) -> None:
+        """An exception in a callback is logged; the next event calls it again."""
         client = self.connected()
-        heard: list[WatchEvent] = []
+        events: list[WatchEvent] = []
 
         def broken(event: WatchEvent) -> None:
-            heard.append(event)
+            events.append(event)
             raise ZeroDivisionError
 
         self.result(client.add_watch("/a", broken))
         self.result(client.create("/a"))
         self.result(client.delete("/a"))
-        self.assertEqual([event.type for event in heard], [EventType.CREATED, EventType.DELETED])
+        self.assertEqual([event.type for event in events], [EventType.CREATED, EventType.DELETED])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.result(client.close())
-        self.assertEqual(heard[-1], (EventType.NONE, KeeperState.CLOSED, "/a"))
+        self.assertEqual(events[-1], (EventType.NONE, KeeperState.CLOSED, "/a"))
         self.flushLoggedErrors(ZeroDivisionError)
 
     def test_the_last_handle_removes_the_watch(self) -> None:
         """The server keeps the watch until the last handle is cancelled."""
         client = self.connected()
-        heard: list[str] = []
-        first = self.result(client.add_watch("/a", lambda event: heard.append("first")))
-        second = self.result(client.add_watch("/a", lambda event: heard.append("second")))
+        events: list[str] = []
+        first = self.result(client.add_watch("/a", lambda event: events.append("first")))
+        second = self.result(client.add_watch("/a", lambda event: events.append("second")))
         self.result(client.create("/a"))
         self.result(first.cancel())
         self.result(client.set("/a", b""))
         self.result(second.cancel())
         self.result(client.delete("/a"))
-        self.assertEqual(heard, ["first", "second", "second"])
+        self.assertEqual(events, ["first", "second", "second"])
         self.assertEqual(self.server.statistics().watches, 0)
 
     def test_cancelled_while_suspended(self) -> None:
@@ -399,11 +399,11 @@ class PersistentTests(ClientTestCase):
     def test_one_of_two_kinds(self) -> None:
         """Cancelling one watch of a node leaves the others on the server."""
         client = self.connected()
-        heard: list[WatchEvent] = []
-        handle = self.result(client.add_watch("/a", heard.append))
+        events: list[WatchEvent] = []
+        handle = self.result(client.add_watch("/a", events.append))
         value, watch = client.exists_and_watch("/a")
         self.result(value)
         self.result(handle.cancel())
         self.result(client.create("/a"))
         self.assertEqual(self.result(watch).type, EventType.CREATED)
-        self.assertEqual(heard, [])
+        self.assertEqual(events, [])

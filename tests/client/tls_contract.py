@@ -1,4 +1,4 @@
-"""Which servers and clients TLS lets connect, on any server."""
+"""Tests of TLS that must pass with any server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from zkservice.errors import ConnectTimeoutError
 
 
 class TLSContract(TestCase):
-    """A server whose certificate is for ``localhost`` and 127.0.0.1, and asks for one."""
+    """A server with a certificate for ``localhost`` and 127.0.0.1.
+
+    It requires client certificates.
+    """
 
     timeout = 60
 
     async def serve(self) -> int:
-        """Start the server; answers its port."""
+        """Start the server; returns its port."""
         raise NotImplementedError
 
     @override
@@ -34,28 +37,28 @@ class TLSContract(TestCase):
         self.client_file = self.authority.issue("client")
 
     async def connect(self, tls: TLS, host: str = "localhost") -> ZooKeeperClient:
-        """A client that has a second to connect."""
+        """A connected client."""
         client = ZooKeeperClient(f"{host}:{self.port}", 4.0, tls=tls)
         self.addCleanup(client.close)
         return await client.connect(5)
 
     async def refused(self, tls: TLS, host: str = "localhost") -> str:
-        """It cannot connect; why not."""
+        """The error of a client that cannot connect."""
         client = ZooKeeperClient(f"{host}:{self.port}", 4.0, tls=tls)
         self.addCleanup(client.close)
         error: Any = await self.assertFailure(client.connect(1.5), ConnectTimeoutError)
         return str(error)
 
     async def all_refused(self, wrong: list[TLS]) -> list[str]:
-        """None of them can connect; why not, for each.  They wait at the same time."""
+        """The errors of clients that cannot connect; they wait concurrently."""
         return await gatherResults([Deferred.fromCoroutine(self.refused(tls)) for tls in wrong])
 
     def tls(self, **options: Any) -> TLS:
-        """What every client has."""
+        """The TLS settings of a client, with changes."""
         return TLS(**{"ca": self.authority.ca, "certificate": self.client_file, **options})
 
     async def test_a_verified_server_is_accepted(self) -> None:
-        """With the right authority and name, all works; name or address, it is the same."""
+        """With the right authority and name or address, requests of any size work."""
         for host in ("localhost", "127.0.0.1"):
             client = await self.connect(self.tls(), host)
             await client.ensure_path("/tls")
@@ -64,19 +67,19 @@ class TLSContract(TestCase):
             await client.close()
 
     async def test_a_certificate_for_another_name_is_refused(self) -> None:
-        """A certificate for another name is refused, in words."""
+        """A certificate for another name is refused; the error names the expected one."""
         names = ("elsewhere.example", "192.0.2.1")
         reasons = await self.all_refused([self.tls(server_name=name) for name in names])
         for name, reason in zip(names, reasons, strict=True):
             self.assertIn(f"its certificate is not for {name}; connect to a name", reason)
 
     async def test_another_name_can_be_expected(self) -> None:
-        """Unless it is the name that is asked for, or names do not matter."""
+        """It is accepted if that name is set, or if names are not verified."""
         await self.connect(self.tls(server_name="localhost"), "127.0.0.1")
         await self.connect(self.tls(server_name="elsewhere.example", verify_name=False))
 
     async def test_another_authority_is_refused(self) -> None:
-        """A certificate of another authority is refused, even if names do not matter."""
+        """A certificate of another authority is refused, even if names are not verified."""
         other = Authority(self.mktemp())
         wrong = [self.tls(ca=other.ca, verify_name=verify) for verify in (True, False)]
         for reason in await self.all_refused(wrong):

@@ -1,4 +1,4 @@
-"""What watches promise, whatever the server is: a client driven at random beside a model."""
+"""A model of watches: random programs for a client, and the events that it must receive."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CREATED, DELETED, CHANGED, CHILDREN = (
 )
 PATHS = ("/p", "/p/c", "/p/c/d")
 
-#: The events of its own node that each kind of watch gets.
-HEARS = {
+#: The types of events that each kind of watch receives.
+EVENT_TYPES = {
     "persistent": {CREATED, DELETED, CHANGED, CHILDREN},
     "recursive": {CREATED, DELETED, CHANGED},
     "get": {DELETED, CHANGED},
@@ -31,7 +31,7 @@ HEARS = {
 
 
 class Op(NamedTuple):
-    """One thing that a client does: watch a path, change it, or cancel its nth watch."""
+    """One step of a program: watch or change a path, or cancel the watch with this number."""
 
     name: str
     path: str
@@ -39,11 +39,11 @@ class Op(NamedTuple):
 
 
 paths = st.sampled_from(PATHS[:2])
-watch_ops = st.builds(Op, st.sampled_from([*HEARS, "persistent", "recursive"]), paths)
+watch_ops = st.builds(Op, st.sampled_from([*EVENT_TYPES, "persistent", "recursive"]), paths)
 change_ops = st.builds(Op, st.sampled_from(["create", "set", "delete"]), st.sampled_from(PATHS))
 cancel_ops = st.builds(Op, st.just("cancel"), st.just(""), st.integers(0, 5))
 cuts = st.just(Op("cut", ""))
-#: What is done before anything is awaited; a cancellation takes effect at once, so it is first.
+#: Steps that begin together.  A cancellation takes effect at once, so it is first.
 batches = st.builds(
     lambda cancels, others: [*cancels, *others],
     st.lists(cancel_ops, max_size=1),
@@ -53,7 +53,7 @@ programs = st.lists(st.one_of(batches, batches, batches, cuts.map(lambda cut: [c
 
 
 def random_programs(count: int) -> list[list[list[Op]]]:
-    """The same programs each time, for tests that Hypothesis cannot run."""
+    """The same programs each time, for asynchronous tests, which Hypothesis cannot run."""
     found: list[list[list[Op]]] = []
 
     @settings(
@@ -71,36 +71,36 @@ def random_programs(count: int) -> list[list[list[Op]]]:
     return found
 
 
-class Watching:
-    """One watch: what it has heard, and what it should have heard."""
+class ModelWatch:
+    """One watch: the events that it has received, and those that it should receive."""
 
     def __init__(self, kind: str, path: str) -> None:
         self.kind, self.path = kind, path
         self.on = True
         self.expected: list[tuple[EventType, str]] = []
-        self.heard: list[tuple[EventType, str]] = []
+        self.received: list[tuple[EventType, str]] = []
         self.cancel: Callable[[], object] = lambda: None
 
     @property
     def lasts(self) -> bool:
-        """Whether it hears more than one event."""
+        """Whether it receives more than one event."""
         return self.kind in ("persistent", "recursive")
 
-    def should_hear(self, type: EventType, path: str) -> None:
-        """An event happened."""
+    def expect(self, type: EventType, path: str) -> None:
+        """Expect an event, if it is one for this watch."""
         here = path == self.path
         below = self.kind == "recursive" and path.startswith(self.path + "/")
-        if self.on and (here or below) and type in HEARS[self.kind]:
+        if self.on and (here or below) and type in EVENT_TYPES[self.kind]:
             self.expected.append((type, path))
             self.on = self.lasts
 
-    def hear(self, event: Any) -> None:
-        """An event came."""
+    def record(self, event: Any) -> None:
+        """Record an event."""
         if event.type is not EventType.NONE:
-            self.heard.append((event.type, event.path))
+            self.received.append((event.type, event.path))
 
     def __repr__(self) -> str:
-        return f"{self.kind} {self.path}: heard {self.heard}, expected {self.expected}"
+        return f"{self.kind} {self.path}: received {self.received}, expected {self.expected}"
 
 
 class Driver:
@@ -115,15 +115,15 @@ class Driver:
         self.client = client
         self.root = root
         self.nodes = {""}
-        self.watches: list[Watching] = []
+        self.watches: list[ModelWatch] = []
 
     def do(self, op: Op) -> list[Deferred[Any]]:
-        """Ask for it; returns what to wait for."""
+        """Begin a step; returns the Deferreds to wait for."""
         if op.name == "cut":
-            return []  # whoever owns the network does it
+            return []  # the test breaks the connection
         if op.name == "cancel":
             return self._cancel(op.number)
-        if op.name in HEARS:
+        if op.name in EVENT_TYPES:
             return self._watch(op.name, op.path)
         return self._change(op.name, op.path)
 
@@ -144,11 +144,11 @@ class Driver:
         return [done] if isinstance(done, Deferred) else []
 
     def _watch(self, kind: str, path: str) -> list[Deferred[Any]]:
-        watching, at = Watching(kind, path), self.root + path
+        watching, at = ModelWatch(kind, path), self.root + path
         watching.on = watching.lasts or kind == "exists" or path in self.nodes
         self.watches.append(watching)
         if watching.lasts:
-            adding = self.client.add_watch(at, watching.hear, kind == "recursive")
+            adding = self.client.add_watch(at, watching.record, kind == "recursive")
 
             def added(handle: Any) -> None:
                 watching.cancel = handle.cancel
@@ -159,10 +159,10 @@ class Driver:
             "exists": self.client.exists_and_watch,
             "children": self.client.get_children_and_watch,
         }[kind]
-        asked: Any = ask(at)
-        value, watch = asked
+        pair: Any = ask(at)
+        value, watch = pair
         watch.addCallbacks(
-            watching.hear, lambda failure: failure.trap(CancelledError, ClientClosedError)
+            watching.record, lambda failure: failure.trap(CancelledError, ClientClosedError)
         )
         watching.cancel = watch.cancel
         return [value.addErrback(lambda failure: failure.trap(ZooKeeperError))]
@@ -173,27 +173,27 @@ class Driver:
         done = change(at, b"") if name == "set" else change(at)
         if name == "create" and path not in self.nodes and above in self.nodes:
             self.nodes.add(path)
-            self._happens((CREATED, path), (CHILDREN, above))
+            self._expect((CREATED, path), (CHILDREN, above))
         elif name == "delete" and path in self.nodes and not self._has_children(path):
             self.nodes.remove(path)
-            self._happens((DELETED, path), (CHILDREN, above))
+            self._expect((DELETED, path), (CHILDREN, above))
         elif name == "set" and path in self.nodes:
-            self._happens((CHANGED, path))
+            self._expect((CHANGED, path))
         return [done.addErrback(lambda failure: failure.trap(ZooKeeperError))]
 
     def _has_children(self, path: str) -> bool:
         return any(node.startswith(path + "/") for node in self.nodes)
 
-    def _happens(self, *events: tuple[EventType, str]) -> None:
+    def _expect(self, *events: tuple[EventType, str]) -> None:
         for type, path in events:
             for watching in self.watches:
-                watching.should_hear(type, path)
+                watching.expect(type, path)
 
-    def mistakes(self) -> list[Watching]:
-        """The watches that did not hear what they should have."""
+    def wrong_watches(self) -> list[ModelWatch]:
+        """The watches that have received other events than expected."""
         strip = len(self.root)
         return [
             one
             for one in self.watches
-            if [(type, path[strip:]) for type, path in one.heard] != one.expected
+            if [(type, path[strip:]) for type, path in one.received] != one.expected
         ]

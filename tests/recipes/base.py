@@ -53,7 +53,7 @@ class RecipeTestCase(ClientTestCase):
             cable.server_may_send = len(cable.client.received)
 
         if second:
-            cable.moment = len(cable.client.received) + 1, cut
+            cable.call_after = len(cable.client.received) + 1, cut
         else:
             cut()
 

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import quietly
+from tests.client.base import ignore_close
 from tests.recipes.base import RecipeTestCase
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -37,7 +37,7 @@ class BarrierTests(RecipeTestCase):
     def waiting(self, client: ZooKeeperClient) -> Deferred[None]:
         """A call that has come as far as it can."""
         waiting = self.barrier(client).wait()
-        self.addCleanup(quietly, waiting)
+        self.addCleanup(ignore_close, waiting)
         self.network.settle()
         return waiting
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import quietly
+from tests.client.base import ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -42,7 +42,7 @@ class DoubleBarrierTestCase(RecipeTestCase):
     def entering(self, client: ZooKeeperClient, **options: Any) -> Deferred[Participant]:
         """A call that has come as far as it can."""
         entering = self.barrier(client, **options).enter()
-        self.addCleanup(quietly, entering)
+        self.addCleanup(ignore_close, entering)
         self.network.settle()
         return entering
 
@@ -54,7 +54,7 @@ class DoubleBarrierTestCase(RecipeTestCase):
     def leaving(self, participant: Participant) -> Deferred[None]:
         """A call to leave that has come as far as it can."""
         leaving = participant.leave()
-        self.addCleanup(quietly, leaving)
+        self.addCleanup(ignore_close, leaving)
         self.network.settle()
         return leaving
 

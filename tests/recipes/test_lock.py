@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import quietly
+from tests.client.base import ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -45,7 +45,7 @@ class LockTests(RecipeTestCase):
     ) -> Deferred[Lease]:
         """An acquisition that has come as far as it can."""
         acquiring = (lock or self.lock(client, **options)).acquire()
-        self.addCleanup(quietly, acquiring)
+        self.addCleanup(ignore_close, acquiring)
         self.network.settle()
         return acquiring
 
@@ -100,7 +100,7 @@ class LockTests(RecipeTestCase):
         self.result(self.lock(self.two).acquire())
         lock, before = self.lock(self.one), self.one.statistics().requests
         waiting = [lock.acquire() for _ in range(50)]
-        quietly(*waiting)
+        ignore_close(*waiting)
         self.network.settle()
         self.assertEqual(self.one.statistics().watches, 50)
         self.assertLess(self.one.statistics().requests - before, 50 * 2 + 10)
@@ -110,7 +110,7 @@ class LockTests(RecipeTestCase):
         lock, asked = self.lock(self.one), []
         lease = self.result(lock.acquire())
         waiting = [lock.acquire() for _ in range(30)]
-        quietly(*waiting)
+        ignore_close(*waiting)
         self.network.settle()
         for following in waiting:
             before = self.one.statistics().requests

@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import TIMEOUT, quietly
+from tests.client.base import TIMEOUT, ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -48,7 +48,7 @@ class PartyTestCase(RecipeTestCase):
     def changing(self, *known: str) -> Deferred[list[str]]:
         """A wait for a change that has come as far as it can."""
         changing = self.party(self.bystander).changed(known)
-        self.addCleanup(quietly, changing)
+        self.addCleanup(ignore_close, changing)
         self.network.settle()
         return changing
 
@@ -101,7 +101,7 @@ class MemberTests(PartyTestCase):
             self.network.run_due()
             most = max(most, self.bystander.statistics().outstanding)
             for cable in self.network.cables:
-                cable.carry()
+                cable.deliver()
         self.assertEqual((len(self.successResultOf(reading)), most), (20, 20))
 
     def test_reconnect_costs_nothing(self) -> None:

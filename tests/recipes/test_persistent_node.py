@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import TIMEOUT, quietly
+from tests.client.base import TIMEOUT, ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step
 from zkservice.client import ZooKeeperClient
@@ -47,7 +47,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
     def creating(self, node: PersistentEphemeralNode) -> Deferred[Any]:
         """One that has come as far as it can."""
         creating = node.create()
-        self.addCleanup(quietly, creating)
+        self.addCleanup(ignore_close, creating)
         self.network.settle()
         return creating
 
@@ -259,7 +259,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
             if self.stored() is not None:
                 break
             self.network.run_due()
-            self.network.cables[0].carry()
+            self.network.cables[0].deliver()
 
     def test_second_object_of_a_client_is_refused(self) -> None:
         """Both would take the node for theirs; it is free when the first has deleted it."""
@@ -305,7 +305,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         committing = change.commit()
         for _ in range(20):
             self.network.run_due()
-            self.network.cables[-1].carry()  # the bystander's; the other client has not received it
+            self.network.cables[-1].deliver()  # to the bystander only
         self.successResultOf(committing)
         self.assertTrue(first.present)
         self.assertIsNone(self.result(first.set(b"3")))

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import quietly
+from tests.client.base import ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.errors import (
@@ -47,7 +47,7 @@ class QueueTestCase(RecipeTestCase):
     def getting(self, queue: Any) -> Deferred[Any]:
         """A get that has come as far as it can."""
         getting: Deferred[Any] = queue.get()
-        self.addCleanup(quietly, getting)
+        self.addCleanup(ignore_close, getting)
         self.network.settle()
         return getting
 
@@ -261,7 +261,7 @@ class ReliableQueueTests(QueueTestCase):
             getting = self.of(one).get()
             while not any(name.endswith("-processing") for name in self.children(PATH)):
                 self.network.run_due()
-                self.cable.carry()
+                self.cable.deliver()
             self.assertFalse(getting.called)
             self.cable.server_may_send = len(self.cable.client.received) + position
             getting.cancel()
@@ -313,7 +313,7 @@ class ReliableQueueTests(QueueTestCase):
             if len(self.children(PATH)) == 2:  # the item and its reservation
                 break
             self.network.run_due()
-            self.network.cables[0].carry()
+            self.network.cables[0].deliver()
         self.assertFalse(getting.called)
         left = nodes_left(self, getting, PATH)
         getting.cancel()
@@ -366,7 +366,7 @@ class HerdTests(RecipeTestCase):
             getting: list[Deferred[Any]] = []
             for client in clients:
                 getting.append(kind(client, path, reactor=self.network).get())
-                self.addCleanup(quietly, getting[-1])
+                self.addCleanup(ignore_close, getting[-1])
                 self.network.settle()
             before = [client.statistics() for client in clients]
             self.result(kind(self.bystander, path, reactor=self.network).put(b"1"))

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.client.base import quietly
+from tests.client.base import ignore_close
 from tests.recipes.base import RecipeTestCase, nodes_left
 from tests.recipes.world import World, at_every_step, outcome
 from zkservice.client import ZooKeeperClient
@@ -34,7 +34,7 @@ class SemaphoreTests(RecipeTestCase):
     def waiting(self, client: ZooKeeperClient, **options: Any) -> Deferred[Lease]:
         """An acquisition that has come as far as it can."""
         acquiring = self.semaphore(client, **options).acquire()
-        self.addCleanup(quietly, acquiring)
+        self.addCleanup(ignore_close, acquiring)
         self.network.settle()
         return acquiring
 

@@ -43,7 +43,7 @@ class World:
         self._first = clients - 1  # the cable of the last client's first connection
         for number in range(clients):
             if number == clients - 1:
-                self.network.plug = self._plug
+                self.network.on_connect = self._on_connect
             client = ZooKeeperClient(
                 f"{HOST}:{PORT}",
                 TIMEOUT,
@@ -55,7 +55,7 @@ class World:
             self.network.settle()
             self.clients.append(client)
 
-    def _plug(self, cable: Cable) -> None:
+    def _on_connect(self, cable: Cable) -> None:
         if self.cut is not None and self.network.cables[self._first :] == [cable]:
             side, position = self.cut
             setattr(cable, f"{side}_may_send", position)

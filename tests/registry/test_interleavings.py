@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.client.base import ClientTestCase, quietly
+from tests.client.base import ClientTestCase, ignore_close
 from zkservice.client import State, ZooKeeperClient
 from zkservice.errors import AddressError, TreeValueError, UnregisteredError
 from zkservice.registry import Registration, RegistrationState, register
@@ -61,7 +61,7 @@ class RegistrationTests(ClientTestCase):
         client = self.client()
         registration = self.register(client)
         self.check_one_cancels_another(
-            registration.when_registered, lambda: quietly(client.connect())
+            registration.when_registered, lambda: ignore_close(client.connect())
         )
 
     def test_a_waiter_may_cancel_others_when_unregistered(self) -> None:

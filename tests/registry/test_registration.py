@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from tests.client.base import ClientTestCase, quietly
+from tests.client.base import ClientTestCase, ignore_close
 from zkservice.client import ZooKeeperClient
 from zkservice.errors import (
     AddressError,
@@ -150,7 +150,7 @@ class RegistrationTests(ClientTestCase):
         """A registration may be made before the client has connected."""
         client = self.client()
         registration = self.register(client=client)
-        quietly(client.connect())
+        ignore_close(client.connect())
         self.fired(registration.when_registered())
         self.assertEqual(self.owner(), self.session(client))
 
@@ -674,7 +674,7 @@ class RegistrationTests(ClientTestCase):
         registration.take_over(self.session(self.other))
         owners: list[int] = []
         registration.when_registered().addCallback(
-            lambda _: quietly(self.other.exists(NODE).addCallback(self.note_owner, owners))
+            lambda _: ignore_close(self.other.exists(NODE).addCallback(self.note_owner, owners))
         )
         self.assertEqual(owners, [])
         self.until(lambda: owners)
