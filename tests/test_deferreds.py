@@ -50,7 +50,7 @@ class WaitersTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(third), 1)
 
     def test_a_waiter_that_is_added_while_others_fire_waits_for_the_next_event(self) -> None:
-        """A waiter added in a callback does not fire with the event that is being told."""
+        """A waiter added in a callback does not fire with the current event."""
         later: list[Deferred[int]] = []
         self.waiters.add().addCallback(lambda _: later.append(self.waiters.add()))
         self.waiters.fire(1)

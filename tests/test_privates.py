@@ -204,7 +204,7 @@ class SharingTests(SynchronousTestCase):
                 other.accept()[0].close()
 
     def test_two_writers_of_one_log_file(self) -> None:
-        """Each line stands behind the last one, whoever has written that."""
+        """Each process appends its lines."""
         path = self.mktemp()
         files, publishers = [], []
         for _ in range(2):

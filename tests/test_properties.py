@@ -47,7 +47,7 @@ class EncodingTests(SynchronousTestCase):
             self.assertEqual(decode(data), whole)
 
     def test_bad_json_is_told(self) -> None:
-        """Whoever asks hears why data in braces were no JSON."""
+        """``on_bad_json`` is called with the error of data in braces that are not JSON."""
         heard: list[ValueError] = []
         decode(b"{nonsense}", heard.append)
         decode(b"nonsense", heard.append)
@@ -120,6 +120,6 @@ class ValueTests(SynchronousTestCase):
         self.assertRaises(TreeValueError, checked_value, circle)
 
     def test_encode_names_the_property(self) -> None:
-        """The error says which property cannot be stored."""
+        """The error names the property that cannot be stored."""
         error = self.assertRaises(TreeValueError, encode, {"good": 1, "bad": object()})
         self.assertTrue(str(error).startswith("bad: "), str(error))

@@ -75,12 +75,12 @@ class RetriesTests(SynchronousTestCase):
         self.failureResultOf(self.run_with(UNSENT, UNSENT, attempts=2), ConnectionLossError)
 
     def test_raising_the_doubt_ends_the_attempts(self) -> None:
-        """An attempt that cannot find out gives up, however many attempts are left."""
+        """An attempt that cannot find out ends the retries."""
         self.assertIs(self.failureResultOf(self.run_with(LOST, LOST, 1)).value, LOST)
         self.assertEqual(self.doubts, [False, True])
 
     def test_other_errors_end_the_attempts(self) -> None:
-        """What the server says is the outcome."""
+        """The server's error fails the call."""
         self.failureResultOf(self.run_with(NoNodeError(), 1), NoNodeError)
 
     def test_a_session_that_expires_is_outlasted_if_wanted(self) -> None:
@@ -94,7 +94,7 @@ class RetriesTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done), 1)
 
     def test_a_session_that_is_lost_at_once_counts_as_one(self) -> None:
-        """The next session has begun, even if nothing could be asked of it."""
+        """The next session counts, even if its connection was lost at once."""
         for error in (LOST, EXPIRED):
             begun: Deferred[None] = Deferred()
             self.client.exists.return_value = begun

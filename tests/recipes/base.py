@@ -1,4 +1,4 @@
-"""What the tests of the recipes share."""
+"""Base class of the recipes' tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zkservice.client import ZooKeeperClient
 
 
 class RecipeTestCase(ClientTestCase):
-    """A server, and what happens on it."""
+    """A server, and methods that cause faults."""
 
     def session(self, client: ZooKeeperClient) -> int:
         """A client's session id."""
@@ -21,12 +21,12 @@ class RecipeTestCase(ClientTestCase):
         return identity[0]
 
     def expire(self, client: ZooKeeperClient) -> None:
-        """The server ends a client's session."""
+        """Expire a client's session on the server."""
         self.assertTrue(self.server.expire(self.session(client)))
         self.network.advance(1)
 
     def drop(self, client: ZooKeeperClient) -> None:
-        """A client's connection breaks."""
+        """Break a client's connection."""
         self.assertTrue(self.server.drop(self.session(client)))
         self.network.run_due()
 
@@ -46,7 +46,7 @@ class RecipeTestCase(ClientTestCase):
         self.server.refuse = False
 
     def lose_reply(self, client: ZooKeeperClient, *, second: bool = False) -> None:
-        """A client's first connection breaks at the server's next reply, or the one after it."""
+        """Break a client's first connection at the server's next reply, or at the one after it."""
         cable = self.network.cables[self.clients.index(client)]
 
         def cut() -> None:
@@ -62,12 +62,12 @@ class RecipeTestCase(ClientTestCase):
         return children(self.server, path)
 
     def deleting(self, path: str) -> None:
-        """Another client deletes a node."""
+        """Delete a node with another client."""
         self.result(self.bystander.delete(path))
 
     @property
     def bystander(self) -> ZooKeeperClient:
-        """A client that takes no part; always the same one."""
+        """Another client, always the same one."""
         found: ZooKeeperClient | None = getattr(self, "_bystander", None)
         if found is None:
             found = self._bystander = self.connected()
@@ -75,7 +75,7 @@ class RecipeTestCase(ClientTestCase):
 
 
 def nodes_left(test: RecipeTestCase, waiter: Deferred[Any], *paths: str) -> list[int]:
-    """How many children these paths have at the moment at which a Deferred fires."""
+    """The numbers of children that paths have at the moment at which a Deferred fires."""
     left: list[int] = []
     waiter.addBoth(lambda _: left.extend(len(test.children(path)) for path in paths))
     return left

@@ -23,7 +23,7 @@ PATH = "/gates/one"
 
 
 class BarrierTests(RecipeTestCase):
-    """Up or not."""
+    """A barrier with two clients."""
 
     @override
     def setUp(self) -> None:
@@ -35,7 +35,7 @@ class BarrierTests(RecipeTestCase):
         return Barrier(client, PATH, reactor=self.network)
 
     def waiting(self, client: ZooKeeperClient) -> Deferred[None]:
-        """A call that has come as far as it can."""
+        """A call of `wait`, in progress as far as possible without another event."""
         waiting = self.barrier(client).wait()
         self.addCleanup(ignore_close, waiting)
         self.network.settle()
@@ -101,7 +101,7 @@ class BarrierTests(RecipeTestCase):
         self.assertNoResult(self.waiting(self.two))
 
     def test_waits_through_an_expiry(self) -> None:
-        """The wait goes on in the next session."""
+        """The wait continues in the next session."""
         self.result(self.barrier(self.one).create())
         waiting = self.waiting(self.two)
         self.expire(self.two)
@@ -153,7 +153,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """A connection, cut at every step."""
 
     def lives(self, world: World) -> None:
-        """Put it up, wait, be let through; lift the next one."""
+        """Create a barrier and wait until it is removed; create and remove another one."""
         other, client = world.clients
         ours = Barrier(client, PATH, reactor=world.network)
         world.result(ours.create())

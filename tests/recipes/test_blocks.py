@@ -27,7 +27,7 @@ PATH = "/blocks/one"
 
 
 class BlockTests(RecipeTestCase):
-    """Held for a block, and not longer."""
+    """What a block enters is held until its end."""
 
     @override
     def setUp(self) -> None:
@@ -36,7 +36,7 @@ class BlockTests(RecipeTestCase):
         self.lock = Lock(self.one, PATH, reactor=self.network)
 
     def test_every_recipe_is_a_block(self) -> None:
-        """So is the Deferred of its method; nothing is left after it."""
+        """A recipe and the Deferred of its method can be used as a block; no node is left."""
         client = self.one
         options: dict[str, Any] = {"reactor": self.network}
         makers: list[Callable[[], Any]] = [
@@ -82,7 +82,7 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_each_leaves_its_own(self) -> None:
-        """A block whose lease is lost does not release that of the one that came after it."""
+        """A block whose lease is lost does not release the next block's lease."""
         leases: list[Lease] = []
         steps: list[Deferred[None]] = [Deferred(), Deferred()]
 
@@ -104,7 +104,7 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_blocks_in_blocks(self) -> None:
-        """One coroutine can be in it several times, where that makes sense."""
+        """One coroutine can enter a semaphore several times."""
         pool = Semaphore(self.one, PATH, 2, reactor=self.network)
 
         async def work() -> list[bool]:
@@ -116,7 +116,7 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), [True, False])
 
     def test_blocks_leave_nothing_in_their_context(self) -> None:
-        """A coroutine that lives long keeps nothing of the blocks that it has left."""
+        """The context of a long-lived coroutine keeps nothing of blocks that have ended."""
 
         async def work() -> tuple[int, int]:
             before = len(copy_context())
@@ -127,7 +127,7 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), (1, 0))
 
     def test_entered_and_left_in_different_coroutines(self) -> None:
-        """An exit stack that one coroutine fills can be closed by another one."""
+        """An exit stack that one coroutine has filled can be closed by another."""
         stack = AsyncExitStack()
         lease = self.result(Deferred.fromCoroutine(stack.enter_async_context(self.lock)))
         self.assertTrue(lease.held)
@@ -164,7 +164,7 @@ class BlockTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_error_in_a_block_is_its_outcome(self) -> None:
-        """Everything is left all the same."""
+        """The block raises its own error, and everything is released."""
 
         async def work() -> None:
             async with self.lock:

@@ -17,7 +17,7 @@ PATH = "/some/where"
 
 
 class RetryChangeTests(RecipeTestCase):
-    """The data become what the function makes of them."""
+    """A function computes the new data from the old."""
 
     @override
     def setUp(self) -> None:
@@ -26,23 +26,23 @@ class RetryChangeTests(RecipeTestCase):
         self.seen: list[tuple[bytes | None, int | None]] = []
 
     def append(self, data: bytes | None, stat: Stat | None) -> bytes:
-        """One letter more."""
+        """Append a letter, and record the arguments."""
         self.seen.append((data, None if stat is None else stat.version))
         return (data or b"") + b"x"
 
     def change(self, change: object = None) -> bytes:
-        """Carry out a change."""
+        """The result of a change."""
         return self.result(
             retry_change(self.one, PATH, change or self.append, reactor=self.network)  # type: ignore[arg-type]
         )
 
     def data(self) -> tuple[bytes, int]:
-        """What is there, and its version."""
+        """The node's data and version."""
         data, stat = self.result(self.bystander.get(PATH))
         return data, stat.version
 
     def test_created_and_changed(self) -> None:
-        """A missing node is made, with its parents; then it is changed."""
+        """A missing node is created with its parents; then it is changed."""
         self.assertEqual(self.change(), b"x")
         self.assertEqual(self.change(), b"xx")
         self.assertEqual(self.data(), (b"xx", 1))
@@ -60,11 +60,11 @@ class RetryChangeTests(RecipeTestCase):
         self.assertEqual(self.data(), (b"", 0))
 
     def test_function_may_return_an_awaitable(self) -> None:
-        """The function may take its time."""
+        """The function may return a Deferred."""
         self.assertEqual(self.change(lambda data, stat: succeed(b"later")), b"later")
 
     def test_error_of_the_function_is_the_outcome(self) -> None:
-        """What the function raises is the outcome, and nothing is written."""
+        """An exception of the function fails the call, and nothing is written."""
 
         def refuse(data: bytes | None, stat: Stat | None) -> bytes:
             raise KeyError("no")
@@ -74,7 +74,7 @@ class RetryChangeTests(RecipeTestCase):
         self.assertIsNone(self.result(self.bystander.exists(PATH)))
 
     def race(self, *others: str) -> bytes:
-        """Change while others do something between our reading and our writing."""
+        """Change while another client acts between the read and the write."""
         moves = list(others)
 
         def slow(data: bytes | None, stat: Stat | None) -> Deferred[bytes]:
@@ -98,7 +98,7 @@ class RetryChangeTests(RecipeTestCase):
         self.assertEqual(self.seen, [(None, None), (b"", 0), (b"y", 1), (None, None)])
 
     def test_change_survives_the_session(self) -> None:
-        """It goes on in the next session."""
+        """A change continues in the next session."""
         self.server.refuse = True
         self.drop(self.one)
         changing = retry_change(self.one, PATH, self.append, reactor=self.network)
@@ -109,10 +109,10 @@ class RetryChangeTests(RecipeTestCase):
 
 
 class CounterTests(RecipeTestCase):
-    """Everybody's changes count, each once."""
+    """Each change of each client is counted once."""
 
     def test_counter_counts_up_and_down_from_the_default(self) -> None:
-        """Up and down, from the default on."""
+        """It counts up and down, beginning with the default."""
         counter = Counter(self.connected(), PATH, 5, reactor=self.network)
         self.assertEqual(self.result(counter.value()), 5)
         self.assertEqual(self.result(counter.add()), 6)
@@ -129,7 +129,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.result(counters[0].value()), 333)
 
     def test_data_that_are_not_a_number_are_an_error(self) -> None:
-        """They are left as they are."""
+        """The calls fail, and the data are not changed."""
         self.result(self.bystander.ensure_path(PATH))
         self.result(self.bystander.set(PATH, b"hello"))
         counter = Counter(self.connected(), PATH, reactor=self.network)
@@ -137,7 +137,7 @@ class CounterTests(RecipeTestCase):
         self.failure(counter.value(), ValueError)
 
     def test_another_node_of_the_same_version(self) -> None:
-        """What others put in the place of the node is counted on, not written over."""
+        """If another client replaces the node, the change is made again from its data."""
         client = self.connected()
         counter = Counter(client, PATH, 1, reactor=self.network)
         other = self.bystander
@@ -155,7 +155,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.result(other.get(PATH))[0], b"41")
 
     def test_the_same_by_another(self) -> None:
-        """A request that is lost, and data as it would have made them: it is sent again."""
+        """A lost request is repeated, although another client has written the same data."""
         client = self.connected()
         counter = Counter(client, PATH, reactor=self.network)
         self.result(counter.add())
@@ -171,7 +171,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_lost_reply_and_others(self) -> None:
-        """A reply is lost, and others have counted since: it is counted once."""
+        """A change with a lost reply is counted once, although another client has counted since."""
         client = self.connected()
         counter = Counter(client, PATH, reactor=self.network)
         self.result(counter.add())
@@ -187,7 +187,7 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_no_marks_allowed(self) -> None:
-        """Where no mark is allowed, a write whose outcome cannot be found out fails."""
+        """Without permission for marks, a write with an unknown outcome fails."""
         acl = [ACL(int(Permission.READ | Permission.WRITE), ANYONE)]
         self.result(self.bystander.ensure_path("/some"))
         self.result(self.bystander.create(PATH, b"1", acl))
@@ -206,7 +206,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """The connection, cut at every step."""
 
     def changes(self, world: World) -> None:
-        """Two changes, each made once."""
+        """Make two changes, and check that each was made once."""
         (client,) = world.clients
 
         def append(data: bytes | None, _: Stat | None) -> bytes:
@@ -218,7 +218,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         self.assertEqual(world.server.tree()[PATH], b"xx")
 
     def counts(self, world: World) -> None:
-        """Count: each time once."""
+        """Count three times, and check each result."""
         (client,) = world.clients
         counter = Counter(client, PATH, reactor=world.network)
         for expected in (1, 2, 3):

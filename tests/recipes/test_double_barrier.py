@@ -36,23 +36,23 @@ class DoubleBarrierTestCase(RecipeTestCase):
         self.one, self.two, self.three = self.trio
 
     def barrier(self, client: ZooKeeperClient, members: int = 2, name: str = "") -> DoubleBarrier:
-        """The barrier, for a client."""
+        """A client's object for the barrier."""
         return DoubleBarrier(client, PATH, members, name, reactor=self.network)
 
     def entering(self, client: ZooKeeperClient, **options: Any) -> Deferred[Participant]:
-        """A call that has come as far as it can."""
+        """A call of `enter`, in progress as far as possible without another event."""
         entering = self.barrier(client, **options).enter()
         self.addCleanup(ignore_close, entering)
         self.network.settle()
         return entering
 
     def entered(self, *clients: ZooKeeperClient) -> list[Participant]:
-        """All of these, in."""
+        """Let these clients enter; returns their participants."""
         entering = [self.entering(client, members=len(clients)) for client in clients]
         return [self.result(one) for one in entering]
 
     def leaving(self, participant: Participant) -> Deferred[None]:
-        """A call to leave that has come as far as it can."""
+        """A call of `leave`, in progress as far as possible without another event."""
         leaving = participant.leave()
         self.addCleanup(ignore_close, leaving)
         self.network.settle()
@@ -64,10 +64,10 @@ class DoubleBarrierTestCase(RecipeTestCase):
 
 
 class EnterTests(DoubleBarrierTestCase):
-    """Begin together."""
+    """Members begin together."""
 
     def test_all_enter_when_the_last_one_comes(self) -> None:
-        """The last one lets all in; nodes are kazoo's, with the identifiers in them."""
+        """All enter with the last member; the nodes are kazoo's, and store the identifiers."""
         first = self.entering(self.one, members=3, name="a")
         second = self.entering(self.two, members=3, name="b")
         self.assertFalse(first.called or second.called)
@@ -133,7 +133,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertTrue(self.result(entering).lease.certain)
 
     def test_node_of_an_ended_session_is_not_counted(self) -> None:
-        """A node of a session that only we know to be over is not counted for us."""
+        """The node of a session that only the client has expired is not counted twice."""
         entering = self.entering(self.one, members=3)
         self.give_up(self.one)
         self.accept_again()
@@ -150,7 +150,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertTrue(self.result(entering).lease.held)
 
     def test_disconnected_member_is_let_in_later(self) -> None:
-        """A member without a connection is let in later, even if the last one has left again."""
+        """A member without a connection enters later, even if the last one leaves meanwhile."""
         entering = self.entering(self.one)
         self.server.refuse = True
         self.drop(self.one)
@@ -162,7 +162,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.successResultOf(leaving)
 
     def test_round_of_dead_members_does_not_count(self) -> None:
-        """Nodes left over from a round whose members have all died do not count."""
+        """The node ``ready`` of a round whose members have all expired is deleted."""
         self.entered(self.one, self.two)
         self.expire(self.one)
         self.expire(self.two)
@@ -172,7 +172,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertTrue(self.entering(self.one).called and entering.called)
 
     def test_entering_fails_without_access_or_session(self) -> None:
-        """Without permission, without another session, and when the client is closed."""
+        """It fails without permission, without another session, and when the client is closed."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         sealed = DoubleBarrier(self.one, "/sealed", 2, reactor=self.network)
@@ -187,10 +187,10 @@ class EnterTests(DoubleBarrierTestCase):
 
 
 class LeaveTests(DoubleBarrierTestCase):
-    """End together."""
+    """Members end together."""
 
-    def test_no_member_goes_on_before_all_have_left(self) -> None:
-        """No member goes on before all have left, in whatever order; nothing remains."""
+    def test_no_member_continues_before_all_have_left(self) -> None:
+        """No member continues before all have left, in any order; no node remains."""
         for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
             participants = self.by_name(self.entered(*self.trio))
             first, second = (self.leaving(participants[number]) for number in order[:2])
@@ -204,7 +204,7 @@ class LeaveTests(DoubleBarrierTestCase):
         """A member that learns late that all have left does not wait for the next round."""
         lowest, highest = self.by_name(self.entered(self.one, self.two))
         leaving = self.leaving(highest)
-        slow = self.one if lowest.lease.path in self.mine(self.two) else self.two
+        slow = self.one if lowest.lease.path in self.ephemerals(self.two) else self.two
         fast = self.two if slow is self.one else self.one
         self.server.refuse = True
         self.drop(slow)
@@ -217,7 +217,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.successResultOf(self.entering(slow))
         self.successResultOf(next_round)
 
-    def mine(self, client: ZooKeeperClient) -> list[str]:
+    def ephemerals(self, client: ZooKeeperClient) -> list[str]:
         """A client's ephemeral nodes."""
         found: list[str] = self.result(client.get_ephemerals())
         return found
@@ -230,13 +230,15 @@ class LeaveTests(DoubleBarrierTestCase):
         self.assertEqual([self.successResultOf(one) for one in leaving], [None, None])
         self.assertEqual(self.children(PATH), [])
 
-    def test_leaving_goes_on_after_an_expiry(self) -> None:
+    def test_leaving_continues_after_an_expiry(self) -> None:
         """If the session expires during the wait, the member still waits for the others."""
-        for number in (0, 1):  # the lowest one has a node while it waits, the other has none
+        for number in (0, 1):  # the lowest member keeps its node while it waits, the other does not
             participants = self.by_name(self.entered(self.one, self.two))
             leaving = self.leaving(participants[number])
-            owner = self.one if participants[number].lease.path in self.mine(self.one) else None
-            client = owner or (self.two if number == 0 else self.loser(participants))
+            owner = (
+                self.one if participants[number].lease.path in self.ephemerals(self.one) else None
+            )
+            client = owner or (self.two if number == 0 else self.client_without_node(participants))
             self.expire(client)
             self.assertNoResult(leaving)
             self.result(participants[1 - number].leave())
@@ -244,9 +246,9 @@ class LeaveTests(DoubleBarrierTestCase):
             self.successResultOf(leaving)
             self.assertEqual(self.children(PATH), [])
 
-    def loser(self, participants: list[Participant]) -> ZooKeeperClient:
-        """Whose node is gone already."""
-        return self.two if participants[0].lease.path in self.mine(self.one) else self.one
+    def client_without_node(self, participants: list[Participant]) -> ZooKeeperClient:
+        """The client whose node is deleted already."""
+        return self.two if participants[0].lease.path in self.ephemerals(self.one) else self.one
 
     def test_leaving_fails_if_the_lease_was_lost(self) -> None:
         """It fails at once, whatever the reason."""
@@ -257,7 +259,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.failure(participants[1].leave(), LeaseLostError)
 
     def test_leaving_can_be_cancelled_and_repeated(self) -> None:
-        """A member whose wait is cancelled has left nevertheless, and may wait again."""
+        """A member whose wait is cancelled has left, and may wait again."""
         for number in (0, 1):
             participants = self.by_name(self.entered(self.one, self.two))
             late = participants[number].leave(2.5)

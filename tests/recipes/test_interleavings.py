@@ -1,4 +1,4 @@
-"""Recipes under everything that can happen, in any order."""
+"""Recipes with random sequences of actions and faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCRIPTS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), max_s
 
 
 class InterleavingTests(SynchronousTestCase):
-    """Several contenders, and everything that can happen to them in any order."""
+    """Several contenders, and random actions and faults."""
 
     @settings(max_examples=effort(40, 12))
     @given(SCRIPTS, st.integers(0, 3))
@@ -55,7 +55,7 @@ class InterleavingTests(SynchronousTestCase):
     def test_lock_objects_of_many_contenders(
         self, script: list[tuple[str, int]], seed: int
     ) -> None:
-        """The same where the contenders of a client share one object, and what it knows."""
+        """The same if the contenders of a client share one lock object."""
         world = World(self, 3, seed=seed)
         locks = {client: Lock(client, PATH, reactor=world.network) for client in world.clients}
         Interleaving(self, world, locks.__getitem__, 1).run(script)
@@ -92,7 +92,7 @@ class Interleaving:
         self.errors: list[object] = []
 
     def run(self, script: list[tuple[str, int]]) -> None:
-        """Follow the script, then let everything come to its end."""
+        """Run the script, then release all leases until no contender waits."""
         for action, number in script:
             getattr(self, "do_" + action.replace(" ", "_"))(number)
             self.check()
@@ -108,7 +108,7 @@ class Interleaving:
         self.world.end()
 
     def do_contend(self, number: int) -> None:
-        """One more; bytes move, or not yet."""
+        """Begin another acquisition."""
         acquiring = self.make(self.clients[number]).acquire()
         self.waiting.append((number, acquiring))
 
@@ -124,12 +124,12 @@ class Interleaving:
         self.network.run_due()
 
     def failed(self, failure: Failure) -> None:
-        """Nothing but a cancellation ends a wait without a lease."""
+        """Record errors; only a cancellation is expected."""
         if not failure.check(CancelledError):
             self.errors.append(failure.value)
 
     def do_cancel(self, number: int) -> None:
-        """A client's first contender gives up."""
+        """Cancel a client's first contender."""
         for contender in self.waiting:
             if contender[0] == number:
                 self.waiting.remove(contender)
@@ -138,7 +138,7 @@ class Interleaving:
         self.network.run_due()
 
     def do_release(self, number: int) -> None:
-        """A client gives back what it has."""
+        """Release a client's leases."""
         for owner, lease in self.leases:
             if owner == number:
                 lease.release()
@@ -163,7 +163,7 @@ class Interleaving:
         self.network.settle()
 
     def check(self) -> None:
-        """There are never more nodes of leases at a time than are allowed."""
+        """Check that no more leases are held than are allowed."""
         alive = set(self.world.children(PATH))
         held = [
             lease
@@ -173,12 +173,12 @@ class Interleaving:
         self.test.assertLessEqual(len(held), self.limit)
 
 
-JOBS = ("work", "done", "give back", "drop", "expire", "time", "cancel")
+JOBS = ("work", "done", "put back", "drop", "expire", "time", "cancel")
 JOB_SCRIPTS = st.lists(st.tuples(st.sampled_from(JOBS), st.integers(0, 2)), max_size=25)
 
 
 class ReliableQueueTests(SynchronousTestCase):
-    """Several consumers of a few items, and everything that can happen to them."""
+    """Several consumers of a few items, with random actions and faults."""
 
     @settings(max_examples=effort(40, 12))
     @given(JOB_SCRIPTS, st.integers(0, 3))
@@ -202,13 +202,13 @@ class Consumers:
         self.getting: list[tuple[int, Deferred[QueueItem]]] = []
         self.items: list[tuple[int, QueueItem]] = []
         self.done: list[bytes] = []
-        self.vain: list[bytes] = []
+        self.lost: list[bytes] = []
         self.errors: list[object] = []
         for item in self.ITEMS:
             world.result(self.queues[0].put(item))
 
     def run(self, script: list[tuple[str, int]]) -> None:
-        """Follow the script; then one of them does what is left."""
+        """Run the script; then one consumer completes the items that are left."""
         for action, number in script:
             getattr(self, "do_" + action.replace(" ", "_"))(number)
             self.check()
@@ -226,11 +226,11 @@ class Consumers:
         self.test.assertEqual(self.errors, [])
         self.test.assertEqual(len(self.done), len(set(self.done)))
         # A session can end just after a deletion, so that no client learns of it.
-        self.test.assertLessEqual(set(self.ITEMS) - set(self.done), set(self.vain))
+        self.test.assertLessEqual(set(self.ITEMS) - set(self.done), set(self.lost))
         self.world.end()
 
     def do_work(self, number: int) -> None:
-        """A consumer wants an item; bytes move, or not yet."""
+        """Begin a consumer's `get`."""
         getting = self.queues[number].get()
         self.getting.append((number, getting))
 
@@ -242,36 +242,36 @@ class Consumers:
         self.world.network.run_due()
 
     def failed(self, failure: Failure) -> None:
-        """Nothing but a cancellation ends a wait, nothing but a loss makes work vain."""
+        """Record errors; only a cancellation is expected."""
         if not failure.check(CancelledError):
             self.errors.append(failure.value)
 
     def do_done(self, number: int) -> None:
-        """A consumer is done with all that it has."""
+        """Delete all items that a consumer has."""
         for mine in [mine for mine in self.items if mine[0] == number]:
             self.items.remove(mine)
             self.finish(mine[1])
         self.world.network.run_due()
 
     def finish(self, item: QueueItem) -> None:
-        """Done with an item, or in vain."""
+        """Delete an item; record whether that succeeds, or the reservation was lost."""
 
         def lost(failure: Failure) -> None:
             failure.trap(LeaseLostError)
-            self.vain.append(item.data)
+            self.lost.append(item.data)
 
         deleting = item.delete().addCallback(lambda _: self.done.append(item.data))
         deleting.addErrback(lost).addErrback(self.failed)
 
-    def do_give_back(self, number: int) -> None:
-        """A consumer leaves its items to others."""
+    def do_put_back(self, number: int) -> None:
+        """Release all items that a consumer has."""
         for mine in [mine for mine in self.items if mine[0] == number]:
             self.items.remove(mine)
             mine[1].release()
         self.world.network.settle()
 
     def do_cancel(self, number: int) -> None:
-        """A consumer does not want any more."""
+        """Cancel a consumer's calls of `get`."""
         for one in [one for one in self.getting if one[0] == number]:
             self.getting.remove(one)
             one[1].cancel()
@@ -296,7 +296,7 @@ class Consumers:
         return node is not None and node.stat.czxid == lease.token
 
     def check(self) -> None:
-        """No two have the same item, as far as the server has not taken it from one of them."""
+        """Check that no two consumers have the same item reserved on the server."""
         held = [
             item.data for _, item in self.items if item.lease.held and self.on_server(item.lease)
         ]
@@ -308,12 +308,12 @@ ROUNDS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size
 
 
 class DoubleBarrierTests(SynchronousTestCase):
-    """Three members of round after round."""
+    """Three members of a double barrier, in many rounds."""
 
     @settings(max_examples=effort(40, 12))
     @given(ROUNDS, st.integers(0, 3))
     def test_double_barrier_rounds_end(self, script: list[tuple[str, int]], seed: int) -> None:
-        """No member begins alone while all live, none waits for ever, and nothing remains."""
+        """Members begin together while all sessions last, none waits for ever, no node remains."""
         Rounds(self, World(self, 3, seed=seed)).run(script)
 
 
@@ -328,11 +328,11 @@ class Rounds:
         self.participants: list[Participant | None] = [None] * 3
         self.under_way: list[Deferred[None] | None] = [None] * 3
         self.rounds = [0] * 3  # that each has begun
-        self.alive = True  # all of them, always
+        self.alive = True  # no session has expired, and no call was cancelled
         self.errors: list[object] = []
 
     def run(self, script: list[tuple[str, int]]) -> None:
-        """Follow the script; then all go on until all are out."""
+        """Run the script; then all members continue until all have left."""
         for action, number in script:
             getattr(self, "do_" + action)(number)
         self.world.wait(TIMEOUT * 2)
@@ -342,8 +342,8 @@ class Rounds:
                 break
             all_in = all(self.participants)
             for number, one in enumerate(self.participants):
-                counts = one is not None and one.lease.held  # the others wait for him
-                if not counts or all_in or not any(self.under_way):
+                holds_others_up = one is not None and one.lease.held
+                if not holds_others_up or all_in or not any(self.under_way):
                     self.do_step(number)
             self.world.wait()
         self.test.assertEqual((self.participants, self.under_way), ([None] * 3, [None] * 3))
@@ -358,7 +358,7 @@ class Rounds:
         self.world.network.run_due()
 
     def enter(self, number: int) -> None:
-        """One enters."""
+        """Begin a call of `enter`."""
 
         def entered(participant: Participant) -> None:
             self.participants[number] = participant
@@ -373,7 +373,7 @@ class Rounds:
         self.start(number, self.barriers[number].enter().addCallback(entered))
 
     def leave(self, number: int) -> None:
-        """One leaves; it may have been out already."""
+        """Begin a call of `leave`; the membership may be lost already."""
         participant = self.participants[number]
         assert participant is not None
 
@@ -386,7 +386,7 @@ class Rounds:
         self.start(number, participant.leave().addBoth(out))
 
     def start(self, number: int, deferred: Deferred[None]) -> None:
-        """Something that takes its time."""
+        """Record that a member has a call in progress."""
         self.under_way[number] = deferred
 
         def done(result: object) -> None:
@@ -397,7 +397,7 @@ class Rounds:
         deferred.addBoth(done)
 
     def do_cancel(self, number: int) -> None:
-        """A member's wait is cancelled: it is out."""
+        """Cancel a member's call: it is not a member any more."""
         waiting = self.under_way[number]
         if waiting is not None:
             self.alive = False
@@ -419,12 +419,12 @@ class Rounds:
         self.world.network.advance(number)
 
 
-MOVES = ("join", "leave", "drop", "expire", "time", "throw out")
+MOVES = ("join", "leave", "drop", "expire", "time", "delete node")
 MOVE_SCRIPTS = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 2)), max_size=25)
 
 
 class PartyTests(SynchronousTestCase):
-    """Members that join and leave, and a watcher."""
+    """Members that join and leave, and a client that watches."""
 
     @settings(max_examples=effort(40, 12))
     @given(MOVE_SCRIPTS, st.integers(0, 3))
@@ -448,7 +448,7 @@ class PartyTests(SynchronousTestCase):
                 wanted.append(world.result(parties[number].join()))
             elif action == "leave" and number < len(wanted):
                 wanted.pop(number).leave()
-            elif action == "throw out" and number < len(wanted):
+            elif action == "delete node" and number < len(wanted):
                 world.clients[0].delete(wanted[number].path).addErrback(lambda failure: None)
             elif action == "drop":
                 world.server.drop(world.session(number))
@@ -472,7 +472,7 @@ class PartyTests(SynchronousTestCase):
         world.end()
 
 
-DEEDS = ("create", "delete", "set", "drop", "expire", "time", "throw out")
+DEEDS = ("create", "delete", "set", "drop", "expire", "time", "delete node")
 DEED_SCRIPTS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2)), max_size=25)
 
 
@@ -509,7 +509,7 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
                 world.server.expire(world.session(number))
             elif action == "time":
                 world.network.advance(number)
-            elif action == "throw out":
+            elif action == "delete node":
                 world.clients[number].delete(PATH).addErrback(lambda failure: None)
             world.network.run_due()
         world.wait(TIMEOUT * 2)
@@ -520,7 +520,7 @@ class PersistentEphemeralNodeTests(SynchronousTestCase):
         self.assertEqual(there is not None, bool(wanted))
         if there is not None:
             self.assertEqual(there.stat.ephemeral_owner, world.session(present[0]))
-            if "throw out" not in dict(script):
+            if "delete node" not in dict(script):
                 self.assertEqual(there.data, nodes[present[0]].data)
         for node in nodes:
             node.delete()

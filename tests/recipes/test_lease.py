@@ -18,7 +18,7 @@ PATH = "/locks/one"
 
 
 class LeaseTests(RecipeTestCase):
-    """What the holder can see."""
+    """What the holder of a lease can see."""
 
     @override
     def setUp(self) -> None:
@@ -28,7 +28,7 @@ class LeaseTests(RecipeTestCase):
         self.lease = self.result(Lock(self.one, PATH, reactor=self.network).acquire())
 
     def test_lost_fires_when_the_session_ends(self) -> None:
-        """All that wait for it receive the reason."""
+        """All Deferreds of `lost` fire with the reason."""
         early, cancelled = self.lease.lost, self.lease.lost
         cancelled.cancel()
         self.failureResultOf(cancelled, CancelledError)
@@ -38,7 +38,7 @@ class LeaseTests(RecipeTestCase):
         self.assertFalse(self.lease.held)
 
     def test_without_a_connection_it_is_not_certain(self) -> None:
-        """In the end the client gives the session up, and the lease is lost."""
+        """Without a connection it is not certain; when the session expires it is lost."""
         lost = self.lease.lost
         self.server.refuse = True
         self.server.drop(self.session(self.one))
@@ -170,7 +170,7 @@ class LeaseTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_end_of_the_session_completes_the_release(self) -> None:
-        """The end of the session is a release as good as any."""
+        """A release fires when the session ends, because the server deletes the node."""
         self.server.refuse = True
         self.drop(self.one)
         releasing = self.lease.release()

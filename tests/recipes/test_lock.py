@@ -29,7 +29,7 @@ PATH = "/locks/one"
 
 
 class LockTests(RecipeTestCase):
-    """One at a time, whatever happens."""
+    """A lock with two clients."""
 
     @override
     def setUp(self) -> None:
@@ -37,20 +37,20 @@ class LockTests(RecipeTestCase):
         self.one, self.two = self.connected(), self.connected()
 
     def lock(self, client: ZooKeeperClient, identifier: str = "", **options: Any) -> Lock:
-        """The lock, for a client."""
+        """A client's object for the lock."""
         return Lock(client, PATH, identifier, reactor=self.network, **options)
 
     def waiting(
         self, client: ZooKeeperClient, lock: Lock | None = None, **options: Any
     ) -> Deferred[Lease]:
-        """An acquisition that has come as far as it can."""
+        """A call of `acquire`, in progress as far as possible without another event."""
         acquiring = (lock or self.lock(client, **options)).acquire()
         self.addCleanup(ignore_close, acquiring)
         self.network.settle()
         return acquiring
 
     def test_free_lock_is_acquired_at_once(self) -> None:
-        """The node has kazoo's name and the session's life."""
+        """The node has kazoo's form of name, and is owned by the session."""
         lease = self.result(self.lock(self.one, "me").acquire())
         (name,) = self.children(PATH)
         self.assertRegex(name, r"^[0-9a-f]{32}__lock__0000000000$")
@@ -106,8 +106,8 @@ class LockTests(RecipeTestCase):
         self.assertLess(self.one.statistics().requests - before, 50 * 2 + 10)
 
     def test_handover_costs_the_same_among_many(self) -> None:
-        """What a handover asks of the server does not depend on how many wait."""
-        lock, asked = self.lock(self.one), []
+        """The number of requests for a handover does not depend on the number of waiters."""
+        lock, requests = self.lock(self.one), []
         lease = self.result(lock.acquire())
         waiting = [lock.acquire() for _ in range(30)]
         ignore_close(*waiting)
@@ -115,12 +115,12 @@ class LockTests(RecipeTestCase):
         for following in waiting:
             before = self.one.statistics().requests
             self.result(lease.release())
-            asked.append(self.one.statistics().requests - before)
+            requests.append(self.one.statistics().requests - before)
             lease = self.successResultOf(following)
-        self.assertEqual(set(asked), {2})  # the node is deleted, and the next one's is looked at
+        self.assertEqual(set(requests), {2})  # delete the node, and read the next one
 
     def test_deleted_waiter_does_not_let_the_next_in(self) -> None:
-        """A waiter whose node is deleted does not let the next one in."""
+        """If a waiter's node is deleted, the next waiter does not get the lock."""
         lock = self.lock(self.one)
         first = self.result(lock.acquire())
         waiting = [self.waiting(self.one, lock=lock) for _ in range(3)]
@@ -136,7 +136,7 @@ class LockTests(RecipeTestCase):
             waiting = [one for one in waiting if not one.called]
 
     def test_contenders_are_listed_in_order(self) -> None:
-        """The holder first, then those that wait."""
+        """The holder is first, then the waiters follow in order."""
         self.assertEqual(self.result(self.lock(self.one).contenders()), [])
         self.result(self.lock(self.two, "b").acquire())
         self.waiting(self.one, identifier="a")
@@ -144,7 +144,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.result(self.lock(self.one).contenders()), ["b", "a", ""])
 
     def test_contenders_are_read_in_the_next_session(self) -> None:
-        """The question is put in the next session if this one expires before it is sent."""
+        """The read is sent in the next session if this one expires before."""
         self.result(self.lock(self.two, "b").acquire())
         self.server.refuse = True
         self.drop(self.one)
@@ -236,7 +236,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_waits_through_a_reconnect(self) -> None:
-        """A predecessor that goes while we are cut off is noticed."""
+        """A release is noticed, although the waiter had no connection meanwhile."""
         first = self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.server.drop(self.session(self.two))
@@ -273,7 +273,7 @@ class LockTests(RecipeTestCase):
         self.failure(waiting, ClientClosedError)
 
     def test_path_deleted_by_others(self) -> None:
-        """A path that tidy clients delete when it is empty is made again."""
+        """A path that another client has deleted is created again."""
         lock = self.lock(self.one)
         self.result(self.result(lock.acquire()).release())
         self.deleting(PATH)
@@ -281,7 +281,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(lock.acquire()).held)
 
     def test_own_node_deleted_while_waiting(self) -> None:
-        """Whose node is deleted by hand gets in line again when it would be its turn."""
+        """A waiter whose node is deleted rejoins the queue when it is its turn."""
         first = self.result(self.lock(self.one).acquire())
         waiting = self.waiting(self.two)
         self.deleting(f"{PATH}/{in_order(self.children(PATH), ('__lock__',))[1]}")
@@ -291,7 +291,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.children(PATH), [lease.path.rpartition("/")[2]])
 
     def test_names_of_others(self) -> None:
-        """Locks of Curator, go-zookeeper and txzookeeper are respected if one asks for it."""
+        """With ``names``, it waits for locks of Curator, go-zookeeper and txzookeeper."""
         self.result(self.bystander.ensure_path(PATH))
         other = self.result(
             self.bystander.create(f"{PATH}/_c_x-lock-", ephemeral=True, sequence=True)
@@ -302,7 +302,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.result(waiting).held)
 
     def test_read_only_server(self) -> None:
-        """A server that takes no writes at the moment is asked again every second."""
+        """While the server is read-only, the creation is retried every second."""
         client = self.connected(read_only=True)
         self.server.read_only = True
         self.network.advance(2)
@@ -315,7 +315,7 @@ class LockTests(RecipeTestCase):
         self.assertTrue(self.successResultOf(acquiring).certain)
 
     def test_acquire_fails_without_permission(self) -> None:
-        """The server's error is the outcome."""
+        """The call fails with the server's error."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         lock = Lock(self.one, "/sealed", reactor=self.network)
@@ -323,10 +323,10 @@ class LockTests(RecipeTestCase):
 
 
 class ReadWriteTests(RecipeTestCase):
-    """Readers share, writers do not."""
+    """Readers share the lock, writers do not."""
 
     def test_readers_share_and_writers_exclude(self) -> None:
-        """Readers together; a writer waits for them, and later readers wait for it."""
+        """A writer waits for all readers before it, and later readers wait for the writer."""
         one, two = self.connected(), self.connected()
         first = ReadWriteLock(one, PATH, "1", reactor=self.network)
         second = ReadWriteLock(two, PATH, "2", reactor=self.network)
@@ -347,10 +347,10 @@ class ReadWriteTests(RecipeTestCase):
 
 
 class ElectionTests(RecipeTestCase):
-    """One leads."""
+    """An election."""
 
     def test_next_candidate_leads_after_expiry(self) -> None:
-        """The old leader's lease is lost."""
+        """When the leader's session expires, its lease is lost, and the next candidate leads."""
         one, two = self.connected(), self.connected()
         leading = self.result(Election(one, PATH, "one", reactor=self.network).lead())
         election = Election(two, PATH, "two", reactor=self.network)
@@ -365,7 +365,7 @@ class ElectionTests(RecipeTestCase):
 
 
 class BrokenConnectionTests(SynchronousTestCase):
-    """The life of a contender, cut at every step."""
+    """A contender whose connection breaks at every step."""
 
     def lives(self, world: World) -> None:
         """Wait behind another contender, hold it, release it."""

@@ -14,7 +14,7 @@ ALL = ACL(int(Permission.ALL), ANYONE)
 
 
 class NodeTests(RecipeTestCase):
-    """A node remembers what was read, and does not overwrite what was not."""
+    """A node object remembers the versions that it has read."""
 
     @override
     def setUp(self) -> None:
@@ -23,7 +23,7 @@ class NodeTests(RecipeTestCase):
         self.node = Node(self.one, "/a")
 
     def test_node_is_created_read_written_and_deleted(self) -> None:
-        """Each method does what its name says."""
+        """Each method works on the node, and fails if it is missing."""
         self.assertFalse(self.result(self.node.exists()))
         self.failure(self.node.get_data(), NoNodeError)
         self.assertEqual(self.result(self.node.create(b"1")), "/a")
@@ -43,18 +43,18 @@ class NodeTests(RecipeTestCase):
         self.assertEqual(self.result(self.node.get_data()), b"1")
 
     def test_changed_node_is_not_overwritten(self) -> None:
-        """What others wrote is not overwritten or deleted before it was read."""
+        """Another client's write must be read before the node can be written or deleted."""
         self.result(self.node.create())
         self.result(self.bystander.set("/a", b"theirs"))
         self.failure(self.node.delete(), BadVersionError)
         self.assertEqual(self.result(self.node.get_data()), b"theirs")
         self.result(self.bystander.set("/a", b"again"))
         self.failure(self.node.set_data(b"1"), BadVersionError)
-        self.assertIs(self.result(self.node.set_data(b"2")), self.node)  # said once
+        self.assertIs(self.result(self.node.set_data(b"2")), self.node)  # unconditional now
         self.assertEqual(self.result(self.bystander.get("/a"))[0], b"2")
 
     def test_exists_remembers_the_versions(self) -> None:
-        """A node that is gone has none."""
+        """`exists` and its watch remember the versions; a deletion forgets them."""
         self.result(self.bystander.create("/a"))
         self.result(self.bystander.set("/a", b"1"))
         self.assertTrue(self.result(self.node.exists()))
@@ -79,7 +79,7 @@ class NodeTests(RecipeTestCase):
         self.result(self.node.set_acl([ALL]))
 
     def test_acl_has_a_version_of_its_own(self) -> None:
-        """Writing data does not change it."""
+        """Writing data does not change the version of the ACL."""
         self.result(self.node.create())
         self.result(self.node.set_data(b"1"))
         self.assertEqual(self.result(self.node.get_acl()), [ALL])
@@ -90,7 +90,7 @@ class NodeTests(RecipeTestCase):
         self.result(self.node.set_acl(READ_ACL_UNSAFE))
 
     def test_sequence_node_takes_the_actual_path(self) -> None:
-        """The object has the path that the server made."""
+        """After the creation the object has the actual path."""
         node = Node(self.one, "/s-")
         self.result(node.create(sequence=True, ephemeral=True))
         self.assertEqual(node.path, "/s-0000000000")
@@ -98,7 +98,7 @@ class NodeTests(RecipeTestCase):
         self.assertFalse(self.result(node.exists()))
 
     def test_children_are_nodes_in_order(self) -> None:
-        """Those with a prefix, if one is given."""
+        """The children are sorted by name, and may be selected by a prefix."""
         for path in ("/a", "/a/y2", "/a/x", "/a/y1"):
             self.result(self.bystander.create(path))
         names = [child.name for child in self.result(self.node.get_children())]

@@ -34,7 +34,7 @@ class PartyTestCase(RecipeTestCase):
         self.one, self.two = self.connected(), self.connected()
 
     def party(self, client: ZooKeeperClient, name: str = "") -> Party:
-        """The party, for a client."""
+        """A client's object for the party."""
         return Party(client, PATH, name, reactor=self.network)
 
     def joined(self, client: ZooKeeperClient, name: str = "") -> Membership:
@@ -42,11 +42,11 @@ class PartyTestCase(RecipeTestCase):
         return self.result(self.party(client, name).join())
 
     def members(self) -> list[str]:
-        """As another client sees them."""
+        """The members, read by another client."""
         return self.result(self.party(self.bystander).members())
 
     def changing(self, *known: str) -> Deferred[list[str]]:
-        """A wait for a change that has come as far as it can."""
+        """A call of `changed`, in progress as far as possible without another event."""
         changing = self.party(self.bystander).changed(known)
         self.addCleanup(ignore_close, changing)
         self.network.settle()
@@ -54,7 +54,7 @@ class PartyTestCase(RecipeTestCase):
 
 
 class MemberTests(PartyTestCase):
-    """Members that join, leave and die."""
+    """Members that join, leave and expire."""
 
     def test_come_and_go(self) -> None:
         """Members are in the order in which they joined; nodes have kazoo's names."""
@@ -69,14 +69,14 @@ class MemberTests(PartyTestCase):
         self.assertEqual(repr(memberships[1]), f"<Membership {memberships[1].path} present>")
 
     def test_leaving_again_is_fine(self) -> None:
-        """Nothing is watched after it."""
+        """Leaving again has no effect, and no watch is left."""
         membership = self.joined(self.one)
         for _ in range(2):
             self.assertIsNone(self.result(membership.leave()))
         self.assertEqual((self.members(), self.one.statistics().watches), ([], 0))
 
     def test_block_is_a_member(self) -> None:
-        """It leaves at its end."""
+        """The member leaves at the end of the block."""
 
         async def work() -> list[str]:
             async with await self.party(self.one, "a").join():
@@ -92,7 +92,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), ["a"])
 
     def test_members_are_read_in_parallel(self) -> None:
-        """All members are asked for at once, not one after the other."""
+        """All members are read concurrently."""
         for number in range(20):
             self.joined(self.one, str(number))
         self.result(self.bystander.exists(PATH))
@@ -113,7 +113,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual((membership.path, membership.present), (path, True))
 
     def test_member_rejoins_after_expiry(self) -> None:
-        """It rejoins by itself, each time."""
+        """It rejoins automatically after each expiry."""
         membership = self.joined(self.one, "a")
         for _ in range(3):
             path = membership.path
@@ -125,7 +125,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), [])
 
     def test_expired_before_the_server_knows(self) -> None:
-        """A client that gave its session up too early is not there twice when it is back."""
+        """If the client expires the session before the server, the member is not counted twice."""
         membership = self.joined(self.one, "a")
         self.give_up(self.one)
         self.assertFalse(membership.present)
@@ -136,7 +136,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), ["a"])
 
     def test_deleted_member_rejoins_after_a_second(self) -> None:
-        """Not sooner."""
+        """It rejoins after a second, not sooner."""
         membership = self.joined(self.one, "a")
         self.deleting(membership.path)
         self.deleting(PATH)
@@ -146,7 +146,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual((self.members(), membership.present), (["a"], True))
 
     def test_left_while_absent(self) -> None:
-        """A member that leaves while it is out does not come back."""
+        """A member that leaves while its node is missing does not rejoin."""
         membership = self.joined(self.one, "a")
         self.deleting(membership.path)
         self.assertIsNone(self.result(membership.leave()))
@@ -154,7 +154,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual(self.members(), [])
 
     def test_left_while_cut_off(self) -> None:
-        """A member that leaves without a connection is out as soon as there is one."""
+        """A member that leaves without a connection is removed as soon as there is one."""
         membership = self.joined(self.one, "a")
         self.server.refuse = True
         self.drop(self.one)
@@ -180,7 +180,7 @@ class MemberTests(PartyTestCase):
         self.assertEqual((left, self.children(PATH)), ([0], []))
 
     def test_refused_for_a_while(self) -> None:
-        """A member that may not rejoin for a while logs that once, and goes on trying."""
+        """A member that may not rejoin logs that once, and retries."""
         membership = self.joined(self.one, "a")
         no_delete = [ACL(int(Permission.READ | Permission.ADMIN), ANYONE)]
         self.result(self.bystander.set_acl(PATH, no_delete))
@@ -188,15 +188,15 @@ class MemberTests(PartyTestCase):
             self.expire(self.one)
             self.network.advance(3)
         self.assertFalse(membership.present)
-        told = [one for one in events if one.get("where") == PATH]
-        self.assertEqual([one["log_level"] for one in told], [LogLevel.warn])
-        self.assertIsInstance(told[0]["error"], NoAuthError)
+        warnings = [one for one in events if one.get("where") == PATH]
+        self.assertEqual([one["log_level"] for one in warnings], [LogLevel.warn])
+        self.assertIsInstance(warnings[0]["error"], NoAuthError)
         self.result(self.bystander.set_acl(PATH, OPEN_ACL_UNSAFE))
         self.network.advance(2)
         self.assertEqual((self.members(), membership.present), (["a"], True))
 
     def test_joining_fails_without_access_or_session(self) -> None:
-        """The errors are the client's."""
+        """Joining fails with the client's errors."""
         acl = [ACL(int(Permission.READ), ANYONE)]
         self.result(self.bystander.create("/sealed", acl=acl))
         self.failure(Party(self.one, "/sealed", reactor=self.network).join(), NoAuthError)
@@ -218,10 +218,10 @@ class MemberTests(PartyTestCase):
 
 
 class ChangeTests(PartyTestCase):
-    """Hearing of it."""
+    """Waiting for changes of the members."""
 
     def test_changed_fires_at_the_next_change(self) -> None:
-        """Or at once, if the members are others already."""
+        """It fires at once if the members differ already."""
         changing = self.changing()
         self.assertNoResult(changing)
         membership = self.joined(self.one, "a")
@@ -245,7 +245,7 @@ class ChangeTests(PartyTestCase):
         self.assertEqual(self.successResultOf(changing), ["a"])
 
     def test_while_cut_off(self) -> None:
-        """What happens without a connection, or between two sessions, is heard of later."""
+        """A change without a connection, or between two sessions, is not missed."""
         for end in (self.server.drop, self.server.expire):
             changing = self.changing()
             self.server.refuse = True
@@ -258,7 +258,7 @@ class ChangeTests(PartyTestCase):
             self.result(membership.leave())
 
     def test_changed_survives_the_deletion_of_the_path(self) -> None:
-        """It goes on waiting."""
+        """It continues to wait."""
         changing = self.changing()
         self.deleting(PATH)
         self.assertNoResult(changing)
@@ -274,14 +274,14 @@ class ChangeTests(PartyTestCase):
 
 
 class ShallowTests(PartyTestCase):
-    """Names in the names."""
+    """Parties whose identifiers are in the names of the nodes."""
 
     @override
     def party(self, client: ZooKeeperClient, name: str = "") -> Party:
         return ShallowParty(client, PATH, name, reactor=self.network)
 
     def test_identifiers_are_in_the_names(self) -> None:
-        """Whatever characters are in them."""
+        """Identifiers may have any characters that are allowed in names."""
         for name in ("b-1", "a", ""):
             self.joined(self.one, name)
         self.result(self.bystander.ensure_path(PATH + "/else"))

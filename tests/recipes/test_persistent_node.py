@@ -27,7 +27,7 @@ PATH = "/agents/one"
 
 
 class PersistentEphemeralNodeTests(RecipeTestCase):
-    """There, and there again."""
+    """A node that is created again."""
 
     @override
     def setUp(self) -> None:
@@ -35,17 +35,17 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.one, self.two = self.connected(), self.connected()
 
     def node(self, client: ZooKeeperClient, data: bytes = b"", **options: Any) -> Any:
-        """The node, for a client."""
+        """A client's object for the node."""
         return PersistentEphemeralNode(client, PATH, data, reactor=self.network, **options)
 
     def created(self, client: ZooKeeperClient, data: bytes = b"", **options: Any) -> Any:
-        """The node, made."""
+        """A node that was created."""
         node = self.node(client, data, **options)
         self.assertIs(self.result(node.create()), node)
         return node
 
     def creating(self, node: PersistentEphemeralNode) -> Deferred[Any]:
-        """One that has come as far as it can."""
+        """A call of `create`, in progress as far as possible without another event."""
         creating = node.create()
         self.addCleanup(ignore_close, creating)
         self.network.settle()
@@ -57,7 +57,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         return None if node is None else (node.data or b"", node.stat.ephemeral_owner)
 
     def test_node_is_created_changed_and_deleted(self) -> None:
-        """With its parents; and it can be created once more."""
+        """It is created with its parents, and can be created again after a deletion."""
         node = self.created(self.one, b"1")
         self.assertEqual((self.stored(), node.present), ((b"1", self.session(self.one)), True))
         self.assertIsNone(self.result(node.set(b"2")))
@@ -70,12 +70,12 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
     def test_second_creation_is_refused(self) -> None:
-        """One object is one node."""
+        """An object creates its node only once."""
         node = self.created(self.one)
         self.failure(node.create(), NodeExistsError)
 
     def test_node_is_created_again_in_each_session(self) -> None:
-        """With its latest data."""
+        """It is created with its latest data."""
         node = self.created(self.one, b"1")
         self.result(node.set(b"2"))
         for _ in range(3):
@@ -83,7 +83,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
             self.assertEqual((self.stored(), node.present), ((b"2", self.session(self.one)), True))
 
     def test_acl_changes_for_the_next_sessions_too(self) -> None:
-        """That of its parents does not."""
+        """The ACL of the node changes, that of its parents does not."""
         node = self.created(self.one, b"1")
         self.assertIsNone(self.result(node.set_acl(READ_ACL_UNSAFE)))
         self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
@@ -104,7 +104,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         return tuple(self.result(self.bystander.get_acl(path))[0])
 
     def test_set_acl_while_it_is_made(self) -> None:
-        """An ACL that is set when the old one is on its way wins."""
+        """An ACL that is set during the creation replaces the old one."""
         node = self.node(self.one, b"1")
         creating = node.create()
         for _ in range(3):
@@ -115,7 +115,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.acl(), tuple(READ_ACL_UNSAFE))
 
     def test_set_while_it_is_away(self) -> None:
-        """Data that are set between two sessions are those that it is made with."""
+        """Data that are set between two sessions are used in the next one."""
         node = self.created(self.one, b"1")
         self.server.refuse = True
         self.assertTrue(self.server.expire(self.session(self.one)))
@@ -127,7 +127,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
     def test_set_while_it_is_made(self) -> None:
-        """Data that are set when the old ones are on their way win."""
+        """Data that are set during the creation replace the old ones."""
         node = self.node(self.one, b"1")
         creating = node.create()
         for _ in range(3):
@@ -138,7 +138,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
     def test_left_by_our_own_session(self) -> None:
-        """What we take for expired before the server does is replaced, not waited for."""
+        """The node of a session that only the client has expired is replaced."""
         node = self.created(self.one, b"1")
         before = self.session(self.one)
         self.give_up(self.one)
@@ -153,7 +153,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"1", self.session(self.one)))
 
     def test_node_of_another_client_is_waited_for(self) -> None:
-        """It is left alone until it is gone."""
+        """Another client's node is left alone until it is deleted."""
         first, second = self.created(self.one, b"1"), self.node(self.two, b"2")
         waiting = self.creating(second)
         self.assertNoResult(waiting)
@@ -165,7 +165,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"2", self.session(self.two)))
 
     def test_deleted_with_a_lost_reply(self) -> None:
-        """A deletion that is repeated leaves the node of the next one alone."""
+        """A repeated deletion leaves the next client's node alone."""
         first = self.created(self.one, b"1")
         waiting = self.creating(self.node(self.two, b"2"))
         self.lose_reply(self.one)
@@ -180,7 +180,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertTrue(second.present)
 
     def test_deleted_node_is_back_after_a_second(self) -> None:
-        """Not sooner."""
+        """It is created again after a second, not sooner."""
         node = self.created(self.one, b"1")
         self.deleting(PATH)
         self.deleting("/agents")
@@ -190,7 +190,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"1", self.session(self.one)))
 
     def test_deleted_for_good(self) -> None:
-        """What is deleted while it is away, or is being made, does not come."""
+        """A node that is deleted while it is missing or being created is not created again."""
         node = self.created(self.one)
         self.deleting(PATH)
         self.assertIsNone(self.result(node.delete()))
@@ -202,7 +202,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertIsNone(self.stored())
 
     def test_made_anew_at_once(self) -> None:
-        """What is deleted for a creation that was cancelled is not the next one's."""
+        """The clean-up of a cancelled creation does not delete the next creation's node."""
         node = self.node(self.one, b"1")
         self.result(self.bystander.ensure_path("/agents"))
         with capturedLogs() as events:
@@ -216,7 +216,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual([one for one in events if "lost the lease" in str(one["log_format"])], [])
 
     def test_cancelled_creation_fails_when_the_node_is_gone(self) -> None:
-        """Nothing is left when the caller notices, if there is a connection."""
+        """With a connection, the node is gone when the call fails."""
         self.result(self.bystander.ensure_path("/agents"))
         creating = self.node(self.one).create()
         self.until_stored()
@@ -262,7 +262,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
             self.network.cables[0].deliver()
 
     def test_second_object_of_a_client_is_refused(self) -> None:
-        """Both would take the node for theirs; it is free when the first has deleted it."""
+        """Two objects of a client cannot keep the same node; it is free after a deletion."""
         first, second = self.created(self.one, b"1"), self.node(self.one, b"2")
         error = self.failure(second.create(), NodeExistsError)
         self.assertIn("another object of this client", str(error))
@@ -287,7 +287,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertNoResult(self.creating(self.node(self.one)))
 
     def test_node_is_free_after_a_deletion_that_nothing_waited_for(self) -> None:
-        """A deletion whose Deferred is cancelled goes on, and then others may have the node."""
+        """A deletion continues after its Deferred is cancelled, and then the node is free."""
         first = self.created(self.one, b"1")
         deleting = first.delete()
         deleting.cancel()
@@ -296,7 +296,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertIs(self.result(second.create()), second)
 
     def test_not_ours_any_more(self) -> None:
-        """Data are not written into a node that is another's by now."""
+        """Data are not written into a node that another client owns now."""
         first, second = self.created(self.one, b"1"), self.node(self.two, b"2")
         waiting = self.creating(second)
         change = self.bystander.transaction()
@@ -331,7 +331,7 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertEqual(self.stored(), (b"2", self.session(self.one)))
 
     def test_it_ends_with_its_client(self) -> None:
-        """It is logged as information only."""
+        """The end with the client is logged at level info."""
         node = self.created(self.one)
         with capturedLogs() as events:
             self.result(self.one.close())
@@ -354,7 +354,7 @@ class BrokenConnectionTests(SynchronousTestCase):
     """A connection, cut at every step."""
 
     def lives(self, world: World) -> None:
-        """Wait behind another one, be there, change, go."""
+        """Wait for another client's node, create, change and delete the node."""
         other, client = world.clients
         first = PersistentEphemeralNode(other, PATH, b"1", reactor=world.network)
         node = PersistentEphemeralNode(client, PATH, b"2", reactor=world.network)
@@ -376,7 +376,7 @@ class BrokenConnectionTests(SynchronousTestCase):
         at_every_step(self, 2, self.lives)
 
     def anew(self, world: World) -> None:
-        """Change one's mind, and once more."""
+        """Create and cancel three times, then create."""
         client = world.clients[0]
         node = PersistentEphemeralNode(client, PATH, b"1", reactor=world.network)
         with capturedLogs() as events:
@@ -397,5 +397,5 @@ class BrokenConnectionTests(SynchronousTestCase):
         world.result(node.delete())
 
     def test_cancelled_creations_do_not_disturb_the_next(self) -> None:
-        """At every step; what was begun before does not disturb the next creation."""
+        """A cancelled creation does not disturb the next one, at any step."""
         at_every_step(self, 1, self.anew)

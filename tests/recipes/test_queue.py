@@ -36,16 +36,16 @@ class QueueTestCase(RecipeTestCase):
         self.queue, self.other = self.of(self.one), self.of(self.two)
 
     def of(self, client: Any, **options: Any) -> Any:
-        """The queue, for a client."""
+        """A client's object for the queue."""
         return self.kind(client, PATH, reactor=self.network, **options)
 
     def put(self, *items: bytes) -> None:
-        """Fill it."""
+        """Put items into the queue."""
         for item in items:
             self.result(self.queue.put(item))
 
     def getting(self, queue: Any) -> Deferred[Any]:
-        """A get that has come as far as it can."""
+        """A call of `get`, in progress as far as possible without another event."""
         getting: Deferred[Any] = queue.get()
         self.addCleanup(ignore_close, getting)
         self.network.settle()
@@ -53,10 +53,10 @@ class QueueTestCase(RecipeTestCase):
 
 
 class QueueTests(QueueTestCase):
-    """First in, first out, each once."""
+    """A queue with two clients."""
 
     def test_items_come_out_in_order(self) -> None:
-        """Whichever consumer takes them."""
+        """Items come in order, whichever consumer takes them."""
         self.put(b"1", b"2", b"3")
         self.assertEqual(self.children(PATH)[0], "entry-100-0000000000")
         self.assertEqual(self.result(self.queue.qsize()), 3)
@@ -65,7 +65,7 @@ class QueueTests(QueueTestCase):
         self.assertEqual(self.result(self.other.qsize()), 0)
 
     def test_put_with_a_lost_reply(self) -> None:
-        """An item that is taken out before the reply's loss is noticed is not put in again."""
+        """An item that was taken before the producer reconnects is not put again."""
         self.put(b"0")
         self.assertEqual(self.result(self.other.get()), b"0")
         waiting = self.getting(self.other)
@@ -78,7 +78,7 @@ class QueueTests(QueueTestCase):
         self.assertEqual((self.children(PATH), self.children(f"{PATH}-producers")), ([], []))
 
     def test_put_in_doubt_without_marks(self) -> None:
-        """Where no mark is allowed, a put with a lost reply fails."""
+        """Without permission for marks, a put with a lost reply fails."""
         self.result(self.bystander.ensure_path(PATH))
         parent = PATH.rpartition("/")[0]
         self.result(self.bystander.set_acl(parent, READ_ACL_UNSAFE))
@@ -97,7 +97,7 @@ class QueueTests(QueueTestCase):
         self.assertEqual(self.result(self.queue.get()), b"now")
 
     def test_another_item_of_the_same_name(self) -> None:
-        """Numbers begin anew in a queue that was deleted: a repeated request takes one item."""
+        """A repeated deletion leaves a new item with the same name alone."""
         self.put(b"1")
         delete = self.one.delete
 
@@ -166,7 +166,7 @@ class QueueTests(QueueTestCase):
                 self.assertEqual(self.result(self.other.get()), b"1", rounds)
 
     def test_ephemeral_items_go_with_the_session(self) -> None:
-        """With that of the client that put them in."""
+        """An ephemeral item is deleted with the session of its producer."""
         self.result(self.of(self.one, ephemeral=True).put(b"1"))
         self.assertEqual(self.result(self.other.qsize()), 1)
         self.expire(self.one)
@@ -187,7 +187,7 @@ class QueueTests(QueueTestCase):
 
 
 class ReliableQueueTests(QueueTestCase):
-    """An item is in the queue until it is done."""
+    """An item stays in the queue until the work on it is done."""
 
     kind = ReliableQueue
 
@@ -219,7 +219,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertTrue(all(item.lease.held for (item,) in getting))
 
     def test_item_of_an_expired_session_comes_back(self) -> None:
-        """A consumer that waits gets it."""
+        """A waiting consumer gets the item of a consumer whose session has expired."""
         self.put(b"1")
         item = self.item(self.queue)
         waiting = self.getting(self.other)
@@ -254,7 +254,7 @@ class ReliableQueueTests(QueueTestCase):
         self.result(taken.delete())
 
     def test_cancelled_with_a_lost_reply(self) -> None:
-        """So it does when the connection breaks while a cancelled get gives its item back."""
+        """The same if the connection breaks while a cancelled get releases its item."""
         self.put(b"1")
         for position in range(1, 240, 8):
             one = self.connected()
@@ -284,7 +284,7 @@ class ReliableQueueTests(QueueTestCase):
         return deleting
 
     def test_deletion_in_doubt(self) -> None:
-        """An item that stays in the queue, for the reservation was gone, is not called deleted."""
+        """A deletion fails if the reservation was deleted before, and the item is left."""
         self.put(b"1")
         item = self.item(self.queue)
         deleting = self.delete_in_doubt(item)
@@ -306,7 +306,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(self.children(PATH), [])
 
     def test_cancelled_get_fails_when_its_reservation_is_gone(self) -> None:
-        """The item is free when the caller notices, if there is a connection."""
+        """With a connection, the item is free when the call fails."""
         self.put(b"1")
         getting = self.queue.get()
         for _ in range(20):
@@ -333,7 +333,7 @@ class ReliableQueueTests(QueueTestCase):
         self.assertEqual(self.children(PATH), ["entry-100-0000000000"])
 
     def test_deleted_by_others(self) -> None:
-        """An item that another client deletes while we work on it cannot be deleted again."""
+        """Deleting an item that another client has deleted fails."""
         self.put(b"1")
         item = self.item(self.queue)
         self.deleting(item.path)
@@ -380,8 +380,8 @@ class HerdTests(RecipeTestCase):
             self.network.settle()
             self.assertEqual([one.called for one in getting], [True] * 2 + [False] * 28)
 
-    def test_no_line_allowed(self) -> None:
-        """Consumers that may not line up beside the queue wait all the same."""
+    def test_no_consumer_queue_allowed(self) -> None:
+        """Without permission for a queue of consumers, a consumer waits for items directly."""
         self.result(self.bystander.ensure_path(PATH))
         parent = PATH.rpartition("/")[0]
         self.result(self.bystander.set_acl(parent, READ_ACL_UNSAFE))
@@ -395,7 +395,7 @@ class HerdTests(RecipeTestCase):
             self.successResultOf(getting)
 
     def test_cancelled_get_fails_when_its_place_is_free(self) -> None:
-        """A cancelled get has left the line of consumers when the caller notices."""
+        """A cancelled get has left the queue of consumers when the call fails."""
         queue = Queue(self.bystander, PATH, reactor=self.network)
         getting = queue.get()
         self.network.settle()
@@ -418,8 +418,8 @@ class HerdTests(RecipeTestCase):
         self.network.advance(5)
         self.assertEqual(self.children(f"{PATH}-consumers"), [])
 
-    def test_cancelled_in_line(self) -> None:
-        """Consumers that give up, or whose session expires, do not block the others."""
+    def test_cancelled_in_the_consumer_queue(self) -> None:
+        """Cancelled consumers, and those with an expired session, do not block the others."""
         clients = [self.connected() for _ in range(4)]
         getting = []
         for client in clients:
@@ -478,7 +478,7 @@ class SerializedQueueTests(QueueTestCase):
         self.assertTrue(self.result(waiting).lease.held)
 
     def test_cancelled_get_fails_when_its_lock_is_free(self) -> None:
-        """A cancelled get has released the lock when the caller notices."""
+        """A cancelled get has released the lock when the call fails."""
         waiting = self.getting(self.queue)
         left = nodes_left(self, waiting, f"{PATH}/_lock")
         waiting.cancel()
@@ -534,11 +534,11 @@ class BrokenConnectionTests(SynchronousTestCase):
             self.assertEqual(world.server.tree()[path], item)
 
     def test_queue_survives_cuts_at_every_step(self) -> None:
-        """A queue of a single consumer loses nothing and doubles nothing."""
+        """A queue with a single consumer returns each item once."""
         at_every_step(self, 2, self.consumes)
 
     def test_reliable_queue_survives_cuts_at_every_step(self) -> None:
-        """It returns each item until it is deleted, and not after that."""
+        """It returns each item until it is deleted."""
         at_every_step(self, 2, lambda world: self.works(ReliableQueue, world))
 
     def test_works_in_order(self) -> None:
@@ -546,5 +546,5 @@ class BrokenConnectionTests(SynchronousTestCase):
         at_every_step(self, 2, lambda world: self.works(SerializedQueue, world))
 
     def test_put_survives_cuts_at_every_step(self) -> None:
-        """A put puts an item in once, and knows its path."""
+        """A put adds an item once, and returns its path."""
         at_every_step(self, 1, self.produces)

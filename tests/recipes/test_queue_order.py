@@ -57,8 +57,10 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(in_order(reversed(names), (name,)), names)
 
     @given(st.permutations(range(12)), st.lists(st.booleans(), min_size=12, max_size=12))
-    def test_everybody_waits_for_the_nearest(self, order: list[int], writers: list[bool]) -> None:
-        """The same as by looking through all of them for each."""
+    def test_each_contender_waits_for_the_nearest(
+        self, order: list[int], writers: list[bool]
+    ) -> None:
+        """The result equals that of a search through all nodes for each contender."""
         nodes = {
             f"{n:x}{'__lock__' if writers[n] else '__rlock__'}{number:010d}": (number, writers[n])
             for n, number in enumerate(order)

@@ -20,7 +20,7 @@ PATH = "/pool"
 
 
 class SemaphoreTests(RecipeTestCase):
-    """So many at a time, and no more."""
+    """A semaphore with two clients."""
 
     @override
     def setUp(self) -> None:
@@ -28,18 +28,18 @@ class SemaphoreTests(RecipeTestCase):
         self.one, self.two = self.connected(), self.connected()
 
     def semaphore(self, client: ZooKeeperClient, leases: int = 2, name: str = "") -> Semaphore:
-        """The semaphore, for a client."""
+        """A client's object for the semaphore."""
         return Semaphore(client, PATH, leases, name, reactor=self.network)
 
     def waiting(self, client: ZooKeeperClient, **options: Any) -> Deferred[Lease]:
-        """An acquisition that has come as far as it can."""
+        """A call of `acquire`, in progress as far as possible without another event."""
         acquiring = self.semaphore(client, **options).acquire()
         self.addCleanup(ignore_close, acquiring)
         self.network.settle()
         return acquiring
 
     def test_room_for_two(self) -> None:
-        """The third waits until one leaves; the path says how many there may be."""
+        """The third waits until a lease is released; the path stores the number of leases."""
         first = self.successResultOf(self.waiting(self.one))
         self.assertTrue(self.successResultOf(self.waiting(self.two)).held)
         third = self.waiting(self.one)
@@ -50,7 +50,7 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 2)
 
     def test_waiters_are_served_in_order(self) -> None:
-        """In the order in which they came."""
+        """Waiters get leases in the order of their calls."""
         first = self.successResultOf(self.waiting(self.one, leases=1))
         second, third = self.waiting(self.two, leases=1), self.waiting(self.one, leases=1)
         self.result(first.release())
@@ -69,7 +69,7 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(sorted(holders), ["a", "b"])
 
     def test_holders_across_sessions(self) -> None:
-        """The question is put in the next session if this one expires before it is sent."""
+        """The read is sent in the next session if this one expires before."""
         self.waiting(self.two, name="a")
         self.server.refuse = True
         self.drop(self.one)
@@ -94,11 +94,11 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(self.result(self.bystander.get(PATH))[0], b"mine")
 
     def test_number_of_leases_must_be_positive(self) -> None:
-        """The constructor refuses others."""
+        """The constructor refuses other numbers."""
         self.assertRaises(ValueError, self.semaphore, self.one, 0)
 
     def test_timeout_and_cancellation(self) -> None:
-        """Who waits no longer leaves nothing behind, and does not hold others up."""
+        """A waiter that is cancelled or times out leaves no node, and does not block others."""
         lease = self.successResultOf(self.waiting(self.one, leases=1))
         cancelled = self.waiting(self.two, leases=1)
         late = self.semaphore(self.two, 1).acquire(1.0)
@@ -111,7 +111,7 @@ class SemaphoreTests(RecipeTestCase):
         self.assertEqual(self.children(PATH + "-__lock__"), [])
         self.result(lease.release())
 
-    def test_gone_when_told(self) -> None:
+    def test_nodes_are_gone_when_the_call_fails(self) -> None:
         """After a time-out or a cancellation nothing is left on the server."""
         self.successResultOf(self.waiting(self.one, leases=1))
         queue = PATH + "-__lock__"

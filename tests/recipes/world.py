@@ -31,7 +31,7 @@ class World:
             test: fails if something is left in the end.
             clients: how many.
             cut: where the first connection of the last client breaks.
-            seed: for the clients' dice.
+            seed: of the clients' random numbers.
         """
         self.test = test
         self.cut = cut
@@ -61,11 +61,11 @@ class World:
             setattr(cable, f"{side}_may_send", position)
 
     def wait(self, seconds: float = 3.5) -> None:
-        """Let time go by: enough to reconnect, and to find out that one has to."""
+        """Advance the clock: by default enough to notice a lost connection and to reconnect."""
         self.network.advance(seconds)
 
     def result(self, deferred: Deferred[Any]) -> Any:
-        """What it fires with, when there was time to reconnect."""
+        """The result of a Deferred, after time to reconnect."""
         self.wait()
         return self.test.successResultOf(deferred)
 
@@ -79,7 +79,7 @@ class World:
         return 0 if identity is None else identity[0]
 
     def end(self) -> Cable:
-        """Close; nothing may be left.  Answers the first cable of the last client."""
+        """Close all, and check that nothing is left; returns the first cable of the last client."""
         cable = self.network.cables[self._first]
         for client in self.clients:
             statistics = client.statistics()
@@ -95,22 +95,22 @@ class World:
 
 
 def at_every_step(
-    test: SynchronousTestCase, clients: int, story: Callable[[World], object]
+    test: SynchronousTestCase, clients: int, scenario: Callable[[World], object]
 ) -> None:
-    """Live through a story with a good connection, then with one cut at each step of it."""
+    """Run a scenario with a good connection, then with one that breaks at each step of it."""
 
-    def live(cut: Cut | None) -> Cable:
+    def run(cut: Cut | None) -> Cable:
         world = World(test, clients, cut)
         try:
-            story(world)
+            scenario(world)
         except Exception as error:
             raise AssertionError(f"cut at {cut}: {error!r}") from error
         return world.end()
 
-    points = list(_steps(live(None)))
+    points = list(_steps(run(None)))
     test.assertGreater(len(points), 20)
     for point in sample(points, 60):
-        live(point)
+        run(point)
 
 
 def _steps(cable: Cable) -> Iterator[Cut]:
@@ -130,7 +130,7 @@ def children(server: ZooKeeperServer, path: str) -> list[str]:
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """A list that what it fires with will be in."""
+    """A list to which the result of a Deferred will be appended."""
     results: list[Any] = []
     deferred.addBoth(results.append)
     return results

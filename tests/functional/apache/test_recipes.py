@@ -5,14 +5,14 @@ from __future__ import annotations
 from twisted.internet.threads import deferToThread
 
 from tests.functional.apache.base import SharedApache
-from tests.recipes.test_kazoo import Contract, Together
+from tests.recipes.test_kazoo import Contract, KazooTestCase
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock
 from zkservice.testing.apache import skip_without_apache
 
 
 @skip_without_apache
-class ApacheTests(Contract, Together):
+class ApacheTests(Contract, KazooTestCase):
     """With Apache's."""
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -27,7 +27,7 @@ class ApacheTests(Contract, Together):
         self.addCleanup(second.close)
         await second.connect(10.0)
         waiting = Lock(second, self.path).acquire()
-        await self.waits(waiting)
+        await self.assert_waits(waiting)
         await deferToThread(self.server.kill)
         releasing = lease.release()
         await deferToThread(self.server.start)
