@@ -19,7 +19,7 @@ from zkservice.http11 import limits_table
 from zkservice.service import zkembedded
 from zkservice.service.options import follow_options, register_options
 from zkservice.service.options.option_table import FLAG, Option, OptionTable
-from zkservice.service.options.serve_options import OPTIONS
+from zkservice.service.options.serve_table import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {

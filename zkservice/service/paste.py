@@ -1,6 +1,6 @@
 """``[server:main] use = egg:zkservice``: the service as a PasteDeploy server.
 
-The keys are the options of `zkservice.service.options.serve_options` with underscores, and the
+The keys are the options of `zkservice.service.options.serve_table` with underscores, and the
 keys of zc.zkzopeserver.  All values are strings; times are milliseconds.
 """
 
@@ -23,7 +23,7 @@ from zkservice.service.front.in_process import InProcessFront
 from zkservice.service.lifecycle import ServeService
 from zkservice.service.options.option_table import Given, Option, Values
 from zkservice.service.options.read_config import read_config
-from zkservice.service.options.serve_options import OPTIONS
+from zkservice.service.options.serve_table import OPTIONS
 from zkservice.service.process.exit import ExitCode
 from zkservice.service.process.loggers import EscapeRecords
 

@@ -14,7 +14,7 @@ from zkservice.cli.ask_monitor import WITH_JSON
 from zkservice.monitor.protocol import BUILT_IN
 from zkservice.service.commands.monitor_commands import COMMANDS
 from zkservice.service.options import follow_options, register_options
-from zkservice.service.options.serve_options import OPTIONS
+from zkservice.service.options.serve_table import OPTIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 #: zkserve has two pages: how to run it, and what it shows.

@@ -32,7 +32,7 @@ from zkservice.service.options.option_table import (
     milliseconds,
     whole_number,
 )
-from zkservice.service.options.serve_options import OPTIONS
+from zkservice.service.options.serve_table import OPTIONS
 from zkservice.supervisor import RecyclingSettings
 from zkservice.web import Limits
 

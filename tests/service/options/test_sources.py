@@ -14,7 +14,8 @@ from typing_extensions import override
 from zkservice.errors import ConfigurationError
 from zkservice.service.config import Config
 from zkservice.service.options.option_table import Values
-from zkservice.service.options.serve_options import OPTIONS, Options
+from zkservice.service.options.serve_options import Options
+from zkservice.service.options.serve_table import OPTIONS
 from zkservice.service.options.sources import APPLICATION, read_environment, read_file
 
 ALL = """

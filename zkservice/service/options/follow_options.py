@@ -19,7 +19,6 @@ from twisted.python.usage import UsageError
 from typing_extensions import override
 
 from zkservice.formats.consumers import CONSUMERS
-from zkservice.service.options import serve_options as zkserve
 from zkservice.service.options.follow_config import (
     FollowConfig,
     follow_config,
@@ -33,12 +32,12 @@ from zkservice.service.options.option_table import (
     OptionTable,
     milliseconds,
 )
+from zkservice.service.options.rows import zookeeper
 from zkservice.service.options.twistd_options import CONFIGURATION, TableOptions, config_row
 
 __all__ = ["OPTIONS", "Options"]
 
 _WHAT: Final = "What goes where"
-_ZOOKEEPER: Final = "Which ZooKeeper"
 _SCRIPTS: Final = "For scripts"
 _HOSTS: Final = "HOST:PORT,.../CHROOT."
 _HOSTS_MANUAL: Final = "``host1:2181,host2:2181/chroot``"
@@ -110,7 +109,7 @@ OPTIONS: Final = OptionTable(
             replace(row, default_text="$ZC_ZK_CONNECTION_STRING", help=_HOSTS, manual=_HOSTS_MANUAL)
             if row.name == "zookeeper"
             else row
-            for row in zkserve.OPTIONS.sections()[_ZOOKEEPER]
+            for row in zookeeper.ROWS
         ),
         Option(
             "once",

@@ -9,7 +9,7 @@ from zkservice.service.application.load import check_application
 from zkservice.service.config import Config
 from zkservice.service.options.option_table import Given, Values
 from zkservice.service.options.read_config import reread_config
-from zkservice.service.options.serve_options import OPTIONS, reloadable
+from zkservice.service.options.serve_table import OPTIONS, reloadable
 from zkservice.service.options.sources import APPLICATION, Sources
 
 __all__ = ["LiveConfig", "Reread"]

@@ -41,7 +41,7 @@ def read_config(values: Values, application: str | None, environ: Mapping[str, s
     Files with secrets are read now, because the process may be root now but not later.
 
     Args:
-        values: the values of `zkservice.service.options.serve_options.OPTIONS`.
+        values: the values of `zkservice.service.options.serve_table.OPTIONS`.
         application: what to serve, as the user wrote it; None if it is loaded already.
         environ: contains the variables that options name.
 

@@ -11,7 +11,7 @@ from typing import Final
 from typing_extensions import override
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.options import serve_options as zkserve
+from zkservice.service.options import serve_table
 from zkservice.service.options.option_table import (
     FLAG,
     Kind,
@@ -26,12 +26,12 @@ from zkservice.service.options.register_config import (
     read_health_url,
     register_config,
 )
+from zkservice.service.options.rows import listening, zookeeper
 from zkservice.service.options.twistd_options import CONFIGURATION, TableOptions, config_row
 
 __all__ = ["OPTIONS", "Options"]
 
 _WHAT: Final = "What it registers"
-_ZOOKEEPER: Final = "Which ZooKeeper"
 _HEALTH: Final = "Health"
 _MONITOR: Final = "The monitor"
 _COMMAND: Final = "The command"
@@ -40,7 +40,7 @@ _COMMAND: Final = "The command"
 def _reused(section: str, *names: str) -> Iterator[Option]:
     """Rows of zkserve's table that mean the same here."""
     for name in names:
-        yield replace(zkserve.OPTIONS.by_name[name], section=section)
+        yield replace(serve_table.OPTIONS.by_name[name], section=section)
 
 
 OPTIONS: Final = OptionTable(
@@ -50,7 +50,7 @@ OPTIONS: Final = OptionTable(
             "address",
             _WHAT,
             "HOST:PORT to register, where clients reach the program; required.",
-            zkserve.ADVERTISED,
+            listening.ADVERTISED,
             repeatable=True,
             short="a",
             example="db1.example:5432",
@@ -63,7 +63,7 @@ OPTIONS: Final = OptionTable(
             False,
         ),
         *_reused(_WHAT, "property", "format", "acl"),
-        *zkserve.OPTIONS.sections()[_ZOOKEEPER],
+        *zookeeper.ROWS,
         Option(
             "health-http",
             _HEALTH,

@@ -8,7 +8,7 @@ from typing import Any
 from zkservice.service.config import Config
 from zkservice.service.options.option_table import Given, Values
 from zkservice.service.options.read_config import read_config
-from zkservice.service.options.serve_options import OPTIONS, worker_rows
+from zkservice.service.options.serve_table import OPTIONS, worker_rows
 from zkservice.service.ports.binding import without_systemd
 
 __all__ = ["config_from", "settings_for"]

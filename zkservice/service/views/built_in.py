@@ -176,11 +176,13 @@ class LocalViews:
 
     def __init__(self, front_end: FrontEnd, service: ServiceViews, clock: Any) -> None:
         self._front_end = front_end
-        self._views = service.by_path()
-        self._views[EVENTS] = event_view(service.page.sections, clock)
         #: Counts the responses.
         self.tally = tally = ResponseTally()
-        self._views[METRICS] = metrics_view(front_end, service.figures, lambda: tally.totals)
+        self._views: dict[str, View] = {
+            **service.by_path(),
+            EVENTS: event_view(service.page.sections, clock),
+            METRICS: metrics_view(front_end, service.figures, lambda: tally.totals),
+        }
 
     def all(self, server: HTTPServer) -> dict[str, View]:
         """All views, for a port that only operators can reach."""
