@@ -57,6 +57,12 @@ class FileWatchTests(SynchronousTestCase):
         self.watch.watch(["/a.py"])
         self.assertEqual(self.look(), [["/a.py"]])
 
+    def test_what_another_process_has_seen_counts(self) -> None:
+        """A file that has changed since then, and one that has appeared; not what is known."""
+        self.files["/c.py"] = 1
+        self.watch.watch_since({"/a.py": 0, "/b.py": 0}, {"/*.py": ["/a.py", "/b.py"]})
+        self.assertEqual(self.look(3), [["/b.py"], ["/c.py"]])
+
     def test_files_may_go_and_come_back(self) -> None:
         """Some editors do that at each save."""
         del self.files["/a.py"]

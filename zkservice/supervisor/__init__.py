@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from zkservice.supervisor.child import WorkerSide
 from zkservice.supervisor.connections import Acceptor, ConnectionReceiver
-from zkservice.supervisor.file_watch import FileWatch
+from zkservice.supervisor.file_watch import FileWatch, expand, stamp_of
 from zkservice.supervisor.messages import VERSION
 from zkservice.supervisor.pool import PoolSettings, ProcessPool
 from zkservice.supervisor.process import WorkerProcess
@@ -31,5 +31,7 @@ __all__ = [
     "SelfRecycling",
     "WorkerProcess",
     "WorkerSide",
+    "expand",
     "resident_bytes",
+    "stamp_of",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from zkservice.deferreds import Alarm
 
-__all__ = ["FileWatch", "stamp_of"]
+__all__ = ["FileWatch", "expand", "stamp_of"]
 
 #: Seconds between two scans; a scan of a thousand files takes about 2 ms.
 _LOOK: Final = 0.3
@@ -19,17 +19,18 @@ _LOOK: Final = 0.3
 _EXPAND: Final = 3
 
 
-def stamp_of(path: str) -> Any:
-    """A value that differs after a change of the file; None if it does not exist."""
+def stamp_of(path: str) -> str | None:
+    """A text that differs after a change of the file; None if the file does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return None
     # With the inode's number, because editors write another file and rename it.
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
 
-def _expand(pattern: str) -> list[str]:
+def expand(pattern: str) -> list[str]:
+    """The files that match a pattern, in which ``**`` stands for any folders."""
     return glob.glob(pattern, recursive=True)
 
 
@@ -52,7 +53,7 @@ class FileWatch:
         changed: Callable[[list[str]], object],
         patterns: Iterable[str] = (),
         stamp: Callable[[str], Any] = stamp_of,
-        expand: Callable[[str], list[str]] = _expand,
+        expand: Callable[[str], list[str]] = expand,
     ) -> None:
         self._changed = changed
         self._stamp = stamp
@@ -80,6 +81,17 @@ class FileWatch:
             if pattern not in self._patterns:
                 self._patterns[pattern] = set(self._expand(pattern))
                 self.watch(self._patterns[pattern])
+
+    def watch_since(self, stamps: Mapping[str, Any], found: Mapping[str, Iterable[str]]) -> None:
+        """Poll these, too; what has changed since another process looked at them is a change.
+
+        Args:
+            stamps: of the files, as the other process saw them.
+            found: the files that matched each pattern.
+        """
+        self._stamps = {**stamps, **self._stamps}
+        for pattern, paths in found.items():
+            self._patterns.setdefault(pattern, set(paths))
 
     def _look(self) -> None:
         self._looks += 1

@@ -24,6 +24,7 @@ from zkservice.service.application.loaded_code import LoadedCode
 from zkservice.service.config import Config, Processes, ZooKeeperTarget
 from zkservice.service.front.development import Development
 from zkservice.service.paste import front_for
+from zkservice.supervisor import stamp_of
 
 
 class FakeWatch:
@@ -34,9 +35,9 @@ class FakeWatch:
         self.watched: list[Any] = []
         self.running = False
 
-    def watch(self, files: Any, patterns: Any) -> None:
+    def watch_since(self, stamps: Any, found: Any) -> None:
         """Take note."""
-        self.watched.append((files, patterns))
+        self.watched.append((stamps, found))
 
     def start(self) -> None:
         """Take note."""
@@ -88,13 +89,13 @@ class DevelopmentTests(SynchronousTestCase):
     def test_workers_are_asked_what_they_have_loaded(self) -> None:
         """Each second, and only for what is new; one that does not answer does no harm."""
         self.development.ask()
-        self.worker.answers[0].callback({"count": 7, "files": ["/a.py"], "patterns": []})
+        self.worker.answers[0].callback({"count": 7, "files": {"/a.py": "1"}, "patterns": {}})
         self.clock.advance(1)
         self.worker.answers[1].callback(None)
         self.clock.advance(1)
         self.worker.answers[2].errback(WorkerUnreachableError("gone"))
         self.assertEqual(self.worker.asked, [("files", 0), ("files", 7), ("files", 7)])
-        self.assertEqual(self.watch.watched, [(["/a.py"], [])])
+        self.assertEqual(self.watch.watched, [({"/a.py": "1"}, {})])
 
     def test_a_change_reloads_and_holds_connections(self) -> None:
         """Until the new workers serve; the old ones close theirs."""
@@ -195,6 +196,24 @@ class LoadedCodeTests(SynchronousTestCase):
         told = LoadedCode("config:/x/app.ini#main").files(0)
         assert told is not None
         self.assertIn("/x/app.ini", told["files"])
+
+    def test_files_are_told_as_they_were_when_it_began_to_serve(self) -> None:
+        """What is edited before the parent asks for the first time is a change."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        file, beside = folder / "app.wsgi", folder / "new.py"
+        file.write_text("1 / 0")
+        code = LoadedCode(str(file))
+        serve: Any = lambda config, load: load()  # noqa: E731
+        code.serve(self.config(str(file)), serve, "")
+        before = stamp_of(str(file))
+        file.write_text("application = 1")
+        beside.write_text("")
+        told = code.files(0)
+        assert told is not None
+        self.assertEqual(told["files"][str(file)], before)
+        self.assertNotEqual(stamp_of(str(file)), before)
+        self.assertEqual(told["patterns"][f"{folder}/*.py"], [])
 
     def test_what_cannot_be_loaded_is_served_as_a_page(self) -> None:
         """Without the views, which may be what cannot be loaded; modules may appear."""

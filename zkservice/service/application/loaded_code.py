@@ -19,6 +19,7 @@ from zkservice.service.application.error_page import (
 from zkservice.service.application.load import Application, files_of, load_application
 from zkservice.service.application.server import ApplicationServer
 from zkservice.service.config import Config
+from zkservice.supervisor import expand, stamp_of
 
 __all__ = ["LoadedCode"]
 
@@ -32,6 +33,9 @@ Serve = Callable[[Config, Callable[[], Application]], ApplicationServer]
 class LoadedCode:
     """The files of an application, for a parent that watches them.
 
+    The parent hears of a file some time after the file was loaded.  So this process notes how the
+    files are before it serves: a change from then on is noticed, however late the parent asks.
+
     Args:
         spec: the application, as `Config` has it.
     """
@@ -40,10 +44,11 @@ class LoadedCode:
 
     def __init__(self, spec: str) -> None:
         self._files = files_of(spec)
-        self._patterns: list[str] = []
+        self._stamps: dict[str, str | None] = {}
+        self._patterns: dict[str, list[str]] = {}
 
     def files(self, known: int) -> dict[str, Any] | None:
-        """The files to watch; None if there are no new modules.
+        """The files to watch, with their stamps; None if there are no new modules.
 
         Args:
             known: the number of modules that the parent knows already.
@@ -51,8 +56,8 @@ class LoadedCode:
         count = len(sys.modules)
         if count == known:
             return None
-        files = sorted({*self._files, *loaded_files()})
-        return {"count": count, "files": files, "patterns": self._patterns}
+        self._look()
+        return {"count": count, "files": self._stamps, "patterns": self._patterns}
 
     def serve(self, config: Config, serve: Serve, problem: str) -> ApplicationServer:
         """Serve the application, or an error page if it cannot be loaded.
@@ -64,20 +69,34 @@ class LoadedCode:
         """
         limits = replace(config.front_end.limits, drain_linger=_LINGER)
         config = replace(config, front_end=replace(config.front_end, limits=limits))
-        if problem:
-            return self._show(config, serve, problem, "")
+        try:
+            if problem:
+                return self._show(config, serve, problem, "")
+            return self._load(config, serve)
+        finally:
+            self._look()
+
+    def _load(self, config: Config, serve: Serve) -> ApplicationServer:
         try:
             return serve(config, lambda: load_application(config.application))
         except Exception as error:  # noqa: BLE001 - an application may raise anything
             text = text_of_error(error)
             self._log.error("{reason}\n{stack}", reason=str(error), stack=text)
             self._files += files_of_error(error)
-            self._patterns = self._where_modules_may_appear()
+            patterns = self._where_modules_may_appear()
+            self._patterns = {pattern: expand(pattern) for pattern in patterns}
             return self._show(config, serve, str(error), text)
 
     def _show(self, config: Config, serve: Serve, title: str, text: str) -> ApplicationServer:
         bare = replace(config, front_end=replace(config.front_end, views=()))
         return serve(bare, lambda: error_page(title, text))
+
+    def _look(self) -> None:
+        """Note how new files are."""
+        found = [path for paths in self._patterns.values() for path in paths]
+        for path in (*self._files, *loaded_files(), *found):
+            if path not in self._stamps:
+                self._stamps[path] = stamp_of(path)
 
     def _where_modules_may_appear(self) -> list[str]:
         """Globs of modules and packages that may be missing, beside those that need them."""

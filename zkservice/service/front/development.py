@@ -100,7 +100,7 @@ class Development:
     def _told(self, told: dict[str, Any] | None, worker: WorkerProcess) -> None:
         if told is not None:
             self._known[worker] = told["count"]
-            self._watch.watch(told["files"], told["patterns"])
+            self._watch.watch_since(told["files"], told["patterns"])
 
     def _changed(self, paths: list[str]) -> None:
         others = len(paths) - _MAX_NAMED
