@@ -23,7 +23,7 @@ class ConnectedTestCase(TestCase):
         client: is connected to it.
     """
 
-    timeout = 30
+    timeout = 300
     session_timeout = 10.0  #: seconds
     tick_time = TICK_TIME  #: of the server, in seconds; a session lasts at least two
 
@@ -34,7 +34,7 @@ class ConnectedTestCase(TestCase):
         self.addCleanup(self.server.stop)
         self.client = ZooKeeperClient(self.server.connection_string, self.session_timeout)
         self.addCleanup(self.client.close)
-        await self.client.connect(5.0)
+        await self.client.connect(60.0)
 
     @property
     def servers(self) -> str:

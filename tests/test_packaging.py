@@ -183,7 +183,7 @@ class MakefileTests(SynchronousTestCase):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual(done.returncode, 2)
         self.assertIn("is Python 3.9, and zkservice needs 3.10 or later", done.stderr)

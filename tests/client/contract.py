@@ -42,7 +42,7 @@ def sleep(seconds: float) -> Deferred[None]:
 class Contract(TestCase):
     """Each test has a chroot of its own."""
 
-    timeout = 30
+    timeout = 300
     number = 0
 
     def hosts(self) -> str:
@@ -58,9 +58,9 @@ class Contract(TestCase):
 
     async def connect(self, **options: Any) -> ZooKeeperClient:
         """A connected client that is closed after the test."""
-        client = ZooKeeperClient(self.hosts() + self.chroot, 4.0, **options)
+        client = ZooKeeperClient(self.hosts() + self.chroot, 10.0, **options)
         self.addCleanup(client.close)
-        return await client.connect(10)
+        return await client.connect(60)
 
     # -- nodes
 
@@ -465,8 +465,8 @@ class Contract(TestCase):
 
     async def expire(self, client: ZooKeeperClient) -> None:
         """Expire the session: another client resumes and closes it."""
-        thief = ZooKeeperClient(self.hosts(), 4.0, client_id=client.client_id)
-        await thief.connect(10)
+        thief = ZooKeeperClient(self.hosts(), 10.0, client_id=client.client_id)
+        await thief.connect(60)
         await thief.close()
         while client.statistics().expiries == 0:
             await sleep(0.01)

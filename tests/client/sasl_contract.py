@@ -15,14 +15,14 @@ from zkservice.wire.session import State
 class SaslContract(TestCase):
     """A server that knows ``alice``."""
 
-    timeout = 30
+    timeout = 300
     server: Any
 
     def connect(self, user: DigestMD5) -> tuple[ZooKeeperClient, Any]:
         """A client, and the Deferred of its `connect`."""
-        client = ZooKeeperClient(self.server.connection_string, 4.0, sasl=user)
+        client = ZooKeeperClient(self.server.connection_string, 10.0, sasl=user)
         self.addCleanup(client.close)
-        return client, client.connect(10)
+        return client, client.connect(60)
 
     async def test_the_right_password_is_accepted(self) -> None:
         """The right password authenticates every connection."""

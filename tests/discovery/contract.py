@@ -16,7 +16,7 @@ from zkservice.formats import FORMATS, Announcement
 class Contract(TestCase):
     """Subclasses say which ZooKeeper."""
 
-    timeout = 30
+    timeout = 300
 
     def hosts(self) -> str:
         """Its connection string."""
@@ -32,7 +32,7 @@ class Contract(TestCase):
         """A client that is closed when the test ends."""
         client = ZooKeeperClient(self.hosts())
         self.addCleanup(client.close)
-        return await client.connect(10.0)
+        return await client.connect(60.0)
 
     async def resolver(self) -> Resolver:
         """A resolver with a client of its own."""

@@ -38,9 +38,17 @@ from zope.interface.verify import verifyObject
 from tests.certificates import Authority
 from tests.connected import ConnectedTestCase
 from tests.response_body import read_body
-from zkservice.discovery import BalancingAgent, LeastConnections, Resolver, Retry, agent
+from zkservice.discovery import (
+    BalancingAgent,
+    HealthRules,
+    LeastConnections,
+    Resolver,
+    Retry,
+    agent,
+)
 from zkservice.discovery.agent import Budget, ProviderEndpoints
 from zkservice.errors import ConnectTimeoutError, NoProviderError
+from zkservice.testing.apache import ReservedPort
 
 
 class Page(Resource):
@@ -61,6 +69,10 @@ class Page(Resource):
         if self.hangs or request.uri == b"/hang":
             return NOT_DONE_YET
         return request.content.read() or b"hello"
+
+
+#: On a busy machine five seconds may be over before a test has looked.
+EJECTED_FOR_GOOD = HealthRules(pause=300.0)
 
 
 class HangUp(Protocol):
@@ -96,10 +108,9 @@ class AgentTests(ConnectedTestCase):
 
     async def refusing(self) -> str:
         """Register an address at which no server listens."""
-        port = await self.open_port(Factory.forProtocol(Protocol))
-        number = port.getHost().port
-        await port.stopListening()
-        return await self.put(f"127.0.0.1:{number}")
+        port = ReservedPort()
+        self.addCleanup(port.close)
+        return await self.put(f"127.0.0.1:{port.number}")
 
     async def pages(self, count: int) -> list[Page]:
         """Register web servers."""
@@ -110,7 +121,9 @@ class AgentTests(ConnectedTestCase):
 
     async def agent(self, strategy: Any = None, **options: Any) -> BalancingAgent:
         """An agent of a started resolver."""
-        resolver = Resolver(self.client, "/svc", strategy=strategy, reactor=reactor)
+        resolver = Resolver(
+            self.client, "/svc", strategy=strategy, reactor=reactor, health=EJECTED_FOR_GOOD
+        )
         self.addCleanup(resolver.close)
         made = agent(reactor, await resolver.start(), **options)
         self.addCleanup(made.close)
@@ -324,15 +337,15 @@ class AgentTests(ConnectedTestCase):
         hanging.hangs = True
         await self.listen(Site(hanging))
         await self.listen(Site(page))
-        to = await self.agent(response_timeout=0.1)
+        to = await self.agent(response_timeout=1.0)
         for _ in range(6):
             self.assertEqual(await self.get(to), b"hello")
         self.assertEqual(len(hanging.requests), 2)  # two in a row eject it
-        to = await self.agent(response_timeout=0.1)
+        to = await self.agent(response_timeout=1.0)
         with self.assertRaises(ResponseNeverReceived) as caught:
             for _ in range(2):
                 await self.get(to, method=b"POST")
-        self.assertIn("no response within 0.1 s", str(caught.exception))
+        self.assertIn("no response within 1 s", str(caught.exception))
 
     async def test_connection_that_is_not_accepted_in_time(self) -> None:
         """Nothing was sent, so any method goes elsewhere, within a shorter response_timeout too."""
@@ -347,7 +360,7 @@ class AgentTests(ConnectedTestCase):
             waiting.connect_ex(silent.getsockname())
         await self.put(f"127.0.0.1:{silent.getsockname()[1]}")
         await self.pages(1)
-        to = await self.agent(response_timeout=0.2)
+        to = await self.agent(response_timeout=1.0)
         for _ in range(3):
             self.assertEqual(await self.get(to, method=b"POST"), b"hello")
 
@@ -384,10 +397,10 @@ class AgentTests(ConnectedTestCase):
         hanging.hangs = True
         await self.listen(Site(hanging))
         await self.listen(Site(page))
-        to = await self.agent(timeout=0.05)
+        to = await self.agent(timeout=0.5)
         given_up = 0
         for _ in range(8):
-            waiting = Deferred.fromCoroutine(self.get(to)).addTimeout(0.1, reactor)
+            waiting = Deferred.fromCoroutine(self.get(to)).addTimeout(1.0, reactor)
             try:
                 await waiting
             except (TimeoutError, CancelledError, ResponseNeverReceived):

@@ -29,7 +29,7 @@ class SocketLine:
     """A connection over TCP, with a bound on every wait."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._socket = socket.create_connection(("127.0.0.1", port), 60)
         self._data = b""
 
     def send(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tests.functional.processes import free_port, wait_for
+from tests.functional.processes import TIMEOUT, free_port, wait_for
 
 __all__ = ["MISSING", "Browser"]
 
@@ -119,7 +120,7 @@ class Browser:
         """Close it."""
         try:
             self._call("DELETE", "")
-        except OSError:
+        except (OSError, http.client.HTTPException, AssertionError):
             pass
         finally:
             self._end_driver()
@@ -127,10 +128,10 @@ class Browser:
     def _end_driver(self) -> None:
         self._driver.terminate()
         try:
-            self._driver.wait(10)
+            self._driver.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self._driver.kill()
-            self._driver.wait(10)
+            self._driver.wait(TIMEOUT)
         shutil.rmtree(self._profile, ignore_errors=True)
 
     def _chromium(self, command: str, **params: Any) -> Any:
@@ -142,7 +143,7 @@ class Browser:
             self._at + path, data, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=3 * TIMEOUT) as response:
                 return json.load(response)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.read()[:500]!r}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from typing import Any
 
@@ -16,7 +15,8 @@ from tests.functional.processes import (
     Twistd,
     fetch,
     free_port,
-    quiet_kazoo,
+    started_kazoo,
+    told,
     wait_for,
 )
 
@@ -43,17 +43,13 @@ class ServeContract(SynchronousTestCase):
     def setUp(self) -> None:
         """A running ZooKeeper, and an independent client."""
         self.server = self.make_server()
-        self.server.start()
         self.addCleanup(self.server.stop)
+        self.server.start()
         self.kazoo = self.independent_client()
 
     def independent_client(self) -> KazooClient:
         """A started kazoo client."""
-        client = quiet_kazoo(self.server.connection_string)
-        client.start(15)
-        self.addCleanup(client.close)
-        self.addCleanup(client.stop)
-        return client
+        return started_kazoo(self, self.server.connection_string)
 
     def serve(self, *words: str, app: str = FLASK, session: int = LONG) -> Twistd:
         """A ``twistd zkserve`` that ends with the test."""
@@ -84,9 +80,9 @@ class ServeContract(SynchronousTestCase):
             return []
         return sorted(self.kazoo.get_children(PROVIDERS))
 
-    def wait_registered(self, seconds: float = 15.0) -> str:
+    def wait_registered(self) -> str:
         """The one address under the path."""
-        return wait_for("an address is registered", self.registered, seconds)[0]
+        return wait_for("an address is registered", self.registered)[0]
 
     def owner(self, address: str) -> int:
         """The session that owns an address; 0 if there is none."""
@@ -108,8 +104,8 @@ class ServeContract(SynchronousTestCase):
         self.assertEqual(status, 200)
         self.assertIn(b"Flask", body)
         process.signal(signal.SIGTERM)
-        wait_for("the node is gone", lambda: not self.registered())
         self.assertEqual(process.wait(), 0, process.log())
+        self.assertEqual(self.registered(), [])
         self.assertNotIn("Traceback", process.log())
 
     def test_a_blank_host_registers_every_outside_address(self) -> None:
@@ -123,15 +119,12 @@ class ServeContract(SynchronousTestCase):
     def test_the_monitors_address_is_in_the_znode(self) -> None:
         """The line protocol's address stands in the znode, and it answers."""
         own = ("--monitor-command", "show=builtins.repr")
-        self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0", *own)
+        process = self.serve("--host", "127.0.0.1", "--monitor", "127.0.0.1:0", *own)
+        process.wait_for_log(r"Serving on \S+\n")
         address = self.wait_registered()
         properties = json.loads(self.kazoo.get(f"{PROVIDERS}/{address}")[0])
-        host, _, port = properties["monitor"].rpartition(":")
-        answers = {}
-        for command in ("help", "servers", "status", f"servers {PROVIDERS}", "show a b"):
-            with socket.create_connection((host, int(port)), 5) as monitor:
-                monitor.sendall(command.encode() + b"\n")
-                answers[command] = b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
+        commands = ("help", "servers", "status", f"servers {PROVIDERS}", "show a b")
+        answers = {command: told(properties["monitor"], command) for command in commands}
         self.assertIn("status", answers["help"])
         self.assertEqual(answers["show a b"], "['a', 'b']\n")
         (server,) = json.loads(answers["servers"])
@@ -167,12 +160,12 @@ class ServeContract(SynchronousTestCase):
         self.kazoo = self.independent_client()
         wait_for("it is registered", lambda: self.registered() == [address])
         # Past the end of any earlier session it is still there.
-        time.sleep(5.0)
-        self.assertEqual(self.registered(), [address])
+        time.sleep(4.0)
+        wait_for("it is registered", lambda: self.registered() == [address])
         self.assertEqual(fetch(address)[0], 200)
         process.signal(signal.SIGTERM)
-        wait_for("the node is gone", lambda: not self.registered())
         self.assertEqual(process.wait(), 0, process.log())
+        self.assertEqual(self.registered(), [])
 
     def test_zookeeper_absent_at_start(self) -> None:
         """Served at once without ZooKeeper, registered when it comes."""
@@ -197,12 +190,12 @@ class ServeContract(SynchronousTestCase):
         owner = self.owner(address)
         first.signal(signal.SIGKILL)
         first.wait()
-        second = self.serve("--host", "127.0.0.1", "--port", str(port), session=3000)
+        second = self.serve("--host", "127.0.0.1", "--port", str(port))
         second.wait_for_log("Serving on")
         new = self.owner(address)
         self.assertNotEqual(new, owner)
         self.assertEqual(json.loads(self.kazoo.get(f"{PROVIDERS}/{address}")[0])["pid"], second.pid)
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + 4.5
         while time.monotonic() < end:
             self.assertEqual(self.owner(address), new)
             time.sleep(0.05)

@@ -12,11 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from kazoo.client import KazooClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from zkservice.testing.apache import ReservedPort
 
 T = TypeVar("T")
+
+#: Seconds.  For hangs only: a busy machine may stop any process for some of them, so no test
+#: says how soon something happens.  Figures are for docs/benchmarks and docs/reliability.rst.
+TIMEOUT: Final = 90.0
+#: Those of `free_port`, until this process ends.
+_RESERVED: Final[list[ReservedPort]] = []
 
 #: The twistd of the environment that runs the tests.
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
@@ -27,25 +36,28 @@ class TimedOutError(AssertionError):
 
 
 def wait_for(
-    what: str, condition: Callable[[], T | None], seconds: float = 15.0, pause: float = 0.02
+    what: str, condition: Callable[[], T | None], seconds: float = TIMEOUT, pause: float = 0.02
 ) -> T:
     """The first true value of a condition."""
     deadline = time.monotonic() + seconds
     while True:
+        late = time.monotonic() > deadline  # this process may be stopped in the condition
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if late:
             raise TimedOutError(f"{what}: not within {seconds} s")
         time.sleep(pause)
 
 
 def free_port() -> int:
-    """A free TCP port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that no other program gets while this one runs.
+
+    Tests of other processes ask the system for ports as well, also while the server of this port
+    is down.
+    """
+    _RESERVED.append(ReservedPort())
+    return _RESERVED[-1].number
 
 
 class Twistd:
@@ -87,12 +99,13 @@ class Twistd:
         with open(self.log_path, errors="replace") as file:
             return file.read()
 
-    def wait_for_log(self, pattern: str, seconds: float = 15.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, seconds: float = TIMEOUT) -> re.Match[str]:
         """The first match of a pattern in the log."""
 
         def look() -> re.Match[str] | None:
+            ended = self.process.poll() is not None  # before its last words are read
             found = re.search(pattern, self.log())
-            if found is None and self.process.poll() is not None:
+            if found is None and ended:
                 raise TimedOutError(f"{pattern!r}: the process has ended:\n{self.log()}")
             return found
 
@@ -105,7 +118,7 @@ class Twistd:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 15.0) -> int:
+    def wait(self, seconds: float = TIMEOUT) -> int:
         """The exit code."""
         try:
             return self.process.wait(seconds)
@@ -118,10 +131,10 @@ class Twistd:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(5)
+                self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait()
         self._log.close()
 
 
@@ -166,10 +179,24 @@ class EmbeddedProcess:
 
 
 def quiet_kazoo(connection_string: str) -> KazooClient:
-    """A client that does not talk to stderr when its server is stopped on purpose."""
+    """A client that does not talk to stderr when its server is stopped on purpose.
+
+    Its session is the longest that the servers grant.  It tries to connect again and again without
+    ever longer pauses.
+    """
     logger = logging.Logger("kazoo in tests")
     logger.addHandler(logging.NullHandler())
-    return KazooClient(connection_string, timeout=4.0, logger=logger)
+    retry = {"max_tries": -1, "delay": 0.05, "max_delay": 0.5}
+    return KazooClient(connection_string, timeout=30.0, logger=logger, connection_retry=retry)
+
+
+def started_kazoo(test: SynchronousTestCase, connection_string: str) -> KazooClient:
+    """A connected `quiet_kazoo` that ends with the test."""
+    client = quiet_kazoo(connection_string)
+    test.addCleanup(client.close)
+    test.addCleanup(client.stop)
+    client.start(TIMEOUT)
+    return client
 
 
 def write_module(path: Path, text: str) -> None:
@@ -193,6 +220,31 @@ def runs(pid: int) -> bool:
         return False
 
 
+def received(connection: socket.socket, pattern: bytes) -> bytes:
+    """What comes until a pattern is found in it, in as many pieces as it likes."""
+    data = b""
+    while not re.search(pattern, data):
+        piece = connection.recv(65536)
+        if not piece:
+            raise AssertionError(f"closed after {data!r}")
+        data += piece
+    return data
+
+
+def conversation(connection: socket.socket, line: bytes) -> bytes:
+    """Send something to a server that closes the connection after its reply: the reply."""
+    connection.settimeout(TIMEOUT)
+    connection.sendall(line)
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def told(monitor: str, line: str) -> str:
+    """The reply of a monitor at HOST:PORT."""
+    host, _, port = monitor.rpartition(":")
+    with socket.create_connection((host, int(port)), TIMEOUT) as connection:
+        return conversation(connection, line.encode() + b"\n").decode()
+
+
 def threads_of(pid: int) -> int:
     """How many threads a process has."""
     return len(os.listdir(f"/proc/{pid}/task"))
@@ -203,7 +255,9 @@ def descriptors_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def fetch(address: str, path: str = "/", timeout: float = 10, **kwargs: Any) -> tuple[int, bytes]:
+def fetch(
+    address: str, path: str = "/", timeout: float = TIMEOUT, **kwargs: Any
+) -> tuple[int, bytes]:
     """The status and body of one request."""
     import http.client
 

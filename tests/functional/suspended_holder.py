@@ -19,7 +19,7 @@ from zkservice.errors import LeaseLostError
 from zkservice.recipes import Lock
 
 #: Seconds; a busy machine does not suspend a process for so long.
-JUMP = 2.0
+JUMP = 4.0
 
 
 def work(last: float) -> None:
@@ -31,7 +31,7 @@ def work(last: float) -> None:
 
 async def main(reactor: Any, hosts: str, path: str) -> None:
     """Hold it, and tell what the lease says."""
-    client = await ZooKeeperClient(hosts, 2.0).connect(10.0)
+    client = await ZooKeeperClient(hosts, 4.0).connect(60.0)
     lease = await Lock(client, path).acquire()
     try:
         async with lease:

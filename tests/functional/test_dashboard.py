@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.processes import TimedOutError, fetch, wait_for
+from tests.functional.processes import TIMEOUT, TimedOutError, fetch, wait_for
 from tests.functional.proxies import site_with
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -115,7 +115,7 @@ class PrometheusTests(SynchronousTestCase):
             cwd=EXAMPLES,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
             check=False,
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -138,11 +138,11 @@ class PrometheusTests(SynchronousTestCase):
                 missing[:] = [text for text in missing if not result(prometheus, text)]
                 return not missing
 
-            wait_for("Prometheus answers", lambda: ask(prometheus, "query?query=up"), 60.0, 0.2)
+            wait_for("Prometheus answers", lambda: ask(prometheus, "query?query=up"), pause=0.2)
             with contextlib.suppress(TimedOutError):
-                wait_for("each panel has figures", complete, 60.0, 0.5)
+                wait_for("each panel has figures", complete, pause=0.5)
             self.assertEqual(missing, [])
-            groups = wait_for("the rules are evaluated", lambda: evaluated(prometheus), 60.0, 0.2)
+            groups = wait_for("the rules are evaluated", lambda: evaluated(prometheus), pause=0.2)
             self.assertEqual({rule["health"] for rule in groups}, {"ok"})
 
 

@@ -12,7 +12,7 @@ from zkservice.testing.apache import skip_without_apache
 class EnsembleCampaignTests(TestCase):
     """Members are killed, suspended, restarted and parted while clients work."""
 
-    timeout = 180
+    timeout = 300
 
     async def test_everything_holds_and_recovers(self) -> None:
         """Registers, locks, queues, registrations and views; each kind of call was made."""

@@ -17,7 +17,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.functional.pages import DOCS
-from tests.functional.processes import TWISTD, EmbeddedProcess, Twistd, fetch, free_port, wait_for
+from tests.functional.processes import (
+    TIMEOUT,
+    TWISTD,
+    EmbeddedProcess,
+    Twistd,
+    fetch,
+    free_port,
+    wait_for,
+)
 
 EXAMPLES = DOCS.parent / "examples"
 ZKSERVICE = [sys.executable, "-c", "from zkservice.cli.main import main; raise SystemExit(main())"]
@@ -62,7 +70,7 @@ class ExampleTestCase(SynchronousTestCase):
         """End it, if a test has not."""
         if process.poll() is None:
             process.kill()
-            process.wait(5)
+            process.wait(TIMEOUT)
 
     def output(self, name: str) -> str:
         """Return what a program has printed."""
@@ -103,7 +111,7 @@ class SystemdTests(ExampleTestCase):
         units = [str(path) for path in sorted(self.folder.glob("shop.*")) if path.suffix != ".py"]
         units.append(str(self.folder / "zkfollow.service"))
         done = subprocess.run(
-            ["systemd-analyze", "verify", *units], capture_output=True, text=True, timeout=60
+            ["systemd-analyze", "verify", *units], capture_output=True, text=True, timeout=TIMEOUT
         )
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
@@ -128,7 +136,7 @@ class SystemdTests(ExampleTestCase):
         )
         self.addCleanup(service.end)
         wait_for("systemd listens", lambda: "Listening" in service.log())
-        self.assertIn(b"Flask", fetch(address, timeout=30)[1])
+        self.assertIn(b"Flask", fetch(address, timeout=TIMEOUT)[1])
         wait_for("it is registered", lambda: self.resolve("/svc/shop") == [address])
 
 
@@ -142,7 +150,8 @@ class TwistedApplicationTests(ExampleTestCase):
         environ = {"ZC_ZK_CONNECTION_STRING": self.zookeeper, **self.with_copy()}
         both = [self.twistd("--python", "visitors.tac", **environ) for _ in range(2)]
         for process in both:
-            process.wait_for_log("registered at", 30)
+            process.wait_for_log("registered at")
+        wait_for("one leads", lambda: any("the leader" in each.log() for each in both))
         visits = self.visit(12)
         numbers = re.findall(r"visitor (\d+), ", visits)
         self.assertEqual(sorted(map(int, numbers)), list(range(1, 13)))
@@ -169,7 +178,7 @@ class TwistedApplicationTests(ExampleTestCase):
             env=Twistd.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         self.assertEqual(done.stderr, "")
         return done.stdout
@@ -183,17 +192,17 @@ class JobTests(ExampleTestCase):
     def test_jobs_are_done_and_another_worker_plans_when_the_first_is_gone(self) -> None:
         """Each job is done; the elected worker plans; SIGTERM ends a worker in good order."""
         first = self.run_program("work", "host-1")
-        wait_for("host-1 plans", lambda: "host-1 plans" in self.output("host-1"), 30)
+        wait_for("host-1 plans", lambda: "host-1 plans" in self.output("host-1"))
         second = self.run_program("work", "host-2")
-        wait_for("host-2 is ready", lambda: "host-2 is ready" in self.output("host-2"), 30)
+        wait_for("host-2 is ready", lambda: "host-2 is ready" in self.output("host-2"))
         for number in range(4):
-            self.assertEqual(self.run_program("put", f"alice: invoice {number}").wait(30), 0)
-        wait_for("the jobs are done", lambda: len(self.done()) == 4, 30)
+            self.assertEqual(self.run_program("put", f"alice: invoice {number}").wait(TIMEOUT), 0)
+        wait_for("the jobs are done", lambda: len(self.done()) == 4)
         first.terminate()
-        self.assertEqual(first.wait(30), 0, self.output("host-1"))
-        wait_for("host-2 plans", lambda: "host-2 plans" in self.output("host-2"), 30)
+        self.assertEqual(first.wait(TIMEOUT), 0, self.output("host-1"))
+        wait_for("host-2 plans", lambda: "host-2 plans" in self.output("host-2"))
         second.terminate()
-        self.assertEqual(second.wait(30), 0, self.output("host-2"))
+        self.assertEqual(second.wait(TIMEOUT), 0, self.output("host-2"))
         self.assertEqual(self.done(), [f"invoice {number}" for number in range(4)])
 
     def run_program(self, command: str, word: str) -> subprocess.Popen[bytes]:
@@ -220,10 +229,10 @@ class PasteTests(ExampleTestCase):
         path.write_text(text)
         pserve = str(Path(sys.executable).with_name("pserve"))
         process = self.start("pserve", pserve, "deploy.ini", **self.with_copy())
-        wait_for("it is registered", lambda: self.resolve("/svc/shop") == [address], 30)
+        wait_for("it is registered", lambda: self.resolve("/svc/shop") == [address])
         self.assertEqual(fetch(address), (200, b"Welcome to the shop.\n"))
         process.terminate()
-        process.wait(30)
+        process.wait(TIMEOUT)
         self.assertEqual(self.resolve("/svc/shop"), [])
 
     def test_the_page_shows_these_files(self) -> None:
@@ -246,7 +255,7 @@ class TestingTests(ExampleTestCase):
             env=Twistd.environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=TIMEOUT,
         )
         return done.stdout + done.stderr
 
@@ -277,6 +286,6 @@ class DockerTests(ExampleTestCase):
         service = self.twistd(
             *(*words, "--host", "127.0.0.1"), **environ, ZKSERVE_ZOOKEEPER=self.zookeeper
         )
-        address = service.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        address = service.wait_for_log(r"Serving on (\S+)\n").group(1)
         self.assertIn(b"Hello from", fetch(address)[1])
         self.assertEqual(fetch(address, "/-/health")[0], 200)

@@ -14,8 +14,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
@@ -23,12 +23,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
 from tests.functional.processes import (
+    TIMEOUT,
     TWISTD,
     EmbeddedProcess,
     Twistd,
+    conversation,
     fetch,
     free_port,
-    quiet_kazoo,
+    received,
+    started_kazoo,
     wait_for,
 )
 
@@ -56,10 +59,13 @@ def application(environ, start_response):
     return [environ["SSL_CLIENT_S_DN_CN"].encode()]
 """
 
+#: An application that begins, and goes on when it is told.
 SLOW = """
-import time
+import os, time
 def application(environ, start_response):
-    time.sleep(5)
+    open("begun", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.02)
     start_response("200 OK", [])
     return [b""]
 """
@@ -84,7 +90,7 @@ use = egg:zkservice
 zookeeper = {zookeeper}
 path = {path}
 host = 127.0.0.1
-session_timeout = 2000
+session_timeout = 10000
 threads = 2
 zservertracelog = true
 monitor_server = 127.0.0.1:0
@@ -116,12 +122,9 @@ class OperationsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A running ZooKeeper, an independent client, a folder."""
         self.server = EmbeddedProcess(self.mktemp())
-        self.server.start()
         self.addCleanup(self.server.stop)
-        self.kazoo: KazooClient = quiet_kazoo(self.server.connection_string)
-        self.kazoo.start(15)
-        self.addCleanup(self.kazoo.close)
-        self.addCleanup(self.kazoo.stop)
+        self.server.start()
+        self.kazoo: KazooClient = started_kazoo(self, self.server.connection_string)
         self.folder = tempfile.mkdtemp()  # short: a socket's path has a limit
         self.addCleanup(shutil.rmtree, self.folder)
 
@@ -143,6 +146,10 @@ class OperationsTests(SynchronousTestCase):
         self.addCleanup(process.end)
         return process
 
+    def address_of(self, process: Twistd) -> str:
+        """Where a process serves, when it knows that it is registered."""
+        return process.wait_for_log(r"Serving on ([^\s,]+)\n")[1]
+
     def registered(self) -> list[str]:
         """The addresses under the path."""
         if self.kazoo.exists(PATH) is None:
@@ -151,10 +158,11 @@ class OperationsTests(SynchronousTestCase):
 
     def test_an_unhealthy_process_is_deregistered_until_it_recovers(self) -> None:
         """Ill three times in a row it is taken away, well twice in a row it is back."""
-        process = self.serve("--health", "/health", "--health-interval", "100")
-        address = wait_for("it is registered", self.registered)[0]
+        health = ("--health", "/health", "--health-interval", "100", "--health-timeout", "30000")
+        process = self.serve(*health)
+        address = self.address_of(process)
         fetch(address, "/ill")
-        wait_for("it is taken away", lambda: not self.registered(), 3.0)
+        wait_for("it is taken away", lambda: not self.registered())
         self.assertEqual(fetch(address)[0], 200)
         process.wait_for_log(r"health check: unhealthy \(status 503\)")
         fetch(address, "/well")
@@ -165,10 +173,10 @@ class OperationsTests(SynchronousTestCase):
         port = free_port()
         words = ["--port", str(port), "--health", "/never", "--health-interval", "100"]
         process = self.serve(*words, "--status-views")
-        process.wait_for_log(r"but not registered in .* \(health: status 503\)")
+        process.wait_for_log(r"but not registered in .* \(health: ")
         self.assertEqual(fetch(f"127.0.0.1:{port}")[0], 200)
-        ready = fetch(f"127.0.0.1:{port}", "/-/ready")
-        self.assertEqual(ready, (503, b"health: status 503\n"))
+        ready = (503, b"health: status 503\n")
+        wait_for("a verdict", lambda: fetch(f"127.0.0.1:{port}", "/-/ready") == ready)
         self.assertEqual(self.registered(), [])
 
     def test_ill_at_first(self) -> None:
@@ -178,23 +186,21 @@ class OperationsTests(SynchronousTestCase):
 
     def test_out_and_in(self) -> None:
         """An operator takes it out and puts it back through the monitor."""
-        self.serve("--monitor", os.path.join(self.folder, "m"), "--status-views")
-        address = wait_for("it is registered", self.registered)[0]
+        where = os.path.join(self.folder, "m")
+        address = self.address_of(self.serve("--monitor", where, "--status-views"))
         self.assertEqual(fetch(address, "/-/ready"), (200, b"ready\n"))
 
         def say(command: str) -> str:
             with socket.socket(socket.AF_UNIX) as monitor:
-                monitor.settimeout(5)
-                monitor.connect(os.path.join(self.folder, "m"))
-                monitor.sendall(command.encode() + b"\n")
-                return b"".join(iter(lambda: monitor.recv(4096), b"")).decode()
+                monitor.connect(where)
+                return conversation(monitor, command.encode() + b"\n").decode()
 
         check = [sys.executable, "-m", "zkservice.cli.main", "check"]
-        check += [os.path.join(self.folder, "m"), PATH]
-        self.assertEqual(subprocess.run(check, timeout=30).returncode, 0)
+        check += [where, PATH]
+        self.assertEqual(subprocess.run(check, timeout=TIMEOUT).returncode, 0)
         self.assertEqual(say("out new disk"), "out: new disk\n")
         self.assertEqual(self.registered(), [])
-        self.assertEqual(subprocess.run(check, timeout=30, capture_output=True).returncode, 1)
+        self.assertEqual(subprocess.run(check, timeout=TIMEOUT, capture_output=True).returncode, 1)
         self.assertEqual(say("servers"), "[]\n")
         self.assertIn('"reason": "new disk"', say("status"))
         self.assertEqual(fetch(address)[0], 200)
@@ -213,9 +219,9 @@ class OperationsTests(SynchronousTestCase):
         words += ["--host", "127.0.0.1", "--threads", "1", "--status-views", "--metrics"]
         process = Twistd(self.folder, *words, "--view", "/hi=our_views.hello", app)
         self.addCleanup(process.end)
-        address = wait_for("it is registered", self.registered)[0]
+        address = self.address_of(process)
         host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), 10) as busy:
+        with socket.create_connection((host, int(port)), TIMEOUT) as busy:
             busy.sendall(b"GET /?secret HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_for("the worker sleeps", lambda: b"time.sleep" in fetch(address, "/-/threads")[1])
             self.assertEqual(fetch(address, "/hi?you"), (200, b"hello you"))
@@ -225,8 +231,9 @@ class OperationsTests(SynchronousTestCase):
             self.assertIn("zkserve_workers_busy 1.0", metrics)
             self.assertIn("zkserve_registered 1.0", metrics)
             self.assertIn('zkserve_http_responses_total{method="GET",status="200"}', str(metrics))
-            process.wait_for_log(r"all 1 threads .* They run GET / from 127.0.0.1 for 1\.\d s")
+            process.wait_for_log(r"all 1 threads .* They run GET / from 127.0.0.1 for \d+\.\d s")
             self.assertNotIn("secret", process.log())
+            self.write("go", "")
         process.wait_for_log("a thread is free again: all of them were busy for")
 
     def test_an_unknown_view_is_one_line(self) -> None:
@@ -239,7 +246,7 @@ class OperationsTests(SynchronousTestCase):
         """Both logs are written, and are opened again on SIGHUP."""
         access, trace = os.path.join(self.folder, "access"), os.path.join(self.folder, "trace")
         process = self.serve("--access-log", access, "--trace-log", trace)
-        address = wait_for("it is registered", self.registered)[0]
+        address = self.address_of(process)
 
         def written(path: str, pattern: str) -> Callable[[], bool]:
             def look() -> bool:
@@ -265,7 +272,7 @@ class OperationsTests(SynchronousTestCase):
         words += ["--host", "127.0.0.1", "--trusted-proxy", "127.0.0.0/8", app]
         process = Twistd(self.folder, *words)
         self.addCleanup(process.end)
-        address = wait_for("it is registered", self.registered)[0]
+        address = self.address_of(process)
         forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
         self.assertEqual(fetch(address, headers=forwarded), (200, b"192.0.2.7 https"))
 
@@ -273,9 +280,9 @@ class OperationsTests(SynchronousTestCase):
         """A Python prompt in the process knows the service."""
         where = os.path.join(self.folder, "manhole")
         process = self.serve("--manhole", where)
-        wait_for("it is registered", self.registered)
+        self.address_of(process)
         with socket.socket(socket.AF_UNIX) as prompt:
-            prompt.settimeout(5)
+            prompt.settimeout(TIMEOUT)
             prompt.connect(where)
             for expression, shown in (
                 ("service.config.path[::-1]", PATH[::-1]),
@@ -284,9 +291,7 @@ class OperationsTests(SynchronousTestCase):
                 ("presence.client.state", "State.CONNECTED"),
             ):
                 prompt.sendall(f"{expression}\r\n".encode())
-                said = b""
-                while shown.encode() not in said:
-                    said += prompt.recv(4096)
+                received(prompt, re.escape(shown.encode()))
         self.assertIn("A manhole is open", process.log())
 
     def test_manhole_and_web_pages(self) -> None:
@@ -297,14 +302,17 @@ class OperationsTests(SynchronousTestCase):
             r"A manhole is open at (127.0.0.1:\d+), telnet, with the token"
         )
         run = f"open({proof!r}, 'w').close()\r\n".encode()
-        line = http.client.HTTPConnection(where[1], timeout=10)
+        line = http.client.HTTPConnection(where[1], timeout=TIMEOUT)
         self.addCleanup(line.close)
         with contextlib.suppress(OSError):  # it may be closed before all was sent
             line.request("POST", "/", run * 100, {"Content-Type": "text/plain"})
         self.assertRaises((http.client.BadStatusLine, OSError), line.getresponse)
         self.assertFalse(os.path.exists(proof))
         host, _, port = where[1].rpartition(":")
-        with open(token, "rb") as file, socket.create_connection((host, int(port)), 10) as prompt:
+        with (
+            open(token, "rb") as file,
+            socket.create_connection((host, int(port)), TIMEOUT) as prompt,
+        ):
             prompt.sendall(file.read() + run)
             wait_for("it is run", lambda: os.path.exists(proof))
         self.assertNotIn("Traceback", process.log())
@@ -341,7 +349,7 @@ class OperationsTests(SynchronousTestCase):
                 *("--zookeeper-auth", f"digest:{where}", "--acl", "creator"),
                 environ={"ZK_ADMIN": "admin:hunter2"},
             )
-            address = wait_for("it is registered", self.registered)[0]
+            address = self.address_of(process)
             (acl,), _ = self.kazoo.get_acls(f"{PATH}/{address}")
             self.assertTrue(acl.id.id.startswith("admin:"))
             with open(f"/proc/{process.pid}/cmdline") as file:
@@ -381,8 +389,8 @@ class OperationsTests(SynchronousTestCase):
         self.assertEqual(fetch(address), (200, b"from Paste"))
         self.assertIn(b'"monitor":', self.kazoo.get(f"{PATH}/{address}")[0])
         process.terminate()
-        wait_for("it is gone", lambda: not self.registered(), 1.0)
-        self.assertEqual(process.wait(10), 0, log())
+        self.assertEqual(process.wait(TIMEOUT), 0, log())
+        self.assertEqual(self.registered(), [])
         self.assertIn(f"Serving on {address}", log())
         self.assertRegex(log(), r"zc.tracelog.*E 1 ")
 
@@ -390,15 +398,15 @@ class OperationsTests(SynchronousTestCase):
         """``loggers`` may be a ZConfig text."""
         process, log = self.paste(ZCONFIG)
         address = wait_for("it is registered", self.registered)[0]
-        wait_for("it says so", lambda: f"PASTE INFO Serving on {address}" in log(), 3.0)
+        wait_for("it says so", lambda: f"PASTE INFO Serving on {address}" in log())
         process.terminate()
-        self.assertEqual(process.wait(10), 0, log())
+        self.assertEqual(process.wait(TIMEOUT), 0, log())
 
     def test_a_socket_of_systemd_is_listened_on(self) -> None:
         """A socket that systemd has opened is listened on; systemd hears when it is ready."""
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(notify.close)
-        notify.settimeout(10)
+        notify.settimeout(TIMEOUT)
         notify.bind(os.path.join(self.folder, "notify"))
         listening = socket.socket()
         self.addCleanup(listening.close)
@@ -437,7 +445,7 @@ class OperationsTests(SynchronousTestCase):
             [f"READY=1\nSTATUS=Serving on {address}", "WATCHDOG=1", "WATCHDOG=1"],
         )
         process.terminate()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(TIMEOUT), 0)
 
     def test_a_unix_socket_is_served(self) -> None:
         """A unix socket is served; what others are to use is said with --advertise."""
@@ -451,10 +459,8 @@ class OperationsTests(SynchronousTestCase):
         self.addCleanup(process.end)
         self.assertEqual(wait_for("it is registered", self.registered), ["proxy.example:80"])
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
             client.connect(path)
-            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            answer = b"".join(iter(lambda: client.recv(4096), b""))
+            answer = conversation(client, b"GET / HTTP/1.0\r\n\r\n")
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK"), answer)
         status = os.stat(path)
         self.assertEqual((status.st_uid, status.st_gid), owner)
@@ -473,12 +479,12 @@ class OperationsTests(SynchronousTestCase):
         words[-1] += f":privateKey={servers.issue('localhost')}"
         process = Twistd(self.folder, *words, self.write("app.wsgi", WHO))
         self.addCleanup(process.end)
-        (address,) = wait_for("it is registered", self.registered)
+        address = self.address_of(process)
         context = ssl.create_default_context(cafile=servers.ca)
 
         def ask() -> bytes:
             port = int(address.rpartition(":")[2])
-            line = http.client.HTTPSConnection("localhost", port, context=context, timeout=20)
+            line = http.client.HTTPSConnection("localhost", port, context=context, timeout=TIMEOUT)
             self.addCleanup(line.close)
             line.request("GET", "/")
             return line.getresponse().read()
@@ -498,14 +504,14 @@ class OperationsTests(SynchronousTestCase):
         words += ["--listen", f"ssl:0:interface=127.0.0.1:privateKey={pem}"]
         process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
         self.addCleanup(process.end)
-        (address,) = wait_for("it is registered", self.registered)
+        address = self.address_of(process)
         port = int(address.rpartition(":")[2])
 
         def shown() -> str:
             context = ssl.create_default_context(cafile=authority.ca)
             context.check_hostname = False
             with (
-                socket.create_connection(("127.0.0.1", port), 20) as line,
+                socket.create_connection(("127.0.0.1", port), TIMEOUT) as line,
                 context.wrap_socket(line) as secured,
             ):
                 return str(secured.getpeercert())
@@ -530,7 +536,7 @@ class OperationsTests(SynchronousTestCase):
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
         process = Twistd(self.folder, *words, "--host", "::1", self.write("app.wsgi", MOODY))
         self.addCleanup(process.end)
-        address = wait_for("it is registered", self.registered)[0]
+        address = self.address_of(process)
         self.assertRegex(address, r"^\[::1\]:[0-9]+$")
         self.assertEqual(fetch(address)[0], 200)
 
@@ -551,11 +557,11 @@ class OperationsTests(SynchronousTestCase):
         app = self.write("app.wsgi", MOODY)
         trusting = Twistd(self.folder, *words, "--zookeeper-ca", authority.ca, app)
         self.addCleanup(trusting.end)
-        trusting.wait_for_log("Serving on [^,]+$")
+        self.address_of(trusting)
         doubting = Twistd(self.folder, *words, app)
         self.addCleanup(doubting.end)
         doubting.wait_for_log("but not registered")
-        self.assertIn("certificate verify failed", doubting.log())
+        doubting.wait_for_log("certificate verify failed")
 
     def test_a_daemon_has_a_pid_file_and_ends(self) -> None:
         """Daemonized by twistd: a pid file, a log file, and a clean end."""
@@ -570,17 +576,20 @@ class OperationsTests(SynchronousTestCase):
             logfile,
             *self.words("--port", str(port)),
         ]
-        subprocess.run(command, cwd=self.folder, check=True, timeout=20, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            command, cwd=self.folder, check=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL
+        )
         with open(pidfile) as file:
             pid = int(file.read())
         self.addCleanup(_end, pid)
         self.assertEqual(wait_for("it is registered", self.registered), [f"127.0.0.1:{port}"])
         self.assertEqual(fetch(f"127.0.0.1:{port}"), (200, str(pid).encode()))
+        wait_for("it says so", lambda: "Serving on" in Path(logfile).read_text())
         os.rename(logfile, logfile + ".1")
         os.kill(pid, signal.SIGHUP)
         wait_for("the log is opened again", lambda: os.path.exists(logfile))
         os.kill(pid, signal.SIGTERM)
-        wait_for("it has ended", lambda: not os.path.exists(pidfile), 10.0)
+        wait_for("it has ended", lambda: not os.path.exists(pidfile))
         self.assertEqual(self.registered(), [])
         with open(logfile + ".1") as file:
             self.assertIn("Serving on", file.read())
@@ -607,7 +616,7 @@ class OperationsTests(SynchronousTestCase):
                     command,
                     cwd=self.folder,
                     capture_output=True,
-                    timeout=20,
+                    timeout=TIMEOUT,
                     stdin=subprocess.DEVNULL,
                 )
                 self.assertEqual(ended.returncode, 1, words)
@@ -622,7 +631,7 @@ class OperationsTests(SynchronousTestCase):
             ("port = 99999", "port must be at most 65535, not 99999"),
         ):
             process, log = self.paste(f"INFO\n{change}")
-            self.assertEqual(process.wait(20), 1, log())
+            self.assertEqual(process.wait(TIMEOUT), 1, log())
             self.assertIn(expected, log())
 
     def test_outdated_credentials_end_no_service(self) -> None:
@@ -638,7 +647,7 @@ class OperationsTests(SynchronousTestCase):
         words += ["--host", "127.0.0.1", "--zookeeper-sasl", secret]
         process = Twistd(self.folder, *words, self.write("app.wsgi", MOODY))
         self.addCleanup(process.end)
-        address = process.wait_for_log(r"Serving on ([0-9.:]+)$").group(1)
+        address = self.address_of(process)
         keeper.end()
         self.write("users", "admin:two\n")
         keeper = Twistd(self.folder, "zkembedded", *where)
@@ -655,18 +664,17 @@ class OperationsTests(SynchronousTestCase):
         words = ["zkserve", "--zookeeper", self.server.connection_string, "--path", PATH]
         process = Twistd(self.folder, *words, "--host", "127.0.0.1", "--monitor", monitor, app)
         self.addCleanup(process.end)
-        address = wait_for("it is registered", self.registered)[0]
+        address = self.address_of(process)
         host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), 10) as busy:
+        with socket.create_connection((host, int(port)), TIMEOUT) as busy:
             busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.3)
+            wait_for("it has begun", Path(self.folder, "begun").exists)
             process.signal(signal.SIGTERM)
             process.wait_for_log("Finishing the requests that run")
             with socket.socket(socket.AF_UNIX) as asking:
-                asking.settimeout(5)
                 asking.connect(monitor)
-                asking.sendall(b"status\n")
-                answer = b"".join(iter(lambda: asking.recv(4096), b""))
+                answer = conversation(asking, b"status\n")
+            self.write("go", "")
         self.assertIn(address.encode(), answer)
         self.assertEqual(process.wait(), 0, process.log())
 

@@ -14,7 +14,7 @@ from sybil.parsers.rest import CodeBlockParser, DocTestParser
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from tests.functional.processes import EmbeddedProcess, Twistd
+from tests.functional.processes import TIMEOUT, EmbeddedProcess, Twistd
 from tests.test_docs import PAGES, ROOT
 
 #: Where the pages' ZooKeeper is, and the znode that their applications register under.
@@ -68,7 +68,7 @@ class ExampleTests(SynchronousTestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         where = f"{example.path}, line {example.line}"
         self.assertEqual((done.returncode, done.stderr), (0, ""), where)

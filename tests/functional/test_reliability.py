@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -23,12 +22,27 @@ from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.functional.load import Proxy
-from tests.functional.processes import TWISTD, Twistd, fetch, free_port, threads_of, wait_for
-from tests.functional.reliability import PROVIDERS, ROOT, SHORT, ApacheCase, ReliabilityCase, timed
+from tests.functional.processes import (
+    TIMEOUT,
+    TWISTD,
+    Twistd,
+    fetch,
+    free_port,
+    threads_of,
+    told,
+    wait_for,
+)
+from tests.functional.reliability import (
+    LONG,
+    PROVIDERS,
+    ROOT,
+    SHORT,
+    UNHURRIED,
+    ApacheCase,
+    ReliabilityCase,
+    timed,
+)
 from zkservice.testing.apache import ApacheEnsemble, skip_without_apache
-
-#: Clients that follow the address have time to see it removed, even on a busy machine.
-UNHURRIED = ("--drain-wait", "2000")
 
 
 @skip_without_apache
@@ -85,7 +99,8 @@ class ReliabilityTests(ApacheCase):
 
     def test_two_claim_one_address(self) -> None:
         """Of two processes with one address the first has it, the other says so and waits."""
-        first = self.serve("--port", str(port := free_port()))
+        # It serves on until the clients have gone, since nothing else does at this address.
+        first = self.serve("--port", str(port := free_port()), "--drain-wait", "60000")
         client = self.kazoo()
         address = f"127.0.0.1:{port}"
         owner = self.owner(client, address)
@@ -94,7 +109,7 @@ class ReliabilityTests(ApacheCase):
         self.addCleanup(second.end)
         with self.load() as scene:
             second.wait_for_log("held by another process")
-            until = time.monotonic() + 3.0
+            until = time.monotonic() + 2.0
             while time.monotonic() < until:  # neither takes the znode from the other
                 self.assertEqual(self.owner(client, address), owner)
                 time.sleep(0.01)
@@ -161,7 +176,7 @@ class ReliabilityTests(ApacheCase):
             client = self.kazoo()
             wait_for("it is there", lambda: self.owner(client, address))
             time.sleep(2 * SHORT / 1000)
-            self.assertNotEqual(self.owner(client, address), 0)
+            wait_for("it is there, or back", lambda: self.owner(client, address))
         self.saw()
         self.assert_all_answered()
 
@@ -182,7 +197,7 @@ class ReliabilityTests(ApacheCase):
     def test_killed_and_restarted(self) -> None:
         """Killed and started on the same port: the address stays, and outlives the old session."""
         words = ("--port", str(port := free_port()))
-        first = self.serve(*words, session=6000)
+        first = self.serve(*words)
         client = self.kazoo()
         address = f"127.0.0.1:{port}"
         with self.load() as scene:
@@ -190,9 +205,10 @@ class ReliabilityTests(ApacheCase):
             began = time.monotonic()
             first.signal(signal.SIGKILL)
             first.wait()
-            second = self.serve(*words, session=6000)
+            second = self.serve(*words)
             restarted = time.monotonic() - began
-            time.sleep(max(0.0, 7.0 - restarted))  # by now the first one's session has expired
+            # By then the first one's session has expired.
+            time.sleep(max(0.0, LONG / 1000 + 1.0 - restarted))
             self.assertNotIn(self.owner(client, address), (0, old))
             self.assertEqual(self.pid_of(client, address), second.pid)
             before = scene.counts
@@ -231,7 +247,7 @@ class ReliabilityTests(ApacheCase):
             self.assert_all_answered()
             self.assertEqual(self.last.without, 0.0)
             process.terminate()
-            process.wait(20)
+            process.wait(TIMEOUT)
             wait_for("it is gone", lambda: not self.registered())
 
     def registered(self) -> list[str]:
@@ -242,14 +258,15 @@ class ReliabilityTests(ApacheCase):
 
     # -- the application ----------------------------------------------------------------------
 
-    HEALTH = (
-        *("--health", "/health", "--health-interval", "100", "--health-timeout", "300"),
-        *("--drain-timeout", "1000"),
-    )
+    HEALTH = ("--health", "/health", "--health-interval", "100", "--drain-timeout", "1000")
+    #: For an application that hangs; a busy machine may make one that is well miss it, too.
+    IMPATIENT = ("--health-timeout", "300")
+    #: For one that does not.
+    PATIENT = ("--health-timeout", "30000")
 
     def test_application_hangs(self) -> None:
         """The address is removed while all threads hang; no request is lost."""
-        self.serve(*self.HEALTH)
+        self.serve(*self.HEALTH, *self.IMPATIENT)
         with self.load() as scene:
             address = scene.observer.addresses[0]
             statuses = self.hang(address)
@@ -263,12 +280,11 @@ class ReliabilityTests(ApacheCase):
 
     def test_application_hangs_too_long(self) -> None:
         """With a limit for requests, those that hang are answered with 504, and only those."""
-        self.serve("--health", "/health", "--limit", "request-timeout=500")
+        self.serve(*self.HEALTH, *self.PATIENT, "--limit", "request-timeout=4000")
         with self.load() as scene:
             address = scene.observer.addresses[0]
             statuses = self.hang(address)
             wait_for("all have an answer", lambda: len(statuses) == 4)
-            time.sleep(0.5)
         self.saw()
         self.assertEqual(statuses, [504] * 4)
         self.assert_all_answered()
@@ -276,13 +292,13 @@ class ReliabilityTests(ApacheCase):
 
     def test_application_hangs_at_the_end(self) -> None:
         """An application that hangs for good does not keep the process from ending."""
-        process = self.serve(*self.HEALTH)
+        process = self.serve(*self.HEALTH, *self.IMPATIENT)
         with self.load() as scene:
             self.hang(scene.observer.addresses[0])
             scene.gone()
             began = time.monotonic()
             process.signal(signal.SIGTERM)
-            self.assertEqual(process.wait(20), 0, process.log())
+            self.assertEqual(process.wait(), 0, process.log())
             ended = time.monotonic() - began
         self.saw(ended=ended)
         self.assertEqual(self.last.counts.refused, 0)
@@ -319,17 +335,17 @@ class ReliabilityTests(ApacheCase):
 
     def test_application_leaks_threads(self) -> None:
         """Threads that the application leaves behind do not keep the process from ending."""
-        process = self.serve("--drain-wait", "2000", "--drain-timeout", "3000")
+        process = self.serve(*UNHURRIED, "--drain-timeout", "3000")
         with self.load() as scene:
             address = scene.observer.addresses[0]
             before = threads_of(process.pid)
             for _ in range(10):
                 self.assertEqual(fetch(address, "/leak")[0], 200)
-            self.assertEqual(threads_of(process.pid), before + 10)
+            self.assertGreaterEqual(threads_of(process.pid), before + 10)
             began = time.monotonic()
             process.signal(signal.SIGTERM)
             gone = scene.gone()
-            code = process.wait(20)
+            code = process.wait()
             ended = time.monotonic() - began
         self.saw(gone=gone, ended=ended)
         self.assertEqual(code, 0, process.log())
@@ -338,7 +354,7 @@ class ReliabilityTests(ApacheCase):
 
     def test_health_flaps(self) -> None:
         """Ill, it is taken away; well again, it is back; a short fit changes nothing."""
-        self.serve(*self.HEALTH)
+        self.serve(*self.HEALTH, *self.PATIENT)
         with self.load() as scene:
             address = scene.observer.addresses[0]
             for _ in range(5):  # shorter than the three answers that it takes
@@ -366,7 +382,7 @@ class ReliabilityTests(ApacheCase):
                 began = time.monotonic()
                 process.signal(signal.SIGTERM)
                 gone.append(timed("one is gone", lambda: len(scene.observer.addresses) < 2))
-                self.assertEqual(process.wait(20), 0, process.log())
+                self.assertEqual(process.wait(), 0, process.log())
                 ended.append(time.monotonic() - began)
                 self.serve(*UNHURRIED)
                 wait_for("both are seen", lambda: len(scene.observer.addresses) == 2)
@@ -381,7 +397,7 @@ class ReliabilityTests(ApacheCase):
             time.sleep(0.5)
             process.signal(signal.SIGTERM)
             gone = scene.gone()
-            self.assertEqual(process.wait(20), 0, process.log())
+            self.assertEqual(process.wait(), 0, process.log())
         self.saw(gone=gone)
         self.assert_all_answered()
 
@@ -397,24 +413,25 @@ class ReliabilityTests(ApacheCase):
 
     def test_sigterm_unheard(self) -> None:
         """Clients that do not follow the address are answered until they are refused."""
-        process = self.serve()
+        # A client that stands still for a moment keeps its connection.
+        process = self.serve("--limit", "drain-linger=20000")
         with self.load(12, follow=False):
             time.sleep(0.5)
             process.signal(signal.SIGTERM)
-            self.assertEqual(process.wait(20), 0, process.log())
+            self.assertEqual(process.wait(), 0, process.log())
         self.saw()
         self.assert_lost_only_at_the_door(12)
 
     def test_sigterm_without_zookeeper(self) -> None:
         """The end does not hang on a ZooKeeper that is away."""
-        process = self.serve()
+        process = self.serve("--limit", "drain-linger=20000")
         with self.load(follow=False) as scene:
             self.server.kill()
             time.sleep(0.5)
             before = scene.counts
             began = time.monotonic()
             process.signal(signal.SIGTERM)
-            self.assertEqual(process.wait(20), 0, process.log())
+            self.assertEqual(process.wait(), 0, process.log())
             ended = time.monotonic() - began
         self.saw(ended=ended)
         self.assertEqual(before.failed, 0)
@@ -438,7 +455,7 @@ class EnsembleTests(ReliabilityCase):
 
     def test_member_killed(self) -> None:
         """Members that are killed, the one in use and then the leader, cost nothing."""
-        process = self.serve("--monitor", "127.0.0.1:0", session=8000)
+        process = self.serve("--monitor", "127.0.0.1:0")
         client = self.kazoo()
         with self.load() as scene:
             address = scene.observer.addresses[0]
@@ -450,12 +467,10 @@ class EnsembleTests(ReliabilityCase):
             member.kill()
             moved = timed("it moves", lambda: _connected(monitor) not in ("", used))
             member.start()
-            leader = self.ensemble.leader
-            assert leader is not None
-            leader.kill()
+            wait_for("one leads", lambda: self.ensemble.leader).kill()
             wait_for("another one leads", lambda: self.ensemble.leader)
             wait_for("it is connected", lambda: _connected(monitor))
-            time.sleep(9.0)  # without heartbeats the session would have expired
+            time.sleep(LONG / 1000 + 1.0)  # without heartbeats the session would have expired
             client = self.kazoo()
             self.assertEqual(client.get(node)[1].ephemeralOwner, stat.ephemeralOwner)
         self.saw(moved=moved)
@@ -467,7 +482,7 @@ class EnsembleTests(ReliabilityCase):
 def fetch_post(address: str, path: str) -> None:
     """POST nothing."""
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
     connection.request("POST", path)
     connection.getresponse().read()
     connection.close()
@@ -475,11 +490,7 @@ def fetch_post(address: str, path: str) -> None:
 
 def _status(monitor: str) -> dict[str, Any]:
     """What the monitor's ``status`` says."""
-    host, _, port = monitor.rpartition(":")
-    with socket.create_connection((host, int(port)), 5) as connection:
-        connection.sendall(b"status\n")
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    status: dict[str, Any] = json.loads(answer)
+    status: dict[str, Any] = json.loads(told(monitor, "status"))
     return status
 
 

@@ -7,17 +7,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional import contract
 from tests.functional.processes import (
+    TIMEOUT,
     EmbeddedProcess,
     Twistd,
     descriptors_of,
     fetch,
-    quiet_kazoo,
+    started_kazoo,
     threads_of,
     wait_for,
 )
@@ -27,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples")
 FLASK = os.path.join(EXAMPLES, "flask_app.py")
 PROVIDERS = "/svc/providers"
+HERE_WITH_VIEWS = ("--host", "127.0.0.1", "--status-views")
 
 
 class EmbeddedServeTests(contract.ServeContract):
@@ -60,10 +63,7 @@ class OneCommandTests(SynchronousTestCase):
         process = self.serve("--path", "/svc", "--host", "127.0.0.1", FLASK)
         hosts = process.wait_for_log(r"embedded ZooKeeper runs in this process at (\S+);").group(1)
         address = process.wait_for_log(r"Serving on (\S+)").group(1)
-        client = quiet_kazoo(hosts)
-        client.start(10)
-        self.addCleanup(client.close)
-        self.addCleanup(client.stop)
+        client = started_kazoo(self, hosts)
         self.assertEqual(client.get_children("/svc"), [address])
         self.assertEqual(fetch(address)[0], 200)
         client.stop()
@@ -97,26 +97,30 @@ class OneCommandTests(SynchronousTestCase):
                 self.assertRegex(process.log(), expected)
                 self.assertNotIn("Traceback", process.log())
 
+    @contextmanager
+    def sleeping(self, process: Twistd, seconds: int) -> Iterator[socket.socket]:
+        """A client whose request runs, or at least ran when it was looked at."""
+        address = process.wait_for_log(r"Serving on (\S+)").group(1)
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), TIMEOUT) as client:
+            client.sendall(f"GET /sleep?seconds={seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_for("it runs", lambda: b"in sleep" in fetch(address, "/-/threads")[1])
+            yield client
+
     def test_a_second_sigterm_does_not_wait(self) -> None:
         """A second SIGTERM does not wait for the request that runs."""
-        process = self.serve("--path", "/svc", "--host", "127.0.0.1", "--threads", "1", FLASK)
-        host, _, port = process.wait_for_log(r"Serving on (\S+)").group(1).rpartition(":")
-        with socket.create_connection((host, int(port)), 10) as client:
-            client.sendall(b"GET /sleep?seconds=20 HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.5)
+        process = self.serve("--path", "/svc", *HERE_WITH_VIEWS, "--threads", "1", FLASK)
+        with self.sleeping(process, 60):
             process.signal(signal.SIGTERM)
             process.wait_for_log("Finishing the requests that run")
             self.assertIsNone(process.process.poll())
             process.signal(signal.SIGTERM)
-            self.assertEqual(process.wait(5), 0, process.log())
+            self.assertEqual(process.wait(), 0, process.log())
 
     def test_running_requests_finish(self) -> None:
         """A request that runs at SIGTERM is answered."""
-        process = self.serve("--path", "/svc", "--host", "127.0.0.1", FLASK)
-        host, _, port = process.wait_for_log(r"Serving on (\S+)").group(1).rpartition(":")
-        with socket.create_connection((host, int(port)), 10) as client:
-            client.sendall(b"GET /sleep?seconds=2 HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.5)
+        process = self.serve("--path", "/svc", *HERE_WITH_VIEWS, FLASK)
+        with self.sleeping(process, 2) as client:
             process.signal(signal.SIGTERM)
             answer = b"".join(iter(lambda: client.recv(4096), b""))
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
@@ -135,18 +139,30 @@ class OneCommandTests(SynchronousTestCase):
             subprocess.Popen(curl, stdout=subprocess.PIPE)
             for _ in range(8 if shutil.which("curl") else 0)
         ]
-        statuses = b"".join(client.communicate(timeout=60)[0] for client in clients).split()
+        statuses = b"".join(client.communicate(timeout=TIMEOUT)[0] for client in clients).split()
         self.assertEqual(statuses, [b"200"] * 25 * len(clients))
         for _ in range(20):
             self.assertEqual(fetch(address)[0], 200)
         if shutil.which("wrk"):
-            load = ["wrk", "-c", "16", "-t", "2", "-d", "2s", f"http://{address}/"]
-            said = subprocess.run(load, capture_output=True, check=True, timeout=60).stdout.decode()
+            load = [
+                "wrk",
+                "-c",
+                "16",
+                "-t",
+                "2",
+                "-d",
+                "2s",
+                "--timeout",
+                "60s",
+                f"http://{address}/",
+            ]
+            done = subprocess.run(load, capture_output=True, check=True, timeout=TIMEOUT)
+            said = done.stdout.decode()
             self.assertNotIn("Non-2xx", said)
             self.assertNotIn("Socket errors", said)
         host, _, port = address.rpartition(":")
         for _ in range(20):
-            with socket.create_connection((host, int(port)), 10) as client:
+            with socket.create_connection((host, int(port)), TIMEOUT) as client:
                 client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
         wait_for("all is closed", lambda: descriptors_of(process.pid) <= descriptors, 5.0)
         self.assertEqual(threads_of(process.pid), threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.processes import EmbeddedProcess, Twistd, fetch, quiet_kazoo
+from tests.functional.processes import EmbeddedProcess, Twistd, fetch, started_kazoo
 from zkservice import errors
 
 HELLO = str(Path(errors.__file__).parents[1] / "examples" / "hello.wsgi")
@@ -43,9 +43,6 @@ class SmokeTests(SynchronousTestCase):
         server = EmbeddedProcess(self.mktemp())
         self.addCleanup(server.stop)
         server.start()
-        client = quiet_kazoo(server.connection_string)
-        self.addCleanup(client.close)
-        self.addCleanup(client.stop)
-        client.start(10)
+        client = started_kazoo(self, server.connection_string)
         client.create("/smoke", b"data")
         self.assertEqual(client.get("/smoke")[0], b"data")

@@ -18,6 +18,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from tests.functional.processes import TIMEOUT
 from zkservice.supervisor import Acceptor, PoolSettings, ProcessPool
 from zkservice.supervisor.pool import PoolOwner
 from zkservice.supervisor.process import Command, WorkerPhase
@@ -31,7 +32,7 @@ class Client:
     """A connection that is kept, from a thread."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         self.file = self.socket.makefile("rb")
 
     def say(self, line: str) -> str:
@@ -51,8 +52,10 @@ class Client:
 class SupervisorTestCase(TestCase):
     """A pool of echoing workers behind one port."""
 
-    timeout = 120
+    timeout = 300
     size = 2
+    #: Seconds; a worker that the machine has stopped is not stuck.
+    worker_timeout = 60
     recycling = RecyclingSettings()
     broken = False
 
@@ -73,7 +76,12 @@ class SupervisorTestCase(TestCase):
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = listening.getsockname()[1]
         self.pool = ProcessPool(
-            PoolSettings(self.size, worker_timeout=3, drain_timeout=5, recycling=self.recycling),
+            PoolSettings(
+                self.size,
+                worker_timeout=self.worker_timeout,
+                drain_timeout=5,
+                recycling=self.recycling,
+            ),
             lambda: Command(
                 [sys.executable, "-m", "tests.functional.echo_worker"],
                 {**os.environ, "PYTHONPATH": str(ROOT)},
@@ -176,16 +184,6 @@ class LifeTests(SupervisorTestCase):
         await self.serving()
         self.assertEqual(victim.reason, "killed by SIGKILL")
 
-    async def test_a_stuck_worker_is_killed_and_its_stacks_are_logged(self) -> None:
-        """Its reactor does not turn; faulthandler says where it is."""
-        await self.serving()
-        (client,) = await self.connect(1)
-        waiting = self.say(client, "hang")
-        await self.until(lambda: any("lineReceived" in text for text in self.log))
-        await waiting
-        await self.serving()
-        self.assertTrue(any("has not turned for 3 s" in text for text in self.log))
-
     async def test_workers_end_when_their_parent_has_gone(self) -> None:
         """They see the end of the channel."""
         await self.serving()
@@ -196,13 +194,29 @@ class LifeTests(SupervisorTestCase):
     async def test_the_pool_answers_questions(self) -> None:
         """A worker's answer comes back; one that cannot answer is an error."""
         await self.serving()
-        answer = await self.pool.serving_workers[0].ask("colour", 1, timeout=10)
+        answer = await self.pool.serving_workers[0].ask("colour", 1, timeout=TIMEOUT)
         self.assertEqual(answer[1:], ["colour", 1])
 
     async def test_what_workers_log_is_logged_by_the_parent(self) -> None:
         """One log for all."""
         await self.serving()
         await self.until(lambda: sum("is made" in text for text in self.log) == 2)
+
+
+class StuckTests(SupervisorTestCase):
+    """A worker whose reactor does not turn."""
+
+    worker_timeout = 4
+
+    async def test_a_stuck_worker_is_killed_and_its_stacks_are_logged(self) -> None:
+        """Its reactor does not turn; faulthandler says where it is."""
+        await self.serving()
+        (client,) = await self.connect(1)
+        waiting = self.say(client, "hang")
+        await self.until(lambda: any("lineReceived" in text for text in self.log))
+        await waiting
+        await self.serving()
+        self.assertTrue(any("has not turned for 4 s" in text for text in self.log))
 
 
 class ReloadTests(SupervisorTestCase):

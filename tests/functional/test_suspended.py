@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
+from tests.functional.processes import TIMEOUT
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
 
@@ -19,8 +20,9 @@ class SuspendedTests(TestCase):
 
     def test_lease_is_not_certain_after_a_suspension(self) -> None:
         """Its lease is not certain at the first look, and its block ends with the loss."""
-        server = ApacheZooKeeper().start()
+        server = ApacheZooKeeper()
         self.addCleanup(server.remove)
+        server.start()
         holder = subprocess.Popen(
             [
                 sys.executable,
@@ -39,6 +41,6 @@ class SuspendedTests(TestCase):
         self.addCleanup(holder.stdout.close)
         self.assertEqual(holder.stdout.readline(), "held True\n")
         holder.send_signal(signal.SIGSTOP)
-        time.sleep(4.0)
+        time.sleep(6.0)
         holder.send_signal(signal.SIGCONT)
-        self.assertEqual(holder.communicate(timeout=60)[0], "not certain\nlost\n")
+        self.assertEqual(holder.communicate(timeout=TIMEOUT)[0], "not certain\nlost\n")

@@ -11,6 +11,7 @@ from textwrap import dedent
 from twisted.trial.unittest import SynchronousTestCase
 
 import zkservice
+from tests.functional.processes import TIMEOUT
 
 ROOT = Path(zkservice.__file__).parent.parent
 PAGE = ROOT / "docs" / "testing.rst"
@@ -50,7 +51,7 @@ class PageTests(SynchronousTestCase):
             env={"PYTHONPATH": f"{ROOT}:{folder.absolute()}"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn(said, done.stdout + done.stderr)

@@ -61,7 +61,7 @@ def blocks() -> list[Block]:
 class PageTestCase(TestCase):
     """The page on some server."""
 
-    timeout = 120
+    timeout = 300
     hosts = ""
 
     async def follow_the_page(self) -> None:
@@ -157,7 +157,7 @@ class ApachePageTests(PageTestCase):
         server = ApacheZooKeeper()
         self.addCleanup(server.remove)
         await deferToThread(server.start)
-        client = await ZooKeeperClient(server.connection_string).connect(timeout=10)
+        client = await ZooKeeperClient(server.connection_string).connect(timeout=60)
         await client.create("/page")
         await client.close()
         self.hosts = f"{server.connection_string}/page"

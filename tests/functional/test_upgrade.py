@@ -20,14 +20,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
+from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import TWISTD, Twistd, fetch, runs, wait_for, write_module
-from tests.functional.reliability import PROVIDERS, ROOT, ApacheCase, ReliabilityCase, Scene
+from tests.functional.processes import (
+    TIMEOUT,
+    TWISTD,
+    Twistd,
+    conversation,
+    fetch,
+    runs,
+    told,
+    wait_for,
+    write_module,
+)
+from tests.functional.reliability import (
+    PROVIDERS,
+    ROOT,
+    UNHURRIED,
+    ApacheCase,
+    ReliabilityCase,
+    Scene,
+)
 from zkservice.testing.apache import skip_without_apache
 
 APP = """
@@ -69,6 +88,8 @@ print("The new program dies", flush=True)
 os._exit(9)
 """
 
+REQUEST = b"GET / HTTP/1.0\r\n\r\n"
+
 #: The real program, but it never says that it is ready.
 SHY = """
 from twisted.scripts.twistd import run
@@ -101,7 +122,7 @@ class UpgradeCase(ReliabilityCase):
             *(["--host", "127.0.0.1"] if listen else []),
             *("--processes", str(processes), *words, "app:app"),
         )
-        self.address = self.process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        self.address = self.process.wait_for_log(r"Serving on (\S+)\n").group(1)
         return self.process
 
     def launch(self, *words: str, **options: object) -> Twistd:
@@ -122,12 +143,12 @@ class UpgradeCase(ReliabilityCase):
 
     def until_ended(self, pid: int) -> None:
         """Wait until a process has ended, even if its parent has not reaped it yet."""
-        wait_for(f"the end of {pid}", lambda: not runs(pid), 30)
+        wait_for(f"the end of {pid}", lambda: not runs(pid))
 
     def upgrade(self) -> int:
         """Have a new program take over; answers its process."""
         self.process.signal(signal.SIGUSR2)
-        self.assertEqual(self.process.wait(40), 0, self.process.log())
+        self.assertEqual(self.process.wait(), 0, self.process.log())
         found = re.findall(r"process (\d+) has taken over", self.process.log())
         return int(found[-1])
 
@@ -135,14 +156,23 @@ class UpgradeCase(ReliabilityCase):
         """SIGTERM: the program ends, and its address is gone."""
         os.kill(pid, signal.SIGTERM)
         self.until_ended(pid)
-        self.assertEqual(self.kazoo().get_children(PROVIDERS), [])
+        self.assertEqual(self.looking.get_children(PROVIDERS), [])
 
     def registered_pid(self) -> int:
         """Which process the znode names; 0 if there is none."""
         try:
-            return int(json.loads(self.kazoo().get(f"{PROVIDERS}/{self.address}")[0])["pid"])
+            return int(json.loads(self.looking.get(f"{PROVIDERS}/{self.address}")[0])["pid"])
         except NoNodeError:
             return 0
+
+    @cached_property
+    def looking(self) -> KazooClient:
+        """A client for the whole test."""
+        return self.kazoo()
+
+    def until_registered(self, pid: int) -> None:
+        """Wait until the znode names a process."""
+        wait_for(f"{pid} is registered", lambda: self.registered_pid() == pid)
 
     def assert_seamless(self) -> None:
         """No request lost, no connection refused, and the znode was always there."""
@@ -189,7 +219,7 @@ class LoadTests(UpgradeCase):
             self.process.wait_for_log("division by zero")
             self.assertEqual(fetch(self.address)[1], f"one {self.process.pid}".encode())
             self.write("two")
-            self.process.wait_for_log("SIGUSR2 starts another one", 30)
+            self.process.wait_for_log("SIGUSR2 starts another one")
             self.upgrade()
         self.assertIn("app", reason)
         self.assert_seamless()
@@ -200,14 +230,14 @@ class LoadTests(UpgradeCase):
         with self.load():
             self.write("two", "1/0")
             self.process.signal(signal.SIGUSR2)
-            self.process.wait_for_log("upgrade: no worker can start.*; this program goes on", 30)
+            self.process.wait_for_log("upgrade: no worker can start.*; this program goes on")
             self.assertEqual(fetch(self.address)[1].split()[0], b"one")
         self.assert_seamless()
 
     def test_an_ill_program_does_not_take_over(self) -> None:
         """It is asked for its health before it gets a request; the old one goes on."""
-        words = ("--health", "/", "--health-interval", "100", "--upgrade-timeout", "4000")
-        self.start(*words)
+        health = ("--health", "/", "--health-interval", "100", "--health-timeout", "30000")
+        self.start(*health, "--upgrade-timeout", "4000")
         with self.load():
             self.write("two", status="500 Ill")
             self.process.signal(signal.SIGUSR2)
@@ -225,21 +255,21 @@ class LoadTests(UpgradeCase):
             self.process.signal(signal.SIGUSR2)
             self.process.wait_for_log("The new program dies")
             self.process.wait_for_log("upgrade: it has ended: .*; this program goes on")
-            wait_for("it is back", lambda: self.registered_pid() == self.process.pid)
+            self.until_registered(self.process.pid)
             time.sleep(5)  # its session expires
             self.assertEqual(self.registered_pid(), self.process.pid)
         self.assert_seamless()
 
     def test_a_program_that_hangs_is_ended(self) -> None:
         """After ``--upgrade-timeout``; meanwhile a second SIGUSR2 is ignored."""
-        self.start("--upgrade-timeout", "2000")
+        self.start("--upgrade-timeout", "5000")
         (self.folder / "new.py").write_text("import time; time.sleep(60)")
         with self.load():
             self.process.signal(signal.SIGUSR2)
             pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
             self.process.signal(signal.SIGUSR2)
             self.process.wait_for_log("SIGUSR2 is ignored: an upgrade is under way")
-            self.process.wait_for_log("upgrade: it was not ready within 2 s; this program goes on")
+            self.process.wait_for_log("upgrade: it was not ready within 5 s; this program goes on")
             self.until_ended(pid)
         self.assert_seamless()
 
@@ -261,20 +291,20 @@ class LoadTests(UpgradeCase):
             self.process.wait_for_log(begun)
             self.process.signal(signal.SIGTERM)
             scene.gone()
-            self.assertEqual(self.process.wait(30), 0, self.process.log())
+            self.assertEqual(self.process.wait(), 0, self.process.log())
             self.until_ended(pid)
         self.saw()
         self.assert_all_answered()
 
     def test_sigterm_while_the_new_program_starts(self) -> None:
         """It had nothing yet: it is killed."""
-        self.start("--drain-wait", "2000")
+        self.start(*UNHURRIED)
         (self.folder / "new.py").write_text("import time; time.sleep(60)")
         self.check_sigterm("upgrade: process")
 
     def test_sigterm_while_the_new_program_takes_over(self) -> None:
         """It deregisters and drains like the old one."""
-        self.start("--drain-wait", "2000")
+        self.start(*UNHURRIED)
         (self.folder / "new.py").write_text(SHY)
         self.check_sigterm("taking over from the old program(.|\n)*Serving on")
 
@@ -285,11 +315,11 @@ class LoadTests(UpgradeCase):
         with self.load():
             self.process.signal(signal.SIGUSR2)
             pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
-            wait_for("it takes over", lambda: self.registered_pid() == pid, 30)
+            self.until_registered(pid)
             end(pid)
             self.process.wait_for_log("upgrade: .*; this program goes on")
             self.until_ended(pid)
-            self.assertEqual(self.registered_pid(), self.process.pid)
+            self.until_registered(self.process.pid)
             seen = self.sent()
             wait_for("it serves", lambda: self.sent() > seen + 50)
         self.assert_seamless()
@@ -330,7 +360,7 @@ class PlaceTests(UpgradeCase):
             yield answers
         finally:
             over.set()
-            thread.join(15)
+            thread.join(TIMEOUT)
 
     def check(self, answers: list[bytes]) -> None:
         """All were answered, first by the old program and then by the new one."""
@@ -350,10 +380,10 @@ class PlaceTests(UpgradeCase):
 
         def ask() -> bytes:
             with (
-                socket.create_connection((host, int(port)), 10) as plain,
+                socket.create_connection((host, int(port)), TIMEOUT) as plain,
                 context.wrap_socket(plain) as secure,
             ):
-                return exchange(secure)
+                return conversation(secure, REQUEST)
 
         before = ssl.get_server_certificate((host, int(port)))
         with self.asking(ask) as answers:
@@ -378,9 +408,8 @@ class PlaceTests(UpgradeCase):
 
         def ask() -> bytes:
             with socket.socket(socket.AF_UNIX) as local:
-                local.settimeout(10)
                 local.connect(str(path))
-                return exchange(local)
+                return conversation(local, REQUEST)
 
         with self.asking(ask) as answers:
             wait_for("answers", lambda: len(answers) > 3)
@@ -400,20 +429,16 @@ class PlaceTests(UpgradeCase):
         self.start("--monitor", "127.0.0.1:0")
         where = self.process.wait_for_log(r"The monitor listens at (\S+)").group(1)
         pid = self.upgrade()
-        host, _, port = where.rpartition(":")
-        with socket.create_connection((host, int(port)), 10) as connection:
-            connection.sendall(b"status\n")
-            text = b"".join(iter(lambda: connection.recv(65536), b""))
-        self.assertEqual(json.loads(text)["pid"], pid)
+        self.assertEqual(json.loads(told(where, "status"))["pid"], pid)
 
     def test_an_address_that_the_operator_has_taken_out_stays_out(self) -> None:
         """Maintenance does not end with an upgrade."""
         self.start("--monitor", "127.0.0.1:0")
         where = self.process.wait_for_log(r"The monitor listens at (\S+)").group(1)
-        self.assertIn(b"out: at night", tell(where, b"out at night"))
+        self.assertIn("out: at night", told(where, "out at night"))
         self.upgrade()
         self.assertEqual(self.registered_pid(), 0)
-        self.assertEqual(tell(where, b"in").strip(), b"in")
+        self.assertEqual(told(where, "in").strip(), "in")
         self.assertNotEqual(self.registered_pid(), 0)
 
     def test_embedded_zookeeper_is_refused(self) -> None:
@@ -440,18 +465,23 @@ class PlaceTests(UpgradeCase):
         )
 
         def pid() -> int:
-            return int(pidfile.read_text() or 0) if pidfile.exists() else 0
+            with contextlib.suppress(FileNotFoundError):
+                return int(pidfile.read_text() or 0)
+            return 0
 
-        self.addCleanup(lambda: os.kill(pid(), signal.SIGTERM) if pid() else None)
+        def end() -> None:
+            if number := pid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGTERM)
+
+        self.addCleanup(end)
         wait_for("it serves", lambda: log.exists() and "Serving on" in log.read_text())
         first = pid()
         os.kill(first, signal.SIGUSR2)
         self.until_ended(first)
-        second = pid()
-        self.assertNotIn(second, (0, first))
-        text = log.read_text()
-        self.assertIn(f"process {second} has taken over", text)
-        self.assertEqual(text.count("Serving on"), 2)
+        second = wait_for("its pid file", lambda: pid() not in (0, first) and pid())
+        self.assertIn(f"process {second} has taken over", log.read_text())
+        wait_for("it serves, too", lambda: log.read_text().count("Serving on") == 2)
         os.kill(second, signal.SIGTERM)
         self.until_ended(second)
         self.assertFalse(pidfile.exists())
@@ -475,7 +505,7 @@ class SystemdTests(UpgradeCase):
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(notify.close)
         notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        notify.settimeout(20)
+        notify.settimeout(TIMEOUT)
         notify.bind(f"{folder.name}/notify")
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
@@ -495,7 +525,7 @@ class SystemdTests(UpgradeCase):
             },
         )
         self.process = process
-        self.address = process.wait_for_log(r"Serving on (\S+)\n", 30).group(1)
+        self.address = process.wait_for_log(r"Serving on (\S+)\n").group(1)
         serving = f"READY=1\nSTATUS=Serving on {self.address}"
         self.assertEqual(heard(notify), (process.pid, serving))
         self.write("two")
@@ -507,20 +537,6 @@ class SystemdTests(UpgradeCase):
         self.assertEqual(fetch(self.address)[1].split()[0], b"two")
         os.kill(pid, signal.SIGTERM)
         self.assertEqual(heard(notify), (pid, "STOPPING=1"))
-
-
-def exchange(connection: socket.socket) -> bytes:
-    """The answer to a request on a fresh connection."""
-    connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-    return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def tell(where: str, line: bytes) -> bytes:
-    """What a monitor answers."""
-    host, _, port = where.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as connection:
-        connection.sendall(line + b"\n")
-        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def heard(notify: socket.socket) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.certificates import Authority
-from tests.functional.processes import Twistd, free_port
+from tests.functional.processes import TIMEOUT, Twistd, free_port
 
 HELLO = """
 def application(environ, start_response):
@@ -40,13 +40,13 @@ class WhoMayAskTests(SynchronousTestCase):
 
     def tcp(self, port: int) -> socket.socket:
         """A connection from this machine."""
-        return socket.create_connection(("127.0.0.1", port), 10)
+        return socket.create_connection(("127.0.0.1", port), TIMEOUT)
 
     def ask(self, connection: socket.socket, *fields: str, before: str = "") -> str:
         """The status line and the first line of the body."""
         lines = ["GET /-/threads HTTP/1.1", "Connection: close", *(fields or ["Host: localhost"])]
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(TIMEOUT)
             connection.sendall((before + "\r\n".join([*lines, "", ""])).encode())
             whole = b""
             while data := connection.recv(65536):

@@ -9,7 +9,7 @@ import signal
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.processes import Twistd, fetch, quiet_kazoo, wait_for
+from tests.functional.processes import Twistd, fetch, started_kazoo, wait_for
 from zkservice.formats import read_member
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
@@ -32,11 +32,8 @@ class TwistedWebTests(SynchronousTestCase):
         address = process.wait_for_log(warning).group(1)
         self.assertEqual(fetch(address)[0], 200)
         zookeeper.start()
-        process.wait_for_log(rf"/svc/files/{re.escape(address)}_0: registered", 30.0)
-        kazoo = quiet_kazoo(zookeeper.connection_string)
-        kazoo.start(15)
-        self.addCleanup(kazoo.close)
-        self.addCleanup(kazoo.stop)
+        process.wait_for_log(rf"/svc/files/{re.escape(address)}_0: registered")
+        kazoo = started_kazoo(self, zookeeper.connection_string)
         name = f"{address}_0"
         member = read_member(name, kazoo.get(f"/svc/files/{name}")[0])
         self.assertEqual((member.address, member.properties["zone"]), (address, "a"))

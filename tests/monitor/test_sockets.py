@@ -50,7 +50,7 @@ class Netcat(Protocol):
 class NetcatTests(TestCase):
     """``printf ... | nc -N``."""
 
-    timeout = 20
+    timeout = 300
 
     async def ask(self, text: bytes) -> bytes:
         """All that comes back from a monitor whose ``later`` takes a turn of the reactor."""

@@ -36,19 +36,19 @@ T = TypeVar("T")
 class KazooTestCase(TestCase):
     """A client of this package and one of kazoo."""
 
-    timeout = 60
+    timeout = 300
 
     async def start(self, connection_string: str) -> None:
         """Our client and kazoo's, and a path that no other test uses."""
         self.path = f"/{self.id()}"
-        self.ours = ZooKeeperClient(connection_string, 4.0)
+        self.ours = ZooKeeperClient(connection_string, 10.0)
         self.addCleanup(self.ours.close)
-        await self.ours.connect(10.0)
+        await self.ours.connect(60.0)
         logger = logging.Logger("kazoo in tests")
         logger.addHandler(logging.NullHandler())
-        self.kazoo: Any = KazooClient(connection_string, timeout=4.0, logger=logger)
+        self.kazoo: Any = KazooClient(connection_string, timeout=10.0, logger=logger)
         self.addCleanup(self.end_kazoo)
-        await self.blocking(self.kazoo.start)
+        await self.blocking(self.kazoo.start, 60)
 
     def blocking(self, function: Callable[..., T], *args: Any, **options: Any) -> Deferred[T]:
         """Call a blocking function of kazoo in a thread."""

@@ -57,7 +57,7 @@ class RunTests(SynchronousTestCase):
                 env={**os.environ, "PYTHONHASHSEED": seed},
                 stdout=subprocess.PIPE,
                 check=True,
-                timeout=120,
+                timeout=600,
             ).stdout
             self.assertIn(f"history {outcome.digest}".encode(), told)
 

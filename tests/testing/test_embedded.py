@@ -31,7 +31,7 @@ QUIET.propagate = False
 class EmbeddedZooKeeperTests(TestCase):
     """What tests can do to it, as a client sees it."""
 
-    timeout = 30
+    timeout = 300
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
@@ -41,9 +41,11 @@ class EmbeddedZooKeeperTests(TestCase):
 
     async def client(self, **options: Any) -> KazooClient:
         """A connected client."""
-        client = KazooClient(self.zookeeper.connection_string, timeout=4.0, logger=QUIET, **options)
+        client = KazooClient(
+            self.zookeeper.connection_string, timeout=10.0, logger=QUIET, **options
+        )
         self.addCleanup(deferToThread, _end, client)
-        await deferToThread(client.start, 10)
+        await deferToThread(client.start, 60)
         return client
 
     def states(self, client: KazooClient) -> Callable[[str], Deferred[Any]]:
@@ -128,7 +130,7 @@ class EmbeddedZooKeeperTests(TestCase):
         await deferLater(reactor, 0.2, lambda: None)
         self.assertFalse(answer.ready())
         self.zookeeper.resume()
-        data, _ = await deferToThread(answer.get, True, 10)
+        data, _ = await deferToThread(answer.get, True, 60)
         self.assertEqual(data, b"")
 
     async def test_refuse_closes_new_connections(self) -> None:

@@ -33,7 +33,7 @@ class ServerTestCase(TestCase):
     takes, so a test waits for no clock.
     """
 
-    timeout = 60
+    timeout = 300
     reactor: Any  #: tells the time
     zookeeper: Any  #: the server
     hosts = f"{HOST}:{PORT}"
@@ -67,7 +67,7 @@ class ServerTestCase(TestCase):
         """Another client; closed when the test ends."""
         client = self.new_client(chroot, **options)
         self.addCleanup(client.close)
-        await client.connect(timeout=10)
+        await client.connect(timeout=60)
         return client
 
     def sleep(self, seconds: float) -> Deferred[None]:
@@ -75,8 +75,8 @@ class ServerTestCase(TestCase):
         return deferLater(self.reactor, seconds)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, ten seconds at most."""
-        for _ in range(2000):
+        """Wait for a condition, a minute or more at most."""
+        for _ in range(20_000):
             if condition():
                 return
             await self.sleep(0.005)

@@ -24,7 +24,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.web import HTTPFactory, Workers
 
 reactor: Any = _reactor
-PATIENCE = 20.0
+PATIENCE = 120.0
 ASK = GET[:-2] + b"SSL-Client-Verify: SUCCESS\r\nConnection: close\r\n\r\n"
 
 

@@ -28,7 +28,7 @@ from zkservice.web import HTTPFactory, Limits, TextView, Workers
 from zkservice.web.channel import HTTPChannel
 
 reactor: Any = _reactor
-PATIENCE = 20.0  # seconds until a test that waits for a socket has failed
+PATIENCE = 120.0  # seconds until a test that waits for a socket has failed
 MEBIBYTE = b"0123456789abcdef" * 65536
 
 Environ = dict[str, Any]
@@ -158,7 +158,7 @@ class FunctionalTests(TestCase):
 
     async def settled(self) -> None:
         """Wait until the server knows that its clients have gone."""
-        for _ in range(200):
+        for _ in range(5000):
             if not self.factory.statistics().connections:
                 return
             await deferLater(reactor, 0.02)
@@ -216,7 +216,7 @@ class SocketTests(FunctionalTests):
         free = threading.Event()
         answering = self.client(read_slowly)
         slow: Deferred[bytes] = Deferred.fromCoroutine(answering)
-        for _ in range(500):
+        for _ in range(5000):
             statistics = self.workers.statistics()
             if statistics.completed and not statistics.busy:
                 break
@@ -301,7 +301,7 @@ class SocketTests(FunctionalTests):
         await self.client(all_of_them)
         self.assertIn(b" 200 OK", await self.client(self.exchange, CLOSE))
         await self.settled()
-        for _ in range(100):
+        for _ in range(5000):
             if not self.workers.statistics().busy:
                 break
             await deferLater(reactor, 0.02)

@@ -64,7 +64,7 @@ class DeadlockTests(SynchronousTestCase):
             self.reactor.advance(0)
             if number < 2:
                 self.workers._queue.wake_enough()
-                self.assertTrue(self.entered.acquire(timeout=5))
+                self.assertTrue(self.entered.acquire(timeout=60))
         found, more = running_requests(self.server)
         self.assertEqual(more, 0)
         self.assertEqual([each.path for each in found], ["/0", "/1", "/2"])
@@ -89,7 +89,7 @@ class DeadlockTests(SynchronousTestCase):
         client = Client(self.factory)
         client.send(get(b"/left"))
         self.reactor.advance(0)
-        self.assertTrue(self.entered.acquire(timeout=5))
+        self.assertTrue(self.entered.acquire(timeout=60))
         client.leave()
         (found,), _ = running_requests(self.server)
         self.assertEqual((found.path, found.phase), ("/left", "running"))

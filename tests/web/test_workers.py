@@ -16,7 +16,7 @@ from typing_extensions import override
 from zkservice.web.worker import Worker
 from zkservice.web.workers import Workers
 
-PATIENCE = 10.0  # seconds until a test that waits for a thread has failed
+PATIENCE = 120.0  # seconds until a test that waits for a thread has failed
 
 
 class HandReactor(Clock):

@@ -87,7 +87,7 @@ class OptionTests(SynchronousTestCase):
 class RowTests(TestCase):
     """Each row, with a server of its own."""
 
-    timeout = 120
+    timeout = 300
 
     def test_every_table_is_read(self) -> None:
         """No table is overlooked."""
@@ -137,7 +137,7 @@ class RowTests(TestCase):
         await server.start()
         self.addCleanup(server.stop)
         hosts = server.connection_string
-        one = await ZooKeeperClient(hosts).connect(timeout=10)
+        one = await ZooKeeperClient(hosts).connect(timeout=60)
         self.addCleanup(one.close)
         await one.create(PATH, b"{}")
         await one.create("/leaf")

@@ -244,7 +244,7 @@ class RegisterTests(ZooKeeperTestCase):
         assert self.zk.client.client_id is not None
         old = self.zk.client.client_id[0]
         self.zookeeper.expire(old)
-        for _ in range(2000):
+        for _ in range(20_000):
             await deferLater(reactor, 0.005)
             if self.zk.client.client_id and self.zk.client.client_id[0] != old:
                 return
@@ -252,7 +252,7 @@ class RegisterTests(ZooKeeperTestCase):
 
     async def returned(self, name: str, children: Any) -> None:
         """Wait until a name is there."""
-        for _ in range(2000):
+        for _ in range(20_000):
             names = await self.client.get_children("/fooservice/providers")
             if name in names and name in children:
                 return

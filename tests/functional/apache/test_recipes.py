@@ -23,9 +23,9 @@ class ApacheTests(Contract, KazooTestCase):
     async def test_leases_outlive_a_server_that_is_restarted(self) -> None:
         """A server that is killed and comes back costs neither a lease nor a place in the line."""
         lease = await Lock(self.ours, self.path).acquire()
-        second = ZooKeeperClient(self.server.connection_string, 8.0)
+        second = ZooKeeperClient(self.server.connection_string, 10.0)
         self.addCleanup(second.close)
-        await second.connect(10.0)
+        await second.connect(60.0)
         waiting = Lock(second, self.path).acquire()
         await self.assert_waits(waiting)
         await deferToThread(self.server.kill)

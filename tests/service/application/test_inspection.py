@@ -69,13 +69,13 @@ class InspectorTests(SynchronousTestCase):
         """One at a time; the next one can begin when it is done."""
         done = self.inspector.answer("profile", [0.01])
         self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [0.01])
-        self.assertTrue(self.reactor.handed_over.acquire(timeout=5))
+        self.assertTrue(self.reactor.handed_over.acquire(timeout=60))
         self.reactor.posted.pop()()
         self.assertIn(";", self.successResultOf(done))
         again = self.inspector.answer("profile", [60])
         again.cancel()  # the user has left
         self.failureResultOf(again)
-        self.assertTrue(self.reactor.handed_over.acquire(timeout=5))
+        self.assertTrue(self.reactor.handed_over.acquire(timeout=60))
         self.reactor.posted.pop()()
         self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [61])
 

@@ -37,7 +37,7 @@ class EndAnywayTests(SynchronousTestCase):
             env={**os.environ, "PYTHONPATH": os.path.dirname(next(iter(zkservice.__path__)))},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=300,
         )
         return done.returncode, done.stdout + done.stderr
 
