@@ -218,7 +218,8 @@ class ReliabilityTests(ApacheCase):
         # Each client can have had one request in the process when it was killed, and one more
         # in a connection that the kernel took before it closed the port.
         self.assertLessEqual(len(self.last.counts.lost), 12)
-        self.assertEqual(self.last.without, 0.0)
+        if restarted < LONG / 2000:  # else the first session may have expired before
+            self.assertEqual(self.last.without, 0.0)
         self.assertEqual((before.failed, before.errors), (after.failed, after.errors))
 
     def test_disk_full(self) -> None:
