@@ -278,6 +278,14 @@ class TimeLimitTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(waiting), 1)
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_a_limit_that_is_no_number_is_refused(self) -> None:
+        """The Deferred is cancelled: its caller never gets it."""
+        cancelled: list[Deferred[int]] = []
+        waiting: Deferred[int] = Deferred(cancelled.append)
+        with self.assertRaisesRegex(TypeError, "a number of seconds, not '2'"):
+            time_limit(waiting, "2", Clock(), TimeoutError)  # type: ignore[arg-type]
+        self.assertEqual(cancelled, [waiting])
+
     def test_none_is_no_limit(self) -> None:
         """Nothing is scheduled."""
         clock = Clock()

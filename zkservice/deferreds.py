@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-__all__ = ["Alarm", "Backoff", "Reconciler", "Waiters", "time_limit"]
+__all__ = ["Alarm", "Backoff", "Reconciler", "Waiters", "limit_in_seconds", "time_limit"]
 
 T = TypeVar("T")
 
@@ -238,11 +238,31 @@ def time_limit(
         seconds: None means no limit; zero and negative numbers mean at once.
         clock: schedules the time-out.
         error: called with the seconds; returns the error.
+
+    Raises:
+        TypeError: ``seconds`` is not a number.  The Deferred is cancelled then.
     """
     if seconds is not None:
 
         def too_late(_: object, limit: float) -> None:
             raise error(limit)
 
-        deferred.addTimeout(max(seconds, 0), clock, onTimeoutCancel=too_late)
+        try:
+            limit = limit_in_seconds(seconds)
+        except TypeError:
+            deferred.addErrback(lambda _: None)
+            deferred.cancel()
+            raise
+        deferred.addTimeout(limit, clock, onTimeoutCancel=too_late)
     return deferred
+
+
+def limit_in_seconds(seconds: float) -> float:
+    """The seconds of a time limit, at least 0.
+
+    Raises:
+        TypeError: it is not a number.
+    """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"a time limit must be a number of seconds, not {seconds!r}")
+    return max(seconds, 0)

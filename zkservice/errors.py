@@ -329,9 +329,9 @@ class ThrottledOpError(ServerError):
 
 
 class ClientClosedError(ZooKeeperError):
-    """The client was closed by its owner, or never connected."""
+    """``connect`` was not called, or ``close`` was; calls that were waiting fail with it, too."""
 
-    summary = "the ZooKeeper client is closed; connect() opens it"
+    summary = "the ZooKeeper client is closed: connect() was not called, or close() was"
 
 
 class ConnectTimeoutError(ZooKeeperError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import product
 from math import inf
 from random import Random
@@ -16,7 +17,7 @@ from typing_extensions import override
 
 from tests.client.base import HOST, PORT, TIMEOUT, ClientTestCase, ignore_close
 from tests.client.network import Cable
-from zkservice.client import ZooKeeperClient
+from zkservice.client import Retrying, ZooKeeperClient
 from zkservice.errors import (
     AuthFailedError,
     ClientClosedError,
@@ -27,7 +28,7 @@ from zkservice.errors import (
     SessionExpiredError,
     UnwritableError,
 )
-from zkservice.wire.acl import CREATOR_ALL_ACL
+from zkservice.wire.acl import CREATOR_ALL_ACL, digest_acl
 from zkservice.wire.frames import Framer
 from zkservice.wire.hosts import Address
 from zkservice.wire.records import OpCode
@@ -55,7 +56,10 @@ class ConnectTests(ClientTestCase):
     def test_a_call_before_connect_says_what_to_do(self) -> None:
         """A call without `connect` fails with an error that says what to do."""
         error = self.failure(self.client().get("/a"), ClientClosedError)
-        self.assertEqual(str(error), "/a: the ZooKeeper client is closed; connect() opens it")
+        self.assertEqual(
+            str(error),
+            "/a: the ZooKeeper client is closed: connect() was not called, or close() was",
+        )
 
     def test_block_closes_the_client(self) -> None:
         """A client can be used for a block, and is closed when the block ends or raises."""
@@ -120,6 +124,8 @@ class ConnectTests(ClientTestCase):
             ({"auth": ("digest", "u:secret")}, "such as [('digest', 'user:password')]"),
             ({"auth": "digest:u:secret"}, "such as [('digest', 'user:password')]"),
             ({"auth": [("digest",)]}, "such as [('digest', 'user:password')]"),
+            ({"client_id": (1, "secret")}, "client_id must be a session's id and its password"),
+            ({"client_id": 1}, "client_id must be a session's id and its password"),
         ]
         for options, expected in mistakes:
             with self.assertRaises(TypeError) as caught:
@@ -168,11 +174,47 @@ class ConnectTests(ClientTestCase):
         self.network.advance(2.1)
         error = self.failure(connecting, ConnectTimeoutError)
         self.assertIn("within 2 s", str(error))
+        self.assertIn(f"({HOST}:{PORT})", str(error))
         self.assertIn("refused", str(error))
         self.assertIs(client.state, CLOSED)
         attempts = len(self.network.attempts)
         self.network.advance(60)
         self.assertEqual(len(self.network.attempts), attempts)
+
+    def test_a_time_out_that_is_no_number_is_refused(self) -> None:
+        """The error names the value; nothing is sent, and the client does not connect."""
+        client = self.client()
+        with self.assertRaisesRegex(TypeError, "number of seconds, not '5'"):
+            client.connect(timeout="5")  # type: ignore[arg-type]
+        self.assertIs(client.state, CLOSED)
+        client = self.connected()
+        with self.assertRaisesRegex(TypeError, "number of seconds, not '5'"):
+            client.create("/a", timeout="5")  # type: ignore[arg-type]
+        self.assertIsNone(self.result(client.exists("/a")))
+
+    def test_an_acl_that_is_no_list_is_refused(self) -> None:
+        """One entry without a list, or a flag in the place of the ACL, is an easy mistake."""
+        client = self.connected()
+        calls: list[Callable[[Any], object]] = [
+            lambda acl: client.create("/a", b"", acl),
+            lambda acl: client.ensure_path("/a/b", acl),
+            lambda acl: client.set_acl("/", acl),
+            lambda acl: client.transaction().create("/a", b"", acl),
+            lambda acl: Retrying(client, reactor=self.network).create_ephemeral("/a", b"", acl),
+            lambda acl: Retrying(client, reactor=self.network).create_protected("/a", b"", acl),
+        ]
+        for call in calls:
+            with self.assertRaisesRegex(TypeError, r"list of entries, .* not ACL"):
+                call(digest_acl("u", "p"))
+            with self.assertRaisesRegex(TypeError, r"list of entries, .* not bool"):
+                call(True)
+
+    def test_data_that_are_not_bytes_are_refused(self) -> None:
+        """The error names the type, and what to do about text."""
+        client = self.connected()
+        for data, expected in (("text", "encode it: 'text'"), ({"a": 1}, "bytes, not dict")):
+            with self.assertRaisesRegex(TypeError, expected):
+                client.create("/a", data)  # type: ignore[arg-type]
 
     def test_a_negative_timeout_is_over_at_once(self) -> None:
         """A negative time-out, which may have been computed, is a time-out at once."""
@@ -216,7 +258,8 @@ class ConnectTests(ClientTestCase):
         client = self.client(auth=[("nonsense", b"x")])
         states = record_states(client)
         connecting, call = client.connect(), client.get("/")
-        self.failure(connecting, AuthFailedError)
+        error = self.failure(connecting, AuthFailedError)
+        self.assertEqual(str(error), "the server refused the credentials of scheme 'nonsense'")
         self.failure(call, AuthFailedError)
         self.assertEqual(states, [CONNECTING, AUTH_FAILED])
         self.failure(client.get("/"), AuthFailedError)

@@ -188,6 +188,7 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("serverset", self.refused("format=finagle"))
         self.assertIn("round-robin, random, least-connections", self.refused("balance=best"))
         self.assertIn("not color", self.refused("color=red"))
+        self.assertIn("escape each colon", self.refused("2181"))
 
     def test_sessions_are_shared_by_reactor(self) -> None:
         """Endpoints of one reactor share, those of another do not; nothing is kept for ever."""

@@ -49,6 +49,17 @@ class LockTests(RecipeTestCase):
         self.network.settle()
         return acquiring
 
+    def test_invalid_arguments_leave_nothing_behind(self) -> None:
+        """A time-out that is no number is refused, and the lock stays free."""
+        lock = self.lock(self.one)
+        with self.assertRaisesRegex(TypeError, "number of seconds, not '5'"):
+            lock.acquire(timeout="5")  # type: ignore[arg-type]
+        self.network.advance(LEAVE_TIMEOUT)
+        self.assertIsNone(self.result(self.two.exists(PATH)))
+        for wrong in (b"me", None):
+            with self.assertRaisesRegex(TypeError, "identifier must be text, not"):
+                self.lock(self.one, wrong)  # type: ignore[arg-type]
+
     def test_free_lock_is_acquired_at_once(self) -> None:
         """The node has kazoo's form of name, and is owned by the session."""
         lease = self.result(self.lock(self.one, "me").acquire())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -338,6 +338,8 @@ class PersistentEphemeralNodeTests(RecipeTestCase):
         self.assertFalse(node.present)
         levels = {one["log_level"] for one in events if one.get("where") == PATH}
         self.assertEqual(levels, {LogLevel.info})
+        (text,) = [eventAsText(one) for one in events if one.get("where") == PATH]
+        self.assertEqual(text.count(PATH), 1)
         self.assertIsNone(self.result(node.delete()))
         self.failure(self.node(self.one).create(), ClientClosedError)
         last = self.connected(new_session=False)

@@ -156,6 +156,7 @@ class EndpointTests(ConnectedTestCase):
             serverFromString(reactor, "zk:/svc:servers=h")
         self.assertIn("has no endpoint to listen on", str(caught.exception))
         for options, reason in (
+            ("2181", r"zk:/svc: '2181' is no option; escape each colon within a value"),
             ("format=xml", "format=xml: expected one of properties"),
             ("property=zone", "'zone': write NAME=VALUE"),
             ("property=a\\:=[", "invalid JSON"),

@@ -35,6 +35,7 @@ class ParseTests(SynchronousTestCase):
             ("h1/", [("h1", 2181)], "/"),
             ("h1:1,h2:2/app/one", [("h1", 1), ("h2", 2)], "/app/one"),
             ("h1:65535/a", [("h1", 65535)], "/a"),
+            ("h1:1/a,b", [("h1", 1)], "/a,b"),
         ]:
             ensemble = parse_hosts(text)
             self.assertEqual(list(ensemble.addresses), servers, text)
@@ -68,6 +69,8 @@ class ParseTests(SynchronousTestCase):
             ("x" * 64, "the host's name is invalid"),
             ("h1\0", "has no blanks"),
             ("zk://h1:2181", "leave 'zk://' out"),
+            ("h1:1/app,h2:2/app", "the chroot stands once, behind the last server"),
+            ("h1:1/app,h2:2", "the chroot stands once, behind the last server"),
             (None, "expected text like 'host1:2181,host2:2181', got None"),
             (["h1:2181", "h2:2181"], "expected text like"),
             (b"h1:2181", "expected text like"),

@@ -22,7 +22,7 @@ from zkservice.client.silence import boot_time
 from zkservice.client.subscribers import Subscription
 from zkservice.client.watch_ops import WatchOperations
 from zkservice.client.write_ops import WriteOperations
-from zkservice.deferreds import time_limit
+from zkservice.deferreds import limit_in_seconds, time_limit
 from zkservice.errors import (
     ConnectTimeoutError,
     ForkedError,
@@ -84,6 +84,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
     Raises:
         InvalidHostsError: ``hosts`` names no server.
         ValueError: the session time-out is not positive, or over 24 days.
+        TypeError: ``tls``, ``auth``, ``sasl`` or ``client_id`` is of another type.
         UnwritableError: in ``auth`` a scheme is not text or a credential not bytes.
     """
 
@@ -115,10 +116,12 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
                 f"not {session_timeout!r}"
             )
         _check_security(tls, sasl)
+        _check_client_id(client_id)
         credentials = _credential_pairs(auth)
         ensemble = parse_hosts(hosts)
         #: the claims on ephemeral znodes, so that no two registrations share one
         self.claims = Claims()
+        self._servers = ", ".join(map(str, ensemble.addresses))
         self._reactor = reactor
         self._chroot = Chroot(ensemble.chroot)
         self._resume_id, self._resume_password = client_id or (0, b"")  # for the first session
@@ -233,21 +236,22 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             SessionExpiredError: the session has expired, and ``new_session`` is False.
             ClientClosedError: closed before it was connected.
         """
+        limit = None if timeout is None else limit_in_seconds(timeout)
         if self.state is State.CLOSED:
             self._pid = os.getpid()
         elif os.getpid() != self._pid:
             return fail(ForkedError())
         connected = self._manager.start(self._resume_id, self._resume_password)
         self._resume_id, self._resume_password = 0, b""
-        if timeout is not None:
-            connected.addTimeout(max(timeout, 0), self._reactor, onTimeoutCancel=self._too_late)
+        if limit is not None:
+            connected.addTimeout(limit, self._reactor, onTimeoutCancel=self._too_late)
         return connected.addCallback(lambda _: self)
 
     def _too_late(self, _: object, timeout: float) -> Deferred[None]:
         error = ConnectTimeoutError(
             None,
-            f"no ZooKeeper server accepted the session within {timeout:g} s: "
-            f"{self._manager.last_failure}",
+            f"no ZooKeeper server accepted the session within {timeout:g} s "
+            f"({self._servers}): {self._manager.last_failure}",
         )
         return self._manager.stop().addCallback(lambda _: fail(error))
 
@@ -320,6 +324,17 @@ def _check_security(tls: object, sasl: object) -> None:
         raise TypeError(f"tls must be a TLS(...) or another callable, not {kind}")
     if sasl is not None and not isinstance(sasl, DigestMD5):
         raise TypeError(f"sasl must be DigestMD5(user, password), not {type(sasl).__name__}")
+
+
+def _check_client_id(client_id: object) -> None:
+    """Refuse a session that no ConnectRequest can name; the error does not show the password."""
+    if client_id is None:
+        return
+    if isinstance(client_id, (tuple, list)) and len(client_id) == 2:
+        session, password = client_id
+        if isinstance(session, int) and isinstance(password, bytes):
+            return
+    raise TypeError("client_id must be a session's id and its password, a pair of int and bytes")
 
 
 def _credential_pairs(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TypedDict
 
 from zkservice.errors import BadArgumentsError
-from zkservice.wire.acl import ACL
+from zkservice.wire.acl import ACL, acl_entries
 from zkservice.wire.paths import Chroot
 from zkservice.wire.records import (
     Create2Request,
@@ -61,11 +61,11 @@ def create_request(
     Raises:
         InvalidPathError: the path is invalid.
         BadArgumentsError: ZooKeeper does not support this combination.
-        TypeError: the data are not bytes.
+        TypeError: the data are not bytes, or the ACL is not a list of entries.
     """
     where = chroot.add(validate(path, sequence=sequence), sequence=sequence)
     content = as_bytes(data)
-    entries = list(acl)
+    entries = acl_entries(acl)
     if ttl is not None:
         if ephemeral or container:
             raise BadArgumentsError(path, "a node with a TTL is neither ephemeral nor a container")
@@ -101,4 +101,7 @@ def as_bytes(data: Data) -> bytes | None:
         return data
     if isinstance(data, str):
         raise TypeError(f"data must be bytes, not str; encode it: {data[:20]!r}")
-    return bytes(memoryview(data))
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"data must be bytes, not {type(data).__name__}") from None

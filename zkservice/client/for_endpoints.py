@@ -9,7 +9,7 @@ from typing import Any, Final
 from zkservice.client.client import ZooKeeperClient
 from zkservice.wire.hosts import parse_hosts
 
-__all__ = ["PREFIX", "TIMEOUT", "Connect", "new_client", "servers_from"]
+__all__ = ["PREFIX", "TIMEOUT", "Connect", "new_client", "servers_from", "unescaped_colon"]
 
 PREFIX: Final = "zk"
 #: Seconds within which ZooKeeper must reply.
@@ -42,3 +42,16 @@ def servers_from(given: str | None, environ: Mapping[str, str] | None = None) ->
         raise ValueError("ZooKeeper's address is missing; expected zk:/path:servers=host1\\:2181")
     parse_hosts(servers)
     return servers
+
+
+def unescaped_colon(path: str, rest: str) -> ValueError:
+    """The error for a part of a description that was cut off at a colon.
+
+    Args:
+        path: the first part of the description.
+        rest: what follows the colon.
+    """
+    return ValueError(
+        f"zk:{path}: {rest!r} is no option; escape each colon within a value with a backslash, "
+        "as in servers=host1\\:2181"
+    )

@@ -60,11 +60,12 @@ async def handshake(
         ProtocolError: its reply is not a ConnectResponse.
         Exception: whatever the endpoint fails with.
     """
+    packet = frame(encode(request))
     protocol: Any = await target.connect(_ProtocolFactory(limit))
     protocol.receiver = waiter = _ReplyWaiter()
     try:
         sent_at = clock()
-        protocol.write(frame(encode(request)))
+        protocol.write(packet)
         return HandshakeResult(protocol, decode(ConnectResponse, await waiter.reply), sent_at)
     except BaseException:
         protocol.abort()

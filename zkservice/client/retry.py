@@ -27,7 +27,7 @@ from zkservice.errors import (
     ZooKeeperError,
 )
 from zkservice.retries import Doubt, Retries, cancel_watch
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, acl_entries
 from zkservice.wire.records import Stat
 from zkservice.wire.session import State
 from zkservice.wire.watches import WatchEvent
@@ -242,7 +242,8 @@ class Retrying:
         Fails with:
             NodeExistsError: it is another session's.
         """
-        return Deferred.fromCoroutine(self._create_ephemeral(path, as_bytes(data), list(acl)))
+        entries = acl_entries(acl)
+        return Deferred.fromCoroutine(self._create_ephemeral(path, as_bytes(data), entries))
 
     async def _create_ephemeral(self, path: str, data: bytes | None, acl: list[ACL]) -> str:
         async def attempt(doubt: Doubt) -> str:
@@ -288,7 +289,8 @@ class Retrying:
         slash = path.rindex("/") + 1
         mark = f"_c_{uuid4()}-"
         marked = path[:slash] + mark + path[slash:]
-        creating = self._create_protected(marked, mark, as_bytes(data), list(acl), ephemeral)
+        entries = acl_entries(acl)
+        creating = self._create_protected(marked, mark, as_bytes(data), entries, ephemeral)
         return Deferred.fromCoroutine(creating)
 
     async def _create_protected(

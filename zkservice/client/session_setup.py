@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError
+from twisted.python.failure import Failure
 
 from zkservice.client.calls import call_for, read_nothing
 from zkservice.client.connection import Connection
@@ -15,6 +16,7 @@ from zkservice.client.sasl import DigestMD5, negotiate
 from zkservice.client.watch_manager import set_watches
 from zkservice.client.watchers import Watcher
 from zkservice.deferreds import Waiters
+from zkservice.errors import AuthFailedError
 from zkservice.wire.jute import encode
 from zkservice.wire.records import AuthPacket
 from zkservice.wire.watches import ClientWatchTable
@@ -32,6 +34,7 @@ class AuthCredential:
     """
 
     def __init__(self, scheme: str, credential: bytes) -> None:
+        self._scheme = scheme
         self._packet = encode(AuthPacket(0, scheme, credential))
         self._waiters: Waiters[None] = Waiters()
 
@@ -54,7 +57,15 @@ class AuthCredential:
 
     def present(self, connection: Connection) -> Deferred[None]:
         """Send it on a connection; fires when the server has accepted it."""
-        return connection.authenticate(self._packet).addCallback(lambda _: self.accepted())
+        answered = connection.authenticate(self._packet)
+        return answered.addCallbacks(lambda _: self.accepted(), self._refused)
+
+    def _refused(self, failure: Failure) -> Failure:
+        """Name the scheme: a client can have several credentials."""
+        if failure.check(AuthFailedError):
+            problem = f"{AuthFailedError.summary} of scheme {self._scheme!r}"
+            return Failure(AuthFailedError(None, problem))
+        return failure
 
 
 class AuthCredentials:

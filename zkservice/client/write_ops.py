@@ -16,7 +16,7 @@ from zkservice.client.replies import read_data, read_stat
 from zkservice.client.request_mixin import RequestMixin
 from zkservice.client.transaction import Transaction
 from zkservice.errors import NodeExistsError, ZooKeeperError
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, acl_entries
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import (
     Create2Response,
@@ -120,7 +120,7 @@ class WriteOperations(RequestMixin):
         Fails with:
             NoAuthError: this client may not create children of an existing ancestor.
         """
-        return Deferred.fromCoroutine(self._ensure_path(path, list(acl), timeout))
+        return Deferred.fromCoroutine(self._ensure_path(path, acl_entries(acl), timeout))
 
     def _stat_or_none(self, path: str, timeout: float | None) -> Deferred[Stat | None]:
         return self._send_for_path(ExistsRequest, path, (False,), read_stat, timeout, OptionalCall)
@@ -182,7 +182,8 @@ class WriteOperations(RequestMixin):
             BadVersionError: its ACL has another version.
             InvalidACLError: the ACL is empty or invalid.
         """
-        return self._send_for_path(SetACLRequest, path, (list(acl), version), read_stat, timeout)
+        entries = acl_entries(acl)
+        return self._send_for_path(SetACLRequest, path, (entries, version), read_stat, timeout)
 
     def transaction(self) -> Transaction:
         """Begin a list of writes that happen together or not at all."""

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from zkservice.client.for_endpoints import PREFIX, TIMEOUT, servers_from
+from zkservice.client.for_endpoints import PREFIX, TIMEOUT, servers_from, unescaped_colon
 from zkservice.deferreds import time_limit
 from zkservice.discovery.counted import CountedProtocol, CountingFactory
 from zkservice.discovery.health import Use
@@ -185,7 +185,9 @@ class ClientEndpointParser:
         self, reactor: Any, *words: Any, **named: Any
     ) -> DiscoveringEndpoint:
         """``zk:PATH:servers=HOSTS:balance=NAME:timeout=SECONDS``; only the path is required."""
-        (path,) = words
+        path, *rest = words
+        if rest:
+            raise unescaped_colon(path, rest[0])
         servers = servers_from(named.pop("servers", None))
         balance = _one_of("balance", named.pop("balance", BALANCE), STRATEGIES)
         timeout = _seconds(named.pop("timeout", CONNECT_TIMEOUT))

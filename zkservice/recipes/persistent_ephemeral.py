@@ -111,11 +111,12 @@ class PersistentEphemeral(AlreadyEntered):
         if failure.check(CancelledError):
             return  # `leave` was called
         self._ended()
-        if failure.check(*SESSION_OVER):
+        error = failure.value
+        if isinstance(error, SESSION_OVER):
             self._log.info(
                 "the node at {where} will not be created again: {error}",
                 where=self.where,
-                error=failure.value,
+                error=error.detail or error.summary,  # without the path
             )
         else:
             self._log.failure("keeping the node at {where} failed", failure, where=self.where)

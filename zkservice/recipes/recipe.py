@@ -7,7 +7,7 @@ from typing import Any
 
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.retrying import RetryingClient
-from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE
+from zkservice.wire.acl import ACL, OPEN_ACL_UNSAFE, acl_entries
 from zkservice.znodes import validate
 
 
@@ -33,7 +33,7 @@ class Recipe:
         reactor: Any = None,
     ) -> None:
         self.path = validate(path)
-        self._acl = tuple(acl)
+        self._acl = tuple(acl_entries(acl))
         self._retrying = RetryingClient(client, reactor)
 
     def __repr__(self) -> str:
@@ -49,6 +49,10 @@ class NamedRecipe(Recipe):
         identifier: stored in the nodes that this object creates.
         acl: the ACL of the nodes, and of their parents.
         reactor: schedules timers; the installed one if None.
+
+    Raises:
+        InvalidPathError: the path is invalid.
+        TypeError: the identifier is not text.
     """
 
     def __init__(
@@ -61,4 +65,6 @@ class NamedRecipe(Recipe):
         reactor: Any = None,
     ) -> None:
         super().__init__(client, path, acl=acl, reactor=reactor)
+        if not isinstance(identifier, str):
+            raise TypeError(f"identifier must be text, not {type(identifier).__name__}")
         self.identifier = identifier

@@ -33,7 +33,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zkservice.client import ZooKeeperClient
-from zkservice.client.for_endpoints import PREFIX, Connect, new_client, servers_from
+from zkservice.client.for_endpoints import (
+    PREFIX,
+    Connect,
+    new_client,
+    servers_from,
+    unescaped_colon,
+)
 from zkservice.errors import AddressError, ZooKeeperError
 from zkservice.formats import FORMATS
 from zkservice.formats.addresses import format_address, parse_address
@@ -245,6 +251,8 @@ class ServerEndpointParser:
     ) -> RegisteringEndpoint:
         """``zk:PATH:servers=HOSTS:property=NAME=VALUE:format=NAME:advertise=HOST:DESCRIPTION``."""
         path, wrapped = words[0], words[1:]
+        if wrapped and wrapped[0][:1].isdigit():  # no endpoint's name, so the port of a server
+            raise unescaped_colon(path, wrapped[0])
         servers = servers_from(named.pop("servers", None))
         properties = _properties(named.pop("property", ""))
         format = named.pop("format", _DEFAULT.format)

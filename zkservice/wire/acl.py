@@ -6,6 +6,7 @@ Source of the formats: ZooDefs.java, DigestAuthenticationProvider.java.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 from enum import IntFlag
 from hashlib import sha1
 from typing import Final
@@ -52,6 +53,18 @@ OPEN_ACL_UNSAFE: Final = (ACL(int(Permission.ALL), ANYONE),)
 READ_ACL_UNSAFE: Final = (ACL(int(Permission.READ), ANYONE),)
 #: All permissions for the identities of the connection; the server expands it.
 CREATOR_ALL_ACL: Final = (ACL(int(Permission.ALL), Id("auth", "")),)
+
+
+def acl_entries(acl: Iterable[ACL]) -> list[ACL]:
+    """The entries of an ACL.
+
+    Raises:
+        TypeError: it is a single entry, or no list.
+    """
+    if isinstance(acl, Iterable):
+        return list(acl)
+    kind = type(acl).__name__
+    raise TypeError(f"an ACL must be a list of entries, such as [digest_acl(...)], not {kind}")
 
 
 def digest_id(user: str, password: str) -> str:

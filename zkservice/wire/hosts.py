@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from zkservice.errors import InvalidHostsError
 from zkservice.znodes import validate
 
 DEFAULT_PORT: Final = 2181
+#: A comma and a server within a chroot: the path was written behind each server.
+_ANOTHER_SERVER: Final = re.compile(r",[^/,]+:\d+(/|,|$)")
 _EXAMPLE: Final = "'host1:2181,host2:2181'"
 
 
@@ -35,7 +38,7 @@ def parse_hosts(text: str) -> Ensemble:
     IPv6 addresses stand in brackets; the port is 2181 unless it is given.
 
     Raises:
-        InvalidHostsError: it names no server, or one that is not ``host:port``.
+        InvalidHostsError: it names no server, one that is not ``host:port``, or two chroots.
         InvalidPathError: the chroot is invalid.
     """
     if not isinstance(text, str):
@@ -46,6 +49,10 @@ def parse_hosts(text: str) -> Ensemble:
             None, f"{text!r}: leave '{scheme}://' out; write it like {_EXAMPLE}"
         )
     servers, slash, rest = text.strip().partition("/")
+    if _ANOTHER_SERVER.search(rest):
+        raise InvalidHostsError(
+            None, f"{text!r}: the chroot stands once, behind the last server: 'h1:1,h2:2/chroot'"
+        )
     chroot = validate("/" + rest) if slash else "/"
     addresses = tuple(_parse_address(part.strip()) for part in servers.split(",") if part.strip())
     if not addresses:
