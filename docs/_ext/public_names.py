@@ -27,6 +27,7 @@ _RECEIVED = frozenset(
         "Entering",
         "Lease",
         "Membership",
+        "NodeData",
         "Outcome",
         "Participant",
         "PersistentWatch",

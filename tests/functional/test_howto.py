@@ -113,6 +113,10 @@ class ZooKeeperPageTests(HowToTestCase):
         """Only a service with the password can register."""
         self.check("zookeeper_acl", 11)
 
+    def test_twisted(self) -> None:
+        """Two services are listed, see each other, and follow a setting."""
+        self.check("twisted", 8)
+
     def test_asyncio(self) -> None:
         """An asyncio program uses the client, a resolver and a lock."""
         self.check("asyncio", 1)

@@ -19,7 +19,13 @@ from zkservice.errors import (
     NoNodeError,
     TreeValueError,
 )
-from zkservice.registry.live_views import Children, Properties, live_children, live_properties
+from zkservice.registry.live_views import (
+    Children,
+    Properties,
+    live_children,
+    live_data,
+    live_properties,
+)
 from zkservice.wire.session import State
 
 TREE = """
@@ -160,6 +166,71 @@ class ChildrenTests(LiveTestCase):
             await self.client.create(path)
             await self.sleep(0.01)
         await self.until(lambda: list(view) == ["x"])
+
+
+class NodeDataTests(LiveTestCase):
+    """A node's bytes."""
+
+    async def test_each_write_calls_back(self) -> None:
+        """Each write is a change, even one of the same bytes; the view has data and Stat."""
+        await self.put(TREE)
+        await self.client.set("/b/d", b"one")
+        view = await live_data(self.client, "/b/d", reactor=self.reactor)
+        told: list[bytes] = []
+        view(lambda view: told.append(view.data))
+        for data in (b"one", b"\xff", b""):
+            stat = await self.client.set("/b/d", data)
+            while view.stat != stat:
+                await view.when_current()
+        self.assertEqual(told, [b"one", b"one", b"\xff", b""])
+
+    async def test_children_are_no_change(self) -> None:
+        """A new child changes the Stat of a node, but not its data."""
+        await self.put(TREE)
+        view = await live_data(self.client, "/b/d", reactor=self.reactor)
+        told: list[bytes] = []
+        view(lambda view: told.append(view.data))
+        await self.client.create("/b/d/child")
+        await view.when_current()
+        self.assertEqual(told, [b"{}"])
+
+    async def test_deletion_and_a_new_node(self) -> None:
+        """While there is no node the data are empty and there is no Stat."""
+        await self.put(TREE)
+        await self.client.set("/b/d", b"one")
+        view = await live_data(self.client, "/b/d", reactor=self.reactor)
+        told: list[Any] = []
+        view(lambda *views: told.append([one.data for one in views]))
+        await self.client.delete("/b/d")
+        await self.until(lambda: view.deleted)
+        self.assertEqual((view.data, view.stat), (b"", None))
+        await self.client.create("/b/d", b"two")
+        await self.until(lambda: not view.deleted)
+        self.assertEqual(told, [[b"one"], [], [b"two"]])
+
+    async def test_it_outlives_the_session(self) -> None:
+        """A write while the session has expired is seen in the next one."""
+        await self.put(TREE)
+        view = await live_data(self.client, "/b/d", reactor=self.reactor)
+        before = self.client.client_id
+        self.expire()
+        await self.until(lambda: self.client.state is State.CONNECTED)
+        await self.until(lambda: self.client.client_id not in (None, before))
+        await self.client.set("/b/d", b"new")
+        await self.until(lambda: view.data == b"new")
+
+    async def test_a_missing_node_is_an_error(self) -> None:
+        """The view fails, and leaves no watches."""
+        with self.assertRaises(NoNodeError):
+            await live_data(self.client, "/n", reactor=self.reactor)
+        self.assertEqual(self.watches, 0)
+
+    async def test_the_installed_reactor_is_the_default(self) -> None:
+        """All views take the installed reactor if they get none."""
+        await self.put(TREE)
+        for make in (live_data, live_children, live_properties):
+            view: Any = await make(self.client, "/b")
+            view.stop()
 
 
 class CallbackTests(LiveTestCase):

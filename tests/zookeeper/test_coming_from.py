@@ -22,7 +22,7 @@ from zkservice import client, errors, recipes, zookeeper
 from zkservice.cli.parser import parse_arguments
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock, Node, Queue, ReliableQueue
-from zkservice.registry import live_children, register
+from zkservice.registry import live_children, live_data, register
 from zkservice.service.options.serve_options import Options
 from zkservice.service.paste import config_of
 from zkservice.testing import EmbeddedZooKeeper
@@ -165,7 +165,8 @@ class RowTests(TestCase):
             **{"item": await jobs.get(), "node": Node(one, "/node")},
             **{"properties": await zk.properties(PATH), "view": await zk.children(PATH)},
             **{"Random": Random, "posixpath": posixpath, "deferLater": deferLater},
-            **{"register": register, "live_children": live_children, "resolve": resolve},
+            **{"register": register, "resolve": resolve},
+            **{"live_children": live_children, "live_data": live_data},
             **{"get_edges": get_edges, "to_dot": to_dot, "EmbeddedZooKeeper": EmbeddedZooKeeper},
             **{"print": str, "State": client.State},
         }

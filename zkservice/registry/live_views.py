@@ -1,4 +1,4 @@
-"""Live views: children and properties of a node, kept current.
+"""Live views: data, children and properties of a node, kept current.
 
 A view is filled when its Deferred fires.  From then on it follows the node, across reconnects,
 new sessions, and symbolic links that change.
@@ -136,8 +136,52 @@ class View(Follower[A, T]):
         )
 
 
+class NodeData(View["tuple[bytes, Stat]", "tuple[bytes, Stat]"]):
+    """A node's data as bytes, kept current.
+
+    Attributes:
+        data: the bytes; empty while the node is deleted.
+        stat: the Stat that was read with them; None while the node is deleted.
+        path: the path, which may lead through symbolic links.
+        real_path: the path to which it leads.
+        deleted: whether it leads to no node at the moment.
+    """
+
+    operation = DATA
+
+    def __init__(self, client: ZooKeeperClient, path: str, reactor: Any) -> None:
+        super().__init__(client, path, reactor)
+        self.data = b""
+        self.stat: Stat | None = None
+
+    @override
+    async def _interpret(
+        self, path: str, reply: tuple[bytes, Stat]
+    ) -> tuple[tuple[bytes, Stat], Paths]:
+        return reply, set()
+
+    @override
+    def _store(self, value: tuple[bytes, Stat]) -> None:
+        self.data, self.stat = value
+
+    @override
+    def _fingerprint(self, value: tuple[bytes, Stat]) -> str:
+        return str(value[1].mzxid)  # each time the node is set, also to the same bytes
+
+    @override
+    def _clear(self) -> None:
+        self.data, self.stat = b"", None
+
+
 class Children(View["list[str]", "list[str]"]):
-    """The names of a node's children, sorted."""
+    """The names of a node's children, sorted, kept current.
+
+    Attributes:
+        data: the names, as a list.
+        path: the path, which may lead through symbolic links.
+        real_path: the path to which it leads.
+        deleted: whether it leads to no node at the moment.
+    """
 
     operation = CHILDREN
 
@@ -178,10 +222,14 @@ class Properties(
 
     Property links are followed: if the node has ``x =>``, ``properties["x"]`` is the value
     that the link leads to, and changes with it; ``properties["x =>"]`` is the link.  If a
-    property and a link have the same name, the property wins.  Do not change values in place.
+    property and a link have the same name, the property wins.  Reading a property whose link leads
+    nowhere raises `BadPropertyLinkError`.  Do not change values in place.
 
     Attributes:
         data: the node's own properties, with links that are not followed.
+        path: the path, which may lead through symbolic links.
+        real_path: the path to which it leads.
+        deleted: whether it leads to no node at the moment.
     """
 
     operation = DATA
@@ -362,13 +410,13 @@ class Properties(
         self.data, self._linked = {}, {}
 
 
-def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferred[Children]:
-    """The names of a node's children, kept current for as long as they are referenced.
+def live_data(client: ZooKeeperClient, path: str, *, reactor: Any = None) -> Deferred[NodeData]:
+    """A node's data, kept current for as long as they are referenced.
 
     Args:
         client: need not be connected yet.
         path: may lead through symbolic links.
-        reactor: schedules retries.
+        reactor: schedules retries; the installed one if None.
 
     Returns:
         Fires with the view when it is filled.  Cancelling it stops the view.
@@ -377,18 +425,36 @@ def live_children(client: ZooKeeperClient, path: str, *, reactor: Any) -> Deferr
         NoNodeError: the path leads to no node.
         LinkLoopError: the links form a loop.
     """
-    return _filled(Children(client, path, reactor))
+    return _filled(NodeData(client, path, _reactor(reactor)))
+
+
+def live_children(client: ZooKeeperClient, path: str, *, reactor: Any = None) -> Deferred[Children]:
+    """The names of a node's children, kept current for as long as they are referenced.
+
+    Args:
+        client: need not be connected yet.
+        path: may lead through symbolic links.
+        reactor: schedules retries; the installed one if None.
+
+    Returns:
+        Fires with the view when it is filled.  Cancelling it stops the view.
+
+    Fails with:
+        NoNodeError: the path leads to no node.
+        LinkLoopError: the links form a loop.
+    """
+    return _filled(Children(client, path, _reactor(reactor)))
 
 
 def live_properties(
-    client: ZooKeeperClient, path: str, *, reactor: Any, watch: bool = True
+    client: ZooKeeperClient, path: str, *, reactor: Any = None, watch: bool = True
 ) -> Deferred[Properties]:
     """A node's properties, kept current for as long as they are referenced.
 
     Args:
         client: need not be connected yet.
         path: may lead through symbolic links.
-        reactor: schedules retries.
+        reactor: schedules retries; the installed one if None.
         watch: False for a mapping that can be changed, but does not follow the node.
 
     Returns:
@@ -398,7 +464,16 @@ def live_properties(
         NoNodeError: the path leads to no node.
         LinkLoopError: the links form a loop.
     """
-    return _filled(Properties(client, path, reactor, watch=watch))
+    return _filled(Properties(client, path, _reactor(reactor), watch=watch))
+
+
+def _reactor(given: Any) -> Any:
+    """The reactor that was passed, else the installed one."""
+    if given is not None:
+        return given
+    from twisted.internet import reactor  # noqa: TID251
+
+    return reactor
 
 
 def _filled(view: V) -> Deferred[V]:
