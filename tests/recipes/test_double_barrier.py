@@ -171,6 +171,39 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertNoResult(entering)
         self.assertTrue(self.entering(self.one).called and entering.called)
 
+    def test_member_that_comes_back_waits_for_the_next_round(self) -> None:
+        """A member that was lost is not let in by the round that it was in, and delays nothing."""
+        first, second, _ = self.entered(*self.trio)
+        self.expire(self.three)
+        again = self.entering(self.three, members=3)
+        self.assertNoResult(again)
+        leaving = [self.leaving(one) for one in (first, second)]
+        self.assertEqual([self.successResultOf(one) for one in leaving], [None, None])
+        self.assertNoResult(again)
+        self.assertEqual(len(self.children(PATH)), 1)
+        others = [self.entering(client, members=3) for client in (self.one, self.two)]
+        self.assertTrue(all(self.successResultOf(one) for one in (again, *others)))
+
+    def test_member_that_comes_back_goes_on_when_the_others_die(self) -> None:
+        """The round that it waits for also ends with the sessions of its members."""
+        self.entered(*self.trio)
+        self.expire(self.three)
+        again = self.entering(self.three, members=3)
+        self.expire(self.one)
+        self.expire(self.two)
+        self.assertNoResult(again)
+        others = [self.entering(client, members=3) for client in (self.one, self.two)]
+        self.assertTrue(all(self.successResultOf(one) for one in (again, *others)))
+
+    def test_member_that_waits_for_the_next_round_can_be_lost(self) -> None:
+        """It enters again, and still waits."""
+        self.entered(*self.trio)
+        self.expire(self.three)
+        again = self.entering(self.three, members=3)
+        self.expire(self.three)
+        self.assertNoResult(again)
+        self.assertEqual(len(self.children(PATH)), 4)
+
     def test_entering_fails_without_access_or_session(self) -> None:
         """It fails without permission, without another session, and when the client is closed."""
         acl = [ACL(int(Permission.READ), ANYONE)]
@@ -199,6 +232,15 @@ class LeaveTests(DoubleBarrierTestCase):
             self.assertTrue(first.called and second.called, order)
             self.assertEqual(self.children(PATH), [], order)
         self.assertEqual([client.statistics().watches for client in self.trio], [0, 0, 0])
+
+    def test_last_member_ends_the_round_at_once(self) -> None:
+        """Its node and ``ready`` go in one transaction: no member of the next round counts it."""
+        lowest, highest = self.by_name(self.entered(self.one, self.two))
+        self.leaving(lowest)
+        before = self.server.state.zxid
+        self.result(highest.leave())
+        self.assertEqual(self.server.state.zxid - before, 2)  # that of the highest one, and this
+        self.assertEqual(self.children(PATH), [])
 
     def test_late_member_does_not_wait_for_the_next_round(self) -> None:
         """A member that learns late that all have left does not wait for the next round."""

@@ -15,9 +15,10 @@ module           what it is
 ``hermetic``     the process's own clocks, random numbers and logs, taken over for a run
 ``world``        all of the above together, and what is noted: history, violations, states
 ``faults``       what can go wrong: one table
-``workloads``    what is done: locks, queues, registers, trees, services, HTTP requests
+``workloads``    what is done: locks, queues, barriers, registers, trees, services, HTTP requests
 ``history``      what clients have seen, and the checks of it
 ``invariants``   what must hold: one table, one sentence each
+``bounds``       the bounds of the manual, compared with all containers while a run lasts
 ``states``       the rare states that a long run has to reach
 ``run``          one run from its start to its end
 ``shrink``       which decisions a failure needs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import resource
 import sys
 from collections.abc import Sequence
 from random import SystemRandom
@@ -17,8 +18,8 @@ from tests.simulation.run import Outcome, Run
 from tests.simulation.shrink import shrink
 from tests.simulation.states import SOMETIMES
 
-#: Seconds of a campaign from which on each state has to be reached.
-LONG = 3600.0
+#: Seconds between lines that say how far a long campaign is.
+PROGRESS = 600.0
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -76,26 +77,39 @@ def many(chosen: argparse.Namespace) -> int:
     """Run seeds until the time is over."""
     seconds = chosen.seconds if chosen.hours is None else chosen.hours * 3600
     first = SystemRandom().randrange(1, 10**9) if chosen.first is None else chosen.first
-    began = monotonic()
+    began = told_at = monotonic()
+    figures = Figures()
 
     def told(outcome: Outcome) -> None:
+        nonlocal told_at
         if outcome.violation is not None:
             print(f"FAILED {command(outcome, chosen.plant)}\n  {outcome.violation}", flush=True)
+        if monotonic() - told_at >= PROGRESS:
+            told_at = monotonic()
+            progress(figures, told_at - began, seconds)
 
-    figures = Figures()
     with contextlib.suppress(KeyboardInterrupt):  # an impatient reader gets the figures so far
         campaign(figures, first, seconds, chosen.jobs, chosen.plant, told, old=not chosen.plant)
     report(figures, first, monotonic() - began)
-    missing = [one for one in SOMETIMES if not figures.states[one]]
     if chosen.states:
         for state in SOMETIMES:
             print(f"{figures.states[state]:8} {state}")
     if chosen.plant:
-        return 0 if figures.failed else 1
-    if missing and seconds >= LONG:
-        print(f"never reached: {', '.join(missing)}")
-        return 1
-    return 1 if figures.failed else 0
+        return 0 if figures.failures else 1
+    for complaint in (complaints := figures.complaints(seconds)):
+        print(complaint)
+    return 1 if complaints else 0
+
+
+def progress(figures: Figures, passed: float, seconds: float) -> None:
+    """Say how far a campaign is."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(
+        f"{passed / 3600:.1f} of {seconds / 3600:.1f} h: {figures.runs} seeds, "
+        f"{figures.simulated / 3600:.1f} simulated hours, {figures.failures} failed, "
+        f"{len(figures.missing())} states not reached, at most {memory} MB",
+        flush=True,
+    )
 
 
 def report(figures: Figures, first: int, seconds: float) -> None:
@@ -105,7 +119,7 @@ def report(figures: Figures, first: int, seconds: float) -> None:
         f"{figures.runs} seeds from {first}, {figures.simulated / 3600:.2f} simulated hours in "
         f"{seconds:.0f} s ({_speed(figures):.3f} hours in a second of the processor), "
         f"{figures.faults} faults, {reached} of {len(SOMETIMES)} states reached, "
-        f"{len(figures.failed)} failed"
+        f"{figures.failures} failed"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -9,10 +11,19 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from time import monotonic
+from traceback import format_exception
+from typing import Final
 
 from tests.simulation.plants import planted
-from tests.simulation.run import Outcome, Run
+from tests.simulation.run import Outcome, Run, crashed
+from tests.simulation.states import SOMETIMES
 
+#: Seconds of the processor after which a run counts as one that never ends.
+ENDLESS: Final = 300.0
+#: Seconds of a campaign from which on each state has to be reached.
+LONG: Final = 3600.0
+#: Outcomes that are kept of those that have failed.
+KEPT: Final = 100
 #: Seeds that have failed once, each with the reason; one in a line.
 SEEDS = Path(__file__).with_name("seeds.txt")
 
@@ -26,6 +37,8 @@ class Figures:
     processor: float = 0.0
     faults: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
+    #: The first ones that have failed.
     failed: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -36,7 +49,24 @@ class Figures:
         self.faults += outcome.faults
         self.states.update(outcome.states)
         if outcome.violation is not None:
-            self.failed.append(outcome)
+            self.failures += 1
+            if len(self.failed) < KEPT:
+                self.failed.append(outcome)
+
+    def missing(self) -> list[str]:
+        """The states that no run has reached."""
+        return [one for one in SOMETIMES if not self.states[one]]
+
+    def complaints(self, seconds: float) -> list[str]:
+        """Why a campaign of so many seconds has failed; empty if it has not.
+
+        Args:
+            seconds: how long it was meant to last.
+        """
+        found = [f"{self.failures} seeds failed"] if self.failures else []
+        if seconds >= LONG and (missing := self.missing()):
+            found.append(f"never reached: {', '.join(missing)}")
+        return found
 
 
 def failed_seeds() -> list[int]:
@@ -45,10 +75,43 @@ def failed_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line.strip() and line[0] != "#"]
 
 
-def run_seed(seed: int, plant: str | None = None, only: Collection[str] | None = None) -> Outcome:
-    """One run; without its history, which is long."""
-    outcome = Run(seed, plant=planted(plant), only=only).run()
+class EndlessError(BaseException):
+    """A run takes too long.  Nothing in the run must catch it."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what takes more seconds of the processor, even a loop that never ends."""
+
+    def over(number: int, frame: object) -> None:
+        raise EndlessError(f"it took more than {seconds:g} s of the processor")
+
+    before = signal.signal(signal.SIGVTALRM, over)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def run_seed(
+    seed: int,
+    plant: str | None = None,
+    only: Collection[str] | None = None,
+    limit: float = ENDLESS,
+) -> Outcome:
+    """One run, without its history and its decisions, which are long.
+
+    A run that raises, or does not end, has failed; those after it go on.
+    """
+    try:
+        with time_limit(limit):
+            outcome = Run(seed, plant=planted(plant), only=only).run()
+    except (Exception, EndlessError) as error:  # noqa: BLE001 - the error is the finding
+        return crashed(seed, "".join(format_exception(error)))
     outcome.history = []
+    outcome.decisions = []
     return outcome
 
 

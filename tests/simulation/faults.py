@@ -283,11 +283,12 @@ def names(world: World, random: Random) -> Heal:
 
 
 #: What a server's own faults make untrue about leases: it ends sessions before their time.
-_LEASES: Final = ("certain", "tokens")
+_LEASES: Final = ("certain", "shared", "together", "tokens")
 #: What the loss of the data makes untrue.
 _DATA: Final = (
     *_LEASES,
     "once",
+    "taken",
     "not lost",
     "counted",
     "linear",

@@ -14,9 +14,15 @@ SAFE: Final = {
     "own znode": "A process whose registration says registered, and whose session lives, has its "
     "znode.",
     "certain": "A lease is never certain after another contender was granted the same.",
+    "shared": "A writer's lease is never certain together with a reader's or another writer's.",
     "tokens": "Each lease that is certain has a higher token than all before it.",
     "once": "An item of a queue is done once, and no item is done that was not put.",
-    "not lost": "An item that was put is done, or is still in the queue.",
+    "taken": "An item of a plain queue is taken once, unless a connection broke meanwhile.",
+    "not lost": "An item that was put is done or taken, or is still in the queue.",
+    "blocked": "A client passes a barrier only once the barrier is gone, or is another one.",
+    "together": "Members enter a double barrier once all are there, and have left once all leave.",
+    "own": "An owner has its credentials on each connection: its own znodes never refuse it.",
+    "secret": "A znode opens only for the credentials that its ACL names.",
     "counted": "A counter has counted each confirmed addition once, and no addition twice.",
     "order": "The calls of a client end in the order in which they were made.",
     "zxid": "The transactions that a client sees never go back within a session.",
@@ -24,8 +30,9 @@ SAFE: Final = {
     "event first": "A watch fires before its client sees the data that the event announces.",
     "linear": "Writes to a znode take effect between their call and their end, each once.",
     "whole": "A transaction is carried out as a whole or not at all.",
+    "states": "The states of a session follow each other as its table says.",
     "no error": "No error is logged that nothing handles, and no call raises.",
-    "bounded": "Queues, connections, timed calls and watches stay below a bound.",
+    "bounded": "Connections, timed calls and each container stay below their bounds.",
 }
 
 #: What must hold at the end, once everything was asked to end.

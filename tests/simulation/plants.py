@@ -13,8 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 from zkservice.client import session_setup
-from zkservice.recipes import reliable
+from zkservice.client.session_setup import AuthCredential, AuthCredentials
+from zkservice.embedded.server import OpenConnections
+from zkservice.recipes import Barrier, DoubleBarrier, Queue, ReadWriteLock, reliable
 from zkservice.recipes.lock_queue import LockQueue
+from zkservice.recipes.queue_order import LockKind
+from zkservice.recipes.read_write import READ
 from zkservice.registry.registration import Registration
 from zkservice.registry.registration_state import RegistrationState
 from zkservice.web.connections import Connections
@@ -89,8 +93,104 @@ def agent() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def sharer() -> Iterator[None]:
+    """A reader does not wait for writers."""
+    original = ReadWriteLock._lock
+
+    def lock_of(self: Any, kind: LockKind) -> Any:
+        return original(self, LockKind(READ, ()) if kind.name == READ else kind)
+
+    with patch.object(ReadWriteLock, "_lock", lock_of):
+        yield
+
+
+@contextlib.contextmanager
+def taker() -> Iterator[None]:
+    """An item that another consumer has deleted counts as taken."""
+
+    async def take(self: Any, path: str, data: bytes, czxid: int, outcome: Any) -> None:
+        await self._retrying.delete_node(path, czxid, across_sessions=True)
+        if not outcome.called:
+            outcome.callback(True)
+
+    with patch.object(Queue, "_take", take):
+        yield
+
+
+@contextlib.contextmanager
+def barrier() -> Iterator[None]:
+    """Whatever happens to a barrier lets its clients pass."""
+
+    async def wait(self: Any) -> None:
+        client = self._retrying.client
+
+        async def once() -> None:
+            stat, watch = await self._retrying.read_and_watch(
+                lambda: client.exists_and_watch(self.path)
+            )
+            if stat is not None:
+                await watch
+
+        await self._retrying.retry_across_sessions(once)
+
+    with patch.object(Barrier, "_wait", wait):
+        yield
+
+
+@contextlib.contextmanager
+def meeting() -> Iterator[None]:
+    """The last member but one lets all in."""
+    original = DoubleBarrier._complete_entry
+
+    async def complete_entry(self: Any) -> bool:
+        self.members -= 1
+        try:
+            return await original(self)
+        finally:
+            self.members += 1
+
+    with patch.object(DoubleBarrier, "_complete_entry", complete_entry):
+        yield
+
+
+@contextlib.contextmanager
+def owner() -> Iterator[None]:
+    """Credentials are presented once, and not on each connection."""
+    presented: set[AuthCredential] = set()
+    original = AuthCredentials.__iter__
+
+    def remaining(self: Any) -> Iterator[AuthCredential]:
+        for one in original(self):
+            if one not in presented:
+                presented.add(one)
+                yield one
+
+    with patch.object(AuthCredentials, "__iter__", remaining):
+        yield
+
+
+@contextlib.contextmanager
+def leak() -> Iterator[None]:
+    """A server does not forget the connections that are closed."""
+
+    def discard(self: Any, protocol: Any) -> None:
+        self.refused.pop(protocol, None)
+        if not self.refused:
+            self._closed.fire(None)
+
+    with patch.object(OpenConnections, "discard", discard):
+        yield
+
+
 #: In which workload the effect of each shows.
 WHERE = {
+    "sharer": "sharer",
+    "taker": "taker",
+    "barrier": "barrier",
+    "meeting": "meeting",
+    "owner": "owner",
+    "leak": "visitor",
     "registration": "service",
     "lock": "lock",
     "queue": "queue",
@@ -99,6 +199,12 @@ WHERE = {
     "agent": "service",
 }
 PLANTS: dict[str, Plant] = {
+    "sharer": sharer,
+    "taker": taker,
+    "barrier": barrier,
+    "meeting": meeting,
+    "owner": owner,
+    "leak": leak,
     "registration": registration,
     "lock": lock,
     "queue": queue,

@@ -9,13 +9,21 @@ from random import Random
 from time import process_time
 from typing import Final
 
+from tests.simulation.bounds import exceeded
 from tests.simulation.choices import Choices
 from tests.simulation.faults import FAULTS, Storm
 from tests.simulation.hermetic import hermetic
 from tests.simulation.workloads.base import Workload
-from tests.simulation.workloads.leases import Candidates, LockHolders, SemaphoreHolders
+from tests.simulation.workloads.leases import (
+    Candidates,
+    LockHolders,
+    SemaphoreHolders,
+    Sharers,
+)
+from tests.simulation.workloads.meetings import Gate, Meetings
 from tests.simulation.workloads.members import Members
-from tests.simulation.workloads.queues import Consumers
+from tests.simulation.workloads.owners import Owners
+from tests.simulation.workloads.queues import Consumers, Takers
 from tests.simulation.workloads.registers import Numbers, Pairs, Registers
 from tests.simulation.workloads.services import Services
 from tests.simulation.workloads.trees import Trees
@@ -29,6 +37,8 @@ RECOVERY: Final = 60.0
 ENDING: Final = 60.0
 #: Simulated seconds between checks.
 CHECK: Final = 0.25
+#: Each so many of them, all containers are looked at.
+BOUNDS: Final = 40
 
 WORKLOADS: Final[tuple[type[Workload], ...]] = (
     LockHolders,
@@ -43,6 +53,9 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Visitors,
     Members,
 )
+#: Those that came later.  They are drawn by themselves, so that a seed from before keeps its
+#: meaning unless it draws one of them.
+LATER: Final[tuple[type[Workload], ...]] = (Sharers, Takers, Gate, Meetings, Owners)
 
 #: A bug that is planted while a run lasts.
 Plant = Callable[[], AbstractContextManager[object]]
@@ -64,6 +77,12 @@ class Outcome:
     decisions: list[str]
     history: list[str] = field(repr=False)
     shape: str = ""
+
+
+def crashed(seed: int, why: str) -> Outcome:
+    """The outcome of a run that has raised, or was interrupted."""
+    violation = Violation("no error", f"the run itself failed: {why}", 0.0)
+    return Outcome(seed, violation, 0.0, 0.0, 0, 0, "", {}, [], [])
 
 
 class Run:
@@ -93,8 +112,9 @@ class Run:
         self._durable = shape.random() < 0.7
         self._menu = _menu(shape, bounded=self.bounded)
         self._mean = shape.choice((1.0, 3.0, 8.0))
-        self._kinds = _some_workloads(shape, only)
+        self._kinds = _some_workloads(shape, self._choices.fixed("later shape"), only)
         self._workloads: list[Workload] = []
+        self._checks = 0
 
     @property
     def shape(self) -> str:
@@ -164,6 +184,10 @@ class Run:
             calls, ends, waiting = machine.load
             if calls > 1000 or ends > 300 or waiting > 20_000_000:
                 world.violated("bounded", f"{machine.name} has {machine.load}")
+        self._checks += 1
+        if self._checks % BOUNDS == 0:
+            for one in exceeded(len(world.network.connections)):
+                world.violated("bounded", one)
         world.kernel.after(CHECK, self._check_again, world)
 
     def _recover(self, world: World) -> None:
@@ -237,11 +261,15 @@ def _menu(shape: Random, *, bounded: bool) -> list[str]:
     return [name for name in known if name in chosen] or ["cut"]
 
 
-def _some_workloads(shape: Random, only: Collection[str] | None) -> tuple[type[Workload], ...]:
+def _some_workloads(
+    shape: Random, later: Random, only: Collection[str] | None
+) -> tuple[type[Workload], ...]:
     if only is not None:
-        return tuple(kind for kind in WORKLOADS if kind.name in only)
+        return tuple(kind for kind in (*WORKLOADS, *LATER) if kind.name in only)
     others = [kind for kind in WORKLOADS if kind is not Services]
     chosen = shape.sample(others, shape.choice((1, 2)))
     if shape.random() < 0.5:  # it has the most parts
         chosen = [Services, *chosen[: shape.choice((0, 1))]]
-    return tuple(kind for kind in WORKLOADS if kind in chosen)
+    if later.random() < 0.4:
+        chosen = [*later.sample(LATER, later.choice((1, 2))), *chosen[: later.choice((0, 1))]]
+    return tuple(kind for kind in (*WORKLOADS, *LATER) if kind in chosen)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import count
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests import effort
-from tests.simulation.campaign import run_seed
+from tests.simulation import campaign
+from tests.simulation.bounds import EACH_CONNECTION, MANY, STATED, exceeded, most
+from tests.simulation.campaign import LONG, Figures, run_seed
 from tests.simulation.choices import Choices
 from tests.simulation.history import Register, Seen
 from tests.simulation.invariants import INVARIANTS
 from tests.simulation.plants import PLANTS, WHERE
-from tests.simulation.run import Run
+from tests.simulation.run import Run, crashed
 from tests.simulation.shrink import shrink
+from tests.simulation.states import SOMETIMES
+from tests.test_bounds import stated
 from zkservice.wire.records import Stat
 
 ROOT = Path(__file__).parents[2]
@@ -108,11 +114,98 @@ class PlantTests(SynchronousTestCase):
         """A POST is sent again."""
         self.assertTrue(self.found("agent"))
 
+    def test_sharer(self) -> None:
+        """A reader holds a lock beside a writer."""
+        self.assertTrue(self.found("sharer"))
+
+    def test_taker(self) -> None:
+        """Two consumers take one item."""
+        self.assertTrue(self.found("taker"))
+
+    def test_barrier(self) -> None:
+        """Clients pass a barrier that stands."""
+        self.assertTrue(self.found("barrier"))
+
+    def test_meeting(self) -> None:
+        """Members enter a double barrier before all are there."""
+        self.assertTrue(self.found("meeting"))
+
+    def test_owner(self) -> None:
+        """A client has no credentials after a reconnect."""
+        self.assertTrue(self.found("owner"))
+
+    def test_leak(self) -> None:
+        """A container grows."""
+        self.assertTrue(self.found("leak"))
+
     def test_every_plant_has_a_test(self) -> None:
         """And a workload in which its effect shows."""
         tests = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
         self.assertLessEqual(set(PLANTS), tests)
         self.assertEqual(set(PLANTS), set(WHERE))
+
+
+class CampaignTests(SynchronousTestCase):
+    """A campaign goes on whatever a run does, and says why it has failed."""
+
+    def test_run_that_raises_has_failed(self) -> None:
+        """Its error is the finding."""
+
+        def run(self: object) -> None:
+            raise ZeroDivisionError("planted")
+
+        self.patch(Run, "run", run)
+        outcome = run_seed(7)
+        self.assertEqual(outcome.seed, 7)
+        self.assertIn("ZeroDivisionError: planted", str(outcome.violation))
+
+    def test_run_that_never_ends_has_failed(self) -> None:
+        """It is interrupted."""
+
+        def run(self: object) -> None:
+            while True:
+                pass
+
+        self.patch(Run, "run", run)
+        self.assertIn("more than 0.05 s", str(run_seed(7, limit=0.05).violation))
+
+    def test_figures_are_bounded(self) -> None:
+        """Thousands of failures are counted, and a few are kept, without what is long."""
+        self.patch(campaign, "KEPT", 3)
+        figures = Figures()
+        for seed in range(5):
+            figures.add(crashed(seed, "planted"))
+        self.assertEqual((figures.failures, len(figures.failed)), (5, 3))
+        outcome = run_seed(1, only=["register"])
+        self.assertEqual((outcome.history, outcome.decisions), ([], []))
+
+    def test_long_campaign_must_reach_each_state(self) -> None:
+        """A short one need not; a long one fails with the names of those that it has not."""
+        figures = Figures(states=Counter(SOMETIMES[1:]))
+        self.assertEqual(figures.complaints(60.0), [])
+        self.assertEqual(figures.complaints(LONG), [f"never reached: {SOMETIMES[0]}"])
+        figures.states[SOMETIMES[0]] += 1
+        self.assertEqual(figures.complaints(LONG), [])
+        figures.add(crashed(1, "planted"))
+        self.assertEqual(figures.complaints(60.0), ["1 seeds failed"])
+
+
+class BoundsTests(SynchronousTestCase):
+    """Containers are compared with their bounds."""
+
+    def test_long_container_is_found(self) -> None:
+        """Of an object of the package, by the name of its class and attribute."""
+        hoard: Any = type("HeadWriter", (), {"__module__": "zkservice.tests"})()
+        hoard._known = [0] * STATED["HeadWriter._known"]
+        self.assertEqual(list(exceeded(0)), [])
+        hoard._known.append(0)
+        self.assertIn("HeadWriter._known has 513 entries", list(exceeded(0)))
+
+    def test_names_are_those_of_the_manual(self) -> None:
+        """A bound is of something that exists."""
+        self.assertLessEqual({*STATED, *EACH_CONNECTION}, stated())
+        self.assertGreater(most("OpenConnections.accepted", 1000), 1000)
+        self.assertEqual(most("Subscribers._callbacks", 0), MANY)
 
 
 class DocumentationTests(SynchronousTestCase):

@@ -19,7 +19,7 @@ from tests.simulation.network import Network
 from tests.simulation.states import Sometimes
 from tests.simulation.zookeeper import NAME, PORT, Buggify, Ensemble
 from zkservice.client import ZooKeeperClient
-from zkservice.wire.session import State
+from zkservice.wire.session import TRANSITIONS, State
 
 T = TypeVar("T")
 
@@ -173,8 +173,14 @@ class World:
             State.READ_ONLY: "session: read-only",
         }
 
+        before: State | None = None
+
         def changed(state: State) -> None:
+            nonlocal before
             self.note(name, state.name)
+            if before is not None and state not in _follow(before):
+                self.violated("states", f"{name} is {state.name} after {before.name}")
+            before = state
             if state in names:
                 self.sometimes.reached(names[state])
 
@@ -249,6 +255,12 @@ class World:
     def _broken(self, failure: Failure, what: str) -> None:
         """The simulation itself has a bug."""
         self.violated("no error", f"the simulation failed in {what}: {failure.getTraceback()}")
+
+
+def _follow(state: State) -> set[State]:
+    """The states that may follow a client's."""
+    new_session = [State.CONNECTING] if state is State.EXPIRED else []
+    return {*TRANSITIONS[state].values(), *new_session}
 
 
 def pause(random: Random, least: float, most: float) -> float:

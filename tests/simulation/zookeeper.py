@@ -22,6 +22,9 @@ PORT = 2181
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
 NAME = "zookeeper.example"
 
+#: The users of the server, with their passwords.
+USERS = {"alice": "secret"}
+
 #: The name of each opcode, for the states that have to be reached.
 OPCODES = {
     1: "create",
@@ -141,7 +144,7 @@ class SimulatedServer(ZooKeeperServer):
     """The embedded server, with a disk and with rare branches."""
 
     def __init__(self, machine: Machine, disk: Disk | None, buggify: Buggify, **options: Any):
-        super().__init__(machine, tick_time=1.0, secret=b"simulated", **options)
+        super().__init__(machine, tick_time=1.0, secret=b"simulated", sasl_users=USERS, **options)
         self._disk = disk
         self._buggify = buggify
 

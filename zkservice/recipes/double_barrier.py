@@ -4,6 +4,11 @@ A member that enters creates an ephemeral node below the path.  The member that 
 creates the node ``ready``, for which the others wait.  A member that leaves deletes its node and
 waits for the lowest node; the lowest member waits for the others, deletes ``ready`` and leaves
 last.  This is the recipe of ZooKeeper's documentation, with kazoo's names.
+
+There is one addition.  A member can come before an earlier round has ended, if it was lost, or did
+not wait for the others.  The node ``ready`` of that round must not let it in, and the members of
+that round must not wait for it.  The transactions that created the nodes tell them apart: the
+members of a round are older than its ``ready``.
 """
 
 from __future__ import annotations
@@ -15,7 +20,13 @@ from uuid import uuid4
 from twisted.internet.defer import CancelledError, Deferred, FailureGroup, race
 from typing_extensions import override
 
-from zkservice.errors import BarrierTimeoutError, LeaseLostError, NodeExistsError, NoNodeError
+from zkservice.errors import (
+    BarrierTimeoutError,
+    LeaseLostError,
+    NodeExistsError,
+    NoNodeError,
+    TransactionFailedError,
+)
 from zkservice.recipes.blocks import AlreadyEntered, Block, EnterDeferred
 from zkservice.recipes.client_protocol import Client
 from zkservice.recipes.lease import Lease, hold
@@ -89,7 +100,7 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
             problem = f"not all {self.members} have entered within {seconds:g} s"
             return BarrierTimeoutError(self.path, problem)
 
-        entered = Deferred.fromCoroutine(self._retrying.retry_until_entered(self._enter_once))
+        entered = Deferred.fromCoroutine(self._retrying.retry_until_entered(self._join))
         return EnterDeferred(self._retrying.time_limit(timeout, entered, too_late))
 
     # -- internals --------------------------------------------------------------------
@@ -97,18 +108,6 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
     @override
     def _enter_block(self) -> EnterDeferred[Participant]:
         return self.enter()
-
-    async def _enter_once(self) -> Participant | None:
-        await self._delete_stale_ready()
-        return await self._join()
-
-    async def _delete_stale_ready(self) -> None:
-        """Delete ``ready`` if there is no other node: all members of its round are gone.
-
-        No other round needs it, since the next one has no member yet.
-        """
-        if await self._retrying.children(self.path) == [READY]:
-            await self._retrying.delete_current(self._ready)
 
     async def _join(self) -> Participant | None:
         """Create this member's node and wait; None if it is deleted before all have entered."""
@@ -139,13 +138,30 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
                 lambda: client.exists_and_watch(self._ready)
             )
             try:
-                if stat is not None or await self._complete_entry():
+                if stat is None:
+                    if await self._complete_entry() or await _fires_first(ready, lease.lost):
+                        return True
+                elif stat.czxid > lease.token:
                     return True
-                if await _fires_first(ready, lease.lost):
-                    return True
+                else:
+                    await self._wait_for_earlier_round(stat.czxid, lease)
             finally:
                 cancel_watch(ready)
         return False
+
+    async def _wait_for_earlier_round(self, ready: int, lease: Lease) -> None:
+        """Wait until a member of it is gone; if there is none any more, delete its ``ready``.
+
+        Args:
+            ready: the czxid of its ``ready``.
+            lease: this member's; the wait ends when it is lost.
+        """
+        members = await _members_before(self._retrying, self.path, ready)
+        if not members:  # their sessions have ended, so no other client deletes it
+            await self._retrying.delete_node(self._ready, ready)
+            return
+        gone = self._retrying.wait_for_change(join(self.path, min(members)))
+        await _fires_first(Deferred.fromCoroutine(gone), lease.lost)
 
     async def _complete_entry(self) -> bool:
         """Create ``ready`` if all members have entered; return whether they have."""
@@ -176,6 +192,7 @@ class Participant(AlreadyEntered):
         self._own_name = split(lease.path)[1]
         # The names of the members' nodes when this one began to leave.
         self._round: frozenset[str] | None = None
+        self._ready_czxid = 0  # of the round's ``ready``; 0 if it did not exist then
 
     def __repr__(self) -> str:
         return f"<Participant {self._lease.path}>"
@@ -240,11 +257,14 @@ class Participant(AlreadyEntered):
         if self._round is None:
             if self._own_name not in names:
                 raise LeaseLostError(self.path)
-            self._round = names - {READY}
+            self._round = await self._find_round(names)
         remaining = sorted(names & self._round)
+        if remaining == [self._own_name] and READY in names:
+            await self._end_round()
+            return True
         if remaining in ([], [self._own_name]):
-            if READY in names and names <= {READY, self._own_name}:
-                await self._retrying.delete_current(join(self.path, READY))
+            if names == {READY}:  # the sessions of the others have ended
+                await self._retrying.delete_node(join(self.path, READY), self._ready_czxid)
             await self._delete_own_node(remaining)
             return True
         if self._own_name == remaining[0]:
@@ -255,11 +275,56 @@ class Participant(AlreadyEntered):
             await self._retrying.wait_for_change(join(self.path, remaining[0]))
         return False
 
+    async def _find_round(self, names: frozenset[str]) -> frozenset[str]:
+        """The names of this round's members among the nodes below the path."""
+        ready = join(self.path, READY)
+        stat = await self._retrying.retry(lambda: self._retrying.client.exists(ready))
+        if stat is None:  # another client has deleted it
+            return names - {READY}
+        self._ready_czxid = stat.czxid
+        return await _members_before(self._retrying, self.path, stat.czxid)
+
+    async def _end_round(self) -> None:
+        """Delete ``ready`` and this member's node, the last one of the round."""
+        if self._lease.held:
+            await self._lease.release_with(self._delete_with_ready)
+        else:  # its session has ended here but not on the server
+            await self._delete_with_ready()
+
+    async def _delete_with_ready(self) -> None:
+        """Delete both in one transaction, so that the next round does not count this member.
+
+        No other node ever has its name, so a repeated transaction cannot delete a later ``ready``.
+        """
+
+        async def delete(_: object) -> None:
+            change = self._retrying.client.transaction()
+            change.delete(join(self.path, READY))
+            change.delete(self._lease.path)
+            try:
+                await change.commit()
+            except TransactionFailedError as error:
+                if not isinstance(error.__cause__, NoNodeError):
+                    raise error.__cause__ or error from None
+                await self._retrying.delete(self._lease.path)
+
+        await self._retrying.run(delete)
+
     async def _delete_own_node(self, remaining: list[str]) -> None:
         if self._lease.held:
             await self._lease.release()
         elif self._own_name in remaining:  # its session has ended here but not on the server
             await self._retrying.delete(self._lease.path)
+
+
+async def _members_before(retrying: RetryingClient, path: str, czxid: int) -> frozenset[str]:
+    """The members whose nodes are older than a transaction, that which created a ``ready``."""
+
+    async def is_before(name: str) -> bool:
+        stat = await retrying.retry(lambda: retrying.client.exists(join(path, name)))
+        return stat is not None and stat.czxid < czxid
+
+    return frozenset([name for name in await retrying.children(path) if await is_before(name)])
 
 
 async def _fires_first(ready: Deferred[Any], lost: Deferred[Any]) -> bool:

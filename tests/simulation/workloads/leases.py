@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from random import Random
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.workloads.base import Workload
 from tests.simulation.world import World
 from zkservice.errors import ClientClosedError, LockTimeoutError, SessionExpiredError
-from zkservice.recipes import Election, Lease, Lock, Semaphore
+from zkservice.recipes import Election, Lease, Lock, ReadWriteLock, Semaphore
 
 _EXPECTED = (CancelledError, LockTimeoutError, ClientClosedError, SessionExpiredError)
 
@@ -159,3 +160,50 @@ class Candidates(Leases):
     def enter(self, recipe: Any, timeout: float | None) -> Deferred[Lease]:
         leading: Deferred[Lease] = recipe.lead(timeout)
         return leading
+
+
+class Sharers(Leases):
+    """Readers and writers of one thing."""
+
+    name = "sharer"
+    path = "/locks/shared"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.turns = count()
+        self.highest_written = 0  # token of a writer
+
+    @override
+    def make(self, client: Any, machine: Any) -> ReadWriteLock:
+        return ReadWriteLock(client, self.path, machine.name, reactor=machine)
+
+    @override
+    def enter(self, recipe: Any, timeout: float | None) -> Deferred[Lease]:
+        lock = recipe.write() if next(self.turns) % 3 == 0 else recipe.read()
+        acquiring: Deferred[Lease] = lock.acquire(timeout)
+        return acquiring
+
+    @override
+    def granted(self, who: str, lease: Lease) -> None:
+        self.held.append((who, lease))
+        if lease.certain:
+            before = self.highest_written if _reads(lease) else self.highest
+            if lease.token <= before:
+                self.world.violated("tokens", f"{lease!r} of {who} comes after {before:#x}")
+            self.highest = max(self.highest, lease.token)
+            if not _reads(lease):
+                self.highest_written = lease.token
+        self.check()
+
+    @override
+    def check(self) -> None:
+        certain = [(who, lease) for who, lease in self.held if lease.certain]
+        writers = sum(not _reads(lease) for _, lease in certain)
+        if writers and len(certain) > 1:
+            self.world.violated("shared", f"{writers} of {certain} write")
+        if len(certain) > 1:
+            self.world.sometimes.reached("lock: several readers")
+
+
+def _reads(lease: Lease) -> bool:
+    return "__rlock__" in lease.path

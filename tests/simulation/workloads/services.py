@@ -64,6 +64,7 @@ class Site:
         self.hurried = False  # by a second signal, which cuts off the requests that run
         self.healthy = True
         self.was_registered = False
+        self.state = RegistrationState.WAITING
         self.mismatch: float | None = None  # since when its znode is not as it says
         settings = (
             HealthSettings("/health", interval=1.0, timeout=1.0, rise=1, fall=2) if health else None
@@ -87,6 +88,7 @@ class Site:
         self.service.privilegedStartService()
         self.service.startService()
         self.registration.subscribe(self._changed)
+        self.state = self.registration.state
         self.client.subscribe(self._session_changed)
         self.world.follow(machine.name, self.client)
 
@@ -119,6 +121,12 @@ class Site:
     def alive(self) -> bool:
         """Whether there is a process that is not asked to end."""
         return not (self.ended or self.killed or self.stopping)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether its drain has lasted as long as it may: then it cuts off what still runs."""
+        end = self.world.kernel.now - self.config.drain_timeout
+        return bool(self.stopping) and self.stopping <= end
 
     @property
     def session(self) -> int:
@@ -207,8 +215,10 @@ class Site:
             self.world.sometimes.reached("expiry during the drain")
 
     def _changed(self, change: Change) -> None:
-        state = change.state
+        state, before, self.state = change.state, self.state, change.state
         self.world.note(self.name, f"{state.name} {change.reason}")
+        if before is RegistrationState.WITHDRAWN:
+            self.world.violated("own znode", f"{self.name} is {state.name} after {before.name}")
         if state is RegistrationState.CONTESTED:
             self.world.sometimes.reached("registration: contested")
         elif state is RegistrationState.FAILING:
@@ -348,7 +358,7 @@ class Services(Workload):
             touched = site is not None and self.world.disturbed(
                 began - 2.0, self.user.address, site.machine.address
             )
-            if site is None or site.killed or site.hurried or touched:
+            if site is None or site.killed or site.hurried or site.overdue or touched:
                 return
             if result.check(NoProviderError):
                 return
