@@ -63,7 +63,7 @@ class InlineWorkers:
         """No thread is there."""
         return WorkersStatistics(0, 0, self.queued, 0, len(self.replaced))
 
-    def crew(self) -> list[Worker]:
+    def all_workers(self) -> list[Worker]:
         """The one thread that runs everything."""
         return [self._worker]
 
