@@ -58,11 +58,17 @@ class HowToTestCase(SynchronousTestCase):
 
     def provide(self, *words: str) -> None:
         """Register the service that a proxy's page takes for granted."""
+        application = self.folder / "shop.wsgi"
+        application.write_text(
+            "def application(environ, start_response):\n"
+            '    start_response("200 OK", [("Content-Type", "text/plain")])\n'
+            '    return [b"Welcome to the shop.\\n"]\n'
+        )
         service = Twistd(
             str(self.folder / "provider"),
             *("zkserve", "--zookeeper", self.zookeeper.connection_string, "--path", "/svc/shop"),
             *("--host", "127.0.0.1", "--port", self.port("8080"), *words),
-            str(EXAMPLES / "hello.wsgi"),
+            str(application),
         )
         self.addCleanup(service.end)
         service.wait_for_log("Serving on")

@@ -150,7 +150,9 @@ class ProxyTests(SynchronousTestCase):
         """Even without a field; --admin-allow does not make them operators."""
         proxies = TrustedProxies(["127.0.0.1", "10.0.0.0/8"])
         access = AdminAccess(["10.0.0.0/8"], proxies=proxies)
-        self.assertEqual(status(access, get()), "403")
+        refusal = access.refusal(get(), LOCAL)
+        assert refusal is not None
+        self.assertIn("127.0.0.1, which is a --trusted-proxy; use a port of", refusal.args[1])
         self.assertEqual(status(access, get(), LOCAL._replace(remote_addr="10.0.0.1")), "403")
         self.assertEqual(status(access, get(), LOCAL._replace(remote_addr="::1")), "ok")
 

@@ -46,5 +46,5 @@ class FailureLog:
             self._log.warn(
                 "no ZooKeeper server can be reached ({servers}): {error}; retrying",
                 servers=", ".join(map(str, self._servers)),
-                error=self.last,
+                error=str(self.last).rstrip("."),  # Twisted's reasons are sentences
             )

@@ -75,8 +75,13 @@ class AdminAccess:
         if self._own_port:
             if ("SSL_CLIENT_VERIFY", "SUCCESS") in info.certificate:
                 return ""
-        elif not _VIA.isdisjoint(request.fields) or self._proxies.trusts(info.remote_addr):
+        elif not _VIA.isdisjoint(request.fields):
             return "this view is not shown through a proxy; use a port of --admin-listen"
+        elif self._proxies.trusts(info.remote_addr):
+            return (
+                f"this view is not shown to {info.remote_addr}, which is a --trusted-proxy; "
+                "use a port of --admin-listen"
+            )
         if self._may_connect(info.remote_addr):
             return ""
         return f"this view is not shown to {info.remote_addr}; allow it with --admin-allow"

@@ -186,9 +186,32 @@ class LoadTests(SynchronousTestCase):
     def test_unknown_modules_and_attributes_are_named(self) -> None:
         """A module that does not exist, an attribute that does not, and what is no name."""
         self.assertIn("No module named 'no_such'", self.refused("no_such:app"))
-        self.assertIn("has no 'nothing'", self.refused("os:nothing"))
+        self.assertIn("the module os has no 'nothing'", self.refused("os:nothing"))
         self.assertIn("is invalid: an application is", self.refused("os:"))
         self.assertIn("is invalid: an application is", self.refused("1+1:app"))
+
+    def test_a_missing_module_says_where_to_start(self) -> None:
+        """Unless it is another module that is missing, or a similar one is there."""
+        self.module("import no_such_module")
+        self.write("shop.py", "app = 1")
+        self.write("empty.py", "")
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        message = self.refused("warehouse.wsgi:app")
+        self.assertIn(f"; it is neither in {os.getcwd()} nor installed: start twistd", message)
+        self.assertTrue(self.refused("shopp:app").endswith("; did you mean 'shop'?"))
+        self.assertTrue(self.refused("made_up:app").endswith("made_up.py, line 1)"))
+        self.assertTrue(self.refused("made_up.wsgi:app").endswith("made_up.py, line 1)"))
+        self.assertTrue(self.refused("empty.wsgi:app").endswith("'empty' is not a package"))
+
+    def test_the_usual_names_are_suggested(self) -> None:
+        """A module without the attribute shows what it calls its application."""
+        for name, written in (("app", "app"), ("create_app", "create_app()")):
+            self.write(f"with_{name}.py", f"def {name}(): pass")
+            sys.path.insert(0, self.folder)
+            message = self.refused(f"with_{name}:application")
+            expected = f"has no 'application'; did you mean with_{name}:{written}?"
+            self.assertIn(expected, message)
 
     def test_files_become_absolute_and_modules_stay(self) -> None:
         """A file is named absolutely before any change of directory; a module stays."""

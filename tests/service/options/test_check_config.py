@@ -55,7 +55,7 @@ class CheckTests(SynchronousTestCase):
             f"serve {self.folder}/app.wsgi",
             "listen at tcp:80:interface=127.0.0.1",
             "listen at unix:/run/a",
-            "register 127.0.0.1:80, the address of unix:/run/a",
+            "register 127.0.0.1:80",
             "  below /svc in ZooKeeper h:1",
             "  version: [1]",
             "monitor at :9001",
@@ -90,6 +90,13 @@ class CheckTests(SynchronousTestCase):
         config = replace(config, listen=(ListenAddress("ssl:443"),))
         (problem,) = problems(config)
         self.assertIn("the health check needs a port that speaks plain HTTP", problem)
+
+    def test_a_unix_socket_has_no_address(self) -> None:
+        """As at the start, another address must be named."""
+        config = replace(self.config(), listen=(ListenAddress("unix:/run/a"),))
+        (problem,) = problems(config)
+        self.assertIn("no port has an address that others can connect to", problem)
+        self.assertEqual(list(problems(replace(config, advertise=("web1:443",)))), [])
 
     def test_log_files_are_not_made(self) -> None:
         """A check leaves nothing behind."""

@@ -32,6 +32,12 @@ class OptionsTests(SynchronousTestCase):
             self.parse("--path", "/svc", *words)
         return str(caught.exception)
 
+    def test_an_unknown_option_suggests_the_nearest(self) -> None:
+        """As an unknown key of the file does."""
+        message = self.refused("--zookeper", "h:1", "app.wsgi")
+        self.assertEqual(message, "option --zookeper not recognized; did you mean '--zookeeper'?")
+        self.assertEqual(self.refused("--xyz", "app.wsgi"), "option --xyz not recognized")
+
     def test_defaults_need_no_option(self) -> None:
         """All addresses, a port of the system's, ten seconds, the embedded ZooKeeper."""
         self.assertEqual(
@@ -105,7 +111,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_an_invalid_limit_is_named(self) -> None:
         """An unknown name is answered with those there are; a value with what it must be."""
-        self.assertIn("the names are target-bytes, ", self.refused("--limit", "heads=1"))
+        self.assertIn("the names are target-bytes, ", self.refused("--limit", "x=1"))
         self.assertIn("write NAME=VALUE", self.refused("--limit", "head-bytes"))
         self.assertEqual(
             self.refused("--limit", "head-bytes=many"),

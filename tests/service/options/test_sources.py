@@ -107,7 +107,11 @@ class FileTests(SourcesCase):
             "advertise = [[1]]": (
                 "advertise in FILE must be a text, a number or a boolean, not an array"
             ),
-            "limit = {heads = 1}": "limit in FILE: 'heads=1': write NAME=VALUE; the names are",
+            "limit = {head-byte = 1}": (
+                "limit in FILE: unknown limit 'head-byte'; did you mean 'head-bytes'?"
+            ),
+            "limit = {x = 1}": "limit in FILE: unknown limit 'x'; the names are target-bytes, ",
+            "limit = ['x']": "limit in FILE: 'x': write NAME=VALUE; the names are target-bytes, ",
             "limit = {head-bytes = 'x'}": (
                 "limit in FILE: head-bytes must be a whole number, not 'x'"
             ),

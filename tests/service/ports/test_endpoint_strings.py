@@ -77,4 +77,5 @@ class OpenTests(SynchronousTestCase):
 
     def test_a_port_in_use_is_reported(self) -> None:
         """A port that is in use is reported as such."""
-        self.assertIn("in use by another process?", self.refused("tcp:80", errno.EADDRINUSE))
+        message = self.refused("tcp:80", errno.EADDRINUSE)
+        self.assertIn("; stop the process that listens there, or choose another port", message)

@@ -184,7 +184,9 @@ class UnixSocketTests(SynchronousTestCase):
                 error = self.assertRaises(
                     ConfigurationError, open_port, self.reactor, f"unix:{path}", Factory()
                 )
-                self.assertIn("in use by another process", str(error))
+                self.assertIn(
+                    "stop the process that listens there, or choose another path", str(error)
+                )
                 self.assertTrue(os.path.isfile(path))
 
     def test_a_tcp_port_has_no_file(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import importlib
 import os
 import sys
@@ -16,6 +18,13 @@ from zkservice.service.application.module_spec import Arguments, parse_module_sp
 
 Application = Callable[..., Any]
 
+#: What applications and their factories are called in most modules, and how to name them.
+_USUAL_NAMES: Final = (
+    ("app", "app"),
+    ("application", "application"),
+    ("create_app", "create_app()"),
+    ("make_app", "make_app()"),
+)
 _MODULE_HINT: Final = "; a module's application is written module:callable or module:factory()"
 
 
@@ -91,18 +100,18 @@ def _from_file(path: str) -> Application:
     if not hasattr(module, "application"):
         raise ApplicationLoadError(
             f"{path} has no global named 'application'; "
-            f"if it has another name, write module:name{_called_app(module)}"
+            f"if it has another name, write module:name{_suggestion(module, ', here {}')}"
         )
     hint = "write application = create_app()"
     return check_callable(path, module.application, "application", hint)
 
 
-def _called_app(module: ModuleType) -> str:
-    """A hint if the application is called ``app``, as in Flask's examples."""
-    if module.__name__.isidentifier():
-        for name, written in (("app", "app"), ("create_app", "create_app()")):
+def _suggestion(module: ModuleType, hint: str) -> str:
+    """A hint that names the module's application, if that has one of the usual names."""
+    if all(part.isidentifier() for part in module.__name__.split(".")):
+        for name, written in _USUAL_NAMES:
             if callable(getattr(module, name, None)):
-                return f", here {module.__name__}:{written}"
+                return hint.format(f"{module.__name__}:{written}")
     return ""
 
 
@@ -110,16 +119,37 @@ def _from_module(spec: str) -> Application:
     parsed = parse_module_spec(spec)
     _importable(os.getcwd())
     try:
-        found: Any = importlib.import_module(parsed.module)
+        module = importlib.import_module(parsed.module)
     except (Exception, SystemExit) as error:
-        raise ApplicationLoadError(_explain(spec, error)) from error
+        advice = _where_to_start(parsed.module, error)
+        raise ApplicationLoadError(f"{_explain(spec, error)}{advice}") from error
+    found: Any = module
     for attribute in parsed.attributes:
         found = getattr(found, attribute, None)
     if found is None:
-        raise ApplicationLoadError(f"{spec} has no {parsed.dotted!r}")
+        hint = _suggestion(module, "; did you mean {}?")
+        raise ApplicationLoadError(
+            f"{spec}: the module {parsed.module} has no {parsed.dotted!r}{hint}"
+        )
     if parsed.arguments is None:
         return check_callable(spec, found, parsed.dotted, f"write '{spec}()'")
     return check_callable(spec, _make(spec, found, parsed.arguments), "the application")
+
+
+def _where_to_start(module: str, error: BaseException) -> str:
+    """What to do if there is no such module; "" if it is there and something is wrong in it."""
+    outermost = module.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or error.name != outermost:
+        return ""
+    here = os.getcwd()
+    with contextlib.suppress(OSError):
+        names = [name.removesuffix(".py") for name in os.listdir(here)]
+        if found := difflib.get_close_matches(outermost, names, 1):
+            return f"; did you mean {found[0]!r}?"
+    return (
+        f"; it is neither in {here} nor installed: start twistd in its directory, or set "
+        "twistd's --rundir or PYTHONPATH"
+    )
 
 
 def _make(spec: str, factory: Any, arguments: Arguments) -> Any:

@@ -15,7 +15,7 @@ from zkservice.service.application.front_end import load_views
 from zkservice.service.application.load import load_application
 from zkservice.service.commands.monitor_commands import known_commands, with_added
 from zkservice.service.config import Config, ListenAddress
-from zkservice.service.ports.listening import NO_PLAIN_PORT, speaks_plain
+from zkservice.service.ports.listening import NO_ADDRESS, NO_PLAIN_PORT, speaks_plain
 from zkservice.service.process.loggers import configure_loggers
 from zkservice.service.views.built_in import load_metrics
 
@@ -60,6 +60,7 @@ def problems(config: Config) -> Iterator[str]:
         _check_log_files,
         _check_manhole,
         _check_health,
+        _check_addresses,
         _check_contents,
     ]
     for check in checks:
@@ -90,6 +91,16 @@ def _check_health(config: Config) -> None:
         return
     if not any(map(speaks_plain, config.listen)):
         raise ConfigurationError(NO_PLAIN_PORT)
+
+
+def _check_addresses(config: Config) -> None:
+    if not config.advertise and not _registered(config):
+        raise ConfigurationError(NO_ADDRESS)
+
+
+def _registered(config: Config) -> list[ListenAddress]:
+    """The endpoints with an address for others: the path of a Unix socket is none."""
+    return [listen for listen in config.listen if not listen.endpoint.startswith("unix:")]
 
 
 def _check_contents(config: Config) -> None:
@@ -129,7 +140,7 @@ def _plan(config: Config) -> Iterator[str]:
 def _addresses(config: Config) -> str:
     if config.advertise:
         return ", ".join(config.advertise)
-    return ", ".join(map(_address, config.listen))
+    return ", ".join(map(_address, _registered(config)))
 
 
 def _address(listen: ListenAddress) -> str:

@@ -23,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["APPLICATION", "Sources", "read_environment", "read_file"]
+__all__ = ["APPLICATION", "Sources", "nearest", "read_environment", "read_file"]
 
 #: A key that is not an option: the application to serve.
 APPLICATION: Final = "application"
@@ -111,8 +111,8 @@ def read_environment(
             lines = tuple(filter(None, map(str.strip, text.splitlines())))
             found[row.name] = Given(variable, lines if row.repeatable else (text,))
         else:
-            nearest = _nearest(variable, [*rows, *names])
-            warnings.append(f"the environment variable {variable} is not an option{nearest}")
+            suggestion = nearest(variable, [*rows, *names])
+            warnings.append(f"the environment variable {variable} is not an option{suggestion}")
     return found, warnings
 
 
@@ -151,7 +151,7 @@ def read_file(
     known = [*rows, *others]
     for key in written:
         if key not in known:
-            raise ConfigurationError(f"{spelled}: unknown key {key!r}{_nearest(key, known)}")
+            raise ConfigurationError(f"{spelled}: unknown key {key!r}{nearest(key, known)}")
     found = {}
     for key, value in written.items():
         row = rows.get(key) or Option(key, "", "")
@@ -216,7 +216,7 @@ def _pair(where: str, row: Option, name: str, value: Any) -> str:
 # -- both ----------------------------------------------------------------------------
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: a suggestion, or ""."""
     found = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -7,11 +7,12 @@ screen.  And they sort all options alphabetically, without sections.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from twisted.python.usage import Options, UsageError
 from typing_extensions import override
@@ -24,12 +25,15 @@ from zkservice.service.options.option_table import (
     OptionTable,
     Values,
 )
-from zkservice.service.options.sources import Sources
+from zkservice.service.options.sources import Sources, nearest
 from zkservice.service.process.loggers import escape_other_logs
 
 __all__ = ["CONFIGURATION", "TableOptions", "config_row"]
 
 CONFIGURATION = "A configuration file"
+
+#: What `getopt` says of an option that is not in the table.
+_UNKNOWN: Final = re.compile(r"option (--\S+) not recognized")
 
 
 def config_row(
@@ -104,6 +108,15 @@ class TableOptions(Options):
         Raises:
             ConfigurationError: the options are missing or contradict each other.
         """
+
+    @override
+    def parseOptions(self, options: Any = None) -> None:
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            unknown = _UNKNOWN.fullmatch(str(error))
+            known = [f"--{row.name}" for row in self.table if not row.hidden]
+            raise UsageError(f"{error}{nearest(unknown[1], known) if unknown else ''}") from None
 
     @override
     def postOptions(self) -> None:

@@ -61,7 +61,10 @@ def _file_problem(text: str, error: Exception) -> str | None:
     if isinstance(error, ConfigurationError):  # the message is for users already
         return f"{text!r} cannot be used: {error}"
     if text.startswith("systemd:") and isinstance(error, LookupError):
-        return f"{text!r} cannot be used: systemd has passed no such socket; see the socket unit"
+        return (
+            f"{text!r} cannot be used: systemd has passed no such socket; see the socket unit, or "
+            "give systemd-socket-activate a --fdname"
+        )
     return None
 
 
@@ -153,7 +156,8 @@ def _reason(endpoint: str, error: Any) -> str:
     if isinstance(error, PermissionError):
         return f"{error.strerror}; ports below 1024 need root (and twistd's --uid)"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"{error.strerror}; is it in use by another process?"
+        other = "path" if endpoint.startswith("unix:") else "port"
+        return f"{error.strerror}; stop the process that listens there, or choose another {other}"
     if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
         return f"{error.strerror}; this machine has no such address"
     if isinstance(error, OSError) and error.strerror:

@@ -10,7 +10,7 @@ from zkservice.errors import ConfigurationError
 from zkservice.service.config import Config
 from zkservice.service.ports.endpoint_strings import Ports, give_socket
 from zkservice.service.ports.inheritance import InheritedSockets
-from zkservice.service.ports.listening import addresses_of, client_endpoint_of
+from zkservice.service.ports.listening import NO_ADDRESS, addresses_of, client_endpoint_of
 
 __all__ = ["Listeners"]
 
@@ -62,10 +62,7 @@ class Listeners:
             )
         )
         if not found:
-            raise ConfigurationError(
-                "no port has an address that others can connect to; "
-                "name the address to register with --advertise HOST:PORT"
-            )
+            raise ConfigurationError(NO_ADDRESS)
         return found
 
     @property

@@ -43,6 +43,11 @@ __all__ = [
 #: Where the monitor and the manhole listen if no host is named.
 LOOPBACK: Final = "127.0.0.1"
 
+#: Why there is nothing to register.
+NO_ADDRESS: Final = (
+    "no port has an address that others can connect to; "
+    "name the address to register with --advertise HOST:PORT"
+)
 #: Why there can be no health check over HTTP.
 NO_PLAIN_PORT: Final = (
     "the health check needs a port that speaks plain HTTP; "

@@ -8,6 +8,7 @@ from typing import Any, Final
 from zkservice.errors import ConfigurationError
 from zkservice.http11 import Limit, limits_table
 from zkservice.service.options.option_table import Kind, Option, milliseconds, whole_number
+from zkservice.service.options.sources import nearest
 
 __all__ = ["ROWS", "SECTION"]
 
@@ -24,8 +25,11 @@ def _read_limit(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     known = {limit.option: limit for limit in limits_table()}
     limit = known.get(name.strip())
-    if not equals or limit is None:
+    if not equals:
         raise ConfigurationError(f"{text!r}: write NAME=VALUE; the names are {', '.join(known)}")
+    if limit is None:
+        hint = nearest(name.strip(), known) or f"; the names are {', '.join(known)}"
+        raise ConfigurationError(f"unknown limit {name.strip()!r}{hint}")
     try:
         return limit.name, _limit_kind(limit).read(value)
     except ConfigurationError as error:

@@ -124,7 +124,7 @@ ROWS: Final = (
         manual=(
             "the format of the znode, which decides which programs can read it: "
             "``properties``, ``serverset``, ``curator``, ``spring`` or ``nerve``; see "
-            "`formats.rst <formats.rst>`_"
+            "`Formats <formats.rst>`_"
         ),
     ),
     Option(
