@@ -51,6 +51,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --quiet docs build/site
+	@echo "The site is in build/site: open build/site/index.html"
 
 ci:
 	PYTHON=$(PYTHON) bash .ci/run
