@@ -12,13 +12,12 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from zkservice.http11 import limits_table
 from zkservice.service import zkembedded
 from zkservice.service.options import follow_options, register_options
-from zkservice.service.options.option_table import FLAG, Option, OptionTable
+from zkservice.service.options.option_table import Option, OptionTable
 from zkservice.service.options.serve_table import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -79,12 +78,17 @@ def _name(row: Option) -> str:
 
 
 def _text(row: Option) -> str:
-    text = row.manual or _OPTION.sub(r"``\1``", row.help)
-    text = text[0].upper() + text[1:]
+    text = _sentence(row)
     notes = ["repeatable"] * row.repeatable
     if default := _default(row):
         notes.append(f"default: {default}")
-    return f"{text.removesuffix('.')} ({'; '.join(notes)})" if notes else text.removesuffix(".")
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def _sentence(row: Option) -> str:
+    """What the option does, without the full stop."""
+    text = row.manual or _OPTION.sub(r"``\1``", row.help)
+    return (text[0].upper() + text[1:]).removesuffix(".")
 
 
 def _default(row: Option) -> str:
@@ -130,7 +134,7 @@ def _entry(row: Option, command: str) -> Iterator[str]:
         names = [f"{name} {row.kind.placeholder.replace('|', ' | ')}" for name in names]
     yield f".. option:: {', '.join(names)}"
     yield ""
-    text = _text(replace(row, repeatable=False, default=None, default_text="", kind=FLAG))
+    text = _sentence(row)
     yield from textwrap.wrap(
         f"{text}.",
         WIDTH,

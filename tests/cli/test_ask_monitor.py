@@ -50,7 +50,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(self.asked, [b"servers /svc\n"])
         result = await self.run_("get-addr", self.listen("", help="help  this"), "/svc")
         self.assertEqual((result.code, result.out), (Exit.FAILED, ""))
-        self.assertIn("nothing is registered under /svc", result.err)
+        self.assertIn("this service is not registered under /svc", result.err)
 
     async def test_only_a_service_that_listens_is_healthy(self) -> None:
         """A service that listens is well; one that does not, or is not there, is not."""
@@ -61,7 +61,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(result.code, Exit.FAILED)
         self.assertIn("127.0.0.1:1 does not accept connections", result.err)
         result = await self.run_("check", self.listen("", help="help  this"), "/svc")
-        self.assertIn("nothing is registered under /svc", result.err)
+        self.assertIn("this service is not registered under /svc", result.err)
 
     async def test_the_reply_of_a_monitor_is_shown(self) -> None:
         """What a monitor answers is shown; what it refuses is a failure."""

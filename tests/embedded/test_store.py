@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -270,9 +270,17 @@ class OrderTests(StoreTestCase):
         self.assertEqual([log["log_level"] for log in logs], [LogLevel.critical])
         self.assertEqual((one.read(), one.connected), (b"", False))
         self.assertFalse(store._database.in_transaction)
-        store._database.execute("PRAGMA max_page_count = 1000000")
-        self.client(session)
-        self.client()
+        with capturedLogs() as logs:
+            for pause in (1, 1, 1, 57, 1):  # seconds, in which clients connect again
+                self.clock.advance(pause)
+                Patient(self.server, self).send(
+                    framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False)))
+                )
+            self.assertEqual([log["log_level"] for log in logs], [LogLevel.critical])
+            store._database.execute("PRAGMA max_page_count = 1000000")
+            self.client(session)
+            self.client()
+        self.assertEqual(formatEvent(logs[-1]), "changes can be saved again")
         self.crash()
         self.assertIn("/a", self.server.tree())
 

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -128,6 +129,15 @@ class SocketTests(SynchronousTestCase):
         self.assertNoResult(asked)
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.successResultOf(asked), "Name: HAProxy")
+
+    def test_connections_are_not_logged(self) -> None:
+        """There is one every few seconds, for as long as zkfollow runs."""
+        self.ask()
+        [[_, factory, *_]] = self.reactor.unixClients
+        with capturedLogs() as logs:
+            factory.doStart()
+            factory.doStop()
+        self.assertEqual(logs, [])
 
     def test_connection_that_breaks(self) -> None:
         """Half a reply is not accepted."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -253,11 +254,31 @@ class RegistrationTests(ClientTestCase):
         self.fired(registration.when_registered())
 
     def test_a_deleted_node_is_created_again_with_its_parents(self) -> None:
-        """A node that an operator deletes comes back, its parents too."""
+        """A node that an operator deletes comes back, its parents too, and the log says so."""
         self.registered()
-        for path in (NODE, PARENT, "/svc"):
-            self.fired(self.other.delete(path))
-        self.until(lambda: self.owner() == self.session())
+        with capturedLogs() as logs:
+            for path in (NODE, PARENT, "/svc"):
+                self.fired(self.other.delete(path))
+            self.until(lambda: self.owner() == self.session())
+            self.network.advance(0.1)
+        self.assertEqual(
+            [formatEvent(log) for log in logs if log["log_level"] is LogLevel.warn],
+            [f"{NODE} was deleted by another client; it is registered again"],
+        )
+
+    def test_nodes_that_go_with_the_session_were_not_deleted_by_another_client(self) -> None:
+        """After an expiry, a pause or a move the log blames nobody."""
+        registration = self.registered()
+        with capturedLogs() as logs:
+            before = self.session()
+            self.server.expire(before)
+            self.until_replaced(before, 1.0)
+            registration.suspend("lunch")
+            self.until(lambda: not self.owner())
+            registration.resume()
+            self.until(self.owner, 1.0)
+            self.network.advance(0.1)
+        self.assertNotIn("another client", str([formatEvent(log) for log in logs]))
 
     def test_a_node_that_is_deleted_repeatedly_is_created_ever_more_slowly(self) -> None:
         """A fight with a deleter slows down: each time the wait is longer."""

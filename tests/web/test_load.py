@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.web.support import GET, FrontEnd, StartResponse, hello, split
 from tests.web.test_workers import PATIENCE, Call, HandReactor
 from zkservice.web import Limits, Workers
+from zkservice.web.connections import descriptor_limit
 
 
 class ShedTests(SynchronousTestCase):
@@ -71,11 +72,26 @@ class ShedTests(SynchronousTestCase):
         self.assertIn(b" 200 OK", clients[0].send(GET))
         self.assertIn(b" 200 OK", end.connect().send(GET))
 
+    def test_the_limit_of_open_files_limits_connections(self) -> None:
+        """A larger limit of connections does not make the process run out of descriptors."""
+        end = FrontEnd(hello, Limits(connections=10**9))
+        self.assertEqual(end.factory.server.connections.limit, descriptor_limit())
+
     def test_flood_of_connections(self) -> None:
         """So many too many that answering them would take the last descriptors are cut."""
         end = FrontEnd(hello, Limits(connections=2))
-        clients = [end.connect() for _ in range(50)]
-        told = [client.received() for client in clients]
+        with capturedLogs() as logs:
+            clients = [end.connect() for _ in range(50)]
+            told = [client.received() for client in clients]
+            for client in clients:
+                client.leave()
+        self.assertEqual(
+            [formatEvent(log) for log in logs if "connections" in formatEvent(log)],
+            [
+                "2 connections are open; further ones get 503",
+                "half of the connections are free again",
+            ],
+        )
         self.assertEqual([b" 503 " in each for each in told].count(True), 32)
         self.assertTrue(clients[-1].transport.aborted)
 

@@ -75,7 +75,7 @@ async def get_addr(context: Context, options: AddressOptions) -> Exit:
     elif addresses:
         context.terminal.out(" ".join(addresses))
     else:
-        context.terminal.error(f"nothing is registered under {options.path}")
+        context.terminal.error(f"this service is not registered under {options.path}")
     return Exit.DONE if addresses else Exit.FAILED
 
 
@@ -87,7 +87,7 @@ async def check(context: Context, options: AddressOptions) -> Exit:
     if options.json:
         context.terminal.out_json(accepting)
     elif not accepting:
-        context.terminal.error(f"nothing is registered under {options.path}")
+        context.terminal.error(f"this service is not registered under {options.path}")
     return Exit.DONE if accepting and all(accepting.values()) else Exit.FAILED
 
 

@@ -92,7 +92,8 @@ def readable_tls_error(error: Exception) -> Exception:
         return error
     reason = str(error.args[0][-1][-1])  # OpenSSL's errors, the outermost last
     if reason == "certificate verify failed":
-        what = "its certificate is not signed by a trusted authority"
+        # OpenSSL's error is the same for both.
+        what = "its certificate has expired, or is not signed by a trusted authority"
     elif "alert" in reason:
         what = "it refuses the client's certificate, or requires one"
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import floor, inf
@@ -24,6 +25,8 @@ from zkservice.errors import DataDirectoryError
 
 #: Bytes of unsent replies to one client at which its other requests have to wait.
 MAX_BUFFERED_REPLIES: Final = 1 << 20
+#: Seconds between two log lines about changes that cannot be saved.
+_LOG_INTERVAL: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,38 @@ class OpenConnections:
                 protocol.abort()
 
 
+class SaveFailureLog:
+    """Logs that changes cannot be saved: at once, then once a minute, and when it is over.
+
+    Args:
+        now: tells the time in seconds.
+    """
+
+    log = Logger()
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._logged_at: float | None = None
+
+    def failed(self) -> None:
+        """The exception that is being handled has kept a change from being saved."""
+        now = self._now()
+        if self._logged_at is not None and now - self._logged_at < _LOG_INTERVAL:
+            return
+        self._logged_at = now
+        error = sys.exc_info()[1]
+        if isinstance(error, DataDirectoryError):
+            self.log.critical("dropping all clients: {error}", error=error)
+        else:
+            self.log.failure("dropping all clients: the data cannot be saved")
+
+    def saved(self) -> None:
+        """A change was saved."""
+        if self._logged_at is not None:
+            self._logged_at = None
+            self.log.info("changes can be saved again")
+
+
 class _Running(NamedTuple):
     """The parts of a server that exist from its start to its stop."""
 
@@ -128,6 +163,7 @@ class _Running(NamedTuple):
     requests: RequestProcessor
     words: FourLetterWords
     store: Store | None
+    failures: SaveFailureLog
 
 
 class ZooKeeperServer:
@@ -195,7 +231,9 @@ class ZooKeeperServer:
         state, store = self._make_state()
         data_dir = None if self._data_dir is None else os.fspath(self._data_dir)
         requests, words = RequestProcessor(state, os.urandom), FourLetterWords(state, data_dir)
-        self._running = _Running(state, requests, words, store)
+        self._running = _Running(
+            state, requests, words, store, SaveFailureLog(self._reactor.seconds)
+        )
         self._next_reap = self._reactor.seconds() + self.settings.reap_interval
         self._ticker.start()
 
@@ -324,17 +362,16 @@ class ZooKeeperServer:
             protocol.resume_backlog()
 
     def _save(self) -> None:
-        state = self.state
+        running = self._started_parts
         try:
-            state.save()
-        except DataDirectoryError as error:
+            running.state.save()
+        except Exception:  # noqa: BLE001 - otherwise all clients would wait for ever
             # A write must not be acknowledged before it is saved.  A client that is dropped
             # without a reply treats the outcome as unknown.
-            self.log.critical("dropping all clients: {error}", error=error)
-            state.drop_all()
-        except Exception:  # noqa: BLE001 - otherwise all clients would wait for ever
-            self.log.failure("dropping all clients: the data cannot be saved")
-            state.drop_all()
+            running.failures.failed()
+            running.state.drop_all()
+        else:
+            running.failures.saved()
 
     # -- faults, for tests
 

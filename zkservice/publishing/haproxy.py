@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -66,7 +66,9 @@ class HAProxySocket:
     async def _ask(self, command: str) -> str:
         exchange = _Exchange(command)
         try:
-            await connectProtocol(self._endpoint(), exchange)
+            factory = Factory.forProtocol(lambda: exchange)
+            factory.noisy = False  # there is a connection for each command
+            await self._endpoint().connect(factory)
         except (ConnectError, OSError) as error:
             raise PublishError(f"HAProxy at {self.address} cannot be reached: {error}") from None
         return await exchange.reply

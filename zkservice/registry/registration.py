@@ -381,14 +381,25 @@ class Registration:
         if plan.changes:
             if self._too_soon(plan):
                 return
+            # While it is registered, only another client can have deleted a znode.
+            deleted = ", ".join(plan.create) if self._is_registered() else ""
             if self.state is not RegistrationState.REGISTERED:
                 self._status.change_to(RegistrationState.WORKING)
             await self._apply(plan, session)
+            if deleted:
+                self._log.warn(
+                    "{path} was deleted by another client; it is registered again", path=deleted
+                )
         await self._nodes.delete_abandoned(session)
         if plan.conflict is not None:
             self._contested(plan.conflict)
         else:
             self._all_owned()
+
+    def _is_registered(self) -> bool:
+        """Whether the present session has registered the znodes below the present parent."""
+        registered = self.state is RegistrationState.REGISTERED
+        return registered and self._held and self._nodes.created_by_session
 
     def _too_soon(self, plan: ReconcilePlan) -> bool:
         """Whether a creation has to wait, since other clients keep deleting the znode.

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from zkservice.deferreds import Alarm, Waiters
 from zkservice.web.exchange import Exchange
@@ -19,7 +20,7 @@ _MAX_REFUSED: Final = 32
 
 
 def descriptor_limit() -> int:
-    """The limit of open files, less a reserve for the application."""
+    """The limit of open files, less a reserve for the application and the service itself."""
     return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
 
 
@@ -53,9 +54,12 @@ class Connections:
         limit: the maximal number of connections.
     """
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime, limit: int) -> None:
         self._clock = clock
-        self._limit = limit
+        self.limit = limit  #: the maximal number of connections
+        self._limit_logged = False
         # A dict serves as a set that remembers its order.
         self._open: dict[Drainable, None] = {}
         self._drained: Waiters[int] = Waiters()
@@ -66,16 +70,24 @@ class Connections:
     def add(self, connection: Drainable) -> bool:
         """Add a connection; return False if it is over the limit and must be refused."""
         self._open[connection] = None
-        return len(self._open) <= self._limit
+        if len(self._open) <= self.limit:
+            return True
+        if not self._limit_logged:
+            self._limit_logged = True
+            self._log.warn("{limit} connections are open; further ones get 503", limit=self.limit)
+        return False
 
     @property
     def crowded(self) -> bool:
         """Whether there are too many connections even to send a 503 to a new one."""
-        return len(self._open) > self._limit + _MAX_REFUSED
+        return len(self._open) > self.limit + _MAX_REFUSED
 
     def discard(self, connection: Drainable) -> None:
         """Remove a connection that is closed."""
         self._open.pop(connection, None)
+        if self._limit_logged and len(self._open) <= self.limit // 2:
+            self._limit_logged = False
+            self._log.info("half of the connections are free again")
         if not self._open:
             self._drained.fire(0)
 

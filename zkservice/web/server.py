@@ -112,7 +112,9 @@ class HTTPServer:
         #: Handles all other paths instead of the application; if None, the application does.
         self.fallback: View | None = None
         self.queue = QueueLimit(workers, limits.queue or max(256, 64 * workers.threads))
-        self.connections = Connections(reactor, limits.connections or descriptor_limit())
+        self.connections = Connections(
+            reactor, min(limits.connections or descriptor_limit(), descriptor_limit())
+        )
         self.storage_warning = StorageWarning(reactor, limits.body_memory)
         #: Connections with more input than can be parsed in one turn of the reactor.
         self.turns = Turns(reactor)

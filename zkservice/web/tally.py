@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from operator import sub
 from struct import pack, unpack
 from time import time
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from zkservice.deferreds import Alarm
 
@@ -47,6 +49,9 @@ _MAX_TYPES: Final = 32
 _MAX_TYPE_NAME: Final = 64
 #: Seconds between two measurements of how late the reactor is.
 _PROBE_INTERVAL: Final = 0.5
+#: Seconds: a delay of the reactor that is logged, and the time between two such log lines.
+_STANDSTILL: Final = 1.0
+_LOG_INTERVAL: Final = 60.0
 
 
 class Durations:
@@ -228,6 +233,8 @@ class LagProbe:
         lag: returns the histogram that counts the delays.
     """
 
+    _log = Logger()
+
     def __init__(
         self, clock: IReactorTime, now: Callable[[], float], lag: Callable[[], Durations]
     ) -> None:
@@ -235,6 +242,8 @@ class LagProbe:
         self._now = now
         self._lag = lag
         self._due: float | None = None
+        self._logged_at = -inf
+        self._longest_logged = 0.0
 
     def start(self) -> None:
         """Measure from the first call on: until then the reactor may not even run."""
@@ -247,6 +256,20 @@ class LagProbe:
     def _probe(self) -> None:
         now = self._now()
         if self._due is not None:
-            self._lag().add([max(0.0, now - self._due)])
+            late = max(0.0, now - self._due)
+            self._lag().add([late])
+            if late >= _STANDSTILL:
+                self._log_standstill(now, late)
         self._due = now + _PROBE_INTERVAL
         self._alarm.set(_PROBE_INTERVAL)
+
+    def _log_standstill(self, now: float, seconds: float) -> None:
+        """Log a standstill; within a minute, only one that is longer."""
+        if now - self._logged_at < _LOG_INTERVAL and seconds <= self._longest_logged:
+            return
+        self._logged_at, self._longest_logged = now, seconds
+        self._log.warn(
+            "this process stood still for {seconds:.1f} s: it was suspended, or a call blocked "
+            "its reactor; clients and the ZooKeeper session had to wait",
+            seconds=seconds,
+        )

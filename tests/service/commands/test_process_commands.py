@@ -234,7 +234,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(json.loads(both.json), self.status)
         self.assertEqual(self.say("status --json"), both.json)
         self.assertEqual(self.say("status --text"), both.text)
-        self.assertIn("registration:  out (disk)", both.text)
+        self.assertIn("registration:  suspended (disk)", both.text)
 
     def test_every_command_has_help(self) -> None:
         """The first line of each says what it does, and how to write it."""

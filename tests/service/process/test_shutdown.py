@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from zkservice.service.process.shutdown import Shutdown
@@ -48,6 +49,27 @@ class PauseTests(SynchronousTestCase):
         self.successResultOf(step)
         self.shutdown.skip_pauses()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_step_that_is_cut_short_is_logged_with_its_reason(self) -> None:
+        """A time limit, a second signal and an error."""
+        with capturedLogs() as logs:
+            step = self.run_to(self.shutdown.step("waiting", Deferred(), 2.0))
+            self.clock.advance(2.0)
+            self.successResultOf(step)
+            step = self.run_to(self.shutdown.step("asking", fail(OSError("no")), 2.0))
+            self.successResultOf(step)
+            step = self.run_to(self.shutdown.step("closing", Deferred(), 2.0))
+            self.shutdown.hurry()
+            self.successResultOf(step)
+        self.assertEqual(
+            [formatEvent(log) for log in logs],
+            [
+                "waiting was cut short: it took longer than 2 s",
+                "asking was cut short: OSError: no",
+                "second signal: stopping at once",
+                "closing was cut short: a second signal",
+            ],
+        )
 
     def test_hurry_ends_everything(self) -> None:
         """A second signal ends the pause, and bounds what follows."""

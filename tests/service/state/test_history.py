@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -138,7 +139,12 @@ class LagTests(SynchronousTestCase):
         for _ in range(3):
             clock.advance(0.5)
         self.assertEqual((sum(lag.cells), lag.cells[0], lag.total), (3, 3, 0))
-        clock.advance(2.5)
-        self.assertEqual((sum(lag.cells), lag.total), (4, 2.0))
+        with capturedLogs() as logs:
+            clock.advance(2.5)
+            self.assertEqual((sum(lag.cells), lag.total), (4, 2.0))
+            clock.advance(2.0)  # logged within the minute, and not longer
+            clock.advance(3.5)
+        self.assertEqual([log["seconds"] for log in logs], [2.0, 3.0])
+        self.assertIn("this process stood still for 2.0 s", formatEvent(logs[0]))
         probe.stop()
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from zkservice.registry import RegistrationState
 from zkservice.service.commands.text_tables import bytes_text, lines_of, seconds_text
 from zkservice.web import printable
 
@@ -60,7 +61,13 @@ def _lines(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _registration(values: Mapping[str, Any]) -> str:
     reason = f" ({values['reason']})" if values.get("reason") else ""
     where = f"{', '.join(values.get('addresses', ()))} below {values.get('path', '?')}"
-    return printable(f"{values.get('registration', '?')}{reason}: {where}")
+    return printable(f"{_state(str(values.get('registration', '?')))}{reason}: {where}")
+
+
+def _state(name: str) -> str:
+    """A state of a registration as the log names it."""
+    states = {state.name.lower(): state.value for state in RegistrationState}
+    return states.get(name, name)
 
 
 def _period(period: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 __all__ = ["Shutdown"]
@@ -51,10 +51,15 @@ class Shutdown:
     async def step(self, what: str, step: Deferred[Any], seconds: float) -> None:
         """Wait for a step, at most so many seconds; an error is logged."""
         self._step = step
+        limit = _AT_ONCE if self.hurried else seconds
         try:
-            await step.addTimeout(_AT_ONCE if self.hurried else seconds, self._clock)
+            await step.addTimeout(limit, self._clock)
+        except (TimeoutError, CancelledError):
+            reason = "a second signal" if self.hurried else f"it took longer than {limit:g} s"
+            self._log.warn("{what} was cut short: {reason}", what=what, reason=reason)
         except Exception as error:  # noqa: BLE001 - the shutdown goes on
-            self._log.warn("{what} was cut short: {error!r}", what=what, error=error)
+            reason = f"{type(error).__name__}: {error}"
+            self._log.warn("{what} was cut short: {reason}", what=what, reason=reason)
         finally:
             self._step = None
 

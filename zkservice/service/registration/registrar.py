@@ -34,7 +34,10 @@ REAUTHENTICATE: Final = 30.0
 #: Errors that retrying cannot fix, and what to do about them.
 _PERMANENT_ERRORS: Final[dict[type[BaseException], str]] = {
     AuthFailedError: "correct --zookeeper-auth or --zookeeper-sasl",
-    NoAuthError: "name an identity that may create there with --zookeeper-auth, or another --path",
+    NoAuthError: (
+        "name an identity that may create there with --zookeeper-auth (the ACL of the znode above "
+        "it decides), or another --path"
+    ),
     InvalidACLError: "correct --acl ('creator' needs --zookeeper-auth)",
     RequestTooLargeError: "store less with --property",
     BadArgumentsError: "correct --path",
