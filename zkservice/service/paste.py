@@ -16,7 +16,7 @@ from typing import Any, Final
 from twisted.logger import STDLibLogObserver, globalLogPublisher
 
 from zkservice.errors import ConfigurationError, StartError
-from zkservice.service.application.front_end import TRACE_LOGGER
+from zkservice.service.application.http_factory import TRACE_LOGGER
 from zkservice.service.application.load import check_callable
 from zkservice.service.config import Config
 from zkservice.service.front.in_process import InProcessFront

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger, globalLogBeginner
 
-from zkservice.service.application.front_end import BuiltIn
+from zkservice.service.application.http_factory import BuiltIn
 from zkservice.service.application.inspection import Inspector
 from zkservice.service.application.load import Application, load_application
 from zkservice.service.application.loaded_code import LoadedCode

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from zkservice.service.application.front_end import BuiltIn, Logs, make_factory
+from zkservice.service.application.http_factory import BuiltIn, Logs, make_factory
 from zkservice.service.application.load import Application
 from zkservice.service.config import Config
 from zkservice.service.process.gil import GilReport

@@ -11,7 +11,7 @@ from typing import Final
 from zkservice.errors import AddressError, ConfigurationError, TreeValueError
 from zkservice.registry import advertised_addresses
 from zkservice.registry.contents import Contents
-from zkservice.service.application.front_end import load_views
+from zkservice.service.application.http_factory import load_views
 from zkservice.service.application.load import load_application
 from zkservice.service.commands.monitor_commands import known_commands, with_added
 from zkservice.service.config import Config, ListenAddress

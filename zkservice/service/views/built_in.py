@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from twisted.internet.defer import Deferred
 
 from zkservice.errors import ConfigurationError
-from zkservice.service.application.front_end import BuiltIn
+from zkservice.service.application.http_factory import BuiltIn
 from zkservice.service.config import FrontEnd
 from zkservice.service.state.figures import Figures
 from zkservice.service.views.discover import DiscoverViews, discover_paths

@@ -1,4 +1,4 @@
-"""Tests for `zkservice.service.application.front_end`: invalid views are refused at the start."""
+"""Tests for `zkservice.service.application.http_factory`: invalid views are refused at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tests.web.support import InlineWorkers
 from zkservice.errors import ConfigurationError
-from zkservice.service.application.front_end import BuiltIn, Logs, make_factory
+from zkservice.service.application.http_factory import BuiltIn, Logs, make_factory
 from zkservice.service.config import FrontEnd
 
 

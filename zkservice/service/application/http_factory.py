@@ -1,4 +1,4 @@
-"""The settings of the HTTP front end: limits, views, proxies, logs."""
+"""The HTTP factory of an application, with its log files and views."""
 
 from __future__ import annotations
 
