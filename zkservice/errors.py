@@ -318,7 +318,7 @@ class QuotaExceededError(ServerError):
     """The write would exceed an enforced quota."""
 
     code = -125
-    summary = "the write would exceed the quota"
+    summary = "the request would exceed a quota"
 
 
 class ThrottledOpError(ServerError):

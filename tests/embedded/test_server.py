@@ -9,6 +9,7 @@ import tracemalloc
 from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -26,6 +27,7 @@ from tests.embedded.raw_client import (
 from zkservice.embedded import ZooKeeperServer
 from zkservice.embedded.server_state import first_zxid
 from zkservice.embedded.settings import ServerSettings
+from zkservice.errors import NoNodeError, QuotaExceededError
 from zkservice.wire.acl import OPEN_ACL_UNSAFE
 from zkservice.wire.jute import encode
 from zkservice.wire.records import (
@@ -154,6 +156,14 @@ class ReadOnlyTests(SynchronousTestCase):
         self.assertEqual(asker.read(), b"ro")
 
 
+def refused(server: ZooKeeperServer) -> RawClient:
+    """A client that asks for a session, and gets none."""
+    client = RawClient(server)
+    client.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
+    assert client.read() == b""
+    return client
+
+
 class LimitTests(SynchronousTestCase):
     """Which connections are accepted, and which are read."""
 
@@ -170,6 +180,51 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual((third.connected, elsewhere.connected), (False, True))
         first.lose()
         self.assertTrue(connected_client(server).connected)
+
+    def test_sessions_are_bounded(self) -> None:
+        """A client without a session is refused as by a full server; those that have one are not.
+
+        The warning comes once, and again only when there was room meanwhile.
+        """
+        server, _ = started(max_sessions=2)
+        first = RawClient(server)
+        session, second = first.hello(), connected_client(server)
+        with capturedLogs() as logged:
+            self.assertFalse(refused(server).connected or refused(server).connected)
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            ["refusing new sessions: there are 2 already, as many as max_sessions allows"],
+        )
+        first.lose()
+        again = RawClient(server)
+        hello = again.hello(session_id=session.session_id, password=session.password)
+        self.assertEqual(hello.session_id, session.session_id)
+        second.call(CloseSession())
+        self.assertTrue(connected_client(server).connected)
+        with capturedLogs() as logged:
+            self.assertFalse(refused(server).connected)
+        self.assertEqual(len(logged), 1)
+
+    def test_watches_of_a_connection_are_bounded(self) -> None:
+        """A request for one more fails, and sets none; one that is set already may be repeated."""
+        for semantics in ("3.8", "3.9"):
+            server, _ = started(max_watches=2, watch_semantics=semantics)
+            one, other = connected_client(server), connected_client(server)
+            for path in ("/a", "/b", "/b"):
+                self.assertEqual(one.call(ExistsRequest(path, True)).err, NoNodeError.code)
+            for request in (ExistsRequest("/c", True), GetDataRequest("/", True)):
+                self.assertEqual(one.call(request).err, QuotaExceededError.code)
+            self.assertEqual(one.call(AddWatchRequest("/c", 0)).err, QuotaExceededError.code)
+            self.assertEqual(one.call(GetDataRequest("/", False)).err, 0)
+            self.assertEqual(other.call(GetDataRequest("/", True)).err, 0)
+            one.create("/a")  # the event makes room
+            self.assertEqual(one.call(GetDataRequest("/", True)).err, 0)
+
+    def test_bounds_can_be_switched_off(self) -> None:
+        """0 is any number."""
+        server, _ = started(max_sessions=0, max_watches=0)
+        one = connected_client(server)
+        self.assertEqual(one.call(GetDataRequest("/", True)).err, 0)
 
     def test_refusing_server_keeps_connected_clients(self) -> None:
         """With ``refuse`` set the server refuses new connections, and keeps the others."""

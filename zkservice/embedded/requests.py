@@ -24,6 +24,7 @@ from zkservice.errors import (
     NoNodeError,
     NotReadOnlyError,
     ProtocolError,
+    QuotaExceededError,
     ReconfigDisabledError,
     RuntimeInconsistencyError,
     ServerError,
@@ -252,6 +253,9 @@ class RequestProcessor:
         return node
 
     def _watch(self, connection: Connection, kind: WatchKind, path: str) -> None:
+        most, watched = self._state.settings.max_watches, connection.watched
+        if 0 < most <= len(watched) and (kind, path) not in watched:
+            raise QuotaExceededError(path, f"a connection can have {most} watches")
         self._state.watches.add(kind, path, connection)
 
     def _exists(self, connection: Connection, request: ExistsRequest) -> bytes:

@@ -76,6 +76,7 @@ class ServerState:
         self.closed_stats = RequestStats()
         self._unflushed: dict[Connection, None] = {}
         self._read_only = False
+        self._refuses_sessions = False
         self.store = store
         self._unsaved = UnsavedChanges(self.zxid)
         if store is not None:
@@ -122,8 +123,10 @@ class ServerState:
         timeout = self.settings.negotiated(request.timeout)
         if request.session_id:
             session = self._resume_session(request.session_id, request.password, timeout)
-        else:
+        elif self._may_add_session():
             session = self._new_session(timeout)
+        else:
+            return connection.close()
         self._send_connect_response(connection, request, session)
 
     def _send_connect_response(
@@ -137,6 +140,18 @@ class ServerState:
         session.connection, connection.session = connection, session
         milliseconds, password = round(session.timeout * 1000), self.sessions.password(session.id)
         connection.send(encode(ConnectResponse(0, milliseconds, session.id, password, flag)))
+
+    def _may_add_session(self) -> bool:
+        """Whether there is room for one more; the first refusal is logged."""
+        most = self.settings.max_sessions
+        full = 0 < most <= len(self.sessions)
+        if full and not self._refuses_sessions:
+            self._log.warn(
+                "refusing new sessions: there are {count} already, as many as max_sessions allows",
+                count=len(self.sessions),
+            )
+        self._refuses_sessions = full
+        return not full
 
     def _new_session(self, timeout: float) -> Session:
         session = self.sessions.create(timeout, self.now(), local=self._read_only)

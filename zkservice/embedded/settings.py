@@ -35,6 +35,10 @@ class ServerSettings:
     #: Connections from one address, 0 for any number.  Java's default, 60, is for ensembles
     #: that many machines share.
     max_connections: int = 0
+    #: Sessions, with and without a connection, 0 for any number.  Java's server has no limit.
+    max_sessions: int = 10_000
+    #: Watches of one connection, 0 for any number.  Java's server has no limit.
+    max_watches: int = 100_000
     #: The longest time from a connection to its first request (sessionlessCnxnTimeout).
     handshake_timeout: float = 10.0
     #: Whether hard limits in ``/zookeeper/quota`` refuse writes (``enforceQuota``).

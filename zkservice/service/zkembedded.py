@@ -22,6 +22,7 @@ from zkservice.service.options.option_table import (
     OptionTable,
     checked,
     milliseconds,
+    whole_number,
 )
 from zkservice.service.options.twistd_options import TableOptions, config_row
 from zkservice.service.ports.endpoint_strings import Ports, check_endpoint, listening_address
@@ -104,6 +105,33 @@ OPTIONS: Final = OptionTable(
                 "``zookeeper.DigestAuthenticationProvider.superDigest``"
             ),
             example="super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
+        ),
+        Option(
+            "max-connections",
+            _SECTION,
+            "Connections from one address; 0 for any number.",
+            whole_number(),
+            0,
+            manual=(
+                "connections from one address, as ``maxClientCnxns`` of Apache's server, whose "
+                "default is 60; one more is closed at once"
+            ),
+        ),
+        Option(
+            "max-sessions",
+            _SECTION,
+            "Sessions; 0 for any number.",
+            whole_number(),
+            10_000,
+            manual="sessions, with and without a connection; a new client is refused then",
+        ),
+        Option(
+            "max-watches",
+            _SECTION,
+            "Watches of one connection; 0 for any number.",
+            whole_number(),
+            100_000,
+            manual="watches of one connection; the request for one more fails with QuotaExceeded",
         ),
         config_row(_SECTION, "ZKEMBEDDED_"),
     )
@@ -198,6 +226,9 @@ def makeService(options: Options) -> IService:
         data_dir=values["data-dir"],
         super_digest=values["super-digest"],
         sasl_users=values["sasl-users"],
+        max_connections=values["max-connections"],
+        max_sessions=values["max-sessions"],
+        max_watches=values["max-watches"],
     )
     for warning in options.sources.warnings:
         EmbeddedService.log.warn("{warning}", warning=warning)
