@@ -349,8 +349,9 @@ class TLSRefusedError(ZooKeeperError):
 class SilentCloseError(ZooKeeperError):
     """A server closed the connection during the handshake without a reply.
 
-    A server does so when the client has seen newer data than the server has, when it is not
-    serving, and when it has too many connections.
+    A server does so when one of the two uses TLS and the other does not, when the client has
+    seen newer data than the server has, when the server is not serving, and when it has too many
+    connections.
     """
 
     summary = "the server closed the connection during the handshake without a reply"

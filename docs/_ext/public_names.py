@@ -64,9 +64,9 @@ def _public_name(target: str, names: list[str]) -> str | None:
     parts = target.split(".")
     for wanted in [*(parts[start:] for start in range(len(parts))), parts[-2:-1]]:
         end = "." + ".".join(wanted)
-        found = sorted((name for name in names if name.endswith(end)), key=len)
-        if found:
-            return found[0]
+        found = [name for name in names if name.endswith(end)]
+        if found:  # of classes with one name, the one of the same package
+            return min(found, key=lambda name: (name.split(".")[:2] != parts[:2], len(name)))
     return None
 
 

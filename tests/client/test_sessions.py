@@ -221,7 +221,8 @@ class ConnectTests(ClientTestCase):
         late = self.client("10.9.9.9:1")
         self.failure(late.connect(timeout=-0.1), ConnectTimeoutError)
         client = self.connected()
-        self.failure(client.get("/", timeout=-0.1), OperationTimeoutError)
+        error = self.failure(client.get("/", timeout=-0.1), OperationTimeoutError)
+        self.assertIn("/: no reply within 0 s", str(error))
         self.failure(client.add_auth("digest", "u:p", timeout=-0.1), OperationTimeoutError)
         self.result(client.get("/"))
 

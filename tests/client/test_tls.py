@@ -8,12 +8,15 @@ from OpenSSL import SSL
 from twisted.internet import reactor as installed  # noqa: TID251 - real connections
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
 from tests.client.tls_contract import TLSContract
+from zkservice.client import TLS, ZooKeeperClient
 from zkservice.client.tls import readable_tls_error
 from zkservice.embedded import ZooKeeperServer
+from zkservice.errors import ConnectTimeoutError
+from zkservice.testing import EmbeddedZooKeeper
 
 reactor: Any = installed
 
@@ -54,6 +57,17 @@ class EmbeddedTests(TLSContract):
         self.addCleanup(port.stopListening)
         number: int = port.getHost().port
         return number
+
+
+class WithoutTLSTests(TestCase):
+    """A server that does not speak TLS."""
+
+    async def test_the_error_asks_about_the_port(self) -> None:
+        """It closes the connection before TLS has begun; the error says what may be wrong."""
+        async with EmbeddedZooKeeper() as zookeeper:
+            client = ZooKeeperClient(zookeeper.connection_string, 4.0, tls=TLS(verify_name=False))
+            error: Any = await self.assertFailure(client.connect(1.0), ConnectTimeoutError)
+        self.assertIn("without a reply; is its port for TLS?", str(error))
 
 
 del TLSContract  # not to be run by itself

@@ -291,7 +291,11 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
             added = self._manager.add_credential(scheme, _credential_bytes(credential))
         except UnwritableError:
             return fail()
-        return time_limit(added.wait(), timeout, self._reactor, lambda _: OperationTimeoutError())
+
+        def too_late(seconds: float) -> OperationTimeoutError:
+            return OperationTimeoutError(None, f"no reply within {seconds:g} s")
+
+        return time_limit(added.wait(), timeout, self._reactor, too_late)
 
     # -- internals ---------------------------------------------------------------------
 
@@ -305,8 +309,9 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         self._manager.submit(call)
         if timeout is not None:
 
-            def too_late(_: float) -> OperationTimeoutError:
-                return OperationTimeoutError(call.path, maybe_applied=call.xid != 0)
+            def too_late(seconds: float) -> OperationTimeoutError:
+                detail = f"no reply within {seconds:g} s"
+                return OperationTimeoutError(call.path, detail, maybe_applied=call.xid != 0)
 
             time_limit(deferred, timeout, self._reactor, too_late)
         return deferred

@@ -9,6 +9,11 @@ from twisted.logger import Logger
 from zkservice.wire.hosts import Address
 
 
+def without_full_stop(error: object) -> str:
+    """The text of an error, such as one of Twisted's, for the middle of a sentence."""
+    return str(error).rstrip(".")
+
+
 class FailureLog:
     """Logs each new reason once, until a connection has succeeded.
 
@@ -36,7 +41,9 @@ class FailureLog:
         if self._logged.get(address) != str(error):
             self._logged[address] = str(error)
             self._log.debug(
-                "connecting to {server} failed: {error}", server=str(address), error=error
+                "connecting to {server} failed: {error}",
+                server=str(address),
+                error=without_full_stop(error),
             )
 
     def all_failed(self) -> None:
@@ -46,5 +53,5 @@ class FailureLog:
             self._log.warn(
                 "no ZooKeeper server can be reached ({servers}): {error}; retrying",
                 servers=", ".join(map(str, self._servers)),
-                error=str(self.last).rstrip("."),  # Twisted's reasons are sentences
+                error=without_full_stop(self.last),
             )

@@ -67,9 +67,20 @@ async def handshake(
         sent_at = clock()
         protocol.write(packet)
         return HandshakeResult(protocol, decode(ConnectResponse, await waiter.reply), sent_at)
+    except SilentCloseError as error:
+        if _has_begun_tls_in_vain(protocol.transport):
+            problem = f"{error.summary}; is its port for TLS?"
+            raise SilentCloseError(None, problem) from None
+        raise
     except BaseException:
         protocol.abort()
         raise
+
+
+def _has_begun_tls_in_vain(transport: Any) -> bool:
+    """Whether the connection was closed before the server had sent its certificate."""
+    peer_certificate = getattr(transport, "getPeerCertificate", None)
+    return peer_certificate is not None and peer_certificate() is None
 
 
 class _ProtocolFactory(Factory):

@@ -17,6 +17,7 @@ from zkservice.client.connection import Connection
 from zkservice.client.connector import Connector
 from zkservice.client.counters import ClientCounters, Statistics
 from zkservice.client.expiry_timer import ExpiryTimer
+from zkservice.client.failure_log import without_full_stop
 from zkservice.client.session import Session
 from zkservice.client.session_setup import AuthCredential, AuthCredentials
 from zkservice.client.settings import ClientSettings
@@ -232,7 +233,8 @@ class SessionManager:
             connection.fail_pending(self._refusal or ClientClosedError)
         else:
             self._log.warn(
-                "lost the connection to ZooKeeper: {reason}; reconnecting", reason=reason.value
+                "lost the connection to ZooKeeper: {reason}; reconnecting",
+                reason=without_full_stop(reason.value),
             )
             if self._settings.local_expiry:
                 self._expiry.start(session)

@@ -30,6 +30,10 @@ class TLS:
     ::
 
         ZooKeeperClient("zk1:2281", tls=TLS(ca="ca.pem", certificate="me.pem", key="me.key"))
+
+    The files are read for each connection, so a renewed certificate is used without a restart.  A
+    file that cannot be read is the reason in the error of a `ZooKeeperClient.connect` with a
+    time-out; call `load` to get the error at once.
     """
 
     #: PEM file of the trusted authorities; None for those of the system.

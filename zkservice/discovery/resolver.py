@@ -184,12 +184,18 @@ class Resolver:
         """Fires with the providers at the next change.
 
         Changes are: the providers or their properties, which of them are ``doubtful``,
-        ``stopping``, and the first reading.
+        ``stopping``, and the first reading.  Cancelling it stops the waiting.
+
+        Fails with:
+            ClientClosedError: `close` was called.  Closing the client does not end the wait.
         """
         return self._changed.add()
 
     def wait_for(self, count: int = 1) -> Deferred[Providers]:
-        """Fires with the providers as soon as there are at least ``count``."""
+        """Fires with the providers as soon as there are at least ``count``.
+
+        It waits without a limit, like `when_changed`, and fails like it.
+        """
         if len(self._offered) >= count:
             return succeed(self.providers)
         return Deferred.fromCoroutine(self._wait_for(count))
